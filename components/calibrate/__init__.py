@@ -1,0 +1,1 @@
+"""A representative dataset: which examples, and whether they can be trusted."""

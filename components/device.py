@@ -1,0 +1,34 @@
+"""Device profiles: what a class of devices can run, and what it has room for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from components.quantize.scheme import SchemeKind
+from components.values import Value
+
+
+class DeviceProfile(Value):
+    """Capabilities and budgets of one class of devices.
+
+    Attributes:
+        name: Unique; the name of the profile's file and of the device's node.
+        device_class: The registry folder that devices of this kind read.
+        description: For the report: what hardware is meant.
+        schemes: Numeric formats that the device has kernels for.
+        operators: TFLite builtin operators the device has, by flatbuffer name (`CONV_2D`); None means all.
+        integer_only: Whether a single float tensor makes a file useless there.
+        max_file_bytes: Largest model file, in bytes; None means no bound.
+        max_latency_ratio: Largest allowed host time, as a fraction of the float TFLite model's; None means no bound.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
+    device_class: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
+    description: str
+    schemes: Annotated[tuple[SchemeKind, ...], Field(min_length=1)]
+    operators: tuple[str, ...] | None = None
+    integer_only: bool = False
+    max_file_bytes: Annotated[int, Field(gt=0)] | None = None
+    max_latency_ratio: Annotated[float, Field(gt=0)] | None = None

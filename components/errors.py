@@ -1,0 +1,82 @@
+"""The errors a user can meet. Each class says whose fault it is; each message says what to do.
+
+The tree is shallow on purpose: callers distinguish by class only where they act differently (exit codes, retries).
+"""
+
+from __future__ import annotations
+
+
+class EdgemillError(Exception):
+    """Base of all errors that Edgemill raises on purpose.
+
+    Args:
+        what: What is wrong, one sentence without a full stop.
+        where: The field, file or layer it is wrong at.
+        bound: What would have been right.
+        measured: What was found.
+        remedy: What the user can do about it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        remedy: str,
+        where: str | None = None,
+        bound: object = None,
+        measured: object = None,
+    ) -> None:
+        self.what, self.where, self.bound, self.measured, self.remedy = what, where, bound, measured, remedy
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        facts = [
+            f"{name}: {value}"
+            for name, value in (("expected", self.bound), ("found", self.measured))
+            if value is not None
+        ]
+        detail = f" ({'; '.join(facts)})" if facts else ""
+        return f"{place}{self.what}{detail}. Remedy: {self.remedy}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Beam and multiprocessing pickle errors; keyword-only arguments need telling how.
+        return _rebuild, (type(self), self.what, self.where, self.bound, self.measured, self.remedy)
+
+
+def _rebuild(
+    kind: type[EdgemillError], what: str, where: str | None, bound: object, measured: object, remedy: str
+) -> EdgemillError:
+    return kind(what, where=where, bound=bound, measured=measured, remedy=remedy)
+
+
+class SpecError(EdgemillError):
+    """The pipeline file, or something it names, is wrong. The user's to correct; nothing has run yet."""
+
+
+class DataError(EdgemillError):
+    """The examples are not what the pipeline file says they are. The user's to correct."""
+
+
+class ModelError(EdgemillError):
+    """The model cannot be used as the recipe asks. The user's to correct, in the task or in the recipe."""
+
+
+class ConversionError(EdgemillError):
+    """A recipe did not yield a usable file. The other candidates go on; the report shows this one's reason."""
+
+
+class RegistryError(EdgemillError):
+    """The registry could not be read or written. It is as it was before; the push can be repeated."""
+
+
+class UnblessedError(EdgemillError):
+    """A push was asked for bytes that no gate blessed. Never to be worked around: wire a gate before the push."""
+
+
+class MetadataError(EdgemillError):
+    """The metadata store could not be reached, or does not hold what was asked for."""
+
+
+class RunFailedError(EdgemillError):
+    """A node of the run failed. The message names the node and its cause."""

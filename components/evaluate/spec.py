@@ -1,0 +1,66 @@
+"""What is measured: metrics, slices, and how large a batch is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from components.values import Value
+
+# Short names for the metrics of TFMA that most pipelines need; any other is named by its class.
+SHORT_NAMES: dict[str, dict[str, Any]] = {
+    "accuracy": {"class_name": "SparseCategoricalAccuracy"},
+    "top_5_accuracy": {"class_name": "SparseTopKCategoricalAccuracy", "config": {"k": 5}},
+    "binary_accuracy": {"class_name": "BinaryAccuracy"},
+    "auc": {"class_name": "AUC"},
+    "cross_entropy": {"class_name": "SparseCategoricalCrossentropy"},
+    "mean_absolute_error": {"class_name": "MeanAbsoluteError"},
+    "mean_squared_error": {"class_name": "MeanSquaredError"},
+}
+
+
+class MetricSpec(Value):
+    """One metric of TFMA.
+
+    Attributes:
+        name: What it is called in the report and in the gate's bounds.
+        class_name: A metric class that TFMA knows (its own or Keras').
+        config: Keyword arguments of that class.
+    """
+
+    name: str
+    class_name: str
+    config: dict[str, Any] = {}
+
+
+def _from_name(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value not in SHORT_NAMES:
+        raise ValueError(
+            f"{value!r} is no short name of a metric; use one of {', '.join(sorted(SHORT_NAMES))}, "
+            "or {name: ..., class_name: ...} with any metric class of TensorFlow Model Analysis"
+        )
+    return {"name": value, **SHORT_NAMES[value]}
+
+
+Metric = Annotated[MetricSpec, BeforeValidator(_from_name, json_schema_input_type=str | MetricSpec)]
+
+
+class EvaluationSpec(Value):
+    """One evaluation over one split.
+
+    Attributes:
+        split: The split to evaluate on.
+        metrics: What to compute.
+        slices: Each a tuple of feature names that are crossed; the whole split is always evaluated.
+        batch_size: Examples per prediction batch.
+    """
+
+    split: str = "eval"
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = (
+        MetricSpec(name="accuracy", class_name="SparseCategoricalAccuracy"),
+    )
+    slices: tuple[tuple[str, ...], ...] = ()
+    batch_size: Annotated[int, Field(gt=0)] = 1000

@@ -1,0 +1,104 @@
+"""Reading tf.Examples the same way everywhere: one parser, one decode, for training, calibration and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.errors import DataError
+from components.task import load_task
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Inputs = dict[str, npt.NDArray[Any]]
+
+
+def split_files(examples_uri: str, split: str) -> list[str]:
+    """The gzipped TFRecord files of one split of an Examples artifact, in order of name.
+
+    Raises:
+        DataError: There is none.
+    """
+    files = sorted(str(path) for path in Path(examples_uri, f"Split-{split}").glob("*") if path.is_file())
+    if not files:
+        raise DataError(
+            f"there are no examples in the split {split!r}",
+            where=examples_uri,
+            remedy="check `examples.splits` of the pipeline file against the data folder",
+        )
+    return files
+
+
+class ExampleDecoder:
+    """Turns serialized tf.Examples into model inputs, by the task's own feature spec and decode.
+
+    Args:
+        task: Reference of the task, `package.module:NAME`.
+        transform_graph: Folder of a TensorFlow Transform graph when the examples went through one; the parsed
+            features are then what its `preprocessing_fn` returned.
+    """
+
+    def __init__(self, task: str, transform_graph: str | None = None) -> None:
+        import tensorflow as tf
+
+        self._tf = tf
+        self._task = load_task(task)
+        if transform_graph is None:
+            self.feature_spec: Mapping[str, Any] = self._task.feature_spec()
+        else:
+            import tensorflow_transform as tft
+
+            self.feature_spec = tft.TFTransformOutput(transform_graph).transformed_feature_spec()
+        self._decode = tf.function(self._parse_and_decode, autograph=False)
+
+    def _parse_and_decode(self, serialized: tf.Tensor) -> tuple[Any, dict[str, tf.Tensor]]:
+        features = self._tf.io.parse_example(serialized, dict(self.feature_spec))
+        return self._task.decode(features), features
+
+    def decode(self, serialized: Sequence[bytes]) -> tuple[Inputs, Inputs]:
+        """Decode a batch.
+
+        Args:
+            serialized: N serialized tf.Examples.
+
+        Returns:
+            The model's inputs and the parsed features, both name -> array [N, ...]. A model with one unnamed input
+            has it under the name "".
+
+        Raises:
+            DataError: A required feature is missing or has the wrong type or shape.
+        """
+        tf = self._tf
+        try:
+            inputs, features = self._decode(tf.constant(list(serialized), dtype=tf.string))
+        except tf.errors.InvalidArgumentError as error:
+            raise DataError(
+                f"an example does not have the features that the task declares: {error.message}",
+                where="examples",
+                bound=f"features {', '.join(sorted(self.feature_spec))}",
+                remedy="correct the data, or the task's feature_spec()",
+            ) from error
+        named = inputs if isinstance(inputs, Mapping) else {"": inputs}
+        return (
+            {name: np.asarray(value) for name, value in named.items()},
+            {name: np.asarray(value) for name, value in features.items() if not isinstance(value, tf.SparseTensor)},
+        )
+
+    def dataset(self, files: Sequence[str], batch_size: int) -> tf.data.Dataset:
+        """Batches of (inputs, features) in file order; inputs as the task's decode returns them."""
+        tf = self._tf
+        records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
+        return records.batch(batch_size).map(self._parse_and_decode, num_parallel_calls=2)
+
+
+def read_serialized(files: Sequence[str]) -> Iterator[bytes]:
+    """Serialized tf.Examples of gzipped TFRecord files, in file order."""
+    import tensorflow as tf
+
+    for record in tf.data.TFRecordDataset(list(files), compression_type="GZIP"):
+        yield record.numpy()

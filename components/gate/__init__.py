@@ -1,0 +1,1 @@
+"""Which candidate may reach which device: a pure policy over measured facts."""

@@ -1,0 +1,58 @@
+"""What a candidate is held to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.values import Value
+
+Preference = Literal["smallest", "fastest", "most_accurate"]
+
+
+class MetricBound(Value):
+    """Bounds on one metric, overall or on slices.
+
+    Attributes:
+        name: A metric of the evaluation.
+        slices: Empty: the bounds hold on the whole split. Otherwise on every value of each named feature
+            (`label`), or on one value (`label=6`).
+        at_least, at_most: Absolute bounds, in the metric's unit.
+        max_drop_from_baseline: How far a metric where more is better may fall below the float baseline's.
+        max_rise_from_baseline: How far a metric where less is better may rise above the float baseline's.
+    """
+
+    name: str
+    slices: tuple[str, ...] = ()
+    at_least: float | None = None
+    at_most: float | None = None
+    max_drop_from_baseline: Annotated[float, Field(ge=0)] | None = None
+    max_rise_from_baseline: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> MetricBound:
+        bounds = (self.at_least, self.at_most, self.max_drop_from_baseline, self.max_rise_from_baseline)
+        if all(bound is None for bound in bounds):
+            raise ValueError("bounds nothing: give at_least, at_most, max_drop_from_baseline or max_rise_from_baseline")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"at_least ({self.at_least}) is above at_most ({self.at_most}): nothing can pass")
+        return self
+
+
+class GateSpec(Value):
+    """The policy that every device's gate applies, beside the device's own budgets.
+
+    Attributes:
+        metrics: Bounds on metrics.
+        prefer: Which passing candidate is blessed; ties go to the more accurate, then the smaller, then the first.
+            Accuracy is the first metric of `metrics`.
+        decide_on: `estimate` compares the measured value. `interval` compares the 95 % confidence interval: a
+            bound inside it means not enough data.
+        min_examples: A slice with fewer examples is not enough data.
+    """
+
+    metrics: Annotated[tuple[MetricBound, ...], Field(min_length=1)]
+    prefer: Preference = "smallest"
+    decide_on: Literal["estimate", "interval"] = "estimate"
+    min_examples: Annotated[int, Field(gt=0)] = 30

@@ -1,0 +1,82 @@
+"""What lies beside every artifact of ours: `manifest.json`, enough to trust its bytes without a metadata store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from components.files import bytes_of, sha256_of, write_atomically
+from components.recipe import Recipe
+from components.values import Value
+
+MANIFEST_NAME = "manifest.json"
+
+
+class Manifest(Value):
+    """Where an artifact came from and what it holds.
+
+    Attributes:
+        role: What the artifact is in the pipeline.
+        recipe: What made it, for candidates; None otherwise.
+        parents: Input name -> SHA-256 of the artifact it was made from (as in that artifact's own manifest).
+        sha256: Digest of `content`.
+        content: What the digest is of: a path relative to the artifact's folder.
+        content_bytes: Size of `content`.
+        code_version: Version of the code that made it (`components.version.code_version`).
+    """
+
+    role: Literal["baseline", "candidate", "calibration", "evaluation", "decision", "chosen", "release"]
+    recipe: Recipe | None = None
+    parents: dict[str, str]
+    sha256: str
+    content: str
+    content_bytes: int
+    code_version: str
+
+
+def write_manifest(
+    folder: Path,
+    content: str,
+    *,
+    role: Literal["baseline", "candidate", "calibration", "evaluation", "decision", "chosen", "release"],
+    parents: dict[str, str],
+    code_version: str,
+    recipe: Recipe | None = None,
+) -> Manifest:
+    """Describe `folder / content` in `folder / manifest.json`. Call it last: a manifest means a whole artifact."""
+    path = folder / content
+    manifest = Manifest(
+        role=role,
+        recipe=recipe,
+        parents=parents,
+        sha256=sha256_of(path),
+        content=content,
+        content_bytes=bytes_of(path),
+        code_version=code_version,
+    )
+    write_atomically(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2).encode() + b"\n")
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an artifact's folder."""
+    return Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+
+
+def describe(artifact: Any, manifest: Manifest, **properties: str | int | float) -> None:
+    """Copy what lineage queries ask for from the manifest to a TFX artifact's custom properties."""
+    known: dict[str, str | int | float] = {
+        "role": manifest.role,
+        "sha256": manifest.sha256,
+        "content_bytes": manifest.content_bytes,
+        "recipe": manifest.recipe.name if manifest.recipe else "",
+        **properties,
+    }
+    for name, value in known.items():
+        match value:
+            case str():
+                artifact.set_string_custom_property(name, value)
+            case int():
+                artifact.set_int_custom_property(name, value)
+            case float():
+                artifact.set_float_custom_property(name, value)

@@ -1,0 +1,1 @@
+"""Delivery of blessed bytes to a registry."""

@@ -1,0 +1,1 @@
+"""Numeric formats, and how a model is brought into them."""

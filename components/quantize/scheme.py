@@ -1,0 +1,79 @@
+"""Quantization schemes: the numeric format of a candidate, as a closed set of typed values.
+
+The names follow ai-edge-quantizer's grammar: `<dynamic|static>_w<bits of weights>_a<bits of activations>`. An option
+that makes no sense for a scheme is not a field of it, so an illegal combination cannot be written down.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from components.values import Value
+
+Granularity = Literal["per_channel", "per_tensor"]
+
+
+class Float32(Value):
+    """No quantization: the float model as a TFLite file."""
+
+    kind: Literal["float32"] = "float32"
+
+
+class Float16(Value):
+    """Weights stored as float16, computed as float32: half the bytes, accuracy next to float."""
+
+    kind: Literal["float16"] = "float16"
+
+
+class DynamicWi8Afp32(Value):
+    """Dynamic range: int8 weights, activations quantized on the fly, float in and out. Needs no calibration."""
+
+    kind: Literal["dynamic_wi8_afp32"] = "dynamic_wi8_afp32"
+    granularity: Granularity = "per_channel"
+
+
+class StaticWi8Ai8(Value):
+    """int8 weights and activations with calibrated ranges (Jacob et al. 2018, arXiv:1712.05877).
+
+    Integers only, in and out, unless said otherwise: `float_io` keeps float32 at the model's border, and
+    `float_fallback` lets operators without an integer kernel stay float.
+    """
+
+    kind: Literal["static_wi8_ai8"] = "static_wi8_ai8"
+    granularity: Granularity = "per_channel"
+    float_io: bool = False
+    float_fallback: bool = False
+
+
+class StaticWi8Ai16(Value):
+    """int8 weights, int16 activations with calibrated symmetric ranges ("16x8"). Options as for `StaticWi8Ai8`."""
+
+    kind: Literal["static_wi8_ai16"] = "static_wi8_ai16"
+    granularity: Granularity = "per_channel"
+    float_io: bool = False
+    float_fallback: bool = False
+
+
+def _from_name(value: Any) -> Any:
+    """`static_wi8_ai8` is short for `{kind: static_wi8_ai8}`."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Scheme = Annotated[
+    Annotated[Float32 | Float16 | DynamicWi8Afp32 | StaticWi8Ai8 | StaticWi8Ai16, Field(discriminator="kind")],
+    BeforeValidator(_from_name, json_schema_input_type=str | dict[str, Any]),
+]
+
+SchemeKind = Literal["float32", "float16", "dynamic_wi8_afp32", "static_wi8_ai8", "static_wi8_ai16"]
+
+
+def needs_calibration(scheme: Scheme) -> bool:
+    """Whether ranges of activations must be measured on a representative dataset before conversion."""
+    return isinstance(scheme, StaticWi8Ai8 | StaticWi8Ai16)
+
+
+def promises_integers_only(scheme: Scheme) -> bool:
+    """Whether a file of this scheme may hold no float tensor at all."""
+    return isinstance(scheme, StaticWi8Ai8 | StaticWi8Ai16) and not (scheme.float_io or scheme.float_fallback)

@@ -1,0 +1,291 @@
+"""Measured facts, as typed values: what inspection, evaluation and benchmark found, and what the gate reads."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from components.recipe import Recipe
+from components.values import Value
+
+
+class OperatorUse(Value):
+    """One operator of a TFLite file.
+
+    Attributes:
+        name: Flatbuffer name of the builtin (`CONV_2D`), or `CUSTOM:<code>`.
+        version: Version the file asks of the runtime.
+        count: How often it occurs.
+    """
+
+    name: str
+    version: int
+    count: int
+
+
+class TensorFact(Value):
+    """One tensor of a TFLite file.
+
+    Attributes:
+        name: As in the file.
+        shape: As in the file; -1 where the signature leaves a dimension open.
+        dtype: Flatbuffer name (`INT8`, `FLOAT32`, `INT4`, `RESOURCE`).
+        bytes: Size of its constant buffer; 0 for activations.
+        scales: Number of quantization scales: 0 unquantized, 1 per tensor, more per channel.
+        sparsity: Fraction of zeros (of the quantized zero point) among the weights; None for activations.
+        sparse_encoded: Whether the file stores it in a sparse format.
+        unique_values: Number of distinct values of a weight; None for activations.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    scales: int
+    sparsity: float | None = None
+    sparse_encoded: bool = False
+    unique_values: int | None = None
+
+
+class Inspection(Value):
+    """What is really in a TFLite file.
+
+    Attributes:
+        file_bytes: Size of the file, in bytes.
+        weight_bytes: Bytes of constant buffers.
+        operators: Operators, most frequent first.
+        dtype_counts: Tensor dtype -> number of tensors.
+        inputs, outputs: The model's border.
+        weights: Constant tensors of at least 2 dimensions or 16 elements, largest first.
+        float_tensors: Names of all float tensors; empty means integers only.
+        stateful: Whether the interpreter keeps variables between invocations.
+    """
+
+    file_bytes: int
+    weight_bytes: int
+    operators: tuple[OperatorUse, ...]
+    dtype_counts: dict[str, int]
+    inputs: tuple[TensorFact, ...]
+    outputs: tuple[TensorFact, ...]
+    weights: tuple[TensorFact, ...]
+    float_tensors: tuple[str, ...]
+    stateful: bool
+
+    @property
+    def integer_only(self) -> bool:
+        """Whether an accelerator without floating point takes the file whole."""
+        return not self.float_tensors
+
+
+class Converted(Value):
+    """A recipe that yielded a file which holds what its scheme promises."""
+
+    status: Literal["converted"] = "converted"
+    inspection: Inspection
+    seconds: float
+    peak_memory_bytes: int
+
+
+class ConversionFailure(Value):
+    """A recipe that did not.
+
+    Attributes:
+        scheme: The scheme that was asked for.
+        cause: `refused` by the converter, `crashed` (a signal), `out_of_memory`, `timed_out`, or
+            `broken_promise`: a file came out, but not what the scheme says.
+        message: What happened, with figures.
+        remedy: What the user can do.
+    """
+
+    status: Literal["failed"] = "failed"
+    scheme: str
+    cause: Literal["refused", "crashed", "out_of_memory", "timed_out", "broken_promise"]
+    message: str
+    remedy: str
+
+
+ConversionOutcome = Annotated[Converted | ConversionFailure, Field(discriminator="status")]
+
+
+class MetricValue(Value):
+    """A metric with its 95 % confidence interval. NaN where it could not be computed; None without an interval."""
+
+    value: float
+    lower: float | None = None
+    upper: float | None = None
+
+
+class SliceResult(Value):
+    """Metrics on one slice of the evaluation data.
+
+    Attributes:
+        slice: `overall`, or `feature=value` (several joined by `, `).
+        examples: Number of examples in it.
+        metrics: Metric name -> value.
+        change: Metric name -> candidate minus baseline on the same examples; empty for the baseline itself.
+    """
+
+    slice: str
+    examples: int
+    metrics: dict[str, MetricValue]
+    change: dict[str, MetricValue] = {}
+
+
+class Latency(Value):
+    """Host time of one invocation, from one interleaved run.
+
+    Attributes:
+        microseconds: Minimum over rounds.
+        ratio: Divided by the float TFLite model's minimum. None if that is under 20 microseconds or the twin
+            baseline disagreed by more than 5 %: then nothing can be said.
+        note: Why there is no ratio, or what to bear in mind.
+    """
+
+    microseconds: float
+    ratio: float | None
+    note: str = ""
+
+
+class CandidateReport(Value):
+    """All facts about one candidate."""
+
+    recipe: Recipe
+    outcome: ConversionOutcome
+    sha256: str | None = None
+    slices: tuple[SliceResult, ...] = ()
+    latency: Latency | None = None
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.recipe.name
+
+
+class EvaluationReport(Value):
+    """One evaluation: the float baseline and every candidate on the same examples.
+
+    Attributes:
+        baseline_slices: What the float SavedModel scores.
+        baseline_bytes: Size of the baseline as a float32 TFLite file, in bytes: what ratios of size refer to.
+        candidates: In the order of the pipeline file.
+    """
+
+    baseline_slices: tuple[SliceResult, ...]
+    baseline_bytes: int
+    candidates: tuple[CandidateReport, ...]
+
+
+Severity = Literal["info", "warning", "error"]
+
+
+class Finding(Value):
+    """One thing that the calibration audit noticed. An error stops the run.
+
+    Attributes:
+        check: Which check found it (`non_finite`, `constant`, `missing_stratum`, `range`, `leak`, `stability`, `size`).
+        where: Input or feature.
+        message: What was found, with figures.
+        remedy: What the user can do; empty for mere information.
+    """
+
+    severity: Severity
+    check: str
+    where: str
+    message: str
+    remedy: str = ""
+
+
+class RangeFact(Value):
+    """The values of one model input, in the sample and in the split it was drawn from.
+
+    Attributes:
+        input: Name of the model input ("" if the model has one unnamed input).
+        sample: Least and greatest finite value in the sample.
+        split: The same over the whole split.
+        halves: Least and greatest of two disjoint halves of the sample.
+        histogram: Counts of the sample's values in equal bins over `sample`.
+        split_histogram: Counts of the split's values in the same number of equal bins over `split`.
+    """
+
+    input: str
+    sample: tuple[float, float]
+    split: tuple[float, float]
+    halves: tuple[tuple[float, float], tuple[float, float]]
+    histogram: tuple[int, ...]
+    split_histogram: tuple[int, ...]
+
+
+class StratumFact(Value):
+    """How many examples of one stratum exist, and how many were taken."""
+
+    value: str
+    available: int
+    taken: int
+
+
+class AuditReport(Value):
+    """What is known about a calibration sample."""
+
+    asked: int
+    available: int
+    taken: int
+    seed: int
+    strata: tuple[StratumFact, ...] = ()
+    ranges: tuple[RangeFact, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+Verdict = Literal["pass", "fail", "not_enough_data"]
+
+
+class Check(Value):
+    """One bound held against one measured value.
+
+    Attributes:
+        what: The quantity, with its unit (`accuracy`, `change of accuracy`, `file bytes`, `latency ratio`).
+        where: The slice, or the device's name for a budget.
+        bound: The bound in words and figures (`at least 0.85`).
+        measured: The value in words and figures (`0.8312 [0.8080, 0.8544], 1000 examples`).
+        verdict: Of this check alone.
+    """
+
+    what: str
+    where: str
+    bound: str
+    measured: str
+    verdict: Verdict
+
+
+class CandidateDecision(Value):
+    """What the gate thinks of one candidate for one device: `fail` beats `not_enough_data` beats `pass`."""
+
+    candidate: str
+    verdict: Verdict
+    checks: tuple[Check, ...]
+
+    @property
+    def reasons(self) -> tuple[Check, ...]:
+        """The checks that did not pass."""
+        return tuple(check for check in self.checks if check.verdict != "pass")
+
+
+class Decision(Value):
+    """The gate's decision for one device.
+
+    Attributes:
+        device: Name of the device profile.
+        verdict: `pass` if a candidate is blessed; else `fail`, or `not_enough_data` if that is all that kept every
+            unblessed candidate from passing that did not plainly fail.
+        chosen: The blessed candidate; None unless the verdict is `pass`.
+        chosen_sha256: Digest of the blessed bytes: what a pusher must compare before it delivers.
+        why: One sentence: why this one, or why none.
+        candidates: In the order of the pipeline file.
+    """
+
+    device: str
+    verdict: Verdict
+    chosen: str | None
+    chosen_sha256: str | None
+    why: str
+    candidates: tuple[CandidateDecision, ...]

@@ -1,0 +1,73 @@
+"""What a user's Python says about a model: how examples become inputs, and how the float baseline is built."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from components.errors import SpecError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What every pipeline needs: from serialized tf.Examples to model inputs."""
+
+    def feature_spec(self) -> Mapping[str, Any]:
+        """The features of one tf.Example (label included), as `tf.io.parse_example` takes them."""
+        ...
+
+    def decode(self, features: Mapping[str, tf.Tensor]) -> Any:
+        """Turn a batch of parsed features into what the model takes.
+
+        Args:
+            features: Feature name -> tensor of shape [batch, ...] as `feature_spec` declares it.
+
+        Returns:
+            One float32 tensor [batch, ...], or a dict of input name -> tensor. Runs inside a `tf.function`.
+        """
+        ...
+
+
+@runtime_checkable
+class TrainableTask(Task, Protocol):
+    """A task whose baseline Edgemill trains. With a pretrained baseline these methods are never called."""
+
+    def build_model(self) -> Any:
+        """A fresh, uncompiled `tf_keras.Model`."""
+        ...
+
+    def compile(self, model: Any) -> None:
+        """Compile the model: optimizer, loss, metrics."""
+        ...
+
+
+def load_task(reference: str) -> Task:
+    """Import `package.module:NAME`.
+
+    Raises:
+        SpecError: The module does not import, the name is not in it, or what it names is not a Task.
+    """
+    module_name, _, attribute = reference.partition(":")
+    try:
+        task = getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:
+        raise SpecError(
+            f"the task {reference!r} cannot be imported: {type(error).__name__}: {error}",
+            where="task",
+            bound="package.module:NAME, importable from the working directory or the pipeline file's folder",
+            remedy=f"run `python -c 'import {module_name}'` and mend what it says",
+        ) from error
+    if not isinstance(task, Task):
+        missing = [name for name in ("feature_spec", "decode") if not callable(getattr(task, name, None))]
+        raise SpecError(
+            f"{reference!r} is not a task: it lacks {', '.join(missing)}",
+            where="task",
+            bound="an object with the methods of components.task.Task",
+            measured=type(task).__name__,
+            remedy="give it these methods; an instance is meant, not a class",
+        )
+    return task

@@ -1,0 +1,1 @@
+"""Whether examples are what the pipeline file says they are."""

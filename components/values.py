@@ -1,0 +1,11 @@
+"""The base of every value that crosses a border: a file, a component parameter, an artifact."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Value(BaseModel):
+    """A frozen, typed value that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())

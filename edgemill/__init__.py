@@ -1,0 +1,1 @@
+"""The command line: on top of everything, imports heavy things only when needed."""
