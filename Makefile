@@ -1,0 +1,50 @@
+# Everything a user needs: `make run` and `make test` set themselves up on a machine with python3, venv, make and a compiler.
+PYTHON ?= python3
+LOCK := requirements/tfx-1.16.lock
+VENV := .venv
+STAMP := $(VENV)/.complete
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format lock benchmark clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Fill .venv/ from the hash-locked requirements
+
+$(STAMP): $(LOCK) pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "edgemill: '$(PYTHON)' is not on PATH; install Python 3.10 or 3.11, or name one: make setup PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' || { echo "edgemill: '$(PYTHON)' is $$($(PYTHON) --version 2>&1), but TFX 1.16 needs Python 3.10 or 3.11; name one: make setup PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "edgemill: '$(PYTHON)' has no venv module; install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	rm -rf $(VENV)
+	test -x .uv/bin/uv || { $(PYTHON) -m venv .uv && .uv/bin/pip --quiet install uv; }
+	.uv/bin/uv venv --quiet --no-python-downloads --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+	.uv/bin/uv pip install --quiet --python $(VENV)/bin/python --require-hashes -r $(LOCK)
+	.uv/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: setup ## Train, optimize, evaluate, gate and push the embedded example
+	$(VENV)/bin/edgemill run pipelines/fashion_mnist/pipeline.yaml
+
+check: setup ## Lint, format check, types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+test: setup ## Run the whole test suite
+	$(VENV)/bin/pytest
+
+format: setup ## Format the code
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+benchmark: setup ## Measure the figures that the README gives (about ten minutes)
+	$(VENV)/bin/python benchmarks/sampling.py
+	$(VENV)/bin/python benchmarks/evaluation.py
+	$(VENV)/bin/python benchmarks/pipeline.py
+
+lock: ## Resolve requirements/*.in anew (hashes only, no addresses)
+	.uv/bin/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --python-version 3.11 requirements/tfx-1.16.in -o $(LOCK)
+
+clean: ## Remove what runs and set-up made
+	rm -rf build $(VENV) .uv

@@ -1,0 +1,122 @@
+"""Pydantic's findings in the user's words: which field, what was expected, what was found, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from components.errors import SpecError
+
+
+def in_words(detail: Any, kind: type[Any]) -> SpecError:
+    """One of pydantic's error details as ours: path, expectation, value, remedy.
+
+    Args:
+        detail: One element of `ValidationError.errors()`.
+        kind: The type that was validated, to say which fields it has.
+    """
+    schema = TypeAdapter(kind).json_schema()
+    where = _field_path(detail["loc"], schema)
+    value = detail["input"]
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            name = str(detail["loc"][-1])
+            known = _known_fields(schema, detail["loc"][:-1])
+            return SpecError(
+                f"there is no field {name!r} here{nearest(name, known)}",
+                where=where,
+                bound=f"one of {', '.join(known)}" if known else None,
+                remedy="correct or remove it",
+            )
+        case "missing":
+            return SpecError("this field is required", where=where, remedy="add it; see `edgemill schema`")
+        case "union_tag_invalid":
+            tags = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
+            tag = str(context["tag"])
+            return SpecError(
+                f"there is no {tag!r} here{nearest(tag, tags)}",
+                where=where,
+                bound=f"one of {', '.join(tags)}",
+                measured=tag,
+                remedy="correct the name",
+            )
+        case "union_tag_not_found":
+            return SpecError("it does not say its kind", where=where, measured=value, remedy="add `kind: ...`")
+        case "value_error":
+            return SpecError(str(context["error"]), where=where, measured=_short(value), remedy="correct this field")
+        case "string_pattern_mismatch":
+            return SpecError(
+                "this text does not have the right form",
+                where=where,
+                bound=f"the pattern {context['pattern']}",
+                measured=value,
+                remedy="use only the letters that the pattern allows",
+            )
+        case _:
+            return SpecError(
+                detail["msg"][:1].lower() + detail["msg"][1:],
+                where=where,
+                measured=_short(value),
+                remedy="give a value of that kind; see `edgemill schema`",
+            )
+
+
+def _field_path(location: tuple[int | str, ...], schema: Any) -> str:
+    names = _all_names(schema)
+    path = ""
+    for part in location:
+        # pydantic names the chosen member of a union in the path; that is no field of the file.
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part in names or part == location[-1]:
+            path += f".{part}" if path else part
+    return path or "the file"
+
+
+def _known_fields(schema: Any, location: tuple[int | str, ...]) -> list[str]:
+    """The fields that the JSON schema allows at a place of the file."""
+    nodes = [schema]
+    for part in location:
+        members = _members(nodes, schema)
+        chosen = [node for node in members if node.get("properties", {}).get("kind", {}).get("const") == part]
+        if isinstance(part, int):
+            nodes = [node["items"] for node in members if "items" in node]
+        elif chosen:
+            nodes = chosen
+        else:
+            nodes = [node["properties"][part] for node in members if part in node.get("properties", {})]
+    return sorted({name for node in _members(nodes, schema) for name in node.get("properties", {})})
+
+
+def _members(nodes: list[Any], schema: Any) -> list[Any]:
+    """Follows references and unions until only plain schemas are left."""
+    plain = []
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if "$ref" in node:
+            waiting.append(schema["$defs"][node["$ref"].rpartition("/")[2]])
+        waiting.extend(node.get("oneOf", []) + node.get("anyOf", []))
+        if "properties" in node or "items" in node:
+            plain.append(node)
+    return plain
+
+
+def _all_names(schema: Any) -> set[str]:
+    nodes = [schema, *schema.get("$defs", {}).values()]
+    return {name for node in nodes for name in node.get("properties", {})}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at the known name that `name` is probably meant to be; empty if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
