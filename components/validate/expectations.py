@@ -1,0 +1,60 @@
+"""A schema tightened by what the pipeline file says about the data, and anomalies in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.errors import DataError
+from components.validate.spec import DataExpectations
+
+
+def tighten(schema: Any, expectations: DataExpectations) -> None:
+    """Add to a TensorFlow Metadata schema: every example has its label, classes are in range, floats are finite.
+
+    Raises:
+        DataError: The schema has no such label.
+    """
+    label = next((feature for feature in schema.feature if feature.name == expectations.label), None)
+    if label is None:
+        raise DataError(
+            "the examples have no such label",
+            where="examples.label",
+            bound=f"one of {', '.join(sorted(feature.name for feature in schema.feature))}",
+            measured=expectations.label,
+            remedy="name the feature that holds the label, or write the examples with it",
+        )
+    label.presence.min_fraction = 1.0
+    label.presence.min_count = 1
+    if expectations.num_classes is not None:
+        label.int_domain.min = 0
+        label.int_domain.max = expectations.num_classes - 1
+    for feature in schema.feature:
+        if feature.type == feature.FLOAT and feature.WhichOneof("domain_info") in {None, "float_domain"}:
+            feature.float_domain.disallow_nan = True
+            feature.float_domain.disallow_inf = True
+
+
+def refuse_anomalies(anomalies: Mapping[str, Any]) -> None:
+    """Raise a DataError that names every anomaly of every split.
+
+    Args:
+        anomalies: Split name -> `tensorflow_metadata` Anomalies.
+    """
+    found = [
+        f"split {split!r}, feature {name!r}: {info.description or info.short_description}"
+        for split, report in anomalies.items()
+        for name, info in sorted(report.anomaly_info.items())
+    ]
+    found += [
+        f"split {split!r}: {report.dataset_anomaly_info.description}"
+        for split, report in anomalies.items()
+        if report.HasField("dataset_anomaly_info")
+    ]
+    if found:
+        raise DataError(
+            "the examples are not what they should be: " + " | ".join(found),
+            where="examples",
+            bound="the schema, labels in range, finite numbers",
+            remedy="correct the data, or declare what is right in examples.schema_file or examples.num_classes",
+        )

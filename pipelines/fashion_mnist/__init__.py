@@ -1,0 +1,1 @@
+"""The main example: clothing on 28x28 grey images."""
