@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from components.baseline.spec import Baseline, TrainedBaseline
 from components.calibrate.spec import CalibrationSpec
 from components.convert.spec import ConversionLimits
 from components.device import DeviceProfile
@@ -21,7 +22,6 @@ from components.gate.spec import GateSpec
 from components.push.spec import LocalRegistry
 from components.quantize.scheme import needs_calibration
 from components.recipe import Recipe
-from components.train.spec import TrainedBaseline
 from components.validate.spec import DataExpectations
 from components.values import Value
 
@@ -103,20 +103,6 @@ class ParquetExamples(_Examples):
 
 
 Examples = Annotated[TFRecordExamples | CsvExamples | ParquetExamples, Field(discriminator="kind")]
-
-
-class PretrainedBaseline(Value):
-    """A float model that exists already.
-
-    Attributes:
-        path: A SavedModel folder, or a Keras file (`.keras` or `.h5`) written by tf-keras.
-    """
-
-    kind: Literal["pretrained"]
-    path: str
-
-
-Baseline = Annotated[TrainedBaseline | PretrainedBaseline, Field(discriminator="kind")]
 
 
 class PipelineSpec(Value):

@@ -1,19 +1,23 @@
-"""TFX's Trainer, with our run_fn, a manifest and custom properties."""
+"""The two nodes that yield a baseline: TFX's Trainer with our run_fn and manifest, and the import of a model."""
 
 from pathlib import Path
 from typing import Any
 
 from tfx.components.trainer.component import Trainer
 from tfx.components.trainer.executor import GenericExecutor
+from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils
 from tfx.types.channel import BaseChannel
+from tfx.types.standard_artifacts import Model
 
+from components.baseline.export import SERVING_FOLDER
+from components.baseline.pretrained import import_model
+from components.baseline.spec import TrainedBaseline
 from components.files import sha256_of
 from components.manifest import describe, write_manifest
-from components.train.baseline import SERVING_FOLDER
-from components.train.spec import TrainedBaseline
 
 
 class BaselineExecutor(GenericExecutor):
@@ -24,13 +28,12 @@ class BaselineExecutor(GenericExecutor):
         super().Do(input_dict, output_dict, exec_properties)
         model = artifact_utils.get_single_instance(output_dict["model"])
         examples = artifact_utils.get_single_instance(input_dict["examples"])
-        config = self._GetFnArgs(input_dict, output_dict, exec_properties).custom_config
         manifest = write_manifest(
             Path(model.uri),
             SERVING_FOLDER,
             role="baseline",
             parents={"examples": sha256_of(Path(examples.uri))},
-            code_version=config["code_version"],
+            code_version=self._GetFnArgs(input_dict, output_dict, exec_properties).custom_config["code_version"],
         )
         describe(model, manifest)
 
@@ -55,7 +58,7 @@ def baseline_trainer(
     return BaselineTrainer(
         examples=examples,
         transform_graph=transform_graph,
-        run_fn="components.train.baseline.run_fn",
+        run_fn="components.baseline.trained.run_fn",
         train_args=trainer_pb2.TrainArgs(splits=[spec.split]),
         eval_args=trainer_pb2.EvalArgs(splits=[spec.split]),
         custom_config={
@@ -66,3 +69,18 @@ def baseline_trainer(
             "code_version": code_version,
         },
     )
+
+
+@component
+def PretrainedModel(
+    path: Parameter[str],
+    sha256: Parameter[str],
+    code_version: Parameter[str],
+    model: OutputArtifact[Model],
+) -> None:
+    """Imports a pretrained model; its digest is a parameter, so that a changed file is not served from cache."""
+    import_model(Path(path), Path(model.uri))
+    manifest = write_manifest(
+        Path(model.uri), SERVING_FOLDER, role="baseline", parents={"pretrained": sha256}, code_version=code_version
+    )
+    describe(model, manifest)

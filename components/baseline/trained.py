@@ -1,4 +1,4 @@
-"""Training of the float baseline, and its export. Called by TFX's Trainer through `run_fn`."""
+"""Training of the float baseline. Called by TFX's Trainer through `run_fn`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.baseline.export import export, refuse_stateful
+from components.baseline.spec import TrainedBaseline
 from components.errors import ModelError, SpecError
 from components.examples import ExampleDecoder
 from components.task import TrainableTask, load_task
-from components.train.spec import TrainedBaseline
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
-KERAS_FILE = "keras/model.keras"
-SERVING_FOLDER = "Format-Serving"
+    pass
 
 _LOG = logging.getLogger(__name__)
 
@@ -83,45 +81,6 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
     return model
 
 
-def export(model: Any, folder: Path) -> None:
-    """Write a Keras model as an Edgemill baseline: a SavedModel for conversion, a Keras file for training steps.
-
-    The SavedModel's `serving_default` takes decoded inputs by name, with an open batch dimension, and returns outputs
-    by name.
-    """
-    import tensorflow as tf
-
-    signature = [tf.TensorSpec(tensor.shape, tensor.dtype, name=_bare(tensor.name)) for tensor in model.inputs]
-    names = [_bare(name) for name in model.output_names]
-
-    @tf.function(autograph=False)
-    def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
-        return dict(zip(names, tf.nest.flatten(outputs), strict=True))
-
-    module = tf.Module()
-    module.model = model
-    module.serve = serve
-    tf.saved_model.save(
-        module, str(folder / SERVING_FOLDER), signatures={"serving_default": serve.get_concrete_function(*signature)}
-    )
-    (folder / KERAS_FILE).parent.mkdir(parents=True, exist_ok=True)
-    model.save(folder / KERAS_FILE)
-
-
-def refuse_stateful(model: Any) -> None:
-    """Raise a ModelError if a layer keeps its state from one call to the next: TFLite files of it depend on history."""
-    stateful = [layer.name for layer in model.submodules if getattr(layer, "stateful", False)]
-    if stateful:
-        raise ModelError(
-            "the model is stateful: what it returns depends on earlier calls",
-            where=f"layer {', '.join(stateful)}",
-            bound="stateful=False",
-            measured="stateful=True",
-            remedy="build it with stateful=False and give it whole sequences",
-        )
-
-
 def _progress(tf: Any, epochs: int) -> Any:
     def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
         figures = ", ".join(f"{name} {value:.4f}" for name, value in logs.items())
@@ -141,7 +100,3 @@ def _files(patterns: list[str]) -> list[str]:
     import tensorflow as tf
 
     return [file for pattern in patterns for file in tf.io.gfile.glob(pattern)]
-
-
-def _bare(name: str) -> str:
-    return name.partition(":")[0]

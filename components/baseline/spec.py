@@ -1,4 +1,4 @@
-"""How the float baseline is trained."""
+"""Where the float baseline comes from."""
 
 from __future__ import annotations
 
@@ -24,3 +24,18 @@ class TrainedBaseline(Value):
     epochs: Annotated[int, Field(gt=0)]
     batch_size: Annotated[int, Field(gt=0)] = 32
     seed: int = 0
+
+
+class PretrainedBaseline(Value):
+    """A float model that exists already.
+
+    Attributes:
+        path: A SavedModel folder whose `serving_default` takes decoded inputs, or a Keras file (`.keras` or `.h5`)
+            written by tf-keras (Keras 2).
+    """
+
+    kind: Literal["pretrained"]
+    path: str
+
+
+Baseline = Annotated[TrainedBaseline | PretrainedBaseline, Field(discriminator="kind")]

@@ -1,0 +1,105 @@
+"""A float model that exists already: recognising its format, and bringing it into the layout of a baseline."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any, Literal
+
+from components.baseline.export import SERVING_FOLDER, export, refuse_stateful
+from components.errors import ModelError
+
+ModelFormat = Literal["saved_model", "keras"]
+
+
+def recognise(path: Path) -> ModelFormat:
+    """The format of a model file or folder, told from its bytes; needs no TensorFlow.
+
+    Raises:
+        ModelError: Nothing is there, it is no format we know, or it was written by Keras 3.
+    """
+    if path.is_dir() and (path / "saved_model.pb").is_file():
+        return "saved_model"
+    if path.is_file() and (version := _keras_version(path)) is not None:
+        if version.startswith("2."):
+            return "keras"
+        raise ModelError(
+            f"this file was written by Keras {version}, whose layers the optimization toolkit cannot read",
+            where=str(path),
+            bound="a file written by tf-keras (Keras 2), or a SavedModel",
+            measured=f"Keras {version}",
+            remedy="load it where it was made, call `model.export('folder')`, and name that folder instead",
+        )
+    raise ModelError(
+        "there is no model that can be read here",
+        where=str(path),
+        bound="a SavedModel folder (with saved_model.pb), or a .keras or .h5 file",
+        measured="nothing" if not path.exists() else "a folder" if path.is_dir() else "a file of another format",
+        remedy="correct baseline.path",
+    )
+
+
+def import_model(path: Path, folder: Path) -> None:
+    """Bring a pretrained model into the baseline layout at `folder`.
+
+    Raises:
+        ModelError: It cannot be loaded, has no usable signature, or is stateful.
+    """
+    import tensorflow as tf
+
+    if recognise(path) == "keras":
+        try:
+            model = tf.keras.models.load_model(path, compile=False)
+        except Exception as error:
+            raise ModelError(
+                f"the model cannot be loaded: {type(error).__name__}: {str(error).splitlines()[0]}",
+                where=str(path),
+                remedy="register its custom layers with tf.keras.utils.register_keras_serializable in the task's module",
+            ) from error
+        refuse_stateful(model)
+        export(model, folder)
+        return
+    check_signature(tf.saved_model.load(str(path)), str(path))
+    shutil.copytree(path, folder / SERVING_FOLDER)
+
+
+def check_signature(loaded: Any, where: str) -> None:
+    """Raise a ModelError unless a loaded SavedModel's `serving_default` takes decoded numeric inputs."""
+    import tensorflow as tf
+
+    signature = loaded.signatures.get("serving_default")
+    if signature is None:
+        raise ModelError(
+            "the SavedModel has no signature `serving_default`",
+            where=where,
+            measured=", ".join(loaded.signatures) or "no signature",
+            remedy="save it with signatures={'serving_default': ...}",
+        )
+    strings = [name for name, spec in signature.structured_input_signature[1].items() if spec.dtype == tf.string]
+    if strings:
+        raise ModelError(
+            "the SavedModel takes strings, not decoded inputs",
+            where=f"{where}, input {', '.join(strings)}",
+            bound="numeric inputs, as the task's decode returns them",
+            measured="string",
+            remedy="export a signature that starts after parsing, and leave decoding to the task",
+        )
+
+
+def _keras_version(path: Path) -> str | None:
+    """The version of Keras that wrote a file; None if the file is not Keras'."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if "metadata.json" in archive.namelist():
+                return str(json.loads(archive.read("metadata.json")).get("keras_version"))
+        return None
+    with path.open("rb") as file:
+        if file.read(8) != b"\x89HDF\r\n\x1a\n":
+            return None
+    import h5py
+
+    with h5py.File(path) as archive:
+        version = archive.attrs.get("keras_version")
+    return None if version is None else version.decode() if isinstance(version, bytes) else str(version)
