@@ -1,0 +1,175 @@
+"""TFX shell of the gate: evaluation + candidates -> ModelBlessing + the chosen Model."""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+
+from components.device import DeviceProfile
+from components.errors import UnblessedError
+from components.files import sha256_of, write_atomically
+from components.gate.policy import decide
+from components.gate.spec import GateSpec
+from components.manifest import Manifest, describe, read_manifest, write_manifest
+from components.report import CandidateReport, Decision, EvaluationReport
+from components.values import Value
+
+MODEL_FILE = "Format-Serving/tflite"
+_INPUT_PREFIX = "candidate_"
+
+
+class GateRequest(Value):
+    """What one gate node is asked: its `spec` parameter."""
+
+    device: DeviceProfile
+    policy: GateSpec
+
+
+class GateExecutor(base_executor.BaseExecutor):
+    """Decides for one device. A refusal is a normal end: `NOT_BLESSED`, and the reasons in `decision.json`."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[Any]],
+        output_dict: dict[str, list[Any]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Write `blessing` and `chosen`.
+
+        Raises:
+            UnblessedError: The chosen candidate's bytes are not those that were evaluated.
+        """
+        request = GateRequest.model_validate_json(exec_properties["spec"])
+        version = exec_properties["code_version"]
+        evaluation = Path(artifact_utils.get_single_uri(input_dict["evaluation"]))
+        report = EvaluationReport.model_validate_json((evaluation / "report.json").read_bytes())
+        candidates = {
+            name.removeprefix(_INPUT_PREFIX): artifact_utils.get_single_instance(artifacts)
+            for name, artifacts in input_dict.items()
+            if name.startswith(_INPUT_PREFIX)
+        }
+        decision = decide(report, request.device, request.policy)
+        logging.getLogger(__name__).info("%s: %s: %s", decision.device, decision.verdict, decision.why)
+        parents = {"evaluation": read_manifest(evaluation).sha256}
+        winner = candidates[decision.chosen] if decision.chosen is not None else None
+
+        chosen = artifact_utils.get_single_instance(output_dict["chosen"])
+        facts = next((candidate for candidate in report.candidates if candidate.name == decision.chosen), None)
+        if winner is not None and facts is not None:
+            manifest = _write_chosen(Path(winner.uri), facts, Path(chosen.uri), parents, version)
+        else:
+            _write_decision(Path(chosen.uri), decision)
+            manifest = write_manifest(
+                Path(chosen.uri), "decision.json", role="chosen", parents=parents, code_version=version
+            )
+        properties = {"device": decision.device, "verdict": decision.verdict, "chosen": decision.chosen or ""}
+        describe(chosen, manifest, **properties)
+
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        folder = Path(blessing.uri)
+        _write_decision(folder, decision)
+        # Mark and properties are those of TFX's own Evaluator (tfx/components/evaluator/constants.py, too heavy to
+        # import for four words), so that its Pusher and its latest-blessed-model resolver read them.
+        write_atomically(folder / ("NOT_BLESSED" if winner is None else "BLESSED"), b"")
+        if winner is not None:
+            properties["current_model"] = winner.uri
+            blessing.set_int_custom_property("current_model_id", winner.id)
+            parents["candidate"] = manifest.sha256
+        describe(
+            blessing,
+            write_manifest(folder, "decision.json", role="decision", parents=parents, code_version=version),
+            blessed=int(winner is not None),
+            **properties,
+        )
+
+
+def _write_decision(folder: Path, decision: Decision) -> None:
+    write_atomically(folder / "decision.json", decision.model_dump_json(indent=2).encode() + b"\n")
+
+
+def _write_chosen(
+    candidate: Path, facts: CandidateReport, folder: Path, parents: dict[str, str], version: str
+) -> Manifest:
+    source = candidate / MODEL_FILE
+    found = sha256_of(source) if source.is_file() else "no file"
+    if found != facts.sha256:
+        raise UnblessedError(
+            f"the file of candidate {facts.name!r} is not the one that was evaluated",
+            where=str(source),
+            bound=f"sha256 {facts.sha256}",
+            measured=found,
+            remedy="find out what changed the artifact, then run the conversion and the evaluation again",
+        )
+    (folder / MODEL_FILE).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, folder / MODEL_FILE)
+    write_atomically(folder / "outcome.json", facts.outcome.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(folder / "facts.json", facts.model_dump_json(indent=2).encode() + b"\n")
+    origin = read_manifest(candidate)
+    return write_manifest(
+        folder,
+        MODEL_FILE,
+        role="chosen",
+        recipe=facts.recipe,
+        # The candidate's own parents too: a release can then be traced without the store that made it.
+        parents={**origin.parents, **parents, "candidate": origin.sha256},
+        code_version=version,
+    )
+
+
+class GateComponentSpec(component_spec.ComponentSpec):
+    """What all gates have; `gate` adds one named input per candidate."""
+
+    PARAMETERS = {
+        "spec": component_spec.ExecutionParameter(type=str),
+        "code_version": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS: dict[str, component_spec.ChannelParameter] = {
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation)
+    }
+    OUTPUTS = {
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "chosen": component_spec.ChannelParameter(type=standard_artifacts.Model),
+    }
+
+
+class Gate(base_component.BaseComponent):
+    """Blesses the best candidate for one device, or none. Made by `gate`."""
+
+    SPEC_CLASS = GateComponentSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(GateExecutor)
+
+
+def gate(
+    *,
+    evaluation: types.BaseChannel,
+    candidates: Mapping[str, types.BaseChannel],
+    spec: str,
+    code_version: str,
+) -> Gate:
+    """A gate for one device; set its id with `.with_id`.
+
+    Args:
+        evaluation: Channel of one ModelEvaluation with a `report.json`.
+        candidates: Recipe name -> channel of one Model, each an input of its own: one channel of N artifacts does not
+            work on Kubeflow.
+        spec: JSON of a `GateRequest`.
+        code_version: `components.version.code_version("components.gate.component")`.
+    """
+    named = {f"{_INPUT_PREFIX}{name}": channel for name, channel in candidates.items()}
+    inputs = {name: component_spec.ChannelParameter(type=standard_artifacts.Model) for name in named}
+    spec_class = type("GateComponentSpec", (GateComponentSpec,), {"INPUTS": {**GateComponentSpec.INPUTS, **inputs}})
+    return Gate(
+        spec_class(
+            evaluation=evaluation,
+            spec=spec,
+            code_version=code_version,
+            blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+            chosen=types.Channel(type=standard_artifacts.Model),
+            **named,
+        )
+    )

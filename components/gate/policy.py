@@ -1,0 +1,157 @@
+"""The gate's policy: measured facts and bounds in, a decision with reasons out. Nothing here knows TFX."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from typing_extensions import assert_never
+
+from components.device import DeviceProfile
+from components.gate.checks import bound_checks, device_checks, overall
+from components.gate.spec import GateSpec, MetricBound
+from components.report import (
+    CandidateDecision,
+    CandidateReport,
+    Check,
+    Converted,
+    Decision,
+    EvaluationReport,
+    Verdict,
+)
+
+
+def decide(report: EvaluationReport, device: DeviceProfile, policy: GateSpec) -> Decision:
+    """Hold every candidate against the policy and the device's budgets, and pick the best that passes.
+
+    Args:
+        report: What was measured. Changes are candidate minus baseline.
+        device: The device to decide for.
+        policy: The bounds and the preference. The first metric ranks accuracy; less of it is better only if it has
+            no bound but `at_most` and `max_rise_from_baseline`.
+
+    Returns:
+        A decision whose candidates are in the order of the report. A bound that is met exactly passes; a
+        difference within the rounding of float32 counts as exact (`components.gate.checks`).
+    """
+    judged = [(candidate, _judge(candidate, report, device, policy)) for candidate in report.candidates]
+    passing = [candidate for candidate, decision in judged if decision.verdict == "pass"]
+    decisions = tuple(decision for _, decision in judged)
+    if passing:
+        best = min(passing, key=lambda candidate: _rank(candidate, policy))  # min() keeps the first of equals
+        return Decision(
+            device=device.name,
+            verdict="pass",
+            chosen=best.name,
+            chosen_sha256=best.sha256,
+            why=_why_this(best, len(passing), policy),
+            candidates=decisions,
+        )
+    return Decision(
+        device=device.name,
+        verdict="not_enough_data" if any(d.verdict == "not_enough_data" for d in decisions) else "fail",
+        chosen=None,
+        chosen_sha256=None,
+        why=_why_none(decisions),
+        candidates=decisions,
+    )
+
+
+def worst(verdicts: Iterator[Verdict]) -> Verdict:
+    """`fail` beats `not_enough_data` beats `pass`."""
+    found = set(verdicts)
+    return "fail" if "fail" in found else "not_enough_data" if "not_enough_data" in found else "pass"
+
+
+def _judge(
+    candidate: CandidateReport, report: EvaluationReport, device: DeviceProfile, policy: GateSpec
+) -> CandidateDecision:
+    outcome = candidate.outcome
+    checks: tuple[Check, ...]
+    if not isinstance(outcome, Converted):
+        checks = (
+            Check(
+                what="conversion",
+                where=candidate.name,
+                bound=f"a file that holds what {outcome.scheme} promises",
+                measured=f"{outcome.cause}: {outcome.message} Remedy: {outcome.remedy}",
+                verdict="fail",
+            ),
+        )
+    else:
+        checks = (
+            *device_checks(candidate, outcome.inspection, device),
+            *(check for bound in policy.metrics for check in bound_checks(candidate, report, bound, policy)),
+            *([] if candidate.sha256 else [_no_digest(candidate)]),
+        )
+    return CandidateDecision(candidate=candidate.name, verdict=worst(check.verdict for check in checks), checks=checks)
+
+
+def _no_digest(candidate: CandidateReport) -> Check:
+    return Check(
+        what="sha256",
+        where=candidate.name,
+        bound="the digest of the evaluated bytes",
+        measured="none in the evaluation report",
+        verdict="fail",
+    )
+
+
+def _rank(candidate: CandidateReport, policy: GateSpec) -> tuple[float, float, float]:
+    accuracy, size = _badness(candidate, policy.metrics[0]), float(_file_bytes(candidate))
+    match policy.prefer:
+        case "smallest":
+            return size, accuracy, size
+        case "fastest":
+            ratio = candidate.latency.ratio if candidate.latency else None
+            return math.inf if ratio is None else ratio, accuracy, size
+        case "most_accurate":
+            return accuracy, accuracy, size
+        case _:
+            assert_never(policy.prefer)
+
+
+def _badness(candidate: CandidateReport, bound: MetricBound) -> float:
+    """The first metric, turned so that less is better; not measured is worst."""
+    whole = overall(candidate.slices)
+    metric = whole.metrics.get(bound.name) if whole else None
+    if metric is None or math.isnan(metric.value):
+        return math.inf
+    more_is_better = bound.at_least is not None or bound.max_drop_from_baseline is not None
+    return -metric.value if more_is_better else metric.value
+
+
+def _file_bytes(candidate: CandidateReport) -> int:
+    return candidate.outcome.inspection.file_bytes if isinstance(candidate.outcome, Converted) else 0
+
+
+def _why_this(best: CandidateReport, passing: int, policy: GateSpec) -> str:
+    ratio = best.latency.ratio if best.latency else None
+    whole = overall(best.slices)
+    metric = whole.metrics.get(policy.metrics[0].name) if whole else None
+    match policy.prefer:
+        case "smallest":
+            figure = f"{_file_bytes(best):,} bytes"
+        case "fastest":
+            figure = "latency not judged" if ratio is None else f"{ratio:.2f} of the float model's time"
+        case "most_accurate":
+            figure = (
+                f"{policy.metrics[0].name} {metric.value:.6g}" if metric else f"{policy.metrics[0].name} not measured"
+            )
+        case _:
+            assert_never(policy.prefer)
+    if passing == 1:
+        return f"{best.name} is the only candidate that passes ({figure})"
+    return f"{best.name} is the {policy.prefer.replace('_', ' ')} of {passing} candidates that pass ({figure})"
+
+
+def _why_none(decisions: tuple[CandidateDecision, ...]) -> str:
+    if not decisions:
+        return "there is no candidate"
+    reasons = []
+    for decision in decisions:
+        # A plain failure is what to mend first; missing data matters only when nothing failed.
+        check = next(check for check in decision.checks if check.verdict == decision.verdict)
+        what = check.what if check.what == "conversion" else f"{check.what} on {check.where}"
+        reasons.append(f"{decision.candidate} ({'too little data for ' if check.verdict != 'fail' else ''}{what})")
+    return f"no candidate passes: {', '.join(reasons)}"
