@@ -1,0 +1,64 @@
+"""TFX shell of the registry: the chosen Model and its blessing -> PushedModel. Without a blessing nothing is pushed."""
+
+import logging
+from pathlib import Path
+
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
+
+from components.files import write_atomically
+from components.manifest import describe, read_manifest, write_manifest
+from components.push.delivery import OUTCOME_NAME, PushRequest, deliver, read_blessing
+
+
+@component
+def Pusher(
+    chosen: InputArtifact[Model],
+    blessing: InputArtifact[ModelBlessing],
+    pushed: OutputArtifact[PushedModel],
+    spec: Parameter[str],
+    attempt: Parameter[str],  # noqa: ARG001
+    code_version: Parameter[str],
+) -> None:
+    """Deliver the blessed bytes, or nothing.
+
+    Args:
+        chosen: The gate's choice.
+        blessing: The gate's blessing. Not blessed is a normal end with `pushed` = 0.
+        pushed: Holds `push.json` (a PushOutcome); custom properties tell device, version, release path, model digest.
+        spec: JSON of a PushRequest.
+        attempt: Different for every run, so that TFX never serves a push from its cache: the registry is outside
+            state that the cache knows nothing of. A repeated push of the same bytes changes nothing there.
+        code_version: `components.version.code_version("components.push.component")`.
+
+    Raises:
+        UnblessedError: The blessing is incomplete, contradicts itself, or is for other bytes or another device.
+        RegistryError: The registry refused.
+    """
+    request = PushRequest.model_validate_json(spec)
+    decision = read_blessing(Path(blessing.uri), blessed=blessing.get_int_custom_property("blessed"))
+    outcome = deliver(request, Path(chosen.uri), decision)
+    logging.getLogger(__name__).info(
+        "%s: %s (%s)", outcome.device, "pushed" if outcome.pushed else "nothing pushed", outcome.reason
+    )
+    folder = Path(pushed.uri)
+    write_atomically(folder / OUTCOME_NAME, outcome.model_dump_json(indent=2).encode() + b"\n")
+    describe(
+        pushed,
+        write_manifest(
+            folder,
+            OUTCOME_NAME,
+            role="release",
+            parents={
+                "chosen": read_manifest(Path(chosen.uri)).sha256,
+                "decision": read_manifest(Path(blessing.uri)).sha256,
+            },
+            code_version=code_version,
+        ),
+        pushed=int(outcome.pushed),
+        device=outcome.device,
+        version=outcome.version or "",
+        release_path=outcome.path or "",
+        model_sha256=outcome.sha256 or "",
+    )

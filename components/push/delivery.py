@@ -1,0 +1,151 @@
+"""What a push does between gate and registry: check the blessing, deliver the bytes. Nothing here knows TFX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from components.device import DeviceProfile
+from components.errors import UnblessedError
+from components.files import sha256_of_bytes
+from components.manifest import Manifest, read_manifest
+from components.push.registry import ReleaseManifest, publish
+from components.push.spec import LocalRegistry
+from components.report import CandidateReport, Decision
+from components.values import Value
+
+OUTCOME_NAME = "push.json"
+
+
+class PushRequest(Value):
+    """What one push node is asked: its `spec` parameter.
+
+    Attributes:
+        registry: Where to.
+        device: Whom for; the gate must have decided for the same device.
+        name: What the release is called: the pipeline's name.
+    """
+
+    registry: LocalRegistry
+    device: DeviceProfile
+    name: str
+
+
+class PushOutcome(Value):
+    """What was delivered for one device, or why nothing was.
+
+    Attributes:
+        device: Name of the device profile.
+        pushed: Whether the registry holds the chosen bytes now.
+        reason: The gate's sentence: why this one, or why none.
+        version: Of the release.
+        path: The release's folder.
+        bytes, sha256: Of its model file.
+    """
+
+    device: str
+    pushed: bool
+    reason: str
+    version: str | None = None
+    path: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+
+
+def deliver(request: PushRequest, chosen: Path, decision: Decision) -> PushOutcome:
+    """Publish what the decision blesses, or nothing.
+
+    Args:
+        request: Where to, whom for.
+        chosen: Folder of the gate's `chosen` artifact.
+        decision: As `read_blessing` returned it.
+
+    Raises:
+        UnblessedError: The decision is for another device or other bytes than those in `chosen`.
+        RegistryError: The registry refused.
+    """
+    if decision.device != request.device.name:
+        raise _unblessed(chosen, "it is for another device", request.device.name, decision.device)
+    if decision.verdict != "pass":
+        return PushOutcome(device=decision.device, pushed=False, reason=decision.why)
+    try:
+        model = (chosen / "Format-Serving" / "tflite").read_bytes()
+        facts = CandidateReport.model_validate_json((chosen / "facts.json").read_bytes())
+        origin = read_manifest(chosen)
+    except (OSError, ValidationError) as error:
+        raise _unblessed(chosen, f"the chosen model is incomplete: {_first_line(error)}") from error
+    digest = sha256_of_bytes(model)
+    if digest != decision.chosen_sha256:
+        raise _unblessed(chosen, "it is for other bytes", f"sha256 {decision.chosen_sha256}", digest)
+    if (facts.name, facts.sha256) != (decision.chosen, digest):
+        raise _unblessed(chosen, "the chosen model's facts are another's", decision.chosen, facts.name)
+    manifest = _release_manifest(request, facts, decision, origin, len(model))
+    release = publish(request.registry, request.device.device_class, request.name, model, manifest)
+    return PushOutcome(
+        device=decision.device,
+        pushed=True,
+        reason=decision.why,
+        version=release.version,
+        path=str(Path(release.path).resolve()),
+        bytes=len(model),
+        sha256=digest,
+    )
+
+
+def read_blessing(folder: Path, *, blessed: int) -> Decision:
+    """The decision of a blessing whose mark file, custom property and decision agree.
+
+    Args:
+        folder: The ModelBlessing artifact's folder.
+        blessed: Its custom property; 0 also when it is not set.
+
+    Raises:
+        UnblessedError: One is missing, or they contradict each other.
+    """
+    try:
+        decision = Decision.model_validate_json((folder / "decision.json").read_bytes())
+    except (OSError, ValidationError) as error:
+        raise _unblessed(folder, f"its decision cannot be read: {_first_line(error)}") from error
+    says = decision.verdict == "pass"
+    marks = {name for name in ("BLESSED", "NOT_BLESSED") if (folder / name).exists()}
+    if marks != {"BLESSED" if says else "NOT_BLESSED"} or blessed != int(says):
+        raise _unblessed(
+            folder,
+            "it contradicts itself",
+            f"the decision's verdict {decision.verdict!r}",
+            f"files {sorted(marks)}, property blessed={blessed}",
+        )
+    return decision
+
+
+def _release_manifest(
+    request: PushRequest, facts: CandidateReport, decision: Decision, origin: Manifest, size: int
+) -> ReleaseManifest:
+    whole = next((result for result in facts.slices if result.slice == "overall"), None)
+    return ReleaseManifest(
+        name=request.name,
+        device_class=request.device.device_class,
+        device=request.device.name,
+        sha256=str(facts.sha256),
+        bytes=size,
+        recipe=facts.recipe,
+        metrics=whole.metrics if whole else {},
+        change=whole.change if whole else {},
+        checks=next(one.checks for one in decision.candidates if one.candidate == decision.chosen),
+        parents=origin.parents,
+    )
+
+
+def _unblessed(where: object, what: str, bound: object = None, measured: object = None) -> UnblessedError:
+    return UnblessedError(
+        f"this blessing does not hold: {what}",
+        where=str(where),
+        bound=bound,
+        measured=measured,
+        remedy="run the gate again and push what it blesses; a blessing is never mended by hand",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,271 @@
+"""A folder as a registry of releases: content-addressed, atomic, idempotent. Nothing here knows TFX.
+
+    <root>/<device class>/<name>/<version>/model.tflite      version: first 16 hex digits of the bytes' SHA-256
+    <root>/<device class>/<name>/<version>/manifest.json     a ReleaseManifest
+    <root>/<device class>/<name>/<channel>.json              a ChannelPointer: what devices follow
+
+A release is staged beside its final place, made durable, and renamed; the pointer is replaced after that. So a reader
+sees a whole release or none, and two pushers of the same bytes make one release. A push that fails leaves at most
+empty folders.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from components.errors import RegistryError, SpecError
+from components.files import sha256_of_bytes, sync_folder, write_atomically
+from components.push.spec import LocalRegistry
+from components.recipe import Recipe
+from components.report import Check, MetricValue
+from components.values import Value
+
+MODEL_NAME = "model.tflite"
+MANIFEST_NAME = "manifest.json"
+# A push takes seconds; what is older than this was left by one that was killed.
+STALE_SECONDS = 3600.0
+_STAGING_PREFIX = ".staging-"
+_FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
+
+
+class ReleaseManifest(Value):
+    """What a release says about itself. No times and no execution ids: a repeated push gives the same bytes.
+
+    Attributes:
+        name: What is released: the pipeline's name.
+        device_class: The registry folder.
+        device: The device profile that it was gated for.
+        sha256, bytes: Of `model.tflite`.
+        recipe: What made it.
+        metrics: On the whole evaluation split, with 95 % confidence intervals.
+        change: Metric name -> release minus float baseline.
+        checks: What the gate held it against.
+        parents: Role -> SHA-256 of what it was made from (baseline, calibration, candidate, evaluation, ...).
+    """
+
+    name: str
+    device_class: str
+    device: str
+    sha256: str
+    bytes: int
+    recipe: Recipe
+    metrics: dict[str, MetricValue] = {}
+    change: dict[str, MetricValue] = {}
+    checks: tuple[Check, ...] = ()
+    parents: dict[str, str] = {}
+
+
+class ChannelPointer(Value):
+    """Which release a channel is at."""
+
+    version: str
+    sha256: str
+    bytes: int
+
+
+class Release(Value):
+    """One verified release: `model.tflite` in `path` has the digest that its manifest tells."""
+
+    version: str
+    path: str
+    manifest: ReleaseManifest
+
+    @property
+    def model_path(self) -> Path:
+        """The model's file."""
+        return Path(self.path) / MODEL_NAME
+
+
+def publish(spec: LocalRegistry, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
+    """Put a model into the registry and point the channel at it.
+
+    An existing release of the same bytes is verified and kept as it is, its manifest included.
+
+    Raises:
+        RegistryError: The registry cannot be written, or holds a corrupt release; the channel points where it did.
+        SpecError: The device class or the name cannot be a folder's name.
+    """
+    digest = sha256_of_bytes(model)
+    if (manifest.sha256, manifest.bytes) != (digest, len(model)):
+        raise RegistryError(
+            "the release manifest describes other bytes",
+            bound=f"sha256 {digest}, {len(model)} bytes",
+            measured=f"sha256 {manifest.sha256}, {manifest.bytes} bytes",
+            remedy="make the manifest from the bytes that are pushed",
+        )
+    folder = _folder(spec, device_class, name)
+    version = digest[:16]
+    final = folder / version
+    with _explained(folder, len(model)):
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_stale(folder)
+        if not final.exists():
+            _stage_and_rename(final, {MODEL_NAME: model, MANIFEST_NAME: _json(manifest)})
+        release = find_release(final)
+        pointer = _json(ChannelPointer(version=version, sha256=digest, bytes=len(model)))
+        path = folder / f"{spec.channel}.json"
+        if not (path.is_file() and path.read_bytes() == pointer):
+            write_atomically(path, pointer)
+    return release
+
+
+def find_release(path: Path) -> Release:
+    """Read and verify a release.
+
+    Args:
+        path: The release's folder, or its model file.
+
+    Raises:
+        RegistryError: It is no release, or its bytes are not what its manifest and its version say.
+    """
+    folder = path.parent if path.name == MODEL_NAME else path
+    try:
+        model = (folder / MODEL_NAME).read_bytes()
+        manifest = ReleaseManifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RegistryError(
+            f"this is no whole release: {_first_line(error)}",
+            where=str(path),
+            bound=f"a folder with {MODEL_NAME} and {MANIFEST_NAME}",
+            remedy="name a release's folder or its model file; if it was whole once, move it away and push it again",
+        ) from error
+    digest = sha256_of_bytes(model)
+    if digest != manifest.sha256 or not _is_version_of(folder.resolve().name, digest):
+        raise RegistryError(
+            "the release is corrupt: its model is not the one that was pushed",
+            where=str(folder),
+            bound=f"sha256 {manifest.sha256}, in a folder of its first 16 digits",
+            measured=digest,
+            remedy="find out what changed it, move the folder away, and push again",
+        )
+    return Release(version=digest[:16], path=str(folder), manifest=manifest)
+
+
+def current(root: Path, device_class: str, name: str, channel: str = "stable") -> Release | None:
+    """The release that a channel points at; None if the channel is not there.
+
+    Raises:
+        RegistryError: The pointer cannot be read, or what it points at is not whole.
+    """
+    path = root / device_class / name / f"{channel}.json"
+    try:
+        pointer = ChannelPointer.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValidationError) as error:
+        raise RegistryError(
+            f"the channel's pointer cannot be read: {_first_line(error)}",
+            where=str(path),
+            remedy="push again: that writes the pointer anew",
+        ) from error
+    release = find_release(path.parent / pointer.version)
+    if release.manifest.sha256 != pointer.sha256:
+        raise RegistryError(
+            "the channel points at other bytes than the release holds",
+            where=str(path),
+            bound=pointer.sha256,
+            measured=release.manifest.sha256,
+            remedy="push again: that writes the pointer anew",
+        )
+    return release
+
+
+def check_writable(spec: LocalRegistry) -> None:
+    """Try, before anything runs, that the registry can be written. Leaves nothing behind.
+
+    Raises:
+        RegistryError: It cannot, with the remedy.
+    """
+    nearest = Path(spec.root)
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    with _explained(nearest, 0), tempfile.TemporaryDirectory(prefix=_STAGING_PREFIX, dir=nearest) as probe:
+        (Path(probe) / "probe").write_bytes(b"probe")
+
+
+def _folder(spec: LocalRegistry, device_class: str, name: str) -> Path:
+    for what, value in (("device class", device_class), ("name", name)):
+        if not _FOLDER_NAME.fullmatch(value):
+            raise SpecError(
+                f"the {what} cannot be a folder of the registry",
+                bound="small letters, digits, - and _",
+                measured=repr(value),
+                remedy="rename it",
+            )
+    return Path(spec.root) / device_class / name
+
+
+def _stage_and_rename(final: Path, files: dict[str, bytes]) -> None:
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=final.parent))
+    try:
+        for name, content in files.items():
+            write_atomically(staging / name, content)
+        staging.chmod(0o755)  # mkdtemp makes folders private; a registry is read by others.
+        try:
+            staging.rename(final)
+        except OSError as error:
+            # Another pusher of the same bytes was first: its release is verified like any that exists.
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    sync_folder(final.parent)
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what killed pushes left: staging folders, and temporary files of pointers."""
+    for entry in folder.glob(".*"):
+        try:
+            if time.time() - entry.stat().st_mtime < STALE_SECONDS:
+                continue
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink()
+        except FileNotFoundError:
+            continue  # another pusher cleans too
+
+
+@contextmanager
+def _explained(where: Path, needed: int) -> Iterator[None]:
+    """Turn what the file system refuses into a RegistryError with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        match error.errno:
+            case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+                what = "there is no room for the release"
+                remedy = f"free at least {needed:,} bytes there, or choose another root; then run again"
+            case errno.EACCES | errno.EPERM | errno.EROFS:
+                what = "the registry may not be written"
+                remedy = "grant write permission on the folder, or choose another root; then run again"
+            case errno.ENOTDIR | errno.EEXIST:
+                what = "a file stands where the registry needs a folder"
+                remedy = "move the file away, or choose another root; then run again"
+            case _:
+                what = "the registry could not be written"
+                remedy = "mend what the message says; then run again"
+        raise RegistryError(
+            f"{what}: {error.strerror or error}", where=str(error.filename or where), remedy=remedy
+        ) from error
+
+
+def _is_version_of(version: str, digest: str) -> bool:
+    return version == digest[:16]
+
+
+def _json(value: Value) -> bytes:
+    return value.model_dump_json(indent=2).encode() + b"\n"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

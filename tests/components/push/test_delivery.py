@@ -1,0 +1,162 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from components.errors import UnblessedError
+from components.manifest import write_manifest
+from components.push.delivery import PushRequest, deliver, read_blessing
+from components.push.registry import current, find_release
+from components.report import CandidateReport, Decision
+
+MODEL = b"a tflite file"
+SHA256 = hashlib.sha256(MODEL).hexdigest()
+
+
+def decision(**changes):
+    checks = [{"what": "accuracy", "where": "overall", "bound": "at least 0.8", "measured": "0.9", "verdict": "pass"}]
+    base = {
+        "device": "phone_cpu",
+        "verdict": "pass",
+        "chosen": "int8",
+        "chosen_sha256": SHA256,
+        "why": "int8 is the smallest",
+        "candidates": [{"candidate": "int8", "verdict": "pass", "checks": checks}],
+    }
+    return Decision.model_validate(base | changes)
+
+
+REFUSED = {"verdict": "fail", "chosen": None, "chosen_sha256": None, "why": "no candidate passes"}
+
+
+def request(root):
+    return PushRequest.model_validate(
+        {
+            "registry": {"root": str(root)},
+            "device": {
+                "name": "phone_cpu",
+                "device_class": "phone",
+                "description": "any",
+                "schemes": ["static_wi8_ai8"],
+            },
+            "name": "shoes",
+        }
+    )
+
+
+@pytest.fixture
+def chosen(tmp_path):
+    folder = tmp_path / "chosen"
+    (folder / "Format-Serving").mkdir(parents=True)
+    (folder / "Format-Serving" / "tflite").write_bytes(MODEL)
+    facts = CandidateReport.model_validate(
+        {
+            "recipe": {"name": "int8", "scheme": "static_wi8_ai8"},
+            "outcome": {"status": "failed", "scheme": "x", "cause": "refused", "message": "unused", "remedy": ""},
+            "sha256": SHA256,
+            "slices": [
+                {"slice": "label=1", "examples": 9, "metrics": {"accuracy": {"value": 0.1}}},
+                {
+                    "slice": "overall",
+                    "examples": 100,
+                    "metrics": {"accuracy": {"value": 0.9, "lower": 0.85, "upper": 0.95}},
+                    "change": {"accuracy": {"value": -0.01}},
+                },
+            ],
+        }
+    )
+    (folder / "facts.json").write_text(facts.model_dump_json())
+    write_manifest(
+        folder, "Format-Serving/tflite", role="chosen", parents={"candidate": "c" * 64}, code_version="1", recipe=None
+    )
+    return folder
+
+
+def test_release_tells_metrics_checks_and_parents_when_delivered(tmp_path, chosen):
+    outcome = deliver(request(tmp_path / "registry"), chosen, decision())
+    assert (outcome.pushed, outcome.sha256, outcome.bytes, outcome.version) == (True, SHA256, 13, SHA256[:16])
+    release = find_release(Path(outcome.path))
+    assert release == current(tmp_path / "registry", "phone", "shoes").model_copy(update={"path": release.path})
+    assert release.model_path.read_bytes() == MODEL
+    assert release.manifest.metrics["accuracy"].lower == 0.85
+    assert release.manifest.change["accuracy"].value == -0.01
+    assert release.manifest.checks == decision().candidates[0].checks
+    assert release.manifest.parents == {"candidate": "c" * 64}
+
+
+def test_nothing_is_pushed_when_the_gate_refused(tmp_path, chosen):
+    outcome = deliver(request(tmp_path / "registry"), chosen, decision(**REFUSED))
+    assert (outcome.pushed, outcome.version, outcome.reason) == (False, None, "no candidate passes")
+    assert not (tmp_path / "registry").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"device": "other"}, "for another device"),
+        ({"chosen_sha256": "0" * 64}, "for other bytes"),
+        ({"chosen_sha256": None}, "for other bytes"),
+        ({"chosen": "float32"}, "facts are another's"),
+    ],
+)
+def test_nothing_is_pushed_when_the_blessing_is_for_something_else(tmp_path, chosen, changes, words):
+    with pytest.raises(UnblessedError, match=words):
+        deliver(request(tmp_path / "registry"), chosen, decision(**changes))
+    assert not (tmp_path / "registry").exists()
+
+
+@pytest.mark.parametrize("name", ["Format-Serving/tflite", "facts.json", "manifest.json"])
+def test_nothing_is_pushed_when_the_chosen_model_is_incomplete(tmp_path, chosen, name):
+    (chosen / name).unlink()
+    with pytest.raises(UnblessedError, match="incomplete"):
+        deliver(request(tmp_path / "registry"), chosen, decision())
+    assert not (tmp_path / "registry").exists()
+
+
+def test_nothing_is_pushed_when_the_bytes_were_swapped(tmp_path, chosen):
+    (chosen / "Format-Serving" / "tflite").write_bytes(MODEL + b"!")
+    with pytest.raises(UnblessedError, match="other bytes"):
+        deliver(request(tmp_path / "registry"), chosen, decision())
+
+
+def write_blessing(folder, verdict, *marks):
+    folder.mkdir()
+    (folder / "decision.json").write_text(decision(**({} if verdict == "pass" else REFUSED)).model_dump_json())
+    for mark in marks:
+        (folder / mark).touch()
+    return folder
+
+
+def test_blessing_is_read_when_mark_property_and_decision_agree(tmp_path):
+    yes = write_blessing(tmp_path / "yes", "pass", "BLESSED")
+    no = write_blessing(tmp_path / "no", "fail", "NOT_BLESSED")
+    assert read_blessing(yes, blessed=1) == decision()
+    assert read_blessing(no, blessed=0).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "marks", "blessed"),
+    [
+        ("pass", [], 1),
+        ("pass", ["NOT_BLESSED"], 1),
+        ("pass", ["BLESSED", "NOT_BLESSED"], 1),
+        ("pass", ["BLESSED"], 0),
+        ("fail", ["BLESSED"], 1),
+        ("fail", ["NOT_BLESSED"], 1),
+        ("fail", [], 0),
+    ],
+)
+def test_blessing_is_refused_when_it_contradicts_itself(tmp_path, verdict, marks, blessed):
+    folder = write_blessing(tmp_path / "blessing", verdict, *marks)
+    with pytest.raises(UnblessedError, match="contradicts itself"):
+        read_blessing(folder, blessed=blessed)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"device": "phone_cpu"'])
+def test_blessing_is_refused_when_its_decision_cannot_be_read(tmp_path, content):
+    folder = write_blessing(tmp_path / "blessing", "pass", "BLESSED")
+    (folder / "decision.json").unlink()
+    if content is not None:
+        (folder / "decision.json").write_bytes(content)
+    with pytest.raises(UnblessedError, match=r"decision cannot be read.*run the gate again"):
+        read_blessing(folder, blessed=1)

@@ -1,0 +1,261 @@
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from components.errors import RegistryError, SpecError
+from components.push.registry import ReleaseManifest, check_writable, current, find_release, publish
+from components.push.spec import LocalRegistry
+
+MODEL = bytes(range(256)) * 8
+SHA256 = hashlib.sha256(MODEL).hexdigest()
+VERSION = SHA256[:16]
+
+
+def manifest_of(model):
+    return ReleaseManifest(
+        name="shoes",
+        device_class="phone",
+        device="phone_cpu",
+        sha256=hashlib.sha256(model).hexdigest(),
+        bytes=len(model),
+        recipe={"name": "int8", "scheme": "static_wi8_ai8"},
+        metrics={"accuracy": {"value": 0.875, "lower": 0.85, "upper": 0.9}},
+        parents={"candidate": "ab" * 32},
+    )
+
+
+def push(root, model=MODEL, channel="stable", name="shoes"):
+    return publish(LocalRegistry(root=str(root), channel=channel), "phone", name, model, manifest_of(model))
+
+
+def tree_of(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in Path(root).rglob("*") if path.is_file()}
+
+
+def test_release_is_laid_out_by_content_when_pushed(tmp_path):
+    release = push(tmp_path)
+    folder = tmp_path / "phone" / "shoes"
+    assert sorted(tree_of(tmp_path)) == [
+        f"phone/shoes/{VERSION}/manifest.json",
+        f"phone/shoes/{VERSION}/model.tflite",
+        "phone/shoes/stable.json",
+    ]
+    assert (folder / VERSION / "model.tflite").read_bytes() == MODEL
+    assert json.loads((folder / "stable.json").read_text()) == {"version": VERSION, "sha256": SHA256, "bytes": 2048}
+    assert (release.version, release.path) == (VERSION, str(folder / VERSION))
+    assert release == find_release(folder / VERSION) == find_release(folder / VERSION / "model.tflite")
+    assert current(tmp_path, "phone", "shoes") == release
+    assert current(tmp_path, "phone", "shoes", "beta") is None
+    assert (folder / VERSION).stat().st_mode & 0o777 == 0o755
+    assert (folder / VERSION / "model.tflite").stat().st_mode & 0o777 == 0o644
+
+
+def test_registry_is_unchanged_to_the_inode_when_same_bytes_are_pushed_twice(tmp_path):
+    def inodes():
+        return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.is_file()}
+
+    first = push(tmp_path)
+    before = inodes()
+    assert push(tmp_path) == first
+    assert inodes() == before
+
+
+def test_manifest_is_the_same_bytes_when_pushed_to_two_registries(tmp_path):
+    push(tmp_path / "one")
+    push(tmp_path / "two")
+    assert tree_of(tmp_path / "one") == tree_of(tmp_path / "two")
+
+
+def test_channel_moves_and_older_release_stays_when_another_model_is_pushed(tmp_path):
+    first, second = push(tmp_path), push(tmp_path, MODEL[::-1])
+    assert current(tmp_path, "phone", "shoes") == second != first
+    assert find_release(Path(first.path)) == first
+    push(tmp_path, channel="beta")
+    assert current(tmp_path, "phone", "shoes", "beta") == first
+    assert current(tmp_path, "phone", "shoes") == second
+
+
+def test_one_release_comes_out_when_eight_pushers_race(tmp_path):
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        releases = list(pool.map(push, [tmp_path] * 8))
+    assert len({release.version for release in releases}) == 1
+    assert len(tree_of(tmp_path)) == 3
+    assert not list((tmp_path / "phone" / "shoes").glob(".*"))
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "no_manifest", "other_manifest"])
+def test_corrupt_release_is_refused_and_kept_when_pushed_again(tmp_path, damage):
+    folder = Path(push(tmp_path).path)
+    (tmp_path / "phone" / "shoes" / "stable.json").unlink()
+    match damage:
+        case "flip":
+            (folder / "model.tflite").write_bytes(b"\xff" + MODEL[1:])
+        case "truncate":
+            (folder / "model.tflite").write_bytes(MODEL[:-1])
+        case "no_manifest":
+            (folder / "manifest.json").unlink()
+        case "other_manifest":
+            (folder / "manifest.json").write_text(manifest_of(b"other").model_dump_json())
+    before = tree_of(tmp_path)
+    with pytest.raises(RegistryError, match=r"corrupt|no whole release") as caught:
+        push(tmp_path)
+    assert "push again" in str(caught.value) or "push it again" in str(caught.value)
+    assert tree_of(tmp_path) == before
+
+
+def test_release_in_a_folder_of_another_version_is_refused_when_read(tmp_path):
+    folder = Path(push(tmp_path).path)
+    folder.rename(folder.parent / ("0" * 16))
+    with pytest.raises(RegistryError, match="corrupt"):
+        find_release(folder.parent / ("0" * 16))
+
+
+@pytest.mark.parametrize("pointer", [b"{", b'{"version": "x"}', None])
+def test_broken_pointer_is_told_when_read_and_mended_when_pushed(tmp_path, pointer):
+    release = push(tmp_path)
+    path = tmp_path / "phone" / "shoes" / "stable.json"
+    other = json.dumps({"version": VERSION, "sha256": "0" * 64, "bytes": 1}).encode()
+    path.write_bytes(pointer or other)
+    with pytest.raises(RegistryError, match=r"pointer cannot be read|points at other bytes"):
+        current(tmp_path, "phone", "shoes")
+    push(tmp_path)
+    assert current(tmp_path, "phone", "shoes") == release
+
+
+def test_stale_leftovers_are_removed_and_fresh_ones_kept_when_pushed(tmp_path):
+    folder = tmp_path / "phone" / "shoes"
+    old, fresh = folder / ".staging-old", folder / ".staging-fresh"
+    for staging in (old, fresh):
+        staging.mkdir(parents=True)
+        (staging / "model.tflite").write_bytes(b"half")
+    pointer = folder / ".stable.json.abc"
+    pointer.write_bytes(b"half")
+    for stale in (old, pointer):
+        os.utime(stale, (1, 1))
+    push(tmp_path)
+    assert sorted(path.name for path in folder.glob(".*")) == [".staging-fresh"]
+
+
+def test_manifest_of_other_bytes_is_refused_when_published(tmp_path):
+    with pytest.raises(RegistryError, match="describes other bytes"):
+        publish(LocalRegistry(root=str(tmp_path)), "phone", "shoes", MODEL, manifest_of(b"other"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "Upper"])
+def test_name_is_refused_when_it_is_no_folder_name(tmp_path, name):
+    with pytest.raises(SpecError, match="cannot be a folder of the registry"):
+        push(tmp_path, name=name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_error_names_the_file_when_root_is_a_file(tmp_path):
+    root = tmp_path / "registry"
+    root.write_bytes(b"a file")
+    for attempt in (lambda: push(root), lambda: check_writable(LocalRegistry(root=str(root)))):
+        with pytest.raises(RegistryError, match=r"a file stands where .*move the file away"):
+            attempt()
+    assert root.read_bytes() == b"a file"
+
+
+def test_check_writable_leaves_nothing_when_root_is_there_or_not(tmp_path):
+    check_writable(LocalRegistry(root=str(tmp_path)))
+    check_writable(LocalRegistry(root=str(tmp_path / "not" / "yet")))
+    assert list(tmp_path.iterdir()) == []
+
+
+# What a full disk, a limit on file size, or another user meets can only be had in a process of its own.
+CHILD = """
+import os, resource, sys
+from pathlib import Path
+from components.errors import RegistryError
+from components.push.registry import check_writable
+from components.push.spec import LocalRegistry
+sys.path.insert(0, {folder!r})
+from test_registry import push, MODEL
+{prepare}
+for attempt in ({attempts}):
+    try:
+        attempt()
+    except RegistryError as error:
+        print(error)
+    else:
+        print("NO ERROR")
+"""
+
+
+def run_child(root, prepare, attempts):
+    code = CHILD.format(folder=str(Path(__file__).parent), prepare=prepare, attempts=attempts)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=False, cwd=Path.cwd()
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_registry_is_as_before_when_a_file_size_limit_stops_the_push(tmp_path):
+    release = push(tmp_path)
+    before = tree_of(tmp_path)
+    (told,) = run_child(
+        tmp_path,
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))",
+        "lambda: push(Path(sys.argv[1]), MODEL[::-1]),",
+    )
+    assert "there is no room for the release" in told
+    assert "free at least 2,048 bytes" in told
+    assert tree_of(tmp_path) == before
+    assert current(tmp_path, "phone", "shoes") == release
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a tmpfs needs root and a kernel that allows it")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_registry_is_as_before_when_the_disk_is_full(small_disk):
+    release = push(small_disk)
+    before = tree_of(small_disk)
+    with pytest.raises(RegistryError, match=r"no room for the release: No space left.*free at least 65,536 bytes"):
+        push(small_disk, bytes(65536))
+    assert tree_of(small_disk) == before
+    assert current(small_disk, "phone", "shoes") == release
+    push(small_disk, MODEL[::-1])  # a smaller one still goes
+
+
+def test_registry_is_as_before_when_write_permission_is_missing(tmp_path):
+    root = tmp_path / "registry"
+    push(root)
+    before = tree_of(root)
+    folders = [root, root / "phone", root / "phone" / "shoes"]
+    for folder in folders:
+        folder.chmod(0o555)
+    for parent in [tmp_path, *tmp_path.parents]:
+        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    try:
+        told = run_child(
+            root,
+            "os.getuid() or os.setuid(65534)",  # root may write anywhere: become nobody
+            "lambda: push(Path(sys.argv[1]), MODEL[::-1]), lambda: check_writable(LocalRegistry(root=sys.argv[1]))",
+        )
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert len(told) == 2
+    assert all("may not be written" in line and "grant write permission" in line for line in told)
+    assert tree_of(root) == before
