@@ -18,6 +18,7 @@ from components.baseline.pretrained import import_model
 from components.baseline.spec import TrainedBaseline
 from components.files import sha256_of
 from components.manifest import describe, write_manifest
+from components.task import load_task
 
 
 class BaselineExecutor(GenericExecutor):
@@ -75,10 +76,14 @@ def baseline_trainer(
 def PretrainedModel(
     path: Parameter[str],
     sha256: Parameter[str],
+    task: Parameter[str],
+    task_version: Parameter[str],  # noqa: ARG001
     code_version: Parameter[str],
     model: OutputArtifact[Model],
 ) -> None:
     """Imports a pretrained model; its digest is a parameter, so that a changed file is not served from cache."""
+    # Importing the task registers its custom layers; its version is a parameter for the same reason as the digest.
+    load_task(task)
     import_model(Path(path), Path(model.uri))
     manifest = write_manifest(
         Path(model.uri), SERVING_FOLDER, role="baseline", parents={"pretrained": sha256}, code_version=code_version

@@ -50,19 +50,31 @@ def import_model(path: Path, folder: Path) -> None:
     import tensorflow as tf
 
     if recognise(path) == "keras":
-        try:
-            model = tf.keras.models.load_model(path, compile=False)
-        except Exception as error:
-            raise ModelError(
-                f"the model cannot be loaded: {type(error).__name__}: {str(error).splitlines()[0]}",
-                where=str(path),
-                remedy="register its custom layers with tf.keras.utils.register_keras_serializable in the task's module",
-            ) from error
-        refuse_stateful(model)
+        model = load_keras(path)
         export(model, folder)
         return
     check_signature(tf.saved_model.load(str(path)), str(path))
     shutil.copytree(path, folder / SERVING_FOLDER)
+
+
+def load_keras(path: Path) -> Any:
+    """Load a Keras file for inference.
+
+    Raises:
+        ModelError: It cannot be loaded, or is stateful.
+    """
+    import tensorflow as tf
+
+    try:
+        model = tf.keras.models.load_model(path, compile=False)
+    except Exception as error:
+        raise ModelError(
+            f"the model cannot be loaded: {type(error).__name__}: {str(error).splitlines()[0]}",
+            where=str(path),
+            remedy="register its custom layers with keras.utils.register_keras_serializable in the task's module",
+        ) from error
+    refuse_stateful(model)
+    return model
 
 
 def check_signature(loaded: Any, where: str) -> None:

@@ -1,0 +1,155 @@
+"""From a pipeline file to a TFX pipeline. Every call makes new nodes: a node belongs to one Pipeline object only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from components.calibrate.component import CalibrationSampler
+from components.convert.component import TFLiteConverter
+from components.evaluate.component import evaluator
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types.channel import BaseChannel
+
+from components.baseline.component import PretrainedModel, baseline_trainer
+from components.baseline.spec import TrainedBaseline
+from components.calibrate.spec import CalibrationSpec
+from components.device import DeviceProfile
+from components.files import sha256_of
+from components.gate.component import gate
+from components.push.component import Pusher
+from components.quantize.scheme import Float32, needs_calibration
+from components.recipe import Recipe
+from components.version import code_version
+from pipelines.environment import Environment
+from pipelines.ingest import Ingested, ingest
+from pipelines.load import LoadedPipeline
+from pipelines.metadata import connection_config
+from pipelines.spec import PipelineSpec
+
+FLOAT_REFERENCE = Recipe(name="float_reference", scheme=Float32())
+
+
+def build_pipeline(loaded: LoadedPipeline, environment: Environment, attempt: str) -> Pipeline:
+    """Chain the components that a pipeline file asks for.
+
+    Node ids read `convert__int8`, `gate__phone_cpu`.
+
+    Args:
+        loaded: A pipeline that passed its checks.
+        environment: Where it runs.
+        attempt: A token of this run; a parameter of the nodes that must never be served from cache.
+    """
+    spec = loaded.spec
+    data = ingest(spec)
+    nodes: list[BaseNode] = [*data.nodes]
+    baseline = _after(data.validated, _baseline(spec, data)).with_id("baseline")
+    nodes.append(baseline)
+    sample: BaseChannel | None = None
+    if spec.calibrate is not None:
+        sampler = _after(data.validated, _sampler(spec, spec.calibrate, data)).with_id("calibrate")
+        nodes.append(sampler)
+        sample = sampler.outputs["sample"]
+    converters = {
+        recipe.name: _converter(spec, recipe, baseline.outputs["model"], sample, data.transform_graph)
+        for recipe in _with_reference(spec.recipes)
+    }
+    nodes.extend(converters.values())
+    reference = next(recipe.name for recipe in _with_reference(spec.recipes) if isinstance(recipe.scheme, Float32))
+    candidates = {recipe.name: converters[recipe.name].outputs["candidate"] for recipe in spec.recipes}
+    evaluation = evaluator(
+        examples=data.examples,
+        baseline=baseline.outputs["model"],
+        float_reference=converters[reference].outputs["candidate"],
+        candidates=candidates,
+        transform_graph=data.transform_graph,
+        spec=spec.evaluate.model_copy(update={"slices": spec.slices()}).model_dump_json(),
+        task=spec.task,
+        label=spec.examples.label,
+        **_versions(spec, "components.evaluate.component"),
+    ).with_id("evaluate")
+    nodes.append(evaluation)
+    for device in loaded.devices:
+        nodes.extend(_deliver(spec, device, evaluation.outputs["evaluation"], candidates, attempt))
+    return Pipeline(
+        pipeline_name=spec.name,
+        pipeline_root=str(environment.artifacts(spec.name)),
+        components=nodes,
+        enable_cache=True,
+        metadata_connection_config=connection_config(environment.metadata_url),
+        beam_pipeline_args=list(environment.beam_args),
+    )
+
+
+def _baseline(spec: PipelineSpec, data: Ingested) -> BaseNode:
+    versions = _versions(spec, "components.baseline.component")
+    if isinstance(spec.baseline, TrainedBaseline):
+        return baseline_trainer(
+            data.examples, data.transform_graph, spec.baseline, task=spec.task, label=spec.examples.label, **versions
+        )
+    path = spec.baseline.path
+    return PretrainedModel(path=path, sha256=sha256_of(Path(path)), task=spec.task, **versions)
+
+
+def _sampler(spec: PipelineSpec, calibrate: CalibrationSpec, data: Ingested) -> BaseNode:
+    return CalibrationSampler(
+        examples=data.examples,
+        **_optional(transform_graph=data.transform_graph),
+        spec=calibrate.model_dump_json(),
+        task=spec.task,
+        eval_split=spec.evaluate.split,
+        **_versions(spec, "components.calibrate.component"),
+    )
+
+
+def _with_reference(recipes: tuple[Recipe, ...]) -> tuple[Recipe, ...]:
+    """The recipes, and a float32 file to hold them against if none of them is one."""
+    return recipes if any(isinstance(r.scheme, Float32) for r in recipes) else (FLOAT_REFERENCE, *recipes)
+
+
+def _converter(
+    spec: PipelineSpec, recipe: Recipe, model: BaseChannel, sample: BaseChannel | None, graph: BaseChannel | None
+) -> BaseNode:
+    # Only static schemes read the sample: a changed one must not convert the others anew.
+    calibration = sample if needs_calibration(recipe.scheme) else None
+    return TFLiteConverter(
+        model=model,
+        **_optional(calibration=calibration, transform_graph=graph if calibration is not None else None),
+        spec=json.dumps({"recipe": recipe.model_dump(), "limits": spec.convert.model_dump()}),
+        task=spec.task,
+        **_versions(spec, "components.convert.component"),
+    ).with_id(f"convert__{recipe.name}")
+
+
+def _deliver(
+    spec: PipelineSpec, device: DeviceProfile, evaluation: BaseChannel, candidates: dict[str, BaseChannel], attempt: str
+) -> tuple[BaseNode, BaseNode]:
+    decision = gate(
+        evaluation=evaluation,
+        candidates=candidates,
+        spec=json.dumps({"device": device.model_dump(), "policy": spec.gate.model_dump()}),
+        code_version=code_version("components.gate.component"),
+    ).with_id(f"gate__{device.name}")
+    push = Pusher(
+        chosen=decision.outputs["chosen"],
+        blessing=decision.outputs["blessing"],
+        spec=json.dumps({"registry": spec.push.model_dump(), "device": device.model_dump(), "name": spec.name}),
+        attempt=attempt,
+        code_version=code_version("components.push.component"),
+    ).with_id(f"push__{device.name}")
+    return decision, push
+
+
+def _versions(spec: PipelineSpec, module: str) -> dict[str, str]:
+    return {"task_version": code_version(spec.task.partition(":")[0]), "code_version": code_version(module)}
+
+
+def _optional(**channels: BaseChannel | None) -> dict[str, Any]:
+    return {name: channel for name, channel in channels.items() if channel is not None}
+
+
+def _after(upstream: BaseNode, node: BaseNode) -> BaseNode:
+    node.add_upstream_node(upstream)
+    return node

@@ -1,0 +1,166 @@
+"""ML Metadata: connecting by URL, and what it says about a run. Needs neither TFX nor TensorFlow.
+
+Queries use no `filter_query`: later releases of ml-metadata do not support it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from components.errors import MetadataError, SpecError
+
+NodeState = Literal["running", "complete", "cached", "failed", "not_run"]
+
+
+@dataclass(frozen=True)
+class NodeRecord:
+    """One node's execution in one run.
+
+    Attributes:
+        node: Node id.
+        state: As ML Metadata has it.
+        seconds: From its registration to its last change of state.
+        message: Why it failed; empty otherwise.
+        outputs: Output name -> MLMD artifact.
+    """
+
+    node: str
+    state: NodeState
+    seconds: float
+    message: str = ""
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+
+def connection_config(url: str) -> Any:
+    """An MLMD ConnectionConfig from `sqlite:PATH`, `mysql://user:password@host:port/db` or `postgres://...`.
+
+    Raises:
+        SpecError: The URL is none of these.
+    """
+    from ml_metadata.proto import metadata_store_pb2
+
+    config = metadata_store_pb2.ConnectionConfig()
+    parts = urlsplit(url)
+    # Two processes on one SQLite file abort each other's transactions now and then; trying again is the answer.
+    config.retry_options.max_num_retries = 20
+    if url.startswith("sqlite:") and parts.path:
+        config.sqlite.filename_uri = str(Path(url.removeprefix("sqlite:")).resolve())
+        config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+        return config
+    database = parts.path.removeprefix("/")
+    if parts.scheme in {"mysql", "postgres", "postgresql"} and parts.hostname and database:
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        if parts.scheme == "mysql":
+            config.mysql.host, config.mysql.port = parts.hostname, parts.port or 3306
+            config.mysql.user, config.mysql.password, config.mysql.database = user, password, database
+        else:
+            # Its port is a string, unlike MySQL's.
+            config.postgresql.host, config.postgresql.port = parts.hostname, str(parts.port or 5432)
+            config.postgresql.user, config.postgresql.password, config.postgresql.dbname = user, password, database
+        return config
+    raise SpecError(
+        "this is no metadata URL",
+        where="--metadata",
+        bound="sqlite:PATH, mysql://user:password@host:port/database or postgres://user:password@host:port/database",
+        measured=parts.scheme or "no scheme",
+        remedy="correct it",
+    )
+
+
+def open_store(url: str) -> Any:
+    """A connected MetadataStore.
+
+    Raises:
+        MetadataError: It cannot be reached. The message never holds the password.
+    """
+    from ml_metadata.metadata_store import metadata_store
+
+    config = connection_config(url)
+    place = url if config.HasField("sqlite") else f"{urlsplit(url).scheme}://{urlsplit(url).hostname}"
+    try:
+        if config.HasField("sqlite"):
+            Path(config.sqlite.filename_uri).parent.mkdir(parents=True, exist_ok=True)
+        return metadata_store.MetadataStore(config)
+    except Exception as error:
+        raise MetadataError(
+            f"the metadata store cannot be opened ({type(error).__name__})",
+            where=place,
+            remedy="check that the server runs, or that the file's folder can be written, and the credentials",
+        ) from error
+
+
+def run_records(store: Any, pipeline: str, run_id: str, *, with_outputs: bool = True) -> dict[str, NodeRecord]:
+    """What ML Metadata knows about each node of a run; a node that never started is absent."""
+    context = store.get_context_by_type_and_name("pipeline_run", run_id)
+    if context is None:
+        return {}
+    executions = store.get_executions_by_context(context.id)
+    nodes = {}
+    for execution in executions:
+        for of_execution in store.get_contexts_by_execution(execution.id):
+            if of_execution.name.startswith(f"{pipeline}."):
+                nodes[execution.id] = of_execution.name.removeprefix(f"{pipeline}.")
+    outputs = _outputs(store, nodes) if with_outputs else {}
+    return {
+        nodes[execution.id]: _record(nodes[execution.id], execution, outputs.get(execution.id, {}))
+        for execution in executions
+        if execution.id in nodes
+    }
+
+
+def latest_run(store: Any, pipeline: str | None = None) -> tuple[str, str] | None:
+    """(pipeline, run id) of the newest run, of one pipeline or of any; None if there is none."""
+    runs = store.get_contexts_by_type("pipeline_run")
+    for context in sorted(runs, key=lambda run: run.create_time_since_epoch, reverse=True):
+        name = pipeline_of_run(store, context.name)
+        if name and pipeline in {None, name}:
+            return name, context.name
+    return None
+
+
+def pipeline_of_run(store: Any, run_id: str) -> str | None:
+    """The pipeline that a run belongs to; None for an unknown run."""
+    context = store.get_context_by_type_and_name("pipeline_run", run_id)
+    if context is None:
+        return None
+    for execution in store.get_executions_by_context(context.id):
+        for other in store.get_contexts_by_execution(execution.id):
+            if store.get_context_types_by_id([other.type_id])[0].name == "pipeline":
+                return str(other.name)
+    return None
+
+
+def _record(node: str, execution: Any, outputs: dict[str, Any]) -> NodeRecord:
+    states: dict[int, NodeState] = {
+        execution.COMPLETE: "complete",
+        execution.CACHED: "cached",
+        execution.FAILED: "failed",
+        execution.CANCELED: "failed",
+    }
+    milliseconds = execution.last_update_time_since_epoch - execution.create_time_since_epoch
+    return NodeRecord(
+        node=node,
+        state=states.get(execution.last_known_state, "running"),
+        seconds=milliseconds / 1000,
+        message=execution.custom_properties["__execution_result__"].string_value,
+        outputs=outputs,
+    )
+
+
+def _outputs(store: Any, executions: Iterable[int]) -> dict[int, dict[str, Any]]:
+    events = [
+        event
+        for event in store.get_events_by_execution_ids(list(executions))
+        if event.type in {event.OUTPUT, event.INTERNAL_OUTPUT, event.DECLARED_OUTPUT}
+    ]
+    artifacts = {artifact.id: artifact for artifact in store.get_artifacts_by_id([e.artifact_id for e in events])}
+    named: dict[int, dict[str, Any]] = {}
+    for event in events:
+        keys = [step.key for step in event.path.steps if step.HasField("key")]
+        if keys and event.artifact_id in artifacts:
+            named.setdefault(event.execution_id, {})[keys[0]] = artifacts[event.artifact_id]
+    return named

@@ -1,0 +1,169 @@
+"""What can be told about a pipeline before its first node runs, from the file system alone: no TensorFlow, no task.
+
+The task and other Python is found and parsed, never imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from components.baseline.pretrained import recognise
+from components.baseline.spec import PretrainedBaseline
+from components.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError
+from components.push.registry import check_writable
+from components.version import find_source
+from pipelines.load import LoadedPipeline, PipelineFileError
+from pipelines.spec import DeclaredSplits, Examples
+
+
+def make_importable(file: Path) -> None:
+    """Let tasks be found from the working directory and from the pipeline file's folder, in this order.
+
+    Beam workers and conversion children inherit it through PYTHONPATH.
+    """
+    folders = [str(Path.cwd()), str(file.resolve().parent)]
+    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
+    inherited = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*folders, *filter(None, inherited.split(os.pathsep))]))
+
+
+def preflight(loaded: LoadedPipeline) -> None:
+    """Check all that needs no TensorFlow.
+
+    Raises:
+        PipelineFileError: With every error at once.
+    """
+    errors = [
+        *_object_errors("task", loaded.spec.task),
+        *(_object_errors("preprocess", loaded.spec.preprocess) if loaded.spec.preprocess else ()),
+        *_data_errors(loaded.spec.examples),
+        *_baseline_errors(loaded),
+        *_registry_errors(loaded),
+    ]
+    if errors:
+        raise PipelineFileError(loaded.file, errors)
+
+
+def _object_errors(field: str, reference: str) -> Iterator[EdgemillError]:
+    module, _, name = reference.partition(":")
+    source = find_source(module)
+    if source is None:
+        yield SpecError(
+            f"the module {module!r} cannot be found",
+            where=field,
+            bound="a module below the working directory, the pipeline file's folder or the Python path",
+            measured=reference,
+            remedy="correct the name, or run from the folder that holds it",
+        )
+        return
+    try:
+        tree = ast.parse(source.read_bytes())
+    except SyntaxError as error:
+        yield SpecError(
+            f"the module {module!r} is not Python: {error.msg} in line {error.lineno}",
+            where=field,
+            remedy="correct that line",
+        )
+        return
+    names = set(_top_level_names(tree))
+    if name not in names and "*" not in names:
+        yield SpecError(
+            f"the module {module!r} defines no {name!r}",
+            where=field,
+            bound=f"one of {', '.join(sorted(n for n in names if not n.startswith('_'))) or 'nothing: it is empty'}",
+            measured=name,
+            remedy="correct the name after the colon",
+        )
+
+
+def _top_level_names(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()):
+                yield name
+            case ast.alias(name=name, asname=alias):
+                yield alias or name
+
+
+def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
+    if "://" in examples.path:
+        return
+    folder = Path(examples.path)
+    if not folder.is_dir():
+        yield DataError(
+            "there is no such folder",
+            where="examples.path",
+            measured=folder,
+            remedy="correct it; it is relative to the pipeline file",
+        )
+        return
+    splits = examples.splits
+    patterns = splits.patterns if isinstance(splits, DeclaredSplits) else {"all": splits.pattern}
+    for split, pattern in patterns.items():
+        files = sorted(file for file in folder.glob(pattern) if file.is_file())
+        if not any(file.stat().st_size for file in files):
+            yield DataError(
+                f"there are no examples for the split {split!r}",
+                where="examples.splits",
+                bound=f"files that match {pattern!r} in {folder}",
+                measured="only empty files" if files else "none",
+                remedy="put the data there, or correct the pattern",
+            )
+        if examples.kind == "tfrecord":
+            for file in files:
+                yield from _record_errors(file)
+    if examples.schema_file and not Path(examples.schema_file).is_file():
+        yield DataError(
+            "there is no such file", where="examples.schema_file", measured=examples.schema_file, remedy="correct it"
+        )
+
+
+def _record_errors(file: Path) -> Iterator[EdgemillError]:
+    """Walk the frames of a TFRecord file: uint64 length, uint32 CRC, the record, uint32 CRC."""
+    records = 0
+    with file.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        stream: IO[bytes] = gzip.open(raw) if zipped else raw  # type: ignore[assignment]
+        try:
+            while header := stream.read(12):
+                length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else -1
+                if length < 0 or length > 1 << 32 or len(stream.read(length + 4)) < length + 4:
+                    break
+                records += 1
+            else:
+                return
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            pass
+    yield DataError(
+        f"the TFRecord file is truncated or damaged after {records} whole records",
+        where=str(file),
+        bound="whole records to the end of the file",
+        measured=f"{file.stat().st_size} bytes",
+        remedy="copy or write the file again",
+    )
+
+
+def _baseline_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
+    if isinstance(loaded.spec.baseline, PretrainedBaseline):
+        try:
+            recognise(Path(loaded.spec.baseline.path))
+        except ModelError as error:
+            yield error
+
+
+def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
+    try:
+        check_writable(loaded.spec.push)
+    except RegistryError as error:
+        yield error

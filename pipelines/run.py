@@ -1,0 +1,165 @@
+"""Running a pipeline: one TFX runner, watched through ML Metadata, and judged by what ML Metadata holds afterwards."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+from typing_extensions import assert_never
+
+from components.errors import EdgemillError
+from components.values import Value
+from pipelines.environment import Environment
+from pipelines.load import LoadedPipeline
+from pipelines.metadata import NodeRecord, open_store, run_records
+
+Watcher = Callable[[NodeRecord], None]
+
+_LOG = logging.getLogger(__name__)
+# Often enough to follow by eye, rarely enough not to be felt.
+_POLL_SECONDS = 0.5
+
+
+class RunOutcome(Value):
+    """How a run ended.
+
+    Attributes:
+        pipeline, run_id: Which run.
+        started: When, in UTC, ISO 8601.
+        seconds: Wall time of its nodes.
+        nodes: Ids of the nodes it should have run, in order.
+        errors: Node id -> why it failed or is missing; empty if all of them completed.
+    """
+
+    pipeline: str
+    run_id: str
+    started: str
+    seconds: float
+    nodes: tuple[str, ...]
+    errors: dict[str, str]
+
+
+def run_pipeline(loaded: LoadedPipeline, environment: Environment, watch: Watcher) -> RunOutcome:
+    """Run all nodes of a pipeline; what an earlier run did with the same inputs is taken from its cache.
+
+    Whatever the runner returns, ML Metadata is read afterwards: an execution that failed or is missing is an error.
+
+    Args:
+        loaded: A pipeline that passed its checks.
+        environment: Where to run.
+        watch: Called in another thread whenever a node's state changes.
+    """
+    from tfx.dsl.compiler.compiler import Compiler
+    from tfx.orchestration.portable import runtime_parameter_utils
+
+    from pipelines.build import build_pipeline
+
+    begun = datetime.now(timezone.utc)
+    run_id = f"{begun:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    pipeline = Compiler().compile(build_pipeline(loaded, environment, attempt=run_id))
+    # Ours instead of the runner's own time stamp, so that the run can be followed from its first node.
+    runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": run_id})
+    nodes = tuple(node.pipeline_node.node_info.id for node in pipeline.nodes)
+    name = loaded.spec.name
+    store = open_store(environment.metadata_url)
+    clock = time.monotonic()
+    raised: dict[str, str] = {}
+    with _Watch(store, name, run_id, watch):
+        try:
+            _runner(environment).run_with_ir(pipeline)
+        except Exception as error:
+            _LOG.debug("the runner raised", exc_info=True)
+            raised[""] = explain(error)
+    records = run_records(store, name, run_id)
+    return RunOutcome(
+        pipeline=name,
+        run_id=run_id,
+        started=begun.isoformat(timespec="seconds"),
+        seconds=time.monotonic() - clock,
+        nodes=nodes,
+        errors=_errors(nodes, records, raised.get("")),
+    )
+
+
+def explain(error: BaseException) -> str:
+    """The error in words: ours if one is in its chain of causes, else its type and text without the stack."""
+    seen: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in seen:
+        if isinstance(current, EdgemillError):
+            return str(current)
+        seen.append(current)
+        current = current.__cause__ or current.__context__
+    # Beam re-raises errors of its workers as text, with the stack above the message.
+    text = str(error)
+    for line in reversed(text.splitlines()):
+        if "Remedy: " in line:
+            return line.partition("Error: ")[2] or line
+    return f"{type(error).__name__}: {text.strip()}"
+
+
+def _errors(nodes: tuple[str, ...], records: dict[str, NodeRecord], raised: str | None) -> dict[str, str]:
+    errors = {}
+    for node in nodes:
+        record = records.get(node)
+        if record is not None and record.state == "failed":
+            errors[node] = raised or record.message or "it failed without saying why"
+    if raised and not errors:
+        errors["the runner"] = raised
+    if not errors:
+        for node in nodes:
+            state = records[node].state if node in records else "not_run"
+            if state not in {"complete", "cached"}:
+                errors[node] = f"ML Metadata has no finished execution of this node (its state is {state})"
+    return errors
+
+
+def _runner(environment: Environment) -> Any:
+    match environment.runner:
+        case "local":
+            from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+            return LocalDagRunner()
+        case "beam":
+            from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
+
+            return BeamDagRunner()
+        case _:
+            assert_never(environment.runner)
+
+
+class _Watch:
+    """Tells of changes of state while the runner works, and of the last ones when it is done."""
+
+    def __init__(self, store: Any, pipeline: str, run_id: str, watch: Watcher) -> None:
+        self._store, self._pipeline, self._run_id, self._watch = store, pipeline, run_id, watch
+        self._states: dict[str, str] = {}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._look()
+
+    def _follow(self) -> None:
+        while not self._done.wait(_POLL_SECONDS):
+            try:
+                self._look()
+            except Exception:
+                # A busy store is asked again; whether the run succeeded is decided elsewhere.
+                _LOG.debug("the metadata store did not answer", exc_info=True)
+
+    def _look(self) -> None:
+        for record in run_records(self._store, self._pipeline, self._run_id, with_outputs=False).values():
+            if self._states.get(record.node) != record.state:
+                self._states[record.node] = record.state
+                self._watch(record)
