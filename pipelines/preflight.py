@@ -13,7 +13,6 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from components.baseline.pretrained import recognise
 from components.baseline.spec import PretrainedBaseline
@@ -22,6 +21,9 @@ from components.push.registry import check_writable
 from components.version import find_source
 from pipelines.load import LoadedPipeline, PipelineFileError
 from pipelines.spec import DeclaredSplits, Examples
+
+# A length above 4 GiB is a damaged header, not a record.
+_LONGEST_RECORD = 1 << 32
 
 
 def make_importable(file: Path) -> None:
@@ -133,18 +135,17 @@ def _record_errors(file: Path) -> Iterator[EdgemillError]:
     records = 0
     with file.open("rb") as raw:
         zipped = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        stream: IO[bytes] = gzip.open(raw) if zipped else raw  # type: ignore[assignment]
-        try:
+    try:
+        with gzip.open(file) if zipped else file.open("rb") as stream:
             while header := stream.read(12):
                 length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else -1
-                if length < 0 or length > 1 << 32 or len(stream.read(length + 4)) < length + 4:
+                if length < 0 or length > _LONGEST_RECORD or len(stream.read(length + 4)) < length + 4:
                     break
                 records += 1
             else:
                 return
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            pass
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        pass
     yield DataError(
         f"the TFRecord file is truncated or damaged after {records} whole records",
         where=str(file),

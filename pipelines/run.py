@@ -44,7 +44,12 @@ class RunOutcome(Value):
     errors: dict[str, str]
 
 
-def run_pipeline(loaded: LoadedPipeline, environment: Environment, watch: Watcher) -> RunOutcome:
+def new_run_id() -> str:
+    """A run id that sorts by time and that two simultaneous runs do not share."""
+    return f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, watch: Watcher) -> RunOutcome:
     """Run all nodes of a pipeline; what an earlier run did with the same inputs is taken from its cache.
 
     Whatever the runner returns, ML Metadata is read afterwards: an execution that failed or is missing is an error.
@@ -52,6 +57,7 @@ def run_pipeline(loaded: LoadedPipeline, environment: Environment, watch: Watche
     Args:
         loaded: A pipeline that passed its checks.
         environment: Where to run.
+        run_id: A new one, from `new_run_id`.
         watch: Called in another thread whenever a node's state changes.
     """
     from tfx.dsl.compiler.compiler import Compiler
@@ -60,7 +66,6 @@ def run_pipeline(loaded: LoadedPipeline, environment: Environment, watch: Watche
     from pipelines.build import build_pipeline
 
     begun = datetime.now(timezone.utc)
-    run_id = f"{begun:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     pipeline = Compiler().compile(build_pipeline(loaded, environment, attempt=run_id))
     # Ours instead of the runner's own time stamp, so that the run can be followed from its first node.
     runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": run_id})

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tensorflow_metadata.proto.v0 import schema_pb2
+
 from components.errors import DataError
 from components.validate.spec import DataExpectations
 
@@ -30,7 +32,7 @@ def tighten(schema: Any, expectations: DataExpectations) -> None:
         label.int_domain.min = 0
         label.int_domain.max = expectations.num_classes - 1
     for feature in schema.feature:
-        if feature.type == feature.FLOAT and feature.WhichOneof("domain_info") in {None, "float_domain"}:
+        if feature.type == schema_pb2.FLOAT and feature.WhichOneof("domain_info") in {None, "float_domain"}:
             feature.float_domain.disallow_nan = True
             feature.float_domain.disallow_inf = True
 
