@@ -1,0 +1,115 @@
+"""Everything that is told about one run, as one typed value: what the report and the terminal's table are made from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from components.device import DeviceProfile
+from components.push.delivery import PushOutcome
+from components.report import AuditReport, CandidateReport, Decision, EvaluationReport, SliceResult, Verdict
+from components.values import Value
+
+NodeState = Literal["complete", "cached", "failed", "running", "not_run"]
+
+
+class NodeFact(Value):
+    """What became of one node.
+
+    Attributes:
+        id: The node's id in the pipeline.
+        state: `cached` means that an earlier run's outputs were taken.
+        seconds: Wall time; None if it did not run.
+        message: The error of a failed node.
+    """
+
+    id: str
+    state: NodeState
+    seconds: float | None = None
+    message: str = ""
+
+
+class LineageNode(Value):
+    """One artifact or execution, and what it was made from.
+
+    Attributes:
+        label: What a person calls it.
+        kind: The type in ML Metadata, or `file`.
+        details: Figures and digests, in the order to be shown.
+        children: What it was made from.
+    """
+
+    label: str
+    kind: str
+    details: dict[str, str] = {}
+    children: tuple[LineageNode, ...] = ()
+
+
+class RunSummary(Value):
+    """One run of a pipeline.
+
+    Attributes:
+        pipeline: Name of the pipeline.
+        run_id: The run's id in ML Metadata.
+        started: When, with time zone.
+        seconds: Wall time of the whole run.
+        verdict: `pushed` for at least one device, `refused` by every gate, or `failed`.
+        nodes: In order of execution.
+        evaluation: None if the run did not come that far.
+        decisions: One per device whose gate ran.
+        devices: The pipeline's device profiles.
+        releases: One per device whose pusher ran.
+        audit: Of the calibration sample; None without one.
+        lineage: Of what was pushed.
+        errors: Messages of what went wrong, with remedies.
+    """
+
+    pipeline: str
+    run_id: str
+    started: datetime
+    seconds: float
+    verdict: Literal["pushed", "refused", "failed"]
+    nodes: tuple[NodeFact, ...] = ()
+    evaluation: EvaluationReport | None = None
+    decisions: tuple[Decision, ...] = ()
+    devices: tuple[DeviceProfile, ...] = ()
+    releases: tuple[PushOutcome, ...] = ()
+    audit: AuditReport | None = None
+    lineage: LineageNode | None = None
+    errors: tuple[str, ...] = ()
+
+    @property
+    def first_metric(self) -> str | None:
+        """The metric that tables and pictures lead with: the first that was evaluated."""
+        slices = self.evaluation.baseline_slices if self.evaluation else ()
+        whole = overall(slices)
+        return next(iter(whole.metrics), None) if whole else None
+
+    def decision_for(self, device: str) -> Decision | None:
+        """The gate's decision for a device."""
+        return next((decision for decision in self.decisions if decision.device == device), None)
+
+    def release_for(self, device: str) -> PushOutcome | None:
+        """What was pushed for a device."""
+        return next((release for release in self.releases if release.device == device), None)
+
+    def verdict_on(self, candidate: str, device: str) -> Verdict | Literal["blessed"] | None:
+        """A device's verdict on a candidate; None if its gate did not run."""
+        decision = self.decision_for(device)
+        if decision is None:
+            return None
+        if decision.chosen == candidate:
+            return "blessed"
+        return next((one.verdict for one in decision.candidates if one.candidate == candidate), None)
+
+
+def overall(slices: tuple[SliceResult, ...]) -> SliceResult | None:
+    """The result on the whole split."""
+    return next((result for result in slices if result.slice == "overall"), None)
+
+
+def size_ratio(candidate: CandidateReport, evaluation: EvaluationReport) -> float | None:
+    """How many times smaller than the float32 file; None for a candidate that was not converted."""
+    if candidate.outcome.status == "failed":
+        return None
+    return evaluation.baseline_bytes / candidate.outcome.inspection.file_bytes
