@@ -1,0 +1,96 @@
+"""TFX shell of conversion: baseline Model (+ calibration Examples) -> candidate Model."""
+
+from pathlib import Path
+
+from pydantic import TypeAdapter
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import Examples, Model, TransformGraph
+
+from components.convert.job import ConversionRequest
+from components.convert.spec import ConversionLimits
+from components.convert.worker import run_conversion
+from components.errors import SpecError
+from components.files import sha256_of, write_atomically
+from components.manifest import describe, read_manifest, write_manifest
+from components.quantize.scheme import needs_calibration
+from components.recipe import Recipe
+from components.report import ConversionOutcome, Converted
+from components.values import Value
+
+SERVING_FOLDER = "Format-Serving"
+MODEL_FILE = f"{SERVING_FOLDER}/tflite"
+OUTCOME_FILE = "outcome.json"
+
+_OUTCOME: TypeAdapter[ConversionOutcome] = TypeAdapter(ConversionOutcome)
+
+
+class ConverterSpec(Value):
+    """What one converter node is asked: its `spec` parameter."""
+
+    recipe: Recipe
+    limits: ConversionLimits = ConversionLimits()
+
+
+def outcome_of(folder: Path) -> ConversionOutcome:
+    """What became of a candidate, from its artifact's folder; `Converted` means that the file `tflite` is there."""
+    return _OUTCOME.validate_json((folder / OUTCOME_FILE).read_bytes())
+
+
+@component
+def TFLiteConverter(
+    model: InputArtifact[Model],
+    candidate: OutputArtifact[Model],
+    spec: Parameter[str],
+    task: Parameter[str],
+    task_version: Parameter[str],  # noqa: ARG001
+    code_version: Parameter[str],
+    calibration: InputArtifact[Examples] = None,
+    transform_graph: InputArtifact[TransformGraph] = None,
+) -> None:
+    """Convert a baseline as a recipe says. A failed conversion is a normal end: `outcome.json` without a model."""
+    asked = ConverterSpec.model_validate_json(spec)
+    recipe = asked.recipe
+    if needs_calibration(recipe.scheme) and calibration is None:
+        raise SpecError(
+            f"the scheme {recipe.scheme.kind} needs a calibration sample, and the node has none",
+            where=f"recipes.{recipe.name}.scheme",
+            remedy="declare `calibrate` in the pipeline file, or take a scheme without calibration",
+        )
+    parents = {"model": read_manifest(Path(model.uri)).sha256}
+    if calibration is not None:
+        parents["calibration"] = read_manifest(Path(calibration.uri)).sha256
+    if transform_graph is not None:
+        parents["transform_graph"] = sha256_of(Path(transform_graph.uri))
+    request = ConversionRequest(
+        name=recipe.name,
+        scheme=recipe.scheme,
+        saved_model=str(Path(model.uri, SERVING_FOLDER)),
+        calibration=calibration.uri if calibration is not None else None,
+        task=task,
+        transform_graph=transform_graph.uri if transform_graph is not None else None,
+    )
+    outcome, content = run_conversion(request, asked.limits)
+
+    folder = Path(candidate.uri)
+    if content is not None:
+        write_atomically(folder / MODEL_FILE, content)
+    write_atomically(folder / OUTCOME_FILE, outcome.model_dump_json(indent=2).encode() + b"\n")
+    manifest = write_manifest(
+        folder,
+        OUTCOME_FILE if content is None else MODEL_FILE,
+        role="candidate",
+        recipe=recipe,
+        parents=parents,
+        code_version=code_version,
+    )
+    converted = outcome if isinstance(outcome, Converted) else None
+    describe(
+        candidate,
+        manifest,
+        scheme=recipe.scheme.kind,
+        status=outcome.status,
+        cause="" if isinstance(outcome, Converted) else outcome.cause,
+        file_bytes=converted.inspection.file_bytes if converted else 0,
+        integer_only=int(converted is not None and converted.inspection.integer_only),
+    )

@@ -1,0 +1,213 @@
+"""From a float SavedModel to the bytes of a TFLite file, in one numeric format. Imports TensorFlow."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from typing_extensions import assert_never
+
+from components.errors import ConversionError, DataError, ModelError, SpecError
+from components.quantize.scheme import (
+    DynamicWi8Afp32,
+    Float16,
+    Float32,
+    Scheme,
+    StaticWi8Ai8,
+    StaticWi8Ai16,
+    needs_calibration,
+)
+
+_LOG = logging.getLogger(__name__)
+
+SIGNATURE = "serving_default"
+
+# One example per item: model input name -> array [1, ...]. A model with one input may have it under the name "".
+Representative = Callable[[], Iterator[Mapping[str, npt.NDArray[Any]]]]
+
+_ASSIGNMENTS = re.compile(r"^(Assign.*Variable.*|ResourceScatter.*|ResourceApply.*|ResourceSparseApply.*)Op?$")
+
+
+def convert(saved_model: Path, scheme: Scheme, representative: Representative | None) -> bytes:
+    """Convert the signature `serving_default` of a SavedModel, with the batch fixed to 1.
+
+    The same model and the same representative dataset give the same bytes. The file keeps the signature: its tensors
+    are found by the decoded inputs' names through the interpreter's `get_signature_runner()`, and an input tensor is
+    called `serving_default_<name>:0`.
+
+    Args:
+        saved_model: Folder of a SavedModel whose signature takes the model's inputs by name.
+        scheme: Numeric format; static ones calibrate on `representative`.
+        representative: A function that yields one example at a time, as decoded for the float model; ignored by
+            schemes without calibration.
+
+    Returns:
+        The content of a `.tflite` file.
+
+    Raises:
+        SpecError: A static scheme without a representative dataset.
+        ModelError: The model keeps state, has an open dimension beside the batch, or lacks the signature.
+        DataError: The representative dataset is empty or lacks an input.
+        ConversionError: TensorFlow Lite refuses the model in this scheme; the message names operators.
+    """
+    if needs_calibration(scheme) and representative is None:
+        raise SpecError(
+            f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
+            where="calibrate",
+            remedy="declare `calibrate` in the pipeline file, or take a scheme without calibration",
+        )
+    model, signature = _load(saved_model)
+    specs = signature.structured_input_signature[1]
+    _refuse_state(signature, saved_model)
+    fixed = {name: _with_batch_of_one(name, specs[name], saved_model) for name in sorted(specs)}
+    serve = tf.function(signature, autograph=False)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function(**fixed)], model)
+    # Loops inside the loaded functions still have an open batch; it is 1 by the signature above.
+    converter._experimental_default_to_single_batch_in_tensor_list_ops = True
+    _configure(converter, scheme)
+    if needs_calibration(scheme) and representative is not None:
+        samples = representative
+        converter.representative_dataset = lambda: _by_input_name(samples(), list(fixed))
+    try:
+        return bytes(converter.convert())
+    except (DataError, ModelError):
+        raise
+    except Exception as error:
+        # The converter raises whatever its layers raise: ConverterError, RuntimeError, ValueError, MLIR's own.
+        raise _refusal(str(error), scheme) from error
+
+
+def _configure(converter: Any, scheme: Scheme) -> None:
+    match scheme:
+        case Float32():
+            return
+        case Float16():
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+            # The new quantizer never ends on a fused LSTM and takes all memory (tensorflow/model-optimization#1091).
+            converter.experimental_new_dynamic_range_quantizer = False
+        case DynamicWi8Afp32():
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter._experimental_disable_per_channel = scheme.granularity == "per_tensor"
+        case StaticWi8Ai8():
+            _configure_static(converter, scheme, tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8)
+        case StaticWi8Ai16():
+            operators = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            _configure_static(converter, scheme, operators, tf.int16)
+        case _:
+            assert_never(scheme)
+
+
+def _configure_static(converter: Any, scheme: StaticWi8Ai8 | StaticWi8Ai16, operators: Any, border: Any) -> None:
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    fallback = [tf.lite.OpsSet.TFLITE_BUILTINS] if scheme.float_fallback else []
+    converter.target_spec.supported_ops = [operators, *fallback]
+    converter._experimental_disable_per_channel = scheme.granularity == "per_tensor"
+    if not scheme.float_io:
+        converter.inference_input_type = converter.inference_output_type = border
+
+
+def _load(saved_model: Path) -> tuple[Any, Any]:
+    try:
+        model = tf.saved_model.load(str(saved_model))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise ModelError(
+            f"the SavedModel cannot be loaded: {error}",
+            where=str(saved_model),
+            remedy="train or export the baseline again",
+        ) from error
+    if SIGNATURE not in model.signatures:
+        raise ModelError(
+            "the SavedModel lacks the signature that conversion starts from",
+            where=str(saved_model),
+            bound=SIGNATURE,
+            measured=", ".join(sorted(model.signatures)) or "no signature",
+            remedy="export it with `tf.saved_model.save(model, folder, signatures={'serving_default': ...})`",
+        )
+    return model, model.signatures[SIGNATURE]
+
+
+def _refuse_state(signature: Any, saved_model: Path) -> None:
+    graph = signature.graph.as_graph_def()
+    functions = (node for function in graph.library.function for node in function.node_def)
+    assigning = sorted({node.op for node in (*graph.node, *functions) if _ASSIGNMENTS.match(node.op)})
+    if assigning:
+        raise ModelError(
+            "the model keeps state between invocations: serving it assigns variables",
+            where=str(saved_model),
+            bound="a signature that only reads variables",
+            measured=", ".join(assigning),
+            remedy="build it stateless (`stateful=False`), or take the state in and return it as an output",
+        )
+
+
+def _with_batch_of_one(name: str, spec: tf.TensorSpec, saved_model: Path) -> tf.TensorSpec:
+    shape = spec.shape.as_list() if spec.shape.rank is not None else None
+    if not shape or shape[0] not in {None, 1} or None in shape[1:]:
+        raise ModelError(
+            f"the input {name!r} has no fixed size per example",
+            where=str(saved_model),
+            bound="an open batch as first dimension, every other dimension fixed",
+            measured=f"shape {spec.shape}",
+            remedy="give the model's Input a full shape; TFLite files for small devices have static shapes",
+        )
+    return tf.TensorSpec([1, *shape[1:]], spec.dtype, name=name)
+
+
+def _by_input_name(
+    samples: Iterator[Mapping[str, npt.NDArray[Any]]], names: list[str]
+) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    count = 0
+    for sample in samples:
+        named = {names[0]: sample[""]} if len(names) == 1 and set(sample) == {""} else sample
+        missing = [name for name in names if name not in named]
+        if missing:
+            raise DataError(
+                f"the calibration examples do not hold the model's input {', '.join(missing)}",
+                where="calibrate",
+                bound=f"inputs {', '.join(names)}",
+                measured=f"{', '.join(sorted(sample)) or 'nothing'} from the task's decode()",
+                remedy="let the task's decode() return a dict with the names of the model's inputs",
+            )
+        yield {name: np.asarray(named[name]) for name in names}
+        count += 1
+    if count == 0:
+        raise DataError(
+            "the calibration sample is empty",
+            where="calibrate",
+            bound="at least 1 example",
+            measured=0,
+            remedy="raise `calibrate.samples`, or name a split that has examples",
+        )
+    _LOG.info("calibrated on %d examples", count)
+
+
+def _refusal(message: str, scheme: Scheme) -> ConversionError:
+    """The converter's long message in one sentence: operators by name where it names them."""
+    lacking = re.findall(r"^(?:TF Select|Custom) ops: (.*)$", message, re.MULTILINE)
+    if lacking:
+        return ConversionError(
+            f"TensorFlow Lite has no operator for {', '.join(lacking)}",
+            where=scheme.kind,
+            remedy="replace these operations in the model, or move them into the task's decode()",
+        )
+    unquantized = re.search(r"not yet supported for op: '(\w+)'", message)
+    if unquantized:
+        return ConversionError(
+            f"TensorFlow Lite cannot quantize the operator {unquantized.group(1)} in this scheme",
+            where=scheme.kind,
+            remedy="take another scheme for this model (static_wi8_ai8 has the most operators), or replace the layer",
+        )
+    # MLIR's diagnostics are a source position, the message, and an echo of the source line.
+    errors = re.findall(r"error: (.*)", message) or [message.strip()]
+    return ConversionError(
+        f"TensorFlow Lite refused the model: {'; '.join(dict.fromkeys(errors))[:600]}",
+        where=scheme.kind,
+        remedy="replace the operation that the message names, or take another scheme",
+    )

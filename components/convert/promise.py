@@ -1,0 +1,106 @@
+"""Whether a TFLite file holds what its scheme promises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from typing_extensions import assert_never
+
+from components.quantize.scheme import (
+    DynamicWi8Afp32,
+    Float16,
+    Float32,
+    Scheme,
+    StaticWi8Ai8,
+    StaticWi8Ai16,
+    promises_integers_only,
+)
+from components.report import Inspection, TensorFact
+
+# The converter leaves smaller weights float in dynamic range quantization (`minimum_elements_for_weights`).
+_DYNAMIC_MINIMUM_ELEMENTS = 1024
+
+
+def broken_promises(scheme: Scheme, inspection: Inspection) -> list[str]:
+    """Compare a file with its scheme.
+
+    Args:
+        scheme: What was asked for.
+        inspection: What came out.
+
+    Returns:
+        One sentence per broken promise, with names and figures; empty if the file holds what the scheme says.
+    """
+    match scheme:
+        case Float32():
+            quantized = [weight for weight in inspection.weights if weight.scales]
+            return _complaint("weights are quantized in a float file", quantized)
+        case Float16():
+            wide = [weight for weight in inspection.weights if weight.dtype == "FLOAT32"]
+            return _complaint("weights are FLOAT32 instead of FLOAT16", wide)
+        case DynamicWi8Afp32():
+            return _dynamic(scheme, inspection)
+        case StaticWi8Ai8():
+            return _static(scheme, inspection, "INT8")
+        case StaticWi8Ai16():
+            return _static(scheme, inspection, "INT16")
+        case _:
+            assert_never(scheme)
+
+
+def _dynamic(scheme: DynamicWi8Afp32, inspection: Inspection) -> list[str]:
+    quantized = [weight for weight in inspection.weights if weight.dtype == "INT8" and weight.scales]
+    large = [weight for weight in inspection.weights if _elements(weight) >= _DYNAMIC_MINIMUM_ELEMENTS]
+    left = [weight for weight in large if weight.dtype == "FLOAT32"]
+    if not quantized and not large:
+        return [f"no weight has the {_DYNAMIC_MINIMUM_ELEMENTS} elements that it takes to be quantized"]
+    complaints = _granularity(scheme.granularity, inspection)
+    # Constants that are no operand of a matrix product (a positional table) stay float by design.
+    if sum(map(_elements, left)) > sum(map(_elements, quantized)):
+        complaints += _complaint("most weights are FLOAT32 instead of INT8", left)
+    return complaints
+
+
+def _static(scheme: StaticWi8Ai8 | StaticWi8Ai16, inspection: Inspection, activations: str) -> list[str]:
+    border = (*inspection.inputs, *inspection.outputs)
+    floats = list(inspection.float_tensors)
+    complaints = _granularity(scheme.granularity, inspection)
+    if promises_integers_only(scheme) and floats:
+        complaints.append(f"{len(floats)} float tensors in a file of integers only: {_some(floats)}")
+    elif not scheme.float_fallback:
+        inner = sorted(set(floats) - {tensor.name for tensor in border})
+        if inner:
+            complaints.append(f"{len(inner)} float tensors inside the model: {_some(inner)}")
+    if scheme.float_io:
+        complaints += _complaint("inputs or outputs are quantized", [tensor for tensor in border if tensor.scales])
+    else:
+        other = {"FLOAT32", "FLOAT16", "INT8", "INT16"} - {activations}
+        complaints += _complaint(
+            f"inputs or outputs are not {activations}", [tensor for tensor in border if tensor.dtype in other]
+        )
+    if not inspection.dtype_counts.get(activations):
+        complaints.append(f"not one tensor is {activations}: nothing was quantized")
+    return complaints
+
+
+def _granularity(granularity: str, inspection: Inspection) -> list[str]:
+    """Per channel is a permission: some operators have per-tensor kernels only. Per tensor is a promise."""
+    if granularity == "per_channel":
+        return []
+    return _complaint("weights have a scale per channel", [w for w in inspection.weights if w.scales > 1])
+
+
+def _complaint(what: str, tensors: Sequence[TensorFact]) -> list[str]:
+    if not tensors:
+        return []
+    return [f"{len(tensors)} {what}: {_some([f'{t.name} ({t.dtype}, {_elements(t)} elements)' for t in tensors])}"]
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+
+
+def _elements(tensor: TensorFact) -> int:
+    return math.prod(tensor.shape)
