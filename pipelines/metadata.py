@@ -23,14 +23,15 @@ class NodeRecord:
     Attributes:
         node: Node id.
         state: As ML Metadata has it.
-        seconds: From its registration to its last change of state.
+        began, ended: Registration and last change of state, in seconds since the epoch.
         message: Why it failed; empty otherwise.
         outputs: Output name -> MLMD artifact.
     """
 
     node: str
     state: NodeState
-    seconds: float
+    began: float
+    ended: float
     message: str = ""
     outputs: dict[str, Any] = field(default_factory=dict)
 
@@ -102,7 +103,7 @@ def run_records(store: Any, pipeline: str, run_id: str, *, with_outputs: bool = 
     nodes = {}
     for execution in executions:
         for of_execution in store.get_contexts_by_execution(execution.id):
-            if of_execution.name.startswith(f"{pipeline}."):
+            if of_execution.type == "node" and of_execution.name.startswith(f"{pipeline}."):
                 nodes[execution.id] = of_execution.name.removeprefix(f"{pipeline}.")
     outputs = _outputs(store, nodes) if with_outputs else {}
     return {
@@ -129,7 +130,7 @@ def pipeline_of_run(store: Any, run_id: str) -> str | None:
         return None
     for execution in store.get_executions_by_context(context.id):
         for other in store.get_contexts_by_execution(execution.id):
-            if store.get_context_types_by_id([other.type_id])[0].name == "pipeline":
+            if other.type == "pipeline":
                 return str(other.name)
     return None
 
@@ -141,11 +142,11 @@ def _record(node: str, execution: Any, outputs: dict[str, Any]) -> NodeRecord:
         execution.FAILED: "failed",
         execution.CANCELED: "failed",
     }
-    milliseconds = execution.last_update_time_since_epoch - execution.create_time_since_epoch
     return NodeRecord(
         node=node,
         state=states.get(execution.last_known_state, "running"),
-        seconds=milliseconds / 1000,
+        began=execution.create_time_since_epoch / 1000,
+        ended=execution.last_update_time_since_epoch / 1000,
         message=execution.custom_properties["__execution_result__"].string_value,
         outputs=outputs,
     )

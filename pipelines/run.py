@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
 from typing_extensions import assert_never
 
-from components.errors import EdgemillError
+from components.device import DeviceProfile
+from components.errors import EdgemillError, MetadataError
+from components.files import write_atomically
 from components.values import Value
 from pipelines.environment import Environment
 from pipelines.load import LoadedPipeline
@@ -23,25 +24,26 @@ Watcher = Callable[[NodeRecord], None]
 _LOG = logging.getLogger(__name__)
 # Often enough to follow by eye, rarely enough not to be felt.
 _POLL_SECONDS = 0.5
+_PLAN_NAME = "run.json"
 
 
-class RunOutcome(Value):
-    """How a run ended.
+class RunPlan(Value):
+    """What a run sets out to do; `run.json` in its folder holds it from before the first node on.
 
     Attributes:
         pipeline, run_id: Which run.
-        started: When, in UTC, ISO 8601.
-        seconds: Wall time of its nodes.
-        nodes: Ids of the nodes it should have run, in order.
-        errors: Node id -> why it failed or is missing; empty if all of them completed.
+        started: When, in UTC.
+        nodes: Ids of the nodes, in order.
+        devices: The device profiles of the pipeline.
+        errors: Node id -> why it failed or is missing. Written at the end; None as long as the run has not ended.
     """
 
     pipeline: str
     run_id: str
-    started: str
-    seconds: float
+    started: datetime
     nodes: tuple[str, ...]
-    errors: dict[str, str]
+    devices: tuple[DeviceProfile, ...]
+    errors: dict[str, str] | None = None
 
 
 def new_run_id() -> str:
@@ -49,7 +51,7 @@ def new_run_id() -> str:
     return f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, watch: Watcher) -> RunOutcome:
+def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, watch: Watcher) -> RunPlan:
     """Run all nodes of a pipeline; what an earlier run did with the same inputs is taken from its cache.
 
     Whatever the runner returns, ML Metadata is read afterwards: an execution that failed or is missing is an error.
@@ -69,26 +71,49 @@ def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, 
     pipeline = Compiler().compile(build_pipeline(loaded, environment, attempt=run_id))
     # Ours instead of the runner's own time stamp, so that the run can be followed from its first node.
     runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": run_id})
-    nodes = tuple(node.pipeline_node.node_info.id for node in pipeline.nodes)
     name = loaded.spec.name
+    plan = RunPlan(
+        pipeline=name,
+        run_id=run_id,
+        started=begun,
+        nodes=tuple(node.pipeline_node.node_info.id for node in pipeline.nodes),
+        devices=loaded.devices,
+    )
+    _keep(plan, environment)
     store = open_store(environment.metadata_url)
-    clock = time.monotonic()
-    raised: dict[str, str] = {}
+    raised = ""
     with _Watch(store, name, run_id, watch):
         try:
             _runner(environment).run_with_ir(pipeline)
         except Exception as error:
             _LOG.debug("the runner raised", exc_info=True)
-            raised[""] = explain(error)
-    records = run_records(store, name, run_id)
-    return RunOutcome(
-        pipeline=name,
-        run_id=run_id,
-        started=begun.isoformat(timespec="seconds"),
-        seconds=time.monotonic() - clock,
-        nodes=nodes,
-        errors=_errors(nodes, records, raised.get("")),
-    )
+            raised = explain(error)
+    ended = plan.model_copy(update={"errors": _errors(plan.nodes, run_records(store, name, run_id), raised)})
+    _keep(ended, environment)
+    return ended
+
+
+def read_plan(environment: Environment, pipeline: str, run_id: str) -> RunPlan:
+    """What a run set out to do, and how it ended if it has.
+
+    Raises:
+        MetadataError: There is no such run below the environment's root.
+    """
+    path = environment.runs(pipeline) / run_id / _PLAN_NAME
+    try:
+        return RunPlan.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise MetadataError(
+            "there is no such run",
+            where=str(path),
+            measured=error.strerror,
+            remedy="name a run that `edgemill run` printed, and the --root it ran with",
+        ) from error
+
+
+def _keep(plan: RunPlan, environment: Environment) -> None:
+    path = environment.runs(plan.pipeline) / plan.run_id / _PLAN_NAME
+    write_atomically(path, plan.model_dump_json(indent=2).encode() + b"\n")
 
 
 def explain(error: BaseException) -> str:
@@ -108,7 +133,7 @@ def explain(error: BaseException) -> str:
     return f"{type(error).__name__}: {text.strip()}"
 
 
-def _errors(nodes: tuple[str, ...], records: dict[str, NodeRecord], raised: str | None) -> dict[str, str]:
+def _errors(nodes: tuple[str, ...], records: dict[str, NodeRecord], raised: str) -> dict[str, str]:
     errors = {}
     for node in nodes:
         record = records.get(node)

@@ -1,0 +1,18 @@
+"""What the command's exit status says to whatever started it."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit status of every `edgemill` command."""
+
+    OK = 0
+    """Done; for `run`: every device has the best passing candidate in its registry."""
+    NODE_FAILED = 1
+    """A node failed, or a store or registry could not be reached."""
+    BAD_INPUT = 2
+    """The pipeline file, the data, the model or the command line is wrong; nothing ran."""
+    GATE_REFUSED = 3
+    """The run is whole, but the gate of at least one device refused every candidate."""
+    INTERRUPTED = 130
+    """Ctrl-C."""

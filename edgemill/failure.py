@@ -1,0 +1,21 @@
+"""Errors on the terminal: our own in words and with an exit status, others with their stack."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from components.errors import EdgemillError, MetadataError, RegistryError, RunFailedError
+from edgemill.exit_codes import ExitCode
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Print an EdgemillError without its stack and leave with its exit status."""
+    try:
+        yield
+    except EdgemillError as error:
+        print(f"edgemill: {error}", file=sys.stderr)
+        outside = isinstance(error, MetadataError | RegistryError | RunFailedError)
+        raise SystemExit(ExitCode.NODE_FAILED if outside else ExitCode.BAD_INPUT) from None

@@ -1,0 +1,64 @@
+"""`edgemill inspect`: an Inspection as tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from components.errors import ModelError
+from components.report import Inspection, TensorFact
+
+
+def read_model(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", where=str(path), remedy="check the path") from error
+
+
+def print_inspection(path: Path, inspection: Inspection) -> None:
+    """Print what a TFLite file holds."""
+    console = Console()
+    floats = inspection.float_tensors
+    console.print(
+        f"[bold]{path.name}[/bold]: {inspection.file_bytes:,} bytes, {inspection.weight_bytes:,} of them weights"
+    )
+    console.print("integers only" if inspection.integer_only else f"{len(floats)} float tensors: {_some(floats)}")
+    if inspection.stateful:
+        console.print("keeps state between invocations: reset the interpreter's variables before each sequence")
+    for title, tensors in (("inputs", inspection.inputs), ("outputs", inspection.outputs)):
+        console.print(f"{title}: " + ", ".join(f"{t.name} {list(t.shape)} {t.dtype}" for t in tensors))
+    console.print("dtypes: " + ", ".join(f"{count} {dtype}" for dtype, count in inspection.dtype_counts.items()))
+    operators = Table("operator", "version", "count", title="operators", title_justify="left")
+    for use in inspection.operators:
+        operators.add_row(use.name, str(use.version), str(use.count))
+    console.print(operators)
+    weights = Table("weight", "shape", "dtype", "bytes", "scales", "zeros", "distinct values", title="weights")
+    for weight in inspection.weights:
+        weights.add_row(*_weight(weight))
+    console.print(weights)
+
+
+def _weight(fact: TensorFact) -> tuple[str, ...]:
+    zeros = "" if fact.sparsity is None else f"{fact.sparsity:.2f}"
+    return (
+        fact.name,
+        str(list(fact.shape)),
+        fact.dtype + (" (sparse)" if fact.sparse_encoded else ""),
+        f"{fact.bytes:,}",
+        str(fact.scales),
+        zeros,
+        "" if fact.unique_values is None else str(fact.unique_values),
+    )
+
+
+def _some(names: tuple[str, ...], most: int = 5) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

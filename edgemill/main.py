@@ -1,0 +1,131 @@
+"""The command `edgemill`. Heavy imports happen inside the commands that need them: help and validation are quick."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgemill.exit_codes import ExitCode
+from edgemill.failure import told
+
+app = typer.Typer(
+    name="edgemill",
+    help="Turn a trained TensorFlow model into the smallest, fastest, still trustworthy model on every device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+PipelineFile = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file (YAML).")]
+Root = Annotated[
+    Path | None, typer.Option("--root", help="Folder of artifacts, metadata and reports [build/edgemill].")
+]
+Metadata = Annotated[
+    str | None,
+    typer.Option("--metadata", help="sqlite:PATH, mysql://... or postgres://... [sqlite inside the root]."),
+]
+
+
+@app.command()
+def run(
+    file: PipelineFile,
+    runner: Annotated[str, typer.Option(help="Which TFX runner orchestrates: local or beam.")] = "local",
+    root: Root = None,
+    metadata: Metadata = None,
+    beam_arg: Annotated[
+        list[str] | None, typer.Option("--beam-arg", help="An argument of every Beam pipeline; may be repeated.")
+    ] = None,
+) -> None:
+    """Run a pipeline: train, optimize, evaluate, gate, push."""
+    from edgemill.run_command import run_and_report
+
+    with told():
+        raise SystemExit(run_and_report(file, runner, root, metadata, tuple(beam_arg or ())))
+
+
+@app.command()
+def validate(
+    file: PipelineFile,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also import the task, build its model and decode examples.")
+    ] = False,
+) -> None:
+    """Check a pipeline file without running it; without --deep, neither TensorFlow nor the task is imported."""
+    from pipelines.load import load_pipeline
+    from pipelines.preflight import make_importable, preflight
+
+    with told():
+        make_importable(file)
+        loaded = load_pipeline(file)
+        preflight(loaded)
+        if deep:
+            from pipelines.deep_check import deep_check
+
+            deep_check(loaded)
+        recipes, devices = len(loaded.spec.recipes), len(loaded.devices)
+        typer.echo(f"{file}: valid ({recipes} recipes for {devices} devices)")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the pipeline file, for editors."""
+    from pipelines.load import pipeline_schema
+
+    typer.echo(json.dumps(pipeline_schema(), indent=2))
+
+
+@app.command()
+def inspect(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="A TFLite file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Tell what is really in a TFLite file: operators, dtypes, bytes, weights, sparsity."""
+    from components.convert.inspection import inspect_model
+    from edgemill.inspect_command import print_inspection, read_model
+
+    with told():
+        inspection = inspect_model(read_model(model))
+        if as_json:
+            typer.echo(inspection.model_dump_json(indent=2))
+        else:
+            print_inspection(model, inspection)
+
+
+@app.command()
+def lineage(
+    target: Annotated[Path, typer.Argument(metavar="RELEASE|MODEL", help="A registry release or a .tflite file.")],
+    root: Root = None,
+    metadata: Metadata = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a tree.")] = False,
+) -> None:
+    """Tell where a model's bytes came from: recipe, calibration sample, training run, examples."""
+    from edgemill.lineage_command import print_lineage
+
+    with told():
+        print_lineage(target, root, metadata, as_json=as_json)
+
+
+@app.command()
+def report(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or `latest`.")] = "latest",
+    root: Root = None,
+    metadata: Metadata = None,
+) -> None:
+    """Write a run's report anew from ML Metadata and its artifacts."""
+    from edgemill.report_command import report_again
+
+    with told():
+        report_again(run_id, root, metadata)
+
+
+def main() -> None:
+    """The entry point of the command."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("edgemill: interrupted; run it again to go on where it stopped", file=sys.stderr)
+        raise SystemExit(ExitCode.INTERRUPTED) from None

@@ -1,0 +1,117 @@
+"""`edgemill run`: progress while it runs, a table at the end, an exit status for whatever started it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import get_args
+
+from rich.console import Console
+
+from components.errors import SpecError
+from edgemill.exit_codes import ExitCode
+from edgemill.report_command import write_report
+from pipelines.environment import Environment, RunnerName, environment
+from pipelines.load import LoadedPipeline, load_pipeline
+from pipelines.metadata import NodeRecord, connection_config, open_store
+from pipelines.preflight import make_importable, preflight
+from pipelines.report.summary import RunSummary
+from pipelines.report.terminal import render_table
+
+
+def run_and_report(
+    file: Path, runner: str, root: Path | None, metadata_url: str | None, beam_args: tuple[str, ...]
+) -> ExitCode:
+    """Check, run, report. Raises an EdgemillError if anything is wrong before the first node."""
+    if runner not in get_args(RunnerName):
+        raise SpecError("there is no such runner", where="--runner", bound="local or beam", measured=runner,
+                        remedy="name one of the two")  # fmt: skip
+    place = environment(root, metadata_url, "beam" if runner == "beam" else "local", beam_args)
+    make_importable(file)
+    loaded = load_pipeline(file)
+    preflight(loaded)
+    connection_config(place.metadata_url)
+    _check_root(place.root)
+    console = Console()
+    console.print(
+        f"[bold]{loaded.spec.name}[/bold]: {len(loaded.spec.recipes)} recipes for {len(loaded.devices)} devices"
+    )
+    return _run(loaded, place, console)
+
+
+def _run(loaded: LoadedPipeline, place: Environment, console: Console) -> ExitCode:
+    # Conversions fork from a server that imports TensorFlow while the checks below do the same here.
+    from components.convert.worker import warm_up
+    from pipelines.run import new_run_id, run_pipeline
+    from pipelines.summarise import summarise
+
+    run_id = new_run_id()
+    log = place.runs(loaded.spec.name) / run_id / "log.txt"
+    _log_to(log)
+    warm_up()
+    with console.status("starting TensorFlow"):
+        from pipelines.deep_check import deep_check
+
+        deep_check(loaded)
+    console.print(f"run {run_id}, log in {_shown(log)}")
+    with console.status("building the pipeline") as status:
+
+        def watch(record: NodeRecord) -> None:
+            if record.state == "running":
+                status.update(f"{record.node} is running")
+            else:
+                took = "" if record.state == "cached" else f"{record.ended - record.began:8.1f} s"
+                console.print(f"  {record.node:<28} {record.state:<9}{took}")
+
+        plan = run_pipeline(loaded, place, run_id, watch)
+        status.update("writing the report")
+        summary = summarise(open_store(place.metadata_url), plan)
+        report = write_report(summary, place)
+    console.print(render_table(summary))
+    for error in summary.errors:
+        console.print(f"[red]{error}[/red]", highlight=False)
+    console.print(f"report: {_shown(report)}")
+    return exit_code(summary)
+
+
+def exit_code(summary: RunSummary) -> ExitCode:
+    """What a run's end says to whatever started it."""
+    if summary.verdict == "failed":
+        return ExitCode.NODE_FAILED
+    refused = [decision for decision in summary.decisions if decision.verdict != "pass"]
+    return ExitCode.GATE_REFUSED if refused else ExitCode.OK
+
+
+def _check_root(root: Path) -> None:
+    """Raise a SpecError unless the root can be written."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        writable = os.access(root, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise SpecError("this folder cannot be written", where=f"--root {root}", remedy="choose another --root")
+
+
+def _log_to(path: Path) -> None:
+    """Send all logs to a file: the terminal is for progress and results."""
+    # TensorFlow's C++ side writes to stderr whatever Python's loggers do.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # absl keeps a handler of its own on stderr.
+    from absl import logging as absl_logging
+
+    absl_logging.use_python_logging(quiet=True)
+    absl_logging.get_absl_logger().handlers = []
+    logging.captureWarnings(True)
+    if not sys.warnoptions:
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,122 @@
+"""From bytes back to what they were made of, by ML Metadata alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from components.errors import MetadataError
+from components.files import sha256_of
+from components.push.registry import find_release
+from pipelines.report.summary import LineageNode
+
+# Parameters that say what a step did; the rest is plumbing.
+_TOLD_PARAMETERS = ("spec", "task", "task_version", "code_version", "run_fn", "custom_config", "path", "input_base")
+_HIDDEN_PROPERTIES = {"name", "producer_component", "pipeline_name", "tfx_version", "state", "is_external"}
+
+
+def digest_of_target(target: Path) -> str:
+    """The SHA-256 of a model file, or of the model in a registry release (verified against its manifest).
+
+    Raises:
+        RegistryError: A folder that is no release, or a damaged one.
+        MetadataError: There is no such file.
+    """
+    if target.is_dir():
+        return find_release(target).manifest.sha256
+    if not target.is_file():
+        raise MetadataError(
+            "there is no such release or model", where=str(target), remedy="name a release folder or a .tflite file"
+        )
+    return sha256_of(target)
+
+
+def trace_digest(store: Any, digest: str) -> LineageNode:
+    """The lineage of model bytes: of their delivery if they were pushed, else of the candidate.
+
+    Args:
+        store: A connected MetadataStore.
+        digest: SHA-256 of the model file.
+
+    Raises:
+        MetadataError: The store knows no such bytes.
+    """
+    for kind, key in (("PushedModel", "model_sha256"), ("Model", "sha256")):
+        for artifact in store.get_artifacts_by_type(kind):
+            if artifact.custom_properties[key].string_value == digest:
+                return trace(store, artifact)
+    raise MetadataError(
+        "the metadata store knows no model of these bytes",
+        where=f"sha256 {digest}",
+        remedy="name the store of the run that made it, with --root or --metadata",
+    )
+
+
+def trace(store: Any, artifact: Any) -> LineageNode:
+    """The tree of artifacts and executions that an artifact was made from.
+
+    Walks event by event: the store's own subgraph query takes only `filter_query`, which later releases lack.
+    """
+    return _Tree(store).of_artifact(artifact)
+
+
+class _Tree:
+    """A lineage graph as a tree, in which what was told once is not told again."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self._told: set[int] = set()
+
+    def of_artifact(self, artifact: Any, role: str = "") -> LineageNode:
+        label = f"{artifact.type} {artifact.id}" + (f" as {role}" if role else "")
+        if artifact.id in self._told:
+            return LineageNode(label=label, kind=artifact.type, details={"lineage": "told above"})
+        self._told.add(artifact.id)
+        details = {
+            name: _plain(value)
+            for name, value in sorted({**artifact.properties, **artifact.custom_properties}.items())
+            if name not in _HIDDEN_PROPERTIES and _plain(value)
+        }
+        details["uri"] = artifact.uri
+        maker = self._maker(artifact.id)
+        children = () if maker is None else (self._of_execution(maker),)
+        return LineageNode(label=label, kind=artifact.type, details=details, children=children)
+
+    def _maker(self, artifact_id: int) -> Any:
+        events = self._store.get_events_by_artifact_ids([artifact_id])
+        makers = self._store.get_executions_by_id(
+            [event.execution_id for event in events if event.type == event.OUTPUT]
+        )
+        # A cached execution names the same outputs as the one that made them.
+        return next((one for one in makers if one.last_known_state == one.COMPLETE), None)
+
+    def _of_execution(self, execution: Any) -> LineageNode:
+        details = {
+            name: _plain(execution.custom_properties[name])
+            for name in _TOLD_PARAMETERS
+            if _plain(execution.custom_properties[name])
+        }
+        events = self._store.get_events_by_execution_ids([execution.id])
+        roles = {
+            event.artifact_id: next((step.key for step in event.path.steps if step.HasField("key")), "")
+            for event in events
+            if event.type == event.INPUT
+        }
+        inputs = sorted(self._store.get_artifacts_by_id(list(roles)), key=lambda artifact: roles[artifact.id])
+        return LineageNode(
+            label=self._node(execution),
+            kind="execution",
+            details=details,
+            children=tuple(self.of_artifact(artifact, roles[artifact.id]) for artifact in inputs),
+        )
+
+    def _node(self, execution: Any) -> str:
+        for context in self._store.get_contexts_by_execution(execution.id):
+            if context.type == "node":
+                return str(context.name.partition(".")[2])
+        return str(execution.type)
+
+
+def _plain(value: Any) -> str:
+    held = value.WhichOneof("value")
+    return str(getattr(value, held)) if held in {"string_value", "int_value", "double_value"} else ""

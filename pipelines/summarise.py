@@ -1,0 +1,72 @@
+"""From ML Metadata and artifacts to everything that is told about a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from components.push.delivery import PushOutcome
+from components.report import AuditReport, Decision, EvaluationReport
+from components.values import Value
+from pipelines.lineage import trace
+from pipelines.metadata import NodeRecord, run_records
+from pipelines.report.summary import LineageNode, NodeFact, RunSummary
+from pipelines.run import RunPlan
+
+V = TypeVar("V", bound=Value)
+
+
+def summarise(store: Any, plan: RunPlan) -> RunSummary:
+    """Everything about a run that its nodes left behind, finished or not.
+
+    Args:
+        store: A connected MetadataStore.
+        plan: What the run set out to do.
+    """
+    records = run_records(store, plan.pipeline, plan.run_id)
+    errors = plan.errors if plan.errors is not None else {"the run": "it has not ended, or was killed"}
+    releases = _read_all(records, "push__", "pushed", "push.json", PushOutcome)
+    verdict = "failed" if errors else "pushed" if any(release.pushed for release in releases) else "refused"
+    return RunSummary(
+        pipeline=plan.pipeline,
+        run_id=plan.run_id,
+        started=plan.started,
+        seconds=max((record.ended for record in records.values()), default=plan.started.timestamp())
+        - plan.started.timestamp(),
+        verdict=verdict,
+        nodes=tuple(_node_fact(node, records.get(node), errors.get(node, "")) for node in plan.nodes),
+        evaluation=next(iter(_read_all(records, "evaluate", "evaluation", "report.json", EvaluationReport)), None),
+        decisions=_read_all(records, "gate__", "blessing", "decision.json", Decision),
+        devices=plan.devices,
+        releases=releases,
+        audit=next(iter(_read_all(records, "calibrate", "sample", "audit.json", AuditReport)), None),
+        lineage=_lineage(store, plan, records),
+        errors=tuple(f"{node}: {error}" for node, error in errors.items()),
+    )
+
+
+def _node_fact(node: str, record: NodeRecord | None, error: str) -> NodeFact:
+    if record is None:
+        return NodeFact(id=node, state="not_run")
+    return NodeFact(id=node, state=record.state, seconds=record.ended - record.began, message=error)
+
+
+def _read_all(records: dict[str, NodeRecord], prefix: str, output: str, file: str, kind: type[V]) -> tuple[V, ...]:
+    """The value in `file` of the output of every node whose id begins with `prefix`."""
+    paths = [
+        Path(record.outputs[output].uri, file)
+        for node, record in records.items()
+        if node.startswith(prefix) and output in record.outputs
+    ]
+    return tuple(kind.model_validate_json(path.read_bytes()) for path in paths if path.is_file())
+
+
+def _lineage(store: Any, plan: RunPlan, records: dict[str, NodeRecord]) -> LineageNode | None:
+    pushed = [
+        record.outputs["pushed"]
+        for record in records.values()
+        if "pushed" in record.outputs and record.outputs["pushed"].custom_properties["pushed"].int_value
+    ]
+    if not pushed:
+        return None
+    return LineageNode(label=plan.pipeline, kind="run", children=tuple(trace(store, artifact) for artifact in pushed))
