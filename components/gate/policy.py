@@ -52,7 +52,7 @@ def decide(report: EvaluationReport, device: DeviceProfile, policy: GateSpec) ->
         verdict="not_enough_data" if any(d.verdict == "not_enough_data" for d in decisions) else "fail",
         chosen=None,
         chosen_sha256=None,
-        why=_why_none(decisions),
+        why=_why_none(decisions, device),
         candidates=decisions,
     )
 
@@ -145,13 +145,14 @@ def _why_this(best: CandidateReport, passing: int, policy: GateSpec) -> str:
     return f"{best.name} is the {policy.prefer.replace('_', ' ')} of {passing} candidates that pass ({figure})"
 
 
-def _why_none(decisions: tuple[CandidateDecision, ...]) -> str:
+def _why_none(decisions: tuple[CandidateDecision, ...], device: DeviceProfile) -> str:
     if not decisions:
         return "there is no candidate"
     reasons = []
     for decision in decisions:
         # A plain failure is what to mend first; missing data matters only when nothing failed.
         check = next(check for check in decision.checks if check.verdict == decision.verdict)
-        what = check.what if check.what == "conversion" else f"{check.what} on {check.where}"
+        of_itself = check.where in {device.name, decision.candidate}
+        what = check.what if of_itself else f"{check.what} on {check.where}"
         reasons.append(f"{decision.candidate} ({'too little data for ' if check.verdict != 'fail' else ''}{what})")
     return f"no candidate passes: {', '.join(reasons)}"

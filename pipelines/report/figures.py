@@ -19,7 +19,7 @@ BLESSED, PASSED, OTHER, SPLIT = "#1a8f4c", "#2f7fd1", "#8a8f98", "#c2701c"
 _INK = "#010203"
 _STYLE = {
     "svg.fonttype": "path",
-    "font.size": 10.0,
+    "font.size": 9.5,
     "text.color": _INK,
     "axes.labelcolor": _INK,
     "axes.edgecolor": _INK,
@@ -51,12 +51,8 @@ def accuracy_against_size(summary: RunSummary) -> str | None:
         for candidate, metric in _measured(summary)
         if isinstance(candidate.outcome, Converted)
     ]
-    budgets: dict[float, list[str]] = {}
-    for device in summary.devices:
-        if device.max_file_bytes is not None:
-            budgets.setdefault(device.max_file_bytes / 1024, []).append(device.name)
-    lines = {x: f"budget {', '.join(names)}" for x, names in budgets.items()}
-    return _scatter(summary, points, "file size, KiB", lines, "size")
+    budgets = [device.max_file_bytes / 1024 for device in summary.devices if device.max_file_bytes is not None]
+    return _scatter(summary, points, "file size, KiB", budgets, "size")
 
 
 def accuracy_against_latency(summary: RunSummary) -> str | None:
@@ -66,7 +62,7 @@ def accuracy_against_latency(summary: RunSummary) -> str | None:
         for candidate, metric in _measured(summary)
         if candidate.latency is not None and candidate.latency.ratio is not None
     ]
-    return _scatter(summary, points, "host time, float TFLite model = 1", {1.0: "as fast as float"}, "latency")
+    return _scatter(summary, points, "host time, float TFLite model = 1", [1.0], "latency")
 
 
 def ranges(fact: RangeFact, salt: str) -> str | None:
@@ -74,9 +70,10 @@ def ranges(fact: RangeFact, salt: str) -> str | None:
     if not (fact.sample[1] > fact.sample[0] and fact.split[1] > fact.split[0]):
         return None
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     with _style():
-        figure = Figure(figsize=(4.3, 2.9), layout="constrained")
+        figure = Figure(figsize=(3.8, 2.9), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         for name, bounds, counts, colour in (
             ("split", fact.split, fact.split_histogram, SPLIT),
@@ -86,6 +83,7 @@ def ranges(fact: RangeFact, salt: str) -> str | None:
             top.stairs(densities, edges, color=colour, linewidth=1.6, label=name, fill=False)
         # Images are mostly background: on a linear scale one bin hides all others.
         top.set_yscale("log")
+        top.yaxis.set_minor_formatter(NullFormatter())
         top.set_ylabel("density (log)")
         top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
         rows = (("split", fact.split, SPLIT), *((f"half {i + 1}", half, PASSED) for i, half in enumerate(fact.halves)))
@@ -111,14 +109,14 @@ def _measured(summary: RunSummary) -> list[tuple[CandidateReport, MetricValue]]:
 
 
 def _scatter(
-    summary: RunSummary, points: Sequence[_Point], x_label: str, lines: dict[float, str], salt: str
+    summary: RunSummary, points: Sequence[_Point], x_label: str, lines: Sequence[float], salt: str
 ) -> str | None:
     if not points:
         return None
     from matplotlib.figure import Figure
 
     with _style():
-        figure = Figure(figsize=(4.3, max(3.2, 0.24 * len(points) + 1.4)), layout="constrained")
+        figure = Figure(figsize=(3.8, max(3.2, 0.24 * len(points) + 1.4)), layout="constrained")
         axes = figure.subplots()
         for point in points:
             low = point.y.value if point.y.lower is None else point.y.lower
@@ -134,52 +132,56 @@ def _scatter(
         else:
             axes.set_xlim(0, largest * 1.12)
         right = axes.get_xlim()[1]
-        place: dict[str, Any]
-        for x, words in lines.items():
+        for x in lines:
             if x <= right:
                 axes.axvline(x, color=_INK, linewidth=0.8, linestyle=":", alpha=0.7)
-                place = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 8}
-                axes.annotate(words, (x, 0.02), (-3, 0), rotation=90, ha="right", va="bottom", alpha=0.8, **place)
+        labels = [(point.y.value, point.x, point.name, point.colour) for point in points]
         whole = overall(summary.evaluation.baseline_slices) if summary.evaluation else None
         name = summary.first_metric or ""
         baseline = whole.metrics.get(name) if whole else None
         if baseline is not None and baseline.value == baseline.value:
             axes.axhline(baseline.value, color=_INK, linewidth=0.8, linestyle="--", alpha=0.7)
-            place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "fontsize": 8}
-            axes.annotate("float baseline", (0.01, baseline.value), (0, 3), va="bottom", alpha=0.8, **place)
+            labels.append((baseline.value, right, "float baseline", _INK))
         axes.set_xlabel(x_label)
         axes.set_ylabel(name.replace("_", " "))
         axes.grid(axis="y", alpha=0.15, color=_INK)
-        _label_beside(axes, points)
+        _label_beside(axes, labels)
         return _svg(figure, salt)
 
 
-def _label_beside(axes: Any, points: Sequence[_Point]) -> None:
-    """Names in a column right of the axes, in order of height and never closer than one line, led to their points."""
+def _label_beside(axes: Any, labels: Sequence[tuple[float, float, str, str]]) -> None:
+    """Names in a column right of the axes, in order of height and never closer than one line, led to their points.
+
+    Args:
+        axes: With its final limits.
+        labels: y, x, name, colour.
+    """
     bottom, top = axes.get_ylim()
-    line = 1.0 / max(12, len(points))
-    ordered = sorted(points, key=lambda point: point.y.value)
+    line = 1.0 / max(13, len(labels))
+    # Of points at one height the leftmost gets the highest label: so their leaders do not cross.
+    ordered = sorted(labels, key=lambda label: (label[0], -label[1]))
     places: list[float] = []
-    for point in ordered:
-        wanted = (point.y.value - bottom) / (top - bottom)
+    for y, *_ in ordered:
+        wanted = (y - bottom) / (top - bottom)
         places.append(max(wanted, places[-1] + line) if places else wanted)
     # What was pushed over the top moves down again, and pushes those below it.
     ceiling = 1.0
     for index in reversed(range(len(places))):
         places[index] = min(places[index], ceiling)
         ceiling = places[index] - line
-    for point, place in zip(ordered, places, strict=True):
+    for (y, x, name, colour), place in zip(ordered, places, strict=True):
+        leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 4, "relpos": (0, 0.5)}
         axes.annotate(
-            _shorten(point.name),
-            xy=(point.x, point.y.value),
-            xytext=(1.04, place),
+            _shorten(name),
+            xy=(x, y),
+            xytext=(1.07, place),
             textcoords="axes fraction",
             va="center",
-            color=point.colour,
+            color=colour,
             fontsize=9,
-            fontweight="bold",
+            fontweight="normal" if colour == _INK else "bold",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": point.colour, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 6},
+            arrowprops=leader,
         )
 
 

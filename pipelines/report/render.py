@@ -1,0 +1,156 @@
+"""The report: one HTML file that needs nothing else, verdict first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.files import write_atomically
+from components.report import SliceResult
+from components.values import Value
+from pipelines.report import figures, wording
+from pipelines.report.summary import RunSummary, overall, size_ratio
+
+
+class SliceCell(Value):
+    """One candidate on one slice: the metric, its change, and how deeply the cell is coloured (-3..3)."""
+
+    value: str
+    change: str
+    heat: int
+    certain: bool
+
+
+class SliceRow(Value):
+    """One slice of the per-slice table."""
+
+    slice: str
+    examples: int
+    baseline: str
+    cells: tuple[SliceCell | None, ...]
+
+
+class Picture(Value):
+    """An SVG and what it shows in words."""
+
+    svg: str
+    title: str
+    caption: str
+
+
+def render_report(summary: RunSummary) -> str:
+    """Render one self-contained HTML document: no script, no address outside it; same summary, same text."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        wording=wording,
+        overall=overall,
+        size_ratio=size_ratio,
+        slice_rows=slice_rows,
+        svg=Markup,  # what figures.py draws holds no text of the user's: glyphs are paths
+    )
+    return environment.get_template("report.html").render(
+        run=summary,
+        metric=summary.first_metric,
+        metrics=_metrics(summary),
+        converted=[c for c in summary.evaluation.candidates if c.outcome.status == "converted"]
+        if summary.evaluation
+        else [],
+        pictures=_pictures(summary),
+        range_pictures=[
+            figures.ranges(fact, f"range{index}")
+            for index, fact in enumerate(summary.audit.ranges if summary.audit else ())
+        ],
+        longest=max((node.seconds or 0.0 for node in summary.nodes), default=0.0),
+    )
+
+
+def write_report(summary: RunSummary, path: Path) -> None:
+    """Render the report into a file, whole or not at all."""
+    write_atomically(path, render_report(summary).encode())
+
+
+def slice_rows(summary: RunSummary, metric: str) -> list[SliceRow]:
+    """The per-slice table of one metric: baseline and converted candidates, coloured by the change from the baseline.
+
+    Depth of colour is relative to the largest change in the table, in three steps. A change is `certain` when its 95 %
+    confidence interval excludes zero.
+    """
+    if summary.evaluation is None:
+        return []
+    columns = [
+        {result.slice: result for result in candidate.slices}
+        for candidate in summary.evaluation.candidates
+        if candidate.outcome.status == "converted"
+    ]
+    changes = [
+        abs(result.change[metric].value)
+        for column in columns
+        for result in column.values()
+        if metric in result.change and math.isfinite(result.change[metric].value)
+    ]
+    most = max(changes, default=0.0)
+    return [
+        SliceRow(
+            slice=result.slice,
+            examples=result.examples,
+            baseline=wording.with_interval(result.metrics.get(metric)),
+            cells=tuple(_cell(column.get(result.slice), metric, most) for column in columns),
+        )
+        for result in summary.evaluation.baseline_slices
+    ]
+
+
+def _cell(result: SliceResult | None, metric: str, most: float) -> SliceCell | None:
+    if result is None or metric not in result.metrics:
+        return None
+    change = result.change.get(metric)
+    heat, certain = 0, False
+    if change is not None and math.isfinite(change.value) and most > 0:
+        heat = math.ceil(3 * abs(change.value) / most - 1e-9) * (1 if change.value > 0 else -1)
+        low, high = change.lower, change.upper
+        certain = low is not None and high is not None and (low > 0 or high < 0)
+    return SliceCell(
+        value=wording.figure(result.metrics[metric].value),
+        change=wording.signed(change.value if change else None),
+        heat=heat,
+        certain=certain,
+    )
+
+
+def _metrics(summary: RunSummary) -> Sequence[str]:
+    whole = overall(summary.evaluation.baseline_slices) if summary.evaluation else None
+    return list(whole.metrics) if whole else []
+
+
+def _pictures(summary: RunSummary) -> list[Picture]:
+    if summary.evaluation is None or summary.first_metric is None:
+        return []
+    name = summary.first_metric.replace("_", " ")
+    key = "Squares are blessed for a device, circles pass for one, crosses pass for none. Bars are 95 % intervals."
+    unjudged = [
+        candidate.name
+        for candidate in summary.evaluation.candidates
+        if candidate.outcome.status == "converted" and (candidate.latency is None or candidate.latency.ratio is None)
+    ]
+    missing = f" Not judged: {', '.join(unjudged)}." if unjudged else ""
+    budgets = ", ".join(f"{d.name} {d.max_file_bytes / 1024:,.4g} KiB" for d in summary.devices if d.max_file_bytes)
+    dotted = f" Dotted, where in sight: budgets ({budgets})." if budgets else ""
+    drawn = (
+        (figures.accuracy_against_size(summary), f"{name} against file size", key + dotted),
+        (
+            figures.accuracy_against_latency(summary),
+            f"{name} against host time",
+            f"{key} Dotted: as fast as float.{missing}",
+        ),
+    )
+    return [Picture(svg=svg, title=title.capitalize(), caption=caption) for svg, title, caption in drawn if svg]

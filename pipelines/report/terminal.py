@@ -1,0 +1,59 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from components.report import Converted
+from pipelines.report import wording
+from pipelines.report.summary import RunSummary, overall, size_ratio
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_STYLES = {"blessed": "bold green", "pass": "green", "fail": "red", "not_enough_data": "yellow"}
+
+
+def render_table(summary: RunSummary) -> RenderableType:
+    """Candidates with the first metric, its interval, bytes, ratios and verdicts; below it what was pushed.
+
+    Returns:
+        Something for `rich.console.Console.print`.
+    """
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    name = summary.first_metric or "metric"
+    table = Table(title=f"{summary.pipeline}: {summary.verdict}", title_justify="left")
+    table.add_column("candidate")
+    for heading in (f"{name} [95 %]", "bytes", "smaller", "latency ratio"):
+        table.add_column(heading, justify="right")
+    for device in summary.devices:
+        table.add_column(device.name)
+    for candidate in summary.evaluation.candidates if summary.evaluation else ():
+        whole = overall(candidate.slices)
+        verdicts = [summary.verdict_on(candidate.name, device.name) for device in summary.devices]
+        table.add_row(
+            Text(candidate.name),
+            wording.with_interval(whole.metrics.get(name) if whole else None)
+            if isinstance(candidate.outcome, Converted)
+            else Text(f"conversion {wording.verdict(candidate.outcome.cause)}", style="red"),
+            f"{candidate.outcome.inspection.file_bytes:,}"
+            if isinstance(candidate.outcome, Converted)
+            else wording.figure(None),
+            wording.times(size_ratio(candidate, summary.evaluation)) if summary.evaluation else "",
+            wording.figure(candidate.latency.ratio if candidate.latency else None, 2),
+            *(Text(wording.verdict(verdict), style=_STYLES.get(verdict or "", "")) for verdict in verdicts),
+        )
+    lines = []
+    for device in summary.devices:
+        release, decision = summary.release_for(device.name), summary.decision_for(device.name)
+        if release is not None and release.pushed:
+            lines.append(
+                Text(f"{device.name}: pushed version {release.version} ({release.bytes:,} bytes)", style="green")
+            )
+        else:
+            why = decision.why if decision else "its gate did not run"
+            lines.append(Text(f"{device.name}: nothing pushed: {why}", style="yellow"))
+    return Group(table, *lines, *(Text(error, style="red") for error in summary.errors))
