@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from typing_extensions import assert_never
 
+from components.convert.canonical import with_sorted_dequantization
 from components.errors import ConversionError, DataError, ModelError, SpecError
 from components.quantize.scheme import (
     DynamicWi8Afp32,
@@ -74,8 +75,13 @@ def convert(saved_model: Path, scheme: Scheme, representative: Representative | 
     if needs_calibration(scheme) and representative is not None:
         samples = representative
         converter.representative_dataset = lambda: _by_input_name(samples(), list(fixed))
+    # The quantizer for float16 never ends on a fused LSTM and takes all memory (tensorflow/model-optimization#1091);
+    # its predecessor does, in an order of its own every time.
+    predecessor = isinstance(scheme, Float16) and _has_fusible_lstm(signature)
+    converter.experimental_new_dynamic_range_quantizer = not predecessor
     try:
-        return bytes(converter.convert())
+        content = bytes(converter.convert())
+        return with_sorted_dequantization(content) if predecessor else content
     except (DataError, ModelError):
         raise
     except Exception as error:
@@ -90,8 +96,6 @@ def _configure(converter: Any, scheme: Scheme) -> None:
         case Float16():
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
-            # The new quantizer never ends on a fused LSTM and takes all memory (tensorflow/model-optimization#1091).
-            converter.experimental_new_dynamic_range_quantizer = False
         case DynamicWi8Afp32():
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter._experimental_disable_per_channel = scheme.granularity == "per_tensor"
@@ -131,6 +135,11 @@ def _load(saved_model: Path) -> tuple[Any, Any]:
             remedy="export it with `tf.saved_model.save(model, folder, signatures={'serving_default': ...})`",
         )
     return model, model.signatures[SIGNATURE]
+
+
+def _has_fusible_lstm(signature: Any) -> bool:
+    functions = signature.graph.as_graph_def().library.function
+    return any(function.attr["api_implements"].s.startswith(b"lstm") for function in functions)
 
 
 def _refuse_state(signature: Any, saved_model: Path) -> None:
