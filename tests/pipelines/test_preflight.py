@@ -1,0 +1,130 @@
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipelines.load import PipelineFileError, load_pipeline
+from pipelines.preflight import make_importable, preflight
+from tests.small_pipeline import SmallPipeline
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> SmallPipeline:
+    return SmallPipeline(tmp_path)
+
+
+def check(small: SmallPipeline) -> None:
+    make_importable(small.write())
+    preflight(load_pipeline(small.file))
+
+
+def errors_of(small: SmallPipeline) -> str:
+    with pytest.raises(PipelineFileError) as caught:
+        check(small)
+    assert "Remedy: " in str(caught.value)
+    return str(caught.value)
+
+
+def test_whole_pipeline_passes(small: SmallPipeline) -> None:
+    check(small)
+
+
+def test_missing_task_module_is_named(small: SmallPipeline) -> None:
+    small.spec["task"] = "nowhere.task:TASK"
+    assert "task: the module 'nowhere.task' cannot be found" in errors_of(small)
+
+
+def test_missing_task_attribute_is_named_with_those_there_are(small: SmallPipeline) -> None:
+    small.spec["task"] = small.spec["task"].replace(":TASK", ":TASKS")
+    said = errors_of(small)
+    assert "defines no 'TASKS'" in said
+    assert "TASK, Task" in said
+
+
+def test_task_with_a_syntax_error_is_named_with_its_line(small: SmallPipeline) -> None:
+    (small.folder / "broken_task.py").write_text("x = 1\ndef (\n")
+    small.spec["task"] = "broken_task:TASK"
+    assert "is not Python: invalid syntax in line 2" in errors_of(small)
+
+
+def test_missing_preprocessing_function_is_named(small: SmallPipeline) -> None:
+    small.spec["preprocess"] = "nowhere:preprocessing_fn"
+    assert "preprocess: the module 'nowhere' cannot be found" in errors_of(small)
+
+
+def test_missing_data_folder_is_named(small: SmallPipeline) -> None:
+    small.spec["examples"]["path"] = "elsewhere"
+    assert "examples.path: there is no such folder" in errors_of(small)
+
+
+def test_empty_data_folder_is_named_for_each_split(small: SmallPipeline) -> None:
+    for file in (small.folder / "data").iterdir():
+        file.unlink()
+    said = errors_of(small)
+    assert "there are no examples for the split 'train'" in said
+    assert "there are no examples for the split 'eval'" in said
+
+
+def test_empty_files_are_no_examples(small: SmallPipeline) -> None:
+    (small.folder / "data" / "eval.tfrecord").write_bytes(b"")
+    assert "found: only empty files" in errors_of(small)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("share", [0.501, 0.999])
+def test_truncated_tfrecord_is_told_with_the_number_of_whole_records(
+    small: SmallPipeline, zipped: bool, share: float
+) -> None:
+    (small.folder / "data" / "eval.tfrecord").unlink()
+    path = small.write_split("eval", 120, seed=2, zipped=zipped)
+    check(small)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    said = errors_of(small)
+    assert f"{path}: the TFRecord file is truncated or damaged after " in said
+
+
+def test_truncated_tfrecord_counts_whole_records(small: SmallPipeline) -> None:
+    path = small.write_split("eval", 10, seed=2)
+    content = path.read_bytes()
+    path.write_bytes(content[: -len(content) // 10 - 1])
+    assert "after 8 whole records" in errors_of(small)
+
+
+def test_file_that_is_no_tfrecord_is_told(small: SmallPipeline) -> None:
+    (small.folder / "data" / "train.tfrecord").write_text("label,image\n1,2\n" * 50)
+    assert "truncated or damaged after 0 whole records" in errors_of(small)
+
+
+def test_missing_pretrained_model_is_named(small: SmallPipeline) -> None:
+    small.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
+    assert "there is no model that can be read here" in errors_of(small)
+
+
+def test_keras_3_file_is_refused_by_name_with_the_remedy(small: SmallPipeline) -> None:
+    small.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
+    with zipfile.ZipFile(small.folder / "model.keras", "w") as archive:
+        archive.writestr("metadata.json", '{"keras_version": "3.5.0"}')
+        archive.writestr("config.json", "{}")
+    said = errors_of(small)
+    assert "this file was written by Keras 3.5.0" in said
+    assert "call `model.export('folder')`" in said
+
+
+def test_keras_2_file_passes(small: SmallPipeline) -> None:
+    small.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
+    with zipfile.ZipFile(small.folder / "model.keras", "w") as archive:
+        archive.writestr("metadata.json", '{"keras_version": "2.16.0"}')
+    check(small)
+
+
+def test_registry_that_cannot_be_a_folder_is_named(small: SmallPipeline) -> None:
+    (small.folder / "registry").write_text("in the way")
+    assert str(small.folder / "registry") in errors_of(small)
+
+
+def test_errors_of_different_kinds_are_told_at_once(small: SmallPipeline) -> None:
+    small.spec["task"] = "nowhere:TASK"
+    small.spec["examples"]["path"] = "elsewhere"
+    (small.folder / "registry").write_text("in the way")
+    assert "3 errors in the pipeline file" in errors_of(small)
