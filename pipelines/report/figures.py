@@ -91,7 +91,7 @@ def ranges(fact: RangeFact, salt: str) -> str | None:
             bottom.plot([low, high], [row, row], color=colour, linewidth=3, marker="|", markersize=9)
         bottom.set_yticks(range(len(rows)), [name for name, _, _ in reversed(rows)])
         bottom.set_ylim(-0.6, len(rows) - 0.4)
-        bottom.set_xlabel(f"values of {fact.input or 'the input'}")
+        bottom.set_xlabel(_plain(f"values of {fact.input or 'the input'}"))
         return _svg(figure, salt)
 
 
@@ -143,7 +143,7 @@ def _scatter(
             axes.axhline(baseline.value, color=_INK, linewidth=0.8, linestyle="--", alpha=0.7)
             labels.append((baseline.value, right, "float baseline", _INK))
         axes.set_xlabel(x_label)
-        axes.set_ylabel(name.replace("_", " "))
+        axes.set_ylabel(_plain(name.replace("_", " ")))
         axes.grid(axis="y", alpha=0.15, color=_INK)
         _label_beside(axes, labels)
         return _svg(figure, salt)
@@ -160,19 +160,11 @@ def _label_beside(axes: Any, labels: Sequence[tuple[float, float, str, str]]) ->
     line = 1.0 / max(13, len(labels))
     # Of points at one height the leftmost gets the highest label: so their leaders do not cross.
     ordered = sorted(labels, key=lambda label: (label[0], -label[1]))
-    places: list[float] = []
-    for y, *_ in ordered:
-        wanted = (y - bottom) / (top - bottom)
-        places.append(max(wanted, places[-1] + line) if places else wanted)
-    # What was pushed over the top moves down again, and pushes those below it.
-    ceiling = 1.0
-    for index in reversed(range(len(places))):
-        places[index] = min(places[index], ceiling)
-        ceiling = places[index] - line
+    places = spread([(y - bottom) / (top - bottom) for y, *_ in ordered], line)
     for (y, x, name, colour), place in zip(ordered, places, strict=True):
         leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 4, "relpos": (0, 0.5)}
         axes.annotate(
-            _shorten(name),
+            _plain(_shorten(name)),
             xy=(x, y),
             xytext=(1.07, place),
             textcoords="axes fraction",
@@ -183,6 +175,24 @@ def _label_beside(axes: Any, labels: Sequence[tuple[float, float, str, str]]) ->
             annotation_clip=False,
             arrowprops=leader,
         )
+
+
+def spread(wanted: Sequence[float], gap: float) -> list[float]:
+    """Places at least `gap` apart and at most 1, near the wanted ones; both in ascending order."""
+    places: list[float] = []
+    for place in wanted:
+        places.append(max(place, places[-1] + gap) if places else place)
+    # What was pushed over the top moves down again, and pushes those below it.
+    ceiling = 1.0
+    for index in reversed(range(len(places))):
+        places[index] = min(places[index], ceiling)
+        ceiling = places[index] - gap
+    return places
+
+
+def _plain(text: str) -> str:
+    """A dollar sign would start a formula."""
+    return text.replace("$", r"\$")
 
 
 def _shorten(name: str, longest: int = 16) -> str:
@@ -210,7 +220,7 @@ def _svg(figure: Any, salt: str) -> str:
     figure.savefig(stream, format="svg", metadata={"Date": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)  # inside HTML the namespaces are known
     # The width of the column rules; several pictures share one document, so identifiers get a prefix.
     text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">', text, count=1)

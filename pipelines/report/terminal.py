@@ -50,9 +50,7 @@ def render_table(summary: RunSummary) -> RenderableType:
     for device in summary.devices:
         release, decision = summary.release_for(device.name), summary.decision_for(device.name)
         if release is not None and release.pushed:
-            lines.append(
-                Text(f"{device.name}: pushed version {release.version} ({release.bytes:,} bytes)", style="green")
-            )
+            lines.append(Text(f"{device.name}: pushed {release.version} ({release.bytes:,} bytes)", style="green"))
         else:
             why = decision.why if decision else "its gate did not run"
             lines.append(Text(f"{device.name}: nothing pushed: {why}", style="yellow"))

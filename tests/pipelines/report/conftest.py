@@ -120,12 +120,12 @@ def made(name, scheme, change, size, ratio, dtype):
     )
 
 
-@pytest.fixture
-def summary():
+@pytest.fixture(scope="session")
+def run_summary():
     return make_summary()
 
 
-def make_summary(shift=0):
+def make_summary():
     failed = CandidateReport(
         recipe={"name": "int16", "scheme": "static_wi8_ai16"},
         outcome=ConversionFailure(

@@ -1,0 +1,303 @@
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from components.report import MetricValue, RangeFact
+from pipelines.report import figures, wording
+from pipelines.report.render import render_report, slice_rows, write_report
+from pipelines.report.summary import LineageNode, NodeFact, RunSummary
+
+VOID = {"meta", "br", "use", "path", "hr", "input", "link", "img"}
+
+
+class Page(HTMLParser):
+    """Start tags in order, text per section, rows of tables; refuses a document whose tags do not nest."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.open, self.rows, self.ids = [], [], [], []
+        self.text = {}
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.ids += [value for name, value in attributes if name == "id"]
+        if tag not in VOID:
+            self.open.append((tag, dict(attributes)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in {"td", "th"}:
+            self.rows[-1].append("")
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.ids += [value for name, value in attributes if name == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        section = next((attributes.get("id") for tag, attributes in self.open if tag == "section"), None)
+        self.text[section] = self.text.get(section, "") + data
+        if any(tag in {"td", "th"} for tag, _ in self.open):
+            self.rows[-1][-1] = (self.rows[-1][-1] + data).strip()
+
+    def position(self, wanted, **attributes):
+        return next(
+            index
+            for index, (tag, found) in enumerate(self.tags)
+            if tag == wanted and all(found.get(name) == value for name, value in attributes.items())
+        )
+
+
+@pytest.fixture(scope="module")
+def html(request):
+    return render_report(request.getfixturevalue("run_summary"))
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+def row_of(page, *cells):
+    """The cells of the one row that starts with these."""
+    (row,) = [row for row in page.rows if row[: len(cells)] == list(cells)]
+    return row
+
+
+def test_verdict_comes_before_every_table_and_figure_when_rendered(page):
+    verdict = page.position("section", id="verdict")
+    assert verdict < page.position("table") < page.position("figure")
+    assert "int8 was pushed: int8 is the smallest of 4 candidates that pass (23,104 bytes)" in page.text["verdict"]
+    assert "Nothing was pushed: no candidate passes" in page.text["verdict"]
+    assert "696e7438696e7438" in page.text["verdict"]
+
+
+def test_document_needs_nothing_else_when_rendered(html, page):
+    assert not re.search(r"https?:|//[a-z]|@import|<script|<link|\bsrc=", html)
+    assert set(re.findall(r"url\(([^)]*)\)", html)) <= {f"#{name}" for name in page.ids}
+    assert all(
+        found[name].startswith("#") for _, found in page.tags for name in ("href", "xlink:href") if name in found
+    )
+    assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in page.tags
+
+
+def test_identifiers_are_unique_when_several_pictures_share_the_document(page):
+    assert sum(1 for tag, _ in page.tags if tag == "svg") == 3
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_every_picture_has_a_label_and_a_caption_when_rendered(page):
+    labels = [found.get("aria-label") for tag, found in page.tags if tag == "figure"]
+    assert len(labels) == 3
+    assert all(labels)
+    assert sum(1 for tag, _ in page.tags if tag == "figcaption") == 3
+
+
+def test_every_table_stands_in_a_scroller_of_its_own_when_rendered(html):
+    assert html.count("<table") == html.count('<div class="scroll"><table')
+
+
+# Both pictures draw these four numbers of each candidate.
+@pytest.mark.parametrize(
+    ("name", "accuracy", "size", "ratio"),
+    [
+        ("float32", "0.8910 [0.8720, 0.9090]", "83,716", "1.00"),
+        ("float16", "0.8910 [0.8720, 0.9090]", "43,988", "1.02"),
+        ("dynamic", "0.8900 [0.8710, 0.9080]", "25,880", "0.91"),
+        ("int8", "0.8890 [0.8700, 0.9070]", "23,104", "0.78"),
+        ("int8_per_tensor", "0.8720 [0.8530, 0.8900]", "21,648", "0.77"),
+    ],
+)
+def test_numbers_of_the_pictures_are_in_the_table_of_candidates(page, run_summary, name, accuracy, size, ratio):
+    scheme = next(c.recipe.scheme.kind for c in run_summary.evaluation.candidates if c.name == name)
+    row = row_of(page, f"{name}{scheme}")
+    assert (row[1], row[3], row[5]) == (accuracy, size, ratio)
+    verdicts = {"int8": ["blessed", "fail"], "int8_per_tensor": ["fail", "fail"]}
+    assert row[6:] == verdicts.get(name, ["pass", "fail"])
+
+
+def test_numbers_of_the_range_picture_are_in_tables_when_drawn(page, run_summary):
+    assert row_of(page, "image") == ["image", "0 to 1", "0 to 1.04", "0 to 1", "0 to 0.98"]
+    (fact,) = run_summary.audit.ranges
+    for index, (sample, split) in enumerate(zip(fact.histogram, fact.split_histogram, strict=True)):
+        row = next(row for row in page.rows if row[0] == str(index + 1) and len(row) == 5)
+        assert (row[2], row[4]) == (f"{sample:,}", f"{split:,}")
+        assert float(row[1]) == pytest.approx(index / 10)
+        assert float(row[3]) == pytest.approx(0.104 * index)
+
+
+def test_failed_candidate_is_shown_with_cause_and_remedy_when_conversion_failed(page):
+    row = row_of(page, "int16static_wi8_ai16")
+    assert "conversion refused" in row[1]
+    assert "no 16x8 kernel for <CUMSUM> & refused the graph." in row[1]
+    assert "Remedy: use static_wi8_ai8, or allow float_fallback" in row[1]
+
+
+def test_gate_tells_every_reason_when_candidates_did_not_pass(page, run_summary):
+    for decision in run_summary.decisions:
+        for one in decision.candidates:
+            for check in one.reasons:
+                assert [one.candidate, check.what, check.where, check.bound, check.measured] in [
+                    row[:5] for row in page.rows
+                ]
+
+
+def test_inspection_nodes_and_lineage_are_told_when_known(page):
+    assert row_of(page, "train") == ["train", "31.4 s", "complete", ""]
+    assert row_of(page, "push__cortex_m0")[1:3] == ["–", "not run"]  # noqa: RUF001
+    assert "CONV_2D" in page.text["inspection"]
+    assert "integers only" in page.text["inspection"]
+    assert "float baseline" in page.text["lineage"]
+    assert "0.2 % of the values will be clipped" in page.text["calibration"]
+
+
+def test_text_is_escaped_when_it_holds_markup(run_summary):
+    evil = "<script>alert('&')</script>"
+    html = render_report(
+        run_summary.model_copy(
+            update={
+                "pipeline": evil,
+                "errors": (evil,),
+                "nodes": (NodeFact(id=evil, state="failed", message=evil),),
+                "lineage": LineageNode(label=evil, kind=evil, details={evil: evil}),
+                "audit": run_summary.audit.model_copy(
+                    update={
+                        "ranges": tuple(
+                            fact.model_copy(update={"input": f"{evil} $x$ --> \\bad{{"})
+                            for fact in run_summary.audit.ranges
+                        )
+                    }
+                ),
+            }
+        )
+    )
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;") >= 9
+    Page(html)
+
+
+def test_document_is_the_same_when_rendered_twice(html, run_summary):
+    assert render_report(run_summary) == html
+
+
+def test_report_is_a_whole_document_when_the_run_failed_early(run_summary):
+    bare = RunSummary(
+        pipeline="p",
+        run_id="r",
+        started=run_summary.started,
+        seconds=130.0,
+        verdict="failed",
+        nodes=(NodeFact(id="train", state="failed", seconds=3.0, message="out of memory"),),
+        devices=run_summary.devices,
+        errors=("train: out of memory. Remedy: a smaller batch",),
+    )
+    page = Page(render_report(bare))
+    assert "Remedy: a smaller batch" in page.text["verdict"]
+    assert page.text["verdict"].count("its gate did not run") == 2
+    assert "took 2 min 10 s" in page.text[None]
+    assert set(page.text) == {None, "verdict", "nodes"}
+
+
+def test_report_is_a_whole_document_when_every_conversion_failed(run_summary):
+    evaluation = run_summary.evaluation
+    failed = tuple(c for c in evaluation.candidates if c.outcome.status == "failed")
+    page = Page(
+        render_report(
+            run_summary.model_copy(update={"evaluation": evaluation.model_copy(update={"candidates": failed})})
+        )
+    )
+    assert "Nothing could be measured" in page.text["pictures"]
+    assert "No candidate was converted" in page.text["inspection"]
+
+
+def test_file_holds_the_document_when_written(tmp_path, html, run_summary):
+    write_report(run_summary, tmp_path / "reports" / "run.html")
+    assert (tmp_path / "reports" / "run.html").read_text() == html
+
+
+def test_heat_follows_size_and_sign_of_the_change_when_tabulated(run_summary):
+    rows = {row.slice: row for row in slice_rows(run_summary, "accuracy")}
+    assert len(rows) == 10
+    worst = rows["label=8 bag"].cells
+    assert [cell.heat for cell in worst] == [0, 0, -1, -1, -3]
+    assert (worst[4].value, worst[4].change) == ("0.8280", "-0.1520")
+    assert [cell.certain for cell in rows["overall"].cells] == [False, False, False, False, True]
+    assert [cell.heat for cell in slice_rows(run_summary, "cross_entropy")[0].cells] == [0, 0, 1, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ([0.5, 0.5, 0.5], [0.5, 0.6, 0.7]),
+        ([0.0, 0.95, 1.2], [0.0, 0.9, 1.0]),
+        ([0.2, 0.8], [0.2, 0.8]),
+        ([0.99] * 10, [0.1 * (index + 1) for index in range(10)]),
+    ],
+)
+def test_labels_keep_their_distance_when_points_are_close(wanted, expected):
+    assert figures.spread(wanted, 0.1) == pytest.approx(expected)
+
+
+def test_picture_is_drawn_when_intervals_are_odd_or_missing(run_summary):
+    evaluation = run_summary.evaluation
+    odd = (
+        MetricValue(value=float("nan")),
+        MetricValue(value=0.9),
+        MetricValue(value=0.9, lower=0.91, upper=0.95),  # a resampled interval need not hold the estimate
+    )
+    candidates = []
+    for candidate, metric in zip(evaluation.candidates, odd, strict=False):
+        whole = candidate.slices[0].model_copy(update={"metrics": {"accuracy": metric}})
+        candidates.append(candidate.model_copy(update={"slices": (whole,)}))
+    changed = run_summary.model_copy(
+        update={"evaluation": evaluation.model_copy(update={"candidates": tuple(candidates)})}
+    )
+    svg = figures.accuracy_against_size(changed)
+    assert svg is not None
+    assert "currentColor" in svg
+
+
+def test_constant_input_has_no_picture_but_its_numbers_when_rendered(run_summary):
+    constant = RangeFact(
+        input="zero",
+        sample=(0.0, 0.0),
+        split=(0.0, 0.0),
+        halves=((0.0, 0.0), (0.0, 0.0)),
+        histogram=(7,),
+        split_histogram=(9,),
+    )
+    assert figures.ranges(constant, "x") is None
+    audit = run_summary.audit.model_copy(update={"ranges": (constant,)})
+    page = Page(render_report(run_summary.model_copy(update={"audit": audit})))
+    assert "zero has one value only" in page.text["calibration"]
+    assert row_of(page, "zero") == ["zero", "0 to 0", "0 to 0", "0 to 0", "0 to 0"]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (wording.signed(-0.00001), "0.0000"),
+        (wording.signed(0.01), "+0.0100"),
+        (wording.signed(float("nan")), "–"),  # noqa: RUF001
+        (wording.duration(99.94), "99.9 s"),
+        (wording.duration(125.0), "2 min 5 s"),
+        (wording.with_interval(MetricValue(value=0.5)), "0.5000"),
+    ],
+)
+def test_figures_are_written_for_people(written, expected):
+    assert written == expected
+
+
+def test_nothing_heavy_is_imported_when_the_report_modules_are():
+    code = (
+        "import sys, pipelines.report.render, pipelines.report.terminal; "
+        "print([name for name in ('tensorflow', 'tfx', 'apache_beam', 'matplotlib', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

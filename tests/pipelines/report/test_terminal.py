@@ -1,0 +1,41 @@
+import io
+
+from rich.console import Console
+
+from pipelines.report.terminal import render_table
+
+
+def printed(summary, width=130):
+    console = Console(width=width, no_color=True, force_terminal=False, record=True, file=io.StringIO())
+    console.print(render_table(summary))
+    return console.export_text().splitlines()
+
+
+def cells(lines, name):
+    (line,) = [line for line in lines if line.startswith("│") and line.split("│")[1].strip() == name]
+    return [cell.strip() for cell in line.split("│")[1:-1]]
+
+
+def test_row_tells_figures_and_verdicts_when_candidate_was_measured(run_summary):
+    lines = printed(run_summary)
+    assert cells(lines, "int8") == ["int8", "0.8890 [0.8700, 0.9070]", "23,104", "3.62×", "0.78", "blessed", "fail"]  # noqa: RUF001
+    assert cells(lines, "float32")[5:] == ["pass", "fail"]
+
+
+def test_row_tells_the_cause_when_conversion_failed(run_summary):
+    row = cells(printed(run_summary), "int16")
+    assert row[1] == "conversion refused"
+    assert row[5:] == ["fail", "fail"]
+
+
+def test_lines_tell_what_was_pushed_and_why_not_when_table_ends(run_summary):
+    text = "\n".join(printed(run_summary, 400))
+    assert "phone_cpu: pushed 696e7438696e7438 (23,104 bytes)" in text
+    assert "cortex_m0: nothing pushed: no candidate passes: float32 (scheme)" in text
+
+
+def test_brackets_are_text_when_an_error_holds_them(run_summary):
+    failed = run_summary.model_copy(update={"evaluation": None, "decisions": (), "errors": ("no [bold]file[/bold]",)})
+    text = "\n".join(printed(failed.model_copy(update={"releases": ()})))
+    assert "no [bold]file[/bold]" in text
+    assert "phone_cpu: nothing pushed: its gate did not run" in text
