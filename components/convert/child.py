@@ -41,11 +41,9 @@ class Child:
 
 
 def _end_with_the_fork_server() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # The fork server ends when the last holder of this pipe does. Multiprocessing hands it to children, so that they
     # can start more; held here, it would keep the server, and with it this process, after our parent was killed.
     server: Any = multiprocessing.forkserver._forkserver
     os.close(server._forkserver_alive_fd)
     server._forkserver_alive_fd = None
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
-        os._exit(1)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from typing_extensions import assert_never
 
 from components.convert.canonical import with_sorted_dequantization
-from components.errors import ConversionError, DataError, ModelError, SpecError
+from components.errors import ConversionError, DataError, EdgemillError, ModelError, SpecError
 from components.quantize.scheme import (
     DynamicWi8Afp32,
     Float16,
@@ -54,7 +54,7 @@ def convert(saved_model: Path, scheme: Scheme, representative: Representative | 
     Raises:
         SpecError: A static scheme without a representative dataset.
         ModelError: The model keeps state, has an open dimension beside the batch, or lacks the signature.
-        DataError: The representative dataset is empty or lacks an input.
+        DataError: The representative dataset is empty, lacks an input, or cannot be decoded.
         ConversionError: TensorFlow Lite refuses the model in this scheme; the message names operators.
     """
     if needs_calibration(scheme) and representative is None:
@@ -82,7 +82,7 @@ def convert(saved_model: Path, scheme: Scheme, representative: Representative | 
     try:
         content = bytes(converter.convert())
         return with_sorted_dequantization(content) if predecessor else content
-    except (DataError, ModelError):
+    except EdgemillError:
         raise
     except Exception as error:
         # The converter raises whatever its layers raise: ConverterError, RuntimeError, ValueError, MLIR's own.
@@ -173,7 +173,7 @@ def _by_input_name(
     samples: Iterator[Mapping[str, npt.NDArray[Any]]], names: list[str]
 ) -> Iterator[dict[str, npt.NDArray[Any]]]:
     count = 0
-    for sample in samples:
+    for sample in _decoded(samples):
         named = {names[0]: sample[""]} if len(names) == 1 and set(sample) == {""} else sample
         missing = [name for name in names if name not in named]
         if missing:
@@ -195,6 +195,21 @@ def _by_input_name(
             remedy="raise `calibrate.samples`, or name a split that has examples",
         )
     _LOG.info("calibrated on %d examples", count)
+
+
+def _decoded(samples: Iterator[Mapping[str, npt.NDArray[Any]]]) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
+    """The samples; what goes wrong in reading them is not the converter's fault, and says so."""
+    try:
+        yield from samples
+    except EdgemillError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"the calibration examples cannot be decoded: {str(error).strip().splitlines()[-1].strip()}",
+            where="calibrate",
+            measured=type(error).__name__,
+            remedy="mend the task's decode(), or the examples",
+        ) from error
 
 
 def _refusal(message: str, scheme: Scheme) -> ConversionError:

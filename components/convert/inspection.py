@@ -165,10 +165,11 @@ def _fact(tensor: Any, data: npt.NDArray[np.uint8] | None) -> TensorFact:
         along = [1] * len(sizes)
         along[quantization.QuantizedDimension()] = -1
         nonzero = np.count_nonzero(values.reshape(sizes) != zero_points.reshape(along))
+    total = int(np.prod(sizes))
     return fact.model_copy(
         update={
             # A sparse encoding leaves zeros out, so the shape says how many values there are.
-            "sparsity": 1.0 - float(nonzero) / float(np.prod(sizes)),
+            "sparsity": float((total - nonzero) / total),
             "unique_values": len(np.unique(values)),
         }
     )

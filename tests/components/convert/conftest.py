@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 TASK = """
-import os, signal, time
+import os, signal, sys, time
 import tensorflow as tf
 
 class Task:
@@ -29,6 +29,7 @@ ABORTS = Task(os.abort)
 IS_KILLED = Task(lambda: os.kill(os.getpid(), signal.SIGKILL))
 SLEEPS = Task(lambda: time.sleep(600))
 FAILS = Task(fail)
+EXITS = Task(lambda: sys.exit("the task has had enough"))
 """
 
 
