@@ -1,0 +1,48 @@
+import pytest
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+
+from components.errors import DataError
+from components.validate.expectations import refuse_anomalies, tighten
+from components.validate.spec import DataExpectations
+
+
+def schema() -> schema_pb2.Schema:
+    made = schema_pb2.Schema()
+    made.feature.add(name="image", type=schema_pb2.FLOAT)
+    made.feature.add(name="label", type=schema_pb2.INT)
+    made.feature.add(name="name", type=schema_pb2.BYTES)
+    return made
+
+
+def test_schema_is_tightened_by_expectations() -> None:
+    made = schema()
+    tighten(made, DataExpectations(label="label", num_classes=10))
+    image, label, name = made.feature
+    assert (image.float_domain.disallow_nan, image.float_domain.disallow_inf) == (True, True)
+    assert (label.presence.min_fraction, label.int_domain.min, label.int_domain.max) == (1.0, 0, 9)
+    assert name == schema().feature[2]
+
+
+def test_label_without_classes_has_no_range() -> None:
+    made = schema()
+    tighten(made, DataExpectations(label="label"))
+    assert not made.feature[1].HasField("int_domain")
+
+
+def test_missing_label_is_told_with_the_features_there_are() -> None:
+    with pytest.raises(DataError, match=r"no such label \(expected: one of image, label, name; found: class\)"):
+        tighten(schema(), DataExpectations(label="class"))
+
+
+def test_every_anomaly_of_every_split_is_told() -> None:
+    train, evaluation = anomalies_pb2.Anomalies(), anomalies_pb2.Anomalies()
+    train.anomaly_info["label"].description = "Unexpectedly large value: 12."
+    evaluation.anomaly_info["image"].description = "Float feature has NaN values."
+    with pytest.raises(DataError) as caught:
+        refuse_anomalies({"train": train, "eval": evaluation})
+    assert "split 'train', feature 'label': Unexpectedly large value: 12." in str(caught.value)
+    assert "split 'eval', feature 'image': Float feature has NaN values." in str(caught.value)
+
+
+def test_examples_without_anomalies_pass() -> None:
+    refuse_anomalies({"train": anomalies_pb2.Anomalies()})
