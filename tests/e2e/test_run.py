@@ -1,0 +1,234 @@
+"""Whole runs of a small pipeline, in this process: what a user sees, and what is left behind."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from components.manifest import read_manifest
+from components.push.registry import current
+from edgemill.exit_codes import ExitCode
+from edgemill.main import app
+from pipelines.report.summary import RunSummary
+from tests.small_pipeline import TASK, SmallPipeline
+
+pytestmark = pytest.mark.e2e
+
+
+class Ran:
+    """One `edgemill run` and what it left."""
+
+    def __init__(self, small: SmallPipeline, *arguments: str) -> None:
+        self.root = small.folder / "root"
+        result = CliRunner().invoke(app, ["run", str(small.write()), "--root", str(self.root), *arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        self.code, self.output = result.exit_code, result.output
+        runs = sorted((self.root / "small" / "runs").glob("*/summary.json"))
+        self.summary = RunSummary.model_validate_json(runs[-1].read_bytes()) if runs else None
+        self.folder = runs[-1].parent if runs else None
+
+    def states(self) -> dict[str, str]:
+        assert self.summary is not None
+        return {node.id: node.state for node in self.summary.nodes}
+
+    def executed(self) -> set[str]:
+        return {node for node, state in self.states().items() if state == "complete"}
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallPipeline, Ran]:
+    small = SmallPipeline(tmp_path_factory.mktemp("first"))
+    return small, Ran(small)
+
+
+@pytest.fixture
+def copy_of_first(first: tuple[SmallPipeline, Ran]) -> Iterator[SmallPipeline]:
+    """The same folder for a test that runs again; changes to the pipeline file are undone."""
+    small, _ = first
+    before = json.dumps(small.spec)
+    yield small
+    small.spec = json.loads(before)
+    shutil.rmtree(small.folder / "registry", ignore_errors=True)
+
+
+def test_first_run_pushes_the_smallest_passing_candidate(first: tuple[SmallPipeline, Ran]) -> None:
+    small, ran = first
+    assert ran.code == ExitCode.OK, ran.output
+    assert set(ran.states().values()) == {"complete"}
+    assert ran.summary is not None
+    (decision,) = ran.summary.decisions
+    (release,) = ran.summary.releases
+    sizes = {c.name: c.outcome.inspection.file_bytes for c in ran.summary.evaluation.candidates}
+    assert decision.chosen == min(sizes, key=sizes.__getitem__)
+    assert release.pushed
+    assert release.bytes == sizes[decision.chosen]
+    delivered = current(small.folder / "registry", "phone", "small") or current(
+        small.folder / "registry", ran.summary.devices[0].device_class, "small"
+    )
+    assert delivered is not None
+    assert delivered.manifest.sha256 == release.sha256 == decision.chosen_sha256
+
+
+def test_terminal_tells_nodes_table_and_report(first: tuple[SmallPipeline, Ran]) -> None:
+    _, ran = first
+    for text in ("baseline", "convert__int8", "gate__phone_cpu", "complete", "report: "):
+        assert text in ran.output
+    assert ran.folder is not None
+    html = (ran.folder / "report.html").read_text()
+    assert "int8" in html
+    assert (ran.folder / "log.txt").stat().st_size > 1000
+
+
+def test_every_artifact_of_ours_has_a_manifest_whose_digest_holds(first: tuple[SmallPipeline, Ran]) -> None:
+    from components.files import sha256_of
+
+    _, ran = first
+    manifests = sorted((ran.root / "small" / "artifacts").glob("*/*/*/manifest.json"))
+    roles = {read_manifest(path.parent).role for path in manifests}
+    assert roles == {"baseline", "calibration", "candidate", "evaluation", "decision", "chosen", "release"}
+    for path in manifests:
+        manifest = read_manifest(path.parent)
+        assert sha256_of(path.parent / manifest.content) == manifest.sha256
+        assert manifest.parents
+
+
+def test_lineage_leads_from_pushed_bytes_to_examples(first: tuple[SmallPipeline, Ran]) -> None:
+    _small, ran = first
+    assert ran.summary is not None
+    release = ran.summary.releases[0].path
+    assert release is not None
+    for target in (release, f"{release}/model.tflite"):
+        result = CliRunner().invoke(app, ["lineage", target, "--root", str(ran.root), "--json"])
+        assert result.exit_code == 0, result.output
+        labels = set()
+        waiting = [json.loads(result.output)]
+        while waiting:
+            node = waiting.pop()
+            labels.add(node["label"])
+            waiting.extend(node["children"])
+        assert {
+            "push__phone_cpu",
+            "gate__phone_cpu",
+            "evaluate",
+            "convert__int8",
+            "calibrate",
+            "baseline",
+            "examples",
+        } <= (labels)
+
+
+def test_lineage_of_unknown_bytes_is_an_error(first: tuple[SmallPipeline, Ran], tmp_path: Path) -> None:
+    _, ran = first
+    (tmp_path / "x.tflite").write_bytes(b"other bytes")
+    result = CliRunner().invoke(app, ["lineage", str(tmp_path / "x.tflite"), "--root", str(ran.root)])
+    assert result.exit_code == ExitCode.NODE_FAILED
+    assert "the metadata store knows no model of these bytes" in result.output
+
+
+def test_report_is_written_anew_from_metadata(first: tuple[SmallPipeline, Ran]) -> None:
+    _, ran = first
+    assert ran.folder is not None
+    before = (ran.folder / "report.html").read_bytes()
+    (ran.folder / "report.html").unlink()
+    result = CliRunner().invoke(app, ["report", ran.folder.name, "--root", str(ran.root)])
+    assert result.exit_code == 0, result.output
+    assert result.output.strip() == str(ran.folder / "report.html")
+    assert (ran.folder / "report.html").read_bytes() == before
+
+
+def test_unchanged_run_executes_only_the_push_and_adds_no_release(
+    first: tuple[SmallPipeline, Ran], copy_of_first: SmallPipeline
+) -> None:
+    again = Ran(copy_of_first)
+    assert again.code == ExitCode.OK
+    assert again.executed() == {"push__phone_cpu"}
+
+
+def test_added_recipe_executes_only_what_depends_on_it(copy_of_first: SmallPipeline) -> None:
+    copy_of_first.spec["recipes"].append({"name": "dynamic", "scheme": "dynamic_wi8_afp32"})
+    again = Ran(copy_of_first)
+    assert again.executed() == {"convert__dynamic", "evaluate", "gate__phone_cpu", "push__phone_cpu"}
+
+
+def test_refused_candidates_end_normally_with_a_status_of_their_own(copy_of_first: SmallPipeline) -> None:
+    copy_of_first.spec["gate"]["metrics"][0]["at_least"] = 1.01
+    refused = Ran(copy_of_first)
+    assert refused.code == ExitCode.GATE_REFUSED
+    assert refused.summary is not None
+    assert refused.summary.verdict == "refused"
+    assert not (copy_of_first.folder / "registry").exists() or not any(
+        (copy_of_first.folder / "registry").rglob("model.tflite")
+    )
+    assert "at least 1.01" in (refused.folder / "report.html").read_text()
+
+
+def test_recipe_that_cannot_be_converted_does_not_stop_the_others(tmp_path: Path) -> None:
+    # An operator that TFLite has no kernel for, in every recipe's float graph: all candidates fail, the run does not.
+    text = TASK.replace(
+        "layers.Flatten(),", "layers.Flatten(), layers.Lambda(lambda x: x * tf.math.igamma(1.0, tf.abs(x) + 1.0)),"
+    )
+    ran = Ran(SmallPipeline(tmp_path, text))
+    assert ran.code == ExitCode.GATE_REFUSED, ran.output
+    assert ran.summary is not None
+    for candidate in ran.summary.evaluation.candidates:
+        assert candidate.outcome.status == "failed"
+        assert "Igamma" in candidate.outcome.message
+
+
+def bad_image(index: int, features: dict[str, object]) -> dict[str, object]:
+    if index == 7:
+        features["image"][3] = float("nan")  # type: ignore[index]
+    return features
+
+
+def bad_label(index: int, features: dict[str, object]) -> dict[str, object]:
+    return {**features, "label": 7} if index == 7 else features
+
+
+def no_label(index: int, features: dict[str, object]) -> dict[str, object]:
+    return {"image": features["image"]} if index == 7 else features
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(bad_image, "feature 'image'"), (bad_label, "feature 'label'"), (no_label, "feature 'label'")],
+    ids=["nan", "label out of range", "label missing"],
+)
+def test_anomaly_in_examples_stops_the_run_before_training(tmp_path: Path, change: object, message: str) -> None:
+    small = SmallPipeline(tmp_path)
+    small.write_split("train", 240, seed=1, change=change)  # type: ignore[arg-type]
+    ran = Ran(small)
+    assert ran.code == ExitCode.NODE_FAILED
+    assert "the examples are not what they should be" in ran.output.replace("\n", " ")
+    assert message in ran.output
+    assert ran.states()["validate"] == "failed"
+    assert ran.states()["baseline"] == "not_run"
+    assert not (small.folder / "registry").exists() or not any((small.folder / "registry").rglob("*"))
+
+
+def test_bad_file_has_a_status_of_its_own_and_leaves_nothing(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["gate"]["prefer"] = "tiny"
+    ran = Ran(small)
+    assert ran.code == ExitCode.BAD_INPUT
+    assert ran.summary is None
+    assert not ran.root.exists()
+
+
+@pytest.mark.parametrize("arguments", [["--runner", "airflow"], ["--metadata", "oracle://x"]])
+def test_bad_option_has_the_status_of_bad_input(tmp_path: Path, arguments: list[str]) -> None:
+    assert Ran(SmallPipeline(tmp_path), *arguments).code == ExitCode.BAD_INPUT
+
+
+def test_beam_runner_reaches_the_same_decision(first: tuple[SmallPipeline, Ran], tmp_path: Path) -> None:
+    _, local = first
+    beam = Ran(SmallPipeline(tmp_path), "--runner", "beam")
+    assert beam.code == ExitCode.OK, beam.output
+    assert beam.summary is not None
+    assert local.summary is not None
+    assert beam.summary.decisions[0].chosen == local.summary.decisions[0].chosen
+    assert set(beam.states()) == set(local.states())

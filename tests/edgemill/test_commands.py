@@ -1,0 +1,73 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from edgemill.main import app
+from tests.small_pipeline import SmallPipeline
+
+HEAVY = ("tensorflow", "tf_keras", "tfx", "apache_beam", "tensorflow_model_analysis", "matplotlib")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["run", "--help"], ["schema"], ["validate", "pipelines/fashion_mnist/pipeline.yaml"]],
+    ids=" ".join,
+)
+def test_command_imports_no_heavy_module(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from edgemill.main import main
+sys.argv = ["edgemill", *{arguments!r}]
+try:
+    main()
+except SystemExit as end:
+    assert end.code in (0, None), end.code
+print("heavy:", [m for m in {HEAVY!r} if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "heavy: []", done.stderr
+
+
+def test_schema_is_json_and_accepts_the_shipped_file() -> None:
+    result = CliRunner().invoke(app, ["schema"])
+    assert json.loads(result.output)["title"] == "PipelineSpec"
+
+
+def test_validate_says_what_is_valid(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["validate", str(SmallPipeline(tmp_path).write())])
+    assert (result.exit_code, "valid (2 recipes for 1 devices)" in result.output) == (0, True)
+
+
+def test_validate_tells_errors_and_ends_with_the_status_of_bad_input(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["nmae"] = small.spec.pop("name")
+    result = CliRunner().invoke(app, ["validate", str(small.write())])
+    assert result.exit_code == 2
+    assert "did you mean 'name'?" in result.output
+
+
+def test_validate_deep_imports_the_task(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path, "import nowhere_at_all\nTASK = 1\n")
+    assert CliRunner().invoke(app, ["validate", str(small.write())]).exit_code == 0
+    result = CliRunner().invoke(app, ["validate", "--deep", str(small.file)])
+    assert result.exit_code == 2
+    assert "No module named 'nowhere_at_all'" in result.output
+
+
+def test_inspect_refuses_what_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(b"no model at all")
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path / "m.tflite")])
+    assert result.exit_code == 2
+    assert "Remedy: " in result.output
+    missing = CliRunner().invoke(app, ["inspect", str(tmp_path / "nothing.tflite")])
+    assert "cannot be read: No such file or directory" in missing.output
+
+
+def test_report_of_unknown_run_is_an_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["report", "20200101-000000-abcdef", "--root", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "there is no such run" in result.output
