@@ -1,0 +1,169 @@
+"""Everything that is measured about candidates, as one report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from components.errors import DataError, EdgemillError, ModelError
+from components.evaluate.evaluation import BASELINE, run_evaluation
+from components.evaluate.extractors import load_tflite, read_batches
+from components.evaluate.latency import kernel_note, measure_latency
+from components.evaluate.results import load_slices
+from components.evaluate.spec import EvaluationSpec
+from components.examples import ExampleDecoder, Inputs
+from components.files import bytes_of, sha256_of
+from components.manifest import read_manifest
+from components.recipe import Recipe
+from components.report import (
+    CandidateReport,
+    ConversionFailure,
+    ConversionOutcome,
+    Converted,
+    EvaluationReport,
+    Latency,
+)
+
+logger = logging.getLogger(__name__)
+
+# Where stock TFX looks for a model, and for one in TFLite format, in a Model artifact.
+SERVING = Path("Format-Serving")
+TFLITE = SERVING / "tflite"
+
+
+def assess(
+    *,
+    files: Sequence[str],
+    baseline: Path,
+    float_reference: Path,
+    candidates: Sequence[Path],
+    spec: EvaluationSpec,
+    label: str,
+    task: str,
+    output: Path,
+    transform_graph: str | None = None,
+    make_pipeline: Callable[[], Any],
+) -> EvaluationReport:
+    """Evaluate and time candidates; a candidate that cannot be run is reported as failed and keeps none from it.
+
+    Args:
+        files: Gzipped TFRecord files of tf.Examples.
+        baseline: Folder of the baseline Model artifact.
+        float_reference: Folder of a Model artifact with the baseline as float32 TFLite file: what sizes and times
+            are compared with. Without such a file (its conversion failed) nothing is timed, and `baseline_bytes` is
+            the size of the SavedModel.
+        candidates: Folders of Model artifacts, in the order of the report.
+        spec, label, task, transform_graph, make_pipeline: As for `run_evaluation`.
+        output: Folder for TFMA's files.
+
+    Raises:
+        SpecError, DataError, ModelError: As for `run_evaluation`.
+    """
+    example = first_example(files, task, transform_graph)
+    recipes = [_recipe(folder) for folder in candidates]
+    outcomes = {
+        recipe.name: _runnable(recipe, folder, example) for recipe, folder in zip(recipes, candidates, strict=True)
+    }
+    runnable = {
+        recipe.name: folder / TFLITE
+        for recipe, folder in zip(recipes, candidates, strict=True)
+        if isinstance(outcomes[recipe.name], Converted)
+    }
+    run_evaluation(
+        files=files,
+        baseline=baseline / SERVING,
+        candidates=runnable,
+        spec=spec,
+        label=label,
+        task=task,
+        output=output,
+        transform_graph=transform_graph,
+        make_pipeline=make_pipeline,
+    )
+    slices = load_slices(output, [BASELINE, *runnable])
+    reference = float_reference / TFLITE
+    latencies = _latencies(reference, runnable, example)
+    return EvaluationReport(
+        baseline_slices=slices[BASELINE],
+        baseline_bytes=bytes_of(reference if reference.exists() else baseline / SERVING),
+        candidates=tuple(
+            CandidateReport(
+                recipe=recipe,
+                outcome=outcomes[recipe.name],
+                sha256=sha256_of(runnable[recipe.name]) if recipe.name in runnable else None,
+                slices=slices.get(recipe.name, ()),
+                latency=_with_note(latencies.get(recipe.name), kernel_note(recipe.scheme, outcomes[recipe.name])),
+            )
+            for recipe in recipes
+        ),
+    )
+
+
+def first_example(files: Sequence[str], task: str, transform_graph: str | None) -> Inputs:
+    """The decoded inputs of the first example, arrays [1, ...].
+
+    Raises:
+        DataError: There is none.
+    """
+    for file in files:
+        for batch in read_batches(file, 1):
+            return ExampleDecoder(task, transform_graph).decode(batch["input"])[0]
+    raise DataError(
+        "there are no examples to evaluate on",
+        where=", ".join(files) or "evaluate.split",
+        remedy="check the data folder and the splits",
+    )
+
+
+def _recipe(folder: Path) -> Recipe:
+    recipe = read_manifest(folder).recipe
+    if recipe is None:
+        raise ValueError(f"{folder} is no candidate: its manifest names no recipe")
+    return recipe
+
+
+def _runnable(recipe: Recipe, folder: Path, example: Mapping[str, np.ndarray[Any, Any]]) -> ConversionOutcome:
+    outcome: ConversionOutcome = TypeAdapter(ConversionOutcome).validate_json((folder / "outcome.json").read_bytes())
+    if isinstance(outcome, ConversionFailure):
+        return outcome
+    try:
+        _check_intact(folder)
+        load_tflite(str(folder / TFLITE))(example)
+    except EdgemillError as error:
+        logger.warning("The candidate %s cannot be run: %s", recipe.name, error)
+        return ConversionFailure(
+            scheme=recipe.scheme.kind, cause="broken_promise", message=error.what, remedy=error.remedy
+        )
+    return outcome
+
+
+def _check_intact(folder: Path) -> None:
+    """The runtime verifies nothing: a damaged file can crash this process."""
+    expected, found = read_manifest(folder).sha256, sha256_of(folder / TFLITE)
+    if found != expected:
+        raise ModelError(
+            "the TFLite file is not the one that was converted",
+            where=str(folder),
+            bound=f"sha256 {expected}",
+            measured=found,
+            remedy="find out what changed the artifact, then run the conversion again",
+        )
+
+
+def _latencies(reference: Path, runnable: Mapping[str, Path], example: Inputs) -> dict[str, Latency]:
+    if not reference.exists():
+        logger.warning("There is no float TFLite file: nothing is timed")
+        return {}
+    contents = {name: path.read_bytes() for name, path in runnable.items()}
+    return measure_latency(reference.read_bytes(), contents, example)
+
+
+def _with_note(latency: Latency | None, note: str) -> Latency | None:
+    if latency is None or not note:
+        return latency
+    return latency.model_copy(update={"note": "; ".join(filter(None, (latency.note, note)))})

@@ -1,0 +1,138 @@
+"""TFX shell of evaluation: Examples + baseline + N candidates -> ModelEvaluation."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+
+from components.evaluate.spec import EvaluationSpec
+from components.examples import split_files
+from components.files import sha256_of, write_atomically
+from components.manifest import describe, read_manifest, write_manifest
+
+REPORT_FILE = "report.json"
+_INPUT_PREFIX = "candidate_"
+
+
+class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
+    """Writes TFMA's files, `report.json` (`components.report.EvaluationReport`) and `manifest.json`."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[Any]],
+        output_dict: dict[str, list[Any]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Evaluate; the report has the candidates in the order of the property `recipes`."""
+        # TensorFlow Model Analysis takes seconds to import, which a run served from cache need not pay.
+        from components.evaluate.assess import assess
+
+        spec = EvaluationSpec.model_validate_json(exec_properties["spec"])
+        folders = {name: Path(artifact_utils.get_single_uri(each)) for name, each in input_dict.items() if each}
+        candidates = {name: folders[_INPUT_PREFIX + name] for name in json.loads(exec_properties["recipes"])}
+        evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
+        output = Path(evaluation.uri)
+        report = assess(
+            files=split_files(str(folders["examples"]), spec.split),
+            baseline=folders["baseline"],
+            float_reference=folders["float_reference"],
+            candidates=tuple(candidates.values()),
+            spec=spec,
+            label=exec_properties["label"],
+            task=exec_properties["task"],
+            output=output,
+            transform_graph=str(folders["transform_graph"]) if "transform_graph" in folders else None,
+            make_pipeline=self._make_beam_pipeline,
+        )
+        write_atomically(output / REPORT_FILE, report.model_dump_json(indent=2).encode() + b"\n")
+        models = {"baseline": folders["baseline"], "float_reference": folders["float_reference"], **candidates}
+        manifest = write_manifest(
+            output,
+            REPORT_FILE,
+            role="evaluation",
+            parents={
+                "examples": sha256_of(folders["examples"] / f"Split-{spec.split}"),
+                **{name: read_manifest(folder).sha256 for name, folder in models.items()},
+            },
+            code_version=exec_properties["code_version"],
+        )
+        describe(evaluation, manifest, examples=report.baseline_slices[0].examples)
+
+
+class EvaluatorSpec(component_spec.ComponentSpec):
+    """What all evaluators have; `evaluator` adds one named input per candidate."""
+
+    PARAMETERS = {
+        name: component_spec.ExecutionParameter(type=str)
+        for name in ("spec", "recipes", "task", "label", "task_version", "code_version")
+    }
+    INPUTS: dict[str, component_spec.ChannelParameter] = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "baseline": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "float_reference": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "transform_graph": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
+    }
+    OUTPUTS = {"evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation)}
+
+
+class Evaluator(base_beam_component.BaseBeamComponent):
+    """Scores the float baseline and all candidates in one pass over the examples. Made by `evaluator`."""
+
+    SPEC_CLASS = EvaluatorSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EvaluatorExecutor)
+
+
+def evaluator(
+    *,
+    examples: types.BaseChannel,
+    baseline: types.BaseChannel,
+    float_reference: types.BaseChannel,
+    candidates: Mapping[str, types.BaseChannel],
+    transform_graph: types.BaseChannel | None = None,
+    spec: str,
+    task: str,
+    label: str,
+    task_version: str,
+    code_version: str,
+) -> Evaluator:
+    """An evaluator; set its id with `.with_id`.
+
+    Args:
+        examples: Channel of one Examples artifact with the split to evaluate on.
+        baseline: Channel of the float Model: a SavedModel in `Format-Serving`.
+        float_reference: Channel of a Model with the baseline as float32 TFLite file, which sizes and times are
+            compared with; it may be one of the candidates.
+        candidates: Recipe name -> channel of one Model, each an input of its own: one channel of N artifacts does not
+            work on Kubeflow.
+        transform_graph: Channel of the TransformGraph that the examples went through, if any.
+        spec: JSON of an `EvaluationSpec`.
+        task: Reference of the task, `package.module:NAME`.
+        label: Feature that the metrics compare predictions with.
+        task_version: `components.version.code_version` of the task's module.
+        code_version: `components.version.code_version("components.evaluate.component")`.
+    """
+    named = {f"{_INPUT_PREFIX}{name}": channel for name, channel in candidates.items()}
+    inputs = {name: component_spec.ChannelParameter(type=standard_artifacts.Model) for name in named}
+    if transform_graph is not None:
+        named["transform_graph"] = transform_graph
+    spec_class = type("EvaluatorSpec", (EvaluatorSpec,), {"INPUTS": {**EvaluatorSpec.INPUTS, **inputs}})
+    return Evaluator(
+        spec_class(
+            examples=examples,
+            baseline=baseline,
+            float_reference=float_reference,
+            spec=spec,
+            # The inputs of an execution come back in no particular order.
+            recipes=json.dumps(list(candidates)),
+            task=task,
+            label=label,
+            task_version=task_version,
+            code_version=code_version,
+            evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
+            **named,
+        )
+    )

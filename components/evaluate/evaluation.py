@@ -1,0 +1,196 @@
+"""One TFMA run over one split: the float baseline and all candidates, with slices, intervals and changes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from google.protobuf import json_format
+from tensorflow_model_analysis.proto import config_pb2
+from tensorflow_model_analysis.writers import metrics_plots_and_validations_writer
+
+from components.errors import EdgemillError, SpecError
+from components.evaluate.extractors import (
+    MODEL_TYPE,
+    PredictExtractor,
+    load_saved_model,
+    load_tflite,
+    read_batches,
+    shared_model,
+)
+from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
+from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_example
+from components.evaluate.spec import EvaluationSpec, MetricSpec
+from components.examples import ExampleDecoder
+from components.files import write_atomically
+
+logger = logging.getLogger(__name__)
+
+# No recipe can be called that: their names have no hyphen.
+BASELINE = "float-baseline"
+
+
+def run_evaluation(
+    *,
+    files: Sequence[str],
+    baseline: Path,
+    candidates: Mapping[str, Path],
+    spec: EvaluationSpec,
+    label: str,
+    task: str,
+    output: Path,
+    transform_graph: str | None = None,
+    make_pipeline: Callable[[], Any] = beam.Pipeline,
+) -> None:
+    """Evaluate and write what stock TFMA reads (`tfma.load_eval_result`, `tfma.load_metrics`).
+
+    Args:
+        files: Gzipped TFRecord files of tf.Examples.
+        baseline: Folder of the float SavedModel; it has the model name `BASELINE` in the output.
+        candidates: Name -> TFLite file.
+        spec: Metrics, slices, batch size.
+        label: Feature that the metrics compare predictions with.
+        task: Reference of the task that decodes examples, `package.module:NAME`.
+        output: Folder to write to.
+        transform_graph: Folder of the Transform graph that the examples went through, if any.
+        make_pipeline: A new Beam pipeline, with the runner's options.
+
+    Raises:
+        SpecError: A metric, the label or a slice is not known; before any example is read.
+        DataError: An example lacks a feature, has NaN, or a label out of range.
+        ModelError: The baseline cannot be run.
+    """
+    check_features(spec, label, ExampleDecoder(task, transform_graph).feature_spec)
+    means = mean_metrics(spec.metrics)
+    others = [metric for metric in spec.metrics if metric not in means]
+    # TFMA calls nothing a baseline that no candidate is compared with.
+    models = [shared_model(BASELINE, str(baseline), load_saved_model, is_baseline=bool(candidates))]
+    models += [shared_model(name, str(path), load_tflite) for name, path in candidates.items()]
+    config = _eval_config(spec, label, list(candidates), others)
+    evaluator = _checked_evaluator(config, means)
+    names = model_names(config)
+    if len(models) == 1:
+        models = [models[0]._replace(model_name="")]
+    extractors = [
+        PredictExtractor(models, task, transform_graph, sorted({label, *(f for fs in spec.slices for f in fs)})),
+        tfma.extractors.LabelsExtractor(config),
+        MeanValuesExtractor(means, names, label, only=not others),
+        tfma.extractors.UnbatchExtractor(),
+        tfma.extractors.SliceKeyExtractor(eval_config=config, materialize=False),
+    ]
+    writer = metrics_plots_and_validations_writer.MetricsPlotsAndValidationsWriter(
+        output_paths={tfma.METRICS_KEY: str(output / tfma.METRICS_KEY)}, eval_config=config
+    )
+    logger.info("Evaluating %d candidates and the baseline on %d files", len(candidates), len(files))
+    with _typed_errors(), make_pipeline() as pipeline:
+        _ = (
+            pipeline
+            | "Files" >> beam.Create(list(files))
+            | "Read" >> beam.FlatMap(read_batches, spec.batch_size)
+            | tfma.ExtractEvaluateAndWriteResults(
+                eval_shared_model=models,
+                eval_config=config,
+                extractors=extractors,
+                evaluators=[evaluator],
+                writers=[writer],
+            )
+        )
+    # Written last, so that a folder with it is whole.
+    _write_eval_run(output, _eval_config(spec, label, list(candidates), spec.metrics), models)
+
+
+def check_features(spec: EvaluationSpec, label: str, feature_spec: Mapping[str, Any]) -> None:
+    """See that label and slices are dense features of the task.
+
+    Raises:
+        SpecError: One is not.
+    """
+    wanted = {label: "label", **{feature: "evaluate.slices" for each in spec.slices for feature in each}}
+    for feature, where in wanted.items():
+        if not isinstance(feature_spec.get(feature), tf.io.FixedLenFeature):
+            raise SpecError(
+                f"the task has no dense feature {feature!r}",
+                where=where,
+                bound=f"one of {', '.join(sorted(feature_spec))}, as a FixedLenFeature",
+                measured=type(feature_spec[feature]).__name__ if feature in feature_spec else "no such feature",
+                remedy="name a feature of the task, or declare it in the task's feature_spec()",
+            )
+    names = [metric.name for metric in spec.metrics]
+    repeated = sorted({name for name in [*names, EXAMPLE_COUNT] if [*names, EXAMPLE_COUNT].count(name) > 1})
+    if repeated:
+        raise SpecError(
+            f"the metric name {repeated[0]!r} is used twice",
+            where="evaluate.metrics",
+            bound=f"unique names other than {EXAMPLE_COUNT}",
+            remedy="give each metric a name of its own",
+        )
+
+
+def _checked_evaluator(config: Any, means: Sequence[MetricSpec]) -> Any:
+    try:
+        for metric in means:
+            per_example(metric)
+        return JackknifeEvaluator(config, [metric.name for metric in means])
+    except Exception as error:
+        raise SpecError(
+            f"TensorFlow Model Analysis does not take a metric: {error}",
+            where="evaluate.metrics",
+            bound="a metric class of TFMA or Keras, with its own keyword arguments",
+            remedy="correct class_name or config",
+        ) from error
+
+
+def _eval_config(spec: EvaluationSpec, label: str, candidates: Sequence[str], metrics: Sequence[MetricSpec]) -> Any:
+    config = tfma.EvalConfig(
+        model_specs=[
+            tfma.ModelSpec(
+                name=name, model_type=MODEL_TYPE, label_key=label, is_baseline=bool(candidates) and name == BASELINE
+            )
+            for name in (BASELINE, *candidates)
+        ],
+        slicing_specs=[tfma.SlicingSpec(), *(tfma.SlicingSpec(feature_keys=features) for features in spec.slices)],
+    )
+    if metrics:
+        named = [
+            tfma.MetricConfig(class_name=each.class_name, config=json.dumps({**each.config, "name": each.name}))
+            for each in metrics
+        ]
+        config.metrics_specs.add(metrics=named, model_names=model_names(config))
+    config.options.compute_confidence_intervals.value = True
+    config.options.confidence_intervals.method = tfma.ConfidenceIntervalOptions.JACKKNIFE
+    return config
+
+
+def _write_eval_run(output: Path, config: Any, models: Sequence[Any]) -> None:
+    run = config_pb2.EvalRun(
+        eval_config=config,
+        version=tfma.VERSION_STRING,
+        file_format="tfrecord",
+        model_locations={model.model_name: model.model_path for model in models},
+    )
+    write_atomically(output / "eval_config.json", json_format.MessageToJson(run).encode())
+
+
+@contextlib.contextmanager
+def _typed_errors() -> Iterator[None]:
+    """Beam wraps what a worker raises; callers want to know whose fault it was."""
+    try:
+        yield
+    except Exception as error:
+        typed = next((cause for cause in _causes(error) if isinstance(cause, EdgemillError)), None)
+        if typed is None:
+            raise
+        raise typed from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

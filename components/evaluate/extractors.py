@@ -1,0 +1,188 @@
+"""What TFMA needs of every example - features, label, every model's prediction - in one decode and one pass.
+
+The stock extractors cannot serve: a run cannot mix SavedModel and TFLite, and the TFLite extractor truncates and wraps
+quantized inputs, fills missing features with -1 and runs a Python loop over examples.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.utils import model_util
+
+from components.errors import DataError, ModelError
+from components.evaluate.jackknife import BUCKET_KEY, BUCKETS
+from components.examples import ExampleDecoder
+from components.interpreter import TFLiteModel
+
+logger = logging.getLogger(__name__)
+
+Array = npt.NDArray[Any]
+# Model inputs by name, arrays [N, ...] -> predictions [N, ...].
+Predict = Callable[[Mapping[str, Array]], Array]
+Extracts = dict[str, Any]
+
+# Not one of TFMA's model types, so that nothing of TFMA ever tries to load or run these models itself.
+MODEL_TYPE = "edgemill"
+
+
+def load_saved_model(path: str) -> Predict:
+    """The `serving_default` signature of a SavedModel.
+
+    Raises:
+        ModelError: There is none, or it has several outputs.
+    """
+    loaded = tf.saved_model.load(path)
+    if "serving_default" not in loaded.signatures:
+        raise ModelError(
+            "the SavedModel has no signature `serving_default`",
+            where="baseline",
+            measured=f"signatures {', '.join(loaded.signatures) or 'none'}",
+            remedy="export it with the signature `serving_default`",
+        )
+    signature = loaded.signatures["serving_default"]
+    output = _only_output("baseline", tuple(signature.structured_outputs))
+    specs = signature.structured_input_signature[1]
+
+    def predict(inputs: Mapping[str, Array]) -> Array:
+        named = {next(iter(specs)): inputs[""]} if set(inputs) == {""} and len(specs) == 1 else inputs
+        if set(named) != set(specs):
+            raise DataError(
+                "the decoded inputs are not those of the baseline",
+                where="model inputs",
+                bound=", ".join(sorted(specs)),
+                measured=", ".join(sorted(named)),
+                remedy="make the task's decode() return exactly the model's inputs, by name",
+            )
+        tensors = {name: tf.cast(values, specs[name].dtype) for name, values in named.items()}
+        # The loaded model lives as long as its signature: signatures hold their variables by weak reference only.
+        return np.asarray(loaded.signatures["serving_default"](**tensors)[output])
+
+    return predict
+
+
+def load_tflite(path: str) -> Predict:
+    """A TFLite file with one output.
+
+    Raises:
+        ModelError: The runtime rejects it, or it has several outputs.
+    """
+    model = TFLiteModel(Path(path).read_bytes())
+    output = _only_output(path, model.output_names)
+
+    def predict(inputs: Mapping[str, Array]) -> Array:
+        return model.predict(inputs)[output]
+
+    return predict
+
+
+def _only_output(where: str, outputs: tuple[str, ...]) -> str:
+    if len(outputs) != 1:
+        raise ModelError(
+            "the model has several outputs",
+            where=where,
+            bound="one output, which the metrics compare with the label",
+            measured=", ".join(sorted(outputs)),
+            remedy="export a signature with the one output that matters",
+        )
+    return outputs[0]
+
+
+def shared_model(name: str, path: str, load: Callable[[str], Predict], is_baseline: bool = False) -> Any:
+    """A model for TFMA that every worker loads once, from its path."""
+    return tfma.types.EvalSharedModel(
+        model_path=path,
+        model_name=name,
+        model_type=MODEL_TYPE,
+        is_baseline=is_baseline,
+        model_loader=tfma.types.ModelLoader(construct_fn=functools.partial(load, path)),
+    )
+
+
+def read_batches(file: str, batch_size: int) -> Iterator[Extracts]:
+    """Batches of serialized tf.Examples of one gzipped TFRecord file, as TFMA's extracts.
+
+    Raises:
+        DataError: The file is truncated or damaged.
+    """
+    records = tf.data.TFRecordDataset(file, compression_type="GZIP")
+    try:
+        for batch in records.batch(batch_size).as_numpy_iterator():
+            yield {tfma.INPUT_KEY: batch}
+    except tf.errors.DataLossError as error:
+        raise DataError(
+            f"the TFRecord file is truncated or damaged: {error.message}",
+            where=file,
+            remedy="write the file again and ingest it again",
+        ) from error
+
+
+class _DecodeAndPredict(model_util.DoFnWithModels):
+    """Extracts with INPUT_KEY -> extracts with FEATURES_KEY, PREDICTIONS_KEY and BUCKET_KEY.
+
+    Not TFMA's BatchReducible variant: that one answers errors by running the batch example by example.
+    """
+
+    def __init__(
+        self, models: Mapping[str, Any], task: str, transform_graph: str | None, features: Sequence[str]
+    ) -> None:
+        super().__init__({name: model.model_loader for name, model in models.items()})
+        self._task, self._transform_graph, self._features = task, transform_graph, tuple(features)
+
+    def setup(self) -> None:
+        """Load the models and the task, once per worker."""
+        super().setup()
+        self._decoder = ExampleDecoder(self._task, self._transform_graph)
+
+    def process(self, element: Extracts) -> Iterable[Extracts]:
+        """Decode one batch once, for all models."""
+        inputs, features = self._decoder.decode(element[tfma.INPUT_KEY])
+        for name, values in inputs.items():
+            if values.dtype.kind == "f" and np.isnan(values).any():
+                raise DataError(
+                    f"{int(np.isnan(values).sum())} decoded values are NaN",
+                    where=f"model input {name!r}",
+                    remedy="remove or repair these examples, or replace NaN in the task's decode()",
+                )
+        predictions = {name: predict(inputs) for name, predict in self._loaded_models.items()}
+        logger.info("%d examples predicted by %d models", len(element[tfma.INPUT_KEY]), len(predictions))
+        yield {
+            tfma.FEATURES_KEY: {name: features[name] for name in self._features},
+            # TFMA's own rule: a single model's predictions are not keyed by its name.
+            BUCKET_KEY: np.array([zlib.crc32(example) % BUCKETS for example in element[tfma.INPUT_KEY]]),
+            tfma.PREDICTIONS_KEY: predictions if len(predictions) > 1 else next(iter(predictions.values())),
+        }
+
+
+@beam.ptransform_fn
+def _Predict(
+    extracts: Any, models: Mapping[str, Any], task: str, transform_graph: str | None, features: Sequence[str]
+) -> Any:
+    return extracts | beam.ParDo(_DecodeAndPredict(models, task, transform_graph, features))
+
+
+def PredictExtractor(
+    models: Sequence[Any], task: str, transform_graph: str | None, features: Sequence[str]
+) -> tfma.extractors.Extractor:
+    """An extractor from serialized examples to features and all models' predictions.
+
+    Args:
+        models: What `shared_model` returned.
+        task: Reference of the task, whose feature_spec() and decode() turn examples into model inputs.
+        transform_graph: As for `ExampleDecoder`.
+        features: The parsed features to keep: label, slices.
+    """
+    return tfma.extractors.Extractor(
+        stage_name="DecodeAndPredict",
+        ptransform=_Predict({model.model_name: model for model in models}, task, transform_graph, features),
+    )

@@ -1,0 +1,236 @@
+"""Metrics per slice with 95 % confidence intervals, of all models and of each candidate's change from the baseline.
+
+TFMA's own intervals are sound and dear: its evaluator builds one Beam sub-graph per jackknife bucket or bootstrap
+sample. This one keeps all buckets in one accumulator, so that an evaluation is a single combine. The metrics are
+TFMA's computations, unchanged, but for means over examples (`components.evaluate.means`).
+
+Method: delete-m_j jackknife with Student's t (Busing, Meijer & van der Leeden 1999, "Delete-m Jackknife for Unequal
+m", Statistics and Computing 9:3-8). A bootstrap would visit every example once per sample. As with every interval of
+the form estimate +- t * error, a slice without a single wrong answer has an interval of no width: mind its size.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import numbers
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.extractors import slice_key_extractor
+from tensorflow_model_analysis.metrics import metric_specs, metric_types
+
+from components.evaluate.means import MEANS_KEY
+
+# An example's bucket among the extracts: a number below BUCKETS that depends on the example's bytes alone, so that
+# intervals are the same whatever the order, the sharding or the runner.
+BUCKET_KEY = "jackknife_bucket"
+BUCKETS = 20
+EXAMPLE_COUNT = "example_count"
+
+Metrics = dict[Any, Any]
+
+
+class Part(NamedTuple):
+    """What is known about some examples: their number, the sums of `MEANS_KEY`, an accumulator per computation."""
+
+    size: int
+    sums: npt.NDArray[np.float64] | float
+    accumulators: list[Any]
+
+
+Buckets = dict[int, Part]
+
+
+def standard_error(estimate: float, without: Sequence[float], sizes: Sequence[int]) -> float:
+    """Delete-m_j jackknife standard error.
+
+    Args:
+        estimate: The statistic of all n examples.
+        without: The statistic of all examples but those of one bucket, for each of at least 2 buckets.
+        sizes: The buckets' numbers of examples m_j.
+    """
+    deleted, m = np.asarray(without, np.float64), np.asarray(sizes, np.float64)
+    n, buckets = m.sum(), len(m)
+    h = n / m
+    pseudo = h * estimate - (h - 1) * deleted
+    mean = buckets * estimate - ((1 - m / n) * deleted).sum()
+    return math.sqrt((((pseudo - mean) ** 2) / (h - 1)).sum() / buckets)
+
+
+class _BucketedMetrics(beam.CombineFn):
+    """Combines (bucket, sums, inputs per computation) of one slice to metrics with intervals."""
+
+    def __init__(self, eval_config: Any, means: Sequence[str]) -> None:
+        specs = list(eval_config.metrics_specs)
+        computations = dict.fromkeys(metric_specs.to_computations(specs, eval_config) if specs else ())
+        self.computations = [c for c in computations if isinstance(c, metric_types.MetricComputation)]
+        self._derived = [c for c in computations if isinstance(c, metric_types.DerivedMetricComputation)]
+        self._without_interval = metric_specs.metric_keys_to_skip_for_confidence_intervals(specs, eval_config)
+        models = model_names(eval_config)
+        self._baseline = next((spec.name for spec in eval_config.model_specs if spec.is_baseline), "")
+        self._means = [metric_types.MetricKey(name=name, model_name=model) for name in means for model in models]
+        self._counts = [metric_types.MetricKey(name=EXAMPLE_COUNT, model_name=model) for model in models]
+
+    def setup(self) -> None:
+        for computation in self.computations:
+            computation.combiner.setup()
+
+    def teardown(self) -> None:
+        for computation in self.computations:
+            computation.combiner.teardown()
+
+    def create_accumulator(self) -> Buckets:
+        return {}
+
+    def _empty(self) -> Part:
+        return Part(0, 0.0, [computation.combiner.create_accumulator() for computation in self.computations])
+
+    # Otherwise AutoGraph converts a Keras metric's update_state() anew on every eager call, ten times the cost of it.
+    @tf.autograph.experimental.do_not_convert
+    def add_input(self, accumulator: Buckets, element: tuple[int, Any, list[Any]]) -> Buckets:
+        bucket, values, inputs = element
+        part = accumulator.get(bucket) or self._empty()
+        accumulators = [
+            computation.combiner.add_inputs(one, each)
+            for computation, one, each in zip(self.computations, part.accumulators, inputs, strict=True)
+        ]
+        accumulator[bucket] = Part(part.size + 1, part.sums + values, accumulators)
+        return accumulator
+
+    @tf.autograph.experimental.do_not_convert
+    def merge_accumulators(self, accumulators: Iterable[Buckets]) -> Buckets:
+        merged: Buckets = {}
+        for bucket, part in itertools.chain.from_iterable(each.items() for each in accumulators):
+            merged[bucket] = self._merge(merged.get(bucket) or self._empty(), part)
+        return merged
+
+    @tf.autograph.experimental.do_not_convert
+    def compact(self, accumulator: Buckets) -> Buckets:
+        return {
+            bucket: part._replace(
+                accumulators=[
+                    computation.combiner.compact(one)
+                    for computation, one in zip(self.computations, part.accumulators, strict=True)
+                ]
+            )
+            for bucket, part in accumulator.items()
+        }
+
+    @tf.autograph.experimental.do_not_convert
+    def extract_output(self, accumulator: Buckets) -> Metrics:
+        parts = [part for _, part in sorted(accumulator.items(), key=lambda item: item[0])]
+        # All but one is what comes before it and what comes after it: 3 merges per bucket instead of one per pair.
+        before = list(itertools.accumulate(parts, self._join, initial=self._empty()))
+        after = list(itertools.accumulate(reversed(parts), self._join, initial=self._empty()))[::-1]
+        metrics = self._metrics(before[-1])
+        if len(parts) >= 2:
+            without = [self._metrics(self._join(before[i], after[i + 1])) for i in range(len(parts))]
+            sizes = [part.size for part in parts]
+            metrics = {key: self._with_interval(key, value, without, sizes) for key, value in metrics.items()}
+        return metrics | dict.fromkeys(self._counts, before[-1].size)
+
+    def _with_interval(self, key: Any, value: Any, without: list[Metrics], sizes: list[int]) -> Any:
+        deleted: list[Any] = [sample.get(key) for sample in without]
+        if key in self._without_interval or not all(_is_number(each) for each in (value, *deleted)):
+            return value
+        return tfma.types.ValueWithTDistribution(
+            sample_mean=float(value),
+            sample_standard_deviation=standard_error(float(value), [float(each) for each in deleted], sizes),
+            sample_degrees_of_freedom=len(sizes) - 1,
+            unsampled_value=float(value),
+        )
+
+    def _merge(self, into: Part, other: Part) -> Part:
+        # An iterator, not a list: TFMA's regression errors start over on a list and count its first entry twice.
+        accumulators = [
+            computation.combiner.merge_accumulators(iter((a, b)))
+            for computation, a, b in zip(self.computations, into.accumulators, other.accumulators, strict=True)
+        ]
+        return Part(into.size + other.size, into.sums + other.sums, accumulators)
+
+    def _join(self, left: Part, right: Part) -> Part:
+        """Merge without touching either: TFMA's combiners may write into the first of those they merge."""
+        return self._merge(self._merge(self._empty(), left), right)
+
+    def _metrics(self, part: Part) -> Metrics:
+        metrics: Metrics = dict(zip(self._means, np.atleast_1d(part.sums / part.size).tolist(), strict=False))
+        for computation, one in zip(self.computations, part.accumulators, strict=True):
+            metrics.update(computation.combiner.extract_output(one))
+        for derived in self._derived:
+            metrics.update(derived.result(metrics))
+        public = {key: value for key, value in metrics.items() if not key.name.startswith("_")}
+        return public | self._changes(public)
+
+    def _changes(self, metrics: Metrics) -> Metrics:
+        return {
+            key.make_diff_key(): value - metrics[base]
+            for key, value in metrics.items()
+            if key.model_name != self._baseline
+            and (base := key.make_baseline_key(self._baseline)) in metrics
+            and _is_number(value)
+            and _is_number(metrics[base])
+        }
+
+
+def model_names(eval_config: Any) -> list[str]:
+    """The models' names in extracts and metrics; by TFMA's rule a single model has the name ""."""
+    names = [spec.name for spec in eval_config.model_specs]
+    return names if len(names) > 1 else [""]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+class _FanOut(beam.DoFn):
+    """One example's extracts -> (slice, (bucket, mean values, inputs per computation)) for each slice it is in."""
+
+    def __init__(self, computations: Sequence[Any]) -> None:
+        self._preprocessors = [computation.preprocessors for computation in computations]
+
+    def setup(self) -> None:
+        for preprocessor in itertools.chain.from_iterable(self._preprocessors):
+            preprocessor.setup()
+
+    def process(self, element: Mapping[str, Any]) -> Iterator[tuple[Any, tuple[int, Any, list[Any]]]]:
+        inputs = [self._inputs(chain, element) for chain in self._preprocessors]
+        for key in element[tfma.SLICE_KEY_TYPES_KEY]:
+            yield key, (int(element[BUCKET_KEY].item()), element[MEANS_KEY], inputs)
+
+    @staticmethod
+    def _inputs(preprocessors: Sequence[Any], element: Mapping[str, Any]) -> list[Any]:
+        outputs: list[Any] = [dict(element)]
+        for preprocessor in preprocessors:
+            outputs = [each for output in outputs for each in preprocessor.process(output)]
+        return [metric_types.StandardMetricInputs(output) for output in outputs]
+
+
+@beam.ptransform_fn
+def _Evaluate(extracts: Any, combine: _BucketedMetrics) -> dict[str, Any]:
+    per_slice = extracts | "FanOut" >> beam.ParDo(_FanOut(combine.computations))
+    return {tfma.METRICS_KEY: per_slice | "MetricsPerSlice" >> beam.CombinePerKey(combine)}
+
+
+def JackknifeEvaluator(eval_config: Any, means: Sequence[str]) -> tfma.evaluators.Evaluator:
+    """A TFMA evaluator with intervals, changes from the baseline, and the number of examples per slice.
+
+    It runs after TFMA's SliceKeyExtractor, on unbatched extracts that also have `BUCKET_KEY` and `MEANS_KEY`.
+
+    Args:
+        eval_config: Its metrics_specs name the metrics that are not means.
+        means: Names of the metrics in `MEANS_KEY`.
+
+    Raises:
+        ValueError, TypeError: TFMA does not know a metric, or not with this config.
+    """
+    return tfma.evaluators.Evaluator(
+        stage_name="EvaluateWithIntervals",
+        run_after=slice_key_extractor.SLICE_KEY_EXTRACTOR_STAGE_NAME,
+        ptransform=_Evaluate(_BucketedMetrics(eval_config, means)),
+    )

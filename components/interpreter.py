@@ -1,0 +1,283 @@
+"""A TFLite file as a function of numpy arrays, the same for evaluation, benchmarks and checks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.errors import DataError, ModelError
+
+logger = logging.getLogger(__name__)
+
+Array = npt.NDArray[Any]
+
+# Larger batches gain nothing more per example, and the activations of a whole evaluation batch need not fit in memory.
+_MAX_BATCH = 64
+_PROBES = 3
+# Float kernels may add in another order for another batch size; relative to the largest output.
+_FLOAT_TOLERANCE = 1e-4
+
+
+def quantize(values: Array, scale: float, zero_point: int, dtype: npt.DTypeLike) -> Array:
+    """Real values to integers, `q = clip(rint(x / scale) + zero_point)` (Jacob et al. 2018, arXiv:1712.05877, eq. 1).
+
+    Args:
+        values: float [...]. What the integers cannot hold saturates, as it does on a device; it never wraps around.
+        scale: Real value of one step.
+        zero_point: Integer that stands for 0.0.
+        dtype: int8, uint8 or int16.
+
+    Raises:
+        DataError: There is a NaN, which no integer stands for.
+    """
+    bounds = np.iinfo(np.dtype(dtype))
+    steps = np.rint(np.asarray(values) / np.float32(scale))
+    if np.isnan(steps).any():
+        raise DataError(
+            "a NaN cannot be quantized",
+            measured=f"{int(np.isnan(steps).sum())} NaN among {steps.size} values",
+            remedy="remove or repair these examples, or replace NaN in the task's decode",
+        )
+    return np.clip(steps + zero_point, bounds.min, bounds.max).astype(dtype)
+
+
+def dequantize(values: Array, scale: float, zero_point: int) -> Array:
+    """Integers to float32, `x = (q - zero_point) * scale`."""
+    return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+
+class TFLiteModel:
+    """A TFLite file on this machine's TFLite runtime with its default delegate (XNNPACK).
+
+    Examples are run in batches where that yields what single examples yield: this is tried once, when the model
+    is loaded, bit for bit on quantized inputs. A model that keeps state between invocations is run one example (one
+    whole sequence) at a time, from a reset state.
+
+    Args:
+        content: The file. It must be whole: the runtime verifies nothing, and damaged bytes can crash the process.
+        num_threads: Threads of the runtime.
+
+    Raises:
+        ModelError: The runtime rejects the file.
+    """
+
+    def __init__(self, content: bytes, num_threads: int = 1) -> None:
+        import tensorflow as tf
+
+        self._content = content
+        try:
+            self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=num_threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise _rejected(error) from error
+        self.stateful = _keeps_state(content)
+        self._inputs = _by_name(self._interpreter, "inputs")
+        self._outputs = _by_name(self._interpreter, "outputs")
+        self._batch = 1
+        self.batched = not self.stateful and self._batches_soundly()
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return tuple(self._inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return tuple(self._outputs)
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run N examples.
+
+        Args:
+            inputs: Input name -> array [N, ...] in real values; "" is the only input of a model with one.
+
+        Returns:
+            Output name -> array [N, ...]; float32 real values where the output is quantized.
+
+        Raises:
+            DataError: An input is missing, superfluous, of the wrong shape or type, or NaN where integers are asked.
+            ModelError: The runtime fails.
+        """
+        named = self._match(inputs)
+        raw = {name: self._to_raw(name, values) for name, values in named.items()}
+        total = len(next(iter(raw.values())))
+        step = _MAX_BATCH if self.batched else 1
+        parts = [
+            self._invoke({name: values[start : start + step] for name, values in raw.items()})
+            for start in range(0, total, step)
+        ]
+        return {
+            name: self._to_real(detail, np.concatenate([part[name] for part in parts]))
+            for name, detail in self._outputs.items()
+        }
+
+    def invoke_once(self) -> None:
+        """Run whatever the input tensors hold, once, at batch 1, from a reset state: what a benchmark times."""
+        if self.stateful:
+            self._interpreter.reset_all_variables()
+        self._interpreter.invoke()
+
+    def load_example(self, inputs: Mapping[str, Array]) -> None:
+        """Put one example, arrays [1, ...] as for `predict`, into the input tensors, for `invoke_once`."""
+        raw = {name: self._to_raw(name, values) for name, values in self._match(inputs).items()}
+        self._resize(1)
+        for name, values in raw.items():
+            self._interpreter.set_tensor(self._inputs[name]["index"], values)
+
+    def _match(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        if set(inputs) == {""} and len(self._inputs) == 1:
+            return {next(iter(self._inputs)): inputs[""]}
+        missing, superfluous = set(self._inputs) - set(inputs), set(inputs) - set(self._inputs)
+        if missing or superfluous:
+            raise DataError(
+                f"the model's input {min(missing)!r} is missing"
+                if missing
+                else f"the model has no input {min(superfluous)!r}",
+                where="model inputs",
+                bound=", ".join(sorted(self._inputs)),
+                measured=", ".join(sorted(inputs)) or "nothing",
+                remedy="make the task's decode() return exactly the model's inputs, by name",
+            )
+        return dict(inputs)
+
+    def _to_raw(self, name: str, values: Array) -> Array:
+        detail = self._inputs[name]
+        values = np.asarray(values)
+        if tuple(values.shape[1:]) != tuple(detail["shape_signature"][1:]):
+            raise DataError(
+                f"the input {name!r} has the wrong shape",
+                where="model inputs",
+                bound=f"[batch, {', '.join(map(str, detail['shape_signature'][1:]))}]",
+                measured=list(values.shape),
+                remedy="make the task's decode() return the shape that the model was built for",
+            )
+        dtype, (scale, zero_point) = detail["dtype"], detail["quantization"]
+        if scale:
+            return quantize(values, scale, zero_point, dtype)
+        if not np.can_cast(values.dtype, dtype, "same_kind"):
+            raise DataError(
+                f"the input {name!r} has the wrong type",
+                where="model inputs",
+                bound=np.dtype(dtype).name,
+                measured=values.dtype.name,
+                remedy="make the task's decode() return the type that the model was built for",
+            )
+        return values.astype(dtype, copy=False)
+
+    @staticmethod
+    def _to_real(detail: Mapping[str, Any], values: Array) -> Array:
+        scale, zero_point = detail["quantization"]
+        return dequantize(values, scale, zero_point) if scale else values
+
+    def _resize(self, batch: int) -> None:
+        if batch == self._batch:
+            return
+        for detail in self._inputs.values():
+            self._interpreter.resize_tensor_input(detail["index"], [batch, *detail["shape"][1:]])
+        self._interpreter.allocate_tensors()
+        self._batch = batch
+
+    def _invoke(self, raw: Mapping[str, Array]) -> dict[str, Array]:
+        try:
+            self._resize(len(next(iter(raw.values()))))
+            for name, values in raw.items():
+                self._interpreter.set_tensor(self._inputs[name]["index"], values)
+            self.invoke_once()
+        except (ValueError, RuntimeError) as error:
+            raise _rejected(error) from error
+        return {name: self._interpreter.get_tensor(detail["index"]) for name, detail in self._outputs.items()}
+
+    def _batches_soundly(self) -> bool:
+        """Whether a batch yields what its examples yield alone; a Reshape to a constant [1, n], for one, does not."""
+        random = np.random.default_rng(0)
+        probe = {name: _random_values(detail, random) for name, detail in self._inputs.items()}
+        alone = [self._invoke({name: values[i : i + 1] for name, values in probe.items()}) for i in range(_PROBES)]
+        try:
+            together = self._invoke(probe)
+        except ModelError:
+            together = None
+        if together is None or not all(
+            _same(np.concatenate([one[name] for one in alone]), together[name]) for name in self._outputs
+        ):
+            logger.info("This model cannot be run in batches: its examples are run one by one.")
+            # The interpreter may be in any state after a failed resize.
+            self._batch = 0
+            self._resize(1)
+            return False
+        return True
+
+
+def _random_values(detail: Mapping[str, Any], random: np.random.Generator) -> Array:
+    shape, dtype = [_PROBES, *detail["shape"][1:]], np.dtype(detail["dtype"])
+    if detail["quantization"][0]:
+        bounds = np.iinfo(dtype)
+        return random.integers(bounds.min, bounds.max, shape, dtype, endpoint=True)
+    if dtype.kind == "f":
+        return random.standard_normal(shape).astype(dtype)
+    # Token numbers and flags: 0 is the one value that is in every vocabulary.
+    return np.zeros(shape, dtype)
+
+
+def _same(alone: Array, together: Array) -> bool:
+    if alone.shape != together.shape:
+        return False
+    if together.dtype.kind == "f":
+        scale = float(np.abs(alone).max(initial=0.0)) or 1.0
+        return bool(np.allclose(alone, together, rtol=0, atol=_FLOAT_TOLERANCE * scale))
+    return np.array_equal(alone, together)
+
+
+def _by_name(interpreter: Any, border: str) -> dict[str, dict[str, Any]]:
+    """Details of the inputs or outputs by the names of the file's signature, or else of its tensors."""
+    details = interpreter.get_input_details() if border == "inputs" else interpreter.get_output_details()
+    signatures = interpreter.get_signature_list()
+    if len(signatures) == 1:
+        runner = interpreter.get_signature_runner(next(iter(signatures)))
+        named = runner.get_input_details() if border == "inputs" else runner.get_output_details()
+        names = {detail["index"]: name for name, detail in named.items()}
+        if set(names) == {detail["index"] for detail in details}:
+            return {names[detail["index"]]: detail for detail in details}
+    return {_plain(detail["name"]): detail for detail in details}
+
+
+def _plain(name: str) -> str:
+    """`serving_default_image:0` is the input `image`; outputs may differ in nothing but the number after the colon."""
+    plain = name.removeprefix("serving_default_")
+    return plain.removesuffix(":0")
+
+
+def _keeps_state(content: bytes) -> bool:
+    """Whether tensors keep their values between invocations.
+
+    Raises:
+        ModelError: It has resource variables that it assigns to, which the runtime cannot reset.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content)
+    codes = [model.OperatorCodes(i).BuiltinCode() for i in range(model.OperatorCodesLength())]
+    main = model.Subgraphs(0)
+    if any(
+        codes[main.Operators(i).OpcodeIndex()] == schema.BuiltinOperator.ASSIGN_VARIABLE
+        for i in range(main.OperatorsLength())
+    ):
+        raise ModelError(
+            "the model assigns to resource variables, which cannot be reset between examples",
+            where="TFLite file",
+            remedy="export a model whose state is an input and an output, or a fused LSTM",
+        )
+    graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
+    return any(graph.Tensors(i).IsVariable() for graph in graphs for i in range(graph.TensorsLength()))
+
+
+def _rejected(error: Exception) -> ModelError:
+    return ModelError(
+        f"the TFLite runtime rejects the file: {str(error).strip()}",
+        where="TFLite file",
+        remedy="try another scheme, or replace the operator it names; a file that is damaged must be converted again",
+    )

@@ -1,0 +1,80 @@
+import pytest
+
+from components.evaluate.latency import interleaved_minima, judge, kernel_note, measure_latency
+from components.quantize.scheme import Float32, StaticWi8Ai8, StaticWi8Ai16
+from components.report import ConversionFailure, Converted, Inspection, OperatorUse
+
+
+def test_judge_gives_the_ratio_of_minima_when_the_twins_agree():
+    latencies = judge(100e-6, 104e-6, {"int8": 40e-6, "int16": 250e-6})
+    assert latencies["int8"].ratio == pytest.approx(0.4)
+    assert latencies["int8"].microseconds == pytest.approx(40)
+    assert latencies["int16"].ratio == pytest.approx(2.5)
+    assert latencies["int8"].note == ""
+
+
+@pytest.mark.parametrize(("reference", "twin"), [(100e-6, 106e-6), (106e-6, 100e-6)])
+def test_judge_gives_no_ratio_when_the_twins_differ_by_more_than_5_percent(reference, twin):
+    latency = judge(reference, twin, {"int8": 40e-6})["int8"]
+    assert latency.ratio is None
+    assert latency.microseconds == pytest.approx(40)
+    assert "too noisy" in latency.note
+    assert "106.0" in latency.note
+
+
+def test_judge_gives_no_ratio_when_something_takes_less_than_20_microseconds():
+    tiny_float = judge(19.9e-6, 19.9e-6, {"int8": 40e-6})["int8"]
+    assert (tiny_float.ratio, tiny_float.note) == (None, "the float model takes 19.9 us: under 20 us nothing is judged")
+    tiny_candidate = judge(40e-6, 40e-6, {"int8": 19.9e-6})["int8"]
+    assert (tiny_candidate.ratio, tiny_candidate.note) == (None, "it takes 19.9 us: under 20 us nothing is judged")
+    assert judge(20e-6, 20e-6, {"int8": 20e-6})["int8"].ratio == 1.0
+
+
+def test_interleaved_minima_runs_all_in_another_order_each_round_when_seeded():
+    def order(seed):
+        calls = []
+        # Longer than a block, so that a block is one call.
+        runs = {name: lambda name=name: (calls.append(name), sum(range(200_000))) for name in "abc"}
+        minima = interleaved_minima(runs, seed, rounds=12)
+        assert set(minima) == set("abc")
+        assert min(minima.values()) > 0
+        return ["".join(calls[6 + i : 9 + i]) for i in range(0, 36, 3)]
+
+    first = order(1)
+    assert all(sorted(each) == ["a", "b", "c"] for each in first)
+    assert len(set(first)) > 2
+    assert first == order(1)
+    assert first != order(2)
+
+
+def test_measure_latency_times_every_candidate_when_given_files(world):
+    contents = {name: world.tflite[name].read_bytes() for name in ("int8", "int16")}
+    example = {"image": world.images[:1]}
+    latencies = measure_latency(world.tflite["float32"].read_bytes(), contents, example)
+    assert list(latencies) == ["int8", "int16"]
+    assert all(latency.microseconds > 0 for latency in latencies.values())
+    assert all((latency.ratio is None) == bool(latency.note) for latency in latencies.values())
+
+
+def converted(operator):
+    inspection = Inspection(
+        file_bytes=1,
+        weight_bytes=1,
+        operators=(OperatorUse(name=operator, version=1, count=1),),
+        dtype_counts={},
+        inputs=(),
+        outputs=(),
+        weights=(),
+        float_tensors=(),
+        stateful=False,
+    )
+    return Converted(inspection=inspection, seconds=1, peak_memory_bytes=1)
+
+
+def test_kernel_note_warns_when_the_host_has_only_reference_kernels():
+    lstm, conv = converted("UNIDIRECTIONAL_SEQUENCE_LSTM"), converted("CONV_2D")
+    assert "reference kernels for 16-bit activations" in kernel_note(StaticWi8Ai16(), conv)
+    assert "reference kernels for the integer LSTM" in kernel_note(StaticWi8Ai8(), lstm)
+    assert kernel_note(StaticWi8Ai8(), conv) == kernel_note(Float32(), lstm) == ""
+    failed = ConversionFailure(scheme="static_wi8_ai8", cause="refused", message="m", remedy="r")
+    assert kernel_note(StaticWi8Ai8(), failed) == ""
