@@ -147,6 +147,17 @@ def test_convert_keeps_inputs_apart_when_there_are_several(mixed, scheme):
         assert outputs["next"].tolist() == (inputs["middle"] + 5).tolist()
 
 
+def test_convert_fixes_the_batch_inside_loops_when_the_model_was_saved_with_it_open(save):
+    def serve(steps):
+        by_time = tf.transpose(steps, [1, 0, 2])
+        return {"running": tf.transpose(tf.scan(lambda total, step: total + step, by_time), [1, 0, 2])}
+
+    content = convert(save(serve, tf.TensorSpec([None, 6, 2], tf.float32, name="steps")), Float32(), None)
+    assert {use.name: use.count for use in inspect_model(content).operators}["WHILE"] == 1
+    steps = np.random.default_rng(4).normal(size=(1, 6, 2)).astype(np.float32)
+    assert np.allclose(run(content, steps=steps)["running"], np.cumsum(steps, axis=1), atol=1e-5)
+
+
 def test_convert_fuses_the_lstm_into_the_same_bytes_when_scheme_is_float16(tmp_path):
     import tf_keras
 

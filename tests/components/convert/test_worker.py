@@ -139,17 +139,24 @@ def test_conversion_leaves_no_orphan_when_the_run_is_killed(request_with, tmp_pa
     script.write_text(SCRIPT)
     request = request_with("SLEEPS").model_dump_json()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    run = subprocess.Popen([sys.executable, script, request], stdout=subprocess.PIPE, env=environment)
+    printed = tmp_path / "printed"
+    with printed.open("wb") as output:
+        run = subprocess.Popen([sys.executable, script, request], stdout=output, env=environment)
     parent = psutil.Process(run.pid)
     family = []
     deadline = time.monotonic() + 60
     # The fork server, the resource tracker, and below the fork server the conversion.
-    while time.monotonic() < deadline and not any(p.ppid() != run.pid for p in family):
+    while time.monotonic() < deadline and not any(member.ppid() != run.pid for member in family):
         time.sleep(0.05)
         family = parent.children(recursive=True)
-    assert any(p.ppid() != run.pid for p in family)
+    assert any(member.ppid() != run.pid for member in family)
+    # Long enough for the child to sleep in the task's decode.
+    time.sleep(2)
     run.send_signal(signal.SIGKILL)
-    printed, _ = run.communicate()
-    _, alive = psutil.wait_procs(family, timeout=30)
+    run.wait()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    for member in alive:
+        member.kill()
     assert alive == []
-    assert printed.decode() == "main module runs\n"
+    # A main module without `if __name__ == "__main__"` would run again in a child of multiprocessing's own making.
+    assert printed.read_text() == "main module runs\n"
