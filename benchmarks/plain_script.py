@@ -26,7 +26,7 @@ def main() -> None:
     tf.keras.utils.set_random_seed(17)
     model = TASK.build_model()
     TASK.compile(model)
-    model.fit(images, labels, batch_size=64, epochs=12, verbose=0)
+    model.fit(images, labels, batch_size=64, epochs=10, verbose=0)
     sample = images[np.random.default_rng(17).permutation(len(images))[:500]]
     files = {name: _convert(model, name, sample) for name in ("float32", "float16", "dynamic", "int8", "int16x8")}
     print(f"baseline {_summary(model.predict(test_images, verbose=0), test_labels)}")

@@ -54,7 +54,9 @@ class ExampleDecoder:
             import tensorflow_transform as tft
 
             self.feature_spec = tft.TFTransformOutput(transform_graph).transformed_feature_spec()
-        self._decode = tf.function(self._parse_and_decode, autograph=False)
+        # One trace for batches of every size.
+        batch = tf.TensorSpec([None], tf.string)
+        self._decode = tf.function(self._parse_and_decode, input_signature=[batch], autograph=False)
 
     def _parse_and_decode(self, serialized: tf.Tensor) -> tuple[Any, dict[str, tf.Tensor]]:
         features = self._tf.io.parse_example(serialized, dict(self.feature_spec))

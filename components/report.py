@@ -205,7 +205,7 @@ class RangeFact(Value):
         split: The same over the whole split.
         halves: Least and greatest of two disjoint halves of the sample.
         histogram: Counts of the sample's values in equal bins over `sample`.
-        split_histogram: Counts of the split's values in the same number of equal bins over `split`.
+        split_histogram: Counts of the split's values in the same bins; what is outside counts in the outermost.
     """
 
     input: str

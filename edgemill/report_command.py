@@ -10,15 +10,15 @@ from components.errors import MetadataError
 from components.files import write_atomically
 from pipelines.environment import Environment, environment
 from pipelines.metadata import latest_run, open_store, pipeline_of_run
-from pipelines.report.render import render_report
+from pipelines.report.render import write_report
 from pipelines.report.summary import RunSummary
 
 
-def write_report(summary: RunSummary, place: Environment) -> Path:
+def keep_report(summary: RunSummary, place: Environment) -> Path:
     """Write `report.html` and `summary.json` into the run's folder; returns the path of the first."""
     folder = place.runs(summary.pipeline) / summary.run_id
     write_atomically(folder / "summary.json", summary.model_dump_json(indent=2).encode() + b"\n")
-    write_atomically(folder / "report.html", render_report(summary).encode())
+    write_report(summary, folder / "report.html")
     return folder / "report.html"
 
 
@@ -37,4 +37,4 @@ def report_again(run_id: str, root: Path | None, metadata_url: str | None) -> No
             bound="a run id that `edgemill run` printed, or `latest`",
             remedy="name the run's --root or --metadata",
         )
-    typer.echo(str(write_report(summarise(store, read_plan(place, found[0], found[1])), place)))
+    typer.echo(str(keep_report(summarise(store, read_plan(place, found[0], found[1])), place)))

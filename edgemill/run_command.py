@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from components.errors import SpecError
 from edgemill.exit_codes import ExitCode
-from edgemill.report_command import write_report
+from edgemill.report_command import keep_report
 from pipelines.environment import Environment, RunnerName, environment
 from pipelines.load import LoadedPipeline, load_pipeline
 from pipelines.metadata import NodeRecord, connection_config, open_store
@@ -49,14 +50,13 @@ def _run(loaded: LoadedPipeline, place: Environment, console: Console) -> ExitCo
 
     run_id = new_run_id()
     log = place.runs(loaded.spec.name) / run_id / "log.txt"
-    _log_to(log)
-    warm_up()
-    with console.status("starting TensorFlow"):
+    with _logged_to(log), console.status("starting TensorFlow") as status:
+        warm_up()
         from pipelines.deep_check import deep_check
 
         deep_check(loaded)
-    console.print(f"run {run_id}, log in {_shown(log)}")
-    with console.status("building the pipeline") as status:
+        console.print(f"run {run_id}, log in {_shown(log)}", soft_wrap=True)
+        status.update("building the pipeline")
 
         def watch(record: NodeRecord) -> None:
             if record.state == "running":
@@ -68,11 +68,11 @@ def _run(loaded: LoadedPipeline, place: Environment, console: Console) -> ExitCo
         plan = run_pipeline(loaded, place, run_id, watch)
         status.update("writing the report")
         summary = summarise(open_store(place.metadata_url), plan)
-        report = write_report(summary, place)
+        report = keep_report(summary, place)
     console.print(render_table(summary))
     for error in summary.errors:
         console.print(f"[red]{error}[/red]", highlight=False)
-    console.print(f"report: {_shown(report)}")
+    console.print(f"report: {_shown(report)}", soft_wrap=True)
     return exit_code(summary)
 
 
@@ -95,22 +95,32 @@ def _check_root(root: Path) -> None:
         raise SpecError("this folder cannot be written", where=f"--root {root}", remedy="choose another --root")
 
 
-def _log_to(path: Path) -> None:
-    """Send all logs to a file: the terminal is for progress and results."""
-    # TensorFlow's C++ side writes to stderr whatever Python's loggers do.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+@contextmanager
+def _logged_to(path: Path) -> Iterator[None]:
+    """Send all logs, and what native code writes to stderr, to a file: the terminal is for progress and results."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
+    log = path.open("a")
+    handler = logging.StreamHandler(log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # absl keeps a handler of its own on stderr.
-    from absl import logging as absl_logging
-
-    absl_logging.use_python_logging(quiet=True)
-    absl_logging.get_absl_logger().handlers = []
     logging.captureWarnings(True)
-    if not sys.warnoptions:
-        os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    terminal = os.dup(2)
+    try:
+        os.dup2(log.fileno(), 2)
+        # absl would otherwise install a handler of its own on stderr, and TFX logs through absl.
+        from absl import logging as absl_logging
+
+        absl_logging.use_python_logging(quiet=True)
+        absl_logging.get_absl_logger().handlers = []
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        logging.captureWarnings(False)
+        root.handlers, root.level = handlers, level
+        log.close()
 
 
 def _shown(path: Path) -> str:

@@ -96,9 +96,10 @@ def _baseline(spec: PipelineSpec, data: Ingested) -> BaseNode:
 def _sampler(spec: PipelineSpec, calibrate: CalibrationSpec, data: Ingested) -> BaseNode:
     return CalibrationSampler(
         examples=data.examples,
-        **_optional(transform_graph=data.transform_graph),
+        transform_graph=data.transform_graph,
         spec=calibrate.model_dump_json(),
         task=spec.task,
+        label=spec.examples.label,
         eval_split=spec.evaluate.split,
         **_versions(spec, "components.calibrate.component"),
     )

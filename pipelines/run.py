@@ -189,7 +189,8 @@ class _Watch:
                 _LOG.debug("the metadata store did not answer", exc_info=True)
 
     def _look(self) -> None:
-        for record in run_records(self._store, self._pipeline, self._run_id, with_outputs=False).values():
+        records = run_records(self._store, self._pipeline, self._run_id, with_outputs=False).values()
+        for record in sorted(records, key=lambda record: record.began):
             if self._states.get(record.node) != record.state:
                 self._states[record.node] = record.state
                 self._watch(record)

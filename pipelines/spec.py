@@ -214,6 +214,12 @@ def device_contradictions(spec: PipelineSpec, devices: Iterable[DeviceProfile]) 
     devices = list(devices)
     for name in _repeated([device.name for device in devices]):
         yield SpecError(f"two device profiles are called {name!r}", where="devices", remedy="rename one of them")
+    for name in _repeated([device.device_class for device in devices]):
+        yield SpecError(
+            f"two device profiles share the device class {name!r}, so one release would replace the other",
+            where="devices",
+            remedy="give them classes of their own, or remove one of them",
+        )
     tried = sorted({recipe.scheme.kind for recipe in spec.recipes})
     for index, device in enumerate(devices):
         if not set(device.schemes) & set(tried):

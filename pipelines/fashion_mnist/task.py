@@ -24,22 +24,27 @@ class FashionMnist:
         return tf.reshape(tf.cast(grey, tf.float32) / 255.0, [-1, SIDE, SIDE, 1])
 
     def build_model(self) -> tf.keras.Model:
-        """Three strided convolutions with batch normalization, about 54,000 weights."""
+        """Three convolutions with batch normalization, about 54,000 weights."""
         layers = tf.keras.layers
         image = layers.Input([SIDE, SIDE, 1], name="image")
-        x = image
-        for filters in (24, 48, 96):
-            x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
-            x = layers.BatchNormalization(momentum=0.9)(x)
-            x = layers.ReLU()(x)
+        x = _convolution(image, filters=24, size=5, strides=2)
+        x = _convolution(x, filters=48, size=3, strides=1)
+        x = layers.MaxPooling2D()(x)
+        x = _convolution(x, filters=96, size=3, strides=2)
         x = layers.GlobalAveragePooling2D()(x)
         x = layers.Dropout(0.2)(x)
         return tf.keras.Model(image, layers.Dense(CLASSES, activation="softmax", name="probabilities")(x))
 
     def compile(self, model: tf.keras.Model) -> None:
-        """Adam on the cross entropy, its rate falling to zero over the pipeline file's 12 epochs of 47 steps."""
-        rate = tf.keras.optimizers.schedules.CosineDecay(4e-3, decay_steps=12 * 47)
+        """Adam on the cross entropy, its rate falling to zero over the pipeline file's 10 epochs of 47 steps."""
+        rate = tf.keras.optimizers.schedules.CosineDecay(4e-3, decay_steps=10 * 47)
         model.compile(tf.keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+
+
+def _convolution(x: tf.Tensor, filters: int, size: int, strides: int) -> tf.Tensor:
+    layers = tf.keras.layers
+    x = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False)(x)
+    return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
 
 
 TASK = FashionMnist()

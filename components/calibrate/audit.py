@@ -1,0 +1,220 @@
+"""Whether a calibration sample can be trusted to set ranges: findings with severities, from plain facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.calibrate.sampling import Sample
+from components.calibrate.spec import CalibrationSpec
+from components.calibrate.survey import BINS, InputSurvey, Survey
+from components.errors import DataError
+from components.report import AuditReport, Finding, RangeFact
+
+# Below it, min/max ranges of activations are known to wander: TensorFlow's guide asks for 100 to 500 examples.
+FEW_SAMPLES = 100
+# A sample that covers less of the split's range than this clips real inputs.
+LEAST_COVERAGE = 0.9
+# Halves that differ by more than this fraction of the range say that more examples would widen it again.
+MOST_INSTABILITY = 0.1
+# Data sets have some repeated examples; more than this fraction is a leak between the splits.
+MOST_REPEATED = 0.01
+
+
+def audit_sample(
+    sample: Sample, spec: CalibrationSpec, inputs: dict[str, npt.NDArray[Any]], labels: set[int] | None, survey: Survey
+) -> AuditReport:
+    """Everything that is known about a sample.
+
+    Args:
+        sample: What was drawn.
+        spec: What was asked for.
+        inputs: Input name -> decoded sample, [N, ...].
+        labels: Distinct integer labels in the sample; None if labels are no classes.
+        survey: Facts about the splits around it.
+    """
+    ranges = tuple(_range_fact(name, values, survey.inputs[name], spec.seed) for name, values in inputs.items())
+    findings = [*_size(sample, spec), *_missing(sample, spec, labels, survey), *_repeated(sample, survey)]
+    for fact in ranges:
+        values = inputs[fact.input]
+        findings += [
+            *_not_finite(fact.input, values, survey.inputs[fact.input]),
+            *_constant(fact.input, values),
+            *_coverage(fact),
+            *_stability(fact),
+        ]
+    return AuditReport(
+        asked=spec.samples,
+        available=sample.available,
+        taken=len(sample.examples),
+        seed=spec.seed,
+        strata=sample.strata,
+        ranges=ranges,
+        findings=tuple(findings),
+    )
+
+
+def finite_range(values: npt.NDArray[Any]) -> tuple[float, float]:
+    """Least and greatest finite value; (0, 0) if there is none."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+
+def refuse_errors(audit: AuditReport) -> None:
+    """Raise a DataError that names every finding of severity error."""
+    errors = [finding for finding in audit.findings if finding.severity == "error"]
+    if errors:
+        raise DataError(
+            "the calibration sample cannot be used: " + " | ".join(_said(finding) for finding in errors),
+            where="calibrate",
+            remedy="; ".join(dict.fromkeys(finding.remedy for finding in errors)),
+        )
+
+
+def _said(finding: Finding) -> str:
+    return f"{finding.where}: {finding.message}" if finding.where else finding.message
+
+
+def _range_fact(name: str, values: npt.NDArray[Any], split: InputSurvey, seed: int) -> RangeFact:
+    low, high = finite_range(values)
+    histogram, _ = np.histogram(values[np.isfinite(values)], BINS, (low, high))
+    order = np.random.default_rng(abs(seed)).permutation(len(values))
+    first, second = values[order[: len(order) // 2]], values[order[len(order) // 2 :]]
+    whole = (split.low, split.high) if split.low <= split.high else (low, high)
+    return RangeFact(
+        input=name,
+        sample=(low, high),
+        split=whole,
+        halves=(finite_range(first), finite_range(second)),
+        histogram=tuple(int(count) for count in histogram),
+        split_histogram=tuple(int(count) for count in split.histogram),
+    )
+
+
+def _size(sample: Sample, spec: CalibrationSpec) -> Iterator[Finding]:
+    taken = len(sample.examples)
+    if taken < spec.samples:
+        yield Finding(
+            severity="warning" if taken else "error",
+            check="size",
+            where="calibrate.samples",
+            message=f"{spec.samples} examples were asked for, the split {spec.split!r} has {taken}: all were taken",
+            remedy="ask for fewer, or bring more data",
+        )
+    if 0 < taken < FEW_SAMPLES:
+        yield Finding(
+            severity="info",
+            check="size",
+            where="calibrate.samples",
+            message=f"{taken} examples are few: ranges settle at {FEW_SAMPLES} to 500",
+            remedy="ask for more",
+        )
+
+
+def _missing(sample: Sample, spec: CalibrationSpec, labels: set[int] | None, survey: Survey) -> Iterator[Finding]:
+    left_out = [stratum.value for stratum in sample.strata if not stratum.taken]
+    if left_out:
+        yield Finding(
+            severity="warning",
+            check="missing_stratum",
+            where=str(spec.stratify_by),
+            message=f"{len(left_out)} of {len(sample.strata)} values are not in the sample: {_some(left_out)}",
+            remedy="ask for more samples, or `stratify: balanced`",
+        )
+    if labels is not None and survey.labels is not None and (absent := sorted(survey.labels - labels)):
+        yield Finding(
+            severity="warning",
+            check="missing_stratum",
+            where="label",
+            message=f"{len(absent)} of {len(survey.labels)} classes are not in the sample: {_some(map(str, absent))}",
+            remedy="stratify by the label, or ask for more samples",
+        )
+
+
+def _repeated(sample: Sample, survey: Survey) -> Iterator[Finding]:
+    if survey.repeated and sample.examples:
+        share = survey.repeated / len(set(sample.examples))
+        yield Finding(
+            severity="error" if share > MOST_REPEATED else "warning",
+            check="leak",
+            where="",
+            message=f"{survey.repeated} of the sampled examples ({share:.1%}) also occur in the evaluation split",
+            remedy="remove what the splits share, or hash the splits by a feature that keeps such examples together",
+        )
+
+
+def _not_finite(name: str, values: npt.NDArray[Any], split: InputSurvey) -> Iterator[Finding]:
+    in_sample = int(values.size - np.isfinite(values).sum())
+    if in_sample or split.not_finite:
+        yield Finding(
+            severity="error",
+            check="non_finite",
+            where=_input(name),
+            message=f"{in_sample} values in the sample and {split.not_finite} in its split are NaN or infinite",
+            remedy="remove or repair these examples, or let the task's decode replace such values",
+        )
+
+
+def _constant(name: str, values: npt.NDArray[Any]) -> Iterator[Finding]:
+    if not values.size:
+        return
+    flat = values.reshape(len(values), -1)
+    if (flat == flat.flat[0]).all():
+        yield Finding(
+            severity="error",
+            check="constant",
+            where=_input(name),
+            message=f"every value in the sample is {flat.flat[0]}",
+            remedy="check the task's decode: ranges cannot be calibrated on a constant",
+        )
+    elif values.ndim == 2:  # one number per feature; constant pixels of images are normal
+        columns = np.flatnonzero((flat == flat[0]).all(axis=0))
+        if columns.size:
+            yield Finding(
+                severity="warning",
+                check="constant",
+                where=_input(name),
+                message=f"{columns.size} of {flat.shape[1]} features are constant: {_some(map(str, columns))}",
+                remedy="drop them, or ask for more samples if they vary in the data",
+            )
+
+
+def _coverage(fact: RangeFact) -> Iterator[Finding]:
+    width = fact.split[1] - fact.split[0]
+    covered = (fact.sample[1] - fact.sample[0]) / width if width > 0 else 1.0
+    if covered < LEAST_COVERAGE:
+        yield Finding(
+            severity="warning",
+            check="range",
+            where=_input(fact.input),
+            message=f"the sample reaches from {fact.sample[0]:.4g} to {fact.sample[1]:.4g}, its split from "
+            f"{fact.split[0]:.4g} to {fact.split[1]:.4g}: {covered:.0%} of that range is covered",
+            remedy="ask for more samples; values beyond the sample's range are clipped",
+        )
+
+
+def _stability(fact: RangeFact) -> Iterator[Finding]:
+    width = fact.sample[1] - fact.sample[0]
+    (low, high), (other_low, other_high) = fact.halves
+    difference = max(abs(low - other_low), abs(high - other_high)) / width if width > 0 else 0.0
+    if difference > MOST_INSTABILITY:
+        yield Finding(
+            severity="warning",
+            check="stability",
+            where=_input(fact.input),
+            message=f"two halves of the sample have ranges [{low:.4g}, {high:.4g}] and "
+            f"[{other_low:.4g}, {other_high:.4g}]: they differ by {difference:.0%} of the whole",
+            remedy="ask for more samples until the halves agree",
+        )
+
+
+def _input(name: str) -> str:
+    return f"input {name}" if name else "the model's input"
+
+
+def _some(values: Any, most: int = 5) -> str:
+    known = list(values)
+    return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")

@@ -1,0 +1,90 @@
+"""TFX shell of calibration sampling: Examples -> Examples with the one split `calibration`, audited."""
+
+from pathlib import Path
+from typing import Any
+
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.channel import BaseChannel, OutputChannel
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components.calibrate.audit import refuse_errors
+from components.calibrate.draw import CALIBRATION_SPLIT, draw_and_audit
+from components.calibrate.spec import CalibrationSpec
+from components.examples import split_files
+from components.files import sha256_of, write_atomically
+from components.manifest import describe, write_manifest
+
+AUDIT_FILE = "audit.json"
+# What ExampleGen says of its own output, so that any TFX component reads ours.
+_FORMAT_PROPERTIES = ("file_format", "payload_format")
+
+
+class CalibrationSamplerExecutor(base_beam_executor.BaseBeamExecutor):
+    """Writes `Split-calibration/`, `audit.json` (AuditReport) and `manifest.json`."""
+
+    def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
+        """Draw and audit; a finding of severity error stops the run."""
+        spec = CalibrationSpec.model_validate_json(exec_properties["spec"])
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        sample = artifact_utils.get_single_instance(output_dict["sample"])
+        folder, content = Path(sample.uri), f"Split-{CALIBRATION_SPLIT}"
+        graphs = input_dict.get("transform_graph")
+        audit = draw_and_audit(
+            self._make_beam_pipeline,
+            spec,
+            split_files=split_files(examples.uri, spec.split),
+            evaluation_files=split_files(examples.uri, exec_properties["eval_split"]),
+            task=exec_properties["task"],
+            transform_graph=artifact_utils.get_single_uri(graphs) if graphs else None,
+            label=exec_properties["label"],
+            output=folder / content / "data_tfrecord-00000-of-00001.gz",
+        )
+        write_atomically(folder / AUDIT_FILE, audit.model_dump_json(indent=2).encode() + b"\n")
+        refuse_errors(audit)
+        sample.split_names = artifact_utils.encode_split_names([CALIBRATION_SPLIT])
+        sample.span, sample.version = examples.span, examples.version
+        for name in _FORMAT_PROPERTIES:
+            sample.set_string_custom_property(name, examples.get_string_custom_property(name))
+        manifest = write_manifest(
+            folder,
+            content,
+            role="calibration",
+            parents={"examples": sha256_of(Path(examples.uri, f"Split-{spec.split}"))},
+            code_version=exec_properties["code_version"],
+        )
+        describe(sample, manifest, taken=audit.taken, available=audit.available, findings=len(audit.findings))
+
+
+class CalibrationSamplerSpec(ComponentSpec):
+    """Inputs, outputs and parameters of a CalibrationSampler."""
+
+    PARAMETERS = {
+        name: ExecutionParameter(type=str)
+        for name in ("spec", "task", "label", "eval_split", "task_version", "code_version")
+    }
+    INPUTS = {
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
+    }
+    OUTPUTS = {"sample": ChannelParameter(type=standard_artifacts.Examples)}
+
+
+class CalibrationSampler(base_beam_component.BaseBeamComponent):
+    """Draws a representative dataset from one split."""
+
+    SPEC_CLASS = CalibrationSamplerSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(CalibrationSamplerExecutor)
+
+    def __init__(self, examples: BaseChannel, transform_graph: BaseChannel | None = None, **parameters: str) -> None:
+        """A sampler; set its id with `.with_id`.
+
+        Args:
+            examples: Channel of one Examples artifact.
+            transform_graph: Channel of the TransformGraph that the examples went through, if any.
+            parameters: `spec` (JSON of a CalibrationSpec), `task`, `label`, `eval_split`, `task_version`,
+                `code_version`.
+        """
+        optional = {} if transform_graph is None else {"transform_graph": transform_graph}
+        sample = OutputChannel(standard_artifacts.Examples, self, "sample")
+        super().__init__(CalibrationSamplerSpec(examples=examples, sample=sample, **optional, **parameters))

@@ -1,0 +1,104 @@
+"""Drawing and auditing a sample: two Beam pipelines, one file and an AuditReport as result. Nothing here is TFX."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from components.calibrate.audit import audit_sample, finite_range
+from components.calibrate.sampling import Sample, SampleExamples
+from components.calibrate.spec import CalibrationSpec
+from components.calibrate.survey import read_survey, survey_splits
+from components.errors import DataError
+from components.examples import ExampleDecoder
+from components.report import AuditReport
+
+CALIBRATION_SPLIT = "calibration"
+
+_LOG = logging.getLogger(__name__)
+
+
+def draw_and_audit(
+    make_pipeline: Callable[[], Any],
+    spec: CalibrationSpec,
+    *,
+    split_files: Sequence[str],
+    evaluation_files: Sequence[str],
+    task: str,
+    transform_graph: str | None,
+    label: str,
+    output: Path,
+) -> AuditReport:
+    """Write a sample's records to `output` and say what is known about it.
+
+    Args:
+        make_pipeline: Makes a Beam pipeline; called twice.
+        spec: What sample to draw.
+        split_files, evaluation_files: Gzipped TFRecord files of the split to sample, and of the evaluation split.
+        task, transform_graph: As for `components.examples.ExampleDecoder`.
+        label: Feature that holds the label.
+        output: A gzipped TFRecord file.
+
+    Raises:
+        DataError: The split is empty, an example lacks a feature, or there are too many strata.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgemill-calibrate-") as name:
+        folder = Path(name)
+        with make_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "files" >> beam.Create([str(file) for file in split_files])
+                | "read" >> beam.io.ReadAllFromTFRecord()
+                | "draw" >> SampleExamples(spec)
+                | "write" >> beam.Map(_write, records=str(output), facts=str(folder / "sample"))
+            )
+        sample: Sample = pickle.loads((folder / "sample").read_bytes())
+        if sample.refused is not None:
+            raise sample.refused
+        _LOG.info("%d of %d examples drawn with seed %d", len(sample.examples), sample.available, spec.seed)
+        if not sample.examples:
+            raise DataError(
+                f"the split {spec.split!r} has no examples to calibrate on",
+                where="calibrate.split",
+                remedy="name another split, or bring data",
+            )
+        inputs, features = ExampleDecoder(task, transform_graph).decode(sample.examples)
+        labels = features.get(label, np.empty(0))
+        with make_pipeline() as pipeline:
+            survey_splits(
+                pipeline,
+                split_files=split_files,
+                evaluation_files=evaluation_files,
+                sample=sample.examples,
+                ranges={name: finite_range(values) for name, values in inputs.items()},
+                task=task,
+                transform_graph=transform_graph,
+                label=label,
+                output=folder,
+            )
+        known = {int(one) for one in np.unique(labels)} if np.issubdtype(labels.dtype, np.integer) else None
+        audit = audit_sample(sample, spec, inputs, known, read_survey(folder))
+    for finding in audit.findings:
+        level = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}[finding.severity]
+        _LOG.log(level, "%s: %s", finding.where or finding.check, finding.message)
+    return audit
+
+
+def _write(sample: Sample, records: str, facts: str) -> None:
+    import tensorflow as tf
+
+    if sample.refused is None:
+        partial = f"{records}.partial"
+        Path(records).parent.mkdir(parents=True, exist_ok=True)
+        with tf.io.TFRecordWriter(partial, "GZIP") as writer:
+            for example in sample.examples:
+                writer.write(example)
+        Path(partial).replace(records)
+    Path(facts).write_bytes(pickle.dumps(sample))

@@ -1,0 +1,182 @@
+"""A bounded, mergeable reservoir: the examples with the least hashes of every stratum."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Literal
+
+from components.calibrate.apportion import balanced, proportional, water_level
+from components.errors import DataError
+
+MAX_STRATA = 10_000
+_LAST = b"\xff" * 16
+# Below this many examples a proportional reservoir keeps all that could be taken, whatever the data.
+_SAFE_SIZE = 4096
+_SLACK = 12
+
+Allocation = Literal["proportional", "balanced"]
+
+
+def salt_of(seed: int) -> bytes:
+    """The 16 bytes that stand for a seed in `priority`."""
+    return hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
+
+
+def priority(content: bytes, salt: bytes) -> bytes:
+    """The keyed hash that orders examples: BLAKE2b, 16 bytes; equal contents, and only they, are equal."""
+    return hashlib.blake2b(content, digest_size=16, salt=salt).digest()
+
+
+@dataclass
+class _Stratum:
+    """The examples of one stratum whose priority is at most `threshold`: no other can be among the least."""
+
+    available: int = 0
+    threshold: bytes = _LAST
+    # Priority -> [number of copies, content].
+    kept: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+
+    def cut(self, keep: int) -> None:
+        """Forget all but the `keep` least examples, copies counted, never only some copies of one content."""
+        ascending = sorted(self.kept)
+        copies = accumulate(self.kept[digest][0] for digest in ascending)
+        needed = next((index for index, count in enumerate(copies, 1) if count >= keep), None)
+        if needed is not None and needed < len(ascending):
+            self.restrict(ascending[needed - 1])
+
+    def restrict(self, threshold: bytes) -> None:
+        """Lower the threshold."""
+        if threshold < self.threshold:
+            self.threshold = threshold
+            self.kept = {digest: entry for digest, entry in self.kept.items() if digest <= threshold}
+
+    def least(self, count: int) -> Iterator[tuple[bytes, bytes]]:
+        """(priority, content) of the `count` least examples; fewer if fewer are kept."""
+        for digest in sorted(self.kept):
+            copies, content = self.kept[digest]
+            for _ in range(min(copies, count)):
+                yield digest, content
+            count -= min(copies, count)
+
+
+class Reservoir:
+    """What a worker remembers of the examples that it has seen, whatever their order.
+
+    An example's priority is a keyed hash of its content (bottom-k sampling; Cohen and Kaplan, "Summarizing data using
+    bottom-k sketches", 2007), so the sample depends on the data and the seed alone. Copies of one content share a
+    priority and are counted, not stored: they are taken together, as far as the number asked for allows.
+
+    Memory is O(samples + strata) examples. Uniform and balanced reservoirs forget only what provably cannot be taken.
+    So does a proportional one while strata times samples is at most 4096; beyond that it keeps twice every stratum's
+    expected share, and `take` fails rather than return a wrong sample if that did not suffice.
+
+    Args:
+        samples: Number of examples to take.
+        allocation: How they are shared out among strata; one stratum makes the sample uniform.
+        seed: Of the hash.
+    """
+
+    def __init__(self, samples: int, allocation: Allocation, seed: int) -> None:
+        self._samples, self._allocation, self._salt = samples, allocation, salt_of(seed)
+        self._strata: dict[bytes, _Stratum] = {}
+        self._size, self._limit = 0, 0
+        self.refused: DataError | None = None
+
+    def add(self, stratum: bytes, content: bytes) -> None:
+        """Take note of one example of a stratum."""
+        # The one line that every example of a split passes: no helper is called before the threshold.
+        digest = hashlib.blake2b(content, digest_size=16, salt=self._salt).digest()
+        held = self._strata.get(stratum) or self._open(stratum)
+        held.available += 1
+        if digest > held.threshold:
+            return
+        copies = held.kept[digest][0] if digest in held.kept else 0
+        held.kept[digest] = (copies + 1, content)
+        self._size += not copies
+        if self._size > self._limit:
+            self.shrink()
+
+    def refuse(self, error: DataError) -> None:
+        """Note that the data cannot be sampled; of several reasons the same one is kept, whatever their order."""
+        self.refused = min(error, self.refused or error, key=str)
+        self._strata, self._size = {}, 0
+
+    def merge(self, other: Reservoir) -> None:
+        """Add what another reservoir of the same parameters has seen."""
+        if other.refused:
+            self.refuse(other.refused)
+        for name, theirs in other._strata.items():
+            ours = self._strata.get(name) or self._open(name)
+            ours.available += theirs.available
+            ours.restrict(theirs.threshold)
+            for digest, (copies, content) in theirs.kept.items():
+                if digest <= ours.threshold:
+                    before = ours.kept[digest][0] if digest in ours.kept else 0
+                    ours.kept[digest] = (before + copies, content)
+        self.shrink()
+
+    def shrink(self) -> None:
+        """Forget what cannot be taken any more."""
+        counts = [stratum.available for stratum in self._strata.values()]
+        whole = sum(counts)
+        if whole > self._samples:
+            keep = water_level(counts, self._samples) + 1 if self._allocation == "balanced" else self._samples
+            for stratum in self._strata.values():
+                stratum.cut(keep)
+            if self._allocation == "proportional" and self._held() > self._bound():
+                for stratum in self._strata.values():
+                    stratum.cut(2 * self._samples * stratum.available // whole + _SLACK)
+        self._size = self._held()
+
+    def take(self) -> tuple[tuple[bytes, ...], dict[bytes, tuple[int, int]]]:
+        """The sample in order of priority, and stratum -> (available, taken).
+
+        Raises:
+            DataError: The data cannot be sampled as asked.
+        """
+        if self.refused:
+            raise self.refused
+        # A seeded order decides ties: the order of values would favour the small ones.
+        names = sorted(self._strata, key=lambda name: priority(name, self._salt))
+        available = [self._strata[name].available for name in names]
+        share = balanced if self._allocation == "balanced" else proportional
+        quotas = dict(zip(names, share(available, self._samples), strict=True))
+        taken = {name: list(self._strata[name].least(quota)) for name, quota in quotas.items()}
+        if any(len(taken[name]) < quota for name, quota in quotas.items()):
+            raise DataError(
+                "too many examples have identical contents to sample so many strata in bounded memory",
+                where="calibrate.stratify_by",
+                measured=f"{len(names)} strata, {self._samples} samples",
+                remedy="remove the copies, take `stratify: balanced`, or stratify by a feature with fewer values",
+            )
+        examples = (content for _, content in sorted(pair for pairs in taken.values() for pair in pairs))
+        return tuple(examples), {name: (self._strata[name].available, quotas[name]) for name in names}
+
+    def _open(self, name: bytes) -> _Stratum:
+        if self.refused:
+            return _Stratum(threshold=b"")
+        stratum = self._strata[name] = _Stratum()
+        if len(self._strata) > MAX_STRATA:
+            self.refuse(
+                DataError(
+                    "the stratifying feature has too many values",
+                    where="calibrate.stratify_by",
+                    bound=f"at most {MAX_STRATA:,} distinct values",
+                    remedy="stratify by a feature with few values, such as the label, or sample uniformly",
+                )
+            )
+        # Half as many again as is needed: the reservoir is then sorted rarely.
+        self._limit = self._bound() * 3 // 2 + 1
+        return stratum
+
+    def _bound(self) -> int:
+        strata = len(self._strata)
+        if self._allocation == "balanced":
+            return self._samples + strata
+        return max(2 * self._samples + (_SLACK + 1) * strata, min(strata * self._samples, _SAFE_SIZE))
+
+    def _held(self) -> int:
+        return sum(len(stratum.kept) for stratum in self._strata.values())

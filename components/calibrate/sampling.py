@@ -1,0 +1,141 @@
+"""A seeded sample of exactly N examples, in one pass over the data: a Beam transform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from components.calibrate.reservoir import Reservoir
+from components.calibrate.spec import CalibrationSpec
+from components.errors import DataError
+from components.report import StratumFact
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What came out of one pass.
+
+    Attributes:
+        examples: Serialized tf.Examples in order of their seeded hash: any prefix is a random part of the sample.
+        available: Number of examples in the split.
+        strata: Counts per value of the stratifying feature, in order of value; empty for a uniform sample.
+        refused: Why the data cannot be sampled as asked; there are no examples then. A value, not an exception:
+            Beam would turn it into a RuntimeError.
+    """
+
+    examples: tuple[bytes, ...] = ()
+    available: int = 0
+    strata: tuple[StratumFact, ...] = ()
+    refused: DataError | None = None
+
+
+@beam.typehints.with_input_types(bytes)
+@beam.typehints.with_output_types(Sample)
+class SampleExamples(beam.PTransform):
+    """Serialized tf.Examples -> one `Sample` of exactly `spec.samples` of them (of all, if there are fewer).
+
+    The same data and seed give the same sample, whatever the sharding, the order, the runner or the number of workers.
+    `FlatMap(lambda sample: sample.examples)` turns it back into a collection of examples. See `Reservoir` for the
+    method and its memory; the sample itself is one element, so it must fit into a worker's memory.
+
+    Args:
+        spec: How many, stratified by what, with which seed.
+    """
+
+    def __init__(self, spec: CalibrationSpec) -> None:
+        super().__init__()
+        self._spec = spec
+
+    def expand(self, examples: Any) -> Any:
+        """See the class."""
+        return examples | "Bottom k by hash" >> beam.CombineGlobally(_SampleFn(self._spec))
+
+
+class _SampleFn(beam.CombineFn):
+    def __init__(self, spec: CalibrationSpec) -> None:
+        self._spec = spec
+
+    def setup(self) -> None:
+        feature = self._spec.stratify_by
+        self._stratum_of: Callable[[bytes], bytes] | None = feature_reader(feature) if feature else None
+
+    def create_accumulator(self) -> Reservoir:
+        return Reservoir(self._spec.samples, self._spec.stratify, self._spec.seed)
+
+    def add_input(self, reservoir: Reservoir, example: bytes) -> Reservoir:
+        if self._stratum_of is None:
+            reservoir.add(b"", example)
+            return reservoir
+        try:
+            stratum = self._stratum_of(example)
+        except DataError as error:
+            reservoir.refuse(error)
+        else:
+            reservoir.add(stratum, example)
+        return reservoir
+
+    def merge_accumulators(self, reservoirs: Iterable[Reservoir]) -> Reservoir:
+        whole = self.create_accumulator()
+        for reservoir in reservoirs:
+            whole.merge(reservoir)
+        return whole
+
+    def compact(self, reservoir: Reservoir) -> Reservoir:
+        reservoir.shrink()
+        return reservoir
+
+    def extract_output(self, reservoir: Reservoir) -> Sample:
+        try:
+            examples, counts = reservoir.take()
+        except DataError as error:
+            return Sample(refused=error)
+        facts = [(feature_values(name), *numbers) for name, numbers in counts.items()] if self._stratum_of else []
+        return Sample(
+            examples=examples,
+            available=sum(available for available, _ in counts.values()),
+            strata=tuple(
+                StratumFact(value=", ".join(map(str, values)), available=available, taken=taken)
+                for values, available, taken in sorted(facts, key=lambda fact: (str(type(fact[0][0])), fact[0]))
+            ),
+        )
+
+
+def feature_reader(name: str) -> Callable[[bytes], bytes]:
+    """A function from a serialized tf.Example to the canonical bytes of one feature (equal values, equal bytes).
+
+    It raises a DataError when the feature is missing or empty.
+    """
+    import tensorflow as tf
+
+    parse = tf.train.Example.FromString
+
+    def read(example: bytes) -> bytes:
+        features = parse(example).features.feature
+        # A feature without values is serialized in at most two bytes: its kind and the length 0.
+        if name not in features or len(content := features[name].SerializeToString()) <= 2:
+            raise DataError(
+                f"an example lacks the feature {name!r} that the sample is stratified by",
+                where="calibrate.stratify_by",
+                bound=f"every example has {name!r}",
+                remedy="name a feature that every example has, complete the data, or sample uniformly",
+            )
+        return content
+
+    return read
+
+
+def feature_values(content: bytes) -> tuple[int | float | str, ...]:
+    """The values that `feature_reader` read; bytes as text, with escapes for what is none."""
+    import tensorflow as tf
+
+    feature = tf.train.Feature.FromString(content)
+    if feature.HasField("bytes_list"):
+        return tuple(value.decode(errors="backslashreplace") for value in feature.bytes_list.value)
+    if feature.HasField("float_list"):
+        # The shortest decimal that is the same float32.
+        return tuple(float(str(np.float32(value))) for value in feature.float_list.value)
+    return tuple(feature.int64_list.value)

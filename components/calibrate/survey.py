@@ -1,0 +1,170 @@
+"""One Beam pass over the splits around a sample: ranges and labels of its own, repetitions in the evaluation's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from components.files import write_atomically
+
+BINS = 64
+_BATCH = 512
+# Labels with more values than that are no classes.
+_MOST_LABELS = 1000
+
+
+@dataclass
+class InputSurvey:
+    """One model input over a whole split.
+
+    Attributes:
+        low, high: Least and greatest finite value.
+        not_finite: Number of NaN and infinite values.
+        histogram: Counts in `BINS` equal bins over the sample's range; what is outside counts in the outermost.
+    """
+
+    low: float = float("inf")
+    high: float = float("-inf")
+    not_finite: int = 0
+    histogram: Any = field(default_factory=lambda: np.zeros(BINS, np.int64))
+
+
+@dataclass
+class Survey:
+    """What is known about the splits around a sample.
+
+    Attributes:
+        inputs: Input name -> facts over the sample's split.
+        labels: Distinct integer labels of that split; None if they are no classes.
+        repeated: Number of distinct sampled examples that also occur in the evaluation split.
+    """
+
+    inputs: dict[str, InputSurvey] = field(default_factory=dict)
+    labels: set[int] | None = field(default_factory=set)
+    repeated: int = 0
+
+
+def content_hash(example: bytes) -> bytes:
+    """What two identical examples have in common."""
+    return hashlib.blake2b(example, digest_size=16).digest()
+
+
+def survey_splits(
+    pipeline: Any,
+    *,
+    split_files: Sequence[str],
+    evaluation_files: Sequence[str],
+    sample: Iterable[bytes],
+    ranges: dict[str, tuple[float, float]],
+    task: str,
+    transform_graph: str | None,
+    label: str,
+    output: Path,
+) -> None:
+    """Add the survey to a Beam pipeline; `read_survey(output)` reads it when the pipeline has run.
+
+    Args:
+        pipeline: A Beam pipeline.
+        split_files: Gzipped TFRecord files of the split that was sampled.
+        evaluation_files: Those of the evaluation split.
+        sample: The sampled examples.
+        ranges: Input name -> least and greatest value in the sample: the range of the histogram.
+        task, transform_graph: As for `components.examples.ExampleDecoder`.
+        label: Feature that holds the label.
+        output: Folder for the results.
+    """
+    (
+        pipeline
+        | "split" >> beam.Create([str(file) for file in split_files])
+        | "read split" >> beam.io.ReadAllFromTFRecord()
+        | "batch" >> beam.BatchElements(min_batch_size=_BATCH, max_batch_size=_BATCH)
+        | "look at inputs" >> beam.ParDo(_LookAtInputs(task, transform_graph, label, ranges))
+        | "merge" >> beam.CombineGlobally(_merge)
+        | "write inputs" >> beam.Map(_write_inputs, output=str(output))
+    )
+    (
+        pipeline
+        | "evaluation split" >> beam.Create([str(file) for file in evaluation_files])
+        | "read evaluation split" >> beam.io.ReadAllFromTFRecord()
+        | "hash" >> beam.Map(content_hash)
+        | "sampled too" >> beam.Filter(frozenset(map(content_hash, sample)).__contains__)
+        | "distinct" >> beam.Distinct()
+        | "count" >> beam.combiners.Count.Globally()
+        | "write repetitions" >> beam.Map(_write_repetitions, output=str(output))
+    )
+
+
+def read_survey(output: Path) -> Survey:
+    """The results of a survey whose pipeline has run."""
+    facts = json.loads((output / "inputs.json").read_bytes())
+    inputs = {
+        name: InputSurvey(low, high, not_finite, np.array(histogram))
+        for name, (low, high, not_finite, histogram) in facts["inputs"].items()
+    }
+    labels = None if facts["labels"] is None else set(facts["labels"])
+    return Survey(inputs, labels, json.loads((output / "repeated.json").read_bytes()))
+
+
+class _LookAtInputs(beam.DoFn):
+    def __init__(
+        self, task: str, transform_graph: str | None, label: str, ranges: dict[str, tuple[float, float]]
+    ) -> None:
+        self._task, self._graph, self._label, self._ranges = task, transform_graph, label, ranges
+
+    def setup(self) -> None:
+        from components.examples import ExampleDecoder
+
+        self._decoder = ExampleDecoder(self._task, self._graph)
+
+    def process(self, batch: list[bytes]) -> Iterator[Survey]:
+        inputs, features = self._decoder.decode(batch)
+        found = Survey()
+        for name, values in inputs.items():
+            finite = values[np.isfinite(values)]
+            low, high = self._ranges[name]
+            counts, _ = np.histogram(np.clip(finite, low, high), BINS, (low, high))
+            found.inputs[name] = InputSurvey(
+                float(finite.min(initial=np.inf)),
+                float(finite.max(initial=-np.inf)),
+                values.size - finite.size,
+                counts,
+            )
+        labels = features.get(self._label)
+        if labels is None or not np.issubdtype(labels.dtype, np.integer):
+            found.labels = None
+        else:
+            found.labels = {int(one) for one in np.unique(labels)}
+        yield found
+
+
+def _merge(surveys: Iterable[Survey]) -> Survey:
+    merged = Survey()
+    for survey in surveys:
+        for name, one in survey.inputs.items():
+            known = merged.inputs.setdefault(name, InputSurvey())
+            known.low, known.high = min(known.low, one.low), max(known.high, one.high)
+            known.not_finite += one.not_finite
+            known.histogram = known.histogram + one.histogram
+        together = None if merged.labels is None or survey.labels is None else merged.labels | survey.labels
+        merged.labels = None if together is None or len(together) > _MOST_LABELS else together
+    return merged
+
+
+def _write_inputs(survey: Survey, output: str) -> None:
+    inputs = {
+        name: (one.low, one.high, one.not_finite, [int(count) for count in one.histogram])
+        for name, one in survey.inputs.items()
+    }
+    labels = None if survey.labels is None else sorted(survey.labels)
+    write_atomically(Path(output, "inputs.json"), json.dumps({"inputs": inputs, "labels": labels}).encode())
+
+
+def _write_repetitions(count: int, output: str) -> None:
+    write_atomically(Path(output, "repeated.json"), json.dumps(count).encode())
