@@ -8,6 +8,7 @@ import multiprocessing.forkserver
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ class Child:
     def _bootstrap(self, parent_sentinel: Any) -> int:  # noqa: ARG002
         """Run the conversion; returns the exit code."""
         _end_with_the_fork_server()
+        # The converter's own temporary SavedModels go with the folder, even when this process is killed.
+        tempfile.tempdir = str(self._folder)
         descriptor = os.open(self._folder / LOG_FILE, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import pickle
+import re
 import signal
 import sys
 import tempfile
@@ -26,6 +27,8 @@ from components.report import ConversionFailure, ConversionOutcome, Converted
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
 _LAST_LINES = 5
+# Information and warnings of TensorFlow's C++ loggers, and of ours.
+_CHATTER = re.compile(r"\d{4}-\d\d-\d\d .*?: [IW] |[IW]\d{4} |INFO:|WARNING:")
 _OUTCOME: TypeAdapter[ConversionOutcome] = TypeAdapter(ConversionOutcome)
 
 # A process of our own that has TensorFlow imported and forks a child per conversion: five conversions pay for one
@@ -195,6 +198,6 @@ def _stage(folder: Path) -> str:
 def _last_lines(folder: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         lines = (folder / LOG_FILE).read_text(errors="replace").splitlines()
-        last = [line.strip() for line in lines if line.strip()][-_LAST_LINES:]
+        last = [line.strip() for line in lines if line.strip() and not _CHATTER.match(line)][-_LAST_LINES:]
         return f"Its last words: {' | '.join(last)[-1000:]}" if last else ""
     return ""

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import psutil
@@ -86,13 +87,15 @@ def test_conversion_is_out_of_memory_with_figures_when_above_its_limit(request_w
     assert measured > 1_000_000
 
 
-def test_conversion_is_timed_out_with_no_process_left_when_above_its_limit(request_with):
+def test_conversion_is_timed_out_with_nothing_left_when_above_its_limit(request_with, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = set(psutil.Process().children(recursive=True))
     outcome, _ = run_conversion(request_with("SLEEPS"), ConversionLimits(timeout_s=1.5))
     assert outcome.cause == "timed_out"
     assert outcome.message == "stopped after 1.5 s while converting (at most 1.5 s allowed)"
     # The fork server stays, its child does not.
     assert [p for p in set(psutil.Process().children(recursive=True)) - before if p.ppid() != os.getpid()] == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_conversion_is_refused_with_the_remedy_when_model_is_missing(tmp_path):
