@@ -13,7 +13,7 @@ import components  # noqa: F401  # chooses tf-keras before TensorFlow is importe
 import tensorflow as tf  # isort: skip
 import numpy as np
 
-from components.evaluate.latency import measure
+from components.evaluate.latency import measure_latency
 from pipelines.fashion_mnist.task import TASK
 
 DATA = Path(__file__).parent.parent / "pipelines" / "fashion_mnist" / "data"
@@ -30,7 +30,7 @@ def main() -> None:
     sample = images[np.random.default_rng(17).permutation(len(images))[:500]]
     files = {name: _convert(model, name, sample) for name in ("float32", "float16", "dynamic", "int8", "int16x8")}
     print(f"baseline {_summary(model.predict(test_images, verbose=0), test_labels)}")
-    ratios = measure(files, reference="float32")
+    ratios = measure_latency(files["float32"], files, {"image": test_images[:1]})
     for name, content in files.items():
         scores = _predict(content, test_images)
         print(f"{name:9} {len(content):7,} bytes, {_summary(scores, test_labels)}, latency {ratios[name].ratio}")

@@ -1,0 +1,97 @@
+"""The rules of docs/architecture.md, held against the imports of the code."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.version import _imports
+from pipelines.load import load_pipeline
+
+MODULES = [path for room in ("components", "pipelines", "edgemill") for path in sorted(Path(room).rglob("*.py"))]
+TECHNIQUES = {
+    "baseline",
+    "calibrate",
+    "convert",
+    "evaluate",
+    "gate",
+    "prune",
+    "cluster",
+    "push",
+    "quantize",
+    "validate",
+}
+# Where a technique may read another's words: what it cannot be understood without.
+ALLOWED = {("convert", "components.quantize.scheme"), ("evaluate", "components.quantize.scheme")}
+
+
+def imported(path: Path) -> Iterator[str]:
+    package = ".".join(path.parent.parts)
+    yield from _imports(path.read_bytes(), package)
+
+
+def at_import_time(path: Path) -> set[str]:
+    """Top-level packages imported when the module is, not inside functions or for type checking."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_arrows_point_one_way(path: Path) -> None:
+    room = path.parts[0]
+    above = {"components": ("pipelines", "edgemill", "kubeflow"), "pipelines": ("edgemill", "kubeflow"), "edgemill": ()}
+    assert not [name for name in imported(path) if name.partition(".")[0] in above[room]]
+    assert not [name for name in imported(path) if name.startswith("tfx.v1")]
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[0] == "components" and len(p.parts) > 2], ids=str)
+def test_technique_folders_never_import_each_other(path: Path) -> None:
+    own = path.parts[1]
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "components" and len(parts) > 1 and parts[1] in TECHNIQUES - {own}:
+            assert any(folder == own and name.startswith(module) for folder, module in ALLOWED), (
+                f"{path} imports {name}"
+            )
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if p.name != "component.py" and p.parts[0] == "components"], ids=str
+)
+def test_only_shells_know_tfx(path: Path) -> None:
+    assert "tfx" not in at_import_time(path)
+
+
+def readme_blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", Path("README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_pipeline_file_in_the_readme_is_valid(tmp_path: Path) -> None:
+    (block,) = readme_blocks("yaml")
+    (tmp_path / "pipeline.yaml").write_text(block)
+    assert load_pipeline(tmp_path / "pipeline.yaml").spec.recipes
+
+
+def test_pipeline_file_in_the_readme_is_the_example() -> None:
+    (block,) = readme_blocks("yaml")
+    assert yaml.safe_load(block) == yaml.safe_load(Path("pipelines/fashion_mnist/pipeline.yaml").read_text())
+
+
+def test_readme_names_only_commands_and_targets_that_exist() -> None:
+    text = Path("README.md").read_text()
+    main = Path("edgemill/main.py").read_text()
+    for command in set(
+        re.findall(r"edgemill (run|validate|schema|inspect|lineage|report|[a-z]+) ", " ".join(readme_blocks("sh")))
+    ):
+        assert f"def {command}(" in main
+    makefile = Path("Makefile").read_text()
+    for target in set(re.findall(r"`make ([a-z]+)", text)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
