@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow_model_analysis as tfma
 from pydantic import TypeAdapter
 
 from components.errors import DataError, EdgemillError, ModelError
@@ -112,7 +113,7 @@ def first_example(files: Sequence[str], task: str, transform_graph: str | None) 
     """
     for file in files:
         for batch in read_batches(file, 1):
-            return ExampleDecoder(task, transform_graph).decode(batch["input"])[0]
+            return ExampleDecoder(task, transform_graph).decode(batch[tfma.INPUT_KEY])[0]
     raise DataError(
         "there are no examples to evaluate on",
         where=", ".join(files) or "evaluate.split",

@@ -70,8 +70,7 @@ def run_evaluation(
     check_features(spec, label, ExampleDecoder(task, transform_graph).feature_spec)
     means = mean_metrics(spec.metrics)
     others = [metric for metric in spec.metrics if metric not in means]
-    # TFMA calls nothing a baseline that no candidate is compared with.
-    models = [shared_model(BASELINE, str(baseline), load_saved_model, is_baseline=bool(candidates))]
+    models = [shared_model(BASELINE, str(baseline), load_saved_model, is_baseline=True)]
     models += [shared_model(name, str(path), load_tflite) for name, path in candidates.items()]
     config = _eval_config(spec, label, list(candidates), others)
     evaluator = _checked_evaluator(config, means)
@@ -90,18 +89,12 @@ def run_evaluation(
     )
     logger.info("Evaluating %d candidates and the baseline on %d files", len(candidates), len(files))
     with _typed_errors(), make_pipeline() as pipeline:
-        _ = (
-            pipeline
-            | "Files" >> beam.Create(list(files))
-            | "Read" >> beam.FlatMap(read_batches, spec.batch_size)
-            | tfma.ExtractEvaluateAndWriteResults(
-                eval_shared_model=models,
-                eval_config=config,
-                extractors=extractors,
-                evaluators=[evaluator],
-                writers=[writer],
-            )
+        extracts = (
+            pipeline | "Files" >> beam.Create(list(files)) | "Read" >> beam.FlatMap(read_batches, spec.batch_size)
         )
+        # Not tfma.ExtractEvaluateAndWriteResults: it does just this, and warns once per batch about a byte counter.
+        for stage in (*extractors, evaluator, writer):
+            extracts = extracts | stage.stage_name >> stage.ptransform
     # Written last, so that a folder with it is whole.
     _write_eval_run(output, _eval_config(spec, label, list(candidates), spec.metrics), models)
 
