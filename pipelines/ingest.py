@@ -16,6 +16,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types.channel import BaseChannel
 from typing_extensions import assert_never
 
+from components.ingest.parquet import ParquetExecutor
 from components.validate.component import StrictExampleValidator
 from components.validate.spec import DataExpectations
 from components.version import code_version
@@ -94,9 +95,7 @@ def _example_gen(examples: Examples) -> FileBasedExampleGen:
         case CsvExamples():
             return CsvExampleGen(**arguments)
         case ParquetExamples():
-            from tfx.components.example_gen.custom_executors import parquet_executor
-
-            return FileBasedExampleGen(**arguments, custom_executor_spec=BeamExecutorSpec(parquet_executor.Executor))
+            return FileBasedExampleGen(**arguments, custom_executor_spec=BeamExecutorSpec(ParquetExecutor))
         case _:
             assert_never(examples)
 
@@ -117,8 +116,8 @@ def _output_config(splits: Splits) -> example_gen_pb2.Output | None:
                 example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=count)
                 for name, count in splits.buckets.items()
             ]
-            return example_gen_pb2.Output(
-                split_config=example_gen_pb2.SplitConfig(splits=buckets, partition_feature_name=splits.feature or "")
-            )
+            # An empty feature name is not the same as none: TFX would look for it.
+            partition = {"partition_feature_name": splits.feature} if splits.feature else {}
+            return example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=buckets, **partition))
         case _:
             assert_never(splits)

@@ -12,37 +12,16 @@ from components.manifest import read_manifest
 from components.push.registry import current
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
-from pipelines.report.summary import RunSummary
+from tests.ran import Ran
 from tests.small_pipeline import TASK, SmallPipeline
 
 pytestmark = pytest.mark.e2e
 
 
-class Ran:
-    """One `edgemill run` and what it left."""
-
-    def __init__(self, small: SmallPipeline, *arguments: str) -> None:
-        self.root = small.folder / "root"
-        result = CliRunner().invoke(app, ["run", str(small.write()), "--root", str(self.root), *arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        self.code, self.output = result.exit_code, result.output
-        runs = sorted((self.root / "small" / "runs").glob("*/summary.json"))
-        self.summary = RunSummary.model_validate_json(runs[-1].read_bytes()) if runs else None
-        self.folder = runs[-1].parent if runs else None
-
-    def states(self) -> dict[str, str]:
-        assert self.summary is not None
-        return {node.id: node.state for node in self.summary.nodes}
-
-    def executed(self) -> set[str]:
-        return {node for node, state in self.states().items() if state == "complete"}
-
-
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallPipeline, Ran]:
     small = SmallPipeline(tmp_path_factory.mktemp("first"))
-    return small, Ran(small)
+    return small, Ran(small.write(), "small")
 
 
 @pytest.fixture
@@ -143,20 +122,20 @@ def test_report_is_written_anew_from_metadata(first: tuple[SmallPipeline, Ran]) 
 def test_unchanged_run_executes_only_the_push_and_adds_no_release(
     first: tuple[SmallPipeline, Ran], copy_of_first: SmallPipeline
 ) -> None:
-    again = Ran(copy_of_first)
+    again = Ran(copy_of_first.write(), "small")
     assert again.code == ExitCode.OK
     assert again.executed() == {"push__phone_cpu"}
 
 
 def test_added_recipe_executes_only_what_depends_on_it(copy_of_first: SmallPipeline) -> None:
     copy_of_first.spec["recipes"].append({"name": "dynamic", "scheme": "dynamic_wi8_afp32"})
-    again = Ran(copy_of_first)
+    again = Ran(copy_of_first.write(), "small")
     assert again.executed() == {"convert__dynamic", "evaluate", "gate__phone_cpu", "push__phone_cpu"}
 
 
 def test_refused_candidates_end_normally_with_a_status_of_their_own(copy_of_first: SmallPipeline) -> None:
     copy_of_first.spec["gate"]["metrics"][0]["at_least"] = 1.01
-    refused = Ran(copy_of_first)
+    refused = Ran(copy_of_first.write(), "small")
     assert refused.code == ExitCode.GATE_REFUSED
     assert refused.summary is not None
     assert refused.summary.verdict == "refused"
@@ -171,7 +150,7 @@ def test_recipe_that_cannot_be_converted_does_not_stop_the_others(tmp_path: Path
     text = TASK.replace(
         "layers.Flatten(),", "layers.Flatten(), layers.Lambda(lambda x: x * tf.math.igamma(1.0, tf.abs(x) + 1.0)),"
     )
-    ran = Ran(SmallPipeline(tmp_path, text))
+    ran = Ran(SmallPipeline(tmp_path, text).write(), "small")
     assert ran.code == ExitCode.GATE_REFUSED, ran.output
     assert ran.summary is not None
     for candidate in ran.summary.evaluation.candidates:
@@ -201,7 +180,7 @@ def no_label(index: int, features: dict[str, object]) -> dict[str, object]:
 def test_anomaly_in_examples_stops_the_run_before_training(tmp_path: Path, change: object, message: str) -> None:
     small = SmallPipeline(tmp_path)
     small.write_split("train", 240, seed=1, change=change)  # type: ignore[arg-type]
-    ran = Ran(small)
+    ran = Ran(small.write(), "small")
     assert ran.code == ExitCode.NODE_FAILED
     assert "the examples are not what they should be" in ran.output.replace("\n", " ")
     assert message in ran.output
@@ -213,7 +192,7 @@ def test_anomaly_in_examples_stops_the_run_before_training(tmp_path: Path, chang
 def test_bad_file_has_a_status_of_its_own_and_leaves_nothing(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["gate"]["prefer"] = "tiny"
-    ran = Ran(small)
+    ran = Ran(small.write(), "small")
     assert ran.code == ExitCode.BAD_INPUT
     assert ran.summary is None
     assert not ran.root.exists()
@@ -221,12 +200,12 @@ def test_bad_file_has_a_status_of_its_own_and_leaves_nothing(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("arguments", [["--runner", "airflow"], ["--metadata", "oracle://x"]])
 def test_bad_option_has_the_status_of_bad_input(tmp_path: Path, arguments: list[str]) -> None:
-    assert Ran(SmallPipeline(tmp_path), *arguments).code == ExitCode.BAD_INPUT
+    assert Ran(SmallPipeline(tmp_path).write(), "small", *arguments).code == ExitCode.BAD_INPUT
 
 
 def test_beam_runner_reaches_the_same_decision(first: tuple[SmallPipeline, Ran], tmp_path: Path) -> None:
     _, local = first
-    beam = Ran(SmallPipeline(tmp_path), "--runner", "beam")
+    beam = Ran(SmallPipeline(tmp_path).write(), "small", "--runner", "beam")
     assert beam.code == ExitCode.OK, beam.output
     assert beam.summary is not None
     assert local.summary is not None

@@ -1,0 +1,1 @@
+"""Bringing examples in where TFX's own way loses something."""

@@ -1,0 +1,137 @@
+"""The kinds of data and baselines that a pipeline file may name, each through a whole run."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import tensorflow as tf
+
+from edgemill.exit_codes import ExitCode
+from tests.ran import Ran
+from tests.small_pipeline import SmallPipeline
+
+pytestmark = pytest.mark.e2e
+
+TABLE_TASK = """
+import tensorflow as tf
+
+NAMES = ("a", "b", "c", "d")
+
+class Task:
+    def feature_spec(self):
+        return {**{name: tf.io.FixedLenFeature([], tf.float32) for name in NAMES},
+                "label": tf.io.FixedLenFeature([], tf.int64)}
+
+    def decode(self, features):
+        return tf.stack([features[name] for name in NAMES], axis=1)
+
+    def build_model(self):
+        layers = tf.keras.layers
+        return tf.keras.Sequential([layers.Input([4], name="numbers"), layers.Dense(64, activation="relu"),
+                                    layers.Dense(64, activation="relu"), layers.Dense(2, activation="softmax")])
+
+    def compile(self, model):
+        model.compile(tf.keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", ["accuracy"])
+
+TASK = Task()
+
+def preprocessing_fn(inputs):
+    import tensorflow_transform as tft
+    def dense(tensor):
+        return tf.reshape(tensor, [-1]) if isinstance(tensor, tf.Tensor) else tf.squeeze(tf.sparse.to_dense(tensor), 1)
+    outputs = {name: tft.scale_to_z_score(dense(inputs[name])) for name in NAMES}
+    return {**outputs, "label": dense(inputs["label"])}
+"""
+
+
+def rows(count: int = 400) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(4)
+    columns = {name: generator.normal(100.0, 20.0, count).astype(np.float32) for name in "abcd"}
+    return {**columns, "label": (columns["a"] + columns["b"] > columns["c"] + columns["d"]).astype(np.int64)}
+
+
+def table_pipeline(folder: Path) -> SmallPipeline:
+    small = SmallPipeline(folder, TABLE_TASK)
+    for file in (folder / "data").iterdir():
+        file.unlink()
+    small.spec["examples"].update(num_classes=2, splits={"kind": "hashed", "buckets": {"train": 3, "eval": 1}})
+    small.spec["evaluate"] = {"metrics": ["accuracy", "cross_entropy"]}
+    small.spec["gate"]["metrics"] = [{"name": "accuracy", "at_least": 0.3, "max_drop_from_baseline": 0.1}]
+    return small
+
+
+def examples_evaluated(ran: Ran) -> int:
+    assert ran.summary is not None
+    assert ran.summary.evaluation is not None
+    return ran.summary.evaluation.baseline_slices[0].examples
+
+
+def test_csv_with_hashed_splits_and_preprocessing_runs(tmp_path: Path) -> None:
+    small = table_pipeline(tmp_path)
+    columns = rows()
+    with (tmp_path / "data" / "rows.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    small.spec["examples"]["kind"] = "csv"
+    small.spec["preprocess"] = small.spec["task"].replace(":TASK", ":preprocessing_fn")
+    small.spec["baseline"]["epochs"] = 20
+    small.spec["gate"]["metrics"][0]["at_least"] = 0.85
+    ran = Ran(small.write(), "small")
+    assert ran.code == ExitCode.OK, ran.output
+    assert ran.states()["transform"] == "complete"
+    assert 70 <= examples_evaluated(ran) <= 130
+
+
+def test_parquet_with_pretrained_saved_model_runs_and_notices_a_changed_model(tmp_path: Path) -> None:
+    small = table_pipeline(tmp_path)
+    pyarrow.parquet.write_table(pa.table(rows()), tmp_path / "data" / "rows.parquet")
+    layers = tf.keras.layers
+    tf.keras.utils.set_random_seed(2)
+    model = tf.keras.Sequential(
+        [layers.Input([4], name="numbers"), layers.Dense(64, "relu"), layers.Dense(2, "softmax", name="scores")]
+    )
+    model.export(str(tmp_path / "exported"))
+    small.spec["examples"]["kind"] = "parquet"
+    small.spec["baseline"] = {"kind": "pretrained", "path": "exported"}
+    # Nothing needs calibration here, so the section may be left out; nor is any recipe float32.
+    del small.spec["calibrate"]
+    small.spec["recipes"] = [{"name": "half", "scheme": "float16"}]
+    ran = Ran(small.write(), "small")
+    assert ran.code == ExitCode.OK, ran.output
+    assert "calibrate" not in ran.states()
+    assert ran.states()["convert__float_reference"] == "complete"
+    candidate = ran.summary.evaluation.candidates[0]
+    assert candidate.slices[0].change["accuracy"].value == 0.0
+
+    model.layers[0].kernel.assign(model.layers[0].kernel * 2.0)
+    model.save(tmp_path / "model.keras")
+    small.spec["baseline"]["path"] = "model.keras"
+    again = Ran(small.write(), "small")
+    assert again.code == ExitCode.OK, again.output
+    assert again.executed() == {
+        "baseline",
+        "convert__half",
+        "convert__float_reference",
+        "evaluate",
+        "gate__phone_cpu",
+        "push__phone_cpu",
+    }
+
+
+def test_beam_in_several_processes_draws_the_same_sample(tmp_path: Path) -> None:
+    alone = Ran(SmallPipeline(tmp_path / "alone").write(), "small")
+    workers = ["--beam-arg=--direct_running_mode=multi_processing", "--beam-arg=--direct_num_workers=2"]
+    spread = Ran(SmallPipeline(tmp_path / "spread").write(), "small", *workers)
+    assert (alone.code, spread.code) == (ExitCode.OK, ExitCode.OK), spread.output
+
+    def sample(ran: Ran) -> list[bytes]:
+        (file,) = (ran.root / "small" / "artifacts" / "calibrate").glob("sample/*/Split-calibration/*.gz")
+        return sorted(tf.data.TFRecordDataset(str(file), compression_type="GZIP").as_numpy_iterator())
+
+    assert len(sample(alone)) == 100
+    assert sample(alone) == sample(spread)
+    assert examples_evaluated(alone) == examples_evaluated(spread) == 120
