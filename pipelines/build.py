@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components.calibrate.component import CalibrationSampler
-from components.convert.component import TFLiteConverter
-from components.evaluate.component import evaluator
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types.channel import BaseChannel
 
 from components.baseline.component import PretrainedModel, baseline_trainer
 from components.baseline.spec import TrainedBaseline
+from components.calibrate.component import CalibrationSampler
 from components.calibrate.spec import CalibrationSpec
+from components.convert.component import TFLiteConverter
 from components.device import DeviceProfile
+from components.evaluate.component import evaluator
 from components.files import sha256_of
 from components.gate.component import gate
 from components.push.component import Pusher

@@ -75,11 +75,8 @@ def ranges(fact: RangeFact, salt: str) -> str | None:
     with _style():
         figure = Figure(figsize=(3.8, 2.9), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        for name, bounds, counts, colour in (
-            ("split", fact.split, fact.split_histogram, SPLIT),
-            ("sample", fact.sample, fact.histogram, PASSED),
-        ):
-            edges, densities = _density(bounds, counts)
+        for name, counts, colour in (("split", fact.split_histogram, SPLIT), ("sample", fact.histogram, PASSED)):
+            edges, densities = _density(fact.sample, counts)
             top.stairs(densities, edges, color=colour, linewidth=1.6, label=name, fill=False)
         # Images are mostly background: on a linear scale one bin hides all others.
         top.set_yscale("log")

@@ -66,5 +66,5 @@ def test_two_runs_at_once_on_one_store_both_succeed_and_make_one_release(tmp_pat
     assert len(store.get_contexts_by_type("pipeline_run")) == 2
     executions = store.get_executions()
     assert {execution.last_known_state for execution in executions} <= {executions[0].COMPLETE, executions[0].CACHED}
-    assert current(tmp_path / "registry", DEVICE_CLASS, "small") is not None
+    assert current(tmp_path / "registry", "phone_cpu", "small") is not None
     assert len(list((tmp_path / "registry").rglob("model.tflite"))) <= 2
