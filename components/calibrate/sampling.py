@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 
+from components.calibrate.feature import feature_reader, feature_values
 from components.calibrate.reservoir import Reservoir
 from components.calibrate.spec import CalibrationSpec
 from components.errors import DataError
@@ -102,40 +102,3 @@ class _SampleFn(beam.CombineFn):
                 for values, available, taken in sorted(facts, key=lambda fact: (str(type(fact[0][0])), fact[0]))
             ),
         )
-
-
-def feature_reader(name: str) -> Callable[[bytes], bytes]:
-    """A function from a serialized tf.Example to the canonical bytes of one feature (equal values, equal bytes).
-
-    It raises a DataError when the feature is missing or empty.
-    """
-    import tensorflow as tf
-
-    parse = tf.train.Example.FromString
-
-    def read(example: bytes) -> bytes:
-        features = parse(example).features.feature
-        # A feature without values is serialized in at most two bytes: its kind and the length 0.
-        if name not in features or len(content := features[name].SerializeToString()) <= 2:
-            raise DataError(
-                f"an example lacks the feature {name!r} that the sample is stratified by",
-                where="calibrate.stratify_by",
-                bound=f"every example has {name!r}",
-                remedy="name a feature that every example has, complete the data, or sample uniformly",
-            )
-        return content
-
-    return read
-
-
-def feature_values(content: bytes) -> tuple[int | float | str, ...]:
-    """The values that `feature_reader` read; bytes as text, with escapes for what is none."""
-    import tensorflow as tf
-
-    feature = tf.train.Feature.FromString(content)
-    if feature.HasField("bytes_list"):
-        return tuple(value.decode(errors="backslashreplace") for value in feature.bytes_list.value)
-    if feature.HasField("float_list"):
-        # The shortest decimal that is the same float32.
-        return tuple(float(str(np.float32(value))) for value in feature.float_list.value)
-    return tuple(feature.int64_list.value)
