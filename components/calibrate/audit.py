@@ -37,12 +37,14 @@ def audit_sample(
         survey: Facts about the splits around it.
     """
     ranges = tuple(_range_fact(name, values, survey.inputs[name], spec.seed) for name, values in inputs.items())
+    # One constant input, a flag say, still leaves a model to calibrate.
+    dead = bool(inputs) and all(_is_constant(values) for values in inputs.values())
     findings = [*_size(sample, spec), *_missing(sample, spec, labels, survey), *_repeated(sample, survey)]
     for fact in ranges:
         values = inputs[fact.input]
         findings += [
             *_not_finite(fact.input, values, survey.inputs[fact.input]),
-            *_constant(fact.input, values),
+            *_constant(fact.input, values, dead),
             *_coverage(fact),
             *_stability(fact),
         ]
@@ -158,13 +160,17 @@ def _not_finite(name: str, values: npt.NDArray[Any], split: InputSurvey) -> Iter
         )
 
 
-def _constant(name: str, values: npt.NDArray[Any]) -> Iterator[Finding]:
+def _is_constant(values: npt.NDArray[Any]) -> bool:
+    return values.size > 0 and bool((values == values.flat[0]).all())
+
+
+def _constant(name: str, values: npt.NDArray[Any], dead: bool) -> Iterator[Finding]:
     if not values.size:
         return
     flat = values.reshape(len(values), -1)
-    if (flat == flat.flat[0]).all():
+    if _is_constant(values):
         yield Finding(
-            severity="error",
+            severity="error" if dead else "warning",
             check="constant",
             where=_input(name),
             message=f"every value in the sample is {flat.flat[0]}",

@@ -46,14 +46,24 @@ class CalibrationSamplerExecutor(base_beam_executor.BaseBeamExecutor):
         sample.span, sample.version = examples.span, examples.version
         for name in _FORMAT_PROPERTIES:
             sample.set_string_custom_property(name, examples.get_string_custom_property(name))
+        parents = {"examples": sha256_of(Path(examples.uri, f"Split-{spec.split}"))}
+        if graphs:
+            parents["transform_graph"] = sha256_of(Path(artifact_utils.get_single_uri(graphs)))
         manifest = write_manifest(
             folder,
             content,
             role="calibration",
-            parents={"examples": sha256_of(Path(examples.uri, f"Split-{spec.split}"))},
+            parents=parents,
             code_version=exec_properties["code_version"],
         )
-        describe(sample, manifest, taken=audit.taken, available=audit.available, findings=len(audit.findings))
+        describe(
+            sample,
+            manifest,
+            taken=audit.taken,
+            available=audit.available,
+            seed=audit.seed,
+            findings=len(audit.findings),
+        )
 
 
 class CalibrationSamplerSpec(ComponentSpec):
