@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
+from components.errors import DataError
 from components.files import write_atomically
 
 BINS = 64
@@ -44,11 +46,13 @@ class Survey:
         inputs: Input name -> facts over the sample's split.
         labels: Distinct integer labels of that split; None if they are no classes.
         repeated: Number of distinct sampled examples that also occur in the evaluation split.
+        refused: Why an example of the split cannot be decoded; a value, as in `components.calibrate.sampling.Sample`.
     """
 
     inputs: dict[str, InputSurvey] = field(default_factory=dict)
     labels: set[int] | None = field(default_factory=set)
     repeated: int = 0
+    refused: DataError | None = None
 
 
 def content_hash(example: bytes) -> bytes:
@@ -102,14 +106,16 @@ def survey_splits(
 
 
 def read_survey(output: Path) -> Survey:
-    """The results of a survey whose pipeline has run."""
-    facts = json.loads((output / "inputs.json").read_bytes())
-    inputs = {
-        name: InputSurvey(low, high, not_finite, np.array(histogram))
-        for name, (low, high, not_finite, histogram) in facts["inputs"].items()
-    }
-    labels = None if facts["labels"] is None else set(facts["labels"])
-    return Survey(inputs, labels, json.loads((output / "repeated.json").read_bytes()))
+    """The results of a survey whose pipeline has run.
+
+    Raises:
+        DataError: An example lacks a feature that the task declares.
+    """
+    survey: Survey = pickle.loads((output / "inputs").read_bytes())
+    if survey.refused is not None:
+        raise survey.refused
+    survey.repeated = json.loads((output / "repeated.json").read_bytes())
+    return survey
 
 
 class _LookAtInputs(beam.DoFn):
@@ -124,7 +130,11 @@ class _LookAtInputs(beam.DoFn):
         self._decoder = ExampleDecoder(self._task, self._graph)
 
     def process(self, batch: list[bytes]) -> Iterator[Survey]:
-        inputs, features = self._decoder.decode(batch)
+        try:
+            inputs, features = self._decoder.decode(batch)
+        except DataError as error:
+            yield Survey(refused=error)
+            return
         found = Survey()
         for name, values in inputs.items():
             finite = values[np.isfinite(values)]
@@ -152,18 +162,15 @@ def _merge(surveys: Iterable[Survey]) -> Survey:
             known.low, known.high = min(known.low, one.low), max(known.high, one.high)
             known.not_finite += one.not_finite
             known.histogram = known.histogram + one.histogram
+        if survey.refused is not None:
+            merged.refused = min(survey.refused, merged.refused or survey.refused, key=str)
         together = None if merged.labels is None or survey.labels is None else merged.labels | survey.labels
         merged.labels = None if together is None or len(together) > _MOST_LABELS else together
     return merged
 
 
 def _write_inputs(survey: Survey, output: str) -> None:
-    inputs = {
-        name: (one.low, one.high, one.not_finite, [int(count) for count in one.histogram])
-        for name, one in survey.inputs.items()
-    }
-    labels = None if survey.labels is None else sorted(survey.labels)
-    write_atomically(Path(output, "inputs.json"), json.dumps({"inputs": inputs, "labels": labels}).encode())
+    write_atomically(Path(output, "inputs"), pickle.dumps(survey))
 
 
 def _write_repetitions(count: int, output: str) -> None:
