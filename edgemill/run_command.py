@@ -43,7 +43,6 @@ def run_and_report(
 
 
 def _run(loaded: LoadedPipeline, place: Environment, console: Console) -> ExitCode:
-    # Conversions fork from a server that imports TensorFlow while the checks below do the same here.
     from components.convert.worker import warm_up
     from pipelines.run import new_run_id, run_pipeline
     from pipelines.summarise import summarise
@@ -51,7 +50,6 @@ def _run(loaded: LoadedPipeline, place: Environment, console: Console) -> ExitCo
     run_id = new_run_id()
     log = place.runs(loaded.spec.name) / run_id / "log.txt"
     with _logged_to(log), console.status("starting TensorFlow") as status:
-        warm_up()
         from pipelines.deep_check import deep_check
 
         deep_check(loaded)
@@ -60,6 +58,9 @@ def _run(loaded: LoadedPipeline, place: Environment, console: Console) -> ExitCo
 
         def watch(record: NodeRecord) -> None:
             if record.state == "running":
+                # Conversions fork from a server that imports TensorFlow. It starts with the first node that really
+                # runs: a run served from cache never needs it.
+                warm_up()
                 status.update(f"{record.node} is running")
             else:
                 took = "" if record.state == "cached" else f"{record.ended - record.began:8.1f} s"

@@ -18,6 +18,7 @@ from components.values import Value
 from pipelines.environment import Environment
 from pipelines.load import LoadedPipeline
 from pipelines.metadata import NodeRecord, open_store, run_records
+from pipelines.tfx_start import defer_tfx_components
 
 Watcher = Callable[[NodeRecord], None]
 
@@ -62,6 +63,7 @@ def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, 
         run_id: A new one, from `new_run_id`.
         watch: Called in another thread whenever a node's state changes.
     """
+    defer_tfx_components()
     from tfx.dsl.compiler.compiler import Compiler
     from tfx.orchestration.portable import runtime_parameter_utils
 
