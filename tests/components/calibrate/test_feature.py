@@ -47,6 +47,16 @@ def test_feature_reader_uses_the_parser_when_value_comes_before_key():
     assert feature_values(feature_reader("label")(serialized)) == (5,)
 
 
+def test_feature_reader_equals_parser_when_an_entry_holds_its_value_twice():
+    values = [tf.train.Feature(int64_list=tf.train.Int64List(value=[n])).SerializeToString() for n in (5, 6)]
+    entry = b"\n\x05label" + b"".join(b"\x12" + bytes([len(value)]) + value for value in values)
+    features = b"\n" + bytes([len(entry)]) + entry
+    serialized = b"\n" + bytes([len(features)]) + features
+    expected = tf.train.Example.FromString(serialized).features.feature["label"].int64_list.value
+    assert feature_values(feature_reader("label")(serialized)) == tuple(expected)
+    assert tuple(expected) != (5,)
+
+
 @pytest.mark.parametrize("serialized", [b"", example(other=[1]), example(other=[DECOY])])
 def test_feature_reader_names_the_feature_when_it_is_missing(serialized):
     with pytest.raises(DataError, match=r"lacks the feature 'label' that the sample.*Remedy: name a feature"):

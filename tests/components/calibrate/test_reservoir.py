@@ -34,15 +34,16 @@ def test_reservoir_takes_least_hashes_when_one_stratum():
 
 
 @pytest.mark.parametrize("allocation", ["proportional", "balanced"])
+@pytest.mark.parametrize("strata", [1, 5])
 @pytest.mark.parametrize("parts", [2, 7, 60])
-def test_reservoir_takes_the_same_when_split_and_shuffled(allocation, parts):
+def test_reservoir_takes_the_same_when_split_and_shuffled(allocation, strata, parts):
     generator = random.Random(parts)
-    items = [(b"%d" % (index % 5 if index % 3 else 0), b"%d" % (index // 2)) for index in range(6000)]
-    whole = filled(items, 60, allocation).take()
+    items = [(b"%d" % (index % strata if index % 3 else 0), b"%d" % (index // 2)) for index in range(6000)]
+    whole = filled(items, 62, allocation).take()
     shuffled = generator.sample(items, len(items))
-    merged = Reservoir(60, allocation, 7)
+    merged = Reservoir(62, allocation, 7)
     for part in range(parts):
-        merged.merge(filled(shuffled[part::parts], 60, allocation))
+        merged.merge(filled(shuffled[part::parts], 62, allocation))
     assert merged.take() == whole
 
 
@@ -96,15 +97,29 @@ def test_reservoir_takes_everyone_equally_often_when_over_many_seeds():
     assert len(set(times)) > 5
 
 
-def test_reservoir_fails_rather_than_err_when_copies_make_a_small_stratum_large():
+@pytest.mark.parametrize("merged", [False, True])
+def test_reservoir_fails_rather_than_err_when_copies_make_a_small_stratum_large(merged):
     # 300 strata, of which "0" is forgotten down to its small share; then 50,000 copies of its last content come.
     early = contents(200, b"0") + [(b"%d" % (1 + index % 299), b"%d" % index) for index in range(60_000)]
     last = max((content for _, content in contents(1000, prefix="late ")), key=lambda c: priority(c, salt_of(7)))
-    reservoir = filled([*early, *[(b"0", last)] * 50_000], 500)
+    late = [(b"0", last)] * 50_000
+    reservoir = filled(early if merged else early + late, 500)
+    if merged:
+        reservoir.merge(filled(late, 500))
     with pytest.raises(
         DataError, match=r"identical contents.*found: 300 strata, 500 samples.*Remedy: remove the copies"
     ):
         reservoir.take()
+
+
+def test_reservoir_forgets_what_another_forgot_when_merged_into_an_empty_one():
+    early = contents(200, b"0") + [(b"%d" % (1 + index % 299), b"%d" % index) for index in range(60_000)]
+    last = max((content for _, content in contents(1000, prefix="late ")), key=lambda c: priority(c, salt_of(7)))
+    whole = Reservoir(500, "proportional", 7)
+    for items in (early, [(b"0", last)] * 50_000):
+        whole.merge(filled(items, 500))
+    with pytest.raises(DataError, match="identical contents"):
+        whole.take()
 
 
 def test_reservoir_refuses_when_strata_are_too_many():
