@@ -2,7 +2,14 @@
 PYTHON ?= python3
 LOCK := requirements/tfx-1.16.lock
 VENV := .venv
+UV := .uv/bin/uv
 STAMP := $(VENV)/.complete
+
+define require_python
+	@command -v $(PYTHON) >/dev/null || { echo "edgemill: '$(PYTHON)' is not on PATH; install Python 3.10 or 3.11, or name one: make setup PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' || { echo "edgemill: '$(PYTHON)' is $$($(PYTHON) --version 2>&1), but TFX 1.16 needs Python 3.10 or 3.11; name one: make setup PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "edgemill: '$(PYTHON)' has no venv module; install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
+endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format lock benchmark clean
@@ -12,16 +19,18 @@ help: ## List the targets
 
 setup: $(STAMP) ## Fill .venv/ from the hash-locked requirements
 
-$(STAMP): $(LOCK) pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "edgemill: '$(PYTHON)' is not on PATH; install Python 3.10 or 3.11, or name one: make setup PYTHON=python3.11" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' || { echo "edgemill: '$(PYTHON)' is $$($(PYTHON) --version 2>&1), but TFX 1.16 needs Python 3.10 or 3.11; name one: make setup PYTHON=python3.11" >&2; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "edgemill: '$(PYTHON)' has no venv module; install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
+$(STAMP): $(LOCK) pyproject.toml | $(UV)
+	$(require_python)
 	rm -rf $(VENV)
-	test -x .uv/bin/uv || { $(PYTHON) -m venv .uv && .uv/bin/pip --quiet install uv; }
-	.uv/bin/uv venv --quiet --no-python-downloads --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
-	.uv/bin/uv pip install --quiet --python $(VENV)/bin/python --require-hashes -r $(LOCK)
-	.uv/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .
+	$(UV) venv --quiet --no-python-downloads --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+	$(UV) pip sync --quiet --python $(VENV)/bin/python --require-hashes $(LOCK)
+	$(UV) pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .
 	touch $@
+
+$(UV):
+	$(require_python)
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip --quiet --disable-pip-version-check install uv
 
 run: setup ## Train, optimize, evaluate, gate and push the embedded example
 	$(VENV)/bin/edgemill run pipelines/fashion_mnist/pipeline.yaml
@@ -43,8 +52,8 @@ benchmark: setup ## Measure the figures that the README gives (about ten minutes
 	$(VENV)/bin/python benchmarks/evaluation.py
 	$(VENV)/bin/python benchmarks/pipeline.py
 
-lock: ## Resolve requirements/*.in anew (hashes only, no addresses)
-	.uv/bin/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --python-version 3.11 requirements/tfx-1.16.in -o $(LOCK)
+lock: $(UV) ## Resolve requirements/*.in anew for Python 3.10 and 3.11 (hashes only, no addresses)
+	$(UV) pip compile --quiet --universal --python-version 3.10 --override requirements/tfx-1.16.overrides --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/tfx-1.16.in -o $(LOCK)
 
 clean: ## Remove what runs and set-up made
 	rm -rf build $(VENV) .uv
