@@ -107,7 +107,7 @@ def publish(spec: LocalRegistry, device_class: str, name: str, model: bytes, man
     final = folder / version
     with _explained(folder, len(model)):
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_stale(folder)
+        _remove_stale(folder, spec.channel)
         if not final.exists():
             _stage_and_rename(final, {MODEL_NAME: model, MANIFEST_NAME: _json(manifest)})
         release = find_release(final)
@@ -221,9 +221,10 @@ def _stage_and_rename(final: Path, files: dict[str, bytes]) -> None:
     sync_folder(final.parent)
 
 
-def _remove_stale(folder: Path) -> None:
-    """Remove what killed pushes left: staging folders, and temporary files of pointers."""
-    for entry in folder.glob(".*"):
+def _remove_stale(folder: Path, channel: str) -> None:
+    """Remove what killed pushes left: staging folders, and temporary files of the pointer. Nothing else is ours."""
+    pointers = f".{channel}.json.{'?' * 8}"  # what `write_atomically` and mkstemp call them
+    for entry in [*folder.glob(f"{_STAGING_PREFIX}*"), *folder.glob(pointers)]:
         try:
             if time.time() - entry.stat().st_mtime < STALE_SECONDS:
                 continue

@@ -126,12 +126,19 @@ def test_stale_leftovers_are_removed_and_fresh_ones_kept_when_pushed(tmp_path):
     for staging in (old, fresh):
         staging.mkdir(parents=True)
         (staging / "model.tflite").write_bytes(b"half")
-    pointer = folder / ".stable.json.abc"
-    pointer.write_bytes(b"half")
-    for stale in (old, pointer):
+    pointer, kept, other = folder / ".stable.json.abc_0123", folder / ".gitkeep", folder / ".stable.json.bak"
+    for file in (pointer, kept, other):
+        file.write_bytes(b"half")
+    (folder / ".git").mkdir()
+    for stale in (old, pointer, kept, other, folder / ".git"):
         os.utime(stale, (1, 1))
     push(tmp_path)
-    assert sorted(path.name for path in folder.glob(".*")) == [".staging-fresh"]
+    assert sorted(path.name for path in folder.glob(".*")) == [
+        ".git",
+        ".gitkeep",
+        ".stable.json.bak",
+        ".staging-fresh",
+    ]
 
 
 def test_manifest_of_other_bytes_is_refused_when_published(tmp_path):
