@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.errors import ModelError
 from components.report import Inspection, TensorFact
@@ -25,11 +26,11 @@ def read_model(path: Path) -> bytes:
 
 def print_inspection(path: Path, inspection: Inspection) -> None:
     """Print what a TFLite file holds."""
-    console = Console()
+    # What a file calls its tensors is text, never markup.
+    console = Console(markup=False)
     floats = inspection.float_tensors
-    console.print(
-        f"[bold]{path.name}[/bold]: {inspection.file_bytes:,} bytes, {inspection.weight_bytes:,} of them weights"
-    )
+    sizes = f": {inspection.file_bytes:,} bytes, {inspection.weight_bytes:,} of them weights"
+    console.print(Text.assemble((path.name, "bold"), sizes))
     console.print("integers only" if inspection.integer_only else f"{len(floats)} float tensors: {_some(floats)}")
     if inspection.stateful:
         console.print("keeps state between invocations: reset the interpreter's variables before each sequence")

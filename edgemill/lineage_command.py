@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
+from rich.text import Text
 from rich.tree import Tree
 
 from pipelines.environment import environment
@@ -21,13 +22,14 @@ def print_lineage(target: Path, root: Path | None, metadata_url: str | None, *, 
     if as_json:
         typer.echo(node.model_dump_json(indent=2))
     else:
-        Console(soft_wrap=True).print(_branch(node, Tree("")).children[0])
+        Console(soft_wrap=True).print(tree_of(node))
 
 
-def _branch(node: LineageNode, parent: Tree) -> Tree:
-    branch = parent.add(f"[bold]{node.label}[/bold]")
+def tree_of(node: LineageNode) -> Tree:
+    """A node and all that it was made from, for `rich.console.Console.print`."""
+    tree = Tree(Text(node.label, style="bold"))
     for name, value in node.details.items():
-        branch.add(f"[dim]{name}:[/dim] {value}", highlight=False)
+        tree.add(Text.assemble((f"{name}:", "dim"), f" {value}"))
     for child in node.children:
-        _branch(child, branch)
-    return parent
+        tree.add(tree_of(child))
+    return tree

@@ -53,7 +53,7 @@ def _run(loaded: LoadedPipeline, place: Environment, console: Console) -> ExitCo
         from pipelines.deep_check import deep_check
 
         deep_check(loaded)
-        console.print(f"run {run_id}, log in {_shown(log)}", soft_wrap=True)
+        console.print(f"run {run_id}, log in {_shown(log)}", soft_wrap=True, markup=False)
         status.update("building the pipeline")
 
         def watch(record: NodeRecord) -> None:
@@ -71,9 +71,7 @@ def _run(loaded: LoadedPipeline, place: Environment, console: Console) -> ExitCo
         summary = summarise(open_store(place.metadata_url), plan)
         report = keep_report(summary, place)
     console.print(render_table(summary))
-    for error in summary.errors:
-        console.print(f"[red]{error}[/red]", highlight=False)
-    console.print(f"report: {_shown(report)}", soft_wrap=True)
+    console.print(f"report: {_shown(report)}", soft_wrap=True, markup=False)
     return exit_code(summary)
 
 

@@ -27,8 +27,9 @@ def render_table(summary: RunSummary) -> RenderableType:
     name = summary.first_metric or "metric"
     table = Table(title=f"{summary.pipeline}: {summary.verdict}", title_justify="left")
     table.add_column("candidate")
+    # Text, not str: brackets in what users name, and around intervals, would be read as markup.
     for heading in (f"{name} [95 %]", "bytes", "smaller", "latency ratio"):
-        table.add_column(heading, justify="right")
+        table.add_column(Text(heading), justify="right")
     for device in summary.devices:
         table.add_column(device.name)
     for candidate in summary.evaluation.candidates if summary.evaluation else ():
@@ -36,7 +37,7 @@ def render_table(summary: RunSummary) -> RenderableType:
         verdicts = [summary.verdict_on(candidate.name, device.name) for device in summary.devices]
         table.add_row(
             Text(candidate.name),
-            wording.with_interval(whole.metrics.get(name) if whole else None)
+            Text(wording.with_interval(whole.metrics.get(name) if whole else None))
             if isinstance(candidate.outcome, Converted)
             else Text(f"conversion {wording.verdict(candidate.outcome.cause)}", style="red"),
             f"{candidate.outcome.inspection.file_bytes:,}"

@@ -1,7 +1,9 @@
 import io
+import math
 
 from rich.console import Console
 
+from components.report import EvaluationReport, MetricValue, SliceResult
 from pipelines.report.terminal import render_table
 
 
@@ -39,3 +41,13 @@ def test_brackets_are_text_when_an_error_holds_them(run_summary):
     text = "\n".join(printed(failed.model_copy(update={"releases": ()})))
     assert "no [bold]file[/bold]" in text
     assert "phone_cpu: nothing pushed: its gate did not run" in text
+
+
+def test_brackets_are_text_when_a_metric_or_an_interval_holds_them(run_summary):
+    endless = MetricValue(value=1.0, lower=-math.inf, upper=math.inf)
+    whole = SliceResult(slice="overall", examples=9, metrics={"error [px]": endless})
+    first = run_summary.evaluation.candidates[0].model_copy(update={"slices": (whole,)})
+    evaluation = EvaluationReport(baseline_slices=(whole,), baseline_bytes=9, candidates=(first,))
+    text = "\n".join(printed(run_summary.model_copy(update={"evaluation": evaluation}), 400))
+    assert "error [px] [95 %]" in text
+    assert "1.0000 [-inf, inf]" in text

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from components.report import Inspection, TensorFact
+from edgemill.inspect_command import print_inspection
+from edgemill.lineage_command import tree_of
+from pipelines.report.summary import LineageNode
+
+# Rich would swallow the first as a tag and stumble over the second.
+BRACKETS = ("[batch, 28, 28, 1]", "[/data/x]")
+
+
+def test_inspection_prints_brackets_as_they_are_when_tensors_are_named_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    tensors = tuple(
+        TensorFact(name=name, shape=(1,), dtype="FLOAT32", bytes=4, scales=0, sparsity=0.0, unique_values=1)
+        for name in BRACKETS
+    )
+    inspection = Inspection(
+        file_bytes=8,
+        weight_bytes=4,
+        operators=(),
+        dtype_counts={"FLOAT32": 2},
+        inputs=tensors[:1],
+        outputs=tensors[1:],
+        weights=tensors,
+        float_tensors=BRACKETS,
+        stateful=False,
+    )
+    print_inspection(Path("[bold]m.tflite"), inspection)
+    said = capsys.readouterr().out
+    assert "[bold]m.tflite: 8 bytes" in said
+    assert [said.count(name) for name in BRACKETS] == [3, 3]
+
+
+def test_lineage_prints_brackets_as_they_are_when_labels_hold_them(capsys: pytest.CaptureFixture[str]) -> None:
+    leaf = LineageNode(label=BRACKETS[1], kind="file", details={"shape": BRACKETS[0]})
+    Console(soft_wrap=True).print(tree_of(LineageNode(label="model", kind="file", children=(leaf,))))
+    said = capsys.readouterr().out
+    assert BRACKETS[1] in said
+    assert f"shape: {BRACKETS[0]}" in said
