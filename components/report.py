@@ -96,6 +96,7 @@ class ConversionFailure(Value):
             `broken_promise`: a file came out, but not what the scheme says.
         message: What happened, with figures.
         remedy: What the user can do.
+        transient: Whether the next attempt may end otherwise, with the same inputs: the next run tries again.
     """
 
     status: Literal["failed"] = "failed"
@@ -103,6 +104,7 @@ class ConversionFailure(Value):
     cause: Literal["refused", "crashed", "out_of_memory", "timed_out", "broken_promise"]
     message: str
     remedy: str
+    transient: bool = False
 
 
 ConversionOutcome = Annotated[Converted | ConversionFailure, Field(discriminator="status")]
@@ -140,11 +142,13 @@ class Latency(Value):
         ratio: Divided by the float TFLite model's minimum. None if that is under 20 microseconds or the twin
             baseline disagreed by more than 5 %: then nothing can be said.
         note: Why there is no ratio, or what to bear in mind.
+        transient: Whether the twins disagreed: another run may give a ratio.
     """
 
     microseconds: float
     ratio: float | None
     note: str = ""
+    transient: bool = False
 
 
 class CandidateReport(Value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tfx.types.channel import BaseChannel
 
 from components.baseline.component import PretrainedModel, baseline_trainer
 from components.baseline.spec import TrainedBaseline
-from components.calibrate.component import CalibrationSampler
+from components.calibrate.component import CalibrationAudit, CalibrationSampler
 from components.calibrate.spec import CalibrationSpec
 from components.convert.component import TFLiteConverter
 from components.device import DeviceProfile
@@ -32,7 +33,9 @@ from pipelines.spec import PipelineSpec
 FLOAT_REFERENCE = Recipe(name="float_reference", scheme=Float32())
 
 
-def build_pipeline(loaded: LoadedPipeline, environment: Environment, attempt: str) -> Pipeline:
+def build_pipeline(
+    loaded: LoadedPipeline, environment: Environment, attempt: str, retry: Callable[[str], str] = lambda _: ""
+) -> Pipeline:
     """Chain the components that a pipeline file asks for.
 
     Node ids read `convert__int8`, `gate__phone_cpu`.
@@ -41,6 +44,7 @@ def build_pipeline(loaded: LoadedPipeline, environment: Environment, attempt: st
         loaded: A pipeline that passed its checks.
         environment: Where it runs.
         attempt: A token of this run; a parameter of the nodes that must never be served from cache.
+        retry: Node id -> a token that changes when the node's last outcome is worth another attempt.
     """
     spec = loaded.spec
     data = ingest(spec)
@@ -48,12 +52,16 @@ def build_pipeline(loaded: LoadedPipeline, environment: Environment, attempt: st
     baseline = _after(data.validated, _baseline(spec, data)).with_id("baseline")
     nodes.append(baseline)
     sample: BaseChannel | None = None
-    if spec.calibrate is not None:
+    ready: BaseNode = baseline
+    if spec.calibrate is not None and any(needs_calibration(recipe.scheme) for recipe in spec.recipes):
         sampler = _after(data.validated, _sampler(spec, spec.calibrate, data)).with_id("calibrate")
-        nodes.append(sampler)
         sample = sampler.outputs["sample"]
+        ready = CalibrationAudit(sample=sample, code_version=code_version("components.calibrate.component"))
+        nodes += [sampler, ready.with_id("audit")]
     converters = {
-        recipe.name: _converter(spec, recipe, baseline.outputs["model"], sample, data.transform_graph)
+        recipe.name: _after(
+            ready, _converter(spec, recipe, baseline.outputs["model"], sample, data.transform_graph, retry)
+        )
         for recipe in _with_reference(spec.recipes)
     }
     nodes.extend(converters.values())
@@ -68,6 +76,8 @@ def build_pipeline(loaded: LoadedPipeline, environment: Environment, attempt: st
         spec=spec.evaluate.model_copy(update={"slices": spec.slices()}).model_dump_json(),
         task=spec.task,
         label=spec.examples.label,
+        # Nobody waits for a ratio that no device bounds.
+        retry=retry("evaluate") if any(device.max_latency_ratio is not None for device in loaded.devices) else "",
         **_versions(spec, "components.evaluate.component"),
     ).with_id("evaluate")
     nodes.append(evaluation)
@@ -111,17 +121,24 @@ def _with_reference(recipes: tuple[Recipe, ...]) -> tuple[Recipe, ...]:
 
 
 def _converter(
-    spec: PipelineSpec, recipe: Recipe, model: BaseChannel, sample: BaseChannel | None, graph: BaseChannel | None
+    spec: PipelineSpec,
+    recipe: Recipe,
+    model: BaseChannel,
+    sample: BaseChannel | None,
+    graph: BaseChannel | None,
+    retry: Callable[[str], str],
 ) -> BaseNode:
     # Only static schemes read the sample: a changed one must not convert the others anew.
+    node = f"convert__{recipe.name}"
     calibration = sample if needs_calibration(recipe.scheme) else None
     return TFLiteConverter(
         model=model,
         **_optional(calibration=calibration, transform_graph=graph if calibration is not None else None),
         spec=json.dumps({"recipe": recipe.model_dump(), "limits": spec.convert.model_dump()}),
         task=spec.task,
+        retry=retry(node),
         **_versions(spec, "components.convert.component"),
-    ).with_id(f"convert__{recipe.name}")
+    ).with_id(node)
 
 
 def _deliver(

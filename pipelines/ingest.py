@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.components.example_gen.csv_example_gen.component import CsvExampleGen
 from tfx.components.example_gen.import_example_gen.component import ImportExampleGen
 from tfx.components.schema_gen.component import SchemaGen
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.dsl.components.base.base_node import BaseNode
-from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
-from tfx.proto import example_gen_pb2
+from tfx.proto import example_gen_pb2, transform_pb2
 from tfx.types.channel import BaseChannel
 from typing_extensions import assert_never
 
-from components.ingest.parquet import ParquetExecutor
+from components.baseline.spec import TrainedBaseline
+from components.files import sha256_of
+from components.ingest.component import ImportedSchema, parquet_example_gen
 from components.validate.component import StrictExampleValidator
 from components.validate.spec import DataExpectations
 from components.version import code_version
@@ -54,7 +56,11 @@ def ingest(spec: PipelineSpec) -> Ingested:
     examples = _example_gen(spec.examples).with_id("examples")
     statistics = StatisticsGen(examples.outputs["examples"]).with_id("statistics")
     if spec.examples.schema_file:
-        schema = ImportSchemaGen(spec.examples.schema_file).with_id("schema")
+        schema = ImportedSchema(
+            path=spec.examples.schema_file,
+            sha256=sha256_of(Path(spec.examples.schema_file)),
+            code_version=code_version("components.ingest.component"),
+        ).with_id("schema")
     else:
         # Inferred without the evaluation split, or that split could not deviate from it.
         schema = SchemaGen(statistics.outputs["statistics"], exclude_splits=[spec.evaluate.split]).with_id("schema")
@@ -74,6 +80,7 @@ def ingest(spec: PipelineSpec) -> Ingested:
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
         preprocessing_fn=f"{module}.{function}",
+        splits_config=_transform_splits(spec),
         # Transform passes it on to functions that ask for it; here it keeps a changed function out of the cache.
         custom_config={"code_version": code_version(module)},
     ).with_id("transform")
@@ -83,8 +90,20 @@ def ingest(spec: PipelineSpec) -> Ingested:
     )
 
 
+def _transform_splits(spec: PipelineSpec) -> transform_pb2.SplitsConfig:
+    """Vocabularies and moments come from what the model trains or is calibrated on, never from the evaluation split."""
+    names = spec.examples.splits.names
+    if isinstance(spec.baseline, TrainedBaseline):
+        analyzed = spec.baseline.split
+    elif spec.calibrate is not None:
+        analyzed = spec.calibrate.split
+    else:
+        analyzed = next(name for name in names if name != spec.evaluate.split)
+    return transform_pb2.SplitsConfig(analyze=[analyzed], transform=names)
+
+
 def _example_gen(examples: Examples) -> FileBasedExampleGen:
-    arguments = {
+    arguments: dict[str, Any] = {
         "input_base": examples.path,
         "input_config": _input_config(examples.splits),
         "output_config": _output_config(examples.splits),
@@ -95,7 +114,7 @@ def _example_gen(examples: Examples) -> FileBasedExampleGen:
         case CsvExamples():
             return CsvExampleGen(**arguments)
         case ParquetExamples():
-            return FileBasedExampleGen(**arguments, custom_executor_spec=BeamExecutorSpec(ParquetExecutor))
+            return parquet_example_gen(**arguments, code_version=code_version("components.ingest.component"))
         case _:
             assert_never(examples)
 

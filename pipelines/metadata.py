@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from components.errors import MetadataError, SpecError
 
@@ -45,7 +45,7 @@ def connection_config(url: str) -> Any:
     from ml_metadata.proto import metadata_store_pb2
 
     config = metadata_store_pb2.ConnectionConfig()
-    parts = urlsplit(url)
+    parts, port = _address(url)
     # Two processes on one SQLite file abort each other's transactions now and then; trying again is the answer.
     config.retry_options.max_num_retries = 20
     if url.startswith("sqlite:") and parts.path:
@@ -56,11 +56,11 @@ def connection_config(url: str) -> Any:
     if parts.scheme in {"mysql", "postgres", "postgresql"} and parts.hostname and database:
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         if parts.scheme == "mysql":
-            config.mysql.host, config.mysql.port = parts.hostname, parts.port or 3306
+            config.mysql.host, config.mysql.port = parts.hostname, port or 3306
             config.mysql.user, config.mysql.password, config.mysql.database = user, password, database
         else:
             # Its port is a string, unlike MySQL's.
-            config.postgresql.host, config.postgresql.port = parts.hostname, str(parts.port or 5432)
+            config.postgresql.host, config.postgresql.port = parts.hostname, str(port or 5432)
             config.postgresql.user, config.postgresql.password, config.postgresql.dbname = user, password, database
         return config
     raise SpecError(
@@ -70,6 +70,26 @@ def connection_config(url: str) -> Any:
         measured=parts.scheme or "no scheme",
         remedy="correct it",
     )
+
+
+def _address(url: str) -> tuple[SplitResult, int | None]:
+    """The URL's parts and its port. Errors repeat nothing of the URL: any part of it may be a password's."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        whole = False
+    else:
+        # An unescaped `#`, `?` or `/` in a password ends the address early, and the rest with its `@` comes after.
+        whole = url.startswith("sqlite:") or not (parts.query or parts.fragment or "@" in parts.path)
+    if not whole:
+        raise SpecError(
+            "this is no metadata URL: its port is no number, or something follows the database's name",
+            where="--metadata",
+            bound="mysql://user:password@host:port/database or postgres://user:password@host:port/database",
+            remedy="correct it; in user and password write # as %23, / as %2F, ? as %3F, @ as %40, : as %3A, [ as %5B",
+        )
+    return parts, port
 
 
 def open_store(url: str) -> Any:
@@ -111,6 +131,18 @@ def run_records(store: Any, pipeline: str, run_id: str, *, with_outputs: bool = 
         for execution in executions
         if execution.id in nodes
     }
+
+
+def transient_outcome(store: Any, pipeline: str, node: str) -> str:
+    """The id of the newest output of a node, in any run, that another attempt may better; empty if there is none.
+
+    As a parameter of the node it keeps such an output from being served from cache, and nothing else: a success with
+    the same inputs bears the id of the failure before it.
+    """
+    context = store.get_context_by_type_and_name("node", f"{pipeline}.{node}")
+    artifacts = store.get_artifacts_by_context(context.id) if context is not None else []
+    transient = [artifact.id for artifact in artifacts if artifact.custom_properties["transient"].int_value]
+    return str(max(transient, default=""))
 
 
 def latest_run(store: Any, pipeline: str | None = None) -> tuple[str, str] | None:

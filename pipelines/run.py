@@ -7,6 +7,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 from typing_extensions import assert_never
@@ -17,7 +18,7 @@ from components.files import write_atomically
 from components.values import Value
 from pipelines.environment import Environment
 from pipelines.load import LoadedPipeline
-from pipelines.metadata import NodeRecord, open_store, run_records
+from pipelines.metadata import NodeRecord, open_store, run_records, transient_outcome
 from pipelines.tfx_start import defer_tfx_components
 
 Watcher = Callable[[NodeRecord], None]
@@ -70,10 +71,12 @@ def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, 
     from pipelines.build import build_pipeline
 
     begun = datetime.now(timezone.utc)
-    pipeline = Compiler().compile(build_pipeline(loaded, environment, attempt=run_id))
+    name, store = loaded.spec.name, open_store(environment.metadata_url)
+    pipeline = Compiler().compile(
+        build_pipeline(loaded, environment, attempt=run_id, retry=partial(transient_outcome, store, name))
+    )
     # Ours instead of the runner's own time stamp, so that the run can be followed from its first node.
     runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": run_id})
-    name = loaded.spec.name
     plan = RunPlan(
         pipeline=name,
         run_id=run_id,
@@ -82,7 +85,6 @@ def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, 
         devices=loaded.devices,
     )
     _keep(plan, environment)
-    store = open_store(environment.metadata_url)
     raised = ""
     with _Watch(store, name, run_id, watch):
         try:

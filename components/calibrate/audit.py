@@ -25,7 +25,13 @@ MOST_REPEATED = 0.01
 
 
 def audit_sample(
-    sample: Sample, spec: CalibrationSpec, inputs: dict[str, npt.NDArray[Any]], labels: set[int] | None, survey: Survey
+    sample: Sample,
+    spec: CalibrationSpec,
+    inputs: dict[str, npt.NDArray[Any]],
+    labels: set[int] | None,
+    survey: Survey,
+    *,
+    transformed: bool = False,
 ) -> AuditReport:
     """Everything that is known about a sample.
 
@@ -35,11 +41,13 @@ def audit_sample(
         inputs: Input name -> decoded sample, [N, ...].
         labels: Distinct integer labels in the sample; None if labels are no classes.
         survey: Facts about the splits around it.
+        transformed: Whether the examples went through a transform graph: different ones may have become equal.
     """
     ranges = tuple(_range_fact(name, values, survey.inputs[name], spec.seed) for name, values in inputs.items())
     # One constant input, a flag say, still leaves a model to calibrate.
     dead = bool(inputs) and all(_is_constant(values) for values in inputs.values())
-    findings = [*_size(sample, spec), *_missing(sample, spec, labels, survey), *_repeated(sample, survey)]
+    findings = [*_size(sample, spec), *_missing(sample, spec, labels, survey)]
+    findings += _repeated(sample, survey, transformed)
     for fact in ranges:
         values = inputs[fact.input]
         findings += [
@@ -136,14 +144,15 @@ def _missing(sample: Sample, spec: CalibrationSpec, labels: set[int] | None, sur
         )
 
 
-def _repeated(sample: Sample, survey: Survey) -> Iterator[Finding]:
+def _repeated(sample: Sample, survey: Survey, transformed: bool) -> Iterator[Finding]:
     if survey.repeated and sample.examples:
         share = survey.repeated / len(set(sample.examples))
         yield Finding(
-            severity="error" if share > MOST_REPEATED else "warning",
+            severity="error" if share > MOST_REPEATED and not transformed else "warning",
             check="leak",
             where="",
-            message=f"{survey.repeated} of the sampled examples ({share:.1%}) also occur in the evaluation split",
+            message=f"{survey.repeated} of the sampled examples ({share:.1%}) also occur in the evaluation split"
+            + (", as transformed: they may differ before it" if transformed else ""),
             remedy="remove what the splits share, or hash the splits by a feature that keeps such examples together",
         )
 

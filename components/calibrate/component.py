@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.channel import BaseChannel, OutputChannel
@@ -14,6 +16,7 @@ from components.calibrate.spec import CalibrationSpec
 from components.examples import split_files
 from components.files import sha256_of, write_atomically
 from components.manifest import describe, write_manifest
+from components.report import AuditReport
 
 AUDIT_FILE = "audit.json"
 # What ExampleGen says of its own output, so that any TFX component reads ours.
@@ -24,7 +27,7 @@ class CalibrationSamplerExecutor(base_beam_executor.BaseBeamExecutor):
     """Writes `Split-calibration/`, `audit.json` (AuditReport) and `manifest.json`."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
-        """Draw and audit; a finding of severity error stops the run."""
+        """Draw and audit; `CalibrationAudit` acts on the findings."""
         spec = CalibrationSpec.model_validate_json(exec_properties["spec"])
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         sample = artifact_utils.get_single_instance(output_dict["sample"])
@@ -41,7 +44,6 @@ class CalibrationSamplerExecutor(base_beam_executor.BaseBeamExecutor):
             output=folder / content / "data_tfrecord-00000-of-00001.gz",
         )
         write_atomically(folder / AUDIT_FILE, audit.model_dump_json(indent=2).encode() + b"\n")
-        refuse_errors(audit)
         sample.split_names = artifact_utils.encode_split_names([CALIBRATION_SPLIT])
         sample.span, sample.version = examples.span, examples.version
         for name in _FORMAT_PROPERTIES:
@@ -98,3 +100,12 @@ class CalibrationSampler(base_beam_component.BaseBeamComponent):
         optional = {} if transform_graph is None else {"transform_graph": transform_graph}
         sample = OutputChannel(standard_artifacts.Examples, self, "sample")
         super().__init__(CalibrationSamplerSpec(examples=examples, sample=sample, **optional, **parameters))
+
+
+@component
+def CalibrationAudit(sample: InputArtifact[standard_artifacts.Examples], code_version: Parameter[str]) -> None:  # noqa: ARG001
+    """Stops the run if the audit of a sample has a finding of severity error.
+
+    A node of its own, since TFX deletes what a failed node wrote: the report shows the audit when it is needed most.
+    """
+    refuse_errors(AuditReport.model_validate_json(Path(sample.uri, AUDIT_FILE).read_bytes()))

@@ -84,7 +84,7 @@ def draw_and_audit(
                 output=folder,
             )
         known = {int(one) for one in np.unique(labels)} if np.issubdtype(labels.dtype, np.integer) else None
-        audit = audit_sample(sample, spec, inputs, known, read_survey(folder))
+        audit = audit_sample(sample, spec, inputs, known, read_survey(folder), transformed=transform_graph is not None)
     for finding in audit.findings:
         level = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}[finding.severity]
         _LOG.log(level, "%s: %s", finding.where or finding.check, finding.message)

@@ -15,7 +15,7 @@ from components.files import sha256_of, write_atomically
 from components.manifest import describe, read_manifest, write_manifest
 from components.quantize.scheme import needs_calibration
 from components.recipe import Recipe
-from components.report import ConversionOutcome, Converted
+from components.report import ConversionFailure, ConversionOutcome, Converted
 from components.values import Value
 
 SERVING_FOLDER = "Format-Serving"
@@ -45,10 +45,14 @@ def TFLiteConverter(
     task: Parameter[str],
     task_version: Parameter[str],  # noqa: ARG001
     code_version: Parameter[str],
+    retry: Parameter[str] = "",  # noqa: ARG001
     calibration: InputArtifact[Examples] = None,
     transform_graph: InputArtifact[TransformGraph] = None,
 ) -> None:
-    """Convert a baseline as a recipe says. A failed conversion is a normal end: `outcome.json` without a model."""
+    """Convert a baseline as a recipe says. A failed conversion is a normal end: `outcome.json` without a model.
+
+    Another value of `retry` executes it again where the cache would do: after a failure that was transient.
+    """
     asked = ConverterSpec.model_validate_json(spec)
     recipe = asked.recipe
     if needs_calibration(recipe.scheme) and calibration is None:
@@ -91,6 +95,7 @@ def TFLiteConverter(
         scheme=recipe.scheme.kind,
         status=outcome.status,
         cause="" if isinstance(outcome, Converted) else outcome.cause,
+        transient=int(isinstance(outcome, ConversionFailure) and outcome.transient),
         file_bytes=converted.inspection.file_bytes if converted else 0,
         integer_only=int(converted is not None and converted.inspection.integer_only),
     )

@@ -82,6 +82,7 @@ def _outcome(request: ConversionRequest, limits: ConversionLimits, folder: Path)
             "crashed",
             f"the process that starts conversions ended: {error or type(error).__name__}",
             "run it again; if it ends again, look for what kills processes on this machine",
+            transient=True,
         )
     finally:
         os.close(sentinel)
@@ -185,8 +186,13 @@ def _failure(
     cause: Literal["refused", "crashed", "out_of_memory", "timed_out", "broken_promise"],
     message: str,
     remedy: str,
+    transient: bool = False,
 ) -> ConversionFailure:
-    return ConversionFailure(scheme=request.scheme.kind, cause=cause, message=message.strip(), remedy=remedy)
+    # How much time and memory a conversion takes depends on what else the machine does.
+    transient = transient or cause in {"out_of_memory", "timed_out"}
+    return ConversionFailure(
+        scheme=request.scheme.kind, cause=cause, message=message.strip(), remedy=remedy, transient=transient
+    )
 
 
 def _stage(folder: Path) -> str:

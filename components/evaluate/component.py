@@ -60,7 +60,8 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
             },
             code_version=exec_properties["code_version"],
         )
-        describe(evaluation, manifest, examples=report.baseline_slices[0].examples)
+        noisy = any(candidate.latency is not None and candidate.latency.transient for candidate in report.candidates)
+        describe(evaluation, manifest, examples=report.baseline_slices[0].examples, transient=int(noisy))
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
@@ -68,7 +69,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
 
     PARAMETERS = {
         name: component_spec.ExecutionParameter(type=str)
-        for name in ("spec", "recipes", "task", "label", "task_version", "code_version")
+        for name in ("spec", "recipes", "task", "label", "task_version", "code_version", "retry")
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
@@ -98,6 +99,7 @@ def evaluator(
     label: str,
     task_version: str,
     code_version: str,
+    retry: str = "",
 ) -> Evaluator:
     """An evaluator; set its id with `.with_id`.
 
@@ -114,6 +116,7 @@ def evaluator(
         label: Feature that the metrics compare predictions with.
         task_version: `components.version.code_version` of the task's module.
         code_version: `components.version.code_version("components.evaluate.component")`.
+        retry: Another value executes it again where the cache would do: after an outcome that was transient.
     """
     named = {f"{_INPUT_PREFIX}{name}": channel for name, channel in candidates.items()}
     inputs = {name: component_spec.ChannelParameter(type=standard_artifacts.Model) for name in named}
@@ -132,6 +135,7 @@ def evaluator(
             label=label,
             task_version=task_version,
             code_version=code_version,
+            retry=retry,
             evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
             **named,
         )

@@ -103,6 +103,7 @@ def judge(reference_s: float, twin_s: float, candidates_s: Mapping[str, float]) 
                 ratio=None,
                 note=f"the machine was too noisy: the float model took {reference_s * 1e6:.1f} and "
                 f"{twin_s * 1e6:.1f} us in one run",
+                transient=True,
             )
         for what, value in (("the float model", best), ("it", seconds)):
             if value < MIN_JUDGED_S:

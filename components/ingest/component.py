@@ -1,0 +1,58 @@
+"""TFX shells of bringing things in: a Parquet ExampleGen, and the import of a schema."""
+
+from pathlib import Path
+
+from google.protobuf import text_format, wrappers_pb2
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx.components.example_gen.component import FileBasedExampleGen
+from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.proto import example_gen_pb2
+from tfx.types.standard_artifacts import Schema
+
+from components.errors import DataError
+from components.files import write_atomically
+from components.ingest.parquet import ParquetExecutor
+
+# What stock components look for in a Schema artifact.
+SCHEMA_FILE = "schema.pbtxt"
+
+
+def parquet_example_gen(
+    input_base: str,
+    input_config: example_gen_pb2.Input,
+    output_config: example_gen_pb2.Output | None,
+    code_version: str,
+) -> FileBasedExampleGen:
+    """An ExampleGen for Parquet files; its code version is in its custom configuration, which nothing else reads."""
+    custom = example_gen_pb2.CustomConfig()
+    custom.custom_config.Pack(wrappers_pb2.StringValue(value=code_version))
+    return FileBasedExampleGen(
+        input_base=input_base,
+        input_config=input_config,
+        output_config=output_config,
+        custom_config=custom,
+        custom_executor_spec=BeamExecutorSpec(ParquetExecutor),
+    )
+
+
+@component
+def ImportedSchema(
+    path: Parameter[str],
+    sha256: Parameter[str],  # noqa: ARG001
+    code_version: Parameter[str],  # noqa: ARG001
+    schema: OutputArtifact[Schema],
+) -> None:
+    """Imports a schema; its digest is a parameter, so that a changed file is not served from cache."""
+    content = Path(path).read_bytes()
+    try:
+        text_format.Parse(content, schema_pb2.Schema())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"this is no schema: {error}",
+            where=path,
+            bound="a TensorFlow Metadata schema as text proto",
+            remedy="correct that place, or leave `examples.schema_file` out to infer a schema",
+        ) from error
+    write_atomically(Path(schema.uri, SCHEMA_FILE), content)
