@@ -22,6 +22,10 @@ from components.version import find_source
 from pipelines.load import LoadedPipeline, PipelineFileError
 from pipelines.spec import DeclaredSplits, Examples
 
+# Our own top-level packages, and the folder that holds them.
+_OURS = ("components", "pipelines", "edgemill")
+_OUR_ROOT = Path(__file__).resolve().parents[1]
+
 # A length above 4 GiB is a damaged header, not a record.
 _LONGEST_RECORD = 1 << 32
 
@@ -29,12 +33,23 @@ _LONGEST_RECORD = 1 << 32
 def make_importable(file: Path) -> None:
     """Let tasks be found from the working directory and from the pipeline file's folder, in this order.
 
-    Beam workers and conversion children inherit it through PYTHONPATH.
+    Beam workers and conversion children inherit it through PYTHONPATH. Where one of these folders has packages that
+    are called like ours, ours go before it, here and in the children: they would import a stranger's code otherwise.
     """
     folders = [str(Path.cwd()), str(file.resolve().parent)]
-    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
+    if any(_shadowing(folder, name) for folder in folders for name in _OURS):
+        folders.insert(0, str(_OUR_ROOT))
+        # Children are started with `-c` and `-m`, which put the working directory before PYTHONPATH (Python >= 3.11).
+        os.environ["PYTHONSAFEPATH"] = "1"
+    sys.path[:] = dict.fromkeys([*folders, *sys.path])
     inherited = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*folders, *filter(None, inherited.split(os.pathsep))]))
+
+
+def _shadowing(folder: str, name: str) -> Path | None:
+    """What a folder other than ours would let `import name` find."""
+    found = [path for path in (Path(folder, name), Path(folder, f"{name}.py")) if path.exists()]
+    return found[0] if found and Path(folder).resolve() != _OUR_ROOT else None
 
 
 def preflight(loaded: LoadedPipeline) -> None:
@@ -58,6 +73,17 @@ def _object_errors(field: str, reference: str) -> Iterator[EdgemillError]:
     module, _, name = reference.partition(":")
     source = find_source(module)
     if source is None:
+        top = module.partition(".")[0]
+        namesake = next(filter(None, (_shadowing(folder, top) for folder in sys.path)), None) if top in _OURS else None
+        if namesake is not None:
+            yield SpecError(
+                f"the module {module!r} is looked for in Edgemill itself: a package of yours has the same name",
+                where=field,
+                bound=f"a top-level package not called {', '.join(_OURS)}",
+                measured=namesake,
+                remedy="rename it, and refer to the module by the new name",
+            )
+            return
         yield SpecError(
             f"the module {module!r} cannot be found",
             where=field,

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -45,6 +48,68 @@ def test_task_with_a_syntax_error_is_named_with_its_line(small: SmallPipeline) -
     (small.folder / "broken_task.py").write_text("x = 1\ndef (\n")
     small.spec["task"] = "broken_task:TASK"
     assert "is not Python: invalid syntax in line 2" in errors_of(small)
+
+
+PROGRAM = """
+import subprocess, sys
+from pathlib import Path
+from pipelines.preflight import make_importable
+make_importable(Path(sys.argv[1]))
+print(*(index for index, folder in enumerate(sys.path) if folder in sys.argv[2:]), flush=True)
+code = "import components.errors as c, pipelines as p, mine; print(c.__file__, p.__path__[0], mine.__file__)"
+for start in (["-c", code], ["-m", "mine"]):
+    subprocess.run([sys.executable, *start], check=True)
+"""
+
+
+def test_packages_of_the_user_called_like_ours_do_not_replace_them_in_children(tmp_path: Path) -> None:
+    for name in ("components", "pipelines"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('not Edgemill')\n")
+    (tmp_path / "mine.py").write_text(
+        "import components.errors\nif __name__ == '__main__': print(components.__file__)\n"
+    )
+    root = Path("components").resolve().parent
+    program = tmp_path / "bin" / "program.py"
+    program.parent.mkdir()
+    program.write_text(PROGRAM)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        [sys.executable, str(program), str(tmp_path / "pipeline.yaml"), str(root), str(tmp_path)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    places, imported, run = done.stdout.splitlines()[-3:]
+    assert places == "0 1"
+    assert imported == f"{root}/components/errors.py {root}/pipelines {tmp_path}/mine.py"
+    assert run == f"{root}/components/__init__.py"
+
+
+def test_task_in_a_package_called_like_ours_is_refused_by_name(
+    small: SmallPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
+    (small.folder / "pipelines").mkdir()
+    (small.folder / "pipelines" / "mine.py").write_text("TASK = 1\n")
+    small.spec["task"] = "pipelines.mine:TASK"
+    said = errors_of(small)
+    assert "task: the module 'pipelines.mine' is looked for in Edgemill itself" in said
+    assert f"found: {small.folder / 'pipelines'}" in said
+    assert "Remedy: rename it" in said
+
+
+def test_folder_called_like_ours_is_no_error_by_itself(small: SmallPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
+    (small.folder / "pipelines").mkdir()
+    check(small)
 
 
 def test_missing_preprocessing_function_is_named(small: SmallPipeline) -> None:
