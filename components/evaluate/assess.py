@@ -86,7 +86,7 @@ def assess(
         transform_graph=transform_graph,
         make_pipeline=make_pipeline,
     )
-    slices = load_slices(output, [BASELINE, *runnable])
+    slices = load_slices(output, [BASELINE, *runnable], [metric.name for metric in spec.metrics])
     reference = float_reference / TFLITE
     latencies = _latencies(reference, runnable, example)
     return EvaluationReport(

@@ -11,16 +11,16 @@ import tensorflow_model_analysis as tfma
 
 from components.evaluate.jackknife import EXAMPLE_COUNT
 from components.report import MetricValue, SliceResult
+from components.slices import OVERALL
 
-OVERALL = "overall"
 
-
-def load_slices(folder: Path, models: Sequence[str]) -> dict[str, tuple[SliceResult, ...]]:
+def load_slices(folder: Path, models: Sequence[str], metrics: Sequence[str]) -> dict[str, tuple[SliceResult, ...]]:
     """The slices of each model, the whole split first, the others in order of their features and values.
 
     Args:
         folder: What `run_evaluation` wrote.
         models: Names of the models, the baseline first.
+        metrics: Names of the metrics, in the order that the results shall have: TFMA sorts them.
     """
     results: dict[str, list[SliceResult]] = defaultdict(list)
     for record in sorted(tfma.load_metrics(str(folder)), key=_order):
@@ -31,16 +31,22 @@ def load_slices(folder: Path, models: Sequence[str]) -> dict[str, tuple[SliceRes
                 model = entry.key.model_name or models[0]
                 values[model, entry.key.is_diff][entry.key.name] = _metric_value(entry)
         for model in models:
-            metrics = values[model, False]
+            found = values[model, False]
+            examples = int(found.pop(EXAMPLE_COUNT).value)
             results[model].append(
                 SliceResult(
                     slice=_slice_name(record.slice_key),
-                    examples=int(metrics.pop(EXAMPLE_COUNT).value),
-                    metrics=metrics,
-                    change=values[model, True],
+                    examples=examples,
+                    metrics=_in_order(found, metrics),
+                    change=_in_order(values[model, True], metrics),
                 )
             )
     return {model: tuple(results[model]) for model in models}
+
+
+def _in_order(found: dict[str, MetricValue], names: Sequence[str]) -> dict[str, MetricValue]:
+    # A metric of several outputs has names of its own; those come last.
+    return {name: found[name] for name in [*(name for name in names if name in found), *found]}
 
 
 def _metric_value(entry: Any) -> MetricValue:

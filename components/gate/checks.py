@@ -8,7 +8,6 @@ no more than one float32 epsilon (2**-23, about 1.2e-7) of the largest magnitude
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 
 from components.device import DeviceProfile
@@ -22,14 +21,9 @@ from components.report import (
     SliceResult,
     Verdict,
 )
+from components.slices import OVERALL, matches
 
 FLOAT32_EPSILON = 2.0**-23
-OVERALL = "overall"
-
-
-def overall(slices: Sequence[SliceResult]) -> SliceResult | None:
-    """The result on the whole split."""
-    return _named(slices).get(OVERALL)
 
 
 def device_checks(candidate: CandidateReport, inspection: Inspection, device: DeviceProfile) -> Iterator[Check]:
@@ -60,7 +54,7 @@ def bound_checks(
     own, baseline = _named(candidate.slices), _named(report.baseline_slices)
     for wanted in bound.slices or (OVERALL,):
         # A slice that only the baseline has was not measured on this candidate: asked for, and missing.
-        names = [name for name in dict.fromkeys([*own, *baseline]) if _matches(name, wanted)]
+        names = [name for name in dict.fromkeys([*own, *baseline]) if matches(name, wanted)]
         for name in names or [wanted]:
             yield from _on_slice(own.get(name), name, baseline.get(name), bound, policy)
 
@@ -151,13 +145,6 @@ def _budget(what: str, device: DeviceProfile, bound: str, measured: str, holds: 
 
 def _named(slices: Sequence[SliceResult]) -> dict[str, SliceResult]:
     return {result.slice: result for result in slices}
-
-
-def _matches(name: str, wanted: str) -> bool:
-    """Whether a slice is the wanted one, or one value of the wanted feature (`label=3` for `label`)."""
-    # A comma starts another feature only if a name and an equals sign follow: values may hold commas.
-    features = tuple(part.partition("=")[0] for part in re.split(r", (?=[^,=]+=)", name) if "=" in part)
-    return name == wanted or (bool(features) and ", ".join(features) == wanted)
 
 
 def _figure(value: float) -> str:

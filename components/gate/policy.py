@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing_extensions import assert_never
 
 from components.device import DeviceProfile
-from components.gate.checks import bound_checks, device_checks, overall
+from components.gate.checks import bound_checks, device_checks
 from components.gate.spec import GateSpec, MetricBound
 from components.report import (
     CandidateDecision,
@@ -19,6 +19,7 @@ from components.report import (
     EvaluationReport,
     Verdict,
 )
+from components.slices import overall
 
 
 def decide(report: EvaluationReport, device: DeviceProfile, policy: GateSpec) -> Decision:

@@ -17,7 +17,7 @@ class MetricBound(Value):
     Attributes:
         name: A metric of the evaluation.
         slices: Empty: the bounds hold on the whole split. Otherwise on every value of each named feature
-            (`label`), or on one value (`label=6`).
+            (`label`), or on one value (`label=6`); several joined by commas are crossed (`age, sex`; `age=30, sex=f`).
         at_least, at_most: Absolute bounds, in the metric's unit.
         max_drop_from_baseline: How far a metric where more is better may fall below the float baseline's.
         max_rise_from_baseline: How far a metric where less is better may rise above the float baseline's.

@@ -13,6 +13,7 @@ from components.manifest import Manifest, read_manifest
 from components.push.registry import ReleaseManifest, publish
 from components.push.spec import LocalRegistry
 from components.report import CandidateReport, Decision
+from components.slices import overall
 from components.values import Value
 
 OUTCOME_NAME = "push.json"
@@ -122,7 +123,7 @@ def read_blessing(folder: Path, *, blessed: int) -> Decision:
 def _release_manifest(
     request: PushRequest, facts: CandidateReport, decision: Decision, origin: Manifest, size: int
 ) -> ReleaseManifest:
-    whole = next((result for result in facts.slices if result.slice == "overall"), None)
+    whole = overall(facts.slices)
     return ReleaseManifest(
         name=request.name,
         device_class=request.device.device_class,

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.report import CandidateReport, Converted, MetricValue, RangeFact
-from pipelines.report.summary import RunSummary, overall
+from components.slices import overall
+from pipelines.report.summary import RunSummary
 
 # At least 3:1 on white and on near-black, the bound of WCAG 2.1 for graphics. Text needs more: it takes the page's.
 BLESSED, PASSED, OTHER, SPLIT = "#1a8f4c", "#2f7fd1", "#8a8f98", "#c2701c"

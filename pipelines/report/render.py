@@ -8,9 +8,10 @@ from pathlib import Path
 
 from components.files import write_atomically
 from components.report import SliceResult
+from components.slices import overall
 from components.values import Value
 from pipelines.report import figures, wording
-from pipelines.report.summary import RunSummary, overall, size_ratio
+from pipelines.report.summary import RunSummary, size_ratio
 
 
 class SliceCell(Value):

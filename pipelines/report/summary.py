@@ -7,7 +7,8 @@ from typing import Literal
 
 from components.device import DeviceProfile
 from components.push.delivery import PushOutcome
-from components.report import AuditReport, CandidateReport, Decision, EvaluationReport, SliceResult, Verdict
+from components.report import AuditReport, CandidateReport, Decision, EvaluationReport, Verdict
+from components.slices import overall
 from components.values import Value
 
 NodeState = Literal["complete", "cached", "failed", "running", "not_run"]
@@ -80,7 +81,7 @@ class RunSummary(Value):
 
     @property
     def first_metric(self) -> str | None:
-        """The metric that tables and pictures lead with: the first that was evaluated."""
+        """The metric that tables and pictures lead with: the first of `evaluate.metrics` in the pipeline file."""
         slices = self.evaluation.baseline_slices if self.evaluation else ()
         whole = overall(slices)
         return next(iter(whole.metrics), None) if whole else None
@@ -101,11 +102,6 @@ class RunSummary(Value):
         if decision.chosen == candidate:
             return "blessed"
         return next((one.verdict for one in decision.candidates if one.candidate == candidate), None)
-
-
-def overall(slices: tuple[SliceResult, ...]) -> SliceResult | None:
-    """The result on the whole split."""
-    return next((result for result in slices if result.slice == "overall"), None)
 
 
 def size_ratio(candidate: CandidateReport, evaluation: EvaluationReport) -> float | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from components.report import Converted
+from components.slices import overall
 from pipelines.report import wording
-from pipelines.report.summary import RunSummary, overall, size_ratio
+from pipelines.report.summary import RunSummary, size_ratio
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

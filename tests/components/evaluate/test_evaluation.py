@@ -12,7 +12,7 @@ from components.evaluate.results import load_slices
 from components.evaluate.spec import EvaluationSpec, MetricSpec
 
 SPEC = EvaluationSpec.model_validate(
-    {"metrics": ["accuracy", "cross_entropy"], "slices": [["label"], ["label", "site"]]}
+    {"metrics": ["cross_entropy", "accuracy"], "slices": [["label"], ["label", "site"]]}
 )
 NAMES = ("float32", "int8", "int16")
 
@@ -28,7 +28,7 @@ def run(world, task, output, spec=SPEC, names=NAMES, **changes):
         "output": output,
     }
     run_evaluation(**{**arguments, **changes})
-    return load_slices(output, [BASELINE, *names])
+    return load_slices(output, [BASELINE, *names], [metric.name for metric in spec.metrics])
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,7 @@ def test_metrics_and_counts_equal_the_oracle_when_sliced(world, evaluated):
         assert names[:5] == ["overall", "label=0", "label=1", "label=2", "label=3"]
         assert names[5:] == [f"label={label}, site={site}" for label in range(4) for site in "ab"]
         for each in slices:
+            assert list(each.metrics) == [metric.name for metric in SPEC.metrics]
             chosen = np.ones(240, bool)
             for part in each.slice.split(", ") if each.slice != "overall" else ():
                 feature, value = part.split("=")
@@ -191,6 +192,13 @@ BROKEN = (
 )
 
 
+def test_sparse_metric_names_the_binary_one_when_the_model_has_one_output():
+    accuracy = per_example(MetricSpec(name="accuracy", class_name="SparseCategoricalAccuracy"))
+    for predictions in (np.zeros((2, 1)), np.zeros(2)):
+        with pytest.raises(DataError, match=r"expected: 0 to 0; found: 1 .*Remedy: take the metric `binary_accuracy`"):
+            accuracy(np.array([0, 1]), predictions)
+
+
 @pytest.mark.parametrize(("rows", "message"), BROKEN)
 def test_evaluation_refuses_when_an_example_is_broken(world, task, write_examples, tmp_path, rows, message):
     files = [write_examples(tmp_path / "examples.gz", rows)]
@@ -220,6 +228,25 @@ def test_evaluation_refuses_before_it_reads_when_the_spec_is_wrong(world, task, 
     spec = EvaluationSpec.model_validate(spec)
     with pytest.raises(SpecError, match=message):
         run(world, task, tmp_path, spec, names=("int8",), label=label, files=["no such file"])
+
+
+@pytest.mark.parametrize(("batch", "sizes"), [(None, [256, 256, 88]), (1, [1] * 600)], ids=["open batch", "batch of 1"])
+def test_saved_model_is_run_in_parts_when_there_are_many_examples(tmp_path, batch, sizes):
+    import tensorflow as tf
+
+    seen = []
+
+    def serve(image):
+        size = tf.numpy_function(lambda rows: seen.append(len(rows)) or np.float32(len(rows)), [image], tf.float32)
+        return {"doubled": image * 2.0 + 0.0 * size}
+
+    module = tf.Module()
+    spec = tf.TensorSpec([batch, 4], tf.float32, name="image")
+    module.serve = tf.function(serve, input_signature=[spec])
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.serve})
+    images = np.random.default_rng(9).random((600, 4), np.float32)
+    np.testing.assert_array_equal(load_saved_model(str(tmp_path))({"": images}), images * 2)
+    assert seen == sizes
 
 
 def test_evaluation_refuses_when_the_model_has_several_outputs(tmp_path):
