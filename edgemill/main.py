@@ -55,13 +55,11 @@ def validate(
     ] = False,
 ) -> None:
     """Check a pipeline file without running it; without --deep, neither TensorFlow nor the task is imported."""
-    from pipelines.load import load_pipeline
     from pipelines.preflight import make_importable, preflight
 
     with told():
         make_importable(file)
-        loaded = load_pipeline(file)
-        preflight(loaded)
+        loaded = preflight(file)
         if deep:
             from pipelines.deep_check import deep_check
 

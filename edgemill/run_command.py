@@ -15,7 +15,7 @@ from components.errors import SpecError
 from edgemill.exit_codes import ExitCode
 from edgemill.report_command import keep_report
 from pipelines.environment import Environment, RunnerName, environment
-from pipelines.load import LoadedPipeline, load_pipeline
+from pipelines.load import LoadedPipeline
 from pipelines.metadata import NodeRecord, connection_config, open_store
 from pipelines.preflight import make_importable, preflight
 from pipelines.report.summary import RunSummary
@@ -31,8 +31,7 @@ def run_and_report(
                         remedy="name one of the two")  # fmt: skip
     place = environment(root, metadata_url, "beam" if runner == "beam" else "local", beam_args)
     make_importable(file)
-    loaded = load_pipeline(file)
-    preflight(loaded)
+    loaded = preflight(file)
     connection_config(place.metadata_url)
     _check_root(place.root)
     console = Console()

@@ -28,9 +28,7 @@ from pipelines.environment import Environment
 from pipelines.ingest import Ingested, ingest
 from pipelines.load import LoadedPipeline
 from pipelines.metadata import connection_config
-from pipelines.spec import PipelineSpec
-
-FLOAT_REFERENCE = Recipe(name="float_reference", scheme=Float32())
+from pipelines.spec import FLOAT_REFERENCE, PipelineSpec
 
 
 def build_pipeline(

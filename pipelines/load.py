@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +13,9 @@ from components.device import DeviceProfile
 from components.errors import EdgemillError, SpecError
 from components.values import Value
 from pipelines.spec import PipelineSpec, device_contradictions
-from pipelines.wording import in_words, nearest
+from pipelines.wording import all_in_words, nearest
+
+V = TypeVar("V", bound=Value)
 
 SHIPPED_DEVICES = Path(__file__).parent / "devices"
 
@@ -53,22 +55,34 @@ def load_pipeline(path: Path) -> LoadedPipeline:
     Raises:
         PipelineFileError: With all that can be told from the file and the device profiles alone.
     """
-    spec = _parse(path, PipelineSpec)
-    errors: list[EdgemillError] = []
+    loaded, errors = read_pipeline(path)
+    if errors or loaded is None:
+        raise PipelineFileError(path, errors)
+    return loaded
+
+
+def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError]]:
+    """As `load_pipeline`, but returns what is wrong, for callers who know more to look for.
+
+    Returns:
+        The pipeline, without the devices that cannot be read, and None if the file itself cannot be understood; and
+        the errors: a pipeline with errors must not run.
+    """
+    spec, errors = _parse(path, PipelineSpec)
+    if spec is None:
+        return None, errors
     devices: list[DeviceProfile] = []
     for index, name in enumerate(spec.devices):
-        try:
-            devices.append(_device(name, path.parent, f"devices[{index}]"))
-        except PipelineFileError as several:
-            errors.extend(several.errors)
-        except SpecError as error:
-            errors.append(error)
+        if "://" in name:
+            continue  # contradictions() tells
+        device, wrong = _device(name, path.parent, f"devices[{index}]")
+        devices.extend([device] if device else [])
+        errors.extend(wrong)
     errors.extend(spec.contradictions())
     if len(devices) == len(spec.devices):
         errors.extend(device_contradictions(spec, devices))
-    if errors:
-        raise PipelineFileError(path, errors)
-    return LoadedPipeline(file=path.resolve(), spec=_with_absolute_paths(spec, path.parent), devices=tuple(devices))
+    loaded = LoadedPipeline(file=path.resolve(), spec=_with_absolute_paths(spec, path.parent), devices=tuple(devices))
+    return loaded, errors
 
 
 def pipeline_schema() -> dict[str, Any]:
@@ -79,45 +93,86 @@ def pipeline_schema() -> dict[str, Any]:
     }
 
 
-def _device(name: str, folder: Path, field: str) -> DeviceProfile:
+def _device(name: str, folder: Path, field: str) -> tuple[DeviceProfile | None, list[EdgemillError]]:
     shipped = {file.stem: file for file in sorted(SHIPPED_DEVICES.glob("*.yaml"))}
     path = shipped.get(name) or (folder / name)
     if path.suffix not in {".yaml", ".yml"}:
-        raise SpecError(
+        unknown = SpecError(
             f"there is no device profile {name!r}{nearest(name, shipped)}",
             where=field,
             bound=f"one of {', '.join(shipped)}, or the path of a YAML file",
             remedy="correct the name, or write a profile and name its file",
         )
-    return _parse(path, DeviceProfile)
+        return None, [unknown]
+    device, errors = _parse(path, DeviceProfile)
+    return device, [_placed(error, f"{field} ({path})") for error in errors]
 
 
-def _parse(path: Path, kind: type[Any]) -> Any:
+def _placed(error: EdgemillError, file: str) -> EdgemillError:
+    where = f"{file}: {error.where}" if error.where else file
+    return type(error)(error.what, where=where, bound=error.bound, measured=error.measured, remedy=error.remedy)
+
+
+def _parse(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillError]]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content, repeated = _read_yaml(path)
     except OSError as error:
-        raise PipelineFileError(
-            path, [SpecError(f"cannot be read: {error.strerror}", remedy="check the path and its permissions")]
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return None, [SpecError(f"cannot be read: {error.strerror}", remedy="check the path and its permissions")]
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError is text that is not UTF-8, or a date that is none
         said = " ".join(str(error).split())
-        raise PipelineFileError(
-            path, [SpecError(f"is not YAML: {said}", remedy="correct the place it names")]
-        ) from error
+        return None, [SpecError(f"is not YAML: {said}", remedy="correct the place it names")]
+    errors: list[EdgemillError] = list(repeated)
     if not isinstance(content, dict):
-        raise PipelineFileError(
-            path,
-            [SpecError("is no mapping of fields", measured=type(content).__name__, remedy="see `edgemill schema`")],
-        )
+        return None, [
+            *errors,
+            SpecError("is no mapping of fields", measured=type(content).__name__, remedy="see `edgemill schema`"),
+        ]
     try:
-        return kind.model_validate(content)
+        return kind.model_validate(content), errors
     except ValidationError as error:
-        raise PipelineFileError(path, [in_words(detail, kind) for detail in error.errors()]) from error
+        return None, [*errors, *all_in_words(error.errors(), kind)]
+
+
+def _read_yaml(path: Path) -> tuple[Any, list[SpecError]]:
+    loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return None, []
+        # Before the content is made: that would keep the last value of each key, and say nothing.
+        repeated = list(_repeated_keys(root, set()))
+        return loader.construct_document(root), repeated
+    finally:
+        loader.dispose()
+
+
+def _repeated_keys(node: yaml.Node, seen: set[int]) -> Iterator[SpecError]:
+    if id(node) in seen:  # an alias
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated_keys(item, seen)
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[tuple[str, str], int] = {}
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                name, line = (key.tag, key.value), key.start_mark.line + 1
+                if name in lines:
+                    yield SpecError(
+                        f"the key {key.value!r} is written twice",
+                        where=f"line {line}",
+                        bound="each key once",
+                        measured=f"also in line {lines[name]}",
+                        remedy="remove or rename one of them",
+                    )
+                lines.setdefault(name, line)
+            yield from _repeated_keys(value, seen)
 
 
 def _with_absolute_paths(spec: PipelineSpec, folder: Path) -> PipelineSpec:
     def absolute(path: str) -> str:
-        return path if "://" in path else str((folder / path).resolve())
+        return path if "://" in path else str((folder / path).resolve())  # refused elsewhere, but for examples.path
 
     examples = {"path": absolute(spec.examples.path)}
     if spec.examples.schema_file:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import ast
 import gzip
 import os
-import struct
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from components.baseline.pretrained import recognise
@@ -19,7 +18,7 @@ from components.baseline.spec import PretrainedBaseline
 from components.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError
 from components.push.registry import check_writable
 from components.version import find_source
-from pipelines.load import LoadedPipeline, PipelineFileError
+from pipelines.load import LoadedPipeline, PipelineFileError, read_pipeline
 from pipelines.spec import DeclaredSplits, Examples
 
 # Our own top-level packages, and the folder that holds them.
@@ -28,6 +27,9 @@ _OUR_ROOT = Path(__file__).resolve().parents[1]
 
 # A length above 4 GiB is a damaged header, not a record.
 _LONGEST_RECORD = 1 << 32
+# Compressed bytes, over all files, that are unpacked to find truncated ones: a second or two. Of what is beyond, only
+# each file's first record is read; if such a file ends within a record, ExampleGen fails: "Not a valid TFRecord".
+_GZIP_BUDGET = 64 << 20
 
 
 def make_importable(file: Path) -> None:
@@ -52,21 +54,24 @@ def _shadowing(folder: str, name: str) -> Path | None:
     return found[0] if found and Path(folder).resolve() != _OUR_ROOT else None
 
 
-def preflight(loaded: LoadedPipeline) -> None:
-    """Check all that needs no TensorFlow.
+def preflight(file: Path) -> LoadedPipeline:
+    """Read a pipeline file and check all that needs no TensorFlow.
 
     Raises:
         PipelineFileError: With every error at once.
     """
-    errors = [
-        *_object_errors("task", loaded.spec.task),
-        *(_object_errors("preprocess", loaded.spec.preprocess) if loaded.spec.preprocess else ()),
-        *_data_errors(loaded.spec.examples),
-        *_baseline_errors(loaded),
-        *_registry_errors(loaded),
-    ]
-    if errors:
-        raise PipelineFileError(loaded.file, errors)
+    loaded, errors = read_pipeline(file)
+    if loaded is not None:
+        errors += [
+            *_object_errors("task", loaded.spec.task),
+            *(_object_errors("preprocess", loaded.spec.preprocess) if loaded.spec.preprocess else ()),
+            *_data_errors(loaded.spec.examples),
+            *_baseline_errors(loaded),
+            *_registry_errors(loaded),
+        ]
+    if errors or loaded is None:
+        raise PipelineFileError(file, errors)
+    return loaded
 
 
 def _object_errors(field: str, reference: str) -> Iterator[EdgemillError]:
@@ -135,6 +140,7 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
             remedy="correct it; it is relative to the pipeline file",
         )
         return
+    records: dict[Path, None] = {}  # of all splits, each file once
     splits = examples.splits
     patterns = splits.patterns if isinstance(splits, DeclaredSplits) else {"all": splits.pattern}
     for split, pattern in patterns.items():
@@ -148,31 +154,76 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
                 remedy="put the data there, or correct the pattern",
             )
         if examples.kind == "tfrecord":
-            for file in files:
-                yield from _record_errors(file)
-    if examples.schema_file and not Path(examples.schema_file).is_file():
+            records.update(dict.fromkeys(files))
+    yield from _tfrecord_errors(records)
+    if examples.schema_file and "://" not in examples.schema_file and not Path(examples.schema_file).is_file():
         yield DataError(
             "there is no such file", where="examples.schema_file", measured=examples.schema_file, remedy="correct it"
         )
 
 
-def _record_errors(file: Path) -> Iterator[EdgemillError]:
-    """Walk the frames of a TFRecord file: uint64 length, uint32 CRC, the record, uint32 CRC."""
+def _tfrecord_errors(files: Iterable[Path]) -> Iterator[EdgemillError]:
+    unzip = _GZIP_BUDGET
+    for file in files:
+        with file.open("rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+        if zipped != (file.suffix == ".gz"):
+            # Beam goes by the name.
+            yield DataError(
+                "the TFRecord file is gzipped, and its name does not say so"
+                if zipped
+                else "the TFRecord file is called .gz, and is not gzipped",
+                where=str(file),
+                remedy="rename it: gzipped files end in .gz, others do not",
+            )
+        elif zipped:
+            error, read = _gzip_error(file, unzip)
+            unzip = max(0, unzip - read)
+            yield from error
+        else:
+            yield from _plain_error(file)
+
+
+def _plain_error(file: Path) -> Iterator[EdgemillError]:
+    """Walk from frame to frame (uint64 length, uint32 CRC, the record, uint32 CRC) without reading the records."""
+    records, place, size = 0, 0, file.stat().st_size
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        while place < size:
+            header = os.pread(descriptor, 12, place)
+            place += int.from_bytes(header[:8], "little") + 16
+            if len(header) < 12 or place > size:
+                yield _damaged(file, records)
+                return
+            records += 1
+    finally:
+        os.close(descriptor)
+
+
+def _gzip_error(file: Path, budget: int) -> tuple[list[EdgemillError], int]:
+    """Walk the frames of a gzipped file, at least the first, until `budget` compressed bytes were read.
+
+    Returns:
+        The error, if there is one, and how many compressed bytes were read.
+    """
     records = 0
     with file.open("rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
-    try:
-        with gzip.open(file) if zipped else file.open("rb") as stream:
-            while header := stream.read(12):
-                length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else -1
-                if length < 0 or length > _LONGEST_RECORD or len(stream.read(length + 4)) < length + 4:
-                    break
-                records += 1
-            else:
-                return
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        pass
-    yield DataError(
+        try:
+            with gzip.open(raw) as stream:
+                while header := stream.read(12):
+                    length = int.from_bytes(header[:8], "little")
+                    if len(header) < 12 or length > _LONGEST_RECORD or len(stream.read(length + 4)) < length + 4:
+                        return [_damaged(file, records)], raw.tell()
+                    records += 1
+                    if raw.tell() > budget:
+                        break
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            return [_damaged(file, records)], raw.tell()
+        return [], raw.tell()
+
+
+def _damaged(file: Path, records: int) -> DataError:
+    return DataError(
         f"the TFRecord file is truncated or damaged after {records} whole records",
         where=str(file),
         bound="whole records to the end of the file",
@@ -182,7 +233,7 @@ def _record_errors(file: Path) -> Iterator[EdgemillError]:
 
 
 def _baseline_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
-    if isinstance(loaded.spec.baseline, PretrainedBaseline):
+    if isinstance(loaded.spec.baseline, PretrainedBaseline) and "://" not in loaded.spec.baseline.path:
         try:
             recognise(Path(loaded.spec.baseline.path))
         except ModelError as error:
@@ -190,6 +241,8 @@ def _baseline_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
 
 
 def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
+    if "://" in loaded.spec.push.root:
+        return  # told already: `PipelineSpec.contradictions`
     try:
         check_writable(loaded.spec.push)
     except RegistryError as error:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import PurePath
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from components.baseline.spec import Baseline, TrainedBaseline
+from components.baseline.spec import Baseline, PretrainedBaseline, TrainedBaseline
 from components.calibrate.spec import CalibrationSpec
 from components.convert.spec import ConversionLimits
 from components.device import DeviceProfile
@@ -20,14 +21,31 @@ from components.errors import SpecError
 from components.evaluate.spec import EvaluationSpec
 from components.gate.spec import GateSpec
 from components.push.spec import LocalRegistry
-from components.quantize.scheme import needs_calibration
+from components.quantize.scheme import Float32, needs_calibration, promises_integers_only
 from components.recipe import Recipe
+from components.slices import features
 from components.validate.spec import DataExpectations
 from components.values import Value
 
 # Kubeflow's alphabet for pipeline names, refused here rather than on the day of the first submission.
 PIPELINE_NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,127}$"
 OBJECT_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+# What sizes and times are compared with if no recipe is a float32 one.
+FLOAT_REFERENCE = Recipe(name="float_reference", scheme=Float32())
+
+
+def _file_pattern(pattern: str) -> str:
+    parts = PurePath(pattern).parts
+    if not parts:
+        raise ValueError("this pattern matches no file; `*` matches all")
+    if PurePath(pattern).is_absolute() or "://" in pattern:
+        raise ValueError("this pattern is absolute; patterns are relative to examples.path")
+    if any("**" in part and part != "**" for part in parts):
+        raise ValueError("`**` stands for whole folders: write it between slashes, as in `**/*.tfrecord`")
+    return pattern
+
+
+FilePattern = Annotated[str, AfterValidator(_file_pattern)]
 
 
 class DeclaredSplits(Value):
@@ -38,7 +56,7 @@ class DeclaredSplits(Value):
     """
 
     kind: Literal["declared"]
-    patterns: Annotated[dict[str, str], Field(min_length=2)]
+    patterns: Annotated[dict[str, FilePattern], Field(min_length=2)]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,7 +77,7 @@ class HashedSplits(Value):
     kind: Literal["hashed"] = "hashed"
     buckets: Annotated[dict[str, Annotated[int, Field(gt=0)]], Field(min_length=2)] = {"train": 4, "eval": 1}
     feature: str | None = None
-    pattern: str = "*"
+    pattern: FilePattern = "*"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,6 +160,7 @@ class PipelineSpec(Value):
         yield from self._splits()
         yield from self._calibration()
         yield from self._metrics()
+        yield from self._addresses()
 
     def _duplicates(self) -> Iterator[SpecError]:
         for field, names in (
@@ -151,6 +170,14 @@ class PipelineSpec(Value):
         ):
             for name in _repeated(names):
                 yield SpecError(f"the name {name!r} occurs more than once", where=field, remedy="rename or remove one")
+        for index, recipe in enumerate(self.recipes):
+            if recipe.name == FLOAT_REFERENCE.name:
+                yield SpecError(
+                    "this name belongs to the float32 file that sizes and times are compared with",
+                    where=f"recipes[{index}].name",
+                    measured=recipe.name,
+                    remedy="rename the recipe",
+                )
 
     def _splits(self) -> Iterator[SpecError]:
         used = {"baseline.split": self.baseline.split} if isinstance(self.baseline, TrainedBaseline) else {}
@@ -198,10 +225,28 @@ class PipelineSpec(Value):
                     remedy="add it to evaluate.metrics",
                 )
 
+    def _addresses(self) -> Iterator[SpecError]:
+        paths = {"examples.schema_file": self.examples.schema_file, "push.root": self.push.root}
+        if isinstance(self.baseline, PretrainedBaseline):
+            paths["baseline.path"] = self.baseline.path
+        paths.update({f"devices[{index}]": device for index, device in enumerate(self.devices)})
+        for field, path in paths.items():
+            if path and "://" in path:
+                yield SpecError(
+                    "object stores cannot be used here",
+                    where=field,
+                    bound="a path of this machine; only examples.path may be an address",
+                    measured=path,
+                    remedy="copy it to a folder of this machine, or mount the store, and name that path",
+                )
+
     def slices(self) -> tuple[tuple[str, ...], ...]:
-        """Feature names to slice by: the evaluation's own, and those that the gate's bounds need."""
-        needed = [(name.partition("=")[0],) for bound in self.gate.metrics for name in bound.slices]
-        return tuple(dict.fromkeys([*self.evaluate.slices, *needed]))
+        """Features to cross for slices: the evaluation's own, and those that the gate's bounds need."""
+        needed = [features(name) for bound in self.gate.metrics for name in bound.slices]
+        crossed: dict[frozenset[str], tuple[str, ...]] = {}
+        for names in (*self.evaluate.slices, *filter(None, needed)):
+            crossed.setdefault(frozenset(names), names)  # the order of crossed features changes nothing
+        return tuple(crossed.values())
 
 
 def device_contradictions(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Iterator[SpecError]:
@@ -220,15 +265,23 @@ def device_contradictions(spec: PipelineSpec, devices: Iterable[DeviceProfile]) 
             where="devices",
             remedy="give them classes of their own, or remove one of them",
         )
-    tried = sorted({recipe.scheme.kind for recipe in spec.recipes})
     for index, device in enumerate(devices):
-        if not set(device.schemes) & set(tried):
+        known = [recipe for recipe in spec.recipes if recipe.scheme.kind in device.schemes]
+        if not known:
             yield SpecError(
                 f"the device {device.name!r} can run none of the recipes",
                 where=f"devices[{index}]",
                 bound=f"a recipe with one of its schemes: {', '.join(device.schemes)}",
-                measured=", ".join(tried),
+                measured=", ".join(sorted({recipe.scheme.kind for recipe in spec.recipes})),
                 remedy="add such a recipe, or remove the device",
+            )
+        elif device.integer_only and not any(promises_integers_only(recipe.scheme) for recipe in known):
+            yield SpecError(
+                f"the device {device.name!r} takes integers only, and no recipe that it can run promises that",
+                where=f"devices[{index}]",
+                bound="a static scheme without float_io and float_fallback",
+                measured=", ".join(f"{recipe.name}: {recipe.scheme.kind}" for recipe in known),
+                remedy="remove those options from one of these recipes, or add such a recipe",
             )
 
 

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from components.errors import SpecError
+
+
+def all_in_words(details: Sequence[Any], kind: type[Any]) -> list[SpecError]:
+    """All of `ValidationError.errors()`, but for those that merely follow from others.
+
+    Args:
+        details: What pydantic found.
+        kind: The type that was validated.
+    """
+
+    def follows(detail: Any) -> bool:
+        # pydantic does not count items that are wrong, and then finds too few.
+        place = detail["loc"]
+        return detail["type"] == "too_short" and any(
+            len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in details
+        )
+
+    return [in_words(detail, kind) for detail in details if not follows(detail)]
 
 
 def in_words(detail: Any, kind: type[Any]) -> SpecError:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from components.values import Value
 
+ShortName = Literal[
+    "accuracy",
+    "top_5_accuracy",
+    "binary_accuracy",
+    "auc",
+    "cross_entropy",
+    "mean_absolute_error",
+    "mean_squared_error",
+]
+
 # Short names for the metrics of TFMA that most pipelines need; any other is named by its class.
-SHORT_NAMES: dict[str, dict[str, Any]] = {
+SHORT_NAMES: dict[ShortName, dict[str, Any]] = {
     "accuracy": {"class_name": "SparseCategoricalAccuracy"},
     "top_5_accuracy": {"class_name": "SparseTopKCategoricalAccuracy", "config": {"k": 5}},
     "binary_accuracy": {"class_name": "BinaryAccuracy"},
@@ -46,7 +56,7 @@ def _from_name(value: Any) -> Any:
     return {"name": value, **SHORT_NAMES[value]}
 
 
-Metric = Annotated[MetricSpec, BeforeValidator(_from_name, json_schema_input_type=str | MetricSpec)]
+Metric = Annotated[MetricSpec, BeforeValidator(_from_name, json_schema_input_type=ShortName | MetricSpec)]
 
 
 class EvaluationSpec(Value):

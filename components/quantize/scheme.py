@@ -61,12 +61,10 @@ def _from_name(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
-Scheme = Annotated[
-    Annotated[Float32 | Float16 | DynamicWi8Afp32 | StaticWi8Ai8 | StaticWi8Ai16, Field(discriminator="kind")],
-    BeforeValidator(_from_name, json_schema_input_type=str | dict[str, Any]),
-]
-
 SchemeKind = Literal["float32", "float16", "dynamic_wi8_afp32", "static_wi8_ai8", "static_wi8_ai16"]
+
+_AnyScheme = Annotated[Float32 | Float16 | DynamicWi8Afp32 | StaticWi8Ai8 | StaticWi8Ai16, Field(discriminator="kind")]
+Scheme = Annotated[_AnyScheme, BeforeValidator(_from_name, json_schema_input_type=SchemeKind | _AnyScheme)]
 
 
 def needs_calibration(scheme: Scheme) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.evaluate.spec import SHORT_NAMES
 from pipelines.load import PipelineFileError, load_pipeline, pipeline_schema
 from tests.small_pipeline import SmallPipeline
 
@@ -75,6 +76,21 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
         (("gate", "prefer"), "tiny", "gate.prefer: input should be 'smallest', 'fastest' or 'most_accurate'"),
         (("devices",), ["phone_cup"], "there is no device profile 'phone_cup'; did you mean 'phone_cpu'?"),
         (("devices",), [], "devices: tuple should have at least 1 item"),
+        (("recipes", 0, "name"), "float_reference", "recipes[0].name: this name belongs to the float32 file"),
+        (("push", "root"), "s3://bucket/reg", "push.root: object stores cannot be used here"),
+        (("examples", "schema_file"), "gs://b/s", "examples.schema_file: object stores cannot be used here"),
+        (("baseline",), {"kind": "pretrained", "path": "gs://b/m"}, "baseline.path: object stores cannot be used here"),
+        (("devices",), ["gs://b/mine.yaml"], "devices[0]: object stores cannot be used here"),
+        (("examples", "splits", "patterns", "train"), "/data/train*", "patterns.train: this pattern is absolute"),
+        (("examples", "splits", "patterns", "train"), "", "patterns.train: this pattern matches no file"),
+        (("examples", "splits", "patterns", "train"), ".", "patterns.train: this pattern matches no file"),
+        (("examples", "splits", "patterns", "train"), "a**/b", "patterns.train: `**` stands for whole folders"),
+        (("examples", "splits"), {"kind": "hashed", "pattern": "/x"}, "splits.pattern: this pattern is absolute"),
+        (
+            ("recipes", 0, "scheme"),
+            {"kind": "static_wi8_ai8", "float_oi": True},
+            "recipes[0].scheme.float_oi: there is no field 'float_oi' here; did you mean 'float_io'?",
+        ),
         (("task",), "no colon", "task: this text does not have the right form"),
     ],
 )
@@ -99,6 +115,66 @@ def test_several_errors_are_told_at_once(small: SmallPipeline) -> None:
     assert said.count("\n  - ") == 3
 
 
+def test_list_is_not_called_too_short_when_its_items_are_wrong(small: SmallPipeline) -> None:
+    small.spec["recipes"] = [{"name": "int8", "scheme": "static_w8"}]
+    small.spec["evaluate"]["metrics"] = ["acuracy"]
+    said = errors_of(small)
+    assert "2 errors in the pipeline file" in said
+    assert "at least 1 item" not in said
+
+
+@pytest.mark.parametrize("option", ["float_io", "float_fallback"])
+def test_device_of_integers_only_needs_a_recipe_that_promises_them(small: SmallPipeline, option: str) -> None:
+    small.spec["devices"] = ["cortex_m55"]
+    small.spec["recipes"] = [{"name": "int8", "scheme": {"kind": "static_wi8_ai8", option: True}}]
+    said = errors_of(small)
+    assert "devices[0]: the device 'cortex_m55' takes integers only, and no recipe that it can run promises" in said
+    assert "found: int8: static_wi8_ai8" in said
+    small.spec["recipes"].append({"name": "all_int8", "scheme": "static_wi8_ai8"})
+    assert load_pipeline(small.write()).spec.recipes
+
+
+def test_repeated_key_is_told_with_both_lines(small: SmallPipeline) -> None:
+    text = small.write().read_text().replace("  epochs: 5\n", "  epochs: 5\n  seed: 3\n")
+    small.file.write_text(text)
+    lines = [number for number, line in enumerate(text.splitlines(), 1) if line == "  seed: 3"]
+    assert len(lines) == 2
+    with pytest.raises(PipelineFileError) as caught:
+        load_pipeline(small.file)
+    assert (
+        f"line {lines[1]}: the key 'seed' is written twice (expected: each key once; found: also in line {lines[0]})"
+        in str(caught.value)
+    )
+
+
+def test_repeated_keys_are_told_in_one_line_but_aliases_are_none(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("a: &a {x: 1, x: 2}\nb: *a\nc: {x: 1}\n1: 2\n'1': 3\n")
+    with pytest.raises(PipelineFileError) as caught:
+        load_pipeline(tmp_path / "p.yaml")
+    assert str(caught.value).count("is written twice") == 1
+
+
+@pytest.mark.parametrize(
+    ("bound", "crossed"),
+    [
+        ("label", [("label",)]),
+        ("label=3", [("label",)]),
+        ("overall", []),
+        ("sex, age", [("sex", "age")]),
+        ("sex=f, age=3", [("sex", "age")]),
+        ("job=Craft, repair", [("job",)]),
+        ("age,hand", [("hand", "age")]),
+    ],
+)
+def test_bound_adds_the_crossed_features_that_it_needs(
+    small: SmallPipeline, bound: str, crossed: list[tuple[str, ...]]
+) -> None:
+    small.spec["evaluate"]["slices"] = [["hand", "age"]]
+    small.spec["gate"]["metrics"][0]["slices"] = [bound]
+    others = [each for each in crossed if set(each) != {"hand", "age"}]
+    assert load_pipeline(small.write()).spec.slices() == (("hand", "age"), *others)
+
+
 def test_device_that_runs_no_recipe_is_named(small: SmallPipeline) -> None:
     small.spec["devices"] = ["cortex_m55"]
     small.spec["recipes"] = [{"name": "half", "scheme": "float16"}]
@@ -111,7 +187,12 @@ def test_own_device_profile_is_read_beside_the_file(small: SmallPipeline) -> Non
     small.spec["devices"] = ["mine.yaml"]
     assert load_pipeline(small.write()).devices[0].schemes == ("static_wi8_ai8",)
     (small.folder / "mine.yaml").write_text(yaml.safe_dump({**profile, "max_bytes": 3}))
-    assert "there is no field 'max_bytes' here; did you mean 'max_file_bytes'?" in errors_of(small)
+    assert (
+        f"devices[0] ({small.folder / 'mine.yaml'}): max_bytes: there is no field 'max_bytes' here; "
+        "did you mean 'max_file_bytes'?" in errors_of(small)
+    )
+    (small.folder / "mine.yaml").unlink()
+    assert f"devices[0] ({small.folder / 'mine.yaml'}): cannot be read: No such file" in errors_of(small)
 
 
 @pytest.mark.parametrize(
@@ -136,15 +217,25 @@ def test_schema_describes_every_field_of_the_root() -> None:
     json.dumps(schema)
 
 
+def test_schema_completes_names_of_schemes_and_metrics_and_the_options_of_schemes() -> None:
+    schema = pipeline_schema()
+    scheme = schema["$defs"]["Recipe"]["properties"]["scheme"]
+    names, options = scheme["anyOf"]
+    assert names["enum"] == ["float32", "float16", "dynamic_wi8_afp32", "static_wi8_ai8", "static_wi8_ai16"]
+    assert set(options["discriminator"]["mapping"]) == set(names["enum"])
+    metric = schema["$defs"]["EvaluationSpec"]["properties"]["metrics"]["items"]
+    assert metric["anyOf"][0]["enum"] == list(SHORT_NAMES)
+    assert metric["anyOf"][1] == {"$ref": "#/$defs/MetricSpec"}
+
+
 def test_loading_and_preflight_import_no_heavy_module(small: SmallPipeline) -> None:
     small.write()
     code = f"""
 import sys
 from pathlib import Path
-from pipelines.load import load_pipeline
 from pipelines.preflight import make_importable, preflight
 make_importable(Path({str(small.file)!r}))
-preflight(load_pipeline(Path({str(small.file)!r})))
+preflight(Path({str(small.file)!r}))
 heavy = [m for m in ("tensorflow", "tfx", "apache_beam", {small.spec["task"].partition(":")[0]!r}) if m in sys.modules]
 print(heavy)
 """

@@ -1,3 +1,4 @@
+import traceback
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,23 @@ def test_postgres_url_is_taken_apart(scheme: str) -> None:
 def test_other_url_is_refused_with_the_forms_there_are(url: str) -> None:
     with pytest.raises(SpecError, match="sqlite:PATH, mysql://user:password@host:port/database"):
         connection_config(url)
+
+
+@pytest.mark.parametrize(
+    "password", ["hunter2#x", "hunter2/x", "12/hunter2", "12#hunter2", "12?hunter2", "hunter2[x", "12/hunter2@x"]
+)
+@pytest.mark.parametrize("scheme", ["mysql", "postgres"])
+def test_password_that_is_not_escaped_is_refused_without_repeating_it(scheme: str, password: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        connection_config(f"{scheme}://me:{password}@db.example/mill")
+    assert "write # as %23" in str(caught.value)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("port", ["port", "99999"])
+def test_port_that_is_none_is_refused(port: str) -> None:
+    with pytest.raises(SpecError, match="its port is no number"):
+        connection_config(f"mysql://me:secret@db.example:{port}/mill")
 
 
 def test_unreachable_server_is_told_without_the_password() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.load import PipelineFileError, load_pipeline
+from pipelines.load import PipelineFileError
 from pipelines.preflight import make_importable, preflight
 from tests.small_pipeline import SmallPipeline
 
@@ -18,7 +18,7 @@ def small(tmp_path: Path) -> SmallPipeline:
 
 def check(small: SmallPipeline) -> None:
     make_importable(small.write())
-    preflight(load_pipeline(small.file))
+    preflight(small.file)
 
 
 def errors_of(small: SmallPipeline) -> str:
@@ -142,6 +142,7 @@ def test_truncated_tfrecord_is_told_with_the_number_of_whole_records(
 ) -> None:
     (small.folder / "data" / "eval.tfrecord").unlink()
     path = small.write_split("eval", 120, seed=2, zipped=zipped)
+    assert (path.suffix == ".gz") == zipped
     check(small)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
@@ -159,6 +160,30 @@ def test_truncated_tfrecord_counts_whole_records(small: SmallPipeline) -> None:
 def test_file_that_is_no_tfrecord_is_told(small: SmallPipeline) -> None:
     (small.folder / "data" / "train.tfrecord").write_text("label,image\n1,2\n" * 50)
     assert "truncated or damaged after 0 whole records" in errors_of(small)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_name_and_compression_must_agree_because_beam_goes_by_the_name(small: SmallPipeline, zipped: bool) -> None:
+    (small.folder / "data" / "eval.tfrecord").unlink()
+    path = small.write_split("eval", 120, seed=2, zipped=zipped)
+    wrong = path.rename(path.with_suffix("" if zipped else ".gz"))
+    said = "is gzipped, and its name does not say so" if zipped else "is called .gz, and is not gzipped"
+    assert f"{wrong}: the TFRecord file {said}" in errors_of(small)
+
+
+def test_gzipped_files_beyond_the_budget_are_only_looked_into(
+    small: SmallPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("eval", "train"):
+        (small.folder / "data" / f"{split}.tfrecord").unlink()
+        path = small.write_split(split, 10_000, seed=2, zipped=True)
+        path.write_bytes(path.read_bytes()[:-100])
+    assert "2 errors" in errors_of(small)
+    monkeypatch.setattr("pipelines.preflight._GZIP_BUDGET", path.stat().st_size)
+    assert "after 9" in errors_of(small)  # the first file is read to its end, the second is not
+    assert "one error" in errors_of(small)
+    path.write_bytes(path.read_bytes()[:20])
+    assert "after 0 whole records" in errors_of(small)
 
 
 def test_missing_pretrained_model_is_named(small: SmallPipeline) -> None:
@@ -192,4 +217,5 @@ def test_errors_of_different_kinds_are_told_at_once(small: SmallPipeline) -> Non
     small.spec["task"] = "nowhere:TASK"
     small.spec["examples"]["path"] = "elsewhere"
     (small.folder / "registry").write_text("in the way")
-    assert "3 errors in the pipeline file" in errors_of(small)
+    small.spec["evaluate"]["split"] = "test"  # this needs the file alone
+    assert "4 errors in the pipeline file" in errors_of(small)
