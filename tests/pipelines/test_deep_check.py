@@ -3,16 +3,14 @@ from pathlib import Path
 import pytest
 
 from pipelines.deep_check import deep_check
-from pipelines.load import PipelineFileError, load_pipeline
+from pipelines.load import PipelineFileError
 from pipelines.preflight import make_importable, preflight
 from tests.small_pipeline import TASK, SmallPipeline
 
 
 def check(small: SmallPipeline) -> None:
     make_importable(small.write())
-    loaded = load_pipeline(small.file)
-    preflight(loaded)
-    deep_check(loaded)
+    deep_check(preflight(small.file))
 
 
 def errors_of(small: SmallPipeline) -> str:
