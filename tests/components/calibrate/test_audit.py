@@ -17,7 +17,18 @@ def evenly(low=0.0, high=1.0, features=3):
     return np.stack([np.roll(values, shift) for shift in range(features)], axis=1).astype(np.float32)
 
 
-def audited(values=None, low=0.0, high=1.0, not_finite=0, repeated=0, labels=(), split_labels=(), strata=(), **spec):
+def audited(
+    values=None,
+    low=0.0,
+    high=1.0,
+    not_finite=0,
+    repeated=0,
+    labels=(),
+    split_labels=(),
+    strata=(),
+    transformed=False,
+    **spec,
+):
     values = evenly() if values is None else values
     inputs = values if isinstance(values, dict) else {"": values}
     taken = len(next(iter(inputs.values())))
@@ -29,6 +40,7 @@ def audited(values=None, low=0.0, high=1.0, not_finite=0, repeated=0, labels=(),
         inputs,
         set(labels),
         Survey(surveyed, set(split_labels), repeated),
+        transformed=transformed,
     )
 
 
@@ -121,6 +133,14 @@ def test_audit_errs_when_more_than_one_percent_occurs_in_the_evaluation_split(re
     assert [one for one, _ in messages] == ([severity] if severity else [])
     if severity:
         assert messages[0][1].startswith(f"{repeated} of the sampled examples ({repeated / 2:.1f}%) also occur in the")
+
+
+def test_audit_only_warns_of_repetitions_when_examples_were_transformed():
+    report = audited(repeated=150, transformed=True)
+    ((severity, message),) = found(report, "leak")
+    assert severity == "warning"
+    assert message.endswith("(75.0%) also occur in the evaluation split, as transformed: they may differ before it")
+    refuse_errors(report)
 
 
 def test_audit_warns_when_one_example_widens_the_range():

@@ -7,7 +7,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.components.statistics_gen.executor import Executor as StatisticsGen
 from tfx.types.standard_artifacts import Examples, ExampleStatistics
 
-from components.calibrate.component import CalibrationSampler
+from components.calibrate.component import CalibrationAudit, CalibrationSampler
 from components.errors import DataError
 from components.examples import read_serialized, split_files
 from components.manifest import read_manifest
@@ -52,20 +52,25 @@ def execute(tmp_path, monkeypatch):
     return execute
 
 
+def audit(sample):
+    CalibrationAudit.EXECUTOR_SPEC.executor_class().Do({"sample": [sample]}, {}, {"code_version": "c"})
+
+
 def test_component_writes_sample_audit_and_manifest_when_data_are_sound(execute):
     train = examples_of(300, 1)
     sample, folder = execute(train, examples_of(60, 2), stratify_by="label")
     written = list(read_serialized(split_files(str(folder), "calibration")))
     assert len(set(written)) == 120
     assert set(written) <= {serialize(one) for one in train}
-    audit = AuditReport.model_validate_json((folder / "audit.json").read_bytes())
-    assert (audit.taken, audit.available, audit.findings) == (120, 300, ())
-    assert [(fact.value, fact.available, fact.taken) for fact in audit.strata] == [(v, 100, 40) for v in "012"]
-    assert audit.ranges[0].split == (
+    audit(sample)
+    report = AuditReport.model_validate_json((folder / "audit.json").read_bytes())
+    assert (report.taken, report.available, report.findings) == (120, 300, ())
+    assert [(fact.value, fact.available, fact.taken) for fact in report.strata] == [(v, 100, 40) for v in "012"]
+    assert report.ranges[0].split == (
         float(min(one["image"].min() for one in train)),
         float(max(one["image"].max() for one in train)),
     )
-    assert sum(audit.ranges[0].histogram) == 120 * 16 and sum(audit.ranges[0].split_histogram) == 300 * 16
+    assert sum(report.ranges[0].histogram) == 120 * 16 and sum(report.ranges[0].split_histogram) == 300 * 16
     manifest = read_manifest(folder)
     assert (manifest.role, manifest.content, manifest.code_version) == ("calibration", "Split-calibration", "c")
     properties = sample.mlmd_artifact.custom_properties
@@ -96,30 +101,34 @@ def test_component_output_is_read_by_statistics_gen(execute, tmp_path):
     assert {feature.path.step[0] for feature in found.features} == {"image", "label"}
 
 
-def test_component_stops_and_writes_no_manifest_when_images_hold_nan(execute, tmp_path):
+def test_audit_stops_the_run_and_stays_when_images_hold_nan(execute):
     train = examples_of(300, 1)
     for one in train[::10]:
         one["image"][5] = np.nan
+    sample, folder = execute(train, examples_of(60, 2))
     with pytest.raises(DataError, match="values in the sample and 30 in its split are NaN or infinite"):
-        execute(train, examples_of(60, 2))
-    assert not (tmp_path / "sample" / "manifest.json").exists()
+        audit(sample)
+    report = AuditReport.model_validate_json((folder / "audit.json").read_bytes())
+    assert [finding.severity for finding in report.findings if finding.check == "non_finite"] == ["error"]
 
 
-def test_component_stops_when_evaluation_examples_are_in_the_sample(execute):
+def test_audit_stops_the_run_when_evaluation_examples_are_in_the_sample(execute):
     train = examples_of(300, 1)
+    sample, _ = execute(train, train)
     with pytest.raises(DataError, match=r"120 of the sampled examples \(100.0%\) also occur in the evaluation split"):
-        execute(train, train)
+        audit(sample)
 
 
 def test_component_tells_figures_when_fewer_examples_exist_and_one_is_shared(execute):
     train = examples_of(110, 1)
-    _, folder = execute(train, [train[4], train[4], *examples_of(60, 2)], samples=500)
-    audit = AuditReport.model_validate_json((folder / "audit.json").read_bytes())
-    assert [(finding.severity, finding.check) for finding in audit.findings] == [
+    sample, folder = execute(train, [train[4], train[4], *examples_of(60, 2)], samples=500)
+    audit(sample)
+    report = AuditReport.model_validate_json((folder / "audit.json").read_bytes())
+    assert [(finding.severity, finding.check) for finding in report.findings] == [
         ("warning", "size"),
         ("warning", "leak"),
     ]
-    assert "1 of the sampled examples (0.9%)" in audit.findings[1].message
+    assert "1 of the sampled examples (0.9%)" in report.findings[1].message
 
 
 def test_component_names_the_feature_when_it_is_missing(execute):
