@@ -5,6 +5,11 @@ The tree is shallow on purpose: callers distinguish by class only where they act
 
 from __future__ import annotations
 
+import re
+
+# What TensorFlow wraps around its messages: nodes, operators, the name that no example has.
+_WRAPPING = re.compile(r"\{\{.*?\}\} ?|Name: <unknown>, |^\(0\) [A-Z_]+: +|\s*\[Op:.*$")
+
 
 class EdgemillError(Exception):
     """Base of all errors that Edgemill raises on purpose.
@@ -80,3 +85,12 @@ class MetadataError(EdgemillError):
 
 class RunFailedError(EdgemillError):
     """A node of the run failed. The message names the node and its cause."""
+
+
+def telling_line(error: BaseException) -> str:
+    """The telling part of another library's error in one line; its type's name if it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # TensorFlow tells the Python stack first, then the message, then the node as [[{{node ...}}]].
+    nodes = [index for index, line in enumerate(lines) if line.startswith("[[")]
+    telling = lines[nodes[0] - 1] if nodes else lines[0] if lines else ""
+    return _WRAPPING.sub("", telling) or type(error).__name__

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from components.errors import DataError
+from components.errors import DataError, SpecError, telling_line
 from components.task import load_task
 
 if TYPE_CHECKING:
@@ -32,6 +32,29 @@ def split_files(examples_uri: str, split: str) -> list[str]:
             remedy="check `examples.splits` of the pipeline file against the data folder",
         )
     return files
+
+
+def check_dense(features: Mapping[str, str], feature_spec: Mapping[str, Any]) -> None:
+    """See that features have as many values in each example: what a metric or a slice needs.
+
+    Args:
+        features: Feature name -> the field that asks for it.
+        feature_spec: As `tf.io.parse_example` takes it.
+
+    Raises:
+        SpecError: One is missing, or is no FixedLenFeature.
+    """
+    import tensorflow as tf
+
+    for feature, where in features.items():
+        if not isinstance(feature_spec.get(feature), tf.io.FixedLenFeature):
+            raise SpecError(
+                f"the task has no dense feature {feature!r}",
+                where=where,
+                bound=f"one of {', '.join(sorted(feature_spec))}, as a FixedLenFeature",
+                measured=type(feature_spec[feature]).__name__ if feature in feature_spec else "no such feature",
+                remedy="name a feature of the task, or declare it in the task's feature_spec()",
+            )
 
 
 class ExampleDecoder:
@@ -80,7 +103,7 @@ class ExampleDecoder:
             inputs, features = self._decode(tf.constant(list(serialized), dtype=tf.string))
         except tf.errors.InvalidArgumentError as error:
             raise DataError(
-                f"an example does not have the features that the task declares: {error.message}",
+                f"an example does not have the features that the task declares: {telling_line(error)}",
                 where="examples",
                 bound=f"features {', '.join(sorted(self.feature_spec))}",
                 remedy="correct the data, or the task's feature_spec()",
@@ -91,10 +114,21 @@ class ExampleDecoder:
             {name: np.asarray(value) for name, value in features.items() if not isinstance(value, tf.SparseTensor)},
         )
 
-    def dataset(self, files: Sequence[str], batch_size: int) -> tf.data.Dataset:
-        """Batches of (inputs, features) in file order; inputs as the task's decode returns them."""
+    def dataset(
+        self, files: Sequence[str], batch_size: int, shuffled: int = 1, seed: int | None = None
+    ) -> tf.data.Dataset:
+        """Batches of (inputs, features); inputs as the task's decode returns them.
+
+        Args:
+            files: Gzipped TFRecord files.
+            batch_size: Examples per batch; the last one may have fewer.
+            shuffled: Serialized examples held to draw from, in another order each time; 1 keeps the order of files.
+            seed: Of that order.
+        """
         tf = self._tf
         records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
+        if shuffled > 1:
+            records = records.shuffle(shuffled, seed=seed)
         return records.batch(batch_size).map(self._parse_and_decode, num_parallel_calls=2)
 
 

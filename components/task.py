@@ -45,6 +45,23 @@ class TrainableTask(Task, Protocol):
         ...
 
 
+def trainable(task: Task) -> TrainableTask:
+    """The same task, of which a baseline can be trained.
+
+    Raises:
+        SpecError: It lacks the methods.
+    """
+    if not isinstance(task, TrainableTask):
+        raise SpecError(
+            "the baseline is to be trained, but the task has no build_model and compile",
+            where="baseline",
+            bound="the methods of components.task.TrainableTask",
+            measured=type(task).__name__,
+            remedy="add them, or name a pretrained model: `baseline: {kind: pretrained, path: ...}`",
+        )
+    return task
+
+
 def load_task(reference: str) -> Task:
     """Import `package.module:NAME`.
 

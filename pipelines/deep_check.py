@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from components.baseline.export import refuse_stateful
-from components.baseline.pretrained import check_signature, load_keras, recognise
+from components.baseline.export import check_exportable, check_keras_takes
+from components.baseline.pretrained import load_keras, recognise
 from components.baseline.spec import TrainedBaseline
-from components.errors import DataError, EdgemillError, ModelError, SpecError
-from components.task import Task, TrainableTask, load_task
+from components.calibrate.feature import feature_reader
+from components.errors import DataError, EdgemillError, ModelError, SpecError, telling_line
+from components.examples import check_dense
+from components.task import Task, load_task, trainable
 from pipelines.load import LoadedPipeline, PipelineFileError
-from pipelines.spec import DeclaredSplits
-
-if TYPE_CHECKING:
-    import tensorflow as tf
+from pipelines.spec import DeclaredSplits, Examples, PipelineSpec
 
 
 def deep_check(loaded: LoadedPipeline) -> None:
@@ -23,43 +24,73 @@ def deep_check(loaded: LoadedPipeline) -> None:
     Raises:
         PipelineFileError: With the first thing that is wrong.
     """
+    spec = loaded.spec
     try:
-        task = load_task(loaded.spec.task)
-        inputs = _decode_first_records(loaded, task)
-        if isinstance(loaded.spec.baseline, TrainedBaseline):
-            _check_trainable(loaded, task, inputs)
+        task = load_task(spec.task)
+        inputs = None
+        # What a preprocessing function returns is known when Transform has run; remote data is not ours to read.
+        if spec.preprocess is None:
+            check_dense(_dense_features(spec), task.feature_spec())
+            if "://" not in spec.examples.path:
+                _check_columns(spec)
+                inputs = _decode_first_records(spec, task)
+        if isinstance(spec.baseline, TrainedBaseline):
+            output = _check_trainable(task, inputs)
         else:
-            _check_pretrained(Path(loaded.spec.baseline.path), inputs)
+            output = _check_pretrained(Path(spec.baseline.path), inputs)
+        _check_output(spec, output)
     except EdgemillError as error:
         raise PipelineFileError(loaded.file, [error]) from error
 
 
-def _decode_first_records(loaded: LoadedPipeline, task: Task) -> Any:
-    """The model's inputs for a few examples of each split; None where the records are not ours to read."""
-    import tensorflow as tf
+def _dense_features(spec: PipelineSpec) -> dict[str, str]:
+    """The features that evaluation reads, and the field that asks for each."""
+    wanted = dict.fromkeys(chain.from_iterable(spec.slices()), "gate.metrics")
+    wanted |= dict.fromkeys(chain.from_iterable(spec.evaluate.slices), "evaluate.slices")
+    return wanted | {spec.examples.label: "examples.label"}
 
-    examples, spec = loaded.spec.examples, loaded.spec
-    if examples.kind != "tfrecord" or spec.preprocess is not None or "://" in examples.path:
+
+def _decode_first_records(spec: PipelineSpec, task: Task) -> Any:
+    """The model's inputs for a few examples; None where the files are not TFRecords."""
+    if spec.examples.kind != "tfrecord":
         return None
-    if examples.label not in task.feature_spec():
-        raise SpecError(
-            "the task's feature_spec does not have the label",
-            where="examples.label",
-            bound=f"one of {', '.join(sorted(task.feature_spec()))}",
-            measured=examples.label,
-            remedy="add it to feature_spec(), or correct examples.label",
-        )
-    splits = examples.splits
-    patterns = splits.patterns.values() if isinstance(splits, DeclaredSplits) else [splits.pattern]
+    stratum = feature_reader(spec.calibrate.stratify_by) if spec.calibrate and spec.calibrate.stratify_by else None
     inputs = None
-    for pattern in patterns:
-        for file in sorted(path for path in Path(examples.path).glob(pattern) if path.stat().st_size):
-            inputs = _decode(task, _first_records(tf, file), file)
+    for split, files in _files(spec.examples):
+        first = {file: records for file in files if (records := _first_records(file))}
+        if not first:
+            raise DataError(
+                f"there are no examples for the split {split!r}",
+                where="examples.splits",
+                bound="at least one record",
+                measured=f"{len(files)} files without records",
+                remedy="put the data there, or correct the pattern",
+            )
+        for file, records in first.items():
+            inputs = _decode(task, records, file)
+            # None stands for all splits: they are hashed.
+            if stratum is not None and spec.calibrate is not None and split in {None, spec.calibrate.split}:
+                for record in records:
+                    stratum(record)
     return inputs
 
 
-def _first_records(tf: Any, file: Path, count: int = 4) -> list[bytes]:
-    compression = "GZIP" if file.open("rb").read(2) == b"\x1f\x8b" else ""
+def _files(examples: Examples) -> Iterator[tuple[str | None, list[Path]]]:
+    """The files by declared split; under None where splits are hashed."""
+    splits = examples.splits
+    patterns: Mapping[Any, str] = splits.patterns if isinstance(splits, DeclaredSplits) else {None: splits.pattern}
+    for split, pattern in patterns.items():
+        yield (
+            split,
+            sorted(file for file in Path(examples.path).glob(pattern) if file.is_file() and file.stat().st_size),
+        )
+
+
+def _first_records(file: Path, count: int = 4) -> list[bytes]:
+    import tensorflow as tf
+
+    with file.open("rb") as content:
+        compression = "GZIP" if content.read(2) == b"\x1f\x8b" else ""
     return [record.numpy() for record in tf.data.TFRecordDataset(str(file), compression_type=compression).take(count)]
 
 
@@ -71,7 +102,7 @@ def _decode(task: Task, records: list[bytes], file: Path) -> Any:
     except tf.errors.InvalidArgumentError as error:
         held = tf.train.Example.FromString(records[0]).features.feature
         raise DataError(
-            f"the examples do not have the features that the task declares: {error.message.splitlines()[0]}",
+            f"the examples do not have the features that the task declares: {telling_line(error)}",
             where=str(file),
             bound=", ".join(sorted(task.feature_spec())),
             measured=", ".join(sorted(held)) or "no features",
@@ -81,65 +112,102 @@ def _decode(task: Task, records: list[bytes], file: Path) -> Any:
         return task.decode(features)
     except Exception as error:
         raise SpecError(
-            f"the task's decode fails: {type(error).__name__}: {str(error).splitlines()[0]}",
+            f"the task's decode fails: {type(error).__name__}: {telling_line(error)}",
             where="task",
             remedy="run decode on one example and correct it",
         ) from error
 
 
-def _check_trainable(loaded: LoadedPipeline, task: Task, inputs: Any) -> None:
-    if not isinstance(task, TrainableTask):
-        raise SpecError(
-            "the baseline is to be trained, but the task has no build_model and compile",
-            where="baseline",
-            bound="the methods of components.task.TrainableTask",
-            measured=type(task).__name__,
-            remedy="add them, or name a pretrained model: `baseline: {kind: pretrained, path: ...}`",
-        )
+def _check_columns(spec: PipelineSpec) -> None:
+    """See that the columns of CSV and Parquet files hold what the sample is stratified by."""
+    if spec.examples.kind == "tfrecord" or spec.calibrate is None or spec.calibrate.stratify_by is None:
+        return
+    feature = spec.calibrate.stratify_by
+    for split, files in _files(spec.examples):
+        for file in files if split in {None, spec.calibrate.split} else []:
+            columns = _columns(file, spec.examples.kind)
+            if feature not in columns:
+                raise SpecError(
+                    f"the examples lack the feature {feature!r} that the sample is stratified by",
+                    where="calibrate.stratify_by",
+                    bound=f"a column of {file}: {', '.join(columns)}",
+                    measured=feature,
+                    remedy="name one of these columns, or sample uniformly",
+                )
+
+
+def _columns(file: Path, kind: str) -> list[str]:
+    import pandas as pd
+    import pyarrow.parquet
+
     try:
-        model = task.build_model()
-        task.compile(model)
+        if kind == "parquet":
+            return list(pyarrow.parquet.read_schema(file).names)
+        return list(pd.read_csv(file, nrows=0, encoding_errors="replace").columns)
+    except Exception as error:
+        raise DataError(
+            f"the columns of this file cannot be read: {telling_line(error)}",
+            where=str(file),
+            bound=f"a {kind} file",
+            remedy="write the file again, or correct the pattern",
+        ) from error
+
+
+def _check_trainable(task: Task, inputs: Any) -> Any:
+    """The shape of the model's output."""
+    maker = trainable(task)
+    try:
+        model = maker.build_model()
+        maker.compile(model)
     except Exception as error:
         raise SpecError(
-            f"the task's model cannot be built: {type(error).__name__}: {str(error).splitlines()[0]}",
+            f"the task's model cannot be built: {type(error).__name__}: {telling_line(error)}",
             where="task",
             remedy="call build_model() and compile() by themselves and correct them",
         ) from error
-    refuse_stateful(model)
-    if inputs is None:
-        return
-    outputs = _call(model, inputs)
-    classes = loaded.spec.examples.num_classes
-    if classes is not None and outputs.shape.rank == 2 and outputs.shape[-1] not in {1, classes}:
+    check_exportable(model)
+    if inputs is not None:
+        check_keras_takes(model, inputs)
+    return model.outputs[0].shape
+
+
+def _check_pretrained(path: Path, inputs: Any) -> Any:
+    """The shape of the model's output."""
+    if recognise(path) == "keras":
+        model = load_keras(path)
+        if inputs is not None:
+            check_keras_takes(model, inputs)
+        return model.outputs[0].shape
+    from components.saved_model import check_serving, check_takes, load_serving, run_serving
+
+    # The model is held to the end: its signature's variables live no longer.
+    _model, signature = load_serving(path)
+    check_serving(signature, str(path))
+    if inputs is not None:
+        named = inputs if isinstance(inputs, Mapping) else {"": inputs}
+        check_takes(lambda: run_serving(signature, named), signature.structured_input_signature[1], inputs)
+    return next(iter(signature.structured_outputs.values())).shape
+
+
+def _check_output(spec: PipelineSpec, shape: Any) -> None:
+    """Hold the shape of the model's output against the number of classes and the metrics."""
+    outputs = shape.rank and (1 if shape.rank == 1 else shape[-1])
+    classes = spec.examples.num_classes
+    if classes is not None and shape.rank == 2 and outputs not in {None, 1, classes}:
         raise ModelError(
             "the model's output does not fit the number of classes",
             where="examples.num_classes",
-            bound=f"{outputs.shape[-1]}, as the model has outputs",
+            bound=f"{outputs}, as the model has outputs",
             measured=classes,
             remedy="correct num_classes, or the model's last layer",
         )
-
-
-def _check_pretrained(path: Path, inputs: Any) -> None:
-    import tensorflow as tf
-
-    if recognise(path) == "saved_model":
-        loaded = tf.saved_model.load(str(path))
-        check_signature(loaded, str(path))
-        return
-    model = load_keras(path)
-    if inputs is not None:
-        _call(model, inputs)
-
-
-def _call(model: Any, inputs: Any) -> tf.Tensor:
-    try:
-        return model(inputs, training=False)
-    except Exception as error:
-        raise ModelError(
-            f"the model does not take what decode returns: {str(error).splitlines()[0]}",
-            where="task",
-            bound=", ".join(f"{tensor.name.partition(':')[0]} {tensor.shape}" for tensor in model.inputs),
-            measured=str({k: v.shape for k, v in inputs.items()} if isinstance(inputs, dict) else inputs.shape),
-            remedy="make decode and the model's inputs agree",
-        ) from error
+    sparse = [metric.name for metric in spec.evaluate.metrics if metric.class_name.startswith("Sparse")]
+    if sparse and outputs == 1:
+        raise SpecError(
+            f"the metric {sparse[0]!r} compares outputs for each class, and the model has one output",
+            where="evaluate.metrics",
+            bound="at least two outputs",
+            measured=f"an output of shape {shape}",
+            remedy="take `binary_accuracy` (`evaluate: {metrics: [binary_accuracy]}`), or give the model an output "
+            "for each class",
+        )

@@ -55,7 +55,7 @@ def baseline_trainer(
     task_version: str,
     code_version: str,
 ) -> BaselineTrainer:
-    """The node that trains the baseline. Outputs `model` (with SavedModel and Keras file) and `model_run`."""
+    """The node that trains the baseline. Outputs `model` (a SavedModel in `Format-Serving`) and `model_run`."""
     return BaselineTrainer(
         examples=examples,
         transform_graph=transform_graph,

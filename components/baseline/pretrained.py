@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
-from components.baseline.export import SERVING_FOLDER, export, refuse_stateful
-from components.errors import ModelError
+from components.baseline.export import SERVING_FOLDER, check_exportable, export
+from components.errors import ModelError, telling_line
 
 ModelFormat = Literal["saved_model", "keras"]
 
@@ -45,15 +45,15 @@ def import_model(path: Path, folder: Path) -> None:
     """Bring a pretrained model into the baseline layout at `folder`.
 
     Raises:
-        ModelError: It cannot be loaded, has no usable signature, or is stateful.
+        ModelError: It cannot be loaded, converted or evaluated.
     """
-    import tensorflow as tf
+    from components.saved_model import check_serving, load_serving
 
     if recognise(path) == "keras":
-        model = load_keras(path)
-        export(model, folder)
+        export(load_keras(path), folder)
         return
-    check_signature(tf.saved_model.load(str(path)), str(path))
+    _, signature = load_serving(path)
+    check_serving(signature, str(path))
     shutil.copytree(path, folder / SERVING_FOLDER)
 
 
@@ -61,7 +61,7 @@ def load_keras(path: Path) -> Any:
     """Load a Keras file for inference.
 
     Raises:
-        ModelError: It cannot be loaded, or is stateful.
+        ModelError: It cannot be loaded, converted or evaluated.
     """
     import tensorflow as tf
 
@@ -69,35 +69,12 @@ def load_keras(path: Path) -> Any:
         model = tf.keras.models.load_model(path, compile=False)
     except Exception as error:
         raise ModelError(
-            f"the model cannot be loaded: {type(error).__name__}: {str(error).splitlines()[0]}",
+            f"the model cannot be loaded: {type(error).__name__}: {telling_line(error)}",
             where=str(path),
             remedy="register its custom layers with keras.utils.register_keras_serializable in the task's module",
         ) from error
-    refuse_stateful(model)
+    check_exportable(model, str(path))
     return model
-
-
-def check_signature(loaded: Any, where: str) -> None:
-    """Raise a ModelError unless a loaded SavedModel's `serving_default` takes decoded numeric inputs."""
-    import tensorflow as tf
-
-    signature = loaded.signatures.get("serving_default")
-    if signature is None:
-        raise ModelError(
-            "the SavedModel has no signature `serving_default`",
-            where=where,
-            measured=", ".join(loaded.signatures) or "no signature",
-            remedy="save it with signatures={'serving_default': ...}",
-        )
-    strings = [name for name, spec in signature.structured_input_signature[1].items() if spec.dtype == tf.string]
-    if strings:
-        raise ModelError(
-            "the SavedModel takes strings, not decoded inputs",
-            where=f"{where}, input {', '.join(strings)}",
-            bound="numeric inputs, as the task's decode returns them",
-            measured="string",
-            remedy="export a signature that starts after parsing, and leave decoding to the task",
-        )
 
 
 def _keras_version(path: Path) -> str | None:

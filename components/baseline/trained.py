@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from components.baseline.export import export, refuse_stateful
+from components.baseline.export import check_exportable, check_keras_takes, export
 from components.baseline.spec import TrainedBaseline
-from components.errors import ModelError, SpecError
-from components.examples import ExampleDecoder
-from components.task import TrainableTask, load_task
-
-if TYPE_CHECKING:
-    pass
+from components.errors import DataError, ModelError, telling_line
+from components.examples import ExampleDecoder, check_dense
+from components.task import load_task, trainable
 
 _LOG = logging.getLogger(__name__)
+
+# A split that takes no more than this when decoded is decoded once and kept: decoding images anew each epoch would
+# cost more than small models' training. While it is put together it takes twice as much.
+IN_MEMORY_BYTES = 512 << 20
+# Otherwise so many serialized examples are drawn from, fewer if decoded they would take more than the same bound.
+_MAX_SHUFFLED = 10_000
+_DECODED_AT_ONCE = 64
+_FEW = 4
 
 
 def run_fn(fn_args: Any) -> None:
@@ -44,41 +49,66 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
         The trained `tf_keras.Model`.
 
     Raises:
-        ModelError: The loss is not finite, the model refuses the data, or it is stateful.
+        SpecError: The task has no dense feature with the label's name, or builds no model.
+        ModelError: The model could not be exported, it does not take the data, or the loss is not finite.
+        DataError: There are no examples, or their inputs have other names than the model's.
     """
     import tensorflow as tf
 
-    trainable = load_task(task)
-    if not isinstance(trainable, TrainableTask):
-        raise SpecError(
-            "the baseline is to be trained, but the task has no build_model and compile",
-            where="baseline",
-            bound="the methods of components.task.TrainableTask",
-            measured=type(trainable).__name__,
-            remedy="add them, or name a pretrained model: `baseline: {kind: pretrained, path: ...}`",
-        )
+    check_dense({label: "examples.label"}, decoder.feature_spec)
+    maker = trainable(load_task(task))
     tf.keras.utils.set_random_seed(spec.seed)
-    model = trainable.build_model()
-    refuse_stateful(model)
-    trainable.compile(model)
-    # Decoded once, then kept: decoding images anew each epoch would cost more than small models' training.
-    examples = decoder.dataset(files, batch_size=1000).map(lambda inputs, features: (inputs, features[label]))
-    batches = (
-        examples.unbatch()
-        .cache()
-        .shuffle(10_000, seed=spec.seed, reshuffle_each_iteration=True)
-        .batch(spec.batch_size)
-        .prefetch(2)
-    )
+    model = maker.build_model()
+    check_exportable(model)
+    maker.compile(model)
+    callbacks = [_progress(tf, spec.epochs)]
     try:
-        model.fit(batches, epochs=spec.epochs, verbose=0, callbacks=[_progress(tf, spec.epochs)])
+        whole, first = _decoded(tf, decoder, files, label)
+        check_keras_takes(model, first)
+        if whole is not None:
+            inputs, labels = whole
+            model.fit(inputs, labels, spec.batch_size, spec.epochs, verbose=0, callbacks=callbacks)
+        else:
+            shuffled = max(spec.batch_size, min(_MAX_SHUFFLED, IN_MEMORY_BYTES // _bytes_per_example(tf, first)))
+            batches = decoder.dataset(files, spec.batch_size, shuffled, spec.seed)
+            batches = batches.map(lambda inputs, features: (inputs, features[label])).prefetch(2)
+            model.fit(batches, epochs=spec.epochs, verbose=0, callbacks=callbacks)
     except tf.errors.InvalidArgumentError as error:
         raise ModelError(
-            f"the model cannot be trained on these examples: {error.message.splitlines()[0]}",
+            f"the model cannot be trained on these examples: {telling_line(error)}",
             where="baseline",
             remedy="check labels, the task's decode and the model's input and output shapes against each other",
         ) from error
     return model
+
+
+def _decoded(tf: Any, decoder: ExampleDecoder, files: list[str], label: str) -> tuple[tuple[Any, Any] | None, Any]:
+    """The decoded split (inputs, labels), or None if it is larger than IN_MEMORY_BYTES; and a few of its inputs."""
+    parts: list[tuple[Any, Any]] = []
+    size = 0
+    for inputs, features in decoder.dataset(files, _DECODED_AT_ONCE):
+        parts.append((inputs, features[label]))
+        size += sum(tensor.dtype.size * tensor.shape.num_elements() for tensor in tf.nest.flatten(inputs))
+        if size > IN_MEMORY_BYTES:
+            _LOG.info("more than %d MiB of decoded examples: they are decoded anew each epoch", IN_MEMORY_BYTES >> 20)
+            break
+    if not parts:
+        raise DataError(
+            "there are no examples to train on",
+            where="baseline.split",
+            bound="at least 1 example",
+            measured=0,
+            remedy="name a split that has examples",
+        )
+    few = tf.nest.map_structure(lambda tensor: tensor[:_FEW], parts[0][0])
+    if size > IN_MEMORY_BYTES:
+        return None, few
+    return tf.nest.map_structure(lambda *tensors: tf.concat(tensors, 0), *parts), few
+
+
+def _bytes_per_example(tf: Any, inputs: Any) -> int:
+    tensors = tf.nest.flatten(inputs)
+    return max(1, sum(tensor.dtype.size * tensor.shape[1:].num_elements() for tensor in tensors))
 
 
 def _progress(tf: Any, epochs: int) -> Any:

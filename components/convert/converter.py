@@ -14,7 +14,7 @@ import tensorflow as tf
 from typing_extensions import assert_never
 
 from components.convert.canonical import with_sorted_dequantization
-from components.errors import ConversionError, DataError, EdgemillError, ModelError, SpecError
+from components.errors import ConversionError, DataError, EdgemillError, SpecError
 from components.quantize.scheme import (
     DynamicWi8Afp32,
     Float16,
@@ -24,15 +24,12 @@ from components.quantize.scheme import (
     StaticWi8Ai16,
     needs_calibration,
 )
+from components.saved_model import load_serving, refuse_state, with_batch_of_one
 
 _LOG = logging.getLogger(__name__)
 
-SIGNATURE = "serving_default"
-
 # One example per item: model input name -> array [1, ...]. A model with one input may have it under the name "".
 Representative = Callable[[], Iterator[Mapping[str, npt.NDArray[Any]]]]
-
-_ASSIGNMENTS = re.compile(r"^(Assign.*Variable.*|ResourceScatter.*|ResourceApply.*|ResourceSparseApply.*)Op?$")
 
 
 def convert(saved_model: Path, scheme: Scheme, representative: Representative | None) -> bytes:
@@ -63,10 +60,10 @@ def convert(saved_model: Path, scheme: Scheme, representative: Representative | 
             where="calibrate",
             remedy="declare `calibrate` in the pipeline file, or take a scheme without calibration",
         )
-    model, signature = _load(saved_model)
+    model, signature = load_serving(saved_model)
     specs = signature.structured_input_signature[1]
-    _refuse_state(signature, saved_model)
-    fixed = {name: _with_batch_of_one(name, specs[name], saved_model) for name in sorted(specs)}
+    refuse_state(signature, str(saved_model))
+    fixed = {name: with_batch_of_one(name, specs[name], str(saved_model)) for name in sorted(specs)}
     serve = tf.function(signature, autograph=False)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function(**fixed)], model)
     # Loops inside the loaded functions still have an open batch; it is 1 by the signature above.
@@ -117,56 +114,9 @@ def _configure_static(converter: Any, scheme: StaticWi8Ai8 | StaticWi8Ai16, oper
         converter.inference_input_type = converter.inference_output_type = border
 
 
-def _load(saved_model: Path) -> tuple[Any, Any]:
-    try:
-        model = tf.saved_model.load(str(saved_model))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise ModelError(
-            f"the SavedModel cannot be loaded: {error}",
-            where=str(saved_model),
-            remedy="train or export the baseline again",
-        ) from error
-    if SIGNATURE not in model.signatures:
-        raise ModelError(
-            "the SavedModel lacks the signature that conversion starts from",
-            where=str(saved_model),
-            bound=SIGNATURE,
-            measured=", ".join(sorted(model.signatures)) or "no signature",
-            remedy="export it with `tf.saved_model.save(model, folder, signatures={'serving_default': ...})`",
-        )
-    return model, model.signatures[SIGNATURE]
-
-
 def _has_fusible_lstm(signature: Any) -> bool:
     functions = signature.graph.as_graph_def().library.function
     return any(function.attr["api_implements"].s.startswith(b"lstm") for function in functions)
-
-
-def _refuse_state(signature: Any, saved_model: Path) -> None:
-    graph = signature.graph.as_graph_def()
-    functions = (node for function in graph.library.function for node in function.node_def)
-    assigning = sorted({node.op for node in (*graph.node, *functions) if _ASSIGNMENTS.match(node.op)})
-    if assigning:
-        raise ModelError(
-            "the model keeps state between invocations: serving it assigns variables",
-            where=str(saved_model),
-            bound="a signature that only reads variables",
-            measured=", ".join(assigning),
-            remedy="build it stateless (`stateful=False`), or take the state in and return it as an output",
-        )
-
-
-def _with_batch_of_one(name: str, spec: tf.TensorSpec, saved_model: Path) -> tf.TensorSpec:
-    shape = spec.shape.as_list() if spec.shape.rank is not None else None
-    if not shape or shape[0] not in {None, 1} or None in shape[1:]:
-        raise ModelError(
-            f"the input {name!r} has no fixed size per example",
-            where=str(saved_model),
-            bound="an open batch as first dimension, every other dimension fixed",
-            measured=f"shape {spec.shape}",
-            remedy="give the model's Input a full shape; TFLite files for small devices have static shapes",
-        )
-    return tf.TensorSpec([1, *shape[1:]], spec.dtype, name=name)
 
 
 def _by_input_name(

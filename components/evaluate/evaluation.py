@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
@@ -28,7 +27,7 @@ from components.evaluate.extractors import (
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
 from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_example
 from components.evaluate.spec import EvaluationSpec, MetricSpec
-from components.examples import ExampleDecoder
+from components.examples import ExampleDecoder, check_dense
 from components.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -105,16 +104,8 @@ def check_features(spec: EvaluationSpec, label: str, feature_spec: Mapping[str, 
     Raises:
         SpecError: One is not.
     """
-    wanted = {label: "label", **{feature: "evaluate.slices" for each in spec.slices for feature in each}}
-    for feature, where in wanted.items():
-        if not isinstance(feature_spec.get(feature), tf.io.FixedLenFeature):
-            raise SpecError(
-                f"the task has no dense feature {feature!r}",
-                where=where,
-                bound=f"one of {', '.join(sorted(feature_spec))}, as a FixedLenFeature",
-                measured=type(feature_spec[feature]).__name__ if feature in feature_spec else "no such feature",
-                remedy="name a feature of the task, or declare it in the task's feature_spec()",
-            )
+    slices = {feature: "evaluate.slices" for features in spec.slices for feature in features}
+    check_dense({**slices, label: "label"}, feature_spec)
     names = [metric.name for metric in spec.metrics]
     repeated = sorted({name for name in [*names, EXAMPLE_COUNT] if [*names, EXAMPLE_COUNT].count(name) > 1})
     if repeated:

@@ -20,10 +20,11 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.utils import model_util
 
-from components.errors import DataError, ModelError
+from components.errors import DataError
 from components.evaluate.jackknife import BUCKET_KEY, BUCKETS
 from components.examples import ExampleDecoder
 from components.interpreter import TFLiteModel
+from components.saved_model import SIGNATURE, load_serving, only_output, run_serving
 
 logger = logging.getLogger(__name__)
 
@@ -42,31 +43,12 @@ def load_saved_model(path: str) -> Predict:
     Raises:
         ModelError: There is none, or it has several outputs.
     """
-    loaded = tf.saved_model.load(path)
-    if "serving_default" not in loaded.signatures:
-        raise ModelError(
-            "the SavedModel has no signature `serving_default`",
-            where="baseline",
-            measured=f"signatures {', '.join(loaded.signatures) or 'none'}",
-            remedy="export it with the signature `serving_default`",
-        )
-    signature = loaded.signatures["serving_default"]
-    output = _only_output("baseline", tuple(signature.structured_outputs))
-    specs = signature.structured_input_signature[1]
+    loaded, signature = load_serving(Path(path))
+    only_output(tuple(signature.structured_outputs), "baseline")
 
     def predict(inputs: Mapping[str, Array]) -> Array:
-        named = {next(iter(specs)): inputs[""]} if set(inputs) == {""} and len(specs) == 1 else inputs
-        if set(named) != set(specs):
-            raise DataError(
-                "the decoded inputs are not those of the baseline",
-                where="model inputs",
-                bound=", ".join(sorted(specs)),
-                measured=", ".join(sorted(named)),
-                remedy="make the task's decode() return exactly the model's inputs, by name",
-            )
-        tensors = {name: tf.cast(values, specs[name].dtype) for name, values in named.items()}
-        # The loaded model lives as long as its signature: signatures hold their variables by weak reference only.
-        return np.asarray(loaded.signatures["serving_default"](**tensors)[output])
+        # By way of the loaded model, to hold it: signatures hold their variables by weak reference only.
+        return run_serving(loaded.signatures[SIGNATURE], inputs)
 
     return predict
 
@@ -78,24 +60,12 @@ def load_tflite(path: str) -> Predict:
         ModelError: The runtime rejects it, or it has several outputs.
     """
     model = TFLiteModel(Path(path).read_bytes())
-    output = _only_output(path, model.output_names)
+    output = only_output(model.output_names, path)
 
     def predict(inputs: Mapping[str, Array]) -> Array:
         return model.predict(inputs)[output]
 
     return predict
-
-
-def _only_output(where: str, outputs: tuple[str, ...]) -> str:
-    if len(outputs) != 1:
-        raise ModelError(
-            "the model has several outputs",
-            where=where,
-            bound="one output, which the metrics compare with the label",
-            measured=", ".join(sorted(outputs)),
-            remedy="export a signature with the one output that matters",
-        )
-    return outputs[0]
 
 
 def shared_model(name: str, path: str, load: Callable[[str], Predict], is_baseline: bool = False) -> Any:

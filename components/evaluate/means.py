@@ -44,7 +44,7 @@ def per_example(metric: MetricSpec) -> Callable[[Array, Array], Array]:
     @tf.autograph.experimental.do_not_convert
     def values(labels: Array, predictions: Array) -> Array:
         if metric.class_name.startswith("Sparse"):
-            _check_classes(labels, predictions.shape[-1])
+            _check_classes(labels, _column(predictions).shape[-1])
         # What MeanMetricWrapper.update_state does before it takes the mean.
         result = keras._fn(
             tf.cast(_column(labels), tf.float32), tf.cast(_column(predictions), tf.float32), **keras._fn_kwargs
@@ -63,7 +63,9 @@ def _check_classes(labels: Array, classes: int) -> None:
             where="label",
             bound=f"0 to {classes - 1}",
             measured=f"{wrong.flat[0]} and {wrong.size - 1} more of {labels.size}",
-            remedy="correct the labels, or give the model an output for each class",
+            remedy="take the metric `binary_accuracy`, which compares one output, or give the model one for each class"
+            if classes == 1
+            else "correct the labels, or give the model an output for each class",
         )
 
 

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.baseline.export import SERVING_FOLDER
+from components.baseline import trained
+from components.baseline.export import SERVING_FOLDER, export
 from components.baseline.pretrained import import_model, recognise
 from components.baseline.spec import TrainedBaseline
 from components.baseline.trained import train
-from components.errors import ModelError
+from components.errors import DataError, ModelError, SpecError
 from components.examples import ExampleDecoder
 from pipelines.preflight import make_importable
-from tests.small_pipeline import TASK, SmallPipeline
+from tests.small_pipeline import TASK, SmallPipeline, serialize
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_saved_model_that_takes_strings_is_refused(tmp_path: Path) -> None:
 
 def test_saved_model_without_signature_is_refused(tmp_path: Path) -> None:
     tf.saved_model.save(tf.Module(), str(tmp_path / "saved"))
-    with pytest.raises(ModelError, match="no signature `serving_default`"):
+    with pytest.raises(ModelError, match="lacks the signature"):
         import_model(tmp_path / "saved", tmp_path / "baseline")
 
 
@@ -83,6 +84,77 @@ def test_same_seed_trains_the_same_weights_and_another_seed_others(tmp_path: Pat
     for one, other in zip(weights[0], weights[1], strict=True):
         np.testing.assert_array_equal(one, other)
     assert not np.array_equal(weights[0][0], weights[2][0])
+
+
+def weights_of(monkeypatch: pytest.MonkeyPatch, small: SmallPipeline, bound: int) -> list[np.ndarray]:
+    task, decoder, files = small_files(small)
+    monkeypatch.setattr(trained, "IN_MEMORY_BYTES", bound)
+    return train(task, TrainedBaseline(kind="train", epochs=8, seed=3), decoder, files, "label").get_weights()
+
+
+def test_training_streams_to_the_same_weights_each_time_when_the_split_exceeds_the_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # 240 images of 16 float32 are 15360 bytes.
+    caplog.set_level("INFO", logger="components.baseline.trained")
+    whole = weights_of(monkeypatch, SmallPipeline(tmp_path / "a"), 15360)
+    assert "decoded anew" not in caplog.text
+    first, second = (weights_of(monkeypatch, SmallPipeline(tmp_path / name), 15359) for name in ("b", "c"))
+    assert caplog.text.count("decoded anew each epoch") == 2
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(whole[0], first[0])
+    losses = [
+        float(line.partition("loss ")[2].partition(",")[0]) for line in caplog.text.splitlines() if "loss " in line
+    ]
+    assert len(losses) == 24
+    assert max(losses[7::8]) < 0.5 * min(losses[0::8])
+
+
+def test_training_without_the_label_is_refused_by_its_name(tmp_path: Path) -> None:
+    task, decoder, files = small_files(SmallPipeline(tmp_path))
+    with pytest.raises(SpecError, match=r"examples.label: the task has no dense feature 'class'"):
+        train(task, TrainedBaseline(kind="train", epochs=1), decoder, files, "class")
+
+
+def test_training_refuses_a_model_that_cannot_be_exported_before_it_fits(tmp_path: Path) -> None:
+    task, decoder, files = small_files(
+        SmallPipeline(tmp_path, TASK.replace('layers.Input([4, 4, 1], name="image"),', ""))
+    )
+    with pytest.raises(ModelError, match=r"does not say what it takes .*found: Sequential.*Input first"):
+        train(task, TrainedBaseline(kind="train", epochs=10**9), decoder, files, "label")
+
+
+def test_custom_layer_without_config_is_exported(tmp_path: Path) -> None:
+    class Doubled(tf.keras.layers.Layer):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.factor = factor
+
+        def call(self, values: tf.Tensor) -> tf.Tensor:
+            return values * self.factor
+
+    image = tf.keras.Input([3], name="image")
+    export(tf.keras.Model(image, Doubled(2.0)(image)), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [SERVING_FOLDER]
+    (result,) = (
+        tf.saved_model.load(str(tmp_path / SERVING_FOLDER))
+        .signatures["serving_default"](image=tf.ones([2, 3]))
+        .values()
+    )
+    np.testing.assert_array_equal(result, np.full([2, 3], 2.0))
+
+
+def test_example_without_a_feature_is_told_in_one_line(tmp_path: Path) -> None:
+    _, decoder, _ = small_files(SmallPipeline(tmp_path))
+    with pytest.raises(DataError) as caught:
+        decoder.decode([serialize({"image": np.zeros(16)})])
+    assert caught.value.what == (
+        "an example does not have the features that the task declares: "
+        "Feature: label (data type: int64) is required but could not be found."
+    )
+    with pytest.raises(DataError, match=r"declares: Key: image, Index: 0\.  Number of float values != expected"):
+        decoder.decode([serialize({"image": np.zeros(15), "label": 1})])
 
 
 def test_loss_that_is_not_finite_stops_with_the_epoch(tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
+import gzip
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tensorflow as tf
 
 from pipelines.deep_check import deep_check
 from pipelines.load import PipelineFileError
@@ -18,6 +22,15 @@ def errors_of(small: SmallPipeline) -> str:
         check(small)
     assert "Remedy: " in str(caught.value)
     return str(caught.value)
+
+
+def with_csv(folder: Path) -> SmallPipeline:
+    small = SmallPipeline(folder)
+    for split in ("train", "eval"):
+        (folder / "data" / f"{split}.tfrecord").unlink()
+        (folder / "data" / f"{split}.csv").write_text("image,label\n0.5,1\n")
+    small.spec["examples"]["kind"] = "csv"
+    return small
 
 
 def test_whole_pipeline_passes(tmp_path: Path) -> None:
@@ -63,7 +76,54 @@ def test_examples_without_the_label_are_told(tmp_path: Path) -> None:
 def test_label_that_the_task_does_not_declare_is_told(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["examples"]["label"] = "class"
-    assert "examples.label: the task's feature_spec does not have the label" in errors_of(small)
+    said = errors_of(small)
+    assert "examples.label: the task has no dense feature 'class' (expected: one of image, label" in said
+
+
+@pytest.mark.parametrize("kind", ["tfrecord", "csv"])
+def test_slice_that_the_task_does_not_declare_is_told_with_its_field(tmp_path: Path, kind: str) -> None:
+    small = with_csv(tmp_path) if kind == "csv" else SmallPipeline(tmp_path)
+    small.spec["evaluate"]["slices"] = [["label", "town"]]
+    assert "evaluate.slices: the task has no dense feature 'town'" in errors_of(small)
+    small.spec["evaluate"]["slices"] = []
+    small.spec["gate"]["metrics"][0] |= {"slices": ["town"]}
+    assert "gate.metrics: the task has no dense feature 'town'" in errors_of(small)
+
+
+def test_stratifying_feature_that_records_lack_is_told(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["calibrate"]["stratify_by"] = "town"
+    assert "calibrate.stratify_by: an example lacks the feature 'town'" in errors_of(small)
+
+
+def test_stratifying_feature_that_only_the_records_have_passes(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.write_split("train", 9, seed=1, change=lambda _, features: {**features, "town": b"A"})
+    small.spec["calibrate"]["stratify_by"] = "town"
+    check(small)
+
+
+def test_stratifying_feature_that_is_no_column_is_told(tmp_path: Path) -> None:
+    small = with_csv(tmp_path)
+    small.spec["calibrate"]["stratify_by"] = "town"
+    said = errors_of(small)
+    assert "calibrate.stratify_by: the examples lack the feature 'town'" in said
+    assert "train.csv: image, label; found: town" in said
+    small.spec["calibrate"]["stratify_by"] = "label"
+    check(small)
+
+
+def test_gzipped_file_without_records_is_skipped(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    (tmp_path / "data" / "train-0.gz").write_bytes(gzip.compress(b""))
+    check(small)
+
+
+def test_split_whose_files_hold_no_record_is_told(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    (tmp_path / "data" / "eval.tfrecord").unlink()
+    (tmp_path / "data" / "eval.gz").write_bytes(gzip.compress(b""))
+    assert "there are no examples for the split 'eval' (expected: at least one record" in errors_of(small)
 
 
 def test_decode_that_fails_is_told(tmp_path: Path) -> None:
@@ -74,8 +134,7 @@ def test_decode_that_fails_is_told(tmp_path: Path) -> None:
 def test_model_that_does_not_take_what_decode_returns_is_told(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, TASK.replace("layers.Input([4, 4, 1]", "layers.Input([5, 5, 1]"))
     said = errors_of(small)
-    assert "the model does not take what decode returns" in said
-    assert "image (None, 5, 5, 1)" in said
+    assert "model (expected: image (None, 5, 5, 1); found: image (4, 4, 4, 1))" in said
 
 
 def test_number_of_classes_that_does_not_fit_the_model_is_told(tmp_path: Path) -> None:
@@ -85,3 +144,120 @@ def test_number_of_classes_that_does_not_fit_the_model_is_told(tmp_path: Path) -
         "the model's output does not fit the number of classes (expected: 3, as the model has outputs; found: 4)"
         in (errors_of(small))
     )
+
+
+TWO_OUTPUTS = """
+        image = layers.Input([4, 4, 1], name="image")
+        return tf.keras.Model(image, [layers.Dense(3, name=name)(layers.Flatten()(image)) for name in ("one", "two")])
+"""
+SUBCLASSED = """
+        class Own(tf.keras.Model):
+            def call(self, image):
+                return tf.reshape(image, [-1, 16])[:, :3]
+        return Own()
+"""
+OPEN = """
+        image = layers.Input([None, 4, 1], name="image")
+        return tf.keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(image)))
+"""
+ONE_OUTPUT = """
+        image = layers.Input([4, 4, 1], name="image")
+        return tf.keras.Model(image, layers.Dense(1, activation="sigmoid")(layers.Flatten()(image)))
+"""
+
+
+def with_model(folder: Path, body: str) -> SmallPipeline:
+    return SmallPipeline(
+        folder, TASK.replace("        return tf.keras.Sequential", f"{body}        return tf.keras.Sequential")
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (TWO_OUTPUTS, "task: the model has several outputs (expected: one output"),
+        (SUBCLASSED, "task: the model does not say what it takes"),
+        (OPEN, "task: the input 'image' has no fixed size per example"),
+    ],
+    ids=["two outputs", "subclassed", "open dimension"],
+)
+@pytest.mark.parametrize("classes", [3, None])
+def test_model_that_cannot_be_exported_is_told_before_training(
+    tmp_path: Path, body: str, message: str, classes: int | None
+) -> None:
+    small = with_model(tmp_path, body)
+    small.spec["examples"]["num_classes"] = classes
+    assert message in errors_of(small)
+
+
+def test_one_output_is_told_when_the_metric_compares_classes(tmp_path: Path) -> None:
+    small = with_model(tmp_path, ONE_OUTPUT)
+    small.spec["examples"]["num_classes"] = 2
+    said = errors_of(small)
+    assert "evaluate.metrics: the metric 'accuracy' compares outputs for each class" in said
+    assert "binary_accuracy" in said
+    small.spec["evaluate"]["metrics"] = ["binary_accuracy"]
+    small.spec["gate"]["metrics"][0]["name"] = "binary_accuracy"
+    check(small)
+
+
+def test_decoded_names_that_are_not_the_models_are_told(tmp_path: Path) -> None:
+    text = TASK.replace('return tf.reshape(features["image"], [-1, 4, 4, 1])', 'return {"picture": features["image"]}')
+    said = errors_of(SmallPipeline(tmp_path, text))
+    assert (
+        "the decoded inputs are not those of the model (expected: image (None, 4, 4, 1); found: picture (4, 16))"
+        in said
+    )
+
+
+def with_saved_model(folder: Path, function: Callable[[Any], Any], shape: list[int | None]) -> SmallPipeline:
+    small = SmallPipeline(folder)
+    module = tf.Module()
+    module.counter = tf.Variable(0.0)
+    spec = tf.TensorSpec(shape, tf.float32, name="image")
+    module.serve = tf.function(lambda image: {"scores": function(module, image)}, input_signature=[spec])
+    tf.saved_model.save(module, str(folder / "saved"), signatures={"serving_default": module.serve})
+    small.spec["baseline"] = {"kind": "pretrained", "path": "saved"}
+    return small
+
+
+def first_three(_: Any, image: Any) -> Any:
+    return tf.reshape(image, [-1, 16])[:, :3]
+
+
+@pytest.mark.parametrize("batch", [None, 1])
+def test_saved_model_passes_when_it_takes_what_decode_returns(tmp_path: Path, batch: int | None) -> None:
+    check(with_saved_model(tmp_path, first_three, [batch, 4, 4, 1]))
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "message"),
+    [
+        (first_three, [None, 5, 5, 1], "(expected: image (None, 5, 5, 1); found: image (4, 4, 4, 1))"),
+        (
+            lambda _, image: tf.reshape(image, [-1, 7]),
+            [None, 4, 4, 1],
+            "the model cannot be run on what decode returns: Input to reshape is a tensor with 64 values, but the "
+            "requested shape requires a multiple of 7. Remedy",
+        ),
+        (first_three, [None, None, 4, 1], "the input 'image' has no fixed size per example"),
+        (
+            lambda module, image: first_three(module, image) + module.counter.assign_add(1.0),
+            [None, 4, 4, 1],
+            "the model keeps state between invocations",
+        ),
+        (lambda _, image: tf.reshape(image, [-1, 16])[:, :5], [None, 4, 4, 1], "does not fit the number of classes"),
+    ],
+    ids=["other shape", "raises", "open dimension", "state", "five outputs"],
+)
+def test_saved_model_that_does_not_fit_is_told(
+    tmp_path: Path, function: Callable[[Any, Any], Any], shape: list[int | None], message: str
+) -> None:
+    assert message in errors_of(with_saved_model(tmp_path, function, shape))
+
+
+@pytest.mark.parametrize("damaged", ["saved_model.pb", "variables/variables.index"])
+def test_damaged_saved_model_is_told(tmp_path: Path, damaged: str) -> None:
+    small = with_saved_model(tmp_path, first_three, [None, 4, 4, 1])
+    (tmp_path / "saved" / damaged).write_bytes(b"\x0a\xff nothing of the kind")
+    assert "the SavedModel cannot be loaded: " in errors_of(small)
