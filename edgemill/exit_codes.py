@@ -9,9 +9,10 @@ class ExitCode(IntEnum):
     OK = 0
     """Done; for `run`: every device has the best passing candidate in its registry."""
     NODE_FAILED = 1
-    """A node failed, or a store or registry could not be reached."""
+    """A node failed, or a metadata store could not be reached, or a registry not be read."""
     BAD_INPUT = 2
-    """The pipeline file, the data, the model or the command line is wrong; nothing ran."""
+    """The pipeline file, the data, the model or the command line is wrong, or the registry or the root cannot be
+    written: what is found before the first node; nothing ran."""
     GATE_REFUSED = 3
     """The run is whole, but the gate of at least one device refused every candidate."""
     INTERRUPTED = 130

@@ -157,6 +157,18 @@ def test_truncated_tfrecord_counts_whole_records(small: SmallPipeline) -> None:
     assert "after 8 whole records" in errors_of(small)
 
 
+def test_records_of_plain_files_are_not_read(small: SmallPipeline) -> None:
+    path = small.folder / "data" / "train-large.tfrecord"
+    length = 1 << 40  # a hole in the file, which takes no room but would take hours to read
+    with path.open("wb") as file:
+        file.write(length.to_bytes(8, "little"))
+        file.truncate(length + 16)
+    check(small)
+    with path.open("ab") as file:
+        file.truncate(length + 15)
+    assert "after 0 whole records" in errors_of(small)
+
+
 def test_file_that_is_no_tfrecord_is_told(small: SmallPipeline) -> None:
     (small.folder / "data" / "train.tfrecord").write_text("label,image\n1,2\n" * 50)
     assert "truncated or damaged after 0 whole records" in errors_of(small)
