@@ -37,7 +37,7 @@ class TrainableTask(Task, Protocol):
     """A task whose baseline Edgemill trains. With a pretrained baseline these methods are never called."""
 
     def build_model(self) -> Any:
-        """A fresh, uncompiled `tf_keras.Model`."""
+        """A fresh, uncompiled `tf_keras.Model`: functional, or Sequential with an Input first; one output, no state."""
         ...
 
     def compile(self, model: Any) -> None:

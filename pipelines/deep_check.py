@@ -11,8 +11,10 @@ from components.baseline.export import check_exportable, check_keras_takes
 from components.baseline.pretrained import load_keras, recognise
 from components.baseline.spec import TrainedBaseline
 from components.calibrate.feature import feature_reader
+from components.calibrate.spec import CalibrationSpec
 from components.errors import DataError, EdgemillError, ModelError, SpecError, telling_line
 from components.examples import check_dense
+from components.quantize.scheme import needs_calibration
 from components.task import Task, load_task, trainable
 from pipelines.load import LoadedPipeline, PipelineFileError
 from pipelines.spec import DeclaredSplits, Examples, PipelineSpec
@@ -54,7 +56,7 @@ def _decode_first_records(spec: PipelineSpec, task: Task) -> Any:
     """The model's inputs for a few examples; None where the files are not TFRecords."""
     if spec.examples.kind != "tfrecord":
         return None
-    stratum = feature_reader(spec.calibrate.stratify_by) if spec.calibrate and spec.calibrate.stratify_by else None
+    stratifying = _stratifying(spec)
     inputs = None
     for split, files in _files(spec.examples):
         first = {file: records for file in files if (records := _first_records(file))}
@@ -68,11 +70,16 @@ def _decode_first_records(spec: PipelineSpec, task: Task) -> Any:
             )
         for file, records in first.items():
             inputs = _decode(task, records, file)
-            # None stands for all splits: they are hashed.
-            if stratum is not None and spec.calibrate is not None and split in {None, spec.calibrate.split}:
+            if stratifying and split in {None, stratifying.split}:
                 for record in records:
-                    stratum(record)
+                    feature_reader(str(stratifying.stratify_by))(record)
     return inputs
+
+
+def _stratifying(spec: PipelineSpec) -> CalibrationSpec | None:
+    """The sample, if one is drawn by a feature: any that each tf.Example has, known to the task or not."""
+    drawn = any(needs_calibration(recipe.scheme) for recipe in spec.recipes)
+    return spec.calibrate if drawn and spec.calibrate and spec.calibrate.stratify_by else None
 
 
 def _files(examples: Examples) -> Iterator[tuple[str | None, list[Path]]]:
@@ -120,11 +127,12 @@ def _decode(task: Task, records: list[bytes], file: Path) -> Any:
 
 def _check_columns(spec: PipelineSpec) -> None:
     """See that the columns of CSV and Parquet files hold what the sample is stratified by."""
-    if spec.examples.kind == "tfrecord" or spec.calibrate is None or spec.calibrate.stratify_by is None:
+    stratifying = _stratifying(spec)
+    if spec.examples.kind == "tfrecord" or stratifying is None:
         return
-    feature = spec.calibrate.stratify_by
+    feature = stratifying.stratify_by
     for split, files in _files(spec.examples):
-        for file in files if split in {None, spec.calibrate.split} else []:
+        for file in files if split in {None, stratifying.split} else []:
             columns = _columns(file, spec.examples.kind)
             if feature not in columns:
                 raise SpecError(

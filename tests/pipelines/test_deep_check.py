@@ -94,6 +94,8 @@ def test_stratifying_feature_that_records_lack_is_told(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["calibrate"]["stratify_by"] = "town"
     assert "calibrate.stratify_by: an example lacks the feature 'town'" in errors_of(small)
+    small.spec["recipes"] = [{"name": "float32", "scheme": "float32"}]
+    check(small)
 
 
 def test_stratifying_feature_that_only_the_records_have_passes(tmp_path: Path) -> None:
