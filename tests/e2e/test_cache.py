@@ -1,0 +1,71 @@
+"""What a second run may take from the first: chance failures and edited schemas it may not."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgemill.exit_codes import ExitCode
+from tests.ran import Ran
+from tests.small_pipeline import TASK, SmallPipeline
+
+pytestmark = pytest.mark.e2e
+
+AFTER_CONVERSION = {"evaluate", "gate__phone_cpu", "push__phone_cpu"}
+
+
+def dying_task(orders: Path) -> str:
+    """A task whose conversion is killed as long as a file exists: no input of the pipeline, and so not in any key."""
+    return TASK.replace(
+        "    def decode(self, features):\n",
+        f"""    def decode(self, features):
+        import os, pathlib
+        orders = pathlib.Path({str(orders)!r})
+        if os.getpid() != {os.getpid()} and orders.exists():
+            os.kill(os.getpid(), 9)
+""",
+    )
+
+
+def outcome_of_int8(ran: Ran) -> str:
+    assert ran.summary is not None
+    (outcome,) = [c.outcome for c in ran.summary.evaluation.candidates if c.name == "int8"]
+    return outcome.status if outcome.status == "converted" else outcome.cause
+
+
+def test_conversion_is_tried_again_after_a_failure_by_chance_and_success_is_kept(tmp_path: Path) -> None:
+    orders = tmp_path / "orders"
+    small = SmallPipeline(tmp_path, dying_task(orders))
+    orders.touch()
+    first = Ran(small.write(), "small")
+    assert (first.code, outcome_of_int8(first)) == (ExitCode.OK, "out_of_memory"), first.output
+    orders.unlink()
+    mended = Ran(small.file, "small")
+    assert (mended.executed(), outcome_of_int8(mended)) == ({"convert__int8", *AFTER_CONVERSION}, "converted")
+    assert Ran(small.file, "small").executed() == {"push__phone_cpu"}
+
+
+def test_audit_is_in_the_report_when_it_stops_the_run_and_an_edited_schema_is_read_again(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.write_split("eval", 240, seed=1)  # the training examples
+    ran = Ran(small.write(), "small")
+    assert ran.code == ExitCode.NODE_FAILED
+    states = ran.states()
+    assert (states["calibrate"], states["audit"]) == ("complete", "failed")
+    assert {states["convert__float32"], states["convert__int8"]} == {"not_run"}
+    assert ran.summary is not None and ran.folder is not None
+    (finding,) = ran.summary.audit.findings
+    assert (finding.severity, finding.check) == ("error", "leak")
+    assert finding.message in (ran.folder / "report.html").read_text()
+    assert any(error.startswith("audit: ") and finding.message in error for error in ran.summary.errors)
+
+    (inferred,) = (ran.root / "small" / "artifacts" / "schema" / "schema").glob("*/schema.pbtxt")
+    (tmp_path / "mine.pbtxt").write_bytes(inferred.read_bytes())
+    small.spec["examples"]["schema_file"] = "mine.pbtxt"
+    assert Ran(small.write(), "small").executed() == {"schema", "validate"}
+    assert Ran(small.file, "small").executed() == set()
+    with (tmp_path / "mine.pbtxt").open("a") as file:
+        file.write('feature { name: "weight" type: FLOAT presence { min_fraction: 1.0 min_count: 1 } }\n')
+    edited = Ran(small.file, "small")
+    assert edited.states()["validate"] == "failed"
+    assert "weight" in edited.output
