@@ -10,6 +10,7 @@ from rich.text import Text
 
 from components.errors import ModelError
 from components.report import Inspection, TensorFact
+from components.wording import some_of
 
 
 def read_model(path: Path) -> bytes:
@@ -31,7 +32,7 @@ def print_inspection(path: Path, inspection: Inspection) -> None:
     floats = inspection.float_tensors
     sizes = f": {inspection.file_bytes:,} bytes, {inspection.weight_bytes:,} of them weights"
     console.print(Text.assemble((path.name, "bold"), sizes))
-    console.print("integers only" if inspection.integer_only else f"{len(floats)} float tensors: {_some(floats)}")
+    console.print("integers only" if inspection.integer_only else f"{len(floats)} float tensors: {some_of(floats)}")
     if inspection.stateful:
         console.print("keeps state between invocations: reset the interpreter's variables before each sequence")
     for title, tensors in (("inputs", inspection.inputs), ("outputs", inspection.outputs)):
@@ -58,8 +59,3 @@ def _weight(fact: TensorFact) -> tuple[str, ...]:
         zeros,
         "" if fact.unique_values is None else str(fact.unique_values),
     )
-
-
-def _some(names: tuple[str, ...], most: int = 5) -> str:
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -13,10 +13,10 @@ from tfx.types import artifact_utils
 from tfx.types.channel import BaseChannel
 from tfx.types.standard_artifacts import Model
 
-from components.baseline.export import SERVING_FOLDER
 from components.baseline.pretrained import import_model
 from components.baseline.spec import TrainedBaseline
 from components.files import sha256_of
+from components.layout import SERVING_FOLDER
 from components.manifest import describe, write_manifest
 from components.task import load_task
 

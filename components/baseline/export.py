@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.errors import ModelError
+from components.layout import SERVING_FOLDER
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-SERVING_FOLDER = "Format-Serving"
 
 
 def export(model: Any, folder: Path) -> None:

@@ -8,8 +8,9 @@ import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
-from components.baseline.export import SERVING_FOLDER, check_exportable, export
+from components.baseline.export import check_exportable, export
 from components.errors import ModelError, telling_line
+from components.layout import SERVING_FOLDER
 
 ModelFormat = Literal["saved_model", "keras"]
 

@@ -13,6 +13,7 @@ from components.calibrate.spec import CalibrationSpec
 from components.calibrate.survey import BINS, InputSurvey, Survey
 from components.errors import DataError
 from components.report import AuditReport, Finding, RangeFact
+from components.wording import some_of
 
 # Below it, min/max ranges of activations are known to wander: TensorFlow's guide asks for 100 to 500 examples.
 FEW_SAMPLES = 100
@@ -131,7 +132,7 @@ def _missing(sample: Sample, spec: CalibrationSpec, labels: set[int] | None, sur
             severity="warning",
             check="missing_stratum",
             where=str(spec.stratify_by),
-            message=f"{len(left_out)} of {len(sample.strata)} values are not in the sample: {_some(left_out)}",
+            message=f"{len(left_out)} of {len(sample.strata)} values are not in the sample: {some_of(left_out)}",
             remedy="ask for more samples, or `stratify: balanced`",
         )
     if labels is not None and survey.labels is not None and (absent := sorted(survey.labels - labels)):
@@ -139,7 +140,7 @@ def _missing(sample: Sample, spec: CalibrationSpec, labels: set[int] | None, sur
             severity="warning",
             check="missing_stratum",
             where="label",
-            message=f"{len(absent)} of {len(survey.labels)} classes are not in the sample: {_some(map(str, absent))}",
+            message=f"{len(absent)} of {len(survey.labels)} classes are not in the sample: {some_of(map(str, absent))}",
             remedy="stratify by the label, or ask for more samples",
         )
 
@@ -192,7 +193,7 @@ def _constant(name: str, values: npt.NDArray[Any], dead: bool) -> Iterator[Findi
                 severity="warning",
                 check="constant",
                 where=_input(name),
-                message=f"{columns.size} of {flat.shape[1]} features are constant: {_some(map(str, columns))}",
+                message=f"{columns.size} of {flat.shape[1]} features are constant: {some_of(map(str, columns))}",
                 remedy="drop them, or ask for more samples if they vary in the data",
             )
 
@@ -228,8 +229,3 @@ def _stability(fact: RangeFact) -> Iterator[Finding]:
 
 def _input(name: str) -> str:
     return f"input {name}" if name else "the model's input"
-
-
-def _some(values: Any, most: int = 5) -> str:
-    known = list(values)
-    return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")

@@ -11,10 +11,11 @@ from tfx.types.channel import BaseChannel, OutputChannel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.calibrate.audit import refuse_errors
-from components.calibrate.draw import CALIBRATION_SPLIT, draw_and_audit
+from components.calibrate.draw import draw_and_audit
 from components.calibrate.spec import CalibrationSpec
 from components.examples import split_files
 from components.files import sha256_of, write_atomically
+from components.layout import CALIBRATION_SPLIT
 from components.manifest import describe, write_manifest
 from components.report import AuditReport
 

@@ -20,8 +20,6 @@ from components.errors import DataError
 from components.examples import ExampleDecoder
 from components.report import AuditReport
 
-CALIBRATION_SPLIT = "calibration"
-
 _LOG = logging.getLogger(__name__)
 
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from pydantic import TypeAdapter
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, TransformGraph
@@ -12,17 +11,12 @@ from components.convert.spec import ConversionLimits
 from components.convert.worker import run_conversion
 from components.errors import SpecError
 from components.files import sha256_of, write_atomically
+from components.layout import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE
 from components.manifest import describe, read_manifest, write_manifest
 from components.quantize.scheme import needs_calibration
 from components.recipe import Recipe
-from components.report import ConversionFailure, ConversionOutcome, Converted
+from components.report import ConversionFailure, Converted
 from components.values import Value
-
-SERVING_FOLDER = "Format-Serving"
-MODEL_FILE = f"{SERVING_FOLDER}/tflite"
-OUTCOME_FILE = "outcome.json"
-
-_OUTCOME: TypeAdapter[ConversionOutcome] = TypeAdapter(ConversionOutcome)
 
 
 class ConverterSpec(Value):
@@ -30,11 +24,6 @@ class ConverterSpec(Value):
 
     recipe: Recipe
     limits: ConversionLimits = ConversionLimits()
-
-
-def outcome_of(folder: Path) -> ConversionOutcome:
-    """What became of a candidate, from its artifact's folder; `Converted` means that the file `tflite` is there."""
-    return _OUTCOME.validate_json((folder / OUTCOME_FILE).read_bytes())
 
 
 @component
@@ -78,11 +67,11 @@ def TFLiteConverter(
 
     folder = Path(candidate.uri)
     if content is not None:
-        write_atomically(folder / MODEL_FILE, content)
+        write_atomically(folder / TFLITE_FILE, content)
     write_atomically(folder / OUTCOME_FILE, outcome.model_dump_json(indent=2).encode() + b"\n")
     manifest = write_manifest(
         folder,
-        OUTCOME_FILE if content is None else MODEL_FILE,
+        OUTCOME_FILE if content is None else TFLITE_FILE,
         role="candidate",
         recipe=recipe,
         parents=parents,

@@ -17,11 +17,11 @@ from components.convert.promise import broken_promises
 from components.errors import EdgemillError
 from components.examples import ExampleDecoder, read_serialized, split_files
 from components.files import write_atomically
+from components.layout import CALIBRATION_SPLIT
 from components.quantize.scheme import Scheme, needs_calibration
 from components.report import ConversionFailure, Converted
 from components.values import Value
 
-CALIBRATION_SPLIT = "calibration"
 STAGE_FILE, MODEL_FILE, OUTCOME_FILE = "stage", "tflite", "outcome.json"
 
 _DECODE_BATCH = 256

@@ -17,6 +17,7 @@ from components.quantize.scheme import (
     promises_integers_only,
 )
 from components.report import Inspection, TensorFact
+from components.wording import some_of
 
 # The converter leaves smaller weights float in dynamic range quantization (`minimum_elements_for_weights`).
 _DYNAMIC_MINIMUM_ELEMENTS = 1024
@@ -67,11 +68,11 @@ def _static(scheme: StaticWi8Ai8 | StaticWi8Ai16, inspection: Inspection, activa
     floats = list(inspection.float_tensors)
     complaints = _granularity(scheme.granularity, inspection)
     if promises_integers_only(scheme) and floats:
-        complaints.append(f"{len(floats)} float tensors in a file of integers only: {_some(floats)}")
+        complaints.append(f"{len(floats)} float tensors in a file of integers only: {some_of(floats)}")
     elif not scheme.float_fallback:
         inner = sorted(set(floats) - {tensor.name for tensor in border})
         if inner:
-            complaints.append(f"{len(inner)} float tensors inside the model: {_some(inner)}")
+            complaints.append(f"{len(inner)} float tensors inside the model: {some_of(inner)}")
     if scheme.float_io:
         complaints += _complaint("inputs or outputs are quantized", [tensor for tensor in border if tensor.scales])
     else:
@@ -94,12 +95,7 @@ def _granularity(granularity: str, inspection: Inspection) -> list[str]:
 def _complaint(what: str, tensors: Sequence[TensorFact]) -> list[str]:
     if not tensors:
         return []
-    return [f"{len(tensors)} {what}: {_some([f'{t.name} ({t.dtype}, {_elements(t)} elements)' for t in tensors])}"]
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+    return [f"{len(tensors)} {what}: {some_of([f'{t.name} ({t.dtype}, {_elements(t)} elements)' for t in tensors])}"]
 
 
 def _elements(tensor: TensorFact) -> int:

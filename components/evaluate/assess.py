@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow_model_analysis as tfma
-from pydantic import TypeAdapter
 
 from components.errors import DataError, EdgemillError, ModelError
 from components.evaluate.evaluation import BASELINE, run_evaluation
@@ -19,6 +18,7 @@ from components.evaluate.results import load_slices
 from components.evaluate.spec import EvaluationSpec
 from components.examples import ExampleDecoder, Inputs
 from components.files import bytes_of, sha256_of
+from components.layout import SERVING_FOLDER, TFLITE_FILE, outcome_of
 from components.manifest import read_manifest
 from components.recipe import Recipe
 from components.report import (
@@ -31,10 +31,6 @@ from components.report import (
 )
 
 logger = logging.getLogger(__name__)
-
-# Where stock TFX looks for a model, and for one in TFLite format, in a Model artifact.
-SERVING = Path("Format-Serving")
-TFLITE = SERVING / "tflite"
 
 
 def assess(
@@ -71,13 +67,13 @@ def assess(
         recipe.name: _runnable(recipe, folder, example) for recipe, folder in zip(recipes, candidates, strict=True)
     }
     runnable = {
-        recipe.name: folder / TFLITE
+        recipe.name: folder / TFLITE_FILE
         for recipe, folder in zip(recipes, candidates, strict=True)
         if isinstance(outcomes[recipe.name], Converted)
     }
     run_evaluation(
         files=files,
-        baseline=baseline / SERVING,
+        baseline=baseline / SERVING_FOLDER,
         candidates=runnable,
         spec=spec,
         label=label,
@@ -87,11 +83,11 @@ def assess(
         make_pipeline=make_pipeline,
     )
     slices = load_slices(output, [BASELINE, *runnable], [metric.name for metric in spec.metrics])
-    reference = float_reference / TFLITE
+    reference = float_reference / TFLITE_FILE
     latencies = _latencies(reference, runnable, example)
     return EvaluationReport(
         baseline_slices=slices[BASELINE],
-        baseline_bytes=bytes_of(reference if reference.exists() else baseline / SERVING),
+        baseline_bytes=bytes_of(reference if reference.exists() else baseline / SERVING_FOLDER),
         candidates=tuple(
             CandidateReport(
                 recipe=recipe,
@@ -129,12 +125,12 @@ def _recipe(folder: Path) -> Recipe:
 
 
 def _runnable(recipe: Recipe, folder: Path, example: Mapping[str, np.ndarray[Any, Any]]) -> ConversionOutcome:
-    outcome: ConversionOutcome = TypeAdapter(ConversionOutcome).validate_json((folder / "outcome.json").read_bytes())
+    outcome = outcome_of(folder)
     if isinstance(outcome, ConversionFailure):
         return outcome
     try:
         _check_intact(folder)
-        load_tflite(str(folder / TFLITE))(example)
+        load_tflite(str(folder / TFLITE_FILE))(example)
     except EdgemillError as error:
         logger.warning("The candidate %s cannot be run: %s", recipe.name, error)
         return ConversionFailure(
@@ -145,7 +141,7 @@ def _runnable(recipe: Recipe, folder: Path, example: Mapping[str, np.ndarray[Any
 
 def _check_intact(folder: Path) -> None:
     """The runtime verifies nothing: a damaged file can crash this process."""
-    expected, found = read_manifest(folder).sha256, sha256_of(folder / TFLITE)
+    expected, found = read_manifest(folder).sha256, sha256_of(folder / TFLITE_FILE)
     if found != expected:
         raise ModelError(
             "the TFLite file is not the one that was converted",

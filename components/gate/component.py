@@ -15,11 +15,11 @@ from components.errors import UnblessedError
 from components.files import sha256_of, write_atomically
 from components.gate.policy import decide
 from components.gate.spec import GateSpec
+from components.layout import OUTCOME_FILE, TFLITE_FILE
 from components.manifest import Manifest, describe, read_manifest, write_manifest
 from components.report import CandidateReport, Decision, EvaluationReport
 from components.values import Value
 
-MODEL_FILE = "Format-Serving/tflite"
 _INPUT_PREFIX = "candidate_"
 
 
@@ -95,7 +95,7 @@ def _write_decision(folder: Path, decision: Decision) -> None:
 def _write_chosen(
     candidate: Path, facts: CandidateReport, folder: Path, parents: dict[str, str], version: str
 ) -> Manifest:
-    source = candidate / MODEL_FILE
+    source = candidate / TFLITE_FILE
     found = sha256_of(source) if source.is_file() else "no file"
     if found != facts.sha256:
         raise UnblessedError(
@@ -105,14 +105,14 @@ def _write_chosen(
             measured=found,
             remedy="find out what changed the artifact, then run the conversion and the evaluation again",
         )
-    (folder / MODEL_FILE).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, folder / MODEL_FILE)
-    write_atomically(folder / "outcome.json", facts.outcome.model_dump_json(indent=2).encode() + b"\n")
+    (folder / TFLITE_FILE).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, folder / TFLITE_FILE)
+    write_atomically(folder / OUTCOME_FILE, facts.outcome.model_dump_json(indent=2).encode() + b"\n")
     write_atomically(folder / "facts.json", facts.model_dump_json(indent=2).encode() + b"\n")
     origin = read_manifest(candidate)
     return write_manifest(
         folder,
-        MODEL_FILE,
+        TFLITE_FILE,
         role="chosen",
         recipe=facts.recipe,
         # The candidate's own parents too: a release can then be traced without the store that made it.

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from components.device import DeviceProfile
 from components.errors import UnblessedError
 from components.files import sha256_of_bytes
+from components.layout import TFLITE_FILE
 from components.manifest import Manifest, read_manifest
 from components.push.registry import ReleaseManifest, publish
 from components.push.spec import LocalRegistry
@@ -71,7 +72,7 @@ def deliver(request: PushRequest, chosen: Path, decision: Decision) -> PushOutco
     if decision.verdict != "pass":
         return PushOutcome(device=decision.device, pushed=False, reason=decision.why)
     try:
-        model = (chosen / "Format-Serving" / "tflite").read_bytes()
+        model = (chosen / TFLITE_FILE).read_bytes()
         facts = CandidateReport.model_validate_json((chosen / "facts.json").read_bytes())
         origin = read_manifest(chosen)
     except (OSError, ValidationError) as error:

@@ -5,8 +5,9 @@ import shutil
 import pytest
 from tfx.types.standard_artifacts import Examples, Model
 
-from components.convert.component import TFLiteConverter, outcome_of
+from components.convert.component import TFLiteConverter
 from components.errors import SpecError
+from components.layout import outcome_of
 from components.manifest import read_manifest, write_manifest
 
 
@@ -85,6 +86,7 @@ def test_component_writes_the_reason_and_no_file_when_conversion_crashes(execute
     assert read_manifest(folder).content == "outcome.json"
     known = properties(candidate)
     assert (known["status"], known["cause"], known["file_bytes"], known["integer_only"]) == ("failed", "crashed", 0, 0)
+    assert known["transient"] == 0
 
 
 def test_component_raises_when_a_static_scheme_has_no_calibration(execute, tmp_path):

@@ -1,0 +1,24 @@
+"""Where things lie inside artifacts, for the components that write them and those that read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from components.report import ConversionOutcome
+
+# In a Model artifact: where stock TFX looks for a SavedModel, and for a file in TFLite format.
+SERVING_FOLDER = "Format-Serving"
+TFLITE_FILE = f"{SERVING_FOLDER}/tflite"
+# In a candidate's Model artifact: a ConversionOutcome.
+OUTCOME_FILE = "outcome.json"
+# The only split of a calibration sample's Examples artifact.
+CALIBRATION_SPLIT = "calibration"
+
+_OUTCOME: TypeAdapter[ConversionOutcome] = TypeAdapter(ConversionOutcome)
+
+
+def outcome_of(folder: Path) -> ConversionOutcome:
+    """What became of a candidate, from its artifact's folder; `Converted` means that `TFLITE_FILE` is there."""
+    return _OUTCOME.validate_json((folder / OUTCOME_FILE).read_bytes())
