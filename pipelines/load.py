@@ -12,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from components.device import DeviceProfile
 from components.errors import EdgemillError, SpecError
 from components.values import Value
-from pipelines.spec import PipelineSpec, device_contradictions
+from pipelines.contradictions import contradictions, device_contradictions
+from pipelines.spec import PipelineSpec
 from pipelines.wording import all_in_words, nearest
 
 V = TypeVar("V", bound=Value)
@@ -78,7 +79,7 @@ def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError
         device, wrong = _device(name, path.parent, f"devices[{index}]")
         devices.extend([device] if device else [])
         errors.extend(wrong)
-    errors.extend(spec.contradictions())
+    errors.extend(contradictions(spec))
     if len(devices) == len(spec.devices):
         errors.extend(device_contradictions(spec, devices))
     loaded = LoadedPipeline(file=path.resolve(), spec=_with_absolute_paths(spec, path.parent), devices=tuple(devices))

@@ -242,7 +242,7 @@ def _baseline_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
 
 def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
     if "://" in loaded.spec.push.root:
-        return  # told already: `PipelineSpec.contradictions`
+        return  # told already: `pipelines.contradictions`
     try:
         check_writable(loaded.spec.push)
     except RegistryError as error:

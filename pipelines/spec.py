@@ -1,27 +1,23 @@
 """The pipeline file: the typed root of everything a user declares.
 
-Only types and the checks that need nothing but the file's own values live here. What needs the file system is in
+Only types live here. What must hold between fields is in `pipelines.contradictions`, what needs the file system in
 `pipelines.preflight`, what needs TensorFlow in `pipelines.deep_check`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from components.baseline.spec import Baseline, PretrainedBaseline, TrainedBaseline
+from components.baseline.spec import Baseline
 from components.calibrate.spec import CalibrationSpec
 from components.convert.spec import ConversionLimits
-from components.device import DeviceProfile
-from components.errors import SpecError
 from components.evaluate.spec import EvaluationSpec
 from components.gate.spec import GateSpec
 from components.push.spec import LocalRegistry
-from components.quantize.scheme import Float32, needs_calibration, promises_integers_only
+from components.quantize.scheme import Float32
 from components.recipe import Recipe
 from components.slices import features
 from components.validate.spec import DataExpectations
@@ -154,92 +150,6 @@ class PipelineSpec(Value):
     gate: GateSpec
     push: LocalRegistry
 
-    def contradictions(self) -> Iterator[SpecError]:
-        """Everything that is wrong between fields that are right by themselves."""
-        yield from self._duplicates()
-        yield from self._splits()
-        yield from self._calibration()
-        yield from self._metrics()
-        yield from self._addresses()
-
-    def _duplicates(self) -> Iterator[SpecError]:
-        for field, names in (
-            ("recipes", [recipe.name for recipe in self.recipes]),
-            ("devices", list(self.devices)),
-            ("evaluate.metrics", [metric.name for metric in self.evaluate.metrics]),
-        ):
-            for name in _repeated(names):
-                yield SpecError(f"the name {name!r} occurs more than once", where=field, remedy="rename or remove one")
-        for index, recipe in enumerate(self.recipes):
-            if recipe.name == FLOAT_REFERENCE.name:
-                yield SpecError(
-                    "this name belongs to the float32 file that sizes and times are compared with",
-                    where=f"recipes[{index}].name",
-                    measured=recipe.name,
-                    remedy="rename the recipe",
-                )
-
-    def _splits(self) -> Iterator[SpecError]:
-        used = {"baseline.split": self.baseline.split} if isinstance(self.baseline, TrainedBaseline) else {}
-        used["evaluate.split"] = self.evaluate.split
-        if self.calibrate:
-            used["calibrate.split"] = self.calibrate.split
-        for field, split in used.items():
-            if split not in self.examples.splits.names:
-                yield SpecError(
-                    "there is no such split",
-                    where=field,
-                    bound=f"one of {', '.join(self.examples.splits.names)}",
-                    measured=split,
-                    remedy="name a split of examples.splits, or declare this one there",
-                )
-            if field != "evaluate.split" and split == self.evaluate.split:
-                yield SpecError(
-                    "this split is also the evaluation split, so the evaluation would flatter every candidate",
-                    where=field,
-                    bound=f"a split other than {self.evaluate.split!r}",
-                    measured=split,
-                    remedy="name another split",
-                )
-
-    def _calibration(self) -> Iterator[SpecError]:
-        if self.calibrate is None:
-            for index, recipe in enumerate(self.recipes):
-                if needs_calibration(recipe.scheme):
-                    yield SpecError(
-                        "a static scheme needs ranges of activations, and there is no `calibrate` section",
-                        where=f"recipes[{index}].scheme",
-                        measured=recipe.scheme.kind,
-                        remedy="add `calibrate: {split: train, samples: 500}`, or use dynamic_wi8_afp32",
-                    )
-
-    def _metrics(self) -> Iterator[SpecError]:
-        known = [metric.name for metric in self.evaluate.metrics]
-        for index, bound in enumerate(self.gate.metrics):
-            if bound.name not in known:
-                yield SpecError(
-                    "the gate bounds a metric that is not evaluated",
-                    where=f"gate.metrics[{index}].name",
-                    bound=f"one of {', '.join(known)}",
-                    measured=bound.name,
-                    remedy="add it to evaluate.metrics",
-                )
-
-    def _addresses(self) -> Iterator[SpecError]:
-        paths = {"examples.schema_file": self.examples.schema_file, "push.root": self.push.root}
-        if isinstance(self.baseline, PretrainedBaseline):
-            paths["baseline.path"] = self.baseline.path
-        paths.update({f"devices[{index}]": device for index, device in enumerate(self.devices)})
-        for field, path in paths.items():
-            if path and "://" in path:
-                yield SpecError(
-                    "object stores cannot be used here",
-                    where=field,
-                    bound="a path of this machine; only examples.path may be an address",
-                    measured=path,
-                    remedy="copy it to a folder of this machine, or mount the store, and name that path",
-                )
-
     def slices(self) -> tuple[tuple[str, ...], ...]:
         """Features to cross for slices: the evaluation's own, and those that the gate's bounds need."""
         needed = [features(name) for bound in self.gate.metrics for name in bound.slices]
@@ -247,43 +157,3 @@ class PipelineSpec(Value):
         for names in (*self.evaluate.slices, *filter(None, needed)):
             crossed.setdefault(frozenset(names), names)  # the order of crossed features changes nothing
         return tuple(crossed.values())
-
-
-def device_contradictions(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Iterator[SpecError]:
-    """What is wrong between the recipes and the devices.
-
-    Args:
-        spec: The pipeline.
-        devices: The profiles that `spec.devices` names, in the same order.
-    """
-    devices = list(devices)
-    for name in _repeated([device.name for device in devices]):
-        yield SpecError(f"two device profiles are called {name!r}", where="devices", remedy="rename one of them")
-    for name in _repeated([device.device_class for device in devices]):
-        yield SpecError(
-            f"two device profiles share the device class {name!r}, so one release would replace the other",
-            where="devices",
-            remedy="give them classes of their own, or remove one of them",
-        )
-    for index, device in enumerate(devices):
-        known = [recipe for recipe in spec.recipes if recipe.scheme.kind in device.schemes]
-        if not known:
-            yield SpecError(
-                f"the device {device.name!r} can run none of the recipes",
-                where=f"devices[{index}]",
-                bound=f"a recipe with one of its schemes: {', '.join(device.schemes)}",
-                measured=", ".join(sorted({recipe.scheme.kind for recipe in spec.recipes})),
-                remedy="add such a recipe, or remove the device",
-            )
-        elif device.integer_only and not any(promises_integers_only(recipe.scheme) for recipe in known):
-            yield SpecError(
-                f"the device {device.name!r} takes integers only, and no recipe that it can run promises that",
-                where=f"devices[{index}]",
-                bound="a static scheme without float_io and float_fallback",
-                measured=", ".join(f"{recipe.name}: {recipe.scheme.kind}" for recipe in known),
-                remedy="remove those options from one of these recipes, or add such a recipe",
-            )
-
-
-def _repeated(names: list[str]) -> list[str]:
-    return [name for name, count in Counter(names).items() if count > 1]

@@ -1,0 +1,144 @@
+"""What is wrong between fields of a pipeline file that are right by themselves. Needs nothing but their values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from components.baseline.spec import PretrainedBaseline, TrainedBaseline
+from components.device import DeviceProfile
+from components.errors import SpecError
+from components.quantize.scheme import needs_calibration, promises_integers_only
+from pipelines.spec import FLOAT_REFERENCE, PipelineSpec
+
+
+def contradictions(spec: PipelineSpec) -> Iterator[SpecError]:
+    """Everything that is wrong between fields that are right by themselves."""
+    yield from _duplicates(spec)
+    yield from _splits(spec)
+    yield from _calibration(spec)
+    yield from _metrics(spec)
+    yield from _addresses(spec)
+
+
+def _duplicates(spec: PipelineSpec) -> Iterator[SpecError]:
+    for field, names in (
+        ("recipes", [recipe.name for recipe in spec.recipes]),
+        ("devices", list(spec.devices)),
+        ("evaluate.metrics", [metric.name for metric in spec.evaluate.metrics]),
+    ):
+        for name in _repeated(names):
+            yield SpecError(f"the name {name!r} occurs more than once", where=field, remedy="rename or remove one")
+    for index, recipe in enumerate(spec.recipes):
+        if recipe.name == FLOAT_REFERENCE.name:
+            yield SpecError(
+                "this name belongs to the float32 file that sizes and times are compared with",
+                where=f"recipes[{index}].name",
+                measured=recipe.name,
+                remedy="rename the recipe",
+            )
+
+
+def _splits(spec: PipelineSpec) -> Iterator[SpecError]:
+    used = {"baseline.split": spec.baseline.split} if isinstance(spec.baseline, TrainedBaseline) else {}
+    used["evaluate.split"] = spec.evaluate.split
+    if spec.calibrate:
+        used["calibrate.split"] = spec.calibrate.split
+    for field, split in used.items():
+        if split not in spec.examples.splits.names:
+            yield SpecError(
+                "there is no such split",
+                where=field,
+                bound=f"one of {', '.join(spec.examples.splits.names)}",
+                measured=split,
+                remedy="name a split of examples.splits, or declare this one there",
+            )
+        if field != "evaluate.split" and split == spec.evaluate.split:
+            yield SpecError(
+                "this split is also the evaluation split, so the evaluation would flatter every candidate",
+                where=field,
+                bound=f"a split other than {spec.evaluate.split!r}",
+                measured=split,
+                remedy="name another split",
+            )
+
+
+def _calibration(spec: PipelineSpec) -> Iterator[SpecError]:
+    if spec.calibrate is None:
+        for index, recipe in enumerate(spec.recipes):
+            if needs_calibration(recipe.scheme):
+                yield SpecError(
+                    "a static scheme needs ranges of activations, and there is no `calibrate` section",
+                    where=f"recipes[{index}].scheme",
+                    measured=recipe.scheme.kind,
+                    remedy="add `calibrate: {split: train, samples: 500}`, or use dynamic_wi8_afp32",
+                )
+
+
+def _metrics(spec: PipelineSpec) -> Iterator[SpecError]:
+    known = [metric.name for metric in spec.evaluate.metrics]
+    for index, bound in enumerate(spec.gate.metrics):
+        if bound.name not in known:
+            yield SpecError(
+                "the gate bounds a metric that is not evaluated",
+                where=f"gate.metrics[{index}].name",
+                bound=f"one of {', '.join(known)}",
+                measured=bound.name,
+                remedy="add it to evaluate.metrics",
+            )
+
+
+def _addresses(spec: PipelineSpec) -> Iterator[SpecError]:
+    paths = {"examples.schema_file": spec.examples.schema_file, "push.root": spec.push.root}
+    if isinstance(spec.baseline, PretrainedBaseline):
+        paths["baseline.path"] = spec.baseline.path
+    paths.update({f"devices[{index}]": device for index, device in enumerate(spec.devices)})
+    for field, path in paths.items():
+        if path and "://" in path:
+            yield SpecError(
+                "object stores cannot be used here",
+                where=field,
+                bound="a path of this machine; only examples.path may be an address",
+                measured=path,
+                remedy="copy it to a folder of this machine, or mount the store, and name that path",
+            )
+
+
+def device_contradictions(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Iterator[SpecError]:
+    """What is wrong between the recipes and the devices.
+
+    Args:
+        spec: The pipeline.
+        devices: The profiles that `spec.devices` names, in the same order.
+    """
+    devices = list(devices)
+    for name in _repeated([device.name for device in devices]):
+        yield SpecError(f"two device profiles are called {name!r}", where="devices", remedy="rename one of them")
+    for name in _repeated([device.device_class for device in devices]):
+        yield SpecError(
+            f"two device profiles share the device class {name!r}, so one release would replace the other",
+            where="devices",
+            remedy="give them classes of their own, or remove one of them",
+        )
+    for index, device in enumerate(devices):
+        known = [recipe for recipe in spec.recipes if recipe.scheme.kind in device.schemes]
+        if not known:
+            yield SpecError(
+                f"the device {device.name!r} can run none of the recipes",
+                where=f"devices[{index}]",
+                bound=f"a recipe with one of its schemes: {', '.join(device.schemes)}",
+                measured=", ".join(sorted({recipe.scheme.kind for recipe in spec.recipes})),
+                remedy="add such a recipe, or remove the device",
+            )
+        elif device.integer_only and not any(promises_integers_only(recipe.scheme) for recipe in known):
+            yield SpecError(
+                f"the device {device.name!r} takes integers only, and no recipe that it can run promises that",
+                where=f"devices[{index}]",
+                bound="a static scheme without float_io and float_fallback",
+                measured=", ".join(f"{recipe.name}: {recipe.scheme.kind}" for recipe in known),
+                remedy="remove those options from one of these recipes, or add such a recipe",
+            )
+
+
+def _repeated(names: list[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
