@@ -73,6 +73,7 @@ def test_component_writes_file_outcome_and_manifest_when_converted(execute, base
         "scheme": "static_wi8_ai8",
         "status": "converted",
         "cause": 0,
+        "transient": 0,
         "file_bytes": len(content),
         "integer_only": 1,
     }

@@ -53,14 +53,14 @@ def test_conversion_yields_the_bytes_of_this_process_when_run_in_a_child(request
 def test_conversion_is_crashed_with_the_signals_name_when_child_dies(request_with, task, name):
     outcome, content = run_conversion(request_with(task), LIMITS)
     assert content is None
-    assert (outcome.scheme, outcome.cause) == ("static_wi8_ai8", "crashed")
+    assert (outcome.scheme, outcome.cause, outcome.transient) == ("static_wi8_ai8", "crashed", False)
     assert f"died of {name} while converting" in outcome.message
     assert "take another scheme" in outcome.remedy
 
 
 def test_conversion_is_out_of_memory_when_the_system_kills_the_child(request_with):
     outcome, _ = run_conversion(request_with("IS_KILLED"), LIMITS)
-    assert outcome.cause == "out_of_memory"
+    assert (outcome.cause, outcome.transient) == ("out_of_memory", True)
     assert "the machine ran out of memory while converting" in outcome.message
 
 
@@ -91,7 +91,7 @@ def test_conversion_is_timed_out_with_nothing_left_when_above_its_limit(request_
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = set(psutil.Process().children(recursive=True))
     outcome, _ = run_conversion(request_with("SLEEPS"), ConversionLimits(timeout_s=1.5))
-    assert outcome.cause == "timed_out"
+    assert (outcome.cause, outcome.transient) == ("timed_out", True)
     assert outcome.message == "stopped after 1.5 s while converting (at most 1.5 s allowed)"
     # The fork server stays, its child does not.
     assert [p for p in set(psutil.Process().children(recursive=True)) - before if p.ppid() != os.getpid()] == []

@@ -17,6 +17,7 @@ def test_judge_gives_the_ratio_of_minima_when_the_twins_agree():
 def test_judge_gives_no_ratio_when_the_twins_differ_by_more_than_5_percent(reference, twin):
     latency = judge(reference, twin, {"int8": 40e-6})["int8"]
     assert latency.ratio is None
+    assert latency.transient
     assert latency.microseconds == pytest.approx(40)
     assert "too noisy" in latency.note
     assert "106.0" in latency.note
@@ -24,6 +25,7 @@ def test_judge_gives_no_ratio_when_the_twins_differ_by_more_than_5_percent(refer
 
 def test_judge_gives_no_ratio_when_something_takes_less_than_20_microseconds():
     tiny_float = judge(19.9e-6, 19.9e-6, {"int8": 40e-6})["int8"]
+    assert not tiny_float.transient
     assert (tiny_float.ratio, tiny_float.note) == (None, "the float model takes 19.9 us: under 20 us nothing is judged")
     tiny_candidate = judge(40e-6, 40e-6, {"int8": 19.9e-6})["int8"]
     assert (tiny_candidate.ratio, tiny_candidate.note) == (None, "it takes 19.9 us: under 20 us nothing is judged")
