@@ -13,7 +13,7 @@ from typing import Any
 from typing_extensions import assert_never
 
 from components.device import DeviceProfile
-from components.errors import EdgemillError, MetadataError
+from components.errors import DataError, EdgemillError, MetadataError
 from components.files import write_atomically
 from components.values import Value
 from pipelines.environment import Environment
@@ -134,6 +134,16 @@ def explain(error: BaseException) -> str:
     for line in reversed(text.splitlines()):
         if "Remedy: " in line:
             return line.partition("Error: ")[2] or line
+    if "Not a valid TFRecord" in text:
+        # Beam's reader names no file; the preflight finds all but those beyond its budget for gzipped data.
+        return str(
+            DataError(
+                "a TFRecord file is truncated or damaged",
+                where="examples.path",
+                bound="whole records to the end of every file",
+                remedy="find it with `gzip --test` and write it again",
+            )
+        )
     return f"{type(error).__name__}: {text.strip()}"
 
 
