@@ -55,7 +55,7 @@ class Inspection(Value):
         file_bytes: Size of the file, in bytes.
         weight_bytes: Bytes of constant buffers.
         operators: Operators, most frequent first.
-        dtype_counts: Tensor dtype -> number of tensors.
+        dtype_counts: Tensor dtype -> number of tensors that hold data.
         inputs, outputs: The model's border.
         weights: Constant tensors of at least 2 dimensions or 16 elements, largest first.
         float_tensors: Names of all float tensors; empty means integers only.

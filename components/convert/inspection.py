@@ -89,7 +89,9 @@ def _inspect(content: bytes) -> Inspection:
         file_bytes=len(content),
         weight_bytes=sum(data.size for data in constants.values()),
         operators=operators,
-        dtype_counts=dict(sorted(Counter(fact.dtype for fact in facts).items())),
+        dtype_counts=dict(
+            sorted(Counter(fact.dtype for index, fact in enumerate(facts) if index not in placeholders).items())
+        ),
         inputs=tuple(main[index] for index in subgraphs[0].InputsAsNumpy().tolist()),
         outputs=tuple(main[index] for index in subgraphs[0].OutputsAsNumpy().tolist()),
         weights=tuple(sorted(weights.values(), key=lambda fact: (-fact.bytes, fact.name))),
