@@ -144,6 +144,7 @@ def test_inspect_calls_it_integer_only_when_its_only_floats_are_ranges_of_a_fuse
     placeholder = file.tensor("input_to_cell_intermediate", "FLOAT32", [])
     file.operator("UNIDIRECTIONAL_SEQUENCE_LSTM").intermediates = [placeholder]
     assert inspect_model(file.bytes()).integer_only
+    assert "FLOAT32" not in inspect_model(file.bytes()).dtype_counts
     file.tensor("leftover", "FLOAT32", [1])
     assert inspect_model(file.bytes()).float_tensors == ("leftover",)
 
