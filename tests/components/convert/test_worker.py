@@ -104,7 +104,7 @@ def test_conversion_is_refused_with_the_remedy_when_model_is_missing(tmp_path):
     assert outcome.cause == "refused"
     assert "the SavedModel cannot be loaded" in outcome.message
     assert "Remedy" not in outcome.message
-    assert outcome.remedy == "train or export the baseline again"
+    assert outcome.remedy == "train or export it again"
 
 
 def test_conversion_is_refused_when_the_calibration_split_is_empty(request_with, tmp_path):
