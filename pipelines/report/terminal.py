@@ -16,7 +16,7 @@ _STYLES = {"blessed": "bold green", "pass": "green", "fail": "red", "not_enough_
 
 
 def render_table(summary: RunSummary) -> RenderableType:
-    """Candidates with the first metric, its interval, bytes, ratios and verdicts; below it what was pushed.
+    """Candidates with the first metric, interval, bytes, ratios and verdicts; below it warnings and what was pushed.
 
     Returns:
         Something for `rich.console.Console.print`.
@@ -48,7 +48,11 @@ def render_table(summary: RunSummary) -> RenderableType:
             wording.figure(candidate.latency.ratio if candidate.latency else None, 2),
             *(Text(wording.verdict(verdict), style=_STYLES.get(verdict or "", "")) for verdict in verdicts),
         )
-    lines = []
+    # Errors of the audit stop the run and are told as such.
+    findings = [
+        finding for finding in (summary.audit.findings if summary.audit else ()) if finding.severity == "warning"
+    ]
+    lines = [Text(f"{finding.where or finding.check}: {finding.message}", style="yellow") for finding in findings]
     for device in summary.devices:
         release, decision = summary.release_for(device.name), summary.decision_for(device.name)
         if release is not None and release.pushed:

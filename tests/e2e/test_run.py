@@ -133,6 +133,16 @@ def test_added_recipe_executes_only_what_depends_on_it(copy_of_first: SmallPipel
     assert again.executed() == {"convert__dynamic", "evaluate", "gate__phone_cpu", "push__phone_cpu"}
 
 
+def test_sample_larger_than_the_split_takes_all_and_says_so(copy_of_first: SmallPipeline) -> None:
+    copy_of_first.spec["calibrate"]["samples"] = 5000
+    ran = Ran(copy_of_first.write(), "small")
+    assert ran.code == ExitCode.OK
+    assert (ran.summary.audit.asked, ran.summary.audit.taken) == (5000, 240)
+    assert "5000" in " ".join(finding.message for finding in ran.summary.audit.findings if finding.check == "size")
+    assert "5000" in ran.output
+    assert {"baseline", "convert__float32"}.isdisjoint(ran.executed())
+
+
 def test_refused_candidates_end_normally_with_a_status_of_their_own(copy_of_first: SmallPipeline) -> None:
     copy_of_first.spec["gate"]["metrics"][0]["at_least"] = 1.01
     refused = Ran(copy_of_first.write(), "small")

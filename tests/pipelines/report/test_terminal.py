@@ -51,3 +51,9 @@ def test_brackets_are_text_when_a_metric_or_an_interval_holds_them(run_summary):
     text = "\n".join(printed(run_summary.model_copy(update={"evaluation": evaluation}), 400))
     assert "error [px] [95 %]" in text
     assert "1.0000 [-inf, inf]" in text
+
+
+def test_warnings_of_the_audit_are_told_and_mere_information_is_not(run_summary):
+    text = "\n".join(printed(run_summary, 400))
+    assert "image: the split reaches 1.04, the sample only 1.0: 0.2 % of the values will be clipped." in text
+    assert "500 of 3,000 examples were taken." not in text
