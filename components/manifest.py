@@ -12,6 +12,9 @@ from components.values import Value
 MANIFEST_NAME = "manifest.json"
 
 
+Role = Literal["validation", "baseline", "calibration", "candidate", "evaluation", "decision", "chosen", "release"]
+
+
 class Manifest(Value):
     """Where an artifact came from and what it holds.
 
@@ -25,7 +28,7 @@ class Manifest(Value):
         code_version: Version of the code that made it (`components.version.code_version`).
     """
 
-    role: Literal["baseline", "candidate", "calibration", "evaluation", "decision", "chosen", "release"]
+    role: Role
     recipe: Recipe | None = None
     parents: dict[str, str]
     sha256: str
@@ -38,7 +41,7 @@ def write_manifest(
     folder: Path,
     content: str,
     *,
-    role: Literal["baseline", "candidate", "calibration", "evaluation", "decision", "chosen", "release"],
+    role: Role,
     parents: dict[str, str],
     code_version: str,
     recipe: Recipe | None = None,

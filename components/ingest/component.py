@@ -40,7 +40,7 @@ def parquet_example_gen(
 @component
 def ImportedSchema(
     path: Parameter[str],
-    sha256: Parameter[str],  # noqa: ARG001
+    sha256: Parameter[str],
     code_version: Parameter[str],  # noqa: ARG001
     schema: OutputArtifact[Schema],
 ) -> None:
@@ -56,3 +56,5 @@ def ImportedSchema(
             remedy="correct that place, or leave `examples.schema_file` out to infer a schema",
         ) from error
     write_atomically(Path(schema.uri, SCHEMA_FILE), content)
+    # No manifest here: stock components take the only file of a Schema artifact for the schema.
+    schema.set_string_custom_property("sha256", sha256)

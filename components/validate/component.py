@@ -1,22 +1,28 @@
 """TFX's ExampleValidator, made strict: it knows the pipeline file's expectations, and anomalies stop the run."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from tfx.components.example_validator import executor as tfx_executor
 from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import standard_artifacts
+from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.channel import BaseChannel, OutputChannel
 from tfx.types.component_spec import ExecutionParameter
 from tfx.types.standard_component_specs import ANOMALIES_KEY, SCHEMA_KEY, STATISTICS_KEY, ExampleValidatorSpec
 
+from components.files import sha256_of, write_atomically
+from components.manifest import describe, write_manifest
 from components.validate.expectations import refuse_anomalies, tighten
 from components.validate.spec import DataExpectations
+
+VALIDATION_FILE = "validation.json"
 
 
 class StrictExampleValidatorExecutor(tfx_executor.Executor):
     """Validates every split against the tightened schema, then refuses what has anomalies."""
 
-    def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> Any:
+    def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         """See the base class.
 
         Raises:
@@ -24,9 +30,24 @@ class StrictExampleValidatorExecutor(tfx_executor.Executor):
         """
         self._expectations = DataExpectations.model_validate_json(exec_properties["spec"])
         self._found: dict[str, Any] = {}
-        result = super().Do(input_dict, output_dict, {**exec_properties})
+        super().Do(input_dict, output_dict, exec_properties)
         refuse_anomalies(self._found)
-        return result
+        anomalies = artifact_utils.get_single_instance(output_dict[ANOMALIES_KEY])
+        folder = Path(anomalies.uri)
+        # What was held against the data, and where: the anomalies themselves are empty, or we were not here.
+        held = {"expectations": self._expectations.model_dump(), "splits": sorted(self._found)}
+        write_atomically(folder / VALIDATION_FILE, json.dumps(held, indent=2).encode() + b"\n")
+        parents = {key: sha256_of(Path(artifact_utils.get_single_uri(each))) for key, each in input_dict.items()}
+        describe(
+            anomalies,
+            write_manifest(
+                folder,
+                VALIDATION_FILE,
+                role="validation",
+                parents=parents,
+                code_version=exec_properties["code_version"],
+            ),
+        )
 
     def _Validate(self, inputs: Any, outputs: Any) -> Any:
         tighten(inputs[SCHEMA_KEY], self._expectations)

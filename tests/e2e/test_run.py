@@ -68,7 +68,16 @@ def test_every_artifact_of_ours_has_a_manifest_whose_digest_holds(first: tuple[S
     _, ran = first
     manifests = sorted((ran.root / "small" / "artifacts").glob("*/*/*/manifest.json"))
     roles = {read_manifest(path.parent).role for path in manifests}
-    assert roles == {"baseline", "calibration", "candidate", "evaluation", "decision", "chosen", "release"}
+    assert roles == {
+        "validation",
+        "baseline",
+        "calibration",
+        "candidate",
+        "evaluation",
+        "decision",
+        "chosen",
+        "release",
+    }
     for path in manifests:
         manifest = read_manifest(path.parent)
         assert sha256_of(path.parent / manifest.content) == manifest.sha256
