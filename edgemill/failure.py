@@ -15,6 +15,9 @@ def told() -> Iterator[None]:
     """Print an EdgemillError without its stack and leave with its exit status."""
     try:
         yield
+    except KeyboardInterrupt:
+        print("edgemill: interrupted; run it again: what was done is taken from cache", file=sys.stderr)
+        raise SystemExit(ExitCode.INTERRUPTED) from None
     except EdgemillError as error:
         print(f"edgemill: {error}", file=sys.stderr)
         outside = isinstance(error, MetadataError | RegistryError | RunFailedError)

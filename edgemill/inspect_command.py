@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from components.errors import ModelError
 from components.report import Inspection, TensorFact
 from components.wording import some_of
+from edgemill.terminal import terminal
 
 
 def read_model(path: Path) -> bytes:
@@ -27,8 +27,7 @@ def read_model(path: Path) -> bytes:
 
 def print_inspection(path: Path, inspection: Inspection) -> None:
     """Print what a TFLite file holds."""
-    # What a file calls its tensors is text, never markup.
-    console = Console(markup=False)
+    console = terminal()
     floats = inspection.float_tensors
     sizes = f": {inspection.file_bytes:,} bytes, {inspection.weight_bytes:,} of them weights"
     console.print(Text.assemble((path.name, "bold"), sizes))
@@ -42,7 +41,9 @@ def print_inspection(path: Path, inspection: Inspection) -> None:
     for use in inspection.operators:
         operators.add_row(use.name, str(use.version), str(use.count))
     console.print(operators)
-    weights = Table("weight", "shape", "dtype", "bytes", "scales", "zeros", "distinct values", title="weights")
+    weights = Table(title="weights")
+    for heading in ("weight", "shape", "dtype", "bytes", "scales", "zeros", "distinct values"):
+        weights.add_column(heading, overflow="fold")
     for weight in inspection.weights:
         weights.add_row(*_weight(weight))
     console.print(weights)

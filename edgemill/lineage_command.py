@@ -5,24 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from edgemill.terminal import terminal
 from pipelines.environment import environment
-from pipelines.lineage import digest_of_target, trace_digest
+from pipelines.lineage import trace_target
 from pipelines.metadata import open_store
 from pipelines.report.summary import LineageNode
 
 
 def print_lineage(target: Path, root: Path | None, metadata_url: str | None, *, as_json: bool) -> None:
     """Print the lineage of a release or a model file."""
-    digest = digest_of_target(target)
-    node = trace_digest(open_store(environment(root, metadata_url).metadata_url), digest)
+    node = trace_target(open_store(environment(root, metadata_url).metadata_url), target)
     if as_json:
         typer.echo(node.model_dump_json(indent=2))
     else:
-        Console(soft_wrap=True).print(tree_of(node))
+        terminal().print(tree_of(node))
 
 
 def tree_of(node: LineageNode) -> Tree:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgemill.exit_codes import ExitCode
 from edgemill.failure import told
 
 app = typer.Typer(
@@ -61,6 +61,9 @@ def validate(
         make_importable(file)
         loaded = preflight(file)
         if deep:
+            # TensorFlow tells at length what it did not find on this machine.
+            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+            warnings.simplefilter("ignore")
             from pipelines.deep_check import deep_check
 
             deep_check(loaded)
@@ -122,8 +125,4 @@ def report(
 
 def main() -> None:
     """The entry point of the command."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        print("edgemill: interrupted; run it again to go on where it stopped", file=sys.stderr)
-        raise SystemExit(ExitCode.INTERRUPTED) from None
+    app()

@@ -14,6 +14,7 @@ from rich.console import Console
 from components.errors import SpecError
 from edgemill.exit_codes import ExitCode
 from edgemill.report_command import keep_report
+from edgemill.terminal import terminal
 from pipelines.environment import Environment, RunnerName, environment
 from pipelines.load import LoadedPipeline
 from pipelines.metadata import NodeRecord, connection_config, open_store
@@ -34,10 +35,8 @@ def run_and_report(
     loaded = preflight(file)
     connection_config(place.metadata_url)
     _check_root(place.root)
-    console = Console()
-    console.print(
-        f"[bold]{loaded.spec.name}[/bold]: {len(loaded.spec.recipes)} recipes for {len(loaded.devices)} devices"
-    )
+    console = terminal()
+    console.print(f"{loaded.spec.name}: {len(loaded.spec.recipes)} recipes for {len(loaded.devices)} devices")
     return _run(loaded, place, console)
 
 
@@ -52,7 +51,7 @@ def _run(loaded: LoadedPipeline, place: Environment, console: Console) -> ExitCo
         from pipelines.deep_check import deep_check
 
         deep_check(loaded)
-        console.print(f"run {run_id}, log in {_shown(log)}", soft_wrap=True, markup=False)
+        console.print(f"run {run_id}, log in {_shown(log)}", soft_wrap=True)
         status.update("building the pipeline")
 
         def watch(record: NodeRecord) -> None:
@@ -70,7 +69,7 @@ def _run(loaded: LoadedPipeline, place: Environment, console: Console) -> ExitCo
         summary = summarise(open_store(place.metadata_url), plan)
         report = keep_report(summary, place)
     console.print(render_table(summary))
-    console.print(f"report: {_shown(report)}", soft_wrap=True, markup=False)
+    console.print(f"report: {_shown(report)}", soft_wrap=True)
     return exit_code(summary)
 
 

@@ -36,6 +36,8 @@ def deep_check(loaded: LoadedPipeline) -> None:
             if "://" not in spec.examples.path:
                 _check_columns(spec)
                 inputs = _decode_first_records(spec, task)
+            if inputs is None:
+                _trace_decode(task)
         if isinstance(spec.baseline, TrainedBaseline):
             output = _check_trainable(task, inputs)
         else:
@@ -118,11 +120,28 @@ def _decode(task: Task, records: list[bytes], file: Path) -> Any:
     try:
         return task.decode(features)
     except Exception as error:
-        raise SpecError(
-            f"the task's decode fails: {type(error).__name__}: {telling_line(error)}",
-            where="task",
-            remedy="run decode on one example and correct it",
-        ) from error
+        raise _decode_fails(error) from error
+
+
+def _trace_decode(task: Task) -> None:
+    """See that decode runs on features of the declared shapes, where no record can be read up front."""
+    import tensorflow as tf
+
+    def parse_and_decode(serialized: Any) -> Any:
+        return task.decode(tf.io.parse_example(serialized, dict(task.feature_spec())))
+
+    try:
+        tf.function(parse_and_decode, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.string))
+    except Exception as error:
+        raise _decode_fails(error) from error
+
+
+def _decode_fails(error: Exception) -> SpecError:
+    return SpecError(
+        f"the task's decode fails: {type(error).__name__}: {telling_line(error)}",
+        where="task",
+        remedy="run decode on one example and correct it",
+    )
 
 
 def _check_columns(spec: PipelineSpec) -> None:

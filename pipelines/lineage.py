@@ -31,20 +31,38 @@ def digest_of_target(target: Path) -> str:
     return sha256_of(target)
 
 
-def trace_digest(store: Any, digest: str) -> LineageNode:
-    """The lineage of model bytes: of their delivery if they were pushed, else of the candidate.
+def trace_target(store: Any, target: Path) -> LineageNode:
+    """The lineage of a release or of a model file.
+
+    A release, or the model file in one, is traced from its own delivery. Other bytes are traced from every release
+    they were delivered to, or from the candidate if there was none.
 
     Args:
         store: A connected MetadataStore.
-        digest: SHA-256 of the model file.
+        target: A release folder or a model file.
 
     Raises:
-        MetadataError: The store knows no such bytes.
+        RegistryError, MetadataError: As for `digest_of_target`, or the store knows no such bytes.
     """
-    for kind, key in (("PushedModel", "model_sha256"), ("Model", "sha256")):
-        for artifact in store.get_artifacts_by_type(kind):
-            if artifact.custom_properties[key].string_value == digest:
-                return trace(store, artifact)
+    digest = digest_of_target(target)
+    folder = str((target if target.is_dir() else target.parent).resolve())
+    deliveries: dict[str, Any] = {}
+    for artifact in store.get_artifacts_by_type("PushedModel"):
+        if artifact.custom_properties["model_sha256"].string_value == digest:
+            # The same bytes pushed again are the same release; the newest push tells.
+            deliveries[artifact.custom_properties["release_path"].string_value] = artifact
+    if folder in deliveries:
+        return trace(store, deliveries[folder])
+    if len(deliveries) > 1:
+        children = tuple(trace(store, artifact) for artifact in deliveries.values())
+        return LineageNode(label=f"{len(children)} releases of these bytes", kind="releases", children=children)
+    candidates = [
+        artifact
+        for artifact in store.get_artifacts_by_type("Model")
+        if artifact.custom_properties["sha256"].string_value == digest
+    ]
+    for artifact in [*deliveries.values(), *candidates]:
+        return trace(store, artifact)
     raise MetadataError(
         "the metadata store knows no model of these bytes",
         where=f"sha256 {digest}",

@@ -80,6 +80,14 @@ class RunSummary(Value):
     errors: tuple[str, ...] = ()
 
     @property
+    def headline(self) -> str:
+        """The verdict, with the number of devices where not all of them got a release."""
+        reached = sum(release.pushed for release in self.releases)
+        if self.verdict == "pushed" and reached < len(self.devices):
+            return f"pushed to {reached} of {len(self.devices)} devices"
+        return self.verdict
+
+    @property
     def first_metric(self) -> str | None:
         """The metric that tables and pictures lead with: the first of `evaluate.metrics` in the pipeline file."""
         slices = self.evaluation.baseline_slices if self.evaluation else ()

@@ -26,7 +26,7 @@ def render_table(summary: RunSummary) -> RenderableType:
     from rich.text import Text
 
     name = summary.first_metric or "metric"
-    table = Table(title=f"{summary.pipeline}: {summary.verdict}", title_justify="left")
+    table = Table(title=f"{summary.pipeline}: {summary.headline}", title_justify="left")
     table.add_column("candidate")
     # Text, not str: brackets in what users name, and around intervals, would be read as markup.
     for heading in (f"{name} [95 %]", "bytes", "smaller", "latency ratio"):
@@ -53,6 +53,9 @@ def render_table(summary: RunSummary) -> RenderableType:
         finding for finding in (summary.audit.findings if summary.audit else ()) if finding.severity == "warning"
     ]
     lines = [Text(f"{finding.where or finding.check}: {finding.message}", style="yellow") for finding in findings]
+    for candidate in summary.evaluation.candidates if summary.evaluation else ():
+        if candidate.latency and candidate.latency.note:
+            lines.append(Text(f"latency of {candidate.name}: {candidate.latency.note}", style="dim"))
     for device in summary.devices:
         release, decision = summary.release_for(device.name), summary.decision_for(device.name)
         if release is not None and release.pushed:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from components.manifest import read_manifest
@@ -107,6 +108,28 @@ def test_lineage_leads_from_pushed_bytes_to_examples(first: tuple[SmallPipeline,
             "baseline",
             "examples",
         } <= (labels)
+
+
+def test_lineage_of_a_release_is_that_of_its_own_delivery(copy_of_first: SmallPipeline) -> None:
+    profile = {"name": "board", "device_class": "board", "description": "a board", "schemes": ["static_wi8_ai8"]}
+    (copy_of_first.folder / "board.yaml").write_text(yaml.safe_dump(profile))
+    copy_of_first.spec["devices"] = ["phone_cpu", "board.yaml"]
+    copy_of_first.spec["recipes"] = [{"name": "int8", "scheme": "static_wi8_ai8"}]
+    ran = Ran(copy_of_first.write(), "small")
+    assert ran.code == ExitCode.OK, ran.output
+
+    def told(target: str) -> dict[str, object]:
+        result = CliRunner().invoke(app, ["lineage", target, "--root", str(ran.root), "--json"])
+        return json.loads(result.output)
+
+    for release in ran.summary.releases:
+        for target in (release.path, f"{release.path}/model.tflite"):
+            assert told(target)["details"]["device"] == release.device
+            assert told(target)["details"]["release_path"] == release.path
+    copied = copy_of_first.folder / "copied.tflite"
+    copied.write_bytes(Path(f"{ran.summary.releases[0].path}/model.tflite").read_bytes())
+    devices = {child["details"]["device"] for child in told(str(copied))["children"]}
+    assert devices == {"phone_cpu", "board"}
 
 
 def test_lineage_of_unknown_bytes_is_an_error(first: tuple[SmallPipeline, Ran], tmp_path: Path) -> None:

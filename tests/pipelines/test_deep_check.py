@@ -263,3 +263,12 @@ def test_damaged_saved_model_is_told(tmp_path: Path, damaged: str) -> None:
     small = with_saved_model(tmp_path, first_three, [None, 4, 4, 1])
     (tmp_path / "saved" / damaged).write_bytes(b"\x0a\xff nothing of the kind")
     assert "the SavedModel cannot be loaded: " in errors_of(small)
+
+
+def test_decode_that_fails_is_told_for_csv_too(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path, TASK.replace("return tf.reshape(", "raise ValueError('boom'); return tf.reshape("))
+    small.spec["examples"].update(kind="csv", splits={"kind": "hashed"})
+    for file in (tmp_path / "data").iterdir():
+        file.unlink()
+    (tmp_path / "data" / "rows.csv").write_text("image,label\n0.5,1\n")
+    assert "the task's decode fails: ValueError: boom" in errors_of(small)

@@ -3,7 +3,7 @@ import math
 
 from rich.console import Console
 
-from components.report import EvaluationReport, MetricValue, SliceResult
+from components.report import EvaluationReport, Latency, MetricValue, SliceResult
 from pipelines.report.terminal import render_table
 
 
@@ -57,3 +57,18 @@ def test_warnings_of_the_audit_are_told_and_mere_information_is_not(run_summary)
     text = "\n".join(printed(run_summary, 400))
     assert "image: the split reaches 1.04, the sample only 1.0: 0.2 % of the values will be clipped." in text
     assert "500 of 3,000 examples were taken." not in text
+
+
+def test_headline_counts_devices_when_one_got_nothing(run_summary):
+    assert run_summary.headline == "pushed to 1 of 2 devices"
+    assert "pushed to 1 of 2 devices" in printed(run_summary)[0]
+    only = run_summary.model_copy(update={"devices": run_summary.devices[:1]})
+    assert only.headline == "pushed"
+
+
+def test_notes_on_latency_are_told_below_the_table(run_summary):
+    first, *others = run_summary.evaluation.candidates
+    slow = first.model_copy(update={"latency": Latency(microseconds=9.0, ratio=6.5, note="[reference] kernels only")})
+    evaluation = run_summary.evaluation.model_copy(update={"candidates": (slow, *others)})
+    text = "\n".join(printed(run_summary.model_copy(update={"evaluation": evaluation}), 400))
+    assert f"latency of {first.name}: [reference] kernels only" in text
