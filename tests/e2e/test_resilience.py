@@ -56,6 +56,17 @@ def test_killed_run_repeats_only_what_was_not_done(tmp_path: Path) -> None:
     assert {state for node, state in after.items() if node not in done_before} == {"complete"}
 
 
+def test_interrupted_run_says_so_with_a_status_of_its_own(tmp_path: Path) -> None:
+    small, root = SmallPipeline(tmp_path), tmp_path / "root"
+    process = start(small, root)
+    wait_until(root, "validate", "complete", process)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode == 130, output
+    assert "edgemill: interrupted; run it again: what was done is taken from cache" in output
+    assert "Traceback" not in output
+
+
 def test_two_runs_at_once_on_one_store_both_succeed_and_make_one_release(tmp_path: Path) -> None:
     small, root = SmallPipeline(tmp_path), tmp_path / "root"
     both = [start(small, root), start(small, root)]
