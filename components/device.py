@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat, field_validator
 
+from components.operators import BUILTIN_OPERATORS
 from components.quantize.scheme import SchemeKind
 from components.values import Value
 
@@ -18,7 +20,8 @@ class DeviceProfile(Value):
         device_class: The registry folder that devices of this kind read.
         description: For the report: what hardware is meant.
         schemes: Numeric formats that the device has kernels for.
-        operators: TFLite builtin operators the device has, by flatbuffer name (`CONV_2D`); None means all.
+        operators: TFLite operators the device has: builtins by flatbuffer name (`CONV_2D`), others as `CUSTOM:<code>`;
+            None means all.
         integer_only: Whether a single float tensor makes a file useless there.
         max_file_bytes: Largest model file, in bytes; None means no bound.
         max_latency_ratio: Largest allowed host time, as a fraction of the float TFLite model's; None means no bound.
@@ -31,4 +34,17 @@ class DeviceProfile(Value):
     operators: tuple[str, ...] | None = None
     integer_only: bool = False
     max_file_bytes: Annotated[int, Field(gt=0)] | None = None
-    max_latency_ratio: Annotated[float, Field(gt=0)] | None = None
+    max_latency_ratio: Annotated[FiniteFloat, Field(gt=0)] | None = None
+
+    @field_validator("operators")
+    @classmethod
+    def _operators_exist(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        wrong = []
+        for name in names or ():
+            if name in BUILTIN_OPERATORS or (name.startswith("CUSTOM:") and name != "CUSTOM:"):
+                continue
+            near = difflib.get_close_matches(name.upper(), sorted(BUILTIN_OPERATORS), n=1)
+            wrong.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+        if wrong:
+            raise ValueError(f"no builtin operator of TFLite, nor CUSTOM:<code>: {', '.join(wrong)}")
+        return names

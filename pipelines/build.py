@@ -142,10 +142,17 @@ def _converter(
 def _deliver(
     spec: PipelineSpec, device: DeviceProfile, evaluation: BaseChannel, candidates: dict[str, BaseChannel], attempt: str
 ) -> tuple[BaseNode, BaseNode]:
+    ranking = spec.gate.metrics[0].name
     decision = gate(
         evaluation=evaluation,
         candidates=candidates,
-        spec=json.dumps({"device": device.model_dump(), "policy": spec.gate.model_dump()}),
+        spec=json.dumps(
+            {
+                "device": device.model_dump(),
+                "policy": spec.gate.model_dump(),
+                "less_is_better": next(m.less_is_better for m in spec.evaluate.metrics if m.name == ranking),
+            }
+        ),
         code_version=code_version("components.gate.component"),
     ).with_id(f"gate__{device.name}")
     push = Pusher(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from components.baseline.spec import PretrainedBaseline, TrainedBaseline
 from components.device import DeviceProfile
 from components.errors import SpecError
+from components.gate.spec import MetricBound
 from components.quantize.scheme import needs_calibration, promises_integers_only
 from pipelines.spec import FLOAT_REFERENCE, PipelineSpec
 
@@ -85,6 +86,30 @@ def _metrics(spec: PipelineSpec) -> Iterator[SpecError]:
                 bound=f"one of {', '.join(known)}",
                 measured=bound.name,
                 remedy="add it to evaluate.metrics",
+            )
+    better = {metric.name: metric.less_is_better for metric in spec.evaluate.metrics}
+    for index, bound in enumerate(spec.gate.metrics):
+        yield from _directions(bound, better.get(bound.name), f"gate.metrics[{index}]")
+
+
+def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> Iterator[SpecError]:
+    """Bounds that hold back the better values; both absolute bounds together are a range, which is fine."""
+    if less_is_better is None:
+        return
+    fewer = "less" if less_is_better else "more"
+    meant = {"at_least": "at_most", "max_drop_from_baseline": "max_rise_from_baseline"}
+    if not less_is_better:
+        meant = {right: wrong for wrong, right in meant.items()}
+    for wrong, right in meant.items():
+        is_range = wrong in {"at_least", "at_most"} and getattr(bound, right) is not None
+        limit = getattr(bound, wrong)
+        if limit is not None and not is_range:
+            yield SpecError(
+                f"{fewer} of the metric {bound.name!r} is better, so this bound lets the worst values pass",
+                where=f"{where}.{wrong}",
+                bound=right,
+                measured=f"{wrong}: {limit}",
+                remedy=f"use {right} instead",
             )
 
 

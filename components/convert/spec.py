@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from components.values import Value
 
@@ -17,5 +17,5 @@ class ConversionLimits(Value):
         memory_bytes: Resident memory of the child process, in bytes.
     """
 
-    timeout_s: Annotated[float, Field(gt=0)] = 900.0
+    timeout_s: Annotated[FiniteFloat, Field(gt=0)] = 900.0
     memory_bytes: Annotated[int, Field(gt=0)] = 8 << 30

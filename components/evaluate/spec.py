@@ -44,6 +44,33 @@ class MetricSpec(Value):
     class_name: str
     config: dict[str, Any] = {}
 
+    @property
+    def less_is_better(self) -> bool | None:
+        """Which way the metric improves, judged by its class; None for a class that is not known."""
+        name = self.class_name.rpartition(".")[2].lower()
+        if name.endswith(_LESS_IS_BETTER):
+            return True
+        return False if name.startswith(_MORE_IS_BETTER) or name.endswith(_MORE_IS_BETTER) else None
+
+
+# What the names of metric classes of Keras and TFMA begin or end with, in lower case; `LogCoshError`, `HammingLoss`,
+# `PrecisionAtRecall`, `BinaryIoU`. The first list is asked first.
+_LESS_IS_BETTER = ("error", "crossentropy", "loss", "hinge", "poisson", "kldivergence", "fallout", "missrate")
+_MORE_IS_BETTER = (
+    "accuracy",
+    "auc",
+    "precision",
+    "recall",
+    "sensitivity",
+    "specificity",
+    "f1",
+    "f1score",
+    "fbetascore",
+    "r2score",
+    "iou",
+    "ndcg",
+)
+
 
 def _from_name(value: Any) -> Any:
     if not isinstance(value, str):

@@ -24,6 +24,7 @@ from components.report import (
 from components.slices import OVERALL, matches
 
 FLOAT32_EPSILON = 2.0**-23
+OPERATORS, LATENCY_RATIO = "operators", "latency ratio"  # what a check is of
 
 
 def device_checks(candidate: CandidateReport, inspection: Inspection, device: DeviceProfile) -> Iterator[Check]:
@@ -33,7 +34,7 @@ def device_checks(candidate: CandidateReport, inspection: Inspection, device: De
     if device.operators is not None:
         lacking = sorted({use.name for use in inspection.operators} - set(device.operators))
         measured = f"not available: {', '.join(lacking)}" if lacking else f"all {len(inspection.operators)} available"
-        yield _budget("operators", device, f"among the device's {len(device.operators)}", measured, not lacking)
+        yield _budget(OPERATORS, device, f"among the device's {len(device.operators)}", measured, not lacking)
     if device.integer_only:
         floats = inspection.float_tensors
         named = f" ({', '.join(floats[:3])}{', ...' if len(floats) > 3 else ''})" if floats else ""
@@ -129,14 +130,14 @@ def _latency(candidate: CandidateReport, device: DeviceProfile, limit: float) ->
     if latency is None or latency.ratio is None or math.isnan(latency.ratio):
         why = latency.note if latency and latency.note else "no ratio was measured"
         return Check(
-            what="latency ratio",
+            what=LATENCY_RATIO,
             where=device.name,
             bound=bound,
             measured=f"not judged: {why}",
             verdict="not_enough_data",
         )
     measured = f"{latency.ratio:.6g}" + (f" ({latency.note})" if latency.note else "")
-    return _budget("latency ratio", device, bound, measured, latency.ratio <= limit * (1 + FLOAT32_EPSILON))
+    return _budget(LATENCY_RATIO, device, bound, measured, latency.ratio <= limit * (1 + FLOAT32_EPSILON))
 
 
 def _budget(what: str, device: DeviceProfile, bound: str, measured: str, holds: bool) -> Check:

@@ -24,10 +24,15 @@ _INPUT_PREFIX = "candidate_"
 
 
 class GateRequest(Value):
-    """What one gate node is asked: its `spec` parameter."""
+    """What one gate node is asked: its `spec` parameter.
+
+    Attributes:
+        less_is_better: Which way the policy's first metric improves; None where that is not known.
+    """
 
     device: DeviceProfile
     policy: GateSpec
+    less_is_better: bool | None = None
 
 
 class GateExecutor(base_executor.BaseExecutor):
@@ -53,7 +58,7 @@ class GateExecutor(base_executor.BaseExecutor):
             for name, artifacts in input_dict.items()
             if name.startswith(_INPUT_PREFIX)
         }
-        decision = decide(report, request.device, request.policy)
+        decision = decide(report, request.device, request.policy, request.less_is_better)
         logging.getLogger(__name__).info("%s: %s: %s", decision.device, decision.verdict, decision.why)
         parents = {"evaluation": read_manifest(evaluation).sha256}
         winner = candidates[decision.chosen] if decision.chosen is not None else None

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing_extensions import assert_never
 
 from components.device import DeviceProfile
-from components.gate.checks import bound_checks, device_checks
-from components.gate.spec import GateSpec, MetricBound
+from components.gate.checks import LATENCY_RATIO, OPERATORS, bound_checks, device_checks
+from components.gate.spec import GateSpec
 from components.report import (
     CandidateDecision,
     CandidateReport,
@@ -21,25 +21,33 @@ from components.report import (
 )
 from components.slices import overall
 
+UNJUDGED_LATENCY_REMEDY = "drop max_latency_ratio from the device profile, or raise the work per call"
 
-def decide(report: EvaluationReport, device: DeviceProfile, policy: GateSpec) -> Decision:
+
+def decide(
+    report: EvaluationReport, device: DeviceProfile, policy: GateSpec, less_is_better: bool | None = None
+) -> Decision:
     """Hold every candidate against the policy and the device's budgets, and pick the best that passes.
 
     Args:
         report: What was measured. Changes are candidate minus baseline.
         device: The device to decide for.
-        policy: The bounds and the preference. The first metric ranks accuracy; less of it is better only if it has
-            no bound but `at_most` and `max_rise_from_baseline`.
+        policy: The bounds and the preference. The first metric ranks accuracy.
+        less_is_better: Which way the first metric improves. None if that is not known: then it is guessed from its
+            bounds, and less is better only if it has none but `at_most` and `max_rise_from_baseline`.
 
     Returns:
         A decision whose candidates are in the order of the report. A bound that is met exactly passes; a
         difference within the rounding of float32 counts as exact (`components.gate.checks`).
     """
+    if less_is_better is None:
+        less_is_better = policy.metrics[0].at_least is None and policy.metrics[0].max_drop_from_baseline is None
     judged = [(candidate, _judge(candidate, report, device, policy)) for candidate in report.candidates]
     passing = [candidate for candidate, decision in judged if decision.verdict == "pass"]
     decisions = tuple(decision for _, decision in judged)
     if passing:
-        best = min(passing, key=lambda candidate: _rank(candidate, policy))  # min() keeps the first of equals
+        # min() keeps the first of equals.
+        best = min(passing, key=lambda candidate: _rank(candidate, policy, less_is_better))
         return Decision(
             device=device.name,
             verdict="pass",
@@ -53,7 +61,7 @@ def decide(report: EvaluationReport, device: DeviceProfile, policy: GateSpec) ->
         verdict="not_enough_data" if any(d.verdict == "not_enough_data" for d in decisions) else "fail",
         chosen=None,
         chosen_sha256=None,
-        why=_why_none(decisions, device),
+        why=_why_none(judged, device),
         candidates=decisions,
     )
 
@@ -98,28 +106,32 @@ def _no_digest(candidate: CandidateReport) -> Check:
     )
 
 
-def _rank(candidate: CandidateReport, policy: GateSpec) -> tuple[float, float, float]:
-    accuracy, size = _badness(candidate, policy.metrics[0]), float(_file_bytes(candidate))
+def _rank(candidate: CandidateReport, policy: GateSpec, less_is_better: bool) -> tuple[float, float, float]:
+    accuracy, size = _badness(candidate, policy.metrics[0].name, less_is_better), float(_file_bytes(candidate))
     match policy.prefer:
         case "smallest":
             return size, accuracy, size
         case "fastest":
-            ratio = candidate.latency.ratio if candidate.latency else None
-            return math.inf if ratio is None else ratio, accuracy, size
+            ratio = _ratio(candidate)
+            return (math.inf, size, accuracy) if ratio is None else (ratio, accuracy, size)
         case "most_accurate":
             return accuracy, accuracy, size
         case _:
             assert_never(policy.prefer)
 
 
-def _badness(candidate: CandidateReport, bound: MetricBound) -> float:
-    """The first metric, turned so that less is better; not measured is worst."""
+def _ratio(candidate: CandidateReport) -> float | None:
+    ratio = candidate.latency.ratio if candidate.latency else None
+    return None if ratio is None or math.isnan(ratio) else ratio
+
+
+def _badness(candidate: CandidateReport, name: str, less_is_better: bool) -> float:
+    """The metric, turned so that less is better; not measured is worst."""
     whole = overall(candidate.slices)
-    metric = whole.metrics.get(bound.name) if whole else None
+    metric = whole.metrics.get(name) if whole else None
     if metric is None or math.isnan(metric.value):
         return math.inf
-    more_is_better = bound.at_least is not None or bound.max_drop_from_baseline is not None
-    return -metric.value if more_is_better else metric.value
+    return metric.value if less_is_better else -metric.value
 
 
 def _file_bytes(candidate: CandidateReport) -> int:
@@ -127,14 +139,14 @@ def _file_bytes(candidate: CandidateReport) -> int:
 
 
 def _why_this(best: CandidateReport, passing: int, policy: GateSpec) -> str:
-    ratio = best.latency.ratio if best.latency else None
+    ratio = _ratio(best)
     whole = overall(best.slices)
     metric = whole.metrics.get(policy.metrics[0].name) if whole else None
     match policy.prefer:
         case "smallest":
             figure = f"{_file_bytes(best):,} bytes"
         case "fastest":
-            figure = "latency not judged" if ratio is None else f"{ratio:.2f} of the float model's time"
+            figure = "latency was not judged" if ratio is None else f"{ratio:.2f} of the float model's time"
         case "most_accurate":
             figure = (
                 f"{policy.metrics[0].name} {metric.value:.6g}" if metric else f"{policy.metrics[0].name} not measured"
@@ -143,17 +155,31 @@ def _why_this(best: CandidateReport, passing: int, policy: GateSpec) -> str:
             assert_never(policy.prefer)
     if passing == 1:
         return f"{best.name} is the only candidate that passes ({figure})"
+    if policy.prefer == "fastest" and ratio is None:
+        # An untimed one is the best only where none that passes was timed.
+        return (
+            f"latency was not judged, so the smallest was taken instead of the fastest: {best.name} "
+            f"of {passing} candidates that pass ({_file_bytes(best):,} bytes)"
+        )
     return f"{best.name} is the {policy.prefer.replace('_', ' ')} of {passing} candidates that pass ({figure})"
 
 
-def _why_none(decisions: tuple[CandidateDecision, ...], device: DeviceProfile) -> str:
-    if not decisions:
+def _why_none(judged: list[tuple[CandidateReport, CandidateDecision]], device: DeviceProfile) -> str:
+    if not judged:
         return "there is no candidate"
-    reasons = []
-    for decision in decisions:
+    reasons, remedies = [], list[str]()
+    for candidate, decision in judged:
         # A plain failure is what to mend first; missing data matters only when nothing failed.
         check = next(check for check in decision.checks if check.verdict == decision.verdict)
-        of_itself = check.where in {device.name, decision.candidate}
-        what = check.what if of_itself else f"{check.what} on {check.where}"
-        reasons.append(f"{decision.candidate} ({'too little data for ' if check.verdict != 'fail' else ''}{what})")
-    return f"no candidate passes: {', '.join(reasons)}"
+        unjudged = check.what == LATENCY_RATIO and check.verdict == "not_enough_data"
+        if unjudged:
+            noisy = candidate.latency is not None and candidate.latency.transient
+            remedies.append("run again on a quieter machine" if noisy else UNJUDGED_LATENCY_REMEDY)
+        if unjudged or check.what == OPERATORS:
+            what = f"{check.what} {check.measured}"
+        else:
+            of_itself = check.where in {device.name, decision.candidate}
+            what = check.what if of_itself else f"{check.what} on {check.where}"
+            what = f"too little data for {what}" if check.verdict == "not_enough_data" else what
+        reasons.append(f"{decision.candidate} ({what})")
+    return "; ".join([f"no candidate passes: {', '.join(reasons)}", *dict.fromkeys(remedies)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from components.values import Value
 
@@ -25,10 +25,10 @@ class MetricBound(Value):
 
     name: str
     slices: tuple[str, ...] = ()
-    at_least: float | None = None
-    at_most: float | None = None
-    max_drop_from_baseline: Annotated[float, Field(ge=0)] | None = None
-    max_rise_from_baseline: Annotated[float, Field(ge=0)] | None = None
+    at_least: FiniteFloat | None = None
+    at_most: FiniteFloat | None = None
+    max_drop_from_baseline: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    max_rise_from_baseline: Annotated[FiniteFloat, Field(ge=0)] | None = None
 
     @model_validator(mode="after")
     def _bounds_something(self) -> MetricBound:
@@ -46,7 +46,7 @@ class GateSpec(Value):
     Attributes:
         metrics: Bounds on metrics.
         prefer: Which passing candidate is blessed; ties go to the more accurate, then the smaller, then the first.
-            Accuracy is the first metric of `metrics`.
+            Accuracy is the first metric of `metrics`. Where no candidate was timed, `fastest` takes the smallest.
         decide_on: `estimate` compares the measured value. `interval` compares the 95 % confidence interval: a
             bound inside it means not enough data.
         min_examples: A slice with fewer examples is not enough data.

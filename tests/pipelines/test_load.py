@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.evaluate.spec import SHORT_NAMES
+from components.evaluate.spec import SHORT_NAMES, MetricSpec
 from pipelines.load import PipelineFileError, load_pipeline, pipeline_schema
 from tests.small_pipeline import SmallPipeline
 
@@ -91,6 +91,11 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
             {"kind": "static_wi8_ai8", "float_oi": True},
             "recipes[0].scheme.float_oi: there is no field 'float_oi' here; did you mean 'float_io'?",
         ),
+        (("gate", "metrics", 0, "at_least"), float("nan"), "gate.metrics[0].at_least: input should be a finite number"),
+        (("gate", "metrics", 0, "at_most"), float("inf"), "gate.metrics[0].at_most: input should be a finite number"),
+        (("gate", "metrics", 0, "max_drop_from_baseline"), float("inf"), "input should be a finite number"),
+        (("gate", "metrics", 0, "max_rise_from_baseline"), float("nan"), "input should be a finite number"),
+        (("convert",), {"timeout_s": float("inf")}, "convert.timeout_s: input should be a finite number"),
         (("task",), "no colon", "task: this text does not have the right form"),
     ],
 )
@@ -241,3 +246,66 @@ print(heavy)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+ERROR = {"name": "mine", "class_name": "MeanAbsolutePercentageError"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "bound", "wrong", "right"),
+    [
+        ("mean_absolute_error", {"at_least": 0.1}, "at_least", "at_most"),
+        ("cross_entropy", {"max_drop_from_baseline": 0.1}, "max_drop_from_baseline", "max_rise_from_baseline"),
+        ("auc", {"at_most": 0.9}, "at_most", "at_least"),
+        ("top_5_accuracy", {"max_rise_from_baseline": 0.1}, "max_rise_from_baseline", "max_drop_from_baseline"),
+        (ERROR, {"at_least": 0.1, "max_rise_from_baseline": 0.1}, "at_least", "at_most"),
+    ],
+)
+def test_bound_in_the_wrong_direction_is_refused(
+    small: SmallPipeline, metric: str | dict[str, str], bound: dict[str, float], wrong: str, right: str
+) -> None:
+    name = metric if isinstance(metric, str) else metric["name"]
+    small.spec["evaluate"]["metrics"] = [metric]
+    small.spec["gate"]["metrics"] = [{"name": name, **bound}]
+    said = errors_of(small)
+    assert f"gate.metrics[0].{wrong}: " in said
+    assert f"of the metric {name!r} is better, so this bound lets the worst values pass" in said
+    assert f"Remedy: use {right} instead" in said
+
+
+@pytest.mark.parametrize(
+    ("metric", "bound"),
+    [
+        ("mean_squared_error", {"at_least": 0.1, "at_most": 0.5, "max_rise_from_baseline": 0.1}),
+        ("accuracy", {"at_least": 0.1, "at_most": 0.99}),
+        ({"name": "mine", "class_name": "MeanLabel"}, {"at_least": 0.1, "max_rise_from_baseline": 0.1}),
+    ],
+)
+def test_range_and_unknown_direction_are_accepted(
+    small: SmallPipeline, metric: str | dict[str, str], bound: dict[str, float]
+) -> None:
+    small.spec["evaluate"]["metrics"] = [metric]
+    small.spec["gate"]["metrics"] = [{"name": metric if isinstance(metric, str) else metric["name"], **bound}]
+    assert load_pipeline(small.write()).spec.gate.metrics[0].at_least == 0.1
+
+
+@pytest.mark.parametrize(
+    ("less_is_better", "classes"),
+    [
+        (False, ["SparseCategoricalAccuracy", "AUC", "PrecisionAtRecall", "F1Score", "tf_keras.metrics.BinaryIoU"]),
+        (True, ["RootMeanSquaredError", "BinaryCrossentropy", "LogCoshError", "CategoricalHinge", "KLDivergence"]),
+        (None, ["MeanLabel", "ExampleCount", "ConfusionMatrixPlot"]),
+    ],
+)
+def test_direction_of_a_metric_is_known_by_its_class(less_is_better: bool | None, classes: list[str]) -> None:
+    found = {name: MetricSpec(name="mine", class_name=name).less_is_better for name in classes}
+    assert found == dict.fromkeys(classes, less_is_better)
+
+
+def test_direction_is_known_of_every_short_name() -> None:
+    assert {name for name, short in SHORT_NAMES.items() if MetricSpec(name=name, **short).less_is_better} == {
+        "cross_entropy",
+        "mean_absolute_error",
+        "mean_squared_error",
+    }
+    assert all(MetricSpec(name=name, **short).less_is_better is not None for name, short in SHORT_NAMES.items())

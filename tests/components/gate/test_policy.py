@@ -367,3 +367,51 @@ def test_crossed_slice_is_held_when_its_features_are_named_in_any_order(wanted):
     bound = {"name": "accuracy", "at_least": 0.8, "slices": (wanted,)}
     found = decide(report(candidate("int8", *slices)), device(), policy(bound))
     assert [c.where for c in found.candidates[0].reasons] == ["hand=left, label=1"]
+
+
+@pytest.mark.parametrize(("less_is_better", "chosen"), [(True, "good"), (False, "bad"), (None, "bad")])
+def test_known_direction_ranks_accuracy_when_bounds_would_say_otherwise(less_is_better, chosen):
+    good, bad = (candidate(name, slice_of(value, metric_name="mae")) for name, value in (("good", 0.2), ("bad", 0.4)))
+    both = policy({"name": "mae", "at_least": 0.1, "at_most": 0.5}, prefer="most_accurate")
+    assert decide(report(good, bad), device(), both, less_is_better).chosen == chosen
+
+
+def test_smallest_is_taken_and_said_when_fastest_is_wanted_and_none_was_timed():
+    large = candidate("large", slice_of(0.95), size=2000, ratio=None)
+    small = candidate("small", slice_of(0.90), size=1000, ratio=None)
+    found = decide(report(large, small), device(), policy(FINE, prefer="fastest"))
+    assert found.chosen == "small"
+    assert found.why == (
+        "latency was not judged, so the smallest was taken instead of the fastest: small of 2 candidates that pass "
+        "(1,000 bytes)"
+    )
+
+
+def test_refusal_tells_the_real_reason_and_a_remedy_when_latency_is_unjudged():
+    note = "under 20 microseconds nothing is judged"
+    unjudged = [
+        candidate(name).model_copy(update={"latency": Latency(microseconds=9.0, ratio=None, note=note)})
+        for name in ("a", "b")
+    ]
+    found = decide(report(*unjudged), device(max_latency_ratio=1.0), policy(FINE))
+    assert found.why == (
+        f"no candidate passes: a (latency ratio not judged: {note}), b (latency ratio not judged: {note}); "
+        "drop max_latency_ratio from the device profile, or raise the work per call"
+    )
+
+
+def test_refusal_names_the_operators_when_the_device_lacks_them():
+    found = decide(
+        report(candidate(operators=("CONV_2D", "WHILE", "IF"))), device(operators=("CONV_2D",)), policy(FINE)
+    )
+    assert found.why == "no candidate passes: int8 (operators not available: IF, WHILE)"
+
+
+def test_refusal_asks_for_another_run_when_the_machine_was_noisy():
+    noisy = Latency(microseconds=99.0, ratio=None, note="too noisy", transient=True)
+    found = decide(
+        report(candidate().model_copy(update={"latency": noisy})), device(max_latency_ratio=1.0), policy(FINE)
+    )
+    assert found.why == (
+        "no candidate passes: int8 (latency ratio not judged: too noisy); run again on a quieter machine"
+    )
