@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +115,12 @@ class ExampleDecoder:
         )
 
     def dataset(
-        self, files: Sequence[str], batch_size: int, shuffled: int = 1, seed: int | None = None
+        self,
+        files: Sequence[str],
+        batch_size: int,
+        shuffled: int = 1,
+        seed: int | None = None,
+        taken: Callable[[Any], Any] | None = None,
     ) -> tf.data.Dataset:
         """Batches of (inputs, features); inputs as the task's decode returns them.
 
@@ -124,9 +129,13 @@ class ExampleDecoder:
             batch_size: Examples per batch; the last one may have fewer.
             shuffled: Serialized examples held to draw from, in another order each time; 1 keeps the order of files.
             seed: Of that order.
+            taken: Number of an example in the order of files, an int64 tensor -> whether it is read; None reads all.
         """
         tf = self._tf
         records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
+        if taken is not None:
+            wanted = taken
+            records = records.enumerate().filter(lambda index, _: wanted(index)).map(lambda _, record: record)
         if shuffled > 1:
             records = records.shuffle(shuffled, seed=seed)
         return records.batch(batch_size).map(self._parse_and_decode, num_parallel_calls=2)

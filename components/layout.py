@@ -11,6 +11,11 @@ from components.report import ConversionOutcome
 # In a Model artifact: where stock TFX looks for a SavedModel, and for a file in TFLite format.
 SERVING_FOLDER = "Format-Serving"
 TFLITE_FILE = f"{SERVING_FOLDER}/tflite"
+# Beside it, where it has one: the Keras model, for steps that train it further.
+KERAS_FILE = "Format-Keras/model.keras"
+# In the Model artifact of a training step: a TrainingReport, and logs for TensorBoard.
+TRAINING_FILE = "training.json"
+LOGS_FOLDER = "logs"
 # In a candidate's Model artifact: a ConversionOutcome.
 OUTCOME_FILE = "outcome.json"
 # The only split of a calibration sample's Examples artifact.

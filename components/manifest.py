@@ -12,7 +12,9 @@ from components.values import Value
 MANIFEST_NAME = "manifest.json"
 
 
-Role = Literal["validation", "baseline", "calibration", "candidate", "evaluation", "decision", "chosen", "release"]
+Role = Literal[
+    "validation", "baseline", "trained", "calibration", "candidate", "evaluation", "decision", "chosen", "release"
+]
 
 
 class Manifest(Value):

@@ -110,6 +110,83 @@ class ConversionFailure(Value):
 ConversionOutcome = Annotated[Converted | ConversionFailure, Field(discriminator="status")]
 
 
+class LayerPlan(Value):
+    """What quantization-aware training does to one layer of the user's model.
+
+    Attributes:
+        layer: Its name; inside nested models `outer/inner`.
+        kind: Its class.
+        mode: `trained` under quantization; `watched`: ranges are seen in training and applied afterwards; `float`; or
+            `refused`.
+        weights: How its weights are quantized; empty if it has none that are.
+        outputs: How its outputs are.
+        note: What was done to it before, or why it is refused and what to do.
+    """
+
+    layer: str
+    kind: str
+    mode: Literal["trained", "watched", "float", "refused"]
+    weights: str = ""
+    outputs: str = ""
+    note: str = ""
+
+
+class TrainedRange(Value):
+    """The range of one activation after training, as integer kernels hold it: `(q - zero_point) * scale`.
+
+    Attributes:
+        tensor: The layer at whose end it is; `input of ...` for what enters.
+        low, high: Least and greatest value that is represented.
+        scale, zero_point: As the file must have them.
+        seen: Least and greatest value of the histogram, where one was kept; None otherwise.
+        histogram: Its counts in 64 equal bins over `seen`.
+    """
+
+    tensor: str
+    low: float
+    high: float
+    scale: float
+    zero_point: int
+    seen: tuple[float, float] | None = None
+    histogram: tuple[int, ...] = ()
+
+
+class EpochFact(Value):
+    """One epoch of fine-tuning.
+
+    Attributes:
+        epoch: From 1.
+        learning_rate: At its last step.
+        seconds: Wall time.
+        figures: Loss and metrics; those on held-out examples begin with `val_`.
+    """
+
+    epoch: int
+    learning_rate: float
+    seconds: float
+    figures: dict[str, float]
+
+
+class TrainingReport(Value):
+    """What a training step did.
+
+    Attributes:
+        recipe: Name of the recipe.
+        kind: The step's.
+        epochs: One fact each; less than asked for if it stopped early.
+        best_epoch: The epoch whose weights were kept.
+        layers: What became of each layer.
+        ranges: Trained ranges of activations.
+    """
+
+    recipe: str
+    kind: str
+    epochs: tuple[EpochFact, ...]
+    best_epoch: int
+    layers: tuple[LayerPlan, ...] = ()
+    ranges: tuple[TrainedRange, ...] = ()
+
+
 class MetricValue(Value):
     """A metric with its 95 % confidence interval. NaN where it could not be computed; None without an interval."""
 

@@ -45,6 +45,32 @@ class TrainableTask(Task, Protocol):
         ...
 
 
+@runtime_checkable
+class CompilingTask(Task, Protocol):
+    """What the steps need that train a model further, pretrained or not."""
+
+    def compile(self, model: Any) -> None:
+        """Compile the model: optimizer, loss, metrics. The step's learning rate replaces the optimizer's."""
+        ...
+
+
+def compiling(task: Task) -> CompilingTask:
+    """The same task, which says how a model is trained.
+
+    Raises:
+        SpecError: It lacks the method.
+    """
+    if not isinstance(task, CompilingTask):
+        raise SpecError(
+            "a recipe has a step that trains, but the task has no compile",
+            where="task",
+            bound="the method compile(model), which sets optimizer, loss and metrics",
+            measured=type(task).__name__,
+            remedy="add it, or remove the steps",
+        )
+    return task
+
+
 def trainable(task: Task) -> TrainableTask:
     """The same task, of which a baseline can be trained.
 
@@ -62,22 +88,35 @@ def trainable(task: Task) -> TrainableTask:
     return task
 
 
-def load_task(reference: str) -> Task:
+def load_object(reference: str, where: str) -> Any:
     """Import `package.module:NAME`.
 
+    Args:
+        reference: What to import.
+        where: What it is in the pipeline file, for the message.
+
     Raises:
-        SpecError: The module does not import, the name is not in it, or what it names is not a Task.
+        SpecError: The module does not import, or the name is not in it.
     """
     module_name, _, attribute = reference.partition(":")
     try:
-        task = getattr(importlib.import_module(module_name), attribute)
+        return getattr(importlib.import_module(module_name), attribute)
     except Exception as error:
         raise SpecError(
-            f"the task {reference!r} cannot be imported: {type(error).__name__}: {error}",
-            where="task",
+            f"the {where} {reference!r} cannot be imported: {type(error).__name__}: {error}",
+            where=where,
             bound="package.module:NAME, importable from the working directory or the pipeline file's folder",
             remedy=f"run `python -c 'import {module_name}'` and mend what it says",
         ) from error
+
+
+def load_task(reference: str) -> Task:
+    """Import a task, `package.module:NAME`.
+
+    Raises:
+        SpecError: It cannot be imported, or what it names is not a Task.
+    """
+    task = load_object(reference, "task")
     if not isinstance(task, Task):
         missing = [name for name in ("feature_spec", "decode") if not callable(getattr(task, name, None))]
         raise SpecError(

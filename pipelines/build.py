@@ -21,8 +21,9 @@ from components.evaluate.component import evaluator
 from components.files import sha256_of
 from components.gate.component import gate
 from components.push.component import Pusher
-from components.quantize.scheme import Float32, needs_calibration
-from components.recipe import Recipe
+from components.quantize.component import QuantizationAwareTrainer
+from components.quantize.scheme import Float32
+from components.recipe import Recipe, Step
 from components.version import code_version
 from pipelines.environment import Environment
 from pipelines.ingest import Ingested, ingest
@@ -51,17 +52,17 @@ def build_pipeline(
     nodes.append(baseline)
     sample: BaseChannel | None = None
     ready: BaseNode = baseline
-    if spec.calibrate is not None and any(needs_calibration(recipe.scheme) for recipe in spec.recipes):
+    if spec.calibrate is not None and any(recipe.needs_calibration for recipe in spec.recipes):
         sampler = _after(data.validated, _sampler(spec, spec.calibrate, data)).with_id("calibrate")
         sample = sampler.outputs["sample"]
         ready = CalibrationAudit(sample=sample, code_version=code_version("components.calibrate.component"))
         nodes += [sampler, ready.with_id("audit")]
+    models = _Models(spec, data, baseline)
     converters = {
-        recipe.name: _after(
-            ready, _converter(spec, recipe, baseline.outputs["model"], sample, data.transform_graph, retry)
-        )
+        recipe.name: _after(ready, _converter(spec, recipe, models.of(recipe), sample, data.transform_graph, retry))
         for recipe in _with_reference(spec.recipes)
     }
+    nodes.extend(models.trainers)
     nodes.extend(converters.values())
     reference = next(recipe.name for recipe in _with_reference(spec.recipes) if isinstance(recipe.scheme, Float32))
     candidates = {recipe.name: converters[recipe.name].outputs["candidate"] for recipe in spec.recipes}
@@ -89,6 +90,54 @@ def build_pipeline(
         metadata_connection_config=connection_config(environment.metadata_url),
         beam_pipeline_args=list(environment.beam_args),
     )
+
+
+class _Models:
+    """The model that each recipe converts: the baseline's, or what its steps make of it.
+
+    Recipes that ask the same of the same model share the node that does it.
+    """
+
+    def __init__(self, spec: PipelineSpec, data: Ingested, baseline: BaseNode) -> None:
+        self._spec, self._data, self._baseline = spec, data, baseline
+        self._made: dict[str, BaseNode] = {}
+
+    @property
+    def trainers(self) -> list[BaseNode]:
+        """The nodes that do the steps, in order."""
+        return list(self._made.values())
+
+    def of(self, recipe: Recipe) -> BaseChannel:
+        """Where the converter of a recipe reads."""
+        model = self._baseline.outputs["model"]
+        for step in recipe.steps:
+            # The border's type is the converter's business.
+            scheme = recipe.scheme.model_copy(update={"float_io": False})
+            key = json.dumps([model.producer_component_id, step.model_dump(), scheme.model_dump()], sort_keys=True)
+            if key not in self._made:
+                self._made[key] = self._trainer(recipe, step, model)
+            model = self._made[key].outputs["trained"]
+        return model
+
+    def _trainer(self, recipe: Recipe, step: Step, model: BaseChannel) -> BaseNode:
+        spec = self._spec
+        asked = {
+            "recipe": recipe.name,
+            "step": step.model_dump(),
+            "scheme": recipe.scheme.model_dump(),
+            "split": spec.training_split(step),
+        }
+        modules = sorted({reference.partition(":")[0] for reference in (spec.task, *step.references())})
+        return QuantizationAwareTrainer(
+            examples=self._data.examples,
+            model=model,
+            **_optional(transform_graph=self._data.transform_graph),
+            spec=json.dumps(asked),
+            task=spec.task,
+            label=spec.examples.label,
+            task_version=" ".join(map(code_version, modules)),
+            code_version=code_version("components.quantize.component"),
+        ).with_id(f"{step.kind}__{recipe.name}")
 
 
 def _baseline(spec: PipelineSpec, data: Ingested) -> BaseNode:
@@ -128,7 +177,7 @@ def _converter(
 ) -> BaseNode:
     # Only static schemes read the sample: a changed one must not convert the others anew.
     node = f"convert__{recipe.name}"
-    calibration = sample if needs_calibration(recipe.scheme) else None
+    calibration = sample if recipe.needs_calibration else None
     return TFLiteConverter(
         model=model,
         **_optional(calibration=calibration, transform_graph=graph if calibration is not None else None),

@@ -9,7 +9,7 @@ from components.baseline.spec import PretrainedBaseline, TrainedBaseline
 from components.device import DeviceProfile
 from components.errors import SpecError
 from components.gate.spec import MetricBound
-from components.quantize.scheme import needs_calibration, promises_integers_only
+from components.quantize.scheme import promises_integers_only
 from pipelines.spec import FLOAT_REFERENCE, PipelineSpec
 
 
@@ -67,7 +67,7 @@ def _splits(spec: PipelineSpec) -> Iterator[SpecError]:
 def _calibration(spec: PipelineSpec) -> Iterator[SpecError]:
     if spec.calibrate is None:
         for index, recipe in enumerate(spec.recipes):
-            if needs_calibration(recipe.scheme):
+            if recipe.needs_calibration:
                 yield SpecError(
                     "a static scheme needs ranges of activations, and there is no `calibrate` section",
                     where=f"recipes[{index}].scheme",

@@ -7,14 +7,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from components.baseline.export import check_exportable, check_keras_takes
 from components.baseline.pretrained import load_keras, recognise
 from components.baseline.spec import TrainedBaseline
 from components.calibrate.feature import feature_reader
 from components.calibrate.spec import CalibrationSpec
 from components.errors import DataError, EdgemillError, ModelError, SpecError, telling_line
 from components.examples import check_dense
-from components.quantize.scheme import needs_calibration
+from components.keras_model import check_exportable, check_keras_takes
 from components.task import Task, load_task, trainable
 from pipelines.load import LoadedPipeline, PipelineFileError
 from pipelines.spec import DeclaredSplits, Examples, PipelineSpec
@@ -80,7 +79,7 @@ def _decode_first_records(spec: PipelineSpec, task: Task) -> Any:
 
 def _stratifying(spec: PipelineSpec) -> CalibrationSpec | None:
     """The sample, if one is drawn by a feature: any that each tf.Example has, known to the task or not."""
-    drawn = any(needs_calibration(recipe.scheme) for recipe in spec.recipes)
+    drawn = any(recipe.needs_calibration for recipe in spec.recipes)
     return spec.calibrate if drawn and spec.calibrate and spec.calibrate.stratify_by else None
 
 

@@ -11,14 +11,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from components.baseline.spec import Baseline
+from components.baseline.spec import Baseline, TrainedBaseline
 from components.calibrate.spec import CalibrationSpec
 from components.convert.spec import ConversionLimits
 from components.evaluate.spec import EvaluationSpec
 from components.gate.spec import GateSpec
 from components.push.spec import LocalRegistry
 from components.quantize.scheme import Float32
-from components.recipe import Recipe
+from components.recipe import Recipe, Step
 from components.slices import features
 from components.validate.spec import DataExpectations
 from components.values import Value
@@ -149,6 +149,16 @@ class PipelineSpec(Value):
     devices: Annotated[tuple[str, ...], Field(min_length=1)]
     gate: GateSpec
     push: LocalRegistry
+
+    def training_split(self, step: Step) -> str:
+        """The split that a step trains on: its own, the baseline's, the calibration sample's, or the first other."""
+        if step.split is not None:
+            return step.split
+        if isinstance(self.baseline, TrainedBaseline):
+            return self.baseline.split
+        if self.calibrate is not None:
+            return self.calibrate.split
+        return next(name for name in self.examples.splits.names if name != self.evaluate.split)
 
     def slices(self) -> tuple[tuple[str, ...], ...]:
         """Features to cross for slices: the evaluation's own, and those that the gate's bounds need."""

@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
-from components.baseline.export import check_exportable, export
 from components.errors import ModelError, telling_line
+from components.keras_model import check_exportable, export, save_keras
 from components.layout import SERVING_FOLDER
 
 ModelFormat = Literal["saved_model", "keras"]
@@ -42,6 +42,11 @@ def recognise(path: Path) -> ModelFormat:
     )
 
 
+def has_keras_structure(path: Path) -> bool:
+    """Whether a model that can be read holds layers, and not a mere graph; needs no TensorFlow."""
+    return recognise(path) == "keras" or (path / "keras_metadata.pb").is_file()
+
+
 def import_model(path: Path, folder: Path) -> None:
     """Bring a pretrained model into the baseline layout at `folder`.
 
@@ -51,11 +56,15 @@ def import_model(path: Path, folder: Path) -> None:
     from components.saved_model import check_serving, load_serving
 
     if recognise(path) == "keras":
-        export(load_keras(path), folder)
+        model = load_keras(path)
+        export(model, folder)
+        save_keras(model, folder)
         return
     _, signature = load_serving(path)
     check_serving(signature, str(path))
     shutil.copytree(path, folder / SERVING_FOLDER)
+    if has_keras_structure(path):
+        save_keras(load_keras(path), folder)
 
 
 def load_keras(path: Path) -> Any:

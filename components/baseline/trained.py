@@ -6,21 +6,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from components.baseline.export import check_exportable, check_keras_takes, export
 from components.baseline.spec import TrainedBaseline
-from components.errors import DataError, ModelError, telling_line
+from components.errors import ModelError, telling_line
 from components.examples import ExampleDecoder, check_dense
+from components.keras_model import check_exportable, check_keras_takes, export, save_keras
 from components.task import load_task, trainable
 
 _LOG = logging.getLogger(__name__)
-
-# A split that takes no more than this when decoded is decoded once and kept: decoding images anew each epoch would
-# cost more than small models' training. While it is put together it takes twice as much.
-IN_MEMORY_BYTES = 512 << 20
-# Otherwise so many serialized examples are drawn from, fewer if decoded they would take more than the same bound.
-_MAX_SHUFFLED = 10_000
-_DECODED_AT_ONCE = 64
-_FEW = 4
 
 
 def run_fn(fn_args: Any) -> None:
@@ -29,7 +21,9 @@ def run_fn(fn_args: Any) -> None:
     decoder = ExampleDecoder(config["task"], fn_args.transform_graph_path)
     spec = TrainedBaseline.model_validate_json(config["spec"])
     model = train(config["task"], spec, decoder, sorted(_files(fn_args.train_files)), config["label"])
-    export(model, Path(fn_args.serving_model_dir).parent)
+    folder = Path(fn_args.serving_model_dir).parent
+    export(model, folder)
+    save_keras(model, folder)
 
 
 def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list[str], label: str) -> Any:
@@ -55,6 +49,8 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
     """
     import tensorflow as tf
 
+    from components.training_data import load_training_data
+
     check_dense({label: "examples.label"}, decoder.feature_spec)
     maker = trainable(load_task(task))
     tf.keras.utils.set_random_seed(spec.seed)
@@ -63,15 +59,13 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
     maker.compile(model)
     callbacks = [_progress(tf, spec.epochs)]
     try:
-        whole, first = _decoded(tf, decoder, files, label)
-        check_keras_takes(model, first)
-        if whole is not None:
-            inputs, labels = whole
+        data = load_training_data(decoder, files, label, "baseline.split")
+        check_keras_takes(model, data.few)
+        if data.whole is not None:
+            inputs, labels = data.whole
             model.fit(inputs, labels, spec.batch_size, spec.epochs, verbose=0, callbacks=callbacks)
         else:
-            shuffled = max(spec.batch_size, min(_MAX_SHUFFLED, IN_MEMORY_BYTES // _bytes_per_example(tf, first)))
-            batches = decoder.dataset(files, spec.batch_size, shuffled, spec.seed)
-            batches = batches.map(lambda inputs, features: (inputs, features[label])).prefetch(2)
+            batches = data.streamed(spec.batch_size, spec.seed)
             model.fit(batches, epochs=spec.epochs, verbose=0, callbacks=callbacks)
     except tf.errors.InvalidArgumentError as error:
         raise ModelError(
@@ -80,35 +74,6 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
             remedy="check labels, the task's decode and the model's input and output shapes against each other",
         ) from error
     return model
-
-
-def _decoded(tf: Any, decoder: ExampleDecoder, files: list[str], label: str) -> tuple[tuple[Any, Any] | None, Any]:
-    """The decoded split (inputs, labels), or None if it is larger than IN_MEMORY_BYTES; and a few of its inputs."""
-    parts: list[tuple[Any, Any]] = []
-    size = 0
-    for inputs, features in decoder.dataset(files, _DECODED_AT_ONCE):
-        parts.append((inputs, features[label]))
-        size += sum(tensor.dtype.size * tensor.shape.num_elements() for tensor in tf.nest.flatten(inputs))
-        if size > IN_MEMORY_BYTES:
-            _LOG.info("more than %d MiB of decoded examples: they are decoded anew each epoch", IN_MEMORY_BYTES >> 20)
-            break
-    if not parts:
-        raise DataError(
-            "there are no examples to train on",
-            where="baseline.split",
-            bound="at least 1 example",
-            measured=0,
-            remedy="name a split that has examples",
-        )
-    few = tf.nest.map_structure(lambda tensor: tensor[:_FEW], parts[0][0])
-    if size > IN_MEMORY_BYTES:
-        return None, few
-    return tf.nest.map_structure(lambda *tensors: tf.concat(tensors, 0), *parts), few
-
-
-def _bytes_per_example(tf: Any, inputs: Any) -> int:
-    tensors = tf.nest.flatten(inputs)
-    return max(1, sum(tensor.dtype.size * tensor.shape[1:].num_elements() for tensor in tensors))
 
 
 def _progress(tf: Any, epochs: int) -> Any:

@@ -13,7 +13,6 @@ from components.errors import SpecError
 from components.files import sha256_of, write_atomically
 from components.layout import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE
 from components.manifest import describe, read_manifest, write_manifest
-from components.quantize.scheme import needs_calibration
 from components.recipe import Recipe
 from components.report import ConversionFailure, Converted
 from components.values import Value
@@ -44,7 +43,7 @@ def TFLiteConverter(
     """
     asked = ConverterSpec.model_validate_json(spec)
     recipe = asked.recipe
-    if needs_calibration(recipe.scheme) and calibration is None:
+    if recipe.needs_calibration and calibration is None:
         raise SpecError(
             f"the scheme {recipe.scheme.kind} needs a calibration sample, and the node has none",
             where=f"recipes.{recipe.name}.scheme",

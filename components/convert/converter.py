@@ -14,15 +14,18 @@ import tensorflow as tf
 from typing_extensions import assert_never
 
 from components.convert.canonical import with_sorted_dequantization
+from components.convert.int16 import with_int16_border
 from components.errors import ConversionError, DataError, EdgemillError, SpecError
 from components.quantize.scheme import (
     DynamicWi8Afp32,
     Float16,
     Float32,
     Scheme,
+    StaticScheme,
+    StaticWi4Ai8,
     StaticWi8Ai8,
     StaticWi8Ai16,
-    needs_calibration,
+    needs_ranges,
 )
 from components.saved_model import load_serving, refuse_state, with_batch_of_one
 
@@ -30,6 +33,10 @@ _LOG = logging.getLogger(__name__)
 
 # One example per item: model input name -> array [1, ...]. A model with one input may have it under the name "".
 Representative = Callable[[], Iterator[Mapping[str, npt.NDArray[Any]]]]
+
+
+# The operators by which a graph holds trained ranges.
+_FAKE_QUANTIZATION = re.compile(r"FakeQuantWithMinMax|QuantizeAndDequantize")
 
 
 def convert(saved_model: Path, scheme: Scheme, representative: Representative | None) -> bytes:
@@ -41,7 +48,7 @@ def convert(saved_model: Path, scheme: Scheme, representative: Representative | 
 
     Args:
         saved_model: Folder of a SavedModel whose signature takes the model's inputs by name.
-        scheme: Numeric format; static ones calibrate on `representative`.
+        scheme: Numeric format; static ones calibrate on `representative`, unless the model holds trained ranges.
         representative: A function that yields one example at a time, as decoded for the float model; ignored by
             schemes without calibration.
 
@@ -49,18 +56,14 @@ def convert(saved_model: Path, scheme: Scheme, representative: Representative | 
         The content of a `.tflite` file.
 
     Raises:
-        SpecError: A static scheme without a representative dataset.
+        SpecError: A static scheme without a representative dataset or trained ranges, or 4-bit weights without.
         ModelError: The model keeps state, has an open dimension beside the batch, or lacks the signature.
         DataError: The representative dataset is empty, lacks an input, or cannot be decoded.
         ConversionError: TensorFlow Lite refuses the model in this scheme; the message names operators.
     """
-    if needs_calibration(scheme) and representative is None:
-        raise SpecError(
-            f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
-            where="calibrate",
-            remedy="declare `calibrate` in the pipeline file, or take a scheme without calibration",
-        )
     model, signature = load_serving(saved_model)
+    trained = _holds_trained_ranges(signature)
+    _check_ranges(scheme, trained, representative)
     specs = signature.structured_input_signature[1]
     refuse_state(signature, str(saved_model))
     fixed = {name: with_batch_of_one(name, specs[name], str(saved_model)) for name in sorted(specs)}
@@ -68,8 +71,8 @@ def convert(saved_model: Path, scheme: Scheme, representative: Representative | 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function(**fixed)], model)
     # Loops inside the loaded functions still have an open batch; it is 1 by the signature above.
     converter._experimental_default_to_single_batch_in_tensor_list_ops = True
-    _configure(converter, scheme)
-    if needs_calibration(scheme) and representative is not None:
+    _configure(converter, scheme, trained)
+    if needs_ranges(scheme) and not trained and representative is not None:
         samples = representative
         converter.representative_dataset = lambda: _by_input_name(samples(), list(fixed))
     # The quantizer for float16 never ends on a fused LSTM and takes all memory (tensorflow/model-optimization#1091);
@@ -78,6 +81,8 @@ def convert(saved_model: Path, scheme: Scheme, representative: Representative | 
     converter.experimental_new_dynamic_range_quantizer = not predecessor
     try:
         content = bytes(converter.convert())
+        if trained and isinstance(scheme, StaticWi8Ai16):
+            content = with_int16_border(content, scheme.float_io)
         return with_sorted_dequantization(content) if predecessor else content
     except EdgemillError:
         raise
@@ -86,7 +91,37 @@ def convert(saved_model: Path, scheme: Scheme, representative: Representative | 
         raise _refusal(str(error), scheme) from error
 
 
-def _configure(converter: Any, scheme: Scheme) -> None:
+def _holds_trained_ranges(signature: Any) -> bool:
+    graph = signature.graph.as_graph_def()
+    functions = (node for function in graph.library.function for node in function.node_def)
+    return any(_FAKE_QUANTIZATION.match(node.op) for node in (*graph.node, *functions))
+
+
+def _check_ranges(scheme: Scheme, trained: bool, representative: Representative | None) -> None:
+    if trained and not needs_ranges(scheme):
+        raise SpecError(
+            "a model that was trained under quantization has integer ranges, and the scheme has none",
+            where="scheme",
+            bound="static_wi8_ai8, static_wi8_ai16 or static_wi4_ai8",
+            measured=scheme.kind,
+            remedy="take one of these schemes, or convert a model without fake quantization",
+        )
+    if isinstance(scheme, StaticWi4Ai8) and not trained:
+        raise SpecError(
+            "4-bit weights must be trained: the converter makes them of trained ranges only",
+            where="scheme",
+            measured=scheme.kind,
+            remedy="add a step `{kind: qat, epochs: ...}` to the recipe, or take static_wi8_ai8",
+        )
+    if needs_ranges(scheme) and not trained and representative is None:
+        raise SpecError(
+            f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
+            where="calibrate",
+            remedy="declare `calibrate` in the pipeline file, or take a scheme without calibration",
+        )
+
+
+def _configure(converter: Any, scheme: Scheme, trained: bool) -> None:
     match scheme:
         case Float32():
             return
@@ -96,7 +131,9 @@ def _configure(converter: Any, scheme: Scheme) -> None:
         case DynamicWi8Afp32():
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter._experimental_disable_per_channel = scheme.granularity == "per_tensor"
-        case StaticWi8Ai8():
+        case StaticWi8Ai8() | StaticWi8Ai16() | StaticWi4Ai8() if trained:
+            _configure_trained(converter, scheme)
+        case StaticWi8Ai8() | StaticWi4Ai8():
             _configure_static(converter, scheme, tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8)
         case StaticWi8Ai16():
             operators = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
@@ -105,7 +142,17 @@ def _configure(converter: Any, scheme: Scheme) -> None:
             assert_never(scheme)
 
 
-def _configure_static(converter: Any, scheme: StaticWi8Ai8 | StaticWi8Ai16, operators: Any, border: Any) -> None:
+def _configure_trained(converter: Any, scheme: StaticScheme) -> None:
+    """All ranges are in the graph: nothing is calibrated, and what has none stays float."""
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if isinstance(scheme, StaticWi8Ai16):
+        # The only path of the converter's that heeds the bits of fake quantization of activations.
+        converter._experimental_low_bit_qat = True
+    elif not scheme.float_io:
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+
+
+def _configure_static(converter: Any, scheme: StaticScheme, operators: Any, border: Any) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     fallback = [tf.lite.OpsSet.TFLITE_BUILTINS] if scheme.float_fallback else []
     converter.target_spec.supported_ops = [operators, *fallback]

@@ -18,7 +18,7 @@ from components.errors import EdgemillError
 from components.examples import ExampleDecoder, read_serialized, split_files
 from components.files import write_atomically
 from components.layout import CALIBRATION_SPLIT
-from components.quantize.scheme import Scheme, needs_calibration
+from components.quantize.scheme import Scheme, needs_ranges
 from components.report import ConversionFailure, Converted
 from components.values import Value
 
@@ -70,7 +70,7 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
     _enter(folder, "converting")
     calibration, task = request.calibration, request.task
     representative = None
-    if needs_calibration(scheme) and calibration is not None and task is not None:
+    if needs_ranges(scheme) and calibration is not None and task is not None:
 
         def representative() -> Iterator[Mapping[str, npt.NDArray[Any]]]:
             return decode_examples(calibration, task, request.transform_graph)

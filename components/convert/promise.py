@@ -12,6 +12,8 @@ from components.quantize.scheme import (
     Float16,
     Float32,
     Scheme,
+    StaticScheme,
+    StaticWi4Ai8,
     StaticWi8Ai8,
     StaticWi8Ai16,
     promises_integers_only,
@@ -46,6 +48,11 @@ def broken_promises(scheme: Scheme, inspection: Inspection) -> list[str]:
             return _static(scheme, inspection, "INT8")
         case StaticWi8Ai16():
             return _static(scheme, inspection, "INT16")
+        case StaticWi4Ai8():
+            complaints = _static(scheme, inspection, "INT8")
+            if not any(weight.dtype == "INT4" for weight in inspection.weights):
+                complaints.append("not one weight is INT4")
+            return complaints
         case _:
             assert_never(scheme)
 
@@ -63,7 +70,7 @@ def _dynamic(scheme: DynamicWi8Afp32, inspection: Inspection) -> list[str]:
     return complaints
 
 
-def _static(scheme: StaticWi8Ai8 | StaticWi8Ai16, inspection: Inspection, activations: str) -> list[str]:
+def _static(scheme: StaticScheme, inspection: Inspection, activations: str) -> list[str]:
     border = (*inspection.inputs, *inspection.outputs)
     floats = list(inspection.float_tensors)
     complaints = _granularity(scheme.granularity, inspection)

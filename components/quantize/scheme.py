@@ -56,22 +56,37 @@ class StaticWi8Ai16(Value):
     float_fallback: bool = False
 
 
+class StaticWi4Ai8(Value):
+    """int4 weights, stored two in a byte, and int8 activations with trained ranges: needs a step `qat`.
+
+    Integers only, in and out; options as for `StaticWi8Ai8`.
+    """
+
+    kind: Literal["static_wi4_ai8"] = "static_wi4_ai8"
+    granularity: Granularity = "per_channel"
+    float_io: bool = False
+    float_fallback: bool = False
+
+
 def _from_name(value: Any) -> Any:
     """`static_wi8_ai8` is short for `{kind: static_wi8_ai8}`."""
     return {"kind": value} if isinstance(value, str) else value
 
 
-SchemeKind = Literal["float32", "float16", "dynamic_wi8_afp32", "static_wi8_ai8", "static_wi8_ai16"]
+SchemeKind = Literal["float32", "float16", "dynamic_wi8_afp32", "static_wi8_ai8", "static_wi8_ai16", "static_wi4_ai8"]
 
-_AnyScheme = Annotated[Float32 | Float16 | DynamicWi8Afp32 | StaticWi8Ai8 | StaticWi8Ai16, Field(discriminator="kind")]
+# Those whose activations are integers with ranges that are known before the model runs.
+StaticScheme = StaticWi8Ai8 | StaticWi8Ai16 | StaticWi4Ai8
+
+_AnyScheme = Annotated[Float32 | Float16 | DynamicWi8Afp32 | StaticScheme, Field(discriminator="kind")]
 Scheme = Annotated[_AnyScheme, BeforeValidator(_from_name, json_schema_input_type=SchemeKind | _AnyScheme)]
 
 
-def needs_calibration(scheme: Scheme) -> bool:
-    """Whether ranges of activations must be measured on a representative dataset before conversion."""
-    return isinstance(scheme, StaticWi8Ai8 | StaticWi8Ai16)
+def needs_ranges(scheme: Scheme) -> bool:
+    """Whether activations need ranges before conversion: calibrated on a representative dataset, or trained."""
+    return isinstance(scheme, StaticScheme)
 
 
 def promises_integers_only(scheme: Scheme) -> bool:
     """Whether a file of this scheme may hold no float tensor at all."""
-    return isinstance(scheme, StaticWi8Ai8 | StaticWi8Ai16) and not (scheme.float_io or scheme.float_fallback)
+    return isinstance(scheme, StaticScheme) and not (scheme.float_io or scheme.float_fallback)

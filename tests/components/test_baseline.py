@@ -5,12 +5,12 @@ import pytest
 import tensorflow as tf
 
 from components.baseline import trained
-from components.baseline.export import export
 from components.baseline.pretrained import import_model, recognise
 from components.baseline.spec import TrainedBaseline
 from components.baseline.trained import train
 from components.errors import DataError, ModelError, SpecError
 from components.examples import ExampleDecoder
+from components.keras_model import export
 from components.layout import SERVING_FOLDER
 from pipelines.preflight import make_importable
 from tests.small_pipeline import TASK, SmallPipeline, serialize

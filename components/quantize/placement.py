@@ -1,0 +1,279 @@
+"""Where quantizers go in a rewritten model, and what becomes of each layer. Pure: a graph of names; no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from components.errors import ModelError
+from components.quantize.layers import FUSED_ACTIVATIONS, FUSING, NOT_IN_16_BITS, WEIGHTED, Role, remedy_for, role_of
+from components.quantize.treatment import Treatment
+from components.report import LayerPlan
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of a layer in a rewritten model.
+
+    Attributes:
+        name: The layer's; twice where a shared layer is called twice.
+        origin: The layer of the user's model that it comes from.
+        kind: Class name.
+        activation: Of an `Activation` layer, the function's name; of a `ReLU`, `relu`, `relu6` or None for others.
+        inputs: Names of the layers that its inputs come from.
+        is_float: Whether its output is of floats.
+    """
+
+    name: str
+    origin: str
+    kind: str
+    inputs: tuple[str, ...]
+    activation: str | None = None
+    is_float: bool = True
+
+
+@dataclass
+class Place:
+    """What one layer of the rewritten model gets.
+
+    Attributes:
+        treatment: How.
+        role: What it is to quantization.
+        weights: Whether its weights are quantized.
+        output: Whether its output gets a range: trained, or prescribed by the kernel (`fixed`).
+    """
+
+    treatment: Treatment
+    role: Role
+    weights: bool = False
+    output: Literal["none", "range", "fixed"] = "none"
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.weights or self.output != "none" or self.treatment.config)
+
+
+@dataclass
+class Plan:
+    """Where quantizers go.
+
+    Attributes:
+        places: Layer of the rewritten model -> what it gets.
+        entrances: Layers whose output has no range and is read by a kernel of integers -> the reader's treatment.
+        borders: Those of them that are inputs or outputs of the model: whatever reads them reads the quantized values.
+        layers: What becomes of each layer of the user's model, in order.
+        refused: Layers of the user's model that cannot be quantized, with reason and remedy.
+    """
+
+    places: dict[str, Place]
+    entrances: dict[str, Treatment]
+    borders: set[str] = field(default_factory=set)
+    layers: tuple[LayerPlan, ...] = ()
+    refused: list[tuple[Node, str, str]] = field(default_factory=list)
+
+    def refuse(self) -> None:
+        """Raise a ModelError that names every refused layer with its remedy, if there is one."""
+        if not self.refused:
+            return
+        told = "; ".join(f"{node.origin} ({_kind(node)}): {reason}; {remedy}" for node, reason, remedy in self.refused)
+        names = ", ".join(dict.fromkeys(node.origin for node, _, _ in self.refused))
+        raise ModelError(
+            f"quantization-aware training cannot make integers of {told}",
+            where=f"layer {names}",
+            bound="layers that TensorFlow Lite's integer kernels can run",
+            remedy=f"change these layers as told, or leave them float: `except: [{names}]` in the step and "
+            "`float_fallback: true` in the scheme",
+        )
+
+
+def place(
+    nodes: Sequence[Node],
+    treatments: Mapping[str, Treatment],
+    kinds: Mapping[str, str],
+    notes: Mapping[str, str],
+    outputs: Collection[str] = (),
+) -> Plan:
+    """Decide where quantizers go.
+
+    A range is needed at the end of each kernel: behind a convolution with its batch normalization and ReLU once, not
+    three times. What TFLite's kernels fuse shares the treatment of the layer that has the weights.
+
+    Args:
+        nodes: The rewritten model, every layer after those it reads.
+        treatments: By name of the user's layers.
+        kinds: Class names of the user's layers, by name, in order.
+        notes: What the rewriting did, by name of the user's layers.
+        outputs: Layers whose outputs are the model's, if these and its inputs are to be integers even where the layers
+            there stay float.
+    """
+    by_name = {node.name: node for node in nodes}
+    readers: dict[str, int] = {}
+    for node in nodes:
+        for name in node.inputs:
+            readers[name] = readers.get(name, 0) + 1
+    leaders = _leaders(nodes, by_name, readers)
+    plan = Plan({}, {})
+    for node in nodes:
+        leader = by_name[leaders[node.name]]
+        own, leading = treatments.get(node.origin, Treatment(mode="float")), treatments.get(leader.origin)
+        treatment = own if leading is None or own.config else _shared(own, leading)
+        plan.places[node.name] = _placed(node, treatment, plan)
+    for node in nodes:
+        source = _fused_into(node, by_name, readers)
+        if source is not None and plan.places[node.name].treatment.mode != "float":
+            plan.places[source].output = "none"
+    _open_entrances(nodes, plan, outputs)
+    plan.layers = tuple(_told(nodes, plan, kinds, notes))
+    return plan
+
+
+def _leaders(nodes: Sequence[Node], by_name: Mapping[str, Node], readers: Mapping[str, int]) -> dict[str, str]:
+    leaders: dict[str, str] = {}
+    for node in nodes:
+        source = _fused_into(node, by_name, readers)
+        leaders[node.name] = leaders[source] if source is not None else node.name
+    return leaders
+
+
+def _fused_into(node: Node, by_name: Mapping[str, Node], readers: Mapping[str, int]) -> str | None:
+    """The layer at whose end this one is computed; None if it is a kernel by itself."""
+    if not node.inputs or node.inputs[0] not in by_name:
+        return None
+    source = by_name[node.inputs[0]]
+    while source.name.endswith("/flat") and source.kind == "Reshape" and readers.get(source.name) == 1:
+        source = by_name[source.inputs[0]]
+    if readers.get(source.name) != 1:
+        return None
+    if node.kind == "BatchNormalization":
+        return source.name if source.kind in {"Conv2D", "DepthwiseConv2D"} else None
+    fuses = node.kind in {"ReLU", "Activation"} and node.activation in FUSED_ACTIVATIONS
+    return source.name if fuses and source.kind in FUSING else None
+
+
+def _shared(own: Treatment, leading: Treatment) -> Treatment:
+    """The treatment of a layer in another's kernel: the leader's, but for what the file says of this very layer."""
+    if own.says_activations and not leading.says_activations:
+        return Treatment(**{**vars(leading), "activations": own.activations, "says_activations": True})
+    return leading
+
+
+def _placed(node: Node, treatment: Treatment, plan: Plan) -> Place:
+    role = role_of(node.kind, node.activation)
+    made = Place(treatment, role)
+    if treatment.mode == "float" or treatment.config or node.kind == "InputLayer":
+        return made
+    if role == "unknown" or (node.kind == "ReLU" and node.activation not in FUSED_ACTIVATIONS):
+        reason = (
+            "its activation has no integer kernel" if node.kind in {"Activation", "ReLU"} else "has no integer form"
+        )
+        plan.refused.append((node, reason, remedy_for(node.kind, node.activation)))
+        return made
+    if role == "batch_norm" and not _folds(node, plan):
+        plan.refused.append(
+            (node, "normalizes along another axis than the last", "put the channels last, with axis=-1")
+        )
+        return made
+    if treatment.activation_bits == 16 and {node.kind, node.activation} & NOT_IN_16_BITS:
+        plan.refused.append((node, "has no kernel for 16-bit activations", "take the scheme static_wi8_ai8"))
+        return made
+    made.weights = role == "weighted"
+    if role in {"weighted", "ranged", "batch_norm"}:
+        made.output = "range"
+    elif role == "fixed" and treatment.activation_bits == 16:
+        made.output = "fixed"
+    return made
+
+
+def _folds(node: Node, plan: Plan) -> bool:
+    # The rewriting leaves a batch normalization only behind a convolution, or where it cannot handle its axis.
+    source = plan.places.get(node.inputs[0])
+    return source is not None and (source.role == "weighted" or node.inputs[0].endswith("/flat"))
+
+
+def _open_entrances(nodes: Sequence[Node], plan: Plan, outputs: Collection[str]) -> None:
+    """Find what kernels of integers read that has no range yet, and what else must have one at the model's border."""
+    ranged: dict[str, bool] = {}
+    floats = {node.name: node.is_float for node in nodes}
+    for node in nodes:
+        made = plan.places[node.name]
+        if node.kind == "InputLayer":
+            ranged[node.name] = False
+            continue
+        integer = made.treatment.mode != "float"
+        if integer:
+            for name in node.inputs:
+                if not ranged[name] and floats[name]:
+                    known = plan.entrances.get(name)
+                    if known is None or known.mode == "watched":
+                        plan.entrances[name] = made.treatment
+        reads_ranges = all(ranged[name] for name in node.inputs)
+        ranged[node.name] = integer or (made.role == "passing" and reads_ranges)
+    if not outputs:
+        return
+    entering = {node.name for node in nodes if node.kind == "InputLayer"}
+    plan.borders = {name for name in (*entering, *outputs) if not ranged[name] and floats[name]}
+    for name in plan.borders:
+        plan.entrances.setdefault(name, Treatment(activation_bits=_bits(plan)))
+
+
+def _bits(plan: Plan) -> int:
+    return next(made.treatment.activation_bits for made in plan.places.values() if made.treatment.mode != "float")
+
+
+def _told(nodes: Sequence[Node], plan: Plan, kinds: Mapping[str, str], notes: Mapping[str, str]) -> Iterable[LayerPlan]:
+    refused = {node.origin: f"{reason}; {remedy}" for node, reason, remedy in plan.refused}
+    members: dict[str, list[Node]] = {origin: [] for origin, kind in kinds.items() if kind != "InputLayer"}
+    for node in nodes:
+        if node.origin in members:
+            members[node.origin].append(node)
+    for origin, own in members.items():
+        if not own:
+            yield LayerPlan(
+                layer=origin, kind=kinds[origin], mode="trained", outputs="none", note=notes.get(origin, "")
+            )
+            continue
+        places = [plan.places[node.name] for node in own]
+        weighted = [made for made in places if made.weights]
+        treatment = weighted[0].treatment if weighted else places[-1].treatment
+        # The last range of a layer is its output's; without one, its kernel tells more than a reshape behind it.
+        ends = [made for made in places if made.output != "none"] or [m for m in places if m.role != "passing"]
+        enters = any(name in plan.entrances for node in own for name in node.inputs)
+        said = [notes.get(origin, ""), "its input gets a range too" if enters else ""]
+        weights = " and ".join(dict.fromkeys(_weights(node, plan) for node in own if plan.places[node.name].weights))
+        yield LayerPlan(
+            layer=origin,
+            kind=f"Activation {own[-1].activation}" if kinds[origin] == "Activation" else kinds[origin],
+            mode="refused" if origin in refused else treatment.mode,
+            weights=weights,
+            outputs=_outputs((ends or places)[-1]),
+            note=refused.get(origin) or "; ".join(filter(None, said)),
+        )
+
+
+def _kind(node: Node) -> str:
+    return f"{node.kind} {node.activation}" if node.kind == "Activation" else node.kind
+
+
+def _weights(node: Node, plan: Plan) -> str:
+    treatment = plan.places[node.name].treatment
+    if treatment.weight_quantizer is not None:
+        return treatment.weight_quantizer.object
+    per = "per channel" if treatment.per_channel and WEIGHTED[node.kind][1] else "per tensor"
+    return f"int{treatment.weight_bits} {per}" + ("" if treatment.trains_weights else ", after training")
+
+
+def _outputs(made: Place) -> str:
+    treatment = made.treatment
+    if treatment.mode == "float":
+        return "float"
+    if treatment.config:
+        return f"by {treatment.config}"
+    if made.output == "range":
+        how = treatment.activations
+        if how is None or treatment.mode == "watched":
+            return f"int{treatment.activation_bits}, range applied after training"
+        own = how.quantizer.object if how.quantizer.kind == "own" else how.quantizer.kind.replace("_", " ")
+        return f"int{treatment.activation_bits}, {own}"
+    return {"passing": "as its input", "fixed": "range fixed by the kernel"}.get(made.role, "inside the kernel")

@@ -1,0 +1,302 @@
+"""Quantizers: how a tensor is quantized in training, and where its range comes from. Imports TensorFlow.
+
+All are `tfmot.quantization.keras.quantizers.Quantizer`s, of two methods: `build` makes the variables that hold the
+range, `__call__` updates them in training and quantizes. What they compute is what TFLite's integer kernels compute:
+a real value is `(q - zero_point) * scale` with q from -2^(bits-1) to 2^(bits-1) - 1.
+
+They run in graph mode, with a `training` that is a Python bool or a tensor, and under `tf.distribute`: each replica
+sees the values of all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_model_optimization.python.core.keras import utils as tfmot_utils
+from tensorflow_model_optimization.quantization.keras import quantizers
+
+# Batches for which a range is only watched, and not applied in training: as long as training lasts.
+NEVER = -1
+
+
+class ActivationQuantizer(quantizers.Quantizer):
+    """Base of quantizers of activations: a range that is updated with every training batch.
+
+    Args:
+        bits: 8, with any zero point, or 16, symmetric, as the kernels have it.
+        symmetric: Whether the zero point is 0.
+        delay: Training batches before the values are quantized in training; `NEVER` watches the range only. Outside
+            training they always are.
+    """
+
+    def __init__(self, bits: int = 8, symmetric: bool = False, delay: int = 0) -> None:
+        self.bits, self.symmetric, self.delay = bits, symmetric or bits == 16, delay
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:  # noqa: ARG002
+        """Make the variables `min`, `max` and `batches` (training batches seen), and what a subclass needs."""
+        return {
+            "min_var": _variable(layer, f"{name}_min"),
+            "max_var": _variable(layer, f"{name}_max"),
+            "batches": _variable(layer, f"{name}_batches", dtype=tf.int64),
+            **self.build_more(name, layer),
+        }
+
+    def build_more(self, name: str, layer: Any) -> dict[str, Any]:  # noqa: ARG002
+        """Variables of a subclass."""
+        return {}
+
+    def new_range(self, inputs: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
+        """The least and greatest value to represent, after one more batch; may update the subclass's variables."""
+        raise NotImplementedError
+
+    @tf.autograph.experimental.do_not_convert
+    def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:
+        """Quantize; in training, update the range first."""
+        return tfmot_utils.smart_cond(
+            training, lambda: self._train(inputs, weights), lambda: self._quantize(inputs, weights)
+        )
+
+    def _train(self, inputs: Any, weights: dict[str, Any]) -> Any:
+        low, high = nudged_range(*self.new_range(inputs, weights), self.bits, self.symmetric)
+        with tf.control_dependencies([weights["min_var"].assign(low), weights["max_var"].assign(high)]):
+            seen = weights["batches"].assign_add(1, read_value=True)
+        if self.delay == NEVER:
+            with tf.control_dependencies([seen]):
+                return tf.identity(inputs)
+        if self.delay == 0:
+            with tf.control_dependencies([seen]):
+                return self._quantize(inputs, weights)
+        return tf.cond(seen > self.delay, lambda: self._quantize(inputs, weights), lambda: tf.identity(inputs))
+
+    def _quantize(self, inputs: Any, weights: dict[str, Any]) -> Any:
+        return tf.quantization.fake_quant_with_min_max_vars(
+            inputs, weights["min_var"], weights["max_var"], num_bits=self.bits
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` makes the same quantizer from."""
+        return {"bits": self.bits, "symmetric": self.symmetric, "delay": self.delay}
+
+
+class MovingAverageQuantizer(ActivationQuantizer):
+    """Range by an exponential moving average of each batch's least and greatest value (Jacob et al. 2018, 3.1).
+
+    The first batch sets the range. (TFMOT's own starts at -6..6 and keeps 0.999 of it with each batch, so thousands
+    of batches pass before it says anything about the data.)
+    """
+
+    def __init__(self, bits: int = 8, symmetric: bool = False, delay: int = 0, decay: float = 0.95) -> None:
+        super().__init__(bits, symmetric, delay)
+        self.decay = decay
+
+    def new_range(self, inputs: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
+        """See the base class."""
+        low, high = batch_range(inputs)
+        kept = tf.where(weights["batches"] == 0, 0.0, self.decay)
+        return kept * weights["min_var"] + (1 - kept) * low, kept * weights["max_var"] + (1 - kept) * high
+
+    def get_config(self) -> dict[str, Any]:
+        """See the base class."""
+        return {**super().get_config(), "decay": self.decay}
+
+
+class LastValueQuantizer(ActivationQuantizer):
+    """Range of the last training batch."""
+
+    def new_range(self, inputs: Any, weights: dict[str, Any]) -> tuple[Any, Any]:  # noqa: ARG002
+        """See the base class."""
+        return batch_range(inputs)
+
+
+class HistogramQuantizer(ActivationQuantizer):
+    """Range that holds a share of all values seen, from a running histogram.
+
+    The histogram spans what was seen so far; when a batch goes beyond, its counts move to bins of the wider span, each
+    to the bin that its middle falls into. The range is where the cumulative counts leave half of the rest at each end,
+    to within one bin (the percentile calibration of Wu et al. 2020, arXiv:2004.09602, section 5, kept up in training).
+
+    Args:
+        percentile: Share of the values that stays inside, in percent.
+        bins: Number of bins.
+        bits, symmetric, delay: As for `ActivationQuantizer`.
+    """
+
+    def __init__(
+        self, bits: int = 8, symmetric: bool = False, delay: int = 0, percentile: float = 99.9, bins: int = 2048
+    ) -> None:
+        super().__init__(bits, symmetric, delay)
+        self.percentile, self.bins = percentile, bins
+
+    def build_more(self, name: str, layer: Any) -> dict[str, Any]:
+        """The counts of the bins, and the span that they cover."""
+        return {
+            "counts": _variable(layer, f"{name}_counts", shape=(self.bins,)),
+            "low": _variable(layer, f"{name}_low"),
+            "high": _variable(layer, f"{name}_high"),
+        }
+
+    def new_range(self, inputs: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
+        """See the base class."""
+        batch_low, batch_high = batch_range(inputs)
+        old_low, old_high, counts = (tf.identity(weights[name]) for name in ("low", "high", "counts"))
+        first = weights["batches"] == 0
+        low = tf.where(first, batch_low, tf.minimum(old_low, batch_low))
+        high = tf.where(first, batch_high, tf.maximum(old_high, batch_high))
+        # A tensor of one value has no span; any will do.
+        high = tf.where(high > low, high, low + 1.0)
+        middles = old_low + (tf.range(self.bins, dtype=tf.float32) + 0.5) * (old_high - old_low) / self.bins
+        moved = tf.math.unsorted_segment_sum(counts, self._bin_of(middles, low, high), self.bins)
+        kept = tf.cond((low == old_low) & (high == old_high), lambda: counts, lambda: moved)
+        new = tf.math.bincount(
+            self._bin_of(tf.reshape(inputs, [-1]), low, high),
+            minlength=self.bins,
+            maxlength=self.bins,
+            dtype=tf.float32,
+        )
+        counts = kept + _summed_over_replicas(tf.ensure_shape(new, [self.bins]))
+        with tf.control_dependencies(
+            [weights["counts"].assign(counts), weights["low"].assign(low), weights["high"].assign(high)]
+        ):
+            cumulative = tf.cumsum(tf.identity(counts))
+        outside = cumulative[-1] * (1 - self.percentile / 100) / 2
+        width = (high - low) / self.bins
+        # The first bin whose values may not be cut off, and the last.
+        first_bin = tf.reduce_sum(tf.cast(cumulative <= outside, tf.float32))
+        last_bin = tf.reduce_sum(tf.cast(cumulative < cumulative[-1] - outside, tf.float32))
+        return low + first_bin * width, tf.minimum(high, low + (last_bin + 1) * width)
+
+    def _bin_of(self, values: Any, low: Any, high: Any) -> Any:
+        place = (values - low) / (high - low) * self.bins
+        return tf.clip_by_value(tf.cast(place, tf.int32), 0, self.bins - 1)
+
+    def get_config(self) -> dict[str, Any]:
+        """See the base class."""
+        return {**super().get_config(), "percentile": self.percentile, "bins": self.bins}
+
+
+class FixedQuantizer(quantizers.Quantizer):
+    """A range that the operator's kernel prescribes: [-1, 1) for a 16-bit sigmoid, tanh or softmax."""
+
+    def __init__(self, bits: int = 16, low: float = -1.0, high: float = 1.0 - 2.0**-15, delay: int = 0) -> None:
+        self.bits, self.low, self.high, self.delay = bits, low, high, delay
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:  # noqa: ARG002
+        """Nothing to build."""
+        return {}
+
+    @tf.autograph.experimental.do_not_convert
+    def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
+        """Quantize; where only ranges are watched, not in training."""
+        if self.delay == NEVER:
+            return tfmot_utils.smart_cond(training, lambda: tf.identity(inputs), lambda: self._quantize(inputs))
+        return self._quantize(inputs)
+
+    def _quantize(self, inputs: Any) -> Any:
+        return tf.quantization.fake_quant_with_min_max_args(inputs, self.low, self.high, num_bits=self.bits)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` makes the same quantizer from."""
+        return {"bits": self.bits, "low": self.low, "high": self.high, "delay": self.delay}
+
+
+class WeightQuantizer(quantizers.Quantizer):
+    """Symmetric quantization of a kernel by the range of its current values, so that no range is ever out of date.
+
+    Args:
+        bits: 8 or 4; the least value is not used, so that zero is the middle (`[-127, 127]`).
+        axes: The axes that have a scale each, together; none for one scale.
+        trains: False leaves the weights unquantized in training.
+    """
+
+    def __init__(self, bits: int = 8, axes: tuple[int, ...] = (), trains: bool = True) -> None:
+        self.bits, self.axes, self.trains = bits, tuple(axes), trains
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:  # noqa: ARG002
+        """Nothing to build."""
+        return {}
+
+    @tf.autograph.experimental.do_not_convert
+    def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
+        """Quantize."""
+        if self.trains:
+            return self._quantize(inputs)
+        return tfmot_utils.smart_cond(training, lambda: tf.identity(inputs), lambda: self._quantize(inputs))
+
+    def _quantize(self, inputs: Any) -> Any:
+        if not self.axes:
+            most = _not_zero(tf.stop_gradient(tf.reduce_max(tf.abs(inputs))))
+            return tf.quantization.fake_quant_with_min_max_vars(
+                inputs, -most, most, num_bits=self.bits, narrow_range=True
+            )
+        # The operator knows the last axis only; the converter sees through the reshape. Axes that have a scale each
+        # come last in the kernels of all layers (a depthwise kernel is [h, w, channels, multiplier]).
+        scales = 1
+        for axis in self.axes:
+            scales *= inputs.shape[axis]
+        flat = inputs if len(self.axes) == 1 else tf.reshape(inputs, [*inputs.shape[: -len(self.axes)], scales])
+        most = _not_zero(tf.stop_gradient(tf.reduce_max(tf.abs(flat), list(range(flat.shape.rank - 1)))))
+        quantized = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            flat, -most, most, num_bits=self.bits, narrow_range=True
+        )
+        return quantized if len(self.axes) == 1 else tf.reshape(quantized, inputs.shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` makes the same quantizer from."""
+        return {"bits": self.bits, "axes": self.axes, "trains": self.trains}
+
+
+def batch_range(inputs: Any) -> tuple[Any, Any]:
+    """The least and greatest value of a batch, over all replicas."""
+    low, high = tf.reduce_min(inputs), tf.reduce_max(inputs)
+    replicas = tf.distribute.get_replica_context()
+    if replicas is None or replicas.num_replicas_in_sync == 1:
+        return low, high
+    gathered = replicas.all_gather(tf.reshape(tf.stack([low, high]), [1, 2]), axis=0)
+    return tf.reduce_min(gathered[:, 0]), tf.reduce_max(gathered[:, 1])
+
+
+def nudged_range(low: Any, high: Any, bits: int, symmetric: bool) -> tuple[Any, Any]:
+    """A range that the kernels can hold: with zero inside, exactly representable; of the full width of the integers.
+
+    Args:
+        low, high: Wanted, float32 scalars.
+        bits: 8 or 16.
+        symmetric: Whether the zero point is 0.
+
+    Returns:
+        low', high' with (high' - low') / (2^bits - 1) as scale; at least 1e-6 wide.
+    """
+    low, high = tf.minimum(low, 0.0), tf.maximum(high, 0.0)
+    steps = 2.0**bits - 1
+    if symmetric:
+        scale = tf.maximum(tf.maximum(-low, high), 1e-6) / (2.0 ** (bits - 1) - 1)
+        return -scale * 2.0 ** (bits - 1), scale * (2.0 ** (bits - 1) - 1)
+    scale = tf.maximum(high - low, 1e-6) / steps
+    below = tf.round(-low / scale)
+    return -below * scale, (steps - below) * scale
+
+
+def _summed_over_replicas(values: Any) -> Any:
+    replicas = tf.distribute.get_replica_context()
+    if replicas is None or replicas.num_replicas_in_sync == 1:
+        return values
+    return replicas.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def _variable(layer: Any, name: str, shape: tuple[int, ...] = (), dtype: Any = tf.float32) -> Any:
+    # Each replica holds its own, and all compute the same from what they gather.
+    return layer.add_weight(
+        name,
+        shape=shape,
+        dtype=dtype,
+        initializer="zeros",
+        trainable=False,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+
+
+def _not_zero(most: Any) -> Any:
+    """The scale of a channel of (nearly) zeros: not so small that its bias, in units of it, would not fit 32 bits."""
+    return tf.maximum(most, 2.0**-16)

@@ -1,0 +1,125 @@
+"""What quantization-aware training will do to each layer: a recipe's words about layers, resolved. No TensorFlow."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from components.errors import SpecError
+from components.quantize.qat_spec import ActivationQuantization, LayerQuantization, OwnQuantizer, QatStep
+from components.quantize.scheme import Scheme, StaticWi4Ai8, StaticWi8Ai16
+from components.wording import some_of
+
+Mode = Literal["trained", "watched", "float"]
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """How one layer is quantized.
+
+    Attributes:
+        mode: `trained` under quantization; `watched`: its ranges are seen in training and applied afterwards; `float`.
+        weight_bits: 8 or 4.
+        per_channel: Whether the weights have a scale per channel where the kernel can.
+        trains_weights: Whether the weights are quantized in training; afterwards they always are.
+        weight_quantizer: One of the task's, instead of ours.
+        activations: How outputs are quantized; None watches their range only.
+        says_activations: Whether the file says so of this very layer.
+        activation_bits: 8 or 16.
+        config: Reference of a QuantizeConfig of the task's, instead of all this.
+    """
+
+    mode: Mode = "trained"
+    weight_bits: int = 8
+    per_channel: bool = True
+    trains_weights: bool = True
+    weight_quantizer: OwnQuantizer | None = None
+    activations: ActivationQuantization | None = field(default_factory=ActivationQuantization)
+    says_activations: bool = False
+    activation_bits: int = 8
+    config: str | None = None
+
+
+def treatments(step: QatStep, scheme: Scheme, names: Iterable[str]) -> dict[str, Treatment]:
+    """How each layer of a model is treated, by name; nested models' layers are called `outer/inner`.
+
+    Args:
+        step: The recipe's.
+        scheme: The recipe's numeric format, a static one.
+        names: All layers' names.
+
+    Raises:
+        SpecError: A name or glob fits no layer, or nothing is left to quantize.
+    """
+    known = list(names)
+    fields: dict[str, tuple[str, ...]] = {"layers": step.layers, "except": step.except_layers}
+    fields |= {f"configs[{index}].layers": config.layers for index, config in enumerate(step.configs)}
+    for place, patterns in fields.items():
+        for pattern in patterns:
+            _check_fits(pattern, place, known)
+    found = {name: _treatment(step, scheme, name) for name in known}
+    if all(treatment.mode != "trained" for treatment in found.values()):
+        raise SpecError(
+            "the step quantizes nothing in training",
+            where="layers",
+            bound="at least one layer that `layers` names and `except` does not",
+            measured=f"layers {list(step.layers)}, except {list(step.except_layers)}",
+            remedy="name other layers, or remove the step",
+        )
+    return found
+
+
+def chosen(step: QatStep, name: str) -> bool:
+    """Whether a layer is trained under quantization."""
+    return (not step.layers or _fits(name, step.layers)) and not _fits(name, step.except_layers)
+
+
+def _treatment(step: QatStep, scheme: Scheme, name: str) -> Treatment:
+    own = [config for config in step.configs if _fits(name, config.layers)]
+    if not chosen(step, name):
+        fallback = bool(getattr(scheme, "float_fallback", False))
+        return _described(step, scheme, own, mode="float" if fallback else "watched")
+    return _described(step, scheme, own, mode="trained")
+
+
+def _described(step: QatStep, scheme: Scheme, own: list[LayerQuantization], mode: Mode) -> Treatment:
+    config = next((one.config for one in reversed(own) if one.config), None)
+    weights = next((one.weights for one in reversed(own) if one.weights is not None), step.weights)
+    activations = next((one.activations for one in reversed(own) if one.activations is not None), step.activations)
+    trains = weights != "none"
+    said = step.weights if weights == "none" else weights
+    granularity = said.granularity or step.weights.granularity or getattr(scheme, "granularity", "per_channel")
+    bits = said.bits or step.weights.bits or (4 if isinstance(scheme, StaticWi4Ai8) else 8)
+    return Treatment(
+        mode=mode,
+        weight_bits=bits,
+        per_channel=granularity == "per_channel",
+        trains_weights=trains,
+        weight_quantizer=said.quantizer or step.weights.quantizer,
+        activations=None if activations == "none" else activations,
+        says_activations=any(one.activations is not None for one in own),
+        activation_bits=16 if isinstance(scheme, StaticWi8Ai16) else 8,
+        config=config if mode != "float" else None,
+    )
+
+
+def _check_fits(pattern: str, field: str, names: list[str]) -> None:
+    if any(fnmatchcase(name, pattern) for name in names):
+        return
+    near = difflib.get_close_matches(pattern, names, n=3)
+    raise SpecError(
+        f"no layer of the model is called {pattern!r}" + (f"; near it are {', '.join(near)}" if near else ""),
+        where=field,
+        bound=f"a name or glob of {some_of(names, 12)}",
+        measured=pattern,
+        remedy="correct the name; `edgemill validate --deep` lists the layers",
+    )
+
+
+def _fits(name: str, patterns: Iterable[str]) -> bool:
+    # A pattern that names a nested model means all that is in it.
+    parents = [name[:index] for index, letter in enumerate(name) if letter == "/"]
+    return any(fnmatchcase(one, pattern) for pattern in patterns for one in (name, *parents))
