@@ -44,6 +44,11 @@ class EdgemillError(Exception):
         detail = f" ({'; '.join(facts)})" if facts else ""
         return f"{place}{self.what}{detail}. Remedy: {self.remedy}"
 
+    def placed(self, where: str) -> EdgemillError:
+        """The same error, told to be in `where`: a file, a recipe."""
+        place = f"{where}: {self.where}" if self.where else where
+        return type(self)(self.what, where=place, bound=self.bound, measured=self.measured, remedy=self.remedy)
+
     def __reduce__(self) -> tuple[object, ...]:
         # Beam and multiprocessing pickle errors; keyword-only arguments need telling how.
         return _rebuild, (type(self), self.what, self.where, self.bound, self.measured, self.remedy)

@@ -54,7 +54,10 @@ def validate(
         bool, typer.Option("--deep", help="Also import the task, build its model and decode examples.")
     ] = False,
 ) -> None:
-    """Check a pipeline file without running it; without --deep, neither TensorFlow nor the task is imported."""
+    """Check a pipeline file without running it; without --deep, neither TensorFlow nor the task is imported.
+
+    With --deep, also tell what recipes that train will do to each layer.
+    """
     from pipelines.preflight import make_importable, preflight
 
     with told():
@@ -64,9 +67,10 @@ def validate(
             # TensorFlow tells at length what it did not find on this machine.
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
             warnings.simplefilter("ignore")
+            from edgemill.preview import print_previews
             from pipelines.deep_check import deep_check
 
-            deep_check(loaded)
+            print_previews(deep_check(loaded))
         recipes, devices = len(loaded.spec.recipes), len(loaded.devices)
         typer.echo(f"{file}: valid ({recipes} recipes for {devices} devices)")
 

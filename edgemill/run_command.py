@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import get_args
 
 from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
 
 from components.errors import SpecError
 from edgemill.exit_codes import ExitCode
@@ -64,13 +66,32 @@ def _run(loaded: LoadedPipeline, place: Environment, console: Console) -> ExitCo
                 took = "" if record.state == "cached" else f"{record.ended - record.began:8.1f} s"
                 console.print(f"  {record.node:<28} {record.state:<9}{took}")
 
-        plan = run_pipeline(loaded, place, run_id, watch)
+        epochs = _Epochs(status)
+        logging.getLogger("components").addHandler(epochs)
+        try:
+            plan = run_pipeline(loaded, place, run_id, watch)
+        finally:
+            logging.getLogger("components").removeHandler(epochs)
         status.update("writing the report")
         summary = summarise(open_store(place.metadata_url), plan)
         report = keep_report(summary, place)
     console.print(render_table(summary))
     console.print(f"report: {_shown(report)}", soft_wrap=True)
     return exit_code(summary)
+
+
+class _Epochs(logging.Handler):
+    """Shows each epoch of a training as it ends; everything else is in the log."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(logging.INFO)
+        self._status = status
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See the base class."""
+        told = record.getMessage()
+        if "epoch " in told:
+            self._status.update(escape(told))
 
 
 def exit_code(summary: RunSummary) -> ExitCode:

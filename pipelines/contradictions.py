@@ -9,7 +9,7 @@ from components.baseline.spec import PretrainedBaseline, TrainedBaseline
 from components.device import DeviceProfile
 from components.errors import SpecError
 from components.gate.spec import MetricBound
-from components.quantize.scheme import promises_integers_only
+from components.quantize.scheme import StaticWi4Ai8, needs_ranges, promises_integers_only
 from pipelines.spec import FLOAT_REFERENCE, PipelineSpec
 
 
@@ -17,6 +17,7 @@ def contradictions(spec: PipelineSpec) -> Iterator[SpecError]:
     """Everything that is wrong between fields that are right by themselves."""
     yield from _duplicates(spec)
     yield from _splits(spec)
+    yield from _steps(spec)
     yield from _calibration(spec)
     yield from _metrics(spec)
     yield from _addresses(spec)
@@ -46,22 +47,54 @@ def _splits(spec: PipelineSpec) -> Iterator[SpecError]:
     if spec.calibrate:
         used["calibrate.split"] = spec.calibrate.split
     for field, split in used.items():
-        if split not in spec.examples.splits.names:
+        yield from _split_errors(spec, field, split)
+
+
+def _split_errors(spec: PipelineSpec, field: str, split: str) -> Iterator[SpecError]:
+    if split not in spec.examples.splits.names:
+        yield SpecError(
+            "there is no such split",
+            where=field,
+            bound=f"one of {', '.join(spec.examples.splits.names)}",
+            measured=split,
+            remedy="name a split of examples.splits, or declare this one there",
+        )
+    if field != "evaluate.split" and split == spec.evaluate.split:
+        yield SpecError(
+            "this split is also the evaluation split, so the evaluation would flatter every candidate",
+            where=field,
+            bound=f"a split other than {spec.evaluate.split!r}",
+            measured=split,
+            remedy="name another split",
+        )
+
+
+def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
+    """What a recipe's steps ask of its scheme, of each other and of the data."""
+    for index, recipe in enumerate(spec.recipes):
+        where = f"recipes[{index}]"
+        kinds: list[str] = [step.kind for step in recipe.steps]
+        for kind in _repeated(kinds):
+            yield SpecError(f"the step {kind!r} occurs more than once", where=f"{where}.steps", remedy="remove one")
+        if "qat" in kinds and not needs_ranges(recipe.scheme):
             yield SpecError(
-                "there is no such split",
-                where=field,
-                bound=f"one of {', '.join(spec.examples.splits.names)}",
-                measured=split,
-                remedy="name a split of examples.splits, or declare this one there",
+                "quantization-aware training trains ranges of integers, and the scheme has none",
+                where=f"{where}.scheme",
+                bound="static_wi8_ai8, static_wi8_ai16 or static_wi4_ai8",
+                measured=recipe.scheme.kind,
+                remedy="take one of these schemes, or remove the step `qat`",
             )
-        if field != "evaluate.split" and split == spec.evaluate.split:
+        if "qat" not in kinds and isinstance(recipe.scheme, StaticWi4Ai8):
             yield SpecError(
-                "this split is also the evaluation split, so the evaluation would flatter every candidate",
-                where=field,
-                bound=f"a split other than {spec.evaluate.split!r}",
-                measured=split,
-                remedy="name another split",
+                "4-bit weights must be trained",
+                where=f"{where}.scheme",
+                bound="a step `qat` in the recipe",
+                measured=kinds or "no steps",
+                remedy="add `steps: [{kind: qat, epochs: 2}]`, or take static_wi8_ai8",
             )
+        for number, step in enumerate(recipe.steps):
+            if step.split is not None:
+                yield from _split_errors(spec, f"{where}.steps[{number}].split", step.split)
 
 
 def _calibration(spec: PipelineSpec) -> Iterator[SpecError]:

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from components.baseline.pretrained import load_keras, recognise
+from components.baseline.pretrained import has_keras_structure, load_keras
 from components.baseline.spec import TrainedBaseline
 from components.calibrate.feature import feature_reader
 from components.calibrate.spec import CalibrationSpec
@@ -17,10 +17,14 @@ from components.keras_model import check_exportable, check_keras_takes
 from components.task import Task, load_task, trainable
 from pipelines.load import LoadedPipeline, PipelineFileError
 from pipelines.spec import DeclaredSplits, Examples, PipelineSpec
+from pipelines.step_check import Previews, check_steps
 
 
-def deep_check(loaded: LoadedPipeline) -> None:
-    """Import the task, decode the first records, build the model, and hold them against each other.
+def deep_check(loaded: LoadedPipeline) -> Previews:
+    """Import the task, decode the first records, build the model, and hold them and the recipes against each other.
+
+    Returns:
+        What the recipes that train do to each layer.
 
     Raises:
         PipelineFileError: With the first thing that is wrong.
@@ -38,10 +42,11 @@ def deep_check(loaded: LoadedPipeline) -> None:
             if inputs is None:
                 _trace_decode(task)
         if isinstance(spec.baseline, TrainedBaseline):
-            output = _check_trainable(task, inputs)
+            model, output = _check_trainable(task, inputs)
         else:
-            output = _check_pretrained(Path(spec.baseline.path), inputs)
+            model, output = _check_pretrained(Path(spec.baseline.path), inputs)
         _check_output(spec, output)
+        return check_steps(spec, task, model)
     except EdgemillError as error:
         raise PipelineFileError(loaded.file, [error]) from error
 
@@ -179,8 +184,8 @@ def _columns(file: Path, kind: str) -> list[str]:
         ) from error
 
 
-def _check_trainable(task: Task, inputs: Any) -> Any:
-    """The shape of the model's output."""
+def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
+    """The Keras model, and the shape of its output."""
     maker = trainable(task)
     try:
         model = maker.build_model()
@@ -194,16 +199,16 @@ def _check_trainable(task: Task, inputs: Any) -> Any:
     check_exportable(model)
     if inputs is not None:
         check_keras_takes(model, inputs)
-    return model.outputs[0].shape
+    return model, model.outputs[0].shape
 
 
-def _check_pretrained(path: Path, inputs: Any) -> Any:
-    """The shape of the model's output."""
-    if recognise(path) == "keras":
+def _check_pretrained(path: Path, inputs: Any) -> tuple[Any, Any]:
+    """The Keras model, or None for one without Keras structure, and the shape of its output."""
+    if has_keras_structure(path):
         model = load_keras(path)
         if inputs is not None:
             check_keras_takes(model, inputs)
-        return model.outputs[0].shape
+        return model, model.outputs[0].shape
     from components.saved_model import check_serving, check_takes, load_serving, run_serving
 
     # The model is held to the end: its signature's variables live no longer.
@@ -212,7 +217,7 @@ def _check_pretrained(path: Path, inputs: Any) -> Any:
     if inputs is not None:
         named = inputs if isinstance(inputs, Mapping) else {"": inputs}
         check_takes(lambda: run_serving(signature, named), signature.structured_input_signature[1], inputs)
-    return next(iter(signature.structured_outputs.values())).shape
+    return None, next(iter(signature.structured_outputs.values())).shape
 
 
 def _check_output(spec: PipelineSpec, shape: Any) -> None:

@@ -106,12 +106,7 @@ def _device(name: str, folder: Path, field: str) -> tuple[DeviceProfile | None, 
         )
         return None, [unknown]
     device, errors = _parse(path, DeviceProfile)
-    return device, [_placed(error, f"{field} ({path})") for error in errors]
-
-
-def _placed(error: EdgemillError, file: str) -> EdgemillError:
-    where = f"{file}: {error.where}" if error.where else file
-    return type(error)(error.what, where=where, bound=error.bound, measured=error.measured, remedy=error.remedy)
+    return device, [error.placed(f"{field} ({path})") for error in errors]
 
 
 def _parse(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillError]]:

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from components.baseline.pretrained import recognise
+from components.baseline.pretrained import has_keras_structure
 from components.baseline.spec import PretrainedBaseline
 from components.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError
 from components.push.registry import check_writable
@@ -65,6 +65,7 @@ def preflight(file: Path) -> LoadedPipeline:
         errors += [
             *_object_errors("task", loaded.spec.task),
             *(_object_errors("preprocess", loaded.spec.preprocess) if loaded.spec.preprocess else ()),
+            *_reference_errors(loaded),
             *_data_errors(loaded.spec.examples),
             *_baseline_errors(loaded),
             *_registry_errors(loaded),
@@ -72,6 +73,13 @@ def preflight(file: Path) -> LoadedPipeline:
     if errors or loaded is None:
         raise PipelineFileError(file, errors)
     return loaded
+
+
+def _reference_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
+    for index, recipe in enumerate(loaded.spec.recipes):
+        for number, step in enumerate(recipe.steps):
+            for reference in step.references():
+                yield from _object_errors(f"recipes[{index}].steps[{number}]", reference)
 
 
 def _object_errors(field: str, reference: str) -> Iterator[EdgemillError]:
@@ -234,10 +242,21 @@ def _damaged(file: Path, records: int) -> DataError:
 
 def _baseline_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
     if isinstance(loaded.spec.baseline, PretrainedBaseline) and "://" not in loaded.spec.baseline.path:
+        path = Path(loaded.spec.baseline.path)
         try:
-            recognise(Path(loaded.spec.baseline.path))
+            structured = has_keras_structure(path)
         except ModelError as error:
             yield error
+            return
+        training = [recipe.name for recipe in loaded.spec.recipes if recipe.steps]
+        if training and not structured:
+            yield ModelError(
+                "this SavedModel is a graph without Keras layers, and some recipes train its layers",
+                where=str(path),
+                bound="a .keras or .h5 file, or a SavedModel that `model.save` of tf-keras wrote",
+                measured=f"no keras_metadata.pb; recipes {', '.join(training)}",
+                remedy="name the Keras model as baseline, or remove the steps of these recipes",
+            )
 
 
 def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.baseline import trained
+from components import training_data
 from components.baseline.pretrained import import_model, recognise
 from components.baseline.spec import TrainedBaseline
 from components.baseline.trained import train
@@ -89,7 +89,7 @@ def test_same_seed_trains_the_same_weights_and_another_seed_others(tmp_path: Pat
 
 def weights_of(monkeypatch: pytest.MonkeyPatch, small: SmallPipeline, bound: int) -> list[np.ndarray]:
     task, decoder, files = small_files(small)
-    monkeypatch.setattr(trained, "IN_MEMORY_BYTES", bound)
+    monkeypatch.setattr(training_data, "IN_MEMORY_BYTES", bound)
     return train(task, TrainedBaseline(kind="train", epochs=8, seed=3), decoder, files, "label").get_weights()
 
 
