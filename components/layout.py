@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from components.report import ConversionOutcome
+from components.report import ConversionOutcome, TrainingReport
 
 # In a Model artifact: where stock TFX looks for a SavedModel, and for a file in TFLite format.
 SERVING_FOLDER = "Format-Serving"
@@ -27,3 +27,9 @@ _OUTCOME: TypeAdapter[ConversionOutcome] = TypeAdapter(ConversionOutcome)
 def outcome_of(folder: Path) -> ConversionOutcome:
     """What became of a candidate, from its artifact's folder; `Converted` means that `TFLITE_FILE` is there."""
     return _OUTCOME.validate_json((folder / OUTCOME_FILE).read_bytes())
+
+
+def training_of(folder: Path) -> TrainingReport | None:
+    """What a training step did, from its artifact's folder; None for a model that no step trained."""
+    path = folder / TRAINING_FILE
+    return TrainingReport.model_validate_json(path.read_bytes()) if path.is_file() else None

@@ -79,12 +79,20 @@ class Inspection(Value):
 
 
 class Converted(Value):
-    """A recipe that yielded a file which holds what its scheme promises."""
+    """A recipe that yielded a file which holds what its scheme promises.
+
+    Attributes:
+        inspection: What is in the file.
+        seconds: Wall time of the conversion.
+        peak_memory_bytes: Of the process that did it.
+        lost_ranges: Activations that were trained with a range that no tensor of the file has.
+    """
 
     status: Literal["converted"] = "converted"
     inspection: Inspection
     seconds: float
     peak_memory_bytes: int
+    lost_ranges: tuple[str, ...] = ()
 
 
 class ConversionFailure(Value):

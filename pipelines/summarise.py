@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
+from components.layout import TRAINING_FILE
 from components.push.delivery import PushOutcome
-from components.report import AuditReport, Decision, EvaluationReport
+from components.report import AuditReport, Decision, EvaluationReport, TrainingReport
 from components.values import Value
 from pipelines.lineage import trace
 from pipelines.metadata import NodeRecord, run_records
@@ -36,6 +37,7 @@ def summarise(store: Any, plan: RunPlan) -> RunSummary:
         verdict=verdict,
         nodes=tuple(_node_fact(node, records.get(node), errors.get(node, "")) for node in plan.nodes),
         evaluation=next(iter(_read_all(records, "evaluate", "evaluation", "report.json", EvaluationReport)), None),
+        trainings=_read_all(records, "qat__", "trained", TRAINING_FILE, TrainingReport),
         decisions=_read_all(records, "gate__", "blessing", "decision.json", Decision),
         devices=plan.devices,
         releases=releases,

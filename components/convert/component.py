@@ -11,7 +11,7 @@ from components.convert.spec import ConversionLimits
 from components.convert.worker import run_conversion
 from components.errors import SpecError
 from components.files import sha256_of, write_atomically
-from components.layout import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE
+from components.layout import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE, training_of
 from components.manifest import describe, read_manifest, write_manifest
 from components.recipe import Recipe
 from components.report import ConversionFailure, Converted
@@ -54,6 +54,7 @@ def TFLiteConverter(
         parents["calibration"] = read_manifest(Path(calibration.uri)).sha256
     if transform_graph is not None:
         parents["transform_graph"] = sha256_of(Path(transform_graph.uri))
+    trained = training_of(Path(model.uri))
     request = ConversionRequest(
         name=recipe.name,
         scheme=recipe.scheme,
@@ -61,6 +62,7 @@ def TFLiteConverter(
         calibration=calibration.uri if calibration is not None else None,
         task=task,
         transform_graph=transform_graph.uri if transform_graph is not None else None,
+        trained=trained.ranges if trained is not None else (),
     )
     outcome, content = run_conversion(request, asked.limits)
 

@@ -71,6 +71,19 @@ def inspect_model(content: bytes) -> Inspection:
         ) from error
 
 
+def scales_of(content: bytes) -> set[tuple[float, int]]:
+    """Scale and zero point of every tensor that is quantized as a whole, of a file that `inspect_model` can read."""
+    model = _schema().Model.GetRootAs(content, 0)
+    found = set()
+    for graph in (model.Subgraphs(index) for index in range(model.SubgraphsLength())):
+        for tensor in (graph.Tensors(index) for index in range(graph.TensorsLength())):
+            quantization = tensor.Quantization()
+            if quantization is not None and quantization.ScaleLength() == 1:
+                zero_point = int(quantization.ZeroPoint(0)) if quantization.ZeroPointLength() else 0
+                found.add((float(quantization.Scale(0)), zero_point))
+    return found
+
+
 def _inspect(content: bytes) -> Inspection:
     model = _schema().Model.GetRootAs(content, 0)
     subgraphs = [model.Subgraphs(index) for index in range(model.SubgraphsLength())]

@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from components.convert.inspection import inspect_model
 from components.convert.promise import broken_promises
+from components.convert.trained import lost_ranges
 from components.errors import EdgemillError
 from components.examples import ExampleDecoder, read_serialized, split_files
 from components.files import write_atomically
 from components.layout import CALIBRATION_SPLIT
 from components.quantize.scheme import Scheme, needs_ranges
-from components.report import ConversionFailure, Converted
+from components.report import ConversionFailure, Converted, TrainedRange
 from components.values import Value
 
 STAGE_FILE, MODEL_FILE, OUTCOME_FILE = "stage", "tflite", "outcome.json"
@@ -37,6 +38,7 @@ class ConversionRequest(Value):
         calibration: Folder of an Examples artifact with the split `calibration`; read by static schemes only.
         task: Reference of the task that decodes these examples.
         transform_graph: Folder of their TensorFlow Transform graph, if they went through one.
+        trained: Ranges that the model was trained with; none for a model that was not.
     """
 
     name: str
@@ -45,6 +47,7 @@ class ConversionRequest(Value):
     calibration: str | None = None
     task: str | None = None
     transform_graph: str | None = None
+    trained: tuple[TrainedRange, ...] = ()
 
 
 def run(request: ConversionRequest, folder: Path) -> None:
@@ -91,7 +94,12 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
             remedy="take another scheme for this model, or replace the layers that are named",
         )
     write_atomically(folder / MODEL_FILE, content)
-    return Converted(inspection=inspection, seconds=time.perf_counter() - started, peak_memory_bytes=0)
+    return Converted(
+        inspection=inspection,
+        seconds=time.perf_counter() - started,
+        peak_memory_bytes=0,
+        lost_ranges=lost_ranges(content, request.trained),
+    )
 
 
 def decode_examples(calibration: str, task: str, transform_graph: str | None) -> Iterator[dict[str, npt.NDArray[Any]]]:

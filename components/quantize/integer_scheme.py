@@ -281,16 +281,14 @@ class Checked:
         self.quantizer, self._layer = quantizer, layer
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Any:
-        """As the quantizer's own."""
-        return self.quantizer.build(tensor_shape, name, layer)
-
-    def __call__(self, inputs: Any, training: Any, weights: Any, **more: Any) -> Any:
-        """As the quantizer's own.
+        """As the quantizer's own; then tries it, where errors still reach the caller as they are.
 
         Raises:
             ModelError: It returns another shape or type.
         """
-        outputs = self.quantizer(inputs, training, weights=weights, **more)
+        weights = self.quantizer.build(tensor_shape, name, layer)
+        inputs = tf.zeros([size or 1 for size in tensor_shape])
+        outputs = self.quantizer(inputs, False, weights=weights)
         if tuple(outputs.shape) != tuple(inputs.shape) or outputs.dtype != inputs.dtype:
             raise ModelError(
                 f"the quantizer {type(self.quantizer).__name__} returns another shape or type than it is given",
@@ -299,7 +297,11 @@ class Checked:
                 measured=f"{outputs.dtype.name} {outputs.shape}",
                 remedy="return the quantized values in place of the inputs, each at its place",
             )
-        return outputs
+        return weights
+
+    def __call__(self, inputs: Any, training: Any, weights: Any, **more: Any) -> Any:
+        """As the quantizer's own."""
+        return self.quantizer(inputs, training, weights=weights, **more)
 
     def get_config(self) -> Any:
         """As the quantizer's own."""

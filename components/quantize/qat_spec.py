@@ -170,8 +170,7 @@ class QatStep(FineTuning):
                 f"delay_activations ({self.delay_activations}) is not below epochs ({self.epochs}): no epoch would "
                 "train under quantized activations"
             )
-        if self.scheme is not None and (
-            self.configs or "weights" in self.model_fields_set or "activations" in self.model_fields_set
-        ):
+        said = self.configs or self.weights != WeightQuantization() or self.activations != ActivationQuantization()
+        if self.scheme is not None and said:
             raise ValueError("a scheme of one's own says everything: remove weights, activations and configs")
         return self

@@ -73,7 +73,7 @@ def ranges(fact: RangeFact, salt: str) -> str | None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
-    with _style():
+    with style():
         figure = Figure(figsize=(3.8, 2.9), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         for name, counts, colour in (("split", fact.split_histogram, SPLIT), ("sample", fact.histogram, PASSED)):
@@ -89,8 +89,8 @@ def ranges(fact: RangeFact, salt: str) -> str | None:
             bottom.plot([low, high], [row, row], color=colour, linewidth=3, marker="|", markersize=9)
         bottom.set_yticks(range(len(rows)), [name for name, _, _ in reversed(rows)])
         bottom.set_ylim(-0.6, len(rows) - 0.4)
-        bottom.set_xlabel(_plain(f"values of {fact.input or 'the input'}"))
-        return _svg(figure, salt)
+        bottom.set_xlabel(plain(f"values of {fact.input or 'the input'}"))
+        return svg(figure, salt)
 
 
 def _measured(summary: RunSummary) -> list[tuple[CandidateReport, MetricValue]]:
@@ -113,7 +113,7 @@ def _scatter(
         return None
     from matplotlib.figure import Figure
 
-    with _style():
+    with style():
         figure = Figure(figsize=(3.8, max(3.2, 0.24 * len(points) + 1.4)), layout="constrained")
         axes = figure.subplots()
         for point in points:
@@ -148,10 +148,10 @@ def _scatter(
             axes.axhline(baseline.value, color=_INK, linewidth=0.8, linestyle="--", alpha=0.7)
             labels.append((baseline.value, right, "float baseline", _INK))
         axes.set_xlabel(x_label)
-        axes.set_ylabel(_plain(name.replace("_", " ")))
+        axes.set_ylabel(plain(name.replace("_", " ")))
         axes.grid(axis="y", alpha=0.15, color=_INK)
         _label_beside(axes, labels)
-        return _svg(figure, salt)
+        return svg(figure, salt)
 
 
 def _label_beside(axes: Any, labels: Sequence[tuple[float, float, str, str]]) -> None:
@@ -169,7 +169,7 @@ def _label_beside(axes: Any, labels: Sequence[tuple[float, float, str, str]]) ->
     for (y, x, name, colour), place in zip(ordered, places, strict=True):
         leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 4, "relpos": (0, 0.5)}
         axes.annotate(
-            _plain(_shorten(name)),
+            plain(shorten(name)),
             xy=(x, y),
             xytext=(1.07, place),
             textcoords="axes fraction",
@@ -194,12 +194,13 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
     return places
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A dollar sign would start a formula."""
     return text.replace("$", r"\$")
 
 
-def _shorten(name: str, longest: int = 16) -> str:
+def shorten(name: str, longest: int = 16) -> str:
+    """A name that fits beside a picture."""
     return name if len(name) <= longest else f"{name[: longest - 6]}…{name[-5:]}"
 
 
@@ -210,13 +211,15 @@ def _density(bounds: tuple[float, float], counts: Sequence[int]) -> tuple[list[f
     return [low + index * width for index in range(len(counts) + 1)], [count / (total * width) for count in counts]
 
 
-def _style() -> Any:
+def style() -> Any:
+    """The context that every picture is drawn in."""
     import matplotlib as mpl
 
     return mpl.rc_context({**mpl.rcParamsDefault, **_STYLE, "backend": "agg"})
 
 
-def _svg(figure: Any, salt: str) -> str:
+def svg(figure: Any, salt: str) -> str:
+    """A figure as an SVG element for a document in which `salt` is given once."""
     import matplotlib as mpl
 
     mpl.rcParams["svg.hashsalt"] = salt

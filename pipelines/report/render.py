@@ -12,6 +12,7 @@ from components.slices import overall
 from components.values import Value
 from pipelines.report import figures, wording
 from pipelines.report.summary import RunSummary, size_ratio
+from pipelines.report.training_figures import training_pictures
 
 
 class SliceCell(Value):
@@ -70,6 +71,9 @@ def render_report(summary: RunSummary) -> str:
         range_pictures=[
             figures.ranges(fact, f"range{index}")
             for index, fact in enumerate(summary.audit.ranges if summary.audit else ())
+        ],
+        training_pictures=[
+            training_pictures(training, f"training{index}") for index, training in enumerate(summary.trainings)
         ],
         longest=max((node.seconds or 0.0 for node in summary.nodes), default=0.0),
     )

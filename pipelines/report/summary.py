@@ -7,7 +7,7 @@ from typing import Literal
 
 from components.device import DeviceProfile
 from components.push.delivery import PushOutcome
-from components.report import AuditReport, CandidateReport, Decision, EvaluationReport, Verdict
+from components.report import AuditReport, CandidateReport, Decision, EvaluationReport, TrainingReport, Verdict
 from components.slices import overall
 from components.values import Value
 
@@ -57,6 +57,7 @@ class RunSummary(Value):
         verdict: `pushed` for at least one device, `refused` by every gate, or `failed`.
         nodes: In order of execution.
         evaluation: None if the run did not come that far.
+        trainings: What the steps did that train.
         decisions: One per device whose gate ran.
         devices: The pipeline's device profiles.
         releases: One per device whose pusher ran.
@@ -72,6 +73,7 @@ class RunSummary(Value):
     verdict: Literal["pushed", "refused", "failed"]
     nodes: tuple[NodeFact, ...] = ()
     evaluation: EvaluationReport | None = None
+    trainings: tuple[TrainingReport, ...] = ()
     decisions: tuple[Decision, ...] = ()
     devices: tuple[DeviceProfile, ...] = ()
     releases: tuple[PushOutcome, ...] = ()

@@ -97,7 +97,7 @@ def test_training_streams_to_the_same_weights_each_time_when_the_split_exceeds_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # 240 images of 16 float32 are 15360 bytes.
-    caplog.set_level("INFO", logger="components.training_data")
+    caplog.set_level("INFO", logger="components")
     whole = weights_of(monkeypatch, SmallPipeline(tmp_path / "a"), 15360)
     assert "decoded anew" not in caplog.text
     first, second = (weights_of(monkeypatch, SmallPipeline(tmp_path / name), 15359) for name in ("b", "c"))

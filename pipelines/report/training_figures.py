@@ -1,0 +1,68 @@
+"""Pictures of a training: its loss, and the ranges that came out of it. In the manner of `figures`."""
+
+from __future__ import annotations
+
+from components.report import TrainingReport
+from components.values import Value
+from pipelines.report.figures import OTHER, PASSED, SPLIT, plain, shorten, style, svg
+
+# More bars than these can be told apart in the table only.
+_MOST_RANGES = 24
+
+
+class TrainingPictures(Value):
+    """SVGs of one training; no ranges where a scheme of the user's kept them to itself."""
+
+    loss: str
+    ranges: str | None
+
+
+def training_pictures(training: TrainingReport, salt: str) -> TrainingPictures:
+    """Draw one training.
+
+    Args:
+        training: With at least one epoch.
+        salt: Sets the identifiers apart in a document.
+    """
+    return TrainingPictures(loss=_loss(training, f"{salt}-loss"), ranges=_ranges(training, f"{salt}-ranges"))
+
+
+def _loss(training: TrainingReport, salt: str) -> str:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    with style():
+        figure = Figure(figsize=(3.8, 2.6), layout="constrained")
+        axes = figure.subplots()
+        epochs = [fact.epoch for fact in training.epochs]
+        for name, label, colour in (("loss", "training", PASSED), ("val_loss", "held out", SPLIT)):
+            if name in training.epochs[0].figures:
+                losses = [fact.figures[name] for fact in training.epochs]
+                axes.plot(epochs, losses, color=colour, marker="o", markersize=4, label=label)
+        axes.axvline(training.best_epoch, color=OTHER, linewidth=0.8, linestyle=":")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("loss")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+        return svg(figure, salt)
+
+
+def _ranges(training: TrainingReport, salt: str) -> str | None:
+    ranges = training.ranges[:_MOST_RANGES]
+    if not ranges:
+        return None
+    from matplotlib.figure import Figure
+
+    with style():
+        figure = Figure(figsize=(3.8, max(2.0, 0.22 * len(ranges) + 0.9)), layout="constrained")
+        axes = figure.subplots()
+        for row, one in enumerate(reversed(ranges)):
+            if one.seen is not None:
+                axes.plot(one.seen, [row, row], color=SPLIT, linewidth=1, marker="|", markersize=6)
+            axes.plot([one.low, one.high], [row, row], color=PASSED, linewidth=4, solid_capstyle="butt")
+        axes.set_yticks(range(len(ranges)), [plain(shorten(one.tensor)) for one in reversed(ranges)])
+        widest = max(one.high - one.low for one in ranges)
+        if widest > 50 * min(one.high - one.low for one in ranges):
+            axes.set_xscale("symlog", linthresh=widest / 100)
+        axes.set_xlabel("values")
+        return svg(figure, salt)
