@@ -143,7 +143,7 @@ class TrainedRange(Value):
     """The range of one activation after training, as integer kernels hold it: `(q - zero_point) * scale`.
 
     Attributes:
-        tensor: The layer at whose end it is; `input of ...` for what enters.
+        tensor: The layer at whose end it is, or `input NAME` where floats enter.
         low, high: Least and greatest value that is represented.
         scale, zero_point: As the file must have them.
         seen: Least and greatest value of the histogram, where one was kept; None otherwise.

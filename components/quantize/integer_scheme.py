@@ -105,13 +105,14 @@ class IntegerScheme(quantize_scheme.QuantizeScheme):
 
     def get_layout_transformer(self) -> Any:
         """See the base class."""
-        return _Layout(self._treatment, self._delay, self._integer_border)
+        return _Layout(self.treatment_of, self._delay, self._integer_border)
 
     def get_quantize_registry(self) -> Any:
         """See the base class; the layout transform gives every layer its config."""
         return _NothingByItself()
 
-    def _treatment(self, name: str) -> Treatment:
+    def treatment_of(self, name: str) -> Treatment:
+        """How a layer of the model is treated; for a scheme of one's own to override."""
         # Input layers have no treatment.
         return self._default if self._treatments is None else self._treatments.get(name, self._default)
 
@@ -157,7 +158,11 @@ def planned(model: Any, treatments: Mapping[str, Treatment], integer_border: boo
         treatment = treatments.get(name)
         return treatment is not None and (treatment.mode == "float" or treatment.config is not None)
 
-    rewritten = rewrite(model, kept)
+    def folds(name: str) -> bool:
+        treatment = treatments.get(name)
+        return treatment is not None and (not treatment.per_channel or treatment.weight_quantizer is not None)
+
+    rewritten = rewrite(model, kept, folds)
     kinds = {layer.name: type(layer).__name__ for layer in model.layers}
     outputs = [tensor._keras_history.layer.name for tensor in rewritten.model.outputs] if integer_border else []
     return rewritten, place(graph(rewritten), treatments, kinds, rewritten.notes, outputs)

@@ -16,7 +16,7 @@ from tensorflow_model_optimization.quantization.keras import (
 )
 
 from components.errors import EdgemillError, ModelError, telling_line
-from components.quantize.integer_scheme import IntegerScheme, own_object, planned
+from components.quantize.integer_scheme import ENTRANCE, IntegerScheme, own_object, planned
 from components.quantize.qat_spec import QatStep
 from components.quantize.quantizers import ActivationQuantizer
 from components.quantize.rewrite import rewrite
@@ -111,7 +111,10 @@ def trained_ranges(model: Any) -> tuple[TrainedRange, ...]:
         if isinstance(layer, quantize_wrapper.QuantizeWrapper):
             quantizers = layer.quantize_config.get_output_quantizers(layer.layer)
             if quantizers:
-                found.append((layer.layer.name, quantizers[0], layer._output_quantizer_vars))
+                name = layer.layer.name
+                suffix = ENTRANCE.format("")
+                told = f"input {name.removesuffix(suffix)}" if name.endswith(suffix) else name
+                found.append((told, quantizers[0], layer._output_quantizer_vars))
     return tuple(
         _range(tensor, quantizer, variables)
         for tensor, quantizer, variables in found

@@ -38,16 +38,20 @@ class Rewritten:
     notes: dict[str, str] = field(default_factory=dict)
 
 
-def rewrite(model: Any, kept: Callable[[str], bool] = lambda _: False) -> Rewritten:
+def rewrite(
+    model: Any, kept: Callable[[str], bool] = lambda _: False, folds: Callable[[str], bool] = lambda _: False
+) -> Rewritten:
     """Rewrite a model.
 
     Args:
         model: A functional or Sequential Keras model that is built.
         kept: Tells by a layer's name that it must stay as it is (it has a config of the user's, or stays float).
             Layers inside nested models are called `outer/inner`.
+        folds: Tells by a convolution's name that the batch normalization behind it must be folded into its weights
+            now: the converter can do that only where each channel has a scale of its own.
     """
     inputs = [_input_like(tensor) for tensor in model.inputs]
-    rewriter = _Rewriter(kept, model)
+    rewriter = _Rewriter(kept, folds, model)
     outputs = rewriter.follow(model, inputs, "")
     # The names of the outputs are names of layers, and the exported signature's: they stay.
     result = tf.keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0], name=model.name)
@@ -68,8 +72,8 @@ def _input_like(tensor: Any) -> Any:
 
 
 class _Rewriter:
-    def __init__(self, kept: Callable[[str], bool], model: Any) -> None:
-        self._kept = kept
+    def __init__(self, kept: Callable[[str], bool], folds: Callable[[str], bool], model: Any) -> None:
+        self._kept, self._folds = kept, folds
         self._calls = _calls(model)
         self._made: dict[tuple[str, str], Any] = {}
         self.origins: dict[str, str] = {}
@@ -224,15 +228,17 @@ class _Rewriter:
     def _batch_norm(self, layer: Any, name: str, x: Any) -> Any:
         made, _ = self._sole.get(id(x), (None, None))
         behind = type(made).__name__
-        if behind in {"Conv2D", "DepthwiseConv2D"} and _last_axis(layer, x):
+        convolves = behind in {"Conv2D", "DepthwiseConv2D"} and _last_axis(layer, x)
+        if convolves and not self._folds(self.origins[made.name]):
             self.notes[name] = "folded into the convolution's weights by the converter"
             if id(x) in self._upright:
                 y = self._copy(layer, name, name, axis=-1)(self._upright[id(x)])
                 return self._flat(y, f"{name}/flat", name)
             return self._copy(layer, name, name)(x)
-        if behind in {"Dense", "Conv2DTranspose"} and _last_axis(layer, x):
+        if convolves or (behind in {"Dense", "Conv2DTranspose"} and _last_axis(layer, x)):
             self.notes[name] = f"folded into the weights of {made.name} before training, with its statistics"
-            return self._folded(made, layer)
+            y = self._folded(made, layer)
+            return self._flat(y, f"{name}/flat", name) if id(x) in self._upright else y
         if not _last_axis(layer, x):
             return self._copy(layer, name, name)(x)
         return self._scaling(layer, name, x)
@@ -243,8 +249,12 @@ class _Rewriter:
         stored = next(one for one in self._made.values() if one.layer is made)
         weights = made.get_weights()
         kernel, bias = weights[0], weights[1] if made.use_bias else np.zeros_like(shift)
-        # A transposed convolution has its output channels before the last axis.
-        scaled = kernel * (factor[:, None] if type(made).__name__ == "Conv2DTranspose" else factor)
+        kind = type(made).__name__
+        if kind == "DepthwiseConv2D":
+            scaled = kernel * factor.reshape(kernel.shape[2:])
+        else:
+            # A transposed convolution has its output channels before the last axis.
+            scaled = kernel * (factor[:, None] if kind == "Conv2DTranspose" else factor)
         config = {**made.get_config(), "use_bias": True}
         again = type(made).from_config(config)
         again.trainable = made.trainable
