@@ -1,0 +1,1 @@
+"""A model that plain int8 cannot hold, and three ways to win it back."""
