@@ -93,7 +93,7 @@ def role_of(kind: str, activation: str | None = None) -> Role:
 
 def remedy_for(kind: str, activation: str | None = None) -> str:
     """What a user can do about a layer that cannot be quantized in training, beside leaving it out."""
-    if kind == "Activation" or activation is not None:
+    if kind in {"Activation", "ReLU"}:
         return _ACTIVATION_REMEDY
     return _REMEDIES.get(
         kind, "give it a config of its own: `configs: [{layers: [NAME], config: package.module:NAME}]`"

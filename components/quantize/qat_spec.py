@@ -142,7 +142,7 @@ class QatStep(FineTuning):
     """
 
     # `except` is a word of Python's.
-    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(serialize_by_alias=True)
 
     kind: Literal["qat"]
     layers: tuple[LayerPattern, ...] = ()

@@ -1,0 +1,113 @@
+"""What is told of a recipe's steps from the file alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.load import PipelineFileError, load_pipeline
+from pipelines.preflight import make_importable, preflight
+from tests.small_pipeline import SmallPipeline
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> SmallPipeline:
+    return SmallPipeline(tmp_path)
+
+
+def qat(**more: Any) -> dict[str, Any]:
+    return {"kind": "qat", "epochs": 2, **more}
+
+
+def refused(small: SmallPipeline, scheme: Any, *steps: dict[str, Any]) -> str:
+    small.spec["recipes"] = [{"name": "a", "steps": list(steps), "scheme": scheme}]
+    with pytest.raises(PipelineFileError) as caught:
+        load_pipeline(small.write())
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["float32", "float16", "dynamic_wi8_afp32"])
+def test_training_is_refused_for_a_scheme_without_ranges(small: SmallPipeline, scheme: str) -> None:
+    said = refused(small, scheme, qat())
+    assert "recipes[0].scheme: quantization-aware training trains ranges of integers" in said
+    assert f"found: {scheme}" in said
+    assert "remove the step `qat`" in said
+
+
+def test_four_bit_weights_are_refused_without_training(small: SmallPipeline) -> None:
+    said = refused(small, "static_wi4_ai8")
+    assert "4-bit weights must be trained" in said
+    assert "add `steps: [{kind: qat, epochs: 2}]`" in said
+
+
+def test_trained_recipe_needs_no_calibration_section(small: SmallPipeline) -> None:
+    small.spec["recipes"] = [{"name": "a", "steps": [qat()], "scheme": "static_wi8_ai8"}]
+    del small.spec["calibrate"]
+    assert load_pipeline(small.write()).spec.recipes[0].trained is not None
+
+
+@pytest.mark.parametrize(
+    ("split", "message"), [("dev", "there is no such split"), ("eval", "would flatter every candidate")]
+)
+def test_training_split_must_exist_and_not_be_evaluated_on(small: SmallPipeline, split: str, message: str) -> None:
+    said = refused(small, "static_wi8_ai8", qat(split=split))
+    assert message in said
+    assert "recipes[0].steps[0].split" in said
+
+
+def test_training_split_is_the_baselines_then_the_samples_then_any_other(small: SmallPipeline) -> None:
+    small.spec["examples"]["splits"]["patterns"]["more"] = "train*"
+    small.spec["recipes"] = [{"name": "a", "steps": [qat()], "scheme": "static_wi8_ai8"}]
+    small.spec["baseline"]["split"] = "more"
+    spec = load_pipeline(small.write()).spec
+    assert spec.training_split(spec.recipes[0].steps[0]) == "more"
+    small.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
+    small.spec["calibrate"]["split"] = "more"
+    spec = load_pipeline(small.write()).spec
+    assert spec.training_split(spec.recipes[0].steps[0]) == "more"
+    del small.spec["calibrate"]
+    spec = load_pipeline(small.write()).spec
+    assert spec.training_split(spec.recipes[0].steps[0]) == "train"
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (qat(weights={"bits": 5}), "recipes[0].steps[0].weights.bits: input should be 4 or 8"),
+        (qat(except_layers=["a"]), "there is no field 'except_layers' here"),
+        (qat(excpt=["a"]), "did you mean 'except'?"),
+        (qat(epochs=0), "recipes[0].steps[0].epochs: input should be greater than 0"),
+        (qat(delay_activations=2), "delay_activations (2) is not below epochs (2)"),
+        (qat(learning_rate=[{"kind": "cosine", "epochs": 3, "start": 0.1, "end": 0.01}]), "take 3 epochs"),
+        (qat(learning_rate=[{"kind": "linear", "epochs": 1, "start": 0.1}]), "a linear phase needs an `end`"),
+        (qat(configs=[{"layers": ["a"], "weights": "none", "activations": "none"}]), "quantizes nothing"),
+        (qat(scheme="a:B", weights={"bits": 4}), "a scheme of one's own says everything"),
+        (qat(activations={"quantizer": {"kind": "histogram", "percentile": 50}}), "greater than 50"),
+        (qat(activations={"quantizer": "histogramm"}), "did you mean 'histogram'?"),
+    ],
+)
+def test_bad_step_is_told_with_its_place(small: SmallPipeline, step: dict[str, Any], message: str) -> None:
+    assert message in refused(small, "static_wi8_ai8", step)
+
+
+def test_object_that_a_step_names_is_looked_for_before_anything_runs(small: SmallPipeline) -> None:
+    small.spec["recipes"] = [
+        {"name": "a", "steps": [qat(activations={"quantizer": "nowhere:Clip"})], "scheme": "static_wi8_ai8"}
+    ]
+    make_importable(small.write())
+    with pytest.raises(PipelineFileError) as caught:
+        preflight(small.file)
+    assert "recipes[0].steps[0]: the module 'nowhere' cannot be found" in str(caught.value)
+
+
+def test_saved_model_without_keras_layers_cannot_be_trained(small: SmallPipeline) -> None:
+    (small.folder / "model").mkdir()
+    (small.folder / "model" / "saved_model.pb").write_bytes(b"a graph")
+    small.spec["baseline"] = {"kind": "pretrained", "path": "model"}
+    small.spec["recipes"].append({"name": "trained", "steps": [qat()], "scheme": "static_wi8_ai8"})
+    make_importable(small.write())
+    with pytest.raises(PipelineFileError) as caught:
+        preflight(small.file)
+    said = str(caught.value)
+    assert "is a graph without Keras layers, and some recipes train its layers" in said
+    assert "recipes trained" in said
