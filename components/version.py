@@ -14,7 +14,14 @@ from pathlib import Path
 from components.errors import SpecError
 
 # Their code makes our outputs too; reading their names and versions costs no import.
-LIBRARIES = ("tensorflow", "tf-keras", "tfx", "tensorflow-model-analysis", "tensorflow-transform")
+LIBRARIES = (
+    "tensorflow",
+    "tf-keras",
+    "tfx",
+    "tensorflow-model-analysis",
+    "tensorflow-transform",
+    "ai-edge-quantizer",
+)
 _INSTALLED_FOLDERS = {"site-packages", "dist-packages"}
 _STANDARD_LIBRARY = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
 

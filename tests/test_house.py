@@ -26,7 +26,13 @@ TECHNIQUES = {
     "validate",
 }
 # Where a technique may read another's words: what it cannot be understood without.
-ALLOWED = {("convert", "components.quantize.scheme"), ("evaluate", "components.quantize.scheme")}
+ALLOWED = {
+    ("convert", "components.quantize.scheme"),
+    ("convert", "components.quantize.recovery"),
+    ("convert", "components.quantize.histogram"),
+    ("convert", "components.quantize.range_estimators"),
+    ("evaluate", "components.quantize.scheme"),
+}
 
 
 def imported(path: Path) -> Iterator[str]:
