@@ -22,21 +22,21 @@ def sensitivity(layers: Sequence[LayerSensitivity], salt: str) -> str | None:
         axes = figure.subplots()
         places = range(len(drawn), 0, -1)
         least = min(layer.error for layer in drawn)
+        colours = [SPLIT if layer.kept_float else PASSED for layer in drawn]
         axes.barh(
             places,
             [layer.error for layer in drawn],
             height=0.62,
-            color=[SPLIT if layer.kept_float else PASSED for layer in drawn],
-            # A pattern too: not everyone tells the colours apart.
-            hatch=["//" if layer.kept_float else "" for layer in drawn],
-            edgecolor=[SPLIT if layer.kept_float else PASSED for layer in drawn],
-            fill=True,
+            edgecolor=colours,
+            # Hatched too: not everyone tells the colours apart.
+            facecolor=["none" if layer.kept_float else PASSED for layer in drawn],
+            hatch=["////" if layer.kept_float else "" for layer in drawn],
         )
         axes.set_xscale("log")
         axes.set_xlim(left=least / 3)
         axes.set_yticks(list(places), [_plain(_shorten(layer.layer, 26)) for layer in drawn])
         axes.set_ylim(0.3, len(drawn) + 0.7)
-        axes.set_xlabel("error at the output, relative (log)")
+        axes.set_xlabel("relative error (log)")
         return _svg(figure, salt)
 
 
@@ -60,5 +60,5 @@ def clipped_range(fact: ActivationRange, salt: str) -> str | None:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylabel("density (log)")
-        axes.set_xlabel(_plain(f"values of {_shorten(fact.tensor, 40)}"))
+        axes.set_xlabel("values")
         return _svg(figure, salt)
