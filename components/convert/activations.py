@@ -19,6 +19,8 @@ from components.report import ActivationRange
 _LOG = logging.getLogger(__name__)
 
 _PICTURE_BINS = 64
+# About 6 / 2**31, and half as much again.
+_FINEST_STEP = 2.0**-28
 
 
 def histograms_of(content: bytes, graph: Graph, sample: Sample) -> dict[str, ActivationHistogram]:
@@ -71,10 +73,22 @@ def choose_ranges(
 
     The model's outputs keep their least and greatest value: what is clipped there is wrong, whatever it saves.
     """
-    return {
+    chosen = {
         name: estimate_range(histogram, MinMax() if name in graph.outputs else ranges, bits)
         for name, histogram in histograms.items()
     }
+    return {
+        name: chosen[name] if name in graph.inputs else _taken_by_kernels(*chosen[name], bits) for name in histograms
+    }
+
+
+def _taken_by_kernels(low: float, high: float, bits: int) -> tuple[float, float]:
+    """A range that is wide enough: kernels refuse a step of which a RELU6's 6 is no int32."""
+    if low == high:
+        # Nothing but zeros: any step will do, and a coarse one leaves the next layer's bias room.
+        return (0.0, 1.0) if bits == 8 else (-1.0, 1.0)
+    missing = _FINEST_STEP * 2**bits - (high - low)
+    return (low - missing / 2, high + missing / 2) if missing > 0 else (low, high)
 
 
 def range_facts(

@@ -18,6 +18,8 @@ from components.wording import some_of
 StaticScheme = StaticWi8Ai8 | StaticWi8Ai16
 Ranges = Mapping[str, tuple[float, float]]
 
+# Steps of a clipped bias; float32 rounds them on the way.
+_MOST = 2**31 - 256
 _INTEGERS, _FLOAT = "min_max_uniform_quantize", "no_quantize"
 
 
@@ -79,6 +81,26 @@ def quantize_only(content: bytes, scheme: StaticScheme, ranges: Ranges, layer: L
     """Quantize one layer, and leave all else float, in and out too; otherwise as `quantize_all`."""
     recipe = [rule for one in layer.operators for rule in _integer(_scope(one), one.kind, scheme)]
     return _quantized(content, recipe, ranges, scheme)
+
+
+def refuse_clipped_biases(content: bytes, scheme: StaticScheme) -> None:
+    """Raise a ConversionError if a bias does not fit its 32 bits: the back-end clips it without a word."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content)
+    graph = model.Subgraphs(0)
+    types = {schema.TensorType.INT32: np.int32, schema.TensorType.INT64: np.int64}
+    for tensor in map(graph.Tensors, range(graph.TensorsLength())):
+        scales = tensor.Quantization().ScaleLength() if tensor.Quantization() else 0
+        data = model.Buffers(tensor.Buffer()).DataAsNumpy() if tensor.Type() in types and scales else 0
+        if isinstance(data, np.ndarray) and (np.abs(data.view(types[tensor.Type()]).astype(float)) >= _MOST).any():
+            raise ConversionError(
+                f"the bias {tensor.Name().decode()} does not fit 32 bits, whose step is its input's times its weights'",
+                where=scheme.kind,
+                bound="at most 2**31 - 1 steps",
+                measured="more, so that it was clipped",
+                remedy="scale the layer's inputs up, or keep the layer float by `keep_float`",
+            )
 
 
 # Where names match, which operation, and its configuration: None leaves it float.
@@ -156,7 +178,9 @@ def _quantized(content: bytes, recipe: Iterable[_Rule], ranges: Ranges, scheme: 
         for scope, operation, config in recipe:
             algorithm = _FLOAT if config is None else _INTEGERS
             quantizer.update_quantization_recipe(scope, back_end.types.TFLOperationName(operation), config, algorithm)
-        return bytes(quantizer.quantize(injected, enable_progress_report=False).quantized_model)
+        return bytes(
+            quantizer.quantize(injected, enable_progress_bar=False, enable_progress_report=False).quantized_model
+        )
     except Exception as error:
         # It raises whatever its parts raise: ValueError, RuntimeError, numpy's own.
         raise ConversionError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from components.convert.activations import choose_ranges, histograms_of, only_output_of, range_facts
 from components.convert.injection import (
@@ -12,6 +12,7 @@ from components.convert.injection import (
     activation_bits,
     quantize_all,
     quantize_only,
+    refuse_clipped_biases,
     refuse_what_stays_float,
 )
 from components.convert.layers import Layer, float_tensors_of, kinds_of, matching, read_graph
@@ -60,8 +61,7 @@ def recover(
     ranges = choose_ranges(histograms, scheme.ranges, bits, graph)
     facts = range_facts(histograms, ranges, graph, bits)
     if scheme.keep_float is None:
-        enter("quantizing with injected ranges")
-        return Made(quantize_all(content, scheme, ranges), frozenset(), facts)
+        return Made(_final(content, scheme, ranges, (), enter), frozenset(), facts)
 
     enter("measuring the sensitivity of each layer")
     errors = _errors(content, scheme, ranges, graph.layers, sample)
@@ -72,9 +72,8 @@ def recover(
         enter("searching for the fewest float layers")
         search = _search(content, scheme, ranges, ordered, sample, bound)
         kept = ordered[: len(search.drops) - 1]
-    enter("quantizing with injected ranges")
     return Made(
-        content=quantize_all(content, scheme, ranges, kept),
+        content=_final(content, scheme, ranges, kept, enter),
         kept_tensors=float_tensors_of(kept),
         ranges=facts,
         sensitivity=tuple(
@@ -83,6 +82,16 @@ def recover(
         ),
         search=search,
     )
+
+
+def _final(
+    content: bytes, scheme: StaticScheme, ranges: Ranges, kept: Sequence[Layer], enter: Callable[[str], None]
+) -> bytes:
+    enter("quantizing with injected ranges")
+    made = quantize_all(content, scheme, ranges, kept)
+    # Here alone: in a search another layer that is left float may be the remedy.
+    refuse_clipped_biases(made, scheme)
+    return made
 
 
 def _errors(

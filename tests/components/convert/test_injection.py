@@ -163,6 +163,36 @@ def test_softmax_keeps_the_scale_that_tflite_fixes(save):
     assert output not in {fact.tensor for fact in made.ranges}
 
 
+@pytest.mark.parametrize("kind", [StaticWi8Ai8, StaticWi8Ai16], ids=lambda kind: kind.__name__)
+def test_tensor_of_zeros_alone_gets_a_scale_that_kernels_take(save, kind):
+    kernel, matrix = tf.Variable(-np.ones((3, 3, 1, 2), np.float32)), tf.Variable(np.ones((32, 2), np.float32))
+
+    def serve(x):
+        zeros = tf.nn.relu6(tf.nn.conv2d(x, kernel, 1, "VALID"))
+        return {"y": tf.matmul(tf.reshape(zeros, [-1, 32]), matrix) + 1.0}
+
+    folder = save(serve, tf.TensorSpec([None, 6, 6, 1], tf.float32, name="x"), variables=[kernel, matrix])
+    content = convert(folder, Float32(), None)
+    sample = Sample({"x": np.random.default_rng(3).uniform(size=(20, 6, 6, 1)).astype(np.float32)})
+    made = recover(content, kind(ranges="percentile"), sample)
+    (values,) = TFLiteModel(made.content).predict(sample.inputs).values()
+    assert values == pytest.approx(np.ones((20, 2)), abs=0.01)
+
+
+def test_bias_that_its_32_bits_do_not_hold_is_refused(save):
+    weights = tf.Variable(np.ones((4, 2), np.float32))
+    folder = save(
+        lambda x: {"y": tf.matmul(x, weights) + 1.0},
+        tf.TensorSpec([None, 4], tf.float32, name="x"),
+        variables=[weights],
+    )
+    content = convert(folder, Float32(), None)
+    values = np.random.default_rng(3).uniform(size=(20, 4)).astype(np.float32)
+    assert recover(content, StaticWi8Ai8(ranges="mse"), Sample({"x": values * 1e-3})).content
+    with pytest.raises(ConversionError, match=r"the bias .* does not fit 32 bits.*scale the layer's inputs up"):
+        recover(content, StaticWi8Ai8(ranges="mse"), Sample({"x": values * 1e-9}))
+
+
 def test_lstm_is_refused_by_name_before_anything_is_quantized(tmp_path):
     import tf_keras
 
