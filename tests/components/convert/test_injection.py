@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.convert.activations import histograms_of
 from components.convert.converter import convert
 from components.convert.injection import quantize_all
 from components.convert.inspection import inspect_model
@@ -193,20 +194,38 @@ def test_bias_that_its_32_bits_do_not_hold_is_refused(save):
         recover(content, StaticWi8Ai8(ranges="mse"), Sample({"x": values * 1e-9}))
 
 
-def test_lstm_is_refused_by_name_before_anything_is_quantized(tmp_path):
+@pytest.fixture(scope="module")
+def lstm(tmp_path_factory):
     import tf_keras
 
+    tf_keras.utils.set_random_seed(5)
     sequence = tf_keras.Input((6, 5), name="sequence")
-    model = tf_keras.Model(sequence, tf_keras.layers.LSTM(7)(sequence))
+    hidden = tf_keras.layers.LSTM(7)(sequence)
+    model = tf_keras.Model(sequence, tf_keras.layers.Dense(3, "relu")(tf_keras.layers.Dense(9)(hidden)))
     specs = {"sequence": tf.TensorSpec([None, 6, 5], tf.float32, name="sequence")}
     serve = tf.function(lambda sequence: {"state": model(sequence)}).get_concrete_function(**specs)
-    tf.saved_model.save(model, str(tmp_path), signatures={"serving_default": serve})
-    content = convert(tmp_path, Float32(), None)
+    folder = tmp_path_factory.mktemp("lstm")
+    tf.saved_model.save(model, str(folder), signatures={"serving_default": serve})
+    return convert(folder, Float32(), None)
+
+
+def test_lstm_is_refused_by_name_before_anything_is_quantized(lstm):
     sample = Sample({"sequence": np.zeros((2, 6, 5), np.float32)})
     with pytest.raises(
         ConversionError, match=r"cannot be injected into UNIDIRECTIONAL_SEQUENCE_LSTM.*leave out `ranges`"
     ):
-        recover(content, StaticWi8Ai8(ranges="percentile"), sample)
+        recover(lstm, StaticWi8Ai8(ranges="percentile"), sample)
+
+
+def test_lstm_stays_float_when_the_scheme_allows_and_its_state_never_goes_on(lstm):
+    same = np.repeat(np.random.default_rng(6).normal(size=(1, 6, 5)), 4, axis=0).astype(np.float32)
+    counted = histograms_of(lstm, read_graph(lstm), Sample({"sequence": same}))
+    assert all(set(histogram.counts() % 4) == {0} for histogram in counted.values())
+    scheme = StaticWi8Ai8(ranges="percentile", float_fallback=True)
+    made = recover(lstm, scheme, Sample({"sequence": same}))
+    inspection = inspect_model(made.content)
+    assert broken_promises(scheme, inspection) == []
+    assert {weight.dtype for weight in inspection.weights} == {"FLOAT32", "INT8"}
 
 
 def test_back_end_says_what_it_misses_when_a_range_is_not_given(content):
