@@ -66,19 +66,22 @@ class TFLiteModel:
     """
 
     def __init__(self, content: bytes, num_threads: int = 1) -> None:
+        self._content, self._threads = content, num_threads
+        self._start()
+        self.stateful = _keeps_state(content)
+        self.batched = not (self.stateful or _has_fixed_shapes(content)) and self._batches_soundly()
+
+    def _start(self) -> None:
         import tensorflow as tf
 
-        self._content = content
         try:
-            self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=num_threads)
+            self._interpreter = tf.lite.Interpreter(model_content=self._content, num_threads=self._threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise _rejected(error) from error
-        self.stateful = _keeps_state(content)
         self._inputs = _by_name(self._interpreter, "inputs")
         self._outputs = _by_name(self._interpreter, "outputs")
         self._batch = 1
-        self.batched = not self.stateful and self._batches_soundly()
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -205,9 +208,8 @@ class TFLiteModel:
             _same(np.concatenate([one[name] for one in alone]), together[name]) for name in self._outputs
         ):
             logger.info("This model cannot be run in batches: its examples are run one by one.")
-            # The interpreter may be in any state after a failed resize.
-            self._batch = 0
-            self._resize(1)
+            # After a failed resize an interpreter may be in any state: another resize can kill the process.
+            self._start()
             return False
         return True
 
@@ -273,6 +275,15 @@ def _keeps_state(content: bytes) -> bool:
         )
     graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
     return any(graph.Tensors(i).IsVariable() for graph in graphs for i in range(graph.TensorsLength()))
+
+
+def _has_fixed_shapes(content: bytes) -> bool:
+    """Whether an operator holds its output's shape, batch included: XNNPACK writes past it when the batch grows."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content)
+    codes = [model.OperatorCodes(i).BuiltinCode() for i in range(model.OperatorCodesLength())]
+    return schema.BuiltinOperator.TRANSPOSE_CONV in codes
 
 
 def _rejected(error: Exception) -> ModelError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -78,14 +79,82 @@ class Inspection(Value):
         return not self.float_tensors
 
 
+class ActivationRange(Value):
+    """The range that one activation's integers stand for, as it was estimated from the calibration sample.
+
+    Attributes:
+        tensor: As in the file.
+        observed: Least and greatest value over the sample, and zero.
+        chosen: What the file has.
+        histogram: Counts of the values in equal bins over `observed` without zero; only of the tensor that was clipped
+            most, for a picture.
+        histogram_bounds: What these bins span.
+    """
+
+    tensor: str
+    observed: tuple[float, float]
+    chosen: tuple[float, float]
+    histogram: tuple[int, ...] = ()
+    histogram_bounds: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def clipped(self) -> float:
+        """Which part of the observed range was cut away."""
+        width = self.observed[1] - self.observed[0]
+        return max(0.0, 1 - (self.chosen[1] - self.chosen[0]) / width) if width else 0.0
+
+
+class LayerSensitivity(Value):
+    """What quantizing one layer alone does to the model's output.
+
+    Attributes:
+        layer: Its name, as `keep_float` takes it.
+        operators: Its operators in the float file.
+        error: Energy of the output's error over energy of the float output: sum((q - f)**2) / sum(f**2), over the
+            calibration sample; -10 log10 of it is the signal-to-quantization-noise ratio in decibels.
+        kept_float: Whether the delivered file leaves it float.
+    """
+
+    layer: str
+    operators: tuple[str, ...]
+    error: float
+    kept_float: bool
+
+    @property
+    def decibels(self) -> float:
+        """Signal-to-quantization-noise ratio at the output; infinite without any error."""
+        return -10 * math.log10(self.error) if self.error > 0 else math.inf
+
+
+class FloatSearch(Value):
+    """How `keep_float: auto` came to its number of layers.
+
+    Attributes:
+        metric: The pipeline's first metric.
+        examples: Size of the calibration sample, which it was computed on.
+        float_value: What the float model scores there.
+        max_drop: How much worse a candidate may be.
+        drops: How much worse it is with 0, 1, 2... of the most sensitive layers float; the last holds the bound.
+    """
+
+    metric: str
+    examples: int
+    float_value: float
+    max_drop: float
+    drops: tuple[float, ...]
+
+
 class Converted(Value):
     """A recipe that yielded a file which holds what its scheme promises.
 
     Attributes:
         inspection: What is in the file.
         seconds: Wall time of the conversion.
-        peak_memory_bytes: Of the process that did it.
+        peak_memory_bytes: Most resident memory of its process.
         lost_ranges: Activations that were trained with a range that no tensor of the file has.
+        ranges: Estimated ranges, most clipped first; empty where TensorFlow's own converter took minima and maxima.
+        sensitivity: Layers, most sensitive first; empty unless the scheme says `keep_float`.
+        search: Only of `keep_float: auto`.
     """
 
     status: Literal["converted"] = "converted"
@@ -93,6 +162,9 @@ class Converted(Value):
     seconds: float
     peak_memory_bytes: int
     lost_ranges: tuple[str, ...] = ()
+    ranges: tuple[ActivationRange, ...] = ()
+    sensitivity: tuple[LayerSensitivity, ...] = ()
+    search: FloatSearch | None = None
 
 
 class ConversionFailure(Value):
@@ -100,8 +172,9 @@ class ConversionFailure(Value):
 
     Attributes:
         scheme: The scheme that was asked for.
-        cause: `refused` by the converter, `crashed` (a signal), `out_of_memory`, `timed_out`, or
-            `broken_promise`: a file came out, but not what the scheme says.
+        cause: `refused` by the converter, `crashed` (a signal), `out_of_memory`, `timed_out`,
+            `broken_promise`: a file came out, but not what the scheme says, or `unmet_bound`: no choice of float
+            layers holds the declared accuracy.
         message: What happened, with figures.
         remedy: What the user can do.
         transient: Whether the next attempt may end otherwise, with the same inputs: the next run tries again.
@@ -109,7 +182,7 @@ class ConversionFailure(Value):
 
     status: Literal["failed"] = "failed"
     scheme: str
-    cause: Literal["refused", "crashed", "out_of_memory", "timed_out", "broken_promise"]
+    cause: Literal["refused", "crashed", "out_of_memory", "timed_out", "broken_promise", "unmet_bound"]
     message: str
     remedy: str
     transient: bool = False

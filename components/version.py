@@ -21,6 +21,7 @@ LIBRARIES = (
     "tfx",
     "tensorflow-model-analysis",
     "tensorflow-transform",
+    "ai-edge-quantizer",
 )
 _INSTALLED_FOLDERS = {"site-packages", "dist-packages"}
 _STANDARD_LIBRARY = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})

@@ -25,6 +25,7 @@ from components.quantize.component import QuantizationAwareTrainer
 from components.quantize.scheme import Float32
 from components.recipe import Recipe, Step
 from components.version import code_version
+from pipelines.accuracy_bound import accuracy_bound
 from pipelines.environment import Environment
 from pipelines.ingest import Ingested, ingest
 from pipelines.load import LoadedPipeline
@@ -181,11 +182,17 @@ def _converter(
     return TFLiteConverter(
         model=model,
         **_optional(calibration=calibration, transform_graph=graph if calibration is not None else None),
-        spec=json.dumps({"recipe": recipe.model_dump(), "limits": spec.convert.model_dump()}),
+        spec=json.dumps({"recipe": recipe.model_dump(), "limits": spec.convert.model_dump(), **_bound(spec, recipe)}),
         task=spec.task,
         retry=retry(node),
         **_versions(spec, "components.convert.component"),
     ).with_id(node)
+
+
+def _bound(spec: PipelineSpec, recipe: Recipe) -> dict[str, Any]:
+    # The gate's bounds are no parameter of recipes that do not read them: changing one must not convert anew.
+    bound = accuracy_bound(spec, recipe)
+    return {"bound": bound.model_dump()} if bound else {}
 
 
 def _deliver(

@@ -9,7 +9,8 @@ from components.baseline.spec import PretrainedBaseline, TrainedBaseline
 from components.device import DeviceProfile
 from components.errors import SpecError
 from components.gate.spec import MetricBound
-from components.quantize.scheme import StaticWi4Ai8, needs_ranges, promises_integers_only
+from components.quantize.scheme import StaticWi4Ai8, needs_injection, needs_ranges, promises_integers_only
+from pipelines.accuracy_bound import asks_for_fewest_float, tolerated_loss
 from pipelines.spec import FLOAT_REFERENCE, PipelineSpec
 
 
@@ -20,6 +21,7 @@ def contradictions(spec: PipelineSpec) -> Iterator[SpecError]:
     yield from _steps(spec)
     yield from _calibration(spec)
     yield from _metrics(spec)
+    yield from _float_layers(spec)
     yield from _addresses(spec)
 
 
@@ -92,6 +94,15 @@ def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
                 measured=kinds or "no steps",
                 remedy="add `steps: [{kind: qat, epochs: 2}]`, or take static_wi8_ai8",
             )
+        if "qat" in kinds and needs_injection(recipe.scheme):
+            yield SpecError(
+                "the step `qat` trains ranges, and the scheme estimates them or keeps layers float",
+                where=f"{where}.scheme",
+                bound="a scheme without `ranges` and `keep_float`",
+                measured=recipe.scheme.kind,
+                remedy="choose the quantizer in the step (`activations: {quantizer: histogram}`), leave layers out by "
+                "`except` and `float_fallback`, or remove the step",
+            )
         for number, step in enumerate(recipe.steps):
             if step.split is not None:
                 yield from _split_errors(spec, f"{where}.steps[{number}].split", step.split)
@@ -146,6 +157,31 @@ def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> 
             )
 
 
+def _float_layers(spec: PipelineSpec) -> Iterator[SpecError]:
+    metric = spec.evaluate.metrics[0]
+    for index, recipe in enumerate(spec.recipes):
+        keep_float = asks_for_fewest_float(recipe)
+        if keep_float is None:
+            continue
+        where = f"recipes[{index}].scheme.keep_float"
+        if metric.less_is_better is None:
+            yield SpecError(
+                f"whether more or less of the first metric {metric.name!r} is better is not known",
+                where=where,
+                bound="a metric class of Keras whose direction its name tells, such as SparseCategoricalAccuracy",
+                measured=metric.class_name,
+                remedy="put another metric first, or name the layers that stay float",
+            )
+        elif keep_float.max_drop is None and tolerated_loss(spec) is None:
+            field = "max_rise_from_baseline" if metric.less_is_better else "max_drop_from_baseline"
+            yield SpecError(
+                f"it has no bound to hold: the gate has no overall {field} of the first metric {metric.name!r}",
+                where=where,
+                bound=f"max_drop, or a bound of the gate without slices that has {field}",
+                remedy=f"write `keep_float: {{kind: auto, max_drop: 0.01}}`, or add {field} to the gate",
+            )
+
+
 def _addresses(spec: PipelineSpec) -> Iterator[SpecError]:
     paths = {"examples.schema_file": spec.examples.schema_file, "push.root": spec.push.root}
     if isinstance(spec.baseline, PretrainedBaseline):
@@ -192,7 +228,7 @@ def device_contradictions(spec: PipelineSpec, devices: Iterable[DeviceProfile]) 
             yield SpecError(
                 f"the device {device.name!r} takes integers only, and no recipe that it can run promises that",
                 where=f"devices[{index}]",
-                bound="a static scheme without float_io and float_fallback",
+                bound="a static scheme without float_io, float_fallback and keep_float",
                 measured=", ".join(f"{recipe.name}: {recipe.scheme.kind}" for recipe in known),
                 remedy="remove those options from one of these recipes, or add such a recipe",
             )

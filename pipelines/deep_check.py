@@ -15,6 +15,7 @@ from components.errors import DataError, EdgemillError, ModelError, SpecError, t
 from components.examples import check_dense
 from components.keras_model import check_exportable, check_keras_takes
 from components.task import Task, load_task, trainable
+from pipelines.accuracy_bound import asks_for_fewest_float
 from pipelines.load import LoadedPipeline, PipelineFileError
 from pipelines.spec import DeclaredSplits, Examples, PipelineSpec
 from pipelines.step_check import Previews, check_steps
@@ -46,6 +47,7 @@ def deep_check(loaded: LoadedPipeline) -> Previews:
         else:
             model, output = _check_pretrained(Path(spec.baseline.path), inputs)
         _check_output(spec, output)
+        _check_metric(spec)
         return check_steps(spec, task, model)
     except EdgemillError as error:
         raise PipelineFileError(loaded.file, [error]) from error
@@ -242,3 +244,11 @@ def _check_output(spec: PipelineSpec, shape: Any) -> None:
             remedy="take `binary_accuracy` (`evaluate: {metrics: [binary_accuracy]}`), or give the model an output "
             "for each class",
         )
+
+
+def _check_metric(spec: PipelineSpec) -> None:
+    """See that the first metric can be computed on the calibration sample where a recipe needs it."""
+    if any(map(asks_for_fewest_float, spec.recipes)):
+        from components.convert.metric import keras_metric
+
+        keras_metric(spec.evaluate.metrics[0].class_name, spec.evaluate.metrics[0].config)

@@ -86,10 +86,13 @@ def in_words(detail: Any, kind: type[Any]) -> SpecError:
 def _field_path(location: tuple[int | str, ...], schema: Any) -> str:
     names = _all_names(schema)
     path = ""
-    for part in location:
-        # pydantic names the chosen member of a union in the path; that is no field of the file.
+    for part, following in zip(location, (*location[1:], None), strict=True):
+        # pydantic names the chosen member of a union in the path; that is no field of the file, nor is a kind that is
+        # called like the field in it.
         if isinstance(part, int):
             path += f"[{part}]"
+        elif part == following:
+            continue
         elif part in names or part == location[-1]:
             path += f".{part}" if path else part
     return path or "the file"

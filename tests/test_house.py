@@ -26,7 +26,13 @@ TECHNIQUES = {
     "validate",
 }
 # Where a technique may read another's words: what it cannot be understood without.
-ALLOWED = {("convert", "components.quantize.scheme"), ("evaluate", "components.quantize.scheme")}
+ALLOWED = {
+    ("convert", "components.quantize.scheme"),
+    ("convert", "components.quantize.recovery"),
+    ("convert", "components.quantize.histogram"),
+    ("convert", "components.quantize.range_estimators"),
+    ("evaluate", "components.quantize.scheme"),
+}
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -72,14 +78,27 @@ def test_only_shells_know_tfx(path: Path) -> None:
     assert "tfx" not in at_import_time(path) or path in executors
 
 
+def blocks(file: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", Path(file).read_text(), re.MULTILINE | re.DOTALL)
+
+
 def readme_blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", Path("README.md").read_text(), re.MULTILINE | re.DOTALL)
+    return blocks("README.md", language)
 
 
 def test_pipeline_file_in_the_readme_is_valid(tmp_path: Path) -> None:
     (block,) = readme_blocks("yaml")
     (tmp_path / "pipeline.yaml").write_text(block)
     assert load_pipeline(tmp_path / "pipeline.yaml").spec.recipes
+
+
+def test_recipes_in_the_docs_are_valid(tmp_path: Path) -> None:
+    (readme,) = readme_blocks("yaml")
+    (block,) = blocks("docs/recovery.md", "yaml")
+    (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump({**yaml.safe_load(readme), **yaml.safe_load(block)}))
+    recipes = load_pipeline(tmp_path / "pipeline.yaml").spec.recipes
+    assert {recipe.scheme.ranges.kind for recipe in recipes} == {"min_max", "percentile", "mse", "entropy"}
+    assert {recipe.scheme.keep_float.kind for recipe in recipes if recipe.scheme.keep_float} == {"auto", "layers"}
 
 
 def test_pipeline_file_in_the_readme_is_the_example() -> None:

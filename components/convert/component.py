@@ -7,7 +7,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, TransformGraph
 
 from components.convert.job import ConversionRequest
-from components.convert.spec import ConversionLimits
+from components.convert.spec import AccuracyBound, ConversionLimits
 from components.convert.worker import run_conversion
 from components.errors import SpecError
 from components.files import sha256_of, write_atomically
@@ -23,6 +23,7 @@ class ConverterSpec(Value):
 
     recipe: Recipe
     limits: ConversionLimits = ConversionLimits()
+    bound: AccuracyBound | None = None
 
 
 @component
@@ -58,6 +59,7 @@ def TFLiteConverter(
     request = ConversionRequest(
         name=recipe.name,
         scheme=recipe.scheme,
+        bound=asked.bound,
         saved_model=str(Path(model.uri, SERVING_FOLDER)),
         calibration=calibration.uri if calibration is not None else None,
         task=task,

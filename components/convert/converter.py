@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from typing_extensions import assert_never
 
 from components.convert.canonical import with_sorted_dequantization
 from components.convert.int16 import with_int16_border
-from components.errors import ConversionError, DataError, EdgemillError, SpecError
+from components.convert.representative import Representative, by_input_name
+from components.errors import ConversionError, EdgemillError, SpecError
 from components.quantize.scheme import (
     DynamicWi8Afp32,
     Float16,
@@ -28,12 +25,6 @@ from components.quantize.scheme import (
     needs_ranges,
 )
 from components.saved_model import load_serving, refuse_state, with_batch_of_one
-
-_LOG = logging.getLogger(__name__)
-
-# One example per item: model input name -> array [1, ...]. A model with one input may have it under the name "".
-Representative = Callable[[], Iterator[Mapping[str, npt.NDArray[Any]]]]
-
 
 # The operators by which a graph holds trained ranges.
 _FAKE_QUANTIZATION = re.compile(r"FakeQuantWithMinMax|QuantizeAndDequantize")
@@ -74,7 +65,7 @@ def convert(saved_model: Path, scheme: Scheme, representative: Representative | 
     _configure(converter, scheme, trained)
     if needs_ranges(scheme) and not trained and representative is not None:
         samples = representative
-        converter.representative_dataset = lambda: _by_input_name(samples(), list(fixed))
+        converter.representative_dataset = lambda: by_input_name(samples(), list(fixed))
     # The quantizer for float16 never ends on a fused LSTM and takes all memory (tensorflow/model-optimization#1091);
     # its predecessor does, in an order of its own every time.
     predecessor = isinstance(scheme, Float16) and _has_fusible_lstm(signature)
@@ -164,49 +155,6 @@ def _configure_static(converter: Any, scheme: StaticScheme, operators: Any, bord
 def _has_fusible_lstm(signature: Any) -> bool:
     functions = signature.graph.as_graph_def().library.function
     return any(function.attr["api_implements"].s.startswith(b"lstm") for function in functions)
-
-
-def _by_input_name(
-    samples: Iterator[Mapping[str, npt.NDArray[Any]]], names: list[str]
-) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    count = 0
-    for sample in _decoded(samples):
-        named = {names[0]: sample[""]} if len(names) == 1 and set(sample) == {""} else sample
-        missing = [name for name in names if name not in named]
-        if missing:
-            raise DataError(
-                f"the calibration examples do not hold the model's input {', '.join(missing)}",
-                where="calibrate",
-                bound=f"inputs {', '.join(names)}",
-                measured=f"{', '.join(sorted(sample)) or 'nothing'} from the task's decode()",
-                remedy="let the task's decode() return a dict with the names of the model's inputs",
-            )
-        yield {name: np.asarray(named[name]) for name in names}
-        count += 1
-    if count == 0:
-        raise DataError(
-            "the calibration sample is empty",
-            where="calibrate",
-            bound="at least 1 example",
-            measured=0,
-            remedy="raise `calibrate.samples`, or name a split that has examples",
-        )
-    _LOG.info("calibrated on %d examples", count)
-
-
-def _decoded(samples: Iterator[Mapping[str, npt.NDArray[Any]]]) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
-    """The samples; what goes wrong in reading them is not the converter's fault, and says so."""
-    try:
-        yield from samples
-    except EdgemillError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"the calibration examples cannot be decoded: {str(error).strip().splitlines()[-1].strip()}",
-            where="calibrate",
-            measured=type(error).__name__,
-            remedy="mend the task's decode(), or the examples",
-        ) from error
 
 
 def _refusal(message: str, scheme: Scheme) -> ConversionError:

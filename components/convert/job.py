@@ -13,13 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from components.convert.inspection import inspect_model
+from components.convert.made import Made
 from components.convert.promise import broken_promises
+from components.convert.representative import load_sample
+from components.convert.selection import UnmetBoundError
+from components.convert.spec import AccuracyBound
 from components.convert.trained import lost_ranges
-from components.errors import EdgemillError
+from components.errors import EdgemillError, SpecError
 from components.examples import ExampleDecoder, read_serialized, split_files
 from components.files import write_atomically
 from components.layout import CALIBRATION_SPLIT
-from components.quantize.scheme import Scheme, needs_ranges
+from components.quantize.scheme import Float32, Scheme, StaticWi8Ai8, StaticWi8Ai16, needs_injection, needs_ranges
 from components.report import ConversionFailure, Converted, TrainedRange
 from components.values import Value
 
@@ -34,6 +38,7 @@ class ConversionRequest(Value):
     Attributes:
         name: The recipe's name, for messages.
         scheme: Numeric format.
+        bound: What a scheme with `keep_float: auto` has to hold.
         saved_model: Folder of the float SavedModel.
         calibration: Folder of an Examples artifact with the split `calibration`; read by static schemes only.
         task: Reference of the task that decodes these examples.
@@ -43,6 +48,7 @@ class ConversionRequest(Value):
 
     name: str
     scheme: Scheme
+    bound: AccuracyBound | None = None
     saved_model: str
     calibration: str | None = None
     task: str | None = None
@@ -59,57 +65,96 @@ def run(request: ConversionRequest, folder: Path) -> None:
     started = time.perf_counter()
     try:
         outcome = _convert(request, folder, started)
+    except UnmetBoundError as error:
+        outcome = ConversionFailure(
+            scheme=request.scheme.kind, cause="unmet_bound", message=_without_remedy(error), remedy=error.remedy
+        )
     except EdgemillError as error:
-        message = str(error).removesuffix(f". Remedy: {error.remedy}")
-        outcome = ConversionFailure(scheme=request.scheme.kind, cause="refused", message=message, remedy=error.remedy)
+        outcome = ConversionFailure(
+            scheme=request.scheme.kind, cause="refused", message=_without_remedy(error), remedy=error.remedy
+        )
     write_atomically(folder / OUTCOME_FILE, outcome.model_dump_json().encode())
+
+
+def _without_remedy(error: EdgemillError) -> str:
+    return str(error).removesuffix(f". Remedy: {error.remedy}")
 
 
 def _convert(request: ConversionRequest, folder: Path, started: float) -> Converted | ConversionFailure:
     scheme = request.scheme
     _enter(folder, "importing TensorFlow")
+    made = _injected(request, folder) if needs_injection(scheme) else _by_tensorflow(request, folder)
+    _enter(folder, "reading the converted file")
+    inspection = inspect_model(made.content)
+    broken = broken_promises(scheme, inspection, made.kept_tensors)
+    if not broken:
+        # Last, for it may kill this process: a file that crashes the runtime must not reach the evaluator.
+        _enter(folder, "running the converted file")
+        broken = _does_not_run(made.content)
+    if broken:
+        return ConversionFailure(
+            scheme=scheme.kind,
+            cause="broken_promise",
+            message=f"a file of {len(made.content)} bytes came out, but {'; '.join(broken)}",
+            remedy="take another scheme for this model, or replace the layers that are named",
+        )
+    write_atomically(folder / MODEL_FILE, made.content)
+    return Converted(
+        inspection=inspection,
+        seconds=time.perf_counter() - started,
+        peak_memory_bytes=0,
+        ranges=made.ranges,
+        sensitivity=made.sensitivity,
+        search=made.search,
+        lost_ranges=lost_ranges(made.content, request.trained),
+    )
+
+
+def _by_tensorflow(request: ConversionRequest, folder: Path) -> Made:
     from components.convert.converter import convert
 
     _enter(folder, "converting")
     calibration, task = request.calibration, request.task
     representative = None
-    if needs_ranges(scheme) and calibration is not None and task is not None:
+    if needs_ranges(request.scheme) and calibration is not None and task is not None:
 
         def representative() -> Iterator[Mapping[str, npt.NDArray[Any]]]:
-            return decode_examples(calibration, task, request.transform_graph)
+            return (inputs for inputs, _ in decode_examples(calibration, task, request.transform_graph))
 
-    content = convert(Path(request.saved_model), scheme, representative)
-    _enter(folder, "reading the converted file")
-    inspection = inspect_model(content)
-    broken = broken_promises(scheme, inspection)
-    if not broken:
-        # Last, for it may kill this process: a file that crashes the runtime must not reach the evaluator.
-        _enter(folder, "running the converted file")
-        broken = _does_not_run(content)
-    if broken:
-        return ConversionFailure(
-            scheme=scheme.kind,
-            cause="broken_promise",
-            message=f"a file of {len(content)} bytes came out, but {'; '.join(broken)}",
-            remedy="take another scheme for this model, or replace the layers that are named",
+    return Made(convert(Path(request.saved_model), request.scheme, representative))
+
+
+def _injected(request: ConversionRequest, folder: Path) -> Made:
+    from components.convert.converter import convert
+    from components.convert.recovery import recover
+    from components.interpreter import TFLiteModel
+
+    scheme = request.scheme
+    if not isinstance(scheme, StaticWi8Ai8 | StaticWi8Ai16) or request.calibration is None or request.task is None:
+        raise SpecError(
+            f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
+            where="calibrate",
+            remedy="declare `calibrate` in the pipeline file, or take a scheme without calibration",
         )
-    write_atomically(folder / MODEL_FILE, content)
-    return Converted(
-        inspection=inspection,
-        seconds=time.perf_counter() - started,
-        peak_memory_bytes=0,
-        lost_ranges=lost_ranges(content, request.trained),
-    )
+    _enter(folder, "converting to float")
+    content = convert(Path(request.saved_model), Float32(), None)
+    _enter(folder, "reading the calibration sample")
+    examples = decode_examples(request.calibration, request.task, request.transform_graph)
+    sample = load_sample(examples, TFLiteModel(content).input_names, request.bound.label if request.bound else None)
+    return recover(content, scheme, sample, request.bound, lambda stage: _enter(folder, stage))
 
 
-def decode_examples(calibration: str, task: str, transform_graph: str | None) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """The calibration sample as model inputs, one example at a time, name -> array [1, ...], in file order."""
+def decode_examples(
+    calibration: str, task: str, transform_graph: str | None
+) -> Iterator[tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]]:
+    """The calibration sample, one example at a time in file order: model inputs and features, arrays [1, ...]."""
     decoder = ExampleDecoder(task, transform_graph)
     serialized = read_serialized(split_files(calibration, CALIBRATION_SPLIT))
     while batch := list(islice(serialized, _DECODE_BATCH)):
-        inputs, _ = decoder.decode(batch)
+        decoded = decoder.decode(batch)
         for index in range(len(batch)):
-            yield {name: values[index : index + 1] for name, values in inputs.items()}
+            inputs, features = ({name: one[index : index + 1] for name, one in part.items()} for part in decoded)
+            yield inputs, features
 
 
 def _does_not_run(content: bytes) -> list[str]:

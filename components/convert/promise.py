@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Sequence, Set
 
 from typing_extensions import assert_never
 
@@ -23,14 +24,17 @@ from components.wording import some_of
 
 # The converter leaves smaller weights float in dynamic range quantization (`minimum_elements_for_weights`).
 _DYNAMIC_MINIMUM_ELEMENTS = 1024
+# What ai-edge-quantizer appends to the names of tensors that it adds between integers and floats.
+_ADDED = re.compile(r"(_(dequant|quantized|requant|duplicated)(_?\d+)?)+$")
 
 
-def broken_promises(scheme: Scheme, inspection: Inspection) -> list[str]:
+def broken_promises(scheme: Scheme, inspection: Inspection, kept_float: Set[str] = frozenset()) -> list[str]:
     """Compare a file with its scheme.
 
     Args:
         scheme: What was asked for.
         inspection: What came out.
+        kept_float: Names, in the float file, of the tensors of the layers that a scheme with `keep_float` leaves float.
 
     Returns:
         One sentence per broken promise, with names and figures; empty if the file holds what the scheme says.
@@ -45,11 +49,11 @@ def broken_promises(scheme: Scheme, inspection: Inspection) -> list[str]:
         case DynamicWi8Afp32():
             return _dynamic(scheme, inspection)
         case StaticWi8Ai8():
-            return _static(scheme, inspection, "INT8")
+            return _static(scheme, inspection, "INT8", kept_float)
         case StaticWi8Ai16():
-            return _static(scheme, inspection, "INT16")
+            return _static(scheme, inspection, "INT16", kept_float)
         case StaticWi4Ai8():
-            complaints = _static(scheme, inspection, "INT8")
+            complaints = _static(scheme, inspection, "INT8", kept_float)
             if not any(weight.dtype == "INT4" for weight in inspection.weights):
                 complaints.append("not one weight is INT4")
             return complaints
@@ -70,16 +74,19 @@ def _dynamic(scheme: DynamicWi8Afp32, inspection: Inspection) -> list[str]:
     return complaints
 
 
-def _static(scheme: StaticScheme, inspection: Inspection, activations: str) -> list[str]:
+def _static(scheme: StaticScheme, inspection: Inspection, activations: str, kept_float: Set[str]) -> list[str]:
     border = (*inspection.inputs, *inspection.outputs)
     floats = list(inspection.float_tensors)
     complaints = _granularity(scheme.granularity, inspection)
     if promises_integers_only(scheme) and floats:
         complaints.append(f"{len(floats)} float tensors in a file of integers only: {some_of(floats)}")
     elif not scheme.float_fallback:
-        inner = sorted(set(floats) - {tensor.name for tensor in border})
+        # What the border of a float layer adds is called after the tensor that it converts.
+        allowed = {tensor.name for tensor in border} | kept_float
+        inner = sorted(name for name in set(floats) - allowed if _ADDED.sub("", name) not in kept_float)
         if inner:
-            complaints.append(f"{len(inner)} float tensors inside the model: {some_of(inner)}")
+            place = "outside the layers that are kept float" if kept_float else "inside the model"
+            complaints.append(f"{len(inner)} float tensors {place}: {some_of(inner)}")
     if scheme.float_io:
         complaints += _complaint("inputs or outputs are quantized", [tensor for tensor in border if tensor.scales])
     else:

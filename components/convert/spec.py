@@ -1,8 +1,8 @@
-"""Limits that a conversion runs under."""
+"""Limits that a conversion runs under, and the accuracy it may have to hold."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, FiniteFloat
 
@@ -19,3 +19,23 @@ class ConversionLimits(Value):
 
     timeout_s: Annotated[FiniteFloat, Field(gt=0)] = 900.0
     memory_bytes: Annotated[int, Field(gt=0)] = 8 << 30
+
+
+class AccuracyBound(Value):
+    """What `keep_float: auto` holds on the calibration sample.
+
+    Attributes:
+        metric: The metric's name.
+        class_name: Its Keras class.
+        config: Keyword arguments of that class.
+        less_is_better: Which way it improves.
+        max_drop: How much worse than the float model's it may be.
+        label: Feature that predictions are compared with.
+    """
+
+    metric: str
+    class_name: str
+    config: dict[str, Any] = {}
+    less_is_better: bool
+    max_drop: Annotated[FiniteFloat, Field(ge=0)]
+    label: str

@@ -91,7 +91,7 @@ def role_of(kind: str, activation: str | None = None) -> Role:
     return "unknown"
 
 
-def remedy_for(kind: str, activation: str | None = None) -> str:
+def remedy_for(kind: str) -> str:
     """What a user can do about a layer that cannot be quantized in training, beside leaving it out."""
     if kind in {"Activation", "ReLU"}:
         return _ACTIVATION_REMEDY

@@ -168,7 +168,7 @@ def _placed(node: Node, treatment: Treatment, plan: Plan) -> Place:
         reason = (
             "its activation has no integer kernel" if node.kind in {"Activation", "ReLU"} else "has no integer form"
         )
-        plan.refused.append((node, reason, remedy_for(node.kind, node.activation)))
+        plan.refused.append((node, reason, remedy_for(node.kind)))
         return made
     if role == "batch_norm" and not _folds(node, plan):
         plan.refused.append(

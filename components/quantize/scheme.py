@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from components.quantize.recovery import KeepFloat, MinMax, Ranges8, Ranges16
 from components.values import Value
 
 Granularity = Literal["per_channel", "per_tensor"]
@@ -37,14 +38,17 @@ class DynamicWi8Afp32(Value):
 class StaticWi8Ai8(Value):
     """int8 weights and activations with calibrated ranges (Jacob et al. 2018, arXiv:1712.05877).
 
-    Integers only, in and out, unless said otherwise: `float_io` keeps float32 at the model's border, and
-    `float_fallback` lets operators without an integer kernel stay float.
+    Integers only, in and out, unless said otherwise: `float_io` keeps float32 at the model's border,
+    `float_fallback` lets operators without an integer kernel stay float, and `keep_float` leaves chosen layers float.
+    `ranges` says how the ranges of activations are estimated from the calibration sample.
     """
 
     kind: Literal["static_wi8_ai8"] = "static_wi8_ai8"
     granularity: Granularity = "per_channel"
     float_io: bool = False
     float_fallback: bool = False
+    ranges: Ranges8 = MinMax()
+    keep_float: KeepFloat | None = None
 
 
 class StaticWi8Ai16(Value):
@@ -54,6 +58,8 @@ class StaticWi8Ai16(Value):
     granularity: Granularity = "per_channel"
     float_io: bool = False
     float_fallback: bool = False
+    ranges: Ranges16 = MinMax()
+    keep_float: KeepFloat | None = None
 
 
 class StaticWi4Ai8(Value):
@@ -87,6 +93,14 @@ def needs_ranges(scheme: Scheme) -> bool:
     return isinstance(scheme, StaticScheme)
 
 
+def needs_injection(scheme: Scheme) -> bool:
+    """Whether ranges are estimated, or layers kept float, by us: TensorFlow's converter can do neither."""
+    return isinstance(scheme, StaticWi8Ai8 | StaticWi8Ai16) and (
+        not isinstance(scheme.ranges, MinMax) or scheme.keep_float is not None
+    )
+
+
 def promises_integers_only(scheme: Scheme) -> bool:
     """Whether a file of this scheme may hold no float tensor at all."""
-    return isinstance(scheme, StaticScheme) and not (scheme.float_io or scheme.float_fallback)
+    kept = getattr(scheme, "keep_float", None) is not None
+    return isinstance(scheme, StaticScheme) and not (scheme.float_io or scheme.float_fallback or kept)

@@ -71,6 +71,26 @@ def test_predict_runs_one_by_one_when_a_batch_would_change_results(kind):
     np.testing.assert_allclose(outputs, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["transposed", "dilated"])
+def test_model_survives_and_runs_one_by_one_when_a_resize_would_kill_the_process(kind):
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    tf.keras.utils.set_random_seed(4)
+    if kind == "transposed":  # XNNPACK would write past the output's fixed shape
+        middle = [layers.Conv2DTranspose(3, 3, strides=2), layers.GlobalAveragePooling2D()]
+    else:  # allocating again after the failed resize divides by zero
+        middle = [layers.Reshape([64, 1]), layers.Conv1D(4, 3, padding="causal", dilation_rate=2, activation="swish")]
+    model = tf.keras.Sequential([layers.Input([8, 8, 1]), *middle, layers.Flatten(), layers.Dense(2)])
+    spec = tf.TensorSpec([1, 8, 8, 1], tf.float32, name="image")
+    loaded = TFLiteModel(convert(lambda image: {"out": model(image)}, spec, model=model))
+    values = np.random.default_rng(1).normal(size=(5, 8, 8, 1)).astype(np.float32)
+    for _ in range(3):
+        (outputs,) = loaded.predict({"image": values}).values()
+        assert np.allclose(outputs, model(values), atol=1e-5)
+    assert not loaded.batched
+
+
 def test_predict_maps_inputs_by_name_when_there_are_two():
     content = convert(lambda first, second: first - 10.0 * second, image(name="first"), image(name="second"))
     model = TFLiteModel(content)

@@ -1,5 +1,6 @@
 """The nodes that a pipeline file is built of, and what is in their cache keys. Nothing runs here."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -94,3 +95,12 @@ def test_parquet_reader_has_its_code_version_among_its_parameters(small: SmallPi
     json_format.Parse(nodes(small)["examples"].exec_properties["custom_config"], config)
     assert config.custom_config.Unpack(version)
     assert version.value == code_version("components.ingest.component")
+
+
+def test_bound_is_a_parameter_of_those_conversions_alone_that_hold_it(small: SmallPipeline) -> None:
+    small.spec["recipes"].append({"name": "auto", "scheme": {"kind": "static_wi8_ai8", "keep_float": "auto"}})
+    before = {name: node.exec_properties["spec"] for name, node in nodes(small).items() if name.startswith("convert__")}
+    assert json.loads(before["convert__auto"])["bound"]["max_drop"] == 0.05
+    small.spec["gate"]["metrics"][0]["max_drop_from_baseline"] = 0.01
+    after = {name: node.exec_properties["spec"] for name, node in nodes(small).items() if name.startswith("convert__")}
+    assert {name for name in after if after[name] != before[name]} == {"convert__auto"}

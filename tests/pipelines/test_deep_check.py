@@ -272,3 +272,13 @@ def test_decode_that_fails_is_told_for_csv_too(tmp_path: Path) -> None:
         file.unlink()
     (tmp_path / "data" / "rows.csv").write_text("image,label\n0.5,1\n")
     assert "the task's decode fails: ValueError: boom" in errors_of(small)
+
+
+def test_metric_that_keras_lacks_is_told_when_float_layers_are_chosen_by_it(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["evaluate"]["metrics"] = [{"name": "accuracy", "class_name": "BalancedAccuracy"}]
+    check(small)
+    small.spec["recipes"].append({"name": "auto", "scheme": {"kind": "static_wi8_ai8", "keep_float": "auto"}})
+    said = errors_of(small)
+    assert "evaluate.metrics[0]: `keep_float: auto` needs a metric of Keras" in said
+    assert "found: BalancedAccuracy" in said

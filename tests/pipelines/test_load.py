@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from components.evaluate.spec import SHORT_NAMES, MetricSpec
+from components.quantize.scheme import Float32
+from pipelines.accuracy_bound import accuracy_bound
 from pipelines.load import PipelineFileError, load_pipeline, pipeline_schema
 from tests.small_pipeline import SmallPipeline
 
@@ -16,6 +18,10 @@ SHIPPED = sorted(Path("pipelines").glob("*/pipeline.yaml"))
 @pytest.fixture
 def small(tmp_path: Path) -> SmallPipeline:
     return SmallPipeline(tmp_path)
+
+
+def int8(**options: object) -> dict[str, object]:
+    return {"kind": "static_wi8_ai8", **options}
 
 
 def errors_of(small: SmallPipeline) -> str:
@@ -91,6 +97,47 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
             {"kind": "static_wi8_ai8", "float_oi": True},
             "recipes[0].scheme.float_oi: there is no field 'float_oi' here; did you mean 'float_io'?",
         ),
+        (
+            ("recipes", 1, "scheme"),
+            int8(ranges="percntile"),
+            "recipes[1].scheme.ranges: there is no 'percntile' here; did",
+        ),
+        (
+            ("recipes", 1, "scheme"),
+            {"kind": "static_wi8_ai16", "ranges": "entropy"},
+            "recipes[1].scheme.ranges: there is no 'entropy' here (expected: one of min_max, percentile, mse; found",
+        ),
+        (
+            ("recipes", 1, "scheme"),
+            int8(ranges={"kind": "percentile", "percentile": 50}),
+            "recipes[1].scheme.ranges.percentile: input should be greater than 50 (found: 50)",
+        ),
+        (
+            ("recipes", 1, "scheme"),
+            int8(ranges={"kind": "percentile", "percentile": 100.1}),
+            "recipes[1].scheme.ranges.percentile: input should be less than or equal to 100",
+        ),
+        (
+            ("recipes", 1, "scheme"),
+            int8(ranges={"kind": "mse", "percentile": 99}),
+            "there is no field 'percentile' here",
+        ),
+        (("recipes", 1, "scheme"), int8(keep_float="aut"), "recipes[1].scheme.keep_float: there is no 'aut' here; did"),
+        (
+            ("recipes", 1, "scheme"),
+            int8(keep_float=[]),
+            "recipes[1].scheme.keep_float.names: tuple should have at least",
+        ),
+        (
+            ("recipes", 1, "scheme"),
+            int8(keep_float={"kind": "auto", "max_drop": -0.1}),
+            "recipes[1].scheme.keep_float.max_drop: input should be greater than or equal to 0",
+        ),
+        (
+            ("recipes", 0, "scheme"),
+            {"kind": "dynamic_wi8_afp32", "ranges": "mse"},
+            "recipes[0].scheme.ranges: there is no field 'ranges' here",
+        ),
         (("gate", "metrics", 0, "at_least"), float("nan"), "gate.metrics[0].at_least: input should be a finite number"),
         (("gate", "metrics", 0, "at_most"), float("inf"), "gate.metrics[0].at_most: input should be a finite number"),
         (("gate", "metrics", 0, "max_drop_from_baseline"), float("inf"), "input should be a finite number"),
@@ -128,15 +175,64 @@ def test_list_is_not_called_too_short_when_its_items_are_wrong(small: SmallPipel
     assert "at least 1 item" not in said
 
 
-@pytest.mark.parametrize("option", ["float_io", "float_fallback"])
-def test_device_of_integers_only_needs_a_recipe_that_promises_them(small: SmallPipeline, option: str) -> None:
+@pytest.mark.parametrize("option", [{"float_io": True}, {"float_fallback": True}, {"keep_float": "auto"}], ids=str)
+def test_device_of_integers_only_needs_a_recipe_that_promises_them(
+    small: SmallPipeline, option: dict[str, object]
+) -> None:
     small.spec["devices"] = ["cortex_m55"]
-    small.spec["recipes"] = [{"name": "int8", "scheme": {"kind": "static_wi8_ai8", option: True}}]
+    small.spec["recipes"] = [{"name": "int8", "scheme": int8(**option)}]
     said = errors_of(small)
     assert "devices[0]: the device 'cortex_m55' takes integers only, and no recipe that it can run promises" in said
-    assert "found: int8: static_wi8_ai8" in said
+    assert (
+        "expected: a static scheme without float_io, float_fallback and keep_float; found: int8: static_wi8_ai8" in said
+    )
     small.spec["recipes"].append({"name": "all_int8", "scheme": "static_wi8_ai8"})
     assert load_pipeline(small.write()).spec.recipes
+
+
+def test_short_forms_of_options_are_what_they_stand_for(small: SmallPipeline) -> None:
+    small.spec["recipes"] = [
+        {"name": "short", "scheme": int8(ranges="percentile", keep_float="auto")},
+        {"name": "names", "scheme": int8(ranges="mse", keep_float=["*/dense", "logits"])},
+    ]
+    short, names = (recipe.scheme.model_dump() for recipe in load_pipeline(small.write()).spec.recipes)
+    assert short["ranges"] == {"kind": "percentile", "percentile": 99.9}
+    assert short["keep_float"] == {"kind": "auto", "max_drop": None}
+    assert names["keep_float"] == {"kind": "layers", "names": ("*/dense", "logits")}
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "cross_entropy"])
+def test_fewest_float_layers_need_a_bound_to_hold(small: SmallPipeline, metric: str) -> None:
+    field, at = ("max_drop", "at_least") if metric == "accuracy" else ("max_rise", "at_most")
+    small.spec["recipes"] = [{"name": "auto", "scheme": int8(keep_float="auto")}]
+    small.spec["evaluate"]["metrics"] = [metric]
+    small.spec["gate"]["metrics"] = [
+        {"name": metric, at: 0.5},
+        {"name": metric, "slices": ["label"], f"{field}_from_baseline": 0.1},
+    ]
+    said = errors_of(small)
+    assert (
+        f"recipes[0].scheme.keep_float: it has no bound to hold: the gate has no overall {field}_from_baseline" in said
+    )
+    assert "Remedy: write `keep_float: {kind: auto, max_drop: 0.01}`" in said
+    small.spec["gate"]["metrics"].append({"name": metric, f"{field}_from_baseline": 0.02})
+    small.spec["gate"]["metrics"].append({"name": metric, f"{field}_from_baseline": 0.03})
+    spec = load_pipeline(small.write()).spec
+    bound = accuracy_bound(spec, spec.recipes[0])
+    assert bound and (bound.max_drop, bound.less_is_better, bound.label) == (0.02, metric == "cross_entropy", "label")
+    assert bound.class_name.startswith("SparseCategorical")
+    small.spec["gate"]["metrics"] = [{"name": metric, at: 0.5}]
+    small.spec["recipes"][0]["scheme"] = int8(keep_float={"kind": "auto", "max_drop": 0.007})
+    spec = load_pipeline(small.write()).spec
+    bound = accuracy_bound(spec, spec.recipes[0])
+    assert bound and bound.max_drop == 0.007
+    assert accuracy_bound(spec, spec.recipes[0].model_copy(update={"scheme": Float32()})) is None
+
+
+def test_fewest_float_layers_need_a_metric_whose_direction_is_known(small: SmallPipeline) -> None:
+    small.spec["recipes"] = [{"name": "auto", "scheme": int8(keep_float="auto")}]
+    small.spec["evaluate"]["metrics"] = [{"name": "accuracy", "class_name": "MeanLabel"}]
+    assert "keep_float: whether more or less of the first metric 'accuracy' is better is not known" in errors_of(small)
 
 
 def test_repeated_key_is_told_with_both_lines(small: SmallPipeline) -> None:

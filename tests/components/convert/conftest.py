@@ -14,7 +14,10 @@ class Task:
         self.act = act
 
     def feature_spec(self):
-        return {"image": tf.io.FixedLenFeature([64], tf.float32)}
+        return {
+            "image": tf.io.FixedLenFeature([64], tf.float32),
+            "logits": tf.io.FixedLenFeature([10], tf.float32),
+        }
 
     def decode(self, features):
         self.act()
@@ -96,8 +99,11 @@ def calibration(convnet, tmp_path_factory):
     options = tf.io.TFRecordOptions(compression_type="GZIP")
     with tf.io.TFRecordWriter(str(folder / "Split-calibration" / "part-00000.gz"), options) as writer:
         for image in convnet.images:
-            values = tf.train.Feature(float_list=tf.train.FloatList(value=image.ravel()))
-            writer.write(tf.train.Example(features=tf.train.Features(feature={"image": values})).SerializeToString())
+            features = {
+                name: tf.train.Feature(float_list=tf.train.FloatList(value=values.ravel()))
+                for name, values in (("image", image), ("logits", convnet.oracle(image)))
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
     return folder
 
 

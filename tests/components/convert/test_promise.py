@@ -1,6 +1,7 @@
 import pytest
 
 from components.convert.promise import broken_promises
+from components.quantize.recovery import KeepLayersFloat
 from components.quantize.scheme import DynamicWi8Afp32, Float16, Float32, StaticWi8Ai8, StaticWi8Ai16
 from components.report import Inspection, TensorFact
 
@@ -121,4 +122,19 @@ def test_promise_names_five_and_counts_the_rest_when_many_tensors_break_it():
     floats = [f"f{index}" for index in range(9)]
     assert broken_promises(StaticWi8Ai8(), inspection(NARROW, border="INT8", inner=floats)) == [
         "9 float tensors in a file of integers only: f0, f1, f2, f3, f4 and 4 more"
+    ]
+
+
+KEPT = {"net/hard/Relu", "arith.constant1", "net/first/Relu"}
+KEEP = StaticWi8Ai8(keep_float=KeepLayersFloat(names=("net/hard",)))
+
+
+def test_layers_that_are_kept_float_may_be_and_all_else_must_not():
+    around = ["net/hard/Relu", "net/first/Relu_dequant", "net/hard/Relu_quantized_12", "arith.constant1"]
+    assert broken_promises(KEEP, inspection(NARROW, border="INT8", inner=around), KEPT) == []
+    assert broken_promises(
+        KEEP, inspection(NARROW, border="INT8", inner=[*around, "net/last", "arith.constant"]), KEPT
+    ) == ["2 float tensors outside the layers that are kept float: arith.constant, net/last"]
+    assert broken_promises(KEEP, inspection(NARROW, dtypes=["INT8"]), KEPT) == [
+        "2 inputs or outputs are not INT8: in (FLOAT32, 4 elements), out (FLOAT32, 4 elements)"
     ]

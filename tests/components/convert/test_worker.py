@@ -10,7 +10,7 @@ import pytest
 
 from components.convert.converter import convert
 from components.convert.job import ConversionRequest
-from components.convert.spec import ConversionLimits
+from components.convert.spec import AccuracyBound, ConversionLimits
 from components.convert.worker import run_conversion
 from components.quantize.scheme import DynamicWi8Afp32, Float32, StaticWi8Ai8
 
@@ -47,6 +47,36 @@ def test_conversion_yields_the_bytes_of_this_process_when_run_in_a_child(request
     assert outcome.inspection.integer_only
     # TensorFlow alone is beyond 100 MB, and this model far from 2 GB.
     assert 100e6 < outcome.peak_memory_bytes < 2e9
+
+
+def test_conversion_has_the_ranges_and_what_each_layer_costs_when_injected(request_with, convnet):
+    scheme = StaticWi8Ai8(ranges="percentile", keep_float=["*logits*"])
+    outcome, content = run_conversion(request_with("TASK").model_copy(update={"scheme": scheme}), LIMITS)
+    assert outcome.status == "converted"
+    assert outcome.inspection.file_bytes == len(content)
+    assert outcome.ranges[0].clipped > 0
+    assert {one.layer for one in outcome.sensitivity if one.kept_float} == {"logits"}
+    unknown = StaticWi8Ai8(keep_float=["*lgits*"])
+    outcome, _ = run_conversion(request_with("TASK").model_copy(update={"scheme": unknown}), LIMITS)
+    assert (outcome.status, outcome.cause) == ("failed", "refused")
+    assert "no layer of the model is called '*lgits*'" in outcome.message
+    assert "name 'logits'" in outcome.remedy
+
+
+def test_conversion_has_an_unmet_bound_when_no_choice_of_layers_holds_it(request_with):
+    # Against the float model's own outputs as labels any rounding is worse.
+    mean_squared = {"metric": "mse", "class_name": "MeanSquaredError", "less_is_better": True}
+    bound = AccuracyBound.model_validate({**mean_squared, "label": "logits", "max_drop": 1e-9})
+    asked = request_with("TASK").model_copy(update={"scheme": StaticWi8Ai8(keep_float="auto"), "bound": bound})
+    outcome, content = run_conversion(asked, LIMITS)
+    assert content is None
+    assert (outcome.cause, outcome.transient) == ("unmet_bound", False)
+    assert "expected: at most 1e-09 worse; found: " in outcome.message
+    assert outcome.remedy.startswith("raise max_drop")
+    wide = asked.model_copy(update={"bound": bound.model_copy(update={"max_drop": 1.0})})
+    outcome, _ = run_conversion(wide, LIMITS)
+    assert outcome.search.examples == 20
+    assert 0 < outcome.search.drops[0] < 1.0
 
 
 @pytest.mark.parametrize(("task", "name"), [("SEGFAULTS", "SIGSEGV"), ("ABORTS", "SIGABRT")])

@@ -1,0 +1,24 @@
+"""What a back-end hands back: a file, and what was found on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from components.report import ActivationRange, FloatSearch, LayerSensitivity
+
+
+@dataclass(frozen=True)
+class Made:
+    """A converted file.
+
+    Attributes:
+        content: The file.
+        kept_tensors: Names of the tensors of layers that were left float.
+        ranges, sensitivity, search: As `Converted` has them.
+    """
+
+    content: bytes
+    kept_tensors: frozenset[str] = frozenset()
+    ranges: tuple[ActivationRange, ...] = ()
+    sensitivity: tuple[LayerSensitivity, ...] = ()
+    search: FloatSearch | None = None

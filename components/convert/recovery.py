@@ -1,0 +1,138 @@
+"""A conversion by the second back-end, from the float file to the quantized one. Imports TensorFlow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from components.convert.activations import choose_ranges, histograms_of, only_output_of, range_facts
+from components.convert.injection import (
+    Ranges,
+    StaticScheme,
+    activation_bits,
+    quantize_all,
+    quantize_only,
+    refuse_clipped_biases,
+    refuse_what_stays_float,
+)
+from components.convert.layers import Layer, float_tensors_of, kinds_of, matching, read_graph
+from components.convert.made import Made
+from components.convert.metric import score
+from components.convert.representative import Sample
+from components.convert.selection import fewest_float, relative_error
+from components.convert.spec import AccuracyBound
+from components.errors import SpecError
+from components.quantize.recovery import AutoKeepFloat, KeepLayersFloat
+from components.report import FloatSearch, LayerSensitivity
+
+_LOG = logging.getLogger(__name__)
+
+# The order of layers settles on far fewer examples than a metric does.
+SENSITIVITY_EXAMPLES = 128
+
+
+def recover(
+    content: bytes,
+    scheme: StaticScheme,
+    sample: Sample,
+    bound: AccuracyBound | None = None,
+    enter: Callable[[str], None] = _LOG.info,
+) -> Made:
+    """Quantize a float file with estimated ranges, and leave the layers float that the scheme says.
+
+    Args:
+        content: The float file.
+        scheme: With `ranges`, `keep_float` or both.
+        sample: The calibration sample; with labels if the scheme says `keep_float: auto`.
+        bound: What `keep_float: auto` holds.
+        enter: Called with the name of each stage.
+
+    Raises:
+        ConversionError: The back-end lacks integers for an operator, or no choice of layers holds the bound.
+        SpecError: A pattern matches no layer, or the metric does not fit.
+        ModelError: The float file cannot be run.
+    """
+    graph = read_graph(content)
+    refuse_what_stays_float(graph, scheme)
+    named = matching(graph.layers, scheme.keep_float.names) if isinstance(scheme.keep_float, KeepLayersFloat) else ()
+    enter("measuring ranges")
+    bits = activation_bits(scheme)
+    histograms = histograms_of(content, graph, sample)
+    ranges = choose_ranges(histograms, scheme.ranges, bits, graph)
+    facts = range_facts(histograms, ranges, graph, bits)
+    if scheme.keep_float is None:
+        return Made(_final(content, scheme, ranges, (), enter), frozenset(), facts)
+
+    enter("measuring the sensitivity of each layer")
+    errors = _errors(content, scheme, ranges, graph.layers, sample)
+    # Of equal ones the first of the model comes first.
+    ordered = sorted(graph.layers, key=lambda layer: -errors[layer])
+    kept, search = list(named), None
+    if isinstance(scheme.keep_float, AutoKeepFloat):
+        enter("searching for the fewest float layers")
+        search = _search(content, scheme, ranges, ordered, sample, bound)
+        kept = ordered[: len(search.drops) - 1]
+    return Made(
+        content=_final(content, scheme, ranges, kept, enter),
+        kept_tensors=float_tensors_of(kept),
+        ranges=facts,
+        sensitivity=tuple(
+            LayerSensitivity(layer=layer.name, operators=kinds_of(layer), error=errors[layer], kept_float=layer in kept)
+            for layer in ordered
+        ),
+        search=search,
+    )
+
+
+def _final(
+    content: bytes, scheme: StaticScheme, ranges: Ranges, kept: Sequence[Layer], enter: Callable[[str], None]
+) -> bytes:
+    enter("quantizing with injected ranges")
+    made = quantize_all(content, scheme, ranges, kept)
+    # Here alone: in a search another layer that is left float may be the remedy.
+    refuse_clipped_biases(made, scheme)
+    return made
+
+
+def _errors(
+    content: bytes, scheme: StaticScheme, ranges: Ranges, layers: tuple[Layer, ...], sample: Sample
+) -> dict[Layer, float]:
+    first = sample.first(SENSITIVITY_EXAMPLES)
+    reference = only_output_of(content, first)
+    found: dict[Layer, float] = {}
+    for position, layer in enumerate(layers):
+        candidate = only_output_of(quantize_only(content, scheme, ranges, layer), first)
+        found[layer] = relative_error(reference, candidate)
+        _LOG.info("%d of %d: only %s quantized: error %.3g", position + 1, len(layers), layer.name, found[layer])
+    return found
+
+
+def _search(
+    content: bytes,
+    scheme: StaticScheme,
+    ranges: Ranges,
+    ordered: list[Layer],
+    sample: Sample,
+    bound: AccuracyBound | None,
+) -> FloatSearch:
+    if bound is None or sample.labels is None:
+        raise SpecError(
+            "`keep_float: auto` has no accuracy to hold",
+            where="keep_float",
+            bound="a metric, a bound and labels",
+            remedy="give `max_drop`, or bound the first metric in the gate by `max_drop_from_baseline`",
+        )
+    labels = sample.labels
+
+    def value(candidate: bytes) -> float:
+        return score(bound.class_name, bound.config, labels, only_output_of(candidate, sample))
+
+    return fewest_float(
+        len(ordered),
+        lambda kept: value(quantize_all(content, scheme, ranges, ordered[:kept])),
+        metric=bound.metric,
+        examples=len(labels),
+        float_value=value(content),
+        max_drop=bound.max_drop,
+        less_is_better=bound.less_is_better,
+    )

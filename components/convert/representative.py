@@ -1,0 +1,121 @@
+"""The calibration sample as a conversion reads it: one example at a time, or whole."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.errors import DataError, EdgemillError
+
+_LOG = logging.getLogger(__name__)
+
+# One example per item: model input name -> array [1, ...]. A model with one input may have it under the name "".
+Representative = Callable[[], Iterator[Mapping[str, npt.NDArray[Any]]]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The calibration sample in memory.
+
+    Attributes:
+        inputs: Model input name -> array [N, ...].
+        labels: Array [N, ...]; None where no metric is asked for.
+    """
+
+    inputs: Mapping[str, npt.NDArray[Any]]
+    labels: npt.NDArray[Any] | None = None
+
+    def first(self, count: int) -> Sample:
+        """Its first examples; which come first is chance, for the sampler orders them by a hash."""
+        return Sample({name: values[:count] for name, values in self.inputs.items()}, None)
+
+
+def load_sample(
+    examples: Iterator[tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, npt.NDArray[Any]]]],
+    names: Sequence[str],
+    label: str | None,
+) -> Sample:
+    """The whole sample.
+
+    Args:
+        examples: Inputs and features of one example each, arrays [1, ...].
+        names: The model's inputs.
+        label: Feature to keep beside them; None for none.
+
+    Raises:
+        DataError: As `by_input_name`, or an example lacks the label.
+    """
+    labels = []
+
+    def inputs() -> Iterator[Mapping[str, npt.NDArray[Any]]]:
+        for decoded, features in examples:
+            if label is not None:
+                if label not in features:
+                    raise DataError(
+                        f"the calibration examples have no label {label!r}",
+                        where="examples.label",
+                        bound="a dense feature of the task",
+                        measured=", ".join(sorted(features)),
+                        remedy="declare it in the task's feature_spec(), as a FixedLenFeature",
+                    )
+                labels.append(features[label])
+            yield decoded
+
+    rows = list(by_input_name(inputs(), names))
+    return Sample(
+        {name: np.concatenate([row[name] for row in rows]) for name in names},
+        np.concatenate(labels) if labels else None,
+    )
+
+
+def by_input_name(
+    samples: Iterator[Mapping[str, npt.NDArray[Any]]], names: Sequence[str]
+) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """The samples by the model's input names.
+
+    Raises:
+        DataError: There is none, one lacks an input, or they cannot be decoded.
+    """
+    count = 0
+    for sample in _decoded(samples):
+        named = {names[0]: sample[""]} if len(names) == 1 and set(sample) == {""} else sample
+        missing = [name for name in names if name not in named]
+        if missing:
+            raise DataError(
+                f"the calibration examples do not hold the model's input {', '.join(missing)}",
+                where="calibrate",
+                bound=f"inputs {', '.join(names)}",
+                measured=f"{', '.join(sorted(sample)) or 'nothing'} from the task's decode()",
+                remedy="let the task's decode() return a dict with the names of the model's inputs",
+            )
+        yield {name: np.asarray(named[name]) for name in names}
+        count += 1
+    if count == 0:
+        raise DataError(
+            "the calibration sample is empty",
+            where="calibrate",
+            bound="at least 1 example",
+            measured=0,
+            remedy="raise `calibrate.samples`, or name a split that has examples",
+        )
+    _LOG.info("calibrated on %d examples", count)
+
+
+def _decoded(samples: Iterator[Mapping[str, npt.NDArray[Any]]]) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
+    """The samples; what goes wrong in reading them is not the converter's fault, and says so."""
+    try:
+        yield from samples
+    except EdgemillError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"the calibration examples cannot be decoded: {str(error).strip().splitlines()[-1].strip()}",
+            where="calibrate",
+            measured=type(error).__name__,
+            remedy="mend the task's decode(), or the examples",
+        ) from error
