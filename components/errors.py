@@ -88,6 +88,10 @@ class MetadataError(EdgemillError):
     """The metadata store could not be reached, or does not hold what was asked for."""
 
 
+class ClusterError(EdgemillError):
+    """A cluster could not be reached, or refused. What was submitted before stays; submitting again repeats nothing."""
+
+
 class RunFailedError(EdgemillError):
     """A node of the run failed. The message names the node and its cause."""
 

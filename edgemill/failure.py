@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from components.errors import EdgemillError, MetadataError, RegistryError, RunFailedError
+from components.errors import ClusterError, EdgemillError, MetadataError, RegistryError, RunFailedError
 from edgemill.exit_codes import ExitCode
 
 
@@ -20,5 +20,5 @@ def told() -> Iterator[None]:
         raise SystemExit(ExitCode.INTERRUPTED) from None
     except EdgemillError as error:
         print(f"edgemill: {error}", file=sys.stderr)
-        outside = isinstance(error, MetadataError | RegistryError | RunFailedError)
+        outside = isinstance(error, ClusterError | MetadataError | RegistryError | RunFailedError)
         raise SystemExit(ExitCode.NODE_FAILED if outside else ExitCode.BAD_INPUT) from None

@@ -26,7 +26,18 @@ Root = Annotated[
 ]
 Metadata = Annotated[
     str | None,
-    typer.Option("--metadata", help="sqlite:PATH, mysql://... or postgres://... [sqlite inside the root]."),
+    typer.Option(
+        "--metadata",
+        envvar="EDGEMILL_METADATA",
+        show_envvar=False,
+        help="sqlite:PATH, mysql://... or postgres://...; may hold a password: better in EDGEMILL_METADATA "
+        "[sqlite inside the root].",
+    ),
+]
+EnvironmentFile = Annotated[Path, typer.Option("--environment", "-e", help="Where it runs (YAML): docs/kubeflow.md.")]
+DEFAULT_ENVIRONMENT = Path("environment.yaml")
+CronLine = Annotated[
+    str | None, typer.Option("--cron", help="Five fields: minute, hour, day of the month, month, day of the week.")
 ]
 
 
@@ -125,6 +136,53 @@ def report(
 
     with told():
         report_again(run_id, root, metadata)
+
+
+@app.command("compile")
+def compile_for_kubeflow(
+    file: PipelineFile,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The compiled file (.yaml).")],
+    environment: EnvironmentFile = DEFAULT_ENVIRONMENT,
+) -> None:
+    """Compile a pipeline for Kubeflow Pipelines; needs no cluster."""
+    with told():
+        from edgemill.kubeflow_commands import compile_to
+
+        compile_to(file, environment, output)
+
+
+@app.command()
+def submit(
+    file: PipelineFile,
+    environment: EnvironmentFile = DEFAULT_ENVIRONMENT,
+    cron: CronLine = None,
+    name: Annotated[str | None, typer.Option("--name", help="Of the run or the schedule [the pipeline's].")] = None,
+    upload_only: Annotated[bool, typer.Option("--upload-only", help="Start and schedule nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compile a pipeline, upload it to a cluster as a new version, and run it once, or now and then with --cron.
+
+    A bearer token is taken from EDGEMILL_KUBEFLOW_TOKEN, and from nowhere else.
+    """
+    with told():
+        from edgemill.kubeflow_commands import submit_to_cluster
+
+        submit_to_cluster(file, environment, cron, name, upload_only=upload_only, as_json=as_json)
+
+
+@app.command()
+def schedule(
+    file: PipelineFile,
+    cron: Annotated[str, typer.Option("--cron", help="Five fields, as in crontab; local time.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the systemd units.")] = Path(),
+    name: Annotated[str | None, typer.Option("--name", help="Of the schedule [the pipeline's].")] = None,
+    environment: Annotated[Path | None, typer.Option("--environment", "-e", help="Where it runs (YAML).")] = None,
+) -> None:
+    """Write a systemd timer that runs a pipeline on this machine, and print the same as a line for crontab."""
+    with told():
+        from edgemill.kubeflow_commands import write_schedule
+
+        write_schedule(file, cron, output, name, environment)
 
 
 def main() -> None:

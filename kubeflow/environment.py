@@ -216,10 +216,14 @@ def _contradictions(found: EnvironmentFile) -> Iterator[SpecError]:
         return
     for name, value in cluster.env.items():
         if _SECRET_WORDS.search(name) or _has_password(value):
-            yield _secret(f"kubeflow.env.{name}", "a secret", "put it into a Kubernetes secret, and name that in `secrets`")
-    for field, value in (("endpoint", cluster.endpoint), ("examples", cluster.examples), ("image", cluster.image)):
-        if value and _has_password(value):
-            yield _secret(f"kubeflow.{field}", "a password", "leave it out; `edgemill submit --help` tells how to sign in")
+            yield _secret(
+                f"kubeflow.env.{name}", "a secret", "put it into a Kubernetes secret, and name that in `secrets`"
+            )
+    for field, address in (("endpoint", cluster.endpoint), ("examples", cluster.examples)):
+        if address and _has_password(address):
+            yield _secret(
+                f"kubeflow.{field}", "a password", "leave it out; `edgemill submit --help` tells how to sign in"
+            )
     covered = any(is_below(cluster.registry, volume.path) for volume in cluster.volumes)
     if not covered:
         yield SpecError(
@@ -232,7 +236,9 @@ def _contradictions(found: EnvironmentFile) -> Iterator[SpecError]:
     names = [variable for secret in cluster.secrets for variable in secret.variables.values()] + list(cluster.env)
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield SpecError(
-            f"the variable {name} is set twice", where="kubeflow.env", remedy="remove one of them from `secrets` or `env`"
+            f"the variable {name} is set twice",
+            where="kubeflow.env",
+            remedy="remove one of them from `secrets` or `env`",
         )
 
 

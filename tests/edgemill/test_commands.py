@@ -9,12 +9,20 @@ from typer.testing import CliRunner
 from edgemill.main import app
 from tests.small_pipeline import SmallPipeline
 
-HEAVY = ("tensorflow", "tf_keras", "tfx", "apache_beam", "tensorflow_model_analysis", "matplotlib")
+HEAVY = ("tensorflow", "tf_keras", "tfx", "apache_beam", "tensorflow_model_analysis", "matplotlib", "kfp")
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["schema"], ["validate", "pipelines/fashion_mnist/pipeline.yaml"]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["compile", "--help"],
+        ["submit", "--help"],
+        ["schedule", "--help"],
+        ["schema"],
+        ["validate", "pipelines/fashion_mnist/pipeline.yaml"],
+    ],
     ids=" ".join,
 )
 def test_command_imports_no_heavy_module(arguments: list[str]) -> None:

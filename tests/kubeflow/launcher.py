@@ -113,7 +113,9 @@ class Launcher:
             self.launched.handed[name] = handed
             self._download(handed, place)
             self._prepare(handed, place)
-            command = [part.replace("{{$}}", json.dumps(handed)) for part in (*container["command"], *container["args"])]
+            command = [
+                part.replace("{{$}}", json.dumps(handed)) for part in (*container["command"], *container["args"])
+            ]
             env = {each["name"]: each["value"] for each in container.get("env", ())}
             status = self._run(command, {**env, "EDGEMILL_STAGING_PREFIX": str(place)})
             if status != 0:
@@ -181,11 +183,7 @@ class Launcher:
             here, there = local_path(uri, place), self.stored(uri)
             if here is None or not there.exists():
                 continue
-            here.parent.mkdir(parents=True, exist_ok=True)
-            if there.is_dir():
-                shutil.copytree(there, here)
-            else:
-                shutil.copyfile(there, here)
+            _copy_files(there, here)
 
     def _prepare(self, handed: Json, place: Path) -> None:
         for each in handed["outputs"]["parameters"].values():
@@ -228,11 +226,8 @@ class Launcher:
 
     def _copy(self, here: Path, uri: str, what: str) -> None:
         there = self.stored(uri)
-        if here.is_dir():
-            shutil.copytree(here, there)
-        elif here.is_file():
-            there.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(here, there)
+        if here.exists():
+            _copy_files(here, there)
         else:
             self.launched.warnings.append(f"{what}: {uri} does not exist locally")
 
@@ -243,6 +238,14 @@ def local_path(uri: str, place: Path) -> Path | None:
         if uri.startswith(scheme):
             return place / folder / uri.removeprefix(scheme)
     return None
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """Files only: an object store knows no empty folders."""
+    for file in [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]:
+        copy = target / file.relative_to(source) if file != source else target
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
 
 
 def _executor_output(path: Path) -> Json:
