@@ -125,7 +125,7 @@ class Cluster:
         """
         with self._told(f"scheduling {name}"):
             experiment = self._experiment()
-            same = self._scheduled(experiment, name)
+            same = self._scheduled(name)
             if same is None:
                 made = self._client.create_recurring_run(
                     experiment_id=experiment,
@@ -164,9 +164,14 @@ class Cluster:
             pipeline_id, page_token=page, page_size=_PAGE), "pipeline_versions")  # fmt: skip
         return next((version for version in versions if version.display_name == name), None)
 
-    def _scheduled(self, experiment: str, name: str) -> str | None:
-        runs = self._pages(lambda page: self._client.list_recurring_runs(
-            experiment_id=experiment, page_token=page, page_size=_PAGE), "recurring_runs")  # fmt: skip
+    def _scheduled(self, name: str) -> str | None:
+        # In all experiments: pages and logs tell schedules apart by their names alone.
+        runs = self._pages(
+            lambda page: self._client.list_recurring_runs(
+                namespace=self._environment.namespace, page_token=page, page_size=_PAGE
+            ),
+            "recurring_runs",
+        )
         return next((str(run.recurring_run_id) for run in runs if run.display_name == name), None)
 
     @staticmethod
