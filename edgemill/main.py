@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from edgemill.failure import told
+from edgemill.kubeflow_package import share_name
 
 app = typer.Typer(
     name="edgemill",
@@ -146,6 +147,7 @@ def compile_for_kubeflow(
 ) -> None:
     """Compile a pipeline for Kubeflow Pipelines; needs no cluster."""
     with told():
+        share_name()
         from edgemill.kubeflow_commands import compile_to
 
         compile_to(file, environment, output)
@@ -165,6 +167,7 @@ def submit(
     A bearer token is taken from EDGEMILL_KUBEFLOW_TOKEN, and from nowhere else.
     """
     with told():
+        share_name()
         from edgemill.kubeflow_commands import submit_to_cluster
 
         submit_to_cluster(file, environment, cron, name, upload_only=upload_only, as_json=as_json)
@@ -180,6 +183,7 @@ def schedule(
 ) -> None:
     """Write a systemd timer that runs a pipeline on this machine, and print the same as a line for crontab."""
     with told():
+        share_name()
         from edgemill.kubeflow_commands import write_schedule
 
         write_schedule(file, cron, output, name, environment)

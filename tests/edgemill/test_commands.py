@@ -40,6 +40,22 @@ print("heavy:", [m for m in {HEAVY!r} if m in sys.modules])
     assert done.stdout.splitlines()[-1] == "heavy: []", done.stderr
 
 
+def test_commands_find_ours_where_another_package_is_called_kubeflow(tmp_path: Path) -> None:
+    (tmp_path / "kubeflow").mkdir()
+    (tmp_path / "kubeflow" / "__init__.py").write_text("__version__ = '0.1'\n")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import kubeflow
+assert kubeflow.__version__
+from edgemill.main import main
+sys.argv = ["edgemill", "compile", "x.yaml", "-o", "y.yaml"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, "environment.yaml" in done.stderr) == (2, True), done.stderr
+
+
 def test_schema_is_json_and_accepts_the_shipped_file() -> None:
     result = CliRunner().invoke(app, ["schema"])
     assert json.loads(result.output)["title"] == "PipelineSpec"
