@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from components.version import code_version
 from kubeflow.contract import Json
 from kubeflow.data import examples_digest
 from kubeflow.environment import EnvironmentFile, KubeflowEnvironment, cluster_of, read_environment
-from kubeflow.folders import ImageFolders
+from kubeflow.folders import EDGEMILL_IN_IMAGE, ImageFolders
 from kubeflow.spec import adapt, platform
 from pipelines.load import LoadedPipeline
 from pipelines.preflight import preflight
@@ -95,7 +94,8 @@ def compile_pipeline(loaded: LoadedPipeline, found: EnvironmentFile, cluster: Ku
     spec, folders = loaded.spec, ImageFolders(cluster.folders)
     placed = _placed(spec, cluster, folders)
     python_path = folders.python_path(spec)
-    env = {**({"PYTHONPATH": os.pathsep.join(python_path)} if python_path else {}), **cluster.env}
+    # Edgemill first: a project may have packages that are called like ours.
+    env = {**({"PYTHONPATH": ":".join([EDGEMILL_IN_IMAGE, *python_path])} if python_path else {}), **cluster.env}
     nodes = _tfx_spec(loaded, found, cluster)
     push = {
         node: {"spec": _with_registry(task["inputs"]["parameters"]["spec"], cluster.registry)}

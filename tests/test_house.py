@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from components.version import _imports
+from kubeflow.environment import EnvironmentFile, KubeflowEnvironment, read_environment
 from pipelines.load import load_pipeline
 
 MODULES = [
@@ -123,3 +124,13 @@ def test_readme_names_only_commands_and_targets_that_exist() -> None:
     makefile = Path("Makefile").read_text()
     for target in set(re.findall(r"`make ([a-z]+)", text)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_environment_file_for_kubeflow_is_valid_and_the_docs_know_its_fields() -> None:
+    found = read_environment(Path("kubeflow/environment.example.yaml"))
+    assert found.kubeflow is not None
+    text = Path("docs/kubeflow.md").read_text()
+    for field in (*EnvironmentFile.model_fields, *KubeflowEnvironment.model_fields):
+        assert f"`{field}`" in text or f"`kubeflow.{field}`" in text or field in {"kubeflow", "image_pull_secret"}, (
+            field
+        )

@@ -131,7 +131,7 @@ def test_a_project_reaches_the_image_by_its_folders(tmp_path: Path, monkeypatch:
     text = compiled.to_yaml()
     assert str(tmp_path) not in text
     executors = compiled.pipeline["deploymentSpec"]["executors"]
-    assert executors["exec-baseline"]["container"]["env"] == [{"name": "PYTHONPATH", "value": "/project"}]
+    assert executors["exec-baseline"]["container"]["env"] == [{"name": "PYTHONPATH", "value": "/opt/edgemill:/project"}]
     push = compiled.pipeline["root"]["dag"]["tasks"]["push-phone-cpu"]["inputs"]["parameters"]["spec"]
     assert json.loads(push["runtimeValue"]["constant"])["registry"]["root"] == "/registry"
 
