@@ -140,9 +140,10 @@ class _Placed:
 
 def _placed(spec: PipelineSpec, cluster: KubeflowEnvironment, folders: ImageFolders) -> _Placed:
     parameters, arguments, uncached = {}, {}, set()
-    if cluster.examples is not None:
-        # Kubeflow's cache looks at parameters only, not at what lies at a URI or in a volume.
-        parameters["examples"] = {"input_base": cluster.examples}
+    elsewhere = cluster.examples or (spec.examples.path if "://" in spec.examples.path else None)
+    if elsewhere is not None:
+        # Kubeflow's cache looks at parameters only, not at what lies at an address or in a volume.
+        parameters["examples"] = {"input_base": elsewhere}
         uncached.add("examples")
     else:
         splits = spec.examples.splits
