@@ -55,7 +55,7 @@ benchmark: setup ## Measure the figures that the README gives (about ten minutes
 image: ## Build the container image (see kubeflow/build_image.sh --help)
 	kubeflow/build_image.sh
 
-containers: setup ## Run a compiled pipeline whole under kfp's local Docker runner (DEBOOTSTRAP=1 pulls nothing)
+containers: setup ## Run a compiled pipeline whole under kfp's local Docker runner (DEBOOTSTRAP=1 pulls no image)
 	tests/kubeflow/containers.sh
 
 lock: $(UV) ## Resolve requirements/*.in anew for Python 3.10 and 3.11 (hashes only, no addresses)

@@ -6,7 +6,7 @@
 #   --tag          What the image is called [edgemill:dev].
 #   --project      A folder with a pipeline file, its task and its data; the image has it as /project.
 #   --base         Image to start from [docker.io/library/debian:bookworm-slim].
-#   --debootstrap  Pull nothing: make the base from Debian's packages, whose server the machine's apt knows. Needs root.
+#   --debootstrap  Pull no image: make the base from Debian's packages, whose server the machine's apt knows. Needs root.
 #
 # DOCKER names the command, if it is not `docker`. A proxy's certificates are taken from SSL_CERT_FILE; they do not
 # get into the image.

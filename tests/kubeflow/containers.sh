@@ -2,7 +2,7 @@
 # The container lane: build the image, and run a compiled pipeline whole under kfp's local Docker runner. No cluster.
 #
 # With a Docker daemon at hand it uses that one; as root, with dockerd installed, it starts a private one and ends it.
-# DEBOOTSTRAP=1 pulls nothing (kubeflow/build_image.sh --debootstrap).
+# DEBOOTSTRAP=1 pulls no image (kubeflow/build_image.sh --debootstrap)..
 set -eu
 
 cd "$(dirname "$0")/../.."
@@ -20,7 +20,8 @@ if ! docker version >/dev/null 2>&1; then
     dockerd --data-root "$work/docker" --exec-root "$run/exec" --pidfile "$run/pid" --host "$DOCKER_HOST" \
         --iptables=false --bridge=none >"$work/dockerd.log" 2>&1 &
     daemon=$!
-    trap 'kill "$daemon"; wait "$daemon" || true; rm -rf "$run"' EXIT INT TERM
+    trap 'kill "$daemon"; wait "$daemon" || true; umount "$run/exec/netns/default" 2>/dev/null || true; rm -rf "$run"' \
+        EXIT INT TERM
     tries=0
     until docker version >/dev/null 2>&1; do
         tries=$((tries + 1))
