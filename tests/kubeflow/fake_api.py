@@ -85,7 +85,10 @@ class FakeApi:
         return _error(404, 5, "Not Found")
 
     def _make(self, kept: list[Json], key: str, item: Json, unique: bool = True) -> tuple[int, Json]:
-        if unique and any(each["display_name"] == item["display_name"] for each in kept):
+        parent = "pipeline_id" if key == "pipeline_version_id" else "namespace"
+        if unique and any(
+            each["display_name"] == item["display_name"] and each.get(parent) == item.get(parent) for each in kept
+        ):
             return _error(409, 6, f"{item['display_name']} already exists")
         made = {**item, key: f"{key}-{len(kept)}", "created_at": "2026-01-01T00:00:00Z"}
         kept.append(made)
@@ -95,6 +98,8 @@ class FakeApi:
         for predicate in json.loads(query.get("filter") or "{}").get("predicates", ()):
             wanted = predicate.get("stringValue") or predicate.get("string_value")
             items = [each for each in items if each[predicate["key"]] == wanted]
+        if name in {"pipelines", "experiments"}:
+            items = [each for each in items if each.get("namespace", "") == query.get("namespace", "")]
         first = int(query.get("page_token") or 0)
         answer: Json = {name: items[first : first + self.pages_of], "total_size": len(items)} if items else {}
         if first + self.pages_of < len(items):

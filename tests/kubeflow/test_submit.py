@@ -12,8 +12,9 @@ from components.errors import ClusterError, SpecError
 from edgemill.main import app
 from kubeflow.compile import Compiled
 from kubeflow.cron import parse_cron
+from kubeflow.endpoint import TOKEN_VARIABLE
 from kubeflow.environment import KubeflowEnvironment
-from kubeflow.submit import TOKEN_VARIABLE, Cluster
+from kubeflow.submit import Cluster
 from tests.kubeflow.environments import SECRET, cluster, write_environment
 from tests.kubeflow.fake_api import FakeApi, served
 from tests.small_pipeline import SmallPipeline
@@ -72,6 +73,21 @@ def test_the_same_file_is_no_new_version_and_a_changed_one_is(api: FakeApi) -> N
     # The list has one item per page: the second page is read too.
     assert there.submit(compiled("i:2")).version_id == third.version_id == "pipeline_version_id-1"
     assert (len(api.pipelines), len(api.versions)) == (1, 2)
+
+
+def test_pipelines_of_other_namespaces_are_not_ours(api: FakeApi) -> None:
+    for namespace in ("team-a", "team-b", "team-a"):
+        there = connect(api, namespace=namespace)
+        there.run(there.submit(compiled()), "run")
+    assert [(each["namespace"], each["pipeline_id"]) for each in api.pipelines] == [
+        ("team-a", "pipeline_id-0"),
+        ("team-b", "pipeline_id-1"),
+    ]
+    assert [each["pipeline_version_reference"]["pipeline_id"] for each in api.runs] == [
+        "pipeline_id-0",
+        "pipeline_id-1",
+        "pipeline_id-0",
+    ]
 
 
 def test_a_schedule_has_kubeflows_cron_and_catches_nothing_up(api: FakeApi) -> None:
