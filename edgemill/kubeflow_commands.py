@@ -60,10 +60,8 @@ def write_schedule(file: Path, cron: str, output: Path, name: str | None, enviro
     check_name(called)
     place = read_environment(environment) if environment is not None else EnvironmentFile()
     root = Path(place.root) if place.root is not None else DEFAULT_ROOT.resolve()
-    command = [sys.executable, "-m", "edgemill", "run", str(file.resolve()), "--root", str(root)]
-    command += ["--runner", place.runner]
-    command += ["--metadata", place.metadata] if place.metadata is not None else []
-    command += [part for argument in place.beam_args for part in ("--beam-arg", argument)]
+    command = [sys.executable, "-m", "edgemill", "run", str(file.resolve())]
+    command += ["--environment", str(environment.resolve())] if environment is not None else ["--root", str(root)]
     schedule = Schedule(name=called, command=tuple(command), folder=Path.cwd(), root=root)
     service, timer = write_units(schedule, due, output)
     typer.echo(f"{service}\n{timer}\n")

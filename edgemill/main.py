@@ -45,18 +45,22 @@ CronLine = Annotated[
 @app.command()
 def run(
     file: PipelineFile,
-    runner: Annotated[str, typer.Option(help="Which TFX runner orchestrates: local or beam.")] = "local",
+    runner: Annotated[str | None, typer.Option(help="Which TFX runner orchestrates: local or beam [local].")] = None,
     root: Root = None,
     metadata: Metadata = None,
     beam_arg: Annotated[
         list[str] | None, typer.Option("--beam-arg", help="An argument of every Beam pipeline; may be repeated.")
     ] = None,
+    environment: Annotated[
+        Path | None, typer.Option("--environment", "-e", help="Where it runs (YAML); options go before it.")
+    ] = None,
 ) -> None:
     """Run a pipeline: train, optimize, evaluate, gate, push."""
-    from edgemill.run_command import run_and_report
+    from edgemill.run_command import place_of, run_and_report
 
     with told():
-        raise SystemExit(run_and_report(file, runner, root, metadata, tuple(beam_arg or ())))
+        place = place_of(environment, runner, root, metadata, tuple(beam_arg or ()))
+        raise SystemExit(run_and_report(file, place))
 
 
 @app.command()

@@ -15,6 +15,7 @@ from rich.status import Status
 
 from components.errors import SpecError
 from edgemill.exit_codes import ExitCode
+from edgemill.kubeflow_package import share_name
 from edgemill.report_command import keep_report
 from edgemill.terminal import terminal
 from pipelines.environment import Environment, RunnerName, environment
@@ -25,14 +26,30 @@ from pipelines.report.summary import RunSummary
 from pipelines.report.terminal import render_table
 
 
-def run_and_report(
-    file: Path, runner: str, root: Path | None, metadata_url: str | None, beam_args: tuple[str, ...]
-) -> ExitCode:
-    """Check, run, report. Raises an EdgemillError if anything is wrong before the first node."""
-    if runner not in get_args(RunnerName):
+def place_of(
+    file: Path | None, runner: str | None, root: Path | None, metadata_url: str | None, beam_args: tuple[str, ...]
+) -> Environment:
+    """Where to run: what the command line says, then what an environment file says, then the defaults.
+
+    Raises:
+        SpecError: There is no such runner, or the environment file is wrong.
+    """
+    if file is not None:
+        share_name()
+        from kubeflow.environment import read_environment
+
+        found = read_environment(file)
+        runner, metadata_url = runner or found.runner, metadata_url or found.metadata
+        root = root or (Path(found.root) if found.root is not None else None)
+        beam_args = (*found.beam_args, *beam_args)
+    if runner not in {None, *get_args(RunnerName)}:
         raise SpecError("there is no such runner", where="--runner", bound="local or beam", measured=runner,
                         remedy="name one of the two")  # fmt: skip
-    place = environment(root, metadata_url, "beam" if runner == "beam" else "local", beam_args)
+    return environment(root, metadata_url, "beam" if runner == "beam" else "local", beam_args)
+
+
+def run_and_report(file: Path, place: Environment) -> ExitCode:
+    """Check, run, report. Raises an EdgemillError if anything is wrong before the first node."""
     make_importable(file)
     loaded = preflight(file)
     connection_config(place.metadata_url)

@@ -139,7 +139,7 @@ class EnvironmentFile(Value):
         root: Folder of artifacts, metadata and reports for the local and the Beam runner, relative to this file.
         metadata: ML Metadata of these runners, a URL without password; a password comes by `EDGEMILL_METADATA`.
             On Kubeflow the cluster's own server keeps the metadata.
-        runner: Which TFX runner `edgemill schedule` starts.
+        runner: Which TFX runner orchestrates `edgemill run`.
         beam_args: Passed to every Beam pipeline, whatever the runner.
         kubeflow: The cluster.
     """

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from edgemill.run_command import place_of
 from kubeflow.environment import EnvironmentFileError, cluster_of, read_environment
 from tests.kubeflow.environments import SECRET, cluster, write_environment
 
@@ -81,3 +82,14 @@ def test_a_file_without_a_cluster_says_so(tmp_path: Path) -> None:
     path.write_text("root: out\n")
     with pytest.raises(Exception, match="describes no cluster"):
         cluster_of(read_environment(path), path)
+
+
+def test_command_line_goes_before_the_file_and_the_file_before_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "environment.yaml"
+    path.write_text("root: out\nrunner: beam\nmetadata: sqlite:/x\nbeam_args: [--direct_num_workers=2]\n")
+    place = place_of(path, None, None, None, ("--a=1",))
+    assert (place.root, place.runner, place.metadata_url) == (tmp_path / "out", "beam", "sqlite:/x")
+    assert place.beam_args == ("--direct_num_workers=2", "--a=1")
+    place = place_of(path, "local", tmp_path / "other", "sqlite:/y", ())
+    assert (place.root, place.runner, place.metadata_url) == (tmp_path / "other", "local", "sqlite:/y")
+    assert place_of(None, None, None, None, ()).root == Path("build/edgemill").resolve()

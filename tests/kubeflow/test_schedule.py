@@ -99,13 +99,13 @@ def test_names_that_no_unit_can_have_are_refused(name: str) -> None:
 
 def test_command_writes_units_and_prints_both_ways(tmp_path: Path) -> None:
     file = SmallPipeline(tmp_path / "p").write()
-    (tmp_path / "environment.yaml").write_text("root: out\nrunner: beam\nbeam_args: [--direct_num_workers=2]\n")
+    (tmp_path / "environment.yaml").write_text("root: out\n")
     arguments = ["schedule", str(file), "--cron", "30 2 * * *", "-o", str(tmp_path / "units")]
     result = CliRunner().invoke(app, [*arguments, "--environment", str(tmp_path / "environment.yaml")])
     assert result.exit_code == 0, result.output
     service = (tmp_path / "units/edgemill-small.service").read_text()
-    expected = f'"run" "{file}" "--root" "{tmp_path / "out"}" "--runner" "beam" "--beam-arg" "--direct_num_workers=2"'
-    assert expected in service
+    assert f'"run" "{file}" "--environment" "{tmp_path / "environment.yaml"}"' in service
+    assert f"flock --nonblock {tmp_path / 'out'}/.schedule-small.lock" in result.output.replace("\n", "")
     assert "systemctl enable --now edgemill-small.timer" in result.output.replace("\n", " ")
     again = CliRunner().invoke(app, arguments)
     assert (again.exit_code, "a schedule called 'small' already" in again.output) == (2, True)
