@@ -31,6 +31,8 @@ _LOG = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one node; returns the exit status: 0, or 1 with the reason on stderr."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    # Dozens of lines per pipeline, about annotations that nobody reads here.
+    logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
     known, beam_args = _parser().parse_known_args(arguments)
     prefix = os.environ.get(PREFIX_VARIABLE, "")
     try:
