@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from components.compression import CompressedBytes
 from components.recipe import Recipe
+from components.sparsity import SparsityProof
 from components.values import Value
 
 
@@ -86,6 +88,7 @@ class Converted(Value):
         seconds: Wall time of the conversion.
         peak_memory_bytes: Of the process that did it.
         lost_ranges: Activations that were trained with a range that no tensor of the file has.
+        sparsity: What was proven of its sparse weights; None for a model that was not pruned.
     """
 
     status: Literal["converted"] = "converted"
@@ -93,6 +96,7 @@ class Converted(Value):
     seconds: float
     peak_memory_bytes: int
     lost_ranges: tuple[str, ...] = ()
+    sparsity: SparsityProof | None = None
 
 
 class ConversionFailure(Value):
@@ -237,11 +241,21 @@ class Latency(Value):
 
 
 class CandidateReport(Value):
-    """All facts about one candidate."""
+    """All facts about one candidate.
+
+    Attributes:
+        recipe: What made it.
+        outcome: What became of its conversion.
+        sha256: Of its file.
+        compressed: What its file weighs on the wire.
+        slices: What it scores.
+        latency: Its time on the host.
+    """
 
     recipe: Recipe
     outcome: ConversionOutcome
     sha256: str | None = None
+    compressed: CompressedBytes | None = None
     slices: tuple[SliceResult, ...] = ()
     latency: Latency | None = None
 

@@ -21,6 +21,7 @@ from components.files import write_atomically
 from components.layout import CALIBRATION_SPLIT
 from components.quantize.scheme import Scheme, needs_ranges
 from components.report import ConversionFailure, Converted, TrainedRange
+from components.sparsity import SparsityClaim
 from components.values import Value
 
 STAGE_FILE, MODEL_FILE, OUTCOME_FILE = "stage", "tflite", "outcome.json"
@@ -39,6 +40,7 @@ class ConversionRequest(Value):
         task: Reference of the task that decodes these examples.
         transform_graph: Folder of their TensorFlow Transform graph, if they went through one.
         trained: Ranges that the model was trained with; none for a model that was not.
+        sparse: What pruning says of the model's weights; None for a model that was not pruned.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ConversionRequest(Value):
     task: str | None = None
     transform_graph: str | None = None
     trained: tuple[TrainedRange, ...] = ()
+    sparse: SparsityClaim | None = None
 
 
 def run(request: ConversionRequest, folder: Path) -> None:
@@ -69,6 +72,7 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
     scheme = request.scheme
     _enter(folder, "importing TensorFlow")
     from components.convert.converter import convert
+    from components.convert.sparse import sparse_or_dense
 
     _enter(folder, "converting")
     calibration, task = request.calibration, request.task
@@ -93,12 +97,23 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
             message=f"a file of {len(content)} bytes came out, but {'; '.join(broken)}",
             remedy="take another scheme for this model, or replace the layers that are named",
         )
+    proof = None
+    if request.sparse is not None:
+        _enter(folder, "encoding sparse weights, and timing them beside their dense twin")
+        content, proof = sparse_or_dense(
+            content,
+            lambda: convert(Path(request.saved_model), scheme, representative, sparse=True),
+            scheme,
+            request.sparse,
+        )
+        inspection = inspect_model(content)
     write_atomically(folder / MODEL_FILE, content)
     return Converted(
         inspection=inspection,
         seconds=time.perf_counter() - started,
         peak_memory_bytes=0,
         lost_ranges=lost_ranges(content, request.trained),
+        sparsity=proof,
     )
 
 
