@@ -1,8 +1,8 @@
 """Times that can be compared on a machine that does other things too.
 
 All that is compared runs in one process, in blocks of about a millisecond, in a new random order each round; what
-counts is the minimum over the rounds. One of them runs twice, as two models: where these twins disagree, the machine was
-too noisy for anything to be said.
+counts is the minimum over the rounds. One of them runs twice, as two models: where these twins disagree, the machine
+was too noisy for anything to be said.
 """
 
 from __future__ import annotations

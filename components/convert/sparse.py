@@ -53,9 +53,8 @@ def sparse_or_dense(
     if not encodes(scheme, claim.structure):
         reason = f"not sparse-encoded: there is no sparse kernel for {scheme.kind} with {claim.structure}"
         return dense, not_encoded(claim, uses, len(dense), reason)
-    # Without zeros there is nothing to encode; the converter would write the same file, or a larger one.
     plain = not_encoded(claim, uses, len(dense), "the converter found nothing to encode")
-    if plain.verdict == "lost":
+    if all(tensor.verdict == "lost" for tensor in plain.tensors):
         return dense, plain
     try:
         sparse = encode()

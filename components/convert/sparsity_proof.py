@@ -131,7 +131,7 @@ def _proof(
     reasons = [tensor.reason for tensor in tensors if tensor.reason]
     if not tensors:
         reasons.append(
-            "the file has none of the pruned weights by shape" if claim.kernels else "the file has no weights"
+            "no weight of the file has a pruned kernel's shape" if claim.kernels else "the file has no weights"
         )
         verdict = "lost"
     return SparsityProof(
