@@ -78,8 +78,8 @@ class SparsityProof(Value):
             of at least one weight are gone.
         reasons: Why it is not more, in words; empty if all of it is proven.
         tensors: The pruned weights.
-        difference: Largest difference between outputs with and without delegates, as a fraction of the largest
-            output; None if the file was not encoded.
+        difference: Largest difference of an output from the same and from the dense file's without delegates, as a
+            fraction of the largest output; None if the file was not encoded.
         tolerance: What was allowed.
         time_ratio: Time of the encoded file divided by that of the same weights converted densely, on this machine;
             None if it was not judged.
@@ -176,5 +176,9 @@ def _no_kernel(kind: str, shape: tuple[int, ...], scheme: Scheme, structure: Str
     if not encodes(scheme, structure):
         return f"the sparse kernel of {scheme.kind} takes blocks of 1x{needed}, not {structure}: {gain}"
     if shape and shape[0] % needed:
-        return f"{shape[0]} inputs are no multiple of the kernel's blocks of {needed}: a smaller file, not faster"
+        # Measured: off by 13 % (float32) and 46 % (int8) of the largest output, with and without delegates.
+        return (
+            f"{shape[0]} inputs are no multiple of {needed}: the sparse kernel would compute wrong values, so the whole "
+            "file is delivered dense"
+        )
     return ""

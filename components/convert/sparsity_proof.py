@@ -19,8 +19,8 @@ class Execution(Value):
     """What was measured of a sparse-encoded file beside its dense twin.
 
     Attributes:
-        difference: Largest difference of an output from the same file's without delegates, as a fraction of the
-            largest output; None if it does not run.
+        difference: Largest difference of an output from the same and from the dense file's without delegates, as a
+            fraction of the largest output; None if it does not run.
         tolerance: What is allowed.
         error: Why it does not run.
         sparse_s: Time of one invocation, in seconds; None if it was not timed.
