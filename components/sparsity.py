@@ -178,7 +178,7 @@ def _no_kernel(kind: str, shape: tuple[int, ...], scheme: Scheme, structure: Str
     if shape and shape[0] % needed:
         # Measured: off by 13 % (float32) and 46 % (int8) of the largest output, with and without delegates.
         return (
-            f"{shape[0]} inputs are no multiple of {needed}: the sparse kernel would compute wrong values, so the whole "
-            "file is delivered dense"
+            f"{shape[0]} inputs are no multiple of {needed}: the sparse kernel would compute wrong values, so the "
+            "whole file is delivered dense"
         )
     return ""
