@@ -12,7 +12,6 @@ import numpy.typing as npt
 from components.convert.sparse_weights import weight_uses
 from components.convert.sparsity_proof import Execution, encoded, not_encoded
 from components.errors import EdgemillError
-from components.interpreter import TFLiteModel
 from components.quantize.scheme import Scheme, StaticScheme
 from components.sparsity import SparsityClaim, SparsityProof, encodes, sparsity_refusal
 from components.timing import ATTEMPTS, interleaved_minima, twins_agree
@@ -82,12 +81,15 @@ def measure(sparse: bytes, dense: bytes, tolerance: float) -> Execution:
         found = outputs(sparse, probes)
         references = [outputs(content, probes, delegates=False) for content in (sparse, dense)]
         difference = float(np.max([largest_difference(found, reference) for reference in references]))
-        models = {name: TFLiteModel(content) for name, content in ((_SPARSE, sparse), (_DENSE, dense), (_TWIN, dense))}
+        runs = {
+            name: loaded(content, probes[0]).invoke
+            for name, content in ((_SPARSE, sparse), (_DENSE, dense), (_TWIN, dense))
+        }
     except (RuntimeError, ValueError, EdgemillError) as error:
         return Execution(difference=None, tolerance=tolerance, error=str(error).strip()[:300])
     seconds: dict[object, float] = {}
     for attempt in range(ATTEMPTS):
-        seconds = interleaved_minima({name: model.invoke_once for name, model in models.items()}, attempt)
+        seconds = interleaved_minima(runs, attempt)
         _LOG.info("sparse, dense, its twin: %s us", ", ".join(f"{value * 1e6:.1f}" for value in seconds.values()))
         if twins_agree(seconds[_DENSE], seconds[_TWIN]):
             break
@@ -111,6 +113,22 @@ def outputs(content: bytes, probes: list[Inputs], *, delegates: bool = True) -> 
     Raises:
         RuntimeError, ValueError: The runtime rejects the file.
     """
+    interpreter = loaded(content, probes[0], delegates=delegates)
+    exits = interpreter.get_output_details()
+    found: list[list[npt.NDArray[np.float64]]] = [[] for _ in exits]
+    for probe in probes:
+        interpreter.reset_all_variables()
+        _fill(interpreter, probe)
+        interpreter.invoke()
+        for values, detail in zip(found, exits, strict=True):
+            scale, zero_point = detail["quantization"]
+            raw = np.asarray(interpreter.get_tensor(detail["index"]), np.float64)
+            values.append((raw - zero_point) * scale if scale else raw)
+    return [np.stack(values) for values in found]
+
+
+def loaded(content: bytes, inputs: Inputs, *, delegates: bool = True) -> Any:
+    """An interpreter of a file on one thread, with its inputs set: what is timed must not run on leftover memory."""
     import tensorflow as tf
 
     resolvers = tf.lite.experimental.OpResolverType
@@ -120,18 +138,13 @@ def outputs(content: bytes, probes: list[Inputs], *, delegates: bool = True) -> 
         experimental_op_resolver_type=resolvers.AUTO if delegates else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
-    entries, exits = interpreter.get_input_details(), interpreter.get_output_details()
-    found: list[list[npt.NDArray[np.float64]]] = [[] for _ in exits]
-    for probe in probes:
-        interpreter.reset_all_variables()
-        for entry in entries:
-            interpreter.set_tensor(entry["index"], probe[entry["name"]])
-        interpreter.invoke()
-        for values, detail in zip(found, exits, strict=True):
-            scale, zero_point = detail["quantization"]
-            raw = np.asarray(interpreter.get_tensor(detail["index"]), np.float64)
-            values.append((raw - zero_point) * scale if scale else raw)
-    return [np.stack(values) for values in found]
+    _fill(interpreter, inputs)
+    return interpreter
+
+
+def _fill(interpreter: Any, inputs: Inputs) -> None:
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], inputs[detail["name"]])
 
 
 def random_inputs(content: bytes, seed: int = 0) -> list[Inputs]:
