@@ -50,6 +50,7 @@ format: setup ## Format the code
 benchmark: setup ## Measure the figures that the README gives (about ten minutes)
 	$(VENV)/bin/python benchmarks/sampling.py
 	$(VENV)/bin/python benchmarks/evaluation.py
+	-$(VENV)/bin/python benchmarks/sparsity.py
 	$(VENV)/bin/python benchmarks/pipeline.py
 
 lock: $(UV) ## Resolve requirements/*.in anew for Python 3.10 and 3.11 (hashes only, no addresses)

@@ -81,7 +81,7 @@ def measure(sparse: bytes, dense: bytes, tolerance: float) -> Execution:
         found = outputs(sparse, probes)
         references = [outputs(content, probes, delegates=False) for content in (sparse, dense)]
         difference = float(np.max([largest_difference(found, reference) for reference in references]))
-        runs = {
+        runs: dict[object, Callable[[], None]] = {
             name: loaded(content, probes[0]).invoke
             for name, content in ((_SPARSE, sparse), (_DENSE, dense), (_TWIN, dense))
         }
