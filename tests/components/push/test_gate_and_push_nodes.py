@@ -1,8 +1,7 @@
-import shutil
-
 """Gate and Pusher as nodes of a real pipeline: importers -> gate -> Pusher, by the local runner."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
