@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from components.convert import sparse as sparse_module
+from components.convert.component import _may_end_otherwise
 from components.convert.converter import convert
 from components.convert.inspection import inspect_model
 from components.convert.job import ConversionRequest, run
@@ -13,7 +14,7 @@ from components.convert.sparse_weights import weight_uses
 from components.errors import ConversionError, SpecError
 from components.layout import SERVING_FOLDER
 from components.quantize.scheme import DynamicWi8Afp32, Float16, Float32, StaticWi8Ai8
-from components.report import Converted
+from components.report import ConversionFailure, Converted
 from components.sparsity import SparsityClaim
 
 INPUTS, UNITS, CLASSES = 256, 128, 10
@@ -272,3 +273,16 @@ def test_job_delivers_the_encoded_file_with_its_proof_when_sparsity_is_claimed(i
     assert outcome.sparsity.verdict == "proven"
     assert outcome.inspection.file_bytes == (tmp_path / "tflite").stat().st_size == outcome.sparsity.sparse_bytes
     assert any(weight.sparse_encoded for weight in outcome.inspection.weights)
+
+
+def test_next_run_tries_again_when_the_machine_was_too_noisy_to_judge(in_sixteens, timed):
+    def converted(**seconds):
+        timed(**seconds)
+        _, content, proof = in_sixteens.choose(Float32(), "block_1x16", SPARSITY, PRUNED)
+        return Converted(inspection=inspect_model(content), seconds=1, peak_memory_bytes=1, sparsity=proof)
+
+    assert not _may_end_otherwise(converted(**FAST))
+    assert _may_end_otherwise(converted(**FAST | {"twin": 110e-6}))
+    failure = {"scheme": "float32", "cause": "timed_out", "message": "m", "remedy": "r"}
+    assert _may_end_otherwise(ConversionFailure(**failure, transient=True))
+    assert not _may_end_otherwise(ConversionFailure(**failure))
