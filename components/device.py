@@ -23,7 +23,10 @@ class DeviceProfile(Value):
         operators: TFLite operators the device has: builtins by flatbuffer name (`CONV_2D`), others as `CUSTOM:<code>`;
             None means all.
         integer_only: Whether a single float tensor makes a file useless there.
+        sparse_weights: Whether its runtime reads weights that are stored sparse.
         max_file_bytes: Largest model file, in bytes; None means no bound.
+        max_gzip_bytes: The same of the file under gzip at level 9: what the registry serves.
+        max_zstd_bytes: The same under Zstandard at level 19.
         max_latency_ratio: Largest allowed host time, as a fraction of the float TFLite model's; None means no bound.
     """
 
@@ -33,7 +36,10 @@ class DeviceProfile(Value):
     schemes: Annotated[tuple[SchemeKind, ...], Field(min_length=1)]
     operators: tuple[str, ...] | None = None
     integer_only: bool = False
+    sparse_weights: bool = True
     max_file_bytes: Annotated[int, Field(gt=0)] | None = None
+    max_gzip_bytes: Annotated[int, Field(gt=0)] | None = None
+    max_zstd_bytes: Annotated[int, Field(gt=0)] | None = None
     max_latency_ratio: Annotated[FiniteFloat, Field(gt=0)] | None = None
 
     @field_validator("operators")

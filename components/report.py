@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from components.compression import CompressedBytes
 from components.recipe import Recipe
+from components.sparsity import SparsityProof
 from components.values import Value
 
 
@@ -155,6 +157,7 @@ class Converted(Value):
         ranges: Estimated ranges, most clipped first; empty where TensorFlow's own converter took minima and maxima.
         sensitivity: Layers, most sensitive first; empty unless the scheme says `keep_float`.
         search: Only of `keep_float: auto`.
+        sparsity: What was proven of its sparse weights; None for a model that was not pruned.
     """
 
     status: Literal["converted"] = "converted"
@@ -165,6 +168,7 @@ class Converted(Value):
     ranges: tuple[ActivationRange, ...] = ()
     sensitivity: tuple[LayerSensitivity, ...] = ()
     search: FloatSearch | None = None
+    sparsity: SparsityProof | None = None
 
 
 class ConversionFailure(Value):
@@ -310,11 +314,21 @@ class Latency(Value):
 
 
 class CandidateReport(Value):
-    """All facts about one candidate."""
+    """All facts about one candidate.
+
+    Attributes:
+        recipe: What made it.
+        outcome: What became of its conversion.
+        sha256: Of its file.
+        compressed: What its file weighs on the wire.
+        slices: What it scores.
+        latency: Its time on the host.
+    """
 
     recipe: Recipe
     outcome: ConversionOutcome
     sha256: str | None = None
+    compressed: CompressedBytes | None = None
     slices: tuple[SliceResult, ...] = ()
     latency: Latency | None = None
 

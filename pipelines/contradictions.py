@@ -9,7 +9,8 @@ from components.baseline.spec import PretrainedBaseline, TrainedBaseline
 from components.device import DeviceProfile
 from components.errors import SpecError
 from components.gate.spec import MetricBound
-from components.quantize.scheme import StaticWi4Ai8, needs_injection, needs_ranges, promises_integers_only
+from components.quantize.scheme import Scheme, StaticWi4Ai8, needs_injection, needs_ranges, promises_integers_only
+from components.sparsity import SparsityClaim, sparsity_refusal
 from pipelines.accuracy_bound import asks_for_fewest_float, tolerated_loss
 from pipelines.spec import FLOAT_REFERENCE, PipelineSpec
 
@@ -106,6 +107,18 @@ def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
         for number, step in enumerate(recipe.steps):
             if step.split is not None:
                 yield from _split_errors(spec, f"{where}.steps[{number}].split", step.split)
+
+
+def sparsity_contradictions(claims: Iterable[tuple[str, Scheme, SparsityClaim]]) -> Iterator[SpecError]:
+    """Schemes that must not meet the sparsity that their recipe prunes to.
+
+    Args:
+        claims: Where the recipe is (`recipes[2]`), its scheme, and what its pruning will claim.
+    """
+    for where, scheme, claim in claims:
+        refused = sparsity_refusal(scheme, claim, f"{where}.scheme")
+        if refused is not None:
+            yield refused
 
 
 def _calibration(spec: PipelineSpec) -> Iterator[SpecError]:

@@ -111,6 +111,9 @@ def _rank(candidate: CandidateReport, policy: GateSpec, less_is_better: bool) ->
     match policy.prefer:
         case "smallest":
             return size, accuracy, size
+        case "smallest_compressed":
+            compressed = candidate.compressed
+            return (math.inf, size, accuracy) if compressed is None else (compressed.gzip, accuracy, size)
         case "fastest":
             ratio = _ratio(candidate)
             return (math.inf, size, accuracy) if ratio is None else (ratio, accuracy, size)
@@ -145,6 +148,8 @@ def _why_this(best: CandidateReport, passing: int, policy: GateSpec) -> str:
     match policy.prefer:
         case "smallest":
             figure = f"{_file_bytes(best):,} bytes"
+        case "smallest_compressed":
+            figure = f"{best.compressed.gzip:,} bytes under gzip" if best.compressed else "not compressed"
         case "fastest":
             figure = "latency was not judged" if ratio is None else f"{ratio:.2f} of the float model's time"
         case "most_accurate":
@@ -161,7 +166,8 @@ def _why_this(best: CandidateReport, passing: int, policy: GateSpec) -> str:
             f"latency was not judged, so the smallest was taken instead of the fastest: {best.name} "
             f"of {passing} candidates that pass ({_file_bytes(best):,} bytes)"
         )
-    return f"{best.name} is the {policy.prefer.replace('_', ' ')} of {passing} candidates that pass ({figure})"
+    what = "smallest when compressed" if policy.prefer == "smallest_compressed" else policy.prefer.replace("_", " ")
+    return f"{best.name} is the {what} of {passing} candidates that pass ({figure})"
 
 
 def _why_none(judged: list[tuple[CandidateReport, CandidateDecision]], device: DeviceProfile) -> str:
