@@ -313,6 +313,16 @@ def test_layer_without_16_bit_kernel_is_refused_for_it_alone(kind, function):
         plan.refuse()
 
 
+def test_layer_without_4_bit_kernel_is_refused_unless_it_has_8():
+    nodes, four = graph(("dense", "Dense"), ("up", "Conv2DTranspose")), Treatment(weight_bits=4)
+    with pytest.raises(ModelError) as caught:
+        placed(nodes, dense=four, up=four).refuse()
+    said = str(caught.value)
+    assert "up (Conv2DTranspose): has no kernel for 4-bit weights; give it 8 bits" in said
+    assert "`configs: [{layers: [up], weights: {bits: 8}}]`" in said
+    assert placed(nodes, dense=four).refused == []
+
+
 @pytest.mark.parametrize("treatment", [Treatment(mode="float"), Treatment(config="a:B")])
 def test_layer_that_is_float_or_has_a_config_is_not_refused(treatment):
     assert placed(graph(("dense", "Dense"), ("odd", "LayerNormalization")), odd=treatment).refused == []
