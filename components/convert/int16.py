@@ -17,7 +17,6 @@ _BIASES = {
     schema.BuiltinOperator.CONV_2D: 2,
     schema.BuiltinOperator.DEPTHWISE_CONV_2D: 2,
     schema.BuiltinOperator.FULLY_CONNECTED: 2,
-    schema.BuiltinOperator.TRANSPOSE_CONV: 3,
 }
 
 
