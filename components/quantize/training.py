@@ -81,7 +81,7 @@ def train_quantized(
     )
     ranges = trained_ranges(trained)
     check_ranges(ranges)
-    export(trained, folder, output_names(model))
+    export(trained, folder, output_names(model), traces_layers=False)
     return TrainingReport(
         recipe=name, kind=step.kind, epochs=state.epochs, best_epoch=state.best_epoch, layers=layers, ranges=ranges
     )

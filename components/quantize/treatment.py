@@ -107,9 +107,10 @@ def _described(step: QatStep, scheme: Scheme, own: list[LayerQuantization], mode
 
 
 def _check_fits(pattern: str, field: str, names: list[str]) -> None:
-    if any(fnmatchcase(name, pattern) for name in names):
+    if any(_fits(name, (pattern,)) for name in names):
         return
-    near = difflib.get_close_matches(pattern, names, n=3)
+    nested = dict.fromkeys(parent for name in names for parent in _parents(name))
+    near = difflib.get_close_matches(pattern, [*names, *nested], n=3)
     raise SpecError(
         f"no layer of the model is called {pattern!r}" + (f"; near it are {', '.join(near)}" if near else ""),
         where=field,
@@ -121,5 +122,8 @@ def _check_fits(pattern: str, field: str, names: list[str]) -> None:
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:
     # A pattern that names a nested model means all that is in it.
-    parents = [name[:index] for index, letter in enumerate(name) if letter == "/"]
-    return any(fnmatchcase(one, pattern) for pattern in patterns for one in (name, *parents))
+    return any(fnmatchcase(one, pattern) for pattern in patterns for one in (name, *_parents(name)))
+
+
+def _parents(name: str) -> list[str]:
+    return [name[:index] for index, letter in enumerate(name) if letter == "/"]
