@@ -149,7 +149,9 @@ class _Loop:
         state = TrainingState.model_validate_json((self._folder / _STATE_FILE).read_bytes())
         done = len(state.epochs)
         model, optimizer = self._model, self._model.optimizer
-        optimizer.build(model.trainable_variables)
+        # Keras' legacy optimizers make their variables as they are restored.
+        if hasattr(optimizer, "build"):
+            optimizer.build(model.trainable_variables)
         self._checkpoint.restore(str(self._folder / f"epoch-{done}")).expect_partial()
         assert optimizer is model.optimizer
         if state.best_epoch and self._spec.early_stopping is not None:
