@@ -223,6 +223,12 @@ def test_last_batch_of_an_epoch_counts_as_a_step(data):
     assert [steps_per_epoch(data, spec(batch_size=size)) for size in (1, 25, 26, 49, 50, 51)] == [50, 2, 2, 2, 1, 1]
 
 
+@pytest.mark.parametrize(("hold_out", "trained"), [(0.5, 25), (0.2, 40), (0.15, 42)])
+def test_examples_that_are_held_out_are_no_steps(data, hold_out, trained):
+    said = spec(batch_size=1, early_stopping={"hold_out": hold_out})
+    assert steps_per_epoch(data, said) == trained == data.without_each(round(1 / hold_out))[0].count()
+
+
 # The loop.
 def descended(rates):
     """Gradient descent on all examples, one step per rate."""
