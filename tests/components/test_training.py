@@ -386,6 +386,47 @@ def test_interrupted_training_remembers_the_best_epoch(task, data, tmp_path):
     assert same_weights(again, whole)
 
 
+def normalized():
+    tf.keras.utils.set_random_seed(23)
+    layers = tf.keras.layers
+    return tf.keras.Sequential(
+        [layers.Input((3,), name="x"), layers.Dense(5), layers.BatchNormalization(name="norm"), layers.Dense(1)]
+    )
+
+
+def freezing(model, at, stops=None):
+    """Freezes the normalization from an epoch on; interrupts the training before another."""
+    norm = model.get_layer("norm")
+
+    def before_epoch(index):
+        if index == stops:
+            raise InterruptionError
+        if index < at or not norm.trainable:
+            return False
+        norm.trainable = False
+        return True
+
+    return before_epoch
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_what_no_longer_trains_from_an_epoch_on_stays_through_an_interruption(task, data, tmp_path, at):
+    said = spec(epochs=4, batch_size=16, learning_rate=0.01)
+    whole, stopped, resumed, first = normalized(), normalized(), normalized(), normalized()
+    fine_tune(whole, task.ADAM, data, said, name="a", before_epoch=freezing(whole, at))
+    with pytest.raises(InterruptionError):
+        fine_tune(
+            stopped, task.ADAM, data, said, name="a", checkpoints=tmp_path, before_epoch=freezing(stopped, at, stops=2)
+        )
+    fine_tune(resumed, task.ADAM, data, said, name="a", checkpoints=tmp_path, before_epoch=freezing(resumed, at))
+    assert same_weights(resumed, whole)
+    if at:
+        fine_tune(first, task.ADAM, data, spec(epochs=at, batch_size=16, learning_rate=0.01), name="a")
+    for part in ("moving_mean", "moving_variance", "gamma", "beta"):
+        held = [getattr(model.get_layer("norm"), part).numpy() for model in (whole, first)]
+        np.testing.assert_allclose(*held, rtol=1e-5, atol=1e-7)
+
+
 KILLED = """
 import sys
 sys.path[:0] = [{folder!r}]
