@@ -30,6 +30,7 @@ _KERNELS: dict[str, tuple[tuple[str, int], ...]] = {
     "GRUCell": (("kernel", 0), ("recurrent_kernel", 0)),
     "SimpleRNNCell": (("kernel", 0), ("recurrent_kernel", 0)),
 }
+_GATES = {"LSTM": 4, "GRU": 3}
 # Few weights that matter much: only where they are asked for by name.
 _BY_NAME_ONLY = {"DepthwiseConv1D": "depthwise_kernel", "DepthwiseConv2D": "depthwise_kernel"}
 _HELD = {"Bidirectional": ("forward_layer", "backward_layer"), "TimeDistributed": ("layer",), "RNN": ("cell",)}
@@ -47,6 +48,7 @@ class Kernel:
         variable: The variable itself.
         input_axis: The axis of inputs, counted from the front; None where there is none.
         by_name_only: Whether it is left as it is unless a step names the layer.
+        gates: Number of matrices that lie beside each other on its last axis: TFLite holds each by itself.
     """
 
     layer: str
@@ -55,6 +57,7 @@ class Kernel:
     variable: Any
     input_axis: int | None
     by_name_only: bool = False
+    gates: int = 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -89,7 +92,7 @@ def kernels(model: Any) -> tuple[Kernel, ...]:
     """
     found: dict[int, Kernel] = {}
     for name, layer in named_layers(model):
-        for weight, variable, axis, by_name in _of_layer(layer, ""):
+        for weight, variable, axis, by_name, gates in _of_layer(layer, ""):
             rank = len(variable.shape)
             kernel = Kernel(
                 layer=name,
@@ -98,6 +101,7 @@ def kernels(model: Any) -> tuple[Kernel, ...]:
                 variable=variable,
                 input_axis=None if axis is None else axis % rank,
                 by_name_only=by_name,
+                gates=gates,
             )
             found.setdefault(id(variable), kernel)
     return tuple(found.values())
@@ -117,20 +121,26 @@ def weight_fact(kernel: Kernel, wanted_sparsity: float | None = None, wanted_val
     )
 
 
-def _of_layer(layer: Any, prefix: str) -> Iterator[tuple[str, Any, int | None, bool]]:
+def _of_layer(layer: Any, prefix: str) -> Iterator[tuple[str, Any, int | None, bool, int]]:
     kind = type(layer).__name__
     if kind in _KERNELS:
         holder = getattr(layer, "cell", layer)
         for attribute, axis in _KERNELS[kind]:
-            yield f"{prefix}{attribute}", getattr(holder, attribute), axis, False
+            yield (
+                f"{prefix}{attribute}",
+                getattr(holder, attribute),
+                axis,
+                False,
+                _GATES.get(kind.removesuffix("Cell"), 1),
+            )
     elif kind in _BY_NAME_ONLY:
-        yield f"{prefix}{_BY_NAME_ONLY[kind]}", getattr(layer, _BY_NAME_ONLY[kind]), None, True
+        yield f"{prefix}{_BY_NAME_ONLY[kind]}", getattr(layer, _BY_NAME_ONLY[kind]), None, True, 1
     elif kind == "MultiHeadAttention":
         for attribute in _ATTENTION:
-            yield f"{prefix}{attribute.strip('_')}/kernel", getattr(layer, attribute).kernel, None, False
+            yield f"{prefix}{attribute.strip('_')}/kernel", getattr(layer, attribute).kernel, None, False, 1
     elif callable(getattr(layer, "get_prunable_weights", None)):
         for variable in layer.get_prunable_weights():
-            yield f"{prefix}{variable.name.rpartition('/')[2].partition(':')[0]}", variable, None, False
+            yield f"{prefix}{variable.name.rpartition('/')[2].partition(':')[0]}", variable, None, False, 1
     elif kind in _HELD:
         for attribute in _HELD[kind]:
             yield from _of_layer(getattr(layer, attribute), f"{prefix}{attribute}/")

@@ -12,7 +12,7 @@ import tensorflow as tf
 from components.errors import ModelError, SpecError
 from components.kernels import Kernel, kernels, named_layers
 from components.layer_patterns import check_fits, chosen, fits
-from components.prune.masks import mask_of, zeros_of
+from components.prune.masks import mask_of
 from components.prune.sensitivity import LEVELS, spread
 from components.prune.spec import PruneStep, group_of, sparsity_at
 from components.quantize.scheme import Scheme
@@ -140,7 +140,7 @@ def by_sensitivity(
         held = variable.numpy()
         of_kernel = []
         for level in LEVELS:
-            variable.assign(held * mask_of(held, level, step.structure, target.kernel.input_axis))
+            variable.assign(held * _mask(target.kernel, held, level, step))
             of_kernel.append(float(np.mean((_outputs(model, inputs) - outputs) ** 2)) / scale)
         variable.assign(held)
         errors.append(of_kernel)
@@ -152,6 +152,12 @@ def by_sensitivity(
     )
     spread_over = zip(pruned, sparsities, strict=True)
     return tuple(replace(target, sparsity=sparsity) for target, sparsity in spread_over if sparsity > 0), facts
+
+
+def _mask(kernel: Kernel, values: Any, sparsity: float, step: PruneStep) -> Any:
+    """Where a kernel keeps its weights: each gate of a recurrent one has the sparsity by itself."""
+    parts = np.split(values, kernel.gates, axis=-1)
+    return np.concatenate([mask_of(part, sparsity, step.structure, kernel.input_axis) for part in parts], axis=-1)
 
 
 def probes(batches: Any) -> Any:
@@ -207,8 +213,7 @@ class MagnitudePruning:
         sparsities = [sparsity_at(step, target.sparsity, chosen_at / steps_per_epoch) for target in self._targets]
         if sparsities != self._at:
             for target, mask, sparsity in zip(self._targets, self._masks, sparsities, strict=True):
-                kernel = target.kernel
-                mask.assign(mask_of(kernel.variable.numpy(), sparsity, step.structure, kernel.input_axis))
+                mask.assign(_mask(target.kernel, target.kernel.variable.numpy(), sparsity, step))
             self._at = sparsities
         self._project()
 
@@ -222,12 +227,12 @@ def check_zeros(pruned: Sequence[Target], step: PruneStep) -> None:
     for target in pruned:
         kernel = target.kernel
         values = kernel.variable.numpy()
-        kept = mask_of(values, target.sparsity, step.structure, kernel.input_axis)
+        kept = _mask(kernel, values, target.sparsity, step)
         if np.any(values[~kept]):
             raise ModelError(
                 "zeros are gone after training",
                 where=f"layer {kernel.name}",
-                bound=f"{zeros_of(kernel.size, target.sparsity)} of {kernel.size} weights zero",
+                bound=f"{int(np.sum(~kept))} of {kernel.size} weights zero",
                 measured=int(np.sum(values == 0)),
                 remedy="do not assign this layer's kernel in a train_step, constraint or callback of the task's",
             )

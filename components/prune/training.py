@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 
 from components.keras_model import export, output_names, save_keras
 from components.kernels import weight_fact
-from components.prune.pruning import MagnitudePruning, by_sensitivity, check_zeros, probes, targets
+from components.prune.pruning import MagnitudePruning, Target, by_sensitivity, check_zeros, probes, targets
 from components.prune.spec import PruneStep
-from components.report import PruningSensitivity, TrainingReport
+from components.report import PruningSensitivity, TrainingReport, WeightFact
 from components.sparsity import SparsityClaim
 from components.step_training import StepInputs
 from components.training import fine_tune
 
 _LOG = logging.getLogger(__name__)
+# A file holds their weights as tables, or in other shapes: nothing can be proven of them.
+_NO_KERNEL = frozenset({"Embedding", "MultiHeadAttention"})
 
 
 def train_pruned(inputs: StepInputs, step: PruneStep) -> TrainingReport:
@@ -68,9 +70,17 @@ def train_pruned(inputs: StepInputs, step: PruneStep) -> TrainingReport:
         best_epoch=state.best_epoch,
         weights=weights,
         sensitivity=sensitivity,
-        claim=SparsityClaim(
-            structure=step.structure,
-            sparsity=float(np.min([fact.sparsity for fact in weights])),
-            kernels=tuple(dict.fromkeys(fact.shape for fact in weights)),
-        ),
+        claim=_claim(step, pruned, weights),
+    )
+
+
+def _claim(step: PruneStep, pruned: Sequence[Target], weights: Sequence[WeightFact]) -> SparsityClaim | None:
+    held = [fact for target, fact in zip(pruned, weights, strict=True) if target.kernel.kind not in _NO_KERNEL]
+    if not held:
+        return None
+    return SparsityClaim(
+        structure=step.structure,
+        sparsity=min(fact.sparsity for fact in held),
+        kernels=tuple(fact.shape for fact in held),
+        sparsities=tuple(fact.sparsity for fact in held),
     )
