@@ -23,7 +23,8 @@ def _no_percentage(value: Any) -> Any:
     return value
 
 
-Fraction = Annotated[FiniteFloat, BeforeValidator(_no_percentage, json_schema_input_type=float), Field(ge=0, lt=1)]
+_FromZeroToOne = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[FiniteFloat, BeforeValidator(_no_percentage, json_schema_input_type=_FromZeroToOne)]
 
 
 class ConstantSchedule(Value):
