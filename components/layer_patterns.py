@@ -23,8 +23,7 @@ def fits(name: str, patterns: Iterable[str]) -> bool:
         name: Full name of the layer, `outer/inner` in nested models.
         patterns: Names or globs.
     """
-    parents = [name[:index] for index, letter in enumerate(name) if letter == "/"]
-    return any(fnmatchcase(one, pattern) for pattern in patterns for one in (name, *parents))
+    return any(fnmatchcase(one, pattern) for pattern in patterns for one in (name, *_parents(name)))
 
 
 def chosen(name: str, layers: tuple[str, ...], except_layers: tuple[str, ...]) -> bool:
@@ -50,7 +49,8 @@ def check_fits(fields: Iterable[tuple[str, Iterable[str]]], names: Iterable[str]
 
 
 def _unknown(pattern: str, field: str, names: list[str]) -> SpecError:
-    near = difflib.get_close_matches(pattern, names, n=3)
+    nested = dict.fromkeys(parent for name in names for parent in _parents(name))
+    near = difflib.get_close_matches(pattern, [*names, *nested], n=3)
     return SpecError(
         f"no layer of the model is called {pattern!r}" + (f"; near it are {', '.join(near)}" if near else ""),
         where=field,
@@ -58,3 +58,7 @@ def _unknown(pattern: str, field: str, names: list[str]) -> SpecError:
         measured=pattern,
         remedy="correct the name; `edgemill validate --deep` lists the layers",
     )
+
+
+def _parents(name: str) -> list[str]:
+    return [name[:index] for index, letter in enumerate(name) if letter == "/"]

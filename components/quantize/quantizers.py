@@ -90,11 +90,25 @@ class MovingAverageQuantizer(ActivationQuantizer):
         super().__init__(bits, symmetric, delay)
         self.decay = decay
 
+    def build_more(self, name: str, layer: Any) -> dict[str, Any]:
+        """The averages themselves.
+
+        The range that is made of them for the kernels is none to go on from: of a symmetric one the wider side would
+        be averaged anew each time, and grow without end; of another, moves of less than half a step would be lost.
+        """
+        return {
+            "low": _variable(layer, f"{name}_average_low"),
+            "high": _variable(layer, f"{name}_average_high"),
+        }
+
     def new_range(self, inputs: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
         """See the base class."""
         low, high = batch_range(inputs)
         kept = tf.where(weights["batches"] == 0, 0.0, self.decay)
-        return kept * weights["min_var"] + (1 - kept) * low, kept * weights["max_var"] + (1 - kept) * high
+        return (
+            weights["low"].assign(kept * weights["low"] + (1 - kept) * low, read_value=True),
+            weights["high"].assign(kept * weights["high"] + (1 - kept) * high, read_value=True),
+        )
 
     def get_config(self) -> dict[str, Any]:
         """See the base class."""
@@ -143,8 +157,8 @@ class HistogramQuantizer(ActivationQuantizer):
         first = weights["batches"] == 0
         low = tf.where(first, batch_low, tf.minimum(old_low, batch_low))
         high = tf.where(first, batch_high, tf.maximum(old_high, batch_high))
-        # A tensor of one value has no span; any will do.
-        high = tf.where(high > low, high, low + 1.0)
+        # A tensor of one value has no span: a small one, which others can widen.
+        high = tf.where(high > low, high, low + tf.maximum(1e-6, 1e-3 * tf.abs(low)))
         middles = old_low + (tf.range(self.bins, dtype=tf.float32) + 0.5) * (old_high - old_low) / self.bins
         moved = tf.math.unsorted_segment_sum(counts, self._bin_of(middles, low, high), self.bins)
         kept = tf.cond((low == old_low) & (high == old_high), lambda: counts, lambda: moved)

@@ -62,7 +62,7 @@ def train_quantized(inputs: StepInputs, step: QatStep, scheme: Scheme, preserve:
     )
     ranges = trained_ranges(trained)
     check_ranges(ranges)
-    export(trained, inputs.folder, output_names(model))
+    export(trained, inputs.folder, output_names(model), traces_layers=False)
     earlier = inputs.earlier()
     return TrainingReport(
         recipe=inputs.name,

@@ -322,7 +322,14 @@ def test_schema_completes_names_of_schemes_and_metrics_and_the_options_of_scheme
     schema = pipeline_schema()
     scheme = schema["$defs"]["Recipe"]["properties"]["scheme"]
     names, options = scheme["anyOf"]
-    assert names["enum"] == ["float32", "float16", "dynamic_wi8_afp32", "static_wi8_ai8", "static_wi8_ai16"]
+    assert names["enum"] == [
+        "float32",
+        "float16",
+        "dynamic_wi8_afp32",
+        "static_wi8_ai8",
+        "static_wi8_ai16",
+        "static_wi4_ai8",
+    ]
     assert set(options["discriminator"]["mapping"]) == set(names["enum"])
     metric = schema["$defs"]["EvaluationSpec"]["properties"]["metrics"]["items"]
     assert metric["anyOf"][0]["enum"] == list(SHORT_NAMES)
