@@ -43,15 +43,11 @@ def test_every_recipe_is_converted_and_accurate(ran: Ran) -> None:
         assert candidate.slices[0].metrics["accuracy"].value >= 0.95, name
 
 
-def test_steps_are_done_once_and_in_order(ran: Ran) -> None:
+def test_each_step_is_done_once(ran: Ran) -> None:
     trained = [(training.kind, training.recipe) for training in ran.summary.trainings]
-    assert trained == [
-        ("prune", "sparse"),
-        ("prune", "blocks"),
-        ("prune", "spread"),
-        ("cluster", "together"),
-        ("qat", "together"),
-    ]
+    assert [kind for kind, _ in trained] == ["prune", "prune", "prune", "cluster", "qat"]
+    assert {recipe for kind, recipe in trained if kind == "prune"} == {"sparse", "blocks", "spread"}
+    assert trained[3:] == [("cluster", "together"), ("qat", "together")]
 
 
 def test_zeros_and_values_are_in_the_files(ran: Ran) -> None:
