@@ -52,6 +52,7 @@ benchmark: setup ## Measure the figures that the README gives (about ten minutes
 	$(VENV)/bin/python benchmarks/evaluation.py
 	$(VENV)/bin/python benchmarks/pipeline.py
 	$(VENV)/bin/python benchmarks/sparsity.py
+	$(VENV)/bin/python benchmarks/combinations.py
 
 lock: $(UV) ## Resolve requirements/*.in anew for Python 3.10 and 3.11 (hashes only, no addresses)
 	$(UV) pip compile --quiet --universal --python-version 3.10 --override requirements/tfx-1.16.overrides --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/tfx-1.16.in -o $(LOCK)

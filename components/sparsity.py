@@ -33,13 +33,15 @@ class SparsityClaim(Value):
 
     Attributes:
         structure: How the zeros lie; blocks are along the input axis.
-        sparsity: Fraction of zeros in every pruned kernel.
+        sparsity: Fraction of zeros in every pruned kernel, at least.
         kernels: Shapes of the pruned kernels, as the model has them; empty: all kernels were pruned.
+        sparsities: Fraction of zeros in each of `kernels`, in their order; empty: `sparsity` in all.
     """
 
     structure: Structure
     sparsity: Annotated[FiniteFloat, Field(gt=0, lt=1)]
     kernels: tuple[tuple[int, ...], ...] = ()
+    sparsities: tuple[FiniteFloat, ...] = ()
 
 
 class TensorSparsity(Value):

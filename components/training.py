@@ -49,6 +49,8 @@ def fine_tune(
     checkpoints: Path | None = None,
     logs: Path | None = None,
     before_epoch: Callable[[int], bool] = lambda _: False,
+    after_batch: Callable[[int, int], None] = lambda _done, _steps: None,
+    counts_from: int = 0,
 ) -> TrainingState:
     """Train a model further, in place.
 
@@ -65,6 +67,9 @@ def fine_tune(
             each epoch is kept. The caller removes it when what comes out is safe. None keeps nothing.
         logs: A folder for TensorBoard; None writes none.
         before_epoch: Called with each epoch's index from 0; returns whether it changed how the model trains.
+        after_batch: Called after each batch with the number of batches done since the start, and in an epoch; and
+            once before this process's first, when the weights are those to go on from.
+        counts_from: Epochs that early stopping does not choose from, nor count as waiting.
 
     Returns:
         What happened. With early stopping, the model has the best epoch's weights.
@@ -81,9 +86,10 @@ def fine_tune(
     # What trains is settled when the model is compiled; the optimizer is restored into the shape of the first epoch.
     before_epoch(0)
     _compile(model, task, spec)
-    loop = _Loop(model, spec, name, steps, checkpoints, logs)
+    loop = _Loop(model, spec, name, steps, checkpoints, logs, after_batch, counts_from)
     state = loop.restore()
-    while len(state.epochs) < spec.epochs and not _stops(state, spec.early_stopping):
+    after_batch(len(state.epochs) * steps, steps)
+    while len(state.epochs) < spec.epochs and not _stops(state, spec.early_stopping, counts_from):
         epoch = len(state.epochs)
         tf.keras.utils.set_random_seed(spec.seed + epoch)
         if before_epoch(epoch):
@@ -130,8 +136,9 @@ def _period(stopping: EarlyStopping, count: int) -> int:
     return period
 
 
-def _stops(state: TrainingState, stopping: EarlyStopping | None) -> bool:
-    return stopping is not None and len(state.epochs) - state.best_epoch >= stopping.patience
+def _stops(state: TrainingState, stopping: EarlyStopping | None, counts_from: int) -> bool:
+    waited = len(state.epochs) - max(state.best_epoch, counts_from)
+    return stopping is not None and waited >= stopping.patience
 
 
 def _compile(model: Any, task: CompilingTask, spec: FineTuning) -> None:
@@ -153,8 +160,17 @@ class _Loop:
     """One epoch after the other, each kept before the next begins."""
 
     def __init__(
-        self, model: Any, spec: FineTuning, name: str, steps: int, checkpoints: Path | None, logs: Path | None
+        self,
+        model: Any,
+        spec: FineTuning,
+        name: str,
+        steps: int,
+        checkpoints: Path | None,
+        logs: Path | None,
+        after_batch: Callable[[int, int], None],
+        counts_from: int,
     ) -> None:
+        self._after_batch, self._counts_from = after_batch, counts_from
         self._model, self._spec, self._name, self._steps, self._folder = model, spec, name, steps, checkpoints
         self._writer = tf.summary.create_file_writer(str(logs)) if logs is not None else None
         self._checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
@@ -187,7 +203,7 @@ class _Loop:
             initial_epoch=epoch,
             epochs=epoch + 1,
             verbose=0,
-            callbacks=[_Rate(self._spec, self._name, self._steps, epoch)],
+            callbacks=[_Rate(self._spec, self._name, self._steps, epoch, self._after_batch)],
         ).history
         figures = {name: float(values[-1]) for name, values in history.items()}
         rate = float(tf.keras.backend.get_value(self._model.optimizer.learning_rate))
@@ -208,7 +224,7 @@ class _Loop:
         if self._spec.early_stopping is None:
             return TrainingState(epochs=epochs, best_epoch=fact.epoch, best_loss=fact.figures["loss"])
         loss = fact.figures["val_loss"]
-        if loss < state.best_loss - self._spec.early_stopping.min_delta:
+        if fact.epoch > self._counts_from and loss < state.best_loss - self._spec.early_stopping.min_delta:
             self._best = self._model.get_weights()
             return TrainingState(epochs=epochs, best_epoch=fact.epoch, best_loss=loss)
         return state.model_copy(update={"epochs": epochs})
@@ -238,11 +254,14 @@ class _Loop:
 
 
 class _Rate(tf.keras.callbacks.Callback):
-    """Sets the learning rate before each batch, and stops at a loss that is not finite after it."""
+    """Sets the learning rate before each batch; stops at a loss that is not finite after it, and tells of the batch."""
 
-    def __init__(self, spec: FineTuning, name: str, steps: int, epoch: int) -> None:
+    def __init__(
+        self, spec: FineTuning, name: str, steps: int, epoch: int, after_batch: Callable[[int, int], None]
+    ) -> None:
         super().__init__()
         self._spec, self._name, self._steps, self._epoch = spec, name, steps, epoch
+        self._after_batch = after_batch
         self._rate = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
@@ -261,6 +280,8 @@ class _Rate(tf.keras.callbacks.Callback):
                 bound="a finite loss",
                 remedy="lower the step's learning_rate, or look for NaN in the examples",
             )
+        self._after_batch(self._epoch * self._steps + batch + 1, self._steps)
+        self._after_batch(self._epoch * self._steps + batch + 1, self._steps)
 
 
 def checkpoint_folder(artifact: Path, key: Sequence[str]) -> Path:

@@ -20,6 +20,11 @@ def contradictions(spec: PipelineSpec) -> Iterator[SpecError]:
     yield from _duplicates(spec)
     yield from _splits(spec)
     yield from _steps(spec)
+    yield from sparsity_contradictions(
+        (f"recipes[{index}]", recipe.scheme, claim)
+        for index, recipe in enumerate(spec.recipes)
+        if (claim := recipe.claims) is not None
+    )
     yield from _calibration(spec)
     yield from _metrics(spec)
     yield from _float_layers(spec)
@@ -77,8 +82,6 @@ def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
     for index, recipe in enumerate(spec.recipes):
         where = f"recipes[{index}]"
         kinds: list[str] = [step.kind for step in recipe.steps]
-        for kind in _repeated(kinds):
-            yield SpecError(f"the step {kind!r} occurs more than once", where=f"{where}.steps", remedy="remove one")
         if "qat" in kinds and not needs_ranges(recipe.scheme):
             yield SpecError(
                 "quantization-aware training trains ranges of integers, and the scheme has none",

@@ -37,7 +37,11 @@ def summarise(store: Any, plan: RunPlan) -> RunSummary:
         verdict=verdict,
         nodes=tuple(_node_fact(node, records.get(node), errors.get(node, "")) for node in plan.nodes),
         evaluation=next(iter(_read_all(records, "evaluate", "evaluation", "report.json", EvaluationReport)), None),
-        trainings=_read_all(records, "qat__", "trained", TRAINING_FILE, TrainingReport),
+        trainings=tuple(
+            training
+            for kind in ("prune__", "cluster__", "qat__")
+            for training in _read_all(records, kind, "trained", TRAINING_FILE, TrainingReport)
+        ),
         decisions=_read_all(records, "gate__", "blessing", "decision.json", Decision),
         devices=plan.devices,
         releases=releases,

@@ -32,6 +32,7 @@ ALLOWED = {
     ("convert", "components.quantize.histogram"),
     ("convert", "components.quantize.range_estimators"),
     ("evaluate", "components.quantize.scheme"),
+    ("prune", "components.quantize.scheme"),
 }
 
 

@@ -65,6 +65,7 @@ def TFLiteConverter(
         task=task,
         transform_graph=transform_graph.uri if transform_graph is not None else None,
         trained=trained.ranges if trained is not None else (),
+        sparse=trained.claim if trained is not None else None,
     )
     outcome, content = run_conversion(request, asked.limits)
 

@@ -152,7 +152,7 @@ def _tensor(claim: SparsityClaim, use: WeightUse, speed: str) -> TensorSparsity:
         operator=use.operator,
         shape=use.fact.shape,
         sparsity=_zeros(use),
-        claimed=claim.sparsity,
+        claimed=_claimed(claim, use),
         encoding=use.encoding,
         densify=use.densify,
         verdict=verdict,
@@ -161,17 +161,29 @@ def _tensor(claim: SparsityClaim, use: WeightUse, speed: str) -> TensorSparsity:
 
 
 def _verdict(claim: SparsityClaim, use: WeightUse, speed: str) -> tuple[SparsityVerdict, str]:
-    least = claim.sparsity - _tolerance(claim, use)
+    claimed = _claimed(claim, use)
+    least = claimed - _tolerance(claim, use)
     if _zeros(use) < least:
         return (
             "lost",
-            f"zeros are gone: {_zeros(use):.3f} of the weights instead of {claim.sparsity:.3f} (at least {least:.3f})",
+            f"zeros are gone: {_zeros(use):.3f} of the weights instead of {claimed:.3f} (at least {least:.3f})",
         )
     if use.densify:
         return "stored_only", f"DENSIFY unpacks the weights of {use.operator} when the model is loaded"
     if use.encoding == "dense":
         return "stored_only", speed or f"the converter did not encode the weights of {use.operator}"
     return ("stored_only", speed) if speed else ("proven", "")
+
+
+def _claimed(claim: SparsityClaim, use: WeightUse) -> float:
+    """What is claimed of a weight; the least of those of its shape."""
+    size = _sizes(use.fact.shape)
+    own = [
+        sparsity
+        for kernel, sparsity in zip(claim.kernels, claim.sparsities, strict=False)
+        if size in map(_sizes, _in_a_file(kernel))
+    ]
+    return min(own, default=claim.sparsity)
 
 
 def _zeros(use: WeightUse) -> float:
@@ -188,6 +200,8 @@ def _in_a_file(kernel: tuple[int, ...]) -> list[tuple[int, ...]]:
     shapes = [kernel]
     if len(kernel) == 2 and kernel[1] % _GATES == 0:
         shapes.append((kernel[0], kernel[1] // _GATES))
+    if len(kernel) == 3:
+        shapes.append((1, *kernel))  # a one-dimensional convolution is a two-dimensional one of height 1
     return shapes
 
 

@@ -221,10 +221,13 @@ class WeightQuantizer(quantizers.Quantizer):
         bits: 8 or 4; the least value is not used, so that zero is the middle (`[-127, 127]`).
         axes: The axes that have a scale each, together; none for one scale.
         trains: False leaves the weights unquantized in training.
+        one_range: Whether all those scales are the same, so that equal weights of different channels become equal
+            integers: one for each value that a clustered kernel has. (The converter multiplies scales, and not the
+            integers, when it folds batch normalization.)
     """
 
-    def __init__(self, bits: int = 8, axes: tuple[int, ...] = (), trains: bool = True) -> None:
-        self.bits, self.axes, self.trains = bits, tuple(axes), trains
+    def __init__(self, bits: int = 8, axes: tuple[int, ...] = (), trains: bool = True, one_range: bool = False) -> None:
+        self.bits, self.axes, self.trains, self.one_range = bits, tuple(axes), trains, one_range
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:  # noqa: ARG002
         """Nothing to build."""
@@ -249,7 +252,9 @@ class WeightQuantizer(quantizers.Quantizer):
         for axis in self.axes:
             scales *= inputs.shape[axis]
         flat = inputs if len(self.axes) == 1 else tf.reshape(inputs, [*inputs.shape[: -len(self.axes)], scales])
-        most = _not_zero(tf.stop_gradient(tf.reduce_max(tf.abs(flat), list(range(flat.shape.rank - 1)))))
+        over = None if self.one_range else list(range(flat.shape.rank - 1))
+        most = tf.stop_gradient(tf.reduce_max(tf.abs(flat), over))
+        most = _not_zero(tf.broadcast_to(most, [scales]))
         quantized = tf.quantization.fake_quant_with_min_max_vars_per_channel(
             flat, -most, most, num_bits=self.bits, narrow_range=True
         )
@@ -257,7 +262,7 @@ class WeightQuantizer(quantizers.Quantizer):
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` makes the same quantizer from."""
-        return {"bits": self.bits, "axes": self.axes, "trains": self.trains}
+        return {"bits": self.bits, "axes": self.axes, "trains": self.trains, "one_range": self.one_range}
 
 
 def batch_range(inputs: Any) -> tuple[Any, Any]:

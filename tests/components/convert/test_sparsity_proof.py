@@ -123,3 +123,21 @@ def test_only_pruned_kernels_are_held_to_the_claim_when_it_names_shapes():
     assert claimed_uses(CLAIM, (dense_layer, head)) == [dense_layer, head]
     nothing = not_encoded(claim, (head,), 1000, "why")
     assert (nothing.verdict, nothing.reasons[-1]) == ("lost", "no weight of the file has a pruned kernel's shape")
+
+
+def test_each_kernel_is_held_to_its_own_sparsity_and_those_of_one_shape_to_the_least():
+    claim = SparsityClaim(
+        structure="unstructured",
+        sparsity=0.3,
+        kernels=((256, 64), (64, 64), (64, 64), (5, 8, 16)),
+        sparsities=(0.9, 0.3, 0.6, 0.5),
+    )
+    wide, one, other = use(0.5, "dense"), use(0.3, "dense", shape=(64, 64)), use(0.6, "dense", shape=(64, 64))
+    line = use(0.2, "dense", shape=(16, 1, 5, 8), operator="CONV_2D")  # a one-dimensional convolution in a file
+    proof = not_encoded(claim, (wide, one, other, line), 1000, "why")
+    assert [(tensor.verdict, tensor.claimed) for tensor in proof.tensors] == [
+        ("lost", 0.9),
+        ("stored_only", 0.3),
+        ("stored_only", 0.3),
+        ("lost", 0.5),
+    ]
