@@ -152,6 +152,19 @@ class CandidateOnDevice(Value):
         """Of the tools that could not take it."""
         return tuple(outcome for outcome in (self.vela, self.tflm) if isinstance(outcome, ToolFailure))
 
+    @property
+    def figures(self) -> dict[str, int]:
+        """The figures that ML Metadata holds, by name with unit; those that are known."""
+        vela = self.vela if isinstance(self.vela, VelaFacts) else None
+        known = {
+            "npu_cycles": vela.cycles if vela else None,
+            "cpu_operators": len(vela.cpu_operators) if vela else None,
+            "sram_bytes": vela.sram_bytes if vela else None,
+            "flash_bytes": vela.flash_bytes if vela else None,
+            "arena_bytes": self.tflm.arena_bytes if isinstance(self.tflm, TflmFacts) else None,
+        }
+        return {name: value for name, value in known.items() if value is not None}
+
 
 class DeviceReport(Value):
     """What one device's tools say of all candidates that were converted, in the order of the pipeline file."""

@@ -71,6 +71,7 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
             code_version=exec_properties["code_version"],
         )
         failures = [failure for candidate in report.candidates for failure in candidate.failures]
+        figures = {f"{one.name}.{what}": value for one in report.candidates for what, value in one.figures.items()}
         describe(
             facts,
             manifest,
@@ -78,6 +79,7 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
             evaluators=" ".join(each.kind for each in request.evaluators),
             failures=len(failures),
             transient=int(any(failure.transient for failure in failures)),
+            **figures,
         )
 
 
