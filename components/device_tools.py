@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, FiniteFloat, ValidationInfo, field_validator, model_validator
 
 from components.values import Value
 
@@ -57,8 +57,16 @@ class VelaEvaluator(Value):
 
     @field_validator("system_config")
     @classmethod
-    def _system_config_exists(cls, name: str) -> str:
-        return _known(name, tuple(SYSTEM_CONFIGS), "system configuration")
+    def _system_config_fits(cls, name: str, info: ValidationInfo) -> str:
+        accelerator = info.data.get("accelerator")
+        if accelerator is None:  # which is told already
+            return _known(name, tuple(SYSTEM_CONFIGS), "system configuration")
+        family = f"{accelerator.rpartition('-')[0].replace('-', '_')}_"
+        own = tuple(known for known in SYSTEM_CONFIGS if known.lower().startswith(family))
+        if name in SYSTEM_CONFIGS and name not in own:
+            # Vela itself takes any system configuration for any accelerator, and computes nonsense.
+            raise ValueError(f"{name!r} is not for the accelerator {accelerator!r}: use one of {', '.join(own)}")
+        return _known(name, own, "system configuration")
 
     @field_validator("memory_mode")
     @classmethod
@@ -67,14 +75,6 @@ class VelaEvaluator(Value):
 
     @model_validator(mode="after")
     def _fits_together(self) -> VelaEvaluator:
-        # Vela itself takes any system configuration for any accelerator, and computes nonsense.
-        family = self.accelerator.rpartition("-")[0].replace("-", "_").capitalize()
-        own = [name for name in SYSTEM_CONFIGS if name.upper().startswith(f"{family}_".upper())]
-        if self.system_config not in own:
-            raise ValueError(
-                f"system_config {self.system_config!r} is not for the accelerator {self.accelerator!r}: "
-                f"use one of {', '.join(own)}"
-            )
         if self.memory_mode in _DEDICATED and not SYSTEM_CONFIGS[self.system_config]:
             raise ValueError(
                 f"memory_mode {self.memory_mode!r} keeps activations in DRAM, and {self.system_config!r} has none: "
