@@ -133,7 +133,10 @@ def test_bound_is_refused_when_nothing_measures_it(changes, message):
             {**VELA, "accelerator": "ethos-u56-128"},
             "evaluators[0].accelerator: there is no accelerator 'ethos-u56-128'",
         ),
-        ({"kind": "tflm", "exampels": 3}, "evaluators[0]: there is no field 'exampels' here; did you mean 'examples'?"),
+        (
+            {"kind": "tflm", "exampels": 3},
+            "evaluators[0].exampels: there is no field 'exampels' here; did you mean 'examples'?",
+        ),
     ],
 )
 def test_wrong_evaluator_is_told_with_its_field_before_any_work(tmp_path, evaluator, message):
