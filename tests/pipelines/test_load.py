@@ -287,9 +287,9 @@ def test_own_device_profile_is_read_beside_the_file(small: SmallPipeline) -> Non
     (small.folder / "mine.yaml").write_text(yaml.safe_dump(profile))
     small.spec["devices"] = ["mine.yaml"]
     assert load_pipeline(small.write()).devices[0].schemes == ("static_wi8_ai8",)
-    (small.folder / "mine.yaml").write_text(yaml.safe_dump({**profile, "max_bytes": 3}))
+    (small.folder / "mine.yaml").write_text(yaml.safe_dump({**profile, "max_filebytes": 3}))
     assert (
-        f"devices[0] ({small.folder / 'mine.yaml'}): max_bytes: there is no field 'max_bytes' here; "
+        f"devices[0] ({small.folder / 'mine.yaml'}): max_filebytes: there is no field 'max_filebytes' here; "
         "did you mean 'max_file_bytes'?" in errors_of(small)
     )
     (small.folder / "mine.yaml").unlink()
