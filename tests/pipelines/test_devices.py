@@ -1,3 +1,4 @@
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -20,6 +21,12 @@ def test_profile_is_valid_and_named_like_its_file_when_loaded(path):
     profile = DeviceProfile.model_validate(yaml.safe_load(path.read_text()))
     assert profile.name == path.stem
     assert profile.max_file_bytes is not None
+
+
+def test_profile_in_the_docs_is_valid():
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", Path("docs/devices.md").read_text(), re.MULTILINE | re.DOTALL)
+    profile = DeviceProfile.model_validate(yaml.safe_load(block))
+    assert {each.kind for each in profile.evaluators} == {"vela", "tflm"}
 
 
 def test_microcontroller_takes_integers_only_within_64_kib_when_loaded():
