@@ -119,15 +119,18 @@ SUMMARY = {
 }
 
 
-def test_names_with_commas_do_not_shift_columns():
+def test_names_with_commas_do_not_shift_columns_and_fused_activations_hide_no_reason():
     found = facts(
         summary=",".join(SUMMARY) + "\n" + ",".join(SUMMARY.values()) + "\n",
-        per_layer="Original Operator,Target,Name\nAdd,NPU,sum\nSqrt,CPU,a,b;c\n",
-        said="Warning (supported operators) operator: SQRT, ofm: 'a,b;c'\nReason: Unsupported\nopType\n\nother\n",
-        operators=2,
+        per_layer="Original Operator,Target,Name\nAdd,NPU,sum\nSqrt,CPU,a,b;c\nConv2D,CPU,conv\n",
+        said="Warning (supported operators) operator: SQRT, ofm: 'a,b;c'\nReason: Unsupported\nopType\n\nother\n"
+        "Warning (supported operators) operator: CONV_2D, ofm: 'conv_act'\nReason: too wide\n\n",
+        operators=3,
         compiled_bytes=7,
         evaluator=evaluator(),
     )
-    (sqrt,) = found.cpu_operators
+    sqrt, convolution = found.cpu_operators
     assert (sqrt.name, sqrt.output, sqrt.reason) == ("Sqrt", "a,b;c", "Unsupported opType")
+    # The activation that is fused into it has the tensor's own name.
+    assert (convolution.name, convolution.output, convolution.reason) == ("Conv2D", "conv", "too wide")
     assert (found.sram_bytes, found.flash_bytes, found.cycles, found.milliseconds) == (512, 2304, 1000, 0.005)
