@@ -77,22 +77,23 @@ def fine_tune(
     Raises:
         ModelError: The loss is not finite, or the model cannot be trained on these examples.
     """
+    count = data.count()
     examples, held_out = data, None
     if spec.early_stopping is not None:
-        examples, held_out = data.without_each(_period(spec.early_stopping, data.count()))
-    steps = steps_per_epoch(examples, spec)
+        examples, held_out = data.without_each(_period(spec.early_stopping, count))
+    steps = _steps(count, spec)
     watched = None if held_out is None else held_out.batches(spec.batch_size, 0)
-    _compile(model, task, spec)
-    # The optimizer is restored into the shape it had in the first epoch.
+    # What trains is settled when the model is compiled; the optimizer is restored into the shape of the first epoch.
     before_epoch(0)
+    _compile(model, task, spec)
     loop = _Loop(model, spec, name, steps, checkpoints, logs, after_batch, counts_from)
     state = loop.restore()
     after_batch(len(state.epochs) * steps, steps)
     while len(state.epochs) < spec.epochs and not _stops(state, spec.early_stopping, counts_from):
         epoch = len(state.epochs)
         tf.keras.utils.set_random_seed(spec.seed + epoch)
-        if before_epoch(epoch) or epoch == 0:
-            model.train_function = None
+        if before_epoch(epoch):
+            _compile_again(model, task)
         try:
             state = loop.run(epoch, examples.batches(spec.batch_size, spec.seed + epoch), watched, state)
         except tf.errors.InvalidArgumentError as error:
@@ -107,8 +108,18 @@ def fine_tune(
 
 
 def steps_per_epoch(data: TrainingData, spec: FineTuning) -> int:
-    """Training batches in an epoch, before any example is held out."""
-    return math.ceil(data.count() / spec.batch_size)
+    """Training batches in an epoch, of the examples that are not held out.
+
+    Raises:
+        ModelError: There are too few examples to hold some out.
+    """
+    return _steps(data.count(), spec)
+
+
+def _steps(count: int, spec: FineTuning) -> int:
+    if spec.early_stopping is not None:
+        count -= math.ceil(count / _period(spec.early_stopping, count))
+    return math.ceil(count / spec.batch_size)
 
 
 def _period(stopping: EarlyStopping, count: int) -> int:
@@ -138,6 +149,13 @@ def _compile(model: Any, task: CompilingTask, spec: FineTuning) -> None:
     model.optimizer = type(optimizer).from_config(config)
 
 
+def _compile_again(model: Any, task: CompilingTask) -> None:
+    """Take over what trains now: Keras goes by what did when the model was compiled. The optimizer goes on."""
+    optimizer = model.optimizer
+    task.compile(model)
+    model.optimizer = optimizer
+
+
 class _Loop:
     """One epoch after the other, each kept before the next begins."""
 
@@ -165,7 +183,9 @@ class _Loop:
         state = TrainingState.model_validate_json((self._folder / _STATE_FILE).read_bytes())
         done = len(state.epochs)
         model, optimizer = self._model, self._model.optimizer
-        optimizer.build(model.trainable_variables)
+        # Keras' legacy optimizers make their variables as they are restored.
+        if hasattr(optimizer, "build"):
+            optimizer.build(model.trainable_variables)
         self._checkpoint.restore(str(self._folder / f"epoch-{done}")).expect_partial()
         assert optimizer is model.optimizer
         if state.best_epoch and self._spec.early_stopping is not None:

@@ -43,12 +43,13 @@ class EarlyStopping(Value):
     Attributes:
         patience: Epochs without improvement before it stops.
         min_delta: Least fall of the loss that counts as one.
-        hold_out: Share of the training split that is not trained on, to watch the loss on.
+        hold_out: Share of the training split that is not trained on, to watch the loss on; taken as one example in
+            so many.
     """
 
     patience: Annotated[int, Field(gt=0)] = 2
     min_delta: Annotated[FiniteFloat, Field(ge=0)] = 0.0
-    hold_out: Annotated[FiniteFloat, Field(gt=0, lt=1)] = 0.1
+    hold_out: Annotated[FiniteFloat, Field(gt=0, le=0.5)] = 0.1
 
 
 class FineTuning(Value):

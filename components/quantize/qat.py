@@ -96,7 +96,7 @@ def quantized(model: Any, step: QatStep, scheme: Scheme, steps_per_epoch: int, p
     kinds = {type(layer).__name__: type(layer) for layer in flat.layers}
     try:
         with quantize_scope(kinds):
-            return quantize_apply(annotated, own or ours)
+            made = quantize_apply(annotated, own or ours)
     except EdgemillError:
         raise
     except Exception as error:
@@ -108,6 +108,12 @@ def quantized(model: Any, step: QatStep, scheme: Scheme, steps_per_epoch: int, p
             measured=type(error).__name__,
             remedy="give the layer that is named a config, or leave it out with `except`",
         ) from error
+    for layer in made.layers:
+        if isinstance(layer, quantize_wrapper.QuantizeWrapper) and not layer.layer.trainable:
+            # The wrapper would train the weights that it quantizes, whatever the layer says.
+            layer._non_trainable_weights += layer._trainable_weights
+            layer._trainable_weights = []
+    return made
 
 
 def trained_kernels(model: Any) -> tuple[Kernel, ...]:

@@ -48,6 +48,31 @@ def test_four_bit_weights_are_refused_without_training(small: SmallPipeline) -> 
     assert "add `steps: [{kind: qat, epochs: 2}]`" in said
 
 
+@pytest.mark.parametrize("kind", ["static_wi8_ai8", "static_wi8_ai16"])
+@pytest.mark.parametrize(
+    "more", [{"ranges": "percentile"}, {"ranges": "mse"}, {"keep_float": "auto"}, {"keep_float": ["*/head"]}]
+)
+def test_ranges_are_trained_or_estimated_but_not_both(small: SmallPipeline, kind: str, more: dict[str, Any]) -> None:
+    said = refused(small, {"kind": kind, **more}, qat())
+    assert (
+        "recipes[0].scheme: the step `qat` trains ranges, and the scheme estimates them or keeps layers float" in said
+    )
+    assert "expected: a scheme without `ranges` and `keep_float`" in said
+    assert "`activations: {quantizer: histogram}`" in said
+    assert "`except` and `float_fallback`" in said
+
+
+def test_ranges_that_are_the_converters_own_do_not_contradict_training(small: SmallPipeline) -> None:
+    scheme = {"kind": "static_wi8_ai8", "ranges": "min_max", "granularity": "per_tensor", "float_fallback": True}
+    small.spec["recipes"] = [{"name": "a", "steps": [qat()], "scheme": scheme}]
+    assert load_pipeline(small.write()).spec.recipes[0].trained is not None
+
+
+def test_step_that_occurs_twice_is_refused(small: SmallPipeline) -> None:
+    said = refused(small, "static_wi8_ai8", qat(), qat())
+    assert "recipes[0].steps: the step 'qat' occurs more than once" in said
+
+
 def test_trained_recipe_needs_no_calibration_section(small: SmallPipeline) -> None:
     small.spec["recipes"] = [{"name": "a", "steps": [qat()], "scheme": "static_wi8_ai8"}]
     del small.spec["calibrate"]
