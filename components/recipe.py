@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from components.cluster.spec import ClusterStep
 from components.prune.spec import PruneStep
@@ -71,9 +71,10 @@ class Recipe(Value):
             zeros=any(isinstance(one, PruneStep) for one in earlier), centroids=centroids[0] if centroids else None
         )
 
-    @model_validator(mode="after")
-    def _steps_keep_what_came_before(self) -> Recipe:
-        kinds: list[str] = [step.kind for step in self.steps]
+    @field_validator("steps")
+    @classmethod
+    def _steps_keep_what_came_before(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        kinds: list[str] = [step.kind for step in steps]
         for kind in _ORDER:
             if kinds.count(kind) > 1:
                 raise ValueError(f"the step {kind!r} occurs more than once: remove one")
@@ -83,4 +84,4 @@ class Recipe(Value):
                     f"the step {later!r} cannot follow {earlier!r}, whose result it would destroy: the order is prune, "
                     "cluster, qat"
                 )
-        return self
+        return steps

@@ -93,7 +93,7 @@ def test_step_that_would_destroy_what_came_before_is_refused(
     small: SmallPipeline, steps: list[dict[str, Any]], message: str
 ) -> None:
     said = refused(small, "static_wi8_ai8", *steps)
-    assert f"recipes[0]: {message}" in said
+    assert f"recipes[0].steps: {message}" in said
 
 
 @pytest.mark.parametrize(

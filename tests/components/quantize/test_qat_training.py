@@ -14,6 +14,7 @@ from components.quantize.qat_spec import QatStep
 from components.quantize.scheme import StaticWi8Ai8
 from components.quantize.training import train_quantized
 from components.report import TrainedRange
+from components.step_training import StepInputs
 
 COUNT = 48
 TASK = """
@@ -69,17 +70,16 @@ def train(made, folder, **said):
     """The report, and the exported variables by name."""
     source, _ = made
     step = QatStep.model_validate({"kind": "qat", "batch_size": 16, "learning_rate": 0.05, **said})
-    report = train_quantized(
+    inputs = StepInputs(
         source / "model",
         folder,
-        step,
-        StaticWi8Ai8(),
         name="a",
         task="qat_training_task:TASK",
         label="y",
         decoder=ExampleDecoder("qat_training_task:TASK"),
         files=[str(source / "part.gz")],
     )
+    report = train_quantized(inputs, step, StaticWi8Ai8())
     variables = tf.saved_model.load(str(folder / "Format-Serving")).held
     return report, {variable.name: variable.numpy() for variable in variables}
 
