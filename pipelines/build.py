@@ -18,6 +18,7 @@ from components.calibrate.spec import CalibrationSpec
 from components.cluster.component import Clusterer
 from components.convert.component import TFLiteConverter
 from components.device import DeviceProfile
+from components.device_check.component import device_check
 from components.evaluate.component import evaluator
 from components.files import sha256_of
 from components.gate.component import gate
@@ -92,7 +93,12 @@ def build_pipeline(
     ).with_id("evaluate")
     nodes.append(evaluation)
     for device in loaded.devices:
-        nodes.extend(_deliver(spec, device, evaluation.outputs["evaluation"], candidates, attempt))
+        on_device = None
+        if device.evaluators:
+            checked = _device_check(spec, device, data, candidates, retry)
+            on_device = checked.outputs["facts"]
+            nodes.append(checked)
+        nodes.extend(_deliver(spec, device, evaluation.outputs["evaluation"], on_device, candidates, attempt))
     return Pipeline(
         pipeline_name=spec.name,
         pipeline_root=str(environment.artifacts(spec.name)),
@@ -210,13 +216,43 @@ def _bound(spec: PipelineSpec, recipe: Recipe) -> dict[str, Any]:
     return {"bound": bound.model_dump()} if bound else {}
 
 
+def _device_check(
+    spec: PipelineSpec,
+    device: DeviceProfile,
+    data: Ingested,
+    candidates: dict[str, BaseChannel],
+    retry: Callable[[str], str],
+) -> BaseNode:
+    node = f"device_check__{device.name}"
+    asked = {
+        "device": device.name,
+        "evaluators": [evaluator.model_dump() for evaluator in device.evaluators],
+        "split": spec.evaluate.split,
+    }
+    return device_check(
+        examples=data.examples,
+        candidates=candidates,
+        transform_graph=data.transform_graph,
+        spec=json.dumps(asked),
+        task=spec.task,
+        retry=retry(node),
+        **_versions(spec, "components.device_check.component"),
+    ).with_id(node)
+
+
 def _deliver(
-    spec: PipelineSpec, device: DeviceProfile, evaluation: BaseChannel, candidates: dict[str, BaseChannel], attempt: str
+    spec: PipelineSpec,
+    device: DeviceProfile,
+    evaluation: BaseChannel,
+    on_device: BaseChannel | None,
+    candidates: dict[str, BaseChannel],
+    attempt: str,
 ) -> tuple[BaseNode, BaseNode]:
     ranking = spec.gate.metrics[0].name
     decision = gate(
         evaluation=evaluation,
         candidates=candidates,
+        on_device=on_device,
         spec=json.dumps(
             {
                 "device": device.model_dump(),

@@ -16,6 +16,7 @@ TECHNIQUES = {
     "baseline",
     "calibrate",
     "convert",
+    "device_check",
     "evaluate",
     "gate",
     "ingest",

@@ -83,5 +83,6 @@ def kernel_note(scheme: Scheme, outcome: ConversionOutcome) -> str:
     )
     if isinstance(scheme, StaticWi8Ai16) or (isinstance(scheme, StaticWi8Ai8) and recurrent):
         what = "16-bit activations" if isinstance(scheme, StaticWi8Ai16) else "the integer LSTM"
-        return f"this machine has only reference kernels for {what}: it says nothing about the device"
+        lacks = f"this machine has only reference kernels for {what}"
+        return f"{lacks}: it says nothing about the device, whose own tools do (`evaluators` of its profile)"
     return ""

@@ -47,7 +47,8 @@ class GateSpec(Value):
         metrics: Bounds on metrics.
         prefer: Which passing candidate is blessed; ties go to the more accurate, then the smaller, then the first.
             Accuracy is the first metric of `metrics`. `smallest_compressed` counts bytes under gzip, as the registry
-            serves them. Where no candidate was timed, `fastest` takes the smallest.
+            serves them. Where no candidate was timed, `fastest` takes the smallest. On a device with Vela, it takes the
+            one with the fewest operators on the CPU, then the fewest cycles.
         decide_on: `estimate` compares the measured value. `interval` compares the 95 % confidence interval: a
             bound inside it means not enough data.
         min_examples: A slice with fewer examples is not enough data.

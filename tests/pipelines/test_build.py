@@ -137,3 +137,23 @@ def test_recipes_that_ask_the_same_share_the_nodes_that_do_it(small: SmallPipeli
     reads = {name: node.inputs["model"].producer_component_id for name, node in built.items() if name in trainers}
     assert reads["qat__pqat"] == reads["cluster__int8"] == "prune__half"
     assert built["convert__outside"].inputs["model"].producer_component_id == "qat__int8"
+
+
+def test_device_is_checked_by_its_tools_anew_only_when_these_change(small: SmallPipeline) -> None:
+    assert not [name for name in nodes(small) if name.startswith("device_check__")]
+    profile = {"name": "board", "device_class": "board", "description": "any", "schemes": ["static_wi8_ai8"]}
+    profile["evaluators"] = [{"kind": "tflm"}]
+
+    def built(**changes: object) -> dict[str, Any]:
+        (small.folder / "board.yaml").write_text(yaml.safe_dump({**profile, **changes}))
+        small.spec["devices"] = ["phone_cpu", "board.yaml"]
+        return nodes(small)
+
+    before, bounded = built(), built(max_arena_bytes=5)
+    assert [name for name in before if name.startswith("device_check__")] == ["device_check__board"]
+    assert before["device_check__board"].exec_properties["retry"] == "again device_check__board"
+    assert "on_device" in before["gate__board"].inputs and "on_device" not in before["gate__phone_cpu"].inputs
+    specs = [one["device_check__board"].exec_properties["spec"] for one in (before, bounded)]
+    assert specs[0] == specs[1]
+    others = built(evaluators=[{"kind": "tflm", "examples": 3}])
+    assert others["device_check__board"].exec_properties["spec"] != specs[0]
