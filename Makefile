@@ -51,6 +51,8 @@ benchmark: setup ## Measure the figures that the README gives (about ten minutes
 	$(VENV)/bin/python benchmarks/sampling.py
 	$(VENV)/bin/python benchmarks/evaluation.py
 	$(VENV)/bin/python benchmarks/pipeline.py
+	$(VENV)/bin/python benchmarks/sparsity.py
+	$(VENV)/bin/python benchmarks/combinations.py
 
 image: ## Build the container image (see kubeflow/build_image.sh --help)
 	kubeflow/build_image.sh

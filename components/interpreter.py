@@ -106,18 +106,37 @@ class TFLiteModel:
             DataError: An input is missing, superfluous, of the wrong shape or type, or NaN where integers are asked.
             ModelError: The runtime fails.
         """
+        return {
+            name: self._to_real(self._outputs[name], values)
+            for name, values in self.predict_tensors(self.to_tensors(inputs)).items()
+        }
+
+    def to_tensors(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The inputs of `predict` as the model's tensors hold them, in the order of the file.
+
+        Raises:
+            DataError: As `predict`.
+        """
         named = self._match(inputs)
-        raw = {name: self._to_raw(name, values) for name, values in named.items()}
+        return {name: self._to_raw(name, named[name]) for name in self._inputs}
+
+    def predict_tensors(self, raw: Mapping[str, Array]) -> dict[str, Array]:
+        """Run N examples, what `to_tensors` returned; outputs as their tensors hold them, in the order of the file.
+
+        Raises:
+            ModelError: The runtime fails.
+        """
         total = len(next(iter(raw.values())))
         step = _MAX_BATCH if self.batched else 1
         parts = [
             self._invoke({name: values[start : start + step] for name, values in raw.items()})
             for start in range(0, total, step)
         ]
-        return {
-            name: self._to_real(detail, np.concatenate([part[name] for part in parts]))
-            for name, detail in self._outputs.items()
-        }
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+
+    def output_scale(self, name: str) -> float | None:
+        """Real value of one step of a quantized output; None if it is not quantized."""
+        return float(self._outputs[name]["quantization"][0]) or None
 
     def invoke_once(self) -> None:
         """Run whatever the input tensors hold, once, at batch 1, from a reset state: what a benchmark times."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-def export(model: Any, folder: Path, outputs: Sequence[str] = ()) -> None:
+def export(model: Any, folder: Path, outputs: Sequence[str] = (), traces_layers: bool = True) -> None:
     """Write a Keras model's SavedModel into the artifact of a baseline or of a training step.
 
     The SavedModel's `serving_default` takes decoded inputs by name, with an open batch dimension, and returns its
@@ -27,6 +27,8 @@ def export(model: Any, folder: Path, outputs: Sequence[str] = ()) -> None:
         model: What `check_exportable` accepts.
         folder: The artifact's.
         outputs: What the model's one output is called; none takes the model's own name of it.
+        traces_layers: Whether each layer is saved as well, with the tables it may hold, and not the signature and the
+            variables alone. Layers under quantization cannot be: they hold weights of the trace before.
     """
     import tensorflow as tf
 
@@ -39,7 +41,7 @@ def export(model: Any, folder: Path, outputs: Sequence[str] = ()) -> None:
         return {output: result}
 
     module = tf.Module()
-    module.model = model
+    module.held = model if traces_layers else model.variables
     module.serve = serve
     tf.saved_model.save(
         module, str(folder / SERVING_FOLDER), signatures={"serving_default": serve.get_concrete_function(*signature)}

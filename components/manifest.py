@@ -13,7 +13,16 @@ MANIFEST_NAME = "manifest.json"
 
 
 Role = Literal[
-    "validation", "baseline", "trained", "calibration", "candidate", "evaluation", "decision", "chosen", "release"
+    "validation",
+    "baseline",
+    "trained",
+    "calibration",
+    "candidate",
+    "evaluation",
+    "device_check",
+    "decision",
+    "chosen",
+    "release",
 ]
 
 

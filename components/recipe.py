@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from itertools import pairwise
+from typing import Annotated
 
+from pydantic import Field, field_validator
+
+from components.cluster.spec import ClusterStep
+from components.prune.spec import PruneStep
 from components.quantize.qat_spec import QatStep
 from components.quantize.scheme import Scheme, needs_ranges
+from components.sparsity import SparsityClaim
+from components.training_spec import Preserve
 from components.values import Value
 
 # Names become node ids, folder names and Kubeflow task names: the narrowest of the three alphabets.
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,47}$"
 
 
-# What is done to the model before it is converted, in order.
-Step = QatStep
+# What is done to the model before it is converted.
+Step = Annotated[PruneStep | ClusterStep | QatStep, Field(discriminator="kind")]
+
+# Each keeps what those before it made; the other way round it would destroy that.
+_ORDER = ("prune", "cluster", "qat")
 
 
 class Recipe(Value):
@@ -21,7 +31,8 @@ class Recipe(Value):
 
     Attributes:
         name: Unique in the pipeline; the candidate's name everywhere.
-        steps: What is trained first; none converts the baseline as it is.
+        steps: What is trained first, in the order prune, cluster, qat, each at most once; none converts the baseline
+            as it is.
         scheme: The numeric format of the candidate.
     """
 
@@ -35,6 +46,42 @@ class Recipe(Value):
         return next((step for step in self.steps if isinstance(step, QatStep)), None)
 
     @property
+    def pruned(self) -> PruneStep | None:
+        """The step that prunes, if there is one."""
+        return next((step for step in self.steps if isinstance(step, PruneStep)), None)
+
+    @property
     def needs_calibration(self) -> bool:
         """Whether ranges of activations must be measured on a representative dataset before conversion."""
         return needs_ranges(self.scheme) and self.trained is None
+
+    @property
+    def claims(self) -> SparsityClaim | None:
+        """What the steps will say of the model's zeros, as far as the recipe tells; None if they make none."""
+        step = self.pruned
+        if step is None or not step.highest:
+            return None
+        return SparsityClaim(structure=step.structure, sparsity=step.highest)
+
+    def preserved_by(self, step: Step) -> Preserve:
+        """What a step of the recipe keeps of those before it."""
+        earlier = self.steps[: self.steps.index(step)]
+        centroids = [one.most_centroids for one in earlier if isinstance(one, ClusterStep)]
+        return Preserve(
+            zeros=any(isinstance(one, PruneStep) for one in earlier), centroids=centroids[0] if centroids else None
+        )
+
+    @field_validator("steps")
+    @classmethod
+    def _steps_keep_what_came_before(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        kinds: list[str] = [step.kind for step in steps]
+        for kind in _ORDER:
+            if kinds.count(kind) > 1:
+                raise ValueError(f"the step {kind!r} occurs more than once: remove one")
+        for earlier, later in pairwise(kinds):
+            if _ORDER.index(earlier) > _ORDER.index(later):
+                raise ValueError(
+                    f"the step {later!r} cannot follow {earlier!r}, whose result it would destroy: the order is prune, "
+                    "cluster, qat"
+                )
+        return steps

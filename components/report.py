@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from components.compression import CompressedBytes
 from components.recipe import Recipe
+from components.sparsity import SparsityClaim, SparsityProof
 from components.values import Value
 
 
@@ -155,6 +157,7 @@ class Converted(Value):
         ranges: Estimated ranges, most clipped first; empty where TensorFlow's own converter took minima and maxima.
         sensitivity: Layers, most sensitive first; empty unless the scheme says `keep_float`.
         search: Only of `keep_float: auto`.
+        sparsity: What was proven of its sparse weights; None for a model that was not pruned.
     """
 
     status: Literal["converted"] = "converted"
@@ -165,6 +168,7 @@ class Converted(Value):
     ranges: tuple[ActivationRange, ...] = ()
     sensitivity: tuple[LayerSensitivity, ...] = ()
     search: FloatSearch | None = None
+    sparsity: SparsityProof | None = None
 
 
 class ConversionFailure(Value):
@@ -192,13 +196,13 @@ ConversionOutcome = Annotated[Converted | ConversionFailure, Field(discriminator
 
 
 class LayerPlan(Value):
-    """What quantization-aware training does to one layer of the user's model.
+    """What a step that trains does to one layer of the user's model.
 
     Attributes:
         layer: Its name; inside nested models `outer/inner`.
         kind: Its class.
-        mode: `trained` under quantization; `watched`: ranges are seen in training and applied afterwards; `float`; or
-            `refused`.
+        mode: Of quantization-aware training: `trained` under quantization; `watched`: ranges are seen in training and
+            applied afterwards; `float`; or `refused`. Of the other steps: `pruned`, `clustered`, or `as it is`.
         weights: How its weights are quantized; empty if it has none that are.
         outputs: How its outputs are.
         note: What was done to it before, or why it is refused and what to do.
@@ -206,7 +210,7 @@ class LayerPlan(Value):
 
     layer: str
     kind: str
-    mode: Literal["trained", "watched", "float", "refused"]
+    mode: Literal["trained", "watched", "float", "refused", "pruned", "clustered", "as it is"]
     weights: str = ""
     outputs: str = ""
     note: str = ""
@@ -248,6 +252,44 @@ class EpochFact(Value):
     figures: dict[str, float]
 
 
+class WeightFact(Value):
+    """What a step left of one kernel.
+
+    Attributes:
+        layer: Its layer's name; inside nested models `outer/inner`.
+        weight: Which of the layer's: `kernel`, `recurrent_kernel`.
+        shape: As Keras has it.
+        sparsity: Fraction of zeros.
+        unique_values: Number of different values, zero included.
+        wanted_sparsity: What the step asked for; None if it did not.
+        wanted_values: Likewise, at most so many values.
+    """
+
+    layer: str
+    weight: str
+    shape: tuple[int, ...]
+    sparsity: float
+    unique_values: int
+    wanted_sparsity: float | None = None
+    wanted_values: int | None = None
+
+
+class PruningSensitivity(Value):
+    """How much the zeros of one layer alone change the model's output.
+
+    Attributes:
+        layer: Its name.
+        levels: Sparsities that were tried.
+        errors: At each, the mean squared difference of the output over its variance.
+        chosen: The sparsity that the layer was given.
+    """
+
+    layer: str
+    levels: tuple[float, ...]
+    errors: tuple[float, ...]
+    chosen: float
+
+
 class TrainingReport(Value):
     """What a training step did.
 
@@ -258,6 +300,9 @@ class TrainingReport(Value):
         best_epoch: The epoch whose weights were kept.
         layers: What became of each layer.
         ranges: Trained ranges of activations.
+        weights: What zeros and shared values the kernels have after it, as far as a step of the recipe made any.
+        sensitivity: Of each pruned layer, where the sparsity was spread by it.
+        claim: What conversion is to prove of the zeros; None for a model that no step pruned.
     """
 
     recipe: str
@@ -266,6 +311,9 @@ class TrainingReport(Value):
     best_epoch: int
     layers: tuple[LayerPlan, ...] = ()
     ranges: tuple[TrainedRange, ...] = ()
+    weights: tuple[WeightFact, ...] = ()
+    sensitivity: tuple[PruningSensitivity, ...] = ()
+    claim: SparsityClaim | None = None
 
 
 class MetricValue(Value):
@@ -310,11 +358,21 @@ class Latency(Value):
 
 
 class CandidateReport(Value):
-    """All facts about one candidate."""
+    """All facts about one candidate.
+
+    Attributes:
+        recipe: What made it.
+        outcome: What became of its conversion.
+        sha256: Of its file.
+        compressed: What its file weighs on the wire.
+        slices: What it scores.
+        latency: Its time on the host.
+    """
 
     recipe: Recipe
     outcome: ConversionOutcome
     sha256: str | None = None
+    compressed: CompressedBytes | None = None
     slices: tuple[SliceResult, ...] = ()
     latency: Latency | None = None
 

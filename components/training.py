@@ -49,6 +49,8 @@ def fine_tune(
     checkpoints: Path | None = None,
     logs: Path | None = None,
     before_epoch: Callable[[int], bool] = lambda _: False,
+    after_batch: Callable[[int, int], None] = lambda _done, _steps: None,
+    counts_from: int = 0,
 ) -> TrainingState:
     """Train a model further, in place.
 
@@ -65,6 +67,9 @@ def fine_tune(
             each epoch is kept. The caller removes it when what comes out is safe. None keeps nothing.
         logs: A folder for TensorBoard; None writes none.
         before_epoch: Called with each epoch's index from 0; returns whether it changed how the model trains.
+        after_batch: Called after each batch with the number of batches done since the start, and in an epoch; and
+            once before this process's first, when the weights are those to go on from.
+        counts_from: Epochs that early stopping does not choose from, nor count as waiting.
 
     Returns:
         What happened. With early stopping, the model has the best epoch's weights.
@@ -72,21 +77,23 @@ def fine_tune(
     Raises:
         ModelError: The loss is not finite, or the model cannot be trained on these examples.
     """
+    count = data.count()
     examples, held_out = data, None
     if spec.early_stopping is not None:
-        examples, held_out = data.without_each(_period(spec.early_stopping, data.count()))
-    steps = steps_per_epoch(examples, spec)
+        examples, held_out = data.without_each(_period(spec.early_stopping, count))
+    steps = _steps(count, spec)
     watched = None if held_out is None else held_out.batches(spec.batch_size, 0)
-    _compile(model, task, spec)
-    # The optimizer is restored into the shape it had in the first epoch.
+    # What trains is settled when the model is compiled; the optimizer is restored into the shape of the first epoch.
     before_epoch(0)
-    loop = _Loop(model, spec, name, steps, checkpoints, logs)
+    _compile(model, task, spec)
+    loop = _Loop(model, spec, name, steps, checkpoints, logs, after_batch, counts_from)
     state = loop.restore()
-    while len(state.epochs) < spec.epochs and not _stops(state, spec.early_stopping):
+    after_batch(len(state.epochs) * steps, steps)
+    while len(state.epochs) < spec.epochs and not _stops(state, spec.early_stopping, counts_from):
         epoch = len(state.epochs)
         tf.keras.utils.set_random_seed(spec.seed + epoch)
-        if before_epoch(epoch) or epoch == 0:
-            model.train_function = None
+        if before_epoch(epoch):
+            _compile_again(model, task)
         try:
             state = loop.run(epoch, examples.batches(spec.batch_size, spec.seed + epoch), watched, state)
         except tf.errors.InvalidArgumentError as error:
@@ -101,8 +108,18 @@ def fine_tune(
 
 
 def steps_per_epoch(data: TrainingData, spec: FineTuning) -> int:
-    """Training batches in an epoch, before any example is held out."""
-    return math.ceil(data.count() / spec.batch_size)
+    """Training batches in an epoch, of the examples that are not held out.
+
+    Raises:
+        ModelError: There are too few examples to hold some out.
+    """
+    return _steps(data.count(), spec)
+
+
+def _steps(count: int, spec: FineTuning) -> int:
+    if spec.early_stopping is not None:
+        count -= math.ceil(count / _period(spec.early_stopping, count))
+    return math.ceil(count / spec.batch_size)
 
 
 def _period(stopping: EarlyStopping, count: int) -> int:
@@ -119,8 +136,9 @@ def _period(stopping: EarlyStopping, count: int) -> int:
     return period
 
 
-def _stops(state: TrainingState, stopping: EarlyStopping | None) -> bool:
-    return stopping is not None and len(state.epochs) - state.best_epoch >= stopping.patience
+def _stops(state: TrainingState, stopping: EarlyStopping | None, counts_from: int) -> bool:
+    waited = len(state.epochs) - max(state.best_epoch, counts_from)
+    return stopping is not None and waited >= stopping.patience
 
 
 def _compile(model: Any, task: CompilingTask, spec: FineTuning) -> None:
@@ -131,12 +149,28 @@ def _compile(model: Any, task: CompilingTask, spec: FineTuning) -> None:
     model.optimizer = type(optimizer).from_config(config)
 
 
+def _compile_again(model: Any, task: CompilingTask) -> None:
+    """Take over what trains now: Keras goes by what did when the model was compiled. The optimizer goes on."""
+    optimizer = model.optimizer
+    task.compile(model)
+    model.optimizer = optimizer
+
+
 class _Loop:
     """One epoch after the other, each kept before the next begins."""
 
     def __init__(
-        self, model: Any, spec: FineTuning, name: str, steps: int, checkpoints: Path | None, logs: Path | None
+        self,
+        model: Any,
+        spec: FineTuning,
+        name: str,
+        steps: int,
+        checkpoints: Path | None,
+        logs: Path | None,
+        after_batch: Callable[[int, int], None],
+        counts_from: int,
     ) -> None:
+        self._after_batch, self._counts_from = after_batch, counts_from
         self._model, self._spec, self._name, self._steps, self._folder = model, spec, name, steps, checkpoints
         self._writer = tf.summary.create_file_writer(str(logs)) if logs is not None else None
         self._checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
@@ -149,7 +183,9 @@ class _Loop:
         state = TrainingState.model_validate_json((self._folder / _STATE_FILE).read_bytes())
         done = len(state.epochs)
         model, optimizer = self._model, self._model.optimizer
-        optimizer.build(model.trainable_variables)
+        # Keras' legacy optimizers make their variables as they are restored.
+        if hasattr(optimizer, "build"):
+            optimizer.build(model.trainable_variables)
         self._checkpoint.restore(str(self._folder / f"epoch-{done}")).expect_partial()
         assert optimizer is model.optimizer
         if state.best_epoch and self._spec.early_stopping is not None:
@@ -167,7 +203,7 @@ class _Loop:
             initial_epoch=epoch,
             epochs=epoch + 1,
             verbose=0,
-            callbacks=[_Rate(self._spec, self._name, self._steps, epoch)],
+            callbacks=[_Rate(self._spec, self._name, self._steps, epoch, self._after_batch)],
         ).history
         figures = {name: float(values[-1]) for name, values in history.items()}
         rate = float(tf.keras.backend.get_value(self._model.optimizer.learning_rate))
@@ -188,7 +224,7 @@ class _Loop:
         if self._spec.early_stopping is None:
             return TrainingState(epochs=epochs, best_epoch=fact.epoch, best_loss=fact.figures["loss"])
         loss = fact.figures["val_loss"]
-        if loss < state.best_loss - self._spec.early_stopping.min_delta:
+        if fact.epoch > self._counts_from and loss < state.best_loss - self._spec.early_stopping.min_delta:
             self._best = self._model.get_weights()
             return TrainingState(epochs=epochs, best_epoch=fact.epoch, best_loss=loss)
         return state.model_copy(update={"epochs": epochs})
@@ -218,11 +254,14 @@ class _Loop:
 
 
 class _Rate(tf.keras.callbacks.Callback):
-    """Sets the learning rate before each batch, and stops at a loss that is not finite after it."""
+    """Sets the learning rate before each batch; stops at a loss that is not finite after it, and tells of the batch."""
 
-    def __init__(self, spec: FineTuning, name: str, steps: int, epoch: int) -> None:
+    def __init__(
+        self, spec: FineTuning, name: str, steps: int, epoch: int, after_batch: Callable[[int, int], None]
+    ) -> None:
         super().__init__()
         self._spec, self._name, self._steps, self._epoch = spec, name, steps, epoch
+        self._after_batch = after_batch
         self._rate = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
@@ -241,6 +280,8 @@ class _Rate(tf.keras.callbacks.Callback):
                 bound="a finite loss",
                 remedy="lower the step's learning_rate, or look for NaN in the examples",
             )
+        self._after_batch(self._epoch * self._steps + batch + 1, self._steps)
+        self._after_batch(self._epoch * self._steps + batch + 1, self._steps)
 
 
 def checkpoint_folder(artifact: Path, key: Sequence[str]) -> Path:

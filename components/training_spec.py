@@ -43,12 +43,13 @@ class EarlyStopping(Value):
     Attributes:
         patience: Epochs without improvement before it stops.
         min_delta: Least fall of the loss that counts as one.
-        hold_out: Share of the training split that is not trained on, to watch the loss on.
+        hold_out: Share of the training split that is not trained on, to watch the loss on; taken as one example in
+            so many.
     """
 
     patience: Annotated[int, Field(gt=0)] = 2
     min_delta: Annotated[FiniteFloat, Field(ge=0)] = 0.0
-    hold_out: Annotated[FiniteFloat, Field(gt=0, lt=1)] = 0.1
+    hold_out: Annotated[FiniteFloat, Field(gt=0, le=0.5)] = 0.1
 
 
 class FineTuning(Value):
@@ -71,6 +72,10 @@ class FineTuning(Value):
     seed: int = 0
     early_stopping: EarlyStopping | None = None
 
+    def references(self) -> tuple[str, ...]:
+        """The task's objects that the step names, `package.module:NAME` each."""
+        return ()
+
     @model_validator(mode="after")
     def _schedules_no_more_than_it_trains(self) -> FineTuning:
         if isinstance(self.learning_rate, tuple):
@@ -78,6 +83,19 @@ class FineTuning(Value):
             if length > self.epochs + 1e-9:
                 raise ValueError(f"the phases of learning_rate take {length:g} epochs, and epochs is {self.epochs}")
         return self
+
+
+class Preserve(Value):
+    """What earlier steps of a recipe made of the weights, and a later one must keep.
+
+    Attributes:
+        zeros: What is zero stays zero.
+        centroids: Kernels of no more different values than this keep which weights share one; None for a model whose
+            weights share none.
+    """
+
+    zeros: bool = False
+    centroids: int | None = None
 
 
 def learning_rate_at(schedule: float | tuple[LearningRatePhase, ...], epoch: float) -> float:

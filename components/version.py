@@ -22,6 +22,8 @@ LIBRARIES = (
     "tensorflow-model-analysis",
     "tensorflow-transform",
     "ai-edge-quantizer",
+    "ethos-u-vela",
+    "tflite-micro",
 )
 _INSTALLED_FOLDERS = {"site-packages", "dist-packages"}
 _STANDARD_LIBRARY = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})

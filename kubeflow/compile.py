@@ -196,6 +196,11 @@ def _report_node(loaded: LoadedPipeline, nodes: dict[str, Any]) -> Any:
         blessings={device: nodes[f"gate__{device}"].outputs["blessing"] for device in devices},
         pushed={device: nodes[f"push__{device}"].outputs["pushed"] for device in devices},
         trained={name: node.outputs["trained"] for name, node in nodes.items() if "trained" in node.outputs},
+        on_devices={
+            device: nodes[f"device_check__{device}"].outputs["facts"]
+            for device in devices
+            if f"device_check__{device}" in nodes
+        },
         sample=nodes["calibrate"].outputs["sample"] if "calibrate" in nodes else None,
         candidates=tuple(recipe.name for recipe in loaded.spec.recipes),
         request=ReportRequest(pipeline=loaded.spec.name, devices=loaded.devices),

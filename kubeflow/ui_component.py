@@ -13,8 +13,9 @@ from tfx.types.channel import BaseChannel, OutputChannel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.device import DeviceProfile
+from components.device_report import DeviceReport
 from components.files import write_atomically
-from components.layout import TRAINING_FILE
+from components.layout import DEVICE_REPORT_FILE, TRAINING_FILE
 from components.push.delivery import PushOutcome
 from components.report import AuditReport, Decision, EvaluationReport, TrainingReport
 from components.values import Value
@@ -73,7 +74,12 @@ def summarise_folders(request: ReportRequest, folders: Mapping[str, Path], run_i
         started=datetime.now(timezone.utc),
         verdict="pushed" if any(release.pushed for release in releases) else "refused",
         evaluation=next(iter(read("evaluation", "report.json", EvaluationReport)), None),
-        trainings=read("trained_", TRAINING_FILE, TrainingReport),
+        trainings=tuple(
+            training
+            for kind in ("prune__", "cluster__", "qat__")
+            for training in read(f"trained_{kind}", TRAINING_FILE, TrainingReport)
+        ),
+        on_devices=read("on_device_", DEVICE_REPORT_FILE, DeviceReport),
         decisions=read("blessing_", "decision.json", Decision),
         devices=request.devices,
         releases=releases,
@@ -114,6 +120,7 @@ def run_report(
     blessings: Mapping[str, BaseChannel],
     pushed: Mapping[str, BaseChannel],
     trained: Mapping[str, BaseChannel],
+    on_devices: Mapping[str, BaseChannel],
     sample: BaseChannel | None,
     candidates: tuple[str, ...],
     request: ReportRequest,
@@ -125,6 +132,7 @@ def run_report(
         evaluation: Channel of one ModelEvaluation.
         blessings, pushed: Device -> channel of the gate's ModelBlessing, of the PushedModel.
         trained: Node id -> channel of a trained Model.
+        on_devices: Device -> channel of what its own tools say, for devices that declare some.
         sample: Channel of the calibration sample, if there is one.
         candidates: Names of the recipes.
         request: The pipeline and its devices.
@@ -136,6 +144,7 @@ def run_report(
         ("blessing_", standard_artifacts.ModelBlessing, blessings),
         ("pushed_", standard_artifacts.PushedModel, pushed),
         ("trained_", standard_artifacts.Model, trained),
+        ("on_device_", standard_artifacts.ModelEvaluation, on_devices),
     ):
         for name, channel in group.items():
             kinds[prefix + name] = ChannelParameter(type=kind)

@@ -15,13 +15,18 @@ from components.baseline.component import PretrainedModel, baseline_trainer
 from components.baseline.spec import TrainedBaseline
 from components.calibrate.component import CalibrationAudit, CalibrationSampler
 from components.calibrate.spec import CalibrationSpec
+from components.cluster.component import Clusterer
 from components.convert.component import TFLiteConverter
 from components.device import DeviceProfile
+from components.device_check.component import device_check
 from components.evaluate.component import evaluator
 from components.files import sha256_of
 from components.gate.component import gate
+from components.prune.component import Pruner
+from components.prune.spec import PruneStep
 from components.push.component import Pusher
 from components.quantize.component import QuantizationAwareTrainer
+from components.quantize.qat_spec import QatStep
 from components.quantize.scheme import Float32
 from components.recipe import Recipe, Step
 from components.version import code_version
@@ -31,6 +36,12 @@ from pipelines.ingest import Ingested, ingest
 from pipelines.load import LoadedPipeline
 from pipelines.metadata import connection_config
 from pipelines.spec import FLOAT_REFERENCE, PipelineSpec
+
+_TRAINERS: dict[str, tuple[Callable[..., BaseNode], str]] = {
+    "prune": (Pruner, "components.prune.component"),
+    "cluster": (Clusterer, "components.cluster.component"),
+    "qat": (QuantizationAwareTrainer, "components.quantize.component"),
+}
 
 
 def build_pipeline(
@@ -99,7 +110,12 @@ def pipeline_nodes(loaded: LoadedPipeline, attempt: str, retry: Callable[[str], 
     ).with_id("evaluate")
     nodes.append(evaluation)
     for device in loaded.devices:
-        nodes.extend(_deliver(spec, device, evaluation.outputs["evaluation"], candidates, attempt))
+        on_device = None
+        if device.evaluators:
+            checked = _device_check(spec, device, data, candidates, retry)
+            on_device = checked.outputs["facts"]
+            nodes.append(checked)
+        nodes.extend(_deliver(spec, device, evaluation.outputs["evaluation"], on_device, candidates, attempt))
     return nodes
 
 
@@ -122,33 +138,38 @@ class _Models:
         """Where the converter of a recipe reads."""
         model = self._baseline.outputs["model"]
         for step in recipe.steps:
-            # The border's type is the converter's business.
-            scheme = recipe.scheme.model_copy(update={"float_io": False})
-            key = json.dumps([model.producer_component_id, step.model_dump(), scheme.model_dump()], sort_keys=True)
+            asked = _asked(recipe, step)
+            key = json.dumps([model.producer_component_id, asked], sort_keys=True)
             if key not in self._made:
-                self._made[key] = self._trainer(recipe, step, model)
+                self._made[key] = self._trainer(recipe, step, model, asked)
             model = self._made[key].outputs["trained"]
         return model
 
-    def _trainer(self, recipe: Recipe, step: Step, model: BaseChannel) -> BaseNode:
+    def _trainer(self, recipe: Recipe, step: Step, model: BaseChannel, asked: dict[str, Any]) -> BaseNode:
         spec = self._spec
-        asked = {
-            "recipe": recipe.name,
-            "step": step.model_dump(),
-            "scheme": recipe.scheme.model_dump(),
-            "split": spec.training_split(step),
-        }
         modules = sorted({reference.partition(":")[0] for reference in (spec.task, *step.references())})
-        return QuantizationAwareTrainer(
+        maker, module = _TRAINERS[step.kind]
+        return maker(
             examples=self._data.examples,
             model=model,
             **_optional(transform_graph=self._data.transform_graph),
-            spec=json.dumps(asked),
+            spec=json.dumps({"recipe": recipe.name, **asked, "split": spec.training_split(step)}),
             task=spec.task,
             label=spec.examples.label,
             task_version=" ".join(map(code_version, modules)),
-            code_version=code_version("components.quantize.component"),
+            code_version=code_version(module),
         ).with_id(f"{step.kind}__{recipe.name}")
+
+
+def _asked(recipe: Recipe, step: Step) -> dict[str, Any]:
+    """What a step is asked beside where it reads, and recipes that share its node have in common."""
+    asked: dict[str, Any] = {"step": step.model_dump()}
+    if not isinstance(step, PruneStep):
+        asked["preserve"] = recipe.preserved_by(step).model_dump()
+    if isinstance(step, QatStep):
+        # The border's type is the converter's business.
+        asked["scheme"] = recipe.scheme.model_copy(update={"float_io": False}).model_dump()
+    return asked
 
 
 def _baseline(spec: PipelineSpec, data: Ingested) -> BaseNode:
@@ -205,13 +226,43 @@ def _bound(spec: PipelineSpec, recipe: Recipe) -> dict[str, Any]:
     return {"bound": bound.model_dump()} if bound else {}
 
 
+def _device_check(
+    spec: PipelineSpec,
+    device: DeviceProfile,
+    data: Ingested,
+    candidates: dict[str, BaseChannel],
+    retry: Callable[[str], str],
+) -> BaseNode:
+    node = f"device_check__{device.name}"
+    asked = {
+        "device": device.name,
+        "evaluators": [evaluator.model_dump() for evaluator in device.evaluators],
+        "split": spec.evaluate.split,
+    }
+    return device_check(
+        examples=data.examples,
+        candidates=candidates,
+        transform_graph=data.transform_graph,
+        spec=json.dumps(asked),
+        task=spec.task,
+        retry=retry(node),
+        **_versions(spec, "components.device_check.component"),
+    ).with_id(node)
+
+
 def _deliver(
-    spec: PipelineSpec, device: DeviceProfile, evaluation: BaseChannel, candidates: dict[str, BaseChannel], attempt: str
+    spec: PipelineSpec,
+    device: DeviceProfile,
+    evaluation: BaseChannel,
+    on_device: BaseChannel | None,
+    candidates: dict[str, BaseChannel],
+    attempt: str,
 ) -> tuple[BaseNode, BaseNode]:
     ranking = spec.gate.metrics[0].name
     decision = gate(
         evaluation=evaluation,
         candidates=candidates,
+        on_device=on_device,
         spec=json.dumps(
             {
                 "device": device.model_dump(),

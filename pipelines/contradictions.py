@@ -9,7 +9,8 @@ from components.baseline.spec import PretrainedBaseline, TrainedBaseline
 from components.device import DeviceProfile
 from components.errors import SpecError
 from components.gate.spec import MetricBound
-from components.quantize.scheme import StaticWi4Ai8, needs_injection, needs_ranges, promises_integers_only
+from components.quantize.scheme import Scheme, StaticWi4Ai8, needs_injection, needs_ranges, promises_integers_only
+from components.sparsity import SparsityClaim, sparsity_refusal
 from pipelines.accuracy_bound import asks_for_fewest_float, tolerated_loss
 from pipelines.spec import FLOAT_REFERENCE, PipelineSpec
 
@@ -19,6 +20,11 @@ def contradictions(spec: PipelineSpec) -> Iterator[SpecError]:
     yield from _duplicates(spec)
     yield from _splits(spec)
     yield from _steps(spec)
+    yield from sparsity_contradictions(
+        (f"recipes[{index}]", recipe.scheme, claim)
+        for index, recipe in enumerate(spec.recipes)
+        if (claim := recipe.claims) is not None
+    )
     yield from _calibration(spec)
     yield from _metrics(spec)
     yield from _float_layers(spec)
@@ -76,8 +82,6 @@ def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
     for index, recipe in enumerate(spec.recipes):
         where = f"recipes[{index}]"
         kinds: list[str] = [step.kind for step in recipe.steps]
-        for kind in _repeated(kinds):
-            yield SpecError(f"the step {kind!r} occurs more than once", where=f"{where}.steps", remedy="remove one")
         if "qat" in kinds and not needs_ranges(recipe.scheme):
             yield SpecError(
                 "quantization-aware training trains ranges of integers, and the scheme has none",
@@ -106,6 +110,18 @@ def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
         for number, step in enumerate(recipe.steps):
             if step.split is not None:
                 yield from _split_errors(spec, f"{where}.steps[{number}].split", step.split)
+
+
+def sparsity_contradictions(claims: Iterable[tuple[str, Scheme, SparsityClaim]]) -> Iterator[SpecError]:
+    """Schemes that must not meet the sparsity that their recipe prunes to.
+
+    Args:
+        claims: Where the recipe is (`recipes[2]`), its scheme, and what its pruning will claim.
+    """
+    for where, scheme, claim in claims:
+        refused = sparsity_refusal(scheme, claim, f"{where}.scheme")
+        if refused is not None:
+            yield refused
 
 
 def _calibration(spec: PipelineSpec) -> Iterator[SpecError]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from components.errors import MetadataError
 from components.files import sha256_of
-from components.push.registry import find_release
+from components.push.registry import COMPRESSED_NAME, find_release
 from pipelines.report.summary import LineageNode
 
 # Parameters that say what a step did; the rest is plumbing.
@@ -16,13 +16,13 @@ _HIDDEN_PROPERTIES = {"name", "producer_component", "pipeline_name", "tfx_versio
 
 
 def digest_of_target(target: Path) -> str:
-    """The SHA-256 of a model file, or of the model in a registry release (verified against its manifest).
+    """The SHA-256 of a model file, or of the model in a release or its compressed form (verified by its manifest).
 
     Raises:
         RegistryError: A folder that is no release, or a damaged one.
         MetadataError: There is no such file.
     """
-    if target.is_dir():
+    if target.is_dir() or (target.name == COMPRESSED_NAME and target.is_file()):
         return find_release(target).manifest.sha256
     if not target.is_file():
         raise MetadataError(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from components.layout import TRAINING_FILE
+from components.device_report import DeviceReport
+from components.layout import DEVICE_REPORT_FILE, TRAINING_FILE
 from components.push.delivery import PushOutcome
 from components.report import AuditReport, Decision, EvaluationReport, TrainingReport
 from components.values import Value
@@ -37,7 +38,12 @@ def summarise(store: Any, plan: RunPlan) -> RunSummary:
         verdict=verdict,
         nodes=tuple(_node_fact(node, records.get(node), errors.get(node, "")) for node in plan.nodes),
         evaluation=next(iter(_read_all(records, "evaluate", "evaluation", "report.json", EvaluationReport)), None),
-        trainings=_read_all(records, "qat__", "trained", TRAINING_FILE, TrainingReport),
+        trainings=tuple(
+            training
+            for kind in ("prune__", "cluster__", "qat__")
+            for training in _read_all(records, kind, "trained", TRAINING_FILE, TrainingReport)
+        ),
+        on_devices=_read_all(records, "device_check__", "facts", DEVICE_REPORT_FILE, DeviceReport),
         decisions=_read_all(records, "gate__", "blessing", "decision.json", Decision),
         devices=plan.devices,
         releases=releases,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -84,33 +84,41 @@ def in_words(detail: Any, kind: type[Any]) -> SpecError:
 
 
 def _field_path(location: tuple[int | str, ...], schema: Any) -> str:
-    names = _all_names(schema)
     path = ""
-    for part, following in zip(location, (*location[1:], None), strict=True):
-        # pydantic names the chosen member of a union in the path; that is no field of the file, nor is a kind that is
-        # called like the field in it.
+    for index, (part, is_field, _) in enumerate(_walk(location, schema), 1):
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part == following:
-            continue
-        elif part in names or part == location[-1]:
+        elif is_field or index == len(location):
             path += f".{part}" if path else part
     return path or "the file"
 
 
 def _known_fields(schema: Any, location: tuple[int | str, ...]) -> list[str]:
     """The fields that the JSON schema allows at a place of the file."""
+    *_, nodes = [schema], *(below for *_, below in _walk(location, schema))
+    members = _members(nodes, schema)
+    return sorted({name for node in members for name in node.get("properties", {})})
+
+
+def _walk(location: tuple[int | str, ...], schema: Any) -> Iterator[tuple[int | str, bool, list[Any]]]:
+    """Each part of a place, whether it is a field of the file or an index, and the schemas below it.
+
+    pydantic names the chosen member of a union in the place: a kind, which is no field even if one is called like it.
+    """
     nodes = [schema]
+    chosen: list[Any] = []
     for part in location:
         members = _members(nodes, schema)
-        chosen = [node for node in members if node.get("properties", {}).get("kind", {}).get("const") == part]
+        kinds = [node for node in members if node.get("properties", {}).get("kind", {}).get("const") == part]
+        # Behind a kind comes a field, also one that is called like it.
+        chosen = kinds if not chosen else []
         if isinstance(part, int):
             nodes = [node["items"] for node in members if "items" in node]
         elif chosen:
             nodes = chosen
         else:
             nodes = [node["properties"][part] for node in members if part in node.get("properties", {})]
-    return sorted({name for node in _members(nodes, schema) for name in node.get("properties", {})})
+        yield part, bool(nodes) and not chosen, nodes
 
 
 def _members(nodes: list[Any], schema: Any) -> list[Any]:
@@ -125,11 +133,6 @@ def _members(nodes: list[Any], schema: Any) -> list[Any]:
         if "properties" in node or "items" in node:
             plain.append(node)
     return plain
-
-
-def _all_names(schema: Any) -> set[str]:
-    nodes = [schema, *schema.get("$defs", {}).values()]
-    return {name for node in nodes for name in node.get("properties", {})}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

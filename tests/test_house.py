@@ -19,6 +19,7 @@ TECHNIQUES = {
     "baseline",
     "calibrate",
     "convert",
+    "device_check",
     "evaluate",
     "gate",
     "ingest",
@@ -35,6 +36,7 @@ ALLOWED = {
     ("convert", "components.quantize.histogram"),
     ("convert", "components.quantize.range_estimators"),
     ("evaluate", "components.quantize.scheme"),
+    ("prune", "components.quantize.scheme"),
 }
 
 

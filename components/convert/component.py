@@ -14,7 +14,7 @@ from components.files import sha256_of, write_atomically
 from components.layout import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE, training_of
 from components.manifest import describe, read_manifest, write_manifest
 from components.recipe import Recipe
-from components.report import ConversionFailure, Converted
+from components.report import ConversionFailure, ConversionOutcome, Converted
 from components.values import Value
 
 
@@ -65,6 +65,7 @@ def TFLiteConverter(
         task=task,
         transform_graph=transform_graph.uri if transform_graph is not None else None,
         trained=trained.ranges if trained is not None else (),
+        sparse=trained.claim if trained is not None else None,
     )
     outcome, content = run_conversion(request, asked.limits)
 
@@ -87,7 +88,13 @@ def TFLiteConverter(
         scheme=recipe.scheme.kind,
         status=outcome.status,
         cause="" if isinstance(outcome, Converted) else outcome.cause,
-        transient=int(isinstance(outcome, ConversionFailure) and outcome.transient),
+        transient=int(_may_end_otherwise(outcome)),
         file_bytes=converted.inspection.file_bytes if converted else 0,
         integer_only=int(converted is not None and converted.inspection.integer_only),
     )
+
+
+def _may_end_otherwise(outcome: ConversionOutcome) -> bool:
+    if isinstance(outcome, ConversionFailure):
+        return outcome.transient
+    return outcome.sparsity is not None and outcome.sparsity.transient

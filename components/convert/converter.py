@@ -30,7 +30,7 @@ from components.saved_model import load_serving, refuse_state, with_batch_of_one
 _FAKE_QUANTIZATION = re.compile(r"FakeQuantWithMinMax|QuantizeAndDequantize")
 
 
-def convert(saved_model: Path, scheme: Scheme, representative: Representative | None) -> bytes:
+def convert(saved_model: Path, scheme: Scheme, representative: Representative | None, *, sparse: bool = False) -> bytes:
     """Convert the signature `serving_default` of a SavedModel, with the batch fixed to 1.
 
     The same model and the same representative dataset give the same bytes. The file keeps the signature: its tensors
@@ -42,6 +42,7 @@ def convert(saved_model: Path, scheme: Scheme, representative: Representative | 
         scheme: Numeric format; static ones calibrate on `representative`, unless the model holds trained ranges.
         representative: A function that yields one example at a time, as decoded for the float model; ignored by
             schemes without calibration.
+        sparse: Whether weights with many zeros are sparse-encoded; the converter picks the blocks by itself.
 
     Returns:
         The content of a `.tflite` file.
@@ -63,6 +64,8 @@ def convert(saved_model: Path, scheme: Scheme, representative: Representative | 
     # Loops inside the loaded functions still have an open batch; it is 1 by the signature above.
     converter._experimental_default_to_single_batch_in_tensor_list_ops = True
     _configure(converter, scheme, trained)
+    if sparse:
+        converter.optimizations = [*converter.optimizations, tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
     if needs_ranges(scheme) and not trained and representative is not None:
         samples = representative
         converter.representative_dataset = lambda: by_input_name(samples(), list(fixed))

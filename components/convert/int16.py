@@ -17,7 +17,6 @@ _BIASES = {
     schema.BuiltinOperator.CONV_2D: 2,
     schema.BuiltinOperator.DEPTHWISE_CONV_2D: 2,
     schema.BuiltinOperator.FULLY_CONNECTED: 2,
-    schema.BuiltinOperator.TRANSPOSE_CONV: 3,
 }
 
 
@@ -53,8 +52,7 @@ def with_int16_border(content: bytes, float_io: bool) -> bytes:
 def _widen(model: Any, tensor: Any) -> None:
     if tensor.type != schema.TensorType.INT32:  # widened already: several operators share it
         return
-    buffer = model.buffers[tensor.buffer]
-    values = np.frombuffer(bytes(bytearray(buffer.data)), np.int32)
+    values = np.frombuffer(bytes(bytearray(model.buffers[tensor.buffer].data)), np.int32)
     limits = np.iinfo(np.int32)
     if np.any((values == limits.min) | (values == limits.max)):
         raise ConversionError(
@@ -64,5 +62,9 @@ def _widen(model: Any, tensor: Any) -> None:
             measured=f"{int(np.abs(values.astype(np.int64)).max())} or more",
             remedy="take static_wi8_ai8 for this model, or train with smaller biases (weight decay)",
         )
-    buffer.data = np.frombuffer(values.astype(np.int64).tobytes(), np.uint8)
+    # A buffer of its own: tensors of equal content share theirs, and not all of them become wider.
+    wide = schema.BufferT()
+    wide.data = np.frombuffer(values.astype(np.int64).tobytes(), np.uint8)
+    model.buffers.append(wide)
+    tensor.buffer = len(model.buffers) - 1
     tensor.type = schema.TensorType.INT64

@@ -17,6 +17,7 @@ from components.convert.made import Made
 from components.convert.promise import broken_promises
 from components.convert.representative import load_sample
 from components.convert.selection import UnmetBoundError
+from components.convert.sparse import sparse_or_dense
 from components.convert.spec import AccuracyBound
 from components.convert.trained import lost_ranges
 from components.errors import EdgemillError, SpecError
@@ -25,6 +26,7 @@ from components.files import write_atomically
 from components.layout import CALIBRATION_SPLIT
 from components.quantize.scheme import Float32, Scheme, StaticWi8Ai8, StaticWi8Ai16, needs_injection, needs_ranges
 from components.report import ConversionFailure, Converted, TrainedRange
+from components.sparsity import SparsityClaim
 from components.values import Value
 
 STAGE_FILE, MODEL_FILE, OUTCOME_FILE = "stage", "tflite", "outcome.json"
@@ -44,6 +46,7 @@ class ConversionRequest(Value):
         task: Reference of the task that decodes these examples.
         transform_graph: Folder of their TensorFlow Transform graph, if they went through one.
         trained: Ranges that the model was trained with; none for a model that was not.
+        sparse: What pruning says of the model's weights; None for a model that was not pruned.
     """
 
     name: str
@@ -54,6 +57,7 @@ class ConversionRequest(Value):
     task: str | None = None
     transform_graph: str | None = None
     trained: tuple[TrainedRange, ...] = ()
+    sparse: SparsityClaim | None = None
 
 
 def run(request: ConversionRequest, folder: Path) -> None:
@@ -98,7 +102,12 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
             message=f"a file of {len(made.content)} bytes came out, but {'; '.join(broken)}",
             remedy="take another scheme for this model, or replace the layers that are named",
         )
-    write_atomically(folder / MODEL_FILE, made.content)
+    content, proof = made.content, None
+    if request.sparse is not None:
+        _enter(folder, "encoding sparse weights, and timing them beside their dense twin")
+        content, proof = sparse_or_dense(content, made.encode_sparse, scheme, request.sparse)
+        inspection = inspect_model(content)
+    write_atomically(folder / MODEL_FILE, content)
     return Converted(
         inspection=inspection,
         seconds=time.perf_counter() - started,
@@ -106,7 +115,8 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
         ranges=made.ranges,
         sensitivity=made.sensitivity,
         search=made.search,
-        lost_ranges=lost_ranges(made.content, request.trained),
+        lost_ranges=lost_ranges(content, request.trained),
+        sparsity=proof,
     )
 
 
@@ -121,7 +131,11 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> Made:
         def representative() -> Iterator[Mapping[str, npt.NDArray[Any]]]:
             return (inputs for inputs, _ in decode_examples(calibration, task, request.transform_graph))
 
-    return Made(convert(Path(request.saved_model), request.scheme, representative))
+    model = Path(request.saved_model)
+    return Made(
+        convert(model, request.scheme, representative),
+        encode_sparse=lambda: convert(model, request.scheme, representative, sparse=True),
+    )
 
 
 def _injected(request: ConversionRequest, folder: Path) -> Made:

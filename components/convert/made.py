@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from components.report import ActivationRange, FloatSearch, LayerSensitivity
@@ -15,6 +16,7 @@ class Made:
         content: The file.
         kept_tensors: Names of the tensors of layers that were left float.
         ranges, sensitivity, search: As `Converted` has them.
+        encode_sparse: Makes the file again with sparse-encoded weights; None where the back-end cannot.
     """
 
     content: bytes
@@ -22,3 +24,4 @@ class Made:
     ranges: tuple[ActivationRange, ...] = ()
     sensitivity: tuple[LayerSensitivity, ...] = ()
     search: FloatSearch | None = None
+    encode_sparse: Callable[[], bytes] | None = None

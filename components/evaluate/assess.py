@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow_model_analysis as tfma
 
+from components.compression import compressed_bytes
 from components.errors import DataError, EdgemillError, ModelError
 from components.evaluate.evaluation import BASELINE, run_evaluation
 from components.evaluate.extractors import load_tflite, read_batches
@@ -93,6 +94,7 @@ def assess(
                 recipe=recipe,
                 outcome=outcomes[recipe.name],
                 sha256=sha256_of(runnable[recipe.name]) if recipe.name in runnable else None,
+                compressed=compressed_bytes(runnable[recipe.name].read_bytes()) if recipe.name in runnable else None,
                 slices=slices.get(recipe.name, ()),
                 latency=_with_note(latencies.get(recipe.name), kernel_note(recipe.scheme, outcomes[recipe.name])),
             )

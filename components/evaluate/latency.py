@@ -1,15 +1,12 @@
-"""Host latency as a ratio to the float TFLite model, on a machine that does other things too.
+"""Host latency as a ratio to the float TFLite model, by the protocol of `components.timing`.
 
-All models run in one process, in blocks of about a millisecond, in a new random order each round; what counts is the
-minimum over the rounds. The float model runs twice, as two models: where these twins disagree, the machine was too
-noisy for anything to be said, and the run is repeated.
+The float model runs twice: where these twins disagree, the run is repeated.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +14,9 @@ import numpy.typing as npt
 from components.interpreter import TFLiteModel
 from components.quantize.scheme import Scheme, StaticWi8Ai8, StaticWi8Ai16
 from components.report import ConversionOutcome, Converted, Latency
+from components.timing import ATTEMPTS, MIN_JUDGED_S, interleaved_minima, twins_agree
 
 logger = logging.getLogger(__name__)
-
-BLOCK_S = 1e-3
-ROUNDS = 40
-ATTEMPTS = 3
-MAX_TWIN_DIFFERENCE = 0.05
-MIN_JUDGED_S = 20e-6
 
 _REFERENCE, _TWIN = ("reference",), ("twin",)
 
@@ -61,36 +53,6 @@ def measure_latency(
     return latencies
 
 
-def interleaved_minima(
-    runs: Mapping[object, Callable[[], None]], seed: int, rounds: int = ROUNDS
-) -> dict[object, float]:
-    """Name -> least time of one call over all rounds, in seconds."""
-    repeats = {}
-    for name, run in runs.items():
-        run()  # the first one allocates
-        repeats[name] = max(1, round(BLOCK_S / max(_time(run, 1), 1e-9)))
-    random = np.random.default_rng(seed)
-    names = list(runs)
-    minima = dict.fromkeys(names, float("inf"))
-    for _ in range(rounds):
-        for index in random.permutation(len(names)):
-            name = names[index]
-            minima[name] = min(minima[name], _time(runs[name], repeats[name]))
-    return minima
-
-
-def _time(run: Callable[[], None], repeats: int) -> float:
-    start = time.perf_counter()
-    for _ in range(repeats):
-        run()
-    return (time.perf_counter() - start) / repeats
-
-
-def twins_agree(reference_s: float, twin_s: float) -> bool:
-    """Whether the two measurements of the same float file differ by at most 5 %."""
-    return abs(twin_s - reference_s) <= MAX_TWIN_DIFFERENCE * min(reference_s, twin_s)
-
-
 def judge(reference_s: float, twin_s: float, candidates_s: Mapping[str, float]) -> dict[str, Latency]:
     """Times of one run, in seconds, to latencies with a ratio where one can be given."""
     best = min(reference_s, twin_s)
@@ -121,5 +83,6 @@ def kernel_note(scheme: Scheme, outcome: ConversionOutcome) -> str:
     )
     if isinstance(scheme, StaticWi8Ai16) or (isinstance(scheme, StaticWi8Ai8) and recurrent):
         what = "16-bit activations" if isinstance(scheme, StaticWi8Ai16) else "the integer LSTM"
-        return f"this machine has only reference kernels for {what}: it says nothing about the device"
+        lacks = f"this machine has only reference kernels for {what}"
+        return f"{lacks}: it says nothing about the device, whose own tools do (`evaluators` of its profile)"
     return ""

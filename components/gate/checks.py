@@ -36,14 +36,18 @@ def device_checks(candidate: CandidateReport, inspection: Inspection, device: De
         measured = f"not available: {', '.join(lacking)}" if lacking else f"all {len(inspection.operators)} available"
         yield _budget(OPERATORS, device, f"among the device's {len(device.operators)}", measured, not lacking)
     if device.integer_only:
-        floats = inspection.float_tensors
-        named = f" ({', '.join(floats[:3])}{', ...' if len(floats) > 3 else ''})" if floats else ""
-        yield _budget("float tensors", device, "none", f"{len(floats)}{named}", inspection.integer_only)
-    if device.max_file_bytes is not None:
-        size = inspection.file_bytes
-        yield _budget(
-            "file bytes", device, f"at most {device.max_file_bytes:,}", f"{size:,}", size <= device.max_file_bytes
-        )
+        yield _budget("float tensors", device, "none", _count(inspection.float_tensors), inspection.integer_only)
+    if not device.sparse_weights:
+        encoded = [weight.name for weight in inspection.weights if weight.sparse_encoded]
+        yield _budget("sparse-encoded weights", device, "none", _count(encoded), not encoded)
+    compressed = candidate.compressed
+    for what, limit, size in (
+        ("file bytes", device.max_file_bytes, inspection.file_bytes),
+        ("gzip bytes", device.max_gzip_bytes, compressed.gzip if compressed else None),
+        ("zstd bytes", device.max_zstd_bytes, compressed.zstd if compressed else None),
+    ):
+        if limit is not None:
+            yield _size(what, device, limit, size)
     if device.max_latency_ratio is not None:
         yield _latency(candidate, device, device.max_latency_ratio)
 
@@ -138,6 +142,19 @@ def _latency(candidate: CandidateReport, device: DeviceProfile, limit: float) ->
         )
     measured = f"{latency.ratio:.6g}" + (f" ({latency.note})" if latency.note else "")
     return _budget(LATENCY_RATIO, device, bound, measured, latency.ratio <= limit * (1 + FLOAT32_EPSILON))
+
+
+def _size(what: str, device: DeviceProfile, limit: int, size: int | None) -> Check:
+    bound = f"at most {limit:,}"
+    if size is None:
+        measured = "the evaluation does not tell it"
+        return Check(what=what, where=device.name, bound=bound, measured=measured, verdict="not_enough_data")
+    return _budget(what, device, bound, f"{size:,}", size <= limit)
+
+
+def _count(names: Sequence[str]) -> str:
+    named = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+    return f"{len(names)}{named}"
 
 
 def _budget(what: str, device: DeviceProfile, bound: str, measured: str, holds: bool) -> Check:

@@ -11,11 +11,12 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from components.device import DeviceProfile
+from components.device_report import DeviceReport
 from components.errors import UnblessedError
 from components.files import sha256_of, write_atomically
 from components.gate.policy import decide
 from components.gate.spec import GateSpec
-from components.layout import OUTCOME_FILE, TFLITE_FILE
+from components.layout import DEVICE_REPORT_FILE, OUTCOME_FILE, TFLITE_FILE
 from components.manifest import Manifest, describe, read_manifest, write_manifest
 from components.report import CandidateReport, Decision, EvaluationReport
 from components.values import Value
@@ -58,9 +59,14 @@ class GateExecutor(base_executor.BaseExecutor):
             for name, artifacts in input_dict.items()
             if name.startswith(_INPUT_PREFIX)
         }
-        decision = decide(report, request.device, request.policy, request.less_is_better)
-        logging.getLogger(__name__).info("%s: %s: %s", decision.device, decision.verdict, decision.why)
+        on_device = None
         parents = {"evaluation": read_manifest(evaluation).sha256}
+        if input_dict.get("on_device"):
+            folder = Path(artifact_utils.get_single_uri(input_dict["on_device"]))
+            on_device = DeviceReport.model_validate_json((folder / DEVICE_REPORT_FILE).read_bytes())
+            parents["on_device"] = read_manifest(folder).sha256
+        decision = decide(report, request.device, request.policy, request.less_is_better, on_device)
+        logging.getLogger(__name__).info("%s: %s: %s", decision.device, decision.verdict, decision.why)
         winner = candidates[decision.chosen] if decision.chosen is not None else None
 
         chosen = artifact_utils.get_single_instance(output_dict["chosen"])
@@ -134,7 +140,8 @@ class GateComponentSpec(component_spec.ComponentSpec):
         "code_version": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {
-        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation)
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "on_device": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation, optional=True),
     }
     OUTPUTS = {
         "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
@@ -153,6 +160,7 @@ def gate(
     *,
     evaluation: types.BaseChannel,
     candidates: Mapping[str, types.BaseChannel],
+    on_device: types.BaseChannel | None = None,
     spec: str,
     code_version: str,
 ) -> Gate:
@@ -162,11 +170,14 @@ def gate(
         evaluation: Channel of one ModelEvaluation with a `report.json`.
         candidates: Recipe name -> channel of one Model, each an input of its own: one channel of N artifacts does not
             work on Kubeflow.
+        on_device: Channel of what `device_check` made for this device; None for a profile without evaluators.
         spec: JSON of a `GateRequest`.
         code_version: `components.version.code_version("components.gate.component")`.
     """
     named = {f"{_INPUT_PREFIX}{name}": channel for name, channel in candidates.items()}
     inputs = {name: component_spec.ChannelParameter(type=standard_artifacts.Model) for name in named}
+    if on_device is not None:
+        named["on_device"] = on_device
     spec_class = type("GateComponentSpec", (GateComponentSpec,), {"INPUTS": {**GateComponentSpec.INPUTS, **inputs}})
     return Gate(
         spec_class(

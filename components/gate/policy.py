@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from typing_extensions import assert_never
 
 from components.device import DeviceProfile
+from components.device_report import DeviceReport, VelaFacts
 from components.gate.checks import LATENCY_RATIO, OPERATORS, bound_checks, device_checks
 from components.gate.spec import GateSpec
+from components.gate.tools import tool_checks
 from components.report import (
     CandidateDecision,
     CandidateReport,
@@ -25,7 +27,11 @@ UNJUDGED_LATENCY_REMEDY = "drop max_latency_ratio from the device profile, or ra
 
 
 def decide(
-    report: EvaluationReport, device: DeviceProfile, policy: GateSpec, less_is_better: bool | None = None
+    report: EvaluationReport,
+    device: DeviceProfile,
+    policy: GateSpec,
+    less_is_better: bool | None = None,
+    on_device: DeviceReport | None = None,
 ) -> Decision:
     """Hold every candidate against the policy and the device's budgets, and pick the best that passes.
 
@@ -35,6 +41,7 @@ def decide(
         policy: The bounds and the preference. The first metric ranks accuracy.
         less_is_better: Which way the first metric improves. None if that is not known: then it is guessed from its
             bounds, and less is better only if it has none but `at_most` and `max_rise_from_baseline`.
+        on_device: What the device's own tools say; None for a profile without evaluators.
 
     Returns:
         A decision whose candidates are in the order of the report. A bound that is met exactly passes; a
@@ -42,18 +49,18 @@ def decide(
     """
     if less_is_better is None:
         less_is_better = policy.metrics[0].at_least is None and policy.metrics[0].max_drop_from_baseline is None
-    judged = [(candidate, _judge(candidate, report, device, policy)) for candidate in report.candidates]
+    judged = [(candidate, _judge(candidate, report, device, policy, on_device)) for candidate in report.candidates]
     passing = [candidate for candidate, decision in judged if decision.verdict == "pass"]
     decisions = tuple(decision for _, decision in judged)
     if passing:
         # min() keeps the first of equals.
-        best = min(passing, key=lambda candidate: _rank(candidate, policy, less_is_better))
+        best = min(passing, key=lambda candidate: _rank(candidate, policy, less_is_better, _vela(candidate, on_device)))
         return Decision(
             device=device.name,
             verdict="pass",
             chosen=best.name,
             chosen_sha256=best.sha256,
-            why=_why_this(best, len(passing), policy),
+            why=_why_this(best, len(passing), policy, _vela(best, on_device)),
             candidates=decisions,
         )
     return Decision(
@@ -73,7 +80,11 @@ def worst(verdicts: Iterator[Verdict]) -> Verdict:
 
 
 def _judge(
-    candidate: CandidateReport, report: EvaluationReport, device: DeviceProfile, policy: GateSpec
+    candidate: CandidateReport,
+    report: EvaluationReport,
+    device: DeviceProfile,
+    policy: GateSpec,
+    on_device: DeviceReport | None,
 ) -> CandidateDecision:
     outcome = candidate.outcome
     checks: tuple[Check, ...]
@@ -90,6 +101,7 @@ def _judge(
     else:
         checks = (
             *device_checks(candidate, outcome.inspection, device),
+            *tool_checks(candidate, device, on_device.of(candidate.name) if on_device else None),
             *(check for bound in policy.metrics for check in bound_checks(candidate, report, bound, policy)),
             *([] if candidate.sha256 else [_no_digest(candidate)]),
         )
@@ -106,11 +118,24 @@ def _no_digest(candidate: CandidateReport) -> Check:
     )
 
 
-def _rank(candidate: CandidateReport, policy: GateSpec, less_is_better: bool) -> tuple[float, float, float]:
+def _vela(candidate: CandidateReport, on_device: DeviceReport | None) -> VelaFacts | None:
+    facts = on_device.of(candidate.name) if on_device else None
+    return facts.vela if facts is not None and isinstance(facts.vela, VelaFacts) else None
+
+
+def _rank(
+    candidate: CandidateReport, policy: GateSpec, less_is_better: bool, vela: VelaFacts | None
+) -> tuple[float, float, float]:
     accuracy, size = _badness(candidate, policy.metrics[0].name, less_is_better), float(_file_bytes(candidate))
     match policy.prefer:
         case "smallest":
             return size, accuracy, size
+        case "smallest_compressed":
+            compressed = candidate.compressed
+            return (math.inf, size, accuracy) if compressed is None else (compressed.gzip, accuracy, size)
+        case "fastest" if vela is not None:
+            # The device's own cost model, not this machine's kernels. What falls back has no cycles: fewest first.
+            return len(vela.cpu_operators), math.inf if vela.cycles is None else vela.cycles, accuracy
         case "fastest":
             ratio = _ratio(candidate)
             return (math.inf, size, accuracy) if ratio is None else (ratio, accuracy, size)
@@ -138,13 +163,19 @@ def _file_bytes(candidate: CandidateReport) -> int:
     return candidate.outcome.inspection.file_bytes if isinstance(candidate.outcome, Converted) else 0
 
 
-def _why_this(best: CandidateReport, passing: int, policy: GateSpec) -> str:
+def _why_this(best: CandidateReport, passing: int, policy: GateSpec, vela: VelaFacts | None) -> str:
     ratio = _ratio(best)
     whole = overall(best.slices)
     metric = whole.metrics.get(policy.metrics[0].name) if whole else None
     match policy.prefer:
         case "smallest":
             figure = f"{_file_bytes(best):,} bytes"
+        case "smallest_compressed":
+            figure = f"{best.compressed.gzip:,} bytes under gzip" if best.compressed else "not compressed"
+        case "fastest" if vela is not None:
+            fallen = len(vela.cpu_operators)
+            cycles = "nothing runs on the NPU" if vela.cycles is None else f"{vela.cycles:,} NPU cycles"
+            figure = f"{cycles}, {fallen} operators on the CPU" if fallen else cycles
         case "fastest":
             figure = "latency was not judged" if ratio is None else f"{ratio:.2f} of the float model's time"
         case "most_accurate":
@@ -155,13 +186,14 @@ def _why_this(best: CandidateReport, passing: int, policy: GateSpec) -> str:
             assert_never(policy.prefer)
     if passing == 1:
         return f"{best.name} is the only candidate that passes ({figure})"
-    if policy.prefer == "fastest" and ratio is None:
+    if policy.prefer == "fastest" and ratio is None and vela is None:
         # An untimed one is the best only where none that passes was timed.
         return (
             f"latency was not judged, so the smallest was taken instead of the fastest: {best.name} "
             f"of {passing} candidates that pass ({_file_bytes(best):,} bytes)"
         )
-    return f"{best.name} is the {policy.prefer.replace('_', ' ')} of {passing} candidates that pass ({figure})"
+    what = "smallest when compressed" if policy.prefer == "smallest_compressed" else policy.prefer.replace("_", " ")
+    return f"{best.name} is the {what} of {passing} candidates that pass ({figure})"
 
 
 def _why_none(judged: list[tuple[CandidateReport, CandidateDecision]], device: DeviceProfile) -> str:

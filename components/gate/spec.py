@@ -8,7 +8,7 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from components.values import Value
 
-Preference = Literal["smallest", "fastest", "most_accurate"]
+Preference = Literal["smallest", "smallest_compressed", "fastest", "most_accurate"]
 
 
 class MetricBound(Value):
@@ -46,7 +46,9 @@ class GateSpec(Value):
     Attributes:
         metrics: Bounds on metrics.
         prefer: Which passing candidate is blessed; ties go to the more accurate, then the smaller, then the first.
-            Accuracy is the first metric of `metrics`. Where no candidate was timed, `fastest` takes the smallest.
+            Accuracy is the first metric of `metrics`. `smallest_compressed` counts bytes under gzip, as the registry
+            serves them. Where no candidate was timed, `fastest` takes the smallest. On a device with Vela, it takes the
+            one with the fewest operators on the CPU, then the fewest cycles.
         decide_on: `estimate` compares the measured value. `interval` compares the 95 % confidence interval: a
             bound inside it means not enough data.
         min_examples: A slice with fewer examples is not enough data.

@@ -44,6 +44,7 @@ class PushOutcome(Value):
         version: Of the release.
         path: The release's folder.
         bytes, sha256: Of its model file.
+        compressed_bytes: Of what is served; None for a release from before there was one.
     """
 
     device: str
@@ -53,6 +54,7 @@ class PushOutcome(Value):
     path: str | None = None
     bytes: int | None = None
     sha256: str | None = None
+    compressed_bytes: int | None = None
 
 
 def deliver(request: PushRequest, chosen: Path, decision: Decision) -> PushOutcome:
@@ -92,6 +94,7 @@ def deliver(request: PushRequest, chosen: Path, decision: Decision) -> PushOutco
         path=str(Path(release.path).resolve()),
         bytes=len(model),
         sha256=digest,
+        compressed_bytes=release.manifest.compressed.bytes if release.manifest.compressed else None,
     )
 
 

@@ -1,12 +1,17 @@
 """A folder as a registry of releases: content-addressed, atomic, idempotent. Nothing here knows TFX.
 
     <root>/<device class>/<name>/<version>/model.tflite      version: first 16 hex digits of the bytes' SHA-256
+    <root>/<device class>/<name>/<version>/model.tflite.gz   the same bytes, as they are served
     <root>/<device class>/<name>/<version>/manifest.json     a ReleaseManifest
     <root>/<device class>/<name>/<channel>.json              a ChannelPointer: what devices follow
 
 A release is staged beside its final place, made durable, and renamed; the pointer is replaced after that. So a reader
 sees a whole release or none, and two pushers of the same bytes make one release. A push that fails leaves at most
 empty folders.
+
+Served is gzip, not Zstandard, though that is a few percent smaller: every phone's platform, every HTTP client
+(`Content-Encoding: gzip`) and zlib's small relatives for microcontrollers decode it, with a window of 32 KiB, where
+Zstandard at its high levels asks for megabytes and a library of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from components.compression import gunzip, gzip_of
 from components.errors import RegistryError, SpecError
 from components.files import sha256_of_bytes, sync_folder, write_atomically
 from components.push.spec import LocalRegistry
@@ -30,11 +36,25 @@ from components.report import Check, MetricValue
 from components.values import Value
 
 MODEL_NAME = "model.tflite"
+COMPRESSED_NAME = "model.tflite.gz"
 MANIFEST_NAME = "manifest.json"
 # A push takes seconds; what is older than this was left by one that was killed.
 STALE_SECONDS = 3600.0
 _STAGING_PREFIX = ".staging-"
 _FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
+
+
+class CompressedForm(Value):
+    """A file beside the model with the same bytes, compressed.
+
+    Attributes:
+        file: Its name.
+        sha256, bytes: Of the compressed file.
+    """
+
+    file: str = COMPRESSED_NAME
+    sha256: str
+    bytes: int
 
 
 class ReleaseManifest(Value):
@@ -45,6 +65,7 @@ class ReleaseManifest(Value):
         device_class: The registry folder.
         device: The device profile that it was gated for.
         sha256, bytes: Of `model.tflite`.
+        compressed: What devices fetch; None in releases from before there was one.
         recipe: What made it.
         metrics: On the whole evaluation split, with 95 % confidence intervals.
         change: Metric name -> release minus float baseline.
@@ -57,6 +78,7 @@ class ReleaseManifest(Value):
     device: str
     sha256: str
     bytes: int
+    compressed: CompressedForm | None = None
     recipe: Recipe
     metrics: dict[str, MetricValue] = {}
     change: dict[str, MetricValue] = {}
@@ -73,7 +95,7 @@ class ChannelPointer(Value):
 
 
 class Release(Value):
-    """One verified release: `model.tflite` in `path` has the digest that its manifest tells."""
+    """One verified release: the files in `path` have the digests that its manifest tells."""
 
     version: str
     path: str
@@ -86,9 +108,15 @@ class Release(Value):
 
 
 def publish(spec: LocalRegistry, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
-    """Put a model into the registry and point the channel at it.
+    """Put a model and its compressed form into the registry, and point the channel at it.
 
     An existing release of the same bytes is verified and kept as it is, its manifest included.
+
+    Args:
+        spec: The registry.
+        device_class, name: Where in it.
+        model: The file.
+        manifest: What is told about it; its compressed form is added here.
 
     Raises:
         RegistryError: The registry cannot be written, or holds a corrupt release; the channel points where it did.
@@ -105,11 +133,15 @@ def publish(spec: LocalRegistry, device_class: str, name: str, model: bytes, man
     folder = _folder(spec, device_class, name)
     version = digest[:16]
     final = folder / version
-    with _explained(folder, len(model)):
+    compressed = gzip_of(model)
+    form = CompressedForm(sha256=sha256_of_bytes(compressed), bytes=len(compressed))
+    manifest = manifest.model_copy(update={"compressed": form})
+    with _explained(folder, len(model) + len(compressed)):
         folder.mkdir(parents=True, exist_ok=True)
         _remove_stale(folder, spec.channel)
         if not final.exists():
-            _stage_and_rename(final, {MODEL_NAME: model, MANIFEST_NAME: _json(manifest)})
+            files = {MODEL_NAME: model, COMPRESSED_NAME: compressed, MANIFEST_NAME: _json(manifest)}
+            _stage_and_rename(final, files)
         release = find_release(final)
         pointer = _json(ChannelPointer(version=version, sha256=digest, bytes=len(model)))
         path = folder / f"{spec.channel}.json"
@@ -122,12 +154,12 @@ def find_release(path: Path) -> Release:
     """Read and verify a release.
 
     Args:
-        path: The release's folder, or its model file.
+        path: The release's folder, or its model file, compressed or not.
 
     Raises:
         RegistryError: It is no release, or its bytes are not what its manifest and its version say.
     """
-    folder = path.parent if path.name == MODEL_NAME else path
+    folder = path.parent if path.name in {MODEL_NAME, COMPRESSED_NAME} else path
     try:
         model = (folder / MODEL_NAME).read_bytes()
         manifest = ReleaseManifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
@@ -147,7 +179,33 @@ def find_release(path: Path) -> Release:
             measured=digest,
             remedy="find out what changed it, move the folder away, and push again",
         )
+    if manifest.compressed is not None:
+        _check_compressed(folder, manifest.compressed, model)
     return Release(version=digest[:16], path=str(folder), manifest=manifest)
+
+
+def _check_compressed(folder: Path, form: CompressedForm, model: bytes) -> None:
+    """A device that fetches the compressed form must get the model: both its digest and its content are compared."""
+    path = folder / COMPRESSED_NAME
+    try:
+        compressed = path.read_bytes()
+    except OSError as error:
+        raise RegistryError(
+            f"this is no whole release: {_first_line(error)}",
+            where=str(folder),
+            bound=f"a folder with {MODEL_NAME}, {COMPRESSED_NAME} and {MANIFEST_NAME}",
+            remedy="if it was whole once, move it away and push it again",
+        ) from error
+    digest = sha256_of_bytes(compressed)
+    same = form.file == COMPRESSED_NAME and gunzip(compressed, len(model)) == model
+    if (digest, len(compressed)) != (form.sha256, form.bytes) or not same:
+        raise RegistryError(
+            "the release is corrupt: its compressed form is not the model that was pushed",
+            where=str(path),
+            bound=f"sha256 {form.sha256}, {form.bytes:,} bytes, of the model's content",
+            measured=f"sha256 {digest}, {len(compressed):,} bytes{'' if same else ', of another content'}",
+            remedy="find out what changed it, move the folder away, and push again",
+        )
 
 
 def current(root: Path, device_class: str, name: str, channel: str = "stable") -> Release | None:

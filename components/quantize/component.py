@@ -1,17 +1,13 @@
-"""TFX shell of quantization-aware training: Examples and a baseline Model -> a Model with trained ranges."""
-
-from pathlib import Path
+"""TFX shell of quantization-aware training: Examples and a Model -> a Model with trained ranges."""
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, TransformGraph
 
-from components.examples import ExampleDecoder, split_files
-from components.files import sha256_of, write_atomically
-from components.layout import LOGS_FOLDER, SERVING_FOLDER, TRAINING_FILE
-from components.manifest import describe, read_manifest, write_manifest
 from components.quantize.qat_spec import QatStep
 from components.quantize.scheme import Scheme
+from components.step_shell import run_step
+from components.training_spec import Preserve
 from components.values import Value
 
 
@@ -22,12 +18,14 @@ class QatSpec(Value):
         recipe: Name of the recipe, for messages.
         step: The recipe's step.
         scheme: The recipe's numeric format.
+        preserve: What earlier steps of the recipe made, and this one keeps.
         split: Split to train on.
     """
 
     recipe: str
     step: QatStep
     scheme: Scheme
+    preserve: Preserve = Preserve()
     split: str
 
 
@@ -43,30 +41,21 @@ def QuantizationAwareTrainer(
     code_version: Parameter[str],
     transform_graph: InputArtifact[TransformGraph] = None,
 ) -> None:
-    """Train the baseline under quantization. Beside the SavedModel lie `training.json` and TensorBoard's logs."""
+    """Train the model under quantization. Beside the SavedModel lie `training.json` and TensorBoard's logs."""
     from components.quantize.training import train_quantized
-    from components.training import checkpoint_folder, remove_checkpoints
 
     asked = QatSpec.model_validate_json(spec)
-    parents = {"model": read_manifest(Path(model.uri)).sha256, "examples": sha256_of(Path(examples.uri))}
-    if transform_graph is not None:
-        parents["transform_graph"] = sha256_of(Path(transform_graph.uri))
-    folder = Path(trained.uri)
-    checkpoints = checkpoint_folder(folder, [spec, task, task_version, code_version, *parents.values()])
-    report = train_quantized(
-        Path(model.uri),
-        folder,
-        asked.step,
-        asked.scheme,
-        name=asked.recipe,
+    run_step(
+        lambda inputs: train_quantized(inputs, asked.step, asked.scheme, asked.preserve),
+        examples=examples,
+        model=model,
+        trained=trained,
+        transform_graph=transform_graph,
+        spec=spec,
+        recipe=asked.recipe,
+        split=asked.split,
         task=task,
         label=label,
-        decoder=ExampleDecoder(task, transform_graph.uri if transform_graph is not None else None),
-        files=split_files(examples.uri, asked.split),
-        checkpoints=checkpoints,
-        logs=folder / LOGS_FOLDER,
+        task_version=task_version,
+        code_version=code_version,
     )
-    write_atomically(folder / TRAINING_FILE, report.model_dump_json(indent=2).encode() + b"\n")
-    manifest = write_manifest(folder, SERVING_FOLDER, role="trained", parents=parents, code_version=code_version)
-    describe(trained, manifest, recipe=asked.recipe, step=asked.step.kind, epochs=len(report.epochs))
-    remove_checkpoints(checkpoints)

@@ -19,6 +19,7 @@ from tensorflow_model_optimization.python.core.quantization.keras import (
 )
 from tensorflow_model_optimization.quantization.keras import QuantizeConfig
 
+from components.constraints import shares
 from components.errors import ModelError, SpecError
 from components.quantize.layers import WEIGHTED
 from components.quantize.placement import Node, Place, Plan, place
@@ -34,7 +35,9 @@ from components.quantize.quantizers import (
 from components.quantize.rewrite import Rewritten, activation_name, rewrite
 from components.quantize.treatment import Treatment
 from components.task import load_object
+from components.training_spec import Preserve
 
+_NOTHING = Preserve()
 # Names the layer that quantizes what enters a kernel.
 ENTRANCE = "{}/entrance"
 
@@ -89,6 +92,7 @@ class IntegerScheme(quantize_scheme.QuantizeScheme):
         treatments: How each layer of the model is treated, by name, instead of both; every layer must be in it.
         delay: Training batches before activations are quantized.
         integer_border: Whether the model's inputs and outputs are integers even where the layers there stay float.
+        preserve: What earlier steps made of the weights.
     """
 
     def __init__(
@@ -98,14 +102,15 @@ class IntegerScheme(quantize_scheme.QuantizeScheme):
         treatments: Mapping[str, Treatment] | None = None,
         delay: int = 0,
         integer_border: bool = True,
+        preserve: Preserve = _NOTHING,
     ) -> None:
-        self._integer_border = integer_border
+        self._integer_border, self._preserve = integer_border, preserve
         self._default = Treatment(weight_bits=weight_bits, activation_bits=activation_bits)
         self._treatments, self._delay = treatments, delay
 
     def get_layout_transformer(self) -> Any:
         """See the base class."""
-        return _Layout(self.treatment_of, self._delay, self._integer_border)
+        return _Layout(self.treatment_of, self._delay, self._integer_border, self._preserve)
 
     def get_quantize_registry(self) -> Any:
         """See the base class; the layout transform gives every layer its config."""
@@ -126,8 +131,11 @@ class _NothingByItself(quantize_registry.QuantizeRegistry):
 
 
 class _Layout(quantize_layout_transform.QuantizeLayoutTransform):
-    def __init__(self, treatment: Callable[[str], Treatment], delay: int, integer_border: bool) -> None:
+    def __init__(
+        self, treatment: Callable[[str], Treatment], delay: int, integer_border: bool, preserve: Preserve
+    ) -> None:
         self._treatment, self._delay, self._integer_border = treatment, delay, integer_border
+        self._preserve = preserve
 
     def apply(self, model: Any, layer_quantize_map: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Rewrite, and give quantizers; layers that were annotated with a config keep it."""
@@ -140,7 +148,7 @@ class _Layout(quantize_layout_transform.QuantizeLayoutTransform):
         rewritten, plan = planned(model, by_name, self._integer_border)
         plan.refuse()
         wrapped = {
-            name: annotated.get(name) or _config(name, made, rewritten.model, self._delay)
+            name: annotated.get(name) or _config(name, made, rewritten.model, self._delay, self._preserve)
             for name, made in plan.places.items()
             if not made.empty
         }
@@ -240,7 +248,7 @@ def _with_entrances(model: Any, plan: Plan) -> Any:
     return tf.keras.Model(inputs, outputs, name=model.name)
 
 
-def _config(name: str, made: Place, model: Any, delay: int) -> Any:
+def _config(name: str, made: Place, model: Any, delay: int, preserve: Preserve) -> Any:
     treatment = made.treatment
     if treatment.config is not None:
         return own_object(treatment.config, QuantizeConfig, "config")
@@ -251,7 +259,12 @@ def _config(name: str, made: Place, model: Any, delay: int) -> Any:
         trains = treatment.trains_weights and treatment.mode == "trained"
         own = treatment.weight_quantizer
         weights = (
-            WeightQuantizer(treatment.weight_bits, axes if treatment.per_channel else (), trains)
+            WeightQuantizer(
+                treatment.weight_bits,
+                axes if treatment.per_channel else (),
+                trains,
+                one_range=shares(getattr(layer, str(kernel)).numpy(), preserve),
+            )
             if own is None
             else Checked(own_quantizer(own), name)
         )

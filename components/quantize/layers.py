@@ -46,6 +46,8 @@ NO_ACTIVATION = "linear"
 
 # What 16-bit activations have no kernel for.
 NOT_IN_16_BITS = frozenset({"Concatenate", "RepeatVector", "Conv2DTranspose", "gelu"})
+# What 4-bit weights have no kernel for.
+NOT_IN_4_BITS = frozenset({"Conv2DTranspose"})
 
 _REMEDIES = {
     "LayerNormalization": "normalize by batch (BatchNormalization after a convolution or a dense layer)",

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from components.errors import ModelError
-from components.quantize.layers import FUSED_ACTIVATIONS, FUSING, NOT_IN_16_BITS, WEIGHTED, Role, remedy_for, role_of
+from components.quantize.layers import (
+    FUSED_ACTIVATIONS,
+    FUSING,
+    NOT_IN_4_BITS,
+    NOT_IN_16_BITS,
+    WEIGHTED,
+    Role,
+    remedy_for,
+    role_of,
+)
 from components.quantize.treatment import Treatment
 from components.report import LayerPlan
 
@@ -177,6 +186,10 @@ def _placed(node: Node, treatment: Treatment, plan: Plan) -> Place:
         return made
     if treatment.activation_bits == 16 and {node.kind, node.activation} & NOT_IN_16_BITS:
         plan.refused.append((node, "has no kernel for 16-bit activations", "take the scheme static_wi8_ai8"))
+        return made
+    if treatment.weight_bits == 4 and treatment.weight_quantizer is None and node.kind in NOT_IN_4_BITS:
+        remedy = f"give it 8 bits: `configs: [{{layers: [{node.origin}], weights: {{bits: 8}}}}]`"
+        plan.refused.append((node, "has no kernel for 4-bit weights", remedy))
         return made
     made.weights = role == "weighted"
     if role in {"weighted", "ranged", "batch_norm"}:

@@ -16,6 +16,7 @@ from tensorflow_model_optimization.quantization.keras import (
 )
 
 from components.errors import EdgemillError, ModelError, telling_line
+from components.kernels import Kernel, kernels
 from components.quantize.integer_scheme import ENTRANCE, IntegerScheme, own_object, planned
 from components.quantize.qat_spec import QatStep
 from components.quantize.quantizers import ActivationQuantizer
@@ -23,8 +24,10 @@ from components.quantize.rewrite import rewrite
 from components.quantize.scheme import Scheme
 from components.quantize.treatment import chosen, treatments
 from components.report import LayerPlan, TrainedRange
+from components.training_spec import Preserve
 
 _HISTOGRAM_BINS = 64
+_NOTHING = Preserve()
 
 
 def preview(model: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
@@ -54,7 +57,7 @@ def preview(model: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
     )
 
 
-def quantized(model: Any, step: QatStep, scheme: Scheme, steps_per_epoch: int) -> Any:
+def quantized(model: Any, step: QatStep, scheme: Scheme, steps_per_epoch: int, preserve: Preserve = _NOTHING) -> Any:
     """A model of the same weights that trains under quantization; the original stays as it is.
 
     Args:
@@ -62,6 +65,8 @@ def quantized(model: Any, step: QatStep, scheme: Scheme, steps_per_epoch: int) -
         step: The recipe's.
         scheme: The recipe's numeric format, a static one.
         steps_per_epoch: Training batches in an epoch.
+        preserve: What the weights are to keep. Shared values have one range for all channels, so that they stay shared
+            when they are rounded; and no zeros are lost, for zero is always one of the integers.
 
     Returns:
         An uncompiled functional `tf_keras.Model` with the same inputs, and with outputs of the same shapes.
@@ -78,6 +83,7 @@ def quantized(model: Any, step: QatStep, scheme: Scheme, steps_per_epoch: int) -
         treatments=by_name,
         delay=step.delay_activations * steps_per_epoch,
         integer_border=not getattr(scheme, "float_io", False),
+        preserve=preserve,
     )
     annotated = tf.keras.models.clone_model(
         flat,
@@ -90,7 +96,7 @@ def quantized(model: Any, step: QatStep, scheme: Scheme, steps_per_epoch: int) -
     kinds = {type(layer).__name__: type(layer) for layer in flat.layers}
     try:
         with quantize_scope(kinds):
-            return quantize_apply(annotated, own or ours)
+            made = quantize_apply(annotated, own or ours)
     except EdgemillError:
         raise
     except Exception as error:
@@ -102,6 +108,25 @@ def quantized(model: Any, step: QatStep, scheme: Scheme, steps_per_epoch: int) -
             measured=type(error).__name__,
             remedy="give the layer that is named a config, or leave it out with `except`",
         ) from error
+    for layer in made.layers:
+        if isinstance(layer, quantize_wrapper.QuantizeWrapper) and not layer.layer.trainable:
+            # The wrapper would train the weights that it quantizes, whatever the layer says.
+            layer._non_trainable_weights += layer._trainable_weights
+            layer._trainable_weights = []
+    return made
+
+
+def trained_kernels(model: Any) -> tuple[Kernel, ...]:
+    """The kernels of a model that `quantized` returned, under the names of its layers without their wrappers."""
+    found: dict[int, Kernel] = {}
+    for layer in model.layers:
+        if isinstance(layer, quantize_wrapper.QuantizeWrapper):
+            # The wrapped layer's own attribute holds what the last call computed with.
+            for variable, _, _ in layer._weight_vars:
+                weight = variable.name.rpartition("/")[2].partition(":")[0]
+                kernel = Kernel(layer.layer.name, type(layer.layer).__name__, weight, variable, input_axis=None)
+                found.setdefault(id(variable), kernel)
+    return (*found.values(), *kernels(model))
 
 
 def trained_ranges(model: Any) -> tuple[TrainedRange, ...]:

@@ -6,13 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
+from components.layer_patterns import LayerPattern
 from components.training_spec import FineTuning
 from components.values import Value
 
 OBJECT_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 ObjectReference = Annotated[str, Field(pattern=OBJECT_PATTERN)]
-# A glob over names of layers, as in `block_1_*`.
-LayerPattern = Annotated[str, Field(min_length=1)]
 
 
 class MovingAverage(Value):

@@ -90,11 +90,25 @@ class MovingAverageQuantizer(ActivationQuantizer):
         super().__init__(bits, symmetric, delay)
         self.decay = decay
 
+    def build_more(self, name: str, layer: Any) -> dict[str, Any]:
+        """The averages themselves.
+
+        The range that is made of them for the kernels is none to go on from: of a symmetric one the wider side would
+        be averaged anew each time, and grow without end; of another, moves of less than half a step would be lost.
+        """
+        return {
+            "low": _variable(layer, f"{name}_average_low"),
+            "high": _variable(layer, f"{name}_average_high"),
+        }
+
     def new_range(self, inputs: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
         """See the base class."""
         low, high = batch_range(inputs)
         kept = tf.where(weights["batches"] == 0, 0.0, self.decay)
-        return kept * weights["min_var"] + (1 - kept) * low, kept * weights["max_var"] + (1 - kept) * high
+        return (
+            weights["low"].assign(kept * weights["low"] + (1 - kept) * low, read_value=True),
+            weights["high"].assign(kept * weights["high"] + (1 - kept) * high, read_value=True),
+        )
 
     def get_config(self) -> dict[str, Any]:
         """See the base class."""
@@ -143,8 +157,8 @@ class HistogramQuantizer(ActivationQuantizer):
         first = weights["batches"] == 0
         low = tf.where(first, batch_low, tf.minimum(old_low, batch_low))
         high = tf.where(first, batch_high, tf.maximum(old_high, batch_high))
-        # A tensor of one value has no span; any will do.
-        high = tf.where(high > low, high, low + 1.0)
+        # A tensor of one value has no span: a small one, which others can widen.
+        high = tf.where(high > low, high, low + tf.maximum(1e-6, 1e-3 * tf.abs(low)))
         middles = old_low + (tf.range(self.bins, dtype=tf.float32) + 0.5) * (old_high - old_low) / self.bins
         moved = tf.math.unsorted_segment_sum(counts, self._bin_of(middles, low, high), self.bins)
         kept = tf.cond((low == old_low) & (high == old_high), lambda: counts, lambda: moved)
@@ -207,10 +221,13 @@ class WeightQuantizer(quantizers.Quantizer):
         bits: 8 or 4; the least value is not used, so that zero is the middle (`[-127, 127]`).
         axes: The axes that have a scale each, together; none for one scale.
         trains: False leaves the weights unquantized in training.
+        one_range: Whether all those scales are the same, so that equal weights of different channels become equal
+            integers: one for each value that a clustered kernel has. (The converter multiplies scales, and not the
+            integers, when it folds batch normalization.)
     """
 
-    def __init__(self, bits: int = 8, axes: tuple[int, ...] = (), trains: bool = True) -> None:
-        self.bits, self.axes, self.trains = bits, tuple(axes), trains
+    def __init__(self, bits: int = 8, axes: tuple[int, ...] = (), trains: bool = True, one_range: bool = False) -> None:
+        self.bits, self.axes, self.trains, self.one_range = bits, tuple(axes), trains, one_range
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:  # noqa: ARG002
         """Nothing to build."""
@@ -235,7 +252,9 @@ class WeightQuantizer(quantizers.Quantizer):
         for axis in self.axes:
             scales *= inputs.shape[axis]
         flat = inputs if len(self.axes) == 1 else tf.reshape(inputs, [*inputs.shape[: -len(self.axes)], scales])
-        most = _not_zero(tf.stop_gradient(tf.reduce_max(tf.abs(flat), list(range(flat.shape.rank - 1)))))
+        over = None if self.one_range else list(range(flat.shape.rank - 1))
+        most = tf.stop_gradient(tf.reduce_max(tf.abs(flat), over))
+        most = _not_zero(tf.broadcast_to(most, [scales]))
         quantized = tf.quantization.fake_quant_with_min_max_vars_per_channel(
             flat, -most, most, num_bits=self.bits, narrow_range=True
         )
@@ -243,7 +262,7 @@ class WeightQuantizer(quantizers.Quantizer):
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` makes the same quantizer from."""
-        return {"bits": self.bits, "axes": self.axes, "trains": self.trains}
+        return {"bits": self.bits, "axes": self.axes, "trains": self.trains, "one_range": self.one_range}
 
 
 def batch_range(inputs: Any) -> tuple[Any, Any]:

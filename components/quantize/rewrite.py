@@ -269,9 +269,9 @@ class _Rewriter:
         channels = len(factor)
         self.notes[name] = "written as a depthwise 1x1 convolution, with its statistics"
         rank = x.shape.rank
-        upright = (
-            x if rank == 4 else self._reshape(x, (*([1] * (4 - rank)), *tuple(x.shape[1:])), f"{name}/upright", name)
-        )
+        # Of volumes, all but the last two axes become one.
+        shape = (*([1] * (4 - rank)), *tuple(x.shape[1:])) if rank < 4 else (-1, *tuple(x.shape[-2:]))
+        upright = x if rank == 4 else self._reshape(x, shape, f"{name}/upright", name)
         made = self._new(
             _layers.DepthwiseConv2D,
             name,

@@ -3,87 +3,76 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from components.examples import ExampleDecoder, check_dense
-from components.keras_model import check_keras_takes, export, load_kept, output_names
-from components.quantize.qat import check_ranges, preview, quantized, trained_ranges
+from components.constraints import Constraint
+from components.keras_model import export, output_names
+from components.kernels import weight_fact
+from components.quantize.qat import check_ranges, preview, quantized, trained_kernels, trained_ranges
 from components.quantize.qat_spec import QatStep
 from components.quantize.scheme import Scheme
 from components.report import TrainingReport
-from components.task import compiling, load_task
+from components.step_training import StepInputs
 from components.training import fine_tune, steps_per_epoch
-from components.training_data import load_training_data
+from components.training_spec import Preserve
 
 _LOG = logging.getLogger(__name__)
+_NOTHING = Preserve()
 
 
-def train_quantized(
-    source: Path,
-    folder: Path,
-    step: QatStep,
-    scheme: Scheme,
-    *,
-    name: str,
-    task: str,
-    label: str,
-    decoder: ExampleDecoder,
-    files: Sequence[str],
-    checkpoints: Path | None = None,
-    logs: Path | None = None,
-) -> TrainingReport:
+def train_quantized(inputs: StepInputs, step: QatStep, scheme: Scheme, preserve: Preserve = _NOTHING) -> TrainingReport:
     """Train a model under quantization and write its SavedModel, fake quantization included.
 
     Args:
-        source: Folder of the Model artifact to start from, with its Keras model.
-        folder: Where the SavedModel goes, in `Format-Serving`.
+        inputs: What to start from.
         step: How to train.
         scheme: The numeric format to train for, a static one.
-        name: The recipe's, for messages.
-        task: Reference of the task.
-        label: The feature that is the target.
-        decoder: From serialized examples to inputs and features.
-        files: Gzipped TFRecord files to train on.
-        checkpoints, logs: As for `fine_tune`.
+        preserve: What earlier steps made, and the weights keep.
 
     Returns:
         What happened.
 
     Raises:
-        SpecError, ModelError, DataError: As told by `quantized`, `fine_tune` and `load_training_data`.
+        SpecError, ModelError, DataError: As told by `quantized`, `fine_tune` and `StepInputs`.
     """
-    check_dense({label: "examples.label"}, decoder.feature_spec)
-    maker = compiling(load_task(task))
-    model = load_kept(source)
+    model, maker = inputs.load()
     layers = preview(model, step, scheme)
     for layer in layers:
         _LOG.info(
-            "%s: %s (%s): %s%s%s", name, layer.layer, layer.kind, layer.mode,
+            "%s: %s (%s): %s%s%s", inputs.name, layer.layer, layer.kind, layer.mode,
             f"; weights {layer.weights}" if layer.weights else "", f"; outputs {layer.outputs}; {layer.note}",
         )  # fmt: skip
-    data = load_training_data(decoder, files, label, f"recipe {name}")
-    check_keras_takes(model, data.few)
+    data = inputs.load_data(model)
     tf.keras.utils.set_random_seed(step.seed)
-    trained = quantized(model, step, scheme, steps_per_epoch(data, step))
+    trained = quantized(model, step, scheme, steps_per_epoch(data, step), preserve)
+    held = trained_kernels(trained)
     state = fine_tune(
         trained,
         maker,
         data,
         step,
-        name=name,
-        checkpoints=checkpoints,
-        logs=logs,
+        name=inputs.name,
+        checkpoints=inputs.checkpoints,
+        logs=inputs.logs,
         before_epoch=_freezing(trained, step.freeze_batch_norm),
+        after_batch=Constraint([kernel.variable for kernel in held], preserve),
     )
     ranges = trained_ranges(trained)
     check_ranges(ranges)
-    export(trained, folder, output_names(model))
+    export(trained, inputs.folder, output_names(model), traces_layers=False)
+    earlier = inputs.earlier()
     return TrainingReport(
-        recipe=name, kind=step.kind, epochs=state.epochs, best_epoch=state.best_epoch, layers=layers, ranges=ranges
+        recipe=inputs.name,
+        kind=step.kind,
+        epochs=state.epochs,
+        best_epoch=state.best_epoch,
+        layers=layers,
+        ranges=ranges,
+        weights=tuple(weight_fact(kernel) for kernel in held) if earlier is not None else (),
+        claim=earlier.claim if earlier is not None else None,
     )
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Literal
 
+from components import layer_patterns
 from components.errors import SpecError
+from components.layer_patterns import check_fits, fits
 from components.quantize.qat_spec import ActivationQuantization, LayerQuantization, OwnQuantizer, QatStep
 from components.quantize.scheme import Scheme, StaticWi4Ai8, StaticWi8Ai16
-from components.wording import some_of
 
 Mode = Literal["trained", "watched", "float"]
 
@@ -57,9 +56,7 @@ def treatments(step: QatStep, scheme: Scheme, names: Iterable[str]) -> dict[str,
     known = list(names)
     fields: dict[str, tuple[str, ...]] = {"layers": step.layers, "except": step.except_layers}
     fields |= {f"configs[{index}].layers": config.layers for index, config in enumerate(step.configs)}
-    for place, patterns in fields.items():
-        for pattern in patterns:
-            _check_fits(pattern, place, known)
+    check_fits(fields.items(), known)
     found = {name: _treatment(step, scheme, name) for name in known}
     if all(treatment.mode != "trained" for treatment in found.values()):
         raise SpecError(
@@ -74,11 +71,11 @@ def treatments(step: QatStep, scheme: Scheme, names: Iterable[str]) -> dict[str,
 
 def chosen(step: QatStep, name: str) -> bool:
     """Whether a layer is trained under quantization."""
-    return (not step.layers or _fits(name, step.layers)) and not _fits(name, step.except_layers)
+    return layer_patterns.chosen(name, step.layers, step.except_layers)
 
 
 def _treatment(step: QatStep, scheme: Scheme, name: str) -> Treatment:
-    own = [config for config in step.configs if _fits(name, config.layers)]
+    own = [config for config in step.configs if fits(name, config.layers)]
     if not chosen(step, name):
         fallback = bool(getattr(scheme, "float_fallback", False))
         return _described(step, scheme, own, mode="float" if fallback else "watched")
@@ -104,22 +101,3 @@ def _described(step: QatStep, scheme: Scheme, own: list[LayerQuantization], mode
         activation_bits=16 if isinstance(scheme, StaticWi8Ai16) else 8,
         config=config if mode != "float" else None,
     )
-
-
-def _check_fits(pattern: str, field: str, names: list[str]) -> None:
-    if any(fnmatchcase(name, pattern) for name in names):
-        return
-    near = difflib.get_close_matches(pattern, names, n=3)
-    raise SpecError(
-        f"no layer of the model is called {pattern!r}" + (f"; near it are {', '.join(near)}" if near else ""),
-        where=field,
-        bound=f"a name or glob of {some_of(names, 12)}",
-        measured=pattern,
-        remedy="correct the name; `edgemill validate --deep` lists the layers",
-    )
-
-
-def _fits(name: str, patterns: Iterable[str]) -> bool:
-    # A pattern that names a nested model means all that is in it.
-    parents = [name[:index] for index, letter in enumerate(name) if letter == "/"]
-    return any(fnmatchcase(one, pattern) for pattern in patterns for one in (name, *parents))

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from components.device import DeviceProfile
+from components.device_report import DeviceReport
 from components.push.delivery import PushOutcome
 from components.report import AuditReport, CandidateReport, Decision, EvaluationReport, TrainingReport, Verdict
 from components.slices import overall
@@ -58,6 +59,7 @@ class RunSummary(Value):
         nodes: In order of execution.
         evaluation: None if the run did not come that far.
         trainings: What the steps did that train.
+        on_devices: What the tools of each device say that declares some.
         decisions: One per device whose gate ran.
         devices: The pipeline's device profiles.
         releases: One per device whose pusher ran.
@@ -74,6 +76,7 @@ class RunSummary(Value):
     nodes: tuple[NodeFact, ...] = ()
     evaluation: EvaluationReport | None = None
     trainings: tuple[TrainingReport, ...] = ()
+    on_devices: tuple[DeviceReport, ...] = ()
     decisions: tuple[Decision, ...] = ()
     devices: tuple[DeviceProfile, ...] = ()
     releases: tuple[PushOutcome, ...] = ()

@@ -29,7 +29,7 @@ def render_table(summary: RunSummary) -> RenderableType:
     table = Table(title=f"{summary.pipeline}: {summary.headline}", title_justify="left")
     table.add_column("candidate")
     # Text, not str: brackets in what users name, and around intervals, would be read as markup.
-    for heading in (f"{name} [95 %]", "bytes", "smaller", "latency ratio"):
+    for heading in (f"{name} [95 %]", "bytes", "gzip", "smaller", "latency ratio"):
         table.add_column(Text(heading), justify="right")
     for device in summary.devices:
         table.add_column(device.name)
@@ -44,6 +44,7 @@ def render_table(summary: RunSummary) -> RenderableType:
             f"{candidate.outcome.inspection.file_bytes:,}"
             if isinstance(candidate.outcome, Converted)
             else wording.figure(None),
+            f"{candidate.compressed.gzip:,}" if candidate.compressed else wording.figure(None),
             wording.times(size_ratio(candidate, summary.evaluation)) if summary.evaluation else "",
             wording.figure(candidate.latency.ratio if candidate.latency else None, 2),
             *(Text(wording.verdict(verdict), style=_STYLES.get(verdict or "", "")) for verdict in verdicts),
@@ -56,6 +57,10 @@ def render_table(summary: RunSummary) -> RenderableType:
     for candidate in summary.evaluation.candidates if summary.evaluation else ():
         if candidate.latency and candidate.latency.note:
             lines.append(Text(f"latency of {candidate.name}: {candidate.latency.note}", style="dim"))
+        if isinstance(candidate.outcome, Converted) and (proof := candidate.outcome.sparsity) is not None:
+            told = "; ".join((wording.verdict(proof.verdict), *proof.reasons))
+            style = "green" if proof.verdict == "proven" else "red" if proof.verdict == "lost" else "yellow"
+            lines.append(Text(f"sparsity of {candidate.name}: {told}", style=style))
     for device in summary.devices:
         release, decision = summary.release_for(device.name), summary.decision_for(device.name)
         if release is not None and release.pushed:

@@ -81,7 +81,7 @@ def test_version_of_a_module_without_source_is_refused(package: Path) -> None:
 
 
 def test_versions_are_the_same_wherever_the_command_runs(tmp_path: Path) -> None:
-    components = ["gate", "evaluate", "convert", "baseline", "calibrate", "push", "validate"]
+    components = ["gate", "evaluate", "device_check", "convert", "baseline", "calibrate", "push", "validate"]
     modules = [f"components.{name}.component" for name in components]
     code = f"from components.version import code_version\nfor module in {modules}: print(code_version(module))"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}

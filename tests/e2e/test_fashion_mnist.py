@@ -40,7 +40,18 @@ def test_int8_is_within_a_point_of_float_and_three_and_a_half_times_smaller(ran:
     assert int8.outcome.inspection.integer_only
 
 
-def test_all_five_schemes_convert_and_are_evaluated_on_ten_slices(ran: Ran) -> None:
+def test_training_under_quantization_holds_half_a_point_at_eight_bits_and_six_times_smaller_at_four(ran: Ran) -> None:
+    evaluation = ran.summary.evaluation
+    int8, int4 = (next(one for one in evaluation.candidates if one.name == name) for name in ("qat_int8", "qat_int4"))
+    assert int8.slices[0].change["accuracy"].value >= -0.005
+    assert int4.slices[0].change["accuracy"].value >= -0.01
+    assert evaluation.baseline_bytes / int4.outcome.inspection.file_bytes >= 6
+    assert int8.outcome.inspection.integer_only
+    assert int4.outcome.inspection.integer_only
+    assert int8.outcome.lost_ranges == int4.outcome.lost_ranges == ()
+
+
+def test_all_recipes_convert_and_are_evaluated_on_ten_slices(ran: Ran) -> None:
     for candidate in ran.summary.evaluation.candidates:
         assert candidate.outcome.status == "converted", candidate.outcome
         assert len(candidate.slices) == 11

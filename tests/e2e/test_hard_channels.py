@@ -42,6 +42,24 @@ def test_training_wins_it_back_to_half_a_point_in_integers_only(ran: Ran, recipe
     assert candidate.outcome.lost_ranges == ()
 
 
+def test_fewest_float_layers_win_it_back_without_training(ran: Ran) -> None:
+    selective = next(one for one in ran.summary.evaluation.candidates if one.name == "selective_int8")
+    plain = next(one for one in ran.summary.evaluation.candidates if one.name == "int8")
+    assert changes(ran)["selective_int8"] >= -0.005
+    kept = [layer for layer in selective.outcome.sensitivity if layer.kept_float]
+    assert 0 < len(kept) < len(selective.outcome.sensitivity)
+    # Those that cost most stay float, and they cost bytes.
+    assert max(layer.error for layer in selective.outcome.sensitivity) == max(layer.error for layer in kept)
+    assert selective.outcome.inspection.file_bytes > plain.outcome.inspection.file_bytes
+    assert not selective.outcome.inspection.integer_only
+
+
+def test_report_shows_the_three_ways_side_by_side(ran: Ran) -> None:
+    report = (ran.folder / "report.html").read_text()
+    for recipe in ("qat_int8", "histogram_int8", "selective_int8"):
+        assert recipe in report
+
+
 def test_gate_blesses_what_won_it_back_and_not_the_smaller_file(ran: Ran) -> None:
     decision = ran.summary.decision_for("phone_cpu")
     sizes = {one.name: one.outcome.inspection.file_bytes for one in ran.summary.evaluation.candidates}

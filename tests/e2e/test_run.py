@@ -90,7 +90,11 @@ def test_lineage_leads_from_pushed_bytes_to_examples(first: tuple[SmallPipeline,
     assert ran.summary is not None
     release = ran.summary.releases[0].path
     assert release is not None
-    for target in (release, f"{release}/model.tflite"):
+    told = ran.summary.releases[0]
+    delivered = next(one for one in ran.summary.evaluation.candidates if one.sha256 == told.sha256)
+    assert Path(release, "model.tflite.gz").stat().st_size == told.compressed_bytes == delivered.compressed.gzip
+    assert told.compressed_bytes < told.bytes
+    for target in (release, f"{release}/model.tflite", f"{release}/model.tflite.gz"):
         result = CliRunner().invoke(app, ["lineage", target, "--root", str(ran.root), "--json"])
         assert result.exit_code == 0, result.output
         labels = set()

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,20 @@ def test_nothing_that_changes_outside_is_served_from_cache(shipped: dict[str, Co
     tasks = shipped["fashion_mnist"].pipeline["root"]["dag"]["tasks"]
     uncached = {name for name, task in tasks.items() if not task["cachingOptions"].get("enableCache")}
     assert uncached == {"push-phone-cpu", "push-cortex-m55", "report"}
+
+
+def test_report_is_given_all_that_a_local_report_tells(shipped: dict[str, Compiled]) -> None:
+    tasks = shipped["fashion_mnist"].pipeline["root"]["dag"]["tasks"]
+    given = set(tasks["report"]["inputs"]["artifacts"])
+    assert given >= {"evaluation", "sample"}
+    for prefix, inputs in (("gate", "blessing"), ("push", "pushed"), ("device-check", "on_device")):
+        devices = {name.removeprefix(f"{prefix}-") for name in tasks if name.startswith(f"{prefix}-")}
+        told = {name.removeprefix(f"{inputs}_").replace("_", "-") for name in given if name.startswith(f"{inputs}_")}
+        assert told == devices != set(), prefix
+    trainings = {name for name in tasks if name.startswith(("qat-", "prune-", "cluster-"))}
+    assert {
+        re.sub("_+", "-", name.removeprefix("trained_")) for name in given if name.startswith("trained_")
+    } == trainings
 
 
 def test_every_command_line_writes_the_same_bytes_without_secrets(

@@ -1,5 +1,7 @@
 from datetime import datetime, timezone
+from pathlib import Path
 
+from components.device_report import DeviceReport
 from components.push.delivery import PushOutcome
 from components.report import (
     CandidateDecision,
@@ -13,6 +15,7 @@ from components.report import (
     SliceResult,
 )
 from kubeflow.ui import candidate_metrics, verdict_markdown
+from kubeflow.ui_component import ReportRequest, summarise_folders
 from pipelines.report.summary import RunSummary
 
 FAILED = ConversionFailure(scheme="static_wi8_ai8", cause="refused", message="no", remedy="other", transient=False)
@@ -95,3 +98,26 @@ def test_verdict_gives_reasons_and_what_was_delivered() -> None:
         "",
         "none passes",
     ]
+
+
+def test_folders_of_artifacts_are_enough_to_tell_of_a_run(tmp_path: Path) -> None:
+    one = candidate(0.75, 0.5)
+    written = {
+        "evaluation/report.json": evaluation(one),
+        "blessing_tiny/decision.json": Decision(
+            device="tiny", verdict="fail", chosen=None, chosen_sha256=None, why="none passes", candidates=()
+        ),
+        "pushed_tiny/push.json": PushOutcome(device="tiny", pushed=False, reason="none passes"),
+        "on_device_tiny/device_report.json": DeviceReport(device="tiny", candidates=()),
+    }
+    for name, value in written.items():
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.write_text(value.model_dump_json())
+    folders = {path.name: path for path in tmp_path.iterdir()}
+    summary = summarise_folders(ReportRequest(pipeline="small", devices=()), folders, "run-7")
+    assert (summary.verdict, summary.run_id) == ("refused", "run-7")
+    assert summary.evaluation == evaluation(one)
+    assert [decision.device for decision in summary.decisions] == ["tiny"]
+    assert [report.device for report in summary.on_devices] == ["tiny"]
+    assert summary.seconds is None

@@ -104,3 +104,56 @@ def test_bound_is_a_parameter_of_those_conversions_alone_that_hold_it(small: Sma
     small.spec["gate"]["metrics"][0]["max_drop_from_baseline"] = 0.01
     after = {name: node.exec_properties["spec"] for name, node in nodes(small).items() if name.startswith("convert__")}
     assert {name for name in after if after[name] != before[name]} == {"convert__auto"}
+
+
+def test_recipes_that_ask_the_same_share_the_nodes_that_do_it(small: SmallPipeline) -> None:
+    pruned = {"kind": "prune", "sparsity": 0.5, "epochs": 2}
+    clustered, trained = {"kind": "cluster", "epochs": 1}, {"kind": "qat", "epochs": 1}
+    small.spec["recipes"] = [
+        {"name": "half", "steps": [pruned], "scheme": "float16"},
+        {"name": "int8", "steps": [pruned, clustered, trained], "scheme": "static_wi8_ai8"},
+        {
+            "name": "outside",
+            "steps": [pruned, clustered, trained],
+            "scheme": {"kind": "static_wi8_ai8", "float_io": True},
+        },
+        {"name": "alone", "steps": [clustered, trained], "scheme": "static_wi8_ai8"},
+        {"name": "pqat", "steps": [pruned, trained], "scheme": "static_wi8_ai8"},
+    ]
+    built = nodes(small)
+    trainers = {name for name in built if name.partition("__")[0] in {"prune", "cluster", "qat"}}
+    assert trainers == {
+        *("prune__half", "cluster__int8", "qat__int8", "cluster__alone", "qat__alone", "qat__pqat"),
+    }
+    preserve = {name: json.loads(built[name].exec_properties["spec"]).get("preserve") for name in trainers}
+    assert preserve == {
+        "prune__half": None,
+        "cluster__int8": {"zeros": True, "centroids": None},
+        "qat__int8": {"zeros": True, "centroids": 16},
+        "cluster__alone": {"zeros": False, "centroids": None},
+        "qat__alone": {"zeros": False, "centroids": 16},
+        "qat__pqat": {"zeros": True, "centroids": None},
+    }
+    reads = {name: node.inputs["model"].producer_component_id for name, node in built.items() if name in trainers}
+    assert reads["qat__pqat"] == reads["cluster__int8"] == "prune__half"
+    assert built["convert__outside"].inputs["model"].producer_component_id == "qat__int8"
+
+
+def test_device_is_checked_by_its_tools_anew_only_when_these_change(small: SmallPipeline) -> None:
+    assert not [name for name in nodes(small) if name.startswith("device_check__")]
+    profile = {"name": "board", "device_class": "board", "description": "any", "schemes": ["static_wi8_ai8"]}
+    profile["evaluators"] = [{"kind": "tflm"}]
+
+    def built(**changes: object) -> dict[str, Any]:
+        (small.folder / "board.yaml").write_text(yaml.safe_dump({**profile, **changes}))
+        small.spec["devices"] = ["phone_cpu", "board.yaml"]
+        return nodes(small)
+
+    before, bounded = built(), built(max_arena_bytes=5)
+    assert [name for name in before if name.startswith("device_check__")] == ["device_check__board"]
+    assert before["device_check__board"].exec_properties["retry"] == "again device_check__board"
+    assert "on_device" in before["gate__board"].inputs and "on_device" not in before["gate__phone_cpu"].inputs
+    specs = [one["device_check__board"].exec_properties["spec"] for one in (before, bounded)]
+    assert specs[0] == specs[1]
+    others = built(evaluators=[{"kind": "tflm", "examples": 3}])
+    assert others["device_check__board"].exec_properties["spec"] != specs[0]

@@ -1,3 +1,5 @@
+import re
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,10 @@ import yaml
 import pipelines
 from components.convert.inspection import _names, _schema
 from components.device import DeviceProfile
+from components.device_tools import ACCELERATORS, MEMORY_MODES, SYSTEM_CONFIGS
 from components.operators import BUILTIN_OPERATORS
+from pipelines.load import PipelineFileError, load_pipeline
+from tests.small_pipeline import SmallPipeline
 
 FILES = sorted((Path(pipelines.__file__).parent / "devices").glob("*.yaml"))
 
@@ -16,6 +21,12 @@ def test_profile_is_valid_and_named_like_its_file_when_loaded(path):
     profile = DeviceProfile.model_validate(yaml.safe_load(path.read_text()))
     assert profile.name == path.stem
     assert profile.max_file_bytes is not None
+
+
+def test_profile_in_the_docs_is_valid():
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", Path("docs/devices.md").read_text(), re.MULTILINE | re.DOTALL)
+    profile = DeviceProfile.model_validate(yaml.safe_load(block))
+    assert {each.kind for each in profile.evaluators} == {"vela", "tflm"}
 
 
 def test_microcontroller_takes_integers_only_within_64_kib_when_loaded():
@@ -65,3 +76,89 @@ def test_custom_operator_is_accepted_when_its_code_is_named():
 def test_latency_ratio_is_refused_when_not_finite(ratio):
     with pytest.raises(ValueError, match="finite number"):
         DeviceProfile.model_validate({**PROFILE, "max_latency_ratio": ratio})
+
+
+VELA = {"kind": "vela", "accelerator": "ethos-u55-128", "system_config": "Ethos_U55_High_End_Embedded"}
+
+
+def test_accelerators_and_configurations_are_those_of_the_installed_vela():
+    from ethosu.vela import architecture_features as vela
+
+    file = ConfigParser()
+    file.read(Path(vela.__file__).parents[1] / "config_files" / "Arm" / "vela.ini")
+    of = {kind: [name for name in file.sections() if name.startswith(kind)] for kind in ("System", "Memory")}
+    assert set(ACCELERATORS) == set(vela.Accelerator.member_list())
+    assert {name.partition(".")[2]: file[name]["axi1_port"] == "Dram" for name in of["System"]} == SYSTEM_CONFIGS
+    assert set(MEMORY_MODES) == {name.partition(".")[2] for name in of["Memory"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accelerator": "ethos-u55-129"}, "there is no accelerator 'ethos-u55-129'; did you mean 'ethos-u55-128'?"),
+        ({"accelerator": "Ethos_U85_2048"}, "did you mean 'ethos-u85-2048'?"),
+        ({"system_config": "Ethos_U55_High_End"}, "did you mean 'Ethos_U55_High_End_Embedded'?"),
+        ({"memory_mode": "shared-sram"}, "there is no memory mode 'shared-sram'; did you mean 'Shared_Sram'?"),
+        (
+            {"system_config": "Ethos_U65_High_End"},
+            "'Ethos_U65_High_End' is not for the accelerator 'ethos-u55-128': use",
+        ),
+        ({"memory_mode": "Dedicated_Sram"}, "'Ethos_U55_High_End_Embedded' has none: use Sram_Only or Shared_Sram"),
+        ({"timeout_s": 0}, "greater than 0"),
+    ],
+)
+def test_vela_evaluator_is_refused_with_the_nearest_when_vela_knows_no_such_thing(changes, message):
+    with pytest.raises(ValueError, match="evaluators") as caught:
+        DeviceProfile.model_validate({**PROFILE, "evaluators": [{**VELA, **changes}]})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_npu_cycles": 5}, "max_npu_cycles needs an evaluator that measures it: add `evaluators: [{kind: vela}]`"),
+        ({"max_cpu_operators": 0, "evaluators": [{"kind": "tflm"}]}, "max_cpu_operators needs an evaluator"),
+        ({"max_arena_bytes": 5, "evaluators": [VELA]}, "add `evaluators: [{kind: tflm}]`"),
+        ({"evaluators": [VELA, VELA]}, "at most one of each kind"),
+        (
+            {"max_flash_bytes": 5, "evaluators": [{**VELA, "memory_mode": "Sram_Only"}]},
+            "max_flash_bytes bounds nothing: Ethos_U55_High_End_Embedded with Sram_Only keeps no weights in flash",
+        ),
+    ],
+)
+def test_bound_is_refused_when_nothing_measures_it(changes, message):
+    with pytest.raises(ValueError) as caught:
+        DeviceProfile.model_validate({**PROFILE, **changes})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "message"),
+    [
+        ({"kind": "vella"}, "evaluators[0]: there is no 'vella' here; did you mean 'vela'?"),
+        (
+            {**VELA, "accelerator": "ethos-u56-128"},
+            "evaluators[0].accelerator: there is no accelerator 'ethos-u56-128'",
+        ),
+        (
+            {"kind": "tflm", "exampels": 3},
+            "evaluators[0].exampels: there is no field 'exampels' here; did you mean 'examples'?",
+        ),
+    ],
+)
+def test_wrong_evaluator_is_told_with_its_field_before_any_work(tmp_path, evaluator, message):
+    small = SmallPipeline(tmp_path)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**PROFILE, "evaluators": [evaluator]}))
+    small.spec["devices"] = ["mine.yaml"]
+    with pytest.raises(PipelineFileError) as caught:
+        load_pipeline(small.write())
+    assert message in str(caught.value)
+
+
+def test_device_with_an_npu_is_judged_by_vela_and_takes_nothing_on_its_cpu():
+    profile = DeviceProfile.model_validate(
+        yaml.safe_load(next(path for path in FILES if path.stem == "ethos_u55").read_text())
+    )
+    assert profile.vela is not None and profile.vela.accelerator == "ethos-u55-128"
+    assert profile.max_cpu_operators == 0
+    assert profile.tflm is None

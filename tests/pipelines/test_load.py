@@ -79,7 +79,7 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
         (("gate", "metrics", 0, "name"), "auc", "gate.metrics[0].name: the gate bounds a metric that is not evaluated"),
         (("gate", "metrics", 0), {"name": "accuracy"}, "bounds nothing: give at_least"),
         (("gate", "metrics", 0, "at_most"), 0.5, "at_least (0.8) is above at_most (0.5): nothing can pass"),
-        (("gate", "prefer"), "tiny", "gate.prefer: input should be 'smallest', 'fastest' or 'most_accurate'"),
+        (("gate", "prefer"), "tiny", "gate.prefer: input should be 'smallest', 'smallest_compressed', 'fastest' or"),
         (("devices",), ["phone_cup"], "there is no device profile 'phone_cup'; did you mean 'phone_cpu'?"),
         (("devices",), [], "devices: tuple should have at least 1 item"),
         (("recipes", 0, "name"), "float_reference", "recipes[0].name: this name belongs to the float32 file"),
@@ -287,10 +287,10 @@ def test_own_device_profile_is_read_beside_the_file(small: SmallPipeline) -> Non
     (small.folder / "mine.yaml").write_text(yaml.safe_dump(profile))
     small.spec["devices"] = ["mine.yaml"]
     assert load_pipeline(small.write()).devices[0].schemes == ("static_wi8_ai8",)
-    (small.folder / "mine.yaml").write_text(yaml.safe_dump({**profile, "max_bytes": 3}))
+    (small.folder / "mine.yaml").write_text(yaml.safe_dump({**profile, "max_gz_bytes": 3}))
     assert (
-        f"devices[0] ({small.folder / 'mine.yaml'}): max_bytes: there is no field 'max_bytes' here; "
-        "did you mean 'max_file_bytes'?" in errors_of(small)
+        f"devices[0] ({small.folder / 'mine.yaml'}): max_gz_bytes: there is no field 'max_gz_bytes' here; "
+        "did you mean 'max_gzip_bytes'?" in errors_of(small)
     )
     (small.folder / "mine.yaml").unlink()
     assert f"devices[0] ({small.folder / 'mine.yaml'}): cannot be read: No such file" in errors_of(small)
@@ -322,7 +322,14 @@ def test_schema_completes_names_of_schemes_and_metrics_and_the_options_of_scheme
     schema = pipeline_schema()
     scheme = schema["$defs"]["Recipe"]["properties"]["scheme"]
     names, options = scheme["anyOf"]
-    assert names["enum"] == ["float32", "float16", "dynamic_wi8_afp32", "static_wi8_ai8", "static_wi8_ai16"]
+    assert names["enum"] == [
+        "float32",
+        "float16",
+        "dynamic_wi8_afp32",
+        "static_wi8_ai8",
+        "static_wi8_ai16",
+        "static_wi4_ai8",
+    ]
     assert set(options["discriminator"]["mapping"]) == set(names["enum"])
     metric = schema["$defs"]["EvaluationSpec"]["properties"]["metrics"]["items"]
     assert metric["anyOf"][0]["enum"] == list(SHORT_NAMES)

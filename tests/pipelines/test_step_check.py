@@ -18,6 +18,13 @@ def checked(folder: Path, task: str = TASK, scheme: Any = "static_wi8_ai8", **st
     return deep_check(load_pipeline(small.file))
 
 
+def with_steps(folder: Path, *steps: dict[str, Any], scheme: str = "static_wi8_ai8") -> Any:
+    small = SmallPipeline(folder)
+    small.spec["recipes"] = [{"name": "a", "steps": list(steps), "scheme": scheme}]
+    make_importable(small.write())
+    return deep_check(load_pipeline(small.file))
+
+
 def refused(folder: Path, task: str = TASK, **step: Any) -> str:
     with pytest.raises(PipelineFileError) as caught:
         checked(folder, task, **step)
@@ -37,6 +44,43 @@ def test_each_layer_of_the_model_is_told(tmp_path: Path) -> None:
         ("Dense", "trained", "int8 per tensor"),
     ]
     assert layers[0].note == "its input gets a range too"
+
+
+def test_each_step_is_told_and_that_nothing_executes_the_zeros(tmp_path: Path) -> None:
+    previews = with_steps(
+        tmp_path,
+        {"kind": "prune", "sparsity": 0.5, "epochs": 2, "structure": "block_1x16", "layers": ["probabilities"]},
+        {"kind": "cluster", "centroids": 8, "epochs": 1, "layers": ["probabilities"]},
+        {"kind": "qat", "epochs": 1},
+        scheme="static_wi8_ai8",
+    )
+    assert list(previews) == ["a, prune", "a, cluster", "a, qat"]
+    told = {layer.layer: layer for layer in previews["a, prune"]}["probabilities"]
+    assert (told.mode, told.weights) == ("pruned", "sparsity 0.5, block_1x16")
+    (told,) = with_steps(
+        tmp_path / "float", {"kind": "prune", "sparsity": 0.5, "epochs": 2, "layers": ["prob*"]}, scheme="float16"
+    )["a"][-1:]
+    assert told.note == "there is no sparse kernel for float16: smaller when compressed, not faster"
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (
+            {"kind": "prune", "epochs": 2, "structure": "2:4"},
+            "the structure 2:4 does not fit these layers (expected: kernels whose input axis is a multiple of 4",
+        ),
+        ({"kind": "cluster", "epochs": 1, "centroids": 100}, "there are more centroids than weights"),
+        ({"kind": "prune", "sparsity": 0.5, "epochs": 2, "layers": ["prob"]}, "no layer of the model is called 'prob'"),
+    ],
+)
+def test_step_that_the_model_does_not_bear_is_refused_before_training(
+    tmp_path: Path, step: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PipelineFileError) as caught:
+        with_steps(tmp_path, step)
+    assert "recipes[0] (a): " in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_pipeline_without_steps_has_nothing_to_tell(tmp_path: Path) -> None:

@@ -19,6 +19,14 @@ def qat(**more: Any) -> dict[str, Any]:
     return {"kind": "qat", "epochs": 2, **more}
 
 
+def prune(**more: Any) -> dict[str, Any]:
+    return {"kind": "prune", "sparsity": 0.8, "epochs": 2, **more}
+
+
+def cluster(**more: Any) -> dict[str, Any]:
+    return {"kind": "cluster", "epochs": 1, **more}
+
+
 def refused(small: SmallPipeline, scheme: Any, *steps: dict[str, Any]) -> str:
     small.spec["recipes"] = [{"name": "a", "steps": list(steps), "scheme": scheme}]
     with pytest.raises(PipelineFileError) as caught:
@@ -40,10 +48,87 @@ def test_four_bit_weights_are_refused_without_training(small: SmallPipeline) -> 
     assert "add `steps: [{kind: qat, epochs: 2}]`" in said
 
 
+@pytest.mark.parametrize("kind", ["static_wi8_ai8", "static_wi8_ai16"])
+@pytest.mark.parametrize(
+    "more", [{"ranges": "percentile"}, {"ranges": "mse"}, {"keep_float": "auto"}, {"keep_float": ["*/head"]}]
+)
+def test_ranges_are_trained_or_estimated_but_not_both(small: SmallPipeline, kind: str, more: dict[str, Any]) -> None:
+    said = refused(small, {"kind": kind, **more}, qat())
+    assert (
+        "recipes[0].scheme: the step `qat` trains ranges, and the scheme estimates them or keeps layers float" in said
+    )
+    assert "expected: a scheme without `ranges` and `keep_float`" in said
+    assert "`activations: {quantizer: histogram}`" in said
+    assert "`except` and `float_fallback`" in said
+
+
+def test_ranges_that_are_the_converters_own_do_not_contradict_training(small: SmallPipeline) -> None:
+    scheme = {"kind": "static_wi8_ai8", "ranges": "min_max", "granularity": "per_tensor", "float_fallback": True}
+    small.spec["recipes"] = [{"name": "a", "steps": [qat()], "scheme": scheme}]
+    assert load_pipeline(small.write()).spec.recipes[0].trained is not None
+
+
+def test_step_that_occurs_twice_is_refused(small: SmallPipeline) -> None:
+    said = refused(small, "static_wi8_ai8", qat(), qat())
+    assert "recipes[0].steps: the step 'qat' occurs more than once" in said
+
+
 def test_trained_recipe_needs_no_calibration_section(small: SmallPipeline) -> None:
     small.spec["recipes"] = [{"name": "a", "steps": [qat()], "scheme": "static_wi8_ai8"}]
     del small.spec["calibrate"]
     assert load_pipeline(small.write()).spec.recipes[0].trained is not None
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([cluster(), prune()], "the step 'prune' cannot follow 'cluster', whose result it would destroy"),
+        ([qat(), prune()], "the step 'prune' cannot follow 'qat'"),
+        ([prune(), qat(), cluster()], "the step 'cluster' cannot follow 'qat'"),
+        ([prune(), prune()], "the step 'prune' occurs more than once: remove one"),
+        ([prune(), cluster(), cluster(), qat()], "the step 'cluster' occurs more than once: remove one"),
+    ],
+)
+def test_step_that_would_destroy_what_came_before_is_refused(
+    small: SmallPipeline, steps: list[dict[str, Any]], message: str
+) -> None:
+    said = refused(small, "static_wi8_ai8", *steps)
+    assert f"recipes[0].steps: {message}" in said
+
+
+@pytest.mark.parametrize(
+    ("steps", "zeros", "centroids"),
+    [
+        ([qat()], False, None),
+        ([prune(), qat()], True, None),
+        ([cluster(centroids=8), qat()], False, 8),
+        ([prune(), cluster(targets=[{"layers": ["a"], "centroids": 32}]), qat()], True, 32),
+    ],
+    ids=["qat", "pqat", "cqat", "pcqat"],
+)
+def test_what_training_keeps_follows_from_the_order_of_steps(
+    small: SmallPipeline, steps: list[dict[str, Any]], zeros: bool, centroids: int | None
+) -> None:
+    small.spec["recipes"] = [{"name": "a", "steps": steps, "scheme": "static_wi8_ai8"}]
+    (recipe,) = load_pipeline(small.write()).spec.recipes
+    kept = recipe.preserved_by(recipe.steps[-1])
+    assert (kept.zeros, kept.centroids) == (zeros, centroids)
+
+
+@pytest.mark.parametrize("structure", ["block_1x4", "block_1x16"])
+def test_blocks_are_refused_where_they_compute_wrong_values(small: SmallPipeline, structure: str) -> None:
+    own = prune(structure=structure, sparsity=0, targets=[{"layers": ["a"], "sparsity": 0.5}])
+    assert "computes wrong values" in refused(small, "dynamic_wi8_afp32", own)
+    said = refused(small, "dynamic_wi8_afp32", prune(structure=structure))
+    assert "recipes[0].scheme: dynamic range quantization of block-sparse weights computes wrong values" in said
+    small.spec["recipes"] = [{"name": "a", "steps": [prune()], "scheme": "dynamic_wi8_afp32"}]
+    assert load_pipeline(small.write()).spec.recipes[0].claims
+
+
+def test_pruning_alone_leaves_ranges_to_calibration(small: SmallPipeline) -> None:
+    del small.spec["calibrate"]
+    said = refused(small, "static_wi8_ai8", prune(), cluster())
+    assert "a static scheme needs ranges of activations, and there is no `calibrate` section" in said
 
 
 @pytest.mark.parametrize(
@@ -84,6 +169,11 @@ def test_training_split_is_the_baselines_then_the_samples_then_any_other(small: 
         (qat(scheme="a:B", weights={"bits": 4}), "a scheme of one's own says everything"),
         (qat(activations={"quantizer": {"kind": "histogram", "percentile": 50}}), "greater than 50"),
         (qat(activations={"quantizer": "histogramm"}), "did you mean 'histogram'?"),
+        (prune(sparsity=50), "recipes[0].steps[0].sparsity: sparsity is a fraction in [0, 1); did you mean 0.5?"),
+        (prune(schedule={"kind": "polynomial", "end_epoch": 3}), "the schedule ends after training does"),
+        (prune(structure="block_4x1"), "recipes[0].steps[0].structure: input should be 'unstructured', '2:4'"),
+        (cluster(centroids=1), "recipes[0].steps[0].centroids: input should be greater than or equal to 2"),
+        ({"kind": "quantise", "epochs": 1}, "there is no 'quantise' here"),
     ],
 )
 def test_bad_step_is_told_with_its_place(small: SmallPipeline, step: dict[str, Any], message: str) -> None:
@@ -100,11 +190,12 @@ def test_object_that_a_step_names_is_looked_for_before_anything_runs(small: Smal
     assert "recipes[0].steps[0]: the module 'nowhere' cannot be found" in str(caught.value)
 
 
-def test_saved_model_without_keras_layers_cannot_be_trained(small: SmallPipeline) -> None:
+@pytest.mark.parametrize("step", [qat(), prune(), cluster()], ids=["qat", "prune", "cluster"])
+def test_saved_model_without_keras_layers_cannot_be_trained(small: SmallPipeline, step: dict[str, Any]) -> None:
     (small.folder / "model").mkdir()
     (small.folder / "model" / "saved_model.pb").write_bytes(b"a graph")
     small.spec["baseline"] = {"kind": "pretrained", "path": "model"}
-    small.spec["recipes"].append({"name": "trained", "steps": [qat()], "scheme": "static_wi8_ai8"})
+    small.spec["recipes"].append({"name": "trained", "steps": [step], "scheme": "static_wi8_ai8"})
     make_importable(small.write())
     with pytest.raises(PipelineFileError) as caught:
         preflight(small.file)

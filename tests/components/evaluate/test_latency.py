@@ -1,6 +1,6 @@
 import pytest
 
-from components.evaluate.latency import interleaved_minima, judge, kernel_note, measure_latency
+from components.evaluate.latency import judge, kernel_note, measure_latency
 from components.quantize.scheme import Float32, StaticWi8Ai8, StaticWi8Ai16
 from components.report import ConversionFailure, Converted, Inspection, OperatorUse
 
@@ -30,23 +30,6 @@ def test_judge_gives_no_ratio_when_something_takes_less_than_20_microseconds():
     tiny_candidate = judge(40e-6, 40e-6, {"int8": 19.9e-6})["int8"]
     assert (tiny_candidate.ratio, tiny_candidate.note) == (None, "it takes 19.9 us: under 20 us nothing is judged")
     assert judge(20e-6, 20e-6, {"int8": 20e-6})["int8"].ratio == 1.0
-
-
-def test_interleaved_minima_runs_all_in_another_order_each_round_when_seeded():
-    def order(seed):
-        calls = []
-        # Longer than a block, so that a block is one call.
-        runs = {name: lambda name=name: (calls.append(name), sum(range(200_000))) for name in "abc"}
-        minima = interleaved_minima(runs, seed, rounds=12)
-        assert set(minima) == set("abc")
-        assert min(minima.values()) > 0
-        return ["".join(calls[6 + i : 9 + i]) for i in range(0, 36, 3)]
-
-    first = order(1)
-    assert all(sorted(each) == ["a", "b", "c"] for each in first)
-    assert len(set(first)) > 2
-    assert first == order(1)
-    assert first != order(2)
 
 
 def test_measure_latency_times_every_candidate_when_given_files(world):

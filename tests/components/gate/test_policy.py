@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from components.compression import CompressedBytes
 from components.device import DeviceProfile
 from components.gate.policy import decide
 from components.gate.spec import GateSpec, MetricBound
@@ -15,6 +16,7 @@ from components.report import (
     MetricValue,
     OperatorUse,
     SliceResult,
+    TensorFact,
 )
 
 NAN = math.nan
@@ -43,7 +45,18 @@ def slice_of(value, change=None, name="overall", examples=1000, metric_name="acc
     )
 
 
-def candidate(name="int8", *slices, scheme="static_wi8_ai8", size=1000, floats=(), operators=("CONV_2D",), ratio=0.5):
+def candidate(
+    name="int8",
+    *slices,
+    scheme="static_wi8_ai8",
+    size=1000,
+    floats=(),
+    operators=("CONV_2D",),
+    ratio=0.5,
+    gzip=None,
+    zstd=1,
+    weights=(),
+):
     return CandidateReport(
         recipe={"name": name, "scheme": scheme},
         outcome=Converted(
@@ -54,7 +67,7 @@ def candidate(name="int8", *slices, scheme="static_wi8_ai8", size=1000, floats=(
                 dtype_counts={"INT8": 3},
                 inputs=(),
                 outputs=(),
-                weights=(),
+                weights=weights,
                 float_tensors=floats,
                 stateful=False,
             ),
@@ -64,6 +77,7 @@ def candidate(name="int8", *slices, scheme="static_wi8_ai8", size=1000, floats=(
         sha256=f"digest of {name}",
         slices=slices or (slice_of(0.84, -0.01),),
         latency=None if ratio is None else Latency(microseconds=100.0, ratio=ratio),
+        compressed=None if gzip is None else CompressedBytes(gzip=gzip, zstd=zstd),
     )
 
 
@@ -415,3 +429,56 @@ def test_refusal_asks_for_another_run_when_the_machine_was_noisy():
     assert found.why == (
         "no candidate passes: int8 (latency ratio not judged: too noisy); run again on a quieter machine"
     )
+
+
+# Bounds and sizes are all unequal, so that one read in the place of another is noticed.
+@pytest.mark.parametrize(
+    ("bound", "what", "measured", "verdict"),
+    [
+        ({"max_file_bytes": 1000}, "file bytes", "1,000", "pass"),
+        ({"max_file_bytes": 999}, "file bytes", "1,000", "fail"),
+        ({"max_gzip_bytes": 700}, "gzip bytes", "700", "pass"),
+        ({"max_gzip_bytes": 699}, "gzip bytes", "700", "fail"),
+        ({"max_zstd_bytes": 600}, "zstd bytes", "600", "pass"),
+        ({"max_zstd_bytes": 599}, "zstd bytes", "600", "fail"),
+    ],
+)
+def test_each_size_is_held_to_its_own_bound(bound, what, measured, verdict):
+    judged = decide(report(candidate(gzip=700, zstd=600)), device(**bound), policy({"name": "accuracy", "at_least": 0}))
+    (check,) = [check for check in judged.candidates[0].checks if check.what.endswith("bytes")]
+    limit = next(iter(bound.values()))
+    assert (check.what, check.measured, check.verdict) == (what, measured, verdict)
+    assert check.bound == f"at most {limit:,}"
+
+
+def test_compressed_bound_is_not_enough_data_when_no_compressed_size_was_measured():
+    judged = decide(report(candidate()), device(max_gzip_bytes=10_000), policy({"name": "accuracy", "at_least": 0}))
+    assert judged.verdict == "not_enough_data"
+
+
+def test_smallest_compressed_takes_the_other_candidate_when_the_larger_file_compresses_better():
+    clustered = candidate("clustered", size=2000, gzip=500, zstd=900)
+    plain = candidate("plain", size=1000, gzip=800, zstd=700)
+    unknown = candidate("unknown", size=10)
+    bounds = {"name": "accuracy", "at_least": 0}
+    both = report(plain, clustered, unknown)
+    taken = decide(both, device(), policy(bounds, prefer="smallest_compressed"))
+    assert taken.chosen == "clustered"
+    assert taken.why == "clustered is the smallest when compressed of 3 candidates that pass (500 bytes under gzip)"
+    assert decide(report(plain, clustered), device(), policy(bounds, prefer="smallest")).chosen == "plain"
+
+
+def test_sparse_encoded_weights_fail_on_a_device_that_cannot_read_them():
+    def weight(sparse):
+        return TensorFact(name="kernel", shape=(4, 16), dtype="INT8", bytes=9, scales=1, sparse_encoded=sparse)
+
+    bounds = policy({"name": "accuracy", "at_least": 0})
+    for sparse, sparse_weights, verdict in (
+        (True, False, "fail"),
+        (False, False, "pass"),
+        (True, True, "pass"),
+    ):
+        facts = report(candidate(weights=(weight(sparse), weight(False))))
+        assert decide(facts, device(sparse_weights=sparse_weights), bounds).verdict == verdict
+    told = decide(report(candidate(weights=(weight(True),))), device(sparse_weights=False), bounds)
+    assert told.candidates[0].reasons[0].measured == "1 (kernel)"

@@ -1,6 +1,7 @@
 """Gate and Pusher as nodes of a real pipeline: importers -> gate -> Pusher, by the local runner."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -160,9 +161,7 @@ def test_winner_is_blessed_and_pushed_once_when_it_passes(tmp_path):
     assert release.model_path.read_bytes() == MODELS["int8"]
 
     # A new attempt pushes again although the gate comes from the cache, and brings back what was lost outside.
-    release.model_path.unlink()
-    Path(release.path, "manifest.json").unlink()
-    Path(release.path).rmdir()
+    shutil.rmtree(release.path)
     again = run(tmp_path, attempt="2")
     assert current(tmp_path / "registry", "phone", "shoes") == release
     assert len(again["ModelBlessing"]) == 1

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import json
 import os
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from components.compression import gzip_of
 from components.errors import RegistryError, SpecError
 from components.push.registry import ReleaseManifest, check_writable, current, find_release, publish
 from components.push.spec import LocalRegistry
@@ -44,16 +46,77 @@ def test_release_is_laid_out_by_content_when_pushed(tmp_path):
     assert sorted(tree_of(tmp_path)) == [
         f"phone/shoes/{VERSION}/manifest.json",
         f"phone/shoes/{VERSION}/model.tflite",
+        f"phone/shoes/{VERSION}/model.tflite.gz",
         "phone/shoes/stable.json",
     ]
     assert (folder / VERSION / "model.tflite").read_bytes() == MODEL
     assert json.loads((folder / "stable.json").read_text()) == {"version": VERSION, "sha256": SHA256, "bytes": 2048}
     assert (release.version, release.path) == (VERSION, str(folder / VERSION))
     assert release == find_release(folder / VERSION) == find_release(folder / VERSION / "model.tflite")
+    assert release == find_release(folder / VERSION / "model.tflite.gz")
     assert current(tmp_path, "phone", "shoes") == release
     assert current(tmp_path, "phone", "shoes", "beta") is None
     assert (folder / VERSION).stat().st_mode & 0o777 == 0o755
-    assert (folder / VERSION / "model.tflite").stat().st_mode & 0o777 == 0o644
+    for file in ("model.tflite", "model.tflite.gz"):
+        assert (folder / VERSION / file).stat().st_mode & 0o777 == 0o644
+
+
+def test_compressed_form_is_the_model_and_its_digest_is_told_when_pushed(tmp_path):
+    release = push(tmp_path)
+    served = (Path(release.path) / "model.tflite.gz").read_bytes()
+    assert gzip.decompress(served) == MODEL
+    # 8 times the same 256 bytes: stored once, and referred to.
+    assert 256 < len(served) < 400
+    told = json.loads((Path(release.path) / "manifest.json").read_text())
+    assert told["compressed"] == {
+        "file": "model.tflite.gz",
+        "sha256": hashlib.sha256(served).hexdigest(),
+        "bytes": len(served),
+    }
+    assert (told["sha256"], told["bytes"]) == (SHA256, 2048)
+
+
+def forge(folder, served):
+    """Another compressed form, with its digest in the manifest."""
+    (folder / "model.tflite.gz").write_bytes(served)
+    told = json.loads((folder / "manifest.json").read_text())
+    told["compressed"] |= {"sha256": hashlib.sha256(served).hexdigest(), "bytes": len(served)}
+    (folder / "manifest.json").write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder, served: (folder / "model.tflite.gz").write_bytes(served[:-1]),
+        # The time in the frame's header: the content is the same, the bytes are not.
+        lambda folder, served: (folder / "model.tflite.gz").write_bytes(served[:4] + b"\x01" + served[5:]),
+        lambda folder, served: (folder / "model.tflite.gz").unlink(),
+        lambda folder, served: forge(folder, gzip.compress(MODEL[::-1])),
+        lambda folder, served: forge(folder, gzip.compress(bytes(50_000_000))),
+        lambda folder, served: forge(folder, gzip.compress(MODEL) + b"x"),
+        lambda folder, served: forge(folder, b"no gzip"),
+    ],
+    ids=["truncated", "header", "missing", "other model", "bomb", "more behind", "no gzip"],
+)
+def test_release_is_refused_when_its_compressed_form_was_changed(tmp_path, damage):
+    folder = Path(push(tmp_path).path)
+    damage(folder, (folder / "model.tflite.gz").read_bytes())
+    with pytest.raises(RegistryError, match=r"compressed form is not the model|no whole release.*model\.tflite\.gz"):
+        find_release(folder)
+    with pytest.raises(RegistryError, match="push"):
+        push(tmp_path)
+
+
+def test_release_without_a_compressed_form_is_read_and_kept_when_pushed_again(tmp_path):
+    folder = Path(push(tmp_path).path)
+    told = json.loads((folder / "manifest.json").read_text())
+    del told["compressed"]
+    (folder / "manifest.json").write_text(json.dumps(told))
+    (folder / "model.tflite.gz").unlink()
+    assert find_release(folder).manifest.compressed is None
+    before = tree_of(tmp_path)
+    assert push(tmp_path) == current(tmp_path, "phone", "shoes") == find_release(folder)
+    assert tree_of(tmp_path) == before
 
 
 def test_registry_is_unchanged_to_the_inode_when_same_bytes_are_pushed_twice(tmp_path):
@@ -237,7 +300,7 @@ def test_registry_is_as_before_when_a_file_size_limit_stops_the_push(tmp_path):
     )
     assert again == "NO ERROR"  # what is there already needs no room
     assert "there is no room for the release" in told
-    assert "free at least 2,048 bytes" in told
+    assert f"free at least {2048 + len(gzip_of(MODEL[::-1])):,} bytes" in told
     assert tree_of(tmp_path) == before
     assert current(tmp_path, "phone", "shoes") == release
 
@@ -258,7 +321,8 @@ def small_disk(tmp_path):
 def test_registry_is_as_before_when_the_disk_is_full(small_disk):
     release = push(small_disk)
     before = tree_of(small_disk)
-    with pytest.raises(RegistryError, match=r"no room for the release: No space left.*free at least 65,536 bytes"):
+    needed = 65536 + len(gzip_of(bytes(65536)))
+    with pytest.raises(RegistryError, match=rf"no room for the release: No space left.*free at least {needed:,} bytes"):
         push(small_disk, bytes(65536))
     assert tree_of(small_disk) == before
     assert current(small_disk, "phone", "shoes") == release

@@ -5,6 +5,7 @@ from datetime import datetime, timezone
 
 import pytest
 
+from components.compression import CompressedBytes
 from components.device import DeviceProfile
 from components.gate.policy import decide
 from components.gate.spec import GateSpec
@@ -115,6 +116,7 @@ def made(name, scheme, change, size, ratio, dtype):
             peak_memory_bytes=900 << 20,
         ),
         sha256=(name.encode().hex() * 64)[:64],
+        compressed=CompressedBytes(gzip=size * 9 // 10, zstd=size * 8 // 10),
         slices=slices_of(change),
         latency=Latency(microseconds=181.0 * ratio, ratio=ratio),
     )

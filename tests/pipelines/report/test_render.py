@@ -117,9 +117,9 @@ def test_every_table_stands_in_a_scroller_of_its_own_when_rendered(html):
 def test_numbers_of_the_pictures_are_in_the_table_of_candidates(page, run_summary, name, accuracy, size, ratio):
     scheme = next(c.recipe.scheme.kind for c in run_summary.evaluation.candidates if c.name == name)
     row = row_of(page, f"{name}{scheme}")
-    assert (row[1], row[3], row[5]) == (accuracy, size, ratio)
+    assert (row[1], row[3], row[6]) == (accuracy, size, ratio)
     verdicts = {"int8": ["blessed", "fail"], "int8_per_tensor": ["fail", "fail"]}
-    assert row[6:] == verdicts.get(name, ["pass", "fail"])
+    assert row[7:] == verdicts.get(name, ["pass", "fail"])
 
 
 def test_numbers_of_the_range_picture_are_in_tables_when_drawn(page, run_summary):

@@ -1,0 +1,1 @@
+"""Clustering: weights that share a few values, trained so, and kept."""

@@ -1,0 +1,58 @@
+"""TFX shell of clustering: Examples and a Model -> a Model with shared weights."""
+
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import Examples, Model, TransformGraph
+
+from components.cluster.spec import ClusterStep
+from components.step_shell import run_step
+from components.training_spec import Preserve
+from components.values import Value
+
+
+class ClusterSpec(Value):
+    """What one clustering node is asked: its `spec` parameter.
+
+    Attributes:
+        recipe: Name of the recipe, for messages.
+        step: The recipe's step.
+        preserve: What earlier steps of the recipe made, and this one keeps.
+        split: Split to train on.
+    """
+
+    recipe: str
+    step: ClusterStep
+    preserve: Preserve
+    split: str
+
+
+@component
+def Clusterer(
+    examples: InputArtifact[Examples],
+    model: InputArtifact[Model],
+    trained: OutputArtifact[Model],
+    spec: Parameter[str],
+    task: Parameter[str],
+    label: Parameter[str],
+    task_version: Parameter[str],
+    code_version: Parameter[str],
+    transform_graph: InputArtifact[TransformGraph] = None,
+) -> None:
+    """Cluster a model's weights and train them. `training.json` says how many values each kernel has."""
+    from components.cluster.training import train_clustered
+
+    asked = ClusterSpec.model_validate_json(spec)
+    run_step(
+        lambda inputs: train_clustered(inputs, asked.step, asked.preserve),
+        examples=examples,
+        model=model,
+        trained=trained,
+        transform_graph=transform_graph,
+        spec=spec,
+        recipe=asked.recipe,
+        split=asked.split,
+        task=task,
+        label=label,
+        task_version=task_version,
+        code_version=code_version,
+    )

@@ -1,0 +1,108 @@
+"""All candidates under one device's tools, as one report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from components.device_check.tflm import measure_with_tflm
+from components.device_check.vela import measure_with_vela
+from components.device_report import CandidateOnDevice, DeviceReport, TflmOutcome, ToolFailure, VelaOutcome
+from components.device_tools import DeviceEvaluator, TflmEvaluator, VelaEvaluator
+from components.errors import DataError, EdgemillError, ModelError
+from components.examples import ExampleDecoder, Inputs, read_serialized
+from components.files import sha256_of_bytes
+from components.layout import TFLITE_FILE, outcome_of
+from components.manifest import read_manifest
+from components.report import Converted
+
+logger = logging.getLogger(__name__)
+
+
+def check_candidates(
+    device: str,
+    evaluators: Sequence[DeviceEvaluator],
+    candidates: dict[str, Path],
+    inputs: Inputs | None,
+) -> DeviceReport:
+    """Give every candidate that was converted to every tool; what a tool cannot take is a result.
+
+    Args:
+        device: Name of the profile.
+        evaluators: Its tools.
+        candidates: Recipe name -> folder of a Model artifact, in the order of the report.
+        inputs: What `first_inputs` returned; None where no tool runs the files.
+
+    Raises:
+        DataError: A tool that runs files is declared, and there are no inputs.
+    """
+    checked = []
+    for name, folder in candidates.items():
+        outcome = outcome_of(folder)
+        if not isinstance(outcome, Converted):
+            continue
+        operators = sum(use.count for use in outcome.inspection.operators)
+        content = _intact(folder)
+        vela: VelaOutcome | None = None
+        tflm: TflmOutcome | None = None
+        for evaluator in evaluators:
+            logger.info("%s: %s: asking %s", device, name, evaluator.kind)
+            if isinstance(evaluator, VelaEvaluator):
+                vela = measure_with_vela(content, operators, evaluator)
+            else:
+                tflm = _run(content, inputs, evaluator)
+        one = CandidateOnDevice(name=name, sha256=sha256_of_bytes(content), vela=vela, tflm=tflm)
+        for failure in one.failures:
+            logger.warning("%s: %s: %s", device, name, failure.message)
+        checked.append(one)
+    return DeviceReport(device=device, candidates=tuple(checked))
+
+
+def first_inputs(files: Sequence[str], count: int, task: str, transform_graph: str | None) -> Inputs:
+    """The decoded model inputs of the first examples.
+
+    Args:
+        files: Gzipped TFRecord files of tf.Examples.
+        count: How many; fewer where there are no more.
+        task: Reference of the task.
+        transform_graph: Folder of the TensorFlow Transform graph that the examples went through, if any.
+
+    Returns:
+        Input name -> array [N, ...].
+
+    Raises:
+        DataError: There is none.
+    """
+    serialized = list(islice(read_serialized(files), count))
+    if not serialized:
+        raise DataError(
+            "there are no examples to run on the device's runtime",
+            where=", ".join(files) or "evaluate.split",
+            remedy="check the data folder and the splits",
+        )
+    return ExampleDecoder(task, transform_graph).decode(serialized)[0]
+
+
+def _intact(folder: Path) -> bytes:
+    """The file; runtimes verify nothing, so a damaged one can crash this process."""
+    content, expected = (folder / TFLITE_FILE).read_bytes(), read_manifest(folder).sha256
+    if (found := sha256_of_bytes(content)) != expected:
+        raise ModelError(
+            "the TFLite file is not the one that was converted",
+            where=str(folder),
+            bound=f"sha256 {expected}",
+            measured=found,
+            remedy="find out what changed the artifact, then run the conversion again",
+        )
+    return content
+
+
+def _run(content: bytes, inputs: Inputs | None, evaluator: TflmEvaluator) -> TflmOutcome:
+    if inputs is None:
+        raise DataError("TFLM has no examples to run", where="inputs", remedy="pass what `first_inputs` returns")
+    try:
+        return measure_with_tflm(content, inputs, evaluator)
+    except EdgemillError as error:
+        return ToolFailure(cause="refused", message=f"the desktop runtime: {error.what}", remedy=error.remedy)

@@ -1,0 +1,57 @@
+"""The child process: one tool on one file, in a folder that holds all it reads and writes.
+
+Only the standard library, numpy and the tool are imported here: it starts in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+# In the folder: what it was doing, for whoever finds it dead.
+STAGE_FILE, MODEL_FILE = "stage", "model.tflite"
+# Exit code for a file that the tool refuses in words of its own, the last lines of the log.
+REFUSED = 3
+_PR_SET_PDEATHSIG = 1
+
+
+def enter(folder: Path, stage: str) -> None:
+    """Say what is done next."""
+    (folder / STAGE_FILE).write_text(stage)
+
+
+def vela(folder: Path, options: list[str]) -> int:
+    """Compile `MODEL_FILE`; Vela writes its tables beside it and its warnings to standard output."""
+    from ethosu.vela.errors import VelaError
+    from ethosu.vela.vela import main
+
+    enter(folder, "compiling for the NPU")
+    try:
+        code = main([str(folder / MODEL_FILE), "--output-dir", str(folder), *options])
+    except (RuntimeError, VelaError) as error:
+        print(error, flush=True)
+        return REFUSED
+    return REFUSED if code else 0
+
+
+def tflm(folder: Path, options: list[str]) -> int:
+    """Run `MODEL_FILE` on the inputs in the folder."""
+    from components.device_check.tflm_child import run
+
+    return run(folder, *options)
+
+
+def main(arguments: list[str]) -> int:
+    """`child TOOL FOLDER PARENT [OPTION...]`; returns the exit code."""
+    tool, folder, parent, *options = arguments
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):
+        return 1  # it died before this process asked to die with it
+    return {"vela": vela, "tflm": tflm}[tool](Path(folder), options)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

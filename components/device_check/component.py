@@ -1,0 +1,147 @@
+"""TFX shell of the device check: Examples + N candidates -> what one device's own tools say of them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+
+from components.device_check.check import check_candidates, first_inputs
+from components.device_tools import DeviceEvaluator, TflmEvaluator
+from components.examples import split_files
+from components.files import sha256_of, write_atomically
+from components.layout import DEVICE_REPORT_FILE
+from components.manifest import describe, read_manifest, write_manifest
+from components.values import Value
+
+_INPUT_PREFIX = "candidate_"
+
+
+class DeviceCheckRequest(Value):
+    """What one device check is asked: its `spec` parameter.
+
+    The device's bounds are no part of it, so that changing one measures nothing anew.
+
+    Attributes:
+        device: Name of the profile.
+        evaluators: Its tools.
+        split: Whose first examples are run.
+    """
+
+    device: str
+    evaluators: tuple[DeviceEvaluator, ...]
+    split: str
+
+
+class DeviceCheckExecutor(base_executor.BaseExecutor):
+    """Writes `device_report.json` (`components.device_report.DeviceReport`) and `manifest.json`."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[Any]],
+        output_dict: dict[str, list[Any]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Check; the report has the candidates in the order of the property `recipes`."""
+        request = DeviceCheckRequest.model_validate_json(exec_properties["spec"])
+        folders = {name: Path(artifact_utils.get_single_uri(each)) for name, each in input_dict.items() if each}
+        candidates = {name: folders[_INPUT_PREFIX + name] for name in json.loads(exec_properties["recipes"])}
+        parents = {name: read_manifest(folder).sha256 for name, folder in candidates.items()}
+        running = [each for each in request.evaluators if isinstance(each, TflmEvaluator)]
+        inputs = None
+        if running:
+            inputs = first_inputs(
+                split_files(str(folders["examples"]), request.split),
+                max(each.examples for each in running),
+                exec_properties["task"],
+                str(folders["transform_graph"]) if "transform_graph" in folders else None,
+            )
+            parents["examples"] = sha256_of(folders["examples"] / f"Split-{request.split}")
+        report = check_candidates(request.device, request.evaluators, candidates, inputs)
+        facts = artifact_utils.get_single_instance(output_dict["facts"])
+        write_atomically(Path(facts.uri) / DEVICE_REPORT_FILE, report.model_dump_json(indent=2).encode() + b"\n")
+        manifest = write_manifest(
+            Path(facts.uri),
+            DEVICE_REPORT_FILE,
+            role="device_check",
+            parents=parents,
+            code_version=exec_properties["code_version"],
+        )
+        failures = [failure for candidate in report.candidates for failure in candidate.failures]
+        figures = {f"{one.name}.{what}": value for one in report.candidates for what, value in one.figures.items()}
+        describe(
+            facts,
+            manifest,
+            device=request.device,
+            evaluators=" ".join(each.kind for each in request.evaluators),
+            failures=len(failures),
+            transient=int(any(failure.transient for failure in failures)),
+            **figures,
+        )
+
+
+class DeviceCheckSpec(component_spec.ComponentSpec):
+    """What all device checks have; `device_check` adds one named input per candidate."""
+
+    PARAMETERS = {
+        name: component_spec.ExecutionParameter(type=str)
+        for name in ("spec", "recipes", "task", "task_version", "code_version", "retry")
+    }
+    INPUTS: dict[str, component_spec.ChannelParameter] = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "transform_graph": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
+    }
+    OUTPUTS = {"facts": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation)}
+
+
+class DeviceCheck(base_component.BaseComponent):
+    """Asks one device's tools about all candidates. Made by `device_check`."""
+
+    SPEC_CLASS = DeviceCheckSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(DeviceCheckExecutor)
+
+
+def device_check(
+    *,
+    examples: types.BaseChannel,
+    candidates: Mapping[str, types.BaseChannel],
+    transform_graph: types.BaseChannel | None = None,
+    spec: str,
+    task: str,
+    task_version: str,
+    code_version: str,
+    retry: str = "",
+) -> DeviceCheck:
+    """A device check; set its id with `.with_id`.
+
+    Args:
+        examples: Channel of one Examples artifact; its first examples are run where a tool runs files.
+        candidates: Recipe name -> channel of one Model, each an input of its own, as for the gate.
+        transform_graph: Channel of the TransformGraph that the examples went through, if any.
+        spec: JSON of a `DeviceCheckRequest`.
+        task: Reference of the task, `package.module:NAME`.
+        task_version: `components.version.code_version` of the task's module.
+        code_version: `components.version.code_version("components.device_check.component")`.
+        retry: Another value executes it again where the cache would do: after an outcome that was transient.
+    """
+    named = {f"{_INPUT_PREFIX}{name}": channel for name, channel in candidates.items()}
+    inputs = {name: component_spec.ChannelParameter(type=standard_artifacts.Model) for name in named}
+    if transform_graph is not None:
+        named["transform_graph"] = transform_graph
+    spec_class = type("DeviceCheckSpec", (DeviceCheckSpec,), {"INPUTS": {**DeviceCheckSpec.INPUTS, **inputs}})
+    return DeviceCheck(
+        spec_class(
+            examples=examples,
+            spec=spec,
+            recipes=json.dumps(list(candidates)),
+            task=task,
+            task_version=task_version,
+            code_version=code_version,
+            retry=retry,
+            facts=types.Channel(type=standard_artifacts.ModelEvaluation),
+            **named,
+        )
+    )

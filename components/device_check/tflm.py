@@ -1,0 +1,83 @@
+"""TensorFlow Lite for microcontrollers on one candidate, beside the desktop runtime.
+
+The interpreter of the package `tflite-micro` has the reference kernels of TensorFlow Lite for microcontrollers (David
+et al. 2021, arXiv:2010.08678), so its outputs are those of a device without optimized kernels.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.device_check.child import MODEL_FILE
+from components.device_check.tflm_child import ARENA_FILE, INPUTS_FILE, OUTPUTS_FILE, allocations
+from components.device_check.tool import run_tool
+from components.device_report import OutputDifference, TflmFacts, TflmOutcome, ToolFailure
+from components.device_tools import TflmEvaluator
+from components.interpreter import TFLiteModel
+
+Array = npt.NDArray[Any]
+
+
+def measure_with_tflm(content: bytes, inputs: Mapping[str, Array], evaluator: TflmEvaluator) -> TflmOutcome:
+    """Run a file.
+
+    Args:
+        content: The TFLite file; the desktop runtime must take it.
+        inputs: Input name -> array [N, ...] in real values, as `TFLiteModel.predict` takes them.
+        evaluator: The time-out.
+
+    Returns:
+        Facts, or why there are none.
+
+    Raises:
+        ModelError, DataError: From the desktop runtime.
+    """
+    desktop = TFLiteModel(content)
+    given = desktop.to_tensors(inputs)
+    expected = desktop.predict_tensors(given)
+    with tempfile.TemporaryDirectory(prefix="edgemill-tflm-") as name:
+        folder = Path(name)
+        (folder / MODEL_FILE).write_bytes(content)
+        np.savez(folder / INPUTS_FILE, **{str(index): values for index, values in enumerate(given.values())})
+        said = run_tool("TensorFlow Lite Micro", "tflm", folder, evaluator.timeout_s)
+        if isinstance(said, ToolFailure):
+            return said
+        with np.load(folder / OUTPUTS_FILE) as stored:
+            found = [stored[str(index)] for index in range(len(stored.files))]
+        persistent, non_persistent = allocations(said)
+        return TflmFacts(
+            arena_bytes=int((folder / ARENA_FILE).read_text()),
+            persistent_bytes=persistent,
+            non_persistent_bytes=non_persistent,
+            examples=len(found[0]),
+            outputs=tuple(
+                difference(output, expected[output], values, desktop.output_scale(output))
+                for output, values in zip(expected, found, strict=True)
+            ),
+        )
+
+
+def difference(output: str, expected: Array, found: Array, scale: float | None) -> OutputDifference:
+    """Two runtimes' values of one output.
+
+    Args:
+        output: Its name.
+        expected, found: The desktop runtime's and TFLM's, [N, ...], as the tensor holds them.
+        scale: Real value of one step of a quantized output; None if it is not quantized.
+    """
+    is_float = expected.dtype.kind == "f"
+    apart = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+    lsb = 1.0 if scale is None else scale
+    if is_float:
+        span = float(expected.max() - expected.min()) or float(np.abs(expected).max()) or 1.0
+        lsb = span / 255
+        apart = apart / lsb
+    return OutputDifference(
+        output=output, lsb=lsb, max_lsb=float(apart.max()), differing=float(np.mean(found != expected))
+    )

@@ -1,0 +1,110 @@
+"""Inside the child process: TensorFlow Lite for microcontrollers on one file, and the smallest arena it runs in.
+
+Sizes of arenas are tried in processes of their own: one that is too small does not always end in an error, but may in a
+segmentation fault.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.device_check.child import MODEL_FILE, REFUSED, enter
+
+INPUTS_FILE, OUTPUTS_FILE, ARENA_FILE = "inputs.npz", "outputs.npz", "arena"
+# More than a microcontroller has; only what is touched is real memory.
+LARGEST_ARENA = 64 << 20
+# Buffers in an arena are aligned to this.
+STEP = 16
+_USED = "Arena allocation total"
+
+
+def run(folder: Path) -> int:
+    """Run all inputs, each from a reset state; leave `OUTPUTS_FILE` and `ARENA_FILE`, and the allocations in the log.
+
+    `INPUTS_FILE` has arrays `0`, `1`... [N, ...], one per input, as its tensor holds them; so have the outputs.
+    """
+    from tflite_micro import runtime
+
+    content = (folder / MODEL_FILE).read_bytes()
+    with np.load(folder / INPUTS_FILE) as stored:
+        inputs = [stored[str(index)] for index in range(len(stored.files))]
+
+    def start(arena: int) -> Any:
+        return runtime.Interpreter.from_bytes(content, arena_size=arena)
+
+    enter(folder, f"starting in an arena of {LARGEST_ARENA} bytes")
+    try:
+        interpreter = start(LARGEST_ARENA)
+        enter(folder, "running examples")
+        rows = [infer(interpreter, [values[i : i + 1] for values in inputs]) for i in range(len(inputs[0]))]
+    except (RuntimeError, ValueError, IndexError) as error:
+        print(error, flush=True)
+        return REFUSED
+    outputs = {str(index): np.concatenate(values) for index, values in enumerate(zip(*rows, strict=True))}
+    np.savez(folder / OUTPUTS_FILE, **outputs)
+    enter(folder, "telling its allocations")
+    interpreter.print_allocations()
+    enter(folder, "trying sizes of the arena")
+    used = sum(allocations((folder / "log").read_text(errors="replace")))
+    first = [values[:1] for values in inputs]
+    (folder / ARENA_FILE).write_text(str(least(used, lambda size: _survives(lambda: infer(start(size), first)))))
+    return 0
+
+
+def infer(interpreter: Any, example: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """One example, arrays [1, ...], from a reset state; variables would be kept from the one before."""
+    interpreter.reset()
+    for index, values in enumerate(example):
+        interpreter.set_input(values, index)
+    interpreter.invoke()
+    outputs: list[npt.NDArray[Any]] = []
+    while True:
+        try:
+            outputs.append(np.array(interpreter.get_output(len(outputs))))
+        except IndexError:
+            return outputs
+
+
+def allocations(log: str) -> tuple[int, int]:
+    """Persistent and non-persistent bytes of the arena, as the recording allocator told them last."""
+
+    def last(what: str) -> int:
+        return int(log.rpartition(f"Arena allocation {what} ")[2].split()[0])
+
+    return last("tail"), last("head")
+
+
+def least(used: int, works: Callable[[int], bool]) -> int:
+    """The smallest multiple of `STEP` from `used` on that works, where everything above one that works does too."""
+    low, width = -(-used // STEP), 1  # in steps; nothing below `low` works
+    while not works((low + width - 1) * STEP):
+        low, width = low + width, width * 2
+    high = low + width - 1  # works
+    while low < high:
+        middle = (low + high) // 2
+        if works(middle * STEP):
+            high = middle
+        else:
+            low = middle + 1
+    return high * STEP
+
+
+def _survives(attempt: Callable[[], object]) -> bool:
+    """Whether it comes to its end, in a process of its own."""
+    process = os.fork()
+    if process == 0:
+        silent = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silent, 1)
+        os.dup2(silent, 2)
+        try:
+            attempt()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(process, 0)[1] == 0

@@ -1,0 +1,90 @@
+"""Bounds of a device profile held against what the device's own tools say of a candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from components.device import DeviceProfile
+from components.device_report import CandidateOnDevice, TflmFacts, ToolFailure, VelaFacts
+from components.report import CandidateReport, Check, Verdict
+from components.wording import some_of
+
+VELA, TFLM = "Vela", "TensorFlow Lite Micro"  # what a check of the tool itself is of
+NPU_CYCLES, CPU_OPERATORS = "NPU cycles", "operators on the CPU"
+
+
+def tool_checks(candidate: CandidateReport, device: DeviceProfile, facts: CandidateOnDevice | None) -> Iterator[Check]:
+    """A converted candidate against what the device's tools found; unbounded figures give no check.
+
+    A tool that cannot take the file fails the candidate, for the device could not either; one that was stopped at its
+    time-out says nothing.
+    """
+    if not device.evaluators:
+        return
+    if facts is None:
+        yield _check("device check", device, "the word of its tools", "none on this candidate", "not_enough_data")
+        return
+    if facts.sha256 != candidate.sha256:
+        yield _check(
+            "sha256", device, f"the evaluated file, {candidate.sha256}", f"its tools were given {facts.sha256}", "fail"
+        )
+        return
+    if device.vela is not None:
+        yield from _vela(facts, device)
+    if device.tflm is not None:
+        yield from _tflm(facts, device)
+
+
+def _vela(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check]:
+    if not isinstance(facts.vela, VelaFacts):
+        yield _not_taken(VELA, facts.vela, device)
+        return
+    found = facts.vela
+    fallen = len(found.cpu_operators)
+    if device.max_cpu_operators is not None:
+        which = some_of(
+            dict.fromkeys(f"{one.name}: {one.reason or 'no reason given'}" for one in found.cpu_operators), 3
+        )
+        measured = f"{fallen} of {found.operators}" + (f" ({which})" if fallen else "")
+        yield _at_most(CPU_OPERATORS, device, device.max_cpu_operators, fallen, measured)
+    # Vela estimates nothing of what the CPU does.
+    partly = f" (without {fallen} operators on the CPU)" if fallen else ""
+    for what, limit, value in (
+        (NPU_CYCLES, device.max_npu_cycles, found.cycles),
+        ("SRAM bytes", device.max_sram_bytes, found.sram_bytes),
+        ("flash bytes", device.max_flash_bytes, found.flash_bytes),
+    ):
+        if limit is not None and value is None:
+            # No figure at all must not pass for the best of all figures.
+            yield _check(what, device, f"at most {limit:,}", "no operator runs on the NPU", "fail")
+        elif limit is not None and value is not None:
+            yield _at_most(what, device, limit, value, f"{value:,}{partly}")
+
+
+def _tflm(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check]:
+    if not isinstance(facts.tflm, TflmFacts):
+        yield _not_taken(TFLM, facts.tflm, device)
+        return
+    found = facts.tflm
+    if device.max_arena_bytes is not None:
+        yield _at_most("arena bytes", device, device.max_arena_bytes, found.arena_bytes, f"{found.arena_bytes:,}")
+    if device.max_tflm_lsb is not None:
+        words = f"{found.max_lsb:.4g} over {found.examples} examples"
+        yield _at_most("difference in LSB", device, device.max_tflm_lsb, found.max_lsb, words)
+
+
+def _not_taken(tool: str, failure: ToolFailure | None, device: DeviceProfile) -> Check:
+    if failure is None:
+        return _check(tool, device, "a file that it takes", "it was not asked", "not_enough_data")
+    verdict: Verdict = "not_enough_data" if failure.transient else "fail"
+    measured = f"{failure.cause}: {failure.message} Remedy: {failure.remedy}"
+    return _check(tool, device, "a file that it takes", measured, verdict)
+
+
+def _at_most(what: str, device: DeviceProfile, limit: float, value: float, measured: str) -> Check:
+    # NaN is at most nothing.
+    return _check(what, device, f"at most {limit:,}", measured, "pass" if value <= limit else "fail")
+
+
+def _check(what: str, device: DeviceProfile, bound: str, measured: str, verdict: Verdict) -> Check:
+    return Check(what=what, where=device.name, bound=bound, measured=measured, verdict=verdict)

@@ -1,0 +1,55 @@
+"""TFX shell of pruning: Examples and a Model -> a Model with zeros."""
+
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import Examples, Model, TransformGraph
+
+from components.prune.spec import PruneStep
+from components.step_shell import run_step
+from components.values import Value
+
+
+class PruneSpec(Value):
+    """What one pruning node is asked: its `spec` parameter.
+
+    Attributes:
+        recipe: Name of the recipe, for messages.
+        step: The recipe's step.
+        split: Split to train on.
+    """
+
+    recipe: str
+    step: PruneStep
+    split: str
+
+
+@component
+def Pruner(
+    examples: InputArtifact[Examples],
+    model: InputArtifact[Model],
+    trained: OutputArtifact[Model],
+    spec: Parameter[str],
+    task: Parameter[str],
+    label: Parameter[str],
+    task_version: Parameter[str],
+    code_version: Parameter[str],
+    transform_graph: InputArtifact[TransformGraph] = None,
+) -> None:
+    """Prune a model while it trains. `training.json` says what zeros each kernel has."""
+    from components.prune.training import train_pruned
+
+    asked = PruneSpec.model_validate_json(spec)
+    run_step(
+        lambda inputs: train_pruned(inputs, asked.step),
+        examples=examples,
+        model=model,
+        trained=trained,
+        transform_graph=transform_graph,
+        spec=spec,
+        recipe=asked.recipe,
+        split=asked.split,
+        task=task,
+        label=label,
+        task_version=task_version,
+        code_version=code_version,
+    )

@@ -1,0 +1,58 @@
+"""Which weights are zero: the least by magnitude, one by one, two of four, or in blocks. Pure numpy.
+
+TFMOT's masks are not used: its blocks lie along the output axis, where no kernel of TFLite executes them, and it takes
+them of matrices only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.prune.spec import group_of
+from components.sparsity import Structure
+
+
+def mask_of(
+    values: npt.NDArray[Any], sparsity: float, structure: Structure = "unstructured", input_axis: int | None = None
+) -> npt.NDArray[np.bool_]:
+    """Where a kernel keeps its weights.
+
+    Args:
+        values: A kernel of any shape.
+        sparsity: Fraction of zeros; rounded to whole weights or blocks, and one of them always stays.
+        structure: How zeros lie; `2:4` has two of four whatever `sparsity` says, unless that is 0.
+        input_axis: The axis that groups and blocks lie along; its length is a multiple of theirs.
+
+    Returns:
+        bool, of the kernel's shape; False where weights are to be zero.
+    """
+    if sparsity == 0:
+        return np.ones(values.shape, bool)
+    if structure == "unstructured":
+        return _keeping_largest(np.abs(values).reshape(-1), zeros_of(values.size, sparsity)).reshape(values.shape)
+    assert input_axis is not None
+    moved = np.moveaxis(values, input_axis, -1)
+    groups = np.abs(moved).reshape(-1, group_of(structure))
+    if structure == "2:4":
+        order = np.argsort(groups, axis=1, kind="stable")
+        kept = np.zeros(groups.shape, bool)
+        np.put_along_axis(kept, order[:, 2:], True, axis=1)
+    else:
+        blocks = _keeping_largest(groups.sum(axis=1), zeros_of(len(groups), sparsity))
+        kept = np.broadcast_to(blocks[:, None], groups.shape)
+    return np.moveaxis(kept.reshape(moved.shape), -1, input_axis)
+
+
+def zeros_of(count: int, sparsity: float) -> int:
+    """How many of so many weights or blocks are zero."""
+    return min(round(sparsity * count), count - 1)
+
+
+def _keeping_largest(scores: npt.NDArray[Any], zeros: int) -> npt.NDArray[np.bool_]:
+    kept = np.ones(len(scores), bool)
+    if zeros:
+        kept[np.argpartition(scores, zeros - 1)[:zeros]] = False
+    return kept

@@ -1,0 +1,238 @@
+"""Pruning a Keras model: which kernels to which sparsity, and zeros as training goes on. Imports TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.errors import ModelError, SpecError
+from components.kernels import Kernel, kernels, named_layers
+from components.layer_patterns import check_fits, chosen, fits
+from components.prune.masks import mask_of
+from components.prune.sensitivity import LEVELS, spread
+from components.prune.spec import PruneStep, group_of, sparsity_at
+from components.quantize.scheme import Scheme
+from components.report import LayerPlan, PruningSensitivity
+from components.sparsity import sparse_kernels
+from components.wording import some_of
+
+# So many examples tell how much the output changes.
+_PROBES = 256
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kernel that is pruned.
+
+    Attributes:
+        kernel: Where it is.
+        sparsity: What it is to be in the end.
+    """
+
+    kernel: Kernel
+    sparsity: float
+
+
+def targets(model: Any, step: PruneStep) -> tuple[Target, ...]:
+    """The kernels that a step prunes.
+
+    Args:
+        model: A Keras model that is built.
+        step: The recipe's.
+
+    Raises:
+        SpecError: A name or glob fits no layer, or nothing is left to prune.
+        ModelError: The structure does not fit a kernel; the message names all such layers.
+    """
+    names = [name for name, _ in named_layers(model)]
+    own = [(f"targets[{index}].layers", target.layers) for index, target in enumerate(step.targets)]
+    check_fits([("layers", step.layers), ("except", step.except_layers), *own], names)
+    found = [
+        Target(kernel, _sparsity_of(kernel.layer, step))
+        for kernel in kernels(model)
+        if chosen(kernel.layer, step.layers, step.except_layers)
+        and (not kernel.by_name_only or fits(kernel.layer, step.layers))
+    ]
+    pruned = tuple(target for target in found if target.sparsity > 0)
+    if not pruned:
+        raise SpecError(
+            "the step prunes nothing",
+            where="layers",
+            bound="at least one layer with a kernel, and a sparsity above 0",
+            measured=f"layers {list(step.layers)}, except {list(step.except_layers)}, sparsity {step.wanted:g}",
+            remedy="name other layers, or remove the step",
+        )
+    _check_divides(pruned, step)
+    return pruned
+
+
+def _sparsity_of(layer: str, step: PruneStep) -> float:
+    own = [target.sparsity for target in step.targets if fits(layer, target.layers)]
+    return own[-1] if own else step.wanted
+
+
+def _check_divides(pruned: Sequence[Target], step: PruneStep) -> None:
+    group = group_of(step.structure)
+    if group == 1:
+        return
+    wrong = {}
+    for target in pruned:
+        kernel = target.kernel
+        if kernel.input_axis is None:
+            wrong[kernel.layer] = f"{kernel.name}: no input axis"
+        elif kernel.shape[kernel.input_axis] % group:
+            wrong[kernel.layer] = f"{kernel.name}: {kernel.shape[kernel.input_axis]} inputs"
+    if wrong:
+        raise ModelError(
+            f"the structure {step.structure} does not fit these layers",
+            where=f"layer {some_of(wrong)}",
+            bound=f"kernels whose input axis is a multiple of {group}",
+            measured="; ".join(wrong.values()),
+            remedy=f"leave them out by `except: [{', '.join(wrong)}]`, or take `structure: unstructured`",
+        )
+
+
+def preview(model: Any, step: PruneStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
+    """What the step will do to each layer, and whether its zeros will be executed as such.
+
+    Raises:
+        SpecError, ModelError: As `targets`.
+    """
+    pruned = {target.kernel.layer: target for target in targets(model, step)}
+    asked = [(name, target.kernel.kind, target.kernel.shape) for name, target in pruned.items()]
+    notes = {kernel.layer: kernel.note for kernel in sparse_kernels(asked, scheme, step.structure)}
+    plans = []
+    for name, layer in named_layers(model):
+        target = pruned.get(name)
+        told = "as sensitivity has it" if step.spread == "sensitivity" else f"{target.sparsity:g}" if target else ""
+        plans.append(
+            LayerPlan(
+                layer=name,
+                kind=type(layer).__name__,
+                mode="pruned" if target else "as it is",
+                weights=f"sparsity {told}, {step.structure}" if target else "",
+                note=(notes[name] or "executed sparse, where its kernel is") if target else "",
+            )
+        )
+    return tuple(plans)
+
+
+def by_sensitivity(
+    model: Any, pruned: Sequence[Target], step: PruneStep, inputs: Any
+) -> tuple[tuple[Target, ...], tuple[PruningSensitivity, ...]]:
+    """Spread the step's sparsity over kernels by what zeros in each alone do to the output; the model stays as it is.
+
+    Args:
+        model: The model that `pruned` is of.
+        pruned: What `targets` found.
+        step: The recipe's.
+        inputs: Inputs of some examples.
+    """
+    outputs = _outputs(model, inputs)
+    scale = max(float(np.var(outputs)), 1e-12)
+    errors = []
+    for target in pruned:
+        variable = target.kernel.variable
+        held = variable.numpy()
+        of_kernel = []
+        for level in LEVELS:
+            variable.assign(held * _mask(target.kernel, held, level, step))
+            of_kernel.append(float(np.mean((_outputs(model, inputs) - outputs) ** 2)) / scale)
+        variable.assign(held)
+        errors.append(of_kernel)
+    sparsities = spread([target.kernel.size for target in pruned], LEVELS, errors, step.wanted)
+    found = zip(pruned, errors, sparsities, strict=True)
+    facts = tuple(
+        PruningSensitivity(layer=target.kernel.name, levels=LEVELS, errors=tuple(of_kernel), chosen=sparsity)
+        for target, of_kernel, sparsity in found
+    )
+    spread_over = zip(pruned, sparsities, strict=True)
+    return tuple(replace(target, sparsity=sparsity) for target, sparsity in spread_over if sparsity > 0), facts
+
+
+def _mask(kernel: Kernel, values: Any, sparsity: float, step: PruneStep) -> Any:
+    """Where a kernel keeps its weights: each gate of a recurrent one has the sparsity by itself."""
+    parts = np.split(values, kernel.gates, axis=-1)
+    return np.concatenate([mask_of(part, sparsity, step.structure, kernel.input_axis) for part in parts], axis=-1)
+
+
+def probes(batches: Any) -> Any:
+    """Inputs of the first batches of a dataset of (inputs, labels), up to so many examples as a probe needs."""
+    held, count = [], 0
+    for inputs, _ in batches:
+        held.append(inputs)
+        count += int(tf.nest.flatten(inputs)[0].shape[0])
+        if count >= _PROBES:
+            break
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0)[:_PROBES], *held)
+
+
+def _outputs(model: Any, inputs: Any) -> Any:
+    return model(inputs, training=False).numpy().astype(np.float64)
+
+
+class MagnitudePruning:
+    """Zeros after each batch, as many as the schedule says: an `after_batch` of `fine_tune`.
+
+    What is zero stays zero: it is the least of all when zeros are chosen again. So a training that was killed goes on
+    as if it had not been.
+
+    Args:
+        step: The recipe's.
+        pruned: The kernels.
+    """
+
+    def __init__(self, step: PruneStep, pruned: Sequence[Target]) -> None:
+        self._step, self._targets = step, tuple(pruned)
+        self._masks = [
+            tf.Variable(tf.ones(target.kernel.shape, target.kernel.variable.dtype), trainable=False)
+            for target in self._targets
+        ]
+        self._at: list[float] | None = None
+
+        @tf.function(autograph=False)
+        def project() -> None:
+            for target, mask in zip(self._targets, self._masks, strict=True):
+                target.kernel.variable.assign(target.kernel.variable * mask)
+
+        self._project = project
+
+    def __call__(self, done: int, steps_per_epoch: int) -> None:
+        """Choose zeros if it is time to, and make them.
+
+        Args:
+            done: Batches that were trained on.
+            steps_per_epoch: Batches in an epoch.
+        """
+        step = self._step
+        chosen_at = done if done >= step.ends * steps_per_epoch else done - done % step.update_every
+        sparsities = [sparsity_at(step, target.sparsity, chosen_at / steps_per_epoch) for target in self._targets]
+        if sparsities != self._at:
+            for target, mask, sparsity in zip(self._targets, self._masks, sparsities, strict=True):
+                mask.assign(_mask(target.kernel, target.kernel.variable.numpy(), sparsity, step))
+            self._at = sparsities
+        self._project()
+
+
+def check_zeros(pruned: Sequence[Target], step: PruneStep) -> None:
+    """See that training left as many zeros as were asked for, where they were asked for.
+
+    Raises:
+        ModelError: It did not.
+    """
+    for target in pruned:
+        kernel = target.kernel
+        values = kernel.variable.numpy()
+        kept = _mask(kernel, values, target.sparsity, step)
+        if np.any(values[~kept]):
+            raise ModelError(
+                "zeros are gone after training",
+                where=f"layer {kernel.name}",
+                bound=f"{int(np.sum(~kept))} of {kernel.size} weights zero",
+                measured=int(np.sum(values == 0)),
+                remedy="do not assign this layer's kernel in a train_step, constraint or callback of the task's",
+            )

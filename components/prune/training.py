@@ -1,0 +1,86 @@
+"""The step `prune` from a model's folder to a pruned model's folder. Imports TensorFlow."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from components.keras_model import export, output_names, save_keras
+from components.kernels import weight_fact
+from components.prune.pruning import MagnitudePruning, Target, by_sensitivity, check_zeros, probes, targets
+from components.prune.spec import PruneStep
+from components.report import PruningSensitivity, TrainingReport, WeightFact
+from components.sparsity import SparsityClaim
+from components.step_training import StepInputs
+from components.training import fine_tune
+
+_LOG = logging.getLogger(__name__)
+# A file holds their weights as tables, or in other shapes: nothing can be proven of them.
+_NO_KERNEL = frozenset({"Embedding", "MultiHeadAttention"})
+
+
+def train_pruned(inputs: StepInputs, step: PruneStep) -> TrainingReport:
+    """Prune a model while it trains, and write its SavedModel and its Keras model.
+
+    Args:
+        inputs: What to start from.
+        step: How to prune and train.
+
+    Returns:
+        What happened.
+
+    Raises:
+        SpecError, ModelError, DataError: As told by `targets`, `fine_tune` and `StepInputs`; or zeros are gone.
+    """
+    model, maker = inputs.load()
+    pruned = targets(model, step)
+    data = inputs.load_data(model)
+    tf.keras.utils.set_random_seed(step.seed)
+    sensitivity: tuple[PruningSensitivity, ...] = ()
+    if step.spread == "sensitivity":
+        pruned, sensitivity = by_sensitivity(model, pruned, step, probes(data.batches(step.batch_size, step.seed)))
+    for target in pruned:
+        _LOG.info(
+            "%s: %s %s to a sparsity of %.3f", inputs.name, target.kernel.name, target.kernel.shape, target.sparsity
+        )
+    state = fine_tune(
+        model,
+        maker,
+        data,
+        step,
+        name=inputs.name,
+        checkpoints=inputs.checkpoints,
+        logs=inputs.logs,
+        after_batch=MagnitudePruning(step, pruned),
+        counts_from=math.ceil(step.ends),
+    )
+    check_zeros(pruned, step)
+    export(model, inputs.folder, output_names(model))
+    save_keras(model, inputs.folder)
+    weights = tuple(weight_fact(target.kernel, wanted_sparsity=target.sparsity) for target in pruned)
+    for fact in weights:
+        _LOG.info("%s: %s %s: sparsity %.4f", inputs.name, fact.layer, fact.weight, fact.sparsity)
+    return TrainingReport(
+        recipe=inputs.name,
+        kind=step.kind,
+        epochs=state.epochs,
+        best_epoch=state.best_epoch,
+        weights=weights,
+        sensitivity=sensitivity,
+        claim=_claim(step, pruned, weights),
+    )
+
+
+def _claim(step: PruneStep, pruned: Sequence[Target], weights: Sequence[WeightFact]) -> SparsityClaim | None:
+    held = [fact for target, fact in zip(pruned, weights, strict=True) if target.kernel.kind not in _NO_KERNEL]
+    if not held:
+        return None
+    return SparsityClaim(
+        structure=step.structure,
+        sparsity=min(fact.sparsity for fact in held),
+        kernels=tuple(fact.shape for fact in held),
+        sparsities=tuple(fact.sparsity for fact in held),
+    )

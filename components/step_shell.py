@@ -1,0 +1,77 @@
+"""What the TFX shells of training steps have in common: from artifacts to plain values, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.examples import ExampleDecoder, split_files
+from components.files import sha256_of, write_atomically
+from components.layout import LOGS_FOLDER, SERVING_FOLDER, TRAINING_FILE
+from components.manifest import describe, read_manifest, write_manifest
+from components.report import TrainingReport
+
+if TYPE_CHECKING:
+    from components.step_training import StepInputs
+
+
+def run_step(
+    train: Callable[[StepInputs], TrainingReport],
+    *,
+    examples: Any,
+    model: Any,
+    trained: Any,
+    transform_graph: Any,
+    spec: str,
+    recipe: str,
+    split: str,
+    task: str,
+    label: str,
+    task_version: str,
+    code_version: str,
+) -> None:
+    """Do a step, and write its artifact: beside the SavedModel `training.json`, TensorBoard's logs and the manifest.
+
+    Args:
+        train: The step, a function of what it starts from.
+        examples, model, trained, transform_graph: The node's artifacts; the last may be None.
+        spec: The node's parameter; part of what checkpoints are kept by.
+        recipe: Name of the recipe.
+        split: Split to train on.
+        task, label, task_version, code_version: The node's parameters.
+    """
+    from components.step_training import StepInputs
+    from components.training import checkpoint_folder, remove_checkpoints
+
+    parents = {"model": read_manifest(Path(model.uri)).sha256, "examples": sha256_of(Path(examples.uri))}
+    if transform_graph is not None:
+        parents["transform_graph"] = sha256_of(Path(transform_graph.uri))
+    folder = Path(trained.uri)
+    checkpoints = checkpoint_folder(folder, [spec, task, task_version, code_version, *parents.values()])
+    report = train(
+        StepInputs(
+            source=Path(model.uri),
+            folder=folder,
+            name=recipe,
+            task=task,
+            label=label,
+            decoder=ExampleDecoder(task, transform_graph.uri if transform_graph is not None else None),
+            files=split_files(examples.uri, split),
+            checkpoints=checkpoints,
+            logs=folder / LOGS_FOLDER,
+        )
+    )
+    write_atomically(folder / TRAINING_FILE, report.model_dump_json(indent=2).encode() + b"\n")
+    manifest = write_manifest(folder, SERVING_FOLDER, role="trained", parents=parents, code_version=code_version)
+    describe(trained, manifest, recipe=recipe, step=report.kind, epochs=len(report.epochs), **_of_weights(report))
+    remove_checkpoints(checkpoints)
+
+
+def _of_weights(report: TrainingReport) -> dict[str, int | float]:
+    if not report.weights:
+        return {}
+    return {
+        "least_sparsity": min(fact.sparsity for fact in report.weights),
+        "most_values": max(fact.unique_values for fact in report.weights),
+    }

@@ -1,0 +1,59 @@
+"""Child processes that outlive nothing: neither their time-out nor their parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from components.device_check.child import MODEL_FILE, STAGE_FILE
+from components.device_check.tflm_child import INPUTS_FILE
+from components.device_check.tool import run_tool
+
+PARENT = """
+import sys
+from pathlib import Path
+from components.device_check.tool import run_tool
+run_tool("TensorFlow Lite Micro", "tflm", Path(sys.argv[1]), 600)
+"""
+
+
+@pytest.fixture
+def endless(files, tmp_path):
+    """A folder with more examples than can be run while a test waits."""
+    (tmp_path / MODEL_FILE).write_bytes(files["lstm"])
+    np.savez(tmp_path / INPUTS_FILE, **{"0": np.zeros((5_000_000, 6, 4), np.int8)})
+    return tmp_path
+
+
+def wait_for(condition):
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come about within a minute")
+
+
+def working_on(folder):
+    return [process for process in psutil.process_iter(["cmdline"]) if str(folder) in (process.info["cmdline"] or ())]
+
+
+def test_tool_that_works_on_is_killed_at_its_time_out_and_its_work_is_named(endless):
+    found = run_tool("TensorFlow Lite Micro", "tflm", endless, 4)
+    assert found.cause == "timed_out"
+    assert found.message == "TensorFlow Lite Micro was stopped after 4 s while running examples"
+    assert not working_on(endless)
+
+
+def test_tool_ends_with_its_parent_even_when_that_is_killed(endless):
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(endless)])
+    stage = endless / STAGE_FILE
+    wait_for(lambda: stage.exists() and stage.read_text() == "running examples")
+    assert len(working_on(endless)) == 2
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    wait_for(lambda: not working_on(endless))

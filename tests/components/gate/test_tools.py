@@ -1,0 +1,158 @@
+"""Bounds against the facts of a device's tools, with unequal numbers on both sides."""
+
+import math
+
+import pytest
+
+from components.device import DeviceProfile
+from components.device_report import (
+    CandidateOnDevice,
+    CpuOperator,
+    DeviceReport,
+    OutputDifference,
+    TflmFacts,
+    ToolFailure,
+    VelaFacts,
+)
+from components.gate.policy import decide
+from components.gate.spec import GateSpec
+from components.report import (
+    CandidateReport,
+    Converted,
+    EvaluationReport,
+    Inspection,
+    Latency,
+    MetricValue,
+    SliceResult,
+)
+
+VELA = {"kind": "vela", "accelerator": "ethos-u55-128", "system_config": "Ethos_U55_High_End_Embedded"}
+SQRT = CpuOperator(name="Sqrt", output="root", reason="Unsupported opType")
+
+
+def device(**bounds):
+    base = {"name": "board", "device_class": "board", "description": "any", "schemes": ["static_wi8_ai8"]}
+    return DeviceProfile.model_validate(base | {"evaluators": [VELA, {"kind": "tflm"}]} | bounds)
+
+
+def vela(cycles=8000, sram=600, flash=7000, operators=6, cpu=()):
+    return VelaFacts(
+        accelerator="ethos-u55-128",
+        system_config="Ethos_U55_High_End_Embedded",
+        memory_mode="Shared_Sram",
+        clock_hz=500e6,
+        operators=operators,
+        cpu_operators=cpu,
+        compiled_bytes=9000,
+        cycles=cycles,
+        sram_bytes=sram,
+        dram_bytes=None if sram is None else 0,
+        flash_bytes=flash,
+        macs=7752,
+    )
+
+
+def tflm(arena=2720, lsb=1.0):
+    output = OutputDifference(output="y", lsb=0.1, max_lsb=lsb, differing=0.2)
+    return TflmFacts(arena_bytes=arena, persistent_bytes=1984, non_persistent_bytes=368, examples=32, outputs=(output,))
+
+
+def on_device(name="int8", sha256="digest of int8", vela=vela(), tflm=tflm()):  # noqa: B008
+    return CandidateOnDevice(name=name, sha256=sha256, vela=vela, tflm=tflm)
+
+
+def candidate(name="int8", size=1000, accuracy=0.9, ratio=0.5):
+    nothing = {"weight_bytes": 0, "operators": (), "dtype_counts": {}, "inputs": (), "outputs": (), "weights": ()}
+    inspection = Inspection(file_bytes=size, float_tensors=(), stateful=False, **nothing)
+    return CandidateReport(
+        recipe={"name": name, "scheme": "static_wi8_ai8"},
+        outcome=Converted(inspection=inspection, seconds=1.0, peak_memory_bytes=1),
+        sha256=f"digest of {name}",
+        slices=(SliceResult(slice="overall", examples=100, metrics={"accuracy": MetricValue(value=accuracy)}),),
+        latency=Latency(microseconds=100.0, ratio=ratio),
+    )
+
+
+def decision(profile, *facts, candidates=(candidate(),), prefer="smallest"):  # noqa: B008
+    report = EvaluationReport(baseline_slices=(), baseline_bytes=4000, candidates=candidates)
+    policy = GateSpec.model_validate({"metrics": [{"name": "accuracy", "at_least": 0.8}], "prefer": prefer})
+    return decide(report, profile, policy, False, DeviceReport(device="board", candidates=facts))
+
+
+def check(profile, facts):
+    (only,) = decision(profile, facts).candidates[0].checks[1:-1]
+    return only
+
+
+@pytest.mark.parametrize(
+    ("bound", "met", "missed", "what", "measured"),
+    [
+        ("max_npu_cycles", 8000, 7999, "NPU cycles", "8,000"),
+        ("max_sram_bytes", 600, 599, "SRAM bytes", "600"),
+        ("max_flash_bytes", 7000, 6999, "flash bytes", "7,000"),
+        ("max_arena_bytes", 2720, 2719, "arena bytes", "2,720"),
+        ("max_tflm_lsb", 1.0, 0.99, "difference in LSB", "1 over 32 examples"),
+    ],
+)
+def test_figure_passes_at_its_bound_and_fails_above_it(bound, met, missed, what, measured):
+    for limit, verdict in ((met, "pass"), (met * 2, "pass"), (missed, "fail")):
+        found = check(device(**{bound: limit}), on_device())
+        assert (found.what, found.where, found.verdict) == (what, "board", verdict)
+        assert (found.bound, found.measured) == (f"at most {limit:,}", measured)
+
+
+def test_operators_on_the_cpu_are_counted_and_told_with_their_reason():
+    facts = on_device(vela=vela(cpu=(SQRT, SQRT)))
+    assert check(device(max_cpu_operators=2), facts).verdict == "pass"
+    found = check(device(max_cpu_operators=1), facts)
+    assert (found.verdict, found.bound) == ("fail", "at most 1")
+    assert found.measured == "2 of 6 (Sqrt: Unsupported opType)"
+    assert check(device(max_cpu_operators=0), on_device()).measured == "0 of 6"
+    assert check(device(max_npu_cycles=9000), facts).measured == "8,000 (without 2 operators on the CPU)"
+
+
+def test_no_figure_at_all_does_not_pass_for_a_good_one():
+    nothing = on_device(vela=vela(cycles=None, sram=None, flash=None, operators=1, cpu=(SQRT,)))
+    for bound in ("max_npu_cycles", "max_sram_bytes", "max_flash_bytes"):
+        found = check(device(**{bound: 1 << 30}), nothing)
+        assert (found.verdict, found.measured) == ("fail", "no operator runs on the NPU")
+    assert check(device(max_tflm_lsb=100), on_device(tflm=tflm(lsb=math.nan))).verdict == "fail"
+
+
+def test_tool_that_cannot_take_a_file_fails_it_and_one_that_was_stopped_says_nothing():
+    refused = ToolFailure(cause="refused", message="no kernel.", remedy="another scheme")
+    found = check(device(), on_device(tflm=refused))
+    assert (found.what, found.verdict) == ("TensorFlow Lite Micro", "fail")
+    assert found.measured == "refused: no kernel. Remedy: another scheme"
+    stopped = ToolFailure(cause="timed_out", message="after 1 s.", remedy="wait", transient=True)
+    result = decision(device(), on_device(vela=stopped))
+    assert result.candidates[0].reasons[0].what == "Vela"
+    assert result.verdict == "not_enough_data" and result.chosen is None
+
+
+def test_facts_that_are_missing_or_of_another_file_bless_nothing():
+    assert decision(device()).verdict == "not_enough_data"
+    assert decision(device(), on_device(name="other")).candidates[0].reasons[0].measured == "none on this candidate"
+    other = decision(device(), on_device(sha256="digest of other"))
+    assert other.verdict == "fail"
+    assert other.candidates[0].reasons[0].measured == "its tools were given digest of other"
+    assert decision(device(), on_device(vela=None)).verdict == "not_enough_data"
+    assert decision(device(evaluators=[])).verdict == "pass"
+
+
+def test_fastest_goes_by_the_devices_cost_model_where_it_has_one():
+    candidates = (candidate("a", ratio=0.1), candidate("b", ratio=0.9), candidate("c", ratio=0.01))
+    facts = (
+        on_device("a", "digest of a", vela=vela(cycles=900)),
+        on_device("b", "digest of b", vela=vela(cycles=800)),
+        # Fewest cycles, for its work is done by the CPU.
+        on_device("c", "digest of c", vela=vela(cycles=10, cpu=(SQRT,))),
+    )
+    with_vela = decision(device(), *facts, candidates=candidates, prefer="fastest")
+    assert with_vela.chosen == "b"
+    assert with_vela.why == "b is the fastest of 3 candidates that pass (800 NPU cycles)"
+    alone = decision(device(), facts[2], candidates=candidates[2:], prefer="fastest")
+    assert alone.why == "c is the only candidate that passes (10 NPU cycles, 1 operators on the CPU)"
+    timed = [facts.model_copy(update={"vela": None}) for facts in facts]
+    without = device(evaluators=[{"kind": "tflm"}])
+    assert decision(without, *timed, candidates=candidates, prefer="fastest").chosen == "c"

@@ -1,0 +1,170 @@
+"""Zeros and shared values from step to step, into the integers of the file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.cluster.clustering import preview, targets
+from components.cluster.spec import ClusterStep
+from components.cluster.training import train_clustered
+from components.convert.converter import convert
+from components.convert.job import ConversionRequest, run
+from components.convert.sparse_weights import WeightUse, weight_uses
+from components.errors import ModelError, SpecError
+from components.keras_model import load_kept
+from components.layout import SERVING_FOLDER, outcome_of
+from components.prune.spec import PruneStep
+from components.prune.training import train_pruned
+from components.quantize.qat_spec import QatStep
+from components.quantize.scheme import StaticWi8Ai8
+from components.quantize.training import train_quantized
+from components.report import Converted, TrainingReport
+from components.training_spec import Preserve
+from tests.step_inputs import TrainedBaseline
+
+PRUNE = PruneStep(kind="prune", epochs=2, sparsity=0.75, learning_rate=0.01, schedule="constant")
+CLUSTER = ClusterStep(kind="cluster", epochs=2, centroids=8, learning_rate=0.01)
+QAT = QatStep(kind="qat", epochs=2, learning_rate=0.01)
+INT8 = StaticWi8Ai8()
+KERNELS = {(16, 3, 3, 1), (32, 64), (3, 32)}
+
+
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> TrainedBaseline:
+    return TrainedBaseline(tmp_path_factory.mktemp("baseline"))
+
+
+@pytest.fixture(scope="module")
+def pruned(baseline: TrainedBaseline) -> Path:
+    return baseline.do("pruned", None, train_pruned, PRUNE)[0]
+
+
+@pytest.fixture(scope="module")
+def clustered(baseline: TrainedBaseline) -> tuple[Path, TrainingReport]:
+    return baseline.do("clustered", None, train_clustered, CLUSTER, Preserve())
+
+
+@pytest.fixture(scope="module")
+def both(baseline: TrainedBaseline, pruned: Path) -> Path:
+    return baseline.do("both", pruned, train_clustered, CLUSTER, Preserve(zeros=True))[0]
+
+
+def uses(folder: Path) -> list[WeightUse]:
+    found = list(weight_uses(convert(folder / SERVING_FOLDER, INT8, None)))
+    assert {use.fact.shape for use in found} == KERNELS
+    return found
+
+
+def proven(folder: Path, report: TrainingReport) -> Converted:
+    outcome = folder / "converted"
+    outcome.mkdir()
+    request = ConversionRequest(
+        name="a", scheme=INT8, saved_model=str(folder / SERVING_FOLDER), trained=report.ranges, sparse=report.claim
+    )
+    run(request, outcome)
+    converted = outcome_of(outcome)
+    assert isinstance(converted, Converted), converted
+    return converted
+
+
+def test_training_under_quantization_keeps_every_zero(baseline: TrainedBaseline, pruned: Path) -> None:
+    folder, report = baseline.do("pqat", pruned, train_quantized, QAT, INT8, Preserve(zeros=True))
+    assert [use.fact.sparsity for use in uses(folder)] == pytest.approx([0.75] * 3, abs=0.02)
+    assert max(use.fact.unique_values or 0 for use in uses(folder)) > 100
+    assert [(fact.layer, fact.sparsity) for fact in report.weights] == [
+        ("convolution", 0.75),
+        ("hidden", 0.75),
+        ("probabilities", 0.75),
+    ]
+    proof = proven(folder, report).sparsity
+    assert proof is not None
+    assert proof.verdict == "stored_only"
+    assert len(proof.tensors) == 3
+
+
+def test_zeros_that_training_does_not_keep_are_told_as_lost(baseline: TrainedBaseline, pruned: Path) -> None:
+    folder, report = baseline.do("plain", pruned, train_quantized, QAT, INT8, Preserve())
+    # Weights behind a unit that never fires have no gradient: some zeros stay by chance.
+    assert all(fact.sparsity < 0.5 for fact in report.weights)
+    proof = proven(folder, report).sparsity
+    assert proof is not None
+    assert proof.verdict == "lost"
+    assert "zeros are gone" in " ".join(proof.reasons)
+
+
+def test_clustered_kernels_have_no_more_values_than_asked_for(clustered: tuple[Path, TrainingReport]) -> None:
+    folder, report = clustered
+    assert [(fact.layer, fact.unique_values, fact.wanted_values) for fact in report.weights] == [
+        ("convolution", 8, 8),
+        ("hidden", 8, 8),
+        ("probabilities", 8, 8),
+    ]
+    kernel = load_kept(folder).get_layer("hidden").kernel.numpy()
+    assert len(np.unique(kernel)) == 8
+    assert report.claim is None
+
+
+def test_training_under_quantization_keeps_shared_values_as_so_many_integers(
+    baseline: TrainedBaseline, clustered: tuple[Path, TrainingReport]
+) -> None:
+    kept, _ = baseline.do("cqat", clustered[0], train_quantized, QAT, INT8, Preserve(centroids=8))
+    # The converter has folded the normalization into the convolution, with a scale for each channel.
+    assert [use.fact.scales for use in uses(kept)] == [16, 1, 1]
+    assert all((use.fact.unique_values or 99) <= 8 for use in uses(kept))
+    lost, report = baseline.do("unkept", clustered[0], train_quantized, QAT, INT8, Preserve())
+    assert all((use.fact.unique_values or 0) > 20 for use in uses(lost))
+    assert max(fact.unique_values for fact in report.weights) > 500
+
+
+def test_all_three_together_keep_zeros_and_values(baseline: TrainedBaseline, both: Path) -> None:
+    folder, report = baseline.do("pcqat", both, train_quantized, QAT, INT8, Preserve(zeros=True, centroids=8))
+    assert [use.fact.sparsity for use in uses(folder)] == pytest.approx([0.75] * 3, abs=0.02)
+    assert all((use.fact.unique_values or 99) <= 8 for use in uses(folder))
+    assert report.claim is not None
+    assert report.claim.sparsity == 0.75
+    proof = proven(folder, report).sparsity
+    assert proof is not None
+    assert proof.verdict == "stored_only"
+
+
+def test_values_are_trained_and_zero_is_not(baseline: TrainedBaseline, pruned: Path, both: Path) -> None:
+    before = load_kept(pruned).get_layer("hidden").kernel.numpy()
+    after = load_kept(both).get_layer("hidden").kernel.numpy()
+    assert np.array_equal(before == 0, after == 0)
+    from components.cluster.centroids import clustered as at_once
+
+    untrained = at_once(before, 8, "linear", zeros=True)
+    assert len(np.unique(after)) == 8
+    assert np.abs(np.unique(after) - np.unique(untrained)).max() > 1e-3
+
+
+def test_layers_with_more_values_than_weights_are_refused_with_a_remedy(baseline: TrainedBaseline) -> None:
+    step = CLUSTER.model_copy(update={"centroids": 200})
+    with pytest.raises(ModelError) as caught:
+        targets(baseline.model, step)
+    said = str(caught.value)
+    assert said.startswith("layer convolution, probabilities: there are more centroids than weights")
+    assert "found: convolution: 200 of 144; probabilities: 200 of 96" in said
+    assert "`except: [convolution, probabilities]`, or lower `centroids`" in said
+
+
+def test_layers_have_the_values_of_the_last_target_that_names_them(baseline: TrainedBaseline) -> None:
+    step = ClusterStep.model_validate(
+        {**CLUSTER.model_dump(), "except": ["hidden"], "targets": [{"layers": ["prob*"], "centroids": 4}]}
+    )
+    told = {plan.layer: (plan.mode, plan.weights) for plan in preview(baseline.model, step)}
+    assert told["convolution"] == ("clustered", "8 values")
+    assert told["probabilities"] == ("clustered", "4 values")
+    assert told["hidden"] == ("as it is", "")
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [({"layers": ("hiden",)}, "near it are hidden"), ({"except_layers": ("*",)}, "the step clusters nothing")],
+)
+def test_step_that_fits_no_layer_is_refused(baseline: TrainedBaseline, said: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        targets(baseline.model, CLUSTER.model_copy(update=said))
+    assert message in str(caught.value)

@@ -1,0 +1,144 @@
+"""Training under quantization as a whole, from a kept Keras model to what is exported."""
+
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.errors import ModelError
+from components.examples import ExampleDecoder
+from components.keras_model import save_keras
+from components.quantize.qat import check_ranges
+from components.quantize.qat_spec import QatStep
+from components.quantize.scheme import StaticWi8Ai8
+from components.quantize.training import train_quantized
+from components.report import TrainedRange
+from components.step_training import StepInputs
+
+COUNT = 48
+TASK = """
+import tensorflow as tf
+
+class Task:
+    def feature_spec(self):
+        return {"x": tf.io.FixedLenFeature([16], tf.float32), "y": tf.io.FixedLenFeature([1], tf.float32)}
+
+    def decode(self, features):
+        return tf.reshape(features["x"], [-1, 4, 4, 1])
+
+    def compile(self, model):
+        model.compile(tf.keras.optimizers.SGD(), "mse")
+
+TASK = Task()
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("qat_training")
+    (folder / "qat_training_task.py").write_text(TASK)
+    random = np.random.default_rng(31)
+    x = random.normal(size=(COUNT, 16)).astype(np.float32)
+    with tf.io.TFRecordWriter(str(folder / "part.gz"), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+        for row in x:
+            features = {
+                name: tf.train.Feature(float_list=tf.train.FloatList(value=values))
+                for name, values in (("x", row), ("y", [row.mean() * 3]))
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    tf.keras.utils.set_random_seed(32)
+    layers = tf.keras.layers
+    model = tf.keras.Sequential(
+        [
+            layers.Input((4, 4, 1), name="x"),
+            layers.Conv2D(3, 3, name="kept", trainable=False),
+            layers.BatchNormalization(momentum=0.5, name="norm"),
+            layers.ReLU(name="relu"),
+            layers.Flatten(name="flat"),
+            layers.Dense(1, name="head"),
+        ]
+    )
+    model.get_layer("norm").moving_mean.assign([0.1, 0.2, 0.3])
+    save_keras(model, folder / "model")
+    sys.path.insert(0, str(folder))
+    yield folder, model
+    sys.path.remove(str(folder))
+
+
+def train(made, folder, **said):
+    """The report, and the exported variables by name."""
+    source, _ = made
+    step = QatStep.model_validate({"kind": "qat", "batch_size": 16, "learning_rate": 0.05, **said})
+    inputs = StepInputs(
+        source / "model",
+        folder,
+        name="a",
+        task="qat_training_task:TASK",
+        label="y",
+        decoder=ExampleDecoder("qat_training_task:TASK"),
+        files=[str(source / "part.gz")],
+    )
+    report = train_quantized(inputs, step, StaticWi8Ai8())
+    variables = tf.saved_model.load(str(folder / "Format-Serving")).held
+    return report, {variable.name: variable.numpy() for variable in variables}
+
+
+def one(variables, part):
+    (found,) = [value for name, value in variables.items() if part in name]
+    return found
+
+
+def test_normalization_keeps_its_statistics_from_the_epoch_that_is_named(made, tmp_path):
+    found = {}
+    for name, said in (
+        ("first", {"epochs": 1}),
+        ("frozen", {"epochs": 3, "freeze_batch_norm": 1}),
+        ("never", {"epochs": 3}),
+        ("at_once", {"epochs": 2, "freeze_batch_norm": 0}),
+    ):
+        _, found[name] = train(made, tmp_path / name, **said)
+    means = {name: one(variables, "moving_mean") for name, variables in found.items()}
+    np.testing.assert_allclose(means["frozen"], means["first"], rtol=1e-5)
+    np.testing.assert_allclose(means["at_once"], [0.1, 0.2, 0.3], rtol=1e-6)
+    assert np.abs(means["never"] - means["first"]).max() > 1e-3
+    # All else is still trained.
+    assert not np.allclose(one(found["frozen"], "head/kernel"), one(found["first"], "head/kernel"))
+    assert not np.allclose(one(found["at_once"], "head/kernel"), made[1].get_layer("head").kernel.numpy())
+
+
+def test_layer_that_does_not_train_is_quantized_as_it_is(made, tmp_path):
+    report, variables = train(made, tmp_path, epochs=2)
+    assert np.array_equal(one(variables, "kept/kernel"), made[1].get_layer("kept").kernel.numpy())
+    assert {layer.layer: layer.weights for layer in report.layers}["kept"] == "int8 per channel"
+    assert (report.recipe, report.kind, len(report.epochs), report.best_epoch) == ("a", "qat", 2, 2)
+    assert [tensor.tensor for tensor in report.ranges] == ["input x", "relu", "head"]
+
+
+@pytest.mark.parametrize(("stopping", "batches"), [(None, 3), ({"hold_out": 0.5, "patience": 9}, 2)])
+def test_activations_are_delayed_by_epochs_as_they_are(made, tmp_path, stopping, batches):
+    """With a delay of an epoch, the first one's losses are those of quantized weights and float activations."""
+    losses = {}
+    for name, delay, activations in (("late", 1, {}), ("coarse", 1, COARSE), ("at_once", 0, COARSE)):
+        said = {"epochs": 2, "delay_activations": delay, "activations": activations, "early_stopping": stopping}
+        report, variables = train(made, tmp_path / name, **said)
+        losses[name] = [epoch.figures["loss"] for epoch in report.epochs]
+        assert one(variables, "head/kernel").shape == (12, 1)
+        seen = {int(value) for key, value in variables.items() if key.endswith("_batches:0")}
+        assert seen == {report.best_epoch * batches}
+    # While it is only watched, how coarse the range is does not matter; then it does.
+    assert losses["coarse"][0] == pytest.approx(losses["late"][0], rel=1e-6)
+    assert losses["coarse"][1] != pytest.approx(losses["late"][1], rel=1e-3)
+    assert losses["at_once"][0] != pytest.approx(losses["late"][0], rel=1e-3)
+
+
+COARSE = {"quantizer": {"kind": "histogram", "percentile": 60, "bins": 64}}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_range_that_is_not_finite_is_told(value):
+    good = TrainedRange(tensor="relu", low=0.0, high=1.0, scale=1 / 255, zero_point=-128)
+    check_ranges([good])
+    bad = good.model_copy(update={"tensor": "head", "high": value})
+    with pytest.raises(ModelError, match="layer head: the range of an activation is not finite after training"):
+        check_ranges([good, bad])

@@ -1,0 +1,67 @@
+"""A device with an NPU and a microcontroller runtime, from its profile to the report."""
+
+import pytest
+import yaml
+
+from edgemill.exit_codes import ExitCode
+from tests.ran import Ran
+from tests.small_pipeline import SmallPipeline
+
+pytestmark = pytest.mark.e2e
+PROFILE = {
+    "name": "board",
+    "device_class": "board",
+    "description": "An NPU and a microcontroller.",
+    "schemes": ["static_wi8_ai8"],
+    "evaluators": [
+        {"kind": "vela", "accelerator": "ethos-u55-32", "system_config": "Ethos_U55_Deep_Embedded"},
+        {"kind": "tflm", "examples": 9},
+    ],
+    "max_cpu_operators": 0,
+    "max_npu_cycles": 1_000_000,
+    "max_arena_bytes": 65_536,
+    "max_tflm_lsb": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> SmallPipeline:
+    small = SmallPipeline(tmp_path_factory.mktemp("device_tools"))
+    (small.folder / "board.yaml").write_text(yaml.safe_dump(PROFILE))
+    small.spec["devices"] = ["board.yaml"]
+    return small
+
+
+@pytest.fixture(scope="module")
+def first(small: SmallPipeline) -> Ran:
+    return Ran(small.write(), "small")
+
+
+def test_candidate_that_the_tools_take_is_pushed_with_its_facts(first: Ran) -> None:
+    assert first.code == ExitCode.OK, first.output
+    assert first.summary is not None and first.folder is not None
+    assert first.states()["device_check__board"] == "complete"
+    (on_device,) = first.summary.on_devices
+    int8, floats = on_device.of("int8"), on_device.of("float32")
+    assert int8.vela.cpu_operators == () and 0 < int8.vela.cycles <= 1_000_000
+    assert 0 < int8.tflm.arena_bytes <= 65_536 and int8.tflm.examples == 9
+    assert floats.vela.cycles is None and floats.vela.npu_operators == 0
+    decision = first.summary.decision_for("board")
+    assert decision.chosen == "int8"
+    checks = {check.what: check for one in decision.candidates if one.candidate == "int8" for check in one.checks}
+    assert checks["NPU cycles"].measured == f"{int8.vela.cycles:,}"
+    assert checks["arena bytes"].measured == f"{int8.tflm.arena_bytes:,}"
+    html = next(first.folder.glob("*.html")).read_text()
+    assert 'id="devices"' in html and f'<td class="n">{int8.vela.cycles:,}</td>' in html
+
+
+def test_changed_bound_refuses_without_measuring_anew(small: SmallPipeline, first: Ran) -> None:
+    (on_device,) = first.summary.on_devices
+    tight = PROFILE | {"max_npu_cycles": on_device.of("int8").vela.cycles - 1}
+    (small.folder / "board.yaml").write_text(yaml.safe_dump(tight))
+    again = Ran(small.write(), "small")
+    assert again.states()["device_check__board"] == "cached"
+    assert again.summary.verdict == "refused"
+    reasons = {one.candidate: one.reasons for one in again.summary.decision_for("board").candidates}
+    assert [check.what for check in reasons["int8"]] == ["NPU cycles"]
+    assert again.summary.on_devices == first.summary.on_devices

@@ -1,0 +1,89 @@
+"""The section on what devices' own tools say."""
+
+from components.device import DeviceProfile
+from components.device_report import (
+    CandidateOnDevice,
+    CpuOperator,
+    DeviceReport,
+    OutputDifference,
+    TflmFacts,
+    ToolFailure,
+    VelaFacts,
+)
+from pipelines.report.render import render_report
+from pipelines.report.summary import RunSummary
+from tests.pipelines.report.test_render import Page
+
+CONFIG = {"accelerator": "ethos-u55-64", "system_config": "Ethos_U55_Deep_Embedded", "memory_mode": "Shared_Sram"}
+BOARD = DeviceProfile.model_validate(
+    {
+        "name": "board",
+        "device_class": "board",
+        "description": "An NPU.",
+        "schemes": ["static_wi8_ai8"],
+        "evaluators": [{"kind": "vela", **CONFIG}, {"kind": "tflm", "examples": 7}],
+    }
+)
+VELA = VelaFacts(
+    **CONFIG,
+    clock_hz=200e6,
+    operators=5,
+    cpu_operators=(CpuOperator(name="Cumsum", output="<sum>", reason="Unsupported opType"),),
+    compiled_bytes=9000,
+    cycles=123_456,
+    sram_bytes=2_048,
+    dram_bytes=0,
+    flash_bytes=7_777,
+    macs=99,
+)
+TFLM = TflmFacts(
+    arena_bytes=17_696,
+    persistent_bytes=3_584,
+    non_persistent_bytes=14_112,
+    examples=7,
+    outputs=(OutputDifference(output="y", lsb=0.1, max_lsb=5.0, differing=0.1),),
+)
+REFUSED = ToolFailure(cause="refused", message="TFLM has no <kernel>", remedy="take another scheme")
+FACTS = DeviceReport(
+    device="board",
+    candidates=(
+        CandidateOnDevice(name="int8", sha256="a", vela=VELA, tflm=TFLM),
+        CandidateOnDevice(name="dynamic", sha256="b", vela=None, tflm=REFUSED),
+    ),
+)
+
+
+def page(summary: RunSummary, **changes) -> Page:
+    return Page(render_report(summary.model_copy(update=changes)))
+
+
+def test_each_device_has_a_table_of_its_figures(run_summary):
+    shown = page(run_summary, devices=(*run_summary.devices, BOARD), on_devices=(FACTS,))
+    assert ["int8", "4 of 580 %", "123,456", "0.617", "2,048", "7,777", "17,696", "3,584", "5"] in [
+        [cell.replace("\n", "") for cell in row] for row in shown.rows
+    ]
+    said = shown.text["devices"]
+    assert "ethos-u55-64, Ethos_U55_Deep_Embedded, Shared_Sram; TensorFlow Lite Micro on 7 examples" in said
+    assert "int8: 1 operators fall back to the CPU" in said
+    assert ["Cumsum", "<sum>", "Unsupported opType"] in shown.rows
+    assert "no fast kernels for the integer LSTM" in said
+
+
+def test_refusal_is_told_in_the_table(run_summary):
+    said = page(run_summary, devices=(BOARD,), on_devices=(FACTS,)).text["devices"]
+    assert "TFLM refused TFLM has no <kernel>Remedy: take another scheme" in " ".join(said.split())
+
+
+def test_weights_in_dram_have_a_column_of_their_own(run_summary):
+    large = {"accelerator": "ethos-u85-256", "system_config": "Ethos_U85_SYS_DRAM_Mid", "memory_mode": "Dedicated_Sram"}
+    board = BOARD.model_validate({**BOARD.model_dump(), "evaluators": [{"kind": "vela", **large}]})
+    facts = VELA.model_copy(update={**large, "cpu_operators": (), "dram_bytes": 8_888, "flash_bytes": 0})
+    report = DeviceReport(device="board", candidates=(CandidateOnDevice(name="int8", sha256="a", vela=facts),))
+    shown = page(run_summary, devices=(board,), on_devices=(report,))
+    heading = next(row for row in shown.rows if "NPU cycles" in row)
+    assert heading[1:] == ["On the NPU", "NPU cycles", "ms", "SRAM", "DRAM"]
+    assert [row[-1] for row in shown.rows if "123,456" in row] == ["8,888"]
+
+
+def test_there_is_no_section_without_tools(run_summary):
+    assert "devices" not in page(run_summary).ids
