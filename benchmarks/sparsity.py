@@ -6,10 +6,10 @@ times (float32 and int8, dense and sparse), run against each other, and timed in
     python benchmarks/sparsity.py [--width 4096] [--layers 4] [--sparsity 0.8]
 
 The bars: the fastest sparse file takes at most a third of float dense, and int8 dense at least 1.3 times as long as it.
-The second depends on the processor and on the size: XNNPACK's dense int8 kernels use VNNI where there is one (`lscpu |
-grep vnni`), and TFLite's sparse int8 kernel is plain C++ on x86. Dense weights that fit the processor's caches are then
-read faster than sparse ones are computed (try `--width 2048`); dense weights that do not, wait for memory. So int8 dense
-is also timed by TFLite's built-in kernels, to compare.
+The second depends on the processor and on the size: XNNPACK's dense int8 kernels use VNNI where there is one
+(`lscpu | grep vnni`), and TFLite's sparse int8 kernel is plain C++ on x86. Dense weights that fit the caches are read
+faster than sparse ones are computed (try `--width 2048`); dense weights that do not, wait for memory. So int8 dense is
+also timed by TFLite's built-in kernels, to compare.
 """
 
 from __future__ import annotations
