@@ -16,10 +16,14 @@ import numpy as np
 import tensorflow as tf
 
 from components.quantize.layers import FIXED_ACTIVATIONS, NO_ACTIVATION, RANGED_ACTIVATIONS, SWISH
+from components.quantize.recurrent.cells import CELLS, cell_of
+from components.quantize.recurrent.layer import IntegerRecurrent, described
+from components.quantize.recurrent.plan import why_not
 
 _layers = tf.keras.layers
 # Attributes of a one-dimensional convolution that name sizes; two-dimensional ones have a 1 before them.
 _SIZES = ("kernel_size", "strides", "dilation_rate")
+_MERGES = {"concat": _layers.Concatenate, "sum": _layers.Add, "mul": _layers.Multiply}
 _LONE = frozenset({"Conv1D", "DepthwiseConv1D", "SeparableConv1D"})
 
 
@@ -122,8 +126,32 @@ class _Rewriter:
                 return self._activate(args[0], layer.activation, name, name)
             case "Add" | "Multiply" | "Maximum" | "Minimum" if len(args[0]) > 2:
                 return self._pairwise(layer, name, args[0])
+            case _ if kind in CELLS and why_not(layer) is None:
+                return self._recurrent(layer, name, name, args[0])
+            case "Bidirectional" if why_not(layer) is None and layer.merge_mode in _MERGES:
+                return self._both_ways(layer, name, args[0])
+            case "TimeDistributed" if type(layer.layer).__name__ == "Dense":
+                # A dense layer goes over the last axis, whatever is before it.
+                return self._weighted(layer.layer, name, args[0])
             case _:
                 return self._copy(layer, name, name)(*args, **kwargs)
+
+    def _recurrent(self, layer: Any, name: str, origin: str, x: Any, in_order: bool = False) -> Any:
+        """A layer whose cell is written out, gate by gate."""
+        cell = cell_of(layer, int(x.shape[-1]))
+        config = {
+            "cell": described(cell),
+            "return_sequences": layer.return_sequences,
+            "go_backwards": layer.go_backwards,
+            "in_order": in_order,
+        }
+        return self._new(IntegerRecurrent, name, origin, config, lambda _: cell.weights(layer), layer)(x)
+
+    def _both_ways(self, layer: Any, name: str, x: Any) -> Any:
+        forward = self._recurrent(layer.forward_layer, f"{name}/forward", name, x)
+        backward = self._recurrent(layer.backward_layer, f"{name}/backward", name, x, in_order=True)
+        self.notes[name] = "written out as one layer for each direction"
+        return self._new(_MERGES[layer.merge_mode], name, name, {})([forward, backward])
 
     def _pairwise(self, layer: Any, name: str, inputs: list[Any]) -> Any:
         """The kernels take two inputs, so each sum between them needs a range."""
