@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from components.quantize.qat_spec import QatStep
+from components.quantize.recurrent.plan import Form
 from components.quantize.scheme import Scheme, needs_ranges
 from components.values import Value
 
@@ -23,11 +24,15 @@ class Recipe(Value):
         name: Unique in the pipeline; the candidate's name everywhere.
         steps: What is trained first; none converts the baseline as it is.
         scheme: The numeric format of the candidate.
+        recurrent: How GRU, SRU and SimpleRNN layers are written out: `streaming`, as a model of one time step with its
+            state as inputs and outputs, or `sequence`, as one graph over all time steps. None writes them out as a
+            sequence where the scheme has ranges, and leaves them to the converter elsewhere.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
     steps: tuple[Step, ...] = ()
     scheme: Scheme
+    recurrent: Form | None = None
 
     @property
     def trained(self) -> QatStep | None:

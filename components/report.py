@@ -10,6 +10,7 @@ from pydantic import Field
 from components.compression import CompressedBytes
 from components.recipe import Recipe
 from components.sparsity import SparsityProof
+from components.streaming import StreamingContract
 from components.values import Value
 
 
@@ -146,6 +147,28 @@ class FloatSearch(Value):
     drops: tuple[float, ...]
 
 
+class StepErrors(Value):
+    """How far the states of a lowered recurrent model are from the float model's, time step by time step.
+
+    Relative to the root mean square of the float model's state over all time steps; of the worst state where there are
+    several layers.
+
+    Attributes:
+        examples: Sequences that it was measured on.
+        rms: Root mean square of the error after each time step.
+        worst: Its greatest magnitude.
+    """
+
+    examples: int
+    rms: tuple[float, ...]
+    worst: tuple[float, ...]
+
+    @property
+    def greatest(self) -> float:
+        """The greatest root mean square of all time steps: what the gate bounds."""
+        return max(self.rms, default=0.0)
+
+
 class Converted(Value):
     """A recipe that yielded a file which holds what its scheme promises.
 
@@ -158,6 +181,8 @@ class Converted(Value):
         sensitivity: Layers, most sensitive first; empty unless the scheme says `keep_float`.
         search: Only of `keep_float: auto`.
         sparsity: What was proven of its sparse weights; None for a model that was not pruned.
+        streaming: How a model of one time step is driven; None for any other.
+        steps: Errors of the states of a lowered recurrent model; None for any other.
     """
 
     status: Literal["converted"] = "converted"
@@ -169,6 +194,8 @@ class Converted(Value):
     sensitivity: tuple[LayerSensitivity, ...] = ()
     search: FloatSearch | None = None
     sparsity: SparsityProof | None = None
+    streaming: StreamingContract | None = None
+    steps: StepErrors | None = None
 
 
 class ConversionFailure(Value):
@@ -196,13 +223,14 @@ ConversionOutcome = Annotated[Converted | ConversionFailure, Field(discriminator
 
 
 class LayerPlan(Value):
-    """What quantization-aware training does to one layer of the user's model.
+    """What becomes of one layer of the user's model: in quantization-aware training, or of a recurrent one anyway.
 
     Attributes:
         layer: Its name; inside nested models `outer/inner`.
         kind: Its class.
         mode: `trained` under quantization; `watched`: ranges are seen in training and applied afterwards; `float`; or
-            `refused`.
+            `refused`. Of a recurrent layer without training: `fused` into one operator, `lowered` to one time step,
+            `unrolled` over the sequence, or a `loop`.
         weights: How its weights are quantized; empty if it has none that are.
         outputs: How its outputs are.
         note: What was done to it before, or why it is refused and what to do.
@@ -210,7 +238,7 @@ class LayerPlan(Value):
 
     layer: str
     kind: str
-    mode: Literal["trained", "watched", "float", "refused"]
+    mode: Literal["trained", "watched", "float", "refused", "fused", "lowered", "unrolled", "loop"]
     weights: str = ""
     outputs: str = ""
     note: str = ""

@@ -101,14 +101,19 @@ def _affine(a: Arithmetic, point: str, x: Any, kernel: str, bias: str | None) ->
     return a.ranged(point, product if bias is None else tf.nn.bias_add(product, a.bias(bias)))
 
 
-def _activated(a: Arithmetic, function: str, value: Any) -> Any:
+def _activated(a: Arithmetic, function: str, value: Any, name: str | None = None) -> Any:
     match function:
         case "tanh" | "sigmoid":
-            return a.fixed(function, getattr(tf, function)(value))
+            return a.fixed(function, getattr(tf, function)(value, name=name))
         case "relu":
-            return tf.nn.relu(value)
+            return tf.nn.relu(value, name=name)
         case _:
             return value
+
+
+def after_name(state: str) -> str:
+    """What the operator is called that computes a state of the next time step."""
+    return f"after_{state}"
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,7 @@ class GRU(Cell):
         if self._candidate():
             candidate = a.ranged("candidate", candidate)
         update = a.ranged("update", z * a.ranged("delta", h - candidate))
-        after = a.ranged("h", candidate + update)
+        after = a.ranged("h", tf.add(candidate, update, name=after_name("h")))
         return after, {"h": after}
 
     def _recurrent(self, a: Arithmetic, gate: str, h: Any) -> Any:
@@ -228,7 +233,8 @@ class SRU(Cell):
         candidate, _, _, skip = xs
         c = states["c"]
         forget = self._gate(a, "forget", xs[1], c)
-        after = a.ranged("c", candidate + a.ranged("update_c", forget * a.ranged("delta_c", c - candidate)))
+        update = a.ranged("update_c", forget * a.ranged("delta_c", c - candidate))
+        after = a.ranged("c", tf.add(candidate, update, name=after_name("c")))
         if skip is None:
             return None, {"c": after}
         reset = self._gate(a, "reset", xs[2], c)
@@ -275,7 +281,7 @@ class SimpleRNN(Cell):
     def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """See the base class."""
         recurrent = _affine(a, "h_h", states["h"], "recurrent", None)
-        after = _activated(a, self.activation, a.ranged("sum_h", xs[0] + recurrent))
+        after = _activated(a, self.activation, a.ranged("sum_h", xs[0] + recurrent), name=after_name("h"))
         if self.activation not in FIXED:
             after = a.ranged("h", after)
         return after, {"h": after}
@@ -306,9 +312,7 @@ class LSTM(Cell):
     def weights(self, layer: Any) -> list[Any]:
         """See the base class."""
         return [
-            row[..., index * self.units : (index + 1) * self.units]
-            for row in layer.get_weights()
-            for index in range(4)
+            row[..., index * self.units : (index + 1) * self.units] for row in layer.get_weights() for index in range(4)
         ]
 
     def projected(self) -> tuple[str, ...]:

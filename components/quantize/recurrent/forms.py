@@ -1,4 +1,4 @@
-"""The two forms of a lowered model: one time step with its state in and out, or a whole sequence. Imports TensorFlow."""
+"""The two forms of a lowered model: one time step with its state in and out, or a sequence. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -93,9 +93,7 @@ def _frame(model: Any, inputs: Mapping[str, Any], output: str) -> dict[str, Any]
         if isinstance(layer, IntegerRecurrent)
     }
     result, after = _walk(model, {name: inputs[name] for name in _inputs(model)}, states)
-    named = {
-        next_name(layer, state): value for layer, values in after.items() for state, value in values.items()
-    }
+    named = {next_name(layer, state): value for layer, values in after.items() for state, value in values.items()}
     return {output: result, **named}
 
 

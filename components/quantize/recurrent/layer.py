@@ -142,7 +142,7 @@ class IntegerRecurrent(tf.keras.layers.Layer):
         """Take the values of all time steps into the ranges of the points."""
         if self.watching:
             for point, values in seen.items():
-                self._quantizers[point].observe(values.numpy())  # type: ignore[attr-defined]
+                self._quantizers[point].observe(values.numpy())
         elif training is not False and self._quantizers:
             for point, values in seen.items():
                 low, high = self._quantizers[point].new_range(values, self._ranges[point])

@@ -90,6 +90,25 @@ def lower(
     return seen, facts
 
 
+def save_trajectories(seen: Trajectories, each_step: bool, path: Path) -> None:
+    """Keep trajectories beside a model that was lowered when it was trained."""
+    held = {f"input {name}": values for name, values in seen.inputs.items()}
+    held |= {f"state {name}": values for name, values in seen.states.items()}
+    np.savez(path, each_step=np.array(each_step), **held)
+
+
+def load_trajectories(path: Path) -> tuple[Trajectories, bool]:
+    """What `save_trajectories` kept, and whether the output counts after each time step."""
+    with np.load(path) as archive:
+        held = {name: archive[name] for name in archive.files}
+    each_step = bool(held.pop("each_step"))
+    parts: dict[str, dict[str, Array]] = {"input": {}, "state": {}}
+    for name, values in held.items():
+        kind, _, rest = name.partition(" ")
+        parts[kind][rest] = values
+    return Trajectories(parts["input"], parts["state"]), each_step
+
+
 class _Watching(Quantizers):
     """Makes quantizers that watch, then hold."""
 
@@ -156,7 +175,8 @@ def _settle(model: Any, ranges: Ranges) -> tuple[ActivationRange, ...]:
         observed = quantizer.chosen(MinMax())
         # What is clipped at the output is wrong, whatever it saves.
         wanted = observed if layer.name in last else quantizer.chosen(ranges)
-        low, high = (float(end) for end in nudged_range(*map(np.float32, wanted), quantizer.bits, quantizer.symmetric))
+        nudged = nudged_range(np.float32(wanted[0]), np.float32(wanted[1]), quantizer.bits, quantizer.symmetric)
+        low, high = (float(end) for end in nudged)
         variables["min_var"].assign(low)
         variables["max_var"].assign(high)
         if not isinstance(ranges, MinMax):

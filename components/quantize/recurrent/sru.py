@@ -82,6 +82,9 @@ class SRU(tf.keras.layers.RNN):
         """Size of the output and of the state."""
         return int(self.cell.units)
 
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Nothing: a model that is loaded calls its layers, which builds them. (Of an RNN no shape is kept.)"""
+
     def get_config(self) -> dict[str, Any]:
         """What `from_config` makes the same layer from."""
         config = super().get_config()
