@@ -52,6 +52,34 @@ class TensorFact(Value):
     unique_values: int | None = None
 
 
+class CellTensor(Value):
+    """One tensor of a fused recurrent operator.
+
+    Attributes:
+        role: What the operator takes it for (`input`, `input to forget gate`, `cell state`).
+        dtype: Flatbuffer name.
+        shape: As in the file.
+    """
+
+    role: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class FusedCell(Value):
+    """One fused recurrent operator.
+
+    Attributes:
+        name: Of its output tensor.
+        operator: Flatbuffer name of the builtin.
+        tensors: In the order of the operator's inputs, then its outputs.
+    """
+
+    name: str
+    operator: str
+    tensors: tuple[CellTensor, ...]
+
+
 class Inspection(Value):
     """What is really in a TFLite file.
 
@@ -64,6 +92,7 @@ class Inspection(Value):
         weights: Constant tensors of at least 2 dimensions or 16 elements, largest first.
         float_tensors: Names of all float tensors; empty means integers only.
         stateful: Whether the interpreter keeps variables between invocations.
+        cells: Fused recurrent operators, with the type of each of their tensors.
     """
 
     file_bytes: int
@@ -75,6 +104,7 @@ class Inspection(Value):
     weights: tuple[TensorFact, ...]
     float_tensors: tuple[str, ...]
     stateful: bool
+    cells: tuple[FusedCell, ...] = ()
 
     @property
     def integer_only(self) -> bool:

@@ -192,9 +192,14 @@ class _Numbers:
         return self._layer._weights(value, self._training, weights={}) if self._quantizes else value
 
     def vector(self, name: str) -> Any:
-        """See `Arithmetic`. A product of activations: it has their bits."""
+        """See `Arithmetic`. To its kernel it is an activation that does not change, with the range of its values."""
         value = self._layer.held[name]
-        return WeightQuantizer(self._layer.bits)(value, self._training, weights={}) if self._quantizes else value
+        if not self._quantizes:
+            return value
+        bits = self._layer.bits
+        ends = nudged_range(tf.reduce_min(value), tf.reduce_max(value), bits, bits == 16)
+        low, high = (tf.stop_gradient(end) for end in ends)
+        return tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=bits)
 
     def bias(self, name: str) -> Any:
         """See `Arithmetic`."""
