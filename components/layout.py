@@ -15,6 +15,8 @@ TFLITE_FILE = f"{SERVING_FOLDER}/tflite"
 KERAS_FILE = "Format-Keras/model.keras"
 # In the Model artifact of a step that trained recurrent layers which are lowered: sequences, and the float states.
 TRAJECTORIES_FILE = "trajectories.npz"
+# In that of one that trained LSTMs, which the converter fuses: sequences of the training split.
+FUSED_SAMPLE_FILE = "sequences.npz"
 # In the Model artifact of a training step: a TrainingReport, and logs for TensorBoard.
 TRAINING_FILE = "training.json"
 LOGS_FOLDER = "logs"

@@ -114,7 +114,8 @@ class _Models:
         for step in recipe.steps:
             # The border's type is the converter's business.
             scheme = recipe.scheme.model_copy(update={"float_io": False})
-            key = json.dumps([model.producer_component_id, step.model_dump(), scheme.model_dump()], sort_keys=True)
+            asked = [model.producer_component_id, step.model_dump(), scheme.model_dump(), recipe.recurrent]
+            key = json.dumps(asked, sort_keys=True)
             if key not in self._made:
                 self._made[key] = self._trainer(recipe, step, model)
             model = self._made[key].outputs["trained"]
@@ -127,6 +128,7 @@ class _Models:
             "step": step.model_dump(),
             "scheme": recipe.scheme.model_dump(),
             "split": spec.training_split(step),
+            "recurrent": recipe.recurrent,
         }
         modules = sorted({reference.partition(":")[0] for reference in (spec.task, *step.references())})
         return QuantizationAwareTrainer(

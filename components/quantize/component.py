@@ -11,6 +11,7 @@ from components.files import sha256_of, write_atomically
 from components.layout import LOGS_FOLDER, SERVING_FOLDER, TRAINING_FILE
 from components.manifest import describe, read_manifest, write_manifest
 from components.quantize.qat_spec import QatStep
+from components.quantize.recurrent.plan import Form
 from components.quantize.scheme import Scheme
 from components.values import Value
 
@@ -23,12 +24,14 @@ class QatSpec(Value):
         step: The recipe's step.
         scheme: The recipe's numeric format.
         split: Split to train on.
+        recurrent: The recipe's form of recurrent layers.
     """
 
     recipe: str
     step: QatStep
     scheme: Scheme
     split: str
+    recurrent: Form | None = None
 
 
 @component
@@ -63,6 +66,7 @@ def QuantizationAwareTrainer(
         label=label,
         decoder=ExampleDecoder(task, transform_graph.uri if transform_graph is not None else None),
         files=split_files(examples.uri, asked.split),
+        recurrent=asked.recurrent,
         checkpoints=checkpoints,
         logs=folder / LOGS_FOLDER,
     )

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from components.examples import ExampleDecoder, check_dense
 from components.keras_model import check_keras_takes, export, load_kept, output_names
 from components.quantize.qat import check_ranges, preview, quantized, trained_ranges
 from components.quantize.qat_spec import QatStep
+from components.quantize.recurrent import sru  # noqa: F401 - registers the layer
+from components.quantize.recurrent.deploy import deploy, has_recurrent
+from components.quantize.recurrent.lowering import STEP_EXAMPLES
+from components.quantize.recurrent.plan import Form
 from components.quantize.scheme import Scheme
 from components.report import TrainingReport
 from components.task import compiling, load_task
 from components.training import fine_tune, steps_per_epoch
-from components.training_data import load_training_data
+from components.training_data import TrainingData, load_training_data
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,6 +38,7 @@ def train_quantized(
     label: str,
     decoder: ExampleDecoder,
     files: Sequence[str],
+    recurrent: Form | None = None,
     checkpoints: Path | None = None,
     logs: Path | None = None,
 ) -> TrainingReport:
@@ -48,6 +54,7 @@ def train_quantized(
         label: The feature that is the target.
         decoder: From serialized examples to inputs and features.
         files: Gzipped TFRecord files to train on.
+        recurrent: Form of recurrent layers that are lowered, as the recipe says.
         checkpoints, logs: As for `fine_tune`.
 
     Returns:
@@ -81,10 +88,23 @@ def train_quantized(
     )
     ranges = trained_ranges(trained)
     check_ranges(ranges)
-    export(trained, folder, output_names(model))
+    if has_recurrent(trained):
+        (output,) = output_names(model)
+        deploy(trained, recurrent or "sequence", folder, output, _sequences(trained, data, step))
+    else:
+        export(trained, folder, output_names(model))
     return TrainingReport(
         recipe=name, kind=step.kind, epochs=state.epochs, best_epoch=state.best_epoch, layers=layers, ranges=ranges
     )
+
+
+def _sequences(model: Any, data: TrainingData, step: QatStep) -> dict[str, Any]:
+    """A few of the training split's, by model input."""
+    inputs, _ = next(iter(data.batches(STEP_EXAMPLES, step.seed)))
+    names = [tensor.name.partition(":")[0] for tensor in model.inputs]
+    named = inputs if isinstance(inputs, Mapping) else {"": inputs}
+    named = {names[0]: named[""]} if set(named) == {""} else named
+    return {name: np.asarray(named[name]) for name in names}
 
 
 def _freezing(model: Any, epoch: int | None) -> Callable[[int], bool]:
