@@ -15,7 +15,14 @@ import numpy.typing as npt
 from components.convert.inspection import inspect_model
 from components.convert.made import Made
 from components.convert.promise import broken_promises
-from components.convert.recurrent import convert_lowered, convert_trained, lowers
+from components.convert.recurrent import (
+    convert_lowered,
+    convert_trained,
+    convert_trained_lstm,
+    holds_lstm,
+    known_cells,
+    lowers,
+)
 from components.convert.representative import load_sample
 from components.convert.selection import UnmetBoundError
 from components.convert.sparse import sparse_or_dense
@@ -24,7 +31,7 @@ from components.convert.trained import lost_ranges
 from components.errors import EdgemillError, SpecError
 from components.examples import ExampleDecoder, read_serialized, split_files
 from components.files import write_atomically
-from components.layout import CALIBRATION_SPLIT, KERAS_FILE, TRAJECTORIES_FILE
+from components.layout import CALIBRATION_SPLIT, FUSED_SAMPLE_FILE, KERAS_FILE, TRAJECTORIES_FILE
 from components.quantize.recurrent.plan import Form
 from components.quantize.scheme import Float32, Scheme, StaticWi8Ai8, StaticWi8Ai16, needs_injection, needs_ranges
 from components.report import ConversionFailure, Converted, TrainedRange
@@ -135,6 +142,8 @@ def _made(request: ConversionRequest, folder: Path) -> Made:
 
     if (model / TRAJECTORIES_FILE).is_file():
         return convert_trained(model, scheme, enter)
+    if (model / FUSED_SAMPLE_FILE).is_file():
+        return convert_trained_lstm(model, scheme, request.trained, enter)
     if lowers(model / KERAS_FILE, scheme, request.recurrent):
         examples = None
         if request.task is not None:
@@ -157,9 +166,13 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> Made:
             return (inputs for inputs, _ in decode_examples(calibration, task, request.transform_graph))
 
     model = Path(request.saved_model)
+    known = None
+    if representative is not None and calibration and task and holds_lstm(model.parent / KERAS_FILE):
+        load_task(task)  # registers layers of its own
+        known = known_cells(model.parent, decode_examples(calibration, task, request.transform_graph))
     return Made(
-        convert(model, request.scheme, representative),
-        encode_sparse=lambda: convert(model, request.scheme, representative, sparse=True),
+        convert(model, request.scheme, representative, known=known),
+        encode_sparse=lambda: convert(model, request.scheme, representative, sparse=True, known=known),
     )
 
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from components.convert.made import Made
 from components.convert.representative import load_sample
 from components.errors import SpecError
-from components.layout import SERVING_FOLDER, TRAJECTORIES_FILE
+from components.layout import FUSED_SAMPLE_FILE, SERVING_FOLDER, TRAJECTORIES_FILE
 from components.quantize.recurrent.plan import LOWERED, Form
 from components.quantize.scheme import Scheme, needs_ranges
+from components.report import TrainedRange
+
+if TYPE_CHECKING:
+    from components.convert.fused_ranges import KnownRanges
 
 Array = npt.NDArray[Any]
 Examples = Iterator[tuple[Mapping[str, Array], Mapping[str, Array]]]
@@ -29,11 +34,19 @@ def lowers(keras_file: Path, scheme: Scheme, form: Form | None) -> bool:
         scheme: The recipe's.
         form: What the recipe says.
     """
-    if not keras_file.is_file() or not (form or needs_ranges(scheme)):
-        return False
+    return bool(form or needs_ranges(scheme)) and not LOWERED.isdisjoint(_kinds(keras_file))
+
+
+def holds_lstm(keras_file: Path) -> bool:
+    """Whether a Keras model, if there is one, has an LSTM; likewise."""
+    return "LSTM" in _kinds(keras_file)
+
+
+def _kinds(keras_file: Path) -> frozenset[str]:
+    if not keras_file.is_file():
+        return frozenset()
     with zipfile.ZipFile(keras_file) as archive:
-        held = json.loads(archive.read("config.json"))
-    return not LOWERED.isdisjoint(_class_names(held))
+        return frozenset(_class_names(json.loads(archive.read("config.json"))))
 
 
 def _class_names(value: Any) -> Iterator[str]:
@@ -97,6 +110,60 @@ def convert_trained(model_folder: Path, scheme: Scheme, enter: Callable[[str], N
 
     seen, each_step = load_trajectories(model_folder / TRAJECTORIES_FILE)
     return _converted(model_folder / SERVING_FOLDER, scheme, enter, seen, each_step, ())
+
+
+def known_cells(model_folder: Path, examples: Examples) -> KnownRanges:
+    """The ranges of the cell states of a model's LSTMs, inside the sequences of a calibration sample.
+
+    Args:
+        model_folder: The Model artifact's, with its Keras model.
+        examples: The sample.
+    """
+    from components.convert.fused_ranges import CellRanges, KnownRanges
+    from components.keras_model import load_kept
+    from components.quantize.recurrent.lowering import cell_ranges
+
+    model = load_kept(model_folder)
+    sample = load_sample(examples, [tensor.name.partition(":")[0] for tensor in model.inputs], None).inputs
+    return KnownRanges([CellRanges(kernel, cell) for kernel, cell in cell_ranges(model, sample)])
+
+
+def convert_trained_lstm(
+    model_folder: Path, scheme: Scheme, trained: Sequence[TrainedRange], enter: Callable[[str], None]
+) -> Made:
+    """Convert a model whose LSTMs were trained under quantization: fused, with the trained ranges.
+
+    Args:
+        model_folder: The Model artifact of the training step.
+        scheme: Numeric format, with 8 bits.
+        trained: The trained ranges.
+        enter: Called with the name of each stage.
+    """
+    from components.convert.converter import convert
+    from components.convert.fused_ranges import CellRanges, KnownRanges
+
+    with np.load(model_folder / FUSED_SAMPLE_FILE) as archive:
+        held = {name: archive[name] for name in archive.files}
+    last = str(held.pop("last"))
+    sample = {name.removeprefix("input "): values for name, values in held.items() if name.startswith("input ")}
+    kernels = {name.removeprefix("kernel "): values for name, values in held.items() if name.startswith("kernel ")}
+    ends = {one.tensor: (one.low, one.high) for one in trained}
+    known = KnownRanges(
+        cells=[CellRanges(kernel, ends[f"{name}/c"], ends[f"{name}/h"]) for name, kernel in kernels.items()],
+        layers={name: each for name, each in ends.items() if name.rpartition("/")[0] not in kernels},
+        inputs={name: ends[f"input {name}"] for name in sample if f"input {name}" in ends},
+        output=ends.get(last),
+    )
+
+    def samples() -> Iterator[Mapping[str, Array]]:
+        for position in range(len(next(iter(sample.values())))):
+            yield {name: values[position : position + 1] for name, values in sample.items()}
+
+    def make(sparse: bool) -> bytes:
+        return convert(model_folder / SERVING_FOLDER, scheme, samples, sparse=sparse, known=known)
+
+    enter("converting with trained ranges")
+    return Made(make(sparse=False), encode_sparse=lambda: make(sparse=True))
 
 
 def _converted(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing_extensions import assert_never
 
 from components.device import DeviceProfile
-from components.gate.checks import LATENCY_RATIO, OPERATORS, bound_checks, device_checks
+from components.gate.checks import LATENCY_RATIO, OPERATORS, bound_checks, device_checks, step_checks
 from components.gate.spec import GateSpec
 from components.report import (
     CandidateDecision,
@@ -91,6 +91,7 @@ def _judge(
         checks = (
             *device_checks(candidate, outcome.inspection, device),
             *(check for bound in policy.metrics for check in bound_checks(candidate, report, bound, policy)),
+            *step_checks(candidate.name, outcome, policy),
             *([] if candidate.sha256 else [_no_digest(candidate)]),
         )
     return CandidateDecision(candidate=candidate.name, verdict=worst(check.verdict for check in checks), checks=checks)

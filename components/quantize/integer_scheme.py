@@ -278,9 +278,16 @@ def _equip(layer: IntegerRecurrent, treatment: Treatment, delay: int, quantizers
     if treatment.mode == "float":
         return
     trains = treatment.trains_weights and treatment.mode == "trained"
+    # Inside the fused LSTM the cell state has 16 bits.
+    wide = replace(treatment, activation_bits=16)
+
+    def make(point: str) -> Any:
+        inner = layer.cell.kind == "LSTM" and point == "c"
+        return quantizers.output(wide if inner else treatment, delay, f"{layer.name}/{point}")
+
     layer.equip(
         treatment.activation_bits,
-        lambda point: quantizers.output(treatment, delay, f"{layer.name}/{point}"),
+        make,
         quantizers.weights(treatment, (), trains),
     )
 

@@ -43,12 +43,22 @@ def deploy(model: Any, form: Form, folder: Path, output: str, sample: Mapping[st
     """
     if "LSTM" in {layer.cell.kind for layer in model.layers if isinstance(layer, IntegerRecurrent)}:
         export(stripped(model, fuse=True), folder, (output,))
-        np.savez(folder / FUSED_SAMPLE_FILE, **sample)
+        save_fused(model, folder / FUSED_SAMPLE_FILE, sample)
         return
     export_form(model, form, folder, output)
     seen = trajectories(stripped(model), sample)
     each_step = form == "streaming" and model.outputs[0].shape.rank > 2
     save_trajectories(seen, each_step, folder / TRAJECTORIES_FILE)
+
+
+def save_fused(model: Any, path: Path, sample: Mapping[str, Array]) -> None:
+    """Keep sequences, the weights by which a file's LSTMs are recognized, and the name of the last layer."""
+    held: dict[str, Any] = {f"input {name}": values for name, values in sample.items()}
+    for layer in model.layers:
+        if isinstance(layer, IntegerRecurrent):
+            held[f"kernel {layer.name}"] = layer.held["kernel_i"].numpy().T
+    last = model.outputs[0]._keras_history.layer
+    np.savez(path, last=np.array(getattr(last, "layer", last).name), **held)
 
 
 def stripped(model: Any, fuse: bool = False) -> Any:

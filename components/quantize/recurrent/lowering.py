@@ -90,6 +90,27 @@ def lower(
     return seen, facts
 
 
+def cell_ranges(model: Any, sample: Mapping[str, Array]) -> list[tuple[Array, tuple[float, float]]]:
+    """The range of each LSTM's cell state over all time steps of a sample, in floats.
+
+    Args:
+        model: A functional or Sequential Keras model.
+        sample: Model input -> [N, time, ...].
+
+    Returns:
+        For each LSTM its weights from the input to the input gate [units, features], and least and greatest value.
+    """
+    lowered = rewrite(model).model
+    seen = trajectories(lowered, sample, keep=len(next(iter(sample.values()))))
+    found = []
+    for layer in lowered.layers:
+        if isinstance(layer, IntegerRecurrent) and layer.cell.kind == "LSTM":
+            values = seen.states[state_name(layer.name, "c")]
+            kernel = layer.held["kernel_i"].numpy().T
+            found.append((kernel, (min(0.0, float(values.min())), max(0.0, float(values.max())))))
+    return found
+
+
 def save_trajectories(seen: Trajectories, each_step: bool, path: Path) -> None:
     """Keep trajectories beside a model that was lowered when it was trained."""
     held = {f"input {name}": values for name, values in seen.inputs.items()}
@@ -135,13 +156,16 @@ class _WatchedFixed(FixedQuantizer):
         return inputs if self._watch.on else super().__call__(inputs, training, weights, **more)
 
 
-def trajectories(model: Any, sample: Mapping[str, Array], whole: bool = False) -> Trajectories:
+def trajectories(
+    model: Any, sample: Mapping[str, Array], whole: bool = False, keep: int = STEP_EXAMPLES
+) -> Trajectories:
     """Run a lowered model in floats and keep the states of the first sequences.
 
     Args:
         model: Its recurrent layers are `IntegerRecurrent`s; quantizers that watch see all values.
         sample: Model input -> [N, time, ...].
         whole: Whether all of the sample is run, and not only what is kept.
+        keep: How many sequences' states are kept.
     """
     layers = [layer for layer in model.layers if isinstance(layer, IntegerRecurrent)]
     names = [tensor.name.partition(":")[0] for tensor in model.inputs]
@@ -150,10 +174,10 @@ def trajectories(model: Any, sample: Mapping[str, Array], whole: bool = False) -
     for layer in layers:
         layer.watching = True
     try:
-        for start in range(0, count if whole else min(count, STEP_EXAMPLES), _CHUNK):
+        for start in range(0, count if whole else min(count, keep), _CHUNK):
             chunk = [tf.constant(sample[name][start : start + _CHUNK]) for name in names]
             model(chunk if len(chunk) > 1 else chunk[0], training=False)
-            for layer in layers if start < STEP_EXAMPLES else []:
+            for layer in layers if start < keep else []:
                 for state, values in layer.trajectory.items():
                     kept.setdefault(state_name(layer.name, state), []).append(values.numpy())
     finally:
@@ -161,8 +185,8 @@ def trajectories(model: Any, sample: Mapping[str, Array], whole: bool = False) -
             layer.watching, layer.trajectory = False, {}
     _LOG.info("calibrated on the states of %d sequences", count)
     return Trajectories(
-        inputs={name: np.asarray(sample[name][:STEP_EXAMPLES]) for name in names},
-        states={name: np.concatenate(parts)[:STEP_EXAMPLES] for name, parts in kept.items()},
+        inputs={name: np.asarray(sample[name][:keep]) for name in names},
+        states={name: np.concatenate(parts)[:keep] for name, parts in kept.items()},
     )
 
 
