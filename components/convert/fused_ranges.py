@@ -1,7 +1,8 @@
 """Fused LSTMs with ranges of our own: states reset between examples, and trained ranges. Imports TensorFlow.
 
 TensorFlow's calibrator runs one example after the other without resetting the state of a fused LSTM, so that ranges are
-those of one endless sequence; and it sees the cell state at the end of a sequence only, not inside.
+those of one endless sequence; it sees the cell state at the end of a sequence only, not inside; and two LSTMs one after
+the other end its process (TensorFlow 2.16).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 from tensorflow.lite.python import convert as tflite_convert
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.optimize import calibrator
@@ -92,18 +94,34 @@ def quantize_fused(converter: Any, known: KnownRanges) -> None:
 
 
 def _measured(content: bytes, samples: Callable[[], Iterator[Any]]) -> bytes:
-    """The file with the least and greatest value of each tensor, from a reset state for each example."""
-    from tensorflow.lite.python.interpreter import Interpreter
-
-    whole = calibrator.add_intermediate_tensors(content)
-    details = Interpreter(model_content=content).get_signature_runner().get_input_details()
-    order = sorted(details, key=lambda name: int(details[name]["index"]))
-    watching = calibrator.Calibrator(whole)._calibrator
+    """The float file with the least and greatest value of each tensor, from a reset state for each example."""
+    # A delegate would not keep what it computes inside.
+    interpreter = tf.lite.Interpreter(
+        model_content=content,
+        num_threads=1,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    inputs = interpreter.get_signature_runner().get_input_details()
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(calibrator.add_intermediate_tensors(content)))
+    graph = model.subgraphs[0]
+    # Intermediates have been added behind all others, and hold nothing.
+    held = {int(index) for operator in graph.operators for index in operator.outputs} | set(map(int, graph.inputs))
+    held |= {index for index, tensor in enumerate(graph.tensors) if tensor.isVariable}
+    held = {index for index in held if graph.tensors[index].type == schema.TensorType.FLOAT32}
+    ends: dict[int, tuple[float, float]] = dict.fromkeys(held, (0.0, 0.0))
     for sample in samples():
-        arrays = [sample[name].astype(details[name]["dtype"], copy=False) for name in order]
-        watching.Prepare([list(array.shape) for array in arrays])  # which resets variables
-        watching.FeedTensor(arrays)
-    return bytes(watching.Calibrate())
+        interpreter.reset_all_variables()
+        for name, detail in inputs.items():
+            interpreter.set_tensor(detail["index"], sample[name].astype(detail["dtype"], copy=False))
+        interpreter.invoke()
+        for index, (low, high) in ends.items():
+            values = interpreter.get_tensor(index)
+            ends[index] = (min(low, float(values.min())), max(high, float(values.max())))
+    for index, found in ends.items():
+        _set(graph.tensors[index], found)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def with_ranges(content: bytes, known: KnownRanges) -> bytes:
@@ -117,7 +135,7 @@ def with_ranges(content: bytes, known: KnownRanges) -> bytes:
     graph = model.subgraphs[0]
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     for name, ends in known.layers.items():
-        scope = re.compile(rf"(^|/){re.escape(name)}/")
+        scope = re.compile(rf"(^|/){re.escape(name)}/[^/]*$")
         for operator in graph.operators:
             for index in operator.outputs:
                 if any(scope.search(part) for part in graph.tensors[index].name.decode().split(";")):

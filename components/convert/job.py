@@ -22,6 +22,7 @@ from components.convert.recurrent import (
     holds_lstm,
     known_cells,
     lowers,
+    with_fixed_batch,
 )
 from components.convert.representative import load_sample
 from components.convert.selection import UnmetBoundError
@@ -167,9 +168,12 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> Made:
 
     model = Path(request.saved_model)
     known = None
-    if representative is not None and calibration and task and holds_lstm(model.parent / KERAS_FILE):
-        load_task(task)  # registers layers of its own
-        known = known_cells(model.parent, decode_examples(calibration, task, request.transform_graph))
+    if holds_lstm(model.parent / KERAS_FILE):
+        if task is not None:
+            load_task(task)  # registers layers of its own
+        if representative is not None and calibration and task:
+            known = known_cells(model.parent, decode_examples(calibration, task, request.transform_graph))
+        model = with_fixed_batch(model.parent, folder / "fixed")
     return Made(
         convert(model, request.scheme, representative, known=known),
         encode_sparse=lambda: convert(model, request.scheme, representative, sparse=True, known=known),

@@ -112,6 +112,18 @@ def convert_trained(model_folder: Path, scheme: Scheme, enter: Callable[[str], N
     return _converted(model_folder / SERVING_FOLDER, scheme, enter, seen, each_step, ())
 
 
+def with_fixed_batch(model_folder: Path, folder: Path) -> Path:
+    """The SavedModel of a Keras model whose batch is 1 everywhere inside.
+
+    Of LSTMs behind one another the converter fuses only the first where the batch is open: it is fixed at the border,
+    and not between them (TensorFlow 2.16).
+    """
+    from components.keras_model import export, load_kept
+
+    export(load_kept(model_folder), folder, batch=1)
+    return folder / SERVING_FOLDER
+
+
 def known_cells(model_folder: Path, examples: Examples) -> KnownRanges:
     """The ranges of the cell states of a model's LSTMs, inside the sequences of a calibration sample.
 

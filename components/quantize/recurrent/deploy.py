@@ -42,7 +42,7 @@ def deploy(model: Any, form: Form, folder: Path, output: str, sample: Mapping[st
         ModelError: The model cannot be streamed.
     """
     if "LSTM" in {layer.cell.kind for layer in model.layers if isinstance(layer, IntegerRecurrent)}:
-        export(stripped(model, fuse=True), folder, (output,))
+        export(stripped(model, fuse=True), folder, (output,), batch=1)
         save_fused(model, folder / FUSED_SAMPLE_FILE, sample)
         return
     export_form(model, form, folder, output)
