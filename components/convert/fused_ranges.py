@@ -149,7 +149,31 @@ def with_ranges(content: bytes, known: KnownRanges) -> bytes:
     for operator in graph.operators:
         if codes[operator.opcodeIndex] == _LSTM:
             _set_cell(model, graph, operator, known.cells)
+    _unify_concatenated(graph, codes)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _unify_concatenated(graph: Any, codes: Sequence[int]) -> None:
+    """Give what is concatenated one range, and the hidden states behind it too.
+
+    The kernel of a concatenation takes one scale, which the quantizer then gives to the outputs of both directions of a
+    bidirectional LSTM, and not to their hidden states: each step would read them in another scale.
+    """
+    made_by = {int(index): operator for operator in graph.operators for index in operator.outputs}
+    for operator in graph.operators:
+        if codes[operator.opcodeIndex] != schema.BuiltinOperator.CONCATENATION:
+            continue
+        joined = [int(operator.outputs[0]), *map(int, operator.inputs)]
+        for index in joined:
+            source = made_by.get(index)
+            if source is not None and codes[source.opcodeIndex] == schema.BuiltinOperator.REVERSE_V2:
+                joined.append(int(source.inputs[0]))
+            if source is not None and codes[source.opcodeIndex] == _LSTM:
+                joined += [int(source.inputs[_HIDDEN]), int(source.intermediates[_EFFECTIVE_HIDDEN])]
+        ends = [_held(graph.tensors[index]) for index in joined if graph.tensors[index].quantization is not None]
+        union = min(low for low, _ in ends), max(high for _, high in ends)
+        for index in joined:
+            _set(graph.tensors[index], union)
 
 
 def _set_cell(model: Any, graph: Any, operator: Any, cells: Sequence[CellRanges]) -> None:

@@ -209,6 +209,11 @@ def _recurrent_refusal(node: Node, treatment: Treatment) -> tuple[str, str] | No
     own = treatment.activations is not None and treatment.activations.quantizer.kind == "own"
     if own or treatment.weight_quantizer is not None:
         return "its cell takes no quantizer of one's own", "name another quantizer for it in `configs`"
+    if node.activation == "LSTM" and node.name != node.origin:
+        return (
+            "of a bidirectional LSTM the trained ranges do not all reach the file",
+            "quantize it after training (no `qat` step), or make it a Bidirectional GRU",
+        )
     if node.activation == "LSTM" and treatment.activation_bits == 16:
         return "the fused LSTM has no kernel for 16-bit activations", "take static_wi8_ai8, or use a GRU or an SRU"
     if node.activation == "LSTM" and treatment.weight_bits != 8:
