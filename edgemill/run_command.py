@@ -16,6 +16,7 @@ from rich.status import Status
 from components.errors import SpecError
 from edgemill.exit_codes import ExitCode
 from edgemill.kubeflow_package import share_name
+from edgemill.preview import print_previews
 from edgemill.report_command import keep_report
 from edgemill.terminal import terminal
 from pipelines.environment import Environment, RunnerName, environment
@@ -69,7 +70,7 @@ def _run(loaded: LoadedPipeline, place: Environment, console: Console) -> ExitCo
     with _logged_to(log), console.status("starting TensorFlow") as status:
         from pipelines.deep_check import deep_check
 
-        deep_check(loaded)
+        print_previews(deep_check(loaded))
         console.print(f"run {run_id}, log in {_shown(log)}", soft_wrap=True)
         status.update("building the pipeline")
 
