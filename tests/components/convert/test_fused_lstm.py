@@ -69,7 +69,7 @@ def test_integer_lstm_is_near_the_float_model_for_each_sequence_alone(converted,
 
 
 def test_range_of_the_cell_state_is_that_inside_the_sequences(converted, sequences):
-    model, known, content = converted
+    model, known, _ = converted
     states = cells_by_numpy(model.get_layer("first"), sequences)
     first = next(cell for cell in known.cells if cell.kernel.shape == (7, FEATURES))
     np.testing.assert_allclose(first.cell, (states.min(), states.max()), rtol=1e-5)
