@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from pipelines.activity.task import CHANNELS, STEPS
@@ -29,14 +30,14 @@ def main(archive: str) -> None:
                         writer.write(_example(window, int(label), int(subject)))
 
 
-def _windows(recording: np.ndarray) -> np.ndarray:
+def _windows(recording: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     """Mean of each two samples, int16 [windows, STEPS, CHANNELS]; what is shorter than a window at the end is left."""
     count = len(recording) // (2 * STEPS)
     pairs = recording[: count * 2 * STEPS].reshape(count, STEPS, 2, CHANNELS)
     return np.rint(pairs.astype(np.float32).mean(axis=2)).astype("<i2")
 
 
-def _example(window: np.ndarray, label: int, subject: int) -> bytes:
+def _example(window: npt.NDArray[np.int16], label: int, subject: int) -> bytes:
     integers = {"label": label, "subject": subject}
     features = {
         name: tf.train.Feature(int64_list=tf.train.Int64List(value=[value])) for name, value in integers.items()
