@@ -175,12 +175,15 @@ class TFLiteModel:
 
         Of a streaming model, the whole sequence of `load_example`.
         """
-        if self.stateful:
-            self._interpreter.reset_all_variables()
         if self.streaming and self._loaded:
             self._drive(self._loaded)
         else:
-            self._interpreter.invoke()
+            self._run()
+
+    def _run(self) -> None:
+        if self.stateful:
+            self._interpreter.reset_all_variables()
+        self._interpreter.invoke()
 
     def load_example(self, inputs: Mapping[str, Array]) -> None:
         """Put one example, arrays [1, ...] as for `predict`, into the input tensors, for `invoke_once`."""
@@ -268,7 +271,7 @@ class TFLiteModel:
             self._resize(len(next(iter(raw.values()))))
             for name, values in raw.items():
                 self._interpreter.set_tensor(self._inputs[name]["index"], values)
-            self.invoke_once()
+            self._run()
         except (ValueError, RuntimeError) as error:
             raise _rejected(error) from error
         return {name: self._interpreter.get_tensor(detail["index"]) for name, detail in self._outputs.items()}

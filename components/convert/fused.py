@@ -37,12 +37,11 @@ def fused_cells(model: Any, subgraphs: Sequence[Any], facts: Sequence[TensorFact
         for operator in (graph.Operators(index) for index in range(graph.OperatorsLength())):
             code = model.OperatorCodes(operator.OpcodeIndex())
             known = _ROLES.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
-            if known is not None:
+            if known is not None and operator.OutputsLength():
                 name, roles = known
-                taken = [
-                    (role, index) for role, index in zip(roles, operator.InputsAsNumpy(), strict=False) if index >= 0
-                ]
-                (given,) = operator.OutputsAsNumpy()[:1]
+                inputs = [operator.Inputs(index) for index in range(operator.InputsLength())]
+                taken = [(role, index) for role, index in zip(roles, inputs, strict=False) if index >= 0]
+                given = operator.Outputs(0)
                 tensors = [_told(role, facts[offset + index]) for role, index in [*taken, ("output", given)]]
                 yield FusedCell(name=facts[offset + given].name, operator=name, tensors=tuple(tensors))
         offset += graph.TensorsLength()

@@ -70,7 +70,7 @@ def test_contract_in_the_manifest_drives_the_file(ran: Ran) -> None:
         if held["role"] == "candidate" and held["recipe"]["name"] == "streaming":
             break
     contract = held["streaming"]
-    assert [state["input"] for state in contract["states"]] == ["state_gru_h", "state_sru_c"]
+    assert {state["input"] for state in contract["states"]} == {"state_gru_h", "state_sru_c"}
     runner = tf.lite.Interpreter(model_path=str(manifest.parent / held["content"])).get_signature_runner()
     frames = np.random.default_rng(0).integers(-128, 128, (4, 1, 4), np.int8)
     returned = names["drive"](lambda inputs: runner(**inputs), frames, contract)  # type: ignore[operator]
