@@ -39,12 +39,19 @@ def run(
     beam_arg: Annotated[
         list[str] | None, typer.Option("--beam-arg", help="An argument of every Beam pipeline; may be repeated.")
     ] = None,
+    summary_json: Annotated[
+        Path | None, typer.Option("--summary-json", help="Also write how the run stands and ends: docs/production.md.")
+    ] = None,
+    log_format: Annotated[
+        str, typer.Option("--log-format", help="Of the log: text, or json: one object a line.")
+    ] = "text",
 ) -> None:
     """Run a pipeline: train, optimize, evaluate, gate, push."""
-    from edgemill.run_command import run_and_report
+    from edgemill.run_command import Telling, log_format_of, run_and_report
 
     with told():
-        raise SystemExit(run_and_report(file, runner, root, metadata, tuple(beam_arg or ())))
+        telling = Telling(summary_json, log_format_of(log_format))
+        raise SystemExit(run_and_report(file, runner, root, metadata, tuple(beam_arg or ()), telling))
 
 
 @app.command()
@@ -125,6 +132,27 @@ def report(
 
     with told():
         report_again(run_id, root, metadata)
+
+
+@app.command()
+def clean(
+    keep_runs: Annotated[
+        int | None, typer.Option("--keep-runs", min=1, help="Keep so many of the newest runs of each pipeline.")
+    ] = None,
+    older_than: Annotated[
+        float | None, typer.Option("--older-than", min=0, help="Keep runs that began less than so many days ago.")
+    ] = None,
+    pipeline: Annotated[str | None, typer.Option("--pipeline", help="Of this one alone [all in the root].")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be removed, and remove nothing.")] = False,
+    root: Root = None,
+    metadata: Metadata = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sentences.")] = False,
+) -> None:
+    """Remove old runs and their artifacts; never what a kept run or a release in a registry was made from."""
+    from edgemill.clean_command import clean_root
+
+    with told():
+        clean_root(root, metadata, keep_runs, older_than, pipeline, dry_run=dry_run, as_json=as_json)
 
 
 def main() -> None:

@@ -13,6 +13,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from components.errors import MetadataError, SpecError
 
+# Of a run in ML Metadata: 1 if its artifacts were removed by our retention, or are about to be.
+REMOVED_PROPERTY = "edgemill_removed"
+
 NodeState = Literal["running", "complete", "cached", "failed", "not_run"]
 
 

@@ -26,7 +26,7 @@ Watcher = Callable[[NodeRecord], None]
 _LOG = logging.getLogger(__name__)
 # Often enough to follow by eye, rarely enough not to be felt.
 _POLL_SECONDS = 0.5
-_PLAN_NAME = "run.json"
+PLAN_NAME = "run.json"
 
 
 class RunPlan(Value):
@@ -103,7 +103,7 @@ def read_plan(environment: Environment, pipeline: str, run_id: str) -> RunPlan:
     Raises:
         MetadataError: There is no such run below the environment's root.
     """
-    path = environment.runs(pipeline) / run_id / _PLAN_NAME
+    path = environment.runs(pipeline) / run_id / PLAN_NAME
     try:
         return RunPlan.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -116,7 +116,7 @@ def read_plan(environment: Environment, pipeline: str, run_id: str) -> RunPlan:
 
 
 def _keep(plan: RunPlan, environment: Environment) -> None:
-    path = environment.runs(plan.pipeline) / plan.run_id / _PLAN_NAME
+    path = environment.runs(plan.pipeline) / plan.run_id / PLAN_NAME
     write_atomically(path, plan.model_dump_json(indent=2).encode() + b"\n")
 
 
