@@ -6,6 +6,8 @@ import os
 import re
 from urllib.parse import unquote, urlsplit
 
+from pipelines.metadata_server import libpq_quoted
+
 PASSWORD_VARIABLE = "EDGEMILL_METADATA_PASSWORD"
 _HIDDEN = "***"
 # The text form of a protocol buffer, whatever its password is.
@@ -24,7 +26,8 @@ def secrets_of(metadata_url: str) -> tuple[str, ...]:
         quoted = ""
     forms = set()
     for password in (unquote(quoted), os.environ.get(PASSWORD_VARIABLE, "")):
-        forms |= {password, CEscape(password, as_utf8=True), CEscape(password, as_utf8=False), repr(password)[1:-1]}
+        for form in (password, libpq_quoted(password).strip("'")):
+            forms |= {form, CEscape(form, as_utf8=True), CEscape(form, as_utf8=False), repr(form)[1:-1]}
     return tuple(sorted((form for form in {quoted, *forms} if len(form) >= _SHORTEST), key=len, reverse=True))
 
 

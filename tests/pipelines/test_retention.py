@@ -218,7 +218,7 @@ def test_busy_folder_is_told_with_a_remedy(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
         with (
-            pytest.raises(SpecError, match="a run is going on here. Remedy: clean when it has ended"),
+            pytest.raises(SpecError, match=r"a run is going on here\. Remedy: clean when it has ended"),
             removing(tmp_path),
         ):
             pass
