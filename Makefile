@@ -12,7 +12,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-metadata check format lock benchmark clean
+.PHONY: help setup run test test-metadata check format lock benchmark image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,12 @@ benchmark: setup ## Measure the figures that the README gives (about ten minutes
 	$(VENV)/bin/python benchmarks/pipeline.py
 	$(VENV)/bin/python benchmarks/sparsity.py
 	$(VENV)/bin/python benchmarks/combinations.py
+
+image: ## Build the container image (see kubeflow/build_image.sh --help)
+	kubeflow/build_image.sh
+
+containers: setup ## Run a compiled pipeline whole under kfp's local Docker runner (DEBOOTSTRAP=1 pulls no image)
+	tests/kubeflow/containers.sh
 
 lock: $(UV) ## Resolve requirements/*.in anew for Python 3.10 and 3.11 (hashes only, no addresses)
 	$(UV) pip compile --quiet --universal --python-version 3.10 --override requirements/tfx-1.16.overrides --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/tfx-1.16.in -o $(LOCK)

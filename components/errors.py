@@ -92,6 +92,10 @@ class StorageError(EdgemillError):
     """A folder of the pipeline root could not be removed. What was begun can be ended by trying again."""
 
 
+class ClusterError(EdgemillError):
+    """A cluster could not be reached, or refused. What was submitted before stays; submitting again repeats nothing."""
+
+
 class RunFailedError(EdgemillError):
     """A node of the run failed. The message names the node and its cause."""
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from components.report import WeightFact
 
-# Class of a layer -> its kernels, and the axis of each along which a sum runs over inputs. Depthwise kernels have none.
-_KERNELS: dict[str, tuple[tuple[str, int], ...]] = {
+# Class of a layer -> its kernels, and the axis of each along which a sum runs over inputs; None where there is none.
+_KERNELS: dict[str, tuple[tuple[str, int | None], ...]] = {
     "Dense": (("kernel", 0),),
     "Conv1D": (("kernel", -2),),
     "Conv2D": (("kernel", -2),),
@@ -21,8 +21,8 @@ _KERNELS: dict[str, tuple[tuple[str, int], ...]] = {
     "Conv1DTranspose": (("kernel", -1),),
     "SeparableConv1D": (("pointwise_kernel", -2),),
     "SeparableConv2D": (("pointwise_kernel", -2),),
-    "Embedding": (("embeddings", 0),),
-    "EinsumDense": (("kernel", 0),),
+    "Embedding": (("embeddings", None),),
+    "EinsumDense": (("kernel", None),),
     "LSTM": (("kernel", 0), ("recurrent_kernel", 0)),
     "GRU": (("kernel", 0), ("recurrent_kernel", 0)),
     "SimpleRNN": (("kernel", 0), ("recurrent_kernel", 0)),

@@ -59,9 +59,9 @@ class Recipe(Value):
     def claims(self) -> SparsityClaim | None:
         """What the steps will say of the model's zeros, as far as the recipe tells; None if they make none."""
         step = self.pruned
-        if step is None or step.wanted == 0:
+        if step is None or not step.highest:
             return None
-        return SparsityClaim(structure=step.structure, sparsity=step.wanted)
+        return SparsityClaim(structure=step.structure, sparsity=step.highest)
 
     def preserved_by(self, step: Step) -> Preserve:
         """What a step of the recipe keeps of those before it."""

@@ -112,7 +112,7 @@ def _closure(module: str) -> dict[str, bytes]:
             continue
         seen.add(name)
         path = find_source(name) if name else None
-        if path is None or (name.partition(".")[0] not in projects and _is_installed(path)):
+        if path is None or (name.partition(".")[0] not in projects and is_installed(path)):
             continue
         sources[name] = path.read_bytes()
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
@@ -122,7 +122,8 @@ def _closure(module: str) -> dict[str, bytes]:
     return sources
 
 
-def _is_installed(path: Path) -> bool:
+def is_installed(path: Path) -> bool:
+    """Whether a file belongs to an installed package or to the standard library."""
     resolved = path.resolve()
     return bool(_INSTALLED_FOLDERS & set(resolved.parts)) or any(map(resolved.is_relative_to, _STANDARD_LIBRARY))
 

@@ -6,7 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from components.errors import EdgemillError, MetadataError, RegistryError, RunFailedError, StorageError
+from components.errors import (
+    ClusterError,
+    EdgemillError,
+    MetadataError,
+    RegistryError,
+    RunFailedError,
+    StorageError,
+)
 from edgemill.exit_codes import ExitCode
 
 
@@ -26,5 +33,5 @@ def told() -> Iterator[None]:
 def exit_code_of(error: Exception) -> ExitCode:
     """The exit status that an error stands for; one that is not ours ends Python itself, with 1."""
     ours = isinstance(error, EdgemillError)
-    outside = isinstance(error, MetadataError | RegistryError | RunFailedError | StorageError)
+    outside = isinstance(error, ClusterError | MetadataError | RegistryError | RunFailedError | StorageError)
     return ExitCode.BAD_INPUT if ours and not outside else ExitCode.NODE_FAILED

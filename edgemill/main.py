@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgemill.failure import told
+from edgemill.kubeflow_package import share_name
 
 app = typer.Typer(
     name="edgemill",
@@ -26,18 +28,32 @@ Root = Annotated[
 ]
 Metadata = Annotated[
     str | None,
-    typer.Option("--metadata", help="sqlite:PATH, mysql://... or postgres://... [sqlite inside the root]."),
+    typer.Option(
+        "--metadata",
+        envvar="EDGEMILL_METADATA",
+        show_envvar=False,
+        help="sqlite:PATH, mysql://... or postgres://...; may hold a password: better in EDGEMILL_METADATA "
+        "[sqlite inside the root].",
+    ),
+]
+EnvironmentFile = Annotated[Path, typer.Option("--environment", "-e", help="Where it runs (YAML): docs/kubeflow.md.")]
+DEFAULT_ENVIRONMENT = Path("environment.yaml")
+CronLine = Annotated[
+    str | None, typer.Option("--cron", help="Five fields: minute, hour, day of the month, month, day of the week.")
 ]
 
 
 @app.command()
 def run(
     file: PipelineFile,
-    runner: Annotated[str, typer.Option(help="Which TFX runner orchestrates: local or beam.")] = "local",
+    runner: Annotated[str | None, typer.Option(help="Which TFX runner orchestrates: local or beam [local].")] = None,
     root: Root = None,
     metadata: Metadata = None,
     beam_arg: Annotated[
         list[str] | None, typer.Option("--beam-arg", help="An argument of every Beam pipeline; may be repeated.")
+    ] = None,
+    environment: Annotated[
+        Path | None, typer.Option("--environment", "-e", help="Where it runs (YAML); options go before it.")
     ] = None,
     summary_json: Annotated[
         Path | None, typer.Option("--summary-json", help="Also write how the run stands and ends: docs/production.md.")
@@ -47,11 +63,12 @@ def run(
     ] = "text",
 ) -> None:
     """Run a pipeline: train, optimize, evaluate, gate, push."""
-    from edgemill.run_command import Telling, log_format_of, run_and_report
+    from edgemill.run_command import Telling, log_format_of, place_of, run_and_report
 
     with told():
         telling = Telling(summary_json, log_format_of(log_format))
-        raise SystemExit(run_and_report(file, runner, root, metadata, tuple(beam_arg or ()), telling))
+        found = partial(place_of, environment, runner, root, metadata, tuple(beam_arg or ()))
+        raise SystemExit(run_and_report(file, found, telling))
 
 
 @app.command()
@@ -153,6 +170,56 @@ def clean(
 
     with told():
         clean_root(root, metadata, keep_runs, older_than, pipeline, dry_run=dry_run, as_json=as_json)
+
+
+@app.command("compile")
+def compile_for_kubeflow(
+    file: PipelineFile,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The compiled file (.yaml).")],
+    environment: EnvironmentFile = DEFAULT_ENVIRONMENT,
+) -> None:
+    """Compile a pipeline for Kubeflow Pipelines; needs no cluster."""
+    with told():
+        share_name()
+        from edgemill.kubeflow_commands import compile_to
+
+        compile_to(file, environment, output)
+
+
+@app.command()
+def submit(
+    file: PipelineFile,
+    environment: EnvironmentFile = DEFAULT_ENVIRONMENT,
+    cron: CronLine = None,
+    name: Annotated[str | None, typer.Option("--name", help="Of the run or the schedule [the pipeline's].")] = None,
+    upload_only: Annotated[bool, typer.Option("--upload-only", help="Start and schedule nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compile a pipeline, upload it to a cluster as a new version, and run it once, or now and then with --cron.
+
+    A bearer token is taken from EDGEMILL_KUBEFLOW_TOKEN, and from nowhere else.
+    """
+    with told():
+        share_name()
+        from edgemill.kubeflow_commands import submit_to_cluster
+
+        submit_to_cluster(file, environment, cron, name, upload_only=upload_only, as_json=as_json)
+
+
+@app.command()
+def schedule(
+    file: PipelineFile,
+    cron: Annotated[str, typer.Option("--cron", help="Five fields, as in crontab; local time.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the systemd units.")] = Path(),
+    name: Annotated[str | None, typer.Option("--name", help="Of the schedule [the pipeline's].")] = None,
+    environment: Annotated[Path | None, typer.Option("--environment", "-e", help="Where it runs (YAML).")] = None,
+) -> None:
+    """Write a systemd timer that runs a pipeline on this machine, and print the same as a line for crontab."""
+    with told():
+        share_name()
+        from edgemill.kubeflow_commands import write_schedule
+
+        write_schedule(file, cron, output, name, environment)
 
 
 def main() -> None:

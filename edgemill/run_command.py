@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -14,6 +15,7 @@ from rich.status import Status
 
 from components.errors import SpecError
 from edgemill.exit_codes import ExitCode
+from edgemill.kubeflow_package import share_name
 from edgemill.report_command import SUMMARY_NAME, keep_report
 from edgemill.run_log import LogFormat, log_path, logged_to
 from edgemill.status_file import StatusFile, ending
@@ -21,7 +23,7 @@ from edgemill.terminal import terminal
 from pipelines.environment import Environment, RunnerName, environment
 from pipelines.load import LoadedPipeline
 from pipelines.lock import running
-from pipelines.metadata import NodeRecord, connection_config, open_store
+from pipelines.metadata import NodeRecord, open_store
 from pipelines.preflight import make_importable, preflight
 from pipelines.redaction import secrets_of
 from pipelines.report.summary import RunSummary
@@ -59,33 +61,50 @@ def log_format_of(name: str) -> LogFormat:
     )
 
 
-def run_and_report(
-    file: Path,
-    runner: str,
-    root: Path | None,
-    metadata_url: str | None,
-    beam_args: tuple[str, ...],
-    telling: Telling,
-) -> ExitCode:
-    """Check, run, report. Raises an EdgemillError if anything is wrong before the first node."""
-    if runner not in get_args(RunnerName):
+def place_of(
+    file: Path | None, runner: str | None, root: Path | None, metadata_url: str | None, beam_args: tuple[str, ...]
+) -> Environment:
+    """Where to run: what the command line says, then what an environment file says, then the defaults.
+
+    Raises:
+        SpecError: There is no such runner, or the environment file is wrong.
+    """
+    if file is not None:
+        share_name()
+        from kubeflow.environment import read_environment
+
+        found = read_environment(file)
+        runner, metadata_url = runner or found.runner, metadata_url or found.metadata
+        root = root or (Path(found.root) if found.root is not None else None)
+        beam_args = (*found.beam_args, *beam_args)
+    if runner not in {None, *get_args(RunnerName)}:
         raise SpecError("there is no such runner", where="--runner", bound="local or beam", measured=runner,
                         remedy="name one of the two")  # fmt: skip
-    place = environment(root, metadata_url, "beam" if runner == "beam" else "local", beam_args)
-    secrets = secrets_of(place.metadata_url)
-    status = StatusFile(telling.summary_json, file, secrets)
-    status.begin()
-    with ending(status):
+    return environment(root, metadata_url, "beam" if runner == "beam" else "local", beam_args)
+
+
+def run_and_report(file: Path, find_place: Callable[[], Environment], telling: Telling) -> ExitCode:
+    """Check, run, report. Raises an EdgemillError if anything is wrong before the first node.
+
+    Args:
+        file: The pipeline file.
+        find_place: Where to run, as `place_of` says; what is wrong with it is told like all else.
+        telling: What is told besides.
+    """
+    status_file = StatusFile(telling.summary_json, file)
+    status_file.begin()
+    with ending(status_file):
+        place = find_place()
+        status_file.secrets = secrets_of(place.metadata_url)
         make_importable(file)
         loaded = preflight(file)
-        connection_config(place.metadata_url)
         _check_root(place.root)
         open_store(place.metadata_url)
         console = terminal()
         console.print(f"{loaded.spec.name}: {len(loaded.spec.recipes)} recipes for {len(loaded.devices)} devices")
         with running(place.root / loaded.spec.name):
-            code = _run(loaded, place, console, telling.log_format, secrets, status)
-        status.end(code)
+            code = _run(loaded, place, console, telling.log_format, status_file)
+        status_file.end(code)
     return code
 
 
@@ -94,7 +113,6 @@ def _run(
     place: Environment,
     console: Console,
     log_format: LogFormat,
-    secrets: tuple[str, ...],
     status_file: StatusFile,
 ) -> ExitCode:
     from components.convert.worker import warm_up
@@ -105,7 +123,7 @@ def _run(
     folder = place.runs(loaded.spec.name) / run_id
     log = log_path(folder, log_format)
     status_file.runs(loaded.spec.name, run_id, log)
-    with logged_to(folder, log_format, run_id, secrets), console.status("starting TensorFlow") as status:
+    with logged_to(folder, log_format, run_id, status_file.secrets), console.status("starting TensorFlow") as status:
         from pipelines.deep_check import deep_check
 
         deep_check(loaded)

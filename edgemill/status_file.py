@@ -25,11 +25,14 @@ class StatusFile:
     Args:
         path: The file; None keeps the status to itself.
         pipeline_file: As it was given.
-        secrets: Never written.
+
+    Attributes:
+        secrets: Never written; to be set as soon as they are known.
     """
 
-    def __init__(self, path: Path | None, pipeline_file: Path, secrets: tuple[str, ...] = ()) -> None:
-        self._path, self._secrets = path, secrets
+    def __init__(self, path: Path | None, pipeline_file: Path) -> None:
+        self._path = path
+        self.secrets: tuple[str, ...] = ()
         self._began = time.monotonic()
         self._status = RunStatus(
             state="running",
@@ -84,7 +87,7 @@ class StatusFile:
 
     def _write(self) -> None:
         if self._path is not None:
-            write_atomically(self._path, hide(self._status.model_dump_json(indent=2), self._secrets).encode() + b"\n")
+            write_atomically(self._path, hide(self._status.model_dump_json(indent=2), self.secrets).encode() + b"\n")
 
 
 @contextmanager

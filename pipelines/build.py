@@ -47,13 +47,30 @@ _TRAINERS: dict[str, tuple[Callable[..., BaseNode], str]] = {
 def build_pipeline(
     loaded: LoadedPipeline, environment: Environment, attempt: str, retry: Callable[[str], str] = lambda _: ""
 ) -> Pipeline:
+    """The nodes of a pipeline file as a TFX pipeline.
+
+    Args:
+        loaded: A pipeline that passed its checks.
+        environment: Where it runs.
+        attempt, retry: As for `pipeline_nodes`.
+    """
+    return Pipeline(
+        pipeline_name=loaded.spec.name,
+        pipeline_root=str(environment.artifacts(loaded.spec.name)),
+        components=pipeline_nodes(loaded, attempt, retry),
+        enable_cache=True,
+        metadata_connection_config=connection_config(environment.metadata_url),
+        beam_pipeline_args=list(environment.beam_args),
+    )
+
+
+def pipeline_nodes(loaded: LoadedPipeline, attempt: str, retry: Callable[[str], str] = lambda _: "") -> list[BaseNode]:
     """Chain the components that a pipeline file asks for.
 
     Node ids read `convert__int8`, `gate__phone_cpu`.
 
     Args:
         loaded: A pipeline that passed its checks.
-        environment: Where it runs.
         attempt: A token of this run; a parameter of the nodes that must never be served from cache.
         retry: Node id -> a token that changes when the node's last outcome is worth another attempt.
     """
@@ -99,14 +116,7 @@ def build_pipeline(
             on_device = checked.outputs["facts"]
             nodes.append(checked)
         nodes.extend(_deliver(spec, device, evaluation.outputs["evaluation"], on_device, candidates, attempt))
-    return Pipeline(
-        pipeline_name=spec.name,
-        pipeline_root=str(environment.artifacts(spec.name)),
-        components=nodes,
-        enable_cache=True,
-        metadata_connection_config=connection_config(environment.metadata_url),
-        beam_pipeline_args=list(environment.beam_args),
-    )
+    return nodes
 
 
 class _Models:

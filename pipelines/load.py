@@ -69,7 +69,7 @@ def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError
         The pipeline, without the devices that cannot be read, and None if the file itself cannot be understood; and
         the errors: a pipeline with errors must not run.
     """
-    spec, errors = _parse(path, PipelineSpec)
+    spec, errors = read_yaml_as(path, PipelineSpec)
     if spec is None:
         return None, errors
     devices: list[DeviceProfile] = []
@@ -105,11 +105,12 @@ def _device(name: str, folder: Path, field: str) -> tuple[DeviceProfile | None, 
             remedy="correct the name, or write a profile and name its file",
         )
         return None, [unknown]
-    device, errors = _parse(path, DeviceProfile)
+    device, errors = read_yaml_as(path, DeviceProfile)
     return device, [error.placed(f"{field} ({path})") for error in errors]
 
 
-def _parse(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillError]]:
+def read_yaml_as(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillError]]:
+    """A YAML file as a typed value, and all that is wrong with it, in words; no value if it cannot be understood."""
     try:
         content, repeated = _read_yaml(path)
     except OSError as error:

@@ -24,7 +24,7 @@ from components.validate.spec import DataExpectations
 from components.values import Value
 
 # Kubeflow's alphabet for pipeline names, refused here rather than on the day of the first submission.
-PIPELINE_NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,127}$"
+PIPELINE_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?$"
 OBJECT_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 # What sizes and times are compared with if no recipe is a float32 one.
 FLOAT_REFERENCE = Recipe(name="float_reference", scheme=Float32())

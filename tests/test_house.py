@@ -9,9 +9,12 @@ import pytest
 import yaml
 
 from components.version import _imports
+from kubeflow.environment import EnvironmentFile, KubeflowEnvironment, read_environment
 from pipelines.load import load_pipeline
 
-MODULES = [path for room in ("components", "pipelines", "edgemill") for path in sorted(Path(room).rglob("*.py"))]
+MODULES = [
+    path for room in ("components", "pipelines", "kubeflow", "edgemill") for path in sorted(Path(room).rglob("*.py"))
+]
 TECHNIQUES = {
     "baseline",
     "calibrate",
@@ -56,7 +59,12 @@ def at_import_time(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_arrows_point_one_way(path: Path) -> None:
     room = path.parts[0]
-    above = {"components": ("pipelines", "edgemill", "kubeflow"), "pipelines": ("edgemill", "kubeflow"), "edgemill": ()}
+    above = {
+        "components": ("pipelines", "edgemill", "kubeflow"),
+        "pipelines": ("edgemill", "kubeflow"),
+        "kubeflow": ("edgemill",),
+        "edgemill": (),
+    }
     assert not [name for name in imported(path) if name.partition(".")[0] in above[room]]
     assert not [name for name in imported(path) if name.startswith("tfx.v1")]
 
@@ -118,3 +126,13 @@ def test_readme_names_only_commands_and_targets_that_exist() -> None:
     makefile = Path("Makefile").read_text()
     for target in set(re.findall(r"`make ([a-z]+)", text)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_environment_file_for_kubeflow_is_valid_and_the_docs_know_its_fields() -> None:
+    found = read_environment(Path("kubeflow/environment.example.yaml"))
+    assert found.kubeflow is not None
+    text = Path("docs/kubeflow.md").read_text()
+    for field in (*EnvironmentFile.model_fields, *KubeflowEnvironment.model_fields):
+        assert f"`{field}`" in text or f"`kubeflow.{field}`" in text or field in {"kubeflow", "image_pull_secret"}, (
+            field
+        )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import pickle
-import tempfile
-from collections.abc import Callable, Sequence
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +49,8 @@ def draw_and_audit(
     Raises:
         DataError: The split is empty, an example lacks a feature, or there are too many strata.
     """
-    with tempfile.TemporaryDirectory(prefix="edgemill-calibrate-") as name:
-        folder = Path(name)
+    # Beside the result, so that workers that see the pipeline root can hand theirs over, whoever drives Beam.
+    with _working_folder(output.parent) as folder:
         with make_pipeline() as pipeline:
             _ = (
                 pipeline
@@ -87,6 +89,16 @@ def draw_and_audit(
         level = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}[finding.severity]
         _LOG.log(level, "%s: %s", finding.where or finding.check, finding.message)
     return audit
+
+
+@contextmanager
+def _working_folder(parent: Path) -> Iterator[Path]:
+    folder = parent / f".working-{uuid.uuid4().hex}"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write(sample: Sample, records: str, facts: str) -> None:

@@ -114,6 +114,11 @@ class PruneStep(FineTuning):
         return 0.5 if self.sparsity is None else self.sparsity
 
     @property
+    def highest(self) -> float:
+        """The highest sparsity that a layer is asked for by name or by default."""
+        return max([self.wanted, *(target.sparsity for target in self.targets)])
+
+    @property
     def ends(self) -> float:
         """Epochs after which the sparsity is what was asked for."""
         match self.schedule:

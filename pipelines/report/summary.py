@@ -54,7 +54,7 @@ class RunSummary(Value):
         pipeline: Name of the pipeline.
         run_id: The run's id in ML Metadata.
         started: When, with time zone.
-        seconds: Wall time of the whole run.
+        seconds: Wall time of the whole run; None where it is not known.
         verdict: `pushed` for at least one device, `refused` by every gate, or `failed`.
         nodes: In order of execution.
         evaluation: None if the run did not come that far.
@@ -71,7 +71,7 @@ class RunSummary(Value):
     pipeline: str
     run_id: str
     started: datetime
-    seconds: float
+    seconds: float | None = None
     verdict: Literal["pushed", "refused", "failed"]
     nodes: tuple[NodeFact, ...] = ()
     evaluation: EvaluationReport | None = None

@@ -9,12 +9,20 @@ from typer.testing import CliRunner
 from edgemill.main import app
 from tests.small_pipeline import SmallPipeline
 
-HEAVY = ("tensorflow", "tf_keras", "tfx", "apache_beam", "tensorflow_model_analysis", "matplotlib")
+HEAVY = ("tensorflow", "tf_keras", "tfx", "apache_beam", "tensorflow_model_analysis", "matplotlib", "kfp")
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["schema"], ["validate", "pipelines/fashion_mnist/pipeline.yaml"]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["compile", "--help"],
+        ["submit", "--help"],
+        ["schedule", "--help"],
+        ["schema"],
+        ["validate", "pipelines/fashion_mnist/pipeline.yaml"],
+    ],
     ids=" ".join,
 )
 def test_command_imports_no_heavy_module(arguments: list[str]) -> None:
@@ -30,6 +38,22 @@ print("heavy:", [m for m in {HEAVY!r} if m in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "heavy: []", done.stderr
+
+
+def test_commands_find_ours_where_another_package_is_called_kubeflow(tmp_path: Path) -> None:
+    (tmp_path / "kubeflow").mkdir()
+    (tmp_path / "kubeflow" / "__init__.py").write_text("__version__ = '0.1'\n")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import kubeflow
+assert kubeflow.__version__
+from edgemill.main import main
+sys.argv = ["edgemill", "compile", "x.yaml", "-o", "y.yaml"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, "environment.yaml" in done.stderr) == (2, True), done.stderr
 
 
 def test_schema_is_json_and_accepts_the_shipped_file() -> None:

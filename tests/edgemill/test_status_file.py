@@ -48,7 +48,8 @@ def test_file_says_that_the_run_goes_on_until_it_has_ended(tmp_path: Path) -> No
 def test_every_early_end_is_told_with_its_exit_status_and_without_secrets(
     error: BaseException, code: int, tmp_path: Path
 ) -> None:
-    kept = StatusFile(tmp_path / "s.json", Path("p.yaml"), ("hunter22",))
+    kept = StatusFile(tmp_path / "s.json", Path("p.yaml"))
+    kept.secrets = ("hunter22",)
     with pytest.raises(type(error)), ending(kept):
         raise error
     told = RunStatus.model_validate_json((tmp_path / "s.json").read_bytes())

@@ -93,7 +93,7 @@ def test_step_that_would_destroy_what_came_before_is_refused(
     small: SmallPipeline, steps: list[dict[str, Any]], message: str
 ) -> None:
     said = refused(small, "static_wi8_ai8", *steps)
-    assert f"recipes[0]: {message}" in said
+    assert f"recipes[0].steps: {message}" in said
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,8 @@ def test_what_training_keeps_follows_from_the_order_of_steps(
 
 @pytest.mark.parametrize("structure", ["block_1x4", "block_1x16"])
 def test_blocks_are_refused_where_they_compute_wrong_values(small: SmallPipeline, structure: str) -> None:
+    own = prune(structure=structure, sparsity=0, targets=[{"layers": ["a"], "sparsity": 0.5}])
+    assert "computes wrong values" in refused(small, "dynamic_wi8_afp32", own)
     said = refused(small, "dynamic_wi8_afp32", prune(structure=structure))
     assert "recipes[0].scheme: dynamic range quantization of block-sparse weights computes wrong values" in said
     small.spec["recipes"] = [{"name": "a", "steps": [prune()], "scheme": "dynamic_wi8_afp32"}]

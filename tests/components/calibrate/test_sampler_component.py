@@ -141,3 +141,22 @@ def test_component_names_the_features_when_an_example_cannot_be_decoded(execute,
     train = [*examples_of(300, 1), {"image": np.zeros(9, np.float32), "label": 1}]
     with pytest.raises(DataError, match=r"(?s)does not have the features that the task.*Remedy: correct the data"):
         execute(train, examples_of(60, 2), samples=samples)
+
+
+def test_workers_hand_over_beside_the_artifact_and_nothing_of_it_stays(execute, tmp_path, monkeypatch):
+    executor = CalibrationSampler.EXECUTOR_SPEC.executor_class
+    make, seen = executor._make_beam_pipeline, []
+
+    def watched(self):
+        seen.append([path.name[:9] for path in (tmp_path / "sample").glob("Split-calibration/*")])
+        return make(self)
+
+    monkeypatch.setattr(executor, "_make_beam_pipeline", watched)
+    _, folder = execute(examples_of(300, 1), examples_of(60, 2))
+    assert [sorted(names) for names in seen] == [[".working-"], [".working-", "data_tfre"]]
+    assert sorted(path.name for path in folder.rglob("*")) == [
+        "Split-calibration",
+        "audit.json",
+        "data_tfrecord-00000-of-00001.gz",
+        "manifest.json",
+    ]

@@ -1,0 +1,64 @@
+#!/bin/sh
+# Build the image of Edgemill, or of Edgemill and a project.
+#
+#   kubeflow/build_image.sh [--tag NAME] [--project FOLDER] [--base IMAGE | --debootstrap]
+#
+#   --tag          What the image is called [edgemill:dev].
+#   --project      A folder with a pipeline file, its task and its data; the image has it as /project.
+#   --base         Image to start from [docker.io/library/debian:bookworm-slim].
+#   --debootstrap  Pull no image: make the base from Debian's packages, whose server the machine's apt knows. Needs root.
+#
+# DOCKER names the command, if it is not `docker`. A proxy's certificates are taken from SSL_CERT_FILE; they do not
+# get into the image.
+set -eu
+
+docker=${DOCKER:-docker}
+tag=edgemill:dev project= base=docker.io/library/debian:bookworm-slim bootstrap=
+fail() { echo "build_image.sh: $1" >&2; exit 2; }
+while [ $# -gt 0 ]; do
+    case $1 in
+        --tag) tag=${2:?}; shift 2 ;;
+        --project) project=${2:?}; shift 2 ;;
+        --base) base=${2:?}; shift 2 ;;
+        --debootstrap) bootstrap=yes; shift ;;
+        -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) fail "there is no option $1; see --help" ;;
+    esac
+done
+[ -z "$project" ] || [ -d "$project" ] || fail "there is no folder $project"
+$docker version >/dev/null 2>&1 || fail "'$docker version' fails: install Docker and start it, or set DOCKER"
+
+here=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT INT TERM
+
+# The address of Debian's server, from this machine's own sources: either of apt's two formats.
+mirror() {
+    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
+        awk '$1 == "URIs:" { print $2; exit }
+             $1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }'
+}
+
+if [ -n "$bootstrap" ]; then
+    command -v debootstrap >/dev/null || fail "debootstrap is not installed (apt-get install debootstrap)"
+    [ "$(id -u)" = 0 ] || fail "debootstrap needs root"
+    base=edgemill-base:bookworm
+    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$work/root" "$(mirror)"
+    rm -rf "$work/root/var/cache/apt" "$work/root/var/lib/apt/lists"
+    tar -C "$work/root" -c . | $docker import - "$base"
+    rm -rf "$work/root"
+fi
+
+context=$work/context
+mkdir -p "$context/source" "$context/project"
+cp "$here/kubeflow/Containerfile" "$context/"
+cp "$here/requirements/tfx-1.16.lock" "$context/lock"
+for room in components pipelines kubeflow edgemill; do cp -R "$here/$room" "$context/source/"; done
+[ -z "$project" ] || cp -R "$project/." "$context/project/"
+find "$context" -name __pycache__ -prune -exec rm -rf {} +
+# Others than the owner may read everything: the container's user is nobody that this machine knows.
+chmod -R a+rX "$context"
+[ -z "${SSL_CERT_FILE:-}" ] || cp "$SSL_CERT_FILE" "$context/ca.pem"
+
+$docker build --network host --build-arg BASE="$base" --tag "$tag" --file "$context/Containerfile" "$context"
+echo "built $tag"

@@ -1,0 +1,208 @@
+"""A pipeline file and a cluster -> the file that Kubeflow Pipelines runs. Same input, same bytes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.errors import SpecError
+from components.files import write_atomically
+from components.values import Value
+from components.version import code_version
+from kubeflow.contract import Json
+from kubeflow.data import examples_digest
+from kubeflow.environment import EnvironmentFile, KubeflowEnvironment, cluster_of, read_environment
+from kubeflow.folders import EDGEMILL_IN_IMAGE, ImageFolders
+from kubeflow.spec import adapt, platform
+from pipelines.load import LoadedPipeline
+from pipelines.preflight import preflight
+from pipelines.spec import DeclaredSplits, PipelineSpec
+from pipelines.tfx_start import defer_tfx_components
+
+ENTRYPOINT = ["python", "-m", "kubeflow.entrypoint"]
+REPORT_NODE = "report"
+_SPEC_MODULE = "kubeflow.ui_component"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes everything where it stands, without anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        """See the base class."""
+        return True
+
+
+class Compiled(Value):
+    """A compiled pipeline.
+
+    Attributes:
+        name: The pipeline's name.
+        pipeline: A PipelineSpec of schema 2.1, as JSON.
+        platform: A PlatformSpec, as JSON; None if nothing is Kubernetes' own.
+    """
+
+    name: str
+    pipeline: Json
+    platform: Json | None
+
+    def to_yaml(self) -> str:
+        """What Kubeflow Pipelines takes: one document or two, keys in order of name."""
+        documents = [self.pipeline] if self.platform is None else [self.pipeline, self.platform]
+        head = f"# PIPELINE DEFINITION\n# Name: {self.name}\n"
+        return head + yaml.dump_all(documents, Dumper=_Dumper, sort_keys=True, width=120)
+
+
+def compile_file(file: Path, environment: Path) -> Compiled:
+    """Check a pipeline file and an environment file, and compile.
+
+    Raises:
+        SpecError: One of them is wrong, or the image would lack something.
+    """
+    found = read_environment(environment)
+    cluster = cluster_of(found, environment)
+    loaded = preflight(file, data=cluster.examples is None, registry=False)
+    return compile_pipeline(loaded, found, cluster)
+
+
+def write_compiled(compiled: Compiled, output: Path) -> None:
+    """Write the compiled file, whole or not at all.
+
+    Raises:
+        SpecError: It is not called `.yaml`, or cannot be written.
+    """
+    if output.suffix not in {".yaml", ".yml"}:
+        raise SpecError("Kubeflow Pipelines takes YAML", where=f"-o {output}", bound="a name that ends in .yaml",
+                        remedy="rename it")  # fmt: skip
+    try:
+        write_atomically(output, compiled.to_yaml().encode())
+    except OSError as error:
+        raise SpecError(
+            f"this file cannot be written: {error.strerror}", where=f"-o {output}", remedy="choose another place"
+        ) from error
+
+
+def compile_pipeline(loaded: LoadedPipeline, found: EnvironmentFile, cluster: KubeflowEnvironment) -> Compiled:
+    """Compile a pipeline that passed its checks.
+
+    Raises:
+        SpecError: The image would lack data, a model or a module; or two nodes would have one name.
+    """
+    spec, folders = loaded.spec, ImageFolders(cluster.folders)
+    placed = _placed(spec, cluster, folders)
+    python_path = folders.python_path(spec)
+    # Edgemill first: a project may have packages that are called like ours.
+    env = {**({"PYTHONPATH": ":".join([EDGEMILL_IN_IMAGE, *python_path])} if python_path else {}), **cluster.env}
+    nodes = _tfx_spec(loaded, found, cluster)
+    push = {
+        node: {"spec": _with_registry(task["inputs"]["parameters"]["spec"], cluster.registry)}
+        for node, task in nodes["root"]["dag"]["tasks"].items()
+        if node.startswith("push__")
+    }
+    pipeline = adapt(
+        nodes,
+        cluster,
+        parameters={**placed.parameters, **push},
+        arguments=placed.arguments,
+        env=env,
+        uncached=frozenset({REPORT_NODE, *push, *placed.uncached}),
+    )
+    checked = check_spec(pipeline)
+    return Compiled(name=spec.name, pipeline=checked, platform=platform(checked, cluster))
+
+
+def check_spec(pipeline: Json) -> Json:
+    """The PipelineSpec in its canonical form.
+
+    Raises:
+        google.protobuf.json_format.ParseError: It does not hold to Kubeflow's protocol buffers.
+    """
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    parsed = json_format.ParseDict(pipeline, pipeline_spec_pb2.PipelineSpec())
+    json_format.ParseDict(pipeline["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig())
+    canonical: Json = json_format.MessageToDict(parsed)
+    return canonical
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Node id -> path parameters as the image has them, node id -> arguments, and nodes that no cache may serve."""
+
+    parameters: dict[str, dict[str, str]]
+    arguments: dict[str, list[str]]
+    uncached: frozenset[str]
+
+
+def _placed(spec: PipelineSpec, cluster: KubeflowEnvironment, folders: ImageFolders) -> _Placed:
+    parameters, arguments, uncached = {}, {}, set()
+    elsewhere = cluster.examples or (spec.examples.path if "://" in spec.examples.path else None)
+    if elsewhere is not None:
+        # Kubeflow's cache looks at parameters only, not at what lies at an address or in a volume.
+        parameters["examples"] = {"input_base": elsewhere}
+        uncached.add("examples")
+    else:
+        splits = spec.examples.splits
+        patterns = splits.patterns.values() if isinstance(splits, DeclaredSplits) else [splits.pattern]
+        parameters["examples"] = {"input_base": folders.place(spec.examples.path, "examples.path")}
+        arguments["examples"] = ["--examples_sha256", examples_digest(Path(spec.examples.path), patterns)]
+    if spec.examples.schema_file is not None:
+        parameters["schema"] = {"path": folders.place(spec.examples.schema_file, "examples.schema_file")}
+    if spec.baseline.kind == "pretrained":
+        parameters["baseline"] = {"path": folders.place(spec.baseline.path, "baseline.path")}
+    return _Placed(parameters, arguments, frozenset(uncached))
+
+
+def _with_registry(parameter: Json, root: str) -> str:
+    request = json.loads(parameter["runtimeValue"]["constant"])
+    if request["registry"]["kind"] == "local":
+        request["registry"]["root"] = root
+    return json.dumps(request)
+
+
+def _tfx_spec(loaded: LoadedPipeline, found: EnvironmentFile, cluster: KubeflowEnvironment) -> Json:
+    defer_tfx_components()
+    from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
+    from tfx.orchestration.pipeline import Pipeline
+
+    from pipelines.build import pipeline_nodes
+
+    nodes = pipeline_nodes(loaded, attempt="on Kubeflow no push is cached")
+    pipeline = Pipeline(
+        pipeline_name=loaded.spec.name,
+        pipeline_root=cluster.pipeline_root,
+        components=[*nodes, _report_node(loaded, {node.id: node for node in nodes})],
+        enable_cache=True,
+        beam_pipeline_args=list(found.beam_args),
+    )
+    config = KubeflowV2DagRunnerConfig(
+        default_image=cluster.image, default_commands=ENTRYPOINT, use_pipeline_spec_2_1=True
+    )
+    job: Json = KubeflowV2DagRunner(config=config).run(pipeline, write_out=False)
+    made: Json = job["pipelineSpec"]
+    return made
+
+
+def _report_node(loaded: LoadedPipeline, nodes: dict[str, Any]) -> Any:
+    from kubeflow.ui_component import ReportRequest, run_report
+
+    devices = [device.name for device in loaded.devices]
+    return run_report(
+        evaluation=nodes["evaluate"].outputs["evaluation"],
+        blessings={device: nodes[f"gate__{device}"].outputs["blessing"] for device in devices},
+        pushed={device: nodes[f"push__{device}"].outputs["pushed"] for device in devices},
+        trained={name: node.outputs["trained"] for name, node in nodes.items() if "trained" in node.outputs},
+        on_devices={
+            device: nodes[f"device_check__{device}"].outputs["facts"]
+            for device in devices
+            if f"device_check__{device}" in nodes
+        },
+        sample=nodes["calibrate"].outputs["sample"] if "calibrate" in nodes else None,
+        candidates=tuple(recipe.name for recipe in loaded.spec.recipes),
+        request=ReportRequest(pipeline=loaded.spec.name, devices=loaded.devices),
+        code_version=code_version(_SPEC_MODULE),
+    ).with_id(REPORT_NODE)

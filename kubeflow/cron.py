@@ -1,0 +1,96 @@
+"""Cron expressions, checked before anybody is asked to keep them, and as systemd writes them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from components.errors import SpecError
+
+# Name, least, greatest: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday).
+_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of the month", 1, 31), ("month", 1, 12), ("day of the week", 0, 7))
+_DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
+_PART = re.compile(r"(\*|\d+(?:-\d+)?)(?:/(\d+))?$")
+
+
+@dataclass(frozen=True)
+class Cron:
+    """When something is due.
+
+    Attributes:
+        text: The five fields, single spaces between them.
+        values: Per field the values that it names, in order; None for all.
+    """
+
+    text: str
+    values: tuple[tuple[int, ...] | None, ...]
+
+    @property
+    def kubeflow(self) -> str:
+        """As Kubeflow Pipelines takes it: the seconds come first."""
+        return f"0 {self.text}"
+
+    @property
+    def systemd(self) -> str:
+        """As `OnCalendar=` takes it."""
+        minute, hour, day, month, weekday = self.values
+        days = "" if weekday is None else ",".join(_DAYS[value] for value in weekday) + " "
+        return f"{days}*-{_listed(month)}-{_listed(day)} {_listed(hour)}:{_listed(minute)}:00"
+
+
+def parse_cron(text: str) -> Cron:
+    """Read a cron expression of five fields: numbers, ranges, lists and steps.
+
+    Raises:
+        SpecError: It is none, or is due never, or names days of the month and of the week: cron takes either, systemd
+            both, so the same line would mean two things.
+    """
+    fields = text.split()
+    if len(fields) != len(_FIELDS):
+        raise _wrong(text, "it does not have five fields", f"{len(fields)} fields")
+    values = tuple(_values(text, field, *kind) for field, kind in zip(fields, _FIELDS, strict=True))
+    _, _, day, month, weekday = values
+    if day is not None and weekday is not None:
+        raise _wrong(text, "it names days of the month and of the week", f"{fields[2]} and {fields[4]}")
+    if day is not None and month is not None and all(each > _longest(one) for each in day for one in month):
+        raise _wrong(text, "no month that it names has such a day", f"day {fields[2]} of month {fields[3]}")
+    if weekday is not None:
+        weekday = tuple(sorted({value % 7 for value in weekday}))
+    return Cron(" ".join(fields), (*values[:4], weekday))
+
+
+def _values(text: str, field: str, name: str, least: int, greatest: int) -> tuple[int, ...] | None:
+    if field == "*":
+        return None
+    found: set[int] = set()
+    for part in field.split(","):
+        matched = _PART.match(part)
+        if matched is None:
+            raise _wrong(text, f"the {name} is not understood", part)
+        span, step = matched.group(1), int(matched.group(2) or 1)
+        low, _, high = (f"{least}-{greatest}" if span == "*" else span).partition("-")
+        first = int(low)
+        # `5/10` goes on to the end; `5` alone is one value.
+        last = int(high) if high else greatest if matched.group(2) else first
+        if not least <= first <= last <= greatest or step < 1:
+            raise _wrong(text, f"the {name} is out of its range, {least} to {greatest}", part)
+        found.update(range(first, last + 1, step))
+    return tuple(sorted(found))
+
+
+def _listed(values: tuple[int, ...] | None) -> str:
+    return "*" if values is None else ",".join(f"{value:02d}" for value in values)
+
+
+def _longest(month: int) -> int:
+    return 29 if month == 2 else 30 if month in {4, 6, 9, 11} else 31
+
+
+def _wrong(text: str, what: str, measured: str) -> SpecError:
+    return SpecError(
+        f"this is no cron expression that can be kept: {what}",
+        where=f"--cron {text!r}",
+        bound="minute, hour, day of the month, month, day of the week, as in `30 2 * * 1-5`",
+        measured=measured,
+        remedy="correct it; use two schedules where one line is not enough",
+    )

@@ -1,0 +1,145 @@
+"""What every container runs: `python -m kubeflow.entrypoint`. Between the launcher and one TFX executor.
+
+TFX's own entrypoint fails on the open-source backend: that forgets the types of input artifacts, hands out URIs where
+executors want paths, and never calls ExampleGen's driver. `kubeflow.contract` says what is done about it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
+from kubeflow.contract import Json, localise, publish, with_metadata
+from kubeflow.data import check_examples
+from pipelines.run import explain
+from pipelines.tfx_start import defer_tfx_components
+
+# For a launcher that may not write to `/`: put before `/s3`, `/minio` and `/gcs`.
+PREFIX_VARIABLE = "EDGEMILL_STAGING_PREFIX"
+UI_CLASSES = {f"system.{name}": f"kubeflow.ui_artifacts.{name}" for name in ("HTML", "Markdown", "Metrics")}
+
+_LOG = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one node; returns the exit status: 0, or 1 with the reason on stderr."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    # Dozens of lines per pipeline, about annotations that nobody reads here.
+    logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
+    known, beam_args = _parser().parse_known_args(arguments)
+    prefix = os.environ.get(PREFIX_VARIABLE, "")
+    try:
+        run_node(
+            known.executor_class_path,
+            json.loads(known.json_serialized_invocation_args),
+            json.loads(known.json_serialized_inputs_spec_args),
+            beam_args,
+            prefix,
+            known.examples_sha256,
+        )
+    except Exception as error:
+        _LOG.error("the node failed", exc_info=True)
+        print(f"edgemill: {explain(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_node(
+    executor: str,
+    handed: Json,
+    inputs_spec: Json,
+    beam_args: Sequence[str],
+    prefix: str = "",
+    examples_sha256: str | None = None,
+) -> None:
+    """Run an executor and write the ExecutorOutput where the launcher looks for it.
+
+    Args:
+        executor: Path of the executor's class.
+        handed: The ExecutorInput as the launcher gives it.
+        inputs_spec: The component's `inputDefinitions`.
+        beam_args: For every Beam pipeline of the executor.
+        prefix: As for `kubeflow.contract.local_path`.
+        examples_sha256: What `kubeflow.data.examples_digest` gave when the pipeline was compiled; only of ExampleGen.
+    """
+    defer_tfx_components()
+    executor_input = localise(handed, inputs_spec, UI_CLASSES, prefix)
+    output_file = Path(handed["outputs"]["outputFile"])
+    parameters = executor_input["inputs"].get("parameterValues", {})
+    if "input_config" in parameters:
+        if examples_sha256 is not None:
+            patterns = [split["pattern"] for split in json.loads(parameters["input_config"])["splits"]]
+            check_examples(Path(parameters["input_base"]), patterns, examples_sha256)
+        executor_input = with_metadata(executor_input, _drive(executor_input, inputs_spec, output_file))
+    made = _execute(executor, executor_input, inputs_spec, beam_args)
+    output_file.parent.mkdir(parents=True, exist_ok=True)
+    output_file.write_text(json.dumps(publish(made, handed, prefix), indent=2, sort_keys=True))
+
+
+def _drive(executor_input: Json, inputs_spec: Json, output_file: Path) -> Json:
+    """Run ExampleGen's driver, which resolves spans and fingerprints; the backend never does."""
+    from tfx.orchestration.kubeflow.v2.file_based_example_gen import driver
+
+    driver.main(
+        argparse.Namespace(
+            json_serialized_invocation_args=json.dumps(executor_input),
+            json_serialized_inputs_spec_args=json.dumps(inputs_spec),
+        )
+    )
+    output: Json = json.loads(output_file.read_bytes())
+    return output
+
+
+def _execute(executor: str, executor_input: Json, inputs_spec: Json, beam_args: Sequence[str]) -> Json:
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+    from tfx.dsl.components.base.base_executor import BaseExecutor
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as utils
+    from tfx.orchestration.portable.outputs_utils import tag_output_artifacts_with_version
+    from tfx.utils import import_utils
+
+    parsed = json_format.ParseDict(executor_input, pipeline_spec_pb2.ExecutorInput(), ignore_unknown_fields=True)
+    spec = json_format.ParseDict(inputs_spec, pipeline_spec_pb2.ComponentInputsSpec(), ignore_unknown_fields=True)
+    ids: dict[int, str] = {}
+    inputs = utils.parse_raw_artifact_dict(parsed.inputs.artifacts, ids)
+    outputs = utils.parse_raw_artifact_dict(parsed.outputs.artifacts, ids)
+    properties = utils.parse_execution_properties(parsed.inputs.parameter_values, parsed.inputs.parameters, spec)
+    executor_class: Any = import_utils.import_class_by_path(executor)
+    task_root = Path(parsed.outputs.output_file).parent
+    place = {"unique_id": task_root.name, "tmp_dir": str(task_root / ".temp")}
+    if issubclass(executor_class, BaseBeamExecutor):
+        context = BaseBeamExecutor.Context(beam_pipeline_args=list(beam_args), **place)
+    else:
+        context = BaseExecutor.Context(extra_flags=list(beam_args), **place)
+    executor_class(context).Do(inputs, outputs, properties)
+    # The pages show every property of a `system.` artifact: nobody looks for TFX's version among metrics.
+    tag_output_artifacts_with_version(
+        {name: listed for name, listed in outputs.items() if not listed[0].type_name.startswith("system.")}
+    )
+    output = pipeline_spec_pb2.ExecutorOutput()
+    for name, listed in utils.translate_executor_output(outputs, ids).items():
+        output.artifacts[name].CopyFrom(listed)
+    made: Json = json_format.MessageToDict(output)
+    return made
+
+
+def _parser() -> argparse.ArgumentParser:
+    # The names are those that TFX's compiler writes.
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--executor_class_path", required=True)
+    parser.add_argument("--json_serialized_invocation_args", required=True)
+    parser.add_argument("--json_serialized_inputs_spec_args", required=True)
+    parser.add_argument("--examples_sha256")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,266 @@
+"""The environment file: where a pipeline runs, which is not what it is. Never a secret: names of secrets only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from components.errors import EdgemillError, SpecError
+from components.values import Value
+from pipelines.environment import RunnerName
+from pipelines.load import read_yaml_as
+
+# What the launcher of Kubeflow Pipelines stages in and out.
+ROOT_PATTERN = r"^(s3|minio|gs)://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._/-]*)?$"
+ABSOLUTE = r"^/[^\s]*$"
+_KUBERNETES_NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_CPU = r"^[0-9]+(\.[0-9]+)?m?$"
+_BYTES = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$"
+
+# `key` alone names too much that is none; an access key's id is none either, but belongs to one.
+_SECRET_WORDS = re.compile(r"passw|secret|token|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
+
+KubernetesName = Annotated[str, Field(pattern=_KUBERNETES_NAME)]
+VariableName = Annotated[str, Field(pattern=_VARIABLE)]
+ContainerPath = Annotated[str, Field(pattern=ABSOLUTE)]
+
+
+class Resources(Value):
+    """What a container may use, in Kubernetes' units; None sets no bound.
+
+    Attributes:
+        cpu: Cores: `2`, `500m`.
+        memory: Bytes: `8G`, `512Mi`.
+    """
+
+    cpu: Annotated[str, Field(pattern=_CPU)] | None = None
+    memory: Annotated[str, Field(pattern=_BYTES)] | None = None
+
+
+class Retries(Value):
+    """How often Kubeflow starts a failed container again.
+
+    Attributes:
+        count: Attempts after the first.
+        wait_seconds: Before the second attempt.
+        factor: How many times longer each wait is than the one before.
+        longest_wait_seconds: No wait is longer.
+    """
+
+    count: Annotated[int, Field(ge=0, le=20)] = 0
+    wait_seconds: Annotated[int, Field(ge=0)] = 30
+    factor: Annotated[float, Field(ge=1)] = 2.0
+    longest_wait_seconds: Annotated[int, Field(ge=0)] = 600
+
+
+class SecretVariables(Value):
+    """Keys of a Kubernetes secret, as environment variables of every container.
+
+    Attributes:
+        secret: Its name in the cluster.
+        variables: Key of the secret -> variable.
+    """
+
+    secret: KubernetesName
+    variables: Annotated[dict[str, VariableName], Field(min_length=1)]
+
+
+class Volume(Value):
+    """A persistent volume claim.
+
+    Attributes:
+        claim: Its name in the cluster.
+        path: Where containers see it.
+    """
+
+    claim: KubernetesName
+    path: ContainerPath
+
+
+class KubeflowEnvironment(Value):
+    """A cluster with Kubeflow Pipelines.
+
+    Attributes:
+        image: Reference of the container image, as `kubeflow/build_image.sh` names it.
+        pipeline_root: Where artifacts go: `s3://`, `minio://` or `gs://`, bucket and prefix.
+        folders: Folder of this machine, relative to the environment file -> where the image has it. Edgemill's own
+            folder need not be named.
+        examples: Where containers find the examples: `gs://`, which TensorFlow and Beam read, or a path in the
+            container; None takes the pipeline file's path, which `folders` must cover.
+        registry: Folder of the registry in the container; below a volume, or it would vanish with the container.
+        volumes: Claims to mount: the registry's where a push needs it, the examples' where they are read, others
+            everywhere.
+        resources: Of each container.
+        node_resources: Glob of node ids (`convert__*`) -> what differs there; the first that matches.
+        retries: Of each container.
+        caching: Whether Kubeflow may take a node's outputs from an earlier run.
+        secrets: Secrets of the cluster as variables.
+        env: Other variables.
+        image_pull_secret: Secret of the cluster to pull the image with.
+        endpoint: Address of the Kubeflow Pipelines API, for `edgemill submit`.
+        namespace: Of a multi-user installation.
+        experiment: The experiment that runs belong to.
+    """
+
+    image: Annotated[str, Field(pattern=r"^[a-z0-9][\w.:/@-]*$")]
+    pipeline_root: Annotated[str, Field(pattern=ROOT_PATTERN)]
+    folders: dict[str, ContainerPath] = {}
+    examples: Annotated[str, Field(pattern=r"^(gs://|/)")] | None = None
+    registry: ContainerPath
+    volumes: tuple[Volume, ...] = ()
+    resources: Resources = Resources()
+    node_resources: dict[str, Resources] = {}
+    retries: Retries = Retries()
+    caching: bool = True
+    secrets: tuple[SecretVariables, ...] = ()
+    env: dict[VariableName, str] = {}
+    image_pull_secret: KubernetesName | None = None
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    namespace: KubernetesName | None = None
+    experiment: Annotated[str, Field(min_length=1)] = "Default"
+
+    def resources_of(self, node: str) -> Resources:
+        """The bounds of one node's container."""
+        special = next((bounds for glob, bounds in self.node_resources.items() if fnmatchcase(node, glob)), Resources())
+        return Resources(cpu=special.cpu or self.resources.cpu, memory=special.memory or self.resources.memory)
+
+
+class EnvironmentFile(Value):
+    """One place to run in; the same pipeline file serves all of them.
+
+    Attributes:
+        root: Folder of artifacts, metadata and reports for the local and the Beam runner, relative to this file.
+        metadata: ML Metadata of these runners, a URL without password; a password comes by `EDGEMILL_METADATA`.
+            On Kubeflow the cluster's own server keeps the metadata.
+        runner: Which TFX runner orchestrates `edgemill run`.
+        beam_args: Passed to every Beam pipeline, whatever the runner.
+        kubeflow: The cluster.
+    """
+
+    root: str | None = None
+    metadata: str | None = None
+    runner: RunnerName = "local"
+    beam_args: tuple[Annotated[str, Field(pattern=r"^--")], ...] = ()
+    kubeflow: KubeflowEnvironment | None = None
+
+
+class EnvironmentFileError(SpecError):
+    """Several errors in one environment file."""
+
+    def __init__(self, file: Path, errors: Sequence[EdgemillError]) -> None:
+        self.file, self.errors = file, tuple(errors)
+        count = "one error" if len(errors) == 1 else f"{len(errors)} errors"
+        remedy = "; ".join(error.remedy for error in errors)
+        super().__init__(f"{count} in the environment file", where=str(file), remedy=remedy)
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.where}: {self.what}", *(f"  - {error}" for error in self.errors)])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return EnvironmentFileError, (self.file, self.errors)
+
+
+def read_environment(file: Path) -> EnvironmentFile:
+    """Read an environment file; folders in it become absolute.
+
+    Raises:
+        EnvironmentFileError: With every error at once. No message repeats the value of what may be a secret.
+    """
+    found, errors = read_yaml_as(file, EnvironmentFile)
+    # What is wrong is told, not repeated, wherever a secret may stand by mistake.
+    errors = [_without_value(error) for error in errors]
+    if found is not None:
+        errors += _contradictions(found)
+    if errors or found is None:
+        raise EnvironmentFileError(file, errors)
+    folder = file.resolve().parent
+    root = str((folder / found.root).resolve()) if found.root else None
+    cluster = found.kubeflow
+    if cluster is not None:
+        folders = {str((folder / name).resolve()): path for name, path in cluster.folders.items()}
+        cluster = cluster.model_copy(update={"folders": folders})
+    return found.model_copy(update={"root": root, "kubeflow": cluster})
+
+
+def cluster_of(found: EnvironmentFile, file: Path) -> KubeflowEnvironment:
+    """The cluster that an environment file describes.
+
+    Raises:
+        SpecError: It describes none.
+    """
+    if found.kubeflow is None:
+        raise SpecError(
+            "the environment file describes no cluster",
+            where=str(file),
+            bound="a section `kubeflow` with image, pipeline_root and registry",
+            remedy="add it; docs/kubeflow.md shows one",
+        )
+    return found.kubeflow
+
+
+def _contradictions(found: EnvironmentFile) -> Iterator[SpecError]:
+    if found.metadata and not found.metadata.startswith("sqlite:") and _has_password(found.metadata):
+        yield _secret("metadata", "a password", "leave the password out, and set EDGEMILL_METADATA where runs start")
+    for index, argument in enumerate(found.beam_args):
+        if _SECRET_WORDS.search(argument.partition("=")[0]) or _has_password(argument.partition("=")[2]):
+            yield _secret(f"beam_args[{index}]", "a secret", "let the runner find it in a variable of `secrets`")
+    cluster = found.kubeflow
+    if cluster is None:
+        return
+    for name, value in cluster.env.items():
+        if _SECRET_WORDS.search(name) or _has_password(value):
+            yield _secret(
+                f"kubeflow.env.{name}", "a secret", "put it into a Kubernetes secret, and name that in `secrets`"
+            )
+    for field, address in (("endpoint", cluster.endpoint), ("examples", cluster.examples)):
+        if address and _has_password(address):
+            yield _secret(
+                f"kubeflow.{field}", "a password", "leave it out; `edgemill submit --help` tells how to sign in"
+            )
+    covered = any(is_below(cluster.registry, volume.path) for volume in cluster.volumes)
+    if not covered:
+        yield SpecError(
+            "the registry would vanish with the container",
+            where="kubeflow.registry",
+            bound="a path below one of `volumes`",
+            measured=cluster.registry,
+            remedy="mount a persistent volume claim there: volumes: [{claim: NAME, path: PATH}]",
+        )
+    names = [variable for secret in cluster.secrets for variable in secret.variables.values()] + list(cluster.env)
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield SpecError(
+            f"the variable {name} is set twice",
+            where="kubeflow.env",
+            remedy="remove one of them from `secrets` or `env`",
+        )
+
+
+def _without_value(error: EdgemillError) -> EdgemillError:
+    named = error.where or ""
+    if not named.startswith(("metadata", "beam_args", "kubeflow.env", "kubeflow.endpoint", "kubeflow.examples")):
+        return error
+    return SpecError(error.what, where=error.where, bound=error.bound, remedy=error.remedy)
+
+
+def _secret(where: str, what: str, remedy: str) -> SpecError:
+    # The value is not repeated: errors end in logs.
+    return SpecError(f"this holds {what}, and the file is compiled into what others read", where=where, remedy=remedy)
+
+
+def _has_password(text: str) -> bool:
+    try:
+        return bool(urlsplit(text).password)
+    except ValueError:
+        return True
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies in it."""
+    return Path(path).is_relative_to(folder)

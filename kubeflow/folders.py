@@ -1,0 +1,87 @@
+"""Where the image has what lies on this machine: data, models, and the modules that a pipeline file names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from components.errors import SpecError
+from components.version import find_source, is_installed
+from pipelines.spec import PipelineSpec
+
+# Where the container file puts Edgemill itself, the shipped pipelines and their data with it.
+EDGEMILL_IN_IMAGE = "/opt/edgemill"
+_EDGEMILL_HERE = Path(__file__).resolve().parents[1]
+
+
+class ImageFolders:
+    """Folders of this machine and their places in the image; the innermost that holds a path decides.
+
+    Args:
+        folders: Absolute folder here -> absolute folder in the image.
+    """
+
+    def __init__(self, folders: dict[str, str]) -> None:
+        everything = {str(_EDGEMILL_HERE): EDGEMILL_IN_IMAGE, **folders}
+        self._folders = sorted(
+            ((Path(here), PurePosixPath(there)) for here, there in everything.items()),
+            key=lambda pair: len(pair[0].parts),
+            reverse=True,
+        )
+
+    def find(self, path: Path) -> str | None:
+        """The path in the image; None if no folder holds it."""
+        for here, there in self._folders:
+            if path.is_relative_to(here):
+                return str(there / path.relative_to(here))
+        return None
+
+    def place(self, path: str, field: str) -> str:
+        """The path in the image.
+
+        Args:
+            path: An absolute path of this machine.
+            field: Who names it, for the message.
+
+        Raises:
+            SpecError: No folder holds it.
+        """
+        found = self.find(Path(path))
+        if found is None:
+            raise SpecError(
+                "the image does not have this path",
+                where=field,
+                bound=f"a path below {', '.join(str(here) for here, _ in self._folders)}",
+                measured=path,
+                remedy="copy a folder that holds it into the image (build_image.sh --project), and name both in "
+                "`kubeflow.folders` of the environment file",
+            )
+        return found
+
+    def python_path(self, spec: PipelineSpec) -> tuple[str, ...]:
+        """Folders of the image from which the user's modules are imported; Edgemill's own need none.
+
+        Raises:
+            SpecError: A module lies below no folder. Installed packages are the image's business.
+        """
+        roots: dict[str, None] = {}
+        for field, reference in _references(spec):
+            module = reference.partition(":")[0]
+            source = find_source(module)
+            if source is None or is_installed(source):
+                continue
+            here = source.parents[len(module.split(".")) - (source.name != "__init__.py")]
+            if here != _EDGEMILL_HERE:
+                self.place(str(source), field)
+                roots[self.place(str(here), field)] = None
+        return tuple(roots)
+
+
+def _references(spec: PipelineSpec) -> Iterable[tuple[str, str]]:
+    yield "task", spec.task
+    if spec.preprocess is not None:
+        yield "preprocess", spec.preprocess
+    for recipe in spec.recipes:
+        for step in recipe.steps:
+            for reference in step.references():
+                yield f"recipes.{recipe.name}", reference

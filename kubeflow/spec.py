@@ -1,0 +1,192 @@
+"""From TFX's pipeline specification to one that open-source Kubeflow Pipelines runs. Plain JSON in, plain JSON out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from components.errors import SpecError
+from kubeflow.contract import Json, title_of
+from kubeflow.environment import KubeflowEnvironment, Resources, Volume, is_below
+
+_UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1.0}
+
+
+def task_names(nodes: Iterable[str]) -> dict[str, str]:
+    """Node id -> task name: `convert__int8` is shown as `convert-int8`.
+
+    Raises:
+        SpecError: Two nodes would have one name.
+    """
+    names: dict[str, str] = {}
+    for node in nodes:
+        name = re.sub("_+", "-", node)
+        same = next((other for other, taken in names.items() if taken == name), None)
+        if same is not None:
+            raise SpecError(
+                f"the nodes {same!r} and {node!r} would have one name on Kubeflow",
+                where="recipes",
+                measured=name,
+                remedy="rename one of the recipes, so that more than underscores tells them apart",
+            )
+        names[node] = name
+    return names
+
+
+def adapt(
+    spec: Json,
+    cluster: KubeflowEnvironment,
+    *,
+    parameters: Mapping[str, Mapping[str, str]],
+    arguments: Mapping[str, list[str]],
+    env: Mapping[str, str],
+    uncached: frozenset[str],
+) -> Json:
+    """A PipelineSpec for a cluster.
+
+    Args:
+        spec: What TFX's KubeflowV2DagRunner made.
+        cluster: Resources, retries, caching.
+        parameters: Node id -> constants that differ from what TFX wrote: paths in the image.
+        arguments: Node id -> arguments to add to its command line.
+        env: Variables of every container.
+        uncached: Ids of the nodes whose outputs are never taken from an earlier run.
+    """
+    names = task_names(spec["root"]["dag"]["tasks"])
+    tasks = {
+        names[node]: _task(task, names, parameters.get(node, {}), cluster, cached=node not in uncached)
+        for node, task in spec["root"]["dag"]["tasks"].items()
+    }
+    components = {
+        f"comp-{names[node]}": {**_typed(component), "executorLabel": f"exec-{names[node]}"}
+        for node, component in spec["components"].items()
+    }
+    executors = {
+        f"exec-{names[node]}": {
+            "container": _container(
+                spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"],
+                cluster.resources_of(node),
+                arguments.get(node, []),
+                env,
+            )
+        }
+        for node, component in spec["components"].items()
+    }
+    return {
+        **spec,
+        "components": components,
+        "deploymentSpec": {**spec["deploymentSpec"], "executors": executors},
+        "root": {**spec["root"], "dag": {"tasks": tasks}},
+        "defaultPipelineRoot": cluster.pipeline_root,
+    }
+
+
+def platform(spec: Json, cluster: KubeflowEnvironment) -> Json | None:
+    """The second document of the compiled file: what is Kubernetes' own. None if there is nothing.
+
+    It names secrets and their keys, never what is in them. Of fields that have an older and a newer form, the older
+    one: backends read both, and an older backend refuses fields that it does not know.
+    """
+    executors = {label: _pod(label, cluster) for label in spec["deploymentSpec"]["executors"]}
+    if not any(executors.values()):
+        return None
+    named = {label: pod for label, pod in executors.items() if pod}
+    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": named}}}}
+
+
+def _pod(label: str, cluster: KubeflowEnvironment) -> Json:
+    pod: Json = {}
+    if cluster.secrets:
+        pod["secretAsEnv"] = [
+            {
+                "secretName": secret.secret,
+                "keyToEnv": [{"secretKey": key, "envVar": name} for key, name in sorted(secret.variables.items())],
+            }
+            for secret in cluster.secrets
+        ]
+    volumes = [volume for volume in cluster.volumes if _mounts(label, volume, cluster)]
+    if volumes:
+        pod["pvcMount"] = [{"constant": volume.claim, "mountPath": volume.path} for volume in volumes]
+    if cluster.image_pull_secret:
+        pod["imagePullSecret"] = [{"secretName": cluster.image_pull_secret}]
+    return pod
+
+
+def _mounts(label: str, volume: Volume, cluster: KubeflowEnvironment) -> bool:
+    """Only who needs a volume mounts it: many can be mounted by one machine at a time only."""
+    users = {
+        "exec-push-": cluster.registry,
+        "exec-examples": cluster.examples if cluster.examples and cluster.examples.startswith("/") else None,
+    }
+    needed = {prefix for prefix, path in users.items() if path and is_below(path, volume.path)}
+    return not needed or any(label.startswith(prefix) for prefix in needed)
+
+
+def _task(
+    task: Json, names: Mapping[str, str], constants: Mapping[str, str], cluster: KubeflowEnvironment, cached: bool
+) -> Json:
+    inputs = task.get("inputs", {})
+    artifacts = {
+        name: {"taskOutputArtifact": {**source["taskOutputArtifact"], "producerTask": names[_producer(source)]}}
+        for name, source in inputs.get("artifacts", {}).items()
+    }
+    values = {
+        name: {"runtimeValue": {"constant": constants[name]}} if name in constants else value
+        for name, value in inputs.get("parameters", {}).items()
+    }
+    node = task["componentRef"]["name"]
+    adapted = {
+        **task,
+        "taskInfo": {"name": names[node]},
+        "componentRef": {"name": f"comp-{names[node]}"},
+        "inputs": {"artifacts": artifacts, "parameters": values},
+        "dependentTasks": sorted(names[other] for other in task.get("dependentTasks", ())),
+        "cachingOptions": {"enableCache": True} if cached and cluster.caching else {},
+    }
+    if cluster.retries.count:
+        adapted["retryPolicy"] = {
+            "maxRetryCount": cluster.retries.count,
+            "backoffDuration": f"{cluster.retries.wait_seconds}s",
+            "backoffFactor": cluster.retries.factor,
+            "backoffMaxDuration": f"{cluster.retries.longest_wait_seconds}s",
+        }
+    return adapted
+
+
+def _producer(source: Json) -> str:
+    return str(source["taskOutputArtifact"]["producerTask"])
+
+
+def _typed(component: Json) -> Json:
+    """The backend's own types by their title and version, as its pages look for them."""
+    outputs = component.get("outputDefinitions", {})
+    artifacts = {}
+    for name, output in outputs.get("artifacts", {}).items():
+        title = title_of(output["artifactType"])
+        own = {"schemaTitle": title, "schemaVersion": "0.0.1"} if title.startswith("system.") else None
+        artifacts[name] = {**output, "artifactType": own} if own else output
+    return {**component, "outputDefinitions": {**outputs, "artifacts": artifacts}} if artifacts else component
+
+
+def _container(container: Json, resources: Resources, arguments: list[str], env: Mapping[str, str]) -> Json:
+    # Nobody calls the hook before the cache; our entrypoint does its work.
+    kept: dict[str, Any] = {name: value for name, value in container.items() if name != "lifecycle"}
+    bounds: Json = {}
+    if resources.cpu:
+        cores = float(resources.cpu.removesuffix("m")) / (1000 if resources.cpu.endswith("m") else 1)
+        bounds |= {"cpuLimit": cores, "resourceCpuLimit": resources.cpu}
+    if resources.memory:
+        # The older field is in gigabytes.
+        bounds |= {"memoryLimit": _bytes(resources.memory) / 1e9, "resourceMemoryLimit": resources.memory}
+    return {
+        **kept,
+        "args": [*arguments, *container.get("args", ())],
+        **({"env": [{"name": name, "value": value} for name, value in sorted(env.items())]} if env else {}),
+        **({"resources": bounds} if bounds else {}),
+    }
+
+
+def _bytes(quantity: str) -> float:
+    number = quantity.rstrip("kMGTi")
+    return float(number) * _UNITS[quantity.removeprefix(number)]

@@ -1,0 +1,214 @@
+"""Compiled pipelines under an emulation of the launcher's contract: no cluster, no containers."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.files import sha256_of
+from components.manifest import read_manifest
+from kubeflow import entrypoint
+from kubeflow.compile import compile_file, write_compiled
+from kubeflow.contract import title_of
+from pipelines.preflight import make_importable
+from tests.kubeflow.environments import cluster, write_environment
+from tests.kubeflow.launcher import Launched, Launcher, LaunchError, as_child
+from tests.small_pipeline import SmallPipeline
+
+
+def in_this_process(command: list[str], env: Mapping[str, str]) -> int:
+    """The container's command without a process of its own: imports are paid once. Its folders are fresh."""
+    assert command[:3] == ["python", "-m", "kubeflow.entrypoint"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        return entrypoint.main(command[3:])
+
+
+class Whole:
+    """The small pipeline, compiled and run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        pipeline = SmallPipeline(folder / "project")
+        make_importable(pipeline.write())
+        registry = str(folder / "registry")
+        section = cluster(
+            folders={"project": str(folder / "project")},
+            registry=registry,
+            volumes=[{"claim": "registry", "path": registry}],
+        )
+        write_compiled(compile_file(pipeline.file, write_environment(folder, section)), folder / "small.yaml")
+        self.launcher = Launcher(folder / "small.yaml", folder / "store", folder / "scratch", in_this_process)
+        self.launched: Launched = self.launcher.run_all()
+
+    def path(self, task: str, output: str) -> Path:
+        return self.launcher.stored(self.launched.artifacts[task][output].uri)
+
+    def metadata(self, task: str, output: str) -> dict[str, Any]:
+        return self.launched.artifacts[task][output].metadata
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    path, environment = [*sys.path], os.environ.get("PYTHONPATH")
+    try:
+        return Whole(tmp_path_factory.mktemp("whole"))
+    finally:
+        sys.path[:] = path
+        if environment is not None:
+            os.environ["PYTHONPATH"] = environment
+
+
+@pytest.mark.e2e
+def test_whole_pipeline_delivers_what_it_blessed(whole: Whole) -> None:
+    blessed = whole.metadata("gate-phone-cpu", "blessing")
+    assert (blessed["blessed"], blessed["verdict"]) == (1.0, "pass")
+    chosen = whole.path("gate-phone-cpu", "chosen") / "Format-Serving/tflite"
+    (release,) = whole.folder.glob("registry/phone_cpu/small/*/model.tflite")
+    assert release.read_bytes() == chosen.read_bytes()
+    assert whole.metadata("push-phone-cpu", "pushed")["model_sha256"] == sha256_of(release)
+
+
+@pytest.mark.e2e
+def test_everything_lies_in_the_object_store_and_nothing_in_the_containers(whole: Whole) -> None:
+    assert list((whole.folder / "scratch").iterdir()) == []
+    # What may be missing: a log that the driver asks of everybody, metrics without a file, TensorBoard's logs that the
+    # task writes none of.
+    missing = {said.partition(":")[0] for said in whole.launched.warnings if "executor-logs" not in said}
+    assert missing == {"report.metrics_int8", "report.metrics_float32", "baseline.model_run"}
+    for outputs in whole.launched.artifacts.values():
+        for artifact in outputs.values():
+            assert artifact.uri.startswith("minio://mlpipeline/v2/artifacts/small/run-1/")
+            assert str(whole.folder / "scratch") not in json.dumps(artifact.metadata)
+
+
+@pytest.mark.e2e
+def test_artifacts_are_those_of_a_local_run(whole: Whole) -> None:
+    assert read_manifest(whole.path("convert-int8", "candidate")).sha256 == sha256_of(
+        whole.path("convert-int8", "candidate") / "Format-Serving/tflite"
+    )
+    assert read_manifest(whole.path("calibrate", "sample")).role == "calibration"
+    assert sorted(path.name for path in whole.path("calibrate", "sample").rglob("*") if path.is_dir()) == [
+        "Split-calibration"
+    ]
+    assert {path.name for path in whole.path("examples", "examples").iterdir()} == {"Split-train", "Split-eval"}
+
+
+@pytest.mark.e2e
+def test_driver_of_example_gen_ran(whole: Whole) -> None:
+    metadata = whole.metadata("examples", "examples")
+    assert metadata["custom:span"] == 0.0
+    assert metadata["input_fingerprint"].startswith("split:train,num_files:1,total_bytes:")
+    assert metadata["split_names"] == '["train", "eval"]'
+
+
+@pytest.mark.e2e
+def test_containers_were_handed_artifacts_without_types(whole: Whole) -> None:
+    (artifact,) = whole.launched.handed["convert-int8"]["inputs"]["artifacts"]["model"]["artifacts"]
+    assert artifact["type"] == {"instanceSchema": ""}
+    assert artifact["uri"].startswith("minio://")
+
+
+@pytest.mark.e2e
+def test_pages_get_metrics_report_and_verdict(whole: Whole) -> None:
+    outputs = whole.launcher.spec["components"]["comp-report"]["outputDefinitions"]["artifacts"]
+    assert {name: title_of(output["artifactType"]) for name, output in outputs.items()} == {
+        "report": "system.HTML",
+        "verdict": "system.Markdown",
+        "metrics_float32": "system.Metrics",
+        "metrics_int8": "system.Metrics",
+    }
+    report = json.loads((whole.path("evaluate", "evaluation") / "report.json").read_bytes())
+    int8 = next(one for one in report["candidates"] if one["recipe"]["name"] == "int8")
+    overall = next(one for one in int8["slices"] if one["slice"] == "overall")
+    metrics = whole.metadata("report", "metrics_int8")
+    assert metrics["accuracy"] == overall["metrics"]["accuracy"]["value"]
+    assert metrics["file_bytes"] == int8["outcome"]["inspection"]["file_bytes"]
+    assert all(isinstance(value, float) for value in metrics.values())
+    page = whole.path("report", "report").read_text()
+    assert page.startswith("<!DOCTYPE html>")
+    assert "run-1" in page
+    assert "# small: pushed" in whole.path("report", "verdict").read_text()
+
+
+def one_task(folder: Path, code: str, outputs: dict[str, Any]) -> Launcher:
+    """A pipeline of one container that runs Python code; `handed` is its ExecutorInput."""
+    command = ["python", "-c", f"import json, sys\nhanded = json.loads(sys.argv[1])\n{code}"]
+    spec = {
+        "pipelineInfo": {"name": "one"},
+        "defaultPipelineRoot": "s3://bucket/root",
+        "components": {"comp-one": {"executorLabel": "exec-one", "outputDefinitions": outputs}},
+        "deploymentSpec": {"executors": {"exec-one": {"container": {"command": command, "args": ["{{$}}"]}}}},
+        "root": {"dag": {"tasks": {"one": {"componentRef": {"name": "comp-one"}}}}},
+    }
+    (folder / "one.yaml").write_text(yaml.safe_dump(spec))
+    return Launcher(folder / "one.yaml", folder / "store", folder / "scratch", as_child)
+
+
+PARAMETER = {"parameters": {"answer": {"parameterType": "STRING"}}}
+ARTIFACT = {"artifacts": {"model": {"artifactType": {"schemaTitle": "system.Model"}}}}
+WRITE_OUTPUT = """
+import pathlib
+path = pathlib.Path(handed["outputs"]["outputFile"])
+path.parent.mkdir(parents=True, exist_ok=True)
+path.write_text(json.dumps(output))
+"""
+
+
+def test_a_task_that_exits_1_fails_the_run(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="one: exit status 1"):
+        one_task(tmp_path, "sys.exit(1)", {}).run_all()
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_missing_output_parameter_fails_the_run(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="failed to read output parameter 'answer'"):
+        one_task(tmp_path, "pass", PARAMETER).run_all()
+
+
+def test_an_output_parameter_is_read_from_its_file(tmp_path: Path) -> None:
+    code = "open(handed['outputs']['parameters']['answer']['outputFile'], 'w').write('42')"
+    assert one_task(tmp_path, code, PARAMETER).run_all().parameters == {"one": {"answer": "42"}}
+
+
+def test_an_output_outside_its_root_fails_the_run(tmp_path: Path) -> None:
+    code = f"output = {{'artifacts': {{'model': {{'artifacts': [{{'uri': 's3://other/x'}}]}}}}}}{WRITE_OUTPUT}"
+    with pytest.raises(LaunchError, match="s3://other/x does not have the root's prefix"):
+        one_task(tmp_path, code, ARTIFACT).run_all()
+
+
+def test_an_output_whose_uri_is_a_path_is_silently_not_uploaded(tmp_path: Path) -> None:
+    """Why the entrypoint maps paths back: the backend only logs this."""
+    code = f"output = {{'artifacts': {{'model': {{'artifacts': [{{'uri': '/tmp/x'}}]}}}}}}{WRITE_OUTPUT}"
+    launched = one_task(tmp_path, code, ARTIFACT).run_all()
+    assert "one.model: /tmp/x is not recognized, skipping upload" in launched.warnings
+
+
+def test_an_output_file_with_unknown_fields_fails_the_run(tmp_path: Path) -> None:
+    code = f"output = {{'surprise': 1}}{WRITE_OUTPUT}"
+    with pytest.raises(LaunchError, match="failed to unmarshal ExecutorOutput"):
+        one_task(tmp_path, code, {}).run_all()
+
+
+def test_a_missing_output_artifact_is_only_a_warning(tmp_path: Path) -> None:
+    launched = one_task(tmp_path, "pass", ARTIFACT).run_all()
+    assert [said.partition(":")[0] for said in launched.warnings] == ["one.model", "one.executor-logs"]
+
+
+@pytest.mark.e2e
+def test_a_container_whose_examples_are_others_fails_and_says_why(
+    whole: Whole, capfd: pytest.CaptureFixture[str]
+) -> None:
+    launcher = Launcher(whole.folder / "small.yaml", whole.folder / "store-2", whole.folder / "scratch-2", as_child)
+    arguments = launcher.spec["deploymentSpec"]["executors"]["exec-examples"]["container"]["args"]
+    arguments[arguments.index("--examples_sha256") + 1] = "0" * 64
+    with pytest.raises(LaunchError, match="examples: exit status 1"):
+        launcher.run_all()
+    assert "edgemill: " in (said := capfd.readouterr().err)
+    assert "the image has other examples than those that this pipeline was compiled with" in said
