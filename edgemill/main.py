@@ -172,6 +172,21 @@ def clean(
         clean_root(root, metadata, keep_runs, older_than, pipeline, dry_run=dry_run, as_json=as_json)
 
 
+@app.command()
+def rollback(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of an earlier release.")],
+    channel: Annotated[str, typer.Option("--channel", help="The pointer that devices follow.")] = "stable",
+) -> None:
+    """Point a channel of a registry at an earlier release. The next run that pushes points it at its own choice."""
+    from components.push.registry import point_at
+
+    with told():
+        before, found = point_at(release, channel)
+        typer.echo(
+            f"{channel} of {found.manifest.name} for {found.manifest.device_class}: {found.version}, was {before}"
+        )
+
+
 @app.command("compile")
 def compile_for_kubeflow(
     file: PipelineFile,
