@@ -131,13 +131,19 @@ def open_store(url: str) -> Any:
         ) from error
 
 
+def place_of_store(url: str) -> str:
+    """The URL of a metadata store, for people: without user and password."""
+    parts, port = _address(url)
+    if parts.scheme not in _PORTS:
+        return url
+    return f"{parts.scheme}://{parts.hostname}:{port or _PORTS[parts.scheme]}{parts.path}"
+
+
 def _open_server(url: str, config: Any) -> Any:
     from ml_metadata.metadata_store import metadata_store
 
-    parts, port = _address(url)
-    port = port or _PORTS[parts.scheme]
-    place = f"{parts.scheme}://{parts.hostname}:{port}{parts.path}"
-    away = why_unreachable(str(parts.hostname), port)
+    place, (parts, port) = place_of_store(url), _address(url)
+    away = why_unreachable(str(parts.hostname), port or _PORTS[parts.scheme])
     if away:
         raise MetadataError(
             "the metadata server cannot be reached",

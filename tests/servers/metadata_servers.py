@@ -22,7 +22,7 @@ from pipelines.retention import Rules, plan_removal
 from tests.pipelines.recorded_runs import NOW, RecordedRuns
 from tests.ran import Ran
 from tests.servers.servers import NAMES, PASSWORD, QUOTED, Server, missing, server
-from tests.small_pipeline import SmallPipeline
+from tests.small_pipeline import TASK, SmallPipeline
 
 if missing():
     pytest.exit(f"these tests need Debian's packages: apt-get install {' '.join(missing())}", returncode=1)
@@ -169,3 +169,31 @@ def test_server_that_is_away_ends_a_run_before_anything_starts(running: Server, 
     assert f"{running.scheme}://127.0.0.1:1/mill: the metadata server cannot be reached (found: nothing" in ran.output
     assert ran.summary is None
     assert not [form for form in FORMS if form in ran.output]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_server_that_is_lost_during_a_run_is_told(name: str, tmp_path: Path) -> None:
+    with server(name) as started:
+        # Checks build the model too, before the first node has made anything.
+        task = TASK.replace(
+            "        layers = tf.keras.layers\n",
+            f"""        layers = tf.keras.layers
+        import os, pathlib, signal, time
+        if pathlib.Path({str(tmp_path)!r}, "root", "small", "artifacts", "baseline").exists():
+            os.kill({started.pid}, signal.SIGQUIT if {name == "postgres"} else signal.SIGKILL)
+            time.sleep(2)
+""",
+        )
+        status = tmp_path / "status.json"
+        options = ("--metadata", started.url, "--summary-json", str(status))
+        ran = Ran(SmallPipeline(tmp_path, task).write(), "small", *options)
+        assert ran.code == ExitCode.NODE_FAILED
+        place = f"{started.scheme}://127.0.0.1:{started.port}/mill"
+        assert f"edgemill: {place}: the metadata store was lost during the run" in ran.output
+        assert "Traceback" not in ran.output
+        told = RunStatus.model_validate_json(status.read_bytes())
+        assert (told.state, told.exit_meaning) == ("ended", "NODE_FAILED")
+        assert "was lost during the run" in told.errors[0]
+        for form in FORMS:
+            assert form not in ran.output
+            assert not [path for path in tmp_path.rglob("*") if path.is_file() and form.encode() in path.read_bytes()]

@@ -31,10 +31,12 @@ class Server:
     Attributes:
         scheme: Of its metadata URL.
         port: On 127.0.0.1.
+        pid: Of the server's process.
     """
 
     scheme: str
     port: int
+    pid: int
 
     @property
     def url(self) -> str:
@@ -66,14 +68,14 @@ def server(name: str) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     try:
-        with (_mariadb if name == "mariadb" else _postgres)(folder, port) as scheme:
-            yield Server(scheme, port)
+        with (_mariadb if name == "mariadb" else _postgres)(folder, port) as (scheme, pid):
+            yield Server(scheme, port, pid)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _mariadb(folder: Path, port: int) -> Iterator[str]:
+def _mariadb(folder: Path, port: int) -> Iterator[tuple[str, int]]:
     _run("mariadb-install-db", "--no-defaults", f"--datadir={folder}/data", "--auth-root-authentication-method=normal")
     started = _start(
         folder,
@@ -95,11 +97,11 @@ def _mariadb(folder: Path, port: int) -> Iterator[str]:
             "CREATE DATABASE mill; CREATE DATABASE closed; "
             f"CREATE USER mill@'127.0.0.1' IDENTIFIED BY '{quoted}'; GRANT ALL ON mill.* TO mill@'127.0.0.1';",
         )
-        yield "mysql"
+        yield "mysql", process.pid
 
 
 @contextmanager
-def _postgres(folder: Path, port: int) -> Iterator[str]:
+def _postgres(folder: Path, port: int) -> Iterator[tuple[str, int]]:
     _run("initdb", "--pgdata", f"{folder}/data", "--auth=scram-sha-256", "--auth-local=trust", "--username=root")
     options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": folder, "fsync": "off"}
     started = _start(
@@ -115,7 +117,7 @@ def _postgres(folder: Path, port: int) -> Iterator[str]:
         quoted = PASSWORD.replace("'", "''")
         _run(*client, f"SET standard_conforming_strings = on; CREATE ROLE mill LOGIN PASSWORD '{quoted}'")
         _run(*client, "CREATE DATABASE mill OWNER mill")
-        yield "postgres"
+        yield "postgres", process.pid
 
 
 @contextmanager
