@@ -12,7 +12,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock benchmark image containers clean
+.PHONY: help setup run test test-metadata check format lock benchmark image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ check: setup ## Lint, format check, types
 
 test: setup ## Run the whole test suite
 	$(VENV)/bin/pytest
+
+test-metadata: setup ## Test metadata on real MariaDB and PostgreSQL servers (Debian: mariadb-server, postgresql)
+	$(VENV)/bin/pytest tests/servers/metadata_servers.py
 
 format: setup ## Format the code
 	$(VENV)/bin/ruff check --fix .

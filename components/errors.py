@@ -88,6 +88,10 @@ class MetadataError(EdgemillError):
     """The metadata store could not be reached, or does not hold what was asked for."""
 
 
+class StorageError(EdgemillError):
+    """A folder of the pipeline root could not be removed. What was begun can be ended by trying again."""
+
+
 class ClusterError(EdgemillError):
     """A cluster could not be reached, or refused. What was submitted before stays; submitting again repeats nothing."""
 

@@ -6,7 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from components.errors import ClusterError, EdgemillError, MetadataError, RegistryError, RunFailedError
+from components.errors import (
+    ClusterError,
+    EdgemillError,
+    MetadataError,
+    RegistryError,
+    RunFailedError,
+    StorageError,
+)
 from edgemill.exit_codes import ExitCode
 
 
@@ -20,5 +27,11 @@ def told() -> Iterator[None]:
         raise SystemExit(ExitCode.INTERRUPTED) from None
     except EdgemillError as error:
         print(f"edgemill: {error}", file=sys.stderr)
-        outside = isinstance(error, ClusterError | MetadataError | RegistryError | RunFailedError)
-        raise SystemExit(ExitCode.NODE_FAILED if outside else ExitCode.BAD_INPUT) from None
+        raise SystemExit(exit_code_of(error)) from None
+
+
+def exit_code_of(error: Exception) -> ExitCode:
+    """The exit status that an error stands for; one that is not ours ends Python itself, with 1."""
+    ours = isinstance(error, EdgemillError)
+    outside = isinstance(error, ClusterError | MetadataError | RegistryError | RunFailedError | StorageError)
+    return ExitCode.BAD_INPUT if ours and not outside else ExitCode.NODE_FAILED

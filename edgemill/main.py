@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -54,13 +55,20 @@ def run(
     environment: Annotated[
         Path | None, typer.Option("--environment", "-e", help="Where it runs (YAML); options go before it.")
     ] = None,
+    summary_json: Annotated[
+        Path | None, typer.Option("--summary-json", help="Also write how the run stands and ends: docs/production.md.")
+    ] = None,
+    log_format: Annotated[
+        str, typer.Option("--log-format", help="Of the log: text, or json: one object a line.")
+    ] = "text",
 ) -> None:
     """Run a pipeline: train, optimize, evaluate, gate, push."""
-    from edgemill.run_command import place_of, run_and_report
+    from edgemill.run_command import Telling, log_format_of, place_of, run_and_report
 
     with told():
-        place = place_of(environment, runner, root, metadata, tuple(beam_arg or ()))
-        raise SystemExit(run_and_report(file, place))
+        telling = Telling(summary_json, log_format_of(log_format))
+        found = partial(place_of, environment, runner, root, metadata, tuple(beam_arg or ()))
+        raise SystemExit(run_and_report(file, found, telling))
 
 
 @app.command()
@@ -141,6 +149,42 @@ def report(
 
     with told():
         report_again(run_id, root, metadata)
+
+
+@app.command()
+def clean(
+    keep_runs: Annotated[
+        int | None, typer.Option("--keep-runs", min=1, help="Keep so many of the newest runs of each pipeline.")
+    ] = None,
+    older_than: Annotated[
+        float | None, typer.Option("--older-than", min=0, help="Keep runs that began less than so many days ago.")
+    ] = None,
+    pipeline: Annotated[str | None, typer.Option("--pipeline", help="Of this one alone [all in the root].")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be removed, and remove nothing.")] = False,
+    root: Root = None,
+    metadata: Metadata = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sentences.")] = False,
+) -> None:
+    """Remove old runs and their artifacts; never what a kept run or a release in a registry was made from."""
+    from edgemill.clean_command import clean_root
+
+    with told():
+        clean_root(root, metadata, keep_runs, older_than, pipeline, dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
+def rollback(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of an earlier release.")],
+    channel: Annotated[str, typer.Option("--channel", help="The pointer that devices follow.")] = "stable",
+) -> None:
+    """Point a channel of a registry at an earlier release. The next run that pushes points it at its own choice."""
+    from components.push.registry import point_at
+
+    with told():
+        before, found = point_at(release, channel)
+        typer.echo(
+            f"{channel} of {found.manifest.name} for {found.manifest.device_class}: {found.version}, was {before}"
+        )
 
 
 @app.command("compile")

@@ -13,11 +13,13 @@ from pipelines.metadata import latest_run, open_store, pipeline_of_run
 from pipelines.report.render import write_report
 from pipelines.report.summary import RunSummary
 
+SUMMARY_NAME = "summary.json"
+
 
 def keep_report(summary: RunSummary, place: Environment) -> Path:
     """Write `report.html` and `summary.json` into the run's folder; returns the path of the first."""
     folder = place.runs(summary.pipeline) / summary.run_id
-    write_atomically(folder / "summary.json", summary.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(folder / SUMMARY_NAME, summary.model_dump_json(indent=2).encode() + b"\n")
     write_report(summary, folder / "report.html")
     return folder / "report.html"
 

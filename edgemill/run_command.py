@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -17,14 +17,49 @@ from components.errors import SpecError
 from edgemill.exit_codes import ExitCode
 from edgemill.kubeflow_package import share_name
 from edgemill.preview import print_previews
-from edgemill.report_command import keep_report
+from edgemill.report_command import SUMMARY_NAME, keep_report
+from edgemill.run_log import LogFormat, log_path, logged_to
+from edgemill.status_file import StatusFile, ending
 from edgemill.terminal import terminal
 from pipelines.environment import Environment, RunnerName, environment
 from pipelines.load import LoadedPipeline
-from pipelines.metadata import NodeRecord, connection_config, open_store
+from pipelines.lock import running
+from pipelines.metadata import NodeRecord, open_store
 from pipelines.preflight import make_importable, preflight
+from pipelines.redaction import secrets_of
 from pipelines.report.summary import RunSummary
 from pipelines.report.terminal import render_table
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What a run tells besides its report.
+
+    Attributes:
+        summary_json: File for whatever watches it (`pipelines.report.status`); None writes none.
+        log_format: Of the log.
+    """
+
+    summary_json: Path | None = None
+    log_format: LogFormat = "text"
+
+
+def log_format_of(name: str) -> LogFormat:
+    """What `--log-format` names.
+
+    Raises:
+        SpecError: There is no such format.
+    """
+    for known in get_args(LogFormat):
+        if name == known:
+            return known
+    raise SpecError(
+        "there is no such format",
+        where="--log-format",
+        bound="text or json",
+        measured=name,
+        remedy="name one of the two",
+    )
 
 
 def place_of(
@@ -49,25 +84,47 @@ def place_of(
     return environment(root, metadata_url, "beam" if runner == "beam" else "local", beam_args)
 
 
-def run_and_report(file: Path, place: Environment) -> ExitCode:
-    """Check, run, report. Raises an EdgemillError if anything is wrong before the first node."""
-    make_importable(file)
-    loaded = preflight(file)
-    connection_config(place.metadata_url)
-    _check_root(place.root)
-    console = terminal()
-    console.print(f"{loaded.spec.name}: {len(loaded.spec.recipes)} recipes for {len(loaded.devices)} devices")
-    return _run(loaded, place, console)
+def run_and_report(file: Path, find_place: Callable[[], Environment], telling: Telling) -> ExitCode:
+    """Check, run, report. Raises an EdgemillError if anything is wrong before the first node.
+
+    Args:
+        file: The pipeline file.
+        find_place: Where to run, as `place_of` says; what is wrong with it is told like all else.
+        telling: What is told besides.
+    """
+    status_file = StatusFile(telling.summary_json, file)
+    status_file.begin()
+    with ending(status_file):
+        place = find_place()
+        status_file.secrets = secrets_of(place.metadata_url)
+        make_importable(file)
+        loaded = preflight(file)
+        _check_root(place.root)
+        open_store(place.metadata_url)
+        console = terminal()
+        console.print(f"{loaded.spec.name}: {len(loaded.spec.recipes)} recipes for {len(loaded.devices)} devices")
+        with running(place.root / loaded.spec.name):
+            code = _run(loaded, place, console, telling.log_format, status_file)
+        status_file.end(code)
+    return code
 
 
-def _run(loaded: LoadedPipeline, place: Environment, console: Console) -> ExitCode:
+def _run(
+    loaded: LoadedPipeline,
+    place: Environment,
+    console: Console,
+    log_format: LogFormat,
+    status_file: StatusFile,
+) -> ExitCode:
     from components.convert.worker import warm_up
     from pipelines.run import new_run_id, run_pipeline
     from pipelines.summarise import summarise
 
     run_id = new_run_id()
-    log = place.runs(loaded.spec.name) / run_id / "log.txt"
-    with _logged_to(log), console.status("starting TensorFlow") as status:
+    folder = place.runs(loaded.spec.name) / run_id
+    log = log_path(folder, log_format)
+    status_file.runs(loaded.spec.name, run_id, log)
+    with logged_to(folder, log_format, run_id, status_file.secrets), console.status("starting TensorFlow") as status:
         from pipelines.deep_check import deep_check
 
         print_previews(deep_check(loaded))
@@ -93,6 +150,7 @@ def _run(loaded: LoadedPipeline, place: Environment, console: Console) -> ExitCo
         status.update("writing the report")
         summary = summarise(open_store(place.metadata_url), plan)
         report = keep_report(summary, place)
+        status_file.summarised(summary, report, report.with_name(SUMMARY_NAME))
     console.print(render_table(summary))
     console.print(f"report: {_shown(report)}", soft_wrap=True)
     return exit_code(summary)
@@ -129,34 +187,6 @@ def _check_root(root: Path) -> None:
         writable = False
     if not writable:
         raise SpecError("this folder cannot be written", where=f"--root {root}", remedy="choose another --root")
-
-
-@contextmanager
-def _logged_to(path: Path) -> Iterator[None]:
-    """Send all logs, and what native code writes to stderr, to a file: the terminal is for progress and results."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    log = path.open("a")
-    handler = logging.StreamHandler(log)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.captureWarnings(True)
-    terminal = os.dup(2)
-    try:
-        os.dup2(log.fileno(), 2)
-        # absl would otherwise install a handler of its own on stderr, and TFX logs through absl.
-        from absl import logging as absl_logging
-
-        absl_logging.use_python_logging(quiet=True)
-        absl_logging.get_absl_logger().handlers = []
-        yield
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-        logging.captureWarnings(False)
-        root.handlers, root.level = handlers, level
-        log.close()
 
 
 def _shown(path: Path) -> str:

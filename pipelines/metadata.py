@@ -5,6 +5,7 @@ Queries use no `filter_query`: later releases of ml-metadata do not support it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,16 @@ from typing import Any, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from components.errors import MetadataError, SpecError
+from pipelines.metadata_server import libpq_quoted, native_words, why_unreachable
+from pipelines.postgres_store import mend_postgres
+from pipelines.redaction import PASSWORD_VARIABLE, hide, secrets_of
+
+# Of a run in ML Metadata: 1 if its artifacts were removed by our retention, or are about to be.
+REMOVED_PROPERTY = "edgemill_removed"
+
+_PORTS = {"mysql": 3306, "postgres": 5432, "postgresql": 5432}
+# What ML Metadata makes of every refusal of a MySQL server.
+_EMPTY_ANSWER = "errno: , error:"
 
 NodeState = Literal["running", "complete", "cached", "failed", "not_run"]
 
@@ -39,6 +50,8 @@ class NodeRecord:
 def connection_config(url: str) -> Any:
     """An MLMD ConnectionConfig from `sqlite:PATH`, `mysql://user:password@host:port/db` or `postgres://...`.
 
+    A server's password may be left out of the URL and be in the environment, as EDGEMILL_METADATA_PASSWORD.
+
     Raises:
         SpecError: The URL is none of these.
     """
@@ -54,14 +67,17 @@ def connection_config(url: str) -> Any:
         return config
     database = parts.path.removeprefix("/")
     if parts.scheme in {"mysql", "postgres", "postgresql"} and parts.hostname and database:
-        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        user = unquote(parts.username or "")
+        password = unquote(parts.password or "") or os.environ.get(PASSWORD_VARIABLE, "")
         if parts.scheme == "mysql":
-            config.mysql.host, config.mysql.port = parts.hostname, port or 3306
+            config.mysql.host, config.mysql.port = parts.hostname, port or _PORTS["mysql"]
             config.mysql.user, config.mysql.password, config.mysql.database = user, password, database
         else:
+            mend_postgres()
             # Its port is a string, unlike MySQL's.
-            config.postgresql.host, config.postgresql.port = parts.hostname, str(port or 5432)
-            config.postgresql.user, config.postgresql.password, config.postgresql.dbname = user, password, database
+            config.postgresql.host, config.postgresql.port = parts.hostname, str(port or _PORTS["postgres"])
+            config.postgresql.user, config.postgresql.dbname = libpq_quoted(user), database
+            config.postgresql.password = libpq_quoted(password) if password else ""
         return config
     raise SpecError(
         "this is no metadata URL",
@@ -96,22 +112,58 @@ def open_store(url: str) -> Any:
     """A connected MetadataStore.
 
     Raises:
-        MetadataError: It cannot be reached. The message never holds the password.
+        SpecError: As for `connection_config`.
+        MetadataError: It cannot be reached, or refuses. The message never holds the password.
     """
+    config = connection_config(url)
+    if not config.HasField("sqlite"):
+        return _open_server(url, config)
     from ml_metadata.metadata_store import metadata_store
 
-    config = connection_config(url)
-    place = url if config.HasField("sqlite") else f"{urlsplit(url).scheme}://{urlsplit(url).hostname}"
     try:
-        if config.HasField("sqlite"):
-            Path(config.sqlite.filename_uri).parent.mkdir(parents=True, exist_ok=True)
+        Path(config.sqlite.filename_uri).parent.mkdir(parents=True, exist_ok=True)
         return metadata_store.MetadataStore(config)
     except Exception as error:
         raise MetadataError(
             f"the metadata store cannot be opened ({type(error).__name__})",
-            where=place,
-            remedy="check that the server runs, or that the file's folder can be written, and the credentials",
+            where=url,
+            remedy="check that the file's folder can be written",
         ) from error
+
+
+def place_of_store(url: str) -> str:
+    """The URL of a metadata store, for people: without user and password."""
+    parts, port = _address(url)
+    if parts.scheme not in _PORTS:
+        return url
+    return f"{parts.scheme}://{parts.hostname}:{port or _PORTS[parts.scheme]}{parts.path}"
+
+
+def _open_server(url: str, config: Any) -> Any:
+    from ml_metadata.metadata_store import metadata_store
+
+    place, (parts, port) = place_of_store(url), _address(url)
+    away = why_unreachable(str(parts.hostname), port or _PORTS[parts.scheme])
+    if away:
+        raise MetadataError(
+            "the metadata server cannot be reached",
+            where=place,
+            measured=away,
+            remedy="check that the server runs, its address, and what firewalls let through",
+        )
+    with native_words() as told:
+        try:
+            return metadata_store.MetadataStore(config)
+        except Exception as error:
+            words = told() or " ".join(str(error).split())
+    # Without the cause: what native code writes into it is not ours to vouch for.
+    raise MetadataError(
+        "the metadata server refuses",
+        where=place,
+        measured=hide(words, secrets_of(url)) if _EMPTY_ANSWER not in words else "no reason given",
+        remedy=f"check user, password ({PASSWORD_VARIABLE} where the URL has none) and database"
+        + ("; MySQL 8 needs a user with mysql_native_password" if parts.scheme == "mysql" else ""),
+    )
 
 
 def run_records(store: Any, pipeline: str, run_id: str, *, with_outputs: bool = True) -> dict[str, NodeRecord]:

@@ -18,7 +18,7 @@ from components.files import write_atomically
 from components.values import Value
 from pipelines.environment import Environment
 from pipelines.load import LoadedPipeline
-from pipelines.metadata import NodeRecord, open_store, run_records, transient_outcome
+from pipelines.metadata import NodeRecord, open_store, place_of_store, run_records, transient_outcome
 from pipelines.tfx_start import defer_tfx_components
 
 Watcher = Callable[[NodeRecord], None]
@@ -26,7 +26,7 @@ Watcher = Callable[[NodeRecord], None]
 _LOG = logging.getLogger(__name__)
 # Often enough to follow by eye, rarely enough not to be felt.
 _POLL_SECONDS = 0.5
-_PLAN_NAME = "run.json"
+PLAN_NAME = "run.json"
 
 
 class RunPlan(Value):
@@ -63,8 +63,12 @@ def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, 
         environment: Where to run.
         run_id: A new one, from `new_run_id`.
         watch: Called in another thread whenever a node's state changes.
+
+    Raises:
+        MetadataError: The metadata store cannot be reached, or not any more.
     """
     defer_tfx_components()
+    from ml_metadata.errors import StatusError
     from tfx.dsl.compiler.compiler import Compiler
     from tfx.orchestration.portable import runtime_parameter_utils
 
@@ -86,13 +90,23 @@ def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, 
     )
     _keep(plan, environment)
     raised = ""
-    with _Watch(store, name, run_id, watch):
-        try:
-            _runner(environment).run_with_ir(pipeline)
-        except Exception as error:
-            _LOG.debug("the runner raised", exc_info=True)
-            raised = explain(error)
-    ended = plan.model_copy(update={"errors": _errors(plan.nodes, run_records(store, name, run_id), raised)})
+    try:
+        with _Watch(environment.metadata_url, name, run_id, watch):
+            try:
+                _runner(environment).run_with_ir(pipeline)
+            except Exception as error:
+                _LOG.debug("the runner raised", exc_info=True)
+                raised = explain(error)
+        records = run_records(open_store(environment.metadata_url), name, run_id)
+    except (StatusError, MetadataError) as error:
+        # What became of the nodes, nobody knows now.
+        raise MetadataError(
+            "the metadata store was lost during the run",
+            where=place_of_store(environment.metadata_url),
+            measured=raised or explain(error),
+            remedy="see that it answers, and run again: what was done and recorded comes from the cache",
+        ) from None
+    ended = plan.model_copy(update={"errors": _errors(plan.nodes, records, raised)})
     _keep(ended, environment)
     return ended
 
@@ -103,7 +117,7 @@ def read_plan(environment: Environment, pipeline: str, run_id: str) -> RunPlan:
     Raises:
         MetadataError: There is no such run below the environment's root.
     """
-    path = environment.runs(pipeline) / run_id / _PLAN_NAME
+    path = environment.runs(pipeline) / run_id / PLAN_NAME
     try:
         return RunPlan.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -116,7 +130,7 @@ def read_plan(environment: Environment, pipeline: str, run_id: str) -> RunPlan:
 
 
 def _keep(plan: RunPlan, environment: Environment) -> None:
-    path = environment.runs(plan.pipeline) / plan.run_id / _PLAN_NAME
+    path = environment.runs(plan.pipeline) / plan.run_id / PLAN_NAME
     write_atomically(path, plan.model_dump_json(indent=2).encode() + b"\n")
 
 
@@ -180,8 +194,9 @@ def _runner(environment: Environment) -> Any:
 class _Watch:
     """Tells of changes of state while the runner works, and of the last ones when it is done."""
 
-    def __init__(self, store: Any, pipeline: str, run_id: str, watch: Watcher) -> None:
-        self._store, self._pipeline, self._run_id, self._watch = store, pipeline, run_id, watch
+    def __init__(self, metadata_url: str, pipeline: str, run_id: str, watch: Watcher) -> None:
+        self._url, self._pipeline, self._run_id, self._watch = metadata_url, pipeline, run_id, watch
+        self._store: Any = None
         self._states: dict[str, str] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -203,8 +218,11 @@ class _Watch:
                 _LOG.debug("the metadata store did not answer", exc_info=True)
 
     def _look(self) -> None:
-        records = run_records(self._store, self._pipeline, self._run_id, with_outputs=False).values()
-        for record in sorted(records, key=lambda record: record.began):
+        store, self._store = self._store or open_store(self._url), None
+        found = run_records(store, self._pipeline, self._run_id, with_outputs=False).values()
+        # Only one that answered is asked again: ML Metadata's client of MySQL kills the process otherwise.
+        self._store = store
+        for record in sorted(found, key=lambda record: record.began):
             if self._states.get(record.node) != record.state:
                 self._states[record.node] = record.state
                 self._watch(record)

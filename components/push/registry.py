@@ -237,6 +237,41 @@ def current(root: Path, device_class: str, name: str, channel: str = "stable") -
     return release
 
 
+def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
+    """Point a channel at a release that is there: the way back from a bad one.
+
+    Args:
+        release: The release's folder.
+        channel: One that exists: a rollback starts nothing new.
+
+    Returns:
+        The version that the channel pointed at, None if its pointer could not be read; and the verified release.
+
+    Raises:
+        RegistryError: It is no whole release, there is no such channel, or the registry cannot be written.
+    """
+    found = find_release(release)
+    folder = Path(found.path).resolve().parent
+    channels = sorted(one.stem for one in folder.glob("[!.]*.json"))
+    if channel not in channels:
+        raise RegistryError(
+            "there is no such channel",
+            where=str(folder),
+            bound=", ".join(channels) or "none is there",
+            measured=channel,
+            remedy="name another --channel",
+        )
+    path = folder / f"{channel}.json"
+    try:
+        before = ChannelPointer.model_validate_json(path.read_bytes()).version
+    except ValidationError:
+        before = None
+    with _explained(folder, 0):
+        pointer = ChannelPointer(version=found.version, sha256=found.manifest.sha256, bytes=found.manifest.bytes)
+        write_atomically(path, _json(pointer))
+    return before, found
+
+
 def check_writable(spec: LocalRegistry) -> None:
     """Try, before anything runs, that the registry can be written. Leaves nothing behind.
 

@@ -59,11 +59,40 @@ def test_port_that_is_none_is_refused(port: str) -> None:
         connection_config(f"mysql://me:secret@db.example:{port}/mill")
 
 
-def test_unreachable_server_is_told_without_the_password() -> None:
+@pytest.mark.parametrize(
+    ("host", "port", "why"),
+    [("127.0.0.1", 1, "nothing listens there"), ("no-such-host.invalid", 5432, "its host is not known")],
+)
+@pytest.mark.parametrize("scheme", ["mysql", "postgres"])
+def test_unreachable_server_is_told_without_the_password(scheme: str, host: str, port: int, why: str) -> None:
     with pytest.raises(MetadataError) as caught:
-        open_store("postgres://me:hunter2@127.0.0.1:1/mill")
-    assert "postgres://127.0.0.1: the metadata store cannot be opened" in str(caught.value)
+        open_store(f"{scheme}://me:hunter2@{host}:{port}/mill")
+    assert f"{scheme}://{host}:{port}/mill: the metadata server cannot be reached (found: {why})" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+def test_password_that_is_not_in_the_url_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEMILL_METADATA_PASSWORD", "of p@ss/words")
+    assert connection_config("mysql://me@db/mill").mysql.password == "of p@ss/words"
+    assert connection_config("mysql://me:own@db/mill").mysql.password == "own"
+    assert not connection_config("sqlite:m").HasField("mysql")
+
+
+@pytest.mark.parametrize(
+    ("password", "pasted"),
+    [
+        ("plain-1.2_3", "plain-1.2_3"),
+        ("two words", "'two words'"),
+        ("it's", "'it\\'s'"),
+        ("back\\slash", "'back\\\\slash'"),
+    ],
+)
+def test_postgres_password_is_quoted_for_the_connection_string_that_ml_metadata_pastes_it_into(
+    password: str, pasted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEMILL_METADATA_PASSWORD", password)
+    assert connection_config("postgres://me@db/mill").postgresql.password == pasted
 
 
 def test_store_in_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from components.compression import gzip_of
 from components.errors import RegistryError, SpecError
-from components.push.registry import ReleaseManifest, check_writable, current, find_release, publish
+from components.push.registry import ReleaseManifest, check_writable, current, find_release, point_at, publish
 from components.push.spec import LocalRegistry
 
 MODEL = bytes(range(256)) * 8
@@ -142,6 +142,28 @@ def test_channel_moves_and_older_release_stays_when_another_model_is_pushed(tmp_
     push(tmp_path, channel="beta")
     assert current(tmp_path, "phone", "shoes", "beta") == first
     assert current(tmp_path, "phone", "shoes") == second
+
+
+def test_channel_points_back_at_an_earlier_release_when_rolled_back(tmp_path):
+    first, second = push(tmp_path), push(tmp_path, model=b"another model")
+    before = tree_of(tmp_path)
+    assert point_at(Path(first.path), "stable") == (second.version, first)
+    found = current(tmp_path, "phone", "shoes")
+    assert found is not None and found.version == first.version
+    push(tmp_path, model=b"another model")
+    assert tree_of(tmp_path) == before
+
+
+def test_rollback_is_refused_to_a_corrupt_release_and_by_an_unknown_channel(tmp_path):
+    first, second = push(tmp_path), push(tmp_path, model=b"another model")
+    for channel in ("beta", "../stable"):
+        with pytest.raises(RegistryError, match=rf"there is no such channel \(expected: stable; found: {channel}\)"):
+            point_at(Path(first.path), channel)
+    first.model_path.write_bytes(b"damaged")
+    with pytest.raises(RegistryError, match="the release is corrupt"):
+        point_at(Path(first.path), "stable")
+    found = current(tmp_path, "phone", "shoes")
+    assert found is not None and found.version == second.version
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "no_manifest", "other_manifest"])

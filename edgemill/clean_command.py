@@ -1,0 +1,88 @@
+"""`edgemill clean`: old runs and their artifacts, pipeline by pipeline."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from datetime import datetime, timezone
+from pathlib import Path
+
+import typer
+
+from components.errors import SpecError
+from edgemill.terminal import terminal
+from pipelines.environment import Environment, environment
+from pipelines.lock import removing
+from pipelines.metadata import open_store
+from pipelines.removal import remove
+from pipelines.retention import RetentionPlan, Rules, plan_removal
+
+
+def clean_root(
+    root: Path | None,
+    metadata_url: str | None,
+    keep_runs: int | None,
+    older_than_days: float | None,
+    pipeline: str | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Remove what the rules do not keep, and print what it was.
+
+    Raises:
+        SpecError: There is no rule, no such pipeline, or a run is going on.
+        MetadataError, StorageError: The store cannot be reached, or a folder not be removed.
+    """
+    if keep_runs is None and older_than_days is None:
+        raise SpecError(
+            "nothing says what is old",
+            where="edgemill clean",
+            bound="--keep-runs, --older-than, or both",
+            remedy="name at least one; a run that either keeps is kept",
+        )
+    place = environment(root, metadata_url)
+    pipelines = _pipelines(place, pipeline)
+    store = open_store(place.metadata_url)
+    rules = Rules(keep_runs=keep_runs, older_than_days=older_than_days)
+    plans = []
+    for name in pipelines:
+        with nullcontext() if dry_run else removing(place.root / name):
+            plan = plan_removal(store, place, name, rules, datetime.now(timezone.utc))
+            if not as_json:
+                _tell(plan, dry_run=dry_run)
+            if not dry_run:
+                with terminal().status(f"removing from {name}") as status:
+                    remove(store, place, plan, lambda path: status.update(f"removing {path}"))
+        plans.append(plan)
+    if as_json:
+        told = {"dry_run": dry_run, "pipelines": [plan.model_dump(mode="json") for plan in plans]}
+        typer.echo(json.dumps(told, indent=2))
+
+
+def _pipelines(place: Environment, wanted: str | None) -> list[str]:
+    found = sorted(path.parent.name for path in place.root.glob("*/runs") if path.is_dir())
+    if wanted is None:
+        return found
+    if wanted not in found:
+        raise SpecError(
+            "no pipeline of this name has run here",
+            where=f"--pipeline {wanted}",
+            bound=", ".join(found) or "none has run below this root",
+            measured=str(place.root),
+            remedy="name another pipeline, or another --root",
+        )
+    return [wanted]
+
+
+def _tell(plan: RetentionPlan, *, dry_run: bool) -> None:
+    gone = [run for run in plan.runs if not run.kept]
+    would = "would remove" if dry_run else "removes"
+    console = terminal()
+    console.print(
+        f"{plan.pipeline}: {would} {len(gone)} of {len(plan.runs)} runs and {len(plan.artifacts)} artifacts, "
+        f"{plan.freed_bytes:,} bytes",
+        soft_wrap=True,
+    )
+    for run in plan.runs:
+        console.print(f"  {'keeps  ' if run.kept else would} {run.run_id}: {run.why}", soft_wrap=True)

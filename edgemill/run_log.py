@@ -1,0 +1,112 @@
+"""The log of a run: for people (`log.txt`) or for programs (`log.jsonl`, one JSON object a line)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+from pipelines.redaction import hide
+
+LogFormat = Literal["text", "json"]
+
+_NAMES: dict[LogFormat, str] = {"text": "log.txt", "json": "log.jsonl"}
+# What native code and child processes write is not in lines of ours.
+NATIVE_NAME = "stderr.txt"
+# What TFX's runners say of a node. They run one at a time.
+_BORDER = re.compile(r"(?:Component|node) (\S+) is (running|finished)\.")
+
+
+def log_path(folder: Path, form: LogFormat) -> Path:
+    """Where the log of a run lies, in the run's folder."""
+    return folder / _NAMES[form]
+
+
+@contextmanager
+def logged_to(folder: Path, form: LogFormat, run_id: str, secrets: tuple[str, ...] = ()) -> Iterator[None]:
+    """Send all logs, and what native code writes to stderr, to files: the terminal is for progress and results.
+
+    Args:
+        folder: The run's.
+        form: `text` writes both into one file; `json` what native code writes into `stderr.txt`.
+        run_id: Told in every line of JSON.
+        secrets: Never written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = log_path(folder, form).open("a")
+    native = log if form == "text" else (folder / NATIVE_NAME).open("a")
+    handler = logging.StreamHandler(log)
+    handler.setFormatter(_Lines(run_id, secrets) if form == "json" else _Text(secrets))
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    terminal = os.dup(2)
+    try:
+        os.dup2(native.fileno(), 2)
+        # absl would otherwise install a handler of its own on stderr, and TFX logs through absl.
+        from absl import logging as absl_logging
+
+        absl_logging.use_python_logging(quiet=True)
+        absl_logging.get_absl_logger().handlers = []
+        # Said once and for all: training parses absl's flags, whose default would end what TFX says of later nodes.
+        verbosity = absl_logging.get_verbosity()
+        absl_logging.set_verbosity(absl_logging.INFO)
+        try:
+            yield
+        finally:
+            absl_logging.set_verbosity(verbosity)
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        logging.captureWarnings(False)
+        root.handlers, root.level = handlers, level
+        log.close()
+        native.close()
+
+
+class _Text(logging.Formatter):
+    """Lines for people."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See the base class."""
+        return hide(super().format(record), self._secrets)
+
+
+class _Lines(logging.Formatter):
+    """One JSON object per record, on one line."""
+
+    def __init__(self, run_id: str, secrets: tuple[str, ...]) -> None:
+        super().__init__()
+        self._run_id, self._secrets = run_id, secrets
+        self._node: str | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON: time (UTC), level, logger, run, node, message, and the stack of an exception."""
+        message = record.getMessage()
+        border = _BORDER.fullmatch(message)
+        if border:
+            self._node = border[1]
+        line = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "run": self._run_id,
+            "node": self._node,
+            "message": hide(message, self._secrets),
+        }
+        if record.exc_info:
+            line["exception"] = hide(self.formatException(record.exc_info), self._secrets)
+        if border and border[2] == "finished":
+            self._node = None
+        return json.dumps(line, ensure_ascii=False)

@@ -1,0 +1,103 @@
+"""The file that `edgemill run --summary-json` writes: that the run has begun, and how it ended, whatever happened."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+from components.errors import SpecError
+from components.files import write_atomically
+from edgemill.exit_codes import ExitCode
+from edgemill.failure import exit_code_of
+from pipelines.redaction import hide
+from pipelines.report.status import RunStatus, versions, with_summary
+from pipelines.report.summary import RunSummary
+
+
+class StatusFile:
+    """How one run stands.
+
+    Args:
+        path: The file; None keeps the status to itself.
+        pipeline_file: As it was given.
+
+    Attributes:
+        secrets: Never written; to be set as soon as they are known.
+    """
+
+    def __init__(self, path: Path | None, pipeline_file: Path) -> None:
+        self._path = path
+        self.secrets: tuple[str, ...] = ()
+        self._began = time.monotonic()
+        self._status = RunStatus(
+            state="running",
+            pipeline_file=str(pipeline_file),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started=datetime.now(timezone.utc),
+            versions=versions(),
+        )
+
+    def begin(self) -> None:
+        """Write that the run has begun, so that what an earlier one left is gone.
+
+        Raises:
+            SpecError: The file cannot be written.
+        """
+        try:
+            self._write()
+        except OSError as error:
+            raise SpecError(
+                "the summary cannot be written",
+                where=f"--summary-json {self._path}",
+                measured=error.strerror,
+                remedy="name a file in a folder that can be written",
+            ) from error
+
+    def runs(self, pipeline: str, run_id: str, log: Path) -> None:
+        """Tell which run it is, as soon as it has a name."""
+        self._change(pipeline=pipeline, run_id=run_id, log=str(log))
+        self._write()
+
+    def summarised(self, summary: RunSummary, report: Path, details: Path) -> None:
+        """Take over what a run's summary tells; written with the end."""
+        self._status = with_summary(self._status, summary)
+        self._change(report=str(report), details=str(details))
+
+    def end(self, code: ExitCode, error: str = "") -> None:
+        """Write how it ended."""
+        self._change(
+            state="ended",
+            exit_status=int(code),
+            exit_meaning=code.name,
+            ended=datetime.now(timezone.utc),
+            seconds=round(time.monotonic() - self._began, 3),
+        )
+        if error:
+            self._change(errors=(*self._status.errors, error))
+        self._write()
+
+    def _change(self, **fields: object) -> None:
+        self._status = self._status.model_copy(update=fields)
+
+    def _write(self) -> None:
+        if self._path is not None:
+            write_atomically(self._path, hide(self._status.model_dump_json(indent=2), self.secrets).encode() + b"\n")
+
+
+@contextmanager
+def ending(status: StatusFile) -> Iterator[None]:
+    """Tell in the status file of whatever ends a run early; the exception goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        status.end(ExitCode.INTERRUPTED, "interrupted")
+        raise
+    except Exception as error:
+        status.end(exit_code_of(error), str(error) or type(error).__name__)
+        raise

@@ -1,0 +1,230 @@
+"""Which old runs may go, and with them which artifacts: decided from ML Metadata and folders, nothing is changed.
+
+Kept is every run that the rules keep and every run whose release is in a registry; with them all artifacts that they
+made, took from cache, or were made from. A run of another root on the same metadata store is not ours to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from components.files import bytes_of
+from components.values import Value
+from pipelines.environment import Environment
+from pipelines.metadata import REMOVED_PROPERTY
+from pipelines.run import PLAN_NAME, RunPlan
+
+_OUTPUT_FOLDERS = ("*/*/*", "*/.system/*/*")
+
+
+class Rules(Value):
+    """Which runs of a pipeline are kept: those that any of the rules keeps, and always the newest.
+
+    Attributes:
+        keep_runs: The newest so many; None does not count.
+        older_than_days: Those that started less than so many days ago; None does not ask.
+    """
+
+    keep_runs: int | None = None
+    older_than_days: float | None = None
+
+
+class RunChoice(Value):
+    """What is to become of one run.
+
+    Attributes:
+        run_id: Which run.
+        started: In UTC.
+        kept: Whether it stays.
+        why: In words.
+    """
+
+    run_id: str
+    started: datetime
+    kept: bool
+    why: str
+
+
+class RetentionPlan(Value):
+    """What is to be removed of one pipeline.
+
+    Attributes:
+        pipeline: Its name.
+        runs: Newest first.
+        contexts: Ids of the runs to remove in ML Metadata.
+        artifacts: Ids of the artifacts to remove there.
+        folders: What is to be removed of the disk.
+        freed_bytes: How much that is.
+    """
+
+    pipeline: str
+    runs: tuple[RunChoice, ...]
+    contexts: tuple[int, ...]
+    artifacts: tuple[int, ...]
+    folders: tuple[str, ...]
+    freed_bytes: int
+
+
+def plan_removal(store: Any, place: Environment, pipeline: str, rules: Rules, now: datetime) -> RetentionPlan:
+    """Decide what of a pipeline's folder may go.
+
+    Args:
+        store: A connected MetadataStore.
+        place: Where the pipeline ran.
+        pipeline: Its name.
+        rules: What to keep.
+        now: With time zone.
+    """
+    here = _runs_here(place, pipeline)
+    history = _History(store, pipeline)
+    releases = history.releases()
+    choices = tuple(_choices(here, rules, {run: path for run, (path, _) in releases.items()}, history.removed, now))
+    kept_here = {one.run_id for one in choices if one.kept}
+    going = {run for run in history.runs if run not in kept_here and (run in here or run in history.removed)}
+    needed = history.artifacts_of(set(history.runs) - going)
+    needed |= history.upstream({artifact for _, artifacts in releases.values() for artifact in artifacts})
+    root = place.artifacts(pipeline)
+    artifacts = [
+        one
+        for one in store.get_artifacts_by_id(sorted(history.made_by(going) - needed))
+        if one.state != one.DELETED and Path(one.uri).is_relative_to(root)
+    ]
+    kept_paths = {Path(one.uri) for one in store.get_artifacts_by_id(sorted(needed)) if one.uri}
+    executions = {str(number) for run in going for number in history.runs[run].executions}
+    folders = {Path(one.uri) for one in artifacts if Path(one.uri).exists()}
+    for pattern in _OUTPUT_FOLDERS:
+        # What a killed node left is in no artifact.
+        folders |= {path for path in root.glob(pattern) if path.name in executions}
+    folders = {path for path in folders if not any(kept.is_relative_to(path) for kept in kept_paths)}
+    folders |= set(_stale_checkpoints(root, max((one.started for one in choices if one.kept), default=now)))
+    gone = {one.run_id for one in choices if not one.kept}
+    runs = place.runs(pipeline)
+    folders |= {runs / run for run in gone} | set(runs.glob(".removing-*"))
+    return RetentionPlan(
+        pipeline=pipeline,
+        runs=choices,
+        contexts=tuple(sorted(history.runs[run].context for run in going - history.removed)),
+        artifacts=tuple(sorted(one.id for one in artifacts)),
+        folders=tuple(sorted(map(str, folders))),
+        freed_bytes=sum(bytes_of(path) for path in folders),
+    )
+
+
+def _runs_here(place: Environment, pipeline: str) -> dict[str, datetime]:
+    """The runs that have a folder below the root, and when they started."""
+    found = {}
+    for folder in place.runs(pipeline).glob("[!.]*"):
+        if not folder.is_dir():
+            continue
+        try:
+            started = RunPlan.model_validate_json((folder / PLAN_NAME).read_bytes()).started
+        except (OSError, ValueError):
+            # It died before its first node, or another version wrote it.
+            started = datetime.fromtimestamp(folder.stat().st_mtime, timezone.utc)
+        found[folder.name] = started
+    return found
+
+
+def _choices(
+    here: Mapping[str, datetime], rules: Rules, releases: Mapping[str, str], removed: set[str], now: datetime
+) -> Iterable[RunChoice]:
+    youngest = sorted(here, key=lambda run: (here[run], run), reverse=True)
+    rank = 0
+    for run in youngest:
+        age = now - here[run]
+        if run in removed:
+            # An earlier removal was killed: what it began is ended.
+            kept, why = False, "its removal had begun"
+        elif rank == 0:
+            kept, why = True, "the newest"
+        elif rules.keep_runs is not None and rank < rules.keep_runs:
+            kept, why = True, f"one of the newest {rules.keep_runs}"
+        elif rules.older_than_days is not None and age <= timedelta(days=rules.older_than_days):
+            kept, why = True, f"{age.days} days old"
+        elif run in releases:
+            kept, why = True, f"made the release {releases[run]}"
+        else:
+            kept, why = False, f"{age.days} days old, and no release needs it"
+        rank += run not in removed
+        yield RunChoice(run_id=run, started=here[run], kept=kept, why=why)
+
+
+def _stale_checkpoints(root: Path, newest: datetime) -> Iterable[Path]:
+    """Checkpoints of trainings that were killed, and that the newest run has not gone on with."""
+    for folder in root.glob("*/checkpoints/*"):
+        written = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+        if datetime.fromtimestamp(written, timezone.utc) < newest:
+            yield folder
+
+
+class _Run(NamedTuple):
+    context: int
+    executions: set[int]
+
+
+class _History:
+    """What ML Metadata holds of all runs of one pipeline, whatever their root."""
+
+    def __init__(self, store: Any, pipeline: str) -> None:
+        self._store = store
+        whole = store.get_context_by_type_and_name("pipeline", pipeline)
+        own = {one.id for one in store.get_executions_by_context(whole.id)} if whole is not None else set()
+        self.runs: dict[str, _Run] = {}
+        self.removed: set[str] = set()
+        for context in store.get_contexts_by_type("pipeline_run") if own else ():
+            executions = {one.id for one in store.get_executions_by_context(context.id)} & own
+            if executions:
+                self.runs[context.name] = _Run(context.id, executions)
+                if context.custom_properties[REMOVED_PROPERTY].int_value:
+                    self.removed.add(context.name)
+        self._inputs: dict[int, set[int]] = {}
+        self._outputs: dict[int, set[int]] = {}
+        self._makers: dict[int, set[int]] = {}
+        for event in store.get_events_by_execution_ids(sorted(own)) if own else ():
+            if event.type in {event.OUTPUT, event.INTERNAL_OUTPUT, event.DECLARED_OUTPUT, event.PENDING_OUTPUT}:
+                self._outputs.setdefault(event.execution_id, set()).add(event.artifact_id)
+                self._makers.setdefault(event.artifact_id, set()).add(event.execution_id)
+            else:
+                self._inputs.setdefault(event.execution_id, set()).add(event.artifact_id)
+
+    def made_by(self, runs: set[str]) -> set[int]:
+        """Ids of the artifacts that runs made or took from cache."""
+        numbers = [number for run in runs for number in self.runs[run].executions]
+        return set().union(*(self._outputs.get(number, set()) for number in numbers))
+
+    def artifacts_of(self, runs: set[str]) -> set[int]:
+        """Ids of the artifacts that runs read, made, or took from cache."""
+        numbers = [number for run in runs for number in self.runs[run].executions]
+        return self.made_by(runs).union(*(self._inputs.get(number, set()) for number in numbers))
+
+    def upstream(self, artifacts: set[int]) -> set[int]:
+        """Ids of artifacts and of all that they were made from."""
+        found: set[int] = set()
+        waiting = set(artifacts)
+        while waiting:
+            found |= waiting
+            makers = set().union(*(self._makers.get(one, set()) for one in waiting))
+            waiting = set().union(*(self._inputs.get(one, set()) for one in makers)) - found
+        return found
+
+    def releases(self) -> dict[str, tuple[str, set[int]]]:
+        """Run -> the path of a release in a registry, and the ids of the newest deliveries that this run made."""
+        newest: dict[str, Any] = {}
+        for artifact in sorted(self._store.get_artifacts_by_id(sorted(self._makers)), key=lambda one: one.id):
+            path = artifact.custom_properties["release_path"].string_value
+            if path and artifact.custom_properties["pushed"].int_value and _delivered(Path(path)):
+                newest[path] = artifact
+        found: dict[str, tuple[str, set[int]]] = {}
+        for path, artifact in newest.items():
+            for run, (_, executions) in self.runs.items():
+                if self._makers[artifact.id] & executions:
+                    found[run] = (path, found.get(run, (path, set[int]()))[1] | {artifact.id})
+        return found
+
+
+def _delivered(release: Path) -> bool:
+    """Whether a release is in its registry. A registry that is not there, or not mounted, has lost nothing."""
+    return release.exists() or not release.parent.exists()

@@ -1,0 +1,94 @@
+import json
+import os
+import re
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from components.errors import MetadataError, SpecError
+from edgemill.exit_codes import ExitCode
+from edgemill.main import app
+from edgemill.status_file import StatusFile, ending
+from pipelines.report import status
+from pipelines.report.status import RunStatus
+
+
+def test_file_says_that_the_run_goes_on_until_it_has_ended(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "status.json"
+    kept = StatusFile(path, Path("p.yaml"))
+    kept.begin()
+    begun = RunStatus.model_validate_json(path.read_bytes())
+    assert (begun.state, begun.exit_status, begun.pid, begun.host) == (
+        "running",
+        None,
+        os.getpid(),
+        socket.gethostname(),
+    )
+    kept.runs("small", "run-1", tmp_path / "log.txt")
+    named = RunStatus.model_validate_json(path.read_bytes())
+    assert (named.state, named.run_id, named.log) == ("running", "run-1", str(tmp_path / "log.txt"))
+    kept.end(ExitCode.GATE_REFUSED)
+    ended = RunStatus.model_validate_json(path.read_bytes())
+    assert (ended.state, ended.exit_status, ended.exit_meaning) == ("ended", 3, "GATE_REFUSED")
+    assert ended.ended is not None and ended.ended >= ended.started
+    assert {"python", "edgemill", "tfx", "tensorflow", "ml-metadata"} <= set(ended.versions)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SpecError("wrong hunter22", remedy="x"), 2),
+        (MetadataError("away hunter22", remedy="x"), 1),
+        (RuntimeError("bug hunter22"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_every_early_end_is_told_with_its_exit_status_and_without_secrets(
+    error: BaseException, code: int, tmp_path: Path
+) -> None:
+    kept = StatusFile(tmp_path / "s.json", Path("p.yaml"))
+    kept.secrets = ("hunter22",)
+    with pytest.raises(type(error)), ending(kept):
+        raise error
+    told = RunStatus.model_validate_json((tmp_path / "s.json").read_bytes())
+    assert (told.state, told.exit_status) == ("ended", code)
+    assert told.errors
+    assert "hunter22" not in (tmp_path / "s.json").read_text()
+
+
+def test_bad_pipeline_file_replaces_what_an_earlier_run_left(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text("name: x\n")
+    (tmp_path / "s.json").write_text('{"exit_status": 0}')
+    ran = CliRunner().invoke(
+        app,
+        ["run", str(tmp_path / "pipeline.yaml"), "--summary-json", str(tmp_path / "s.json"), "--root", str(tmp_path)],
+    )
+    told = json.loads((tmp_path / "s.json").read_text())
+    assert ran.exit_code == told["exit_status"] == ExitCode.BAD_INPUT
+    assert (told["exit_meaning"], told["run_id"], told["verdict"]) == ("BAD_INPUT", None, None)
+    assert "task" in told["errors"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--summary-json", "/proc/nowhere/s.json"], "--summary-json /proc/nowhere/s.json: the summary cannot be"),
+        (["--log-format", "xml"], "--log-format: there is no such format (expected: text or json; found: xml)"),
+    ],
+)
+def test_wrong_option_is_told_before_anything_runs(arguments: list[str], words: str, tmp_path: Path) -> None:
+    ran = CliRunner().invoke(app, ["run", "no.yaml", "--root", str(tmp_path), *arguments])
+    assert ran.exit_code == ExitCode.BAD_INPUT
+    assert words in ran.output
+
+
+def test_docs_know_every_field_and_every_exit_status() -> None:
+    text = Path("docs/production.md").read_text()
+    kinds = (status.RunStatus, status.DeviceStatus, status.CandidateStatus, status.ReleaseStatus)
+    for kind in kinds:
+        for field in kind.model_fields:
+            assert f"`{field}`" in text, f"{kind.__name__}.{field}"
+    rows = dict(re.findall(r"^\| (\d+) \| `([A-Z_]+)` \|", text, re.MULTILINE))
+    assert rows == {str(int(code)): code.name for code in ExitCode}
