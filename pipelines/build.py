@@ -167,8 +167,9 @@ def _asked(recipe: Recipe, step: Step) -> dict[str, Any]:
     if not isinstance(step, PruneStep):
         asked["preserve"] = recipe.preserved_by(step).model_dump()
     if isinstance(step, QatStep):
-        # The border's type is the converter's business.
-        asked["scheme"] = recipe.scheme.model_copy(update={"float_io": False}).model_dump()
+        # The border's type is the converter's business, unless layers there may stay float: then it gets no range.
+        fallback = getattr(recipe.scheme, "float_fallback", False)
+        asked["scheme"] = recipe.scheme.model_copy(update={} if fallback else {"float_io": False}).model_dump()
         asked["recurrent"] = recipe.recurrent
     return asked
 
