@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import SpecError, StorageError
+from pipelines.lineage import trace
 from pipelines.lock import removing, running
 from pipelines.removal import remove
 from pipelines.retention import RetentionPlan, Rules, plan_removal
@@ -121,6 +122,9 @@ def test_removed_artifacts_are_deleted_in_metadata_and_on_disk_and_nothing_else_
         *("other:a", "model:c", "model:d")
     }
     assert set(recorded.states().values()) == {"LIVE", "DELETED"}
+    gone, there = recorded.store.get_artifacts_by_id([recorded.artifacts[name] for name in ("model:d", "data:d")])
+    assert trace(recorded.store, gone).details["content"] == "removed by `edgemill clean`"
+    assert "content" not in trace(recorded.store, there).details
     assert len(before) - len(list(recorded.place.root.rglob("content"))) == 3
     assert {path.name for path in recorded.place.runs("small").iterdir()} == {"b", "e"}
     again = plan(recorded, keep_runs=1)
