@@ -122,7 +122,7 @@ def test_removed_artifacts_are_deleted_in_metadata_and_on_disk_and_nothing_else_
         *("other:a", "model:c", "model:d")
     }
     assert set(recorded.states().values()) == {"LIVE", "DELETED"}
-    gone, there = recorded.store.get_artifacts_by_id([recorded.artifacts[name] for name in ("model:d", "data:d")])
+    there, gone = recorded.store.get_artifacts_by_id([recorded.artifacts[name] for name in ("data:d", "model:d")])
     assert trace(recorded.store, gone).details["content"] == "removed by `edgemill clean`"
     assert "content" not in trace(recorded.store, there).details
     assert len(before) - len(list(recorded.place.root.rglob("content"))) == 3
