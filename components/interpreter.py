@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.errors import DataError, ModelError
+from components.streaming import drive, state_pairs, zero_state
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,9 @@ class TFLiteModel:
     is loaded, bit for bit on quantized inputs. A model that keeps state between invocations is run one example (one
     whole sequence) at a time, from a reset state.
 
+    A model of one time step (`components.streaming`) is run through whole sequences: `predict` takes and returns what
+    the model of the whole sequence would.
+
     Args:
         content: The file. It must be whole: the runtime verifies nothing, and damaged bytes can crash the process.
         num_threads: Threads of the runtime.
@@ -67,8 +71,10 @@ class TFLiteModel:
 
     def __init__(self, content: bytes, num_threads: int = 1) -> None:
         self._content, self._threads = content, num_threads
+        self._loaded: dict[str, Array] = {}
         self._start()
         self.stateful = _keeps_state(content)
+        self._each_step = self.streaming and _returns_each_step(content)
         self.batched = not (self.stateful or _has_fixed_shapes(content)) and self._batches_soundly()
 
     def _start(self) -> None:
@@ -81,17 +87,27 @@ class TFLiteModel:
             raise _rejected(error) from error
         self._inputs = _by_name(self._interpreter, "inputs")
         self._outputs = _by_name(self._interpreter, "outputs")
+        self._pairs = state_pairs(self._inputs, self._outputs)
         self._batch = 1
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """Names of the inputs."""
-        return tuple(self._inputs)
+        """Names of the inputs, without states."""
+        return tuple(name for name in self._inputs if name not in self._pairs)
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """Names of the outputs."""
-        return tuple(self._outputs)
+        """Names of the outputs, without states."""
+        return tuple(name for name in self._outputs if name not in self._pairs.values())
+
+    @property
+    def streaming(self) -> bool:
+        """Whether it is a model of one time step."""
+        return bool(self._pairs)
+
+    def state_details(self) -> list[tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]]:
+        """Name and the runtime's details of each state, as input and as output."""
+        return [((a, self._inputs[a]), (b, self._outputs[b])) for a, b in self._pairs.items()]
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run N examples.
@@ -118,7 +134,7 @@ class TFLiteModel:
             DataError: As `predict`.
         """
         named = self._match(inputs)
-        return {name: self._to_raw(name, named[name]) for name in self._inputs}
+        return {name: self.to_raw(name, named[name]) for name in self.input_names}
 
     def predict_tensors(self, raw: Mapping[str, Array]) -> dict[str, Array]:
         """Run N examples, what `to_tensors` returned; outputs as their tensors hold them, in the order of the file.
@@ -128,53 +144,99 @@ class TFLiteModel:
         """
         total = len(next(iter(raw.values())))
         step = _MAX_BATCH if self.batched else 1
+        run = self._invoke_sequence if self.streaming else self._invoke
         parts = [
-            self._invoke({name: values[start : start + step] for name, values in raw.items()})
-            for start in range(0, total, step)
+            run({name: values[start : start + step] for name, values in raw.items()}) for start in range(0, total, step)
         ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
 
     def output_scale(self, name: str) -> float | None:
         """Real value of one step of a quantized output; None if it is not quantized."""
         return float(self._outputs[name]["quantization"][0]) or None
 
+    def trace(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """State input -> what the state is after each time step [N, time, ...], in real values, streaming."""
+        raw = self.to_tensors(inputs)
+        step = _MAX_BATCH if self.batched else 1
+        parts = [
+            self._drive({name: values[start : start + step] for name, values in raw.items()})
+            for start in range(0, len(next(iter(raw.values()))), step)
+        ]
+        return {
+            taken: self._to_real(
+                self._outputs[given],
+                np.concatenate([np.stack([now[given] for now in part], axis=1) for part in parts]),
+            )
+            for taken, given in self._pairs.items()
+        }
+
     def invoke_once(self) -> None:
-        """Run whatever the input tensors hold, once, at batch 1, from a reset state: what a benchmark times."""
+        """Run whatever the input tensors hold, once, at batch 1, from a reset state: what a benchmark times.
+
+        Of a streaming model, the whole sequence of `load_example`.
+        """
+        if self.streaming and self._loaded:
+            self._drive(self._loaded)
+        else:
+            self._run()
+
+    def _run(self) -> None:
         if self.stateful:
             self._interpreter.reset_all_variables()
         self._interpreter.invoke()
 
     def load_example(self, inputs: Mapping[str, Array]) -> None:
         """Put one example, arrays [1, ...] as for `predict`, into the input tensors, for `invoke_once`."""
-        raw = {name: self._to_raw(name, values) for name, values in self._match(inputs).items()}
+        raw = self.to_tensors(inputs)
         self._resize(1)
+        if self.streaming:
+            self._loaded = raw
+            return
         for name, values in raw.items():
             self._interpreter.set_tensor(self._inputs[name]["index"], values)
 
+    def _drive(self, raw: Mapping[str, Array]) -> list[Mapping[str, Array]]:
+        """What a streaming model returns after each time step, from a state of zeros."""
+        batch = len(next(iter(raw.values())))
+        zeros = {
+            taken: zero_state(batch, detail["shape"][1:], detail["dtype"], detail["quantization"][1])
+            for (taken, detail), _ in self.state_details()
+        }
+        return drive(self._invoke, raw, zeros, self._pairs)
+
+    def _invoke_sequence(self, raw: Mapping[str, Array]) -> dict[str, Array]:
+        returned = self._drive(raw)
+        if self._each_step:
+            return {name: np.stack([now[name] for now in returned], axis=1) for name in self.output_names}
+        return {name: returned[-1][name] for name in self.output_names}
+
     def _match(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        if set(inputs) == {""} and len(self._inputs) == 1:
-            return {next(iter(self._inputs)): inputs[""]}
-        missing, superfluous = set(self._inputs) - set(inputs), set(inputs) - set(self._inputs)
+        names = set(self.input_names)
+        if set(inputs) == {""} and len(names) == 1:
+            return {next(iter(names)): inputs[""]}
+        missing, superfluous = names - set(inputs), set(inputs) - names
         if missing or superfluous:
             raise DataError(
                 f"the model's input {min(missing)!r} is missing"
                 if missing
                 else f"the model has no input {min(superfluous)!r}",
                 where="model inputs",
-                bound=", ".join(sorted(self._inputs)),
+                bound=", ".join(sorted(names)),
                 measured=", ".join(sorted(inputs)) or "nothing",
                 remedy="make the task's decode() return exactly the model's inputs, by name",
             )
         return dict(inputs)
 
-    def _to_raw(self, name: str, values: Array) -> Array:
+    def to_raw(self, name: str, values: Array) -> Array:
+        """What an input tensor holds for real values [N, ...]; of a streaming model [N, time, ...]."""
         detail = self._inputs[name]
         values = np.asarray(values)
-        if tuple(values.shape[1:]) != tuple(detail["shape_signature"][1:]):
+        if tuple(values.shape[2 if self.streaming else 1 :]) != tuple(detail["shape_signature"][1:]):
             raise DataError(
                 f"the input {name!r} has the wrong shape",
                 where="model inputs",
-                bound=f"[batch, {', '.join(map(str, detail['shape_signature'][1:]))}]",
+                bound=f"[batch, {'time, ' if self.streaming else ''}"
+                f"{', '.join(map(str, detail['shape_signature'][1:]))}]",
                 measured=list(values.shape),
                 remedy="make the task's decode() return the shape that the model was built for",
             )
@@ -209,7 +271,7 @@ class TFLiteModel:
             self._resize(len(next(iter(raw.values()))))
             for name, values in raw.items():
                 self._interpreter.set_tensor(self._inputs[name]["index"], values)
-            self.invoke_once()
+            self._run()
         except (ValueError, RuntimeError) as error:
             raise _rejected(error) from error
         return {name: self._interpreter.get_tensor(detail["index"]) for name, detail in self._outputs.items()}
@@ -294,6 +356,30 @@ def _keeps_state(content: bytes) -> bool:
         )
     graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
     return any(graph.Tensors(i).IsVariable() for graph in graphs for i in range(graph.TensorsLength()))
+
+
+_EACH_STEP = "edgemill_each_step"
+
+
+def with_each_step(content: bytes) -> bytes:
+    """Mark a streaming file as one whose outputs count after each time step, and not only after the last."""
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    mark, buffer = schema.MetadataT(), schema.BufferT()
+    buffer.data = np.frombuffer(b"1" * 16, np.uint8)
+    mark.name, mark.buffer = _EACH_STEP, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or []), mark]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _returns_each_step(content: bytes) -> bool:
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content)
+    return any(model.Metadata(i).Name() == _EACH_STEP.encode() for i in range(model.MetadataLength()))
 
 
 def _has_fixed_shapes(content: bytes) -> bool:

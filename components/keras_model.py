@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-def export(model: Any, folder: Path, outputs: Sequence[str] = (), traces_layers: bool = True) -> None:
+def export(
+    model: Any,
+    folder: Path,
+    outputs: Sequence[str] = (),
+    traces_layers: bool = True,
+    batch: int | None = None,
+) -> None:
     """Write a Keras model's SavedModel into the artifact of a baseline or of a training step.
 
     The SavedModel's `serving_default` takes decoded inputs by name, with an open batch dimension, and returns its
@@ -29,10 +35,13 @@ def export(model: Any, folder: Path, outputs: Sequence[str] = (), traces_layers:
         outputs: What the model's one output is called; none takes the model's own name of it.
         traces_layers: Whether each layer is saved as well, with the tables it may hold, and not the signature and the
             variables alone. Layers under quantization cannot be: they hold weights of the trace before.
+        batch: Fixes the batch dimension everywhere inside; None leaves it open.
     """
     import tensorflow as tf
 
     signature = list(_inputs(model).values())
+    if batch is not None:
+        signature = [tf.TensorSpec([batch, *spec.shape[1:]], spec.dtype, name=spec.name) for spec in signature]
     (output,) = outputs or output_names(model)
 
     @tf.function(autograph=False)

@@ -29,6 +29,8 @@ _KERNELS: dict[str, tuple[tuple[str, int | None], ...]] = {
     "LSTMCell": (("kernel", 0), ("recurrent_kernel", 0)),
     "GRUCell": (("kernel", 0), ("recurrent_kernel", 0)),
     "SimpleRNNCell": (("kernel", 0), ("recurrent_kernel", 0)),
+    "SRU": (("kernel", 0),),
+    "SRUCell": (("kernel", 0),),
 }
 _GATES = {"LSTM": 4, "GRU": 3}
 # Few weights that matter much: only where they are asked for by name.
@@ -63,6 +65,12 @@ class Kernel:
     def shape(self) -> tuple[int, ...]:
         """The kernel's."""
         return tuple(int(size) for size in self.variable.shape)
+
+    @property
+    def shapes_in_a_file(self) -> tuple[tuple[int, ...], ...]:
+        """As one matrix, and as that of each gate: what a file has depends on how the layer is converted."""
+        gate = (*self.shape[:-1], self.shape[-1] // self.gates)
+        return (self.shape,) if self.gates == 1 else (self.shape, gate)
 
     @property
     def size(self) -> int:
@@ -126,13 +134,7 @@ def _of_layer(layer: Any, prefix: str) -> Iterator[tuple[str, Any, int | None, b
     if kind in _KERNELS:
         holder = getattr(layer, "cell", layer)
         for attribute, axis in _KERNELS[kind]:
-            yield (
-                f"{prefix}{attribute}",
-                getattr(holder, attribute),
-                axis,
-                False,
-                _GATES.get(kind.removesuffix("Cell"), 1),
-            )
+            yield f"{prefix}{attribute}", getattr(holder, attribute), axis, False, _gates(kind, holder)
     elif kind in _BY_NAME_ONLY:
         yield f"{prefix}{_BY_NAME_ONLY[kind]}", getattr(layer, _BY_NAME_ONLY[kind]), None, True, 1
     elif kind == "MultiHeadAttention":
@@ -147,3 +149,9 @@ def _of_layer(layer: Any, prefix: str) -> Iterator[tuple[str, Any, int | None, b
     elif kind == "StackedRNNCells":
         for index, cell in enumerate(layer.cells):
             yield from _of_layer(cell, f"{prefix}{index}/")
+
+
+def _gates(kind: str, holder: Any) -> int:
+    if kind.startswith("SRU"):
+        return int(holder.kernel.shape[-1]) // int(holder.units)
+    return _GATES.get(kind.removesuffix("Cell"), 1)

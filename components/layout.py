@@ -13,6 +13,10 @@ SERVING_FOLDER = "Format-Serving"
 TFLITE_FILE = f"{SERVING_FOLDER}/tflite"
 # Beside it, where it has one: the Keras model, for steps that train it further.
 KERAS_FILE = "Format-Keras/model.keras"
+# In the Model artifact of a step that trained recurrent layers which are lowered: sequences, and the float states.
+TRAJECTORIES_FILE = "trajectories.npz"
+# In that of one that trained LSTMs, which the converter fuses: sequences of the training split.
+FUSED_SAMPLE_FILE = "sequences.npz"
 # In the Model artifact of a training step: a TrainingReport, and logs for TensorBoard.
 TRAINING_FILE = "training.json"
 LOGS_FOLDER = "logs"

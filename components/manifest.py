@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from components.files import bytes_of, sha256_of, write_atomically
 from components.recipe import Recipe
+from components.streaming import StreamingContract
 from components.values import Value
 
 MANIFEST_NAME = "manifest.json"
@@ -37,6 +38,7 @@ class Manifest(Value):
         content: What the digest is of: a path relative to the artifact's folder.
         content_bytes: Size of `content`.
         code_version: Version of the code that made it (`components.version.code_version`).
+        streaming: How a file of one time step is driven; None for all else.
     """
 
     role: Role
@@ -46,6 +48,7 @@ class Manifest(Value):
     content: str
     content_bytes: int
     code_version: str
+    streaming: StreamingContract | None = None
 
 
 def write_manifest(
@@ -56,6 +59,7 @@ def write_manifest(
     parents: dict[str, str],
     code_version: str,
     recipe: Recipe | None = None,
+    streaming: StreamingContract | None = None,
 ) -> Manifest:
     """Describe `folder / content` in `folder / manifest.json`. Call it last: a manifest means a whole artifact."""
     path = folder / content
@@ -67,6 +71,7 @@ def write_manifest(
         content=content,
         content_bytes=bytes_of(path),
         code_version=code_version,
+        streaming=streaming,
     )
     write_atomically(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2).encode() + b"\n")
     return manifest

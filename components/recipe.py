@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from components.cluster.spec import ClusterStep
 from components.prune.spec import PruneStep
 from components.quantize.qat_spec import QatStep
+from components.quantize.recurrent.plan import Form
 from components.quantize.scheme import Scheme, needs_ranges
 from components.sparsity import SparsityClaim
 from components.training_spec import Preserve
@@ -34,11 +35,15 @@ class Recipe(Value):
         steps: What is trained first, in the order prune, cluster, qat, each at most once; none converts the baseline
             as it is.
         scheme: The numeric format of the candidate.
+        recurrent: How GRU, SRU and SimpleRNN layers are written out: `streaming`, as a model of one time step with its
+            state as inputs and outputs, or `sequence`, as one graph over all time steps. None writes them out as a
+            sequence where the scheme has ranges, and leaves them to the converter elsewhere.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
     steps: tuple[Step, ...] = ()
     scheme: Scheme
+    recurrent: Form | None = None
 
     @property
     def trained(self) -> QatStep | None:

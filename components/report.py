@@ -10,6 +10,7 @@ from pydantic import Field
 from components.compression import CompressedBytes
 from components.recipe import Recipe
 from components.sparsity import SparsityClaim, SparsityProof
+from components.streaming import StreamingContract
 from components.values import Value
 
 
@@ -51,6 +52,34 @@ class TensorFact(Value):
     unique_values: int | None = None
 
 
+class CellTensor(Value):
+    """One tensor of a fused recurrent operator.
+
+    Attributes:
+        role: What the operator takes it for (`input`, `input to forget gate`, `cell state`).
+        dtype: Flatbuffer name.
+        shape: As in the file.
+    """
+
+    role: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class FusedCell(Value):
+    """One fused recurrent operator.
+
+    Attributes:
+        name: Of its output tensor.
+        operator: Flatbuffer name of the builtin.
+        tensors: In the order of the operator's inputs, then its outputs.
+    """
+
+    name: str
+    operator: str
+    tensors: tuple[CellTensor, ...]
+
+
 class Inspection(Value):
     """What is really in a TFLite file.
 
@@ -63,6 +92,7 @@ class Inspection(Value):
         weights: Constant tensors of at least 2 dimensions or 16 elements, largest first.
         float_tensors: Names of all float tensors; empty means integers only.
         stateful: Whether the interpreter keeps variables between invocations.
+        cells: Fused recurrent operators, with the type of each of their tensors.
     """
 
     file_bytes: int
@@ -74,6 +104,7 @@ class Inspection(Value):
     weights: tuple[TensorFact, ...]
     float_tensors: tuple[str, ...]
     stateful: bool
+    cells: tuple[FusedCell, ...] = ()
 
     @property
     def integer_only(self) -> bool:
@@ -146,6 +177,28 @@ class FloatSearch(Value):
     drops: tuple[float, ...]
 
 
+class StepErrors(Value):
+    """How far the states of a lowered recurrent model are from the float model's, time step by time step.
+
+    Relative to the root mean square of the float model's state over all time steps; of the worst state where there are
+    several layers.
+
+    Attributes:
+        examples: Sequences that it was measured on.
+        rms: Root mean square of the error after each time step.
+        worst: Its greatest magnitude.
+    """
+
+    examples: int
+    rms: tuple[float, ...]
+    worst: tuple[float, ...]
+
+    @property
+    def greatest(self) -> float:
+        """The greatest root mean square of all time steps: what the gate bounds."""
+        return max(self.rms, default=0.0)
+
+
 class Converted(Value):
     """A recipe that yielded a file which holds what its scheme promises.
 
@@ -158,6 +211,8 @@ class Converted(Value):
         sensitivity: Layers, most sensitive first; empty unless the scheme says `keep_float`.
         search: Only of `keep_float: auto`.
         sparsity: What was proven of its sparse weights; None for a model that was not pruned.
+        streaming: How a model of one time step is driven; None for any other.
+        steps: Errors of the states of a lowered recurrent model; None for any other.
     """
 
     status: Literal["converted"] = "converted"
@@ -169,6 +224,8 @@ class Converted(Value):
     sensitivity: tuple[LayerSensitivity, ...] = ()
     search: FloatSearch | None = None
     sparsity: SparsityProof | None = None
+    streaming: StreamingContract | None = None
+    steps: StepErrors | None = None
 
 
 class ConversionFailure(Value):
@@ -196,13 +253,15 @@ ConversionOutcome = Annotated[Converted | ConversionFailure, Field(discriminator
 
 
 class LayerPlan(Value):
-    """What a step that trains does to one layer of the user's model.
+    """What becomes of one layer of the user's model: in a step that trains, or of a recurrent one anyway.
 
     Attributes:
         layer: Its name; inside nested models `outer/inner`.
         kind: Its class.
         mode: Of quantization-aware training: `trained` under quantization; `watched`: ranges are seen in training and
-            applied afterwards; `float`; or `refused`. Of the other steps: `pruned`, `clustered`, or `as it is`.
+            applied afterwards; `float`; or `refused`. Of the other steps: `pruned`, `clustered`, or `as it is`. Of a
+            recurrent layer without training: `fused` into one operator, `lowered` to one time step, `unrolled` over
+            the sequence, or a `loop`.
         weights: How its weights are quantized; empty if it has none that are.
         outputs: How its outputs are.
         note: What was done to it before, or why it is refused and what to do.
@@ -210,7 +269,19 @@ class LayerPlan(Value):
 
     layer: str
     kind: str
-    mode: Literal["trained", "watched", "float", "refused", "pruned", "clustered", "as it is"]
+    mode: Literal[
+        "trained",
+        "watched",
+        "float",
+        "refused",
+        "pruned",
+        "clustered",
+        "as it is",
+        "fused",
+        "lowered",
+        "unrolled",
+        "loop",
+    ]
     weights: str = ""
     outputs: str = ""
     note: str = ""

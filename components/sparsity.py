@@ -34,7 +34,7 @@ class SparsityClaim(Value):
     Attributes:
         structure: How the zeros lie; blocks are along the input axis.
         sparsity: Fraction of zeros in every pruned kernel, at least.
-        kernels: Shapes of the pruned kernels, as the model has them; empty: all kernels were pruned.
+        kernels: Shapes of the pruned kernels, as the model has them and of single gates; empty: all were pruned.
         sparsities: Fraction of zeros in each of `kernels`, in their order; empty: `sparsity` in all.
     """
 

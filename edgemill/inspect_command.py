@@ -41,6 +41,11 @@ def print_inspection(path: Path, inspection: Inspection) -> None:
     for use in inspection.operators:
         operators.add_row(use.name, str(use.version), str(use.count))
     console.print(operators)
+    for cell in inspection.cells:
+        table = Table("tensor", "dtype", "shape", title=f"{cell.operator} {cell.name}", title_justify="left")
+        for tensor in cell.tensors:
+            table.add_row(tensor.role, tensor.dtype, str(list(tensor.shape)))
+        console.print(table)
     weights = Table(title="weights")
     for heading in ("weight", "shape", "dtype", "bytes", "scales", "zeros", "distinct values"):
         weights.add_column(heading, overflow="fold")

@@ -1,4 +1,4 @@
-"""What recipes that train will do to each layer, as tables."""
+"""What recipes will do to each layer, as tables."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from edgemill.terminal import terminal
 
 
 def print_previews(previews: Mapping[str, Sequence[LayerPlan]]) -> None:
-    """Print a table per recipe; nothing where none trains."""
+    """Print a table per recipe; nothing where none trains and no layer is recurrent."""
     console = terminal()
     for recipe, layers in previews.items():
-        table = Table(title=f"recipe {recipe}: what training does to each layer", title_justify="left")
+        trains = any(layer.mode in {"trained", "watched", "refused"} for layer in layers)
+        told = "what training does to each layer" if trains else "what becomes of recurrent layers"
+        table = Table(title=f"recipe {recipe}: {told}", title_justify="left")
         for heading in ("layer", "kind", "mode", "weights", "outputs", "note"):
             table.add_column(heading, overflow="fold")
         for layer in layers:
-            told = (layer.layer, layer.kind, layer.mode, layer.weights, layer.outputs, layer.note)
-            table.add_row(*map(Text, told))
+            cells = (layer.layer, layer.kind, layer.mode, layer.weights, layer.outputs, layer.note)
+            table.add_row(*map(Text, cells))
         console.print(table)

@@ -169,6 +169,7 @@ def _asked(recipe: Recipe, step: Step) -> dict[str, Any]:
     if isinstance(step, QatStep):
         # The border's type is the converter's business.
         asked["scheme"] = recipe.scheme.model_copy(update={"float_io": False}).model_dump()
+        asked["recurrent"] = recipe.recurrent
     return asked
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from typing_extensions import assert_never
 
 from components.cluster.spec import ClusterStep
-from components.errors import EdgemillError
+from components.errors import EdgemillError, ModelError
 from components.keras_model import check_trains_on
 from components.prune.spec import PruneStep
 from components.quantize.qat_spec import QatStep
@@ -29,19 +29,22 @@ def check_steps(spec: PipelineSpec, task: Task, model: Any) -> Previews:
         model: The baseline's Keras model, trained or not.
 
     Returns:
-        Recipe name (and step, where it has several) -> what happens to each layer, for the recipes that train.
+        Recipe name (and step, where it has several) -> what happens to each layer, for the recipes that train; of a
+        model with recurrent layers, what becomes of these in the others.
 
     Raises:
         SpecError, ModelError: A step cannot be done on this model; the message names the recipe.
     """
+    recurrent = _recurrent_layers(spec, model)
     if not any(recipe.steps for recipe in spec.recipes):
-        return {}
+        return recurrent
     compiling(task)
     check_trains_on(model)
-    previews: dict[str, tuple[LayerPlan, ...]] = {}
+    previews = dict(recurrent)
     for index, recipe in enumerate(spec.recipes):
         for step in recipe.steps:
-            name = recipe.name if len(recipe.steps) == 1 else f"{recipe.name}, {step.kind}"
+            alone = len(recipe.steps) == 1 and (recipe.name not in recurrent or isinstance(step, QatStep))
+            name = recipe.name if alone else f"{recipe.name}, {step.kind}"
             try:
                 previews[name] = _prepared(model, recipe, step)
             except EdgemillError as error:
@@ -67,3 +70,37 @@ def _prepared(model: Any, recipe: Recipe, step: Step) -> tuple[LayerPlan, ...]:
             return plans
         case _:
             assert_never(step)
+
+
+def _recurrent_layers(spec: PipelineSpec, model: Any) -> Previews:
+    """What becomes of recurrent layers, for the recipes of a model that has some.
+
+    Raises:
+        ModelError: One is impossible in a recipe, or Keras cannot keep a model whose layers are to be lowered.
+    """
+    from components.quantize.recurrent.plan import is_recurrent
+
+    asked = [recipe for recipe in spec.recipes if recipe.recurrent is not None]
+    if model is None:
+        if asked:
+            raise ModelError(
+                "this SavedModel is a graph without Keras layers, so that no recurrent layer can be lowered",
+                where=f"recipes ({asked[0].name})",
+                bound="a .keras or .h5 file, or a SavedModel that `model.save` of tf-keras wrote",
+                remedy="name the Keras model as baseline, or remove `recurrent`",
+            )
+        return {}
+    if not asked and not any(is_recurrent(layer) for layer in model.submodules):
+        return {}
+    from components.quantize.recurrent.preflight import plan_layers
+
+    previews = {}
+    for index, recipe in enumerate(spec.recipes):
+        try:
+            plans = plan_layers(model, recipe.scheme, recipe.recurrent, recipe.trained is not None)
+            if any(plan.mode in {"lowered", "unrolled"} for plan in plans):
+                check_trains_on(model)
+            previews[recipe.name] = plans
+        except EdgemillError as error:
+            raise error.placed(f"recipes[{index}] ({recipe.name})") from error
+    return previews

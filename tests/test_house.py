@@ -35,6 +35,7 @@ ALLOWED = {
     ("convert", "components.quantize.recovery"),
     ("convert", "components.quantize.histogram"),
     ("convert", "components.quantize.range_estimators"),
+    ("convert", "components.quantize.recurrent"),
     ("evaluate", "components.quantize.scheme"),
     ("prune", "components.quantize.scheme"),
 }

@@ -59,6 +59,7 @@ def TFLiteConverter(
     request = ConversionRequest(
         name=recipe.name,
         scheme=recipe.scheme,
+        recurrent=recipe.recurrent,
         bound=asked.bound,
         saved_model=str(Path(model.uri, SERVING_FOLDER)),
         calibration=calibration.uri if calibration is not None else None,
@@ -69,6 +70,7 @@ def TFLiteConverter(
     )
     outcome, content = run_conversion(request, asked.limits)
 
+    converted = outcome if isinstance(outcome, Converted) else None
     folder = Path(candidate.uri)
     if content is not None:
         write_atomically(folder / TFLITE_FILE, content)
@@ -80,8 +82,8 @@ def TFLiteConverter(
         recipe=recipe,
         parents=parents,
         code_version=code_version,
+        streaming=converted.streaming if converted else None,
     )
-    converted = outcome if isinstance(outcome, Converted) else None
     describe(
         candidate,
         manifest,

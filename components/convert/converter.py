@@ -10,6 +10,7 @@ import tensorflow as tf
 from typing_extensions import assert_never
 
 from components.convert.canonical import with_sorted_dequantization
+from components.convert.fused_ranges import KnownRanges, quantize_fused
 from components.convert.int16 import with_int16_border
 from components.convert.representative import Representative, by_input_name
 from components.errors import ConversionError, EdgemillError, SpecError
@@ -30,7 +31,14 @@ from components.saved_model import load_serving, refuse_state, with_batch_of_one
 _FAKE_QUANTIZATION = re.compile(r"FakeQuantWithMinMax|QuantizeAndDequantize")
 
 
-def convert(saved_model: Path, scheme: Scheme, representative: Representative | None, *, sparse: bool = False) -> bytes:
+def convert(
+    saved_model: Path,
+    scheme: Scheme,
+    representative: Representative | None,
+    *,
+    sparse: bool = False,
+    known: KnownRanges | None = None,
+) -> bytes:
     """Convert the signature `serving_default` of a SavedModel, with the batch fixed to 1.
 
     The same model and the same representative dataset give the same bytes. The file keeps the signature: its tensors
@@ -43,6 +51,7 @@ def convert(saved_model: Path, scheme: Scheme, representative: Representative | 
         representative: A function that yields one example at a time, as decoded for the float model; ignored by
             schemes without calibration.
         sparse: Whether weights with many zeros are sparse-encoded; the converter picks the blocks by itself.
+        known: Ranges in a model with fused LSTMs that go before the measured ones.
 
     Returns:
         The content of a `.tflite` file.
@@ -69,6 +78,8 @@ def convert(saved_model: Path, scheme: Scheme, representative: Representative | 
     if needs_ranges(scheme) and not trained and representative is not None:
         samples = representative
         converter.representative_dataset = lambda: by_input_name(samples(), list(fixed))
+        if isinstance(scheme, StaticWi8Ai8) and _has_fusible_lstm(signature):
+            quantize_fused(converter, known or KnownRanges())
     # The quantizer for float16 never ends on a fused LSTM and takes all memory (tensorflow/model-optimization#1091);
     # its predecessor does, in an order of its own every time.
     predecessor = isinstance(scheme, Float16) and _has_fusible_lstm(signature)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.convert.fused import fused_cells
 from components.errors import EdgemillError, ModelError
 from components.report import Inspection, OperatorUse, TensorFact
 from components.version import find_source
@@ -111,6 +112,7 @@ def _inspect(content: bytes) -> Inspection:
         float_tensors=tuple(
             fact.name for index, fact in enumerate(facts) if fact.dtype in _FLOATS and index not in placeholders
         ),
+        cells=tuple(fused_cells(model, subgraphs, facts)),
         stateful=any(tensor.IsVariable() for tensor in tensors) or any(use.name == "VAR_HANDLE" for use in operators),
     )
 

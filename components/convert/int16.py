@@ -12,6 +12,8 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from components.errors import ConversionError
 
+_INT16 = schema.TensorType.INT16
+_SUMS = frozenset({schema.BuiltinOperator.ADD, schema.BuiltinOperator.SUB})
 # Position of the bias among the inputs of the operators that have one.
 _BIASES = {
     schema.BuiltinOperator.CONV_2D: 2,
@@ -22,6 +24,8 @@ _BIASES = {
 
 def with_int16_border(content: bytes, float_io: bool) -> bytes:
     """Widen biases to int64, as the kernels read them beside 16-bit activations, and drop the float border.
+
+    Sums are told that scales are no powers of two, which the converter leaves out here.
 
     The converter writes biases of models that were trained under quantization as int32 whatever the activations: some
     kernels refuse that, others read it wrongly (TensorFlow 2.16).
@@ -40,10 +44,13 @@ def with_int16_border(content: bytes, float_io: bool) -> bytes:
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     for graph in model.subgraphs:
         for operator in graph.operators:
+            if codes[operator.opcodeIndex] in _SUMS and graph.tensors[operator.inputs[0]].type == _INT16:
+                # Their kernels take other scales than powers of two only when they are told.
+                operator.builtinOptions.potScaleInt16 = False
             place = _BIASES.get(codes[operator.opcodeIndex])
             if place is None or len(operator.inputs) <= place or operator.inputs[place] < 0:
                 continue
-            if graph.tensors[operator.inputs[0]].type == schema.TensorType.INT16:
+            if graph.tensors[operator.inputs[0]].type == _INT16:
                 _widen(model, graph.tensors[operator.inputs[place]])
     content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     return content if float_io else bytes(util.modify_model_io_type(bytearray(content), tf.int16, tf.int16))

@@ -15,6 +15,15 @@ import numpy.typing as npt
 from components.convert.inspection import inspect_model
 from components.convert.made import Made
 from components.convert.promise import broken_promises
+from components.convert.recurrent import (
+    convert_lowered,
+    convert_trained,
+    convert_trained_lstm,
+    holds_lstm,
+    known_cells,
+    lowers,
+    with_fixed_batch,
+)
 from components.convert.representative import load_sample
 from components.convert.selection import UnmetBoundError
 from components.convert.sparse import sparse_or_dense
@@ -23,10 +32,12 @@ from components.convert.trained import lost_ranges
 from components.errors import EdgemillError, SpecError
 from components.examples import ExampleDecoder, read_serialized, split_files
 from components.files import write_atomically
-from components.layout import CALIBRATION_SPLIT
+from components.layout import CALIBRATION_SPLIT, FUSED_SAMPLE_FILE, KERAS_FILE, TRAJECTORIES_FILE
+from components.quantize.recurrent.plan import Form
 from components.quantize.scheme import Float32, Scheme, StaticWi8Ai8, StaticWi8Ai16, needs_injection, needs_ranges
 from components.report import ConversionFailure, Converted, TrainedRange
 from components.sparsity import SparsityClaim
+from components.task import load_task
 from components.values import Value
 
 STAGE_FILE, MODEL_FILE, OUTCOME_FILE = "stage", "tflite", "outcome.json"
@@ -40,6 +51,7 @@ class ConversionRequest(Value):
     Attributes:
         name: The recipe's name, for messages.
         scheme: Numeric format.
+        recurrent: Form of recurrent layers that are lowered, as the recipe says.
         bound: What a scheme with `keep_float: auto` has to hold.
         saved_model: Folder of the float SavedModel.
         calibration: Folder of an Examples artifact with the split `calibration`; read by static schemes only.
@@ -51,6 +63,7 @@ class ConversionRequest(Value):
 
     name: str
     scheme: Scheme
+    recurrent: Form | None = None
     bound: AccuracyBound | None = None
     saved_model: str
     calibration: str | None = None
@@ -87,7 +100,7 @@ def _without_remedy(error: EdgemillError) -> str:
 def _convert(request: ConversionRequest, folder: Path, started: float) -> Converted | ConversionFailure:
     scheme = request.scheme
     _enter(folder, "importing TensorFlow")
-    made = _injected(request, folder) if needs_injection(scheme) else _by_tensorflow(request, folder)
+    made = _made(request, folder)
     _enter(folder, "reading the converted file")
     inspection = inspect_model(made.content)
     broken = broken_promises(scheme, inspection, made.kept_tensors)
@@ -117,7 +130,29 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
         search=made.search,
         lost_ranges=lost_ranges(content, request.trained),
         sparsity=proof,
+        streaming=made.streaming,
+        steps=made.steps,
     )
+
+
+def _made(request: ConversionRequest, folder: Path) -> Made:
+    model, scheme = Path(request.saved_model).parent, request.scheme
+
+    def enter(stage: str) -> None:
+        _enter(folder, stage)
+
+    if (model / TRAJECTORIES_FILE).is_file():
+        return convert_trained(model, scheme, enter)
+    if (model / FUSED_SAMPLE_FILE).is_file():
+        return convert_trained_lstm(model, scheme, request.trained, enter)
+    if lowers(model / KERAS_FILE, scheme, request.recurrent):
+        examples = None
+        if request.task is not None:
+            load_task(request.task)  # registers layers of its own
+        if request.calibration is not None and request.task is not None:
+            examples = decode_examples(request.calibration, request.task, request.transform_graph)
+        return convert_lowered(model, scheme, request.recurrent or "sequence", examples, folder / "lowered", enter)
+    return _injected(request, folder) if needs_injection(scheme) else _by_tensorflow(request, folder)
 
 
 def _by_tensorflow(request: ConversionRequest, folder: Path) -> Made:
@@ -132,9 +167,16 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> Made:
             return (inputs for inputs, _ in decode_examples(calibration, task, request.transform_graph))
 
     model = Path(request.saved_model)
+    known = None
+    if holds_lstm(model.parent / KERAS_FILE):
+        if task is not None:
+            load_task(task)  # registers layers of its own
+        if representative is not None and calibration and task:
+            known = known_cells(model.parent, decode_examples(calibration, task, request.transform_graph))
+        model = with_fixed_batch(model.parent, folder / "fixed")
     return Made(
-        convert(model, request.scheme, representative),
-        encode_sparse=lambda: convert(model, request.scheme, representative, sparse=True),
+        convert(model, request.scheme, representative, known=known),
+        encode_sparse=lambda: convert(model, request.scheme, representative, sparse=True, known=known),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.report import ActivationRange, FloatSearch, LayerSensitivity
+from components.report import ActivationRange, FloatSearch, LayerSensitivity, StepErrors
+from components.streaming import StreamingContract
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Made:
         content: The file.
         kept_tensors: Names of the tensors of layers that were left float.
         ranges, sensitivity, search: As `Converted` has them.
+        streaming, steps: As `Converted` has them.
         encode_sparse: Makes the file again with sparse-encoded weights; None where the back-end cannot.
     """
 
@@ -24,4 +26,6 @@ class Made:
     ranges: tuple[ActivationRange, ...] = ()
     sensitivity: tuple[LayerSensitivity, ...] = ()
     search: FloatSearch | None = None
+    streaming: StreamingContract | None = None
+    steps: StepErrors | None = None
     encode_sparse: Callable[[], bytes] | None = None

@@ -54,7 +54,7 @@ def sparse_or_dense(
         reason = f"not sparse-encoded: there is no sparse kernel for {scheme.kind} with {claim.structure}"
         return dense, not_encoded(claim, uses, len(dense), reason)
     if encode is None:
-        reason = "not sparse-encoded: the back-end of `ranges` and `keep_float` cannot write it"
+        reason = "not sparse-encoded: with `ranges`, `keep_float` or lowered recurrent layers it cannot be written"
         return dense, not_encoded(claim, uses, len(dense), reason)
     plain = not_encoded(claim, uses, len(dense), "the converter found nothing to encode")
     if all(tensor.verdict == "lost" for tensor in plain.tensors):

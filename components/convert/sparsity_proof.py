@@ -12,7 +12,6 @@ from components.values import Value
 
 # Pruning rounds to whole weights or blocks; quantization may round small weights to zero, and never the other way.
 SPARSITY_TOLERANCE = 0.02
-_GATES = 4  # an LSTM's kernel is one matrix in Keras, and four in a file
 
 
 class Execution(Value):
@@ -198,8 +197,6 @@ def _tolerance(claim: SparsityClaim, use: WeightUse) -> float:
 
 def _in_a_file(kernel: tuple[int, ...]) -> list[tuple[int, ...]]:
     shapes = [kernel]
-    if len(kernel) == 2 and kernel[1] % _GATES == 0:
-        shapes.append((kernel[0], kernel[1] // _GATES))
     if len(kernel) == 3:
         shapes.append((1, *kernel))  # a one-dimensional convolution is a two-dimensional one of height 1
     return shapes

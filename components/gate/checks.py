@@ -15,6 +15,7 @@ from components.gate.spec import GateSpec, MetricBound
 from components.report import (
     CandidateReport,
     Check,
+    Converted,
     EvaluationReport,
     Inspection,
     MetricValue,
@@ -25,6 +26,7 @@ from components.slices import OVERALL, matches
 
 FLOAT32_EPSILON = 2.0**-23
 OPERATORS, LATENCY_RATIO = "operators", "latency ratio"  # what a check is of
+STEP_ERROR = "error of the state"
 
 
 def device_checks(candidate: CandidateReport, inspection: Inspection, device: DeviceProfile) -> Iterator[Check]:
@@ -50,6 +52,22 @@ def device_checks(candidate: CandidateReport, inspection: Inspection, device: De
             yield _size(what, device, limit, size)
     if device.max_latency_ratio is not None:
         yield _latency(candidate, device, device.max_latency_ratio)
+
+
+def step_checks(name: str, outcome: Converted, policy: GateSpec) -> Iterator[Check]:
+    """The states of a lowered recurrent model at each time step; none for floats, which round nothing."""
+    limit = policy.max_step_error
+    if limit is None or outcome.steps is None:
+        return
+    greatest, rms = outcome.steps.greatest, outcome.steps.rms
+    yield Check(
+        what=STEP_ERROR,
+        where=name,
+        bound=f"at most {limit:.6g} at every time step",
+        measured=f"{greatest:.6g} after step {rms.index(greatest) + 1} of {len(rms)}, "
+        f"{outcome.steps.examples} sequences",
+        verdict="pass" if greatest <= limit * (1 + FLOAT32_EPSILON) else "fail",
+    )
 
 
 def bound_checks(

@@ -129,6 +129,7 @@ def _write_chosen(
         # The candidate's own parents too: a release can then be traced without the store that made it.
         parents={**origin.parents, **parents, "candidate": origin.sha256},
         code_version=version,
+        streaming=origin.streaming,
     )
 
 

@@ -52,9 +52,12 @@ class GateSpec(Value):
         decide_on: `estimate` compares the measured value. `interval` compares the 95 % confidence interval: a
             bound inside it means not enough data.
         min_examples: A slice with fewer examples is not enough data.
+        max_step_error: How far the states of a lowered recurrent model may be from the float model's after any time
+            step: root mean square of the error over that of the state. None bounds nothing.
     """
 
     metrics: Annotated[tuple[MetricBound, ...], Field(min_length=1)]
     prefer: Preference = "smallest"
     decide_on: Literal["estimate", "interval"] = "estimate"
     min_examples: Annotated[int, Field(gt=0)] = 30
+    max_step_error: Annotated[FiniteFloat, Field(gt=0)] | None = None

@@ -75,12 +75,17 @@ def train_pruned(inputs: StepInputs, step: PruneStep) -> TrainingReport:
 
 
 def _claim(step: PruneStep, pruned: Sequence[Target], weights: Sequence[WeightFact]) -> SparsityClaim | None:
-    held = [fact for target, fact in zip(pruned, weights, strict=True) if target.kernel.kind not in _NO_KERNEL]
+    held = [
+        (shape, fact.sparsity)
+        for target, fact in zip(pruned, weights, strict=True)
+        if target.kernel.kind not in _NO_KERNEL
+        for shape in target.kernel.shapes_in_a_file
+    ]
     if not held:
         return None
     return SparsityClaim(
         structure=step.structure,
-        sparsity=min(fact.sparsity for fact in held),
-        kernels=tuple(fact.shape for fact in held),
-        sparsities=tuple(fact.sparsity for fact in held),
+        sparsity=min(sparsity for _, sparsity in held),
+        kernels=tuple(shape for shape, _ in held),
+        sparsities=tuple(sparsity for _, sparsity in held),
     )

@@ -5,6 +5,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, TransformGraph
 
 from components.quantize.qat_spec import QatStep
+from components.quantize.recurrent.plan import Form
 from components.quantize.scheme import Scheme
 from components.step_shell import run_step
 from components.training_spec import Preserve
@@ -20,6 +21,7 @@ class QatSpec(Value):
         scheme: The recipe's numeric format.
         preserve: What earlier steps of the recipe made, and this one keeps.
         split: Split to train on.
+        recurrent: The recipe's form of recurrent layers.
     """
 
     recipe: str
@@ -27,6 +29,7 @@ class QatSpec(Value):
     scheme: Scheme
     preserve: Preserve = Preserve()
     split: str
+    recurrent: Form | None = None
 
 
 @component
@@ -46,7 +49,7 @@ def QuantizationAwareTrainer(
 
     asked = QatSpec.model_validate_json(spec)
     run_step(
-        lambda inputs: train_quantized(inputs, asked.step, asked.scheme, asked.preserve),
+        lambda inputs: train_quantized(inputs, asked.step, asked.scheme, asked.preserve, asked.recurrent),
         examples=examples,
         model=model,
         trained=trained,

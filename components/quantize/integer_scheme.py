@@ -32,6 +32,8 @@ from components.quantize.quantizers import (
     MovingAverageQuantizer,
     WeightQuantizer,
 )
+from components.quantize.recurrent.layer import IntegerRecurrent
+from components.quantize.recurrent.plan import is_recurrent, why_not
 from components.quantize.rewrite import Rewritten, activation_name, rewrite
 from components.quantize.treatment import Treatment
 from components.task import load_object
@@ -62,11 +64,13 @@ class LayerConfig(QuantizeConfig):
         """None: activations stand alone in a rewritten model."""
         return []
 
+    @tf.autograph.experimental.do_not_convert
     def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
         """See the base class."""
         for weights in quantize_weights:
             setattr(layer, str(self.kernel), weights)
 
+    @tf.autograph.experimental.do_not_convert
     def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
         """See the base class."""
 
@@ -93,6 +97,7 @@ class IntegerScheme(quantize_scheme.QuantizeScheme):
         delay: Training batches before activations are quantized.
         integer_border: Whether the model's inputs and outputs are integers even where the layers there stay float.
         preserve: What earlier steps made of the weights.
+        quantizers: What makes the quantizers; None makes those that train.
     """
 
     def __init__(
@@ -103,14 +108,16 @@ class IntegerScheme(quantize_scheme.QuantizeScheme):
         delay: int = 0,
         integer_border: bool = True,
         preserve: Preserve = _NOTHING,
+        quantizers: Quantizers | None = None,
     ) -> None:
         self._integer_border, self._preserve = integer_border, preserve
+        self._quantizers = quantizers or Quantizers()
         self._default = Treatment(weight_bits=weight_bits, activation_bits=activation_bits)
         self._treatments, self._delay = treatments, delay
 
     def get_layout_transformer(self) -> Any:
         """See the base class."""
-        return _Layout(self.treatment_of, self._delay, self._integer_border, self._preserve)
+        return _Layout(self.treatment_of, self._delay, self._integer_border, self._preserve, self._quantizers)
 
     def get_quantize_registry(self) -> Any:
         """See the base class; the layout transform gives every layer its config."""
@@ -132,10 +139,15 @@ class _NothingByItself(quantize_registry.QuantizeRegistry):
 
 class _Layout(quantize_layout_transform.QuantizeLayoutTransform):
     def __init__(
-        self, treatment: Callable[[str], Treatment], delay: int, integer_border: bool, preserve: Preserve
+        self,
+        treatment: Callable[[str], Treatment],
+        delay: int,
+        integer_border: bool,
+        preserve: Preserve,
+        quantizers: Quantizers,
     ) -> None:
         self._treatment, self._delay, self._integer_border = treatment, delay, integer_border
-        self._preserve = preserve
+        self._preserve, self._quantizers = preserve, quantizers
 
     def apply(self, model: Any, layer_quantize_map: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Rewrite, and give quantizers; layers that were annotated with a config keep it."""
@@ -148,13 +160,17 @@ class _Layout(quantize_layout_transform.QuantizeLayoutTransform):
         rewritten, plan = planned(model, by_name, self._integer_border)
         plan.refuse()
         wrapped = {
-            name: annotated.get(name) or _config(name, made, rewritten.model, self._delay, self._preserve)
+            name: annotated.get(name)
+            or _config(name, made, rewritten.model, self._delay, self._preserve, self._quantizers)
             for name, made in plan.places.items()
             if not made.empty
         }
         for source, treatment in plan.entrances.items():
-            quantizer = _output_quantizer(treatment, self._delay, source)
+            quantizer = self._quantizers.output(treatment, self._delay, source)
             wrapped[ENTRANCE.format(source)] = LayerConfig(output_quantizer=quantizer)
+        for layer in rewritten.model.layers:
+            if isinstance(layer, IntegerRecurrent):
+                _equip(layer, plan.places[layer.name].treatment, self._delay, self._quantizers)
         placed = _with_entrances(rewritten.model, plan)
         return placed, {name: {"quantize_config": config} for name, config in wrapped.items()}
 
@@ -191,12 +207,20 @@ def graph(rewritten: Rewritten) -> list[Node]:
                     activation=_activation(layer),
                     inputs=() if node.is_input else tuple(t._keras_history.layer.name for t in node.keras_inputs),
                     is_float=all(output.dtype.is_floating for output in outputs),
+                    refusal=_refusal(layer),
                 )
             )
     return nodes
 
 
+def _refusal(layer: Any) -> tuple[str, str] | None:
+    refusal = why_not(layer) if is_recurrent(layer) else None
+    return (refusal.reason, refusal.remedy) if refusal else None
+
+
 def _activation(layer: Any) -> str | None:
+    if isinstance(layer, IntegerRecurrent):
+        return layer.cell.kind
     if isinstance(layer, tf.keras.layers.ReLU):
         if float(layer.threshold or 0) or float(layer.negative_slope or 0):
             return None
@@ -248,7 +272,41 @@ def _with_entrances(model: Any, plan: Plan) -> Any:
     return tf.keras.Model(inputs, outputs, name=model.name)
 
 
-def _config(name: str, made: Place, model: Any, delay: int, preserve: Preserve) -> Any:
+class Quantizers:
+    """Makes the quantizers of layers; these train."""
+
+    def output(self, treatment: Treatment, delay: int, name: str) -> Any:
+        """Of what a layer, or a point within it, gives."""
+        return _output_quantizer(treatment, delay, name)
+
+    def weights(self, treatment: Treatment, axes: tuple[int, ...], trains: bool, one_range: bool = False) -> Any:
+        """Of weights, with a scale for each place along `axes`, all the same ones if there is to be one range."""
+        return WeightQuantizer(treatment.weight_bits, axes, trains, one_range)
+
+    def fixed(self, treatment: Treatment) -> Any:
+        """Of what a kernel gives whose scale it prescribes."""
+        return FixedQuantizer(delay=NEVER if treatment.mode == "watched" else 0)
+
+
+def _equip(layer: IntegerRecurrent, treatment: Treatment, delay: int, quantizers: Quantizers) -> None:
+    if treatment.mode == "float":
+        return
+    trains = treatment.trains_weights and treatment.mode == "trained"
+    # Inside the fused LSTM the cell state has 16 bits.
+    wide = replace(treatment, activation_bits=16)
+
+    def make(point: str) -> Any:
+        inner = layer.cell.kind == "LSTM" and point == "c"
+        return quantizers.output(wide if inner else treatment, delay, f"{layer.name}/{point}")
+
+    layer.equip(
+        treatment.activation_bits,
+        make,
+        quantizers.weights(treatment, (), trains),
+    )
+
+
+def _config(name: str, made: Place, model: Any, delay: int, preserve: Preserve, quantizers: Quantizers) -> Any:
     treatment = made.treatment
     if treatment.config is not None:
         return own_object(treatment.config, QuantizeConfig, "config")
@@ -259,8 +317,8 @@ def _config(name: str, made: Place, model: Any, delay: int, preserve: Preserve) 
         trains = treatment.trains_weights and treatment.mode == "trained"
         own = treatment.weight_quantizer
         weights = (
-            WeightQuantizer(
-                treatment.weight_bits,
+            quantizers.weights(
+                treatment,
                 axes if treatment.per_channel else (),
                 trains,
                 one_range=shares(getattr(layer, str(kernel)).numpy(), preserve),
@@ -270,9 +328,9 @@ def _config(name: str, made: Place, model: Any, delay: int, preserve: Preserve) 
         )
     output: Any = None
     if made.output == "range":
-        output = _output_quantizer(treatment, delay, name)
+        output = quantizers.output(treatment, delay, name)
     elif made.output == "fixed":
-        output = FixedQuantizer(delay=NEVER if treatment.mode == "watched" else 0)
+        output = quantizers.fixed(treatment)
     return LayerConfig(kernel, weights, output)
 
 

@@ -53,10 +53,6 @@ _REMEDIES = {
     "LayerNormalization": "normalize by batch (BatchNormalization after a convolution or a dense layer)",
     "MultiHeadAttention": "quantize this model after training (no `qat` step)",
     "Embedding": "quantize this model after training (no `qat` step)",
-    "LSTM": "quantize this model after training (no `qat` step)",
-    "GRU": "quantize this model after training (no `qat` step)",
-    "SimpleRNN": "quantize this model after training (no `qat` step)",
-    "Bidirectional": "quantize this model after training (no `qat` step)",
     "TFOpLambda": "use layers instead of operations on tensors (Add, Multiply, ReLU, Rescaling in the task's decode)",
     "SlicingOpLambda": "use Cropping layers instead of slices",
     "Lambda": "write it as a layer of its own, registered with register_keras_serializable, and give it a config",
@@ -67,7 +63,10 @@ _REMEDIES = {
 }
 _ACTIVATION_REMEDY = "use relu, relu6, leaky ReLU, swish, gelu, sigmoid, tanh or softmax"
 
-Role = Literal["weighted", "ranged", "passing", "fixed", "batch_norm", "unknown"]
+Role = Literal["weighted", "ranged", "passing", "fixed", "batch_norm", "recurrent", "unknown"]
+
+# What recurrent layers are rewritten to.
+INTEGER_RECURRENT = "IntegerRecurrent"
 
 
 def role_of(kind: str, activation: str | None = None) -> Role:
@@ -85,6 +84,8 @@ def role_of(kind: str, activation: str | None = None) -> Role:
         if activation in RANGED_ACTIVATIONS:
             return "ranged"
         return "passing" if activation == NO_ACTIVATION else "unknown"
+    if kind == INTEGER_RECURRENT:
+        return "recurrent"
     if kind == "Softmax":
         return "fixed"
     for role, kinds in (("weighted", WEIGHTED), ("ranged", RANGED), ("passing", PASSING)):

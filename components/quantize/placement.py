@@ -10,6 +10,7 @@ from components.errors import ModelError
 from components.quantize.layers import (
     FUSED_ACTIVATIONS,
     FUSING,
+    INTEGER_RECURRENT,
     NOT_IN_4_BITS,
     NOT_IN_16_BITS,
     WEIGHTED,
@@ -29,9 +30,11 @@ class Node:
         name: The layer's; twice where a shared layer is called twice.
         origin: The layer of the user's model that it comes from.
         kind: Class name.
-        activation: Of an `Activation` layer, the function's name; of a `ReLU`, `relu`, `relu6` or None for others.
+        activation: Of an `Activation` layer, the function's name; of a `ReLU`, `relu`, `relu6` or None for
+            others; of an `IntegerRecurrent`, the kind of its cell.
         inputs: Names of the layers that its inputs come from.
         is_float: Whether its output is of floats.
+        refusal: Reason and remedy, of a recurrent layer that cannot be written out.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Node:
     inputs: tuple[str, ...]
     activation: str | None = None
     is_float: bool = True
+    refusal: tuple[str, str] | None = None
 
 
 @dataclass
@@ -171,6 +175,13 @@ def _shared(own: Treatment, leading: Treatment) -> Treatment:
 def _placed(node: Node, treatment: Treatment, plan: Plan) -> Place:
     role = role_of(node.kind, node.activation)
     made = Place(treatment, role)
+    if node.refusal is not None and treatment.mode != "float" and not treatment.config:
+        plan.refused.append((node, *node.refusal))
+        return made
+    if role == "recurrent":
+        told = _recurrent_refusal(node, treatment)
+        plan.refused += [(node, *told)] if told else []
+        return made
     if treatment.mode == "float" or treatment.config or node.kind == "InputLayer":
         return made
     if role == "unknown" or (node.kind == "ReLU" and node.activation not in FUSED_ACTIVATIONS):
@@ -197,6 +208,22 @@ def _placed(node: Node, treatment: Treatment, plan: Plan) -> Place:
     elif role == "fixed" and treatment.activation_bits == 16:
         made.output = "fixed"
     return made
+
+
+def _recurrent_refusal(node: Node, treatment: Treatment) -> tuple[str, str] | None:
+    own = treatment.activations is not None and treatment.activations.quantizer.kind == "own"
+    if own or treatment.weight_quantizer is not None:
+        return "its cell takes no quantizer of one's own", "name another quantizer for it in `configs`"
+    if node.activation == "LSTM" and node.name != node.origin:
+        return (
+            "of a bidirectional LSTM the trained ranges do not all reach the file",
+            "quantize it after training (no `qat` step), or make it a Bidirectional GRU",
+        )
+    if node.activation == "LSTM" and treatment.activation_bits == 16:
+        return "the fused LSTM has no kernel for 16-bit activations", "take static_wi8_ai8, or use a GRU or an SRU"
+    if node.activation == "LSTM" and treatment.weight_bits != 8:
+        return "the fused LSTM has no kernel for 4-bit weights", "take static_wi8_ai8"
+    return None
 
 
 def _folds(node: Node, plan: Plan) -> bool:
@@ -248,33 +275,47 @@ def _told(nodes: Sequence[Node], plan: Plan, kinds: Mapping[str, str], notes: Ma
             )
             continue
         places = [plan.places[node.name] for node in own]
-        weighted = [made for made in places if made.weights]
+        weighted = [made for made in places if made.weights or made.role == "recurrent"]
         treatment = weighted[0].treatment if weighted else places[-1].treatment
         # The last range of a layer is its output's; without one, its kernel tells more than a reshape behind it.
         ends = [made for made in places if made.output != "none"] or [m for m in places if m.role != "passing"]
         enters = any(name in plan.entrances for node in own for name in node.inputs)
         said = [notes.get(origin, ""), "its input gets a range too" if enters else ""]
-        weights = " and ".join(dict.fromkeys(_weights(node, plan) for node in own if plan.places[node.name].weights))
+        recurrent = [node for node in own if plan.places[node.name].role == "recurrent"]
+        carrying = [node for node in own if plan.places[node.name].weights] + recurrent
+        weights = " and ".join(dict.fromkeys(_weights(node, plan) for node in carrying))
         yield LayerPlan(
             layer=origin,
             kind=f"Activation {own[-1].activation}" if kinds[origin] == "Activation" else kinds[origin],
             mode="refused" if origin in refused else treatment.mode,
             weights=weights,
-            outputs=_outputs((ends or places)[-1]),
+            outputs=_recurrent_outputs(recurrent[0], treatment) if recurrent else _outputs((ends or places)[-1]),
             note=refused.get(origin) or "; ".join(filter(None, said)),
         )
 
 
 def _kind(node: Node) -> str:
+    if node.kind == INTEGER_RECURRENT:
+        return str(node.activation)
     return f"{node.kind} {node.activation}" if node.kind == "Activation" else node.kind
 
 
 def _weights(node: Node, plan: Plan) -> str:
     treatment = plan.places[node.name].treatment
+    if plan.places[node.name].role == "recurrent":
+        told = "" if treatment.trains_weights else ", after training"
+        return "" if treatment.mode == "float" else f"int{treatment.weight_bits} per gate{told}"
     if treatment.weight_quantizer is not None:
         return treatment.weight_quantizer.object
     per = "per channel" if treatment.per_channel and WEIGHTED[node.kind][1] else "per tensor"
     return f"int{treatment.weight_bits} {per}" + ("" if treatment.trains_weights else ", after training")
+
+
+def _recurrent_outputs(node: Node, treatment: Treatment) -> str:
+    if treatment.mode == "float":
+        return "float"
+    inside = ", 16 bits inside" if node.activation == "LSTM" else ""
+    return f"int{treatment.activation_bits} at each step{inside}"
 
 
 def _outputs(made: Place) -> str:

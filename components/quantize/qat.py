@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from tensorflow_model_optimization.quantization.keras import (
 
 from components.errors import EdgemillError, ModelError, telling_line
 from components.kernels import Kernel, kernels
-from components.quantize.integer_scheme import ENTRANCE, IntegerScheme, own_object, planned
+from components.quantize.integer_scheme import ENTRANCE, IntegerScheme, Quantizers, own_object, planned
 from components.quantize.qat_spec import QatStep
 from components.quantize.quantizers import ActivationQuantizer
+from components.quantize.recurrent.layer import IntegerRecurrent
 from components.quantize.rewrite import rewrite
 from components.quantize.scheme import Scheme
 from components.quantize.treatment import chosen, treatments
@@ -57,7 +58,14 @@ def preview(model: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
     )
 
 
-def quantized(model: Any, step: QatStep, scheme: Scheme, steps_per_epoch: int, preserve: Preserve = _NOTHING) -> Any:
+def quantized(
+    model: Any,
+    step: QatStep,
+    scheme: Scheme,
+    steps_per_epoch: int,
+    preserve: Preserve = _NOTHING,
+    quantizers: Quantizers | None = None,
+) -> Any:
     """A model of the same weights that trains under quantization; the original stays as it is.
 
     Args:
@@ -67,6 +75,7 @@ def quantized(model: Any, step: QatStep, scheme: Scheme, steps_per_epoch: int, p
         steps_per_epoch: Training batches in an epoch.
         preserve: What the weights are to keep. Shared values have one range for all channels, so that they stay shared
             when they are rounded; and no zeros are lost, for zero is always one of the integers.
+        quantizers: What makes the quantizers; None makes those that train.
 
     Returns:
         An uncompiled functional `tf_keras.Model` with the same inputs, and with outputs of the same shapes.
@@ -84,6 +93,7 @@ def quantized(model: Any, step: QatStep, scheme: Scheme, steps_per_epoch: int, p
         delay=step.delay_activations * steps_per_epoch,
         integer_border=not getattr(scheme, "float_io", False),
         preserve=preserve,
+        quantizers=quantizers,
     )
     annotated = tf.keras.models.clone_model(
         flat,
@@ -129,22 +139,23 @@ def trained_kernels(model: Any) -> tuple[Kernel, ...]:
     return (*found.values(), *kernels(model))
 
 
+def held_ranges(model: Any) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
+    """Each range of a quantized model: what it is of, its layer, its quantizer, and the variables that hold it."""
+    for layer in model.layers:
+        if isinstance(layer, IntegerRecurrent):
+            for point, (quantizer, variables) in layer.ranges().items():
+                yield f"{layer.name}/{point}", layer, quantizer, variables
+        elif isinstance(layer, quantize_wrapper.QuantizeWrapper):
+            for quantizer in layer.quantize_config.get_output_quantizers(layer.layer)[:1]:
+                name, suffix = layer.layer.name, ENTRANCE.format("")
+                told = f"input {name.removesuffix(suffix)}" if name.endswith(suffix) else name
+                if isinstance(quantizer, ActivationQuantizer):
+                    yield told, layer, quantizer, layer._output_quantizer_vars
+
+
 def trained_ranges(model: Any) -> tuple[TrainedRange, ...]:
     """The ranges of a trained model's activations, as far as quantizers of ours hold them."""
-    found = []
-    for layer in model.layers:
-        if isinstance(layer, quantize_wrapper.QuantizeWrapper):
-            quantizers = layer.quantize_config.get_output_quantizers(layer.layer)
-            if quantizers:
-                name = layer.layer.name
-                suffix = ENTRANCE.format("")
-                told = f"input {name.removesuffix(suffix)}" if name.endswith(suffix) else name
-                found.append((told, quantizers[0], layer._output_quantizer_vars))
-    return tuple(
-        _range(tensor, quantizer, variables)
-        for tensor, quantizer, variables in found
-        if isinstance(quantizer, ActivationQuantizer)
-    )
+    return tuple(_range(told, quantizer, variables) for told, _, quantizer, variables in held_ranges(model))
 
 
 def check_ranges(ranges: Sequence[TrainedRange]) -> None:

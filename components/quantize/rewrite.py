@@ -15,11 +15,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.quantize.layers import FIXED_ACTIVATIONS, NO_ACTIVATION, RANGED_ACTIVATIONS, SWISH
+from components.quantize.layers import FIXED_ACTIVATIONS, NO_ACTIVATION, RANGED_ACTIVATIONS, SWISH, WEIGHTED
+from components.quantize.recurrent.cells import CELLS, cell_of
+from components.quantize.recurrent.layer import IntegerRecurrent, described
+from components.quantize.recurrent.plan import inner, why_not
 
 _layers = tf.keras.layers
 # Attributes of a one-dimensional convolution that name sizes; two-dimensional ones have a 1 before them.
 _SIZES = ("kernel_size", "strides", "dilation_rate")
+_MERGES = {"concat": _layers.Concatenate, "sum": _layers.Add, "mul": _layers.Multiply}
 _LONE = frozenset({"Conv1D", "DepthwiseConv1D", "SeparableConv1D"})
 
 
@@ -102,6 +106,7 @@ class _Rewriter:
         return [tensors[id(output)] for output in model.outputs]
 
     def _call(self, layer: Any, name: str, args: Any, kwargs: Any) -> Any:
+        layer = _itself(layer)
         kind = type(layer).__name__
         if isinstance(layer, tf.keras.Model) and not self._kept(name):
             inner = layer
@@ -110,7 +115,7 @@ class _Rewriter:
         if self._kept(name):
             return self._copy(layer, name, name)(*args, **kwargs)
         match kind:
-            case "Dense" | "Conv2D" | "DepthwiseConv2D" | "Conv2DTranspose":
+            case _ if kind in WEIGHTED:
                 return self._weighted(layer, name, args[0])
             case "SeparableConv2D":
                 return self._separable(layer, name, args[0])
@@ -122,8 +127,27 @@ class _Rewriter:
                 return self._activate(args[0], layer.activation, name, name)
             case "Add" | "Multiply" | "Maximum" | "Minimum" if len(args[0]) > 2:
                 return self._pairwise(layer, name, args[0])
+            case _ if _written_out(layer):
+                return (self._both_ways if kind == "Bidirectional" else self._recurrent)(layer, name, args[0])
             case _:
                 return self._copy(layer, name, name)(*args, **kwargs)
+
+    def _recurrent(self, layer: Any, name: str, x: Any, origin: str = "", in_order: bool = False) -> Any:
+        """A layer whose cell is written out, gate by gate."""
+        cell = cell_of(layer, int(x.shape[-1]))
+        config = {
+            "cell": described(cell),
+            "return_sequences": layer.return_sequences,
+            "go_backwards": layer.go_backwards,
+            "in_order": in_order,
+        }
+        return self._new(IntegerRecurrent, name, origin or name, config, lambda _: cell.weights(layer), layer)(x)
+
+    def _both_ways(self, layer: Any, name: str, x: Any) -> Any:
+        forward = self._recurrent(layer.forward_layer, f"{name}/forward", x, name)
+        backward = self._recurrent(layer.backward_layer, f"{name}/backward", x, name, in_order=True)
+        self.notes[name] = "written out as one layer for each direction"
+        return self._new(_MERGES[layer.merge_mode], name, name, {})([forward, backward])
 
     def _pairwise(self, layer: Any, name: str, inputs: list[Any]) -> Any:
         """The kernels take two inputs, so each sum between them needs a range."""
@@ -311,6 +335,19 @@ class _WithWeights:
             self.layer.set_weights(self._weights(self.layer))
             self._weights = None
         return outputs
+
+
+def _itself(layer: Any) -> Any:
+    """A dense layer goes over the last axis, whatever is before it."""
+    if type(layer).__name__ == "TimeDistributed" and type(layer.layer).__name__ == "Dense":
+        return layer.layer
+    return layer
+
+
+def _written_out(layer: Any) -> bool:
+    if type(layer).__name__ == "Bidirectional" and layer.merge_mode not in _MERGES:
+        return False
+    return type(inner(layer)).__name__ in CELLS and why_not(layer) is None
 
 
 def _calls(model: Any, prefix: str = "") -> Counter[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from components.constraints import Constraint
@@ -13,17 +14,28 @@ from components.keras_model import export, output_names
 from components.kernels import weight_fact
 from components.quantize.qat import check_ranges, preview, quantized, trained_kernels, trained_ranges
 from components.quantize.qat_spec import QatStep
+from components.quantize.recurrent import sru  # noqa: F401 - registers the layer
+from components.quantize.recurrent.deploy import deploy, has_recurrent
+from components.quantize.recurrent.lowering import STEP_EXAMPLES
+from components.quantize.recurrent.plan import Form
 from components.quantize.scheme import Scheme
 from components.report import TrainingReport
 from components.step_training import StepInputs
 from components.training import fine_tune, steps_per_epoch
+from components.training_data import TrainingData
 from components.training_spec import Preserve
 
 _LOG = logging.getLogger(__name__)
 _NOTHING = Preserve()
 
 
-def train_quantized(inputs: StepInputs, step: QatStep, scheme: Scheme, preserve: Preserve = _NOTHING) -> TrainingReport:
+def train_quantized(
+    inputs: StepInputs,
+    step: QatStep,
+    scheme: Scheme,
+    preserve: Preserve = _NOTHING,
+    recurrent: Form | None = None,
+) -> TrainingReport:
     """Train a model under quantization and write its SavedModel, fake quantization included.
 
     Args:
@@ -31,6 +43,7 @@ def train_quantized(inputs: StepInputs, step: QatStep, scheme: Scheme, preserve:
         step: How to train.
         scheme: The numeric format to train for, a static one.
         preserve: What earlier steps made, and the weights keep.
+        recurrent: Form of recurrent layers that are lowered, as the recipe says.
 
     Returns:
         What happened.
@@ -62,7 +75,11 @@ def train_quantized(inputs: StepInputs, step: QatStep, scheme: Scheme, preserve:
     )
     ranges = trained_ranges(trained)
     check_ranges(ranges)
-    export(trained, inputs.folder, output_names(model), traces_layers=False)
+    if has_recurrent(trained):
+        (output,) = output_names(model)
+        deploy(trained, recurrent or "sequence", inputs.folder, output, _sequences(trained, data, step))
+    else:
+        export(trained, inputs.folder, output_names(model), traces_layers=False)
     earlier = inputs.earlier()
     return TrainingReport(
         recipe=inputs.name,
@@ -74,6 +91,15 @@ def train_quantized(inputs: StepInputs, step: QatStep, scheme: Scheme, preserve:
         weights=tuple(weight_fact(kernel) for kernel in held) if earlier is not None else (),
         claim=earlier.claim if earlier is not None else None,
     )
+
+
+def _sequences(model: Any, data: TrainingData, step: QatStep) -> dict[str, Any]:
+    """A few of the training split's, by model input."""
+    inputs, _ = next(iter(data.batches(STEP_EXAMPLES, step.seed)))
+    names = [tensor.name.partition(":")[0] for tensor in model.inputs]
+    named = inputs if isinstance(inputs, Mapping) else {"": inputs}
+    named = {names[0]: named[""]} if set(named) == {""} else named
+    return {name: np.asarray(named[name]) for name in names}
 
 
 def _freezing(model: Any, epoch: int | None) -> Callable[[int], bool]:

@@ -12,6 +12,7 @@ from components.slices import overall
 from components.values import Value
 from pipelines.report import figures, wording
 from pipelines.report.recovery import recovery_views
+from pipelines.report.recurrent_figures import recurrent_views
 from pipelines.report.summary import RunSummary, size_ratio
 from pipelines.report.training_figures import training_pictures
 
@@ -70,6 +71,7 @@ def render_report(summary: RunSummary) -> str:
         else [],
         pictures=_pictures(summary),
         recovery=recovery_views(summary),
+        recurrent=recurrent_views(summary),
         range_pictures=[
             figures.ranges(fact, f"range{index}")
             for index, fact in enumerate(summary.audit.ranges if summary.audit else ())

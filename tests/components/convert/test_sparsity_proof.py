@@ -112,7 +112,9 @@ def test_dense_file_is_stored_only_or_lost_and_never_proven_when_not_encoded():
 
 
 def test_only_pruned_kernels_are_held_to_the_claim_when_it_names_shapes():
-    claim = SparsityClaim(structure="unstructured", sparsity=0.8, kernels=((256, 64), (3, 3, 8, 16), (32, 128)))
+    claim = SparsityClaim(
+        structure="unstructured", sparsity=0.8, kernels=((256, 64), (3, 3, 8, 16), (32, 128), (32, 32))
+    )
     dense_layer = use(shape=(64, 256), name="dense")
     convolution = use(shape=(16, 3, 3, 8), name="convolution")
     gate = use(shape=(32, 32), name="a gate of an LSTM of 32 units")

@@ -168,3 +168,25 @@ def test_step_that_fits_no_layer_is_refused(baseline: TrainedBaseline, said: dic
     with pytest.raises(SpecError) as caught:
         targets(baseline.model, CLUSTER.model_copy(update=said))
     assert message in str(caught.value)
+
+
+RECURRENT = """layers.Input([4, 4, 1], name="image"),
+            layers.Reshape([4, 4]),
+            layers.GRU(16, name="cell"),
+            layers.Dense(3, activation="softmax", name="probabilities"),
+        ])"""
+
+
+def test_gates_of_a_recurrent_layer_keep_zeros_and_values_into_the_integers_of_the_file(tmp_path):
+    baseline = TrainedBaseline(tmp_path, RECURRENT)
+    source, report = baseline.do("pruned", None, train_pruned, PRUNE)
+    assert {(4, 48), (4, 16), (16, 48), (16, 16)} <= set(report.claim.kernels)
+    source, _ = baseline.do("clustered", source, train_clustered, CLUSTER, Preserve(zeros=True))
+    folder, _ = baseline.do(
+        "trained", source, train_quantized, QAT, INT8, Preserve(zeros=True, centroids=8), "sequence"
+    )
+    gates = [use.fact for use in weight_uses(convert(folder / SERVING_FOLDER, INT8, None)) if 3 not in use.fact.shape]
+    assert {gate.shape for gate in gates} == {(16, 4), (16, 16)}
+    for gate in gates:
+        assert gate.sparsity >= 0.74
+        assert gate.unique_values <= 8

@@ -1,0 +1,129 @@
+"""The states of a lowered recurrent file, time step by time step, against the float model's. Imports TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.errors import ConversionError
+from components.interpreter import TFLiteModel, dequantize
+from components.report import StepErrors
+from components.streaming import StateTensor, StreamingContract, state_name
+
+Array = npt.NDArray[Any]
+
+# What the lowering calls the operator that computes a state: `<layer>/step_<index>/after_<state>`.
+_STATE_TENSOR = re.compile(r"([^;]*?)/step_(\d+)/after_(\w+?)(?:_\d+)?(?:[;/]|$)")
+
+
+def streaming_contract(content: bytes) -> StreamingContract | None:
+    """How a streaming file is driven; None for a file that is not one.
+
+    Raises:
+        ConversionError: A state goes out in another type or scale than it comes in with.
+    """
+    model = TFLiteModel(content)
+    if not model.streaming:
+        return None
+    states = []
+    for taken, given in model.state_details():
+        border = [
+            {
+                "shape": tuple(int(size) for size in detail["shape"]),
+                "dtype": np.dtype(detail["dtype"]).name,
+                "scale": float(detail["quantization"][0]),
+                "zero_point": int(detail["quantization"][1]),
+            }
+            for _, detail in (taken, given)
+        ]
+        if border[0] != border[1]:
+            raise ConversionError(
+                f"the state {taken[0]} goes out otherwise than it comes in, so that each frame would need another "
+                "rounding",
+                where=taken[0],
+                bound=border[0],
+                measured=border[1],
+                remedy="tell the maintainers, with the model",
+            )
+        states.append(StateTensor(input=taken[0], output=given[0], **border[0]))
+    return StreamingContract(frames=model.input_names, states=tuple(states), outputs=model.output_names)
+
+
+def step_errors(content: bytes, inputs: Mapping[str, Array], states: Mapping[str, Array]) -> StepErrors:
+    """Run sequences through a file and compare its states.
+
+    Args:
+        content: A file in either form.
+        inputs: Model input -> [N, time, ...].
+        states: `state_name` -> the float model's states after each step [N, time, units].
+
+    Raises:
+        ConversionError: A state of the sequence form cannot be found in the file.
+    """
+    model = TFLiteModel(content)
+    found = model.trace(inputs) if model.streaming else _traced(content, inputs, states)
+    square, worst = [], []
+    for name, wanted in states.items():
+        error = found[name].astype(np.float64) - wanted
+        scale = float(np.sqrt(np.mean(wanted.astype(np.float64) ** 2))) or 1.0
+        square.append(np.sqrt(np.mean(error**2, axis=(0, 2))) / scale)
+        worst.append(np.abs(error).max(axis=(0, 2)) / scale)
+    return StepErrors(
+        examples=len(next(iter(inputs.values()))),
+        rms=tuple(np.max(square, axis=0).tolist()),
+        worst=tuple(np.max(worst, axis=0).tolist()),
+    )
+
+
+def _traced(content: bytes, inputs: Mapping[str, Array], states: Mapping[str, Array]) -> dict[str, Array]:
+    """The states inside a file of a whole sequence."""
+    import tensorflow as tf
+
+    # A delegate would not keep what it computes inside.
+    interpreter = tf.lite.Interpreter(
+        model_content=content,
+        num_threads=1,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    places: dict[str, dict[int, Any]] = {}
+    for detail in interpreter.get_tensor_details():
+        for layer, index, state in _STATE_TENSOR.findall(detail["name"]):
+            for name in states:
+                if _is_of(name, layer, state):
+                    places.setdefault(name, {})[int(index)] = detail
+    for name, wanted in states.items():
+        missing = sorted(set(range(wanted.shape[1])) - set(places.get(name, {})))
+        if missing:
+            raise ConversionError(
+                f"the state {name} after the step {missing[0]} cannot be found in the file",
+                where=name,
+                bound="a tensor for each time step",
+                measured=f"{len(places.get(name, {}))} of {wanted.shape[1]}",
+                remedy="tell the maintainers, with the model",
+            )
+    runner = TFLiteModel(content)
+    found = {name: np.zeros(wanted.shape, np.float32) for name, wanted in states.items()}
+    details = interpreter.get_signature_runner().get_input_details()
+    for position in range(len(next(iter(inputs.values())))):
+        for name, detail in details.items():
+            raw = runner.to_raw(name, inputs[name][position : position + 1])
+            interpreter.set_tensor(detail["index"], raw)
+        interpreter.invoke()
+        for name, steps in places.items():
+            for index, detail in steps.items():
+                value = interpreter.get_tensor(detail["index"])[0]
+                scale, zero_point = detail["quantization"]
+                found[name][position, index] = dequantize(value, scale, zero_point) if scale else value
+    return found
+
+
+def _is_of(name: str, path: str, state: str) -> bool:
+    """Whether a state is that of the layer at the end of a path of scopes, which may be a path itself."""
+    parts = path.split("/")
+    return any(state_name("/".join(parts[start:]), state) == name for start in range(len(parts)))

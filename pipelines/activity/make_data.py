@@ -1,0 +1,51 @@
+"""Writes the example's TFRecords from an archive of recordings: `python make_data.py watch_25hz_int16.npz`.
+
+The archive holds y and subject (int [N]) and x0, x1... (int16 [time, 6] at 25 Hz: accelerometer and gyroscope).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from pipelines.activity.task import CHANNELS, STEPS
+
+# No window of theirs is trained on: neighbouring windows of one person are nearly alike.
+HELD_OUT = (9, 10)
+
+
+def main(archive: str) -> None:
+    """Write `data/train.tfrecord.gz` and `data/eval.tfrecord.gz` beside this file: windows of 2.56 s at 12.5 Hz."""
+    arrays = np.load(archive)
+    folder = Path(__file__).parent / "data"
+    for split in ("train", "eval"):
+        with tf.io.TFRecordWriter(str(folder / f"{split}.tfrecord.gz"), "GZIP") as writer:
+            for index, (label, subject) in enumerate(zip(arrays["y"], arrays["subject"], strict=True)):
+                if (int(subject) in HELD_OUT) == (split == "eval"):
+                    for window in _windows(arrays[f"x{index}"]):
+                        writer.write(_example(window, int(label), int(subject)))
+
+
+def _windows(recording: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+    """Mean of each two samples, int16 [windows, STEPS, CHANNELS]; what is shorter than a window at the end is left."""
+    count = len(recording) // (2 * STEPS)
+    pairs = recording[: count * 2 * STEPS].reshape(count, STEPS, 2, CHANNELS)
+    return np.rint(pairs.astype(np.float32).mean(axis=2)).astype("<i2")
+
+
+def _example(window: npt.NDArray[np.int16], label: int, subject: int) -> bytes:
+    integers = {"label": label, "subject": subject}
+    features = {
+        name: tf.train.Feature(int64_list=tf.train.Int64List(value=[value])) for name, value in integers.items()
+    }
+    features["motion"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[window.tobytes()]))
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

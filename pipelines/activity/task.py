@@ -1,0 +1,54 @@
+"""Small recurrent networks for windows of 32 frames, one for each kind of cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from components.quantize.recurrent.sru import SRU
+
+STEPS, CHANNELS, CLASSES = 32, 6, 7
+UNITS = 64
+# Milli-units of the accelerometer, and of the gyroscope, that make about 1.
+_SCALES = (1000.0, 1000.0, 1000.0, 2000.0, 2000.0, 2000.0)
+
+
+class Activity:
+    """How examples become windows, and the float baseline.
+
+    Args:
+        cell: `lstm`, `gru` or `sru`.
+    """
+
+    def __init__(self, cell: str) -> None:
+        self._cell = cell
+
+    def feature_spec(self) -> Mapping[str, Any]:
+        """Raw samples, frame by frame, the exercise and the person."""
+        number = tf.io.FixedLenFeature([], tf.int64)
+        return {"motion": tf.io.FixedLenFeature([], tf.string), "label": number, "subject": number}
+
+    def decode(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Windows as float32 [batch, 32, 6], about -3 to 3."""
+        samples = tf.io.decode_raw(features["motion"], tf.int16, fixed_length=2 * STEPS * CHANNELS)
+        return tf.reshape(tf.cast(samples, tf.float32), [-1, STEPS, CHANNELS]) / tf.constant(_SCALES)
+
+    def build_model(self) -> tf.keras.Model:
+        """A dense layer for each frame, the recurrent layer, and the exercises."""
+        layers = tf.keras.layers
+        motion = layers.Input([STEPS, CHANNELS], name="motion")
+        x = layers.Dense(24, activation="relu", name="frame")(motion)
+        kind = {"lstm": layers.LSTM, "gru": layers.GRU, "sru": SRU}[self._cell]
+        x = layers.Dropout(0.3)(kind(UNITS, name="memory")(x))
+        return tf.keras.Model(motion, layers.Dense(CLASSES, activation="softmax", name="exercise")(x))
+
+    def compile(self, model: tf.keras.Model) -> None:
+        """Adam on the cross entropy."""
+        model.compile(tf.keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", ["accuracy"])
+
+
+LSTM = Activity("lstm")
+GRU = Activity("gru")
+SRU_TASK = Activity("sru")
