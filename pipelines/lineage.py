@@ -96,6 +96,8 @@ class _Tree:
             if name not in _HIDDEN_PROPERTIES and _plain(value)
         }
         details["uri"] = artifact.uri
+        if artifact.state == artifact.DELETED:
+            details["content"] = "removed by `edgemill clean`"
         maker = self._maker(artifact.id)
         children = () if maker is None else (self._of_execution(maker),)
         return LineageNode(label=label, kind=artifact.type, details=details, children=children)

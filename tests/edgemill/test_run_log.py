@@ -25,6 +25,7 @@ def test_every_record_is_one_json_object_with_its_run_and_node(tmp_path: Path) -
         log.info("Component convert__int8 is running.")
         log.warning("two\nlines and %s", "an argument")
         log.info("Component convert__int8 is finished.")
+        log.info("between")
         log.info("node evaluate is running.")
         try:
             raise ValueError("broken")
@@ -33,11 +34,11 @@ def test_every_record_is_one_json_object_with_its_run_and_node(tmp_path: Path) -
         log.debug("not told")
         os.write(2, b"native text\n")
     lines = lines_of(log_path(tmp_path, "json"))
-    assert [line["node"] for line in lines] == [None, *["convert__int8"] * 3, "evaluate", "evaluate"]
+    assert [line["node"] for line in lines] == [None, *["convert__int8"] * 3, None, "evaluate", "evaluate"]
     assert {(line["run"], line["logger"]) for line in lines} == {("run-1", "x.y")}
-    assert [lines[i]["level"] for i in (0, 2, 5)] == ["INFO", "WARNING", "ERROR"]
+    assert [lines[i]["level"] for i in (0, 2, 6)] == ["INFO", "WARNING", "ERROR"]
     assert lines[2]["message"] == "two\nlines and an argument"
-    assert str(lines[5]["exception"]).endswith("ValueError: broken")
+    assert str(lines[6]["exception"]).endswith("ValueError: broken")
     assert set(lines[0]) == {"time", "level", "logger", "run", "node", "message"}
     assert str(lines[0]["time"]).endswith("+00:00")
     assert (tmp_path / "stderr.txt").read_text() == "native text\n"

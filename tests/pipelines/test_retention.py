@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import SpecError, StorageError
+from pipelines.lineage import trace
 from pipelines.lock import removing, running
 from pipelines.removal import remove
 from pipelines.retention import RetentionPlan, Rules, plan_removal
@@ -103,6 +104,16 @@ def test_only_the_newest_delivery_of_a_release_holds_its_run(recorded: RecordedR
     assert {"push:b", "candidate:b", "model:a"} <= names(recorded, found)
 
 
+def test_release_keeps_all_that_it_was_made_from_also_what_its_own_run_never_named(
+    recorded: RecordedRuns, tmp_path: Path
+) -> None:
+    f = recorded.run("f", 0.5)
+    recorded.made(f, "push:f", "candidate:b", release=tmp_path / "registry" / "phone" / "small" / "0123")
+    found = plan(recorded, keep_runs=1)
+    assert not kept(found)["b"]
+    assert names(recorded, found) == {"push:b", "other:a", "model:c", "data:d", "model:d", "model:e"}
+
+
 def test_removed_artifacts_are_deleted_in_metadata_and_on_disk_and_nothing_else_is(recorded: RecordedRuns) -> None:
     found = plan(recorded, keep_runs=1)
     before = sorted(recorded.place.root.rglob("content"))
@@ -111,6 +122,9 @@ def test_removed_artifacts_are_deleted_in_metadata_and_on_disk_and_nothing_else_
         *("other:a", "model:c", "model:d")
     }
     assert set(recorded.states().values()) == {"LIVE", "DELETED"}
+    there, gone = recorded.store.get_artifacts_by_id([recorded.artifacts[name] for name in ("data:d", "model:d")])
+    assert trace(recorded.store, gone).details["content"] == "removed by `edgemill clean`"
+    assert "content" not in trace(recorded.store, there).details
     assert len(before) - len(list(recorded.place.root.rglob("content"))) == 3
     assert {path.name for path in recorded.place.runs("small").iterdir()} == {"b", "e"}
     again = plan(recorded, keep_runs=1)
