@@ -61,6 +61,9 @@ class TFLiteModel:
     A model of one time step (`components.streaming`) is run through whole sequences: `predict` takes and returns what
     the model of the whole sequence would.
 
+    Attributes:
+        each_step: Whether what is returned of a streaming model is its output after each time step, or after the last.
+
     Args:
         content: The file. It must be whole: the runtime verifies nothing, and damaged bytes can crash the process.
         num_threads: Threads of the runtime.
@@ -74,7 +77,7 @@ class TFLiteModel:
         self._loaded: dict[str, Array] = {}
         self._start()
         self.stateful = _keeps_state(content)
-        self._each_step = self.streaming and _returns_each_step(content)
+        self.each_step = self.streaming and _returns_each_step(content)
         self.batched = not (self.stateful or _has_fixed_shapes(content)) and self._batches_soundly()
 
     def _start(self) -> None:
@@ -101,9 +104,21 @@ class TFLiteModel:
         return tuple(name for name in self._outputs if name not in self._pairs.values())
 
     @property
+    def tensor_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of all inputs and outputs in the order of the file, with states."""
+        return tuple(self._inputs), tuple(self._outputs)
+
+    @property
     def streaming(self) -> bool:
         """Whether it is a model of one time step."""
         return bool(self._pairs)
+
+    def zero_states(self, batch: int) -> dict[str, Array]:
+        """State input -> what it is before a sequence, [batch, ...], as its tensor holds it."""
+        return {
+            taken: zero_state(batch, detail["shape"][1:], detail["dtype"], detail["quantization"][1])
+            for (taken, detail), _ in self.state_details()
+        }
 
     def state_details(self) -> list[tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]]:
         """Name and the runtime's details of each state, as input and as output."""
@@ -197,16 +212,11 @@ class TFLiteModel:
 
     def _drive(self, raw: Mapping[str, Array]) -> list[Mapping[str, Array]]:
         """What a streaming model returns after each time step, from a state of zeros."""
-        batch = len(next(iter(raw.values())))
-        zeros = {
-            taken: zero_state(batch, detail["shape"][1:], detail["dtype"], detail["quantization"][1])
-            for (taken, detail), _ in self.state_details()
-        }
-        return drive(self._invoke, raw, zeros, self._pairs)
+        return drive(self._invoke, raw, self.zero_states(len(next(iter(raw.values())))), self._pairs)
 
     def _invoke_sequence(self, raw: Mapping[str, Array]) -> dict[str, Array]:
         returned = self._drive(raw)
-        if self._each_step:
+        if self.each_step:
             return {name: np.stack([now[name] for now in returned], axis=1) for name in self.output_names}
         return {name: returned[-1][name] for name in self.output_names}
 

@@ -6,6 +6,7 @@ et al. 2021, arXiv:2010.08678), so its outputs are those of a device without opt
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.device_check.child import MODEL_FILE
-from components.device_check.tflm_child import ARENA_FILE, INPUTS_FILE, OUTPUTS_FILE, allocations
+from components.device_check.tflm_child import ARENA_FILE, INPUTS_FILE, LOOP_FILE, OUTPUTS_FILE, allocations
 from components.device_check.tool import run_tool
 from components.device_report import OutputDifference, TflmFacts, TflmOutcome, ToolFailure
 from components.device_tools import TflmEvaluator
@@ -25,7 +26,7 @@ Array = npt.NDArray[Any]
 
 
 def measure_with_tflm(content: bytes, inputs: Mapping[str, Array], evaluator: TflmEvaluator) -> TflmOutcome:
-    """Run a file.
+    """Run a file; one of a single time step through whole sequences, with TFLM's own states.
 
     Args:
         content: The TFLite file; the desktop runtime must take it.
@@ -44,21 +45,28 @@ def measure_with_tflm(content: bytes, inputs: Mapping[str, Array], evaluator: Tf
     with tempfile.TemporaryDirectory(prefix="edgemill-tflm-") as name:
         folder = Path(name)
         (folder / MODEL_FILE).write_bytes(content)
-        np.savez(folder / INPUTS_FILE, **{str(index): values for index, values in enumerate(given.values())})
+        taken, returned = desktop.tensor_names
+        arrays = {**given, **desktop.zero_states(1)}
+        np.savez(folder / INPUTS_FILE, **{str(index): arrays[name] for index, name in enumerate(taken)})
+        if desktop.streaming:
+            pairs = [(taken.index(a), returned.index(b)) for (a, _), (b, _) in desktop.state_details()]
+            (folder / LOOP_FILE).write_text(json.dumps(pairs))
         said = run_tool("TensorFlow Lite Micro", "tflm", folder, evaluator.timeout_s)
         if isinstance(said, ToolFailure):
             return said
         with np.load(folder / OUTPUTS_FILE) as stored:
-            found = [stored[str(index)] for index in range(len(stored.files))]
+            found = {name: stored[str(index)] for index, name in enumerate(returned)}
+        if desktop.streaming and not desktop.each_step:
+            found = {name: values[:, -1] for name, values in found.items()}
         persistent, non_persistent = allocations(said)
         return TflmFacts(
             arena_bytes=int((folder / ARENA_FILE).read_text()),
             persistent_bytes=persistent,
             non_persistent_bytes=non_persistent,
-            examples=len(found[0]),
+            examples=len(next(iter(expected.values()))),
             outputs=tuple(
-                difference(output, expected[output], values, desktop.output_scale(output))
-                for output, values in zip(expected, found, strict=True)
+                difference(output, values, found[output], desktop.output_scale(output))
+                for output, values in expected.items()
             ),
         )
 

@@ -6,8 +6,9 @@ segmentation fault.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import numpy.typing as npt
 from components.device_check.child import MODEL_FILE, REFUSED, enter
 
 INPUTS_FILE, OUTPUTS_FILE, ARENA_FILE = "inputs.npz", "outputs.npz", "arena"
+# Of a model of one time step: pairs of an input that takes a state and the output that returns it, by their numbers.
+LOOP_FILE = "loop.json"
 # More than a microcontroller has; only what is touched is real memory.
 LARGEST_ARENA = 64 << 20
 # Buffers in an arena are aligned to this.
@@ -27,13 +30,19 @@ _USED = "Arena allocation total"
 def run(folder: Path) -> int:
     """Run all inputs, each from a reset state; leave `OUTPUTS_FILE` and `ARENA_FILE`, and the allocations in the log.
 
-    `INPUTS_FILE` has arrays `0`, `1`... [N, ...], one per input, as its tensor holds them; so have the outputs.
+    `INPUTS_FILE` has arrays `0`, `1`... [N, ...], one per input, as its tensor holds them; so have the outputs. With a
+    `LOOP_FILE`, states are what they are before a sequence [1, ...], and all else is [N, time, ...].
     """
     from tflite_micro import runtime
 
     content = (folder / MODEL_FILE).read_bytes()
     with np.load(folder / INPUTS_FILE) as stored:
         inputs = [stored[str(index)] for index in range(len(stored.files))]
+    loop = dict(json.loads((folder / LOOP_FILE).read_text())) if (folder / LOOP_FILE).exists() else {}
+    count = next(len(values) for index, values in enumerate(inputs) if index not in loop)
+
+    def example(number: int) -> list[npt.NDArray[Any]]:
+        return [values if i in loop else values[number : number + 1] for i, values in enumerate(inputs)]
 
     def start(arena: int) -> Any:
         return runtime.Interpreter.from_bytes(content, arena_size=arena)
@@ -42,7 +51,7 @@ def run(folder: Path) -> int:
     try:
         interpreter = start(LARGEST_ARENA)
         enter(folder, "running examples")
-        rows = [infer(interpreter, [values[i : i + 1] for values in inputs]) for i in range(len(inputs[0]))]
+        rows = [infer_sequence(interpreter, example(i), loop) for i in range(count)]
     except (RuntimeError, ValueError, IndexError) as error:
         print(error, flush=True)
         return REFUSED
@@ -52,7 +61,7 @@ def run(folder: Path) -> int:
     interpreter.print_allocations()
     enter(folder, "trying sizes of the arena")
     used = sum(allocations((folder / "log").read_text(errors="replace")))
-    first = [values[:1] for values in inputs]
+    first = _frame(example(0), {i: inputs[i] for i in loop}, 0)
     (folder / ARENA_FILE).write_text(str(least(used, lambda size: _survives(lambda: infer(start(size), first)))))
     return 0
 
@@ -69,6 +78,27 @@ def infer(interpreter: Any, example: list[npt.NDArray[Any]]) -> list[npt.NDArray
             outputs.append(np.array(interpreter.get_output(len(outputs))))
         except IndexError:
             return outputs
+
+
+def infer_sequence(
+    interpreter: Any, example: list[npt.NDArray[Any]], loop: Mapping[int, int]
+) -> list[npt.NDArray[Any]]:
+    """One example; of a model of one time step, all of them in turn, each output [1, time, ...]."""
+    if not loop:
+        return infer(interpreter, example)
+    states = {taken: example[taken] for taken in loop}
+    steps = []
+    for index in range(next(values.shape[1] for i, values in enumerate(example) if i not in loop)):
+        steps.append(infer(interpreter, _frame(example, states, index)))
+        states = {taken: steps[-1][given] for taken, given in loop.items()}
+    return [np.stack(values, axis=1) for values in zip(*steps, strict=True)]
+
+
+def _frame(
+    example: list[npt.NDArray[Any]], states: Mapping[int, npt.NDArray[Any]], index: int
+) -> list[npt.NDArray[Any]]:
+    """What a model takes at a time step, or all it takes where there are no states."""
+    return [states[i] if i in states else values[:, index] if states else values for i, values in enumerate(example)]
 
 
 def allocations(log: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from components.quantize.recurrent.sru import SRU
 
 STEPS, CHANNELS, CLASSES = 32, 6, 7
-UNITS = 64
+UNITS = 96
 # Milli-units of the accelerometer, and of the gyroscope, that make about 1.
 _SCALES = (1000.0, 1000.0, 1000.0, 2000.0, 2000.0, 2000.0)
 

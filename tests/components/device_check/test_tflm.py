@@ -78,6 +78,32 @@ def test_state_is_reset_before_each_sequence(files, examples):
     assert np.abs(ends[0] - ends[1]).max() > 2
 
 
+def test_model_of_one_time_step_is_driven_through_sequences_by_its_own_states(examples):
+    import tensorflow as tf
+
+    random = np.random.default_rng(9)
+    kernel, recurrent, head = (random.normal(size=shape).astype(np.float32) for shape in ((4, 5), (5, 5), (5, 3)))
+
+    def step(x, state_cell_h):
+        after = tf.tanh(x @ kernel + state_cell_h @ recurrent)
+        return {"next_cell_h": after, "y": after @ head}
+
+    concrete = tf.function(step).get_concrete_function(
+        tf.TensorSpec((1, 4), tf.float32, name="x"), tf.TensorSpec((1, 5), tf.float32, name="state_cell_h")
+    )
+    content = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module()).convert()
+    found = measure_with_tflm(content, {"x": examples["sequence"]}, TflmEvaluator())
+    (output,) = found.outputs
+    assert (found.examples, output.output) == (24, "y")
+    assert found.max_lsb < 0.01
+    # The steps would be unlike without their states: numpy's own loop has the span that one step is counted in.
+    state, without = np.zeros((24, 5)), np.tanh(examples["sequence"][:, -1] @ kernel) @ head
+    for index in range(6):
+        state = np.tanh(examples["sequence"][:, index] @ kernel + state @ recurrent)
+    assert output.lsb == pytest.approx(np.ptp(state @ head) / 255, rel=1e-3)
+    assert np.abs(state @ head - without).max() > 10 * output.lsb
+
+
 def test_float_outputs_are_compared_in_steps_of_their_span(files, examples):
     found = measure_with_tflm(files["float"], {"x": examples["image"]}, TflmEvaluator())
     assert 0 < found.outputs[0].lsb <= 1 / 255

@@ -1,0 +1,83 @@
+"""The shipped examples, run as a user runs them, each as a row per candidate: the tables of the README.
+
+    python benchmarks/examples.py [FILE...]
+
+Prints, for each pipeline file: the first metric with its 95 % interval, bytes of the file and under gzip, how much
+smaller than the float32 file, and what Vela says of one inference where a device has it (of a streaming model: of one
+frame).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HOUSE = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(HOUSE))
+
+from components.report import Converted  # noqa: E402
+from pipelines.report.summary import RunSummary  # noqa: E402
+
+EXAMPLES = (
+    "fashion_mnist/pipeline.yaml",
+    "hard_channels/pipeline.yaml",
+    "activity/lstm.yaml",
+    "activity/gru.yaml",
+    "activity/sru.yaml",
+)
+
+
+def run(file: Path, root: Path) -> RunSummary:
+    """Run a pipeline file from nothing; exit code 3, a device that refuses all, is a result too."""
+    command = [sys.executable, "-m", "edgemill", "run", str(file), "--root", str(root)]
+    done = subprocess.run(command, cwd=HOUSE, check=False, capture_output=True, text=True)
+    if done.returncode not in {0, 3}:
+        raise SystemExit(done.stdout + done.stderr)
+    (summary,) = root.glob("*/runs/*/summary.json")
+    return RunSummary.model_validate_json(summary.read_bytes())
+
+
+def rows(summary: RunSummary) -> list[tuple[str, ...]]:
+    """One for each candidate."""
+    assert summary.evaluation is not None
+    baseline = summary.evaluation
+    metric = next(iter(baseline.baseline_slices[0].metrics))
+    found = [("recipe", f"{metric} [95 %]", "bytes", "gzip", "smaller", "Vela: cycles", "on the CPU")]
+    cycles = {}
+    for device in summary.on_devices:
+        for one in device.candidates:
+            if one.vela is not None and one.vela.status == "measured" and one.vela.cycles is not None:
+                cycles[one.name] = (f"{one.vela.cycles:,}", str(len(one.vela.cpu_operators)))
+    for candidate in baseline.candidates:
+        if not isinstance(candidate.outcome, Converted) or not candidate.slices:
+            found.append((candidate.name, "not converted", "", "", "", "", ""))
+            continue
+        value = candidate.slices[0].metrics[metric]
+        size = candidate.outcome.inspection.file_bytes
+        found.append(
+            (
+                candidate.name,
+                f"{value.value:.3f} [{value.lower:.3f}, {value.upper:.3f}]",
+                f"{size:,}",
+                f"{candidate.compressed.gzip:,}" if candidate.compressed else "",
+                f"{baseline.baseline_bytes / size:.2f}" if baseline.baseline_bytes else "",
+                *cycles.get(candidate.name, ("", "")),
+            )
+        )
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    """Run what is named, or all of them."""
+    for file in [Path(name).resolve() for name in arguments] or [HOUSE / "pipelines" / name for name in EXAMPLES]:
+        with tempfile.TemporaryDirectory() as root:
+            summary = run(file, Path(root))
+        print(f"\n{file.relative_to(HOUSE) if file.is_relative_to(HOUSE) else file}", flush=True)
+        for row in rows(summary):
+            print("| " + " | ".join(row) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
