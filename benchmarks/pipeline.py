@@ -1,4 +1,4 @@
-"""The example as a user runs it, against a plain script that does the same work: `python benchmarks/pipeline.py`.
+"""The example without recipes that train, against a plain script that does the same: `python benchmarks/pipeline.py`.
 
 Wall times of whole processes, interleaved, minima over the rounds. Measures the first run, an unchanged second run, and
 which nodes a run with one more recipe executes.
@@ -46,6 +46,7 @@ def main() -> None:
 def _copy(root: Path) -> Path:
     """The example with its registry below `root`, so that rounds do not see each other's releases."""
     content = yaml.safe_load(EXAMPLE.read_text())
+    content["recipes"] = [recipe for recipe in content["recipes"] if not recipe.get("steps")]
     content["examples"]["path"] = str(EXAMPLE.parent / content["examples"]["path"])
     content["push"]["root"] = str(root / "registry")
     root.mkdir(parents=True)
