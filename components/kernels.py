@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from components.layer_patterns import check_fits, chosen, fits
 from components.report import WeightFact
 
 # Class of a layer -> its kernels, and the axis of each along which a sum runs over inputs; None where there is none.
@@ -113,6 +114,31 @@ def kernels(model: Any) -> tuple[Kernel, ...]:
             )
             found.setdefault(id(variable), kernel)
     return tuple(found.values())
+
+
+def chosen_kernels(
+    model: Any,
+    layers: tuple[str, ...],
+    except_layers: tuple[str, ...],
+    targets: Sequence[tuple[str, ...]],
+) -> tuple[Kernel, ...]:
+    """The kernels that a step works on.
+
+    Args:
+        model: A Keras model that is built.
+        layers, except_layers: Names or globs of the step's fields `layers` and `except`.
+        targets: The same of each of its `targets`; they choose nothing, but have to mean a layer.
+
+    Raises:
+        SpecError: A name or glob fits no layer.
+    """
+    own = [(f"targets[{index}].layers", patterns) for index, patterns in enumerate(targets)]
+    check_fits([("layers", layers), ("except", except_layers), *own], [name for name, _ in named_layers(model)])
+    return tuple(
+        kernel
+        for kernel in kernels(model)
+        if chosen(kernel.layer, layers, except_layers) and (not kernel.by_name_only or fits(kernel.layer, layers))
+    )
 
 
 def weight_fact(kernel: Kernel, wanted_sparsity: float | None = None, wanted_values: int | None = None) -> WeightFact:

@@ -8,8 +8,8 @@ from typing import Any
 from components.cluster.centroids import clustered
 from components.cluster.spec import ClusterStep
 from components.errors import ModelError, SpecError
-from components.kernels import Kernel, kernels, named_layers
-from components.layer_patterns import check_fits, chosen, fits
+from components.kernels import Kernel, chosen_kernels, named_layers
+from components.layer_patterns import fits
 from components.report import LayerPlan
 from components.wording import some_of
 
@@ -38,15 +38,8 @@ def targets(model: Any, step: ClusterStep) -> tuple[Target, ...]:
         SpecError: A name or glob fits no layer, or nothing is left to cluster.
         ModelError: A kernel has no more weights than values; the message names all such layers.
     """
-    names = [name for name, _ in named_layers(model)]
-    own = [(f"targets[{index}].layers", target.layers) for index, target in enumerate(step.targets)]
-    check_fits([("layers", step.layers), ("except", step.except_layers), *own], names)
-    found = tuple(
-        Target(kernel, _centroids_of(kernel.layer, step))
-        for kernel in kernels(model)
-        if chosen(kernel.layer, step.layers, step.except_layers)
-        and (not kernel.by_name_only or fits(kernel.layer, step.layers))
-    )
+    chosen = chosen_kernels(model, step.layers, step.except_layers, [target.layers for target in step.targets])
+    found = tuple(Target(kernel, _centroids_of(kernel.layer, step)) for kernel in chosen)
     if not found:
         raise SpecError(
             "the step clusters nothing",

@@ -9,6 +9,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
+from components.candidate_inputs import input_of, with_candidates
 from components.device_check.check import check_candidates, first_inputs
 from components.device_tools import DeviceEvaluator, TflmEvaluator
 from components.examples import split_files
@@ -16,8 +17,6 @@ from components.files import sha256_of, write_atomically
 from components.layout import DEVICE_REPORT_FILE
 from components.manifest import describe, read_manifest, write_manifest
 from components.values import Value
-
-_INPUT_PREFIX = "candidate_"
 
 
 class DeviceCheckRequest(Value):
@@ -48,7 +47,7 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
         """Check; the report has the candidates in the order of the property `recipes`."""
         request = DeviceCheckRequest.model_validate_json(exec_properties["spec"])
         folders = {name: Path(artifact_utils.get_single_uri(each)) for name, each in input_dict.items() if each}
-        candidates = {name: folders[_INPUT_PREFIX + name] for name in json.loads(exec_properties["recipes"])}
+        candidates = {name: folders[input_of(name)] for name in json.loads(exec_properties["recipes"])}
         parents = {name: read_manifest(folder).sha256 for name, folder in candidates.items()}
         running = [each for each in request.evaluators if isinstance(each, TflmEvaluator)]
         inputs = None
@@ -127,11 +126,9 @@ def device_check(
         code_version: `components.version.code_version("components.device_check.component")`.
         retry: Another value executes it again where the cache would do: after an outcome that was transient.
     """
-    named = {f"{_INPUT_PREFIX}{name}": channel for name, channel in candidates.items()}
-    inputs = {name: component_spec.ChannelParameter(type=standard_artifacts.Model) for name in named}
+    spec_class, named = with_candidates(DeviceCheckSpec, candidates)
     if transform_graph is not None:
         named["transform_graph"] = transform_graph
-    spec_class = type("DeviceCheckSpec", (DeviceCheckSpec,), {"INPUTS": {**DeviceCheckSpec.INPUTS, **inputs}})
     return DeviceCheck(
         spec_class(
             examples=examples,

@@ -9,13 +9,13 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
+from components.candidate_inputs import input_of, with_candidates
 from components.evaluate.spec import EvaluationSpec
 from components.examples import split_files
 from components.files import sha256_of, write_atomically
 from components.manifest import describe, read_manifest, write_manifest
 
 REPORT_FILE = "report.json"
-_INPUT_PREFIX = "candidate_"
 
 
 class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
@@ -33,7 +33,7 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
 
         spec = EvaluationSpec.model_validate_json(exec_properties["spec"])
         folders = {name: Path(artifact_utils.get_single_uri(each)) for name, each in input_dict.items() if each}
-        candidates = {name: folders[_INPUT_PREFIX + name] for name in json.loads(exec_properties["recipes"])}
+        candidates = {name: folders[input_of(name)] for name in json.loads(exec_properties["recipes"])}
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
         output = Path(evaluation.uri)
         report = assess(
@@ -118,11 +118,9 @@ def evaluator(
         code_version: `components.version.code_version("components.evaluate.component")`.
         retry: Another value executes it again where the cache would do: after an outcome that was transient.
     """
-    named = {f"{_INPUT_PREFIX}{name}": channel for name, channel in candidates.items()}
-    inputs = {name: component_spec.ChannelParameter(type=standard_artifacts.Model) for name in named}
+    spec_class, named = with_candidates(EvaluatorSpec, candidates)
     if transform_graph is not None:
         named["transform_graph"] = transform_graph
-    spec_class = type("EvaluatorSpec", (EvaluatorSpec,), {"INPUTS": {**EvaluatorSpec.INPUTS, **inputs}})
     return Evaluator(
         spec_class(
             examples=examples,

@@ -10,6 +10,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
+from components.candidate_inputs import candidate_names, input_of, with_candidates
 from components.device import DeviceProfile
 from components.device_report import DeviceReport
 from components.errors import UnblessedError
@@ -20,8 +21,6 @@ from components.layout import DEVICE_REPORT_FILE, OUTCOME_FILE, TFLITE_FILE
 from components.manifest import Manifest, describe, read_manifest, write_manifest
 from components.report import CandidateReport, Decision, EvaluationReport
 from components.values import Value
-
-_INPUT_PREFIX = "candidate_"
 
 
 class GateRequest(Value):
@@ -55,9 +54,7 @@ class GateExecutor(base_executor.BaseExecutor):
         evaluation = Path(artifact_utils.get_single_uri(input_dict["evaluation"]))
         report = EvaluationReport.model_validate_json((evaluation / "report.json").read_bytes())
         candidates = {
-            name.removeprefix(_INPUT_PREFIX): artifact_utils.get_single_instance(artifacts)
-            for name, artifacts in input_dict.items()
-            if name.startswith(_INPUT_PREFIX)
+            name: artifact_utils.get_single_instance(input_dict[input_of(name)]) for name in candidate_names(input_dict)
         }
         on_device = None
         parents = {"evaluation": read_manifest(evaluation).sha256}
@@ -175,11 +172,9 @@ def gate(
         spec: JSON of a `GateRequest`.
         code_version: `components.version.code_version("components.gate.component")`.
     """
-    named = {f"{_INPUT_PREFIX}{name}": channel for name, channel in candidates.items()}
-    inputs = {name: component_spec.ChannelParameter(type=standard_artifacts.Model) for name in named}
+    spec_class, named = with_candidates(GateComponentSpec, candidates)
     if on_device is not None:
         named["on_device"] = on_device
-    spec_class = type("GateComponentSpec", (GateComponentSpec,), {"INPUTS": {**GateComponentSpec.INPUTS, **inputs}})
     return Gate(
         spec_class(
             evaluation=evaluation,

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from components.errors import ModelError, SpecError
-from components.kernels import Kernel, kernels, named_layers
-from components.layer_patterns import check_fits, chosen, fits
+from components.kernels import Kernel, chosen_kernels, named_layers
+from components.layer_patterns import fits
 from components.prune.masks import mask_of
 from components.prune.sensitivity import LEVELS, spread
 from components.prune.spec import PruneStep, group_of, sparsity_at
@@ -48,15 +48,8 @@ def targets(model: Any, step: PruneStep) -> tuple[Target, ...]:
         SpecError: A name or glob fits no layer, or nothing is left to prune.
         ModelError: The structure does not fit a kernel; the message names all such layers.
     """
-    names = [name for name, _ in named_layers(model)]
-    own = [(f"targets[{index}].layers", target.layers) for index, target in enumerate(step.targets)]
-    check_fits([("layers", step.layers), ("except", step.except_layers), *own], names)
-    found = [
-        Target(kernel, _sparsity_of(kernel.layer, step))
-        for kernel in kernels(model)
-        if chosen(kernel.layer, step.layers, step.except_layers)
-        and (not kernel.by_name_only or fits(kernel.layer, step.layers))
-    ]
+    chosen = chosen_kernels(model, step.layers, step.except_layers, [target.layers for target in step.targets])
+    found = [Target(kernel, _sparsity_of(kernel.layer, step)) for kernel in chosen]
     pruned = tuple(target for target in found if target.sparsity > 0)
     if not pruned:
         raise SpecError(
