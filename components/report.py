@@ -32,7 +32,7 @@ class TensorFact(Value):
     """One tensor of a TFLite file.
 
     Attributes:
-        name: As in the file.
+        name: As in the file; of one without a name its place among the tensors (`tensor 12`).
         shape: As in the file; -1 where the signature leaves a dimension open.
         dtype: Flatbuffer name (`INT8`, `FLOAT32`, `INT4`, `RESOURCE`).
         bytes: Size of its constant buffer; 0 for activations.

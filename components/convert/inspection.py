@@ -90,7 +90,10 @@ def _inspect(content: bytes) -> Inspection:
     subgraphs = [model.Subgraphs(index) for index in range(model.SubgraphsLength())]
     tensors = [graph.Tensors(index) for graph in subgraphs for index in range(graph.TensorsLength())]
     constants = {tensor.Buffer(): data for tensor in tensors if (data := _constant(model, content, tensor)).size}
-    facts = [_fact(tensor, constants.get(tensor.Buffer())) for tensor in tensors]
+    places = [index for graph in subgraphs for index in range(graph.TensorsLength())]
+    facts = [
+        _fact(tensor, constants.get(tensor.Buffer()), place) for tensor, place in zip(tensors, places, strict=True)
+    ]
     weights = {
         tensor.Buffer(): fact
         for tensor, fact in zip(tensors, facts, strict=True)
@@ -157,14 +160,14 @@ def _constant(model: Any, content: bytes, tensor: Any) -> npt.NDArray[np.uint8]:
     return np.empty(0, np.uint8) if buffer.DataIsNone() else buffer.DataAsNumpy()
 
 
-def _fact(tensor: Any, data: npt.NDArray[np.uint8] | None) -> TensorFact:
+def _fact(tensor: Any, data: npt.NDArray[np.uint8] | None, place: int) -> TensorFact:
     shape = tensor.ShapeSignatureAsNumpy() if tensor.ShapeSignatureLength() else tensor.ShapeAsNumpy()
     quantization = tensor.Quantization()
     dtype = _names(_schema().TensorType)[tensor.Type()]
     sparse = tensor.Sparsity() is not None
     sizes = tuple(int(size) for size in shape) if tensor.ShapeLength() else ()
     fact = TensorFact(
-        name=(tensor.Name() or b"").decode(),
+        name=(tensor.Name() or b"").decode() or f"tensor {place}",
         shape=sizes,
         dtype=dtype,
         bytes=0 if data is None else data.size,

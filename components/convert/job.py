@@ -100,14 +100,17 @@ def _without_remedy(error: EdgemillError) -> str:
 def _convert(request: ConversionRequest, folder: Path, started: float) -> Converted | ConversionFailure:
     scheme = request.scheme
     _enter(folder, "importing TensorFlow")
+    from components.convert.compaction import compacted
+
     made = _made(request, folder)
     _enter(folder, "reading the converted file")
-    inspection = inspect_model(made.content)
-    broken = broken_promises(scheme, inspection, made.kept_tensors)
+    # As it came, with the names that the converter made up: they tell what broke a promise.
+    broken = broken_promises(scheme, inspect_model(made.content), made.kept_tensors)
+    content, proof = compacted(made.content), None
     if not broken:
         # Last, for it may kill this process: a file that crashes the runtime must not reach the evaluator.
         _enter(folder, "running the converted file")
-        broken = _does_not_run(made.content)
+        broken = _does_not_run(content)
     if broken:
         return ConversionFailure(
             scheme=scheme.kind,
@@ -115,14 +118,14 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
             message=f"a file of {len(made.content)} bytes came out, but {'; '.join(broken)}",
             remedy="take another scheme for this model, or replace the layers that are named",
         )
-    content, proof = made.content, None
     if request.sparse is not None:
         _enter(folder, "encoding sparse weights, and timing them beside their dense twin")
-        content, proof = sparse_or_dense(content, made.encode_sparse, scheme, request.sparse)
-        inspection = inspect_model(content)
+        encode = made.encode_sparse
+        compact = None if encode is None else lambda: compacted(encode())
+        content, proof = sparse_or_dense(content, compact, scheme, request.sparse)
     write_atomically(folder / MODEL_FILE, content)
     return Converted(
-        inspection=inspection,
+        inspection=inspect_model(content),
         seconds=time.perf_counter() - started,
         peak_memory_bytes=0,
         ranges=made.ranges,

@@ -65,7 +65,7 @@ def weight_uses(content: bytes) -> tuple[WeightUse, ...]:
                     continue  # an optional input that is not there
                 tensor = graph.Tensors(index)
                 data = _constant(model, content, tensor)
-                fact = _fact(tensor, data if data.size else None)
+                fact = _fact(tensor, data if data.size else None, index)
                 if fact.bytes and len(fact.shape) >= 2:
                     use = WeightUse(fact=fact, operator=name, encoding=_encoding(tensor), densify=densify)
                     uses.setdefault((number, index), use)
