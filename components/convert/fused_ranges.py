@@ -23,6 +23,8 @@ from tensorflow.lite.tools import flatbuffer_utils
 Array = npt.NDArray[Any]
 
 _LSTM = schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM
+# What hands on the integers that it is given.
+_MOVING = frozenset({schema.BuiltinOperator.REVERSE_V2, schema.BuiltinOperator.STRIDED_SLICE})
 # Among its inputs: the weights that tell which layer it is, and its states.
 _KERNEL, _HIDDEN, _CELL = 1, 18, 19
 # Its intermediate tensor with the scale of the hidden state before a projection.
@@ -150,6 +152,7 @@ def with_ranges(content: bytes, known: KnownRanges) -> bytes:
         if codes[operator.opcodeIndex] == _LSTM:
             _set_cell(model, graph, operator, known.cells)
     _unify_concatenated(graph, codes)
+    _carry(graph, codes)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
@@ -163,17 +166,36 @@ def _unify_concatenated(graph: Any, codes: Sequence[int]) -> None:
     for operator in graph.operators:
         if codes[operator.opcodeIndex] != schema.BuiltinOperator.CONCATENATION:
             continue
-        joined = [int(operator.outputs[0]), *map(int, operator.inputs)]
-        for index in joined:
+        sources, joined = [], [int(operator.outputs[0])]
+        for index in map(int, operator.inputs):
+            joined.append(index)
+            while index in made_by and codes[made_by[index].opcodeIndex] in _MOVING:
+                index = int(made_by[index].inputs[0])  # noqa: PLW2901
+                joined.append(index)
+            sources.append(index)
             source = made_by.get(index)
-            if source is not None and codes[source.opcodeIndex] == schema.BuiltinOperator.REVERSE_V2:
-                joined.append(int(source.inputs[0]))
             if source is not None and codes[source.opcodeIndex] == _LSTM:
                 joined += [int(source.inputs[_HIDDEN]), int(source.intermediates[_EFFECTIVE_HIDDEN])]
-        ends = [_held(graph.tensors[index]) for index in joined if graph.tensors[index].quantization is not None]
+        ends = [_held(graph.tensors[index]) for index in sources if _has_range(graph.tensors[index])]
+        if not ends:
+            continue
         union = min(low for low, _ in ends), max(high for _, high in ends)
         for index in joined:
-            _set(graph.tensors[index], union)
+            # A constant is rounded to the scale of the result.
+            if _has_range(graph.tensors[index]):
+                _set(graph.tensors[index], union)
+
+
+def _carry(graph: Any, codes: Sequence[int]) -> None:
+    """Give what only moves values the range of what it moves.
+
+    The quantizer lets a reversal have a range of its own, and its kernel copies the integers as they are: where the
+    input's range is not the measured one, all that follows reads them in a wrong scale.
+    """
+    for operator in graph.operators:
+        source = graph.tensors[operator.inputs[0]]
+        if codes[operator.opcodeIndex] in _MOVING and _has_range(source):
+            _set(graph.tensors[operator.outputs[0]], _held(source))
 
 
 def _set_cell(model: Any, graph: Any, operator: Any, cells: Sequence[CellRanges]) -> None:
@@ -187,6 +209,11 @@ def _set_cell(model: Any, graph: Any, operator: Any, cells: Sequence[CellRanges]
         _set(tensor, hidden)
     if mine is not None:
         _set(tensors[operator.inputs[_CELL]], mine.cell)
+
+
+def _has_range(tensor: Any) -> bool:
+    """Whether it is computed of floats; constants and integers have none."""
+    return tensor.quantization is not None and tensor.quantization.min is not None and len(tensor.quantization.min) > 0
 
 
 def _held(tensor: Any) -> tuple[float, float]:

@@ -171,6 +171,10 @@ class _Layout(quantize_layout_transform.QuantizeLayoutTransform):
         for layer in rewritten.model.layers:
             if isinstance(layer, IntegerRecurrent):
                 _equip(layer, plan.places[layer.name].treatment, self._delay, self._quantizers)
+        for names in plan.joined:
+            together = [rewritten.model.get_layer(name) for name in names]
+            for layer in together:
+                layer.join(together)
         placed = _with_entrances(rewritten.model, plan)
         return placed, {name: {"quantize_config": config} for name, config in wrapped.items()}
 

@@ -21,6 +21,10 @@ from components.quantize.layers import (
 from components.quantize.treatment import Treatment
 from components.report import LayerPlan
 
+# Cells whose outputs cannot be rounded anew for who reads them: the fused LSTM's are its states, an SRU's are nothing
+# else. (A GRU's and a SimpleRNN's states go into the next step as they are, and are rounded on the way out.)
+_HAND_OUT = frozenset({"LSTM", "SRU"})
+
 
 @dataclass(frozen=True)
 class Node:
@@ -76,6 +80,8 @@ class Plan:
         places: Layer of the rewritten model -> what it gets.
         entrances: Layers whose output has no range and is read by a kernel of integers -> the reader's treatment.
         borders: Those of them that are inputs or outputs of the model: whatever reads them reads the quantized values.
+        joined: LSTMs or SRUs whose outputs have one range, since they are concatenated: both directions of a
+            `Bidirectional`. The concatenation has none of its own.
         layers: What becomes of each layer of the user's model, in order.
         refused: Layers of the user's model that cannot be quantized, with reason and remedy.
     """
@@ -83,6 +89,7 @@ class Plan:
     places: dict[str, Place]
     entrances: dict[str, Treatment]
     borders: set[str] = field(default_factory=set)
+    joined: list[tuple[str, ...]] = field(default_factory=list)
     layers: tuple[LayerPlan, ...] = ()
     refused: list[tuple[Node, str, str]] = field(default_factory=list)
 
@@ -137,6 +144,7 @@ def place(
         source = _fused_into(node, by_name, readers)
         if source is not None and plan.places[node.name].treatment.mode != "float":
             plan.places[source].output = "none"
+    _join(nodes, by_name, plan)
     _open_entrances(nodes, plan, outputs)
     plan.layers = tuple(_told(nodes, plan, kinds, notes))
     return plan
@@ -163,6 +171,23 @@ def _fused_into(node: Node, by_name: Mapping[str, Node], readers: Mapping[str, i
         return source.name if source.kind in {"Conv2D", "DepthwiseConv2D"} else None
     fuses = node.kind in {"ReLU", "Activation"} and node.activation in FUSED_ACTIVATIONS
     return source.name if fuses and source.kind in FUSING else None
+
+
+def _join(nodes: Sequence[Node], by_name: Mapping[str, Node], plan: Plan) -> None:
+    """Find what is concatenated of such layers alone."""
+    for node in nodes:
+        made = plan.places[node.name]
+        if node.kind != "Concatenate" or made.output != "range":
+            continue
+        sources = [by_name[name] for name in node.inputs]
+        if all(one.activation in _HAND_OUT and plan.places[one.name].treatment.mode != "float" for one in sources):
+            made.output = "none"
+            group = dict.fromkeys(node.inputs)
+            # One that goes into two concatenations makes one of them.
+            for other in [other for other in plan.joined if not group.keys().isdisjoint(other)]:
+                plan.joined.remove(other)
+                group |= dict.fromkeys(other)
+            plan.joined.append(tuple(group))
 
 
 def _shared(own: Treatment, leading: Treatment) -> Treatment:
@@ -214,11 +239,6 @@ def _recurrent_refusal(node: Node, treatment: Treatment) -> tuple[str, str] | No
     own = treatment.activations is not None and treatment.activations.quantizer.kind == "own"
     if own or treatment.weight_quantizer is not None:
         return "its cell takes no quantizer of one's own", "name another quantizer for it in `configs`"
-    if node.activation == "LSTM" and node.name != node.origin:
-        return (
-            "of a bidirectional LSTM the trained ranges do not all reach the file",
-            "quantize it after training (no `qat` step), or make it a Bidirectional GRU",
-        )
     if node.activation == "LSTM" and treatment.activation_bits == 16:
         return "the fused LSTM has no kernel for 16-bit activations", "take static_wi8_ai8, or use a GRU or an SRU"
     if node.activation == "LSTM" and treatment.weight_bits != 8:

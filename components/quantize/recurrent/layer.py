@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -54,6 +54,8 @@ class IntegerRecurrent(tf.keras.layers.Layer):
         self.bits = 0
         self._quantizers: dict[str, ActivationQuantizer] = {}
         self._ranges: dict[str, dict[str, Any]] = {}
+        # A function: Keras would take layers in a list for parts of this one.
+        self._joined: Callable[[], tuple[IntegerRecurrent, ...]] = tuple
 
     def build(self, input_shape: Any) -> None:
         """Make the weights, one variable for each gate."""
@@ -75,9 +77,33 @@ class IntegerRecurrent(tf.keras.layers.Layer):
             self._quantizers[point] = make(point)
             self._ranges[point] = self._quantizers[point].build(None, point, self)
 
+    def join(self, layers: Sequence[IntegerRecurrent]) -> None:
+        """Give the output `h` one range with those of other layers; this one is among `layers`.
+
+        The kernel of a concatenation takes and gives one scale, and that of the fused LSTM hands out its hidden state
+        in the scale that it keeps it in. The range is the least that holds all of theirs.
+        """
+        joined = tuple(layers)
+        self._joined = lambda: joined
+
     def ranges(self) -> dict[str, tuple[ActivationQuantizer, dict[str, Any]]]:
         """Point -> its quantizer, and the variables that hold its range."""
-        return {point: (quantizer, self._ranges[point]) for point, quantizer in self._quantizers.items()}
+        return {point: (quantizer, self.range_of(point)) for point, quantizer in self._quantizers.items()}
+
+    def range_of(self, point: str) -> dict[str, Any]:
+        """The variables of a point's range; of an output that is joined with others the ends of all of them."""
+        own = self._ranges[point]
+        if point != "h" or not self._joined():
+            return own
+        held = [layer._ranges["h"] for layer in self._joined()]
+        quantizers = [layer._quantizers["h"] for layer in self._joined()]
+        low, high = nudged_range(
+            tf.reduce_min([one["min_var"] for one in held]),
+            tf.reduce_max([one["max_var"] for one in held]),
+            quantizers[0].bits,
+            any(quantizer.symmetric for quantizer in quantizers),
+        )
+        return {**own, "min_var": low, "max_var": high}
 
     @tf.autograph.experimental.do_not_convert
     def call(self, inputs: Any, training: Any = None) -> Any:
@@ -217,7 +243,7 @@ class _Numbers:
             self.seen[point] = tf.stop_gradient(value)
         if not self._quantizes:
             return value
-        quantizer, held = self._layer._quantizers[point], self._layer._ranges[point]
+        quantizer, held = self._layer._quantizers[point], self._layer.range_of(point)
         quantized = quantizer._quantize(value, held)
         if self._training is False:
             return quantized

@@ -169,3 +169,32 @@ def test_static_scheme_without_a_sample_is_refused(make_model, tmp_path):
     save_keras(make_model("gru"), tmp_path)
     with pytest.raises(SpecError, match="calibrate: the scheme static_wi8_ai8 measures ranges of activations"):
         convert_lowered(tmp_path, StaticWi8Ai8(), "streaming", None, tmp_path, lambda _: None)
+
+
+def test_trained_ranges_of_both_directions_of_an_sru_reach_the_file(sequences, tmp_path):
+    import tensorflow as tf
+
+    from components.convert.inspection import inspect_model
+    from components.convert.recurrent import convert_trained
+    from components.convert.trained import lost_ranges
+    from components.quantize.qat import quantized, trained_ranges
+    from components.quantize.qat_spec import QatStep
+    from components.quantize.recurrent.deploy import deploy
+    from components.quantize.recurrent.sru import SRU
+
+    tf.keras.utils.set_random_seed(5)
+    layers = tf.keras.layers
+    x = layers.Input([STEPS, FEATURES], name="x")
+    y = layers.Bidirectional(SRU(7), name="both")(x)
+    model = randomized(tf.keras.Model(x, layers.Dense(3, activation="softmax", name="p")(y)))
+    model = quantized(model, QatStep(kind="qat", epochs=1), StaticWi8Ai8(), steps_per_epoch=1)
+    model.compile(tf.keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
+    model.fit(sequences, np.arange(len(sequences)) % 3, batch_size=16, verbose=0)
+    ranges = trained_ranges(model)
+    deploy(model, "sequence", tmp_path, "p", {"x": sequences})
+    made = convert_trained(tmp_path, StaticWi8Ai8(), lambda _: None)
+    assert inspect_model(made.content).integer_only
+    assert lost_ranges(made.content, ranges) == ()
+    held = {one.tensor: one.scale for one in ranges}
+    assert held["both/forward/h"] == held["both/backward/h"] != held["both/forward/c"]
+    assert np.abs(predicted(made.content, sequences) - model(sequences, training=False).numpy()).max() < 0.01

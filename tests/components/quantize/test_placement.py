@@ -353,3 +353,40 @@ def test_plan_needs_no_tensorflow():
     told = "import sys, components.quantize.placement; print('tensorflow' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+def recurrent(kind, name, source="input"):
+    return (name, "IntegerRecurrent", kind, (source,))
+
+
+@pytest.mark.parametrize(("kind", "joined"), [("LSTM", True), ("SRU", True), ("GRU", False), ("SimpleRNN", False)])
+def test_what_is_concatenated_of_cells_that_hand_out_one_scale_has_one_range(kind, joined):
+    nodes = graph(
+        recurrent(kind, "both/forward"),
+        recurrent(kind, "both/backward"),
+        ("both", "Concatenate", None, ("both/forward", "both/backward")),
+        ("end", "Dense"),
+    )
+    plan = placed(nodes)
+    assert plan.joined == ([("both/forward", "both/backward")] if joined else [])
+    assert ranges(plan) == {"end": "range"} | ({} if joined else {"both": "range"})
+
+
+def test_one_cell_in_two_concatenations_makes_one_range_of_both():
+    nodes = graph(
+        *(recurrent("LSTM", name) for name in "abcd"),
+        ("ab", "Concatenate", None, ("a", "b")),
+        ("bc", "Concatenate", None, ("b", "c")),
+        ("dd", "Concatenate", None, ("d", "d")),
+    )
+    assert placed(nodes).joined == [("b", "c", "a"), ("d",)]
+
+
+def test_concatenation_with_another_layer_keeps_its_range_and_a_float_cell_is_not_joined():
+    mixed = graph(
+        recurrent("LSTM", "a"), ("dense", "Dense", None, ("input",)), ("ends", "Concatenate", None, ("a", "dense"))
+    )
+    assert placed(mixed).joined == []
+    assert ranges(placed(mixed))["ends"] == "range"
+    nodes = graph(recurrent("LSTM", "a"), recurrent("LSTM", "b"), ("ends", "Concatenate", None, ("a", "b")))
+    assert placed(nodes, b=Treatment(mode="float")).joined == []
