@@ -12,7 +12,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-metadata check format lock benchmark image containers clean
+.PHONY: help setup run test test-metadata test-examples check format lock benchmark image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test: setup ## Run the whole test suite
 
 test-metadata: setup ## Test metadata on real MariaDB and PostgreSQL servers (Debian: mariadb-server, postgresql)
 	$(VENV)/bin/pytest tests/servers/metadata_servers.py
+
+test-examples: setup ## Run the example of a smartwatch whole and hold its figures (about 10 minutes; see tests/examples)
+	EDGEMILL_TEST_DATA="$(DATA)" $(VENV)/bin/pytest -rs -s tests/examples/activity.py tests/examples/digits.py
 
 format: setup ## Format the code
 	$(VENV)/bin/ruff check --fix .
