@@ -178,7 +178,9 @@ class FloatSearch(Value):
 
 
 class StepErrors(Value):
-    """How far the states of a lowered recurrent model are from the float model's, time step by time step.
+    """How far the states of an integer recurrent model are from the float model's, time step by time step.
+
+    Of a fused LSTM the hidden state: its cell state does not leave the operator.
 
     Relative to the root mean square of the float model's state over all time steps; of the worst state where there are
     several layers.

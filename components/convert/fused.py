@@ -47,5 +47,17 @@ def fused_cells(model: Any, subgraphs: Sequence[Any], facts: Sequence[TensorFact
         offset += graph.TensorsLength()
 
 
+def fused_outputs(content: bytes) -> Iterator[tuple[int, int]]:
+    """Of each fused LSTM of the main subgraph the tensors of its weights from input to input gate, and output."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content)
+    graph = model.Subgraphs(0)
+    for operator in (graph.Operators(index) for index in range(graph.OperatorsLength())):
+        code = model.OperatorCodes(operator.OpcodeIndex())
+        if max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) == schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM:
+            yield int(operator.Inputs(1)), int(operator.Outputs(0))
+
+
 def _told(role: str, fact: TensorFact) -> CellTensor:
     return CellTensor(role=role, dtype=fact.dtype, shape=fact.shape)

@@ -39,11 +39,13 @@ class CellRanges:
         kernel: Its weights from the input to the input gate [units, features]: what it is found by.
         cell: Least and greatest value of the cell state over all time steps.
         hidden: Of the hidden state; None takes what is measured.
+        states: The float model's hidden state after each time step of `KnownRanges.sequences` [N, time, units].
     """
 
     kernel: Array
     cell: tuple[float, float]
     hidden: tuple[float, float] | None = None
+    states: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,14 @@ class KnownRanges:
         layers: Name of a layer -> range of its output.
         inputs: Name of a model input -> its range.
         output: Of the model's output; None takes what is measured.
+        sequences: Model input -> the sequences that the cells' states are of [N, time, ...].
     """
 
     cells: Sequence[CellRanges] = ()
     layers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     inputs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     output: tuple[float, float] | None = None
+    sequences: Mapping[str, Array] = field(default_factory=dict)
 
 
 def quantize_fused(converter: Any, known: KnownRanges) -> None:

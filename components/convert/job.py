@@ -177,8 +177,16 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> Made:
         if representative is not None and calibration and task:
             known = known_cells(model.parent, decode_examples(calibration, task, request.transform_graph))
         model = with_fixed_batch(model.parent, folder / "fixed")
+    content = convert(model, request.scheme, representative, known=known)
+    steps = None
+    if known is not None:
+        from components.convert.steps import fused_step_errors
+
+        _enter(folder, "holding each time step against the float model")
+        steps = fused_step_errors(content, known)
     return Made(
-        convert(model, request.scheme, representative, known=known),
+        content,
+        steps=steps,
         encode_sparse=lambda: convert(model, request.scheme, representative, sparse=True, known=known),
     )
 

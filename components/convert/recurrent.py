@@ -125,7 +125,7 @@ def with_fixed_batch(model_folder: Path, folder: Path) -> Path:
 
 
 def known_cells(model_folder: Path, examples: Examples) -> KnownRanges:
-    """The ranges of the cell states of a model's LSTMs, inside the sequences of a calibration sample.
+    """What a float model's LSTMs do inside the sequences of a calibration sample: cells' ranges, and hidden states.
 
     Args:
         model_folder: The Model artifact's, with its Keras model.
@@ -133,11 +133,14 @@ def known_cells(model_folder: Path, examples: Examples) -> KnownRanges:
     """
     from components.convert.fused_ranges import CellRanges, KnownRanges
     from components.keras_model import load_kept
-    from components.quantize.recurrent.lowering import cell_ranges
+    from components.quantize.recurrent.lowering import STEP_EXAMPLES, seen_cells
 
     model = load_kept(model_folder)
     sample = load_sample(examples, [tensor.name.partition(":")[0] for tensor in model.inputs], None).inputs
-    return KnownRanges([CellRanges(kernel, cell) for kernel, cell in cell_ranges(model, sample)])
+    return KnownRanges(
+        [CellRanges(one.kernel, one.cell, states=one.hidden) for one in seen_cells(model, sample)],
+        sequences={name: values[:STEP_EXAMPLES] for name, values in sample.items()},
+    )
 
 
 def convert_trained_lstm(
@@ -153,18 +156,23 @@ def convert_trained_lstm(
     """
     from components.convert.converter import convert
     from components.convert.fused_ranges import CellRanges, KnownRanges
+    from components.convert.steps import fused_step_errors
 
     with np.load(model_folder / FUSED_SAMPLE_FILE) as archive:
         held = {name: archive[name] for name in archive.files}
     last = str(held.pop("last"))
     sample = {name.removeprefix("input "): values for name, values in held.items() if name.startswith("input ")}
     kernels = {name.removeprefix("kernel "): values for name, values in held.items() if name.startswith("kernel ")}
+    states = {name.removeprefix("states "): values for name, values in held.items() if name.startswith("states ")}
     ends = {one.tensor: (one.low, one.high) for one in trained}
     known = KnownRanges(
-        cells=[CellRanges(kernel, ends[f"{name}/c"], ends[f"{name}/h"]) for name, kernel in kernels.items()],
+        cells=[
+            CellRanges(kernel, ends[f"{name}/c"], ends[f"{name}/h"], states[name]) for name, kernel in kernels.items()
+        ],
         layers={name: each for name, each in ends.items() if name.rpartition("/")[0] not in kernels},
         inputs={name: ends[f"input {name}"] for name in sample if f"input {name}" in ends},
         output=ends.get(last),
+        sequences={name: values[: len(next(iter(states.values())))] for name, values in sample.items()},
     )
 
     def samples() -> Iterator[Mapping[str, Array]]:
@@ -175,7 +183,9 @@ def convert_trained_lstm(
         return convert(model_folder / SERVING_FOLDER, scheme, samples, sparse=sparse, known=known)
 
     enter("converting with trained ranges")
-    return Made(make(sparse=False), encode_sparse=lambda: make(sparse=True))
+    content = make(sparse=False)
+    enter("holding each time step against the float model")
+    return Made(content, steps=fused_step_errors(content, known), encode_sparse=lambda: make(sparse=True))
 
 
 def _converted(

@@ -28,7 +28,15 @@ class Run:
         spec["examples"]["path"] = str(FOLDER / "data")
         spec["push"]["root"] = str(folder / "registry")
         (folder / "pipeline.yaml").write_text(yaml.safe_dump(spec))
-        command = [sys.executable, "-m", "edgemill", "run", str(folder / "pipeline.yaml"), "--root", str(folder / "root")]
+        command = [
+            sys.executable,
+            "-m",
+            "edgemill",
+            "run",
+            str(folder / "pipeline.yaml"),
+            "--root",
+            str(folder / "root"),
+        ]
         done = subprocess.run(command, cwd=HOUSE, check=False, capture_output=True, text=True)
         self.code, self.output = done.returncode, done.stdout + done.stderr
         (summary,) = (folder / "root").glob("*/runs/*/summary.json")

@@ -1,7 +1,7 @@
-"""A trained LSTM of TensorFlow Lite Micro's, through the whole evaluation: `make test-examples DATA=FOLDER`. Not part of `make test`.
+"""A trained LSTM of tensorflow/tflite-micro, through the whole evaluation: `make test-examples DATA=FOLDER`.
 
-FOLDER has `mnist10k.npz` (x uint8 [N, 28, 28], y) and `tflite/mnist_lstm_float.tflite`, `tflite/mnist_lstm_int8.tflite` of
-tensorflow/tflite-micro. Neither is shipped here.
+Not part of `make test`. FOLDER has `mnist10k.npz` (x uint8 [N, 28, 28], y), `tflite/mnist_lstm_float.tflite` and
+`tflite/mnist_lstm_int8.tflite`, which are not shipped here.
 """
 
 from __future__ import annotations

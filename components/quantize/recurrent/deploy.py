@@ -16,6 +16,7 @@ from components.quantize.recurrent.forms import export_form
 from components.quantize.recurrent.layer import IntegerRecurrent
 from components.quantize.recurrent.lowering import save_trajectories, trajectories
 from components.quantize.recurrent.plan import Form
+from components.streaming import state_name
 
 Array = npt.NDArray[Any]
 
@@ -52,11 +53,16 @@ def deploy(model: Any, form: Form, folder: Path, output: str, sample: Mapping[st
 
 
 def save_fused(model: Any, path: Path, sample: Mapping[str, Array]) -> None:
-    """Keep sequences, the weights by which a file's LSTMs are recognized, and the name of the last layer."""
+    """Keep sequences, the weights by which a file's LSTMs are recognized, and the name of the last layer.
+
+    Of the first sequences the hidden states are kept too, as the model of the trained weights has them in floats.
+    """
     held: dict[str, Any] = {f"input {name}": values for name, values in sample.items()}
+    seen = trajectories(stripped(model), sample)
     for layer in model.layers:
         if isinstance(layer, IntegerRecurrent):
             held[f"kernel {layer.name}"] = layer.held["kernel_i"].numpy().T
+            held[f"states {layer.name}"] = seen.states[state_name(layer.name, "h")]
     last = model.outputs[0]._keras_history.layer
     np.savez(path, last=np.array(getattr(last, "layer", last).name), **held)
 

@@ -90,15 +90,27 @@ def lower(
     return seen, facts
 
 
-def cell_ranges(model: Any, sample: Mapping[str, Array]) -> list[tuple[Array, tuple[float, float]]]:
-    """The range of each LSTM's cell state over all time steps of a sample, in floats.
+@dataclass(frozen=True)
+class SeenCell:
+    """What one LSTM of the float model does.
+
+    Attributes:
+        kernel: Its weights from the input to the input gate [units, features].
+        cell: Least and greatest value of its cell state over all time steps of all sequences.
+        hidden: Its hidden state after each time step of the first sequences [N, time, units], as they are processed.
+    """
+
+    kernel: Array
+    cell: tuple[float, float]
+    hidden: Array
+
+
+def seen_cells(model: Any, sample: Mapping[str, Array]) -> list[SeenCell]:
+    """Run a model with LSTMs in floats; each direction of a bidirectional one is a cell.
 
     Args:
         model: A functional or Sequential Keras model.
         sample: Model input -> [N, time, ...].
-
-    Returns:
-        For each LSTM its weights from the input to the input gate [units, features], and least and greatest value.
     """
     lowered = rewrite(model).model
     seen = trajectories(lowered, sample, keep=len(next(iter(sample.values()))))
@@ -106,8 +118,13 @@ def cell_ranges(model: Any, sample: Mapping[str, Array]) -> list[tuple[Array, tu
     for layer in lowered.layers:
         if isinstance(layer, IntegerRecurrent) and layer.cell.kind == "LSTM":
             values = seen.states[state_name(layer.name, "c")]
-            kernel = layer.held["kernel_i"].numpy().T
-            found.append((kernel, (min(0.0, float(values.min())), max(0.0, float(values.max())))))
+            found.append(
+                SeenCell(
+                    kernel=layer.held["kernel_i"].numpy().T,
+                    cell=(min(0.0, float(values.min())), max(0.0, float(values.max()))),
+                    hidden=seen.states[state_name(layer.name, "h")][:STEP_EXAMPLES],
+                )
+            )
     return found
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from components.errors import ConversionError
 from components.quantize.scheme import StaticWi8Ai8
 from tests.components.quantize.recurrent.conftest import *  # noqa: F403 - fixtures
 from tests.components.quantize.recurrent.conftest import FEATURES, STEPS, randomized
@@ -22,13 +23,14 @@ def stacked():
 def cells_by_numpy(layer, x):
     kernel, recurrent, bias = layer.get_weights()
     h = c = np.zeros((len(x), recurrent.shape[0]))
-    seen = []
+    seen, hidden = [], []
     for t in range(x.shape[1]):
         i, f, g, o = np.split(x[:, t] @ kernel + h @ recurrent + bias, 4, axis=1)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
         h = sigmoid(o) * np.tanh(c)
         seen.append(c)
-    return np.stack(seen, axis=1)
+        hidden.append(h)
+    return np.stack(seen, axis=1), np.stack(hidden, axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +72,36 @@ def test_integer_lstm_is_near_the_float_model_for_each_sequence_alone(converted,
 
 def test_range_of_the_cell_state_is_that_inside_the_sequences(converted, sequences):
     model, known, _ = converted
-    states = cells_by_numpy(model.get_layer("first"), sequences)
+    states, _ = cells_by_numpy(model.get_layer("first"), sequences)
     first = next(cell for cell in known.cells if cell.kernel.shape == (7, FEATURES))
     np.testing.assert_allclose(first.cell, (states.min(), states.max()), rtol=1e-5)
+
+
+def test_hidden_states_are_held_to_the_float_models_after_each_time_step(converted, sequences):
+    from dataclasses import replace
+
+    from components.convert.steps import fused_step_errors
+
+    model, known, content = converted
+    first = next(cell for cell in known.cells if cell.kernel.shape == (7, FEATURES))
+    second = next(cell for cell in known.cells if cell is not first)
+    _, hidden = cells_by_numpy(model.get_layer("first"), sequences)
+    np.testing.assert_allclose(first.states, hidden, atol=1e-5)
+    _, above = cells_by_numpy(model.get_layer("second"), hidden)
+    np.testing.assert_allclose(second.states, above, atol=1e-5)
+    found = fused_step_errors(content, known)
+    assert (found.examples, len(found.rms), len(found.worst)) == (len(sequences), STEPS, STEPS)
+    assert 0.001 < min(found.rms) < max(found.rms) < 0.05
+    # Half of the root mean square away from where it is, after the third step alone.
+    moved = hidden.copy()
+    moved[:, 2] += 0.5 * np.sqrt(np.mean(hidden**2))
+    cells = [replace(first, states=moved), second]
+    told = fused_step_errors(content, replace(known, cells=cells)).rms
+    assert told[2] == pytest.approx(0.5, abs=0.05)
+    assert max(told[:2] + told[3:]) < 0.05
+    stranger = [first, replace(second, kernel=second.kernel + 0.5)]
+    with pytest.raises(ConversionError, match="cannot be found in the file by its weights"):
+        fused_step_errors(content, replace(known, cells=stranger))
 
 
 def trained(model, sequences, labels, folder, epochs=2):
@@ -153,6 +182,9 @@ def test_trained_ranges_of_both_directions_reach_the_file(sequences, tmp_path, k
     model, ranges, made = trained(both_ways(kind), sequences, np.arange(len(sequences)) % 3, tmp_path)
     assert inspect_model(made.content).integer_only
     assert lost_ranges(made.content, ranges) == ()
+    # Also of what runs from the end to the beginning.
+    assert (made.steps.examples, len(made.steps.rms)) == (len(sequences), STEPS)
+    assert max(made.steps.rms) < 0.1
     found = scales(made.content)
     # What enters a direction, what it keeps, what it hands out.
     for entering, hidden, leaving in found["UNIDIRECTIONAL_SEQUENCE_LSTM"]:
