@@ -29,7 +29,7 @@ done
 [ -z "${SSL_CERT_FILE:-}" ] || cp "$SSL_CERT_FILE" "$root/etc/edgemill-ca.pem"
 
 # What git knows or would add; the environment of the last run stays.
-source=$root/edgemill
+source=$root/srv/checkout
 mkdir -p "$source"
 find "$source" -mindepth 1 -maxdepth 1 ! -name .venv ! -name .uv -exec rm -rf {} +
 git ls-files -z --cached --others --exclude-standard | xargs -0 sh -c 'for f; do [ ! -e "$f" ] || printf "%s\0" "$f"; done' sh |
@@ -54,5 +54,5 @@ exec unshare --mount --pid --fork --kill-child sh -c '
     shift 3
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
-    exec chroot --userspec=$user:$user "$root" /usr/bin/env -i $environment sh -c "cd /edgemill && exec \"\$@\"" sh "$@"
+    exec chroot --userspec=$user:$user "$root" /usr/bin/env -i $environment sh -c "cd /srv/checkout && exec \"\$@\"" sh "$@"
 ' sh "$root" $user "$environment" "$@"

@@ -148,7 +148,7 @@ def _eval_config(spec: EvaluationSpec, label: str, candidates: Sequence[str], me
         ]
         config.metrics_specs.add(metrics=named, model_names=model_names(config))
     config.options.compute_confidence_intervals.value = True
-    config.options.confidence_intervals.method = tfma.ConfidenceIntervalOptions.JACKKNIFE
+    config.options.confidence_intervals.method = config_pb2.ConfidenceIntervalOptions.JACKKNIFE
     return config
 
 

@@ -1,0 +1,65 @@
+"""What differs between the generations of TFX that Edgemill runs on (`requirements/*.lock`).
+
+TFX 1.16 comes with TensorFlow 2.16 and Beam 2.61, TFX 1.21 with TensorFlow 2.21 and Beam 2.77. What both know by one
+name is called by that name where it is needed; what they do not is here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# TensorFlow 2.21 gives each row of a fully connected layer's weights a scale of its own, unless told not to.
+_PER_TENSOR_DENSE = "_experimental_disable_per_channel_quantization_for_dense_layers"
+# The runner that Beam 2.61 takes by itself, and has no name for.
+_IN_PROCESS = "FnApiRunner"
+
+
+def with_one_scale_per_dense_layer(converter: Any) -> None:
+    """Let a TFLiteConverter give the int8 weights of a fully connected layer one scale, as TensorFlow 2.16 always does.
+
+    A scheme so means the same on both, trained ranges (TFMOT trains one for a dense layer) reach the file, and kernels
+    of devices that know one scale only take it.
+    """
+    if hasattr(converter, _PER_TENSOR_DENSE):
+        setattr(converter, _PER_TENSOR_DENSE, True)
+
+
+def keep_beam_in_process() -> None:
+    """Let Beam pipelines that name no runner run in this process, by Beam's own runner in Python.
+
+    What Beam 2.77 does by default is to fetch a runner of another language (Prism) from the internet, and to fall back
+    to that one where it cannot.
+    """
+    from apache_beam.options.pipeline_options import StandardOptions
+
+    if any(path.endswith(f".{_IN_PROCESS}") for path in StandardOptions.ALL_KNOWN_RUNNERS):
+        StandardOptions.DEFAULT_RUNNER = _IN_PROCESS
+
+
+def quantize_with_ranges(converter: Any, content: bytes, input_type: Any, output_type: Any, variables: bool) -> bytes:
+    """The converter's own quantization of a float file that holds the range of each tensor.
+
+    Args:
+        converter: A TFLiteConverter, for its options.
+        content: The file.
+        input_type: Of the inputs; so for `output_type`.
+        output_type: Likewise.
+        variables: Whether variables that are left are quantized.
+    """
+    from tensorflow.lite.python import convert
+
+    newer = (
+        {"disable_per_channel_for_dense_layers": getattr(converter, _PER_TENSOR_DENSE)}
+        if hasattr(converter, _PER_TENSOR_DENSE)
+        else {}
+    )
+    return bytes(
+        convert.mlir_quantize(
+            content,
+            converter._experimental_disable_per_channel,
+            input_data_type=input_type,
+            output_data_type=output_type,
+            enable_variable_quantization=variables,
+            **newer,
+        )
+    )
