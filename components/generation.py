@@ -12,6 +12,9 @@ from typing import Any
 _PER_TENSOR_DENSE = "_experimental_disable_per_channel_quantization_for_dense_layers"
 # The runner that Beam 2.61 takes by itself, and has no name for.
 _IN_PROCESS = "FnApiRunner"
+_CONVERSION_METADATA = b"CONVERSION_METADATA"
+# The fourth field of `Environment` (`tensorflow/compiler/mlir/lite/schema/conversion_metadata.fbs`), 8 bytes.
+_MODEL_HASH = 10
 
 
 def with_one_scale_per_dense_layer(converter: Any) -> None:
@@ -63,3 +66,23 @@ def quantize_with_ranges(converter: Any, content: bytes, input_type: Any, output
             **newer,
         )
     )
+
+
+def without_model_hash(content: bytes) -> bytes:
+    """A file without the hash of what it was converted from, which TensorFlow 2.21 puts into its metadata.
+
+    The hash is of names too that count what the process traced before: the same model would be other bytes.
+    """
+    from tensorflow.lite.python import conversion_metadata_schema_py_generated as metadata
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content)
+    for index in range(model.MetadataLength()):
+        if model.Metadata(index).Name() == _CONVERSION_METADATA:
+            held = model.Buffers(model.Metadata(index).Buffer()).DataAsNumpy()
+            table = metadata.ConversionMetadata.GetRootAs(held).Environment()._tab
+            if place := table.Offset(_MODEL_HASH):
+                # Where the table's field lies in the buffer, and the buffer in the file.
+                start = content.index(held.tobytes()) + table.Pos + place
+                return content[:start] + bytes(8) + content[start + 8 :]
+    return content

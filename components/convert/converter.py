@@ -14,7 +14,7 @@ from components.convert.fused_ranges import KnownRanges, quantize_fused
 from components.convert.int16 import with_int16_border
 from components.convert.representative import Representative, by_input_name
 from components.errors import ConversionError, EdgemillError, SpecError
-from components.generation import with_one_scale_per_dense_layer
+from components.generation import with_one_scale_per_dense_layer, without_model_hash
 from components.quantize.scheme import (
     DynamicWi8Afp32,
     Float16,
@@ -87,7 +87,7 @@ def convert(
     predecessor = isinstance(scheme, Float16) and _has_fusible_lstm(signature)
     converter.experimental_new_dynamic_range_quantizer = not predecessor
     try:
-        content = bytes(converter.convert())
+        content = without_model_hash(bytes(converter.convert()))
         if trained and isinstance(scheme, StaticWi8Ai16):
             content = with_int16_border(content, scheme.float_io)
         return with_sorted_dequantization(content) if predecessor else content
