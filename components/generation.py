@@ -39,6 +39,22 @@ def keep_beam_in_process() -> None:
         StandardOptions.DEFAULT_RUNNER = _IN_PROCESS
 
 
+def serialize_examples_in_one_order() -> None:
+    """Let TFX's ExampleGens write equal examples as equal bytes.
+
+    Protobuf 6 puts the features of an example into an order that changes from process to process, and samples are drawn
+    by bytes. Protobuf 4 has one order, which stays.
+    """
+    import google.protobuf
+    from tfx.components.example_gen import write_split
+
+    if int(google.protobuf.__version__.partition(".")[0]) > 4:
+        from components.serialization import SerializeInOneOrder
+
+        # Workers import that class by its own name.
+        write_split.MaybeSerialize = SerializeInOneOrder
+
+
 def quantize_with_ranges(converter: Any, content: bytes, input_type: Any, output_type: Any, variables: bool) -> bytes:
     """The converter's own quantization of a float file that holds the range of each tensor.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
-from components.generation import keep_beam_in_process
+from components.generation import keep_beam_in_process, serialize_examples_in_one_order
 from kubeflow.contract import Json, localise, publish, with_metadata
 from kubeflow.data import check_examples
 from pipelines.run import explain
@@ -72,6 +72,7 @@ def run_node(
     """
     defer_tfx_components()
     keep_beam_in_process()
+    serialize_examples_in_one_order()
     executor_input = localise(handed, inputs_spec, UI_CLASSES, prefix)
     output_file = Path(handed["outputs"]["outputFile"])
     parameters = executor_input["inputs"].get("parameterValues", {})
