@@ -1,29 +1,28 @@
 # Everything a user needs: `make run` and `make test` set themselves up on a machine with python3, venv, make and a compiler.
 PYTHON ?= python3
-LOCK := requirements/tfx-1.16.lock
+LOCKS := $(wildcard requirements/*.lock)
 VENV := .venv
 UV := .uv/bin/uv
 STAMP := $(VENV)/.complete
 
 define require_python
 	@command -v $(PYTHON) >/dev/null || { echo "edgemill: '$(PYTHON)' is not on PATH; install Python 3.10 or 3.11, or name one: make setup PYTHON=python3.11" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' || { echo "edgemill: '$(PYTHON)' is $$($(PYTHON) --version 2>&1), but TFX 1.16 needs Python 3.10 or 3.11; name one: make setup PYTHON=python3.11" >&2; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "edgemill: '$(PYTHON)' has no venv module; install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) requirements/choose_lock.py >/dev/null
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-metadata test-examples check format lock benchmark image containers clean
+.PHONY: help setup run test test-beam test-examples test-metadata test-next-generation check format lock benchmark image containers clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Fill .venv/ from the hash-locked requirements
+setup: $(STAMP) ## Fill .venv/ from the hash-locked requirements of this machine's generation of TFX
 
-$(STAMP): $(LOCK) pyproject.toml | $(UV)
+$(STAMP): $(LOCKS) pyproject.toml requirements/choose_lock.py | $(UV)
 	$(require_python)
 	rm -rf $(VENV)
 	$(UV) venv --quiet --no-python-downloads --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
-	$(UV) pip sync --quiet --python $(VENV)/bin/python --require-hashes $(LOCK)
+	$(UV) pip sync --quiet --python $(VENV)/bin/python --require-hashes "$$($(PYTHON) requirements/choose_lock.py)"
 	$(UV) pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -49,6 +48,9 @@ test-metadata: setup ## Test metadata on real MariaDB and PostgreSQL servers (De
 test-examples: setup ## Run the example of a smartwatch whole and hold its figures (about 10 minutes; see tests/examples)
 	EDGEMILL_TEST_DATA="$(DATA)" $(VENV)/bin/pytest -rs -s tests/examples/activity.py tests/examples/digits.py
 
+test-next-generation: ## Run set-up and the whole suite on TFX 1.21 in a Debian 13 root (needs root and debootstrap)
+	tests/next_generation.sh
+
 format: setup ## Format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
@@ -67,8 +69,11 @@ image: ## Build the container image (see kubeflow/build_image.sh --help)
 containers: setup ## Run a compiled pipeline whole under kfp's local Docker runner (DEBOOTSTRAP=1 pulls no image)
 	tests/kubeflow/containers.sh
 
-lock: $(UV) ## Resolve requirements/*.in anew for Python 3.10 and 3.11 (hashes only, no addresses)
-	$(UV) pip compile --quiet --universal --python-version 3.10 --override requirements/tfx-1.16.overrides --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/tfx-1.16.in -o $(LOCK)
+LOCK_OPTIONS := --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
+
+lock: $(UV) ## Resolve requirements/*.in anew for all Pythons they are for (hashes only, no addresses)
+	$(UV) pip compile $(LOCK_OPTIONS) --python-version 3.10 --override requirements/tfx-1.16.overrides requirements/tfx-1.16.in -o requirements/tfx-1.16.lock
+	$(UV) pip compile $(LOCK_OPTIONS) --no-config --python-version 3.12 requirements/tfx-1.21.in -o requirements/tfx-1.21.lock
 
 clean: ## Remove what runs and set-up made
 	rm -rf build $(VENV) .uv

@@ -120,9 +120,10 @@ def run_stock(examples: Path, model: Path, kept: Path) -> None:
     """TFMA as its Evaluator does for model_type `tf_lite`: TFXIO, FeaturesExtractor, TFLitePredictExtractor."""
     import tensorflow_model_analysis as tfma
     from tensorflow_model_analysis.extractors import tflite_predict_extractor
+    from tensorflow_model_analysis.proto import config_pb2
     from tfx_bsl.tfxio import tf_example_record
 
-    config = tfma.EvalConfig(model_specs=[tfma.ModelSpec(label_key="label", model_type=tfma.TF_LITE)])
+    config = config_pb2.EvalConfig(model_specs=[config_pb2.ModelSpec(label_key="label", model_type=tfma.TF_LITE)])
     shared = tfma.default_eval_shared_model(eval_saved_model_path=str(model.parent), eval_config=config)
     source = tf_example_record.TFExampleRecord(
         file_pattern=str(examples), raw_record_column_name=tfma.ARROW_INPUT_COLUMN

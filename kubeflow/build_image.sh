@@ -32,19 +32,9 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 
-# The address of Debian's server, from this machine's own sources: either of apt's two formats.
-mirror() {
-    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
-        awk '$1 == "URIs:" { print $2; exit }
-             $1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }'
-}
-
 if [ -n "$bootstrap" ]; then
-    command -v debootstrap >/dev/null || fail "debootstrap is not installed (apt-get install debootstrap)"
-    [ "$(id -u)" = 0 ] || fail "debootstrap needs root"
     base=edgemill-base:bookworm
-    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$work/root" "$(mirror)"
-    rm -rf "$work/root/var/cache/apt" "$work/root/var/lib/apt/lists"
+    "$here/kubeflow/debian_root.sh" bookworm "$work/root" python3,python3-venv,ca-certificates
     tar -C "$work/root" -c . | $docker import - "$base"
     rm -rf "$work/root"
 fi

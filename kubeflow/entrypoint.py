@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
+from components.generation import keep_beam_in_process, serialize_examples_in_one_order
 from kubeflow.contract import Json, localise, publish, with_metadata
 from kubeflow.data import check_examples
 from pipelines.run import explain
@@ -70,6 +71,8 @@ def run_node(
         examples_sha256: What `kubeflow.data.examples_digest` gave when the pipeline was compiled; only of ExampleGen.
     """
     defer_tfx_components()
+    keep_beam_in_process()
+    serialize_examples_in_one_order()
     executor_input = localise(handed, inputs_spec, UI_CLASSES, prefix)
     output_file = Path(handed["outputs"]["outputFile"])
     parameters = executor_input["inputs"].get("parameterValues", {})

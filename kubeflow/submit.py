@@ -165,7 +165,7 @@ class Cluster:
         from kfp_server_api import V2beta1Pipeline
 
         asked = V2beta1Pipeline(display_name=name, namespace=self._environment.namespace)
-        return str(self._client.pipelines.pipeline_service_create_pipeline(body=asked).pipeline_id)
+        return str(self._client.pipelines.pipeline_service_create_pipeline(asked).pipeline_id)
 
     def _version(self, pipeline_id: str, name: str) -> Any:
         versions = self._pages(lambda page: self._client.list_pipeline_versions(

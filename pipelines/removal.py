@@ -38,6 +38,8 @@ def remove(store: Any, place: Environment, plan: RetentionPlan, told: Callable[[
             if path.parent == runs and not path.name.startswith("."):
                 # A report is there whole, or not at all.
                 path = path.rename(runs / f".removing-{path.name}")  # noqa: PLW2901
+            if path.is_symlink():
+                raise OSError("it is a symbolic link")
             shutil.rmtree(path)
         except FileNotFoundError:
             continue

@@ -15,6 +15,7 @@ from typing_extensions import assert_never
 from components.device import DeviceProfile
 from components.errors import DataError, EdgemillError, MetadataError
 from components.files import write_atomically
+from components.generation import keep_beam_in_process, serialize_examples_in_one_order
 from components.values import Value
 from pipelines.environment import Environment
 from pipelines.load import LoadedPipeline
@@ -93,6 +94,8 @@ def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, 
     try:
         with _Watch(environment.metadata_url, name, run_id, watch):
             try:
+                keep_beam_in_process()
+                serialize_examples_in_one_order()
                 _runner(environment).run_with_ir(pipeline)
             except Exception as error:
                 _LOG.debug("the runner raised", exc_info=True)

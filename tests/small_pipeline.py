@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import yaml
 
@@ -139,7 +140,5 @@ def _varint(value: int) -> bytes:
 
 
 def _masked_crc(content: bytes) -> int:
-    import crcmod.predefined
-
-    crc = crcmod.predefined.mkPredefinedCrcFun("crc-32c")(content)
+    crc = google_crc32c.value(content)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -14,6 +14,7 @@ from components.convert.fused_ranges import KnownRanges, quantize_fused
 from components.convert.int16 import with_int16_border
 from components.convert.representative import Representative, by_input_name
 from components.errors import ConversionError, EdgemillError, SpecError
+from components.generation import with_one_scale_per_dense_layer, without_model_hash
 from components.quantize.scheme import (
     DynamicWi8Afp32,
     Float16,
@@ -72,6 +73,7 @@ def convert(
     converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function(**fixed)], model)
     # Loops inside the loaded functions still have an open batch; it is 1 by the signature above.
     converter._experimental_default_to_single_batch_in_tensor_list_ops = True
+    with_one_scale_per_dense_layer(converter)
     _configure(converter, scheme, trained)
     if sparse:
         converter.optimizations = [*converter.optimizations, tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
@@ -85,7 +87,7 @@ def convert(
     predecessor = isinstance(scheme, Float16) and _has_fusible_lstm(signature)
     converter.experimental_new_dynamic_range_quantizer = not predecessor
     try:
-        content = bytes(converter.convert())
+        content = without_model_hash(bytes(converter.convert()))
         if trained and isinstance(scheme, StaticWi8Ai16):
             content = with_int16_border(content, scheme.float_io)
         return with_sorted_dequantization(content) if predecessor else content

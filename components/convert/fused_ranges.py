@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from tensorflow.lite.python import convert as tflite_convert
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.optimize import calibrator
 from tensorflow.lite.tools import flatbuffer_utils
+
+from components.generation import quantize_with_ranges
 
 Array = npt.NDArray[Any]
 
@@ -83,17 +84,12 @@ def quantize_fused(converter: Any, known: KnownRanges) -> None:
         bias_type: Any,  # noqa: ARG001
         allow_float: bool,  # noqa: ARG001
         enable_variable_quantization: bool,
+        debug_options: Any = None,  # noqa: ARG001  # handed over by TensorFlow 2.21
     ) -> bytes:
         held = converter.representative_dataset
         measured = _measured(result, getattr(held, "input_gen", held))
-        return bytes(
-            tflite_convert.mlir_quantize(
-                with_ranges(measured, known),
-                converter._experimental_disable_per_channel,
-                input_data_type=input_type,
-                output_data_type=output_type,
-                enable_variable_quantization=enable_variable_quantization,
-            )
+        return quantize_with_ranges(
+            converter, with_ranges(measured, known), input_type, output_type, enable_variable_quantization
         )
 
     converter._quantize = quantize

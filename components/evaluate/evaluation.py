@@ -132,23 +132,26 @@ def _checked_evaluator(config: Any, means: Sequence[MetricSpec]) -> Any:
 
 
 def _eval_config(spec: EvaluationSpec, label: str, candidates: Sequence[str], metrics: Sequence[MetricSpec]) -> Any:
-    config = tfma.EvalConfig(
+    config = config_pb2.EvalConfig(
         model_specs=[
-            tfma.ModelSpec(
+            config_pb2.ModelSpec(
                 name=name, model_type=MODEL_TYPE, label_key=label, is_baseline=bool(candidates) and name == BASELINE
             )
             for name in (BASELINE, *candidates)
         ],
-        slicing_specs=[tfma.SlicingSpec(), *(tfma.SlicingSpec(feature_keys=features) for features in spec.slices)],
+        slicing_specs=[
+            config_pb2.SlicingSpec(),
+            *(config_pb2.SlicingSpec(feature_keys=features) for features in spec.slices),
+        ],
     )
     if metrics:
         named = [
-            tfma.MetricConfig(class_name=each.class_name, config=json.dumps({**each.config, "name": each.name}))
+            config_pb2.MetricConfig(class_name=each.class_name, config=json.dumps({**each.config, "name": each.name}))
             for each in metrics
         ]
         config.metrics_specs.add(metrics=named, model_names=model_names(config))
     config.options.compute_confidence_intervals.value = True
-    config.options.confidence_intervals.method = tfma.ConfidenceIntervalOptions.JACKKNIFE
+    config.options.confidence_intervals.method = config_pb2.ConfidenceIntervalOptions.JACKKNIFE
     return config
 
 

@@ -26,7 +26,7 @@ def draw(tmp_path):
         for shard in range(shards):
             content = b"".join(frame(record) for record in records[shard::shards])
             (folder / f"data-{shard}.gz").write_bytes(gzip.compress(content))
-        options = PipelineOptions(["--runner=DirectRunner", *arguments])
+        options = PipelineOptions([*arguments])
         with beam.Pipeline(options=options) as pipeline:
             examples = pipeline | beam.io.ReadFromTFRecord(str(folder / "*.gz"))
             pickled = examples | SampleExamples(spec) | beam.Map(pickle.dumps)
