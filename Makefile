@@ -12,7 +12,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-metadata check format lock benchmark image containers clean
+.PHONY: help setup run test test-beam test-metadata check format lock benchmark image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test: setup ## Run the whole test suite
 
 test-metadata: setup ## Test metadata on real MariaDB and PostgreSQL servers (Debian: mariadb-server, postgresql)
 	$(VENV)/bin/pytest tests/servers/metadata_servers.py
+
+test-beam: setup ## Test a whole run on Beam's job service with an external worker pool
+	$(VENV)/bin/pytest tests/servers/beam_services.py
 
 format: setup ## Format the code
 	$(VENV)/bin/ruff check --fix .
