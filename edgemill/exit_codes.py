@@ -17,3 +17,5 @@ class ExitCode(IntEnum):
     """The run is whole, but the gate of at least one device refused every candidate."""
     INTERRUPTED = 130
     """Ctrl-C."""
+    TERMINATED = 143
+    """SIGTERM, as systemd and container runtimes send it."""

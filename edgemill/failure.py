@@ -15,6 +15,7 @@ from components.errors import (
     StorageError,
 )
 from edgemill.exit_codes import ExitCode
+from edgemill.termination import Terminated
 
 
 @contextmanager
@@ -22,12 +23,18 @@ def told() -> Iterator[None]:
     """Print an EdgemillError without its stack and leave with its exit status."""
     try:
         yield
-    except KeyboardInterrupt:
-        print("edgemill: interrupted; run it again: what was done is taken from cache", file=sys.stderr)
-        raise SystemExit(ExitCode.INTERRUPTED) from None
+    except KeyboardInterrupt as error:
+        code = interruption_of(error)
+        print(f"edgemill: {code.name.lower()}; run it again: what was done is taken from cache", file=sys.stderr)
+        raise SystemExit(code) from None
     except EdgemillError as error:
         print(f"edgemill: {error}", file=sys.stderr)
         raise SystemExit(exit_code_of(error)) from None
+
+
+def interruption_of(error: KeyboardInterrupt) -> ExitCode:
+    """The exit status of Ctrl-C or of SIGTERM."""
+    return ExitCode.TERMINATED if isinstance(error, Terminated) else ExitCode.INTERRUPTED
 
 
 def exit_code_of(error: Exception) -> ExitCode:

@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from components.errors import SpecError
+from edgemill.telling import Telling
 from kubeflow.compile import Compiled, compile_file, write_compiled
 from kubeflow.cron import parse_cron
 from kubeflow.environment import EnvironmentFile, cluster_of, read_environment
@@ -51,7 +52,9 @@ def submit_to_cluster(
     typer.echo(submitted.link)
 
 
-def write_schedule(file: Path, cron: str, output: Path, name: str | None, environment: Path | None) -> None:
+def write_schedule(
+    file: Path, cron: str, output: Path, name: str | None, environment: Path | None, telling: Telling
+) -> None:
     """Write the units, print the crontab line and how to install either."""
     due = parse_cron(cron)
     make_importable(file)
@@ -62,6 +65,7 @@ def write_schedule(file: Path, cron: str, output: Path, name: str | None, enviro
     root = Path(place.root) if place.root is not None else DEFAULT_ROOT.resolve()
     command = [sys.executable, "-m", "edgemill", "run", str(file.resolve())]
     command += ["--environment", str(environment.resolve())] if environment is not None else ["--root", str(root)]
+    command += telling.options()
     schedule = Schedule(name=called, command=tuple(command), folder=Path.cwd(), root=root)
     service, timer = write_units(schedule, due, output)
     typer.echo(f"{service}\n{timer}\n")

@@ -38,6 +38,10 @@ Metadata = Annotated[
 ]
 EnvironmentFile = Annotated[Path, typer.Option("--environment", "-e", help="Where it runs (YAML): docs/kubeflow.md.")]
 DEFAULT_ENVIRONMENT = Path("environment.yaml")
+SummaryJson = Annotated[
+    Path | None, typer.Option("--summary-json", help="Also write how the run stands and ends: docs/production.md.")
+]
+LogFormatName = Annotated[str, typer.Option("--log-format", help="Of the log: text, or json: one object a line.")]
 CronLine = Annotated[
     str | None, typer.Option("--cron", help="Five fields: minute, hour, day of the month, month, day of the week.")
 ]
@@ -55,15 +59,12 @@ def run(
     environment: Annotated[
         Path | None, typer.Option("--environment", "-e", help="Where it runs (YAML); options go before it.")
     ] = None,
-    summary_json: Annotated[
-        Path | None, typer.Option("--summary-json", help="Also write how the run stands and ends: docs/production.md.")
-    ] = None,
-    log_format: Annotated[
-        str, typer.Option("--log-format", help="Of the log: text, or json: one object a line.")
-    ] = "text",
+    summary_json: SummaryJson = None,
+    log_format: LogFormatName = "text",
 ) -> None:
     """Run a pipeline: train, optimize, evaluate, gate, push."""
-    from edgemill.run_command import Telling, log_format_of, place_of, run_and_report
+    from edgemill.run_command import place_of, run_and_report
+    from edgemill.telling import Telling, log_format_of
 
     with told():
         telling = Telling(summary_json, log_format_of(log_format))
@@ -228,13 +229,16 @@ def schedule(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the systemd units.")] = Path(),
     name: Annotated[str | None, typer.Option("--name", help="Of the schedule [the pipeline's].")] = None,
     environment: Annotated[Path | None, typer.Option("--environment", "-e", help="Where it runs (YAML).")] = None,
+    summary_json: SummaryJson = None,
+    log_format: LogFormatName = "text",
 ) -> None:
     """Write a systemd timer that runs a pipeline on this machine, and print the same as a line for crontab."""
     with told():
         share_name()
         from edgemill.kubeflow_commands import write_schedule
+        from edgemill.telling import Telling, log_format_of
 
-        write_schedule(file, cron, output, name, environment)
+        write_schedule(file, cron, output, name, environment, Telling(summary_json, log_format_of(log_format)))
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -20,7 +19,10 @@ from edgemill.preview import print_previews
 from edgemill.report_command import SUMMARY_NAME, keep_report
 from edgemill.run_log import LogFormat, log_path, logged_to
 from edgemill.status_file import StatusFile, ending
+from edgemill.telling import Telling
 from edgemill.terminal import terminal
+from edgemill.termination import terminable
+from pipelines.beam_job_service import check_job_service
 from pipelines.environment import Environment, RunnerName, environment
 from pipelines.load import LoadedPipeline
 from pipelines.lock import running
@@ -29,37 +31,6 @@ from pipelines.preflight import make_importable, preflight
 from pipelines.redaction import secrets_of
 from pipelines.report.summary import RunSummary
 from pipelines.report.terminal import render_table
-
-
-@dataclass(frozen=True)
-class Telling:
-    """What a run tells besides its report.
-
-    Attributes:
-        summary_json: File for whatever watches it (`pipelines.report.status`); None writes none.
-        log_format: Of the log.
-    """
-
-    summary_json: Path | None = None
-    log_format: LogFormat = "text"
-
-
-def log_format_of(name: str) -> LogFormat:
-    """What `--log-format` names.
-
-    Raises:
-        SpecError: There is no such format.
-    """
-    for known in get_args(LogFormat):
-        if name == known:
-            return known
-    raise SpecError(
-        "there is no such format",
-        where="--log-format",
-        bound="text or json",
-        measured=name,
-        remedy="name one of the two",
-    )
 
 
 def place_of(
@@ -94,12 +65,13 @@ def run_and_report(file: Path, find_place: Callable[[], Environment], telling: T
     """
     status_file = StatusFile(telling.summary_json, file)
     status_file.begin()
-    with ending(status_file):
+    with terminable(), ending(status_file):
         place = find_place()
         status_file.secrets = secrets_of(place.metadata_url)
         make_importable(file)
         loaded = preflight(file)
         _check_root(place.root)
+        check_job_service(place.beam_args)
         open_store(place.metadata_url)
         console = terminal()
         console.print(f"{loaded.spec.name}: {len(loaded.spec.recipes)} recipes for {len(loaded.devices)} devices")

@@ -13,7 +13,7 @@ from pathlib import Path
 from components.errors import SpecError
 from components.files import write_atomically
 from edgemill.exit_codes import ExitCode
-from edgemill.failure import exit_code_of
+from edgemill.failure import exit_code_of, interruption_of
 from pipelines.redaction import hide
 from pipelines.report.status import RunStatus, versions, with_summary
 from pipelines.report.summary import RunSummary
@@ -95,8 +95,9 @@ def ending(status: StatusFile) -> Iterator[None]:
     """Tell in the status file of whatever ends a run early; the exception goes on."""
     try:
         yield
-    except KeyboardInterrupt:
-        status.end(ExitCode.INTERRUPTED, "interrupted")
+    except KeyboardInterrupt as error:
+        code = interruption_of(error)
+        status.end(code, code.name.lower())
         raise
     except Exception as error:
         status.end(exit_code_of(error), str(error) or type(error).__name__)

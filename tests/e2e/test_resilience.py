@@ -1,5 +1,6 @@
 """Runs that are killed, and runs at once on one SQLite store: real processes, as a user starts them."""
 
+import json
 import os
 import signal
 import subprocess
@@ -18,11 +19,18 @@ pytestmark = pytest.mark.e2e
 LIMIT_SECONDS = 300
 
 
-def start(small: SmallPipeline, root: Path) -> "subprocess.Popen[str]":
-    command = [str(Path(sys.executable).parent / "edgemill"), "run", str(small.write()), "--root", str(root)]
+def start(small: SmallPipeline, root: Path, *options: str) -> "subprocess.Popen[str]":
+    command = [str(Path(sys.executable).parent / "edgemill"), "run", str(small.write()), "--root", str(root), *options]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
+
+
+def members(group: int) -> list[str]:
+    """Commands of the processes of a group that still live."""
+    listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    fields = [line.split(maxsplit=2) for line in listed.splitlines()]
+    return [one[2] for one in fields if int(one[0]) == group and not one[1].startswith("Z")]
 
 
 def states(root: Path) -> dict[str, str]:
@@ -56,15 +64,29 @@ def test_killed_run_repeats_only_what_was_not_done(tmp_path: Path) -> None:
     assert {state for node, state in after.items() if node not in done_before} == {"complete"}
 
 
-def test_interrupted_run_says_so_with_a_status_of_its_own(tmp_path: Path) -> None:
-    small, root = SmallPipeline(tmp_path), tmp_path / "root"
-    process = start(small, root)
+@pytest.mark.parametrize(
+    ("sent", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_interrupted_run_says_so_with_a_status_of_its_own(
+    sent: signal.Signals, status: int, word: str, tmp_path: Path
+) -> None:
+    small, root, told = SmallPipeline(tmp_path), tmp_path / "root", tmp_path / "summary.json"
+    process = start(small, root, "--summary-json", str(told))
     wait_until(root, "validate", "complete", process)
-    os.killpg(process.pid, signal.SIGINT)
+    assert json.loads(told.read_text())["state"] == "running"
+    # To the process alone, as `kill` and container runtimes send it: what it started must end with it.
+    os.kill(process.pid, sent)
     output, _ = process.communicate(timeout=LIMIT_SECONDS)
-    assert process.returncode == 130, output
-    assert "edgemill: interrupted; run it again: what was done is taken from cache" in output
+    assert process.returncode == status, output
+    assert f"edgemill: {word}; run it again: what was done is taken from cache" in output
     assert "Traceback" not in output
+    summary = json.loads(told.read_text())
+    assert (summary["state"], summary["exit_status"], summary["exit_meaning"]) == ("ended", status, word.upper())
+    assert summary["errors"] == [word]
+    deadline = time.monotonic() + 60
+    while left := members(process.pid):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
 
 
 def test_two_runs_at_once_on_one_store_both_succeed_and_make_one_release(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from components.errors import MetadataError, SpecError
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from edgemill.status_file import StatusFile, ending
+from edgemill.termination import Terminated
 from pipelines.report import status
 from pipelines.report.status import RunStatus
 
@@ -43,6 +44,7 @@ def test_file_says_that_the_run_goes_on_until_it_has_ended(tmp_path: Path) -> No
         (MetadataError("away hunter22", remedy="x"), 1),
         (RuntimeError("bug hunter22"), 1),
         (KeyboardInterrupt(), 130),
+        (Terminated(), 143),
     ],
 )
 def test_every_early_end_is_told_with_its_exit_status_and_without_secrets(

@@ -18,6 +18,9 @@ def prepare(work: Path) -> None:
     for name in ("project", "root"):
         shutil.rmtree(work / name, ignore_errors=True)
     pipeline = SmallPipeline(work / "project")
+    # Training steps too, the second from what the first has made.
+    steps = [{"kind": "prune", "sparsity": 0.5, "epochs": 2}, {"kind": "qat", "epochs": 1}]
+    pipeline.spec["recipes"].append({"name": "pruned_qat", "steps": steps, "scheme": "static_wi8_ai8"})
     pipeline.write()
     # Only the pipeline root is mounted there, so the registry lies in it.
     registry = str(work / "root" / "registry")
