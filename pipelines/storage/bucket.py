@@ -12,6 +12,8 @@ from typing import Protocol
 from components.errors import SpecError, StorageError
 
 SCHEMES = ("s3", "gs")
+# Where clients look for endpoints and users.
+_VARIABLES = ("AWS_", "GOOGLE_", "STORAGE_")
 # As Amazon and Google name buckets and as TFX takes paths: no user, no port, no query.
 ADDRESS_PATTERN = r"^(s3|gs)://[a-z0-9][a-z0-9._-]{1,253}[a-z0-9](/[A-Za-z0-9._-]+)*/?$"
 
@@ -85,13 +87,13 @@ def bucket_of(uri: str) -> Bucket:
         SpecError: We have no client for it.
     """
     scheme, name, _ = split(uri)
-    # Part of the key, since a client keeps the endpoint that it was made with.
-    endpoints = tuple(os.environ.get(one, "") for one in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"))
-    return _client(scheme, name, (*endpoints, os.environ.get("STORAGE_EMULATOR_HOST", "")))
+    # Part of the key, since a client goes on as it was made.
+    asked = {variable: value for variable, value in os.environ.items() if variable.startswith(_VARIABLES)}
+    return _client(scheme, name, tuple(sorted(asked.items())))
 
 
 @functools.lru_cache(maxsize=16)
-def _client(scheme: str, name: str, endpoints: tuple[str, ...]) -> Bucket:  # noqa: ARG001
+def _client(scheme: str, name: str, environment: tuple[tuple[str, str], ...]) -> Bucket:  # noqa: ARG001
     match scheme:
         case "s3":
             from pipelines.storage.s3 import S3Bucket

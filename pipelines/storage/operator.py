@@ -61,39 +61,15 @@ class StagedOperator:
         Raises:
             StorageError: The store cannot be read or written, or holds something where an output is to lie.
         """
-        outputs = [one for listed in info.output_dict.values() for one in listed]
-        taken = [one.uri for one in outputs if is_address(one.uri) and not is_empty(one.uri)]
-        if taken:
-            for one in outputs:
-                # Or the launcher would remove it, as it does with outputs of nodes that fail.
-                one.is_external = True
-            raise StorageError(
-                "there is something already where this node is to write",
-                where=taken[0],
-                bound="a pipeline root that one metadata store alone writes to",
-                remedy="keep the metadata that belongs to this pipeline root, or name another pipeline root",
-            )
-        for uri in {one.uri for listed in info.input_dict.values() for one in listed if is_address(one.uri)}:
-            self._staging.fetch(uri)
-        here = self._localised(info)
-        folders = [Path(one.uri) for listed in here.output_dict.values() for one in listed]
-        for folder in folders:
-            # A copy of what another metadata store counted alike.
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-        try:
-            made = self._operator.run_executor(here)
+        outputs = list(_addresses(info.output_dict))
+        _refuse_taken(outputs)
+        for one in _addresses(info.input_dict):
+            self._staging.fetch(one.uri)
+        with self._folders([one.uri for one in outputs], _working_folders(info)):
+            made = self._operator.run_executor(self._localised(info))
             if made.execution_result.code == 0:
                 for one in outputs:
-                    if is_address(one.uri):
-                        self._staging.publish(one.uri)
-        except BaseException:
-            for folder in folders:
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
-        finally:
-            for place in (here.tmp_dir, here.stateful_working_dir, Path(here.execution_output_uri).parent):
-                shutil.rmtree(place, ignore_errors=True)
+                    self._staging.publish(one.uri)
         for listed in made.output_artifacts.values():
             for one in listed.artifacts:
                 one.uri = self._staging.remote(one.uri)
@@ -101,18 +77,33 @@ class StagedOperator:
                 _replace(one.custom_properties, self._staging.remote)
         return made
 
+    @contextmanager
+    def _folders(self, outputs: Sequence[str], working: Sequence[str]) -> Iterator[None]:
+        """Have empty folders for what an executor writes; outputs stay if all goes well, the others do not."""
+        lasting, passing = ([Path(self._staging.local(uri)) for uri in uris] for uris in (outputs, working))
+        try:
+            for folder in (*lasting, *passing):
+                # A copy of what another metadata store counted alike, or left by a process that was killed.
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+            yield
+        except BaseException:
+            passing += lasting
+            raise
+        finally:
+            for folder in passing:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def _localised(self, info: Any) -> Any:
         """The launcher's orders with folders instead of addresses."""
         local = self._staging.local
-        places = {name: local(getattr(info, name)) for name in ("tmp_dir", "stateful_working_dir")}
-        for place in places.values():
-            Path(place).mkdir(parents=True, exist_ok=True)
         return attr.evolve(
             info,
             input_dict=self._artifacts(info.input_dict),
             output_dict=self._artifacts(info.output_dict),
             execution_output_uri=local(info.execution_output_uri),
-            **places,
+            stateful_working_dir=local(info.stateful_working_dir),
+            tmp_dir=local(info.tmp_dir),
         )
 
     def _artifacts(self, named: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
@@ -123,6 +114,33 @@ class StagedOperator:
                 one.uri = self._staging.local(one.uri)
                 _replace(one.mlmd_artifact.custom_properties, self._staging.local)
         return copies
+
+
+def _addresses(named: Mapping[str, Sequence[Any]]) -> Iterator[Any]:
+    """The artifacts that lie in object stores."""
+    yield from (one for listed in named.values() for one in listed if is_address(one.uri))
+
+
+def _working_folders(info: Any) -> list[str]:
+    """The launcher's folders for what an executor writes in between, where they would lie in an object store."""
+    # The temporary folder lies in that of the executor's own words.
+    folders = [info.stateful_working_dir, info.execution_output_uri.rpartition("/")[0], info.tmp_dir]
+    return [folder for folder in folders if is_address(folder)]
+
+
+def _refuse_taken(outputs: Sequence[Any]) -> None:
+    taken = [one.uri for one in outputs if is_address(one.uri) and not is_empty(one.uri)]
+    if not taken:
+        return
+    for one in outputs:
+        # Or the launcher would remove it, as it does with outputs of nodes that fail.
+        one.is_external = True
+    raise StorageError(
+        "there is something already where this node is to write",
+        where=taken[0],
+        bound="a pipeline root that one metadata store alone writes to",
+        remedy="keep the metadata that belongs to this pipeline root, or name another pipeline root",
+    )
 
 
 def _replace(properties: Any, change: Callable[[str], str]) -> None:

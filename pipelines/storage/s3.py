@@ -14,6 +14,7 @@ import boto3
 from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import ConnectionError as NoConnectionError
 
 from components.errors import StorageError
 from pipelines.storage.bucket import RefusedError, Stored
@@ -98,7 +99,7 @@ class S3Bucket:
                 where=self._place(key),
                 remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run with a role",
             ) from None
-        except HTTPClientError as error:
+        except (NoConnectionError, HTTPClientError) as error:
             raise StorageError(
                 "the object store cannot be reached",
                 where=self._place(key),

@@ -98,6 +98,9 @@ class Staging:
 
         _all(upload, [name for name in names if name not in last])
         _all(upload, last)
+        if not names:
+            # An output may be empty; TFX's cache asks whether it is there.
+            bucket.write(below(key), b"")
         for name, one in _listed(uri).items():
             _date(folder / name, one)
 
