@@ -82,10 +82,11 @@ def s3_server() -> Iterator[S3Server]:
     try:
         host, port = server.get_host_and_port()
         found = S3Server(f"http://{host}:{port}")
-        requests.post(f"{found.url}/moto-api/reset", timeout=10)
+        requests.post(f"{found.url}/moto-api/reset", timeout=10)  # all servers of a process have one memory
         found.client().create_bucket(Bucket=BUCKET)
         with s3_user(found.url, found.key_id, found.secret, found.token):
             yield found
+        requests.post(f"{found.url}/moto-api/reset-auth", data="inf", timeout=10)
     finally:
         server.stop()
 
@@ -109,7 +110,8 @@ def google_server() -> Iterator[str]:
     server.start()
     url = f"http://127.0.0.1:{port}"
     try:
-        with mock.patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": url}):
+        # Beam's client looks for Google's machines first.
+        with mock.patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": url, "NO_GCE_CHECK": "true"}):
             yield url
     finally:
         server.stop()

@@ -16,10 +16,12 @@ from apache_beam.io.filesystem import FileSystem as BeamFileSystem
 from tfx.dsl.io import filesystem, filesystem_registry
 
 from pipelines.storage.bucket import SCHEMES, Stored, below, bucket_of, split
-from pipelines.storage.staging import is_empty
+from pipelines.storage.staging import discard, is_empty
 
 # Before TensorFlow's, which says 10.
 _PRIORITY = 5
+# TFX's own, which staging keeps on this machine: not to be looked for in a store, least of all in one that was lost.
+_WORKING_FOLDERS = "/.system/"
 _WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -99,7 +101,8 @@ class ObjectStoreFilesystem(filesystem.Filesystem):
     @staticmethod
     def rmtree(path: str) -> None:
         """Remove all objects below it; that there is none is no error, for folders are not made either."""
-        bucket_of(path).delete([one.key for one in bucket_of(path).objects(below(split(path)[2]))])
+        if _WORKING_FOLDERS not in path:
+            discard(path)
 
     @staticmethod
     def stat(path: str) -> FileStatus:

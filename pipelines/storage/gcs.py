@@ -38,7 +38,7 @@ class GoogleBucket:
 
     def objects(self, prefix: str) -> Iterator[Stored]:
         """See `Bucket`."""
-        with self._told(prefix):
+        with self._told(prefix, listing=True):
             found = self._bucket.client.list_blobs(self._bucket, prefix=prefix, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
             for blob in found:
                 yield Stored(blob.name, blob.size, blob.updated.timestamp())
@@ -75,13 +75,14 @@ class GoogleBucket:
                     continue
 
     @contextmanager
-    def _told(self, key: str) -> Iterator[None]:
+    def _told(self, key: str, *, listing: bool = False) -> Iterator[None]:
         # Without causes: what a client puts into its exceptions is not ours to vouch for.
         place = f"gs://{self._name}/{key}"
         try:
             yield
         except NotFound as error:
-            if "bucket" not in str(error.message).lower():
+            # To list nothing is no error, so it is the bucket that was not found.
+            if not listing and "bucket does not exist" not in str(error.message):
                 raise FileNotFoundError(place) from None
             raise RefusedError("there is no such bucket", where=place, remedy="make it, or correct its name") from None
         except Forbidden:

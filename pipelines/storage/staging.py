@@ -114,6 +114,32 @@ def is_empty(uri: str) -> bool:
     return next(bucket_of(uri).objects(below(split(uri)[2])), None) is None
 
 
+def folder_sizes(uri: str, depth: int) -> dict[str, int]:
+    """Addresses so many steps below an address, and the bytes of all that lies below each.
+
+    Raises:
+        StorageError: The store cannot be read.
+    """
+    prefix = below(split(uri)[2])
+    sizes: dict[str, int] = {}
+    for one in bucket_of(uri).objects(prefix):
+        steps = one.key.removeprefix(prefix).split("/")
+        if len(steps) > depth:
+            folder = "/".join([uri.rstrip("/"), *steps[:depth]])
+            sizes[folder] = sizes.get(folder, 0) + one.size
+    return sizes
+
+
+def discard(uri: str) -> None:
+    """Remove all that lies below an address.
+
+    Raises:
+        StorageError: The store cannot be written.
+    """
+    bucket = bucket_of(uri)
+    bucket.delete([one.key for one in bucket.objects(below(split(uri)[2]))])
+
+
 def read(uri: str, name: str) -> bytes | None:
     """A file of an artifact's folder, here or in an object store; None if there is none.
 
