@@ -89,7 +89,7 @@ class KubeflowEnvironment(Value):
         pipeline_root: Where artifacts go: `s3://`, `minio://` or `gs://`, bucket and prefix.
         folders: Folder of this machine, relative to the environment file -> where the image has it. Edgemill's own
             folder need not be named.
-        examples: Where containers find the examples: `gs://`, which TensorFlow and Beam read, or a path in the
+        examples: Where containers find the examples: `s3://` or `gs://`, which Beam reads, or a path in the
             container; None takes the pipeline file's path, which `folders` must cover.
         registry: Folder of the registry in the container; below a volume, or it would vanish with the container.
         volumes: Claims to mount: the registry's where a push needs it, the examples' where they are read, others
@@ -109,7 +109,7 @@ class KubeflowEnvironment(Value):
     image: Annotated[str, Field(pattern=r"^[a-z0-9][\w.:/@-]*$")]
     pipeline_root: Annotated[str, Field(pattern=ROOT_PATTERN)]
     folders: dict[str, ContainerPath] = {}
-    examples: Annotated[str, Field(pattern=r"^(gs://|/)")] | None = None
+    examples: Annotated[str, Field(pattern=r"^(s3://|gs://|/)")] | None = None
     registry: ContainerPath
     volumes: tuple[Volume, ...] = ()
     resources: Resources = Resources()
