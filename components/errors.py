@@ -89,7 +89,7 @@ class MetadataError(EdgemillError):
 
 
 class StorageError(EdgemillError):
-    """A folder of the pipeline root could not be removed. What was begun can be ended by trying again."""
+    """The pipeline root could not be read, written or removed from. What was begun can be ended by trying again."""
 
 
 class ClusterError(EdgemillError):

@@ -9,7 +9,8 @@ class ExitCode(IntEnum):
     OK = 0
     """Done; for `run`: every device has the best passing candidate in its registry."""
     NODE_FAILED = 1
-    """A node failed, or a metadata store or a cluster could not be reached, or a registry not be read."""
+    """A node failed, or a metadata store, an object store or a cluster could not be reached, or a registry not be
+    read."""
     BAD_INPUT = 2
     """The pipeline file, the data, the model or the command line is wrong, or the registry or the root cannot be
     written: what is found before the first node; nothing ran."""

@@ -52,6 +52,10 @@ def run(
     file: PipelineFile,
     runner: Annotated[str | None, typer.Option(help="Which TFX runner orchestrates: local or beam [local].")] = None,
     root: Root = None,
+    pipeline_root: Annotated[
+        str | None,
+        typer.Option("--pipeline-root", help="Where artifacts go, s3://... or gs://... [inside the root]."),
+    ] = None,
     metadata: Metadata = None,
     beam_arg: Annotated[
         list[str] | None, typer.Option("--beam-arg", help="An argument of every Beam pipeline; may be repeated.")
@@ -68,7 +72,7 @@ def run(
 
     with told():
         telling = Telling(summary_json, log_format_of(log_format))
-        found = partial(place_of, environment, runner, root, metadata, tuple(beam_arg or ()))
+        found = partial(place_of, environment, runner, root, metadata, tuple(beam_arg or ()), pipeline_root)
         raise SystemExit(run_and_report(file, found, telling))
 
 

@@ -24,35 +24,51 @@ from edgemill.terminal import terminal
 from edgemill.termination import terminable
 from pipelines.beam_job_service import check_job_service
 from pipelines.environment import Environment, RunnerName, environment
-from pipelines.load import LoadedPipeline
+from pipelines.load import LoadedPipeline, PipelineFileError
 from pipelines.lock import running
 from pipelines.metadata import NodeRecord, open_store
 from pipelines.preflight import make_importable, preflight
-from pipelines.redaction import secrets_of
+from pipelines.redaction import has_secret, secrets_of
 from pipelines.report.summary import RunSummary
 from pipelines.report.terminal import render_table
+from pipelines.storage.check import check_address, check_writable, examples_errors
 
 
 def place_of(
-    file: Path | None, runner: str | None, root: Path | None, metadata_url: str | None, beam_args: tuple[str, ...]
+    file: Path | None,
+    runner: str | None,
+    root: Path | None,
+    metadata_url: str | None,
+    beam_args: tuple[str, ...],
+    pipeline_root: str | None = None,
 ) -> Environment:
     """Where to run: what the command line says, then what an environment file says, then the defaults.
 
     Raises:
-        SpecError: There is no such runner, or the environment file is wrong.
+        SpecError: There is no such runner, the environment file is wrong, or an argument holds a secret.
     """
+    for argument in beam_args:
+        if has_secret(argument):
+            raise SpecError(
+                "this holds a secret, and logs tell the arguments of Beam",
+                where=f"--beam-arg={argument.partition('=')[0]}",
+                remedy="leave it out, and set what the runner reads of its environment: AWS_SECRET_ACCESS_KEY, say",
+            )
+    if pipeline_root is not None:
+        check_address(pipeline_root, "--pipeline-root")
     if file is not None:
         share_name()
         from kubeflow.environment import read_environment
 
         found = read_environment(file)
         runner, metadata_url = runner or found.runner, metadata_url or found.metadata
+        pipeline_root = pipeline_root or found.pipeline_root
         root = root or (Path(found.root) if found.root is not None else None)
         beam_args = (*found.beam_args, *beam_args)
     if runner not in {None, *get_args(RunnerName)}:
         raise SpecError("there is no such runner", where="--runner", bound="local or beam", measured=runner,
                         remedy="name one of the two")  # fmt: skip
-    return environment(root, metadata_url, "beam" if runner == "beam" else "local", beam_args)
+    return environment(root, metadata_url, "beam" if runner == "beam" else "local", beam_args, pipeline_root)
 
 
 def run_and_report(file: Path, find_place: Callable[[], Environment], telling: Telling) -> ExitCode:
@@ -72,6 +88,7 @@ def run_and_report(file: Path, find_place: Callable[[], Environment], telling: T
         loaded = preflight(file)
         _check_root(place.root)
         check_job_service(place.beam_args)
+        _check_stores(loaded, place)
         open_store(place.metadata_url)
         console = terminal()
         console.print(f"{loaded.spec.name}: {len(loaded.spec.recipes)} recipes for {len(loaded.devices)} devices")
@@ -159,6 +176,15 @@ def _check_root(root: Path) -> None:
         writable = False
     if not writable:
         raise SpecError("this folder cannot be written", where=f"--root {root}", remedy="choose another --root")
+
+
+def _check_stores(loaded: LoadedPipeline, place: Environment) -> None:
+    """Raise what is wrong with a pipeline root or examples in an object store."""
+    if place.pipeline_root is not None:
+        check_writable(place.pipeline_root)
+    errors = list(examples_errors(loaded.spec.examples))
+    if errors:
+        raise PipelineFileError(loaded.file, errors)
 
 
 def _shown(path: Path) -> str:

@@ -71,8 +71,11 @@ def run_node(
         examples_sha256: What `kubeflow.data.examples_digest` gave when the pipeline was compiled; only of ExampleGen.
     """
     defer_tfx_components()
+    from pipelines.storage.filesystem import register
+
     keep_beam_in_process()
     serialize_examples_in_one_order()
+    register()
     executor_input = localise(handed, inputs_spec, UI_CLASSES, prefix)
     output_file = Path(handed["outputs"]["outputFile"])
     parameters = executor_input["inputs"].get("parameterValues", {})

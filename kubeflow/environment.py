@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -15,6 +13,8 @@ from components.errors import EdgemillError, SpecError
 from components.values import Value
 from pipelines.environment import RunnerName
 from pipelines.load import read_yaml_as
+from pipelines.redaction import SECRET_WORDS, has_password, has_secret
+from pipelines.storage.check import check_address
 
 # What the launcher of Kubeflow Pipelines stages in and out.
 ROOT_PATTERN = r"^(s3|minio|gs)://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._/-]*)?$"
@@ -23,9 +23,6 @@ _KUBERNETES_NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _CPU = r"^[0-9]+(\.[0-9]+)?m?$"
 _BYTES = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$"
-
-# `key` alone names too much that is none; an access key's id is none either, but belongs to one.
-_SECRET_WORDS = re.compile(r"passw|secret|token|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
 
 KubernetesName = Annotated[str, Field(pattern=_KUBERNETES_NAME)]
 VariableName = Annotated[str, Field(pattern=_VARIABLE)]
@@ -92,7 +89,7 @@ class KubeflowEnvironment(Value):
         pipeline_root: Where artifacts go: `s3://`, `minio://` or `gs://`, bucket and prefix.
         folders: Folder of this machine, relative to the environment file -> where the image has it. Edgemill's own
             folder need not be named.
-        examples: Where containers find the examples: `gs://`, which TensorFlow and Beam read, or a path in the
+        examples: Where containers find the examples: `s3://` or `gs://`, which Beam reads, or a path in the
             container; None takes the pipeline file's path, which `folders` must cover.
         registry: Folder of the registry in the container; below a volume, or it would vanish with the container.
         volumes: Claims to mount: the registry's where a push needs it, the examples' where they are read, others
@@ -112,7 +109,7 @@ class KubeflowEnvironment(Value):
     image: Annotated[str, Field(pattern=r"^[a-z0-9][\w.:/@-]*$")]
     pipeline_root: Annotated[str, Field(pattern=ROOT_PATTERN)]
     folders: dict[str, ContainerPath] = {}
-    examples: Annotated[str, Field(pattern=r"^(gs://|/)")] | None = None
+    examples: Annotated[str, Field(pattern=r"^(s3://|gs://|/)")] | None = None
     registry: ContainerPath
     volumes: tuple[Volume, ...] = ()
     resources: Resources = Resources()
@@ -136,7 +133,9 @@ class EnvironmentFile(Value):
     """One place to run in; the same pipeline file serves all of them.
 
     Attributes:
-        root: Folder of artifacts, metadata and reports for the local and the Beam runner, relative to this file.
+        root: Folder of metadata, reports and artifacts for the local and the Beam runner, relative to this file.
+        pipeline_root: Where artifacts of these runners lie if not below the root: `s3://` or `gs://`, bucket and
+            prefix. A root for each metadata store: two would count their executions alike.
         metadata: ML Metadata of these runners, a URL without password; a password comes by `EDGEMILL_METADATA`.
             On Kubeflow the cluster's own server keeps the metadata.
         runner: Which TFX runner orchestrates `edgemill run`.
@@ -145,6 +144,7 @@ class EnvironmentFile(Value):
     """
 
     root: str | None = None
+    pipeline_root: str | None = None
     metadata: str | None = None
     runner: RunnerName = "local"
     beam_args: tuple[Annotated[str, Field(pattern=r"^--")], ...] = ()
@@ -206,21 +206,39 @@ def cluster_of(found: EnvironmentFile, file: Path) -> KubeflowEnvironment:
 
 
 def _contradictions(found: EnvironmentFile) -> Iterator[SpecError]:
-    if found.metadata and not found.metadata.startswith("sqlite:") and _has_password(found.metadata):
+    yield from _of_plain_runs(found)
+    if found.kubeflow is not None:
+        yield from _of_cluster(found.kubeflow)
+
+
+def _of_plain_runs(found: EnvironmentFile) -> Iterator[SpecError]:
+    if found.metadata and not found.metadata.startswith("sqlite:") and has_password(found.metadata):
         yield _secret("metadata", "a password", "leave the password out, and set EDGEMILL_METADATA where runs start")
     for index, argument in enumerate(found.beam_args):
-        if _SECRET_WORDS.search(argument.partition("=")[0]) or _has_password(argument.partition("=")[2]):
+        if has_secret(argument):
             yield _secret(f"beam_args[{index}]", "a secret", "let the runner find it in a variable of `secrets`")
-    cluster = found.kubeflow
-    if cluster is None:
-        return
+    if found.root and "://" in found.root:
+        yield SpecError(
+            "reports, locks and SQLite cannot lie in an object store",
+            where="root",
+            bound="a folder, relative to this file",
+            remedy="name a folder, and the address as `pipeline_root`: artifacts go there",
+        )
+    if found.pipeline_root is not None:
+        try:
+            check_address(found.pipeline_root, "pipeline_root")
+        except SpecError as error:
+            yield error
+
+
+def _of_cluster(cluster: KubeflowEnvironment) -> Iterator[SpecError]:
     for name, value in cluster.env.items():
-        if _SECRET_WORDS.search(name) or _has_password(value):
+        if SECRET_WORDS.search(name) or has_password(value):
             yield _secret(
                 f"kubeflow.env.{name}", "a secret", "put it into a Kubernetes secret, and name that in `secrets`"
             )
     for field, address in (("endpoint", cluster.endpoint), ("examples", cluster.examples)):
-        if address and _has_password(address):
+        if address and has_password(address):
             yield _secret(
                 f"kubeflow.{field}", "a password", "leave it out; `edgemill submit --help` tells how to sign in"
             )
@@ -244,7 +262,8 @@ def _contradictions(found: EnvironmentFile) -> Iterator[SpecError]:
 
 def _without_value(error: EdgemillError) -> EdgemillError:
     named = error.where or ""
-    if not named.startswith(("metadata", "beam_args", "kubeflow.env", "kubeflow.endpoint", "kubeflow.examples")):
+    told = ("metadata", "pipeline_root", "beam_args", "kubeflow.env", "kubeflow.endpoint", "kubeflow.examples")
+    if not named.startswith(told):
         return error
     return SpecError(error.what, where=error.where, bound=error.bound, remedy=error.remedy)
 
@@ -252,13 +271,6 @@ def _without_value(error: EdgemillError) -> EdgemillError:
 def _secret(where: str, what: str, remedy: str) -> SpecError:
     # The value is not repeated: errors end in logs.
     return SpecError(f"this holds {what}, and the file is compiled into what others read", where=where, remedy=remedy)
-
-
-def _has_password(text: str) -> bool:
-    try:
-        return bool(urlsplit(text).password)
-    except ValueError:
-        return True
 
 
 def is_below(path: str, folder: str) -> bool:

@@ -56,7 +56,7 @@ def build_pipeline(
     """
     return Pipeline(
         pipeline_name=loaded.spec.name,
-        pipeline_root=str(environment.artifacts(loaded.spec.name)),
+        pipeline_root=environment.artifact_root(loaded.spec.name),
         components=pipeline_nodes(loaded, attempt, retry),
         enable_cache=True,
         metadata_connection_config=connection_config(environment.metadata_url),

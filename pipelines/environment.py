@@ -1,10 +1,12 @@
-"""Where a pipeline runs, which is not what it is: root, metadata, Beam arguments."""
+"""Where a pipeline runs, which is not what it is: root, artifacts, metadata, Beam arguments."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
+from components.errors import SpecError
 from components.values import Value
 
 DEFAULT_ROOT = Path("build/edgemill")
@@ -15,20 +17,32 @@ class Environment(Value):
     """One place to run in.
 
     Attributes:
-        root: Folder for artifacts, metadata and reports of all pipelines.
+        root: Folder for metadata, reports, locks and artifacts of all pipelines.
         metadata_url: Where ML Metadata lies: `sqlite:PATH`, `mysql://...` or `postgres://...`.
         runner: Which TFX runner orchestrates.
         beam_args: Passed to every Beam pipeline, `--name=value` each.
+        pipeline_root: Where artifacts lie if not below the root: `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX`.
     """
 
     root: Path
     metadata_url: str
     runner: RunnerName = "local"
     beam_args: tuple[str, ...] = ()
+    pipeline_root: str | None = None
 
     def artifacts(self, pipeline: str) -> Path:
-        """Folder of a pipeline's artifacts."""
+        """Folder of a pipeline's artifacts on this machine."""
         return self.root / pipeline / "artifacts"
+
+    def artifact_root(self, pipeline: str) -> str:
+        """Where a pipeline's nodes write: the same folder, or its like in an object store."""
+        if self.pipeline_root is None:
+            return str(self.artifacts(pipeline))
+        return f"{self.pipeline_root.rstrip('/')}/{pipeline}/artifacts"
+
+    def staged(self, pipeline: str) -> Path:
+        """Folder of copies of what lies in object stores."""
+        return self.root / pipeline / "staged"
 
     def runs(self, pipeline: str) -> Path:
         """Folder of a pipeline's run summaries and reports."""
@@ -36,13 +50,30 @@ class Environment(Value):
 
 
 def environment(
-    root: Path | None, metadata_url: str | None, runner: RunnerName = "local", beam_args: tuple[str, ...] = ()
+    root: Path | None,
+    metadata_url: str | None,
+    runner: RunnerName = "local",
+    beam_args: tuple[str, ...] = (),
+    pipeline_root: str | None = None,
 ) -> Environment:
-    """An environment with what the user left out filled in: `build/edgemill`, and SQLite inside the root."""
+    """An environment with what the user left out filled in: `build/edgemill`, and SQLite inside the root.
+
+    Raises:
+        SpecError: The root is an address.
+    """
+    if root is not None and re.match(r"[a-z0-9]+:/", str(root)):  # a Path has made one slash of two
+        raise SpecError(
+            "reports, locks and SQLite cannot lie in an object store",
+            where="--root",
+            bound="a folder of this machine",
+            measured=root,
+            remedy="name a folder as root, and the address as --pipeline-root or `pipeline_root`: artifacts go there",
+        )
     absolute = (root or DEFAULT_ROOT).resolve()
     return Environment(
         root=absolute,
         metadata_url=metadata_url or f"sqlite:{absolute / 'metadata.sqlite'}",
         runner=runner,
         beam_args=beam_args,
+        pipeline_root=pipeline_root,
     )

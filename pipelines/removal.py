@@ -1,7 +1,8 @@
 """Removing what a plan of retention names, so that a kill at any point loses nothing that is still in use.
 
 First the runs are marked in ML Metadata, then their artifacts: from then on TFX's cache serves none of them. Then
-folders go, and at last artifacts are told to be deleted. What was killed in between is ended by the next removal.
+addresses and folders go, and at last artifacts are told to be deleted. What was killed in between is ended by the next
+removal.
 """
 
 from __future__ import annotations
@@ -15,25 +16,30 @@ from components.errors import StorageError
 from pipelines.environment import Environment
 from pipelines.metadata import REMOVED_PROPERTY
 from pipelines.retention import RetentionPlan
+from pipelines.storage.staging import discard
 
 
-def remove(store: Any, place: Environment, plan: RetentionPlan, told: Callable[[Path], None] = lambda _: None) -> None:
+def remove(store: Any, place: Environment, plan: RetentionPlan, told: Callable[[str], None] = lambda _: None) -> None:
     """Carry out a plan. The pipeline's folder must be locked (`pipelines.lock.removing`).
 
     Args:
         store: The store that the plan was made from.
         place: Likewise.
         plan: What to remove.
-        told: Called before each folder is removed.
+        told: Called before each folder or address is removed.
 
     Raises:
-        StorageError: A folder cannot be removed; all others that come before it are.
+        StorageError: A folder or an address cannot be removed; all others that come before it are.
     """
     _mark_runs(store, plan)
     _mark_artifacts(store, plan, "MARKED_FOR_DELETION")
+    # Before the folders of runs, which tell where artifacts lie.
+    for address in plan.addresses:
+        told(address)
+        discard(address)
     runs = place.runs(plan.pipeline)
     for path in map(Path, plan.folders):
-        told(path)
+        told(str(path))
         try:
             if path.parent == runs and not path.name.startswith("."):
                 # A report is there whole, or not at all.

@@ -16,8 +16,12 @@ from components.values import Value
 from pipelines.environment import Environment
 from pipelines.metadata import REMOVED_PROPERTY
 from pipelines.run import PLAN_NAME, RunPlan
+from pipelines.storage.bucket import is_address
+from pipelines.storage.staging import Staging, folder_sizes
 
 _OUTPUT_FOLDERS = ("*/*/*", "*/.system/*/*")
+# `<node>/<output>/<execution>`; the store has nothing of TFX's own.
+_OUTPUT_DEPTH = 3
 
 
 class Rules(Value):
@@ -56,7 +60,8 @@ class RetentionPlan(Value):
         runs: Newest first.
         contexts: Ids of the runs to remove in ML Metadata.
         artifacts: Ids of the artifacts to remove there.
-        folders: What is to be removed of the disk.
+        addresses: What is to be removed of object stores.
+        folders: What is to be removed of the disk, copies of what goes there among it.
         freed_bytes: How much that is.
     """
 
@@ -64,6 +69,7 @@ class RetentionPlan(Value):
     runs: tuple[RunChoice, ...]
     contexts: tuple[int, ...]
     artifacts: tuple[int, ...]
+    addresses: tuple[str, ...] = ()
     folders: tuple[str, ...]
     freed_bytes: int
 
@@ -77,6 +83,9 @@ def plan_removal(store: Any, place: Environment, pipeline: str, rules: Rules, no
         pipeline: Its name.
         rules: What to keep.
         now: With time zone.
+
+    Raises:
+        StorageError: Some run's artifacts lie in an object store that cannot be read.
     """
     here = _runs_here(place, pipeline)
     history = _History(store, pipeline)
@@ -86,20 +95,21 @@ def plan_removal(store: Any, place: Environment, pipeline: str, rules: Rules, no
     going = {run for run in history.runs if run not in kept_here and (run in here or run in history.removed)}
     needed = history.artifacts_of(set(history.runs) - going)
     needed |= history.upstream({artifact for _, artifacts in releases.values() for artifact in artifacts})
-    root = place.artifacts(pipeline)
+    places = _Places(place, pipeline, here)
     artifacts = [
         one
         for one in store.get_artifacts_by_id(sorted(history.made_by(going) - needed))
-        if one.state != one.DELETED and Path(one.uri).is_relative_to(root)
+        if one.state != one.DELETED and places.hold(one.uri)
     ]
-    kept_paths = {Path(one.uri) for one in store.get_artifacts_by_id(sorted(needed)) if one.uri}
+    uris = {one.uri for one in artifacts}
+    kept = {one.uri for one in store.get_artifacts_by_id(sorted(needed)) if one.uri}
     executions = {str(number) for run in going for number in history.runs[run].executions}
-    folders = {Path(one.uri) for one in artifacts if Path(one.uri).exists()}
-    for pattern in _OUTPUT_FOLDERS:
-        # What a killed node left is in no artifact.
-        folders |= {path for path in root.glob(pattern) if path.name in executions}
-    folders = {path for path in folders if not any(kept.is_relative_to(path) for kept in kept_paths)}
-    folders |= set(_stale_checkpoints(root, max((one.started for one in choices if one.kept), default=now)))
+    kept_paths = set(map(places.path, kept))
+    folders = {path for path in map(places.path, uris) if path.exists()} | places.left_by(executions)
+    folders = {path for path in folders if not any(kept_path.is_relative_to(path) for kept_path in kept_paths)}
+    folders |= places.checkpoints_before(max((one.started for one in choices if one.kept), default=now))
+    stored = places.stored()
+    far = {uri for uri in stored if uri not in kept and (uri in uris or uri.rpartition("/")[2] in executions)}
     gone = {one.run_id for one in choices if not one.kept}
     runs = place.runs(pipeline)
     folders |= {runs / run for run in gone} | set(runs.glob(".removing-*"))
@@ -108,33 +118,39 @@ def plan_removal(store: Any, place: Environment, pipeline: str, rules: Rules, no
         runs=choices,
         contexts=tuple(sorted(history.runs[run].context for run in going - history.removed)),
         artifacts=tuple(sorted(one.id for one in artifacts)),
+        addresses=tuple(sorted(far)),
         folders=tuple(sorted(map(str, folders))),
-        freed_bytes=sum(bytes_of(path) for path in folders),
+        freed_bytes=sum(bytes_of(path) for path in folders) + sum(stored[uri] for uri in far),
     )
 
 
-def _runs_here(place: Environment, pipeline: str) -> dict[str, datetime]:
-    """The runs that have a folder below the root, and when they started."""
+class _Here(NamedTuple):
+    started: datetime
+    artifacts: str | None
+
+
+def _runs_here(place: Environment, pipeline: str) -> dict[str, _Here]:
+    """The runs that have a folder below the root, when they started, and where they wrote."""
     found = {}
     for folder in place.runs(pipeline).glob("[!.]*"):
         if not folder.is_dir():
             continue
         try:
-            started = RunPlan.model_validate_json((folder / PLAN_NAME).read_bytes()).started
+            plan = RunPlan.model_validate_json((folder / PLAN_NAME).read_bytes())
+            found[folder.name] = _Here(plan.started, plan.artifacts)
         except (OSError, ValueError):
             # It died before its first node, or another version wrote it.
-            started = datetime.fromtimestamp(folder.stat().st_mtime, timezone.utc)
-        found[folder.name] = started
+            found[folder.name] = _Here(datetime.fromtimestamp(folder.stat().st_mtime, timezone.utc), None)
     return found
 
 
 def _choices(
-    here: Mapping[str, datetime], rules: Rules, releases: Mapping[str, str], removed: set[str], now: datetime
+    here: Mapping[str, _Here], rules: Rules, releases: Mapping[str, str], removed: set[str], now: datetime
 ) -> Iterable[RunChoice]:
-    youngest = sorted(here, key=lambda run: (here[run], run), reverse=True)
+    youngest = sorted(here, key=lambda run: (here[run].started, run), reverse=True)
     rank = 0
     for run in youngest:
-        age = now - here[run]
+        age = now - here[run].started
         if run in removed:
             # An earlier removal was killed: what it began is ended.
             kept, why = False, "its removal had begun"
@@ -149,15 +165,43 @@ def _choices(
         else:
             kept, why = False, f"{age.days} days old, and no release needs it"
         rank += run not in removed
-        yield RunChoice(run_id=run, started=here[run], kept=kept, why=why)
+        yield RunChoice(run_id=run, started=here[run].started, kept=kept, why=why)
 
 
-def _stale_checkpoints(root: Path, newest: datetime) -> Iterable[Path]:
-    """Checkpoints of trainings that were killed, and that the newest run has not gone on with."""
-    for folder in root.glob("*/checkpoints/*"):
-        written = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
-        if datetime.fromtimestamp(written, timezone.utc) < newest:
-            yield folder
+class _Places:
+    """Where runs wrote that are here: a folder below the root, and addresses with the folders of their copies."""
+
+    def __init__(self, place: Environment, pipeline: str, here: Mapping[str, _Here]) -> None:
+        told = (one.artifacts for one in here.values() if one.artifacts is not None)
+        self._addresses = sorted({address for address in told if is_address(address)})
+        self._staging = Staging(place.staged(pipeline))
+        self._roots = [place.artifacts(pipeline), *map(self.path, self._addresses)]
+
+    def path(self, uri: str) -> Path:
+        """Where an artifact, or its copy, lies on this machine."""
+        return Path(self._staging.local(uri))
+
+    def hold(self, uri: str) -> bool:
+        """Whether an artifact lies in one of them."""
+        return any(self.path(uri).is_relative_to(root) for root in self._roots)
+
+    def left_by(self, executions: set[str]) -> set[Path]:
+        """Folders that executions wrote, also of those that were killed: these are in no artifact."""
+        found = (path for root in self._roots for pattern in _OUTPUT_FOLDERS for path in root.glob(pattern))
+        return {path for path in found if path.name in executions}
+
+    def checkpoints_before(self, newest: datetime) -> set[Path]:
+        """Checkpoints of trainings that were killed, and that the newest run has not gone on with."""
+        stale = set()
+        for folder in (folder for root in self._roots for folder in root.glob("*/checkpoints/*")):
+            written = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+            if datetime.fromtimestamp(written, timezone.utc) < newest:
+                stale.add(folder)
+        return stale
+
+    def stored(self) -> dict[str, int]:
+        """What executions wrote to object stores: address -> bytes."""
+        return {uri: size for root in self._addresses for uri, size in folder_sizes(root, _OUTPUT_DEPTH).items()}
 
 
 class _Run(NamedTuple):

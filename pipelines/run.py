@@ -20,6 +20,7 @@ from components.values import Value
 from pipelines.environment import Environment
 from pipelines.load import LoadedPipeline
 from pipelines.metadata import NodeRecord, open_store, place_of_store, run_records, transient_outcome
+from pipelines.storage.staging import Staging
 from pipelines.tfx_start import defer_tfx_components
 
 Watcher = Callable[[NodeRecord], None]
@@ -38,6 +39,7 @@ class RunPlan(Value):
         started: When, in UTC.
         nodes: Ids of the nodes, in order.
         devices: The device profiles of the pipeline.
+        artifacts: Where its nodes write; None in files of versions that knew one place only.
         errors: Node id -> why it failed or is missing. Written at the end; None as long as the run has not ended.
     """
 
@@ -46,6 +48,7 @@ class RunPlan(Value):
     started: datetime
     nodes: tuple[str, ...]
     devices: tuple[DeviceProfile, ...]
+    artifacts: str | None = None
     errors: dict[str, str] | None = None
 
 
@@ -74,7 +77,10 @@ def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, 
     from tfx.orchestration.portable import runtime_parameter_utils
 
     from pipelines.build import build_pipeline
+    from pipelines.storage.filesystem import register
+    from pipelines.storage.operator import staged
 
+    register()
     begun = datetime.now(timezone.utc)
     name, store = loaded.spec.name, open_store(environment.metadata_url)
     pipeline = Compiler().compile(
@@ -88,11 +94,12 @@ def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, 
         started=begun,
         nodes=tuple(node.pipeline_node.node_info.id for node in pipeline.nodes),
         devices=loaded.devices,
+        artifacts=environment.artifact_root(name),
     )
     _keep(plan, environment)
     raised = ""
     try:
-        with _Watch(environment.metadata_url, name, run_id, watch):
+        with _Watch(environment.metadata_url, name, run_id, watch), staged(Staging(environment.staged(name))):
             try:
                 keep_beam_in_process()
                 serialize_examples_in_one_order()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, TypeVar
 
 from components.device_report import DeviceReport
@@ -14,6 +13,7 @@ from pipelines.lineage import trace
 from pipelines.metadata import NodeRecord, run_records
 from pipelines.report.summary import LineageNode, NodeFact, RunSummary
 from pipelines.run import RunPlan
+from pipelines.storage.staging import read
 
 V = TypeVar("V", bound=Value)
 
@@ -61,12 +61,12 @@ def _node_fact(node: str, record: NodeRecord | None, error: str) -> NodeFact:
 
 def _read_all(records: dict[str, NodeRecord], prefix: str, output: str, file: str, kind: type[V]) -> tuple[V, ...]:
     """The value in `file` of the output of every node whose id begins with `prefix`."""
-    paths = [
-        Path(record.outputs[output].uri, file)
+    contents = [
+        read(record.outputs[output].uri, file)
         for node, record in records.items()
         if node.startswith(prefix) and output in record.outputs
     ]
-    return tuple(kind.model_validate_json(path.read_bytes()) for path in paths if path.is_file())
+    return tuple(kind.model_validate_json(content) for content in contents if content is not None)
 
 
 def _lineage(store: Any, plan: RunPlan, records: dict[str, NodeRecord]) -> LineageNode | None:

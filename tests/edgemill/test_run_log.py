@@ -78,7 +78,19 @@ def test_password_of_the_metadata_server_is_in_no_log(
     assert 'user: \\"mill\\"' in told or 'user: "mill"' in told
 
 
-def test_nothing_is_hidden_where_nothing_is_secret() -> None:
+def test_keys_of_object_stores_are_in_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalr/XUtn+FEMI=K7MDENG'b")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "made-up")
+    with logged_to(tmp_path, "text", "run-1", secrets_of("sqlite:m.sqlite")):
+        logging.getLogger("x").info("%r and made-up", {"aws": "wJalr/XUtn+FEMI=K7MDENG'b"})
+    told = (tmp_path / "log.txt").read_text()
+    assert "***" in told and "XUtn" not in told
+    assert "made-up" in told  # too short for a real one, and a word that paths may hold
+
+
+def test_nothing_is_hidden_where_nothing_is_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("EDGEMILL_METADATA_PASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
     assert secrets_of("sqlite:/tmp/password/m.sqlite") == ()
     assert hide("password policy: abc", secrets_of("mysql://me@db/mill")) == "password policy: abc"
     assert hide('password: "x"', ()) == 'password: "***"'

@@ -18,6 +18,7 @@ from kubeflow.contract import title_of
 from pipelines.preflight import make_importable
 from tests.kubeflow.environments import cluster, write_environment
 from tests.kubeflow.launcher import Launched, Launcher, LaunchError, as_child
+from tests.object_store import BUCKET, s3_server
 from tests.small_pipeline import SmallPipeline
 
 
@@ -199,6 +200,24 @@ def test_an_output_file_with_unknown_fields_fails_the_run(tmp_path: Path) -> Non
 def test_a_missing_output_artifact_is_only_a_warning(tmp_path: Path) -> None:
     launched = one_task(tmp_path, "pass", ARTIFACT).run_all()
     assert [said.partition(":")[0] for said in launched.warnings] == ["one.model", "one.executor-logs"]
+
+
+@pytest.mark.e2e
+def test_examples_are_read_from_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = SmallPipeline(tmp_path / "project")
+    monkeypatch.syspath_prepend(pipeline.folder)
+    section = cluster(examples=f"s3://{BUCKET}/data/small", folders={"project": str(pipeline.folder)})
+    compiled = tmp_path / "small.yaml"
+    write_compiled(compile_file(pipeline.write(), write_environment(tmp_path, section)), compiled)
+    spec, *rest = yaml.safe_load_all(compiled.read_text())
+    spec["root"]["dag"]["tasks"] = {"examples": spec["root"]["dag"]["tasks"]["examples"]}
+    compiled.write_text(yaml.safe_dump_all([spec, *rest]))
+    launcher = Launcher(compiled, tmp_path / "store", tmp_path / "scratch", in_this_process)
+    with s3_server() as server:
+        server.put_folder(pipeline.folder / "data", "data/small")
+        examples = launcher.run_all().artifacts["examples"]["examples"]
+    assert examples.metadata["input_fingerprint"].startswith("split:train,num_files:1,total_bytes:")
+    assert {path.name for path in launcher.stored(examples.uri).iterdir()} == {"Split-train", "Split-eval"}
 
 
 @pytest.mark.e2e

@@ -11,6 +11,8 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from pipelines.environment import Environment, environment
 from pipelines.metadata import open_store
 from pipelines.run import RunPlan
+from pipelines.storage.bucket import is_address
+from pipelines.storage.staging import Staging
 
 NOW = datetime(2026, 7, 1, tzinfo=timezone.utc)
 BYTES = 1000
@@ -25,8 +27,15 @@ class RecordedRuns:
         artifacts: Name -> artifact id, as tests name them.
     """
 
-    def __init__(self, root: Path, pipeline: str = "small", metadata_url: str | None = None) -> None:
-        self.place: Environment = environment(root, metadata_url)
+    def __init__(
+        self,
+        root: Path,
+        pipeline: str = "small",
+        metadata_url: str | None = None,
+        pipeline_root: str | None = None,
+    ) -> None:
+        self.place: Environment = environment(root, metadata_url, pipeline_root=pipeline_root)
+        self._staging = Staging(self.place.staged(pipeline))
         self.store: Any = open_store(self.place.metadata_url)
         self.pipeline = pipeline
         self.artifacts: dict[str, int] = {}
@@ -50,6 +59,7 @@ class RecordedRuns:
             started=NOW - timedelta(days=days_ago),
             nodes=(),
             devices=(),
+            artifacts=self.place.artifact_root(self.pipeline),
             errors={},
         )
         (folder / "run.json").write_text(plan.model_dump_json())
@@ -58,13 +68,16 @@ class RecordedRuns:
     def made(self, run: int, name: str, *inputs: str, release: Path | None = None, lost: bool = False) -> Path:
         """A node of a run that made an artifact of its own; `lost` was killed before it was recorded."""
         execution = self._execution(run, mlmd.Execution.FAILED if lost else mlmd.Execution.COMPLETE, inputs)
-        folder = self.place.artifacts(self.pipeline) / name.partition(":")[0] / "out" / str(execution)
+        uri = f"{self.place.artifact_root(self.pipeline)}/{name.partition(':')[0]}/out/{execution}"
+        folder = Path(self._staging.local(uri))
         folder.mkdir(parents=True)
         (folder / "content").write_bytes(bytes(BYTES))
+        if is_address(uri):
+            self._staging.publish(uri)
         if lost:
             return folder
         artifact = mlmd.Artifact(
-            type_id=self._kinds["PushedModel" if release else "Model"], uri=str(folder), state=mlmd.Artifact.LIVE
+            type_id=self._kinds["PushedModel" if release else "Model"], uri=uri, state=mlmd.Artifact.LIVE
         )
         if release:
             artifact.custom_properties["pushed"].int_value = 1

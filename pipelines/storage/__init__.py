@@ -1,0 +1,1 @@
+"""Pipeline roots and examples that lie in object stores, `s3://` and `gs://`."""

@@ -1,0 +1,117 @@
+"""Buckets of Google Cloud Storage, by Google's own client.
+
+Credentials are those of the environment (`GOOGLE_APPLICATION_CREDENTIALS`, `gcloud auth`, the machine's account).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError, Unauthorized
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
+from requests.exceptions import RequestException
+
+from components.errors import StorageError
+from pipelines.storage.bucket import RefusedError, Stored
+
+# A store that is away is told within a minute.
+_TIMEOUT_SECONDS = (10.0, 60.0)
+_RETRY = DEFAULT_RETRY.with_timeout(30.0)
+_EMULATOR = "STORAGE_EMULATOR_HOST"
+
+
+class GoogleBucket:
+    """A `pipelines.storage.bucket.Bucket`. Safe to use in threads."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        # An emulator asks for nobody's name.
+        anonymous = {"credentials": AnonymousCredentials(), "project": "emulated"} if _EMULATOR in os.environ else {}
+        with self._told(""):
+            self._bucket = storage.Client(**anonymous).bucket(name)
+
+    def objects(self, prefix: str) -> Iterator[Stored]:
+        """See `Bucket`."""
+        with self._told(prefix, listing=True):
+            found = self._bucket.client.list_blobs(self._bucket, prefix=prefix, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+            for blob in found:
+                yield Stored(blob.name, blob.size, blob.updated.timestamp())
+
+    def read(self, key: str) -> bytes:
+        """See `Bucket`."""
+        with self._told(key):
+            content: bytes = self._bucket.blob(key).download_as_bytes(timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+            return content
+
+    def write(self, key: str, content: bytes) -> None:
+        """See `Bucket`."""
+        with self._told(key):
+            # Ours may be tried again: nobody else writes these objects.
+            self._bucket.blob(key).upload_from_string(content, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+
+    def download(self, key: str, path: Path) -> None:
+        """See `Bucket`."""
+        with self._told(key):
+            self._bucket.blob(key).download_to_filename(str(path), timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+
+    def upload(self, path: Path, key: str) -> None:
+        """See `Bucket`."""
+        with self._told(key):
+            self._bucket.blob(key).upload_from_filename(str(path), timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See `Bucket`."""
+        for key in keys:
+            with self._told(key):
+                try:
+                    self._bucket.blob(key).delete(timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+                except NotFound:
+                    continue
+
+    @contextmanager
+    def _told(self, key: str, *, listing: bool = False) -> Iterator[None]:
+        # Without causes: what a client puts into its exceptions is not ours to vouch for.
+        place = f"gs://{self._name}/{key}"
+        try:
+            yield
+        except NotFound as error:
+            # To list nothing is no error, so it is the bucket that was not found.
+            if not listing and "bucket does not exist" not in str(error.message):
+                raise FileNotFoundError(place) from None
+            raise RefusedError("there is no such bucket", where=place, remedy="make it, or correct its name") from None
+        except Forbidden:
+            raise RefusedError(
+                "the object store denies access",
+                where=place,
+                bound="permission to list, read, write and delete objects below the pipeline root",
+                measured="403",
+                remedy="grant it to these credentials, or use others",
+            ) from None
+        except (Unauthorized, GoogleAuthError) as error:
+            raise StorageError(
+                "the object store does not accept the credentials, or there are none",
+                where=place,
+                measured=type(error).__name__,
+                remedy="check GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`",
+            ) from None
+        except (RetryError, RequestException, ConnectionError) as error:
+            raise StorageError(
+                "the object store cannot be reached",
+                where=place,
+                measured=type(error).__name__,
+                remedy="check the network, and what firewalls let through; run again then",
+            ) from None
+        except GoogleAPICallError as error:
+            raise StorageError(
+                "the object store refuses",
+                where=place,
+                measured=error.code,
+                remedy="see what this code means in its documentation, and run again: what was done is taken from "
+                "cache",
+            ) from None

@@ -1,0 +1,148 @@
+"""Buckets of Amazon S3, and of all that speaks its protocol, by boto3.
+
+Credentials, region and endpoint come from boto3's own chain: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE,
+AWS_ENDPOINT_URL_S3, `~/.aws`, the machine's role. None of them ever stands in a file of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+from boto3.exceptions import S3UploadFailedError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import ConnectionError as NoConnectionError
+
+from components.errors import StorageError
+from pipelines.storage.bucket import RefusedError, Stored
+
+# A store that is away is told within a minute: connections that are refused at once, others after their attempts.
+_CONFIG = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
+_MOST_DELETED = 1000
+_MISSING = {"NoSuchKey", "404", "NotFound"}
+_NO_PERMISSION = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"}
+_NO_CREDENTIALS = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidToken",
+    "ExpiredToken",
+    "AuthFailure",
+    "UnrecognizedClientException",
+}
+
+
+class S3Bucket:
+    """A `pipelines.storage.bucket.Bucket`. Safe to use in threads."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        with self._told(""):
+            # A session of its own: the default one may not be shared between threads while it makes clients.
+            self._client = boto3.session.Session().client("s3", config=_CONFIG)
+
+    def objects(self, prefix: str) -> Iterator[Stored]:
+        """See `Bucket`."""
+        with self._told(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix)
+            for page in pages:
+                for one in page.get("Contents", ()):
+                    yield Stored(one["Key"], one["Size"], one["LastModified"].timestamp())
+
+    def read(self, key: str) -> bytes:
+        """See `Bucket`."""
+        with self._told(key):
+            content: bytes = self._client.get_object(Bucket=self._name, Key=key)["Body"].read()
+            return content
+
+    def write(self, key: str, content: bytes) -> None:
+        """See `Bucket`."""
+        with self._told(key):
+            self._client.put_object(Bucket=self._name, Key=key, Body=content)
+
+    def download(self, key: str, path: Path) -> None:
+        """See `Bucket`."""
+        with self._told(key):
+            self._client.download_file(self._name, key, str(path))
+
+    def upload(self, path: Path, key: str) -> None:
+        """See `Bucket`."""
+        with self._told(key):
+            self._client.upload_file(str(path), self._name, key)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See `Bucket`."""
+        waiting = list(keys)
+        for start in range(0, len(waiting), _MOST_DELETED):
+            objects = [{"Key": key} for key in waiting[start : start + _MOST_DELETED]]
+            with self._told(waiting[start]):
+                answer = self._client.delete_objects(Bucket=self._name, Delete={"Objects": objects, "Quiet": True})
+            for error in answer.get("Errors", ()):
+                raise self._refused(error["Code"], error["Key"])
+
+    @contextmanager
+    def _told(self, key: str) -> Iterator[None]:
+        # Without causes: what a client puts into its exceptions is not ours to vouch for.
+        try:
+            yield
+        except ClientError as error:
+            raise self._refused(error.response.get("Error", {}).get("Code", ""), key) from None
+        except S3UploadFailedError as error:
+            cause = error.__context__
+            code = cause.response.get("Error", {}).get("Code", "") if isinstance(cause, ClientError) else ""
+            raise self._refused(code, key) from None
+        except NoCredentialsError:
+            raise StorageError(
+                "there are no credentials for the object store",
+                where=self._place(key),
+                remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run with a role",
+            ) from None
+        except (NoConnectionError, HTTPClientError) as error:
+            raise StorageError(
+                "the object store cannot be reached",
+                where=self._place(key),
+                measured=f"{type(error).__name__} from {self._client.meta.endpoint_url}",
+                remedy="check that it runs, AWS_ENDPOINT_URL_S3, and what firewalls let through; run again then",
+            ) from None
+        except BotoCoreError as error:
+            raise StorageError(
+                "the client of the object store cannot work",
+                where=self._place(key),
+                measured=type(error).__name__,
+                remedy="check the AWS_ variables and ~/.aws/config: region, profile and endpoint",
+            ) from None
+
+    def _place(self, key: str) -> str:
+        return f"s3://{self._name}/{key}"
+
+    def _refused(self, code: str, key: str) -> Exception:
+        place = self._place(key)
+        if code in _MISSING:
+            return FileNotFoundError(place)
+        if code == "NoSuchBucket":
+            return RefusedError(
+                "there is no such bucket", where=place, measured=code, remedy="make it, or correct its name"
+            )
+        if code in _NO_PERMISSION:
+            return RefusedError(
+                "the object store denies access",
+                where=place,
+                bound="permission to list, read, write and delete objects below the pipeline root",
+                measured=code,
+                remedy="grant it to these credentials, or use others",
+            )
+        if code in _NO_CREDENTIALS:
+            return StorageError(
+                "the object store does not accept the credentials",
+                where=place,
+                measured=code,
+                remedy="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the profile",
+            )
+        return StorageError(
+            "the object store refuses",
+            where=place,
+            measured=code or "no reason given",
+            remedy="see what this code means in its documentation, and run again: what was done is taken from cache",
+        )
