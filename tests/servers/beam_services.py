@@ -135,12 +135,17 @@ def figures(ran: Ran) -> dict[str, tuple[object, ...]]:
     }
 
 
-def chosen(ran: Ran) -> list[str | None]:
-    assert ran.summary is not None
-    return [decision.chosen for decision in ran.summary.decisions]
+def released(folder: Path) -> bytes:
+    """The released file without the numbers in layers' names, which Keras counts up from run to run in a process."""
+    (file,) = folder.glob("registry/phone_cpu/small/*/model.tflite")
+    return re.sub(rb"(sequential|conv2d|flatten)_\d+", rb"\1", file.read_bytes())
 
 
-def test_whole_run_in_a_worker_pool_yields_what_the_direct_runner_does(services: Services, tmp_path: Path) -> None:
+def test_whole_run_in_a_worker_pool_yields_what_the_direct_runner_does(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The command line is read as absl's flags on the way to the job service: pytest's -v would be a verbosity.
+    monkeypatch.setattr(sys, "argv", ["edgemill"])
     alone = Ran(SmallPipeline(tmp_path / "alone").write(), "small")
     assert alone.code == ExitCode.OK, alone.output
     assert (services.states(), services.workers()) == ([], set())
@@ -154,6 +159,4 @@ def test_whole_run_in_a_worker_pool_yields_what_the_direct_runner_does(services:
     for pattern in ("examples/examples/*/Split-train/*.gz", "calibrate/sample/*/Split-calibration/*.gz"):
         assert records(pooled, pattern) == records(alone, pattern)
     assert figures(pooled) == figures(alone)
-    # Not the released bytes: training reads the same examples in another order.
-    assert chosen(pooled) == chosen(alone) == ["int8"]
-    assert len(list(tmp_path.glob("pooled/registry/phone_cpu/small/*/model.tflite"))) == 1
+    assert released(tmp_path / "pooled") == released(tmp_path / "alone")
