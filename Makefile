@@ -51,8 +51,8 @@ test-examples: setup ## Run the example of a smartwatch whole and hold its figur
 test-next-generation: ## Run set-up and the whole suite on TFX 1.21 in a Debian 13 root (needs root and debootstrap)
 	tests/next_generation.sh
 
-test-beam: setup ## Test a whole run on Beam's job service with an external worker pool
-	$(VENV)/bin/pytest tests/servers/beam_services.py
+test-beam: setup ## Test runs in Beam's worker processes, and in a worker pool behind its job service
+	$(VENV)/bin/pytest tests/servers/beam_processes.py tests/servers/beam_services.py
 
 format: setup ## Format the code
 	$(VENV)/bin/ruff check --fix .

@@ -21,7 +21,7 @@ from edgemill.run_log import LogFormat, log_path, logged_to
 from edgemill.status_file import StatusFile, ending
 from edgemill.telling import Telling
 from edgemill.terminal import terminal
-from edgemill.termination import terminable
+from edgemill.termination import Interruption, interruptible
 from pipelines.beam_job_service import check_job_service
 from pipelines.environment import Environment, RunnerName, environment
 from pipelines.load import LoadedPipeline, PipelineFileError
@@ -81,7 +81,7 @@ def run_and_report(file: Path, find_place: Callable[[], Environment], telling: T
     """
     status_file = StatusFile(telling.summary_json, file)
     status_file.begin()
-    with terminable(), ending(status_file):
+    with interruptible() as interruption, ending(status_file):
         place = find_place()
         status_file.secrets = secrets_of(place.metadata_url)
         make_importable(file)
@@ -93,7 +93,7 @@ def run_and_report(file: Path, find_place: Callable[[], Environment], telling: T
         console = terminal()
         console.print(f"{loaded.spec.name}: {len(loaded.spec.recipes)} recipes for {len(loaded.devices)} devices")
         with running(place.root / loaded.spec.name):
-            code = _run(loaded, place, console, telling.log_format, status_file)
+            code = _run(loaded, place, console, telling.log_format, status_file, interruption)
         status_file.end(code)
     return code
 
@@ -104,6 +104,7 @@ def _run(
     console: Console,
     log_format: LogFormat,
     status_file: StatusFile,
+    interruption: Interruption,
 ) -> ExitCode:
     from components.convert.worker import warm_up
     from pipelines.run import new_run_id, run_pipeline
@@ -136,6 +137,7 @@ def _run(
             plan = run_pipeline(loaded, place, run_id, watch)
         finally:
             logging.getLogger("components").removeHandler(epochs)
+            interruption.raise_if_it_came()
         status.update("writing the report")
         summary = summarise(open_store(place.metadata_url), plan)
         report = keep_report(summary, place)

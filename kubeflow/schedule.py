@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,6 +103,8 @@ WorkingDirectory={_path(schedule.folder)}
 # Secrets, such as EDGEMILL_METADATA, readable for the service alone. The file need not exist.
 EnvironmentFile=-/etc/edgemill/{schedule.name}.env
 ExecStart={_words(schedule.command)}
+# A run that `systemctl stop` ends is no failed one.
+SuccessExitStatus={128 + signal.SIGTERM}
 """
 
 

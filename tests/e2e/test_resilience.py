@@ -3,48 +3,17 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from components.push.registry import current
 from pipelines.environment import environment
-from pipelines.metadata import latest_run, open_store, run_records
+from pipelines.metadata import open_store
 from tests.small_pipeline import SmallPipeline
+from tests.started_run import LIMIT_SECONDS, start, states, wait_until, wait_until_gone
 
 pytestmark = pytest.mark.e2e
-LIMIT_SECONDS = 300
-
-
-def start(small: SmallPipeline, root: Path, *options: str) -> "subprocess.Popen[str]":
-    command = [str(Path(sys.executable).parent / "edgemill"), "run", str(small.write()), "--root", str(root), *options]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-
-
-def members(group: int) -> list[str]:
-    """Commands of the processes of a group that still live."""
-    listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
-    fields = [line.split(maxsplit=2) for line in listed.splitlines()]
-    return [one[2] for one in fields if int(one[0]) == group and not one[1].startswith("Z")]
-
-
-def states(root: Path) -> dict[str, str]:
-    store = open_store(environment(root, None).metadata_url)
-    run = latest_run(store)
-    return {} if run is None else {node: record.state for node, record in run_records(store, *run).items()}
-
-
-def wait_until(root: Path, node: str, state: str, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while states(root).get(node) != state:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, f"{node} was never {state}"
-        time.sleep(0.05)
 
 
 def test_killed_run_repeats_only_what_was_not_done(tmp_path: Path) -> None:
@@ -83,10 +52,7 @@ def test_interrupted_run_says_so_with_a_status_of_its_own(
     summary = json.loads(told.read_text())
     assert (summary["state"], summary["exit_status"], summary["exit_meaning"]) == ("ended", status, word.upper())
     assert summary["errors"] == [word]
-    deadline = time.monotonic() + 60
-    while left := members(process.pid):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
+    wait_until_gone(process.pid)
 
 
 def test_two_runs_at_once_on_one_store_both_succeed_and_make_one_release(tmp_path: Path) -> None:

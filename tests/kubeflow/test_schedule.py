@@ -64,6 +64,7 @@ def test_units_quote_what_systemd_would_read(tmp_path: Path) -> None:
         r'ExecStart="/usr/bin/python3" "-m" "edgemill" "run" "/a b/100%%/$$x \"y\".yaml"'
         in service.read_text().splitlines()
     )
+    assert "SuccessExitStatus=143" in service.read_text().splitlines()
     assert "OnCalendar=*-*-* 02:30:00" in timer.read_text().splitlines()
     if shutil.which("systemd-analyze"):
         said = subprocess.run(

@@ -1,0 +1,58 @@
+"""Signals to a process alone that waits for processes it started, and a runner between that swallows what is raised."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+_PROGRAM = """
+import signal, subprocess, sys
+from edgemill.termination import Terminated, interruptible
+if "ignoring" in sys.argv:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+try:
+    with interruptible() as interruption:
+        child = subprocess.Popen("sleep 600 & wait", shell=True)
+        print(child.pid, flush=True)
+        try:
+            try:
+                child.wait()
+            finally:
+                child.wait()
+        except BaseException:
+            pass
+        interruption.raise_if_it_came()
+except KeyboardInterrupt as error:
+    sys.exit(143 if isinstance(error, Terminated) else 130)
+"""
+
+
+def start(*arguments: str) -> "tuple[subprocess.Popen[str], list[psutil.Process]]":
+    """The program, and all that it started."""
+    process = subprocess.Popen([sys.executable, "-c", _PROGRAM, *arguments], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    shell = psutil.Process(int(process.stdout.readline()))
+    while not (sleeping := shell.children()):
+        pass
+    return process, [shell, *sleeping]
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_ends_child_processes_and_outlives_what_swallows_it(sent: signal.Signals, status: int) -> None:
+    process, family = start()
+    os.kill(process.pid, sent)
+    assert process.wait(timeout=60) == status
+    assert psutil.wait_procs(family, timeout=60)[1] == []
+
+
+def test_ignored_interrupt_stays_ignored() -> None:
+    process, family = start("ignoring")
+    os.kill(process.pid, signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+    assert psutil.wait_procs(family, timeout=60)[1] == []

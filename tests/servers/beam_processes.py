@@ -1,0 +1,45 @@
+"""A run whose Beam works in several processes, ended by a signal to the run alone: `make test-beam`."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.small_pipeline import SmallPipeline
+from tests.started_run import LIMIT_SECONDS, members, start, states, wait_until, wait_until_gone
+
+_WORKERS = ("--beam-arg=--direct_num_workers=2", "--beam-arg=--direct_running_mode=multi_processing")
+
+
+@pytest.mark.parametrize(
+    ("runner", "sent", "status"),
+    [("local", signal.SIGTERM, 143), ("beam", signal.SIGTERM, 143), ("beam", signal.SIGINT, 130)],
+)
+def test_signal_to_the_run_alone_ends_beams_workers_and_the_next_run_goes_on(
+    runner: str, sent: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    small, root, told = SmallPipeline(tmp_path), tmp_path / "root", tmp_path / "summary.json"
+    options = (f"--runner={runner}", *_WORKERS)
+    process = start(small, root, "--summary-json", str(told), *options)
+    wait_until(root, "examples", "complete", process)
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not any("sdk_worker_main" in command for command in members(process.pid)):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "Beam started no worker process"
+        time.sleep(0.05)
+    os.kill(process.pid, sent)
+    output, _ = process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode == status, output
+    summary = json.loads(told.read_text())
+    assert (summary["state"], summary["exit_status"]) == ("ended", status)
+    wait_until_gone(process.pid)
+    assert states(root)["statistics"] != "complete"
+
+    again = start(small, root, *options)
+    wait_until(root, "examples", "cached", again)
+    wait_until(root, "statistics", "running", again)
+    os.killpg(again.pid, signal.SIGKILL)
+    again.wait()

@@ -1,0 +1,48 @@
+"""Runs as processes of their own, as a user starts them, watched through ML Metadata."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pipelines.environment import environment
+from pipelines.metadata import latest_run, open_store, run_records
+from tests.small_pipeline import SmallPipeline
+
+LIMIT_SECONDS = 300
+
+
+def start(small: SmallPipeline, root: Path, *options: str) -> "subprocess.Popen[str]":
+    command = [str(Path(sys.executable).parent / "edgemill"), "run", str(small.write()), "--root", str(root), *options]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def members(group: int) -> list[str]:
+    """Commands of the processes of a group that still live."""
+    listed = subprocess.run(["ps", "-wweo", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    fields = [line.split(maxsplit=2) for line in listed.splitlines()]
+    return [one[2] for one in fields if int(one[0]) == group and not one[1].startswith("Z")]
+
+
+def wait_until_gone(group: int) -> None:
+    """What a run has started may take a moment longer than the run itself."""
+    deadline = time.monotonic() + 60
+    while left := members(group):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def states(root: Path) -> dict[str, str]:
+    store = open_store(environment(root, None).metadata_url)
+    run = latest_run(store)
+    return {} if run is None else {node: record.state for node, record in run_records(store, *run).items()}
+
+
+def wait_until(root: Path, node: str, state: str, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while states(root).get(node) != state:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"{node} was never {state}"
+        time.sleep(0.05)
