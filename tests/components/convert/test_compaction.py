@@ -72,7 +72,8 @@ def lstm(tmp_path_factory):
     layers = tf.keras.layers
     motion = layers.Input([STEPS, FEATURES], name="motion")
     x = layers.LSTM(UNITS, name="memory")(motion)
-    model = tf.keras.Model(motion, layers.Dense(7, activation="softmax", name="exercise")(x))
+    exercise = layers.Dense(7, activation="softmax", name="exercise")(x)
+    model = tf.keras.Model(motion, exercise, name="model")
     random = np.random.default_rng(1)
     model.set_weights([w + random.normal(0, 0.05, w.shape).astype(np.float32) for w in model.get_weights()])
     sample = random.normal(size=(8, 1, STEPS, FEATURES)).astype(np.float32)
