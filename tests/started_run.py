@@ -1,9 +1,13 @@
 """Runs as processes of their own, as a user starts them, watched through ML Metadata."""
 
+import contextlib
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import psutil
 
 from pipelines.environment import environment
 from pipelines.metadata import latest_run, open_store, run_records
@@ -21,9 +25,12 @@ def start(small: SmallPipeline, root: Path, *options: str) -> "subprocess.Popen[
 
 def members(group: int) -> list[str]:
     """Commands of the processes of a group that still live."""
-    listed = subprocess.run(["ps", "-wweo", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
-    fields = [line.split(maxsplit=2) for line in listed.splitlines()]
-    return [one[2] for one in fields if int(one[0]) == group and not one[1].startswith("Z")]
+    commands = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                commands.append(" ".join(process.cmdline()))
+    return commands
 
 
 def wait_until_gone(group: int) -> None:

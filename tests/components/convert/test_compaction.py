@@ -107,10 +107,10 @@ def test_integer_lstm_of_64_units_is_three_and_a_half_times_smaller_when_both_fi
     assert len(compacted(whole)) / len(compacted(integers)) >= 3.5
     assert len(integers) - len(compacted(integers)) > 1500
     assert len(whole) - len(compacted(whole)) > 1000
-    # What is not data: the format's own tables, and names.
+    # What is not data: the format's own tables, and names. TensorFlow 2.21 needs 32 bytes more of them than 2.16.
     model = schema.Model.GetRootAs(compacted(integers))
     data = sum(model.Buffers(index).DataLength() for index in range(model.BuffersLength()))
-    assert len(compacted(integers)) - data < 2800
+    assert len(compacted(integers)) - data < 2850
 
 
 def test_outputs_are_the_same_to_the_bit_with_delegates_and_without(files):
@@ -149,10 +149,10 @@ def test_compacting_again_changes_nothing(files):
 
 def test_version_for_the_runtime_stays_and_the_options_of_the_converter_go(lstm):
     before, after = metadata(lstm["static_wi8_ai8"]), metadata(compacted(lstm["static_wi8_ai8"]))
-    assert [name for name, _ in before].count(b"min_runtime_version") == 2
     assert b"CONVERSION_METADATA" in dict(before)
-    # Of two of a name a runtime reads the first.
-    assert after == [before[0]]
+    # TensorFlow 2.16 writes two of the name: a runtime reads the first.
+    versions = [one for one in before if one[0] == b"min_runtime_version"]
+    assert after == versions[:1]
     assert after[0][1].rstrip(b"\0") == b"1.14.0"
 
 
