@@ -39,9 +39,9 @@ check: setup ## Lint, format check, types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# Half of a test's time is Python in one thread. Models that the tests of a file share stay in one process.
+# Half of a test's time is Python in one thread; a process needs up to 4 GB. What the tests of a file share stays in one process.
 test: setup ## Run the whole test suite
-	$(VENV)/bin/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile
 
 test-metadata: setup ## Test metadata on real MariaDB and PostgreSQL servers (Debian: mariadb-server, postgresql)
 	$(VENV)/bin/pytest tests/servers/metadata_servers.py
