@@ -129,7 +129,8 @@ def _working_folders(info: Any) -> list[str]:
 
 
 def _refuse_taken(outputs: Sequence[Any]) -> None:
-    taken = [one.uri for one in outputs if is_address(one.uri) and not is_empty(one.uri)]
+    # Sorted, since the launcher's messages of Protobuf 6 have no order.
+    taken = sorted(one.uri for one in outputs if is_address(one.uri) and not is_empty(one.uri))
     if not taken:
         return
     for one in outputs:
@@ -137,7 +138,7 @@ def _refuse_taken(outputs: Sequence[Any]) -> None:
         one.is_external = True
     raise StorageError(
         "there is something already where this node is to write",
-        where=taken[0],
+        where=", ".join(taken),
         bound="a pipeline root that one metadata store alone writes to",
         remedy="keep the metadata that belongs to this pipeline root, or name another pipeline root",
     )
