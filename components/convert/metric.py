@@ -1,4 +1,4 @@
-"""The pipeline's first metric on the calibration sample, as Keras computes it. Imports TensorFlow."""
+"""The pipeline's first metric on the calibration sample, as Keras computes it; AUC exactly. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from components.errors import SpecError
+from components.ranks import exact_auc, is_exact_auc
 
 
 def keras_metric(class_name: str, config: Mapping[str, Any]) -> Any:
@@ -44,6 +45,8 @@ def score(class_name: str, config: Mapping[str, Any], labels: npt.NDArray[Any], 
     Raises:
         SpecError: The metric does not go with them.
     """
+    if is_exact_auc(class_name, config) and labels.size == predictions.size:
+        return exact_auc(np.ravel(labels), np.ravel(predictions))
     metric = keras_metric(class_name, config)
     try:
         # As the evaluation gives them to Keras: single values in a column.

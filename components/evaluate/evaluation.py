@@ -16,6 +16,7 @@ from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.writers import metrics_plots_and_validations_writer
 
 from components.errors import EdgemillError, SpecError
+from components.evaluate.exact_auc import ExactAUC
 from components.evaluate.extractors import (
     MODEL_TYPE,
     PredictExtractor,
@@ -29,6 +30,7 @@ from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_exa
 from components.evaluate.spec import EvaluationSpec, MetricSpec
 from components.examples import ExampleDecoder, check_dense
 from components.files import write_atomically
+from components.ranks import is_exact_auc
 
 logger = logging.getLogger(__name__)
 
@@ -145,14 +147,17 @@ def _eval_config(spec: EvaluationSpec, label: str, candidates: Sequence[str], me
         ],
     )
     if metrics:
-        named = [
-            config_pb2.MetricConfig(class_name=each.class_name, config=json.dumps({**each.config, "name": each.name}))
-            for each in metrics
-        ]
-        config.metrics_specs.add(metrics=named, model_names=model_names(config))
+        config.metrics_specs.add(metrics=[_metric_config(each) for each in metrics], model_names=model_names(config))
     config.options.compute_confidence_intervals.value = True
     config.options.confidence_intervals.method = config_pb2.ConfidenceIntervalOptions.JACKKNIFE
     return config
+
+
+def _metric_config(metric: MetricSpec) -> Any:
+    config = json.dumps({**metric.config, "name": metric.name})
+    if is_exact_auc(metric.class_name, metric.config):
+        return config_pb2.MetricConfig(class_name=ExactAUC.__name__, module=ExactAUC.__module__, config=config)
+    return config_pb2.MetricConfig(class_name=metric.class_name, config=config)
 
 
 def _write_eval_run(output: Path, config: Any, models: Sequence[Any]) -> None:

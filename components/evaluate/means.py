@@ -44,7 +44,7 @@ def per_example(metric: MetricSpec) -> Callable[[Array, Array], Array]:
     @tf.autograph.experimental.do_not_convert
     def values(labels: Array, predictions: Array) -> Array:
         if metric.class_name.startswith("Sparse"):
-            _check_classes(labels, _column(predictions).shape[-1])
+            check_classes(labels, _column(predictions).shape[-1])
         # What MeanMetricWrapper.update_state does before it takes the mean.
         result = keras._fn(
             tf.cast(_column(labels), tf.float32), tf.cast(_column(predictions), tf.float32), **keras._fn_kwargs
@@ -55,7 +55,12 @@ def per_example(metric: MetricSpec) -> Callable[[Array, Array], Array]:
     return values
 
 
-def _check_classes(labels: Array, classes: int) -> None:
+def check_classes(labels: Array, classes: int) -> None:
+    """See that every label is the number of a class.
+
+    Raises:
+        DataError: One is not.
+    """
     wrong = labels[(labels < 0) | (labels >= classes)]
     if wrong.size:
         raise DataError(

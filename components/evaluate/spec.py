@@ -23,8 +23,8 @@ SHORT_NAMES: dict[ShortName, dict[str, Any]] = {
     "accuracy": {"class_name": "SparseCategoricalAccuracy"},
     "top_5_accuracy": {"class_name": "SparseTopKCategoricalAccuracy", "config": {"k": 5}},
     "binary_accuracy": {"class_name": "BinaryAccuracy"},
-    # TFMA's default of 10,000 thresholds costs most of an evaluation; Keras' own default is 200.
-    "auc": {"class_name": "AUC", "config": {"num_thresholds": 200}},
+    # Without thresholds: `components.ranks` computes it exactly.
+    "auc": {"class_name": "AUC"},
     "cross_entropy": {"class_name": "SparseCategoricalCrossentropy"},
     "mean_absolute_error": {"class_name": "MeanAbsoluteError"},
     "mean_squared_error": {"class_name": "MeanSquaredError"},

@@ -182,6 +182,7 @@ def test_metric_is_that_of_keras():
     assert score("SparseCategoricalAccuracy", {}, labels, outputs) == 0.75
     assert score("BinaryAccuracy", {}, labels, outputs[:, 1:]) == 0.75
     assert score("AUC", {"num_thresholds": 200}, labels, outputs[:, 1]) == pytest.approx(0.75, abs=0.01)
+    assert score("AUC", {}, labels, outputs[:, 1:]) == 0.75
     expected = np.mean(-np.log([0.9, 0.8, 0.3, 0.6]))
     assert score("SparseCategoricalCrossentropy", {}, labels, outputs) == pytest.approx(expected, rel=1e-5)
 
