@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import ModelError, telling_line
 from components.layout import KERAS_FILE, SERVING_FOLDER
+from components.task import CompilingTask, load_task
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -93,6 +94,30 @@ def load_kept(folder: Path) -> Any:
         return tf.keras.models.load_model(path, compile=False)
     except Exception as error:
         raise _cannot_be_kept(error) from error
+
+
+def loss_takes_logits(task: str, folder: Path) -> bool | None:
+    """Whether the loss that a task compiles its model with takes logits; None where nothing says so.
+
+    Args:
+        task: Its reference, `package.module:NAME`.
+        folder: The artifact of the baseline.
+    """
+    if not (folder / KERAS_FILE).is_file():
+        return None
+    compiling = load_task(task)
+    if not isinstance(compiling, CompilingTask):
+        return None
+    try:
+        model = load_kept(folder)
+        compiling.compile(model)
+    except Exception as error:
+        # A baseline that came with its weights need not suit the task's compile: it was never called.
+        _LOG.info("The loss of the model is not known: %s", telling_line(error))
+        return None
+    loss = model.loss
+    given = getattr(loss, "from_logits", None)
+    return getattr(loss, "_fn_kwargs", {}).get("from_logits") if given is None else given
 
 
 def check_trains_on(model: Any) -> None:

@@ -455,6 +455,20 @@ class CandidateReport(Value):
         return self.recipe.name
 
 
+class OutputReading(Value):
+    """What the metrics took the model's output for: the baseline's and each candidate's alike.
+
+    Attributes:
+        kind: What the model returns.
+        applied: What made probabilities of it before the metrics; empty if nothing did.
+        why: What shows it.
+    """
+
+    kind: Literal["probabilities", "logits", "values"]
+    applied: Literal["", "softmax", "sigmoid"] = ""
+    why: str = ""
+
+
 class EvaluationReport(Value):
     """One evaluation: the float baseline and every candidate on the same examples.
 
@@ -462,11 +476,13 @@ class EvaluationReport(Value):
         baseline_slices: What the float SavedModel scores.
         baseline_bytes: Size of the baseline as a float32 TFLite file, in bytes: what ratios of size refer to.
         candidates: In the order of the pipeline file.
+        outputs: What the model's output was taken for.
     """
 
     baseline_slices: tuple[SliceResult, ...]
     baseline_bytes: int
     candidates: tuple[CandidateReport, ...]
+    outputs: OutputReading | None = None
 
 
 Severity = Literal["info", "warning", "error"]

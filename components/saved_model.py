@@ -92,6 +92,32 @@ def refuse_state(signature: Any, where: str) -> None:
         )
 
 
+def final_operator(signature: Any) -> str:
+    """TensorFlow's name of the operator that computes the one output (`Softmax`, `BiasAdd`); "" if it is not found."""
+    graph = signature.graph.as_graph_def()
+    functions = {function.signature.name: function for function in graph.library.function}
+    nodes = {node.name: node for node in graph.node}
+    (tensor,) = signature.outputs
+    name, output = tensor.op.name, tensor.value_index
+    # Each step goes back by one node or into a function: a graph has no cycles but those of loops.
+    for _ in range(1000):
+        node = nodes.get(name)
+        if node is None:
+            return ""
+        if node.op in ("PartitionedCall", "StatefulPartitionedCall") and node.attr["f"].func.name in functions:
+            function = functions[node.attr["f"].func.name]
+            nodes = {each.name: each for each in function.node_def}
+            source = function.ret[function.signature.output_arg[output].name]
+        elif node.op in ("Identity", "IdentityN", "Reshape", "Squeeze", "Cast", "EnsureShape", "StopGradient"):
+            source = node.input[output if node.op == "IdentityN" else 0]
+        else:
+            return str(node.op)
+        # `node`, `node:0` in a graph, `node:output:0` in a function.
+        name, *place = source.split(":")
+        output = int(place[-1]) if place else 0
+    return ""
+
+
 def with_batch_of_one(name: str, spec: tf.TensorSpec, where: str) -> tf.TensorSpec:
     """The spec of an input for one example; raises a ModelError unless all but the batch is fixed."""
     shape = spec.shape.as_list() if spec.shape.rank is not None else None

@@ -72,7 +72,7 @@ def assess(
         for recipe, folder in zip(recipes, candidates, strict=True)
         if isinstance(outcomes[recipe.name], Converted)
     }
-    run_evaluation(
+    outputs = run_evaluation(
         files=files,
         baseline=baseline / SERVING_FOLDER,
         candidates=runnable,
@@ -100,6 +100,7 @@ def assess(
             )
             for recipe in recipes
         ),
+        outputs=outputs,
     )
 
 

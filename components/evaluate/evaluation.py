@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import tensorflow_model_analysis as tfma
 from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
@@ -27,10 +29,14 @@ from components.evaluate.extractors import (
 )
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
 from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_example
+from components.evaluate.outputs import of_probabilities, read_outputs
 from components.evaluate.spec import EvaluationSpec, MetricSpec
 from components.examples import ExampleDecoder, check_dense
 from components.files import write_atomically
+from components.keras_model import loss_takes_logits
 from components.ranks import is_exact_auc
+from components.report import OutputReading
+from components.saved_model import CHUNK, SIGNATURE, final_operator, load_serving, only_output, run_serving
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +55,7 @@ def run_evaluation(
     output: Path,
     transform_graph: str | None = None,
     make_pipeline: Callable[[], Any] = beam.Pipeline,
-) -> None:
+) -> OutputReading:
     """Evaluate and write what stock TFMA reads (`tfma.load_eval_result`, `tfma.load_metrics`).
 
     Args:
@@ -63,14 +69,23 @@ def run_evaluation(
         transform_graph: Folder of the Transform graph that the examples went through, if any.
         make_pipeline: A new Beam pipeline, with the runner's options.
 
+    Returns:
+        What the models' outputs were taken for.
+
     Raises:
         SpecError: A metric, the label or a slice is not known; before any example is read.
         DataError: An example lacks a feature, has NaN, or a label out of range.
         ModelError: The baseline cannot be run.
     """
-    check_features(spec, label, ExampleDecoder(task, transform_graph).feature_spec)
+    decoder = ExampleDecoder(task, transform_graph)
+    check_features(spec, label, decoder.feature_spec)
+    _checked_evaluator(_eval_config(spec, label, list(candidates), _others(spec)), mean_metrics(spec.metrics))
+    outputs = _read_outputs(files, baseline, spec, label, task, decoder)
+    logger.info("The model returns %s: %s", outputs.kind, outputs.why)
+    if outputs.applied:
+        spec = spec.model_copy(update={"metrics": tuple(of_probabilities(metric) for metric in spec.metrics)})
     means = mean_metrics(spec.metrics)
-    others = [metric for metric in spec.metrics if metric not in means]
+    others = _others(spec)
     models = [shared_model(BASELINE, str(baseline), load_saved_model, is_baseline=True)]
     models += [shared_model(name, str(path), load_tflite) for name, path in candidates.items()]
     config = _eval_config(spec, label, list(candidates), others)
@@ -78,8 +93,9 @@ def run_evaluation(
     names = model_names(config)
     if len(models) == 1:
         models = [models[0]._replace(model_name="")]
+    features = sorted({label, *(f for fs in spec.slices for f in fs)})
     extractors = [
-        PredictExtractor(models, task, transform_graph, sorted({label, *(f for fs in spec.slices for f in fs)})),
+        PredictExtractor(models, task, transform_graph, features, outputs.applied),
         tfma.extractors.LabelsExtractor(config),
         MeanValuesExtractor(means, names, label, only=not others),
         tfma.extractors.UnbatchExtractor(),
@@ -98,6 +114,35 @@ def run_evaluation(
             extracts = extracts | stage.stage_name >> stage.ptransform
     # Written last, so that a folder with it is whole.
     _write_eval_run(output, _eval_config(spec, label, list(candidates), spec.metrics), models)
+    return outputs
+
+
+def _others(spec: EvaluationSpec) -> list[MetricSpec]:
+    means = mean_metrics(spec.metrics)
+    return [metric for metric in spec.metrics if metric not in means]
+
+
+def _read_outputs(
+    files: Sequence[str], baseline: Path, spec: EvaluationSpec, label: str, task: str, decoder: ExampleDecoder
+) -> OutputReading:
+    loaded, signature = load_serving(baseline)
+    only_output(tuple(signature.structured_outputs), "baseline")
+    examples = [batch[tfma.INPUT_KEY] for batch in itertools.islice(_batches(files, CHUNK), 2)]
+    decoded = [decoder.decode(each) for each in examples]
+    final = final_operator(signature)
+    predictions = [run_serving(loaded.signatures[SIGNATURE], inputs) for inputs, _ in decoded]
+    return read_outputs(
+        declared=spec.outputs,
+        final_operator=final,
+        from_logits=None if final in ("Softmax", "Sigmoid") else loss_takes_logits(task, baseline.parent),
+        predictions=np.concatenate(predictions) if predictions else np.zeros((0, 1)),
+        labels=np.concatenate([features[label] for _, features in decoded]) if decoded else np.zeros((0, 1)),
+        metrics=spec.metrics,
+    )
+
+
+def _batches(files: Sequence[str], size: int) -> Iterator[Any]:
+    return itertools.chain.from_iterable(read_batches(file, size) for file in files)
 
 
 def check_features(spec: EvaluationSpec, label: str, feature_spec: Mapping[str, Any]) -> None:

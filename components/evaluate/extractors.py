@@ -22,6 +22,7 @@ from tensorflow_model_analysis.utils import model_util
 
 from components.errors import DataError
 from components.evaluate.jackknife import BUCKET_KEY, BUCKETS
+from components.evaluate.outputs import Activation, as_probabilities
 from components.examples import ExampleDecoder
 from components.interpreter import TFLiteModel
 from components.saved_model import SIGNATURE, load_serving, only_output, run_serving
@@ -104,10 +105,16 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
     """
 
     def __init__(
-        self, models: Mapping[str, Any], task: str, transform_graph: str | None, features: Sequence[str]
+        self,
+        models: Mapping[str, Any],
+        task: str,
+        transform_graph: str | None,
+        features: Sequence[str],
+        applied: Activation,
     ) -> None:
         super().__init__({name: model.model_loader for name, model in models.items()})
         self._task, self._transform_graph, self._features = task, transform_graph, tuple(features)
+        self._applied = applied
 
     def setup(self) -> None:
         """Load the models and the task, once per worker."""
@@ -124,7 +131,9 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
                     where=f"model input {name!r}",
                     remedy="remove or repair these examples, or replace NaN in the task's decode()",
                 )
-        predictions = {name: predict(inputs) for name, predict in self._loaded_models.items()}
+        predictions = {
+            name: as_probabilities(self._applied, predict(inputs)) for name, predict in self._loaded_models.items()
+        }
         logger.info("%d examples predicted by %d models", len(element[tfma.INPUT_KEY]), len(predictions))
         yield {
             tfma.FEATURES_KEY: {name: features[name] for name in self._features},
@@ -136,13 +145,18 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
 
 @beam.ptransform_fn
 def _Predict(
-    extracts: Any, models: Mapping[str, Any], task: str, transform_graph: str | None, features: Sequence[str]
+    extracts: Any,
+    models: Mapping[str, Any],
+    task: str,
+    transform_graph: str | None,
+    features: Sequence[str],
+    applied: Activation,
 ) -> Any:
-    return extracts | beam.ParDo(_DecodeAndPredict(models, task, transform_graph, features))
+    return extracts | beam.ParDo(_DecodeAndPredict(models, task, transform_graph, features, applied))
 
 
 def PredictExtractor(
-    models: Sequence[Any], task: str, transform_graph: str | None, features: Sequence[str]
+    models: Sequence[Any], task: str, transform_graph: str | None, features: Sequence[str], applied: Activation = ""
 ) -> tfma.extractors.Extractor:
     """An extractor from serialized examples to features and all models' predictions.
 
@@ -151,8 +165,9 @@ def PredictExtractor(
         task: Reference of the task, whose feature_spec() and decode() turn examples into model inputs.
         transform_graph: As for `ExampleDecoder`.
         features: The parsed features to keep: label, slices.
+        applied: What makes probabilities of every model's outputs.
     """
     return tfma.extractors.Extractor(
         stage_name="DecodeAndPredict",
-        ptransform=_Predict({model.model_name: model for model in models}, task, transform_graph, features),
+        ptransform=_Predict({model.model_name: model for model in models}, task, transform_graph, features, applied),
     )

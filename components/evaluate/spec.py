@@ -18,6 +18,9 @@ ShortName = Literal[
     "mean_squared_error",
 ]
 
+# What a model's output is; metrics of classes compare probabilities.
+OutputKind = Literal["probabilities", "logits", "values"]
+
 # Short names for the metrics of TFMA that most pipelines need; any other is named by its class.
 SHORT_NAMES: dict[ShortName, dict[str, Any]] = {
     "accuracy": {"class_name": "SparseCategoricalAccuracy"},
@@ -94,6 +97,7 @@ class EvaluationSpec(Value):
         metrics: What to compute.
         slices: Each a tuple of feature names that are crossed; the whole split is always evaluated.
         batch_size: Examples per prediction batch.
+        outputs: What the model returns; None detects it. Of logits the metrics see the softmax or sigmoid.
     """
 
     split: str = "eval"
@@ -102,3 +106,4 @@ class EvaluationSpec(Value):
     )
     slices: tuple[tuple[str, ...], ...] = ()
     batch_size: Annotated[int, Field(gt=0)] = 1000
+    outputs: OutputKind | None = None

@@ -1,0 +1,118 @@
+"""Whether a model returns probabilities, logits or plain values, and what makes probabilities of its logits. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from components.evaluate.spec import MetricSpec, OutputKind
+from components.report import OutputReading
+
+Array = npt.NDArray[Any]
+Activation = Literal["", "softmax", "sigmoid"]
+
+# Beginnings of the classes of metrics that compare probabilities with labels.
+_OF_PROBABILITIES = (
+    "AUC",
+    "Binary",
+    "Categorical",
+    "Sparse",
+    "TopK",
+    "Precision",
+    "Recall",
+    "Sensitivity",
+    "Specificity",
+    "F1",
+    "FBeta",
+    "KLDivergence",
+    "TruePositives",
+    "TrueNegatives",
+    "FalsePositives",
+    "FalseNegatives",
+    "Calibration",
+)
+# Softmax in float16 sums to 1 within this.
+_TOLERANCE = 5e-3
+
+
+def read_outputs(
+    *,
+    declared: OutputKind | None,
+    final_operator: str,
+    from_logits: bool | None,
+    predictions: Array,
+    labels: Array,
+    metrics: Sequence[MetricSpec],
+) -> OutputReading:
+    """Tell what the model's output is.
+
+    Args:
+        declared: What the pipeline file says; None detects it.
+        final_operator: TensorFlow's name of the operator that computes the baseline's output; "" if it is not known.
+        from_logits: What the task's loss says; None where it says nothing.
+        predictions: The baseline's outputs of some real examples, [N, ...].
+        labels: Theirs, [N, ...].
+        metrics: What is computed.
+    """
+    activation = _activation(predictions, labels)
+    if declared is not None:
+        why = "as `evaluate.outputs` says"
+        return OutputReading(kind=declared, applied=activation if declared == "logits" else "", why=why)
+    if final_operator in ("Softmax", "Sigmoid"):
+        return OutputReading(kind="probabilities", why=f"the model ends in {final_operator}")
+    if not any(metric.class_name.rpartition(".")[2].startswith(_OF_PROBABILITIES) for metric in metrics):
+        return OutputReading(kind="values", why="no metric compares probabilities")
+    if own := [metric.name for metric in metrics if _has_own_threshold(metric)]:
+        return OutputReading(kind="values", why=f"the threshold of the metric {own[0]} is none of a probability")
+    if from_logits:
+        return OutputReading(kind="logits", applied=activation, why="the loss takes logits (from_logits=True)")
+    low, high = (float(predictions.min()), float(predictions.max())) if predictions.size else (0.0, 1.0)
+    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+        why = f"{len(predictions)} examples have outputs of {low:.4g} to {high:.4g}"
+        return OutputReading(kind="logits", applied=activation, why=why)
+    sums = predictions.sum(axis=-1) if activation == "softmax" else np.ones(1)
+    if np.abs(sums - 1).max(initial=0) > _TOLERANCE:
+        why = f"outputs of {len(predictions)} examples sum to {sums.min():.4g} to {sums.max():.4g}"
+        return OutputReading(kind="logits", applied=activation, why=why)
+    return OutputReading(
+        kind="probabilities", why=f"{len(predictions)} examples have outputs of {low:.4g} to {high:.4g}"
+    )
+
+
+def _activation(predictions: Array, labels: Array) -> Activation:
+    """Softmax where one of several classes is right, else sigmoid."""
+    outputs = predictions.shape[-1] if predictions.ndim > 1 else 1
+    if outputs == 1:
+        return "sigmoid"
+    if labels.size != predictions.size:
+        return "softmax"
+    # As many labels as outputs: one-hot, or each a class of its own.
+    rows = labels.reshape(-1, outputs)
+    return "softmax" if np.allclose(rows.sum(axis=1), 1) else "sigmoid"
+
+
+def _has_own_threshold(metric: MetricSpec) -> bool:
+    thresholds = [metric.config.get("threshold"), *np.ravel(metric.config.get("thresholds") or [])]
+    return any(each is not None and not 0 < float(each) < 1 for each in thresholds)
+
+
+def as_probabilities(applied: Activation, outputs: Array) -> Array:
+    """What the metrics compare, float32; the outputs themselves if nothing is applied."""
+    if not applied:
+        return outputs
+    wide = outputs.astype(np.float64)
+    if applied == "sigmoid":
+        # Without an overflow at either end.
+        return (0.5 * (1 + np.tanh(wide / 2))).astype(np.float32)
+    powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
+    return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
+def of_probabilities(metric: MetricSpec) -> MetricSpec:
+    """A metric that would make probabilities of logits itself, without that."""
+    if not metric.config.get("from_logits"):
+        return metric
+    return metric.model_copy(update={"config": {**metric.config, "from_logits": False}})

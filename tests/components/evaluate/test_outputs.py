@@ -1,0 +1,182 @@
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+import tensorflow as tf
+
+from components.evaluate.evaluation import BASELINE, run_evaluation
+from components.evaluate.outputs import as_probabilities, read_outputs
+from components.evaluate.results import load_slices
+from components.evaluate.spec import EvaluationSpec, MetricSpec
+from components.saved_model import final_operator, load_serving
+
+TASK = """
+import tensorflow as tf
+
+class Logits:
+    def feature_spec(self):
+        return {"logits": tf.io.FixedLenFeature([%d], tf.float32), "label": tf.io.FixedLenFeature([%s], tf.int64)}
+
+    def decode(self, features):
+        return {"logits": features["logits"]}
+
+    def compile(self, model):
+        model.compile(loss=tf.keras.losses.%s)
+
+TASK = Logits()
+"""
+
+
+def softmax(values):
+    powers = np.exp(values.astype(np.float64))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def sigmoid(values):
+    return 1 / (1 + np.exp(-values.astype(np.float64)))
+
+
+def evaluated(folder, monkeypatch, logits, labels, spec, activation=None, loss="MeanSquaredError()"):
+    """Figures of a model that returns its input, or an activation of it, and of its TFLite file; what it returns."""
+    outputs, shape = logits.shape[1], "" if labels.ndim == 1 else str(labels.shape[1])
+    module = f"outputs_task_{abs(hash(str(folder)))}"
+    (folder / f"{module}.py").write_text(TASK % (outputs, shape, loss))
+    monkeypatch.syspath_prepend(str(folder))
+    model = tf.keras.Sequential(
+        [
+            tf.keras.Input([outputs], name="logits"),
+            tf.keras.layers.Dense(outputs, activation, kernel_initializer="identity", name="dense"),
+        ]
+    )
+    from components.keras_model import export, save_keras
+
+    artifact = folder / "baseline"
+    export(model, artifact)
+    save_keras(model, artifact)
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    (folder / "float32.tflite").write_bytes(converter.convert())
+    with tf.io.TFRecordWriter(str(folder / "data.gz"), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+        for values, label in zip(logits, labels, strict=True):
+            features = {
+                "logits": tf.train.Feature(float_list=tf.train.FloatList(value=values)),
+                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=np.ravel(label))),
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    found = run_evaluation(
+        files=[str(folder / "data.gz")],
+        baseline=artifact / "Format-Serving",
+        candidates={"float32": folder / "float32.tflite"},
+        spec=EvaluationSpec.model_validate(spec),
+        label="label",
+        task=f"{module}:TASK",
+        output=folder / "output",
+    )
+    slices = load_slices(folder / "output", [BASELINE, "float32"], [str(m) for m in spec["metrics"]])
+    return found, [{name: each.value for name, each in slices[model][0].metrics.items()} for model in slices]
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+def test_binary_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_path, monkeypatch, activation):
+    random = np.random.default_rng(5)
+    labels = random.integers(2, size=300)
+    logits = (random.normal(size=300) * 2 + 2 * labels - 0.6)[:, None].astype(np.float32)
+    cross = {"name": "cross", "class_name": "BinaryCrossentropy"}
+    spec = {"metrics": ["binary_accuracy", "auc", cross]}
+    found, models = evaluated(tmp_path, monkeypatch, logits, labels, spec, activation)
+    assert (found.kind, found.applied) == (("logits", "sigmoid") if activation is None else ("probabilities", ""))
+    scores = sigmoid(logits[:, 0])
+    for figures in models:
+        assert figures["binary_accuracy"] == pytest.approx(sk.accuracy_score(labels, scores > 0.5), abs=1e-6)
+        assert figures["auc"] == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-6)
+        assert figures["cross"] == pytest.approx(sk.log_loss(labels, scores), rel=1e-4)
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_multi_class_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_path, monkeypatch, activation):
+    random = np.random.default_rng(6)
+    labels = random.integers(7, size=300)
+    logits = (random.normal(size=(300, 7)) * 2 + 2 * np.eye(7)[labels]).astype(np.float32)
+    spec = {"metrics": ["accuracy", "top_5_accuracy", "cross_entropy", "auc"]}
+    found, models = evaluated(tmp_path, monkeypatch, logits, labels, spec, activation)
+    assert (found.kind, found.applied) == (("logits", "softmax") if activation is None else ("probabilities", ""))
+    scores = softmax(logits)
+    for figures in models:
+        assert figures["accuracy"] == pytest.approx(sk.accuracy_score(labels, scores.argmax(axis=1)), abs=1e-6)
+        assert figures["top_5_accuracy"] == pytest.approx(sk.top_k_accuracy_score(labels, scores, k=5), abs=1e-6)
+        assert figures["cross_entropy"] == pytest.approx(sk.log_loss(labels, scores), rel=1e-4)
+        assert figures["auc"] == pytest.approx(sk.roc_auc_score(np.eye(7)[labels], scores, average="micro"), abs=1e-6)
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+def test_multi_label_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_path, monkeypatch, activation):
+    random = np.random.default_rng(7)
+    labels = random.integers(2, size=(300, 3))
+    logits = (random.normal(size=(300, 3)) * 2 + 2 * labels - 0.6).astype(np.float32)
+    spec = {"metrics": ["binary_accuracy", "auc"]}
+    found, models = evaluated(tmp_path, monkeypatch, logits, labels, spec, activation)
+    assert found.applied == ("sigmoid" if activation is None else "")
+    scores = sigmoid(logits)
+    for figures in models:
+        assert figures["binary_accuracy"] == pytest.approx(((scores > 0.5) == labels).mean(), abs=1e-6)
+        assert figures["auc"] == pytest.approx(sk.roc_auc_score(labels, scores, average="micro"), abs=1e-6)
+
+
+def test_loss_tells_logits_when_no_value_does(tmp_path, monkeypatch):
+    random = np.random.default_rng(8)
+    labels = random.integers(2, size=100)
+    logits = random.uniform(0.1, 0.9, size=(100, 1)).astype(np.float32)
+    loss = "BinaryCrossentropy(from_logits=True)"
+    found, models = evaluated(tmp_path, monkeypatch, logits, labels, {"metrics": ["binary_accuracy"]}, None, loss)
+    assert (found.kind, found.why) == ("logits", "the loss takes logits (from_logits=True)")
+    assert models[0]["binary_accuracy"] == pytest.approx(labels.mean())
+
+
+def test_regression_is_left_alone(tmp_path, monkeypatch):
+    random = np.random.default_rng(9)
+    labels = random.integers(10, size=100)
+    values = (labels[:, None] + random.normal(size=(100, 1))).astype(np.float32)
+    spec = {"metrics": ["mean_squared_error", "mean_absolute_error"]}
+    found, models = evaluated(tmp_path, monkeypatch, values, labels, spec)
+    assert (found.kind, found.applied) == ("values", "")
+    for figures in models:
+        assert figures["mean_squared_error"] == pytest.approx(sk.mean_squared_error(labels, values), rel=1e-5)
+        assert figures["mean_absolute_error"] == pytest.approx(sk.mean_absolute_error(labels, values), rel=1e-5)
+
+
+def reading(predictions, labels, declared=None, final_operator="BiasAdd", metric="BinaryAccuracy", config=None):
+    return read_outputs(
+        declared=declared,
+        final_operator=final_operator,
+        from_logits=None,
+        predictions=np.asarray(predictions, np.float32),
+        labels=np.asarray(labels),
+        metrics=[MetricSpec(name="m", class_name=metric, config=config or {})],
+    )
+
+
+def test_outputs_are_what_the_pipeline_file_says():
+    assert reading([[3.0]], [1], declared="probabilities").applied == ""
+    assert reading([[3.0]], [1], declared="values").kind == "values"
+    assert reading([[0.5]], [1], declared="logits").applied == "sigmoid"
+    assert reading([[0.5, 0.5]], [1], declared="logits").applied == "softmax"
+    assert reading([[3.0]], [1], config={"threshold": 0.0}).kind == "values"
+    assert reading([[0.5, 0.5]], [1], metric="SparseCategoricalAccuracy").kind == "probabilities"
+    assert (
+        reading([[0.5, 0.9]], [1], metric="SparseCategoricalAccuracy").why == "outputs of 1 examples sum to 1.4 to 1.4"
+    )
+
+
+def test_probabilities_are_finite_at_both_ends():
+    assert as_probabilities("sigmoid", np.array([[-1e4], [0], [1e4]])).ravel().tolist() == [0, 0.5, 1]
+    assert as_probabilities("softmax", np.array([[1e4, -1e4]])).tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("activation", "operator"), [("softmax", "Softmax"), ("sigmoid", "Sigmoid"), (None, "BiasAdd")]
+)
+def test_final_operator_is_found_inside_functions(tmp_path, activation, operator):
+    from components.keras_model import export
+
+    inputs = tf.keras.Input([4], name="x")
+    export(tf.keras.Model(inputs, tf.keras.layers.Dense(3, activation)(inputs)), tmp_path)
+    _, signature = load_serving(tmp_path / "Format-Serving")
+    assert final_operator(signature) == operator
