@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from components.errors import DataError, SpecError, telling_line
 from components.task import load_task
+from components.user_code import exits_told
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -83,7 +84,8 @@ class ExampleDecoder:
 
     def _parse_and_decode(self, serialized: tf.Tensor) -> tuple[Any, dict[str, tf.Tensor]]:
         features = self._tf.io.parse_example(serialized, dict(self.feature_spec))
-        return self._task.decode(features), features
+        with exits_told("task"):
+            return self._task.decode(features), features
 
     def decode(self, serialized: Sequence[bytes]) -> tuple[Inputs, Inputs]:
         """Decode a batch.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from components.errors import SpecError
+from components.user_code import exits_told, raised_at
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -100,12 +101,16 @@ def load_object(reference: str, where: str) -> Any:
     """
     module_name, _, attribute = reference.partition(":")
     try:
-        return getattr(importlib.import_module(module_name), attribute)
+        with exits_told(where):
+            return getattr(importlib.import_module(module_name), attribute)
+    except SpecError:
+        raise
     except Exception as error:
         raise SpecError(
             f"the {where} {reference!r} cannot be imported: {type(error).__name__}: {error}",
             where=where,
             bound="package.module:NAME, importable from the working directory or the pipeline file's folder",
+            measured=raised_at(error) if not isinstance(error, ImportError | AttributeError) else None,
             remedy=f"run `python -c 'import {module_name}'` and mend what it says",
         ) from error
 
@@ -117,6 +122,14 @@ def load_task(reference: str) -> Task:
         SpecError: It cannot be imported, or what it names is not a Task.
     """
     task = load_object(reference, "task")
+    if isinstance(task, type):
+        raise SpecError(
+            f"{reference!r} is a class",
+            where="task",
+            bound="an object with the methods of components.task.Task",
+            measured=f"the class {task.__name__}",
+            remedy=f"name an instance of it: `TASK = {task.__name__}()`",
+        )
     if not isinstance(task, Task):
         missing = [name for name in ("feature_spec", "decode") if not callable(getattr(task, name, None))]
         raise SpecError(
@@ -124,6 +137,6 @@ def load_task(reference: str) -> Task:
             where="task",
             bound="an object with the methods of components.task.Task",
             measured=type(task).__name__,
-            remedy="give it these methods; an instance is meant, not a class",
+            remedy="give it these methods",
         )
     return task

@@ -14,6 +14,7 @@ from components.errors import (
     RunFailedError,
     StorageError,
 )
+from components.user_code import exits_told
 from edgemill.exit_codes import ExitCode
 from edgemill.termination import Terminated
 
@@ -22,7 +23,8 @@ from edgemill.termination import Terminated
 def told() -> Iterator[None]:
     """Print an EdgemillError without its stack and leave with its exit status."""
     try:
-        yield
+        with exits_told("task"):
+            yield
     except KeyboardInterrupt as error:
         code = interruption_of(error)
         print(f"edgemill: {code.name.lower()}; run it again: what was done is taken from cache", file=sys.stderr)

@@ -73,7 +73,8 @@ def run(
     with told():
         telling = Telling(summary_json, log_format_of(log_format))
         found = partial(place_of, environment, runner, root, metadata, tuple(beam_arg or ()), pipeline_root)
-        raise SystemExit(run_and_report(file, found, telling))
+        code = run_and_report(file, found, telling)
+    raise SystemExit(code)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from components.errors import SpecError
 from components.files import write_atomically
+from components.user_code import exits_told
 from edgemill.exit_codes import ExitCode
 from edgemill.failure import exit_code_of, interruption_of
 from pipelines.redaction import hide
@@ -94,7 +95,8 @@ class StatusFile:
 def ending(status: StatusFile) -> Iterator[None]:
     """Tell in the status file of whatever ends a run early; the exception goes on."""
     try:
-        yield
+        with exits_told("task"):
+            yield
     except KeyboardInterrupt as error:
         code = interruption_of(error)
         status.end(code, code.name.lower())

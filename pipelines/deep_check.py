@@ -15,6 +15,7 @@ from components.errors import DataError, EdgemillError, ModelError, SpecError, t
 from components.examples import check_dense
 from components.keras_model import check_exportable, check_keras_takes
 from components.task import Task, load_task, trainable
+from components.user_code import exits_told
 from pipelines.accuracy_bound import asks_for_fewest_float
 from pipelines.load import LoadedPipeline, PipelineFileError
 from pipelines.spec import DeclaredSplits, Examples, PipelineSpec
@@ -30,27 +31,32 @@ def deep_check(loaded: LoadedPipeline) -> Previews:
     Raises:
         PipelineFileError: With the first thing that is wrong.
     """
-    spec = loaded.spec
     try:
-        task = load_task(spec.task)
-        inputs = None
-        # What a preprocessing function returns is known when Transform has run; remote data is not ours to read.
-        if spec.preprocess is None:
-            check_dense(_dense_features(spec), task.feature_spec())
-            if "://" not in spec.examples.path:
-                _check_columns(spec)
-                inputs = _decode_first_records(spec, task)
-            if inputs is None:
-                _trace_decode(task)
-        if isinstance(spec.baseline, TrainedBaseline):
-            model, output = _check_trainable(task, inputs)
-        else:
-            model, output = _check_pretrained(Path(spec.baseline.path), inputs)
-        _check_output(spec, output)
-        _check_metric(spec)
-        return check_steps(spec, task, model)
+        with exits_told("task"):
+            return _checked(loaded.spec)
     except EdgemillError as error:
         raise PipelineFileError(loaded.file, [error]) from error
+
+
+def _checked(spec: PipelineSpec) -> Previews:
+    """As `deep_check`; raises what is wrong as it is."""
+    task = load_task(spec.task)
+    inputs = None
+    # What a preprocessing function returns is known when Transform has run; remote data is not ours to read.
+    if spec.preprocess is None:
+        check_dense(_dense_features(spec), task.feature_spec())
+        if "://" not in spec.examples.path:
+            _check_columns(spec)
+            inputs = _decode_first_records(spec, task)
+        if inputs is None:
+            _trace_decode(task)
+    if isinstance(spec.baseline, TrainedBaseline):
+        model, output = _check_trainable(task, inputs)
+    else:
+        model, output = _check_pretrained(Path(spec.baseline.path), inputs)
+    _check_output(spec, output)
+    _check_metric(spec)
+    return check_steps(spec, task, model)
 
 
 def _dense_features(spec: PipelineSpec) -> dict[str, str]:

@@ -16,6 +16,7 @@ from components.device import DeviceProfile
 from components.errors import DataError, EdgemillError, MetadataError
 from components.files import write_atomically
 from components.generation import keep_beam_in_process, serialize_examples_in_one_order
+from components.user_code import exits_told
 from components.values import Value
 from pipelines.environment import Environment
 from pipelines.load import LoadedPipeline
@@ -103,7 +104,8 @@ def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, 
             try:
                 keep_beam_in_process()
                 serialize_examples_in_one_order()
-                _runner(environment).run_with_ir(pipeline)
+                with exits_told("task"):
+                    _runner(environment).run_with_ir(pipeline)
             except Exception as error:
                 _LOG.debug("the runner raised", exc_info=True)
                 raised = explain(error)

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edgemill.main import app
-from tests.small_pipeline import SmallPipeline
+from tests.small_pipeline import TASK, SmallPipeline
 
 HEAVY = ("tensorflow", "tf_keras", "tfx", "apache_beam", "tensorflow_model_analysis", "matplotlib", "kfp")
 
@@ -80,6 +80,41 @@ def test_validate_deep_imports_the_task(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["validate", "--deep", str(small.file)])
     assert result.exit_code == 2
     assert "No module named 'nowhere_at_all'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("task", "function"),
+    [
+        ("import sys\nsys.exit(0)\nTASK = 1\n", "<module>, line 2"),
+        (
+            TASK.replace("        return tf.reshape(", "        raise SystemExit(0)\n        return tf.reshape("),
+            "decode, line",
+        ),
+        (
+            TASK.replace("        layers = tf.keras", "        raise SystemExit(0)\n        layers = tf.keras"),
+            "build_model, line",
+        ),
+    ],
+)
+def test_exit_in_the_task_is_an_error_that_names_its_line(tmp_path: Path, task: str, function: str) -> None:
+    small = SmallPipeline(tmp_path, task)
+    checked = CliRunner().invoke(app, ["validate", "--deep", str(small.write())])
+    assert "SystemExit(0)" in checked.output
+    assert (checked.exit_code, function in checked.output) == (2, True)
+    status = tmp_path / "s.json"
+    ran = CliRunner().invoke(
+        app, ["run", str(small.file), "--summary-json", str(status), "--root", str(tmp_path / "root")]
+    )
+    told = json.loads(status.read_text())
+    assert (ran.exit_code, told["state"], told["exit_status"]) == (2, "ended", 2)
+    assert function in told["errors"][0]
+
+
+def test_task_that_is_a_class_is_an_error_that_says_so(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path, TASK.replace("TASK = Task()", "TASK = Task"))
+    checked = CliRunner().invoke(app, ["validate", "--deep", str(small.write())])
+    assert checked.exit_code == 2
+    assert "is a class" in checked.output and "TASK = Task()" in checked.output
 
 
 def test_inspect_refuses_what_is_no_model(tmp_path: Path) -> None:
