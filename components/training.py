@@ -19,7 +19,7 @@ from components.report import EpochFact
 from components.task import CompilingTask
 from components.training_data import TrainingData
 from components.training_spec import EarlyStopping, FineTuning, learning_rate_at
-from components.values import Value
+from components.values import SEEDS, Value
 
 _LOG = logging.getLogger(__name__)
 _STATE_FILE = "state.json"
@@ -91,11 +91,11 @@ def fine_tune(
     after_batch(len(state.epochs) * steps, steps)
     while len(state.epochs) < spec.epochs and not _stops(state, spec.early_stopping, counts_from):
         epoch = len(state.epochs)
-        tf.keras.utils.set_random_seed(spec.seed + epoch)
+        tf.keras.utils.set_random_seed((spec.seed + epoch) % SEEDS)
         if before_epoch(epoch):
             _compile_again(model, task)
         try:
-            state = loop.run(epoch, examples.batches(spec.batch_size, spec.seed + epoch), watched, state)
+            state = loop.run(epoch, examples.batches(spec.batch_size, (spec.seed + epoch) % SEEDS), watched, state)
         except tf.errors.InvalidArgumentError as error:
             raise ModelError(
                 f"the model cannot be trained on these examples: {telling_line(error)}",

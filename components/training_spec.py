@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from components.values import Value
+from components.values import Count, Epochs, Seed, Value
 
 Rate = Annotated[FiniteFloat, Field(gt=0)]
 
@@ -47,7 +47,7 @@ class EarlyStopping(Value):
             so many.
     """
 
-    patience: Annotated[int, Field(gt=0)] = 2
+    patience: Count = 2
     min_delta: Annotated[FiniteFloat, Field(ge=0)] = 0.0
     hold_out: Annotated[FiniteFloat, Field(gt=0, le=0.5)] = 0.1
 
@@ -66,10 +66,10 @@ class FineTuning(Value):
     """
 
     split: str | None = None
-    epochs: Annotated[int, Field(gt=0)]
-    batch_size: Annotated[int, Field(gt=0)] = 32
+    epochs: Epochs
+    batch_size: Count = 32
     learning_rate: Rate | Annotated[tuple[LearningRatePhase, ...], Field(min_length=1)] = 1e-4
-    seed: int = 0
+    seed: Seed = 0
     early_stopping: EarlyStopping | None = None
 
     def references(self) -> tuple[str, ...]:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# What the seeds of NumPy and TensorFlow take.
+SEEDS = 1 << 32
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+# A number of examples, epochs without improvement or hash buckets: TFX and TensorFlow hold some of them in 32 bits.
+Count = Annotated[int, Field(gt=0, lt=1 << 31)]
+# More epochs than any training takes: a number beyond is a slip of the keyboard that would never end.
+Epochs = Annotated[int, Field(gt=0, le=1_000_000)]
 
 
 class Value(BaseModel):

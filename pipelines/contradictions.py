@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from components.baseline.spec import PretrainedBaseline, TrainedBaseline
 from components.device import DeviceProfile
 from components.errors import SpecError
+from components.evaluate.ranges import metric_range
 from components.gate.spec import MetricBound
 from components.quantize.scheme import Scheme, StaticWi4Ai8, needs_injection, needs_ranges, promises_integers_only
 from components.sparsity import SparsityClaim, sparsity_refusal
@@ -147,9 +148,11 @@ def _metrics(spec: PipelineSpec) -> Iterator[SpecError]:
                 measured=bound.name,
                 remedy="add it to evaluate.metrics",
             )
-    better = {metric.name: metric.less_is_better for metric in spec.evaluate.metrics}
+    metrics = {metric.name: metric for metric in spec.evaluate.metrics}
     for index, bound in enumerate(spec.gate.metrics):
-        yield from _directions(bound, better.get(bound.name), f"gate.metrics[{index}]")
+        if metric := metrics.get(bound.name):
+            yield from _directions(bound, metric.less_is_better, f"gate.metrics[{index}]")
+            yield from _idle_bounds(bound, metric.class_name, f"gate.metrics[{index}]")
 
 
 def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> Iterator[SpecError]:
@@ -171,6 +174,31 @@ def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> 
                 measured=f"{wrong}: {limit}",
                 remedy=f"use {right} instead",
             )
+
+
+def _idle_bounds(bound: MetricBound, class_name: str, where: str) -> Iterator[SpecError]:
+    """Bounds that hold, or fail, whatever the model does."""
+    values = metric_range(class_name)
+    if values is None:
+        return
+    least, most = values
+    low, high = bound.at_least, bound.at_most
+    outcomes: dict[str, str] = {}
+    if low is not None and not least < low <= most:
+        outcomes["at_least"] = "never" if low > most else "always"
+    if high is not None and not least <= high < most:
+        outcomes["at_most"] = "never" if high < least else "always"
+    for field in ("max_drop_from_baseline", "max_rise_from_baseline"):
+        if getattr(bound, field) is not None and getattr(bound, field) >= most - least:
+            outcomes[field] = "always"
+    for field, how in outcomes.items():
+        yield SpecError(
+            f"this bound {how} holds, whatever the model does",
+            where=f"{where}.{field}",
+            bound=f"{bound.name!r} takes values from {least:g} to {most:g}",
+            measured=f"{getattr(bound, field):g}",
+            remedy="write a bound that a good model meets and a bad one does not, or remove it",
+        )
 
 
 def _float_layers(spec: PipelineSpec) -> Iterator[SpecError]:

@@ -125,9 +125,34 @@ def read_yaml_as(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillErro
             SpecError("is no mapping of fields", measured=type(content).__name__, remedy="see `edgemill schema`"),
         ]
     try:
-        return kind.model_validate(content), errors
+        value = kind.model_validate(content)
+        return value, [*errors, *_booleans(content, value, "")]
     except ValidationError as error:
         return None, [*errors, *all_in_words(error.errors(), kind)]
+
+
+def _booleans(written: Any, value: Any, where: str) -> Iterator[SpecError]:
+    """What is written as `true` or `false` (or `yes`, `on`: YAML 1.1) and was taken for a number."""
+    match written, value:
+        case bool(), int() | float() if not isinstance(value, bool):
+            yield SpecError(
+                "a number is needed here, and this is a boolean",
+                where=where,
+                bound="a number",
+                measured=str(written).lower(),
+                remedy="write the number",
+            )
+        case dict(), Value():
+            for name, field in type(value).model_fields.items():
+                key = field.alias or name
+                if key in written:
+                    yield from _booleans(written[key], getattr(value, name), f"{where}.{key}" if where else key)
+        case dict(), dict():
+            for key in written.keys() & value.keys():
+                yield from _booleans(written[key], value[key], f"{where}.{key}")
+        case list(), list() | tuple() if len(written) == len(value):
+            for index, (each, made) in enumerate(zip(written, value, strict=True)):
+                yield from _booleans(each, made, f"{where}[{index}]")
 
 
 def _read_yaml(path: Path) -> tuple[Any, list[SpecError]]:

@@ -6,6 +6,7 @@ Only types live here. What must hold between fields is in `pipelines.contradicti
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 from typing import Annotated, Literal
 
@@ -21,10 +22,12 @@ from components.quantize.scheme import Float32
 from components.recipe import Recipe, Step
 from components.slices import features
 from components.validate.spec import DataExpectations
-from components.values import Value
+from components.values import Count, Value
 
 # Kubeflow's alphabet for pipeline names, refused here rather than on the day of the first submission.
 PIPELINE_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?$"
+# What `tfx.types.standard_artifact_utils.encode_split_names` takes; it raises a ValueError at other names.
+SPLIT_NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 OBJECT_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 # What sizes and times are compared with if no recipe is a float32 one.
 FLOAT_REFERENCE = Recipe(name="float_reference", scheme=Float32())
@@ -44,6 +47,18 @@ def _file_pattern(pattern: str) -> str:
 FilePattern = Annotated[str, AfterValidator(_file_pattern)]
 
 
+def _split_name(name: str) -> str:
+    if not re.fullmatch(SPLIT_NAME_PATTERN, name):
+        raise ValueError(
+            f"TFX takes no split called {name!r}: a name is letters, digits, hyphens and underscores, and begins with "
+            "a letter or a digit"
+        )
+    return name
+
+
+SplitName = Annotated[str, AfterValidator(_split_name)]
+
+
 class DeclaredSplits(Value):
     """Splits that lie in files of their own.
 
@@ -52,7 +67,7 @@ class DeclaredSplits(Value):
     """
 
     kind: Literal["declared"]
-    patterns: Annotated[dict[str, FilePattern], Field(min_length=2)]
+    patterns: Annotated[dict[SplitName, FilePattern], Field(min_length=2)]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,7 +86,7 @@ class HashedSplits(Value):
     """
 
     kind: Literal["hashed"] = "hashed"
-    buckets: Annotated[dict[str, Annotated[int, Field(gt=0)]], Field(min_length=2)] = {"train": 4, "eval": 1}
+    buckets: Annotated[dict[SplitName, Count], Field(min_length=2)] = {"train": 4, "eval": 1}
     feature: str | None = None
     pattern: FilePattern = "*"
 

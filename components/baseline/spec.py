@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components.values import Value
+from components.values import Count, Epochs, Seed, Value
 
 
 class TrainedBaseline(Value):
@@ -21,9 +21,9 @@ class TrainedBaseline(Value):
 
     kind: Literal["train"]
     split: str = "train"
-    epochs: Annotated[int, Field(gt=0)]
-    batch_size: Annotated[int, Field(gt=0)] = 32
-    seed: int = 0
+    epochs: Epochs
+    batch_size: Count = 32
+    seed: Seed = 0
 
 
 class PretrainedBaseline(Value):

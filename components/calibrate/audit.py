@@ -92,7 +92,7 @@ def _said(finding: Finding) -> str:
 def _range_fact(name: str, values: npt.NDArray[Any], split: InputSurvey, seed: int) -> RangeFact:
     low, high = finite_range(values)
     histogram, _ = np.histogram(values[np.isfinite(values)], BINS, (low, high))
-    order = np.random.default_rng(abs(seed)).permutation(len(values))
+    order = np.random.default_rng(seed).permutation(len(values))
     first, second = values[order[: len(order) // 2]], values[order[len(order) // 2 :]]
     whole = (split.low, split.high) if split.low <= split.high else (low, high)
     return RangeFact(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from components.values import Value
+from components.values import Count, Seed, Value
 
 
 class CalibrationSpec(Value):
@@ -21,10 +21,10 @@ class CalibrationSpec(Value):
     """
 
     split: str = "train"
-    samples: Annotated[int, Field(gt=0)] = 500
+    samples: Count = 500
     stratify_by: str | None = None
     stratify: Literal["proportional", "balanced"] = "proportional"
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _balanced_needs_a_feature(self) -> CalibrationSpec:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from components.values import Value
+from components.values import Count, Value
 
 ShortName = Literal[
     "accuracy",
@@ -105,5 +105,5 @@ class EvaluationSpec(Value):
         MetricSpec(name="accuracy", class_name="SparseCategoricalAccuracy"),
     )
     slices: tuple[tuple[str, ...], ...] = ()
-    batch_size: Annotated[int, Field(gt=0)] = 1000
+    batch_size: Count = 1000
     outputs: OutputKind | None = None

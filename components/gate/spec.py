@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from components.values import Value
+from components.values import Count, Value
 
 Preference = Literal["smallest", "smallest_compressed", "fastest", "most_accurate"]
 
@@ -59,5 +59,5 @@ class GateSpec(Value):
     metrics: Annotated[tuple[MetricBound, ...], Field(min_length=1)]
     prefer: Preference = "smallest"
     decide_on: Literal["estimate", "interval"] = "estimate"
-    min_examples: Annotated[int, Field(gt=0)] = 30
+    min_examples: Count = 30
     max_step_error: Annotated[FiniteFloat, Field(gt=0)] | None = None

@@ -180,7 +180,7 @@ def test_sample_larger_than_the_split_takes_all_and_says_so(copy_of_first: Small
 
 
 def test_refused_candidates_end_normally_with_a_status_of_their_own(copy_of_first: SmallPipeline) -> None:
-    copy_of_first.spec["gate"]["metrics"][0]["at_least"] = 1.01
+    copy_of_first.spec["gate"]["metrics"] = [{"name": "accuracy", "at_least": 0.1, "at_most": 0.2}]
     refused = Ran(copy_of_first.write(), "small")
     assert refused.code == ExitCode.GATE_REFUSED
     assert refused.summary is not None
@@ -188,7 +188,7 @@ def test_refused_candidates_end_normally_with_a_status_of_their_own(copy_of_firs
     assert not (copy_of_first.folder / "registry").exists() or not any(
         (copy_of_first.folder / "registry").rglob("model.tflite")
     )
-    assert "at least 1.01" in (refused.folder / "report.html").read_text()
+    assert "at most 0.2" in (refused.folder / "report.html").read_text()
 
 
 def test_recipe_that_cannot_be_converted_does_not_stop_the_others(tmp_path: Path) -> None:

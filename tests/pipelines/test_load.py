@@ -144,6 +144,41 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
         (("gate", "metrics", 0, "max_rise_from_baseline"), float("nan"), "input should be a finite number"),
         (("convert",), {"timeout_s": float("inf")}, "convert.timeout_s: input should be a finite number"),
         (("task",), "no colon", "task: this text does not have the right form"),
+        (("gate", "metrics", 0, "at_least"), 2, "gate.metrics[0].at_least: this bound never holds, whatever the model"),
+        (("gate", "metrics", 0, "at_least"), 0, "expected: 'accuracy' takes values from 0 to 1; found: 0)"),
+        (("gate", "metrics", 0, "at_most"), 1, "gate.metrics[0].at_most: this bound always holds, whatever the model"),
+        (("gate", "metrics", 0, "max_drop_from_baseline"), 1.0, "max_drop_from_baseline: this bound always holds"),
+        (("baseline", "epochs"), True, "baseline.epochs: a number is needed here, and this is a boolean"),
+        (("gate", "metrics", 0, "at_least"), True, "gate.metrics[0].at_least: a number is needed here"),
+        (("convert",), {"timeout_s": True}, "convert.timeout_s: a number is needed here, and this is a boolean"),
+        (
+            ("examples", "splits"),
+            {"kind": "hashed", "buckets": {"train": 4, "eval": True}},
+            "examples.splits.buckets.eval: a number is needed here",
+        ),
+        (
+            ("recipes", 1, "steps"),
+            [{"kind": "cluster", "epochs": 2, "seed": True}],
+            "recipes[1].steps[0].seed: a number is needed here, and this is a boolean (expected: a number; found",
+        ),
+        (("baseline", "epochs"), 10**18, "baseline.epochs: input should be less than or equal to 1000000"),
+        (
+            ("recipes", 1, "steps"),
+            [{"kind": "cluster", "epochs": 10**18}],
+            "input should be less than or equal to 1000000",
+        ),
+        (("baseline", "batch_size"), 1 << 31, "baseline.batch_size: input should be less than 2147483648"),
+        (("baseline", "seed"), -1, "baseline.seed: input should be greater than or equal to 0 (found: -1)"),
+        (("baseline", "seed"), 1 << 32, "baseline.seed: input should be less than 4294967296 (found: 4294967296)"),
+        (("calibrate", "seed"), -1, "calibrate.seed: input should be greater than or equal to 0 (found: -1)"),
+        (("recipes", 1, "steps"), [{"kind": "cluster", "epochs": 1, "seed": 1 << 32}], "less than 4294967296"),
+        (
+            ("examples", "splits", "patterns"),
+            {"train": "train*", "eval": "eval*", "my split": "a*"},
+            "TFX takes no split called 'my split': a name is letters, digits, hyphens and underscores",
+        ),
+        (("examples", "splits", "patterns"), {"train": "train*", "eval": "eval*", "": "a*"}, "no split called ''"),
+        (("examples", "splits"), {"kind": "hashed", "buckets": {"train": 4, "_eval": 1}}, "no split called '_eval'"),
     ],
 )
 def test_bad_field_is_named_with_bound_value_and_remedy(
@@ -379,6 +414,7 @@ def test_bound_in_the_wrong_direction_is_refused(
 @pytest.mark.parametrize(
     ("metric", "bound"),
     [
+        ("accuracy", {"at_least": 0.1, "at_most": 0.999, "max_drop_from_baseline": 0.999}),
         ("mean_squared_error", {"at_least": 0.1, "at_most": 0.5, "max_rise_from_baseline": 0.1}),
         ("accuracy", {"at_least": 0.1, "at_most": 0.99}),
         ({"name": "mine", "class_name": "MeanLabel"}, {"at_least": 0.1, "max_rise_from_baseline": 0.1}),
@@ -412,3 +448,34 @@ def test_direction_is_known_of_every_short_name() -> None:
         "mean_squared_error",
     }
     assert all(MetricSpec(name=name, **short).less_is_better is not None for name, short in SHORT_NAMES.items())
+
+
+@pytest.mark.parametrize(
+    ("metric", "field", "limit", "outcome"),
+    [
+        ("auc", "at_least", 1.0, None),
+        ("auc", "at_least", 1.2, "never"),
+        ("mean_squared_error", "at_most", 0.0, None),
+        ("mean_squared_error", "at_most", -0.1, "never"),
+        ("mean_squared_error", "at_most", 250.0, None),
+        ("mean_squared_error", "max_rise_from_baseline", 40.0, None),
+        ({"name": "mine", "class_name": "MeanLabel"}, "at_least", 5.0, None),
+        ({"name": "mine", "class_name": "R2Score"}, "at_least", -1.0, None),
+    ],
+)
+def test_bound_that_a_metric_cannot_meet_is_refused_and_others_are_not(
+    small: SmallPipeline, metric: str | dict[str, str], field: str, limit: float, outcome: str | None
+) -> None:
+    small.spec["evaluate"]["metrics"] = [metric]
+    name = metric if isinstance(metric, str) else metric["name"]
+    small.spec["gate"]["metrics"] = [{"name": name, field: limit}]
+    if outcome is None:
+        assert load_pipeline(small.write()).spec.gate.metrics[0].name == name
+    else:
+        assert f"gate.metrics[0].{field}: this bound {outcome} holds, whatever the model does" in errors_of(small)
+
+
+def test_greatest_seed_is_accepted_and_quoted_numbers_are_no_booleans(small: SmallPipeline) -> None:
+    small.spec["baseline"]["seed"] = small.spec["calibrate"]["seed"] = (1 << 32) - 1
+    small.spec["baseline"]["epochs"] = 1
+    assert load_pipeline(small.write()).spec.baseline.model_dump()["seed"] == 4294967295
