@@ -19,7 +19,7 @@ from components.errors import DataError, EdgemillError, ModelError, RegistryErro
 from components.push.registry import check_writable
 from components.version import find_source
 from pipelines.load import LoadedPipeline, PipelineFileError, read_pipeline
-from pipelines.spec import DeclaredSplits, Examples
+from pipelines.spec import DeclaredSplits, Examples, PipelineSpec
 
 # Our own top-level packages, and the folder that holds them.
 _OURS = ("components", "pipelines", "kubeflow", "edgemill")
@@ -30,6 +30,8 @@ _LONGEST_RECORD = 1 << 32
 # Compressed bytes, over all files, that are unpacked to find truncated ones: a second or two. Of what is beyond, only
 # each file's first record is read; if such a file ends within a record, ExampleGen fails: "Not a valid TFRecord".
 _GZIP_BUDGET = 64 << 20
+# Files that an error names; the count tells of the others.
+_MOST_NAMED = 5
 
 
 def make_importable(file: Path) -> None:
@@ -71,6 +73,7 @@ def preflight(file: Path, *, data: bool = True, registry: bool = True) -> Loaded
             *(_object_errors("preprocess", loaded.spec.preprocess) if loaded.spec.preprocess else ()),
             *_reference_errors(loaded),
             *(_data_errors(loaded.spec.examples) if data else ()),
+            *(_shared_file_errors(loaded.spec) if data else ()),
             *_baseline_errors(loaded),
             *(_registry_errors(loaded) if registry else ()),
         ]
@@ -172,6 +175,33 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
         yield DataError(
             "there is no such file", where="examples.schema_file", measured=examples.schema_file, remedy="correct it"
         )
+
+
+def _shared_file_errors(spec: PipelineSpec) -> Iterator[EdgemillError]:
+    """Files of the evaluation split that another split has too, under whichever name: the evaluation would flatter."""
+    splits, held_out = spec.examples.splits, spec.evaluate.split
+    if not isinstance(splits, DeclaredSplits) or held_out not in splits.patterns or "://" in spec.examples.path:
+        return
+    evaluated = _by_inode(spec.examples.path, splits.patterns[held_out])
+    for split, pattern in splits.patterns.items():
+        shared = sorted(evaluated.keys() & _by_inode(spec.examples.path, pattern)) if split != held_out else []
+        if shared:
+            names = sorted(str(evaluated[inode]) for inode in shared)
+            yield DataError(
+                f"the split {split!r} has files of the evaluation split {held_out!r}: {', '.join(names[:_MOST_NAMED])}"
+                + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""),
+                where=f"examples.splits.patterns.{split}",
+                bound="no file in both",
+                measured=f"{len(names)} of {len(evaluated)} evaluation files",
+                remedy="narrow one of the patterns, or move the files apart",
+            )
+
+
+def _by_inode(folder: str, pattern: str) -> dict[tuple[int, int], Path]:
+    """Files with content, by what tells whether two names mean one file (symbolic and hard links)."""
+    files = [file for file in sorted(Path(folder).glob(pattern)) if file.is_file()]
+    statuses = [(file, file.stat()) for file in files]
+    return {(status.st_dev, status.st_ino): file for file, status in statuses if status.st_size}
 
 
 def _tfrecord_errors(files: Iterable[Path]) -> Iterator[EdgemillError]:

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,25 @@ def test_errors_of_different_kinds_are_told_at_once(small: SmallPipeline) -> Non
     (small.folder / "registry").write_text("in the way")
     small.spec["evaluate"]["split"] = "test"  # this needs the file alone
     assert "4 errors in the pipeline file" in errors_of(small)
+
+
+@pytest.mark.parametrize("pattern", ["*", "train*", "../data/train*"])
+def test_evaluation_files_in_another_split_are_named(small: SmallPipeline, pattern: str) -> None:
+    small.spec["examples"]["splits"]["patterns"]["eval"] = pattern
+    said = errors_of(small)
+    assert "examples.splits.patterns.train: the split 'train' has files of the evaluation split 'eval': " in said
+    assert "data/train.tfrecord (expected: no file in both; found: 1 of " in said
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_evaluation_file_is_known_by_another_name(small: SmallPipeline, link: Callable[[Path, Path], None]) -> None:
+    data = small.folder / "data"
+    link(data / "train.tfrecord", data / "eval2.tfrecord")
+    said = errors_of(small)
+    assert "data/eval2.tfrecord (expected: no file in both; found: 1 of 2 evaluation files)" in said
+
+
+def test_calibration_split_within_the_training_split_is_no_error(small: SmallPipeline) -> None:
+    small.spec["examples"]["splits"]["patterns"]["few"] = "train.*"
+    small.spec["calibrate"]["split"] = "few"
+    check(small)
