@@ -440,6 +440,7 @@ class CandidateReport(Value):
         compressed: What its file weighs on the wire.
         slices: What it scores.
         latency: Its time on the host.
+        saturated: The share of its output values at an end of the quantized range; None where there is no such end.
     """
 
     recipe: Recipe
@@ -448,6 +449,7 @@ class CandidateReport(Value):
     compressed: CompressedBytes | None = None
     slices: tuple[SliceResult, ...] = ()
     latency: Latency | None = None
+    saturated: float | None = None
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from components.evaluate.results import load_slices
 from components.evaluate.spec import EvaluationSpec
 from components.examples import ExampleDecoder, Inputs
 from components.files import bytes_of, sha256_of
+from components.interpreter import TFLiteModel
 from components.layout import SERVING_FOLDER, TFLITE_FILE, outcome_of
 from components.manifest import read_manifest
 from components.recipe import Recipe
@@ -30,6 +32,9 @@ from components.report import (
     EvaluationReport,
     Latency,
 )
+
+# Enough to see 1 % of outputs saturate.
+SATURATION_EXAMPLES = 500
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +89,8 @@ def assess(
         make_pipeline=make_pipeline,
     )
     slices = load_slices(output, [BASELINE, *runnable], [metric.name for metric in spec.metrics])
+    sample = _first_examples(files, task, transform_graph)
+    saturated = {name: saturated_share(path.read_bytes(), sample) for name, path in runnable.items()}
     reference = float_reference / TFLITE_FILE
     latencies = _latencies(reference, runnable, example)
     return EvaluationReport(
@@ -96,6 +103,7 @@ def assess(
                 sha256=sha256_of(runnable[recipe.name]) if recipe.name in runnable else None,
                 compressed=compressed_bytes(runnable[recipe.name].read_bytes()) if recipe.name in runnable else None,
                 slices=slices.get(recipe.name, ()),
+                saturated=saturated.get(recipe.name),
                 latency=_with_note(latencies.get(recipe.name), kernel_note(recipe.scheme, outcomes[recipe.name])),
             )
             for recipe in recipes
@@ -118,6 +126,21 @@ def first_example(files: Sequence[str], task: str, transform_graph: str | None) 
         where=", ".join(files) or "evaluate.split",
         remedy="check the data folder and the splits",
     )
+
+
+def _first_examples(files: Sequence[str], task: str, transform_graph: str | None) -> Inputs:
+    batches = itertools.chain.from_iterable(read_batches(file, SATURATION_EXAMPLES) for file in files)
+    decoder = ExampleDecoder(task, transform_graph)
+    return decoder.decode(next(batch[tfma.INPUT_KEY] for batch in batches))[0]
+
+
+def saturated_share(content: bytes, sample: Inputs) -> float | None:
+    """As `TFLiteModel.saturated`, of a file's one output."""
+    model = TFLiteModel(content)
+    (name,) = model.output_names
+    if model.output_scale(name) is None:
+        return None
+    return model.saturated(name, model.predict(sample)[name])
 
 
 def _recipe(folder: Path) -> Recipe:

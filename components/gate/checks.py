@@ -27,6 +27,7 @@ from components.slices import OVERALL, matches
 FLOAT32_EPSILON = 2.0**-23
 OPERATORS, LATENCY_RATIO = "operators", "latency ratio"  # what a check is of
 STEP_ERROR = "error of the state"
+SATURATED = "saturated outputs"
 
 
 def device_checks(candidate: CandidateReport, inspection: Inspection, device: DeviceProfile) -> Iterator[Check]:
@@ -67,6 +68,20 @@ def step_checks(name: str, outcome: Converted, policy: GateSpec) -> Iterator[Che
         measured=f"{greatest:.6g} after step {rms.index(greatest) + 1} of {len(rms)}, "
         f"{outcome.steps.examples} sequences",
         verdict="pass" if greatest <= limit * (1 + FLOAT32_EPSILON) else "fail",
+    )
+
+
+def saturation_checks(candidate: CandidateReport, policy: GateSpec) -> Iterator[Check]:
+    """The share of output values at an end of the quantized range; none where the output has no such end."""
+    limit, share = policy.max_saturated_outputs, candidate.saturated
+    if limit is None or share is None:
+        return
+    yield Check(
+        what=SATURATED,
+        where=candidate.name,
+        bound=f"at most {limit:.6g} of all values",
+        measured=f"{share:.6g}",
+        verdict="pass" if share <= limit * (1 + FLOAT32_EPSILON) else "fail",
     )
 
 

@@ -9,7 +9,7 @@ from typing_extensions import assert_never
 
 from components.device import DeviceProfile
 from components.device_report import DeviceReport, VelaFacts
-from components.gate.checks import LATENCY_RATIO, OPERATORS, bound_checks, device_checks, step_checks
+from components.gate.checks import LATENCY_RATIO, OPERATORS, bound_checks, device_checks, saturation_checks, step_checks
 from components.gate.spec import GateSpec
 from components.gate.tools import tool_checks
 from components.report import (
@@ -104,6 +104,7 @@ def _judge(
             *tool_checks(candidate, device, on_device.of(candidate.name) if on_device else None),
             *(check for bound in policy.metrics for check in bound_checks(candidate, report, bound, policy)),
             *step_checks(candidate.name, outcome, policy),
+            *saturation_checks(candidate, policy),
             *([] if candidate.sha256 else [_no_digest(candidate)]),
         )
     return CandidateDecision(candidate=candidate.name, verdict=worst(check.verdict for check in checks), checks=checks)

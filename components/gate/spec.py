@@ -54,6 +54,7 @@ class GateSpec(Value):
         min_examples: A slice with fewer examples is not enough data.
         max_step_error: How far the states of a lowered recurrent model may be from the float model's after any time
             step: root mean square of the error over that of the state. None bounds nothing.
+        max_saturated_outputs: Which share of a candidate's output values may sit at an end of the quantized range.
     """
 
     metrics: Annotated[tuple[MetricBound, ...], Field(min_length=1)]
@@ -61,3 +62,4 @@ class GateSpec(Value):
     decide_on: Literal["estimate", "interval"] = "estimate"
     min_examples: Count = 30
     max_step_error: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    max_saturated_outputs: Annotated[FiniteFloat, Field(ge=0, lt=1)] | None = None
