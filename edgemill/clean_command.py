@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,9 +14,9 @@ from components.errors import SpecError
 from edgemill.terminal import terminal
 from pipelines.environment import Environment, environment
 from pipelines.lock import removing
-from pipelines.metadata import open_store
+from pipelines.metadata import open_existing_store
 from pipelines.removal import remove
-from pipelines.retention import RetentionPlan, Rules, plan_removal
+from pipelines.retention import RetentionPlan, Rules, known_pipelines, plan_removal
 
 
 def clean_root(
@@ -32,7 +33,8 @@ def clean_root(
 
     Raises:
         SpecError: There is no rule, no such pipeline, or a run is going on.
-        MetadataError, StorageError: The store cannot be reached, or a folder not be removed.
+        MetadataError: There is no store, it cannot be reached, or it does not know a run of the root.
+        StorageError: A folder cannot be removed.
     """
     if keep_runs is None and older_than_days is None:
         raise SpecError(
@@ -41,9 +43,20 @@ def clean_root(
             bound="--keep-runs, --older-than, or both",
             remedy="name at least one; a run that either keeps is kept",
         )
+    if older_than_days is not None and not math.isfinite(older_than_days):
+        raise SpecError(
+            "this is no number of days",
+            where="--older-than",
+            bound="a finite number, 0 or more",
+            measured=older_than_days,
+            remedy="correct it, or leave it out",
+        )
     place = environment(root, metadata_url)
-    pipelines = _pipelines(place, pipeline)
-    store = open_store(place.metadata_url)
+    if pipeline is not None and not place.runs(pipeline).is_dir():
+        raise _no_pipeline(pipeline, place)
+    store = open_existing_store(place.metadata_url)
+    # Of all pipelines, before anything is removed from the first.
+    pipelines = _chosen(known_pipelines(store, place), place, pipeline)
     rules = Rules(keep_runs=keep_runs, older_than_days=older_than_days)
     plans = []
     for name in pipelines:
@@ -60,19 +73,22 @@ def clean_root(
         typer.echo(json.dumps(told, indent=2))
 
 
-def _pipelines(place: Environment, wanted: str | None) -> list[str]:
-    found = sorted(path.parent.name for path in place.root.glob("*/runs") if path.is_dir())
+def _chosen(found: list[str], place: Environment, wanted: str | None) -> list[str]:
     if wanted is None:
         return found
     if wanted not in found:
-        raise SpecError(
-            "no pipeline of this name has run here",
-            where=f"--pipeline {wanted}",
-            bound=", ".join(found) or "none has run below this root",
-            measured=str(place.root),
-            remedy="name another pipeline, or another --root",
-        )
+        raise _no_pipeline(wanted, place)
     return [wanted]
+
+
+def _no_pipeline(wanted: str, place: Environment) -> SpecError:
+    return SpecError(
+        "no pipeline of this name has run here",
+        where=f"--pipeline {wanted}",
+        bound="one whose runs this root and its metadata store hold",
+        measured=str(place.root),
+        remedy="name another pipeline, another --root, or the --metadata that it ran with",
+    )
 
 
 def _tell(plan: RetentionPlan, *, dry_run: bool) -> None:

@@ -9,7 +9,7 @@ import typer
 from components.errors import MetadataError
 from components.files import write_atomically
 from pipelines.environment import Environment, environment
-from pipelines.metadata import latest_run, open_store, pipeline_of_run
+from pipelines.metadata import latest_run, open_existing_store, pipeline_of_run
 from pipelines.report.render import write_report
 from pipelines.report.summary import RunSummary
 
@@ -30,7 +30,7 @@ def report_again(run_id: str, root: Path | None, metadata_url: str | None) -> No
     from pipelines.summarise import summarise
 
     place = environment(root, metadata_url)
-    store = open_store(place.metadata_url)
+    store = open_existing_store(place.metadata_url)
     found = latest_run(store) if run_id == "latest" else (pipeline_of_run(store, run_id), run_id)
     if found is None or found[0] is None:
         raise MetadataError(

@@ -131,6 +131,30 @@ def open_store(url: str) -> Any:
         ) from error
 
 
+def open_existing_store(url: str) -> Any:
+    """A connected MetadataStore, for commands that only read: nothing is created where there is none.
+
+    Raises:
+        SpecError: As for `connection_config`.
+        MetadataError: As for `open_store`, or there is no such file.
+    """
+    config = connection_config(url)
+    if config.HasField("sqlite"):
+        file = Path(config.sqlite.filename_uri)
+        try:
+            there = file.stat().st_size > 0
+        except (OSError, ValueError):
+            there = False
+        if not there:
+            raise MetadataError(
+                "there is no metadata store",
+                where=str(file),
+                bound="the store that the runs were recorded in",
+                remedy="name the --root, or the --metadata, that `edgemill run` had",
+            )
+    return open_store(url)
+
+
 def place_of_store(url: str) -> str:
     """The URL of a metadata store, for people: without user and password."""
     parts, port = _address(url)

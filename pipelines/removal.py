@@ -41,6 +41,8 @@ def remove(store: Any, place: Environment, plan: RetentionPlan, told: Callable[[
     for path in map(Path, plan.folders):
         told(str(path))
         try:
+            if not path.is_symlink() and not path.resolve().is_relative_to(place.root.resolve() / plan.pipeline):
+                raise OSError("a symbolic link leads out of the pipeline's folder")
             if path.parent == runs and not path.name.startswith("."):
                 # A report is there whole, or not at all.
                 path = path.rename(runs / f".removing-{path.name}")  # noqa: PLW2901

@@ -1,7 +1,8 @@
 """Which old runs may go, and with them which artifacts: decided from ML Metadata and folders, nothing is changed.
 
 Kept is every run that the rules keep and every run whose release is in a registry; with them all artifacts that they
-made, took from cache, or were made from. A run of another root on the same metadata store is not ours to judge.
+made, took from cache, or were made from. A run of another root on the same metadata store is not ours to judge, nor is
+a folder without a `run.json` of a run that the store knows, nor anything outside the pipeline's folder.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from components.errors import MetadataError
 from components.files import bytes_of
 from components.values import Value
 from pipelines.environment import Environment
@@ -85,10 +87,11 @@ def plan_removal(store: Any, place: Environment, pipeline: str, rules: Rules, no
         now: With time zone.
 
     Raises:
+        MetadataError: Some `run.json` names a run that the store does not know.
         StorageError: Some run's artifacts lie in an object store that cannot be read.
     """
-    here = _runs_here(place, pipeline)
     history = _History(store, pipeline)
+    here = _runs_here(place, pipeline, set(history.runs))
     releases = history.releases()
     choices = tuple(_choices(here, rules, {run: path for run, (path, _) in releases.items()}, history.removed, now))
     kept_here = {one.run_id for one in choices if one.kept}
@@ -99,7 +102,7 @@ def plan_removal(store: Any, place: Environment, pipeline: str, rules: Rules, no
     artifacts = [
         one
         for one in store.get_artifacts_by_id(sorted(history.made_by(going) - needed))
-        if one.state != one.DELETED and places.hold(one.uri)
+        if one.state != one.DELETED and places.hold(one.uri) and _inside(place, pipeline, places.path(one.uri))
     ]
     uris = {one.uri for one in artifacts}
     kept = {one.uri for one in store.get_artifacts_by_id(sorted(needed)) if one.uri}
@@ -113,6 +116,7 @@ def plan_removal(store: Any, place: Environment, pipeline: str, rules: Rules, no
     gone = {one.run_id for one in choices if not one.kept}
     runs = place.runs(pipeline)
     folders |= {runs / run for run in gone} | set(runs.glob(".removing-*"))
+    folders = {path for path in folders if _inside(place, pipeline, path)}
     return RetentionPlan(
         pipeline=pipeline,
         runs=choices,
@@ -129,19 +133,54 @@ class _Here(NamedTuple):
     artifacts: str | None
 
 
-def _runs_here(place: Environment, pipeline: str) -> dict[str, _Here]:
-    """The runs that have a folder below the root, when they started, and where they wrote."""
-    found = {}
-    for folder in place.runs(pipeline).glob("[!.]*"):
-        if not folder.is_dir():
+def known_pipelines(store: Any, place: Environment) -> list[str]:
+    """The pipelines below a root that the store has runs of. Other folders are another's, whatever they are called.
+
+    Raises:
+        MetadataError: Some `run.json` names a run that the store does not know.
+    """
+    names = sorted({path.parent.name for path in place.root.glob("*/runs") if path.is_dir()})
+    return [name for name in names if _runs_here(place, name, set(_History(store, name).runs))]
+
+
+def _runs_here(place: Environment, pipeline: str, known: set[str]) -> dict[str, _Here]:
+    """The runs that have a folder with a `run.json` below the root, when they started, and where they wrote.
+
+    Raises:
+        MetadataError: A `run.json` names a run that is not known: this is not the store that the runs were recorded in.
+    """
+    found: dict[str, _Here] = {}
+    runs = place.runs(pipeline)
+    if not _inside(place, pipeline, runs):
+        return found
+    for folder in sorted(runs.glob("[!.]*")):
+        file = folder / PLAN_NAME
+        if folder.is_symlink() or not file.is_file():
             continue
         try:
-            plan = RunPlan.model_validate_json((folder / PLAN_NAME).read_bytes())
-            found[folder.name] = _Here(plan.started, plan.artifacts)
+            plan = RunPlan.model_validate_json(file.read_bytes())
         except (OSError, ValueError):
-            # It died before its first node, or another version wrote it.
-            found[folder.name] = _Here(datetime.fromtimestamp(folder.stat().st_mtime, timezone.utc), None)
+            # Another version wrote it, or it is another's.
+            if folder.name in known:
+                found[folder.name] = _Here(datetime.fromtimestamp(folder.stat().st_mtime, timezone.utc), None)
+            continue
+        if plan.run_id not in known:
+            raise MetadataError(
+                "the metadata store does not know this run, so it cannot say what its release was made from",
+                where=str(file),
+                bound="a run that the store holds",
+                measured=plan.run_id,
+                remedy="name the --metadata that it ran with; if it was killed before its first node, remove its "
+                "folder yourself",
+            )
+        if (plan.pipeline, plan.run_id) == (pipeline, folder.name):
+            found[folder.name] = _Here(plan.started, plan.artifacts)
     return found
+
+
+def _inside(place: Environment, pipeline: str, path: Path) -> bool:
+    """Whether a path lies in a pipeline's folder, and no symbolic link leads out of it."""
+    return path.resolve().is_relative_to(place.root.resolve() / pipeline)
 
 
 def _choices(
@@ -158,7 +197,7 @@ def _choices(
             kept, why = True, "the newest"
         elif rules.keep_runs is not None and rank < rules.keep_runs:
             kept, why = True, f"one of the newest {rules.keep_runs}"
-        elif rules.older_than_days is not None and age <= timedelta(days=rules.older_than_days):
+        elif rules.older_than_days is not None and age / timedelta(days=1) <= rules.older_than_days:
             kept, why = True, f"{age.days} days old"
         elif run in releases:
             kept, why = True, f"made the release {releases[run]}"

@@ -338,7 +338,8 @@ def _explained(where: Path, needed: int) -> Iterator[None]:
         match error.errno:
             case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
                 what = "there is no room for the release"
-                remedy = f"free at least {needed:,} bytes there, or choose another root; then run again"
+                room = f"at least {needed:,} bytes" if needed else "some room"
+                remedy = f"free {room} there, or choose another root; then run again"
             case errno.EACCES | errno.EPERM | errno.EROFS:
                 what = "the registry may not be written"
                 remedy = "grant write permission on the folder, or choose another root; then run again"

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edgemill.main import app
+from pipelines.metadata import open_store
 from tests.small_pipeline import TASK, SmallPipeline
 
 HEAVY = ("tensorflow", "tf_keras", "tfx", "apache_beam", "tensorflow_model_analysis", "matplotlib", "kfp")
@@ -126,7 +127,31 @@ def test_inspect_refuses_what_is_no_model(tmp_path: Path) -> None:
     assert "cannot be read: No such file or directory" in missing.output
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["clean", "--keep-runs", "1"],
+        ["clean", "--keep-runs", "1", "--dry-run"],
+        ["report"],
+        ["lineage", "model.tflite"],
+    ],
+    ids=" ".join,
+)
+def test_commands_that_read_create_neither_a_root_nor_a_metadata_store(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for root in ("nosuch", "empty"):
+        result = CliRunner().invoke(app, [*arguments, "--root", str(tmp_path / root)])
+        assert (result.exit_code, "there is no metadata store" in result.output) == (1, True), result.output
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty"]
+
+
+def test_clean_refuses_days_without_end(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["clean", "--older-than", "inf", "--root", str(tmp_path)])
+    assert (result.exit_code, "this is no number of days" in result.output) == (2, True), result.output
+
+
 def test_report_of_unknown_run_is_an_error(tmp_path: Path) -> None:
+    open_store(f"sqlite:{tmp_path}/metadata.sqlite")
     result = CliRunner().invoke(app, ["report", "20200101-000000-abcdef", "--root", str(tmp_path)])
     assert result.exit_code == 1
     assert "there is no such run" in result.output

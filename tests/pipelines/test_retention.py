@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import SpecError, StorageError
+from components.errors import MetadataError, SpecError, StorageError
 from pipelines.lineage import trace
 from pipelines.lock import removing, running
 from pipelines.removal import remove
-from pipelines.retention import RetentionPlan, Rules, plan_removal
+from pipelines.retention import RetentionPlan, Rules, known_pipelines, plan_removal
 from tests.pipelines.recorded_runs import BYTES, NOW, RecordedRuns
 
 
@@ -146,8 +146,6 @@ def test_what_killed_runs_left_goes_with_them(recorded: RecordedRuns) -> None:
     lost = recorded.made(x, "lost", lost=True)
     system = recorded.place.artifacts("small") / "lost" / ".system" / "executor_execution" / lost.name
     system.mkdir(parents=True)
-    (recorded.place.runs("small") / "never-begun").mkdir()
-    os.utime(recorded.place.runs("small") / "never-begun", (1e9, 1e9))
     checkpoints = recorded.place.artifacts("small") / "qat__x" / "checkpoints"
     for name, when in (("old", NOW.timestamp() - 5 * 86400), ("new", NOW.timestamp())):
         (checkpoints / name).mkdir(parents=True)
@@ -208,6 +206,58 @@ def test_folder_that_cannot_be_removed_is_told_and_the_rest_is_ended_later(
     linked.unlink()
     remove(recorded.store, recorded.place, plan(recorded, keep_runs=1))
     assert "MARKED_FOR_DELETION" not in recorded.states().values()
+
+
+def test_folder_without_a_run_of_ours_stays_however_old(recorded: RecordedRuns) -> None:
+    weights = recorded.place.root / "yolo" / "runs" / "exp1" / "weights.pt"
+    notes = recorded.place.runs("small") / "exp1" / "notes.txt"
+    copy = recorded.place.runs("small") / "copy-of-a"
+    for file in (weights, notes):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(bytes(BYTES))
+        os.utime(file.parent, (1e9, 1e9))
+    shutil.copytree(recorded.place.runs("small") / "a", copy)
+    (recorded.place.root / "tool" / "runs" / "1").mkdir(parents=True)
+    (recorded.place.root / "tool" / "runs" / "1" / "run.json").write_text('{"pipeline": 3}')
+    assert known_pipelines(recorded.store, recorded.place) == ["small"]
+    for name in ("yolo", "tool"):
+        assert plan_removal(recorded.store, recorded.place, name, Rules(keep_runs=1), NOW).folders == ()
+    found = plan(recorded, keep_runs=1)
+    assert set(kept(found)) == set("abcde")
+    remove(recorded.store, recorded.place, found)
+    assert weights.stat().st_size == notes.stat().st_size == BYTES
+    assert {path.name for path in recorded.place.runs("small").iterdir()} == {"b", "e", "exp1", "copy-of-a"}
+
+
+def test_run_that_the_store_does_not_know_is_refused(recorded: RecordedRuns, tmp_path: Path) -> None:
+    other = RecordedRuns(recorded.place.root, metadata_url=f"sqlite:{tmp_path / 'other.sqlite'}")
+    refused = r"runs/a/run\.json: the metadata store does not know this run.*name the --metadata that it ran with"
+    with pytest.raises(MetadataError, match=refused):
+        known_pipelines(other.store, other.place)
+    with pytest.raises(MetadataError, match=refused):
+        plan(other, keep_runs=1)
+    assert {path.name for path in recorded.place.runs("small").iterdir()} == set("abcde")
+
+
+def test_symbolic_links_lead_to_nothing_that_is_removed(recorded: RecordedRuns, tmp_path: Path) -> None:
+    whole = recorded.place.root / "small"
+    outside = whole.rename(tmp_path / "outside")
+    whole.symlink_to(outside)
+    before = sorted(outside.rglob("*"))
+    assert known_pipelines(recorded.store, recorded.place) == []
+    assert plan(recorded, keep_runs=1).folders == ()
+    whole.unlink()
+    outside.rename(whole)
+    found = plan(recorded, keep_runs=1)
+    (whole / "artifacts").rename(tmp_path / "elsewhere")
+    (whole / "artifacts").symlink_to(tmp_path / "elsewhere")
+    there = sorted((tmp_path / "elsewhere").rglob("*"))
+    linked = plan(recorded, keep_runs=1)
+    assert (linked.artifacts, len(linked.folders)) == ((), 3)  # the runs' own
+    with pytest.raises(StorageError, match="cannot be removed: a symbolic link leads out of the pipeline's folder"):
+        remove(recorded.store, recorded.place, found)
+    assert sorted((tmp_path / "elsewhere").rglob("*")) == there
+    assert len(before) > len(there) > 0
 
 
 def in_another_process(kind: str, folder: Path) -> int:

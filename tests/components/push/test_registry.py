@@ -373,3 +373,15 @@ def test_registry_is_as_before_when_write_permission_is_missing(tmp_path):
     assert len(told) == 2
     assert all("may not be written" in line and "grant write permission" in line for line in told)
     assert tree_of(root) == before
+
+
+def test_full_disk_asks_for_some_room_where_a_pointer_alone_is_written(tmp_path):
+    first, _ = push(tmp_path), push(tmp_path, MODEL[::-1])
+    release = tmp_path / "phone" / "shoes" / first.version
+    told, _ = run_child(
+        tmp_path,
+        f"from components.push.registry import point_at; release = Path({str(release)!r}); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))",
+        "lambda: point_at(release, 'stable'), lambda: None",
+    )
+    assert "free some room there" in told
