@@ -20,6 +20,7 @@ from pipelines.accuracy_bound import asks_for_fewest_float
 from pipelines.load import LoadedPipeline, PipelineFileError
 from pipelines.spec import DeclaredSplits, Examples, PipelineSpec
 from pipelines.step_check import Previews, check_steps
+from pipelines.value_check import check_label_type, check_values
 
 
 def deep_check(loaded: LoadedPipeline) -> Previews:
@@ -45,6 +46,7 @@ def _checked(spec: PipelineSpec) -> Previews:
     # What a preprocessing function returns is known when Transform has run; remote data is not ours to read.
     if spec.preprocess is None:
         check_dense(_dense_features(spec), task.feature_spec())
+        check_label_type(task.feature_spec(), spec.examples.label)
         if "://" not in spec.examples.path:
             _check_columns(spec)
             inputs = _decode_first_records(spec, task)
@@ -55,7 +57,7 @@ def _checked(spec: PipelineSpec) -> Previews:
     else:
         model, output = _check_pretrained(Path(spec.baseline.path), inputs)
     _check_output(spec, output)
-    _check_metric(spec)
+    _check_metrics(spec)
     return check_steps(spec, task, model)
 
 
@@ -83,7 +85,7 @@ def _decode_first_records(spec: PipelineSpec, task: Task) -> Any:
                 remedy="put the data there, or correct the pattern",
             )
         for file, records in first.items():
-            inputs = _decode(task, records, file)
+            inputs = _decode(spec.examples, task, records, file)
             if stratifying and split in {None, stratifying.split}:
                 for record in records:
                     feature_reader(str(stratifying.stratify_by))(record)
@@ -115,7 +117,7 @@ def _first_records(file: Path, count: int = 4) -> list[bytes]:
     return [record.numpy() for record in tf.data.TFRecordDataset(str(file), compression_type=compression).take(count)]
 
 
-def _decode(task: Task, records: list[bytes], file: Path) -> Any:
+def _decode(examples: Examples, task: Task, records: list[bytes], file: Path) -> Any:
     import tensorflow as tf
 
     try:
@@ -129,6 +131,7 @@ def _decode(task: Task, records: list[bytes], file: Path) -> Any:
             measured=", ".join(sorted(held)) or "no features",
             remedy="write the examples with these features, or correct the task's feature_spec()",
         ) from error
+    check_values(features, examples.label, examples.num_classes, file)
     try:
         return task.decode(features)
     except Exception as error:
@@ -252,8 +255,11 @@ def _check_output(spec: PipelineSpec, shape: Any) -> None:
         )
 
 
-def _check_metric(spec: PipelineSpec) -> None:
-    """See that the first metric can be computed on the calibration sample where a recipe needs it."""
+def _check_metrics(spec: PipelineSpec) -> None:
+    """See that each metric can be made, and the first be computed on the calibration sample where a recipe needs it."""
+    from components.evaluate.evaluation import check_metrics
+
+    check_metrics(spec.evaluate, spec.examples.label)
     if any(map(asks_for_fewest_float, spec.recipes)):
         from components.convert.metric import keras_metric
 

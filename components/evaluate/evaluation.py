@@ -79,7 +79,7 @@ def run_evaluation(
     """
     decoder = ExampleDecoder(task, transform_graph)
     check_features(spec, label, decoder.feature_spec)
-    _checked_evaluator(_eval_config(spec, label, list(candidates), _others(spec)), mean_metrics(spec.metrics))
+    check_metrics(spec, label, list(candidates))
     outputs = _read_outputs(files, baseline, spec, label, task, decoder)
     logger.info("The model returns %s: %s", outputs.kind, outputs.why)
     if outputs.applied:
@@ -115,6 +115,20 @@ def run_evaluation(
     # Written last, so that a folder with it is whole.
     _write_eval_run(output, _eval_config(spec, label, list(candidates), spec.metrics), models)
     return outputs
+
+
+def check_metrics(spec: EvaluationSpec, label: str, candidates: Sequence[str] = ()) -> None:
+    """See that each metric exists and takes its config.
+
+    Args:
+        spec: Metrics and slices.
+        label: Feature that the metrics compare predictions with.
+        candidates: Names.
+
+    Raises:
+        SpecError: One does not.
+    """
+    _checked_evaluator(_eval_config(spec, label, candidates, _others(spec)), mean_metrics(spec.metrics))
 
 
 def _others(spec: EvaluationSpec) -> list[MetricSpec]:

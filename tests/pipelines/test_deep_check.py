@@ -194,6 +194,8 @@ def test_model_that_cannot_be_exported_is_told_before_training(
 
 def test_one_output_is_told_when_the_metric_compares_classes(tmp_path: Path) -> None:
     small = with_model(tmp_path, ONE_OUTPUT)
+    for split in ("train", "eval"):
+        small.write_split(split, 30, seed=1, change=lambda _, features: features | {"label": features["label"] % 2})
     small.spec["examples"]["num_classes"] = 2
     said = errors_of(small)
     assert "evaluate.metrics: the metric 'accuracy' compares outputs for each class" in said
@@ -282,3 +284,57 @@ def test_metric_that_keras_lacks_is_told_when_float_layers_are_chosen_by_it(tmp_
     said = errors_of(small)
     assert "evaluate.metrics[0]: `keep_float: auto` needs a metric of Keras" in said
     assert "found: BalancedAccuracy" in said
+
+
+def test_labels_of_text_are_refused(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path, TASK.replace('"label": tf.io.FixedLenFeature([], tf.int64)', LABEL_OF_TEXT))
+    said = errors_of(small)
+    assert "examples.label: the label is text, and losses and metrics compare numbers" in said
+    assert "found: 'label' is string" in said
+
+
+LABEL_OF_TEXT = '"label": tf.io.FixedLenFeature([], tf.string)'
+
+
+@pytest.mark.parametrize(
+    ("split", "feature", "value", "message"),
+    [
+        (
+            "eval",
+            "label",
+            3,
+            "the label 'label' is not the number of a class in the file's first records (expected: int",
+        ),
+        ("train", "label", -1, "integers from 0 to 2 (examples.num_classes: 3); found: -1)"),
+        ("train", "image", float("nan"), "the feature 'image' has values that are no numbers in the file's first"),
+        ("eval", "image", float("inf"), "(expected: finite numbers; found: inf, 16 of 64 values)"),
+    ],
+)
+def test_bad_values_in_first_records_are_refused_with_their_file(
+    tmp_path: Path, split: str, feature: str, value: float, message: str
+) -> None:
+    small = SmallPipeline(tmp_path)
+
+    def change(index: int, features: dict[str, Any]) -> dict[str, Any]:
+        changed = value if feature == "label" else [value] * 16
+        return features | {feature: changed} if index == 2 else features
+
+    small.write_split(split, 30, seed=1, change=change)
+    said = errors_of(small)
+    assert f"{split}.tfrecord: " in said
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        {"name": "mine", "class_name": "NoSuchMetric"},
+        {"name": "mine", "class_name": "AUC", "config": {"thresholdz": 4}},
+        {"name": "mine", "class_name": "SparseTopKCategoricalAccuracy", "config": {"kk": 2}},
+    ],
+    ids=lambda metric: metric["class_name"],
+)
+def test_metric_that_cannot_be_made_is_refused(tmp_path: Path, metric: dict[str, Any]) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["evaluate"]["metrics"].append(metric)
+    assert "evaluate.metrics: TensorFlow Model Analysis does not take a metric: " in errors_of(small)
