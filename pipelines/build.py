@@ -180,8 +180,8 @@ def _baseline(spec: PipelineSpec, data: Ingested) -> BaseNode:
         return baseline_trainer(
             data.examples, data.transform_graph, spec.baseline, task=spec.task, label=spec.examples.label, **versions
         )
-    path = spec.baseline.path
-    return PretrainedModel(path=path, sha256=sha256_of(Path(path)), task=spec.task, **versions)
+    path, trust_code = spec.baseline.path, int(spec.baseline.trust_code)
+    return PretrainedModel(path=path, trust_code=trust_code, sha256=sha256_of(Path(path)), task=spec.task, **versions)
 
 
 def _sampler(spec: PipelineSpec, calibrate: CalibrationSpec, data: Ingested) -> BaseNode:

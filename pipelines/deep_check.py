@@ -55,7 +55,7 @@ def _checked(spec: PipelineSpec) -> Previews:
     if isinstance(spec.baseline, TrainedBaseline):
         model, output = _check_trainable(task, inputs)
     else:
-        model, output = _check_pretrained(Path(spec.baseline.path), inputs)
+        model, output = _check_pretrained(Path(spec.baseline.path), inputs, trust_code=spec.baseline.trust_code)
     _check_output(spec, output)
     _check_metrics(spec)
     return check_steps(spec, task, model)
@@ -213,10 +213,10 @@ def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
     return model, model.outputs[0].shape
 
 
-def _check_pretrained(path: Path, inputs: Any) -> tuple[Any, Any]:
+def _check_pretrained(path: Path, inputs: Any, *, trust_code: bool) -> tuple[Any, Any]:
     """The Keras model, or None for one without Keras structure, and the shape of its output."""
     if has_keras_structure(path):
-        model = load_keras(path)
+        model = load_keras(path, trust_code=trust_code)
         if inputs is not None:
             check_keras_takes(model, inputs)
         return model, model.outputs[0].shape

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from components.baseline.lambdas import refuse_code
 from components.baseline.pretrained import has_keras_structure
 from components.baseline.spec import PretrainedBaseline
 from components.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError
@@ -279,6 +280,8 @@ def _baseline_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
         path = Path(loaded.spec.baseline.path)
         try:
             structured = has_keras_structure(path)
+            if structured and not loaded.spec.baseline.trust_code:
+                refuse_code(path)
         except ModelError as error:
             yield error
             return

@@ -75,6 +75,7 @@ def baseline_trainer(
 @component
 def PretrainedModel(
     path: Parameter[str],
+    trust_code: Parameter[int],
     sha256: Parameter[str],
     task: Parameter[str],
     task_version: Parameter[str],  # noqa: ARG001
@@ -84,7 +85,7 @@ def PretrainedModel(
     """Imports a pretrained model; its digest is a parameter, so that a changed file is not served from cache."""
     # Importing the task registers its custom layers; its version is a parameter for the same reason as the digest.
     load_task(task)
-    import_model(Path(path), Path(model.uri))
+    import_model(Path(path), Path(model.uri), trust_code=bool(trust_code))
     manifest = write_manifest(
         Path(model.uri), SERVING_FOLDER, role="baseline", parents={"pretrained": sha256}, code_version=code_version
     )

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
+from components.baseline.lambdas import refuse_code
 from components.errors import ModelError, telling_line
 from components.keras_model import check_exportable, export, save_keras
 from components.layout import SERVING_FOLDER
@@ -47,8 +48,8 @@ def has_keras_structure(path: Path) -> bool:
     return recognise(path) == "keras" or (path / "keras_metadata.pb").is_file()
 
 
-def import_model(path: Path, folder: Path) -> None:
-    """Bring a pretrained model into the baseline layout at `folder`.
+def import_model(path: Path, folder: Path, *, trust_code: bool = False) -> None:
+    """Bring a pretrained model into the baseline layout at `folder`; `trust_code` as in the baseline's spec.
 
     Raises:
         ModelError: It cannot be loaded, converted or evaluated.
@@ -56,27 +57,31 @@ def import_model(path: Path, folder: Path) -> None:
     from components.saved_model import check_serving, load_serving
 
     if recognise(path) == "keras":
-        model = load_keras(path)
+        model = load_keras(path, trust_code=trust_code)
         export(model, folder)
         save_keras(model, folder)
         return
+    if not trust_code:
+        refuse_code(path)
     _, signature = load_serving(path)
     check_serving(signature, str(path))
     shutil.copytree(path, folder / SERVING_FOLDER)
     if has_keras_structure(path):
-        save_keras(load_keras(path), folder)
+        save_keras(load_keras(path, trust_code=trust_code), folder)
 
 
-def load_keras(path: Path) -> Any:
+def load_keras(path: Path, *, trust_code: bool = False) -> Any:
     """Load a Keras file for inference.
 
     Raises:
-        ModelError: It cannot be loaded, converted or evaluated.
+        ModelError: It holds code that is not trusted, or it cannot be loaded, converted or evaluated.
     """
+    if not trust_code:
+        refuse_code(path)
     import tensorflow as tf
 
     try:
-        model = tf.keras.models.load_model(path, compile=False)
+        model = tf.keras.models.load_model(path, compile=False, safe_mode=not trust_code)
     except Exception as error:
         raise ModelError(
             f"the model cannot be loaded: {type(error).__name__}: {telling_line(error)}",

@@ -32,10 +32,12 @@ class PretrainedBaseline(Value):
     Attributes:
         path: A SavedModel folder whose `serving_default` takes decoded inputs, or a Keras file (`.keras` or `.h5`)
             written by tf-keras (Keras 2).
+        trust_code: Whether to load a Keras model that holds Python code (Lambda layers), which loading executes.
     """
 
     kind: Literal["pretrained"]
     path: str
+    trust_code: bool = False
 
 
 Baseline = Annotated[TrainedBaseline | PretrainedBaseline, Field(discriminator="kind")]

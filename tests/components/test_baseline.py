@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from components import training_data
-from components.baseline.pretrained import import_model, recognise
+from components.baseline.pretrained import import_model, load_keras, recognise
 from components.baseline.spec import TrainedBaseline
 from components.baseline.trained import train
 from components.errors import DataError, ModelError, SpecError
@@ -40,6 +40,32 @@ def test_pretrained_model_predicts_the_same_after_import(tmp_path: Path, model: 
         assert set(serve.structured_input_signature[1]) == {"first", "second"}
         result = serve(first=first, second=second)["scores"]
     np.testing.assert_allclose(result, model([first, second]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("file", ["model.keras", "model.h5", "saved"])
+def test_lambda_is_refused_by_name_before_it_executes_and_loaded_where_code_is_trusted(
+    tmp_path: Path, file: str
+) -> None:
+    mark = tmp_path / "executed"
+
+    def double(x: tf.Tensor, name: str = str(mark)) -> tf.Tensor:
+        import pathlib
+
+        pathlib.Path(name).touch()
+        return x * 2
+
+    inner = tf.keras.Sequential([tf.keras.Input([3]), tf.keras.layers.Lambda(double, name="doubled")], name="inner")
+    outer = tf.keras.Sequential([tf.keras.Input([3]), inner, tf.keras.layers.Dense(2)])
+    outer.save(tmp_path / file)
+    mark.unlink()
+    refused = r"holds Python code.*trust_code: true.*found: doubled\)"
+    with pytest.raises(ModelError, match=refused):
+        import_model(tmp_path / file, tmp_path / "baseline")
+    with pytest.raises(ModelError, match=refused):
+        load_keras(tmp_path / file)
+    assert not mark.exists()
+    import_model(tmp_path / file, tmp_path / "baseline", trust_code=True)
+    assert mark.exists()
 
 
 def test_saved_model_that_takes_strings_is_refused(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -212,6 +213,19 @@ def test_keras_3_file_is_refused_by_name_with_the_remedy(small: SmallPipeline) -
     said = errors_of(small)
     assert "this file was written by Keras 3.5.0" in said
     assert "call `model.export('folder')`" in said
+
+
+def test_lambda_in_a_keras_file_needs_trust(small: SmallPipeline) -> None:
+    small.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
+    layer = {"class_name": "Lambda", "config": {"name": "doubled"}}
+    with zipfile.ZipFile(small.folder / "model.keras", "w") as archive:
+        archive.writestr("metadata.json", '{"keras_version": "2.16.0"}')
+        archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}}))
+    said = errors_of(small)
+    assert "holds Python code, which loading it executes" in said
+    assert "found: doubled" in said
+    small.spec["baseline"]["trust_code"] = True
+    check(small)
 
 
 def test_keras_2_file_passes(small: SmallPipeline) -> None:

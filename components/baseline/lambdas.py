@@ -1,0 +1,134 @@
+"""Python code inside a pretrained Keras model, found by reading its configs as data: nothing is loaded or executed."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.errors import ModelError
+
+# Lambda layers, and lambdas in place of a function, such as an activation.
+_CODE = {"Lambda", "__lambda__"}
+_METADATA = "keras_metadata.pb"
+# Fields of the messages SavedMetadata and SavedObject of Keras.
+_NODES, _JSON = 1, 5
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+def refuse_code(path: Path) -> None:
+    """See that a model brings no code of its own.
+
+    Raises:
+        ModelError: It does, or its config cannot be read.
+    """
+    names = code_inside(path)
+    if names:
+        raise ModelError(
+            "the model holds Python code, which loading it executes",
+            where=str(path),
+            bound="layers without lambdas, or `trust_code: true` in `baseline`",
+            measured=", ".join(names),
+            remedy="write these as layers of the task's module, or, if you trust whoever made the file, set "
+            "baseline.trust_code",
+        )
+
+
+def code_inside(path: Path) -> tuple[str, ...]:
+    """Names of layers that are Lambdas or hold one, in order of name.
+
+    Raises:
+        ModelError: A config cannot be read.
+    """
+    try:
+        return tuple(sorted({name for config in _configs(path) for name in _code(json.loads(config), "a layer")}))
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        IndexError,
+        RecursionError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+    ) as error:
+        raise ModelError(
+            "the config of this Keras model cannot be read, so nothing says whether it holds code",
+            where=str(path),
+            measured=type(error).__name__,
+            remedy="copy or save the model again",
+        ) from error
+
+
+def _configs(path: Path) -> Iterator[bytes]:
+    """JSON of every format that the bytes fit: which one Keras reads depends on the name of the file."""
+    if path.is_dir():
+        if (path / _METADATA).is_file():
+            for node in _fields((path / _METADATA).read_bytes(), _NODES):
+                yield from (text for text in _fields(node, _JSON) if text)
+        return
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if "config.json" in archive.namelist():
+                yield archive.read("config.json")
+    import h5py
+
+    if h5py.is_hdf5(path):
+        with h5py.File(path) as archive:
+            config = archive.attrs.get("model_config")
+        if config is not None:
+            yield config if isinstance(config, bytes) else str(config).encode()
+
+
+def _code(config: Any, layer: str) -> Iterator[str]:
+    if isinstance(config, list):
+        for item in config:
+            yield from _code(item, layer)
+    if not isinstance(config, dict):
+        return
+    inner = config.get("config")
+    name = config.get("name") or (inner.get("name") if isinstance(inner, dict) else None)
+    if isinstance(name, str):
+        layer = name
+    kinds = (config.get("class_name"), config.get("registered_name"))
+    names = {re.split(r"[.>]", kind)[-1] for kind in kinds if isinstance(kind, str)}
+    if names & _CODE or config.get("function_type") == "lambda":
+        yield layer
+    for item in config.values():
+        yield from _code(item, layer)
+
+
+def _fields(message: bytes, wanted: int) -> Iterator[bytes]:
+    """The fields of bytes of one number in a protocol buffer, read without its schema, which needs TensorFlow."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        match key & 7:
+            case kind if kind == _VARINT:
+                _, at = _varint(message, at)
+            case kind if kind == _FIXED64:
+                at += 8
+            case kind if kind == _FIXED32:
+                at += 4
+            case kind if kind == _BYTES:
+                size, at = _varint(message, at)
+                if at + size > len(message):
+                    raise ValueError("truncated")
+                if key >> 3 == wanted:
+                    yield message[at : at + size]
+                at += size
+            case _:
+                raise ValueError("no protocol buffer")
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, at
