@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from components.device import DeviceProfile
 from components.errors import EdgemillError, SpecError
 from components.values import Value
+from pipelines.bounded_yaml import BoundedLoader, read_small_text, refuse_unusable
 from pipelines.contradictions import contradictions, device_contradictions
 from pipelines.spec import PipelineSpec
 from pipelines.wording import all_in_words, nearest
@@ -82,7 +84,9 @@ def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError
     errors.extend(contradictions(spec))
     if len(devices) == len(spec.devices):
         errors.extend(device_contradictions(spec, devices))
-    loaded = LoadedPipeline(file=path.resolve(), spec=_with_absolute_paths(spec, path.parent), devices=tuple(devices))
+    loaded = LoadedPipeline(
+        file=Path(os.path.realpath(path)), spec=_with_absolute_paths(spec, path.parent), devices=tuple(devices)
+    )
     return loaded, errors
 
 
@@ -113,9 +117,12 @@ def read_yaml_as(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillErro
     """A YAML file as a typed value, and all that is wrong with it, in words; no value if it cannot be understood."""
     try:
         content, repeated = _read_yaml(path)
+    except SpecError as error:
+        return None, [error]
     except OSError as error:
         return None, [SpecError(f"cannot be read: {error.strerror}", remedy="check the path and its permissions")]
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError is text that is not UTF-8, or a date that is none
+    # Text that is not UTF-8, a date that is none, a path with a NUL byte; and what PyYAML raises for a wrong tag.
+    except (yaml.YAMLError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         said = " ".join(str(error).split())
         return None, [SpecError(f"is not YAML: {said}", remedy="correct the place it names")]
     errors: list[EdgemillError] = list(repeated)
@@ -156,11 +163,12 @@ def _booleans(written: Any, value: Any, where: str) -> Iterator[SpecError]:
 
 
 def _read_yaml(path: Path) -> tuple[Any, list[SpecError]]:
-    loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+    loader = BoundedLoader(read_small_text(path))
     try:
         root = loader.get_single_node()
         if root is None:
             return None, []
+        refuse_unusable(root)
         # Before the content is made: that would keep the last value of each key, and say nothing.
         repeated = list(_repeated_keys(root, set()))
         return loader.construct_document(root), repeated
@@ -194,7 +202,7 @@ def _repeated_keys(node: yaml.Node, seen: set[int]) -> Iterator[SpecError]:
 
 def _with_absolute_paths(spec: PipelineSpec, folder: Path) -> PipelineSpec:
     def absolute(path: str) -> str:
-        return path if "://" in path else str((folder / path).resolve())  # refused elsewhere, but for examples.path
+        return path if "://" in path else os.path.realpath(folder / path)  # refused elsewhere, but for examples.path
 
     examples = {"path": absolute(spec.examples.path)}
     if spec.examples.schema_file:

@@ -41,7 +41,8 @@ def make_importable(file: Path) -> None:
     Beam workers and conversion children inherit it through PYTHONPATH. Where one of these folders has packages that
     are called like ours, ours go before it, here and in the children: they would import a stranger's code otherwise.
     """
-    folders = [str(Path.cwd()), str(file.resolve().parent)]
+    # Not `resolve`: that raises for symbolic links in a circle, which reading the file tells of in words.
+    folders = [str(Path.cwd()), str(Path(os.path.realpath(file)).parent)]
     if any(_shadowing(folder, name) for folder in folders for name in _OURS):
         folders.insert(0, str(_OUR_ROOT))
         # Children are started with `-c` and `-m`, which put the working directory before PYTHONPATH (Python >= 3.11).
@@ -284,6 +285,13 @@ def _baseline_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
                 refuse_code(path)
         except ModelError as error:
             yield error
+            return
+        except OSError as error:
+            yield ModelError(
+                f"the model cannot be read: {error.strerror}",
+                where="baseline.path",
+                remedy="check the path and its permissions",
+            )
             return
         training = [recipe.name for recipe in loaded.spec.recipes if recipe.steps]
         if training and not structured:

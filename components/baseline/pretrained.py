@@ -24,7 +24,7 @@ def recognise(path: Path) -> ModelFormat:
     """
     if path.is_dir() and (path / "saved_model.pb").is_file():
         return "saved_model"
-    if path.is_file() and (version := _keras_version(path)) is not None:
+    if path.is_file() and (version := _version_of(path)) is not None:
         if version.startswith("2."):
             return "keras"
         raise ModelError(
@@ -90,6 +90,20 @@ def load_keras(path: Path, *, trust_code: bool = False) -> Any:
         ) from error
     check_exportable(model, str(path))
     return model
+
+
+def _version_of(path: Path) -> str | None:
+    """As `_keras_version`; raises a ModelError if the file is Keras' by its first bytes but damaged."""
+    try:
+        return _keras_version(path)
+    except Exception as error:
+        raise ModelError(
+            f"the model file is damaged: {type(error).__name__}: {telling_line(error)}",
+            where=str(path),
+            bound="a complete .keras or .h5 file",
+            measured=f"{path.stat().st_size:,} bytes",
+            remedy="copy or save it again",
+        ) from error
 
 
 def _keras_version(path: Path) -> str | None:

@@ -1,13 +1,16 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from components.evaluate.spec import SHORT_NAMES, MetricSpec
 from components.quantize.scheme import Float32
+from edgemill.main import app
 from pipelines.accuracy_bound import accuracy_bound
 from pipelines.load import PipelineFileError, load_pipeline, pipeline_schema
 from tests.small_pipeline import SmallPipeline
@@ -339,6 +342,64 @@ def test_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, message: 
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(PipelineFileError, match=message.replace("(", r"\(").replace(")", r"\)")):
         load_pipeline(tmp_path / "p.yaml")
+
+
+BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 11))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "its aliases stand for too much"),
+        ("a: &a [*a]", "has an alias inside its own anchor"),
+        ("a: " + "[" * 1200 + "]" * 1200, "is nested too deeply"),
+        ("a: x\n" * 200_000, "is too large for a file that people write"),
+        ('a: "x\\0y"', "holds a NUL byte"),
+        ("a: !!timestamp x", "is not YAML"),
+        ("a: !!bool x", "is not YAML"),
+    ],
+    ids=["aliases", "cycle", "depth", "size", "nul", "timestamp", "bool"],
+)
+@pytest.mark.parametrize("kind", ["pipeline", "profile"])
+def test_yaml_beyond_all_bounds_is_an_error_at_once(small: SmallPipeline, text: str, message: str, kind: str) -> None:
+    bad = small.folder / "bad.yaml"
+    bad.write_text(text)
+    if kind == "profile":
+        small.spec["devices"] = ["bad.yaml"]
+        assert message in errors_of(small)
+    else:
+        with pytest.raises(PipelineFileError, match=message):
+            load_pipeline(bad)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "loop", "folder", "long"])
+def test_path_of_no_regular_file_is_an_error_at_once(tmp_path: Path, kind: str) -> None:
+    path = {"device": Path("/dev/zero"), "long": tmp_path / ("a" * 5000)}.get(kind, tmp_path / "p.yaml")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "loop":
+        path.symlink_to(path)
+    elif kind == "folder":
+        path.mkdir()
+    ran = CliRunner().invoke(app, ["validate", str(path)])
+    assert ran.exit_code == 2
+    assert "Remedy: " in ran.output
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "loop", "long"])
+@pytest.mark.parametrize("field", ["examples.path", "push.root", "baseline.path"])
+def test_path_in_the_file_that_is_no_folder_is_an_error_at_once(small: SmallPipeline, kind: str, field: str) -> None:
+    path = {"device": Path("/dev/zero"), "long": Path("a" * 5000)}.get(kind, small.folder / "odd.h5")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "loop":
+        path.symlink_to(path)
+    small.spec["baseline"] = {"kind": "pretrained", "path": str(path)} if "baseline" in field else {"epochs": 1}
+    section, _, name = field.partition(".")
+    small.spec[section][name] = str(path)
+    ran = CliRunner().invoke(app, ["validate", str(small.write())])
+    assert (ran.exit_code, type(ran.exception)) == (2, SystemExit)
+    assert "Remedy: " in ran.output
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:

@@ -268,3 +268,23 @@ def test_calibration_split_within_the_training_split_is_no_error(small: SmallPip
     small.spec["examples"]["splits"]["patterns"]["few"] = "train.*"
     small.spec["calibrate"]["split"] = "few"
     check(small)
+
+
+H5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("m.h5", H5_SIGNATURE), ("m.h5", H5_SIGNATURE + b"\0" * 500), ("m.keras", b"{"), ("m.keras", b"[]")],
+    ids=["h5-cut", "h5-zeros", "metadata-cut", "metadata-list"],
+)
+def test_damaged_keras_file_is_an_error_that_names_it(tmp_path: Path, name: str, content: bytes) -> None:
+    small = SmallPipeline(tmp_path)
+    if name == "m.keras":
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("metadata.json", content)
+    else:
+        (tmp_path / name).write_bytes(content)
+    small.spec["baseline"] = {"kind": "pretrained", "path": name}
+    with pytest.raises(PipelineFileError, match=f"{name}: the model file is damaged"):
+        preflight(small.write())
