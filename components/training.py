@@ -281,7 +281,6 @@ class _Rate(tf.keras.callbacks.Callback):
                 remedy="lower the step's learning_rate, or look for NaN in the examples",
             )
         self._after_batch(self._epoch * self._steps + batch + 1, self._steps)
-        self._after_batch(self._epoch * self._steps + batch + 1, self._steps)
 
 
 def checkpoint_folder(artifact: Path, key: Sequence[str]) -> Path:

@@ -256,6 +256,14 @@ def test_training_is_gradient_descent_at_the_rates_of_the_schedule(task, data):
     assert (state.best_epoch, set(state.epochs[0].figures)) == (4, {"loss", "mae"})
 
 
+def test_each_batch_is_reported_once_when_training_runs(task, data):
+    seen = []
+    fine_tune(
+        line(), task.TASK, data, spec(epochs=2, batch_size=10), name="a", after_batch=lambda *each: seen.append(each)
+    )
+    assert seen == [(done, 5) for done in range(11)]
+
+
 def test_rate_moves_within_an_epoch(task, data):
     said = spec(epochs=1, batch_size=10, learning_rate=[phase("linear", 1, 0.0001, 0.0101)])
     state = fine_tune(line(), task.TASK, data, said, name="a")
