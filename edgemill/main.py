@@ -65,6 +65,9 @@ def run(
     ] = None,
     summary_json: SummaryJson = None,
     log_format: LogFormatName = "text",
+    rehash: Annotated[
+        bool, typer.Option("--rehash", help="Read all example files, even those whose digests are remembered.")
+    ] = False,
 ) -> None:
     """Run a pipeline: train, optimize, evaluate, gate, push."""
     from edgemill.run_command import place_of, run_and_report
@@ -73,7 +76,7 @@ def run(
     with told():
         telling = Telling(summary_json, log_format_of(log_format))
         found = partial(place_of, environment, runner, root, metadata, tuple(beam_arg or ()), pipeline_root)
-        code = run_and_report(file, found, telling)
+        code = run_and_report(file, found, telling, rehash=rehash)
     raise SystemExit(code)
 
 

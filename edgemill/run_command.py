@@ -71,13 +71,16 @@ def place_of(
     return environment(root, metadata_url, "beam" if runner == "beam" else "local", beam_args, pipeline_root)
 
 
-def run_and_report(file: Path, find_place: Callable[[], Environment], telling: Telling) -> ExitCode:
+def run_and_report(
+    file: Path, find_place: Callable[[], Environment], telling: Telling, *, rehash: bool = False
+) -> ExitCode:
     """Check, run, report. Raises an EdgemillError if anything is wrong before the first node.
 
     Args:
         file: The pipeline file.
         find_place: Where to run, as `place_of` says; what is wrong with it is told like all else.
         telling: What is told besides.
+        rehash: Read all example files, even those whose digests are remembered.
     """
     status_file = StatusFile(telling.summary_json, file)
     status_file.begin()
@@ -93,7 +96,7 @@ def run_and_report(file: Path, find_place: Callable[[], Environment], telling: T
         console = terminal()
         console.print(f"{loaded.spec.name}: {len(loaded.spec.recipes)} recipes for {len(loaded.devices)} devices")
         with running(place.root / loaded.spec.name):
-            code = _run(loaded, place, console, telling.log_format, status_file, interruption)
+            code = _run(loaded, place, console, telling.log_format, status_file, interruption, rehash=rehash)
         status_file.end(code)
     return code
 
@@ -105,6 +108,8 @@ def _run(
     log_format: LogFormat,
     status_file: StatusFile,
     interruption: Interruption,
+    *,
+    rehash: bool,
 ) -> ExitCode:
     from components.convert.worker import warm_up
     from pipelines.run import new_run_id, run_pipeline
@@ -134,7 +139,7 @@ def _run(
         epochs = _Epochs(status)
         logging.getLogger("components").addHandler(epochs)
         try:
-            plan = run_pipeline(loaded, place, run_id, watch)
+            plan = run_pipeline(loaded, place, run_id, watch, rehash=rehash)
         finally:
             logging.getLogger("components").removeHandler(epochs)
             interruption.raise_if_it_came()

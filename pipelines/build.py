@@ -35,6 +35,7 @@ from pipelines.environment import Environment
 from pipelines.ingest import Ingested, ingest
 from pipelines.load import LoadedPipeline
 from pipelines.metadata import connection_config
+from pipelines.sources import source_digests
 from pipelines.spec import FLOAT_REFERENCE, PipelineSpec
 
 _TRAINERS: dict[str, tuple[Callable[..., BaseNode], str]] = {
@@ -45,7 +46,12 @@ _TRAINERS: dict[str, tuple[Callable[..., BaseNode], str]] = {
 
 
 def build_pipeline(
-    loaded: LoadedPipeline, environment: Environment, attempt: str, retry: Callable[[str], str] = lambda _: ""
+    loaded: LoadedPipeline,
+    environment: Environment,
+    attempt: str,
+    retry: Callable[[str], str] = lambda _: "",
+    *,
+    rehash: bool = False,
 ) -> Pipeline:
     """The nodes of a pipeline file as a TFX pipeline.
 
@@ -53,18 +59,25 @@ def build_pipeline(
         loaded: A pipeline that passed its checks.
         environment: Where it runs.
         attempt, retry: As for `pipeline_nodes`.
+        rehash: Read all example files, even those whose digests are remembered.
+
+    Raises:
+        DataError: An example file cannot be read.
     """
+    digests = source_digests(loaded.spec, environment, rehash=rehash)
     return Pipeline(
         pipeline_name=loaded.spec.name,
         pipeline_root=environment.artifact_root(loaded.spec.name),
-        components=pipeline_nodes(loaded, attempt, retry),
+        components=pipeline_nodes(loaded, attempt, retry, digests),
         enable_cache=True,
         metadata_connection_config=connection_config(environment.metadata_url),
         beam_pipeline_args=list(environment.beam_args),
     )
 
 
-def pipeline_nodes(loaded: LoadedPipeline, attempt: str, retry: Callable[[str], str] = lambda _: "") -> list[BaseNode]:
+def pipeline_nodes(
+    loaded: LoadedPipeline, attempt: str, retry: Callable[[str], str] = lambda _: "", digests: str | None = None
+) -> list[BaseNode]:
     """Chain the components that a pipeline file asks for.
 
     Node ids read `convert__int8`, `gate__phone_cpu`.
@@ -73,9 +86,10 @@ def pipeline_nodes(loaded: LoadedPipeline, attempt: str, retry: Callable[[str], 
         loaded: A pipeline that passed its checks.
         attempt: A token of this run; a parameter of the nodes that must never be served from cache.
         retry: Node id -> a token that changes when the node's last outcome is worth another attempt.
+        digests: As for `pipelines.ingest.ingest`.
     """
     spec = loaded.spec
-    data = ingest(spec)
+    data = ingest(spec, digests)
     nodes: list[BaseNode] = [*data.nodes]
     baseline = _after(data.validated, _baseline(spec, data)).with_id("baseline")
     nodes.append(baseline)

@@ -44,6 +44,10 @@ class Environment(Value):
         """Folder of copies of what lies in object stores."""
         return self.root / pipeline / "staged"
 
+    def data_digests(self, pipeline: str) -> Path:
+        """File that remembers the digests of a pipeline's examples."""
+        return self.root / pipeline / "data_digests.json"
+
     def runs(self, pipeline: str) -> Path:
         """Folder of a pipeline's run summaries and reports."""
         return self.root / pipeline / "runs"

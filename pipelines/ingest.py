@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.proto import example_gen_pb2, transform_pb2
 from tfx.types.channel import BaseChannel
+from tfx.utils.proto_utils import proto_to_json
 from typing_extensions import assert_never
 
 from components.baseline.spec import TrainedBaseline
 from components.files import sha256_of
-from components.ingest.component import ImportedSchema, parquet_example_gen
+from components.ingest.component import ImportedSchema, packed, parquet_example_gen
 from components.validate.component import StrictExampleValidator
 from components.validate.spec import DataExpectations
 from components.version import code_version
@@ -51,9 +53,14 @@ class Ingested:
     transform_graph: BaseChannel | None
 
 
-def ingest(spec: PipelineSpec) -> Ingested:
-    """ExampleGen, StatisticsGen, SchemaGen (or a given schema), a strict ExampleValidator, and maybe Transform."""
-    examples = _example_gen(spec.examples).with_id("examples")
+def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
+    """ExampleGen, StatisticsGen, SchemaGen (or a given schema), a strict ExampleValidator, and maybe Transform.
+
+    Args:
+        spec: The pipeline.
+        digests: What the examples are, as `pipelines.sources.source_digests` says; a parameter of ExampleGen.
+    """
+    examples = _example_gen(spec.examples, digests).with_id("examples")
     statistics = StatisticsGen(examples.outputs["examples"]).with_id("statistics")
     if spec.examples.schema_file:
         schema = ImportedSchema(
@@ -102,7 +109,7 @@ def _transform_splits(spec: PipelineSpec) -> transform_pb2.SplitsConfig:
     return transform_pb2.SplitsConfig(analyze=[analyzed], transform=names)
 
 
-def _example_gen(examples: Examples) -> FileBasedExampleGen:
+def _example_gen(examples: Examples, digests: str | None) -> FileBasedExampleGen:
     arguments: dict[str, Any] = {
         "input_base": examples.path,
         "input_config": _input_config(examples.splits),
@@ -110,13 +117,19 @@ def _example_gen(examples: Examples) -> FileBasedExampleGen:
     }
     match examples:
         case TFRecordExamples():
-            return ImportExampleGen(**arguments)
+            node = ImportExampleGen(**arguments)
         case CsvExamples():
-            return CsvExampleGen(**arguments)
+            node = CsvExampleGen(**arguments)
         case ParquetExamples():
-            return parquet_example_gen(**arguments, code_version=code_version("components.ingest.component"))
+            version = code_version("components.ingest.component")
+            node = parquet_example_gen(**arguments, code_version=version)
+            digests = json.dumps({"code_version": version, **json.loads(digests)}) if digests else None
         case _:
             assert_never(examples)
+    if digests is not None:
+        # No argument of the stock components, and no executor of theirs reads it: TFX's cache does.
+        node.spec.exec_properties["custom_config"] = proto_to_json(packed(digests))
+    return node
 
 
 def _input_config(splits: Splits) -> example_gen_pb2.Input:

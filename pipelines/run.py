@@ -58,7 +58,9 @@ def new_run_id() -> str:
     return f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, watch: Watcher) -> RunPlan:
+def run_pipeline(
+    loaded: LoadedPipeline, environment: Environment, run_id: str, watch: Watcher, *, rehash: bool = False
+) -> RunPlan:
     """Run all nodes of a pipeline; what an earlier run did with the same inputs is taken from its cache.
 
     Whatever the runner returns, ML Metadata is read afterwards: an execution that failed or is missing is an error.
@@ -68,8 +70,10 @@ def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, 
         environment: Where to run.
         run_id: A new one, from `new_run_id`.
         watch: Called in another thread whenever a node's state changes.
+        rehash: Read all example files, even those whose digests are remembered.
 
     Raises:
+        DataError: An example file cannot be read.
         MetadataError: The metadata store cannot be reached, or not any more.
     """
     defer_tfx_components()
@@ -85,7 +89,9 @@ def run_pipeline(loaded: LoadedPipeline, environment: Environment, run_id: str, 
     begun = datetime.now(timezone.utc)
     name, store = loaded.spec.name, open_store(environment.metadata_url)
     pipeline = Compiler().compile(
-        build_pipeline(loaded, environment, attempt=run_id, retry=partial(transient_outcome, store, name))
+        build_pipeline(
+            loaded, environment, attempt=run_id, retry=partial(transient_outcome, store, name), rehash=rehash
+        )
     )
     # Ours instead of the runner's own time stamp, so that the run can be followed from its first node.
     runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": run_id})

@@ -19,6 +19,13 @@ from components.ingest.parquet import ParquetExecutor
 SCHEMA_FILE = "schema.pbtxt"
 
 
+def packed(text: str) -> example_gen_pb2.CustomConfig:
+    """A text as ExampleGen's custom configuration."""
+    custom = example_gen_pb2.CustomConfig()
+    custom.custom_config.Pack(wrappers_pb2.StringValue(value=text))
+    return custom
+
+
 def parquet_example_gen(
     input_base: str,
     input_config: example_gen_pb2.Input,
@@ -26,13 +33,11 @@ def parquet_example_gen(
     code_version: str,
 ) -> FileBasedExampleGen:
     """An ExampleGen for Parquet files; its code version is in its custom configuration, which nothing else reads."""
-    custom = example_gen_pb2.CustomConfig()
-    custom.custom_config.Pack(wrappers_pb2.StringValue(value=code_version))
     return FileBasedExampleGen(
         input_base=input_base,
         input_config=input_config,
         output_config=output_config,
-        custom_config=custom,
+        custom_config=packed(code_version),
         custom_executor_spec=BeamExecutorSpec(ParquetExecutor),
     )
 

@@ -1,11 +1,17 @@
 """What a second run may take from the first: chance failures and edited schemas it may not."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from components.files import sha256_of
 from edgemill.exit_codes import ExitCode
+from pipelines.environment import environment
+from pipelines.lineage import trace_target
+from pipelines.metadata import open_store
+from pipelines.report.summary import LineageNode
 from tests.ran import Ran
 from tests.small_pipeline import TASK, SmallPipeline
 
@@ -69,3 +75,44 @@ def test_audit_is_in_the_report_when_it_stops_the_run_and_an_edited_schema_is_re
     edited = Ran(small.file, "small")
     assert edited.states()["validate"] == "failed"
     assert "weight" in edited.output
+
+
+def test_labels_changed_under_the_same_size_and_time_are_evaluated_and_not_served_from_cache(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["recipes"] = [{"name": "float32", "scheme": "float32"}]
+    first = Ran(small.write(), "small")
+    assert first.code == ExitCode.OK, first.output
+    assert accuracy(first) > 0.9
+    data = small.folder / "data" / "eval.tfrecord"
+    before, released_from = data.stat(), sha256_of(data)
+    small.write_split(
+        "eval", 120, seed=2, change=lambda _, features: {**features, "label": (features["label"] + 1) % 3}
+    )
+    os.utime(data, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = data.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    second = Ran(small.file, "small")
+    assert second.code == ExitCode.GATE_REFUSED, second.output
+    assert "examples" in second.executed()
+    assert accuracy(second) < 0.1
+
+    # What was released was made from the labels as they were before; the training split has not changed.
+    assert first.summary is not None
+    told = trace_target(open_store(environment(first.root, None).metadata_url), Path(first.summary.releases[0].path))
+    digests = {name: digest for node in walk(told) for name, digest in node.details.items() if "sha256 of" in name}
+    assert digests == {
+        "sha256 of eval.tfrecord": released_from,
+        "sha256 of train.tfrecord": sha256_of(small.folder / "data" / "train.tfrecord"),
+    }
+
+
+def walk(node: LineageNode) -> Iterator[LineageNode]:
+    yield node
+    for child in node.children:
+        yield from walk(child)
+
+
+def accuracy(ran: Ran) -> float:
+    assert ran.summary is not None
+    (outcome,) = [c for c in ran.summary.evaluation.candidates if c.name == "float32"]
+    return outcome.slices[0].metrics["accuracy"].value
