@@ -22,7 +22,7 @@ from components.baseline.spec import TrainedBaseline
 from components.files import sha256_of
 from components.ingest.component import ImportedSchema, packed, parquet_example_gen
 from components.validate.component import StrictExampleValidator
-from components.validate.spec import DataExpectations
+from components.validate.spec import ReadExpectations
 from components.version import code_version
 from pipelines.spec import (
     CsvExamples,
@@ -74,7 +74,7 @@ def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
     validated = StrictExampleValidator(
         statistics.outputs["statistics"],
         schema.outputs["schema"],
-        DataExpectations(label=spec.examples.label, num_classes=spec.examples.num_classes),
+        _expectations(spec),
         code_version=code_version("components.validate.component"),
     ).with_id("validate")
     nodes = (examples, statistics, schema, validated)
@@ -94,6 +94,21 @@ def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
     transform.add_upstream_node(validated)
     return Ingested(
         (*nodes, transform), transform, transform.outputs["transformed_examples"], transform.outputs["transform_graph"]
+    )
+
+
+def _expectations(spec: PipelineSpec) -> ReadExpectations:
+    splits = spec.examples.splits
+    others = {feature for features in spec.slices() for feature in features}
+    if spec.calibrate is not None and spec.calibrate.stratify_by is not None:
+        others.add(spec.calibrate.stratify_by)
+    return ReadExpectations(
+        label=spec.examples.label,
+        num_classes=spec.examples.num_classes,
+        task=spec.task if spec.preprocess is None else None,
+        task_version=code_version(spec.task.partition(":")[0]) if spec.preprocess is None else "",
+        others=tuple(sorted(others)),
+        apart=splits.feature if isinstance(splits, HashedSplits) else None,
     )
 
 

@@ -1,6 +1,7 @@
 """TFX's ExampleValidator, made strict: it knows the pipeline file's expectations, and anomalies stop the run."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,34 @@ from tfx.types.standard_component_specs import ANOMALIES_KEY, SCHEMA_KEY, STATIS
 
 from components.files import sha256_of, write_atomically
 from components.manifest import describe, write_manifest
+from components.task import load_task
 from components.validate.expectations import refuse_anomalies, tighten
-from components.validate.spec import DataExpectations
+from components.validate.spec import ReadExpectations
 
 VALIDATION_FILE = "validation.json"
 
+_LOG = logging.getLogger(__name__)
+
 
 class StrictExampleValidatorExecutor(tfx_executor.Executor):
-    """Validates every split against the tightened schema, then refuses what has anomalies."""
+    """Validates every split against the tightened schema, then refuses what has anomalies and is read."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         """See the base class.
 
         Raises:
-            DataError: Some split has an anomaly.
+            DataError: Some split has an anomaly in a feature that is read.
         """
-        self._expectations = DataExpectations.model_validate_json(exec_properties["spec"])
+        self._expectations = ReadExpectations.model_validate_json(exec_properties["spec"])
         self._found: dict[str, Any] = {}
         super().Do(input_dict, output_dict, exec_properties)
-        refuse_anomalies(self._found)
+        unread = refuse_anomalies(self._found, _read(self._expectations))
+        for anomaly in unread:
+            _LOG.warning("Nobody reads this feature, so the run goes on: %s", anomaly)
         anomalies = artifact_utils.get_single_instance(output_dict[ANOMALIES_KEY])
         folder = Path(anomalies.uri)
         # What was held against the data, and where: the anomalies themselves are empty, or we were not here.
-        held = {"expectations": self._expectations.model_dump(), "splits": sorted(self._found)}
+        held = {"expectations": self._expectations.model_dump(), "splits": sorted(self._found), "unread": unread}
         write_atomically(folder / VALIDATION_FILE, json.dumps(held, indent=2).encode() + b"\n")
         parents = {key: sha256_of(Path(artifact_utils.get_single_uri(each))) for key, each in input_dict.items()}
         describe(
@@ -57,6 +63,14 @@ class StrictExampleValidatorExecutor(tfx_executor.Executor):
         return anomalies
 
 
+def _read(expectations: ReadExpectations) -> set[str] | None:
+    """The features that are held to the schema; None for all."""
+    if expectations.task is None:
+        return None
+    declared = load_task(expectations.task).feature_spec()
+    return {*declared, expectations.label, *(set(expectations.others) - {expectations.apart})}
+
+
 class StrictExampleValidatorSpec(ExampleValidatorSpec):
     """TFX's inputs and outputs, our parameters."""
 
@@ -73,7 +87,7 @@ class StrictExampleValidator(base_component.BaseComponent):
     SPEC_CLASS = StrictExampleValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(StrictExampleValidatorExecutor)
 
-    def __init__(self, statistics: BaseChannel, schema: BaseChannel, spec: DataExpectations, code_version: str) -> None:
+    def __init__(self, statistics: BaseChannel, schema: BaseChannel, spec: ReadExpectations, code_version: str) -> None:
         anomalies = standard_artifacts.ExampleAnomalies
         super().__init__(
             StrictExampleValidatorSpec(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -37,17 +37,26 @@ def tighten(schema: Any, expectations: DataExpectations) -> None:
             feature.float_domain.disallow_inf = True
 
 
-def refuse_anomalies(anomalies: Mapping[str, Any]) -> None:
-    """Raise a DataError that names every anomaly of every split.
+def refuse_anomalies(anomalies: Mapping[str, Any], read: Collection[str] | None = None) -> list[str]:
+    """Refuse every anomaly of every split, but for those of features that nobody reads.
 
     Args:
         anomalies: Split name -> `tensorflow_metadata` Anomalies.
+        read: The features that are read; None for all.
+
+    Returns:
+        The anomalies of the other features, in words.
+
+    Raises:
+        DataError: With every anomaly of what is read.
     """
-    found = [
-        f"split {split!r}, feature {name!r}: {info.description or info.short_description}"
-        for split, report in anomalies.items()
-        for name, info in sorted(report.anomaly_info.items())
-    ]
+    found: list[str] = []
+    unread: list[str] = []
+    for split, report in anomalies.items():
+        for name, info in sorted(report.anomaly_info.items()):
+            feature = info.path.step[0] if info.path.step else name
+            said = f"split {split!r}, feature {name!r}: {info.description or info.short_description}"
+            (found if read is None or feature in read else unread).append(said)
     found += [
         f"split {split!r}: {report.dataset_anomaly_info.description}"
         for split, report in anomalies.items()
@@ -60,3 +69,4 @@ def refuse_anomalies(anomalies: Mapping[str, Any]) -> None:
             bound="the schema, labels in range, finite numbers",
             remedy="correct the data, or declare what is right in examples.schema_file or examples.num_classes",
         )
+    return unread

@@ -19,3 +19,20 @@ class DataExpectations(Value):
 
     label: str
     num_classes: Annotated[int, Field(gt=1)] | None = None
+
+
+class ReadExpectations(DataExpectations):
+    """The same, with what tells which features the pipeline reads: only those are held to the schema.
+
+    Attributes:
+        task: The task whose feature spec is read, `package.module:NAME`; None where a preprocessing function reads
+            what it likes, so that every feature is held.
+        task_version: Version of the task's code, which keeps a changed feature spec out of the cache.
+        others: Further features that are read: slices and strata.
+        apart: The feature whose values lie in one split each: values that no other split has are its purpose.
+    """
+
+    task: str | None = None
+    task_version: str = ""
+    others: tuple[str, ...] = ()
+    apart: str | None = None

@@ -45,4 +45,18 @@ def test_every_anomaly_of_every_split_is_told() -> None:
 
 
 def test_examples_without_anomalies_pass() -> None:
-    refuse_anomalies({"train": anomalies_pb2.Anomalies()})
+    assert refuse_anomalies({"train": anomalies_pb2.Anomalies()}) == []
+
+
+def test_anomaly_of_a_feature_that_nobody_reads_is_returned_and_one_that_is_read_refused() -> None:
+    evaluation = anomalies_pb2.Anomalies()
+    evaluation.anomaly_info["speaker"].description = "Examples contain values missing from the schema: anna."
+    evaluation.anomaly_info["speaker"].path.step.append("speaker")
+    said = "split 'eval', feature 'speaker': Examples contain values missing from the schema: anna."
+    assert refuse_anomalies({"eval": evaluation}, {"image", "label"}) == [said]
+    with pytest.raises(DataError, match="feature 'speaker'"):
+        refuse_anomalies({"eval": evaluation}, {"image", "label", "speaker"})
+    evaluation.dataset_anomaly_info.description = "Low num examples."
+    with pytest.raises(DataError, match="Low num examples") as caught:
+        refuse_anomalies({"eval": evaluation}, {"image", "label"})
+    assert "speaker" not in str(caught.value)

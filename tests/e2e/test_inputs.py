@@ -1,7 +1,9 @@
 """The kinds of data and baselines that a pipeline file may name, each through a whole run."""
 
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -135,3 +137,19 @@ def test_beam_in_several_processes_draws_the_same_sample(tmp_path: Path) -> None
     assert len(sample(alone)) == 100
     assert sample(alone) == sample(spread)
     assert examples_evaluated(alone) == examples_evaluated(spread) == 120
+
+
+def test_unread_text_that_differs_between_splits_does_not_stop_the_run(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    for split, count, seed in (("train", 240, 1), ("eval", 120, 2)):
+        speakers = [f"{split} speaker {number}".encode() for number in range(3)]
+
+        def change(index: int, features: dict[str, Any], speakers: list[bytes] = speakers) -> dict[str, Any]:
+            return features | {"speaker": speakers[index % 3]}
+
+        small.write_split(split, count, seed, change=change)
+    ran = Ran(small.write(), "small")
+    assert ran.code == ExitCode.OK, ran.output
+    held = next(ran.root.rglob("validation.json"))
+    (unread,) = json.loads(held.read_text())["unread"]
+    assert unread.startswith("split 'eval', feature 'speaker': ")
