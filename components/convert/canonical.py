@@ -5,6 +5,8 @@ from __future__ import annotations
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
+from components.convert.inline import read_model
+
 
 def with_sorted_dequantization(content: bytes) -> bytes:
     """Put DEQUANTIZE operators of constants first, in the order of the constants, and their outputs likewise.
@@ -17,7 +19,7 @@ def with_sorted_dequantization(content: bytes) -> bytes:
     Returns:
         An equivalent file.
     """
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model = read_model(content)
     dequantize = {
         index
         for index, code in enumerate(model.operatorCodes)

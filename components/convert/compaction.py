@@ -6,13 +6,9 @@ import re
 from typing import Any
 
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
-from tensorflow.lite.tools import flatbuffer_utils
 
-from components.convert.sharing import SharingBuilder
+from components.convert.inline import AlignedBuffer, fits_inside, packed, read_model
 
-# What `schema.fbs` demands of the data of a buffer (`force_align`).
-_ALIGNMENT = 16
 # How the converter calls tensors that have no name in the model: after its own operations, with a number.
 _MADE_UP = re.compile(rb"(arith\.\w+?|tfl\.\w+?|input_to_\w+_intermediate|effective_hidden_scale_intermediate)\d*")
 _OF_THE_CONVERSION = b"CONVERSION_METADATA"
@@ -26,13 +22,14 @@ def compacted(content: bytes) -> bytes:
     the order of tensors and operators, names from the model, signatures, other metadata, and the alignment of buffers.
 
     Args:
-        content: A TFLite file of any kind. One whose buffers lie behind the flatbuffer (above 2 GB) stays as it is.
+        content: A TFLite file of any kind. Data behind the flatbuffer moves into it; a file above 2 GB has no room
+            for that and stays as it is.
 
     Returns:
         An equivalent file. What is compact already stays what it is, to the byte.
     """
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-    if any(buffer.offset > 1 for buffer in model.buffers):
+    model = read_model(content)
+    if not fits_inside(model):
         return content
     model.description = None
     # A reader takes the first of a name; the quantizer adds an empty second one.
@@ -52,9 +49,7 @@ def compacted(content: bytes) -> bytes:
     if model.metadataBuffer is not None:
         model.metadataBuffer = [buffers.place_of(index) for index in model.metadataBuffer]
     model.buffers = buffers.kept
-    builder = SharingBuilder(len(content))
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return packed(model, len(content))
 
 
 class _Buffers:
@@ -63,29 +58,15 @@ class _Buffers:
     def __init__(self, buffers: list[Any]) -> None:
         self._all = buffers
         self._places: dict[bytes, int] = {b"": 0}
-        self.kept = [_Aligned(None)]
+        self.kept = [AlignedBuffer(None)]
 
     def place_of(self, index: int) -> int:
         data = self._all[index].data
         content = b"" if data is None else np.asarray(data, np.uint8).tobytes()
         if content not in self._places:
             self._places[content] = len(self.kept)
-            self.kept.append(_Aligned(content))
+            self.kept.append(AlignedBuffer(content))
         return self._places[content]
-
-
-class _Aligned:
-    """A buffer that packs itself; the generated `BufferT` knows nothing of alignment in Python."""
-
-    def __init__(self, data: bytes | None) -> None:
-        self._data = data
-
-    def Pack(self, builder: SharingBuilder) -> int:
-        data = None if self._data is None else builder.CreateByteVector(self._data, _ALIGNMENT)
-        schema.BufferStart(builder)
-        if data is not None:
-            schema.BufferAddData(builder, data)
-        return int(schema.BufferEnd(builder))
 
 
 def _strip(tensor: Any) -> None:

@@ -19,6 +19,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.optimize import calibrator
 from tensorflow.lite.tools import flatbuffer_utils
 
+from components.convert.inline import read_model
 from components.generation import quantize_with_ranges
 
 Array = npt.NDArray[Any]
@@ -106,7 +107,7 @@ def _measured(content: bytes, samples: Callable[[], Iterator[Any]]) -> bytes:
     )
     interpreter.allocate_tensors()
     inputs = interpreter.get_signature_runner().get_input_details()
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(calibrator.add_intermediate_tensors(content)))
+    model = read_model(bytes(calibrator.add_intermediate_tensors(content)))
     graph = model.subgraphs[0]
     # Intermediates have been added behind all others, and hold nothing.
     held = {int(index) for operator in graph.operators for index in operator.outputs} | set(map(int, graph.inputs))
@@ -133,7 +134,7 @@ def with_ranges(content: bytes, known: KnownRanges) -> bytes:
         content: A float file with the least and greatest value of each tensor.
         known: What is known better.
     """
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model = read_model(content)
     graph = model.subgraphs[0]
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     for name, ends in known.layers.items():

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.convert.inspection import constant_of
 from components.convert.layers import Graph, Layer, Operator
 from components.errors import ConversionError
 from components.quantize.scheme import StaticWi8Ai8, StaticWi8Ai16
@@ -92,8 +93,10 @@ def refuse_clipped_biases(content: bytes, scheme: StaticScheme) -> None:
     types = {schema.TensorType.INT32: np.int32, schema.TensorType.INT64: np.int64}
     for tensor in map(graph.Tensors, range(graph.TensorsLength())):
         scales = tensor.Quantization().ScaleLength() if tensor.Quantization() else 0
-        data = model.Buffers(tensor.Buffer()).DataAsNumpy() if tensor.Type() in types and scales else 0
-        if isinstance(data, np.ndarray) and (np.abs(data.view(types[tensor.Type()]).astype(float)) >= _MOST).any():
+        if tensor.Type() not in types or not scales:
+            continue
+        steps = np.frombuffer(constant_of(model, content, tensor).tobytes(), types[tensor.Type()])
+        if (np.abs(steps.astype(float)) >= _MOST).any():
             raise ConversionError(
                 f"the bias {tensor.Name().decode()} does not fit 32 bits, whose step is its input's times its weights'",
                 where=scheme.kind,
@@ -167,6 +170,8 @@ def _scope(operator: Operator) -> str:
 
 
 def _quantized(content: bytes, recipe: Iterable[_Rule], ranges: Ranges, scheme: StaticScheme) -> bytes:
+    from components.convert.inline import inlined
+
     back_end = _back_end()
     # It writes into what it is given.
     injected: dict[str, dict[str, npt.NDArray[Any]]] = {
@@ -178,9 +183,7 @@ def _quantized(content: bytes, recipe: Iterable[_Rule], ranges: Ranges, scheme: 
         for scope, operation, config in recipe:
             algorithm = _FLOAT if config is None else _INTEGERS
             quantizer.update_quantization_recipe(scope, back_end.types.TFLOperationName(operation), config, algorithm)
-        return bytes(
-            quantizer.quantize(injected, enable_progress_bar=False, enable_progress_report=False).quantized_model
-        )
+        made = quantizer.quantize(injected, enable_progress_bar=False, enable_progress_report=False).quantized_model
     except Exception as error:
         # It raises whatever its parts raise: ValueError, RuntimeError, numpy's own.
         raise ConversionError(
@@ -188,3 +191,4 @@ def _quantized(content: bytes, recipe: Iterable[_Rule], ranges: Ranges, scheme: 
             where=scheme.kind,
             remedy="leave out `ranges` and `keep_float`, so that TensorFlow's own converter quantizes the model",
         ) from error
+    return inlined(bytes(made))

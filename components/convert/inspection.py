@@ -89,7 +89,7 @@ def _inspect(content: bytes) -> Inspection:
     model = _schema().Model.GetRootAs(content, 0)
     subgraphs = [model.Subgraphs(index) for index in range(model.SubgraphsLength())]
     tensors = [graph.Tensors(index) for graph in subgraphs for index in range(graph.TensorsLength())]
-    constants = {tensor.Buffer(): data for tensor in tensors if (data := _constant(model, content, tensor)).size}
+    constants = {tensor.Buffer(): data for tensor in tensors if (data := constant_of(model, content, tensor)).size}
     places = [index for graph in subgraphs for index in range(graph.TensorsLength())]
     facts = [
         _fact(tensor, constants.get(tensor.Buffer()), place) for tensor, place in zip(tensors, places, strict=True)
@@ -151,10 +151,11 @@ def _operators(model: Any, subgraphs: list[Any]) -> tuple[OperatorUse, ...]:
     )
 
 
-def _constant(model: Any, content: bytes, tensor: Any) -> npt.NDArray[np.uint8]:
-    """The bytes of a tensor's constant buffer; empty for activations."""
+def constant_of(model: Any, content: bytes, tensor: Any) -> npt.NDArray[np.uint8]:
+    """The bytes of a tensor's constant buffer, wherever the file keeps them; empty for activations."""
     buffer = model.Buffers(tensor.Buffer())
-    # Files above 2 GB keep their buffers behind the flatbuffer, at an offset from the beginning of the file.
+    # Files above 2 GB keep their data behind the flatbuffer, at an offset from the beginning of the file; so does
+    # ai-edge-quantizer above 256 KiB.
     if buffer.Offset() > 1:
         return np.frombuffer(content, np.uint8, buffer.Size(), buffer.Offset())
     return np.empty(0, np.uint8) if buffer.DataIsNone() else buffer.DataAsNumpy()

@@ -10,6 +10,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python import util
 from tensorflow.lite.tools import flatbuffer_utils
 
+from components.convert.inline import read_model
 from components.errors import ConversionError
 
 _INT16 = schema.TensorType.INT16
@@ -40,7 +41,7 @@ def with_int16_border(content: bytes, float_io: bool) -> bytes:
     Raises:
         ConversionError: A bias does not fit 32 bits, so it was cut off.
     """
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model = read_model(content)
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     for graph in model.subgraphs:
         for operator in graph.operators:

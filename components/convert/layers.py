@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from tensorflow.lite.python import schema_py_generated as schema
-from tensorflow.lite.tools import flatbuffer_utils
 
+from components.convert.inline import read_model
 from components.errors import SpecError
 from components.wording import some_of
 
@@ -77,7 +77,7 @@ class Graph:
 
 def read_graph(content: bytes) -> Graph:
     """Read the main subgraph of a float file that our converter made."""
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model = read_model(content)
     graph = model.subgraphs[0]
     kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     codes = [kinds[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in model.operatorCodes]

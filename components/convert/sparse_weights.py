@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.convert.inspection import _constant, _fact, _names, _schema
+from components.convert.inspection import _fact, _names, _schema, constant_of
 from components.report import TensorFact
 from components.values import Value
 
@@ -64,7 +64,7 @@ def weight_uses(content: bytes) -> tuple[WeightUse, ...]:
                 if index < 0:
                     continue  # an optional input that is not there
                 tensor = graph.Tensors(index)
-                data = _constant(model, content, tensor)
+                data = constant_of(model, content, tensor)
                 fact = _fact(tensor, data if data.size else None, index)
                 if fact.bytes and len(fact.shape) >= 2:
                     use = WeightUse(fact=fact, operator=name, encoding=_encoding(tensor), densify=densify)
