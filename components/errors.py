@@ -100,6 +100,17 @@ class RunFailedError(EdgemillError):
     """A node of the run failed. The message names the node and its cause."""
 
 
+def damaged(place: object, error: Exception) -> StorageError:
+    """The error of a file of a run that is cut off or changed, so that it cannot be understood."""
+    return StorageError(
+        "this file of a run is damaged",
+        where=str(place),
+        bound="the file as the run wrote it",
+        measured=str(error).splitlines()[-1].strip() if "Invalid JSON" not in str(error) else "no whole JSON",
+        remedy="restore it, or remove the folder that holds it and run again",
+    )
+
+
 def telling_line(error: BaseException) -> str:
     """The telling part of another library's error in one line; its type's name if it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -29,7 +29,14 @@ def told() -> Iterator[None]:
         code = interruption_of(error)
         print(f"edgemill: {code.name.lower()}; run it again: what was done is taken from cache", file=sys.stderr)
         raise SystemExit(code) from None
-    except EdgemillError as error:
+    except Exception as error:
+        if not isinstance(error, EdgemillError):
+            # By its name: ML Metadata is not imported for help and validation.
+            if not type(error).__module__.startswith("ml_metadata"):
+                raise
+            from pipelines.metadata import store_error
+
+            error = store_error(error, "--metadata")
         print(f"edgemill: {error}", file=sys.stderr)
         raise SystemExit(exit_code_of(error)) from None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from components.errors import MetadataError, SpecError
+from components.errors import MetadataError, SpecError, telling_line
 from pipelines.metadata_server import libpq_quoted, native_words, why_unreachable
 from pipelines.postgres_store import mend_postgres
 from pipelines.redaction import PASSWORD_VARIABLE, hide, secrets_of
@@ -121,14 +121,27 @@ def open_store(url: str) -> Any:
     from ml_metadata.metadata_store import metadata_store
 
     try:
-        Path(config.sqlite.filename_uri).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(config.sqlite.filename_uri)
+        # SQLite waits for the writer of a pipe without end.
+        if file.exists() and not file.is_file():
+            raise OSError("it is no regular file")
+        file.parent.mkdir(parents=True, exist_ok=True)
         return metadata_store.MetadataStore(config)
     except Exception as error:
-        raise MetadataError(
-            f"the metadata store cannot be opened ({type(error).__name__})",
-            where=url,
-            remedy="check that the file's folder can be written",
-        ) from error
+        raise store_error(error, url) from error
+
+
+def store_error(error: Exception, where: str) -> MetadataError:
+    """What an error of ML Metadata, or of the file system below it, says about a store of SQLite."""
+    said = telling_line(error).removeprefix("Error when executing query: ").partition(" query: ")[0]
+    what, remedy = "the metadata store cannot be opened", "check that the file and its folder can be written"
+    if any(words in said for words in ("not a database", "malformed", "disk I/O error")):
+        what = "the metadata store is damaged"
+        remedy = "restore the file from a backup, or run with another --root: its first run begins an empty store"
+    elif "locked" in said or "Concurrent writes" in said:
+        what = "the metadata store is locked by another process"
+        remedy = "wait until that process ends, or end it: `fuser FILE` names it"
+    return MetadataError(what, where=where, measured=said, remedy=remedy)
 
 
 def open_existing_store(url: str) -> Any:

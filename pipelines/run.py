@@ -10,10 +10,11 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
+from pydantic import ValidationError
 from typing_extensions import assert_never
 
 from components.device import DeviceProfile
-from components.errors import DataError, EdgemillError, MetadataError
+from components.errors import DataError, EdgemillError, MetadataError, damaged
 from components.files import write_atomically
 from components.generation import keep_beam_in_process, serialize_examples_in_one_order
 from components.user_code import exits_told
@@ -145,6 +146,8 @@ def read_plan(environment: Environment, pipeline: str, run_id: str) -> RunPlan:
             measured=error.strerror,
             remedy="name a run that `edgemill run` printed, and the --root it ran with",
         ) from error
+    except ValidationError as error:
+        raise damaged(path, error) from error
 
 
 def _keep(plan: RunPlan, environment: Environment) -> None:

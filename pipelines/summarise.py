@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from components.device_report import DeviceReport
+from components.errors import damaged
 from components.layout import DEVICE_REPORT_FILE, TRAINING_FILE
 from components.push.delivery import PushOutcome
 from components.report import AuditReport, Decision, EvaluationReport, TrainingReport
@@ -61,12 +64,15 @@ def _node_fact(node: str, record: NodeRecord | None, error: str) -> NodeFact:
 
 def _read_all(records: dict[str, NodeRecord], prefix: str, output: str, file: str, kind: type[V]) -> tuple[V, ...]:
     """The value in `file` of the output of every node whose id begins with `prefix`."""
-    contents = [
-        read(record.outputs[output].uri, file)
-        for node, record in records.items()
-        if node.startswith(prefix) and output in record.outputs
-    ]
-    return tuple(kind.model_validate_json(content) for content in contents if content is not None)
+    found = []
+    for node, record in records.items():
+        if node.startswith(prefix) and output in record.outputs:
+            content = read(record.outputs[output].uri, file)
+            try:
+                found += [kind.model_validate_json(content)] if content is not None else []
+            except ValidationError as error:
+                raise damaged(f"{record.outputs[output].uri}/{file}", error) from error
+    return tuple(found)
 
 
 def _lineage(store: Any, plan: RunPlan, records: dict[str, NodeRecord]) -> LineageNode | None:
