@@ -96,12 +96,21 @@ class OutputDifference(Value):
             of the span of the desktop runtime's values over the examples, what 8 bits would resolve.
         max_lsb: Largest difference of one value, in these.
         differing: Fraction of values that differ at all.
+        mean_lsb: Mean absolute difference, in the same unit as `max_lsb`.
+        gross_lsb: The mean from which on the outputs have little to do with each other.
     """
 
     output: str
     lsb: float
     max_lsb: float
     differing: float
+    mean_lsb: float = 0.0
+    gross_lsb: float = 0.0
+
+    @property
+    def gross(self) -> bool:
+        """Whether the runtimes compute different things, and not merely round differently; NaN is gross."""
+        return not self.mean_lsb <= self.gross_lsb
 
 
 class TflmFacts(Value):

@@ -66,6 +66,16 @@ def _tflm(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check]:
         yield _not_taken(TFLM, facts.tflm, device)
         return
     found = facts.tflm
+    for output in found.outputs:
+        # Whether or not `max_tflm_lsb` is declared: such a file does not compute there what was evaluated.
+        if output.gross:
+            yield _check(
+                f"output {output.output} on {TFLM}",
+                device,
+                f"at most {output.gross_lsb:.4g} LSB from the desktop runtime in the mean",
+                f"{output.mean_lsb:.4g} over {found.examples} examples",
+                "fail",
+            )
     if device.max_arena_bytes is not None:
         yield _at_most("arena bytes", device, device.max_arena_bytes, found.arena_bytes, f"{found.arena_bytes:,}")
     if device.max_tflm_lsb is not None:

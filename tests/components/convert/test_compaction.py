@@ -189,20 +189,25 @@ def test_name_that_looks_made_up_stays_when_it_is_the_models_border(files):
     assert all(one.name.startswith("tfl.border") for one in (*facts.inputs, *facts.outputs))
 
 
+def behind_the_flatbuffer(content):
+    """The same file with the data of its buffers behind the flatbuffer."""
+    model = read(content)
+    behind = bytearray()
+    held = [(buffer, bytes(buffer.data)) for buffer in model.buffers[1:] if buffer.data is not None]
+    # Offsets that are not there yet take as much room as those that are.
+    for buffer, data in held:
+        buffer.data, buffer.offset, buffer.size = None, 1, len(data)
+    start = -(-len(flatbuffer_utils.convert_object_to_bytearray(model)) // 16) * 16
+    for buffer, data in held:
+        buffer.offset = start + len(behind)
+        behind += data + bytes(-len(data) % 16)
+    front = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return front + bytes(start - len(front)) + bytes(behind)
+
+
 def test_data_behind_the_flatbuffer_moves_into_it(files):
     for name, content in files.items():
-        model = read(content)
-        behind = bytearray()
-        held = [(buffer, bytes(buffer.data)) for buffer in model.buffers[1:] if buffer.data is not None]
-        # Offsets that are not there yet take as much room as those that are.
-        for buffer, data in held:
-            buffer.data, buffer.offset, buffer.size = None, 1, len(data)
-        start = -(-len(flatbuffer_utils.convert_object_to_bytearray(model)) // 16) * 16
-        for buffer, data in held:
-            buffer.offset = start + len(behind)
-            behind += data + bytes(-len(data) % 16)
-        front = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-        split = front + bytes(start - len(front)) + bytes(behind)
+        split = behind_the_flatbuffer(content)
         assert compacted(split) == compacted(content), name
         assert inspect_model(split).weight_bytes == inspect_model(content).weight_bytes
 

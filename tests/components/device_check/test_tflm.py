@@ -12,6 +12,7 @@ from components.device_check.tflm import difference, measure_with_tflm
 from components.device_check.tflm_child import INPUTS_FILE, STEP, allocations, least
 from components.device_check.tool import run_tool
 from components.device_tools import TflmEvaluator
+from tests.components.convert.test_compaction import behind_the_flatbuffer
 
 RUN = """
 import sys
@@ -155,3 +156,37 @@ def test_allocations_are_the_last_that_were_told():
     log = "[x] Arena allocation {} {} bytes\n"
     said = log.format("tail", 5) + log.format("total", 2352) + log.format("head", 368) + log.format("tail", 1984)
     assert allocations(said + "'y' used 4\n") == (1984, 368)
+
+
+def test_file_whose_weights_the_runtime_does_not_find_differs_grossly(files, examples):
+    sound, broken = (
+        measure_with_tflm(content, {"x": examples["image"]}, TflmEvaluator()).outputs[0]
+        for content in (files["int8"], behind_the_flatbuffer(files["int8"]))
+    )
+    assert not sound.gross
+    assert broken.gross
+
+
+def test_gross_is_what_a_constant_would_differ_by_half_but_no_rounding():
+    random = np.random.default_rng(4)
+    classes = np.where(np.eye(4, dtype=bool)[random.integers(0, 4, 64)], 127, -128).astype(np.int8)
+    # A quarter of the values lies 255 above the median, -128.
+    assert difference("y", classes, classes, 1 / 256).gross_lsb == pytest.approx(255 / 8)
+    assert difference("y", classes, np.roll(classes, 1, 0), 1 / 256).gross
+    assert difference("y", classes, np.full_like(classes, -128), 1 / 256).gross
+    # One value in eight differs by 50, as recurrent models do.
+    rounded = classes.copy()
+    rounded[::8] = np.clip(classes[::8].astype(int) - 50, -128, 127)
+    assert not difference("y", classes, rounded, 1 / 256).gross
+    still = np.full((8, 1), 3, np.int8)
+    assert not difference("y", still, still + np.int8(16), 0.1).gross
+    assert difference("y", still, still + np.int8(17), 0.1).gross
+    wide = np.full((8, 1), 3, np.int16)
+    assert not difference("y", wide, wide + np.int16(4096), 0.1).gross
+    reals = random.normal(size=(64, 2)).astype(np.float32)
+    assert not difference("y", reals, reals * np.float32(1.05), None).gross
+    assert difference("y", reals, random.normal(size=(64, 2)).astype(np.float32), None).gross
+    assert difference("y", reals, reals * np.float32("nan"), None).gross
+    place = random.integers(0, 10, (64,)).astype(np.int32)
+    assert not difference("y", place, place, None).gross
+    assert difference("y", place, random.integers(0, 10, (64,)).astype(np.int32), None).gross

@@ -130,6 +130,20 @@ def test_tool_that_cannot_take_a_file_fails_it_and_one_that_was_stopped_says_not
     assert result.verdict == "not_enough_data" and result.chosen is None
 
 
+@pytest.mark.parametrize(("mean", "verdict"), [(32.0, "pass"), (32.5, "fail"), (math.nan, "fail")])
+def test_gross_difference_fails_without_a_bound_and_under_a_lax_one(mean, verdict):
+    output = OutputDifference(output="y", lsb=0.1, max_lsb=228, differing=1.0, mean_lsb=mean, gross_lsb=32.0)
+    facts = on_device(tflm=tflm().model_copy(update={"outputs": (output,)}))
+    for profile in (device(), device(max_tflm_lsb=255)):
+        result = decision(profile, facts)
+        assert result.verdict == verdict
+        if verdict == "fail":
+            (reason,) = result.candidates[0].reasons
+            assert reason.what == "output y on TensorFlow Lite Micro"
+            assert reason.bound == "at most 32 LSB from the desktop runtime in the mean"
+            assert reason.measured == f"{mean:.4g} over 32 examples"
+
+
 def test_facts_that_are_missing_or_of_another_file_bless_nothing():
     assert decision(device()).verdict == "not_enough_data"
     assert decision(device(), on_device(name="other")).candidates[0].reasons[0].measured == "none on this candidate"
