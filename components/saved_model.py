@@ -36,12 +36,18 @@ def load_serving(folder: Path) -> tuple[Any, Any]:
             remedy="train or export it again",
         ) from error
     if SIGNATURE not in model.signatures:
+        others = sorted(model.signatures)
         raise ModelError(
             "the SavedModel lacks the signature that conversion starts from",
             where=str(folder),
             bound=SIGNATURE,
-            measured=", ".join(sorted(model.signatures)) or "no signature",
-            remedy="export it with `tf.saved_model.save(model, folder, signatures={'serving_default': ...})`",
+            measured=", ".join(others) or "no signature",
+            # An existing signature only needs the name; else a function has to be traced.
+            remedy="load it and save it again under that name: `model = tf.saved_model.load(folder); "
+            f"tf.saved_model.save(model, other, signatures={{'serving_default': model.signatures[{others[0]!r}]}})`"
+            if others
+            else "it was saved without a traced function: save the Keras model by `model.export(folder)`, or a module by "
+            "`tf.saved_model.save(module, folder, signatures={'serving_default': module.f.get_concrete_function(...)})`",
         )
     return model, model.signatures[SIGNATURE]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 
 from rich.table import Table
 from rich.text import Text
@@ -12,15 +13,35 @@ from edgemill.terminal import terminal
 
 
 def print_previews(previews: Mapping[str, Sequence[LayerPlan]]) -> None:
-    """Print a table per recipe; nothing where none trains and no layer is recurrent."""
+    """Print a table per recipe and step; nothing where none trains and no layer is recurrent."""
     console = terminal()
     for recipe, layers in previews.items():
-        trains = any(layer.mode in {"trained", "watched", "refused"} for layer in layers)
-        told = "what training does to each layer" if trains else "what becomes of recurrent layers"
-        table = Table(title=f"recipe {recipe}: {told}", title_justify="left")
+        table = Table(title=Text(f"recipe {recipe}: {_subject(layers)}"), title_justify="left")
         for heading in ("layer", "kind", "mode", "weights", "outputs", "note"):
             table.add_column(heading, overflow="fold")
         for layer in layers:
             cells = (layer.layer, layer.kind, layer.mode, layer.weights, layer.outputs, layer.note)
             table.add_row(*map(Text, cells))
         console.print(table)
+
+
+def print_summaries(previews: Mapping[str, Sequence[LayerPlan]]) -> None:
+    """Print a line per recipe and step: how many layers of each mode. The tables are `print_previews`."""
+    console = terminal()
+    for recipe, layers in previews.items():
+        modes = ", ".join(f"{count} {mode}" for mode, count in Counter(layer.mode for layer in layers).items())
+        console.print(Text(f"recipe {recipe}: {_subject(layers)}: {modes}"), soft_wrap=True)
+
+
+def _subject(layers: Sequence[LayerPlan]) -> str:
+    modes = {layer.mode for layer in layers}
+    return next((subject for some, subject in _SUBJECTS if modes & some), "what happens to each layer")
+
+
+# Training before the recurrent forms: its tables name both.
+_SUBJECTS: tuple[tuple[Set[str], str], ...] = (
+    ({"pruned"}, "what pruning does to each layer"),
+    ({"clustered"}, "what clustering does to each layer"),
+    ({"trained", "watched", "refused"}, "what training does to each layer"),
+    ({"fused", "lowered", "unrolled", "loop"}, "what becomes of recurrent layers"),
+)

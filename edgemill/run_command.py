@@ -15,7 +15,7 @@ from rich.status import Status
 from components.errors import SpecError
 from edgemill.exit_codes import ExitCode
 from edgemill.kubeflow_package import share_name
-from edgemill.preview import print_previews
+from edgemill.preview import print_summaries
 from edgemill.report_command import SUMMARY_NAME, keep_report
 from edgemill.run_log import LogFormat, log_path, logged_to
 from edgemill.status_file import StatusFile, ending
@@ -122,7 +122,7 @@ def _run(
     with logged_to(folder, log_format, run_id, status_file.secrets), console.status("starting TensorFlow") as status:
         from pipelines.deep_check import deep_check
 
-        print_previews(deep_check(loaded))
+        print_summaries(deep_check(loaded))
         console.print(f"run {run_id}, log in {_shown(log)}", soft_wrap=True)
         status.update("building the pipeline")
 

@@ -34,13 +34,39 @@ def recognise(path: Path) -> ModelFormat:
             measured=f"Keras {version}",
             remedy="load it where it was made, call `model.export('folder')`, and name that folder instead",
         )
+    measured, remedy = _something_else(path)
     raise ModelError(
         "there is no model that can be read here",
         where=str(path),
         bound="a SavedModel folder (with saved_model.pb), or a .keras or .h5 file",
-        measured="nothing" if not path.exists() else "a folder" if path.is_dir() else "a file of another format",
-        remedy="correct baseline.path",
+        measured=measured,
+        remedy=remedy,
     )
+
+
+def _something_else(path: Path) -> tuple[str, str]:
+    """What is there instead of a model that can be read, and what to do."""
+    if not path.exists():
+        return "nothing", "correct baseline.path"
+    if path.is_dir():
+        return "a folder", "correct baseline.path"
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head[4:8] == b"TFL3":
+        return (
+            "a TFLite file, which is converted already",
+            "name the model that it was converted from; a TFLite file cannot be converted once more",
+        )
+    if path.name == "saved_model.pb":
+        return "the graph of a SavedModel without its folder", f"name the folder: {path.parent}"
+    # Field 1 of a GraphDef is its first node; a SavedModel begins with its version instead.
+    if (path.suffix == ".pb" and head[:1] == b"\n") or path.suffix == ".pbtxt":
+        return (
+            "a frozen graph (GraphDef), which names neither its inputs nor its outputs",
+            "wrap it in a SavedModel: import it by `tf.compat.v1.wrap_function`, prune it to its inputs and outputs, "
+            "and save that as the signature `serving_default`; or name the model that it was frozen from",
+        )
+    return "a file of another format", "correct baseline.path"
 
 
 def has_keras_structure(path: Path) -> bool:

@@ -24,6 +24,7 @@ from components.wording import some_of
 
 # The converter leaves smaller weights float in dynamic range quantization (`minimum_elements_for_weights`).
 _DYNAMIC_MINIMUM_ELEMENTS = 1024
+_BORDER = ("input or output is", "inputs or outputs are")
 # What ai-edge-quantizer appends to the names of tensors that it adds between integers and floats.
 _ADDED = re.compile(r"(_(dequant|quantized|requant|duplicated)(_?\d+)?)+$")
 
@@ -42,10 +43,10 @@ def broken_promises(scheme: Scheme, inspection: Inspection, kept_float: Set[str]
     match scheme:
         case Float32():
             quantized = [weight for weight in inspection.weights if weight.scales]
-            return _complaint("weights are quantized in a float file", quantized)
+            return _complaint("weight is", "weights are", "quantized in a float file", quantized)
         case Float16():
             wide = [weight for weight in inspection.weights if weight.dtype == "FLOAT32"]
-            return _complaint("weights are FLOAT32 instead of FLOAT16", wide)
+            return _complaint("weight is", "weights are", "FLOAT32 instead of FLOAT16", wide)
         case DynamicWi8Afp32():
             return _dynamic(scheme, inspection)
         case StaticWi8Ai8():
@@ -70,7 +71,7 @@ def _dynamic(scheme: DynamicWi8Afp32, inspection: Inspection) -> list[str]:
     complaints = _granularity(scheme.granularity, inspection)
     # Constants that are no operand of a matrix product (a positional table) stay float by design.
     if sum(map(_elements, left)) > sum(map(_elements, quantized)):
-        complaints += _complaint("most weights are FLOAT32 instead of INT8", left)
+        complaints.append(f"most weights are FLOAT32 instead of INT8: {_named(left)}")
     return complaints
 
 
@@ -88,12 +89,10 @@ def _static(scheme: StaticScheme, inspection: Inspection, activations: str, kept
             place = "outside the layers that are kept float" if kept_float else "inside the model"
             complaints.append(f"{len(inner)} float tensors {place}: {some_of(inner)}")
     if scheme.float_io:
-        complaints += _complaint("inputs or outputs are quantized", [tensor for tensor in border if tensor.scales])
+        complaints += _complaint(*_BORDER, "quantized", [tensor for tensor in border if tensor.scales])
     else:
         other = {"FLOAT32", "FLOAT16", "INT8", "INT16"} - {activations}
-        complaints += _complaint(
-            f"inputs or outputs are not {activations}", [tensor for tensor in border if tensor.dtype in other]
-        )
+        complaints += _complaint(*_BORDER, f"not {activations}", [tensor for tensor in border if tensor.dtype in other])
     if not inspection.dtype_counts.get(activations):
         complaints.append(f"not one tensor is {activations}: nothing was quantized")
     return complaints
@@ -103,13 +102,19 @@ def _granularity(granularity: str, inspection: Inspection) -> list[str]:
     """Per channel is a permission: some operators have per-tensor kernels only. Per tensor is a promise."""
     if granularity == "per_channel":
         return []
-    return _complaint("weights have a scale per channel", [w for w in inspection.weights if w.scales > 1])
+    return _complaint(
+        "weight has", "weights have", "a scale per channel", [w for w in inspection.weights if w.scales > 1]
+    )
 
 
-def _complaint(what: str, tensors: Sequence[TensorFact]) -> list[str]:
+def _complaint(one: str, many: str, what: str, tensors: Sequence[TensorFact]) -> list[str]:
     if not tensors:
         return []
-    return [f"{len(tensors)} {what}: {some_of([f'{t.name} ({t.dtype}, {_elements(t)} elements)' for t in tensors])}"]
+    return [f"{len(tensors)} {one if len(tensors) == 1 else many} {what}: {_named(tensors)}"]
+
+
+def _named(tensors: Sequence[TensorFact]) -> str:
+    return some_of([f"{tensor.name} ({tensor.dtype}, {_elements(tensor)} elements)" for tensor in tensors])
 
 
 def _elements(tensor: TensorFact) -> int:

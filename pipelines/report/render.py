@@ -69,6 +69,14 @@ def render_report(summary: RunSummary) -> str:
         converted=[c for c in summary.evaluation.candidates if c.outcome.status == "converted"]
         if summary.evaluation
         else [],
+        # Candidates of one cause share a footnote.
+        latency_notes=list(
+            dict.fromkeys(
+                candidate.latency.note
+                for candidate in (summary.evaluation.candidates if summary.evaluation else ())
+                if candidate.latency is not None and candidate.latency.note
+            )
+        ),
         pictures=_pictures(summary),
         recovery=recovery_views(summary),
         recurrent=recurrent_views(summary),

@@ -81,8 +81,15 @@ def test_saved_model_that_takes_strings_is_refused(tmp_path: Path) -> None:
 
 def test_saved_model_without_signature_is_refused(tmp_path: Path) -> None:
     tf.saved_model.save(tf.Module(), str(tmp_path / "saved"))
-    with pytest.raises(ModelError, match="lacks the signature"):
+    with pytest.raises(ModelError, match="lacks the signature") as caught:
         import_model(tmp_path / "saved", tmp_path / "baseline")
+    assert "model.export(folder)" in caught.value.remedy
+    module = tf.Module()
+    module.f = tf.function(lambda x: {"y": x * 2.0}, input_signature=[tf.TensorSpec([None, 3])])
+    tf.saved_model.save(module, str(tmp_path / "other"), signatures={"predict": module.f})
+    with pytest.raises(ModelError, match="found: predict") as caught:
+        import_model(tmp_path / "other", tmp_path / "baseline")
+    assert "signatures={'serving_default': model.signatures['predict']}" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -93,6 +100,23 @@ def test_what_is_no_model_is_refused(tmp_path: Path, name: str, found: str) -> N
     (tmp_path / "d").mkdir()
     with pytest.raises(ModelError, match=f"found: {found}"):
         recognise(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found", "advice"),
+    [
+        ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(8), "a TFLite file, which is converted already", "converted from"),
+        ("renamed", b"\x1c\0\0\0TFL3" + bytes(8), "a TFLite file, which is converted already", "converted from"),
+        ("m.pb", b"\n\x0b\n\x01x\x12\x06", "a frozen graph (GraphDef)", "wrap_function"),
+        ("saved_model.pb", b"\x08\x01\x12\x06", "the graph of a SavedModel without its folder", "name the folder: "),
+    ],
+)
+def test_advice_names_what_the_file_is(tmp_path: Path, name: str, content: bytes, found: str, advice: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        recognise(tmp_path / name)
+    assert f"found: {found}" in str(caught.value)
+    assert advice in caught.value.remedy
 
 
 def small_files(small: SmallPipeline) -> tuple[str, ExampleDecoder, list[str]]:

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from components.report import Inspection, TensorFact
+from components.report import Inspection, LayerPlan, TensorFact
 from edgemill.inspect_command import print_inspection
 from edgemill.lineage_command import tree_of
+from edgemill.preview import print_previews, print_summaries
 from pipelines.report.summary import LineageNode
 
 # Rich would swallow the first as a tag and stumble over the second.
@@ -43,3 +44,27 @@ def test_lineage_prints_brackets_as_they_are_when_labels_hold_them(capsys: pytes
     said = capsys.readouterr().out
     assert BRACKETS[1] in said
     assert f"shape: {BRACKETS[0]}" in said
+
+
+@pytest.mark.parametrize(
+    ("modes", "subject", "counts"),
+    [
+        (("pruned", "pruned", "as it is"), "what pruning does to each layer", "2 pruned, 1 as it is"),
+        (("as it is", "clustered"), "what clustering does to each layer", "1 as it is, 1 clustered"),
+        (("trained", "float", "lowered"), "what training does to each layer", "1 trained, 1 float, 1 lowered"),
+        (("lowered", "fused"), "what becomes of recurrent layers", "1 lowered, 1 fused"),
+        (("as it is",), "what happens to each layer", "1 as it is"),
+    ],
+)
+def test_preview_is_titled_by_what_it_shows_and_summed_up_in_a_line(
+    capsys: pytest.CaptureFixture[str], modes: tuple[str, ...], subject: str, counts: str
+) -> None:
+    layers = [
+        LayerPlan.model_validate({"layer": f"l{i}", "kind": "Dense", "mode": mode}) for i, mode in enumerate(modes)
+    ]
+    print_summaries({"small, [a]": layers})
+    assert capsys.readouterr().out == f"recipe small, [a]: {subject}: {counts}\n"
+    print_previews({"small": layers})
+    said = capsys.readouterr().out
+    assert f"recipe small: {subject}" in " ".join(said.split())
+    assert all(f"l{i}" in said for i in range(len(modes)))

@@ -58,17 +58,17 @@ def test_promise_is_kept_when_file_holds_what_scheme_says(scheme, found):
         (
             Float32(),
             inspection(NARROW),
-            "1 weights are quantized in a float file: dense/kernel (INT8, 2048 elements)",
+            "1 weight is quantized in a float file: dense/kernel (INT8, 2048 elements)",
         ),
         (
             Float16(),
             inspection(WIDE),
-            "1 weights are FLOAT32 instead of FLOAT16: dense/kernel (FLOAT32, 2048 elements)",
+            "1 weight is FLOAT32 instead of FLOAT16: dense/kernel (FLOAT32, 2048 elements)",
         ),
         (
             DynamicWi8Afp32(),
             inspection(WIDE),
-            "1 most weights are FLOAT32 instead of INT8: dense/kernel (FLOAT32, 2048 elements)",
+            "most weights are FLOAT32 instead of INT8: dense/kernel (FLOAT32, 2048 elements)",
         ),
         (
             DynamicWi8Afp32(),
@@ -78,7 +78,7 @@ def test_promise_is_kept_when_file_holds_what_scheme_says(scheme, found):
         (
             DynamicWi8Afp32(granularity="per_tensor"),
             inspection(PER_CHANNEL),
-            "1 weights have a scale per channel: conv/kernel (INT8, 72 elements)",
+            "1 weight has a scale per channel: conv/kernel (INT8, 72 elements)",
         ),
         (
             StaticWi8Ai8(),
@@ -103,7 +103,7 @@ def test_promise_is_kept_when_file_holds_what_scheme_says(scheme, found):
         (
             StaticWi8Ai8(granularity="per_tensor"),
             inspection(PER_CHANNEL, border="INT8"),
-            "1 weights have a scale per channel: conv/kernel (INT8, 72 elements)",
+            "1 weight has a scale per channel: conv/kernel (INT8, 72 elements)",
         ),
         (
             StaticWi8Ai16(),

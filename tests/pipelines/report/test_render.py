@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from components.report import MetricValue, RangeFact
+from components.report import Latency, MetricValue, RangeFact
 from pipelines.report import figures, wording
 from pipelines.report.render import render_report, slice_rows, write_report
 from pipelines.report.summary import LineageNode, NodeFact, RunSummary
@@ -120,6 +120,22 @@ def test_numbers_of_the_pictures_are_in_the_table_of_candidates(page, run_summar
     assert (row[1], row[3], row[6]) == (accuracy, size, ratio)
     verdicts = {"int8": ["blessed", "fail"], "int8_per_tensor": ["fail", "fail"]}
     assert row[7:] == verdicts.get(name, ["pass", "fail"])
+
+
+def test_long_notes_on_latency_are_footnotes_below_the_table_and_not_in_its_cells(run_summary):
+    first, second, third, *others = run_summary.evaluation.candidates
+    notes = ("reference kernels only, which are slow on this machine", "timed alone")
+    noted = [
+        one.model_copy(update={"latency": Latency(microseconds=9.0, ratio=6.5, note=note)})
+        for one, note in ((first, notes[0]), (second, notes[1]), (third, notes[0]))
+    ]
+    evaluation = run_summary.evaluation.model_copy(update={"candidates": (*noted, *others)})
+    html = render_report(run_summary.model_copy(update={"evaluation": evaluation}))
+    table, below = html[html.index('id="candidates"') : html.index('id="pictures"')].split("</table>")
+    assert [table.count(f"6.50<sup>{number}</sup>") for number in (1, 2)] == [2, 1]
+    for number, note in enumerate(notes, 1):
+        assert note not in table
+        assert below.count(f"<sup>{number}</sup> {note}") == 1
 
 
 def test_numbers_of_the_range_picture_are_in_tables_when_drawn(page, run_summary):
