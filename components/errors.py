@@ -84,6 +84,10 @@ class UnblessedError(EdgemillError):
     """A push was asked for bytes that no gate blessed. Never to be worked around: wire a gate before the push."""
 
 
+class TamperedError(EdgemillError):
+    """An artifact is not the one that was written. Nothing is made of it; it has to be produced again."""
+
+
 class MetadataError(EdgemillError):
     """The metadata store could not be reached, or does not hold what was asked for."""
 

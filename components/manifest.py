@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from components.files import bytes_of, sha256_of, write_atomically
+from components.files import bytes_of, sha256_of, sha256_of_bytes, write_atomically
 from components.recipe import Recipe
 from components.streaming import StreamingContract
 from components.values import Value
@@ -37,6 +37,7 @@ class Manifest(Value):
         sha256: Digest of `content`.
         content: What the digest is of: a path relative to the artifact's folder.
         content_bytes: Size of `content`.
+        files: Relative path -> SHA-256 of every other file of the artifact.
         code_version: Version of the code that made it (`components.version.code_version`).
         streaming: How a file of one time step is driven; None for all else.
     """
@@ -47,6 +48,7 @@ class Manifest(Value):
     sha256: str
     content: str
     content_bytes: int
+    files: dict[str, str]
     code_version: str
     streaming: StreamingContract | None = None
 
@@ -70,11 +72,26 @@ def write_manifest(
         sha256=sha256_of(path),
         content=content,
         content_bytes=bytes_of(path),
+        files=digests_of(folder),
         code_version=code_version,
         streaming=streaming,
     )
-    write_atomically(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(folder / MANIFEST_NAME, serialized(manifest))
     return manifest
+
+
+def serialized(manifest: Manifest) -> bytes:
+    """The bytes of `manifest.json`."""
+    return manifest.model_dump_json(indent=2).encode() + b"\n"
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """Relative path -> SHA-256, of all files of an artifact but its manifest."""
+    return {
+        path.relative_to(folder).as_posix(): sha256_of(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / MANIFEST_NAME
+    }
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -87,6 +104,7 @@ def describe(artifact: Any, manifest: Manifest, **properties: str | int | float)
     known: dict[str, str | int | float] = {
         "role": manifest.role,
         "sha256": manifest.sha256,
+        "manifest_sha256": sha256_of_bytes(serialized(manifest)),
         "content_bytes": manifest.content_bytes,
         "recipe": manifest.recipe.name if manifest.recipe else "",
         **properties,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from components.examples import ExampleDecoder, split_files
 from components.files import sha256_of, write_atomically
 from components.layout import LOGS_FOLDER, SERVING_FOLDER, TRAINING_FILE
-from components.manifest import describe, read_manifest, write_manifest
+from components.manifest import describe, write_manifest
 from components.report import TrainingReport
+from components.verified import verified
 
 if TYPE_CHECKING:
     from components.step_training import StepInputs
@@ -44,7 +45,8 @@ def run_step(
     from components.step_training import StepInputs
     from components.training import checkpoint_folder, remove_checkpoints
 
-    parents = {"model": read_manifest(Path(model.uri)).sha256, "examples": sha256_of(Path(examples.uri))}
+    source = verified(model)
+    parents = {"model": source.manifest.sha256, "examples": sha256_of(Path(examples.uri))}
     if transform_graph is not None:
         parents["transform_graph"] = sha256_of(Path(transform_graph.uri))
     folder = Path(trained.uri)
@@ -62,6 +64,7 @@ def run_step(
             logs=folder / LOGS_FOLDER,
         )
     )
+    source.check()
     write_atomically(folder / TRAINING_FILE, report.model_dump_json(indent=2).encode() + b"\n")
     manifest = write_manifest(folder, SERVING_FOLDER, role="trained", parents=parents, code_version=code_version)
     describe(trained, manifest, recipe=recipe, step=report.kind, epochs=len(report.epochs), **_of_weights(report))

@@ -12,10 +12,11 @@ from components.convert.worker import run_conversion
 from components.errors import SpecError
 from components.files import sha256_of, write_atomically
 from components.layout import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE, training_of
-from components.manifest import describe, read_manifest, write_manifest
+from components.manifest import describe, write_manifest
 from components.recipe import Recipe
 from components.report import ConversionFailure, ConversionOutcome, Converted
 from components.values import Value
+from components.verified import verified
 
 
 class ConverterSpec(Value):
@@ -50,9 +51,10 @@ def TFLiteConverter(
             where=f"recipes.{recipe.name}.scheme",
             remedy="declare `calibrate` in the pipeline file, or take a scheme without calibration",
         )
-    parents = {"model": read_manifest(Path(model.uri)).sha256}
+    inputs = {"model": verified(model)}
     if calibration is not None:
-        parents["calibration"] = read_manifest(Path(calibration.uri)).sha256
+        inputs["calibration"] = verified(calibration)
+    parents = {name: each.manifest.sha256 for name, each in inputs.items()}
     if transform_graph is not None:
         parents["transform_graph"] = sha256_of(Path(transform_graph.uri))
     trained = training_of(Path(model.uri))
@@ -69,6 +71,8 @@ def TFLiteConverter(
         sparse=trained.claim if trained is not None else None,
     )
     outcome, content = run_conversion(request, asked.limits)
+    for each in inputs.values():
+        each.check()
 
     converted = outcome if isinstance(outcome, Converted) else None
     folder = Path(candidate.uri)

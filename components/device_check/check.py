@@ -11,12 +11,12 @@ from components.device_check.tflm import measure_with_tflm
 from components.device_check.vela import measure_with_vela
 from components.device_report import CandidateOnDevice, DeviceReport, TflmOutcome, ToolFailure, VelaOutcome
 from components.device_tools import DeviceEvaluator, TflmEvaluator, VelaEvaluator
-from components.errors import DataError, EdgemillError, ModelError
+from components.errors import DataError, EdgemillError
 from components.examples import ExampleDecoder, Inputs, read_serialized
 from components.files import sha256_of_bytes
 from components.layout import TFLITE_FILE, outcome_of
-from components.manifest import read_manifest
 from components.report import Converted
+from components.verified import verified
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ def check_candidates(
 
     Raises:
         DataError: A tool that runs files is declared, and there are no inputs.
+        TamperedError: A candidate is not the one that was written.
     """
     checked = []
     for name, folder in candidates.items():
@@ -44,7 +45,7 @@ def check_candidates(
         if not isinstance(outcome, Converted):
             continue
         operators = sum(use.count for use in outcome.inspection.operators)
-        content = _intact(folder)
+        content = verified(folder).read(TFLITE_FILE)
         vela: VelaOutcome | None = None
         tflm: TflmOutcome | None = None
         for evaluator in evaluators:
@@ -83,20 +84,6 @@ def first_inputs(files: Sequence[str], count: int, task: str, transform_graph: s
             remedy="check the data folder and the splits",
         )
     return ExampleDecoder(task, transform_graph).decode(serialized)[0]
-
-
-def _intact(folder: Path) -> bytes:
-    """The file; runtimes verify nothing, so a damaged one can crash this process."""
-    content, expected = (folder / TFLITE_FILE).read_bytes(), read_manifest(folder).sha256
-    if (found := sha256_of_bytes(content)) != expected:
-        raise ModelError(
-            "the TFLite file is not the one that was converted",
-            where=str(folder),
-            bound=f"sha256 {expected}",
-            measured=found,
-            remedy="find out what changed the artifact, then run the conversion again",
-        )
-    return content
 
 
 def _run(content: bytes, inputs: Inputs | None, evaluator: TflmEvaluator) -> TflmOutcome:

@@ -15,8 +15,9 @@ from components.device_tools import DeviceEvaluator, TflmEvaluator
 from components.examples import split_files
 from components.files import sha256_of, write_atomically
 from components.layout import DEVICE_REPORT_FILE
-from components.manifest import describe, read_manifest, write_manifest
+from components.manifest import describe, write_manifest
 from components.values import Value
+from components.verified import verified
 
 
 class DeviceCheckRequest(Value):
@@ -48,7 +49,10 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
         request = DeviceCheckRequest.model_validate_json(exec_properties["spec"])
         folders = {name: Path(artifact_utils.get_single_uri(each)) for name, each in input_dict.items() if each}
         candidates = {name: folders[input_of(name)] for name in json.loads(exec_properties["recipes"])}
-        parents = {name: read_manifest(folder).sha256 for name, folder in candidates.items()}
+        parents = {
+            name: verified(artifact_utils.get_single_instance(input_dict[input_of(name)])).manifest.sha256
+            for name in candidates
+        }
         running = [each for each in request.evaluators if isinstance(each, TflmEvaluator)]
         inputs = None
         if running:

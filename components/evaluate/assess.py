@@ -12,17 +12,16 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 
 from components.compression import compressed_bytes
-from components.errors import DataError, EdgemillError, ModelError
+from components.errors import DataError, EdgemillError
 from components.evaluate.evaluation import BASELINE, run_evaluation
 from components.evaluate.extractors import load_tflite, read_batches
 from components.evaluate.latency import kernel_note, measure_latency
 from components.evaluate.results import load_slices
 from components.evaluate.spec import EvaluationSpec
 from components.examples import ExampleDecoder, Inputs
-from components.files import bytes_of, sha256_of
+from components.files import bytes_of, sha256_of_bytes
 from components.interpreter import TFLiteModel
 from components.layout import SERVING_FOLDER, TFLITE_FILE, outcome_of
-from components.manifest import read_manifest
 from components.recipe import Recipe
 from components.report import (
     CandidateReport,
@@ -32,6 +31,7 @@ from components.report import (
     EvaluationReport,
     Latency,
 )
+from components.verified import Verified, verified
 
 # Enough to see 1 % of outputs saturate.
 SATURATION_EXAMPLES = 500
@@ -66,9 +66,12 @@ def assess(
 
     Raises:
         SpecError, DataError, ModelError: As for `run_evaluation`.
+        TamperedError: An artifact is not the one that was written, before the evaluation or after it.
     """
     example = first_example(files, task, transform_graph)
-    recipes = [_recipe(folder) for folder in candidates]
+    # The figures are bound to these bytes: read before they are evaluated, and compared again afterwards.
+    read = {folder: verified(folder) for folder in (baseline, float_reference, *candidates)}
+    recipes = [_recipe(read[folder]) for folder in candidates]
     outcomes = {
         recipe.name: _runnable(recipe, folder, example) for recipe, folder in zip(recipes, candidates, strict=True)
     }
@@ -76,6 +79,11 @@ def assess(
         recipe.name: folder / TFLITE_FILE
         for recipe, folder in zip(recipes, candidates, strict=True)
         if isinstance(outcomes[recipe.name], Converted)
+    }
+    contents = {
+        recipe.name: read[folder].read(TFLITE_FILE)
+        for recipe, folder in zip(recipes, candidates, strict=True)
+        if recipe.name in runnable
     }
     outputs = run_evaluation(
         files=files,
@@ -88,11 +96,13 @@ def assess(
         transform_graph=transform_graph,
         make_pipeline=make_pipeline,
     )
+    for artifact in read.values():
+        artifact.check()
     slices = load_slices(output, [BASELINE, *runnable], [metric.name for metric in spec.metrics])
     sample = _first_examples(files, task, transform_graph)
-    saturated = {name: saturated_share(path.read_bytes(), sample) for name, path in runnable.items()}
+    saturated = {name: saturated_share(content, sample) for name, content in contents.items()}
     reference = float_reference / TFLITE_FILE
-    latencies = _latencies(reference, runnable, example)
+    latencies = _latencies(reference, contents, example)
     return EvaluationReport(
         baseline_slices=slices[BASELINE],
         baseline_bytes=bytes_of(reference if reference.exists() else baseline / SERVING_FOLDER),
@@ -100,8 +110,8 @@ def assess(
             CandidateReport(
                 recipe=recipe,
                 outcome=outcomes[recipe.name],
-                sha256=sha256_of(runnable[recipe.name]) if recipe.name in runnable else None,
-                compressed=compressed_bytes(runnable[recipe.name].read_bytes()) if recipe.name in runnable else None,
+                sha256=sha256_of_bytes(contents[recipe.name]) if recipe.name in contents else None,
+                compressed=compressed_bytes(contents[recipe.name]) if recipe.name in contents else None,
                 slices=slices.get(recipe.name, ()),
                 saturated=saturated.get(recipe.name),
                 latency=_with_note(latencies.get(recipe.name), kernel_note(recipe.scheme, outcomes[recipe.name])),
@@ -143,10 +153,10 @@ def saturated_share(content: bytes, sample: Inputs) -> float | None:
     return model.saturated(name, model.predict(sample)[name])
 
 
-def _recipe(folder: Path) -> Recipe:
-    recipe = read_manifest(folder).recipe
+def _recipe(candidate: Verified) -> Recipe:
+    recipe = candidate.manifest.recipe
     if recipe is None:
-        raise ValueError(f"{folder} is no candidate: its manifest names no recipe")
+        raise ValueError(f"{candidate.folder} is no candidate: its manifest names no recipe")
     return recipe
 
 
@@ -155,7 +165,6 @@ def _runnable(recipe: Recipe, folder: Path, example: Mapping[str, np.ndarray[Any
     if isinstance(outcome, ConversionFailure):
         return outcome
     try:
-        _check_intact(folder)
         load_tflite(str(folder / TFLITE_FILE))(example)
     except EdgemillError as error:
         logger.warning("The candidate %s cannot be run: %s", recipe.name, error)
@@ -165,24 +174,10 @@ def _runnable(recipe: Recipe, folder: Path, example: Mapping[str, np.ndarray[Any
     return outcome
 
 
-def _check_intact(folder: Path) -> None:
-    """The runtime verifies nothing: a damaged file can crash this process."""
-    expected, found = read_manifest(folder).sha256, sha256_of(folder / TFLITE_FILE)
-    if found != expected:
-        raise ModelError(
-            "the TFLite file is not the one that was converted",
-            where=str(folder),
-            bound=f"sha256 {expected}",
-            measured=found,
-            remedy="find out what changed the artifact, then run the conversion again",
-        )
-
-
-def _latencies(reference: Path, runnable: Mapping[str, Path], example: Inputs) -> dict[str, Latency]:
+def _latencies(reference: Path, contents: Mapping[str, bytes], example: Inputs) -> dict[str, Latency]:
     if not reference.exists():
         logger.warning("There is no float TFLite file: nothing is timed")
         return {}
-    contents = {name: path.read_bytes() for name, path in runnable.items()}
     return measure_latency(reference.read_bytes(), contents, example)
 
 

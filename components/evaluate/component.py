@@ -13,7 +13,8 @@ from components.candidate_inputs import input_of, with_candidates
 from components.evaluate.spec import EvaluationSpec
 from components.examples import split_files
 from components.files import sha256_of, write_atomically
-from components.manifest import describe, read_manifest, write_manifest
+from components.manifest import describe, write_manifest
+from components.verified import verified
 
 REPORT_FILE = "report.json"
 
@@ -34,6 +35,14 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
         spec = EvaluationSpec.model_validate_json(exec_properties["spec"])
         folders = {name: Path(artifact_utils.get_single_uri(each)) for name, each in input_dict.items() if each}
         candidates = {name: folders[input_of(name)] for name in json.loads(exec_properties["recipes"])}
+        models = {
+            name: verified(artifact_utils.get_single_instance(input_dict[input_name])).manifest.sha256
+            for name, input_name in (
+                ("baseline", "baseline"),
+                ("float_reference", "float_reference"),
+                *((name, input_of(name)) for name in candidates),
+            )
+        }
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
         output = Path(evaluation.uri)
         report = assess(
@@ -49,14 +58,13 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
             make_pipeline=self._make_beam_pipeline,
         )
         write_atomically(output / REPORT_FILE, report.model_dump_json(indent=2).encode() + b"\n")
-        models = {"baseline": folders["baseline"], "float_reference": folders["float_reference"], **candidates}
         manifest = write_manifest(
             output,
             REPORT_FILE,
             role="evaluation",
             parents={
                 "examples": sha256_of(folders["examples"] / f"Split-{spec.split}"),
-                **{name: read_manifest(folder).sha256 for name, folder in models.items()},
+                **models,
             },
             code_version=exec_properties["code_version"],
         )

@@ -1,7 +1,6 @@
 """TFX shell of the gate: evaluation + candidates -> ModelBlessing + the chosen Model."""
 
 import logging
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ from components.candidate_inputs import candidate_names, input_of, with_candidat
 from components.device import DeviceProfile
 from components.device_report import DeviceReport
 from components.errors import UnblessedError
-from components.files import sha256_of, write_atomically
+from components.files import sha256_of_bytes, write_atomically
 from components.gate.policy import decide
 from components.gate.spec import GateSpec
 from components.layout import DEVICE_REPORT_FILE, OUTCOME_FILE, TFLITE_FILE
-from components.manifest import Manifest, describe, read_manifest, write_manifest
+from components.manifest import Manifest, describe, write_manifest
 from components.report import CandidateReport, Decision, EvaluationReport
 from components.values import Value
+from components.verified import Verified, verified
 
 
 class GateRequest(Value):
@@ -47,21 +47,22 @@ class GateExecutor(base_executor.BaseExecutor):
         """Write `blessing` and `chosen`.
 
         Raises:
+            TamperedError: An artifact is not the one that was written.
             UnblessedError: The chosen candidate's bytes are not those that were evaluated.
         """
         request = GateRequest.model_validate_json(exec_properties["spec"])
         version = exec_properties["code_version"]
-        evaluation = Path(artifact_utils.get_single_uri(input_dict["evaluation"]))
-        report = EvaluationReport.model_validate_json((evaluation / "report.json").read_bytes())
+        evaluation = verified(artifact_utils.get_single_instance(input_dict["evaluation"]))
+        report = EvaluationReport.model_validate_json(evaluation.read("report.json"))
         candidates = {
             name: artifact_utils.get_single_instance(input_dict[input_of(name)]) for name in candidate_names(input_dict)
         }
         on_device = None
-        parents = {"evaluation": read_manifest(evaluation).sha256}
+        parents = {"evaluation": evaluation.manifest.sha256}
         if input_dict.get("on_device"):
-            folder = Path(artifact_utils.get_single_uri(input_dict["on_device"]))
-            on_device = DeviceReport.model_validate_json((folder / DEVICE_REPORT_FILE).read_bytes())
-            parents["on_device"] = read_manifest(folder).sha256
+            facts_there = verified(artifact_utils.get_single_instance(input_dict["on_device"]))
+            on_device = DeviceReport.model_validate_json(facts_there.read(DEVICE_REPORT_FILE))
+            parents["on_device"] = facts_there.manifest.sha256
         decision = decide(report, request.device, request.policy, request.less_is_better, on_device)
         logging.getLogger(__name__).info("%s: %s: %s", decision.device, decision.verdict, decision.why)
         winner = candidates[decision.chosen] if decision.chosen is not None else None
@@ -69,7 +70,7 @@ class GateExecutor(base_executor.BaseExecutor):
         chosen = artifact_utils.get_single_instance(output_dict["chosen"])
         facts = next((candidate for candidate in report.candidates if candidate.name == decision.chosen), None)
         if winner is not None and facts is not None:
-            manifest = _write_chosen(Path(winner.uri), facts, Path(chosen.uri), parents, version)
+            manifest = _write_chosen(verified(winner), facts, Path(chosen.uri), parents, version)
         else:
             _write_decision(Path(chosen.uri), decision)
             manifest = write_manifest(
@@ -101,23 +102,22 @@ def _write_decision(folder: Path, decision: Decision) -> None:
 
 
 def _write_chosen(
-    candidate: Path, facts: CandidateReport, folder: Path, parents: dict[str, str], version: str
+    candidate: Verified, facts: CandidateReport, folder: Path, parents: dict[str, str], version: str
 ) -> Manifest:
-    source = candidate / TFLITE_FILE
-    found = sha256_of(source) if source.is_file() else "no file"
+    content = candidate.read(TFLITE_FILE)
+    found = sha256_of_bytes(content)
     if found != facts.sha256:
         raise UnblessedError(
             f"the file of candidate {facts.name!r} is not the one that was evaluated",
-            where=str(source),
+            where=str(candidate.folder / TFLITE_FILE),
             bound=f"sha256 {facts.sha256}",
             measured=found,
             remedy="find out what changed the artifact, then run the conversion and the evaluation again",
         )
-    (folder / TFLITE_FILE).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, folder / TFLITE_FILE)
+    write_atomically(folder / TFLITE_FILE, content)
     write_atomically(folder / OUTCOME_FILE, facts.outcome.model_dump_json(indent=2).encode() + b"\n")
     write_atomically(folder / "facts.json", facts.model_dump_json(indent=2).encode() + b"\n")
-    origin = read_manifest(candidate)
+    origin = candidate.manifest
     return write_manifest(
         folder,
         TFLITE_FILE,

@@ -8,8 +8,9 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
 
 from components.files import write_atomically
-from components.manifest import describe, read_manifest, write_manifest
+from components.manifest import describe, write_manifest
 from components.push.delivery import OUTCOME_NAME, PushRequest, deliver, read_blessing
+from components.verified import verified
 
 
 @component
@@ -33,10 +34,12 @@ def Pusher(
         code_version: `components.version.code_version("components.push.component")`.
 
     Raises:
+        TamperedError: An artifact is not the one that was written.
         UnblessedError: The blessing is incomplete, contradicts itself, or is for other bytes or another device.
         RegistryError: The registry refused.
     """
     request = PushRequest.model_validate_json(spec)
+    choice, mark = verified(chosen), verified(blessing)
     decision = read_blessing(Path(blessing.uri), blessed=blessing.get_int_custom_property("blessed"))
     outcome = deliver(request, Path(chosen.uri), decision)
     logging.getLogger(__name__).info(
@@ -51,8 +54,8 @@ def Pusher(
             OUTCOME_NAME,
             role="release",
             parents={
-                "chosen": read_manifest(Path(chosen.uri)).sha256,
-                "decision": read_manifest(Path(blessing.uri)).sha256,
+                "chosen": choice.manifest.sha256,
+                "decision": mark.manifest.sha256,
             },
             code_version=code_version,
         ),

@@ -7,6 +7,7 @@ from tfx.types.standard_artifacts import Examples, Model
 
 from components.convert.component import TFLiteConverter
 from components.errors import SpecError
+from components.files import sha256_of
 from components.layout import outcome_of
 from components.manifest import read_manifest, write_manifest
 
@@ -68,6 +69,7 @@ def test_component_writes_file_outcome_and_manifest_when_converted(execute, base
     assert properties(candidate) == {
         "role": "candidate",
         "sha256": manifest.sha256,
+        "manifest_sha256": sha256_of(folder / "manifest.json"),
         "content_bytes": len(content),
         "recipe": "small",
         "scheme": "static_wi8_ai8",

@@ -10,7 +10,7 @@ from components.device_check.check import check_candidates
 from components.device_check.component import DeviceCheckExecutor
 from components.device_report import DeviceReport
 from components.device_tools import TflmEvaluator, VelaEvaluator
-from components.errors import DataError, ModelError
+from components.errors import DataError, TamperedError
 from components.manifest import read_manifest, write_manifest
 from components.report import ConversionFailure, Converted, Inspection, OperatorUse
 
@@ -85,7 +85,7 @@ def test_tools_that_are_not_declared_are_not_asked(candidates):
 def test_damaged_file_is_told_and_reaches_no_tool(candidates):
     path = candidates["int8"] / "Format-Serving" / "tflite"
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(ModelError, match="is not the one that was converted"):
+    with pytest.raises(TamperedError, match=r"artifact \(candidate 'int8'\) is not the one that was written"):
         check_candidates("board", (VELA,), candidates, None)
 
 

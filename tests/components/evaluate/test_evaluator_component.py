@@ -2,6 +2,7 @@ import hashlib
 import json
 import shutil
 
+import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +11,8 @@ from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.types import standard_artifacts
 
+from components.errors import TamperedError
+from components.evaluate.assess import assess
 from components.evaluate.component import evaluator
 from components.evaluate.spec import EvaluationSpec
 from components.manifest import read_manifest, write_manifest
@@ -19,7 +22,6 @@ SCHEMES = {
     "int8": "static_wi8_ai8",
     "float32": "float32",
     "int16": "static_wi8_ai16",
-    "torn": "float16",
     "custom": "dynamic_wi8_afp32",
     "other_input": "float32",
 }
@@ -44,7 +46,6 @@ def write_artifacts(root, world):
     contents = {
         "int8": world.tflite["int8"].read_bytes(),
         "float32": world.tflite["float32"].read_bytes(),
-        "torn": world.tflite["float32"].read_bytes(),
         "custom": tflite(lambda image: tf.linalg.cross(image, image + 1.0), [1, 3], "image"),
         "other_input": tflite(lambda sound: sound * 2.0, [1, 8], "sound"),
     }
@@ -65,9 +66,6 @@ def write_artifacts(root, world):
             parents={},
             code_version="1",
         )
-    # Damaged after it was converted: to load it would crash the process.
-    path = root / "torn" / "Format-Serving" / "tflite"
-    path.write_bytes(path.read_bytes()[:300])
     return contents
 
 
@@ -125,7 +123,7 @@ def test_report_has_all_candidates_in_order_when_some_failed(report, run):
     assert [candidate.outcome.status for candidate in report.candidates] == [
         "converted",
         "converted",
-        *["failed"] * 4,
+        *["failed"] * 3,
     ]
 
 
@@ -150,12 +148,44 @@ def test_failed_candidate_is_passed_through_when_its_conversion_failed(report):
 
 
 def test_candidate_is_reported_as_failed_when_it_cannot_be_run(report):
-    torn, custom, other = report.candidates[3:]
-    assert (torn.outcome.cause, torn.outcome.scheme) == ("broken_promise", "float16")
-    assert torn.outcome.message == "the TFLite file is not the one that was converted"
+    custom, other = report.candidates[3:]
     assert "Encountered unresolved custom op: Cross" in custom.outcome.message
     assert (other.outcome.cause, other.outcome.message) == ("broken_promise", "the model's input 'sound' is missing")
     assert other.outcome.remedy.startswith("make the task's decode()")
+
+
+def assess_int8(root, world, task, make_pipeline):
+    return assess(
+        files=[str(file) for file in world.files],
+        baseline=root / "baseline",
+        float_reference=root / "float32",
+        candidates=[root / "int8"],
+        spec=SPEC,
+        label="label",
+        task=task,
+        output=root / "out",
+        make_pipeline=make_pipeline,
+    )
+
+
+def test_evaluation_ends_before_a_torn_file_is_loaded(tmp_path, world, task):
+    write_artifacts(tmp_path, world)
+    path = tmp_path / "int8" / "Format-Serving" / "tflite"
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(TamperedError, match=r"int8/Format-Serving/tflite: this artifact \(candidate 'int8'\)"):
+        assess_int8(tmp_path, world, task, beam.Pipeline)
+
+
+def test_evaluation_ends_when_a_file_is_swapped_while_it_runs(tmp_path, world, task):
+    write_artifacts(tmp_path, world)
+    path = tmp_path / "int8" / "Format-Serving" / "tflite"
+
+    def swap_then_make():
+        path.write_bytes(world.tflite["float32"].read_bytes())
+        return beam.Pipeline()
+
+    with pytest.raises(TamperedError, match=r"int8/Format-Serving/tflite: this artifact \(candidate 'int8'\)"):
+        assess_int8(tmp_path, world, task, swap_then_make)
 
 
 def test_manifest_names_all_parents_when_evaluated(run):

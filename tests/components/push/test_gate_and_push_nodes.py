@@ -12,7 +12,7 @@ from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.types import standard_artifacts
 
-from components.errors import UnblessedError
+from components.errors import TamperedError
 from components.gate.component import GateRequest, gate
 from components.manifest import read_manifest, write_manifest
 from components.push.component import Pusher
@@ -191,7 +191,7 @@ def test_run_ends_normally_and_nothing_is_pushed_when_nobody_passes(tmp_path):
 def test_gate_refuses_to_bless_when_the_file_is_not_the_one_evaluated(tmp_path):
     write_artifacts(tmp_path, accuracy=0.9)
     (tmp_path / "candidate_int8" / "Format-Serving" / "tflite").write_bytes(b"swapped")
-    with pytest.raises(UnblessedError, match="not the one that was evaluated"):
+    with pytest.raises(TamperedError, match=r"artifact \(candidate 'int8'\) is not the one that was written"):
         run(tmp_path)
     assert not (tmp_path / "registry").exists()
 
