@@ -46,8 +46,8 @@ def load_serving(folder: Path) -> tuple[Any, Any]:
             remedy="load it and save it again under that name: `model = tf.saved_model.load(folder); "
             f"tf.saved_model.save(model, other, signatures={{'serving_default': model.signatures[{others[0]!r}]}})`"
             if others
-            else "it was saved without a traced function: save the Keras model by `model.export(folder)`, or a module by "
-            "`tf.saved_model.save(module, folder, signatures={'serving_default': module.f.get_concrete_function(...)})`",
+            else "it was saved without a traced function: save the Keras model by `model.export(folder)`, or a module "
+            "by `tf.saved_model.save(module, folder, signatures={'serving_default': its tf.function})`",
         )
     return model, model.signatures[SIGNATURE]
 
