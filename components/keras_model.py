@@ -153,7 +153,8 @@ def check_exportable(model: Any, where: str = "task") -> None:
     """See that a Keras model can be exported, converted and evaluated; to be told before it is trained for hours.
 
     Raises:
-        ModelError: It is stateful, does not say what it takes, has an open dimension, or several outputs.
+        ModelError: It is stateful, computes in 16 bits, does not say what it takes, has an open dimension, or several
+            outputs.
     """
     from components.saved_model import check_borders
 
@@ -165,6 +166,21 @@ def check_exportable(model: Any, where: str = "task") -> None:
             bound="stateful=False",
             measured="stateful=True",
             remedy="build it with stateful=False and give it whole sequences",
+        )
+    half = {
+        layer.name: layer.compute_dtype
+        for layer in model.submodules
+        if getattr(layer, "compute_dtype", None) in ("float16", "bfloat16")
+    }
+    if half:
+        names = list(half)
+        raise ModelError(
+            "the model computes in 16-bit floats, which no conversion takes",
+            where=f"layer {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
+            bound="layers with the policy float32",
+            measured=", ".join(sorted(set(half.values()))),
+            remedy="build it with `tf.keras.mixed_precision.set_global_policy('float32')`; to store weights as float16 "
+            "take the scheme float16",
         )
     if not getattr(model, "inputs", None):
         raise ModelError(

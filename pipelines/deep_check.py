@@ -20,6 +20,7 @@ from pipelines.accuracy_bound import asks_for_fewest_float
 from pipelines.load import LoadedPipeline, PipelineFileError
 from pipelines.spec import DeclaredSplits, Examples, PipelineSpec
 from pipelines.step_check import Previews, check_steps
+from pipelines.training_check import check_compiled, check_trains
 from pipelines.value_check import check_label_type, check_values
 
 
@@ -42,14 +43,14 @@ def deep_check(loaded: LoadedPipeline) -> Previews:
 def _checked(spec: PipelineSpec) -> Previews:
     """As `deep_check`; raises what is wrong as it is."""
     task = load_task(spec.task)
-    inputs = None
+    inputs = labels = None
     # What a preprocessing function returns is known when Transform has run; remote data is not ours to read.
     if spec.preprocess is None:
         check_dense(_dense_features(spec), task.feature_spec())
         check_label_type(task.feature_spec(), spec.examples.label)
         if "://" not in spec.examples.path:
             _check_columns(spec)
-            inputs = _decode_first_records(spec, task)
+            inputs, labels = _decode_first_records(spec, task)
         if inputs is None:
             _trace_decode(task)
     if isinstance(spec.baseline, TrainedBaseline):
@@ -57,6 +58,8 @@ def _checked(spec: PipelineSpec) -> Previews:
     else:
         model, output = _check_pretrained(Path(spec.baseline.path), inputs, trust_code=spec.baseline.trust_code)
     _check_output(spec, output)
+    if isinstance(spec.baseline, TrainedBaseline) and labels is not None:
+        check_trains(model, inputs, labels)
     _check_metrics(spec)
     return check_steps(spec, task, model)
 
@@ -68,12 +71,12 @@ def _dense_features(spec: PipelineSpec) -> dict[str, str]:
     return wanted | {spec.examples.label: "examples.label"}
 
 
-def _decode_first_records(spec: PipelineSpec, task: Task) -> Any:
-    """The model's inputs for a few examples; None where the files are not TFRecords."""
+def _decode_first_records(spec: PipelineSpec, task: Task) -> tuple[Any, Any]:
+    """The model's inputs and the labels for a few examples; None where the files are not TFRecords."""
     if spec.examples.kind != "tfrecord":
-        return None
+        return None, None
     stratifying = _stratifying(spec)
-    inputs = None
+    inputs = labels = None
     for split, files in _files(spec.examples):
         first = {file: records for file in files if (records := _first_records(file))}
         if not first:
@@ -85,11 +88,11 @@ def _decode_first_records(spec: PipelineSpec, task: Task) -> Any:
                 remedy="put the data there, or correct the pattern",
             )
         for file, records in first.items():
-            inputs = _decode(spec.examples, task, records, file)
+            inputs, labels = _decode(spec.examples, task, records, file)
             if stratifying and split in {None, stratifying.split}:
                 for record in records:
                     feature_reader(str(stratifying.stratify_by))(record)
-    return inputs
+    return inputs, labels
 
 
 def _stratifying(spec: PipelineSpec) -> CalibrationSpec | None:
@@ -117,7 +120,7 @@ def _first_records(file: Path, count: int = 4) -> list[bytes]:
     return [record.numpy() for record in tf.data.TFRecordDataset(str(file), compression_type=compression).take(count)]
 
 
-def _decode(examples: Examples, task: Task, records: list[bytes], file: Path) -> Any:
+def _decode(examples: Examples, task: Task, records: list[bytes], file: Path) -> tuple[Any, Any]:
     import tensorflow as tf
 
     try:
@@ -133,7 +136,7 @@ def _decode(examples: Examples, task: Task, records: list[bytes], file: Path) ->
         ) from error
     check_values(features, examples.label, examples.num_classes, file)
     try:
-        return task.decode(features)
+        return task.decode(features), features[examples.label]
     except Exception as error:
         raise _decode_fails(error) from error
 
@@ -208,6 +211,7 @@ def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
             remedy="call build_model() and compile() by themselves and correct them",
         ) from error
     check_exportable(model)
+    check_compiled(model)
     if inputs is not None:
         check_keras_takes(model, inputs)
     return model, model.outputs[0].shape

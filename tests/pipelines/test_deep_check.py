@@ -194,6 +194,8 @@ def test_model_that_cannot_be_exported_is_told_before_training(
 
 def test_one_output_is_told_when_the_metric_compares_classes(tmp_path: Path) -> None:
     small = with_model(tmp_path, ONE_OUTPUT)
+    task = next(tmp_path.glob("small_task_*.py"))
+    task.write_text(task.read_text().replace("sparse_categorical_crossentropy", "binary_crossentropy"))
     for split in ("train", "eval"):
         small.write_split(split, 30, seed=1, change=lambda _, features: features | {"label": features["label"] % 2})
     small.spec["examples"]["num_classes"] = 2
@@ -338,3 +340,36 @@ def test_metric_that_cannot_be_made_is_refused(tmp_path: Path, metric: dict[str,
     small = SmallPipeline(tmp_path)
     small.spec["evaluate"]["metrics"].append(metric)
     assert "evaluate.metrics: TensorFlow Model Analysis does not take a metric: " in errors_of(small)
+
+
+COMPILES = 'model.compile(tf.keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", ["accuracy"])'
+
+
+@pytest.mark.parametrize(
+    ("compiles", "message"),
+    [
+        ("pass", "task: the task's compile does not compile the model, so nothing can train it"),
+        ('model.compile("adam")', "task: the model cannot be trained on the first examples: "),
+        (
+            'model.compile("adam", "no_such_loss")',
+            "task: the model cannot be trained on the first examples: ValueError",
+        ),
+        (
+            'model.compile("adam", "categorical_crossentropy")',
+            "task: the model cannot be trained on the first examples",
+        ),
+        ('model.compile("adam", "mse", ["no_such_metric"])', "task: the model cannot be trained on the first examples"),
+    ],
+)
+def test_compile_that_cannot_train_is_refused(tmp_path: Path, compiles: str, message: str) -> None:
+    text = TASK.replace(COMPILES, compiles)
+    assert text != TASK
+    assert message in errors_of(SmallPipeline(tmp_path, text))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_model_that_computes_in_16_bits_is_refused_with_its_layer(tmp_path: Path, policy: str) -> None:
+    text = TASK.replace("layers.Conv2D(8, 3,", f"layers.Conv2D(8, 3, name='half', dtype='{policy}',")
+    said = errors_of(SmallPipeline(tmp_path, text))
+    assert "layer half: the model computes in 16-bit floats, which no conversion takes" in said
+    assert f"found: {policy.removeprefix('mixed_')})" in said
