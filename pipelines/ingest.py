@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.components.example_gen.csv_example_gen.component import CsvExampleGen
 from tfx.components.example_gen.import_example_gen.component import ImportExampleGen
 from tfx.components.schema_gen.component import SchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.proto import example_gen_pb2, transform_pb2
 from tfx.types.channel import BaseChannel
 from tfx.utils.proto_utils import proto_to_json
@@ -20,7 +22,14 @@ from typing_extensions import assert_never
 
 from components.baseline.spec import TrainedBaseline
 from components.files import sha256_of
-from components.ingest.component import ImportedSchema, packed, parquet_example_gen
+from components.ingest.component import (
+    CheckedCsv,
+    CheckedImport,
+    CheckedParquet,
+    ImportedSchema,
+    packed,
+    parquet_example_gen,
+)
 from components.validate.component import StrictExampleValidator
 from components.validate.spec import ReadExpectations
 from components.version import code_version
@@ -58,7 +67,8 @@ def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
 
     Args:
         spec: The pipeline.
-        digests: What the examples are, as `pipelines.sources.source_digests` says; a parameter of ExampleGen.
+        digests: What the examples are, as `pipelines.sources.source_digests` says; a parameter of ExampleGen,
+            which then sees that it read nothing else. None where they are not known.
     """
     examples = _example_gen(spec.examples, digests).with_id("examples")
     statistics = StatisticsGen(examples.outputs["examples"]).with_id("statistics")
@@ -125,6 +135,7 @@ def _transform_splits(spec: PipelineSpec) -> transform_pb2.SplitsConfig:
 
 
 def _example_gen(examples: Examples, digests: str | None) -> FileBasedExampleGen:
+    checked: type[BaseExampleGenExecutor]
     arguments: dict[str, Any] = {
         "input_base": examples.path,
         "input_config": _input_config(examples.splits),
@@ -132,17 +143,18 @@ def _example_gen(examples: Examples, digests: str | None) -> FileBasedExampleGen
     }
     match examples:
         case TFRecordExamples():
-            node = ImportExampleGen(**arguments)
+            node, checked = ImportExampleGen(**arguments), CheckedImport
         case CsvExamples():
-            node = CsvExampleGen(**arguments)
+            node, checked = CsvExampleGen(**arguments), CheckedCsv
         case ParquetExamples():
             version = code_version("components.ingest.component")
-            node = parquet_example_gen(**arguments, code_version=version)
+            node, checked = parquet_example_gen(**arguments, code_version=version), CheckedParquet
             digests = json.dumps({"code_version": version, **json.loads(digests)}) if digests else None
         case _:
             assert_never(examples)
     if digests is not None:
-        # No argument of the stock components, and no executor of theirs reads it: TFX's cache does.
+        # No argument of the stock components: TFX's cache reads it, and the executor that checks what was read.
+        node.executor_spec = BeamExecutorSpec(checked)
         node.spec.exec_properties["custom_config"] = proto_to_json(packed(digests))
     return node
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from components.errors import MetadataError
 from components.files import sha256_of
+from components.ingest.sources import shown
 from components.push.registry import COMPRESSED_NAME, find_release
 from pipelines.report.summary import LineageNode
-from pipelines.sources import shown_digests
 
 # Parameters that say what a step did; the rest is plumbing.
 _TOLD_PARAMETERS = (
@@ -127,7 +127,7 @@ class _Tree:
             for name in _TOLD_PARAMETERS
             if _plain(execution.custom_properties[name])
         }
-        details |= shown_digests(details.get("custom_config", ""))
+        details |= shown(details.get("custom_config", ""))
         events = self._store.get_events_by_execution_ids([execution.id])
         roles = {
             event.artifact_id: next((step.key for step in event.path.steps if step.HasField("key")), "")

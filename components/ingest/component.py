@@ -1,10 +1,15 @@
 """TFX shells of bringing things in: a Parquet ExampleGen, and the import of a schema."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import text_format, wrappers_pb2
 from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
 from tfx.components.example_gen.component import FileBasedExampleGen
+from tfx.components.example_gen.csv_example_gen.executor import Executor as CsvExecutor
+from tfx.components.example_gen.import_example_gen.executor import Executor as ImportExecutor
 from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
@@ -14,9 +19,36 @@ from tfx.types.standard_artifacts import Schema
 from components.errors import DataError
 from components.files import write_atomically
 from components.ingest.parquet import ParquetExecutor
+from components.ingest.sources import check_sources, description_in
 
 # What stock components look for in a Schema artifact.
 SCHEMA_FILE = "schema.pbtxt"
+
+
+class _Checked(BaseExampleGenExecutor):
+    """An ExampleGen that fails if the files that it read were not those that its parameter names."""
+
+    def Do(self, input_dict: Any, output_dict: Any, exec_properties: dict[str, Any]) -> None:
+        """See the base class."""
+        super().Do(input_dict, output_dict, exec_properties)
+        address = exec_properties["input_base"]
+        description = description_in(exec_properties.get("custom_config") or "")
+        # Objects have been listed with their versions; reading all again would cost more than it saves.
+        if description and "://" not in address:
+            splits = json.loads(exec_properties["input_config"])["splits"]
+            check_sources(Path(address), [split["pattern"] for split in splits], description)
+
+
+class CheckedImport(_Checked, ImportExecutor):
+    """TFX's for TFRecords."""
+
+
+class CheckedCsv(_Checked, CsvExecutor):
+    """TFX's for CSV."""
+
+
+class CheckedParquet(_Checked, ParquetExecutor):
+    """Ours for Parquet."""
 
 
 def packed(text: str) -> example_gen_pb2.CustomConfig:

@@ -26,11 +26,13 @@ class Stored:
         key: Its name in the bucket.
         size: In bytes.
         modified: Seconds since the epoch.
+        version: What the store changes whenever the content does: an ETag, or a generation and a digest.
     """
 
     key: str
     size: int
     modified: float
+    version: str
 
 
 class Bucket(Protocol):

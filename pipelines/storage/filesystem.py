@@ -61,11 +61,8 @@ class ObjectStoreFilesystem(filesystem.Filesystem):
     @staticmethod
     def glob(pattern: str) -> list[str]:
         """Objects whose names match, as Beam's file systems have it."""
-        scheme, bucket, key = split(pattern)
-        prefix = _WILDCARD.split(key)[0]
-        matching = re.compile(BeamFileSystem.translate_pattern(key))
-        found = bucket_of(pattern).objects(prefix)
-        return [f"{scheme}://{bucket}/{one.key}" for one in found if matching.fullmatch(one.key)]
+        scheme, bucket, _ = split(pattern)
+        return [f"{scheme}://{bucket}/{one.key}" for one in matching_objects(pattern)]
 
     @staticmethod
     def isdir(path: str) -> bool:
@@ -131,6 +128,13 @@ class ObjectStoreFilesystem(filesystem.Filesystem):
         told = [(f"{top.rstrip('/')}/{folder}".rstrip("/"), list(inner), files)
                 for folder, (inner, files) in folders.items()]  # fmt: skip
         return told if topdown else told[::-1]
+
+
+def matching_objects(pattern: str) -> list[Stored]:
+    """Objects whose names match an address with wildcards, in order of key."""
+    key = split(pattern)[2]
+    matching = re.compile(BeamFileSystem.translate_pattern(key))
+    return [one for one in bucket_of(pattern).objects(_WILDCARD.split(key)[0]) if matching.fullmatch(one.key)]
 
 
 def register() -> None:

@@ -41,7 +41,8 @@ class GoogleBucket:
         with self._told(prefix, listing=True):
             found = self._bucket.client.list_blobs(self._bucket, prefix=prefix, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
             for blob in found:
-                yield Stored(blob.name, blob.size, blob.updated.timestamp())
+                version = f"{blob.generation} {blob.md5_hash or blob.crc32c}"
+                yield Stored(blob.name, blob.size, blob.updated.timestamp(), version)
 
     def read(self, key: str) -> bytes:
         """See `Bucket`."""

@@ -49,7 +49,7 @@ class S3Bucket:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix)
             for page in pages:
                 for one in page.get("Contents", ()):
-                    yield Stored(one["Key"], one["Size"], one["LastModified"].timestamp())
+                    yield Stored(one["Key"], one["Size"], one["LastModified"].timestamp(), one["ETag"].strip('"'))
 
     def read(self, key: str) -> bytes:
         """See `Bucket`."""

@@ -99,10 +99,10 @@ def test_labels_changed_under_the_same_size_and_time_are_evaluated_and_not_serve
     # What was released was made from the labels as they were before; the training split has not changed.
     assert first.summary is not None
     told = trace_target(open_store(environment(first.root, None).metadata_url), Path(first.summary.releases[0].path))
-    digests = {name: digest for node in walk(told) for name, digest in node.details.items() if "sha256 of" in name}
+    digests = {name: digest for node in walk(told) for name, digest in node.details.items() if name.startswith("data ")}
     assert digests == {
-        "sha256 of eval.tfrecord": released_from,
-        "sha256 of train.tfrecord": sha256_of(small.folder / "data" / "train.tfrecord"),
+        "data eval.tfrecord": f"sha256 {released_from}",
+        "data train.tfrecord": f"sha256 {sha256_of(small.folder / 'data' / 'train.tfrecord')}",
     }
 
 

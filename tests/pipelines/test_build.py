@@ -94,7 +94,7 @@ def test_parquet_reader_has_its_code_version_among_its_parameters(small: SmallPi
     config, version = example_gen_pb2.CustomConfig(), wrappers_pb2.StringValue()
     json_format.Parse(nodes(small)["examples"].exec_properties["custom_config"], config)
     assert config.custom_config.Unpack(version)
-    assert version.value == code_version("components.ingest.component")
+    assert json.loads(version.value)["code_version"] == code_version("components.ingest.component")
 
 
 def test_bound_is_a_parameter_of_those_conversions_alone_that_hold_it(small: SmallPipeline) -> None:

@@ -22,6 +22,16 @@ def test_objects_are_written_listed_and_read(address: str) -> None:
     assert {key: bucket.read(key) for key in contents} == contents
 
 
+def test_other_content_of_the_same_size_is_another_version(address: str) -> None:
+    bucket, key = bucket_of(address), f"{split(address)[2]}/data"
+    versions = []
+    for content in (b"content", b"CONTENT"):
+        bucket.write(key, content)
+        versions.append([one.version for one in bucket.objects(key)])
+    assert all(len(found) == 1 and found[0] for found in versions)
+    assert versions[0] != versions[1]
+
+
 def test_object_that_is_not_there_is_told(address: str) -> None:
     with pytest.raises(FileNotFoundError, match=f"{address}/nothing"):
         bucket_of(address).read(f"{split(address)[2]}/nothing")
