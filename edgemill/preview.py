@@ -30,7 +30,10 @@ def print_summaries(previews: Mapping[str, Sequence[LayerPlan]]) -> None:
     console = terminal()
     for recipe, layers in previews.items():
         modes = ", ".join(f"{count} {mode}" for mode, count in Counter(layer.mode for layer in layers).items())
-        console.print(Text(f"recipe {recipe}: {_subject(layers)}: {modes}"), soft_wrap=True)
+        # What holds for all layers is the point of the table.
+        notes = {layer.note for layer in layers}
+        shared = f" ({notes.pop()})" if len(notes) == 1 and "" not in notes else ""
+        console.print(Text(f"recipe {recipe}: {_subject(layers)}: {modes}{shared}"), soft_wrap=True)
 
 
 def _subject(layers: Sequence[LayerPlan]) -> str:
@@ -44,4 +47,5 @@ _SUBJECTS: tuple[tuple[Set[str], str], ...] = (
     ({"clustered"}, "what clustering does to each layer"),
     ({"trained", "watched", "refused"}, "what training does to each layer"),
     ({"fused", "lowered", "unrolled", "loop"}, "what becomes of recurrent layers"),
+    ({"float"}, "what stays float"),
 )

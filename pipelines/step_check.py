@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from typing_extensions import assert_never
 
 from components.cluster.spec import ClusterStep
+from components.convert.promise import DYNAMIC_MINIMUM_ELEMENTS
 from components.errors import EdgemillError, ModelError
 from components.keras_model import check_trains_on
 from components.prune.spec import PruneStep
 from components.quantize.qat_spec import QatStep
+from components.quantize.scheme import DynamicWi8Afp32
 from components.recipe import Recipe, Step
 from components.report import LayerPlan
 from components.task import Task, compiling
@@ -30,17 +33,19 @@ def check_steps(spec: PipelineSpec, task: Task, model: Any) -> Previews:
 
     Returns:
         Recipe name (and step, where it has several) -> what happens to each layer, for the recipes that train; of a
-        model with recurrent layers, what becomes of these in the others.
+        model with recurrent layers, what becomes of these in the others; of a model that is too small for dynamic range
+        quantization, the sizes of its weights.
 
     Raises:
         SpecError, ModelError: A step cannot be done on this model; the message names the recipe.
     """
     recurrent = _recurrent_layers(spec, model)
+    small = {} if model is None or recurrent else _too_small_for_dynamic(spec, model)
     if not any(recipe.steps for recipe in spec.recipes):
-        return recurrent
+        return {**recurrent, **small}
     compiling(task)
     check_trains_on(model)
-    previews = dict(recurrent)
+    previews = {**recurrent, **small}
     for index, recipe in enumerate(spec.recipes):
         for step in recipe.steps:
             alone = len(recipe.steps) == 1 and (recipe.name not in recurrent or isinstance(step, QatStep))
@@ -50,6 +55,27 @@ def check_steps(spec: PipelineSpec, task: Task, model: Any) -> Previews:
             except EdgemillError as error:
                 raise error.placed(f"recipes[{index}] ({recipe.name})") from error
     return previews
+
+
+def _too_small_for_dynamic(spec: PipelineSpec, model: Any) -> Previews:
+    """The layers with weights, for the recipes whose conversion fails because none has enough elements."""
+    sizes = {
+        layer: max(math.prod(weight.shape) for weight in layer.weights)
+        for layer in model._flatten_layers(include_self=False)
+        if layer.weights
+    }
+    largest = max(sizes.values(), default=0)
+    if largest >= DYNAMIC_MINIMUM_ELEMENTS:
+        return {}
+    note = (
+        f"dynamic range quantizes weights of at least {DYNAMIC_MINIMUM_ELEMENTS:,} elements, and the largest here has "
+        f"{largest:,}: the conversion will fail"
+    )
+    plans = tuple(
+        LayerPlan(layer=layer.name, kind=type(layer).__name__, mode="float", weights=f"{size:,} elements", note=note)
+        for layer, size in sizes.items()
+    )
+    return {f"{recipe.name}, scheme": plans for recipe in spec.recipes if isinstance(recipe.scheme, DynamicWi8Afp32)}
 
 
 def _prepared(model: Any, recipe: Recipe, step: Step) -> tuple[LayerPlan, ...]:

@@ -23,7 +23,7 @@ from components.report import Inspection, TensorFact
 from components.wording import some_of
 
 # The converter leaves smaller weights float in dynamic range quantization (`minimum_elements_for_weights`).
-_DYNAMIC_MINIMUM_ELEMENTS = 1024
+DYNAMIC_MINIMUM_ELEMENTS = 1024
 _BORDER = ("input or output is", "inputs or outputs are")
 # What ai-edge-quantizer appends to the names of tensors that it adds between integers and floats.
 _ADDED = re.compile(r"(_(dequant|quantized|requant|duplicated)(_?\d+)?)+$")
@@ -64,10 +64,10 @@ def broken_promises(scheme: Scheme, inspection: Inspection, kept_float: Set[str]
 
 def _dynamic(scheme: DynamicWi8Afp32, inspection: Inspection) -> list[str]:
     quantized = [weight for weight in inspection.weights if weight.dtype == "INT8" and weight.scales]
-    large = [weight for weight in inspection.weights if _elements(weight) >= _DYNAMIC_MINIMUM_ELEMENTS]
+    large = [weight for weight in inspection.weights if _elements(weight) >= DYNAMIC_MINIMUM_ELEMENTS]
     left = [weight for weight in large if weight.dtype == "FLOAT32"]
     if not quantized and not large:
-        return [f"no weight has the {_DYNAMIC_MINIMUM_ELEMENTS} elements that it takes to be quantized"]
+        return [f"no weight has the {DYNAMIC_MINIMUM_ELEMENTS} elements that it takes to be quantized"]
     complaints = _granularity(scheme.granularity, inspection)
     # Constants that are no operand of a matrix product (a positional table) stay float by design.
     if sum(map(_elements, left)) > sum(map(_elements, quantized)):

@@ -53,6 +53,7 @@ def test_lineage_prints_brackets_as_they_are_when_labels_hold_them(capsys: pytes
         (("as it is", "clustered"), "what clustering does to each layer", "1 as it is, 1 clustered"),
         (("trained", "float", "lowered"), "what training does to each layer", "1 trained, 1 float, 1 lowered"),
         (("lowered", "fused"), "what becomes of recurrent layers", "1 lowered, 1 fused"),
+        (("float", "float"), "what stays float", "2 float"),
         (("as it is",), "what happens to each layer", "1 as it is"),
     ],
 )
@@ -68,3 +69,9 @@ def test_preview_is_titled_by_what_it_shows_and_summed_up_in_a_line(
     said = capsys.readouterr().out
     assert f"recipe small: {subject}" in " ".join(said.split())
     assert all(f"l{i}" in said for i in range(len(modes)))
+
+
+def test_summary_of_a_recipe_has_the_note_that_all_layers_share(capsys: pytest.CaptureFixture[str]) -> None:
+    layers = [LayerPlan(layer=name, kind="Dense", mode="float", note="at least 1,024 elements") for name in "ab"]
+    print_summaries({"a": layers})
+    assert capsys.readouterr().out == "recipe a: what stays float: 2 float (at least 1,024 elements)\n"

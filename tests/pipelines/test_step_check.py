@@ -89,6 +89,25 @@ def test_pipeline_without_steps_has_nothing_to_tell(tmp_path: Path) -> None:
     assert deep_check(load_pipeline(small.file)) == {}
 
 
+def test_model_too_small_for_dynamic_range_is_named_with_the_size_of_its_largest_weight(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["recipes"].append({"name": "dynamic", "scheme": "dynamic_wi8_afp32"})
+    make_importable(small.write())
+    (name, layers), *others = deep_check(load_pipeline(small.file)).items()
+    assert (name, others) == ("dynamic, scheme", [])
+    # 8 kernels of 3 x 3; 2 x 2 x 8 features to 3 classes.
+    assert [(layer.kind, layer.weights) for layer in layers] == [("Conv2D", "72 elements"), ("Dense", "96 elements")]
+    assert "at least 1,024 elements, and the largest here has 96: the conversion will fail" in layers[0].note
+
+
+def test_model_with_one_large_weight_is_not(tmp_path: Path) -> None:
+    large = TASK.replace("layers.Flatten(),", "layers.Flatten(), layers.Dense(32),")
+    small = SmallPipeline(tmp_path, large)
+    small.spec["recipes"].append({"name": "dynamic", "scheme": "dynamic_wi8_afp32"})
+    make_importable(small.write())
+    assert deep_check(load_pipeline(small.file)) == {}
+
+
 def test_unknown_layer_is_told_with_the_nearest(tmp_path: Path) -> None:
     said = refused(tmp_path, layers=["probabilites"])
     assert "recipes[0] (a): layers: no layer of the model is called 'probabilites'; near it are probabilities" in said
