@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from components.errors import DataError
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` so that `path` holds all of it or what it held before, whatever happens in between."""
@@ -54,6 +56,27 @@ def sha256_of(path: Path) -> str:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def check_unchanged(path: Path, found: str, expected: str) -> None:
+    """See that what was read of a source is what it was when the run began.
+
+    Args:
+        path: Where it lies.
+        found: The SHA-256 of what was read.
+        expected: The one that the lineage records.
+
+    Raises:
+        DataError: They differ.
+    """
+    if found != expected:
+        raise DataError(
+            "this has changed since the pipeline was built",
+            where=str(path),
+            bound=f"sha256 {expected}",
+            measured=found,
+            remedy="run again once nothing writes there; for Kubeflow, build the image and compile from the same files",
+        )
 
 
 def bytes_of(path: Path) -> int:

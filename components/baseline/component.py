@@ -15,7 +15,7 @@ from tfx.types.standard_artifacts import Model
 
 from components.baseline.pretrained import import_model
 from components.baseline.spec import TrainedBaseline
-from components.files import sha256_of
+from components.files import check_unchanged, sha256_of
 from components.layout import SERVING_FOLDER
 from components.manifest import describe, write_manifest
 from components.task import load_task
@@ -86,6 +86,7 @@ def PretrainedModel(
     # Importing the task registers its custom layers; its version is a parameter for the same reason as the digest.
     load_task(task)
     import_model(Path(path), Path(model.uri), trust_code=bool(trust_code))
+    check_unchanged(Path(path), sha256_of(Path(path)), sha256)
     manifest = write_manifest(
         Path(model.uri), SERVING_FOLDER, role="baseline", parents={"pretrained": sha256}, code_version=code_version
     )

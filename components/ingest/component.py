@@ -17,7 +17,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types.standard_artifacts import Schema
 
 from components.errors import DataError
-from components.files import write_atomically
+from components.files import check_unchanged, sha256_of_bytes, write_atomically
 from components.ingest.parquet import ParquetExecutor
 from components.ingest.sources import check_sources, description_in
 
@@ -83,6 +83,7 @@ def ImportedSchema(
 ) -> None:
     """Imports a schema; its digest is a parameter, so that a changed file is not served from cache."""
     content = Path(path).read_bytes()
+    check_unchanged(Path(path), sha256_of_bytes(content), sha256)
     try:
         text_format.Parse(content, schema_pb2.Schema())
     except (text_format.ParseError, UnicodeDecodeError) as error:

@@ -3,8 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tfx.types.standard_artifacts import Model
 
 from components import training_data
+from components.baseline.component import PretrainedModel
 from components.baseline.pretrained import import_model, load_keras, recognise
 from components.baseline.spec import TrainedBaseline
 from components.baseline.trained import train
@@ -213,3 +215,17 @@ def test_loss_that_is_not_finite_stops_with_the_epoch(tmp_path: Path) -> None:
     task, decoder, files = small_files(SmallPipeline(tmp_path, text))
     with pytest.raises(ModelError, match=r"the loss is (nan|inf) after epoch \d.*lower the learning rate"):
         train(task, TrainedBaseline(kind="train", epochs=3), decoder, files, "label")
+
+
+def test_pretrained_model_that_changed_since_the_pipeline_was_built_is_refused(
+    tmp_path: Path, model: tf.keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    task = f"{next(SmallPipeline(tmp_path).folder.glob('small_task_*.py')).stem}:TASK"
+    model.save(tmp_path / "model.keras")
+    artifact = Model()
+    artifact.uri = str(tmp_path / "baseline")
+    parameters = {"path": str(tmp_path / "model.keras"), "trust_code": 0, "sha256": "0" * 64, "task": task}
+    executor = PretrainedModel.EXECUTOR_SPEC.executor_class()
+    with pytest.raises(DataError, match=r"model\.keras: this has changed since .*expected: sha256 0{64}"):
+        executor.Do({}, {"model": [artifact]}, {**parameters, "task_version": "1", "code_version": "1"})

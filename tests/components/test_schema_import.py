@@ -4,13 +4,14 @@ import pytest
 from tfx.types.standard_artifacts import Schema
 
 from components.errors import DataError
+from components.files import sha256_of
 from components.ingest.component import ImportedSchema
 
 
-def run(path: Path, output: Path) -> None:
+def run(path: Path, output: Path, sha256: str | None = None) -> None:
     schema = Schema()
     schema.uri = str(output)
-    parameters = {"path": str(path), "sha256": "s", "code_version": "c"}
+    parameters = {"path": str(path), "sha256": sha256 or sha256_of(path), "code_version": "c"}
     ImportedSchema.EXECUTOR_SPEC.executor_class().Do({}, {"schema": [schema]}, parameters)
 
 
@@ -25,4 +26,13 @@ def test_file_that_is_no_schema_is_named_and_leaves_nothing(tmp_path: Path, cont
     (tmp_path / "mine.pbtxt").write_bytes(content)
     with pytest.raises(DataError, match=rf"{tmp_path}/mine.pbtxt: this is no schema: .*Remedy: correct that place"):
         run(tmp_path / "mine.pbtxt", tmp_path / "schema")
+    assert not (tmp_path / "schema").exists()
+
+
+def test_schema_that_changed_since_the_pipeline_was_built_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.pbtxt").write_text('feature { name: "label" type: INT }')
+    before = sha256_of(tmp_path / "mine.pbtxt")
+    (tmp_path / "mine.pbtxt").write_text('feature { name: "label" type: FLOAT }')
+    with pytest.raises(DataError, match=rf"mine.pbtxt: this has changed since .*expected: sha256 {before}"):
+        run(tmp_path / "mine.pbtxt", tmp_path / "schema", before)
     assert not (tmp_path / "schema").exists()

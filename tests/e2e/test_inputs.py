@@ -10,8 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import tensorflow as tf
+from typer.testing import CliRunner
 
+from components.files import sha256_of
 from edgemill.exit_codes import ExitCode
+from edgemill.main import app
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline
 
@@ -108,6 +111,11 @@ def test_parquet_with_pretrained_saved_model_runs_and_notices_a_changed_model(tm
     assert ran.states()["convert__float_reference"] == "complete"
     candidate = ran.summary.evaluation.candidates[0]
     assert candidate.slices[0].change["accuracy"].value == 0.0
+    told = CliRunner().invoke(app, ["lineage", str(ran.summary.releases[0].path), "--root", str(ran.root), "--json"])
+    assert f'"sha256":"{sha256_of(tmp_path / "exported")}"' in told.output.replace(": ", ":")
+    assert f'"data rows.parquet":"sha256 {sha256_of(tmp_path / "data" / "rows.parquet")}"' in told.output.replace(
+        ": ", ":"
+    )
 
     model.layers[0].kernel.assign(model.layers[0].kernel * 2.0)
     model.save(tmp_path / "model.keras")
