@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,24 @@ from pydantic import ValidationError
 
 from components.errors import TamperedError
 from components.files import sha256_of_bytes
-from components.manifest import MANIFEST_NAME, Manifest, digests_of, serialized
+from components.manifest import MANIFEST_NAME, Manifest, digests_of
 
 
 class Verified:
-    """An artifact whose files are those of its manifest, and whose manifest is the one that was recorded.
+    """An artifact whose manifest is the one that was recorded.
 
     Attributes:
-        folder: Where it lies.
+        place: Folder or address where it lies.
         manifest: What it says of itself.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.folder, self.manifest = folder, manifest
+    def __init__(self, place: str, manifest: Manifest) -> None:
+        self.place, self.manifest = place, manifest
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies on this machine."""
+        return Path(self.place)
 
     def read(self, name: str) -> bytes:
         """The content of one of its files, read once: what is compared is what is returned.
@@ -30,11 +36,19 @@ class Verified:
             TamperedError: It is not what the manifest says, or not there.
         """
         try:
-            content = (self.folder / name).read_bytes()
+            return self.compared(name, (self.folder / name).read_bytes())
         except OSError as error:
-            raise _tampered(self.manifest, self.folder, name, self._expected(name), _reason(error)) from error
-        if (found := sha256_of_bytes(content)) != self.manifest.files.get(name):
-            raise _tampered(self.manifest, self.folder, name, self._expected(name), f"sha256 {found}")
+            raise self._tampered(name, _reason(error)) from error
+
+    def compared(self, name: str, content: bytes | None) -> bytes:
+        """The content that was read of one of its files, None for a file that is not there.
+
+        Raises:
+            TamperedError: As for `read`.
+        """
+        found = "" if content is None else sha256_of_bytes(content)
+        if content is None or found != self.manifest.files.get(name):
+            raise self._tampered(name, f"sha256 {found}" if found else _NO_FILE)
         return content
 
     def check(self) -> None:
@@ -46,14 +60,14 @@ class Verified:
         try:
             found = digests_of(self.folder)
         except OSError as error:
-            raise _tampered(self.manifest, self.folder, "", "readable files", _reason(error)) from error
+            raise self._tampered("", _reason(error)) from error
         for name in sorted({*found, *self.manifest.files}):
             if found.get(name) != self.manifest.files.get(name):
-                digest = f"sha256 {found[name]}" if name in found else "no such file"
-                raise _tampered(self.manifest, self.folder, name, self._expected(name), digest)
+                raise self._tampered(name, f"sha256 {found[name]}" if name in found else _NO_FILE)
 
-    def _expected(self, name: str) -> str:
-        return f"sha256 {self.manifest.files[name]}" if name in self.manifest.files else "no such file"
+    def _tampered(self, name: str, measured: str) -> TamperedError:
+        bound = f"sha256 {self.manifest.files[name]}" if name in self.manifest.files else _NO_FILE
+        return _tampered(self.manifest, f"{self.place}/{name}", bound, measured)
 
 
 def verified(artifact: Any) -> Verified:
@@ -67,43 +81,66 @@ def verified(artifact: Any) -> Verified:
         TamperedError: They differ, or the manifest cannot be read. Names artifact, file, both digests.
     """
     folder = artifact if isinstance(artifact, Path) else Path(artifact.uri)
-    path = folder / MANIFEST_NAME
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise TamperedError(
-            "the manifest of this artifact cannot be read",
-            where=str(path),
-            bound="the manifest that was written with the artifact",
-            measured=_reason(error),
-            remedy=_FIX,
-        ) from error
-    one = Verified(folder, manifest)
-    if not isinstance(artifact, Path):
-        for name, value in (("manifest_sha256", sha256_of_bytes(serialized(manifest))), ("sha256", manifest.sha256)):
-            recorded = artifact.get_string_custom_property(name)
-            if recorded and recorded != value:
-                bound, measured = f"{name} {recorded} (ML Metadata)", f"{name} {value}"
-                raise _tampered(manifest, folder, MANIFEST_NAME, bound, measured)
+        content = (folder / MANIFEST_NAME).read_bytes()
+    except OSError as error:
+        raise _unreadable(str(folder), _reason(error)) from error
+    names = () if isinstance(artifact, Path) else RECORDED
+    one = with_manifest(str(folder), content, {name: artifact.get_string_custom_property(name) for name in names})
     one.check()
     return one
 
 
+def with_manifest(place: str, content: bytes, recorded: Mapping[str, str | None]) -> Verified:
+    """An artifact by the content of its manifest, which is compared with what was recorded; no file of it is read.
+
+    Args:
+        place: Folder or address where it lies.
+        content: Of its `manifest.json`.
+        recorded: `RECORDED` -> what ML Metadata holds of it, empty where it holds nothing.
+
+    Raises:
+        TamperedError: They differ, or it is no manifest.
+    """
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        raise _unreadable(place, str(error).splitlines()[0]) from error
+    found = {"manifest_sha256": sha256_of_bytes(content), "sha256": manifest.sha256}
+    for name, value in found.items():
+        if recorded.get(name) not in {None, "", value}:
+            bound, measured = f"{name} {recorded[name]} (ML Metadata)", f"{name} {value}"
+            raise _tampered(manifest, f"{place}/{MANIFEST_NAME}", bound, measured)
+    return Verified(place, manifest)
+
+
+# What `components.manifest.describe` writes to ML Metadata.
+RECORDED = ("manifest_sha256", "sha256")
+
 _FIX = "find out what changed the artifact, delete its folder, and run again: what is missing is produced again"
+_NO_FILE = "no such file"
 
 
-def _tampered(manifest: Manifest, folder: Path, name: str, bound: str, measured: str) -> TamperedError:
+def _tampered(manifest: Manifest, where: str, bound: str, measured: str) -> TamperedError:
     recipe = f" {manifest.recipe.name!r}" if manifest.recipe else ""
     return TamperedError(
         f"this artifact ({manifest.role}{recipe}) is not the one that was written",
-        where=str(folder / name),
+        where=where.rstrip("/"),
         bound=bound,
         measured=measured,
         remedy=_FIX,
     )
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return str(error).splitlines()[0]
+def _unreadable(place: str, measured: str) -> TamperedError:
+    return TamperedError(
+        "the manifest of this artifact cannot be read",
+        where=f"{place}/{MANIFEST_NAME}",
+        bound="the manifest that was written with the artifact",
+        measured=measured,
+        remedy=_FIX,
+    )
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__

@@ -13,6 +13,7 @@ from components.errors import (
     RegistryError,
     RunFailedError,
     StorageError,
+    TamperedError,
 )
 from components.user_code import exits_told
 from edgemill.exit_codes import ExitCode
@@ -49,5 +50,7 @@ def interruption_of(error: KeyboardInterrupt) -> ExitCode:
 def exit_code_of(error: Exception) -> ExitCode:
     """The exit status that an error stands for; one that is not ours ends Python itself, with 1."""
     ours = isinstance(error, EdgemillError)
-    outside = isinstance(error, ClusterError | MetadataError | RegistryError | RunFailedError | StorageError)
+    outside = isinstance(
+        error, ClusterError | MetadataError | RegistryError | RunFailedError | StorageError | TamperedError
+    )
     return ExitCode.BAD_INPUT if ours and not outside else ExitCode.NODE_FAILED

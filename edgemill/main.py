@@ -148,6 +148,19 @@ def lineage(
 
 
 @app.command()
+def verify(
+    target: Annotated[str, typer.Argument(metavar="RUN|RELEASE", help="A run id, `latest`, or a release's folder.")],
+    root: Root = None,
+    metadata: Metadata = None,
+) -> None:
+    """Compare all artifacts of a run, or behind a release, with their manifests and ML Metadata."""
+    from edgemill.verify_command import verify as verify_target
+
+    with told():
+        verify_target(target, root, metadata)
+
+
+@app.command()
 def report(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or `latest`.")] = "latest",
     root: Root = None,

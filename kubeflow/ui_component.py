@@ -19,6 +19,7 @@ from components.layout import DEVICE_REPORT_FILE, TRAINING_FILE
 from components.push.delivery import PushOutcome
 from components.report import AuditReport, Decision, EvaluationReport, TrainingReport
 from components.values import Value
+from components.verified import verified
 from kubeflow.ui import candidate_metrics, verdict_markdown
 from kubeflow.ui_artifacts import HTML, Markdown, Metrics
 from pipelines.report.render import render_report
@@ -40,9 +41,9 @@ class RunReportExecutor(base_executor.BaseExecutor):
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         """See the class."""
         request = ReportRequest.model_validate_json(exec_properties["spec"])
-        folders = {name: Path(artifact_utils.get_single_uri(each)) for name, each in input_dict.items() if each}
+        artifacts = {name: artifact_utils.get_single_instance(each) for name, each in input_dict.items() if each}
         report = artifact_utils.get_single_instance(output_dict["report"])
-        summary = summarise_folders(request, folders, run_id=_run_of(report.uri))
+        summary = summarise_artifacts(request, artifacts, run_id=_run_of(report.uri))
         write_atomically(Path(report.uri), render_report(summary).encode())
         verdict = artifact_utils.get_single_uri(output_dict["verdict"])
         write_atomically(Path(verdict), verdict_markdown(summary).encode())
@@ -54,18 +55,18 @@ class RunReportExecutor(base_executor.BaseExecutor):
                 figures.set_float_custom_property(name, value)
 
 
-def summarise_folders(request: ReportRequest, folders: Mapping[str, Path], run_id: str) -> RunSummary:
+def summarise_artifacts(request: ReportRequest, artifacts: Mapping[str, Any], run_id: str) -> RunSummary:
     """What can be told about a run from artifacts alone; the cluster's pages tell of nodes and lineage.
 
     Args:
         request: The pipeline and its devices.
-        folders: Input name -> folder of its artifact.
+        artifacts: Input name -> its artifact, or the folder of it.
         run_id: What the run is called.
     """
 
     def read(prefix: str, file: str, kind: Any) -> tuple[Any, ...]:
-        paths = [folder / file for name, folder in folders.items() if name.startswith(prefix)]
-        return tuple(kind.model_validate_json(path.read_bytes()) for path in paths if path.is_file())
+        read = [verified(artifact) for name, artifact in artifacts.items() if name.startswith(prefix)]
+        return tuple(kind.model_validate_json(one.read(file)) for one in read if file in one.manifest.files)
 
     releases = read("pushed_", "push.json", PushOutcome)
     return RunSummary(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components.errors import MetadataError
+from components.errors import MetadataError, TamperedError
 from components.files import sha256_of
 from components.ingest.sources import shown
 from components.push.registry import COMPRESSED_NAME, find_release
 from pipelines.report.summary import LineageNode
+from pipelines.verification import breaks, is_ours
 
 # Parameters that say what a step did; the rest is plumbing.
 _TOLD_PARAMETERS = (
@@ -81,19 +82,36 @@ def trace_target(store: Any, target: Path) -> LineageNode:
     )
 
 
-def trace(store: Any, artifact: Any) -> LineageNode:
+def trace(store: Any, artifact: Any, *, compare: bool = True) -> LineageNode:
     """The tree of artifacts and executions that an artifact was made from.
+
+    Args:
+        store: A connected MetadataStore.
+        artifact: As it returns it.
+        compare: Whether to read all files of all artifacts, and compare them with what was written.
 
     Walks event by event: the store's own subgraph query takes only `filter_query`, which later releases lack.
     """
-    return _Tree(store).of_artifact(artifact)
+    return _Tree(store, compare=compare).of_artifact(artifact)
+
+
+def first_break(node: LineageNode) -> TamperedError | None:
+    """Where a lineage breaks: the first artifact that is not what was written; None if all are."""
+    if node.details.get("verified", "yes") != "yes":
+        return TamperedError(
+            f"the lineage breaks at {node.label}",
+            where=node.details["uri"],
+            measured=node.details["verified"].removeprefix("NO: "),
+            remedy="do not use what was made from it; delete its folder, and run again",
+        )
+    return next((found for child in node.children if (found := first_break(child)) is not None), None)
 
 
 class _Tree:
     """A lineage graph as a tree, in which what was told once is not told again."""
 
-    def __init__(self, store: Any) -> None:
-        self._store = store
+    def __init__(self, store: Any, *, compare: bool) -> None:
+        self._store, self._compare = store, compare
         self._told: set[int] = set()
 
     def of_artifact(self, artifact: Any, role: str = "") -> LineageNode:
@@ -109,6 +127,9 @@ class _Tree:
         details["uri"] = artifact.uri
         if artifact.state == artifact.DELETED:
             details["content"] = "removed by `edgemill clean`"
+        if self._compare and is_ours(artifact):
+            found = breaks(artifact)
+            details["verified"] = "yes" if found is None else f"NO: {found}"
         maker = self._maker(artifact.id)
         children = () if maker is None else (self._of_execution(maker),)
         return LineageNode(label=label, kind=artifact.type, details=details, children=children)

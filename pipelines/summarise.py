@@ -16,7 +16,7 @@ from pipelines.lineage import trace
 from pipelines.metadata import NodeRecord, run_records
 from pipelines.report.summary import LineageNode, NodeFact, RunSummary
 from pipelines.run import RunPlan
-from pipelines.storage.staging import read
+from pipelines.verification import stored_file
 
 V = TypeVar("V", bound=Value)
 
@@ -67,7 +67,7 @@ def _read_all(records: dict[str, NodeRecord], prefix: str, output: str, file: st
     found = []
     for node, record in records.items():
         if node.startswith(prefix) and output in record.outputs:
-            content = read(record.outputs[output].uri, file)
+            content = stored_file(record.outputs[output], file)
             try:
                 found += [kind.model_validate_json(content)] if content is not None else []
             except ValidationError as error:
@@ -83,4 +83,6 @@ def _lineage(store: Any, plan: RunPlan, records: dict[str, NodeRecord]) -> Linea
     ]
     if not pushed:
         return None
-    return LineageNode(label=plan.pipeline, kind="run", children=tuple(trace(store, artifact) for artifact in pushed))
+    return LineageNode(
+        label=plan.pipeline, kind="run", children=tuple(trace(store, each, compare=False) for each in pushed)
+    )

@@ -18,6 +18,7 @@ from components.files import sha256_of, write_atomically
 from components.layout import CALIBRATION_SPLIT
 from components.manifest import describe, write_manifest
 from components.report import AuditReport
+from components.verified import verified
 
 AUDIT_FILE = "audit.json"
 # What ExampleGen says of its own output, so that any TFX component reads ours.
@@ -109,4 +110,4 @@ def CalibrationAudit(sample: InputArtifact[standard_artifacts.Examples], code_ve
 
     A node of its own, since TFX deletes what a failed node wrote: the report shows the audit when it is needed most.
     """
-    refuse_errors(AuditReport.model_validate_json(Path(sample.uri, AUDIT_FILE).read_bytes()))
+    refuse_errors(AuditReport.model_validate_json(verified(sample).read(AUDIT_FILE)))

@@ -40,8 +40,8 @@ def Pusher(
     """
     request = PushRequest.model_validate_json(spec)
     choice, mark = verified(chosen), verified(blessing)
-    decision = read_blessing(Path(blessing.uri), blessed=blessing.get_int_custom_property("blessed"))
-    outcome = deliver(request, Path(chosen.uri), decision)
+    decision = read_blessing(mark, blessed=blessing.get_int_custom_property("blessed"))
+    outcome = deliver(request, choice, decision)
     logging.getLogger(__name__).info(
         "%s: %s (%s)", outcome.device, "pushed" if outcome.pushed else "nothing pushed", outcome.reason
     )

@@ -10,12 +10,13 @@ from components.device import DeviceProfile
 from components.errors import UnblessedError
 from components.files import sha256_of_bytes
 from components.layout import TFLITE_FILE
-from components.manifest import Manifest, read_manifest
+from components.manifest import Manifest
 from components.push.registry import ReleaseManifest, publish
 from components.push.spec import LocalRegistry
 from components.report import CandidateReport, Decision
 from components.slices import overall
 from components.values import Value
+from components.verified import Verified
 
 OUTCOME_NAME = "push.json"
 
@@ -57,34 +58,34 @@ class PushOutcome(Value):
     compressed_bytes: int | None = None
 
 
-def deliver(request: PushRequest, chosen: Path, decision: Decision) -> PushOutcome:
+def deliver(request: PushRequest, chosen: Verified, decision: Decision) -> PushOutcome:
     """Publish what the decision blesses, or nothing.
 
     Args:
         request: Where to, whom for.
-        chosen: Folder of the gate's `chosen` artifact.
+        chosen: The gate's `chosen` artifact.
         decision: As `read_blessing` returned it.
 
     Raises:
+        TamperedError: The artifact is not the one that was written.
         UnblessedError: The decision is for another device or other bytes than those in `chosen`.
         RegistryError: The registry refused.
     """
     if decision.device != request.device.name:
-        raise _unblessed(chosen, "it is for another device", request.device.name, decision.device)
+        raise _unblessed(chosen.place, "it is for another device", request.device.name, decision.device)
     if decision.verdict != "pass":
         return PushOutcome(device=decision.device, pushed=False, reason=decision.why)
+    model = chosen.read(TFLITE_FILE)
     try:
-        model = (chosen / TFLITE_FILE).read_bytes()
-        facts = CandidateReport.model_validate_json((chosen / "facts.json").read_bytes())
-        origin = read_manifest(chosen)
-    except (OSError, ValidationError) as error:
-        raise _unblessed(chosen, f"the chosen model is incomplete: {_first_line(error)}") from error
+        facts = CandidateReport.model_validate_json(chosen.read("facts.json"))
+    except ValidationError as error:
+        raise _unblessed(chosen.place, f"the chosen model is incomplete: {_first_line(error)}") from error
     digest = sha256_of_bytes(model)
     if digest != decision.chosen_sha256:
-        raise _unblessed(chosen, "it is for other bytes", f"sha256 {decision.chosen_sha256}", digest)
+        raise _unblessed(chosen.place, "it is for other bytes", f"sha256 {decision.chosen_sha256}", digest)
     if (facts.name, facts.sha256) != (decision.chosen, digest):
-        raise _unblessed(chosen, "the chosen model's facts are another's", decision.chosen, facts.name)
-    manifest = _release_manifest(request, facts, decision, origin, len(model))
+        raise _unblessed(chosen.place, "the chosen model's facts are another's", decision.chosen, facts.name)
+    manifest = _release_manifest(request, facts, decision, chosen.manifest, len(model))
     release = publish(request.registry, request.device.device_class, request.name, model, manifest)
     return PushOutcome(
         device=decision.device,
@@ -98,25 +99,26 @@ def deliver(request: PushRequest, chosen: Path, decision: Decision) -> PushOutco
     )
 
 
-def read_blessing(folder: Path, *, blessed: int) -> Decision:
+def read_blessing(blessing: Verified, *, blessed: int) -> Decision:
     """The decision of a blessing whose mark file, custom property and decision agree.
 
     Args:
-        folder: The ModelBlessing artifact's folder.
+        blessing: The ModelBlessing artifact.
         blessed: Its custom property; 0 also when it is not set.
 
     Raises:
+        TamperedError: The artifact is not the one that was written.
         UnblessedError: One is missing, or they contradict each other.
     """
     try:
-        decision = Decision.model_validate_json((folder / "decision.json").read_bytes())
-    except (OSError, ValidationError) as error:
-        raise _unblessed(folder, f"its decision cannot be read: {_first_line(error)}") from error
+        decision = Decision.model_validate_json(blessing.read("decision.json"))
+    except ValidationError as error:
+        raise _unblessed(blessing.place, f"its decision cannot be read: {_first_line(error)}") from error
     says = decision.verdict == "pass"
-    marks = {name for name in ("BLESSED", "NOT_BLESSED") if (folder / name).exists()}
+    marks = {name for name in ("BLESSED", "NOT_BLESSED") if name in blessing.manifest.files}
     if marks != {"BLESSED" if says else "NOT_BLESSED"} or blessed != int(says):
         raise _unblessed(
-            folder,
+            blessing.place,
             "it contradicts itself",
             f"the decision's verdict {decision.verdict!r}",
             f"files {sorted(marks)}, property blessed={blessed}",

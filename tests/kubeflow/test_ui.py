@@ -2,6 +2,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from components.device_report import DeviceReport
+from components.manifest import write_manifest
 from components.push.delivery import PushOutcome
 from components.report import (
     CandidateDecision,
@@ -15,7 +16,7 @@ from components.report import (
     SliceResult,
 )
 from kubeflow.ui import candidate_metrics, verdict_markdown
-from kubeflow.ui_component import ReportRequest, summarise_folders
+from kubeflow.ui_component import ReportRequest, summarise_artifacts
 from pipelines.report.summary import RunSummary
 
 FAILED = ConversionFailure(scheme="static_wi8_ai8", cause="refused", message="no", remedy="other", transient=False)
@@ -114,8 +115,9 @@ def test_folders_of_artifacts_are_enough_to_tell_of_a_run(tmp_path: Path) -> Non
         path = tmp_path / name
         path.parent.mkdir()
         path.write_text(value.model_dump_json())
+        write_manifest(path.parent, path.name, role="evaluation", parents={}, code_version="1")
     folders = {path.name: path for path in tmp_path.iterdir()}
-    summary = summarise_folders(ReportRequest(pipeline="small", devices=()), folders, "run-7")
+    summary = summarise_artifacts(ReportRequest(pipeline="small", devices=()), folders, "run-7")
     assert (summary.verdict, summary.run_id) == ("refused", "run-7")
     assert summary.evaluation == evaluation(one)
     assert [decision.device for decision in summary.decisions] == ["tiny"]

@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import UnblessedError
+from components.errors import TamperedError, UnblessedError
 from components.manifest import write_manifest
 from components.push.delivery import PushRequest, deliver, read_blessing
 from components.push.registry import current, find_release
 from components.report import CandidateReport, Decision
+from components.verified import verified
 
 MODEL = b"a tflite file"
 SHA256 = hashlib.sha256(MODEL).hexdigest()
@@ -73,7 +74,7 @@ def chosen(tmp_path):
 
 
 def test_release_tells_metrics_checks_and_parents_when_delivered(tmp_path, chosen):
-    outcome = deliver(request(tmp_path / "registry"), chosen, decision())
+    outcome = deliver(request(tmp_path / "registry"), verified(chosen), decision())
     assert (outcome.pushed, outcome.sha256, outcome.bytes, outcome.version) == (True, SHA256, 13, SHA256[:16])
     release = find_release(Path(outcome.path))
     assert release == current(tmp_path / "registry", "phone", "shoes").model_copy(update={"path": release.path})
@@ -85,7 +86,7 @@ def test_release_tells_metrics_checks_and_parents_when_delivered(tmp_path, chose
 
 
 def test_nothing_is_pushed_when_the_gate_refused(tmp_path, chosen):
-    outcome = deliver(request(tmp_path / "registry"), chosen, decision(**REFUSED))
+    outcome = deliver(request(tmp_path / "registry"), verified(chosen), decision(**REFUSED))
     assert (outcome.pushed, outcome.version, outcome.reason) == (False, None, "no candidate passes")
     assert not (tmp_path / "registry").exists()
 
@@ -101,22 +102,24 @@ def test_nothing_is_pushed_when_the_gate_refused(tmp_path, chosen):
 )
 def test_nothing_is_pushed_when_the_blessing_is_for_something_else(tmp_path, chosen, changes, words):
     with pytest.raises(UnblessedError, match=words):
-        deliver(request(tmp_path / "registry"), chosen, decision(**changes))
+        deliver(request(tmp_path / "registry"), verified(chosen), decision(**changes))
     assert not (tmp_path / "registry").exists()
 
 
 @pytest.mark.parametrize("name", ["Format-Serving/tflite", "facts.json", "manifest.json"])
 def test_nothing_is_pushed_when_the_chosen_model_is_incomplete(tmp_path, chosen, name):
     (chosen / name).unlink()
-    with pytest.raises(UnblessedError, match="incomplete"):
-        deliver(request(tmp_path / "registry"), chosen, decision())
+    with pytest.raises(TamperedError, match=name.rpartition("/")[2]):
+        deliver(request(tmp_path / "registry"), verified(chosen), decision())
     assert not (tmp_path / "registry").exists()
 
 
 def test_nothing_is_pushed_when_the_bytes_were_swapped(tmp_path, chosen):
+    before = verified(chosen)
     (chosen / "Format-Serving" / "tflite").write_bytes(MODEL + b"!")
-    with pytest.raises(UnblessedError, match="other bytes"):
-        deliver(request(tmp_path / "registry"), chosen, decision())
+    with pytest.raises(TamperedError, match=r"this artifact \(chosen\) is not the one that was written"):
+        deliver(request(tmp_path / "registry"), before, decision())
+    assert not (tmp_path / "registry").exists()
 
 
 def write_blessing(folder, verdict, *marks):
@@ -124,7 +127,12 @@ def write_blessing(folder, verdict, *marks):
     (folder / "decision.json").write_text(decision(**({} if verdict == "pass" else REFUSED)).model_dump_json())
     for mark in marks:
         (folder / mark).touch()
-    return folder
+    return blessing_of(folder)
+
+
+def blessing_of(folder):
+    write_manifest(folder, "decision.json", role="decision", parents={}, code_version="1")
+    return verified(folder)
 
 
 def test_blessing_is_read_when_mark_property_and_decision_agree(tmp_path):
@@ -152,11 +160,11 @@ def test_blessing_is_refused_when_it_contradicts_itself(tmp_path, verdict, marks
         read_blessing(folder, blessed=blessed)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"device": "phone_cpu"'])
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"device": "phone_cpu"'])
 def test_blessing_is_refused_when_its_decision_cannot_be_read(tmp_path, content):
-    folder = write_blessing(tmp_path / "blessing", "pass", "BLESSED")
-    (folder / "decision.json").unlink()
-    if content is not None:
-        (folder / "decision.json").write_bytes(content)
+    blessing = write_blessing(tmp_path / "blessing", "pass", "BLESSED")
+    (blessing.folder / "decision.json").write_bytes(content)
+    with pytest.raises(TamperedError, match=r"blessing/decision\.json"):
+        read_blessing(blessing, blessed=1)
     with pytest.raises(UnblessedError, match=r"decision cannot be read.*run the gate again"):
-        read_blessing(folder, blessed=1)
+        read_blessing(blessing_of(blessing.folder), blessed=1)
