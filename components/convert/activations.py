@@ -73,8 +73,9 @@ def choose_ranges(
 
     The model's outputs keep their least and greatest value: what is clipped there is wrong, whatever it saves.
     """
+    ends = graph.ends()
     chosen = {
-        name: estimate_range(histogram, MinMax() if name in graph.outputs else ranges, bits)
+        name: estimate_range(histogram, MinMax() if name in ends else ranges, bits)
         for name, histogram in histograms.items()
     }
     return {

@@ -19,7 +19,8 @@ _MOVING = frozenset(
     | {"RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "UNPACK"}
 )
 # They compute, and yet return integers of their input's scale; or of one that TFLite fixes.
-_SCALED_OTHERWISE = frozenset({"AVERAGE_POOL_2D", "LOGISTIC", "REDUCE_MIN", "RESIZE_BILINEAR", "SOFTMAX", "TANH"})
+_FIXED = frozenset({"LOGISTIC", "SOFTMAX", "TANH"})
+_SCALED_OTHERWISE = _FIXED | frozenset({"AVERAGE_POOL_2D", "REDUCE_MIN", "RESIZE_BILINEAR"})
 # What the converter calls a fused operator begins with its activation: these tell which part is the layer's own.
 _COMPUTING = ("Conv2D", "MatMul", "DepthwiseConv2dNative", "depthwise", "Conv2DTranspose", "conv2d_transpose")
 
@@ -73,6 +74,23 @@ class Graph:
             for name in operator.outputs
         }
         return tuple(name for name in self.activations if name not in given)
+
+    def ends(self) -> frozenset[str]:
+        """The activations whose range the model's outputs have: themselves, and what they take their scale from."""
+        sources = {
+            name: operator.inputs
+            for operator in self.operators
+            if operator.kind in (_MOVING | _SCALED_OTHERWISE) - _FIXED
+            for name in operator.outputs
+        }
+        found: set[str] = set()
+        pending = list(self.outputs)
+        while pending:
+            name = pending.pop()
+            if name not in found:
+                found.add(name)
+                pending += [source for source in sources.get(name, ()) if source in self.activations]
+        return frozenset(found)
 
 
 def read_graph(content: bytes) -> Graph:

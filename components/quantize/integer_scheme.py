@@ -26,6 +26,7 @@ from components.quantize.placement import Node, Place, Plan, place
 from components.quantize.qat_spec import ActivationQuantization, Histogram, LastValue, MovingAverage, OwnQuantizer
 from components.quantize.quantizers import (
     NEVER,
+    ExtremesQuantizer,
     FixedQuantizer,
     HistogramQuantizer,
     LastValueQuantizer,
@@ -192,8 +193,8 @@ def planned(model: Any, treatments: Mapping[str, Treatment], integer_border: boo
 
     rewritten = rewrite(model, kept, folds)
     kinds = {layer.name: type(layer).__name__ for layer in model.layers}
-    outputs = [tensor._keras_history.layer.name for tensor in rewritten.model.outputs] if integer_border else []
-    return rewritten, place(graph(rewritten), treatments, kinds, rewritten.notes, outputs)
+    outputs = [tensor._keras_history.layer.name for tensor in rewritten.model.outputs]
+    return rewritten, place(graph(rewritten), treatments, kinds, rewritten.notes, outputs, integer_border)
 
 
 def graph(rewritten: Rewritten) -> list[Node]:
@@ -277,11 +278,18 @@ def _with_entrances(model: Any, plan: Plan) -> Any:
 
 
 class Quantizers:
-    """Makes the quantizers of layers; these train."""
+    """Makes the quantizers of layers; these train.
+
+    Args:
+        epoch: Training batches in an epoch, which ranges of the model's outputs are taken from; 0 takes all batches.
+    """
+
+    def __init__(self, epoch: int = 0) -> None:
+        self._epoch = epoch
 
     def output(self, treatment: Treatment, delay: int, name: str) -> Any:
         """Of what a layer, or a point within it, gives."""
-        return _output_quantizer(treatment, delay, name)
+        return _output_quantizer(treatment, delay, name, self._epoch)
 
     def weights(self, treatment: Treatment, axes: tuple[int, ...], trains: bool, one_range: bool = False) -> Any:
         """Of weights, with a scale for each place along `axes`, all the same ones if there is to be one range."""
@@ -297,11 +305,13 @@ def _equip(layer: IntegerRecurrent, treatment: Treatment, delay: int, quantizers
         return
     trains = treatment.trains_weights and treatment.mode == "trained"
     # Inside the fused LSTM the cell state has 16 bits.
-    wide = replace(treatment, activation_bits=16)
+    inside = replace(treatment, extremes=False)
+    wide = replace(inside, activation_bits=16)
 
     def make(point: str) -> Any:
-        inner = layer.cell.kind == "LSTM" and point == "c"
-        return quantizers.output(wide if inner else treatment, delay, f"{layer.name}/{point}")
+        if layer.cell.kind == "LSTM" and point == "c":
+            return quantizers.output(wide, delay, f"{layer.name}/{point}")
+        return quantizers.output(treatment if point == "h" else inside, delay, f"{layer.name}/{point}")
 
     layer.equip(
         treatment.activation_bits,
@@ -338,11 +348,13 @@ def _config(name: str, made: Place, model: Any, delay: int, preserve: Preserve, 
     return LayerConfig(kernel, weights, output)
 
 
-def _output_quantizer(treatment: Treatment, delay: int, name: str) -> Any:
+def _output_quantizer(treatment: Treatment, delay: int, name: str, epoch: int) -> Any:
     how = treatment.activations
     if how is None or treatment.mode == "watched":
         how, delay = how or ActivationQuantization(), NEVER
     shared = (treatment.activation_bits, how.symmetric, delay)
+    if treatment.extremes and how.quantizer.kind != "own":
+        return ExtremesQuantizer(*shared, epoch=epoch)
     match how.quantizer:
         case MovingAverage(decay=decay):
             return MovingAverageQuantizer(*shared, decay=decay)

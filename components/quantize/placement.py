@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from components.errors import ModelError
@@ -114,6 +114,7 @@ def place(
     kinds: Mapping[str, str],
     notes: Mapping[str, str],
     outputs: Collection[str] = (),
+    integer_border: bool = True,
 ) -> Plan:
     """Decide where quantizers go.
 
@@ -125,8 +126,8 @@ def place(
         treatments: By name of the user's layers.
         kinds: Class names of the user's layers, by name, in order.
         notes: What the rewriting did, by name of the user's layers.
-        outputs: Layers whose outputs are the model's, if these and its inputs are to be integers even where the layers
-            there stay float.
+        outputs: Layers whose outputs are the model's.
+        integer_border: Whether these and the model's inputs are integers even where the layers there stay float.
     """
     by_name = {node.name: node for node in nodes}
     readers: dict[str, int] = {}
@@ -145,7 +146,8 @@ def place(
         if source is not None and plan.places[node.name].treatment.mode != "float":
             plan.places[source].output = "none"
     _join(nodes, by_name, plan)
-    _open_entrances(nodes, plan, outputs)
+    _open_entrances(nodes, plan, outputs if integer_border else ())
+    _keep_extremes(nodes, plan, outputs)
     plan.layers = tuple(_told(nodes, plan, kinds, notes))
     return plan
 
@@ -278,6 +280,25 @@ def _open_entrances(nodes: Sequence[Node], plan: Plan, outputs: Collection[str])
         plan.entrances.setdefault(name, Treatment(activation_bits=_bits(plan)))
 
 
+def _keep_extremes(nodes: Sequence[Node], plan: Plan, outputs: Collection[str]) -> None:
+    """Let the ranges that the model's outputs have, or take over from what they read, hold all values."""
+    inputs = {node.name: node.inputs for node in nodes}
+    pending, seen = list(outputs), set()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in plan.entrances:
+            plan.entrances[name] = replace(plan.entrances[name], extremes=True)
+            continue
+        made = plan.places[name]
+        made.treatment = replace(made.treatment, extremes=True)
+        if made.output == "none" and made.role in {"passing", "ranged"}:
+            # Its kernel keeps the scale of what it reads, as does one that concatenates joined layers.
+            pending += inputs[name]
+
+
 def _bits(plan: Plan) -> int:
     return next(made.treatment.activation_bits for made in plan.places.values() if made.treatment.mode != "float")
 
@@ -348,6 +369,7 @@ def _outputs(made: Place) -> str:
         how = treatment.activations
         if how is None or treatment.mode == "watched":
             return f"int{treatment.activation_bits}, range applied after training"
-        own = how.quantizer.object if how.quantizer.kind == "own" else how.quantizer.kind.replace("_", " ")
+        ours = "extremes of an epoch" if treatment.extremes else how.quantizer.kind.replace("_", " ")
+        own = how.quantizer.object if how.quantizer.kind == "own" else ours
         return f"int{treatment.activation_bits}, {own}"
     return {"passing": "as its input", "fixed": "range fixed by the kernel"}.get(made.role, "inside the kernel")

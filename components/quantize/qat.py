@@ -93,7 +93,7 @@ def quantized(
         delay=step.delay_activations * steps_per_epoch,
         integer_border=not getattr(scheme, "float_io", False),
         preserve=preserve,
-        quantizers=quantizers,
+        quantizers=quantizers or Quantizers(steps_per_epoch),
     )
     annotated = tf.keras.models.clone_model(
         flat,

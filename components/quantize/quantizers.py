@@ -123,6 +123,46 @@ class LastValueQuantizer(ActivationQuantizer):
         return batch_range(inputs)
 
 
+class ExtremesQuantizer(ActivationQuantizer):
+    """Range of all values of an epoch, for outputs of the model: a clipped one is wrong, and gets no gradient.
+
+    While an epoch lasts, the range holds the epoch before it too; at the end, it holds the epoch's own values only.
+
+    Args:
+        epoch: Training batches in an epoch; 0 never forgets.
+        bits, symmetric, delay: As for `ActivationQuantizer`.
+    """
+
+    def __init__(self, bits: int = 8, symmetric: bool = False, delay: int = 0, epoch: int = 0) -> None:
+        super().__init__(bits, symmetric, delay)
+        self.epoch = epoch
+
+    def build_more(self, name: str, layer: Any) -> dict[str, Any]:
+        """The extremes of this epoch and of the one before it; zero is inside every range anyway."""
+        return {key: _variable(layer, f"{name}_{key}") for key in ("low", "high", "last_low", "last_high")}
+
+    def new_range(self, inputs: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
+        """See the base class."""
+        low, high = batch_range(inputs)
+        place = tf.math.floormod(tf.identity(weights["batches"]), self.epoch or tf.int64.max)
+        starts, ends = place == 0, place == (self.epoch or tf.int64.max) - 1
+        earlier_low, earlier_high = tf.identity(weights["low"]), tf.identity(weights["high"])
+        last_low = tf.where(starts, earlier_low, weights["last_low"])
+        last_high = tf.where(starts, earlier_high, weights["last_high"])
+        low = tf.where(starts, low, tf.minimum(earlier_low, low))
+        high = tf.where(starts, high, tf.maximum(earlier_high, high))
+        kept = {"low": low, "high": high, "last_low": last_low, "last_high": last_high}
+        with tf.control_dependencies([weights[key].assign(value) for key, value in kept.items()]):
+            return (
+                tf.where(ends, low, tf.minimum(low, last_low)),
+                tf.where(ends, high, tf.maximum(high, last_high)),
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        """See the base class."""
+        return {**super().get_config(), "epoch": self.epoch}
+
+
 class HistogramQuantizer(ActivationQuantizer):
     """Range that holds a share of all values seen, from a running histogram.
 

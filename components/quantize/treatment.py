@@ -28,6 +28,7 @@ class Treatment:
         activations: How outputs are quantized; None watches their range only.
         says_activations: Whether the file says so of this very layer.
         activation_bits: 8 or 16.
+        extremes: Whether a range that we choose holds all values: that of an output of the model.
         config: Reference of a QuantizeConfig of the task's, instead of all this.
     """
 
@@ -39,6 +40,7 @@ class Treatment:
     activations: ActivationQuantization | None = field(default_factory=ActivationQuantization)
     says_activations: bool = False
     activation_bits: int = 8
+    extremes: bool = False
     config: str | None = None
 
 

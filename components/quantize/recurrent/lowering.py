@@ -155,7 +155,7 @@ class _Watching(Quantizers):
 
     def output(self, treatment: Treatment, delay: int, name: str) -> Any:  # noqa: ARG002
         symmetric = treatment.activations is not None and treatment.activations.symmetric
-        return Observer(treatment.activation_bits, symmetric, self._watch)
+        return Observer(treatment.activation_bits, symmetric, self._watch, treatment.extremes)
 
     def weights(self, treatment: Treatment, axes: tuple[int, ...], trains: bool, one_range: bool = False) -> Any:  # noqa: ARG002
         return WatchedWeights(treatment.weight_bits, axes, self._watch)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from components.quantize.histogram import ActivationHistogram
 from components.quantize.quantizers import ActivationQuantizer, WeightQuantizer
 from components.quantize.range_estimators import estimate_range
-from components.quantize.recovery import Ranges
+from components.quantize.recovery import MinMax, Ranges
 
 
 class Watch:
@@ -24,11 +24,11 @@ class Watch:
 
 
 class Observer(ActivationQuantizer):
-    """Counts the values that it is shown, then holds the range that an estimator takes from them."""
+    """Counts the values that it is shown, then holds the range that an estimator takes from them, or of all."""
 
-    def __init__(self, bits: int, symmetric: bool, watch: Watch) -> None:
+    def __init__(self, bits: int, symmetric: bool, watch: Watch, extremes: bool = False) -> None:
         super().__init__(bits, symmetric)
-        self._watch = watch
+        self._watch, self._extremes = watch, extremes
         self.histogram = ActivationHistogram()
 
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
@@ -45,7 +45,7 @@ class Observer(ActivationQuantizer):
 
     def chosen(self, ranges: Ranges) -> tuple[float, float]:
         """The range that its integers are to stand for."""
-        return estimate_range(self.histogram, ranges, self.bits)
+        return estimate_range(self.histogram, MinMax() if self._extremes else ranges, self.bits)
 
 
 class WatchedWeights(WeightQuantizer):

@@ -107,6 +107,22 @@ def test_model_outputs_are_never_clipped(content, convnet, images):
     assert fact.chosen == (pytest.approx(expected.min(), rel=1e-4), pytest.approx(expected.max(), rel=1e-4))
 
 
+def test_outputs_that_take_their_scale_from_what_they_read_are_never_clipped(save):
+    random = np.random.default_rng(9)
+    kernel = tf.Variable(random.normal(size=(8, 4)).astype(np.float32))
+
+    def serve(x):
+        return {"y": tf.reshape(tf.matmul(x, kernel), [-1, 2, 2])}
+
+    folder = save(serve, tf.TensorSpec([None, 8], tf.float32, name="x"), variables=[kernel])
+    x = random.uniform(-1, 1, size=(200, 8)).astype(np.float32)
+    whole = convert(folder, Float32(), None)
+    made = recover(whole, StaticWi8Ai8(ranges=Percentile(percentile=80)), Sample({"x": x}))
+    (name, outputs), *_ = TFLiteModel(made.content).predict({"x": x}).items()
+    # One value at either end is the least, or the greatest; rounding may bring its neighbor there.
+    assert TFLiteModel(made.content).saturated(name, outputs) <= 4 / 800
+
+
 def test_an_outlier_hurts_min_max_and_estimators_win_it_back(content, convnet):
     images = np.abs(np.random.default_rng(8).normal(size=(200, 8, 8, 1))).astype(np.float32)
     spoilt = np.concatenate([images, images[:1]])

@@ -390,3 +390,25 @@ def test_concatenation_with_another_layer_keeps_its_range_and_a_float_cell_is_no
     assert ranges(placed(mixed))["ends"] == "range"
     nodes = graph(recurrent("LSTM", "a"), recurrent("LSTM", "b"), ("ends", "Concatenate", None, ("a", "b")))
     assert placed(nodes, b=Treatment(mode="float")).joined == []
+
+
+def test_ranges_that_outputs_have_or_take_over_hold_all_values():
+    layers = graph(
+        ("conv", "Conv2D"),
+        ("relu", "ReLU", "relu"),
+        ("pool", "MaxPooling2D"),
+        ("head", "Dense"),
+        ("flat", "Flatten"),
+        ("other", "Dense", None, ("relu",)),
+    )
+    for outputs, wanted in ((("flat", "other"), {"head", "other"}), (("pool",), {"relu"}), ((), set())):
+        plan = placed(layers, outputs)
+        held = {name for name, made in plan.places.items() if made.treatment.extremes and made.output == "range"}
+        assert held == wanted
+    outputs = {layer.layer: layer.outputs for layer in placed(layers, ("flat",)).layers}
+    assert (outputs["head"], outputs["relu"]) == ("int8, extremes of an epoch", "int8, moving average")
+
+
+def test_output_of_a_float_layer_holds_all_values_at_the_border():
+    plan = placed(graph(("head", "Dense"), ("last", "LayerNormalization")), ("last",), last=Treatment(mode="float"))
+    assert {name: treatment.extremes for name, treatment in plan.entrances.items()} == {"input": False, "last": True}

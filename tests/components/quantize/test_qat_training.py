@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.convert.converter import convert
 from components.errors import ModelError
+from components.evaluate.assess import saturated_share
 from components.examples import ExampleDecoder
-from components.keras_model import save_keras
-from components.quantize.qat import check_ranges
+from components.interpreter import TFLiteModel
+from components.keras_model import export, output_names, save_keras
+from components.layout import SERVING_FOLDER
+from components.quantize.qat import check_ranges, quantized
 from components.quantize.qat_spec import QatStep
-from components.quantize.scheme import StaticWi8Ai8
+from components.quantize.scheme import StaticWi8Ai8, StaticWi8Ai16
 from components.quantize.training import train_quantized
 from components.report import TrainedRange
 from components.step_training import StepInputs
@@ -142,3 +146,24 @@ def test_range_that_is_not_finite_is_told(value):
     bad = good.model_copy(update={"tensor": "head", "high": value})
     with pytest.raises(ModelError, match="layer head: the range of an activation is not finite after training"):
         check_ranges([good, bad])
+
+
+@pytest.mark.parametrize("scheme", [StaticWi8Ai8(), StaticWi8Ai16()])
+@pytest.mark.parametrize("quantizer", ["moving_average", "last_value", "histogram"])
+def test_outputs_keep_their_extremes(tmp_path, scheme, quantizer):
+    """A moving average of the extremes of small batches would clip 7 % of these outputs."""
+    x = np.random.default_rng(5).uniform(-1, 1, size=(2048, 8)).astype(np.float32)
+    y = x.sum(axis=1, keepdims=True)
+    tf.keras.utils.set_random_seed(6)
+    layers = [tf.keras.Input([8], name="x"), tf.keras.layers.Dense(1, name="head"), tf.keras.layers.Flatten(name="y")]
+    model = tf.keras.Sequential(layers)
+    model.get_layer("head").set_weights([np.ones([8, 1], np.float32), np.float32([0.0])])
+    said = {"kind": "qat", "epochs": 2, "activations": {"quantizer": {"kind": quantizer}}}
+    trained = quantized(model, QatStep.model_validate(said), scheme, steps_per_epoch=128)
+    trained.compile(tf.keras.optimizers.SGD(1e-6), "mse")
+    trained.fit(x, y, batch_size=16, epochs=2, verbose=0)
+    export(trained, tmp_path, output_names(model), traces_layers=False)
+    content = convert(tmp_path / SERVING_FOLDER, scheme, None)
+    (outputs,) = TFLiteModel(content).predict({"x": x}).values()
+    assert saturated_share(content, {"x": x}) <= 2 / 2048
+    assert np.mean((outputs - y) ** 2) < 1e-3

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from components.quantize.quantizers import (
     NEVER,
+    ExtremesQuantizer,
     FixedQuantizer,
     HistogramQuantizer,
     LastValueQuantizer,
@@ -361,3 +362,21 @@ def test_replicas_share_one_range():
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert ran.stdout.split("\n")[-2] == "as one"
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_extremes_are_those_of_the_epoch_at_its_end_and_of_two_until_then(how):
+    held = Held(ExtremesQuantizer(epoch=2), how=how)
+    found = []
+    for batch in ([-9.0, 1, 0, 2], [0, 0, 5.0, -1], [-1.0, 1, 0, 2], [0, 0, 4.0, -3], [0.5, 0.5, 0.5, 0.5]):
+        held.train([batch])
+        found.append(held.range)
+    for limits, wanted in zip(found, [(-9, 2), (-9, 5), (-9, 5), (-3, 4), (-3, 4)], strict=True):
+        assert limits == pytest.approx(nudged(*wanted), rel=1e-5)
+
+
+def test_extremes_without_epochs_are_those_of_all_batches():
+    held = Held(ExtremesQuantizer())
+    held.train([[-9.0, 1, 0, 2]], *[[[0.0, 0, 1, 5]]] * 9)
+    assert held.range == pytest.approx(nudged(-9, 5), rel=1e-5)
+    assert ExtremesQuantizer.from_config(ExtremesQuantizer(16, epoch=3).get_config()).epoch == 3
