@@ -206,6 +206,7 @@ def _sampler(spec: PipelineSpec, calibrate: CalibrationSpec, data: Ingested) -> 
         task=spec.task,
         label=spec.examples.label,
         eval_split=spec.evaluate.split,
+        max_overlap=repr(spec.examples.max_overlap),
         **_versions(spec, "components.calibrate.component"),
     )
 

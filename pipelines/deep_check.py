@@ -42,6 +42,7 @@ def deep_check(loaded: LoadedPipeline) -> Previews:
 
 def _checked(spec: PipelineSpec) -> Previews:
     """As `deep_check`; raises what is wrong as it is."""
+    _check_schema(spec.examples)
     task = load_task(spec.task)
     inputs = labels = None
     # What a preprocessing function returns is known when Transform has run; remote data is not ours to read.
@@ -62,6 +63,15 @@ def _checked(spec: PipelineSpec) -> Previews:
         check_trains(model, inputs, labels)
     _check_metrics(spec)
     return check_steps(spec, task, model)
+
+
+def _check_schema(examples: Examples) -> None:
+    """See that a given schema can be read and has the label."""
+    if examples.schema_file:
+        from components.ingest.schema import parse_schema
+        from components.validate.expectations import tighten
+
+        tighten(parse_schema(Path(examples.schema_file).read_bytes(), examples.schema_file), examples)
 
 
 def _dense_features(spec: PipelineSpec) -> dict[str, str]:

@@ -82,6 +82,7 @@ def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
         # Inferred without the evaluation split, or that split could not deviate from it.
         schema = SchemaGen(statistics.outputs["statistics"], exclude_splits=[spec.evaluate.split]).with_id("schema")
     validated = StrictExampleValidator(
+        examples.outputs["examples"],
         statistics.outputs["statistics"],
         schema.outputs["schema"],
         _expectations(spec),
@@ -115,6 +116,8 @@ def _expectations(spec: PipelineSpec) -> ReadExpectations:
     return ReadExpectations(
         label=spec.examples.label,
         num_classes=spec.examples.num_classes,
+        max_overlap=spec.examples.max_overlap,
+        evaluation=spec.evaluate.split,
         task=spec.task if spec.preprocess is None else None,
         task_version=code_version(spec.task.partition(":")[0]) if spec.preprocess is None else "",
         others=tuple(sorted(others)),

@@ -113,6 +113,7 @@ class TFRecordExamples(_Examples):
         splits: How they are split.
         label: Feature that holds the label.
         num_classes: Labels are integers from 0 to one less; None for labels that are no classes.
+        max_overlap: Largest share of the evaluation split's examples that another split may have too.
         schema_file: A TensorFlow Metadata schema (text proto) to hold the data against; None infers one.
     """
 

@@ -33,6 +33,7 @@ def audit_sample(
     survey: Survey,
     *,
     transformed: bool = False,
+    max_overlap: float = MOST_REPEATED,
 ) -> AuditReport:
     """Everything that is known about a sample.
 
@@ -43,12 +44,13 @@ def audit_sample(
         labels: Distinct integer labels in the sample; None if labels are no classes.
         survey: Facts about the splits around it.
         transformed: Whether the examples went through a transform graph: different ones may have become equal.
+        max_overlap: Largest share of the sample that the evaluation split may have too.
     """
     ranges = tuple(_range_fact(name, values, survey.inputs[name], spec.seed) for name, values in inputs.items())
     # One constant input, a flag say, still leaves a model to calibrate.
     dead = bool(inputs) and all(_is_constant(values) for values in inputs.values())
     findings = [*_size(sample, spec), *_missing(sample, spec, labels, survey)]
-    findings += _repeated(sample, survey, transformed)
+    findings += _repeated(sample, survey, transformed, max_overlap)
     for fact in ranges:
         values = inputs[fact.input]
         findings += [
@@ -145,11 +147,11 @@ def _missing(sample: Sample, spec: CalibrationSpec, labels: set[int] | None, sur
         )
 
 
-def _repeated(sample: Sample, survey: Survey, transformed: bool) -> Iterator[Finding]:
+def _repeated(sample: Sample, survey: Survey, transformed: bool, max_overlap: float) -> Iterator[Finding]:
     if survey.repeated and sample.examples:
         share = survey.repeated / len(set(sample.examples))
         yield Finding(
-            severity="error" if share > MOST_REPEATED and not transformed else "warning",
+            severity="error" if share > max_overlap and not transformed else "warning",
             check="leak",
             where="",
             message=f"{survey.repeated} of the sampled examples ({share:.1%}) also occur in the evaluation split"

@@ -43,6 +43,7 @@ class CalibrationSamplerExecutor(base_beam_executor.BaseBeamExecutor):
             task=exec_properties["task"],
             transform_graph=artifact_utils.get_single_uri(graphs) if graphs else None,
             label=exec_properties["label"],
+            max_overlap=float(exec_properties["max_overlap"]),
             output=folder / content / "data_tfrecord-00000-of-00001.gz",
         )
         write_atomically(folder / AUDIT_FILE, audit.model_dump_json(indent=2).encode() + b"\n")
@@ -75,7 +76,7 @@ class CalibrationSamplerSpec(ComponentSpec):
 
     PARAMETERS = {
         name: ExecutionParameter(type=str)
-        for name in ("spec", "task", "label", "eval_split", "task_version", "code_version")
+        for name in ("spec", "task", "label", "eval_split", "max_overlap", "task_version", "code_version")
     }
     INPUTS = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
@@ -96,8 +97,8 @@ class CalibrationSampler(base_beam_component.BaseBeamComponent):
         Args:
             examples: Channel of one Examples artifact.
             transform_graph: Channel of the TransformGraph that the examples went through, if any.
-            parameters: `spec` (JSON of a CalibrationSpec), `task`, `label`, `eval_split`, `task_version`,
-                `code_version`.
+            parameters: `spec` (JSON of a CalibrationSpec), `task`, `label`, `eval_split`, `max_overlap`,
+                `task_version`, `code_version`.
         """
         optional = {} if transform_graph is None else {"transform_graph": transform_graph}
         sample = OutputChannel(standard_artifacts.Examples, self, "sample")

@@ -14,7 +14,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from components.calibrate.audit import audit_sample, finite_range
+from components.calibrate.audit import MOST_REPEATED, audit_sample, finite_range
 from components.calibrate.sampling import Sample, SampleExamples
 from components.calibrate.spec import CalibrationSpec
 from components.calibrate.survey import read_survey, survey_splits
@@ -35,6 +35,7 @@ def draw_and_audit(
     transform_graph: str | None,
     label: str,
     output: Path,
+    max_overlap: float = MOST_REPEATED,
 ) -> AuditReport:
     """Write a sample's records to `output` and say what is known about it.
 
@@ -45,6 +46,7 @@ def draw_and_audit(
         task, transform_graph: As for `components.examples.ExampleDecoder`.
         label: Feature that holds the label.
         output: A gzipped TFRecord file.
+        max_overlap: As for `components.calibrate.audit.audit_sample`.
 
     Raises:
         DataError: The split is empty, an example lacks a feature, or there are too many strata.
@@ -84,7 +86,15 @@ def draw_and_audit(
                 output=folder,
             )
         known = {int(one) for one in np.unique(labels)} if np.issubdtype(labels.dtype, np.integer) else None
-        audit = audit_sample(sample, spec, inputs, known, read_survey(folder), transformed=transform_graph is not None)
+        audit = audit_sample(
+            sample,
+            spec,
+            inputs,
+            known,
+            read_survey(folder),
+            transformed=transform_graph is not None,
+            max_overlap=max_overlap,
+        )
     for finding in audit.findings:
         level = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}[finding.severity]
         _LOG.log(level, "%s: %s", finding.where or finding.check, finding.message)

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format, wrappers_pb2
-from tensorflow_metadata.proto.v0 import schema_pb2
+from google.protobuf import wrappers_pb2
 from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.components.example_gen.csv_example_gen.executor import Executor as CsvExecutor
@@ -16,9 +15,9 @@ from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.proto import example_gen_pb2
 from tfx.types.standard_artifacts import Schema
 
-from components.errors import DataError
 from components.files import check_unchanged, sha256_of_bytes, write_atomically
 from components.ingest.parquet import ParquetExecutor
+from components.ingest.schema import parse_schema
 from components.ingest.sources import check_sources, description_in
 
 # What stock components look for in a Schema artifact.
@@ -84,15 +83,7 @@ def ImportedSchema(
     """Imports a schema; its digest is a parameter, so that a changed file is not served from cache."""
     content = Path(path).read_bytes()
     check_unchanged(Path(path), sha256_of_bytes(content), sha256)
-    try:
-        text_format.Parse(content, schema_pb2.Schema())
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"this is no schema: {error}",
-            where=path,
-            bound="a TensorFlow Metadata schema as text proto",
-            remedy="correct that place, or leave `examples.schema_file` out to infer a schema",
-        ) from error
+    parse_schema(content, path)
     write_atomically(Path(schema.uri, SCHEMA_FILE), content)
     # No manifest here: stock components take the only file of a Schema artifact for the schema.
     schema.set_string_custom_property("sha256", sha256)

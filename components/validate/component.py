@@ -9,13 +9,15 @@ from tfx.components.example_validator import executor as tfx_executor
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.channel import BaseChannel, OutputChannel
-from tfx.types.component_spec import ExecutionParameter
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.types.standard_component_specs import ANOMALIES_KEY, SCHEMA_KEY, STATISTICS_KEY, ExampleValidatorSpec
 
+from components.examples import read_serialized, split_files
 from components.files import sha256_of, write_atomically
 from components.manifest import describe, write_manifest
 from components.task import load_task
 from components.validate.expectations import refuse_anomalies, tighten
+from components.validate.overlap import Overlap, find_overlaps, refuse_overlaps
 from components.validate.spec import ReadExpectations
 
 VALIDATION_FILE = "validation.json"
@@ -30,7 +32,7 @@ class StrictExampleValidatorExecutor(tfx_executor.Executor):
         """See the base class.
 
         Raises:
-            DataError: Some split has an anomaly in a feature that is read.
+            DataError: Some split has an anomaly in a feature that is read, or too much of the evaluation split.
         """
         self._expectations = ReadExpectations.model_validate_json(exec_properties["spec"])
         self._found: dict[str, Any] = {}
@@ -38,12 +40,21 @@ class StrictExampleValidatorExecutor(tfx_executor.Executor):
         unread = refuse_anomalies(self._found, _read(self._expectations))
         for anomaly in unread:
             _LOG.warning("Nobody reads this feature, so the run goes on: %s", anomaly)
+        overlaps = self._overlaps(artifact_utils.get_single_instance(input_dict["examples"]))
         anomalies = artifact_utils.get_single_instance(output_dict[ANOMALIES_KEY])
         folder = Path(anomalies.uri)
         # What was held against the data, and where: the anomalies themselves are empty, or we were not here.
-        held = {"expectations": self._expectations.model_dump(), "splits": sorted(self._found), "unread": unread}
+        held = {
+            "expectations": self._expectations.model_dump(),
+            "splits": sorted(self._found),
+            "unread": unread,
+            "overlaps": [each.model_dump() for each in overlaps],
+        }
         write_atomically(folder / VALIDATION_FILE, json.dumps(held, indent=2).encode() + b"\n")
-        parents = {key: sha256_of(Path(artifact_utils.get_single_uri(each))) for key, each in input_dict.items()}
+        # The statistics stand for the examples, whose bytes would have to be read once more.
+        parents = {
+            key: sha256_of(Path(artifact_utils.get_single_uri(input_dict[key]))) for key in (STATISTICS_KEY, SCHEMA_KEY)
+        }
         describe(
             anomalies,
             write_manifest(
@@ -54,6 +65,25 @@ class StrictExampleValidatorExecutor(tfx_executor.Executor):
                 code_version=exec_properties["code_version"],
             ),
         )
+
+    def _overlaps(self, examples: Any) -> tuple[Overlap, ...]:
+        evaluation = self._expectations.evaluation
+        splits = {
+            name: read_serialized(split_files(examples.uri, name))
+            for name in sorted(artifact_utils.decode_split_names(examples.split_names))
+        }
+        overlaps = find_overlaps(splits.pop(evaluation), splits)
+        for each in overlaps:
+            if each.shared:
+                _LOG.warning(
+                    "%d of %d evaluation examples (%.2f %%) also occur in the split %s",
+                    each.shared,
+                    each.examples,
+                    100 * each.share,
+                    each.split,
+                )
+        refuse_overlaps(overlaps, evaluation, self._expectations.max_overlap)
+        return overlaps
 
     def _Validate(self, inputs: Any, outputs: Any) -> Any:
         tighten(inputs[SCHEMA_KEY], self._expectations)
@@ -79,6 +109,7 @@ class StrictExampleValidatorSpec(ExampleValidatorSpec):
         "spec": ExecutionParameter(type=str),
         "code_version": ExecutionParameter(type=str),
     }
+    INPUTS = {**ExampleValidatorSpec.INPUTS, "examples": ChannelParameter(type=standard_artifacts.Examples)}
 
 
 class StrictExampleValidator(base_component.BaseComponent):
@@ -87,11 +118,19 @@ class StrictExampleValidator(base_component.BaseComponent):
     SPEC_CLASS = StrictExampleValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(StrictExampleValidatorExecutor)
 
-    def __init__(self, statistics: BaseChannel, schema: BaseChannel, spec: ReadExpectations, code_version: str) -> None:
+    def __init__(
+        self,
+        examples: BaseChannel,
+        statistics: BaseChannel,
+        schema: BaseChannel,
+        spec: ReadExpectations,
+        code_version: str,
+    ) -> None:
         anomalies = standard_artifacts.ExampleAnomalies
         super().__init__(
             StrictExampleValidatorSpec(
                 **{
+                    "examples": examples,
                     STATISTICS_KEY: statistics,
                     SCHEMA_KEY: schema,
                     "exclude_splits": "[]",

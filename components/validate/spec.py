@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from components.values import Value
 
@@ -15,10 +15,12 @@ class DataExpectations(Value):
     Attributes:
         label: Feature that holds the label; every example must have it.
         num_classes: Labels are integers from 0 to one less; None for labels that are no classes.
+        max_overlap: Largest share of the evaluation split's examples that another split may have too.
     """
 
     label: str
     num_classes: Annotated[int, Field(gt=1)] | None = None
+    max_overlap: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.01
 
 
 class ReadExpectations(DataExpectations):
@@ -29,10 +31,12 @@ class ReadExpectations(DataExpectations):
             what it likes, so that every feature is held.
         task_version: Version of the task's code, which keeps a changed feature spec out of the cache.
         others: Further features that are read: slices and strata.
+        evaluation: The evaluation split.
         apart: The feature whose values lie in one split each: values that no other split has are its purpose.
     """
 
     task: str | None = None
     task_version: str = ""
     others: tuple[str, ...] = ()
+    evaluation: str
     apart: str | None = None

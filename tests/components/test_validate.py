@@ -3,6 +3,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 from components.errors import DataError
 from components.validate.expectations import refuse_anomalies, tighten
+from components.validate.overlap import Overlap, find_overlaps, refuse_overlaps
 from components.validate.spec import DataExpectations
 
 
@@ -60,3 +61,27 @@ def test_anomaly_of_a_feature_that_nobody_reads_is_returned_and_one_that_is_read
     with pytest.raises(DataError, match="Low num examples") as caught:
         refuse_anomalies({"eval": evaluation}, {"image", "label"})
     assert "speaker" not in str(caught.value)
+
+
+def test_overlap_is_counted_by_content_with_repetitions_in_the_evaluation_split() -> None:
+    evaluation = [b"a", b"a", b"b", b"c", b""]
+    train = (b"x%d" % number for number in range(1 << 18))  # more than one chunk
+    others = {"train": [b"a", *train, b"c"], "few": [], "same": evaluation[::-1]}
+    assert find_overlaps(evaluation, others) == (
+        Overlap(split="train", shared=3, examples=5),
+        Overlap(split="few", shared=0, examples=5),
+        Overlap(split="same", shared=5, examples=5),
+    )
+    assert find_overlaps([], {"train": [b"a"]})[0].share == 0.0
+
+
+def test_overlap_above_the_bound_is_refused_with_bound_count_and_share() -> None:
+    overlaps = (Overlap(split="train", shared=3, examples=200), Overlap(split="few", shared=2, examples=200))
+    with pytest.raises(DataError) as caught:
+        refuse_overlaps(overlaps, "eval", 0.01)
+    assert "the evaluation split 'eval' has examples that other splits have too" in str(caught.value)
+    assert (
+        "expected: at most 1.00% of its examples (examples.max_overlap: 0.01); "
+        "found: 3 of 200 (1.50%) in the split 'train')"
+    ) in str(caught.value)
+    refuse_overlaps(overlaps, "eval", 0.015)

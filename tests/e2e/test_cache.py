@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,14 +54,19 @@ def test_conversion_is_tried_again_after_a_failure_by_chance_and_success_is_kept
 
 def test_audit_is_in_the_report_when_it_stops_the_run_and_an_edited_schema_is_read_again(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
-    small.write_split("eval", 240, seed=1)  # the training examples
+    # Two in a hundred calibration examples are evaluation examples, and one in a hundred of these may be.
+    held_out: list[dict[str, Any]] = []
+    small.write_split("eval", 240, seed=2, change=lambda _, features: held_out.append(features) or features)
+    small.write_split("few", 100, seed=7, change=lambda index, features: held_out[index] if index < 2 else features)
+    small.spec["examples"]["splits"]["patterns"]["few"] = "few*"
+    small.spec["calibrate"]["split"] = "few"
     ran = Ran(small.write(), "small")
     assert ran.code == ExitCode.NODE_FAILED
     states = ran.states()
     assert (states["calibrate"], states["audit"]) == ("complete", "failed")
     assert {states["convert__float32"], states["convert__int8"]} == {"not_run"}
     assert ran.summary is not None and ran.folder is not None
-    (finding,) = ran.summary.audit.findings
+    (finding,) = [each for each in ran.summary.audit.findings if each.check == "leak"]
     assert (finding.severity, finding.check) == ("error", "leak")
     assert finding.message in (ran.folder / "report.html").read_text()
     assert any(error.startswith("audit: ") and finding.message in error for error in ran.summary.errors)

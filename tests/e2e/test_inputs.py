@@ -161,3 +161,21 @@ def test_unread_text_that_differs_between_splits_does_not_stop_the_run(tmp_path:
     held = next(ran.root.rglob("validation.json"))
     (unread,) = json.loads(held.read_text())["unread"]
     assert unread.startswith("split 'eval', feature 'speaker': ")
+
+
+def test_evaluation_examples_in_the_training_split_stop_the_run_although_nothing_calibrates(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["recipes"] = [{"name": "float32", "scheme": "float32"}]
+    del small.spec["calibrate"]
+    small.write_split("eval", 240, seed=1)  # the training examples, in a file of their own
+    refused = Ran(small.write(), "small")
+    assert refused.code == ExitCode.NODE_FAILED
+    said = " ".join(refused.output.split())
+    assert "240 of 240 (100.00%) in the split 'train'" in said
+    assert "examples.max_overlap: 0.01" in said
+    assert (refused.states()["validate"], refused.states()["baseline"]) == ("failed", "not_run")
+    small.spec["examples"]["max_overlap"] = 1
+    allowed = Ran(small.write(), "small")
+    assert allowed.code == ExitCode.OK, allowed.output
+    (held,) = (json.loads(path.read_text()) for path in allowed.root.rglob("validation.json"))
+    assert held["overlaps"] == [{"split": "train", "shared": 240, "examples": 240}]

@@ -342,6 +342,20 @@ def test_metric_that_cannot_be_made_is_refused(tmp_path: Path, metric: dict[str,
     assert "evaluate.metrics: TensorFlow Model Analysis does not take a metric: " in errors_of(small)
 
 
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ("featur { }", "mine.pbtxt: this is no schema: "),
+        ('feature { name: "image" type: FLOAT }', "examples.label: the examples have no such label"),
+    ],
+)
+def test_schema_file_that_cannot_be_used_is_refused(tmp_path: Path, schema: str, message: str) -> None:
+    small = SmallPipeline(tmp_path)
+    (tmp_path / "mine.pbtxt").write_text(schema)
+    small.spec["examples"]["schema_file"] = "mine.pbtxt"
+    assert message in errors_of(small)
+
+
 COMPILES = 'model.compile(tf.keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", ["accuracy"])'
 
 

@@ -43,6 +43,7 @@ def execute(tmp_path, monkeypatch):
             "task": f"{module}:TASK",
             "label": "label",
             "eval_split": "eval",
+            "max_overlap": "0.01",
             "task_version": "t",
             "code_version": "c",
         }
