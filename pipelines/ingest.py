@@ -110,6 +110,8 @@ def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
 
 def _expectations(spec: PipelineSpec) -> ReadExpectations:
     splits = spec.examples.splits
+    # A given schema says what its author means; an inferred one says what happens to be in the training data.
+    holds_all = spec.preprocess is not None or spec.examples.schema_file is not None
     others = {feature for features in spec.slices() for feature in features}
     if spec.calibrate is not None and spec.calibrate.stratify_by is not None:
         others.add(spec.calibrate.stratify_by)
@@ -118,8 +120,8 @@ def _expectations(spec: PipelineSpec) -> ReadExpectations:
         num_classes=spec.examples.num_classes,
         max_overlap=spec.examples.max_overlap,
         evaluation=spec.evaluate.split,
-        task=spec.task if spec.preprocess is None else None,
-        task_version=code_version(spec.task.partition(":")[0]) if spec.preprocess is None else "",
+        task=None if holds_all else spec.task,
+        task_version="" if holds_all else code_version(spec.task.partition(":")[0]),
         others=tuple(sorted(others)),
         apart=splits.feature if isinstance(splits, HashedSplits) else None,
     )

@@ -28,7 +28,7 @@ class ReadExpectations(DataExpectations):
 
     Attributes:
         task: The task whose feature spec is read, `package.module:NAME`; None where a preprocessing function reads
-            what it likes, so that every feature is held.
+            what it likes, or the schema is given, so that every feature is held.
         task_version: Version of the task's code, which keeps a changed feature spec out of the cache.
         others: Further features that are read: slices and strata.
         evaluation: The evaluation split.
