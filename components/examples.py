@@ -147,5 +147,6 @@ def read_serialized(files: Sequence[str]) -> Iterator[bytes]:
     """Serialized tf.Examples of gzipped TFRecord files, in file order."""
     import tensorflow as tf
 
-    for record in tf.data.TFRecordDataset(list(files), compression_type="GZIP"):
-        yield record.numpy()
+    # One by one, TensorFlow takes longer to hand a record over than to read it.
+    for records in tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(64):
+        yield from records.numpy()

@@ -46,8 +46,9 @@ def find_overlaps(evaluation: Iterable[bytes], others: Mapping[str, Iterable[byt
     found = []
     for split, examples in others.items():
         seen = np.zeros(len(distinct), bool)
-        for chunk in _chunks(examples):
-            seen |= np.isin(distinct, chunk)
+        for chunk in _chunks(examples) if len(distinct) else ():
+            places = np.minimum(np.searchsorted(distinct, chunk), len(distinct) - 1)
+            seen[places[distinct[places] == chunk]] = True
         found.append(Overlap(split=split, shared=int(counts[seen].sum()), examples=len(held_out)))
     return tuple(found)
 
