@@ -128,7 +128,13 @@ def is_installed(path: Path) -> bool:
     return bool(_INSTALLED_FOLDERS & set(resolved.parts)) or any(map(resolved.is_relative_to, _STANDARD_LIBRARY))
 
 
-def _imports(source: bytes, package: str) -> Iterator[str]:
+@functools.cache
+def _imports(source: bytes, package: str) -> tuple[str, ...]:
+    """Kept, because most modules are in the closures of many nodes."""
+    return tuple(_walk_imports(source, package))
+
+
+def _walk_imports(source: bytes, package: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

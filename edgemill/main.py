@@ -66,7 +66,7 @@ def run(
     summary_json: SummaryJson = None,
     log_format: LogFormatName = "text",
     rehash: Annotated[
-        bool, typer.Option("--rehash", help="Read all example files, even those whose digests are remembered.")
+        bool, typer.Option("--rehash", help="Read all example files and do all checks, whatever is remembered.")
     ] = False,
 ) -> None:
     """Run a pipeline: train, optimize, evaluate, gate, push."""

@@ -25,15 +25,16 @@ def print_previews(previews: Mapping[str, Sequence[LayerPlan]]) -> None:
         console.print(table)
 
 
-def print_summaries(previews: Mapping[str, Sequence[LayerPlan]]) -> None:
-    """Print a line per recipe and step: how many layers of each mode. The tables are `print_previews`."""
-    console = terminal()
+def summaries(previews: Mapping[str, Sequence[LayerPlan]]) -> tuple[str, ...]:
+    """A line per recipe and step: how many layers of each mode. The tables are `print_previews`."""
+    lines = []
     for recipe, layers in previews.items():
         modes = ", ".join(f"{count} {mode}" for mode, count in Counter(layer.mode for layer in layers).items())
         # What holds for all layers is the point of the table.
         notes = {layer.note for layer in layers}
         shared = f" ({notes.pop()})" if len(notes) == 1 and "" not in notes else ""
-        console.print(Text(f"recipe {recipe}: {_subject(layers)}: {modes}{shared}"), soft_wrap=True)
+        lines.append(f"recipe {recipe}: {_subject(layers)}: {modes}{shared}")
+    return tuple(lines)
 
 
 def _subject(layers: Sequence[LayerPlan]) -> str:

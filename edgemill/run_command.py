@@ -15,7 +15,7 @@ from rich.status import Status
 from components.errors import SpecError
 from edgemill.exit_codes import ExitCode
 from edgemill.kubeflow_package import share_name
-from edgemill.preview import print_summaries
+from edgemill.remembered_checks import check_once
 from edgemill.report_command import SUMMARY_NAME, keep_report
 from edgemill.run_log import LogFormat, log_path, logged_to
 from edgemill.status_file import StatusFile, ending
@@ -31,6 +31,7 @@ from pipelines.preflight import make_importable, preflight
 from pipelines.redaction import has_secret, secrets_of
 from pipelines.report.summary import RunSummary
 from pipelines.report.terminal import render_table
+from pipelines.sources import source_digests
 from pipelines.storage.check import check_address, check_writable, examples_errors
 
 
@@ -80,7 +81,7 @@ def run_and_report(
         file: The pipeline file.
         find_place: Where to run, as `place_of` says; what is wrong with it is told like all else.
         telling: What is told besides.
-        rehash: Read all example files, even those whose digests are remembered.
+        rehash: Read all example files and do all checks, whatever is remembered.
     """
     status_file = StatusFile(telling.summary_json, file)
     status_file.begin()
@@ -120,17 +121,18 @@ def _run(
     log = log_path(folder, log_format)
     status_file.runs(loaded.spec.name, run_id, log)
     with logged_to(folder, log_format, run_id, status_file.secrets), console.status("starting TensorFlow") as status:
-        from pipelines.deep_check import deep_check
-
-        print_summaries(deep_check(loaded))
+        digests = source_digests(loaded.spec, place, rehash=rehash)
+        for line in check_once(loaded, place.passed_checks(loaded.spec.name), digests, again=rehash):
+            console.print(line, soft_wrap=True, highlight=False)
         console.print(f"run {run_id}, log in {_shown(log)}", soft_wrap=True)
         status.update("building the pipeline")
 
         def watch(record: NodeRecord) -> None:
             if record.state == "running":
                 # Conversions fork from a server that imports TensorFlow. It starts with the first node that really
-                # runs: a run served from cache never needs it.
-                warm_up()
+                # runs; those of delivery run in each run, and nothing converts after them.
+                if not record.node.startswith(("gate__", "push__")):
+                    warm_up()
                 status.update(f"{record.node} is running")
             else:
                 took = "" if record.state == "cached" else f"{record.ended - record.began:8.1f} s"
@@ -139,7 +141,7 @@ def _run(
         epochs = _Epochs(status)
         logging.getLogger("components").addHandler(epochs)
         try:
-            plan = run_pipeline(loaded, place, run_id, watch, rehash=rehash)
+            plan = run_pipeline(loaded, place, run_id, watch, digests)
         finally:
             logging.getLogger("components").removeHandler(epochs)
             interruption.raise_if_it_came()

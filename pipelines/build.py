@@ -50,8 +50,7 @@ def build_pipeline(
     environment: Environment,
     attempt: str,
     retry: Callable[[str], str] = lambda _: "",
-    *,
-    rehash: bool = False,
+    digests: str | None = None,
 ) -> Pipeline:
     """The nodes of a pipeline file as a TFX pipeline.
 
@@ -59,12 +58,13 @@ def build_pipeline(
         loaded: A pipeline that passed its checks.
         environment: Where it runs.
         attempt, retry: As for `pipeline_nodes`.
-        rehash: Read all example files, even those whose digests are remembered.
+        digests: What the examples are (`pipelines.sources`); None looks.
 
     Raises:
         DataError: An example file cannot be read.
     """
-    digests = source_digests(loaded.spec, environment, rehash=rehash)
+    if digests is None:
+        digests = source_digests(loaded.spec, environment)
     return Pipeline(
         pipeline_name=loaded.spec.name,
         pipeline_root=environment.artifact_root(loaded.spec.name),

@@ -48,6 +48,10 @@ class Environment(Value):
         """File that remembers the digests of a pipeline's examples."""
         return self.root / pipeline / "data_digests.json"
 
+    def passed_checks(self, pipeline: str) -> Path:
+        """File that remembers which checks a pipeline has passed."""
+        return self.root / pipeline / "passed_checks.json"
+
     def runs(self, pipeline: str) -> Path:
         """Folder of a pipeline's run summaries and reports."""
         return self.root / pipeline / "runs"

@@ -60,7 +60,7 @@ def new_run_id() -> str:
 
 
 def run_pipeline(
-    loaded: LoadedPipeline, environment: Environment, run_id: str, watch: Watcher, *, rehash: bool = False
+    loaded: LoadedPipeline, environment: Environment, run_id: str, watch: Watcher, digests: str | None = None
 ) -> RunPlan:
     """Run all nodes of a pipeline; what an earlier run did with the same inputs is taken from its cache.
 
@@ -71,7 +71,7 @@ def run_pipeline(
         environment: Where to run.
         run_id: A new one, from `new_run_id`.
         watch: Called in another thread whenever a node's state changes.
-        rehash: Read all example files, even those whose digests are remembered.
+        digests: As for `build_pipeline`.
 
     Raises:
         DataError: An example file cannot be read.
@@ -91,7 +91,7 @@ def run_pipeline(
     name, store = loaded.spec.name, open_store(environment.metadata_url)
     pipeline = Compiler().compile(
         build_pipeline(
-            loaded, environment, attempt=run_id, retry=partial(transient_outcome, store, name), rehash=rehash
+            loaded, environment, attempt=run_id, retry=partial(transient_outcome, store, name), digests=digests
         )
     )
     # Ours instead of the runner's own time stamp, so that the run can be followed from its first node.

@@ -6,7 +6,7 @@ from rich.console import Console
 from components.report import Inspection, LayerPlan, TensorFact
 from edgemill.inspect_command import print_inspection
 from edgemill.lineage_command import tree_of
-from edgemill.preview import print_previews, print_summaries
+from edgemill.preview import print_previews, summaries
 from pipelines.report.summary import LineageNode
 
 # Rich would swallow the first as a tag and stumble over the second.
@@ -63,15 +63,13 @@ def test_preview_is_titled_by_what_it_shows_and_summed_up_in_a_line(
     layers = [
         LayerPlan.model_validate({"layer": f"l{i}", "kind": "Dense", "mode": mode}) for i, mode in enumerate(modes)
     ]
-    print_summaries({"small, [a]": layers})
-    assert capsys.readouterr().out == f"recipe small, [a]: {subject}: {counts}\n"
+    assert summaries({"small, [a]": layers}) == (f"recipe small, [a]: {subject}: {counts}",)
     print_previews({"small": layers})
     said = capsys.readouterr().out
     assert f"recipe small: {subject}" in " ".join(said.split())
     assert all(f"l{i}" in said for i in range(len(modes)))
 
 
-def test_summary_of_a_recipe_has_the_note_that_all_layers_share(capsys: pytest.CaptureFixture[str]) -> None:
+def test_summary_of_a_recipe_has_the_note_that_all_layers_share() -> None:
     layers = [LayerPlan(layer=name, kind="Dense", mode="float", note="at least 1,024 elements") for name in "ab"]
-    print_summaries({"a": layers})
-    assert capsys.readouterr().out == "recipe a: what stays float: 2 float (at least 1,024 elements)\n"
+    assert summaries({"a": layers}) == ("recipe a: what stays float: 2 float (at least 1,024 elements)",)

@@ -1,0 +1,129 @@
+"""The deep checks that a pipeline has passed: a run repeats them only if something that they depend on has changed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from components.files import sha256_of, sha256_of_bytes, write_atomically
+from components.values import Value
+from components.version import code_version
+from edgemill.preview import summaries
+from pipelines.load import LoadedPipeline
+
+_LOG = logging.getLogger(__name__)
+
+# Of one pipeline; the oldest go first.
+_MOST = 8
+# What is larger was not written here, or is not worth its room.
+_MOST_BYTES = 1 << 20
+_DISTRIBUTIONS = (".dist-info", ".egg-info")
+
+
+class Passed(Value):
+    """Checks that passed.
+
+    Attributes:
+        digest: Of all that they depend on.
+        lines: What a run prints of them.
+    """
+
+    digest: str
+    lines: tuple[str, ...]
+
+
+class _Memory(Value):
+    """The newest last."""
+
+    passed: tuple[Passed, ...] = ()
+
+
+def check_once(loaded: LoadedPipeline, memory: Path, data: str, *, again: bool = False) -> tuple[str, ...]:
+    """Do the deep check, unless it has passed with the same inputs.
+
+    Args:
+        loaded: The pipeline.
+        memory: The file that remembers what passed. A missing or damaged one remembers nothing.
+        data: The identities of its examples (`pipelines.sources`).
+        again: Do it, whatever is remembered.
+
+    Returns:
+        A line per recipe and step that does something to layers.
+
+    Raises:
+        PipelineFileError: With the first thing that is wrong; that is never remembered.
+    """
+    digest = digest_of_inputs(loaded, data)
+    lines = None if again else recall(memory, digest)
+    if lines is not None:
+        _LOG.info("the deep check has passed with the same inputs before and is not repeated")
+        return lines
+    from pipelines.deep_check import deep_check
+
+    lines = summaries(deep_check(loaded))
+    remember(memory, digest, lines)
+    return lines
+
+
+def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
+    """The SHA-256 over all that the deep check depends on.
+
+    It is read, never imported: the pipeline file and its profiles as they were understood, the user's modules and
+    those that they import, the model, the schema, our own source, and the names and versions of installed packages.
+    What user code reads from other files is not known here.
+
+    Args:
+        loaded: The pipeline.
+        data: The identities of its examples (`pipelines.sources`).
+    """
+    spec = loaded.spec
+    references = [spec.task, *filter(None, [spec.preprocess])]
+    references += [reference for recipe in spec.recipes for step in recipe.steps for reference in step.references()]
+    modules = {reference.partition(":")[0] for reference in references}
+    schema, baseline = spec.examples.schema_file, spec.baseline
+    inputs = {
+        "pipeline": spec.model_dump(mode="json"),
+        "devices": [device.model_dump(mode="json") for device in loaded.devices],
+        "data": data,
+        "schema": sha256_of(Path(schema)) if schema else None,
+        "model": sha256_of(Path(baseline.path)) if baseline.kind == "pretrained" else None,
+        "modules": {name: code_version(name) for name in sorted(modules)},
+        "ours": [code_version("pipelines.deep_check"), code_version("edgemill.preview"), code_version(__name__)],
+        "python": [platform.python_version(), platform.machine()],
+        "packages": _packages(),
+    }
+    return sha256_of_bytes(json.dumps(inputs, sort_keys=True).encode())
+
+
+def _packages() -> list[str]:
+    """Names and versions as the names of their metadata folders give them."""
+    folders = [Path(entry) for entry in sys.path if entry and Path(entry).is_dir()]
+    return sorted({found.name for folder in folders for found in folder.iterdir() if found.suffix in _DISTRIBUTIONS})
+
+
+def recall(memory: Path, digest: str) -> tuple[str, ...] | None:
+    """What checks of these inputs printed when they passed; None if nothing is known of them."""
+    return next((passed.lines for passed in _read(memory) if passed.digest == digest), None)
+
+
+def remember(memory: Path, digest: str, lines: tuple[str, ...]) -> None:
+    """Write that checks have passed."""
+    others = [passed for passed in _read(memory) if passed.digest != digest]
+    kept = (*others, Passed(digest=digest, lines=lines))[-_MOST:]
+    content = _Memory(passed=kept).model_dump_json(indent=1).encode() + b"\n"
+    if len(content) <= _MOST_BYTES:
+        write_atomically(memory, content)
+
+
+def _read(memory: Path) -> tuple[Passed, ...]:
+    try:
+        if memory.stat().st_size > _MOST_BYTES:
+            return ()
+        return _Memory.model_validate_json(memory.read_bytes()).passed
+    except (OSError, ValidationError):
+        return ()

@@ -1,0 +1,180 @@
+"""What a run takes for checked: only what passed with the very same inputs."""
+
+import importlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.version import code_version
+from edgemill import remembered_checks
+from edgemill.remembered_checks import check_once, digest_of_inputs, recall, remember
+from pipelines.environment import environment
+from pipelines.load import PipelineFileError, load_pipeline
+from pipelines.sources import source_digests
+from tests.small_pipeline import SmallPipeline
+
+ROOT = Path(__file__).parents[2]
+PROFILE = {"name": "board", "device_class": "board", "description": "a board", "schemes": ["static_wi8_ai8"]}
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPipeline:
+    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    pipeline = SmallPipeline(tmp_path)
+    (tmp_path / f"{stem(pipeline)}_net.py").write_text("units = 8\n")
+    task = tmp_path / f"{stem(pipeline)}.py"
+    task.write_text(f"import {stem(pipeline)}_net\n" + task.read_text())
+    (tmp_path / f"{stem(pipeline)}_more.py").write_text("def preprocess(inputs):\n    return inputs\n")
+    pipeline.spec["preprocess"] = f"{stem(pipeline)}_more:preprocess"
+    (tmp_path / "board.yaml").write_text(yaml.safe_dump(PROFILE))
+    pipeline.spec["devices"] = ["board.yaml"]
+    (tmp_path / "mine.pbtxt").write_text('feature { name: "label" type: INT }\n')
+    pipeline.spec["examples"]["schema_file"] = "mine.pbtxt"
+    (tmp_path / "model.keras").write_bytes(b"weights")
+    pipeline.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
+    (tmp_path / "packages" / "layers-1.0.dist-info").mkdir(parents=True)
+    return pipeline
+
+
+def stem(small: SmallPipeline) -> str:
+    return str(small.spec["task"]).partition(":")[0]
+
+
+def digest(small: SmallPipeline) -> str:
+    code_version.cache_clear()
+    importlib.invalidate_caches()
+    loaded = load_pipeline(small.write())
+    return digest_of_inputs(loaded, source_digests(loaded.spec, environment(small.folder / "root", None)))
+
+
+def append(name: str, text: str = "# changed\n") -> Callable[[SmallPipeline], object]:
+    def change(small: SmallPipeline) -> None:
+        path = small.folder / name.format(stem(small))
+        path.write_bytes(path.read_bytes() + text.encode())
+
+    return change
+
+
+CHANGES: dict[str, Callable[[SmallPipeline], object]] = {
+    "recipe": lambda small: small.spec["recipes"].append({"name": "float16", "scheme": "float16"}),
+    "field": lambda small: small.spec["examples"].update(num_classes=4),
+    "profile": append("board.yaml", "max_file_bytes: 100000\n"),
+    "task": append("{}.py"),
+    "module that the task imports": append("{}_net.py"),
+    "preprocess": append("{}_more.py"),
+    "data": lambda small: small.write_split("eval", 120, seed=9),
+    "further file": lambda small: shutil.copy(
+        small.folder / "data" / "train.tfrecord", small.folder / "data" / "train-2.tfrecord"
+    ),
+    "model": append("model.keras"),
+    "schema": append("mine.pbtxt"),
+    "package": lambda small: (small.folder / "packages" / "layers-1.0.dist-info").rename(
+        small.folder / "packages" / "layers-1.1.dist-info"
+    ),
+}
+
+
+def test_each_input_of_the_checks_is_in_their_digest(small: SmallPipeline) -> None:
+    told = {"before": digest(small)}
+    assert digest(small) == told["before"]
+    for name, change in CHANGES.items():
+        change(small)
+        told[name] = digest(small)
+    assert len(set(told.values())) == len(told), told
+
+
+def test_source_of_quantizers_and_of_edgemill_itself_is_in_the_digest(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    for package in ("components", "pipelines", "edgemill"):
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__", "data"))
+    small = SmallPipeline(tmp_path / "small")
+    (small.folder / "own_quantizers.py").write_text("class Mine: ...\n")
+    step = {"kind": "qat", "epochs": 1, "weights": {"quantizer": "own_quantizers:Mine"}}
+    small.spec["recipes"] = [{"name": "qat", "steps": [step], "scheme": "static_wi8_ai8"}]
+    script = """
+import sys
+from pathlib import Path
+from components.version import code_version
+from edgemill.remembered_checks import digest_of_inputs
+from pipelines.load import read_pipeline
+loaded, errors = read_pipeline(Path(sys.argv[1]))
+for changed in sys.argv[2:]:
+    code_version.cache_clear()
+    print(digest_of_inputs(loaded, ""))
+    with open(changed, "a") as file:
+        file.write("# changed\\n")
+"""
+    changed = [
+        str(small.folder / "own_quantizers.py"),
+        str(copy / "pipelines" / "training_check.py"),
+        str(copy / "components" / "quantize" / "qat.py"),
+        str(copy / "edgemill" / "preview.py"),
+        "/dev/null",
+    ]
+    told = subprocess.run(
+        [sys.executable, "-c", script, str(small.write()), *changed],
+        cwd=copy,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{copy}:{small.folder}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    digests = told.stdout.split()
+    assert (len(digests), len(set(digests))) == (5, 5), told.stderr
+
+
+def test_nothing_of_the_user_is_imported_for_the_digest(small: SmallPipeline) -> None:
+    append("{}.py", "raise RuntimeError('imported')\n")(small)
+    digest(small)
+    assert stem(small) not in sys.modules
+
+
+def test_failure_is_not_remembered_and_success_is_asked_for_once(small: SmallPipeline) -> None:
+    append("{}.py", "raise RuntimeError('imported')\n")(small)
+    loaded, memory = load_pipeline(small.write()), small.folder / "passed_checks.json"
+    for _ in range(2):
+        with pytest.raises(PipelineFileError, match="RuntimeError: imported"):
+            check_once(loaded, memory, "data")
+    assert not memory.exists()
+    remember(memory, digest_of_inputs(loaded, "data"), ("recipe qat: 3 trained",))
+    assert check_once(loaded, memory, "data") == ("recipe qat: 3 trained",)
+    for data, again in (("data", True), ("other data", False)):
+        with pytest.raises(PipelineFileError, match="RuntimeError: imported"):
+            check_once(loaded, memory, data, again=again)
+
+
+def test_memory_gives_back_what_passed_and_nothing_else(tmp_path: Path) -> None:
+    memory = tmp_path / "small" / "passed_checks.json"
+    assert recall(memory, "a") is None
+    remember(memory, "a", ("recipe qat: 3 trained",))
+    remember(memory, "b", ())
+    assert (recall(memory, "a"), recall(memory, "b"), recall(memory, "c")) == (("recipe qat: 3 trained",), (), None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"passed": [{"digest": "a"}]}', b"\xff\xfe\0", b'{"passed": []}' + b" " * (2 << 20)],
+    ids=["empty", "truncated", "list", "field missing", "bytes", "too large"],
+)
+def test_damaged_memory_is_no_memory_and_is_replaced(tmp_path: Path, content: bytes) -> None:
+    memory = tmp_path / "passed_checks.json"
+    memory.write_bytes(content)
+    assert recall(memory, "a") is None
+    remember(memory, "a", ("line",))
+    assert recall(memory, "a") == ("line",)
+
+
+def test_memory_is_bounded_in_number_and_in_bytes(tmp_path: Path) -> None:
+    memory = tmp_path / "passed_checks.json"
+    for number in range(20):
+        remember(memory, str(number), ("line",))
+    assert [number for number in range(20) if recall(memory, str(number)) is not None] == list(range(12, 20))
+    remember(memory, "huge", ("x" * remembered_checks._MOST_BYTES,))
+    assert recall(memory, "huge") is None
+    assert recall(memory, "19") == ("line",)
