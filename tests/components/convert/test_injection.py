@@ -19,8 +19,11 @@ from components.device_check.vela import measure_with_vela
 from components.device_tools import TflmEvaluator, VelaEvaluator
 from components.errors import ConversionError
 from components.interpreter import TFLiteModel
+from components.keras_model import export
+from components.quantize.qat import quantized
+from components.quantize.qat_spec import QatStep
 from components.quantize.recovery import KeepLayersFloat, Percentile
-from components.quantize.scheme import DynamicWi8Afp32, Float16, Float32, StaticWi8Ai8, StaticWi8Ai16
+from components.quantize.scheme import DynamicWi8Afp32, Float16, Float32, StaticWi4Ai8, StaticWi8Ai8, StaticWi8Ai16
 
 
 @pytest.fixture(scope="module")
@@ -339,6 +342,44 @@ def test_compaction_keeps_the_outputs_of_models_above_256_kib(wide, scheme):
     before, after = (TFLiteModel(one).predict({"x": wide.inputs})["y"] for one in (content, compacted(content)))
     np.testing.assert_array_equal(before, after)
     assert 0 <= inline_bytes(compacted(content)) - inspect_model(content).weight_bytes < 256
+    if isinstance(scheme, Float32):
+        assert measure_with_tflm(compacted(content), {"x": wide.inputs[:4]}, TflmEvaluator()).max_lsb < 0.01
+
+
+def test_one_layer_kept_float_in_a_model_above_256_kib(wide):
+    whole = convert(wide.saved_model, Float32(), None)
+    names = [layer.name for layer in read_graph(whole).layers]
+    scheme = StaticWi8Ai8(keep_float=KeepLayersFloat(names=(names[-1],)))
+    made = recover(whole, scheme, Sample({"x": wide.inputs}))
+    small = compacted(made.content)
+    assert broken_promises(scheme, inspect_model(made.content), made.kept_tensors) == []
+    assert inspect_model(small).weights[0].bytes == wide.features * wide.units
+    assert 0 <= inline_bytes(small) - inspect_model(small).weight_bytes < 256
+    (found,) = TFLiteModel(small).predict({"x": wide.inputs}).values()
+    assert np.abs(found - wide.values).max() < 0.03 * np.ptp(wide.values)
+    assert measure_with_tflm(small, {"x": wide.inputs[:4]}, TflmEvaluator()).max_lsb <= 1
+
+
+# Two weights in a byte: these take 308 and 1,196 KiB.
+@pytest.mark.parametrize("units", [2400, 9200])
+def test_weights_of_four_bits_of_any_size_compute_the_same_on_every_runtime(units, tmp_path):
+    tf.keras.utils.set_random_seed(7)
+    layers = tf.keras.layers
+    signal = layers.Input([256], name="x")
+    model = tf.keras.Model(signal, layers.Dense(8, name="y")(layers.Dense(units, activation="relu")(signal)))
+    trained = quantized(model, QatStep.model_validate({"kind": "qat", "epochs": 1}), StaticWi4Ai8(), 1)
+    inputs = np.random.default_rng(8).normal(size=(64, 256)).astype(np.float32)
+    values = trained(inputs, training=True).numpy()
+    export(trained, tmp_path, traces_layers=False)
+    content = convert(tmp_path / "Format-Serving", StaticWi4Ai8(), None)
+    small = compacted(content)
+    assert broken_promises(StaticWi4Ai8(), inspect_model(content)) == []
+    assert [(one.dtype, one.bytes) for one in inspect_model(small).weights[:1]] == [("INT4", 256 * units // 2)]
+    assert 0 <= inline_bytes(small) - inspect_model(small).weight_bytes < 256
+    before, after = (next(iter(TFLiteModel(one).predict({"x": inputs}).values())) for one in (content, small))
+    np.testing.assert_array_equal(before, after)
+    assert np.abs(after - values).max() < 0.05 * np.ptp(values)
+    assert measure_with_tflm(small, {"x": inputs[:4]}, TflmEvaluator()).max_lsb <= 1
 
 
 def test_clipped_bias_is_refused_wherever_the_file_keeps_it(save):
