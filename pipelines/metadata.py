@@ -19,6 +19,8 @@ from pipelines.redaction import PASSWORD_VARIABLE, hide, secrets_of
 
 # Of a run in ML Metadata: 1 if its artifacts were removed by our retention, or are about to be.
 REMOVED_PROPERTY = "edgemill_removed"
+# Of a run in ML Metadata: its pipeline. Its executions say so as well, but a run that was killed early has none.
+PIPELINE_PROPERTY = "edgemill_pipeline"
 
 _PORTS = {"mysql": 3306, "postgres": 5432, "postgresql": 5432}
 # What ML Metadata makes of every refusal of a MySQL server.
@@ -201,6 +203,18 @@ def _open_server(url: str, config: Any) -> Any:
         remedy=f"check user, password ({PASSWORD_VARIABLE} where the URL has none) and database"
         + ("; MySQL 8 needs a user with mysql_native_password" if parts.scheme == "mysql" else ""),
     )
+
+
+def register_run(store: Any, pipeline: str, run_id: str) -> None:
+    """Make a run known before its first node: TFX goes on with the context that it finds."""
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    if store.get_context_by_type_and_name("pipeline_run", run_id) is not None:
+        return
+    kind = store.put_context_type(mlmd.ContextType(name="pipeline_run"), can_add_fields=True, can_omit_fields=True)
+    context = mlmd.Context(type_id=kind, name=run_id)
+    context.custom_properties[PIPELINE_PROPERTY].string_value = pipeline
+    store.put_contexts([context])
 
 
 def run_records(store: Any, pipeline: str, run_id: str, *, with_outputs: bool = True) -> dict[str, NodeRecord]:

@@ -16,7 +16,7 @@ from components.errors import MetadataError
 from components.files import bytes_of
 from components.values import Value
 from pipelines.environment import Environment
-from pipelines.metadata import REMOVED_PROPERTY
+from pipelines.metadata import PIPELINE_PROPERTY, REMOVED_PROPERTY
 from pipelines.run import PLAN_NAME, RunPlan
 from pipelines.storage.bucket import is_address
 from pipelines.storage.staging import Staging, folder_sizes
@@ -170,8 +170,7 @@ def _runs_here(place: Environment, pipeline: str, known: set[str]) -> dict[str, 
                 where=str(file),
                 bound="a run that the store holds",
                 measured=plan.run_id,
-                remedy="name the --metadata that it ran with; if it was killed before its first node, remove its "
-                "folder yourself",
+                remedy="name the --metadata that it ran with, or, if that store is gone, remove the folder yourself",
             )
         if (plan.pipeline, plan.run_id) == (pipeline, folder.name):
             found[folder.name] = _Here(plan.started, plan.artifacts)
@@ -257,9 +256,9 @@ class _History:
         own = {one.id for one in store.get_executions_by_context(whole.id)} if whole is not None else set()
         self.runs: dict[str, _Run] = {}
         self.removed: set[str] = set()
-        for context in store.get_contexts_by_type("pipeline_run") if own else ():
-            executions = {one.id for one in store.get_executions_by_context(context.id)} & own
-            if executions:
+        for context in store.get_contexts_by_type("pipeline_run"):
+            executions = {one.id for one in store.get_executions_by_context(context.id)} & own if own else set[int]()
+            if executions or context.custom_properties[PIPELINE_PROPERTY].string_value == pipeline:
                 self.runs[context.name] = _Run(context.id, executions)
                 if context.custom_properties[REMOVED_PROPERTY].int_value:
                     self.removed.add(context.name)

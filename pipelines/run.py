@@ -21,7 +21,7 @@ from components.user_code import exits_told
 from components.values import Value
 from pipelines.environment import Environment
 from pipelines.load import LoadedPipeline
-from pipelines.metadata import NodeRecord, open_store, place_of_store, run_records, transient_outcome
+from pipelines.metadata import NodeRecord, open_store, place_of_store, register_run, run_records, transient_outcome
 from pipelines.storage.staging import Staging
 from pipelines.tfx_start import defer_tfx_components
 
@@ -104,9 +104,11 @@ def run_pipeline(
         devices=loaded.devices,
         artifacts=environment.artifact_root(name),
     )
-    _keep(plan, environment)
     raised = ""
     try:
+        # First the store: a folder with a run that it does not know is another store's, and `clean` refuses the root.
+        register_run(store, name, run_id)
+        _keep(plan, environment)
         with _Watch(environment.metadata_url, name, run_id, watch), staged(Staging(environment.staged(name))):
             try:
                 keep_beam_in_process()

@@ -49,8 +49,8 @@ class RecordedRuns:
         found = self.store.get_context_by_type_and_name("pipeline", pipeline)
         self._whole = found.id if found else self._context("pipeline", pipeline)
 
-    def run(self, run_id: str, days_ago: float) -> int:
-        """A run that began so many days ago; returns its context."""
+    def run(self, run_id: str, days_ago: float, *, registered: bool = True) -> int:
+        """A run that began so many days ago; returns its context, or 0 if the store is to know nothing of it."""
         folder = self.place.runs(self.pipeline) / run_id
         folder.mkdir(parents=True)
         plan = RunPlan(
@@ -63,7 +63,7 @@ class RecordedRuns:
             errors={},
         )
         (folder / "run.json").write_text(plan.model_dump_json())
-        return self._context("pipeline_run", run_id)
+        return self._context("pipeline_run", run_id) if registered else 0
 
     def made(self, run: int, name: str, *inputs: str, release: Path | None = None, lost: bool = False) -> Path:
         """A node of a run that made an artifact of its own; `lost` was killed before it was recorded."""

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from components.errors import MetadataError, SpecError, StorageError
+from pipelines.environment import environment
 from pipelines.lineage import trace
 from pipelines.lock import removing, running
+from pipelines.metadata import latest_run, open_store, register_run
 from pipelines.removal import remove
 from pipelines.retention import RetentionPlan, Rules, known_pipelines, plan_removal
 from tests.pipelines.recorded_runs import BYTES, NOW, RecordedRuns
@@ -237,6 +239,39 @@ def test_run_that_the_store_does_not_know_is_refused(recorded: RecordedRuns, tmp
     with pytest.raises(MetadataError, match=refused):
         plan(other, keep_runs=1)
     assert {path.name for path in recorded.place.runs("small").iterdir()} == set("abcde")
+
+
+def test_run_killed_before_its_first_node_goes_like_any_other(recorded: RecordedRuns) -> None:
+    for run_id, days in (("x", 9), ("y", 0.5)):
+        shutil.rmtree(recorded.place.runs("small") / run_id, ignore_errors=True)
+        recorded.run(run_id, days, registered=False)
+        register_run(recorded.store, "small", run_id)
+    assert known_pipelines(recorded.store, recorded.place) == ["small"]
+    found = plan(recorded, keep_runs=6)
+    assert kept(found) == {**dict.fromkeys("yedcba", True), "x": False}
+    remove(recorded.store, recorded.place, found)
+    assert {path.name for path in recorded.place.runs("small").iterdir()} == set("yedcba")
+    # Twice, as a retry does; of another pipeline's folder the store still knows nothing.
+    register_run(recorded.store, "small", "y")
+    recorded.place.runs("small").joinpath("y").rename(recorded.place.runs("small") / "z")
+    assert known_pipelines(recorded.store, recorded.place) == ["small"]
+    other = RecordedRuns(recorded.place.root, "other", recorded.place.metadata_url)
+    other.run("y", 1, registered=False)
+    with pytest.raises(MetadataError, match=r"other/runs/y/run\.json: the metadata store does not know this run"):
+        known_pipelines(recorded.store, recorded.place)
+
+
+def test_first_run_of_all_is_known_before_its_first_node(tmp_path: Path) -> None:
+    place = environment(tmp_path, None)
+    store = open_store(place.metadata_url)
+    register_run(store, "small", "a")
+    runs = RecordedRuns(tmp_path)
+    runs.run("a", 3, registered=False)
+    assert known_pipelines(store, place) == ["small"]
+    b = runs.run("b", 1)
+    runs.made(b, "data:b")
+    assert kept(plan(runs, keep_runs=1)) == {"b": True, "a": False}
+    assert latest_run(store) == ("small", "b")
 
 
 def test_symbolic_links_lead_to_nothing_that_is_removed(recorded: RecordedRuns, tmp_path: Path) -> None:
