@@ -10,6 +10,16 @@ from pathlib import Path
 from components.errors import DataError
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there. Unlike `Path.is_dir`, False too of a path that is too long or that may not be read."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there; False as `is_folder` is."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` so that `path` holds all of it or what it held before, whatever happens in between."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.errors import SpecError
+from components.files import is_file, is_folder
 
 # Their code makes our outputs too; reading their names and versions costs no import.
 LIBRARIES = (
@@ -76,9 +77,9 @@ def find_source(module: str) -> Path | None:
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     for part in inner:
         # Not importlib's PathFinder: it wants a namespace package's parent to be imported.
-        origin = next(filter(Path.is_file, _sources(folders, part)), None)
+        origin = next(filter(is_file, _sources(folders, part)), None)
         in_package = origin is None or origin.name == "__init__.py"
-        folders = [folder / part for folder in folders if (folder / part).is_dir()] if in_package else []
+        folders = [folder / part for folder in folders if is_folder(folder / part)] if in_package else []
     return origin if origin is not None and origin.suffix == ".py" else None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from components.errors import SpecError
+from components.files import is_folder
 from edgemill.terminal import terminal
 from pipelines.environment import Environment, environment
 from pipelines.lock import removing
@@ -52,7 +53,7 @@ def clean_root(
             remedy="correct it, or leave it out",
         )
     place = environment(root, metadata_url)
-    if pipeline is not None and not place.runs(pipeline).is_dir():
+    if pipeline is not None and not is_folder(place.runs(pipeline)):
         raise _no_pipeline(pipeline, place)
     store = open_existing_store(place.metadata_url)
     # Of all pipelines, before anything is removed from the first.

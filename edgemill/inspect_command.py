@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from rich.table import Table
@@ -20,6 +21,9 @@ def read_model(path: Path) -> bytes:
         ModelError: It cannot be read.
     """
     try:
+        # Of a pipe, reading waits for its writer; of some devices, it has no end.
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is no regular file")
         return path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", where=str(path), remedy="check the path") from error

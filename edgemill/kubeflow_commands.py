@@ -63,8 +63,8 @@ def write_schedule(
     check_name(called)
     place = read_environment(environment) if environment is not None else EnvironmentFile()
     root = Path(place.root) if place.root is not None else DEFAULT_ROOT.resolve()
-    command = [sys.executable, "-m", "edgemill", "run", str(file.resolve())]
-    command += ["--environment", str(environment.resolve())] if environment is not None else ["--root", str(root)]
+    command = [sys.executable, "-m", "edgemill", "run", os.path.realpath(file)]
+    command += ["--environment", os.path.realpath(environment)] if environment is not None else ["--root", str(root)]
     command += telling.options()
     schedule = Schedule(name=called, command=tuple(command), folder=Path.cwd(), root=root)
     service, timer = write_units(schedule, due, output)

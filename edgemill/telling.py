@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -24,7 +25,7 @@ class Telling:
 
     def options(self) -> tuple[str, ...]:
         """The same as options of `edgemill run`, paths absolute; what is the default is left out."""
-        summary = ("--summary-json", str(self.summary_json.resolve())) if self.summary_json is not None else ()
+        summary = ("--summary-json", os.path.realpath(self.summary_json)) if self.summary_json is not None else ()
         return (*summary, *(("--log-format", self.log_format) if self.log_format != "text" else ()))
 
 

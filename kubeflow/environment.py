@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -180,11 +181,11 @@ def read_environment(file: Path) -> EnvironmentFile:
         errors += _contradictions(found)
     if errors or found is None:
         raise EnvironmentFileError(file, errors)
-    folder = file.resolve().parent
-    root = str((folder / found.root).resolve()) if found.root else None
+    folder = Path(os.path.realpath(file)).parent
+    root = os.path.realpath(folder / found.root) if found.root else None
     cluster = found.kubeflow
     if cluster is not None:
-        folders = {str((folder / name).resolve()): path for name, path in cluster.folders.items()}
+        folders = {os.path.realpath(folder / name): path for name, path in cluster.folders.items()}
         cluster = cluster.model_copy(update={"folders": folders})
     return found.model_copy(update={"root": root, "kubeflow": cluster})
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.errors import SpecError
-from components.files import write_atomically
+from components.files import is_file, write_atomically
 from components.values import Value
 from kubeflow.cron import Cron
 
@@ -61,7 +61,7 @@ def write_units(schedule: Schedule, cron: Cron, folder: Path) -> tuple[Path, Pat
         SpecError: A schedule of that name is there already, or the folder cannot be written.
     """
     service, timer = folder / f"{schedule.unit}.service", folder / f"{schedule.unit}.timer"
-    taken = next((path for path in (service, timer) if path.exists()), None)
+    taken = next((path for path in (service, timer) if is_file(path)), None)
     if taken is not None:
         raise SpecError(
             f"there is a schedule called {schedule.name!r} already",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -67,7 +69,7 @@ def environment(
     """An environment with what the user left out filled in: `build/edgemill`, and SQLite inside the root.
 
     Raises:
-        SpecError: The root is an address.
+        SpecError: The root is an address, or neither a folder nor free to become one.
     """
     if root is not None and re.match(r"[a-z0-9]+:/", str(root)):  # a Path has made one slash of two
         raise SpecError(
@@ -77,11 +79,30 @@ def environment(
             measured=root,
             remedy="name a folder as root, and the address as --pipeline-root or `pipeline_root`: artifacts go there",
         )
-    absolute = (root or DEFAULT_ROOT).resolve()
+    absolute = _usable(root or DEFAULT_ROOT)
     return Environment(
         root=absolute,
         metadata_url=metadata_url or f"sqlite:{absolute / 'metadata.sqlite'}",
         runner=runner,
         beam_args=beam_args,
         pipeline_root=pipeline_root,
+    )
+
+
+def _usable(root: Path) -> Path:
+    # Not `resolve`, which some versions of Python let raise for symbolic links in a circle.
+    absolute, reason = Path(os.path.realpath(root)) if "\0" not in str(root) else root, "no folder"
+    try:
+        if stat.S_ISDIR(absolute.stat().st_mode):
+            return absolute
+    except FileNotFoundError:
+        return absolute
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    raise SpecError(
+        "this root cannot be used",
+        where="--root",
+        bound="a folder, or a path where one can be made",
+        measured=f"{str(root)[:200]!r}: {reason}",
+        remedy="name another one",
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from components.errors import MetadataError, TamperedError
-from components.files import sha256_of
+from components.files import is_file, is_folder, sha256_of
 from components.ingest.sources import shown
 from components.push.registry import COMPRESSED_NAME, find_release
 from pipelines.report.summary import LineageNode
@@ -34,9 +35,9 @@ def digest_of_target(target: Path) -> str:
         RegistryError: A folder that is no release, or a damaged one.
         MetadataError: There is no such file.
     """
-    if target.is_dir() or (target.name == COMPRESSED_NAME and target.is_file()):
+    if is_folder(target) or (target.name == COMPRESSED_NAME and is_file(target)):
         return find_release(target).manifest.sha256
-    if not target.is_file():
+    if not is_file(target):
         raise MetadataError(
             "there is no such release or model", where=str(target), remedy="name a release folder or a .tflite file"
         )
@@ -57,7 +58,7 @@ def trace_target(store: Any, target: Path) -> LineageNode:
         RegistryError, MetadataError: As for `digest_of_target`, or the store knows no such bytes.
     """
     digest = digest_of_target(target)
-    folder = str((target if target.is_dir() else target.parent).resolve())
+    folder = os.path.realpath(target if is_folder(target) else target.parent)
     deliveries: dict[str, Any] = {}
     for artifact in store.get_artifacts_by_type("PushedModel"):
         if artifact.custom_properties["model_sha256"].string_value == digest:

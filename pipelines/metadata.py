@@ -6,7 +6,9 @@ Queries use no `filter_query`: later releases of ml-metadata do not support it.
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +24,8 @@ REMOVED_PROPERTY = "edgemill_removed"
 # Of a run in ML Metadata: its pipeline. Its executions say so as well, but a run that was killed early has none.
 PIPELINE_PROPERTY = "edgemill_pipeline"
 
+# A transaction on a store of SQLite takes milliseconds.
+_LOCK_SECONDS = 5.0
 _PORTS = {"mysql": 3306, "postgres": 5432, "postgresql": 5432}
 # What ML Metadata makes of every refusal of a MySQL server.
 _EMPTY_ANSWER = "errno: , error:"
@@ -64,7 +68,7 @@ def connection_config(url: str) -> Any:
     # Two processes on one SQLite file abort each other's transactions now and then; trying again is the answer.
     config.retry_options.max_num_retries = 20
     if url.startswith("sqlite:") and parts.path:
-        config.sqlite.filename_uri = str(Path(url.removeprefix("sqlite:")).resolve())
+        config.sqlite.filename_uri = os.path.realpath(url.removeprefix("sqlite:"))
         config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
         return config
     database = parts.path.removeprefix("/")
@@ -128,9 +132,18 @@ def open_store(url: str) -> Any:
         if file.exists() and not file.is_file():
             raise OSError("it is no regular file")
         file.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_locked(file)
         return metadata_store.MetadataStore(config)
     except Exception as error:
         raise store_error(error, url) from error
+
+
+def _refuse_locked(file: Path) -> None:
+    """Wait for another's transaction as long as one can take. ML Metadata, which waits too, takes most of a minute."""
+    if file.exists() and file.stat().st_size:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", _LOCK_SECONDS, uri=True, isolation_level=None)) as one:
+            one.execute("BEGIN IMMEDIATE")
+            one.execute("ROLLBACK")
 
 
 def store_error(error: Exception, where: str) -> MetadataError:

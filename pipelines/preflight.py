@@ -12,11 +12,15 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
+
+import google_crc32c
 
 from components.baseline.lambdas import refuse_code
 from components.baseline.pretrained import has_keras_structure
 from components.baseline.spec import PretrainedBaseline
 from components.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError
+from components.files import is_file, is_folder
 from components.push.registry import check_writable
 from components.version import find_source
 from pipelines.load import LoadedPipeline, PipelineFileError, read_pipeline
@@ -26,8 +30,9 @@ from pipelines.spec import DeclaredSplits, Examples, PipelineSpec
 _OURS = ("components", "pipelines", "kubeflow", "edgemill")
 _OUR_ROOT = Path(__file__).resolve().parents[1]
 
-# A length above 4 GiB is a damaged header, not a record.
-_LONGEST_RECORD = 1 << 32
+# Of each TFRecord file that is not gzipped, so many records are read and compared with their checksums, as far as they
+# lie in the first bytes. More than the deep check decodes.
+_FIRST_RECORDS, _READ_BYTES = 8, 16 << 20
 # Compressed bytes, over all files, that are unpacked to find truncated ones: a second or two. Of what is beyond, only
 # each file's first record is read; if such a file ends within a record, ExampleGen fails: "Not a valid TFRecord".
 _GZIP_BUDGET = 64 << 20
@@ -42,7 +47,10 @@ def make_importable(file: Path) -> None:
     are called like ours, ours go before it, here and in the children: they would import a stranger's code otherwise.
     """
     # Not `resolve`: that raises for symbolic links in a circle, which reading the file tells of in words.
-    folders = [str(Path.cwd()), str(Path(os.path.realpath(file)).parent)]
+    folders = [str(Path.cwd())]
+    # What is in the place of a folder is opened as an archive, and opening a pipe waits for its writer.
+    if is_folder(beside := Path(os.path.realpath(file)).parent):
+        folders.append(str(beside))
     if any(_shadowing(folder, name) for folder in folders for name in _OURS):
         folders.insert(0, str(_OUR_ROOT))
         # Children are started with `-c` and `-m`, which put the working directory before PYTHONPATH (Python >= 3.11).
@@ -149,7 +157,7 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
     if "://" in examples.path:
         return
     folder = Path(examples.path)
-    if not folder.is_dir():
+    if not is_folder(folder):
         yield DataError(
             "there is no such folder",
             where="examples.path",
@@ -161,7 +169,7 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
     splits = examples.splits
     patterns = splits.patterns if isinstance(splits, DeclaredSplits) else {"all": splits.pattern}
     for split, pattern in patterns.items():
-        files = sorted(file for file in folder.glob(pattern) if file.is_file())
+        files = sorted(file for file in folder.glob(pattern) if is_file(file))
         if not any(file.stat().st_size for file in files):
             yield DataError(
                 f"there are no examples for the split {split!r}",
@@ -173,7 +181,7 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
         if examples.kind == "tfrecord":
             records.update(dict.fromkeys(files))
     yield from _tfrecord_errors(records)
-    if examples.schema_file and "://" not in examples.schema_file and not Path(examples.schema_file).is_file():
+    if examples.schema_file and "://" not in examples.schema_file and not is_file(Path(examples.schema_file)):
         yield DataError(
             "there is no such file", where="examples.schema_file", measured=examples.schema_file, remedy="correct it"
         )
@@ -182,7 +190,9 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
 def _shared_file_errors(spec: PipelineSpec) -> Iterator[EdgemillError]:
     """Files of the evaluation split that another split has too, under whichever name: the evaluation would flatter."""
     splits, held_out = spec.examples.splits, spec.evaluate.split
-    if not isinstance(splits, DeclaredSplits) or held_out not in splits.patterns or "://" in spec.examples.path:
+    if not isinstance(splits, DeclaredSplits) or held_out not in splits.patterns:
+        return
+    if "://" in spec.examples.path or not is_folder(Path(spec.examples.path)):
         return
     evaluated = _by_inode(spec.examples.path, splits.patterns[held_out])
     for split, pattern in splits.patterns.items():
@@ -201,7 +211,7 @@ def _shared_file_errors(spec: PipelineSpec) -> Iterator[EdgemillError]:
 
 def _by_inode(folder: str, pattern: str) -> dict[tuple[int, int], Path]:
     """Files with content, by what tells whether two names mean one file (symbolic and hard links)."""
-    files = [file for file in sorted(Path(folder).glob(pattern)) if file.is_file()]
+    files = [file for file in sorted(Path(folder).glob(pattern)) if is_file(file)]
     statuses = [(file, file.stat()) for file in files]
     return {(status.st_dev, status.st_ino): file for file, status in statuses if status.st_size}
 
@@ -229,19 +239,39 @@ def _tfrecord_errors(files: Iterable[Path]) -> Iterator[EdgemillError]:
 
 
 def _plain_error(file: Path) -> Iterator[EdgemillError]:
-    """Walk from frame to frame (uint64 length, uint32 CRC, the record, uint32 CRC) without reading the records."""
+    """Walk from frame to frame (uint64 length, its CRC, the record, its CRC); of the records, the first are read."""
     records, place, size = 0, 0, file.stat().st_size
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
+    with file.open("rb", buffering=0) as raw:
         while place < size:
-            header = os.pread(descriptor, 12, place)
+            header = os.pread(raw.fileno(), 12, place)
             place += int.from_bytes(header[:8], "little") + 16
-            if len(header) < 12 or place > size:
+            if not _is_header(header) or place > size:
                 yield _damaged(file, records)
                 return
+            if records < _FIRST_RECORDS and place <= _READ_BYTES:
+                raw.seek(place - int.from_bytes(header[:8], "little") - 4)
+                if not _is_record(raw, header):
+                    yield _damaged(file, records)
+                    return
             records += 1
-    finally:
-        os.close(descriptor)
+
+
+def _is_header(header: bytes) -> bool:
+    return len(header) == 12 and _masked(google_crc32c.value(header[:8])) == header[8:]
+
+
+def _is_record(stream: IO[bytes] | gzip.GzipFile, header: bytes) -> bool:
+    """Read the record that a header announces, and its CRC."""
+    left, found = int.from_bytes(header[:8], "little"), 0
+    while left and (part := stream.read(min(left, 1 << 20))):
+        found = google_crc32c.extend(found, part)
+        left -= len(part)
+    return not left and stream.read(4) == _masked(found)
+
+
+def _masked(crc: int) -> bytes:
+    """A CRC-32C as TFRecord files hold it."""
+    return (((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
 
 
 def _gzip_error(file: Path, budget: int) -> tuple[list[EdgemillError], int]:
@@ -255,8 +285,7 @@ def _gzip_error(file: Path, budget: int) -> tuple[list[EdgemillError], int]:
         try:
             with gzip.open(raw) as stream:
                 while header := stream.read(12):
-                    length = int.from_bytes(header[:8], "little")
-                    if len(header) < 12 or length > _LONGEST_RECORD or len(stream.read(length + 4)) < length + 4:
+                    if not _is_header(header) or not _is_record(stream, header):
                         return [_damaged(file, records)], raw.tell()
                     records += 1
                     if raw.tell() > budget:

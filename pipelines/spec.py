@@ -41,6 +41,8 @@ def _file_pattern(pattern: str) -> str:
         raise ValueError("this pattern is absolute; patterns are relative to examples.path")
     if any("**" in part and part != "**" for part in parts):
         raise ValueError("`**` stands for whole folders: write it between slashes, as in `**/*.tfrecord`")
+    if any(len(part.encode(errors="replace")) > 255 for part in parts) or len(pattern) > 1000:
+        raise ValueError("this pattern is longer than the name of a file can be")
     return pattern
 
 

@@ -122,8 +122,13 @@ def serialize(features: dict[str, Any]) -> bytes:
 
 def frame(record: bytes) -> bytes:
     """One record as a TFRecord file holds it."""
-    header = struct.pack("<Q", len(record))
-    return header + struct.pack("<I", _masked_crc(header)) + record + struct.pack("<I", _masked_crc(record))
+    return frame_header(len(record)) + record + struct.pack("<I", _masked_crc(record))
+
+
+def frame_header(length: int) -> bytes:
+    """What a TFRecord file says before a record: its length, and the checksum of that."""
+    header = struct.pack("<Q", length)
+    return header + struct.pack("<I", _masked_crc(header))
 
 
 def _field(number: int, content: bytes) -> bytes:

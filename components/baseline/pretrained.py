@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from components.baseline.lambdas import refuse_code
 from components.errors import ModelError, telling_line
+from components.files import is_file, is_folder
 from components.keras_model import check_exportable, export, save_keras
 from components.layout import SERVING_FOLDER
 
@@ -22,9 +23,9 @@ def recognise(path: Path) -> ModelFormat:
     Raises:
         ModelError: Nothing is there, it is no format we know, or it was written by Keras 3.
     """
-    if path.is_dir() and (path / "saved_model.pb").is_file():
+    if is_folder(path) and is_file(path / "saved_model.pb"):
         return "saved_model"
-    if path.is_file() and (version := _version_of(path)) is not None:
+    if is_file(path) and (version := _version_of(path)) is not None:
         if version.startswith("2."):
             return "keras"
         raise ModelError(
@@ -46,10 +47,10 @@ def recognise(path: Path) -> ModelFormat:
 
 def _something_else(path: Path) -> tuple[str, str]:
     """What is there instead of a model that can be read, and what to do."""
-    if not path.exists():
-        return "nothing", "correct baseline.path"
-    if path.is_dir():
+    if is_folder(path):
         return "a folder", "correct baseline.path"
+    if not is_file(path):
+        return "nothing that is a file or a folder", "correct baseline.path"
     with path.open("rb") as file:
         head = file.read(8)
     if head[4:8] == b"TFL3":
@@ -71,7 +72,7 @@ def _something_else(path: Path) -> tuple[str, str]:
 
 def has_keras_structure(path: Path) -> bool:
     """Whether a model that can be read holds layers, and not a mere graph; needs no TensorFlow."""
-    return recognise(path) == "keras" or (path / "keras_metadata.pb").is_file()
+    return recognise(path) == "keras" or is_file(path / "keras_metadata.pb")
 
 
 def import_model(path: Path, folder: Path, *, trust_code: bool = False) -> None:

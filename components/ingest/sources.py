@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import DataError
-from components.files import sha256_of, sha256_of_bytes
+from components.files import is_file, sha256_of, sha256_of_bytes
 
 # ML Metadata holds the parameter in one value; of more files, the digest over all stands for the digests of each.
 _MOST_LISTED = 1_000
@@ -19,7 +19,7 @@ _STRING_VALUE = "type.googleapis.com/google.protobuf.StringValue"
 
 def matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
     """The files that patterns match, in order of name."""
-    return sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
+    return sorted({file for pattern in patterns for file in folder.glob(pattern) if is_file(file)})
 
 
 def described(identities: Mapping[str, str]) -> str:

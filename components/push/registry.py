@@ -279,10 +279,19 @@ def check_writable(spec: LocalRegistry) -> None:
         RegistryError: It cannot, with the remedy.
     """
     nearest = Path(spec.root)
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    with _explained(nearest, 0), tempfile.TemporaryDirectory(prefix=_STAGING_PREFIX, dir=nearest) as probe:
-        (Path(probe) / "probe").write_bytes(b"probe")
+    with _explained(nearest, 0):
+        while not _there(nearest):
+            nearest = nearest.parent
+        with tempfile.TemporaryDirectory(prefix=_STAGING_PREFIX, dir=nearest) as probe:
+            (Path(probe) / "probe").write_bytes(b"probe")
+
+
+def _there(path: Path) -> bool:
+    try:
+        path.lstat()  # A symbolic link that leads nowhere is there, and in the way.
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _folder(spec: LocalRegistry, device_class: str, name: str) -> Path:

@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import subprocess
@@ -6,11 +7,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines.load import PipelineFileError
 from pipelines.preflight import make_importable, preflight
-from tests.small_pipeline import SmallPipeline
+from tests.small_pipeline import SmallPipeline, frame, frame_header, serialize
 
 
 @pytest.fixture
@@ -159,16 +161,28 @@ def test_truncated_tfrecord_counts_whole_records(small: SmallPipeline) -> None:
     assert "after 8 whole records" in errors_of(small)
 
 
-def test_records_of_plain_files_are_not_read(small: SmallPipeline) -> None:
+def test_large_records_of_plain_files_are_not_read(small: SmallPipeline) -> None:
     path = small.folder / "data" / "train-large.tfrecord"
     length = 1 << 40  # a hole in the file, which takes no room but would take hours to read
     with path.open("wb") as file:
-        file.write(length.to_bytes(8, "little"))
+        file.write(frame_header(length))
         file.truncate(length + 16)
     check(small)
     with path.open("ab") as file:
         file.truncate(length + 15)
     assert "after 0 whole records" in errors_of(small)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize(("bit", "whole"), [(0, 0), (9, 0), (60, 0), (-1, 0), (200, 1)])
+def test_flipped_bit_in_the_first_records_is_told(small: SmallPipeline, bit: int, whole: int, zipped: bool) -> None:
+    record = serialize({"image": np.zeros(16, np.float32), "label": 1})
+    content = bytearray(frame(record) * 10)
+    content[bit if bit >= 0 else len(frame(record)) + bit] ^= 1
+    file = small.folder / "data" / f"train-1.tfrecord{'.gz' if zipped else ''}"
+    file.write_bytes(gzip.compress(content) if zipped else content)
+    said = errors_of(small)
+    assert f"{file}: the TFRecord file is truncated or damaged after {whole} whole records" in said
 
 
 def test_file_that_is_no_tfrecord_is_told(small: SmallPipeline) -> None:
