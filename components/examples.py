@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from components.errors import DataError, SpecError, telling_line
 from components.task import load_task
+from components.task_contract import check_decoded, features_of
 from components.user_code import exits_told
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class ExampleDecoder:
         self._tf = tf
         self._task = load_task(task)
         if transform_graph is None:
-            self.feature_spec: Mapping[str, Any] = self._task.feature_spec()
+            self.feature_spec: Mapping[str, Any] = features_of(self._task)
         else:
             import tensorflow_transform as tft
 
@@ -85,7 +86,9 @@ class ExampleDecoder:
     def _parse_and_decode(self, serialized: tf.Tensor) -> tuple[Any, dict[str, tf.Tensor]]:
         features = self._tf.io.parse_example(serialized, dict(self.feature_spec))
         with exits_told("task"):
-            return self._task.decode(features), features
+            decoded = self._task.decode(features)
+        check_decoded(decoded)
+        return decoded, features
 
     def decode(self, serialized: Sequence[bytes]) -> tuple[Inputs, Inputs]:
         """Decode a batch.
@@ -103,7 +106,7 @@ class ExampleDecoder:
         tf = self._tf
         try:
             inputs, features = self._decode(tf.constant(list(serialized), dtype=tf.string))
-        except tf.errors.InvalidArgumentError as error:
+        except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the record as it is
             raise DataError(
                 f"an example does not have the features that the task declares: {telling_line(error)}",
                 where="examples",

@@ -15,7 +15,8 @@ from components.errors import DataError, EdgemillError, ModelError, SpecError, t
 from components.examples import check_dense
 from components.keras_model import check_exportable, check_keras_takes
 from components.task import Task, load_task, trainable
-from components.user_code import exits_told
+from components.task_contract import check_decoded, features_of
+from components.user_code import exits_told, raised_at
 from pipelines.accuracy_bound import asks_for_fewest_float
 from pipelines.load import LoadedPipeline, PipelineFileError
 from pipelines.spec import DeclaredSplits, Examples, PipelineSpec
@@ -47,8 +48,8 @@ def _checked(spec: PipelineSpec) -> Previews:
     inputs = labels = None
     # What a preprocessing function returns is known when Transform has run; remote data is not ours to read.
     if spec.preprocess is None:
-        check_dense(_dense_features(spec), task.feature_spec())
-        check_label_type(task.feature_spec(), spec.examples.label)
+        check_dense(_dense_features(spec), features_of(task))
+        check_label_type(features_of(task), spec.examples.label)
         if "://" not in spec.examples.path:
             _check_columns(spec)
             inputs, labels = _decode_first_records(spec, task)
@@ -134,21 +135,33 @@ def _decode(examples: Examples, task: Task, records: list[bytes], file: Path) ->
     import tensorflow as tf
 
     try:
-        features = tf.io.parse_example(tf.constant(records), dict(task.feature_spec()))
-    except tf.errors.InvalidArgumentError as error:
-        held = tf.train.Example.FromString(records[0]).features.feature
+        features = tf.io.parse_example(tf.constant(records), features_of(task))
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the record as it is
+        held = _features_in(records[0])
         raise DataError(
             f"the examples do not have the features that the task declares: {telling_line(error)}",
             where=str(file),
-            bound=", ".join(sorted(task.feature_spec())),
-            measured=", ".join(sorted(held)) or "no features",
+            bound=", ".join(sorted(features_of(task))),
+            measured=held,
             remedy="write the examples with these features, or correct the task's feature_spec()",
         ) from error
     check_values(features, examples.label, examples.num_classes, file)
     try:
-        return task.decode(features), features[examples.label]
+        decoded = task.decode(features)
     except Exception as error:
         raise _decode_fails(error) from error
+    check_decoded(decoded)
+    return decoded, features[examples.label]
+
+
+def _features_in(record: bytes) -> str:
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    try:
+        return ", ".join(sorted(tf.train.Example.FromString(record).features.feature)) or "no features"
+    except DecodeError:
+        return "records that are no tf.Example"
 
 
 def _trace_decode(task: Task) -> None:
@@ -156,10 +169,15 @@ def _trace_decode(task: Task) -> None:
     import tensorflow as tf
 
     def parse_and_decode(serialized: Any) -> Any:
-        return task.decode(tf.io.parse_example(serialized, dict(task.feature_spec())))
+        decoded = task.decode(tf.io.parse_example(serialized, features))
+        check_decoded(decoded)
+        return decoded
 
+    features = features_of(task)
     try:
         tf.function(parse_and_decode, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.string))
+    except EdgemillError:
+        raise
     except Exception as error:
         raise _decode_fails(error) from error
 
@@ -168,6 +186,7 @@ def _decode_fails(error: Exception) -> SpecError:
     return SpecError(
         f"the task's decode fails: {type(error).__name__}: {telling_line(error)}",
         where="task",
+        measured=raised_at(error),
         remedy="run decode on one example and correct it",
     )
 

@@ -66,6 +66,7 @@ def render_table(summary: RunSummary) -> RenderableType:
         if release is not None and release.pushed:
             lines.append(Text(f"{device.name}: pushed {release.version} ({release.bytes:,} bytes)", style="green"))
         else:
-            why = decision.why if decision else "its gate did not run"
-            lines.append(Text(f"{device.name}: nothing pushed: {why}", style="yellow"))
+            passed = decision is not None and decision.verdict == "pass"
+            why = "its gate did not run" if decision is None else "the push failed" if passed else decision.why
+            lines.append(Text(f"{device.name}: nothing pushed: {why}", style="red" if passed else "yellow"))
     return Group(table, *lines, *(Text(error, style="red") for error in summary.errors))

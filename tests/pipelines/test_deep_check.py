@@ -128,6 +128,50 @@ def test_split_whose_files_hold_no_record_is_told(tmp_path: Path) -> None:
     assert "there are no examples for the split 'eval' (expected: at least one record" in errors_of(small)
 
 
+@pytest.mark.parametrize("kind", ["tfrecord", "csv"])
+@pytest.mark.parametrize(
+    ("returned", "found"),
+    [
+        ("None", "found: NoneType"),
+        ("(features['image'], features['label'])", "found: tuple"),
+        ("'text'", "found: str"),
+        ("tf.strings.as_string(features['image'])", "found: a tensor of text"),
+        ("{}", "found: an empty dict"),
+        ("{'image': None}", "found: NoneType for 'image'"),
+        ("{1: features['image']}", "found: a name that is int"),
+    ],
+)
+def test_decode_that_returns_no_tensor_is_told(tmp_path: Path, kind: str, returned: str, found: str) -> None:
+    small = with_csv(tmp_path) if kind == "csv" else SmallPipeline(tmp_path)
+    module = next(tmp_path.glob("small_task_*.py"))
+    module.write_text(TASK.replace('tf.reshape(features["image"], [-1, 4, 4, 1])', returned))
+    said = errors_of(small)
+    assert "the task's decode does not return what a model takes" in said
+    assert found in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("feature_spec(self)", "feature_spec(self, more)", "the task's feature_spec fails: TypeError"),
+        ("        return {", "        return list({", "no mapping of features (expected: feature name"),
+        ('"image": tf.io', '"more": 3, "image": tf.io', "found: 'more': int"),
+        ("        return {", "        raise SystemExit(0)\n        return {", "feature_spec, line 6"),
+    ],
+)
+def test_feature_spec_that_cannot_be_used_is_told(tmp_path: Path, old: str, new: str, words: str) -> None:
+    task = TASK.replace(old, new)
+    task = task.replace("tf.int64)}", "tf.int64)})") if "list(" in new else task
+    assert words in errors_of(SmallPipeline(tmp_path, task))
+
+
+def test_records_that_are_no_examples_are_told(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    with tf.io.TFRecordWriter(str(tmp_path / "data" / "train.tfrecord")) as writer:
+        writer.write(b"\xff\xfe no example")
+    assert "found: records that are no tf.Example" in errors_of(small)
+
+
 def test_decode_that_fails_is_told(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, TASK.replace("[-1, 4, 4, 1]", "[-1, 5, 5, 1]"))
     assert "the task's decode fails: InvalidArgumentError" in errors_of(small)

@@ -37,6 +37,13 @@ def test_lines_tell_what_was_pushed_and_why_not_when_table_ends(run_summary):
     assert "cortex_m0: nothing pushed: no candidate passes: float32 (scheme)" in text
 
 
+def test_failed_push_is_told_instead_of_why_its_candidate_was_chosen(run_summary):
+    failed = run_summary.model_copy(update={"releases": (), "errors": ("push__phone_cpu: the disk is full",)})
+    text = "\n".join(printed(failed, 400))
+    assert "phone_cpu: nothing pushed: the push failed" in text
+    assert run_summary.decision_for("phone_cpu").why not in text
+
+
 def test_brackets_are_text_when_an_error_holds_them(run_summary):
     failed = run_summary.model_copy(update={"evaluation": None, "decisions": (), "errors": ("no [bold]file[/bold]",)})
     text = "\n".join(printed(failed.model_copy(update={"releases": ()})))
