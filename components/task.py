@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from components.errors import SpecError
-from components.user_code import exits_told, raised_at
+from components.user_code import exits_told, in_time, raised_at
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -101,7 +101,7 @@ def load_object(reference: str, where: str) -> Any:
     """
     module_name, _, attribute = reference.partition(":")
     try:
-        with exits_told(where):
+        with exits_told(where), in_time(f"the import of {module_name!r}", where):
             return getattr(importlib.import_module(module_name), attribute)
     except SpecError:
         raise

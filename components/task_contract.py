@@ -7,7 +7,7 @@ from typing import Any
 
 from components.errors import EdgemillError, SpecError, telling_line
 from components.task import Task
-from components.user_code import exits_told, raised_at
+from components.user_code import exits_told, in_time, raised_at
 
 
 def features_of(task: Task) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def features_of(task: Task) -> dict[str, Any]:
     import tensorflow as tf
 
     try:
-        with exits_told("task"):
+        with exits_told("task"), in_time("the task's feature_spec", "task"):
             features = task.feature_spec()
     except EdgemillError:
         raise

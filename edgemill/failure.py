@@ -15,7 +15,7 @@ from components.errors import (
     StorageError,
     TamperedError,
 )
-from components.user_code import exits_told
+from components.user_code import exits_told, process_kept
 from edgemill.exit_codes import ExitCode
 from edgemill.termination import Terminated
 
@@ -24,7 +24,7 @@ from edgemill.termination import Terminated
 def told() -> Iterator[None]:
     """Print an EdgemillError without its stack and leave with its exit status."""
     try:
-        with exits_told("task"):
+        with exits_told("task"), process_kept():
             yield
     except KeyboardInterrupt as error:
         code = interruption_of(error)

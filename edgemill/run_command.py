@@ -172,8 +172,12 @@ def exit_code(summary: RunSummary) -> ExitCode:
     """What a run's end says to whatever started it."""
     if summary.verdict == "failed":
         return ExitCode.NODE_FAILED
-    refused = [decision for decision in summary.decisions if decision.verdict != "pass"]
-    return ExitCode.GATE_REFUSED if refused else ExitCode.OK
+    pushed = {release.device for release in summary.releases if release.pushed}
+    missing = {device.name for device in summary.devices} - pushed
+    refused = {decision.device for decision in summary.decisions if decision.verdict != "pass"}
+    if missing - refused:
+        return ExitCode.NODE_FAILED
+    return ExitCode.GATE_REFUSED if missing else ExitCode.OK
 
 
 def _check_root(root: Path) -> None:

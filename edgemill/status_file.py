@@ -12,7 +12,7 @@ from pathlib import Path
 
 from components.errors import SpecError
 from components.files import write_atomically
-from components.user_code import exits_told
+from components.user_code import exits_told, last_words
 from edgemill.exit_codes import ExitCode
 from edgemill.failure import exit_code_of, interruption_of
 from pipelines.redaction import hide
@@ -95,7 +95,7 @@ class StatusFile:
 def ending(status: StatusFile) -> Iterator[None]:
     """Tell in the status file of whatever ends a run early; the exception goes on."""
     try:
-        with exits_told("task"):
+        with exits_told("task"), last_words(lambda error: status.end(exit_code_of(error), str(error))):
             yield
     except KeyboardInterrupt as error:
         code = interruption_of(error)

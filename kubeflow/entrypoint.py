@@ -17,6 +17,7 @@ from typing import Any
 
 import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
 from components.generation import keep_beam_in_process, serialize_examples_in_one_order
+from components.user_code import exits_told, process_kept
 from kubeflow.contract import Json, localise, publish, with_metadata
 from kubeflow.data import check_examples
 from pipelines.run import explain
@@ -37,14 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known, beam_args = _parser().parse_known_args(arguments)
     prefix = os.environ.get(PREFIX_VARIABLE, "")
     try:
-        run_node(
-            known.executor_class_path,
-            json.loads(known.json_serialized_invocation_args),
-            json.loads(known.json_serialized_inputs_spec_args),
-            beam_args,
-            prefix,
-            known.examples_sha256,
-        )
+        with exits_told("task"), process_kept():
+            run_node(
+                known.executor_class_path,
+                json.loads(known.json_serialized_invocation_args),
+                json.loads(known.json_serialized_inputs_spec_args),
+                beam_args,
+                prefix,
+                known.examples_sha256,
+            )
     except Exception as error:
         _LOG.error("the node failed", exc_info=True)
         print(f"edgemill: {explain(error)}", file=sys.stderr)

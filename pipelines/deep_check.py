@@ -14,15 +14,18 @@ from components.calibrate.spec import CalibrationSpec
 from components.errors import DataError, EdgemillError, ModelError, SpecError, telling_line
 from components.examples import check_dense
 from components.keras_model import check_exportable, check_keras_takes
-from components.task import Task, load_task, trainable
+from components.task import Task, load_object, load_task, trainable
 from components.task_contract import check_decoded, features_of
-from components.user_code import exits_told, raised_at
+from components.user_code import exits_told, in_time, raised_at
 from pipelines.accuracy_bound import asks_for_fewest_float
 from pipelines.load import LoadedPipeline, PipelineFileError
 from pipelines.spec import DeclaredSplits, Examples, PipelineSpec
 from pipelines.step_check import Previews, check_steps
 from pipelines.training_check import check_compiled, check_trains
 from pipelines.value_check import check_label_type, check_values
+
+# How many times the limit of user code: models may be fetched, and are traced.
+_BUILDING = 5.0
 
 
 def deep_check(loaded: LoadedPipeline) -> Previews:
@@ -43,8 +46,12 @@ def deep_check(loaded: LoadedPipeline) -> Previews:
 
 def _checked(spec: PipelineSpec) -> Previews:
     """As `deep_check`; raises what is wrong as it is."""
+    import tensorflow  # noqa: F401  # in nobody's time but ours
+
     _check_schema(spec.examples)
     task = load_task(spec.task)
+    if spec.preprocess is not None:
+        load_object(spec.preprocess, "preprocess")
     inputs = labels = None
     # What a preprocessing function returns is known when Transform has run; remote data is not ours to read.
     if spec.preprocess is None:
@@ -61,9 +68,11 @@ def _checked(spec: PipelineSpec) -> Previews:
         model, output = _check_pretrained(Path(spec.baseline.path), inputs, trust_code=spec.baseline.trust_code)
     _check_output(spec, output)
     if isinstance(spec.baseline, TrainedBaseline) and labels is not None:
-        check_trains(model, inputs, labels)
+        with in_time("training on the first batch", "task", _BUILDING):
+            check_trains(model, inputs, labels)
     _check_metrics(spec)
-    return check_steps(spec, task, model)
+    with in_time("the check of the recipes' steps", "recipes", _BUILDING):
+        return check_steps(spec, task, model)
 
 
 def _check_schema(examples: Examples) -> None:
@@ -147,7 +156,10 @@ def _decode(examples: Examples, task: Task, records: list[bytes], file: Path) ->
         ) from error
     check_values(features, examples.label, examples.num_classes, file)
     try:
-        decoded = task.decode(features)
+        with in_time("the task's decode", "task"):
+            decoded = task.decode(features)
+    except EdgemillError:
+        raise
     except Exception as error:
         raise _decode_fails(error) from error
     check_decoded(decoded)
@@ -175,7 +187,8 @@ def _trace_decode(task: Task) -> None:
 
     features = features_of(task)
     try:
-        tf.function(parse_and_decode, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.string))
+        with in_time("the task's decode", "task"):
+            tf.function(parse_and_decode, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.string))
     except EdgemillError:
         raise
     except Exception as error:
@@ -231,8 +244,11 @@ def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
     """The Keras model, and the shape of its output."""
     maker = trainable(task)
     try:
-        model = maker.build_model()
-        maker.compile(model)
+        with in_time("the task's build_model or compile", "task", _BUILDING):
+            model = maker.build_model()
+            maker.compile(model)
+    except EdgemillError:
+        raise
     except Exception as error:
         raise SpecError(
             f"the task's model cannot be built: {type(error).__name__}: {telling_line(error)}",

@@ -124,11 +124,15 @@ def _object_errors(field: str, reference: str) -> Iterator[EdgemillError]:
         return
     try:
         tree = ast.parse(source.read_bytes())
-    except SyntaxError as error:
+    # Python's parser raises the others for what is nested too deeply, and for a NUL byte.
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        said = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
         yield SpecError(
-            f"the module {module!r} is not Python: {error.msg} in line {error.lineno}",
+            f"the module {module!r} is not Python: {said}{line}",
             where=field,
-            remedy="correct that line",
+            measured=source,
+            remedy=f"run `python -m py_compile {source}` and correct what it names",
         )
         return
     names = set(_top_level_names(tree))

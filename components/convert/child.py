@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from components.convert.job import ConversionRequest, run
+from components.user_code import process_kept
 
 LOG_FILE = "log"
 _PR_SET_PDEATHSIG = 1
@@ -35,7 +36,8 @@ class Child:
         os.dup2(descriptor, 2)
         logging.basicConfig(level=logging.INFO, stream=sys.stderr)
         try:
-            run(self._request, self._folder)
+            with process_kept():
+                run(self._request, self._folder)
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()

@@ -20,7 +20,7 @@ from tensorflow_model_optimization.python.core.quantization.keras import (
 from tensorflow_model_optimization.quantization.keras import QuantizeConfig
 
 from components.constraints import shares
-from components.errors import ModelError, SpecError
+from components.errors import EdgemillError, ModelError, SpecError
 from components.quantize.layers import WEIGHTED
 from components.quantize.placement import Node, Place, Plan, place
 from components.quantize.qat_spec import ActivationQuantization, Histogram, LastValue, MovingAverage, OwnQuantizer
@@ -39,6 +39,7 @@ from components.quantize.rewrite import Rewritten, activation_name, rewrite
 from components.quantize.treatment import Treatment
 from components.task import load_object
 from components.training_spec import Preserve
+from components.user_code import exits_told
 
 _NOTHING = Preserve()
 # Names the layer that quantizes what enters a kernel.
@@ -422,7 +423,10 @@ def own_object(reference: str, kind: type[Any], field: Literal["config", "quanti
     if isinstance(named, kind):
         return named
     try:
-        made = named()
+        with exits_told(field):
+            made = named()
+    except EdgemillError:
+        raise
     except Exception as error:
         raise SpecError(
             f"{reference!r} cannot be made: {type(error).__name__}: {error}",

@@ -16,6 +16,7 @@ from components.examples import read_serialized, split_files
 from components.files import sha256_of, write_atomically
 from components.manifest import describe, write_manifest
 from components.task import load_task
+from components.task_contract import features_of
 from components.validate.expectations import refuse_anomalies, tighten
 from components.validate.overlap import Overlap, find_overlaps, refuse_overlaps
 from components.validate.spec import ReadExpectations
@@ -97,7 +98,7 @@ def _read(expectations: ReadExpectations) -> set[str] | None:
     """The features that are held to the schema; None for all."""
     if expectations.task is None:
         return None
-    declared = load_task(expectations.task).feature_spec()
+    declared = features_of(load_task(expectations.task))
     return {*declared, expectations.label, *(set(expectations.others) - {expectations.apart})}
 
 

@@ -107,6 +107,13 @@ class RunSummary(Value):
         """What was pushed for a device."""
         return next((release for release in self.releases if release.device == device), None)
 
+    def why_nothing(self, device: str) -> str:
+        """Why nothing was pushed for a device: what the gate says only if that is what it refused."""
+        decision = self.decision_for(device)
+        if decision is None:
+            return "its gate did not run"
+        return f"{decision.chosen} passed, but the push failed" if decision.verdict == "pass" else decision.why
+
     def verdict_on(self, candidate: str, device: str) -> Verdict | Literal["blessed"] | None:
         """A device's verdict on a candidate; None if its gate did not run."""
         decision = self.decision_for(device)

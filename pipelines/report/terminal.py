@@ -67,6 +67,6 @@ def render_table(summary: RunSummary) -> RenderableType:
             lines.append(Text(f"{device.name}: pushed {release.version} ({release.bytes:,} bytes)", style="green"))
         else:
             passed = decision is not None and decision.verdict == "pass"
-            why = "its gate did not run" if decision is None else "the push failed" if passed else decision.why
+            why = summary.why_nothing(device.name)
             lines.append(Text(f"{device.name}: nothing pushed: {why}", style="red" if passed else "yellow"))
     return Group(table, *lines, *(Text(error, style="red") for error in summary.errors))

@@ -17,6 +17,7 @@ from tfx.orchestration.portable import launcher
 from tfx.proto.orchestration import executable_spec_pb2
 
 from components.errors import StorageError
+from components.user_code import exits_told
 from pipelines.storage.bucket import is_address
 from pipelines.storage.staging import Staging, is_empty
 
@@ -66,7 +67,9 @@ class StagedOperator:
         for one in _addresses(info.input_dict):
             self._staging.fetch(one.uri)
         with self._folders([one.uri for one in outputs], _working_folders(info)):
-            made = self._operator.run_executor(self._localised(info))
+            # TFX records the failure of a node for what is an Exception alone.
+            with exits_told("task"):
+                made = self._operator.run_executor(self._localised(info))
             if made.execution_result.code == 0:
                 for one in outputs:
                     self._staging.publish(one.uri)

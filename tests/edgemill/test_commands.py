@@ -83,24 +83,31 @@ def test_validate_deep_imports_the_task(tmp_path: Path) -> None:
     assert "No module named 'nowhere_at_all'" in result.output
 
 
+def before(line: str, put: str) -> str:
+    """The small task with a statement before one of its lines."""
+    return TASK.replace(f"        {line}", f"        {put}\n        {line}")
+
+
 @pytest.mark.parametrize(
-    ("task", "function"),
+    ("task", "said", "function"),
     [
-        ("import sys\nsys.exit(0)\nTASK = 1\n", "<module>, line 2"),
-        (
-            TASK.replace("        return tf.reshape(", "        raise SystemExit(0)\n        return tf.reshape("),
-            "decode, line",
-        ),
-        (
-            TASK.replace("        layers = tf.keras", "        raise SystemExit(0)\n        layers = tf.keras"),
-            "build_model, line",
-        ),
+        ("import sys\nsys.exit(0)\nTASK = 1\n", "SystemExit(0)", "<module>, line 2"),
+        ("import os\nos._exit(0)\nTASK = 1\n", "os._exit(0)", "<module>, line 2"),
+        ("while True:\n    pass\nTASK = 1\n", "does not come back (expected: 2 s", "<module>, line "),
+        (before("return tf.reshape(", "raise SystemExit(0)"), "SystemExit(0)", "decode, line"),
+        (before("return tf.reshape(", "import os; os._exit(0)"), "os._exit(0)", "decode, line"),
+        (before("return tf.reshape(", "while True: pass"), "does not come back (expected: 2 s", "decode, line"),
+        (before("layers = tf.keras", "raise SystemExit(0)"), "SystemExit(0)", "build_model, line"),
     ],
 )
-def test_exit_in_the_task_is_an_error_that_names_its_line(tmp_path: Path, task: str, function: str) -> None:
+def test_exit_or_endless_loop_in_the_task_is_an_error_that_names_its_line(
+    tmp_path: Path, task: str, said: str, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "come back" in said:
+        monkeypatch.setenv("EDGEMILL_USER_CODE_SECONDS", "2")
     small = SmallPipeline(tmp_path, task)
     checked = CliRunner().invoke(app, ["validate", "--deep", str(small.write())])
-    assert "SystemExit(0)" in checked.output
+    assert said in checked.output
     assert (checked.exit_code, function in checked.output) == (2, True)
     status = tmp_path / "s.json"
     ran = CliRunner().invoke(

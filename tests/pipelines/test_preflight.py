@@ -48,10 +48,21 @@ def test_missing_task_attribute_is_named_with_those_there_are(small: SmallPipeli
     assert "TASK, Task" in said
 
 
-def test_task_with_a_syntax_error_is_named_with_its_line(small: SmallPipeline) -> None:
-    (small.folder / "broken_task.py").write_text("x = 1\ndef (\n")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\ndef (\n", "invalid syntax in line 2 (found: "),
+        ("x = 1\0\n", "source code string cannot contain null bytes (found: "),
+        ("x = " + "-" * 100_000 + "1\n", "it is nested too deeply (found: "),
+        ("x = 1" + "+1" * 60_000 + "\n", "maximum recursion depth exceeded"),
+    ],
+    ids=["syntax", "nul", "signs", "sum"],
+)
+def test_task_that_is_not_python_is_named_with_its_line(small: SmallPipeline, text: str, said: str) -> None:
+    (small.folder / "broken_task.py").write_text(text)
     small.spec["task"] = "broken_task:TASK"
-    assert "is not Python: invalid syntax in line 2" in errors_of(small)
+    told = errors_of(small)
+    assert f"is not Python: {said}" in told and "broken_task.py" in told
 
 
 PROGRAM = """

@@ -154,6 +154,12 @@ def test_failed_candidate_is_shown_with_cause_and_remedy_when_conversion_failed(
     assert "Remedy: use static_wi8_ai8, or allow float_fallback" in row[1]
 
 
+def test_failed_push_is_not_explained_by_why_its_candidate_was_chosen(run_summary):
+    failed = Page(render_report(run_summary.model_copy(update={"releases": (), "verdict": "failed"})))
+    assert "Nothing was pushed: int8 passed, but the push failed." in failed.text["verdict"]
+    assert f"Nothing was pushed: {run_summary.decision_for('phone_cpu').why}" not in failed.text["verdict"]
+
+
 def test_gate_tells_every_reason_when_candidates_did_not_pass(page, run_summary):
     for decision in run_summary.decisions:
         for one in decision.candidates:

@@ -4,6 +4,8 @@ import math
 from rich.console import Console
 
 from components.report import EvaluationReport, Latency, MetricValue, SliceResult
+from edgemill.exit_codes import ExitCode
+from edgemill.run_command import exit_code
 from pipelines.report.terminal import render_table
 
 
@@ -40,8 +42,19 @@ def test_lines_tell_what_was_pushed_and_why_not_when_table_ends(run_summary):
 def test_failed_push_is_told_instead_of_why_its_candidate_was_chosen(run_summary):
     failed = run_summary.model_copy(update={"releases": (), "errors": ("push__phone_cpu: the disk is full",)})
     text = "\n".join(printed(failed, 400))
-    assert "phone_cpu: nothing pushed: the push failed" in text
+    assert "phone_cpu: nothing pushed: int8 passed, but the push failed" in text
     assert run_summary.decision_for("phone_cpu").why not in text
+
+
+def test_exit_status_is_0_only_if_every_device_has_a_release(run_summary):
+    assert exit_code(run_summary) == ExitCode.GATE_REFUSED
+    phone = next(device for device in run_summary.devices if device.name == "phone_cpu")
+    alone = run_summary.model_copy(update={"devices": (phone,)})
+    assert exit_code(alone) == ExitCode.OK
+    for lost in ({"releases": ()}, {"releases": (), "decisions": ()}):
+        assert exit_code(alone.model_copy(update=lost)) == ExitCode.NODE_FAILED
+        assert exit_code(run_summary.model_copy(update=lost)) == ExitCode.NODE_FAILED
+    assert exit_code(alone.model_copy(update={"verdict": "failed"})) == ExitCode.NODE_FAILED
 
 
 def test_brackets_are_text_when_an_error_holds_them(run_summary):

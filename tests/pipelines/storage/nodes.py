@@ -31,6 +31,12 @@ def Fails(source: InputArtifact[Model], half: OutputArtifact[Model]) -> None:
 
 
 @component
+def Exits(source: InputArtifact[Model], none: OutputArtifact[Model]) -> None:
+    """Leaves as user code may."""
+    raise SystemExit(0)
+
+
+@component
 def LosesTheBucket(source: InputArtifact[Model], lost: OutputArtifact[Model], bucket: Parameter[str]) -> None:
     """Leaves no bucket to put its output into."""
     Path(lost.uri, "lost").write_text("lost")

@@ -10,12 +10,13 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher
 
+from components.errors import SpecError
 from pipelines.metadata import connection_config, open_store
 from pipelines.storage.filesystem import register
 from pipelines.storage.operator import staged
 from pipelines.storage.staging import Staging
 from tests.object_store import BUCKET, S3Server
-from tests.pipelines.storage.nodes import Copies, Fails, LosesTheBucket, Writes
+from tests.pipelines.storage.nodes import Copies, Exits, Fails, LosesTheBucket, Writes
 
 ROOT = f"s3://{BUCKET}/root"
 
@@ -91,6 +92,13 @@ def test_node_that_fails_leaves_nothing_in_the_store_nor_here(server: S3Server, 
     written = {key: content for key, content in WRITTEN.items() if "Writes" in key}
     assert server.objects() == written
     assert copies(tmp_path) == {key for key in written if not key.endswith("/")}
+
+
+def test_node_whose_code_exits_has_failed(tmp_path: Path) -> None:
+    first = Writes(text="hello")
+    with pytest.raises(SpecError, match=r"user code leaves with SystemExit\(0\).*nodes.py, Exits, line "):
+        run(tmp_path, first, Exits(source=first.outputs["model"]), root=str(tmp_path / "artifacts"))
+    assert states(open_store(f"sqlite:{tmp_path / 'metadata.sqlite'}")) == ["COMPLETE", "FAILED"]
 
 
 def test_store_that_is_lost_while_a_node_runs_fails_that_node(server: S3Server, tmp_path: Path) -> None:
