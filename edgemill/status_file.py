@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from edgemill.failure import exit_code_of, interruption_of
 from pipelines.redaction import hide
 from pipelines.report.status import RunStatus, versions, with_summary
 from pipelines.report.summary import RunSummary
+
+# What a file says of a run that had no time to say it.
+KILLED = "KILLED"
 
 
 class StatusFile:
@@ -90,10 +94,52 @@ class StatusFile:
         if self._path is not None:
             write_atomically(self._path, hide(self._status.model_dump_json(indent=2), self.secrets).encode() + b"\n")
 
+    @contextmanager
+    def outlived(self) -> Iterator[None]:
+        """As long as the context lasts, a process that does nothing else writes the end if this one is killed."""
+        if self._path is None:
+            yield
+            return
+        held, kept = os.pipe()
+        watcher = os.fork()
+        if not watcher:
+            try:
+                os.close(kept)
+                self._wait(held)
+            finally:
+                os._exit(0)
+        os.close(held)
+        # Not of the group that Ctrl-C and `killpg` reach; from here, so that it is true at once.
+        os.setpgid(watcher, watcher)
+        try:
+            yield
+        finally:
+            os.write(kept, b".")
+            os.close(kept)
+            os.waitpid(watcher, 0)
+
+    def _wait(self, held: int) -> None:
+        # What ends the run is not meant for this one.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        if os.read(held, 1) or self._path is None:
+            return
+        found = RunStatus.model_validate_json(self._path.read_bytes())
+        if (found.state, found.pid) == ("running", self._status.pid):
+            self._status = found
+            self._change(state="ended", exit_meaning=KILLED, ended=datetime.now(timezone.utc))
+            self._change(errors=(*found.errors, "the process was killed, or native code in it ended it"))
+            self._write()
+
 
 @contextmanager
 def ending(status: StatusFile) -> Iterator[None]:
     """Tell in the status file of whatever ends a run early; the exception goes on."""
+    with status.outlived():
+        yield from _ending(status)
+
+
+def _ending(status: StatusFile) -> Iterator[None]:
     try:
         with exits_told("task"), last_words(lambda error: status.end(exit_code_of(error), str(error))):
             yield

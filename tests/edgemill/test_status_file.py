@@ -2,6 +2,8 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,27 @@ def test_every_early_end_is_told_with_its_exit_status_and_without_secrets(
     assert (told.state, told.exit_status) == ("ended", code)
     assert told.errors
     assert "hunter22" not in (tmp_path / "s.json").read_text()
+
+
+@pytest.mark.parametrize("end", ["os.killpg(0, 9)", "os.abort()", "ctypes.CDLL(None)._exit(0)"])
+def test_end_is_written_even_if_the_process_is_killed(end: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.json"
+    program = (
+        "import ctypes, os, pathlib, sys\n"
+        "from edgemill.status_file import StatusFile, ending\n"
+        "status = StatusFile(pathlib.Path(sys.argv[1]), pathlib.Path('p.yaml'))\n"
+        "status.begin()\n"
+        "with ending(status):\n"
+        "    status.runs('small', 'run-1', pathlib.Path('log.txt'))\n"
+        f"    {end}\n"
+    )
+    # Its watcher holds the output: read to the end, the file is written.
+    subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, start_new_session=True, timeout=60, check=False
+    )
+    told = RunStatus.model_validate_json(path.read_bytes())
+    assert (told.state, told.exit_status, told.exit_meaning, told.run_id) == ("ended", None, "KILLED", "run-1")
+    assert told.errors == ("the process was killed, or native code in it ended it",)
 
 
 def test_bad_pipeline_file_replaces_what_an_earlier_run_left(tmp_path: Path) -> None:
