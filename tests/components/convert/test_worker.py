@@ -95,11 +95,12 @@ def test_conversion_is_out_of_memory_when_the_system_kills_the_child(request_wit
     assert "the machine ran out of memory while converting" in outcome.message
 
 
-def test_conversion_is_crashed_with_its_last_words_when_child_exits(request_with):
-    outcome, _ = run_conversion(request_with("EXITS"), LIMITS)
-    assert outcome.cause == "crashed"
-    assert "died of exit code 1 while converting. Its last words: " in outcome.message
-    assert outcome.message.endswith("SystemExit: the task has had enough")
+@pytest.mark.parametrize(("task", "said"), [("EXITS", "SystemExit(the task has had enough)"), ("ENDS", "os._exit(0)")])
+def test_conversion_is_refused_with_the_line_when_the_task_exits(request_with, task, said):
+    outcome, content = run_conversion(request_with(task), LIMITS)
+    assert (outcome.cause, content) == ("refused", None)
+    assert f"user code leaves with {said} instead of returning" in outcome.message
+    assert ".py, <lambda>, line " in outcome.message
 
 
 def test_conversion_is_refused_for_the_tasks_reason_when_decode_raises(request_with):
