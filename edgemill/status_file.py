@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -114,9 +114,11 @@ class StatusFile:
         try:
             yield
         finally:
-            os.write(kept, b".")
+            with suppress(OSError):  # somebody has killed it
+                os.write(kept, b".")
             os.close(kept)
-            os.waitpid(watcher, 0)
+            with suppress(ChildProcessError):
+                os.waitpid(watcher, 0)
 
     def _wait(self, held: int) -> None:
         # What ends the run is not meant for this one.
