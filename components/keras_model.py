@@ -91,7 +91,8 @@ def load_kept(folder: Path) -> Any:
             remedy="name a Keras file as baseline, register its layers, or remove the steps",
         )
     try:
-        return tf.keras.models.load_model(path, compile=False)
+        # What a pretrained model may hold was decided when it was imported; any other is the task's own.
+        return tf.keras.models.load_model(path, compile=False, safe_mode=False)
     except Exception as error:
         raise _cannot_be_kept(error) from error
 
@@ -134,7 +135,7 @@ def check_trains_on(model: Any) -> None:
         path = Path(folder, "model.keras")
         try:
             model.save(path)
-            tf.keras.models.load_model(path, compile=False)
+            tf.keras.models.load_model(path, compile=False, safe_mode=False)
         except Exception as error:
             raise _cannot_be_kept(error) from error
 

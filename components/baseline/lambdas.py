@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from components.errors import ModelError
+
+T = TypeVar("T")
 
 # Lambda layers, and lambdas in place of a function, such as an activation.
 _CODE = {"Lambda", "__lambda__"}
 _METADATA = "keras_metadata.pb"
+_KERAS = re.compile(r"(tf_)?keras(\.|$)")
+_KERAS_FUNCTIONS = re.compile(
+    r"(tf_)?keras\.(src\.)?(activations|constraints|initializers|losses|metrics|regularizers)(\.|$)"
+)
 # Fields of the messages SavedMetadata and SavedObject of Keras.
 _NODES, _JSON = 1, 5
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -43,8 +50,29 @@ def code_inside(path: Path) -> tuple[str, ...]:
     Raises:
         ModelError: A config cannot be read.
     """
+    return tuple(sorted(set(_found(path, lambda config: _code(config, "a layer")))))
+
+
+class Import(NamedTuple):
+    """What loading a model takes from a Python module, unless it is registered: `name` of `module`."""
+
+    registered_name: str
+    module: str
+    name: str
+
+
+def imports_inside(path: Path) -> tuple[Import, ...]:
+    """What loading a model would import that is no layer, function, or other object of Keras.
+
+    Raises:
+        ModelError: A config cannot be read.
+    """
+    return tuple(sorted(set(_found(path, _imports))))
+
+
+def _found(path: Path, look: Callable[[Any], Iterator[T]]) -> list[T]:
     try:
-        return tuple(sorted({name for config in _configs(path) for name in _code(json.loads(config), "a layer")}))
+        return [found for config in _configs(path) for found in look(json.loads(config))]
     except (
         OSError,
         ValueError,
@@ -98,6 +126,27 @@ def _code(config: Any, layer: str) -> Iterator[str]:
         yield layer
     for item in config.values():
         yield from _code(item, layer)
+
+
+def _imports(config: Any) -> Iterator[Import]:
+    if isinstance(config, list):
+        for item in config:
+            yield from _imports(item)
+    if not isinstance(config, dict):
+        return
+    module, name = config.get("module"), config.get("class_name")
+    if isinstance(module, str) and isinstance(name, str):
+        function = config.get("config") if name == "function" else None
+        if isinstance(function, str):
+            # The functions of Keras are named without their module.
+            ours = _KERAS_FUNCTIONS.match(module) or (module == "builtins" and not hasattr(builtins, function))
+            if not ours:
+                yield Import(function, module, function)
+        # Keras has classes and functions in one namespace, and functions that read and write files.
+        elif not (_KERAS.match(module) and name[:1].isupper()):
+            yield Import(str(config.get("registered_name")), module, name)
+    for item in config.values():
+        yield from _imports(item)
 
 
 def _fields(message: bytes, wanted: int) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
-from components.baseline.lambdas import refuse_code
+from components.baseline.lambdas import imports_inside, refuse_code
 from components.errors import ModelError, telling_line
 from components.files import is_file, is_folder
 from components.keras_model import check_exportable, export, save_keras
@@ -103,10 +103,11 @@ def load_keras(path: Path, *, trust_code: bool = False) -> Any:
     Raises:
         ModelError: It holds code that is not trusted, or it cannot be loaded, converted or evaluated.
     """
-    if not trust_code:
-        refuse_code(path)
     import tensorflow as tf
 
+    if not trust_code:
+        refuse_code(path)
+        _refuse_imports(path)
     try:
         model = tf.keras.models.load_model(path, compile=False, safe_mode=not trust_code)
     except Exception as error:
@@ -117,6 +118,30 @@ def load_keras(path: Path, *, trust_code: bool = False) -> Any:
         ) from error
     check_exportable(model, str(path))
     return model
+
+
+def _refuse_imports(path: Path) -> None:
+    """See that loading imports no Python but the task's, which has registered what the model may take from it.
+
+    Raises:
+        ModelError: It does.
+    """
+    import tensorflow as tf
+
+    foreign = {
+        f"{one.module}.{one.name}"
+        for one in imports_inside(path)
+        if tf.keras.utils.get_registered_object(one.registered_name) is None
+    }
+    if foreign:
+        raise ModelError(
+            "loading the model imports Python that the task does not register",
+            where=str(path),
+            bound="objects of Keras, or of the task's by keras.utils.register_keras_serializable",
+            measured=", ".join(sorted(foreign)),
+            remedy="register them in the task's module, or, if you trust whoever made the file, set "
+            "baseline.trust_code",
+        )
 
 
 def _version_of(path: Path) -> str | None:

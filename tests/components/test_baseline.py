@@ -1,4 +1,7 @@
+import json
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from components.baseline.spec import TrainedBaseline
 from components.baseline.trained import train
 from components.errors import DataError, ModelError, SpecError
 from components.examples import ExampleDecoder
-from components.keras_model import export
+from components.keras_model import check_trains_on, export, load_kept
 from components.layout import SERVING_FOLDER
 from pipelines.preflight import make_importable
 from tests.small_pipeline import TASK, SmallPipeline, serialize
@@ -67,7 +70,75 @@ def test_lambda_is_refused_by_name_before_it_executes_and_loaded_where_code_is_t
         load_keras(tmp_path / file)
     assert not mark.exists()
     import_model(tmp_path / file, tmp_path / "baseline", trust_code=True)
+    mark.unlink()
+    # Steps that train the model load what was imported.
+    kept = load_kept(tmp_path / "baseline")
+    np.testing.assert_allclose(kept(np.ones([1, 3])), outer(np.ones([1, 3])), rtol=1e-6)
     assert mark.exists()
+    check_trains_on(kept)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"module": "marking", "class_name": "Layer", "registered_name": None},
+        {"module": "marking", "class_name": "Layer", "registered_name": "Other>Layer"},
+        {"module": "marking", "class_name": "function", "config": "layer", "registered_name": "layer"},
+        {"module": "os", "class_name": "system", "registered_name": "system"},
+        {"module": "builtins", "class_name": "function", "config": "eval", "registered_name": "eval"},
+        {"module": "keras.utils", "class_name": "get_file", "registered_name": None},
+        {"module": "keras.utils", "class_name": "function", "config": "get_file", "registered_name": None},
+    ],
+    ids=lambda layer: f"{layer['module']}.{layer.get('config', layer['class_name'])}",
+)
+def test_module_that_a_config_names_is_not_imported(
+    tmp_path: Path, layer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "marking.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
+    tf.keras.Sequential([tf.keras.Input([3]), tf.keras.layers.Dense(2)]).save(tmp_path / "whole.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.keras") as whole,
+        zipfile.ZipFile(tmp_path / "model.keras", "w") as changed,
+    ):
+        for name in whole.namelist():
+            content = whole.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                config["config"]["layers"][1] |= layer
+                content = json.dumps(config).encode()
+            changed.writestr(name, content)
+    found = f"{layer['module']}.{layer['config'] if layer['class_name'] == 'function' else layer['class_name']}"
+    with pytest.raises(ModelError, match=rf"imports Python that the task does not register.*found: {found}\)"):
+        load_keras(tmp_path / "model.keras")
+    assert not (tmp_path / "executed").exists()
+
+
+@tf.keras.utils.register_keras_serializable("tests")
+class Doubling(tf.keras.layers.Layer):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return activated(inputs * 2)
+
+
+@tf.keras.utils.register_keras_serializable("tests")
+def activated(inputs: tf.Tensor) -> tf.Tensor:
+    return tf.nn.relu6(inputs)
+
+
+def test_what_the_task_registers_needs_no_trust(tmp_path: Path) -> None:
+    layers = [
+        Doubling(),
+        tf.keras.layers.Dense(2, activation=activated, kernel_regularizer="l2", kernel_initializer="he_normal"),
+        tf.keras.layers.Dense(2, activation=tf.nn.tanh, kernel_constraint=tf.keras.constraints.NonNeg()),
+        tf.keras.layers.BatchNormalization(),
+        tf.keras.layers.Activation(tf.keras.activations.gelu),
+    ]
+    inputs = tf.keras.Input([3])
+    outputs = tf.keras.Sequential(layers)(inputs)
+    model = tf.keras.Model(inputs, tf.nn.softmax(outputs * 2.0))
+    model.save(tmp_path / "model.keras")
+    loaded = load_keras(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded(np.ones([1, 3])), model(np.ones([1, 3])), rtol=1e-5)
 
 
 def test_saved_model_that_takes_strings_is_refused(tmp_path: Path) -> None:
