@@ -136,7 +136,12 @@ def _imports(source: bytes, package: str) -> tuple[str, ...]:
 
 
 def _walk_imports(source: bytes, package: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source)):
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        # What imports it is told so when it does; its bytes are in the digest all the same.
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

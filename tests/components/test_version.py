@@ -103,3 +103,11 @@ def test_source_of_missing_module_is_none() -> None:
     assert find_source("components.nowhere") is None
     assert find_source("nowhere.at.all") is None
     assert find_source("components.version") == Path("components/version.py").resolve()
+
+
+@pytest.mark.parametrize("content", ["print 'Python 2'\n", "a = 1\0\n", "-" * 100_000 + "1\n"])
+def test_source_that_is_no_python_counts_by_its_bytes(package: Path, content: str) -> None:
+    (package / "taxes.py").write_text(content)
+    before = version("shop.till")
+    (package / "taxes.py").write_text(content + "# changed\n")
+    assert version("shop.till") != before

@@ -241,6 +241,7 @@ def test_path_in_an_option(small: SmallPipeline, path: str) -> None:
         ["report", "--root", path],
         ["report", "--root", str(small.folder), "--metadata", f"sqlite:{path}"],
         ["lineage", path, "--root", str(small.folder)],
+        ["verify", path, "--root", str(small.folder)],
         ["inspect", path],
         ["rollback", path],
         ["schedule", file, *cron, "--environment", path],
@@ -366,18 +367,23 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     return Reported(tmp_path_factory.mktemp("reported"))
 
 
-@fuzzed(30)
+@fuzzed(40)
 @given(data=st.data())
 def test_reports_and_manifests(reported: Reported, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(sorted(reported.files)))
     whole = reported.files[path]
     content = json.dumps(data.draw(changed(json.loads(whole)))).encode(errors="surrogatepass")
     path.write_bytes(data.draw(st.one_of(st.just(content), edited(whole))))
+    manifest = path.with_name(MANIFEST_NAME)
+    if manifest in reported.files and manifest != path and data.draw(st.booleans()):
+        # As if the node had written it so: it is read beyond its digest.
+        write_manifest(path.parent, path.name, role="evaluation", parents={}, code_version="1")
     try:
         says_why("report", "--root", str(reported.root))
         says_why("clean", "--keep-runs", "1", "--dry-run", "--root", str(reported.root))
     finally:
-        path.write_bytes(whole)
+        for file in {path, manifest} & reported.files.keys():
+            file.write_bytes(reported.files[file])
 
 
 @fuzzed(60)
