@@ -202,6 +202,22 @@ def test_a_missing_output_artifact_is_only_a_warning(tmp_path: Path) -> None:
     assert [said.partition(":")[0] for said in launched.warnings] == ["one.model", "one.executor-logs"]
 
 
+@pytest.mark.parametrize(
+    ("end", "said"), [("raise SystemExit(0)", "SystemExit(0)"), ("import os; os._exit(0)", "os._exit(0)")]
+)
+def test_code_that_exits_in_a_container_fails_it(
+    end: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"exiting_{'system' if 'System' in end else 'process'}"
+    (tmp_path / f"{name}.py").write_text(f"{end}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    handed = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "output.json")}}
+    words = ["--json_serialized_invocation_args", json.dumps(handed), "--json_serialized_inputs_spec_args", "{}"]
+    assert entrypoint.main(["--executor_class_path", f"{name}.Executor", *words]) == 1
+    assert f"user code leaves with {said} instead of returning" in capsys.readouterr().err
+    assert not (tmp_path / "output.json").exists()
+
+
 @pytest.mark.e2e
 def test_examples_are_read_from_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = SmallPipeline(tmp_path / "project")
