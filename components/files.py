@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from components.errors import DataError
@@ -52,15 +53,22 @@ def sha256_of_bytes(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, or of a folder: of its files' relative names and digests in order of name."""
+def sha256_of(path: Path, of_file: Callable[[Path], str] | None = None) -> str:
+    """Hexadecimal SHA-256 of a file, or of a folder: of its files' relative names and digests in order of name.
+
+    Args:
+        path: The file or the folder.
+        of_file: The digest of one file; None reads it.
+    """
     if path.is_dir():
         lines = [
-            f"{sha256_of(file)}  {file.relative_to(path).as_posix()}\n"
+            f"{sha256_of(file, of_file)}  {file.relative_to(path).as_posix()}\n"
             for file in sorted(path.rglob("*"))
             if file.is_file()
         ]
         return sha256_of_bytes("".join(lines).encode())
+    if of_file is not None:
+        return of_file(path)
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):

@@ -30,9 +30,9 @@ CALIBRATION_SPLIT = "calibration"
 _OUTCOME: TypeAdapter[ConversionOutcome] = TypeAdapter(ConversionOutcome)
 
 
-def outcome_of(folder: Path) -> ConversionOutcome:
-    """What became of a candidate, from its artifact's folder; `Converted` means that `TFLITE_FILE` is there."""
-    return _OUTCOME.validate_json((folder / OUTCOME_FILE).read_bytes())
+def outcome_of(content: bytes) -> ConversionOutcome:
+    """What became of a candidate, by its `OUTCOME_FILE`; `Converted` means that `TFLITE_FILE` is there."""
+    return _OUTCOME.validate_json(content)
 
 
 def training_of(folder: Path) -> TrainingReport | None:

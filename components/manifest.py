@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,15 +65,15 @@ def write_manifest(
     streaming: StreamingContract | None = None,
 ) -> Manifest:
     """Describe `folder / content` in `folder / manifest.json`. Call it last: a manifest means a whole artifact."""
-    path = folder / content
+    path, files = folder / content, digests_of(folder)
     manifest = Manifest(
         role=role,
         recipe=recipe,
         parents=parents,
-        sha256=sha256_of(path),
+        sha256=sha256_of(path, lambda file: files[file.relative_to(folder).as_posix()]),
         content=content,
         content_bytes=bytes_of(path),
-        files=digests_of(folder),
+        files=files,
         code_version=code_version,
         streaming=streaming,
     )
@@ -85,10 +86,10 @@ def serialized(manifest: Manifest) -> bytes:
     return manifest.model_dump_json(indent=2).encode() + b"\n"
 
 
-def digests_of(folder: Path) -> dict[str, str]:
-    """Relative path -> SHA-256, of all files of an artifact but its manifest."""
+def digests_of(folder: Path, of_file: Callable[[Path], str] = sha256_of) -> dict[str, str]:
+    """Relative path -> SHA-256, of all files of an artifact but its manifest; `of_file` gives that of one."""
     return {
-        path.relative_to(folder).as_posix(): sha256_of(path)
+        path.relative_to(folder).as_posix(): of_file(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST_NAME
     }

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.examples import ExampleDecoder, split_files
-from components.files import sha256_of, write_atomically
+from components.files import write_atomically
 from components.layout import LOGS_FOLDER, SERVING_FOLDER, TRAINING_FILE
 from components.manifest import describe, write_manifest
+from components.remembered_digests import content_digest
 from components.report import TrainingReport
 from components.verified import verified
 
@@ -46,9 +47,9 @@ def run_step(
     from components.training import checkpoint_folder, remove_checkpoints
 
     source = verified(model)
-    parents = {"model": source.manifest.sha256, "examples": sha256_of(Path(examples.uri))}
+    parents = {"model": source.manifest.sha256, "examples": content_digest(Path(examples.uri))}
     if transform_graph is not None:
-        parents["transform_graph"] = sha256_of(Path(transform_graph.uri))
+        parents["transform_graph"] = content_digest(Path(transform_graph.uri))
     folder = Path(trained.uri)
     checkpoints = checkpoint_folder(folder, [spec, task, task_version, code_version, *parents.values()])
     report = train(

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from components.errors import TamperedError
 from components.files import sha256_of_bytes
 from components.manifest import MANIFEST_NAME, Manifest, digests_of
+from components.remembered_digests import content_digest
 
 
 class Verified:
@@ -54,13 +55,14 @@ class Verified:
     def check(self) -> None:
         """Hash all files, and compare; for readers that hand a folder to a library, also after it has read.
 
+        What this process has hashed is read again only where the file system says that it may differ: all converters
+        of a run read the same baseline.
+
         Raises:
             TamperedError: A file was changed, removed or added.
+            DataError: A file cannot be read.
         """
-        try:
-            found = digests_of(self.folder)
-        except OSError as error:
-            raise self._tampered("", _reason(error)) from error
+        found = digests_of(self.folder, content_digest)
         for name in sorted({*found, *self.manifest.files}):
             if found.get(name) != self.manifest.files.get(name):
                 raise self._tampered(name, f"sha256 {found[name]}" if name in found else _NO_FILE)

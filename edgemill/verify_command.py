@@ -13,7 +13,7 @@ from pipelines.environment import environment
 from pipelines.lineage import first_break, trace_target
 from pipelines.metadata import latest_run, open_existing_store, pipeline_of_run, run_records
 from pipelines.report.summary import LineageNode
-from pipelines.verification import breaks, is_ours
+from pipelines.verification import breaks, has_digest
 
 
 def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
@@ -33,7 +33,7 @@ def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
     else:
         error = None
         for label, artifact in _outputs(store, target):
-            found = breaks(artifact)
+            found = breaks(store, artifact)
             typer.echo(f"{label}: {'verified' if found is None else 'NOT what was written'}")
             error = error or found
     if error is not None:
@@ -53,7 +53,7 @@ def _outputs(store: Any, run_id: str) -> list[tuple[str, Any]]:
         (f"{node} {name} {artifact.id}", artifact)
         for node, record in run_records(store, found[0], found[1]).items()
         for name, artifact in record.outputs.items()
-        if is_ours(artifact)
+        if has_digest(artifact)
     ]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
 from components.generation import keep_beam_in_process, serialize_examples_in_one_order
+from components.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
 from components.user_code import exits_told, process_kept
 from kubeflow.contract import Json, localise, publish, with_metadata
 from kubeflow.data import check_examples
@@ -127,11 +128,16 @@ def _execute(executor: str, executor_input: Json, inputs_spec: Json, beam_args: 
         context = BaseBeamExecutor.Context(beam_pipeline_args=list(beam_args), **place)
     else:
         context = BaseExecutor.Context(extra_flags=list(beam_args), **place)
+    read = [artifact for listed in inputs.values() for artifact in listed]
+    check_content(read)
     executor_class(context).Do(inputs, outputs, properties)
+    check_content(read)
     # The pages show every property of a `system.` artifact: nobody looks for TFX's version among metrics.
-    tag_output_artifacts_with_version(
-        {name: listed for name, listed in outputs.items() if not listed[0].type_name.startswith("system.")}
-    )
+    of_tfx = {name: listed for name, listed in outputs.items() if not listed[0].type_name.startswith("system.")}
+    tag_output_artifacts_with_version(of_tfx)
+    for artifact in (artifact for listed in of_tfx.values() for artifact in listed):
+        if digest := digest_to_record(Path(artifact.uri), artifact.mlmd_artifact.custom_properties):
+            artifact.set_string_custom_property(CONTENT_PROPERTY, digest)
     output = pipeline_spec_pb2.ExecutorOutput()
     for name, listed in utils.translate_executor_output(outputs, ids).items():
         output.artifacts[name].CopyFrom(listed)

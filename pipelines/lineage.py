@@ -9,9 +9,9 @@ from typing import Any
 from components.errors import MetadataError, TamperedError
 from components.files import is_file, is_folder, sha256_of
 from components.ingest.sources import shown
-from components.push.registry import COMPRESSED_NAME, find_release
+from components.push.registry import COMPRESSED_NAME, MANIFEST_NAME, find_release
 from pipelines.report.summary import LineageNode
-from pipelines.verification import breaks, is_ours
+from pipelines.verification import breaks, has_digest, inputs_of, maker_of
 
 # Parameters that say what a step did; the rest is plumbing.
 _TOLD_PARAMETERS = (
@@ -56,15 +56,21 @@ def trace_target(store: Any, target: Path) -> LineageNode:
 
     Raises:
         RegistryError, MetadataError: As for `digest_of_target`, or the store knows no such bytes.
+        TamperedError: The release's manifest is not the one that was written.
     """
     digest = digest_of_target(target)
     folder = os.path.realpath(target if is_folder(target) else target.parent)
     deliveries: dict[str, Any] = {}
+    manifests = set()
     for artifact in store.get_artifacts_by_type("PushedModel"):
-        if artifact.custom_properties["model_sha256"].string_value == digest:
+        known = {name: value.string_value for name, value in artifact.custom_properties.items()}
+        if known.get("model_sha256") == digest:
             # The same bytes pushed again are the same release; the newest push tells.
-            deliveries[artifact.custom_properties["release_path"].string_value] = artifact
+            deliveries[known["release_path"]] = artifact
+            if known["release_path"] == folder:
+                manifests.add(known.get("release_manifest_sha256", ""))
     if folder in deliveries:
+        _compare_manifest(Path(folder), manifests - {""})
         return trace(store, deliveries[folder])
     if len(deliveries) > 1:
         children = tuple(trace(store, artifact) for artifact in deliveries.values())
@@ -81,6 +87,19 @@ def trace_target(store: Any, target: Path) -> LineageNode:
         where=f"sha256 {digest}",
         remedy="name the store of the run that made it, with --root or --metadata",
     )
+
+
+def _compare_manifest(release: Path, written: set[str]) -> None:
+    # Several if the release was removed and pushed again; none by versions that recorded none.
+    path = release / MANIFEST_NAME
+    if written and path.is_file() and (found := sha256_of(path)) not in written:
+        raise TamperedError(
+            "the manifest of this release is not the one that was written",
+            where=str(path),
+            bound=" or ".join(f"sha256 {one}" for one in sorted(written)),
+            measured=f"sha256 {found}",
+            remedy="find out what changed it, move the release away, and push again",
+        )
 
 
 def trace(store: Any, artifact: Any, *, compare: bool = True) -> LineageNode:
@@ -128,20 +147,12 @@ class _Tree:
         details["uri"] = artifact.uri
         if artifact.state == artifact.DELETED:
             details["content"] = "removed by `edgemill clean`"
-        if self._compare and is_ours(artifact):
-            found = breaks(artifact)
+        if self._compare and has_digest(artifact):
+            found = breaks(self._store, artifact)
             details["verified"] = "yes" if found is None else f"NO: {found}"
-        maker = self._maker(artifact.id)
+        maker = maker_of(self._store, artifact)
         children = () if maker is None else (self._of_execution(maker),)
         return LineageNode(label=label, kind=artifact.type, details=details, children=children)
-
-    def _maker(self, artifact_id: int) -> Any:
-        events = self._store.get_events_by_artifact_ids([artifact_id])
-        makers = self._store.get_executions_by_id(
-            [event.execution_id for event in events if event.type == event.OUTPUT]
-        )
-        # A cached execution names the same outputs as the one that made them.
-        return next((one for one in makers if one.last_known_state == one.COMPLETE), None)
 
     def _of_execution(self, execution: Any) -> LineageNode:
         details = {
@@ -150,18 +161,11 @@ class _Tree:
             if _plain(execution.custom_properties[name])
         }
         details |= shown(details.get("custom_config", ""))
-        events = self._store.get_events_by_execution_ids([execution.id])
-        roles = {
-            event.artifact_id: next((step.key for step in event.path.steps if step.HasField("key")), "")
-            for event in events
-            if event.type == event.INPUT
-        }
-        inputs = sorted(self._store.get_artifacts_by_id(list(roles)), key=lambda artifact: roles[artifact.id])
         return LineageNode(
             label=self._node(execution),
             kind="execution",
             details=details,
-            children=tuple(self.of_artifact(artifact, roles[artifact.id]) for artifact in inputs),
+            children=tuple(self.of_artifact(artifact, role) for role, artifact in inputs_of(self._store, execution)),
         )
 
     def _node(self, execution: Any) -> str:

@@ -18,6 +18,7 @@ from components.baseline.spec import TrainedBaseline
 from components.files import check_unchanged, sha256_of
 from components.layout import SERVING_FOLDER
 from components.manifest import describe, write_manifest
+from components.remembered_digests import content_digest
 from components.task import load_task
 
 
@@ -33,7 +34,7 @@ class BaselineExecutor(GenericExecutor):
             Path(model.uri),
             SERVING_FOLDER,
             role="baseline",
-            parents={"examples": sha256_of(Path(examples.uri))},
+            parents={"examples": content_digest(Path(examples.uri))},
             code_version=self._GetFnArgs(input_dict, output_dict, exec_properties).custom_config["code_version"],
         )
         describe(model, manifest)

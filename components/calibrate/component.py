@@ -14,9 +14,10 @@ from components.calibrate.audit import refuse_errors
 from components.calibrate.draw import draw_and_audit
 from components.calibrate.spec import CalibrationSpec
 from components.examples import split_files
-from components.files import sha256_of, write_atomically
+from components.files import write_atomically
 from components.layout import CALIBRATION_SPLIT
 from components.manifest import describe, write_manifest
+from components.remembered_digests import content_digest
 from components.report import AuditReport
 from components.verified import verified
 
@@ -51,9 +52,9 @@ class CalibrationSamplerExecutor(base_beam_executor.BaseBeamExecutor):
         sample.span, sample.version = examples.span, examples.version
         for name in _FORMAT_PROPERTIES:
             sample.set_string_custom_property(name, examples.get_string_custom_property(name))
-        parents = {"examples": sha256_of(Path(examples.uri, f"Split-{spec.split}"))}
+        parents = {"examples": content_digest(Path(examples.uri, f"Split-{spec.split}"))}
         if graphs:
-            parents["transform_graph"] = sha256_of(Path(artifact_utils.get_single_uri(graphs)))
+            parents["transform_graph"] = content_digest(Path(artifact_utils.get_single_uri(graphs)))
         manifest = write_manifest(
             folder,
             content,

@@ -10,10 +10,11 @@ from components.convert.job import ConversionRequest
 from components.convert.spec import AccuracyBound, ConversionLimits
 from components.convert.worker import run_conversion
 from components.errors import SpecError
-from components.files import sha256_of, write_atomically
+from components.files import write_atomically
 from components.layout import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE, training_of
 from components.manifest import describe, write_manifest
 from components.recipe import Recipe
+from components.remembered_digests import content_digest
 from components.report import ConversionFailure, ConversionOutcome, Converted
 from components.values import Value
 from components.verified import verified
@@ -56,7 +57,7 @@ def TFLiteConverter(
         inputs["calibration"] = verified(calibration)
     parents = {name: each.manifest.sha256 for name, each in inputs.items()}
     if transform_graph is not None:
-        parents["transform_graph"] = sha256_of(Path(transform_graph.uri))
+        parents["transform_graph"] = content_digest(Path(transform_graph.uri))
     trained = training_of(Path(model.uri))
     request = ConversionRequest(
         name=recipe.name,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 
 from components.device_check.tflm import measure_with_tflm
 from components.device_check.vela import measure_with_vela
@@ -14,9 +13,9 @@ from components.device_tools import DeviceEvaluator, TflmEvaluator, VelaEvaluato
 from components.errors import DataError, EdgemillError
 from components.examples import ExampleDecoder, Inputs, read_serialized
 from components.files import sha256_of_bytes
-from components.layout import TFLITE_FILE, outcome_of
+from components.layout import OUTCOME_FILE, TFLITE_FILE, outcome_of
 from components.report import Converted
-from components.verified import verified
+from components.verified import Verified
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ logger = logging.getLogger(__name__)
 def check_candidates(
     device: str,
     evaluators: Sequence[DeviceEvaluator],
-    candidates: dict[str, Path],
+    candidates: Mapping[str, Verified],
     inputs: Inputs | None,
 ) -> DeviceReport:
     """Give every candidate that was converted to every tool; what a tool cannot take is a result.
@@ -32,7 +31,7 @@ def check_candidates(
     Args:
         device: Name of the profile.
         evaluators: Its tools.
-        candidates: Recipe name -> folder of a Model artifact, in the order of the report.
+        candidates: Recipe name -> Model artifact, in the order of the report.
         inputs: What `first_inputs` returned; None where no tool runs the files.
 
     Raises:
@@ -40,12 +39,12 @@ def check_candidates(
         TamperedError: A candidate is not the one that was written.
     """
     checked = []
-    for name, folder in candidates.items():
-        outcome = outcome_of(folder)
+    for name, candidate in candidates.items():
+        outcome = outcome_of(candidate.read(OUTCOME_FILE))
         if not isinstance(outcome, Converted):
             continue
         operators = sum(use.count for use in outcome.inspection.operators)
-        content = verified(folder).read(TFLITE_FILE)
+        content = candidate.read(TFLITE_FILE)
         vela: VelaOutcome | None = None
         tflm: TflmOutcome | None = None
         for evaluator in evaluators:

@@ -13,9 +13,10 @@ from components.candidate_inputs import input_of, with_candidates
 from components.device_check.check import check_candidates, first_inputs
 from components.device_tools import DeviceEvaluator, TflmEvaluator
 from components.examples import split_files
-from components.files import sha256_of, write_atomically
+from components.files import write_atomically
 from components.layout import DEVICE_REPORT_FILE
 from components.manifest import describe, write_manifest
+from components.remembered_digests import content_digest
 from components.values import Value
 from components.verified import verified
 
@@ -48,11 +49,11 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
         """Check; the report has the candidates in the order of the property `recipes`."""
         request = DeviceCheckRequest.model_validate_json(exec_properties["spec"])
         folders = {name: Path(artifact_utils.get_single_uri(each)) for name, each in input_dict.items() if each}
-        candidates = {name: folders[input_of(name)] for name in json.loads(exec_properties["recipes"])}
-        parents = {
-            name: verified(artifact_utils.get_single_instance(input_dict[input_of(name)])).manifest.sha256
-            for name in candidates
+        candidates = {
+            name: verified(artifact_utils.get_single_instance(input_dict[input_of(name)]))
+            for name in json.loads(exec_properties["recipes"])
         }
+        parents = {name: candidate.manifest.sha256 for name, candidate in candidates.items()}
         running = [each for each in request.evaluators if isinstance(each, TflmEvaluator)]
         inputs = None
         if running:
@@ -62,7 +63,7 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
                 exec_properties["task"],
                 str(folders["transform_graph"]) if "transform_graph" in folders else None,
             )
-            parents["examples"] = sha256_of(folders["examples"] / f"Split-{request.split}")
+            parents["examples"] = content_digest(folders["examples"] / f"Split-{request.split}")
         report = check_candidates(request.device, request.evaluators, candidates, inputs)
         facts = artifact_utils.get_single_instance(output_dict["facts"])
         write_atomically(Path(facts.uri) / DEVICE_REPORT_FILE, report.model_dump_json(indent=2).encode() + b"\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -14,24 +15,23 @@ import tensorflow_model_analysis as tfma
 from components.compression import compressed_bytes
 from components.errors import DataError, EdgemillError
 from components.evaluate.evaluation import BASELINE, run_evaluation
-from components.evaluate.extractors import load_tflite, read_batches
+from components.evaluate.extractors import of_content, read_batches
 from components.evaluate.latency import kernel_note, measure_latency
 from components.evaluate.results import load_slices
 from components.evaluate.spec import EvaluationSpec
 from components.examples import ExampleDecoder, Inputs
 from components.files import bytes_of, sha256_of_bytes
 from components.interpreter import TFLiteModel
-from components.layout import SERVING_FOLDER, TFLITE_FILE, outcome_of
+from components.layout import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE, outcome_of
 from components.recipe import Recipe
 from components.report import (
     CandidateReport,
     ConversionFailure,
     ConversionOutcome,
-    Converted,
     EvaluationReport,
     Latency,
 )
-from components.verified import Verified, verified
+from components.verified import Verified
 
 # Enough to see 1 % of outputs saturate.
 SATURATION_EXAMPLES = 500
@@ -42,9 +42,9 @@ logger = logging.getLogger(__name__)
 def assess(
     *,
     files: Sequence[str],
-    baseline: Path,
-    float_reference: Path,
-    candidates: Sequence[Path],
+    baseline: Verified,
+    float_reference: Verified,
+    candidates: Sequence[Verified],
     spec: EvaluationSpec,
     label: str,
     task: str,
@@ -56,39 +56,31 @@ def assess(
 
     Args:
         files: Gzipped TFRecord files of tf.Examples.
-        baseline: Folder of the baseline Model artifact.
-        float_reference: Folder of a Model artifact with the baseline as float32 TFLite file: what sizes and times
-            are compared with. Without such a file (its conversion failed) nothing is timed, and `baseline_bytes` is
+        baseline: The baseline Model artifact.
+        float_reference: A Model artifact with the baseline as float32 TFLite file: what sizes and times are compared
+            with. Without such a file (its conversion failed) nothing is timed, and `baseline_bytes` is
             the size of the SavedModel.
-        candidates: Folders of Model artifacts, in the order of the report.
+        candidates: Model artifacts, in the order of the report.
         spec, label, task, transform_graph, make_pipeline: As for `run_evaluation`.
         output: Folder for TFMA's files.
 
     Raises:
         SpecError, DataError, ModelError: As for `run_evaluation`.
-        TamperedError: An artifact is not the one that was written, before the evaluation or after it.
+        TamperedError: An artifact is not the one that was written any more.
     """
     example = first_example(files, task, transform_graph)
-    # The figures are bound to these bytes: read before they are evaluated, and compared again afterwards.
-    read = {folder: verified(folder) for folder in (baseline, float_reference, *candidates)}
-    recipes = [_recipe(read[folder]) for folder in candidates]
-    outcomes = {
-        recipe.name: _runnable(recipe, folder, example) for recipe, folder in zip(recipes, candidates, strict=True)
-    }
-    runnable = {
-        recipe.name: folder / TFLITE_FILE
-        for recipe, folder in zip(recipes, candidates, strict=True)
-        if isinstance(outcomes[recipe.name], Converted)
-    }
-    contents = {
-        recipe.name: read[folder].read(TFLITE_FILE)
-        for recipe, folder in zip(recipes, candidates, strict=True)
-        if recipe.name in runnable
-    }
+    recipes = [_recipe(candidate) for candidate in candidates]
+    outcomes, contents, runnable = {}, {}, {}
+    for recipe, candidate in zip(recipes, candidates, strict=True):
+        outcomes[recipe.name], content = _runnable(recipe, candidate, example)
+        if content is not None:
+            contents[recipe.name], runnable[recipe.name] = content, candidate
     outputs = run_evaluation(
         files=files,
-        baseline=baseline / SERVING_FOLDER,
-        candidates=runnable,
+        baseline=baseline.folder / SERVING_FOLDER,
+        candidates={name: candidate.folder / TFLITE_FILE for name, candidate in runnable.items()},
+        # The figures are bound to the bytes of the manifest: every worker compares what it runs.
+        reads={name: functools.partial(candidate.read, TFLITE_FILE) for name, candidate in runnable.items()},
         spec=spec,
         label=label,
         task=task,
@@ -96,16 +88,17 @@ def assess(
         transform_graph=transform_graph,
         make_pipeline=make_pipeline,
     )
-    for artifact in read.values():
+    for artifact in (baseline, float_reference, *candidates):
         artifact.check()
     slices = load_slices(output, [BASELINE, *runnable], [metric.name for metric in spec.metrics])
     sample = _first_examples(files, task, transform_graph)
     saturated = {name: saturated_share(content, sample) for name, content in contents.items()}
-    reference = float_reference / TFLITE_FILE
+    timed = TFLITE_FILE in float_reference.manifest.files
+    reference = float_reference.read(TFLITE_FILE) if timed else None
     latencies = _latencies(reference, contents, example)
     return EvaluationReport(
         baseline_slices=slices[BASELINE],
-        baseline_bytes=bytes_of(reference if reference.exists() else baseline / SERVING_FOLDER),
+        baseline_bytes=bytes_of(baseline.folder / SERVING_FOLDER) if reference is None else len(reference),
         candidates=tuple(
             CandidateReport(
                 recipe=recipe,
@@ -160,25 +153,30 @@ def _recipe(candidate: Verified) -> Recipe:
     return recipe
 
 
-def _runnable(recipe: Recipe, folder: Path, example: Mapping[str, np.ndarray[Any, Any]]) -> ConversionOutcome:
-    outcome = outcome_of(folder)
+def _runnable(
+    recipe: Recipe, candidate: Verified, example: Mapping[str, np.ndarray[Any, Any]]
+) -> tuple[ConversionOutcome, bytes | None]:
+    """What became of a candidate, and its file if that can be run."""
+    outcome = outcome_of(candidate.read(OUTCOME_FILE))
     if isinstance(outcome, ConversionFailure):
-        return outcome
+        return outcome, None
+    content = candidate.read(TFLITE_FILE)
     try:
-        load_tflite(str(folder / TFLITE_FILE))(example)
+        of_content(content, str(candidate.folder / TFLITE_FILE))(example)
     except EdgemillError as error:
         logger.warning("The candidate %s cannot be run: %s", recipe.name, error)
-        return ConversionFailure(
+        failure = ConversionFailure(
             scheme=recipe.scheme.kind, cause="broken_promise", message=error.what, remedy=error.remedy
         )
-    return outcome
+        return failure, None
+    return outcome, content
 
 
-def _latencies(reference: Path, contents: Mapping[str, bytes], example: Inputs) -> dict[str, Latency]:
-    if not reference.exists():
+def _latencies(reference: bytes | None, contents: Mapping[str, bytes], example: Inputs) -> dict[str, Latency]:
+    if reference is None:
         logger.warning("There is no float TFLite file: nothing is timed")
         return {}
-    return measure_latency(reference.read_bytes(), contents, example)
+    return measure_latency(reference, contents, example)
 
 
 def _with_note(latency: Latency | None, note: str) -> Latency | None:

@@ -12,9 +12,10 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from components.candidate_inputs import input_of, with_candidates
 from components.evaluate.spec import EvaluationSpec
 from components.examples import split_files
-from components.files import sha256_of, write_atomically
+from components.files import write_atomically
 from components.manifest import describe, write_manifest
-from components.verified import verified
+from components.remembered_digests import content_digest
+from components.verified import Verified, verified
 
 REPORT_FILE = "report.json"
 
@@ -34,21 +35,15 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
 
         spec = EvaluationSpec.model_validate_json(exec_properties["spec"])
         folders = {name: Path(artifact_utils.get_single_uri(each)) for name, each in input_dict.items() if each}
-        candidates = {name: folders[input_of(name)] for name in json.loads(exec_properties["recipes"])}
-        models = {
-            name: verified(artifact_utils.get_single_instance(input_dict[input_name])).manifest.sha256
-            for name, input_name in (
-                ("baseline", "baseline"),
-                ("float_reference", "float_reference"),
-                *((name, input_of(name)) for name in candidates),
-            )
-        }
+        baseline, float_reference = (_input(input_dict, name) for name in ("baseline", "float_reference"))
+        candidates = {name: _input(input_dict, input_of(name)) for name in json.loads(exec_properties["recipes"])}
+        models = {"baseline": baseline, "float_reference": float_reference, **candidates}
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
         output = Path(evaluation.uri)
         report = assess(
             files=split_files(str(folders["examples"]), spec.split),
-            baseline=folders["baseline"],
-            float_reference=folders["float_reference"],
+            baseline=baseline,
+            float_reference=float_reference,
             candidates=tuple(candidates.values()),
             spec=spec,
             label=exec_properties["label"],
@@ -63,13 +58,17 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
             REPORT_FILE,
             role="evaluation",
             parents={
-                "examples": sha256_of(folders["examples"] / f"Split-{spec.split}"),
-                **models,
+                "examples": content_digest(folders["examples"] / f"Split-{spec.split}"),
+                **{name: model.manifest.sha256 for name, model in models.items()},
             },
             code_version=exec_properties["code_version"],
         )
         noisy = any(candidate.latency is not None and candidate.latency.transient for candidate in report.candidates)
         describe(evaluation, manifest, examples=report.baseline_slices[0].examples, transient=int(noisy))
+
+
+def _input(input_dict: dict[str, list[Any]], name: str) -> Verified:
+    return verified(artifact_utils.get_single_instance(input_dict[name]))
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import logging
@@ -49,6 +50,7 @@ def run_evaluation(
     files: Sequence[str],
     baseline: Path,
     candidates: Mapping[str, Path],
+    reads: Mapping[str, Callable[[], bytes]] | None = None,
     spec: EvaluationSpec,
     label: str,
     task: str,
@@ -62,6 +64,7 @@ def run_evaluation(
         files: Gzipped TFRecord files of tf.Examples.
         baseline: Folder of the float SavedModel; it has the model name `BASELINE` in the output.
         candidates: Name -> TFLite file.
+        reads: Name -> what every worker reads that file with; None reads the paths.
         spec: Metrics, slices, batch size.
         label: Feature that the metrics compare predictions with.
         task: Reference of the task that decodes examples, `package.module:NAME`.
@@ -76,6 +79,7 @@ def run_evaluation(
         SpecError: A metric, the label or a slice is not known; before any example is read.
         DataError: An example lacks a feature, has NaN, or a label out of range.
         ModelError: The baseline cannot be run.
+        TamperedError: `reads` raised it.
     """
     decoder = ExampleDecoder(task, transform_graph)
     check_features(spec, label, decoder.feature_spec)
@@ -87,7 +91,10 @@ def run_evaluation(
     means = mean_metrics(spec.metrics)
     others = _others(spec)
     models = [shared_model(BASELINE, str(baseline), load_saved_model, is_baseline=True)]
-    models += [shared_model(name, str(path), load_tflite) for name, path in candidates.items()]
+    models += [
+        shared_model(name, str(path), functools.partial(load_tflite, read=(reads or {}).get(name)))
+        for name, path in candidates.items()
+    ]
     config = _eval_config(spec, label, list(candidates), others)
     evaluator = _checked_evaluator(config, means)
     names = model_names(config)

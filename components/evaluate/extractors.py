@@ -54,14 +54,23 @@ def load_saved_model(path: str) -> Predict:
     return predict
 
 
-def load_tflite(path: str) -> Predict:
+def load_tflite(path: str, read: Callable[[], bytes] | None = None) -> Predict:
     """A TFLite file with one output.
+
+    Args:
+        path: Of the file.
+        read: Returns its content, which it may hold to a digest; None reads the path.
 
     Raises:
         ModelError: The runtime rejects it, or it has several outputs.
     """
-    model = TFLiteModel(Path(path).read_bytes())
-    output = only_output(model.output_names, path)
+    return of_content(Path(path).read_bytes() if read is None else read(), path)
+
+
+def of_content(content: bytes, where: str) -> Predict:
+    """As `load_tflite`, of what a file holds."""
+    model = TFLiteModel(content)
+    output = only_output(model.output_names, where)
 
     def predict(inputs: Mapping[str, Array]) -> Array:
         return model.predict(inputs)[output]

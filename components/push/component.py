@@ -41,7 +41,7 @@ def Pusher(
     request = PushRequest.model_validate_json(spec)
     choice, mark = verified(chosen), verified(blessing)
     decision = read_blessing(mark, blessed=blessing.get_int_custom_property("blessed"))
-    outcome = deliver(request, choice, decision)
+    outcome = deliver(request, choice, decision, mark.manifest.sha256)
     logging.getLogger(__name__).info(
         "%s: %s (%s)", outcome.device, "pushed" if outcome.pushed else "nothing pushed", outcome.reason
     )
@@ -64,4 +64,5 @@ def Pusher(
         version=outcome.version or "",
         release_path=outcome.path or "",
         model_sha256=outcome.sha256 or "",
+        release_manifest_sha256=outcome.manifest_sha256 or "",
     )

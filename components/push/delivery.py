@@ -10,8 +10,7 @@ from components.device import DeviceProfile
 from components.errors import UnblessedError
 from components.files import sha256_of_bytes
 from components.layout import TFLITE_FILE
-from components.manifest import Manifest
-from components.push.registry import ReleaseManifest, publish
+from components.push.registry import ReleaseManifest, digest_if_written, publish
 from components.push.spec import LocalRegistry
 from components.report import CandidateReport, Decision
 from components.slices import overall
@@ -46,6 +45,7 @@ class PushOutcome(Value):
         path: The release's folder.
         bytes, sha256: Of its model file.
         compressed_bytes: Of what is served; None for a release from before there was one.
+        manifest_sha256: Of the release's manifest; None if an earlier push of the same bytes wrote another.
     """
 
     device: str
@@ -56,15 +56,17 @@ class PushOutcome(Value):
     bytes: int | None = None
     sha256: str | None = None
     compressed_bytes: int | None = None
+    manifest_sha256: str | None = None
 
 
-def deliver(request: PushRequest, chosen: Verified, decision: Decision) -> PushOutcome:
+def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision_sha256: str) -> PushOutcome:
     """Publish what the decision blesses, or nothing.
 
     Args:
         request: Where to, whom for.
         chosen: The gate's `chosen` artifact.
         decision: As `read_blessing` returned it.
+        decision_sha256: Of its file; the release names it.
 
     Raises:
         TamperedError: The artifact is not the one that was written.
@@ -85,7 +87,8 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision) -> PushO
         raise _unblessed(chosen.place, "it is for other bytes", f"sha256 {decision.chosen_sha256}", digest)
     if (facts.name, facts.sha256) != (decision.chosen, digest):
         raise _unblessed(chosen.place, "the chosen model's facts are another's", decision.chosen, facts.name)
-    manifest = _release_manifest(request, facts, decision, chosen.manifest, len(model))
+    parents = {**chosen.manifest.parents, "decision": decision_sha256}
+    manifest = _release_manifest(request, facts, decision, parents, len(model))
     release = publish(request.registry, request.device.device_class, request.name, model, manifest)
     return PushOutcome(
         device=decision.device,
@@ -96,6 +99,7 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision) -> PushO
         bytes=len(model),
         sha256=digest,
         compressed_bytes=release.manifest.compressed.bytes if release.manifest.compressed else None,
+        manifest_sha256=digest_if_written(release, manifest),
     )
 
 
@@ -127,7 +131,7 @@ def read_blessing(blessing: Verified, *, blessed: int) -> Decision:
 
 
 def _release_manifest(
-    request: PushRequest, facts: CandidateReport, decision: Decision, origin: Manifest, size: int
+    request: PushRequest, facts: CandidateReport, decision: Decision, parents: dict[str, str], size: int
 ) -> ReleaseManifest:
     whole = overall(facts.slices)
     return ReleaseManifest(
@@ -140,7 +144,7 @@ def _release_manifest(
         metrics=whole.metrics if whole else {},
         change=whole.change if whole else {},
         checks=next(one.checks for one in decision.candidates if one.candidate == decision.chosen),
-        parents=origin.parents,
+        parents=parents,
     )
 
 

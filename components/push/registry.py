@@ -184,6 +184,18 @@ def find_release(path: Path) -> Release:
     return Release(version=digest[:16], path=str(folder), manifest=manifest)
 
 
+def digest_if_written(release: Release, manifest: ReleaseManifest) -> str | None:
+    """The SHA-256 of a release's manifest if it says what this one does, byte for byte; else None.
+
+    Args:
+        release: As `publish` returned it.
+        manifest: As `publish` was given it.
+    """
+    content = (Path(release.path) / MANIFEST_NAME).read_bytes()
+    expected = _json(manifest.model_copy(update={"compressed": release.manifest.compressed}))
+    return sha256_of_bytes(content) if content == expected else None
+
+
 def _check_compressed(folder: Path, form: CompressedForm, model: bytes) -> None:
     """A device that fetches the compressed form must get the model: both its digest and its content are compared."""
     path = folder / COMPRESSED_NAME

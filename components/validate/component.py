@@ -13,8 +13,9 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.types.standard_component_specs import ANOMALIES_KEY, SCHEMA_KEY, STATISTICS_KEY, ExampleValidatorSpec
 
 from components.examples import read_serialized, split_files
-from components.files import sha256_of, write_atomically
+from components.files import write_atomically
 from components.manifest import describe, write_manifest
+from components.remembered_digests import content_digest
 from components.task import load_task
 from components.task_contract import features_of
 from components.validate.expectations import refuse_anomalies, tighten
@@ -54,7 +55,8 @@ class StrictExampleValidatorExecutor(tfx_executor.Executor):
         write_atomically(folder / VALIDATION_FILE, json.dumps(held, indent=2).encode() + b"\n")
         # The statistics stand for the examples, whose bytes would have to be read once more.
         parents = {
-            key: sha256_of(Path(artifact_utils.get_single_uri(input_dict[key]))) for key in (STATISTICS_KEY, SCHEMA_KEY)
+            key: content_digest(Path(artifact_utils.get_single_uri(input_dict[key])))
+            for key in (STATISTICS_KEY, SCHEMA_KEY)
         }
         describe(
             anomalies,

@@ -1,6 +1,7 @@
 """TFX's launcher with artifacts in an object store: each node finds its inputs in folders, and leaves outputs there.
 
-One place for TFX's own executors and ours. The same is done on Kubeflow Pipelines by its launcher.
+One place for TFX's own executors and ours. The same is done on Kubeflow Pipelines by its launcher. Here, too, the
+content of every input without a manifest is compared with what ML Metadata has of it, wherever it lies.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import attr
 from tfx.orchestration.portable import launcher
 from tfx.proto.orchestration import executable_spec_pb2
 
-from components.errors import StorageError
+from components.errors import StorageError, TamperedError
+from components.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
 from components.user_code import exits_told
 from pipelines.storage.bucket import is_address
 from pipelines.storage.staging import Staging, is_empty
@@ -61,16 +63,22 @@ class StagedOperator:
 
         Raises:
             StorageError: The store cannot be read or written, or holds something where an output is to lie.
+            TamperedError: An input without a manifest is not what was written, before the executor reads it or after.
         """
         outputs = list(_addresses(info.output_dict))
         _refuse_taken(outputs)
         for one in _addresses(info.input_dict):
             self._staging.fetch(one.uri)
-        with self._folders([one.uri for one in outputs], _working_folders(info)):
+        with self._folders([one.uri for one in outputs], _working_folders(info)), self._addressed():
+            localised = self._localised(info)
+            inputs = [one for listed in localised.input_dict.values() for one in listed]
+            check_content(inputs)
             # TFX records the failure of a node for what is an Exception alone.
             with exits_told("task"):
-                made = self._operator.run_executor(self._localised(info))
+                made = self._operator.run_executor(localised)
             if made.execution_result.code == 0:
+                check_content(inputs)
+                _record_content(made)
                 for one in outputs:
                     self._staging.publish(one.uri)
         for listed in made.output_artifacts.values():
@@ -97,6 +105,17 @@ class StagedOperator:
             for folder in passing:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    @contextmanager
+    def _addressed(self) -> Iterator[None]:
+        """An artifact that was changed is named by its address: removing a copy would help nobody."""
+        try:
+            yield
+        except TamperedError as error:
+            where = self._staging.remote(error.where or "")
+            raise TamperedError(
+                error.what, where=where, bound=error.bound, measured=error.measured, remedy=error.remedy
+            ) from error
+
     def _localised(self, info: Any) -> Any:
         """The launcher's orders with folders instead of addresses."""
         local = self._staging.local
@@ -117,6 +136,13 @@ class StagedOperator:
                 one.uri = self._staging.local(one.uri)
                 _replace(one.mlmd_artifact.custom_properties, self._staging.local)
         return copies
+
+
+def _record_content(made: Any) -> None:
+    for listed in made.output_artifacts.values():
+        for one in listed.artifacts:
+            if digest := digest_to_record(Path(one.uri), one.custom_properties):
+                one.custom_properties[CONTENT_PROPERTY].string_value = digest
 
 
 def _addresses(named: Mapping[str, Sequence[Any]]) -> Iterator[Any]:

@@ -3,11 +3,14 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from components.files import sha256_of
+from components.manifest import MANIFEST_NAME, Manifest, digests_of, serialized
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from tests.ran import Ran
@@ -26,12 +29,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallPipeline, R
 
 @pytest.fixture
 def artifacts(finished: tuple[SmallPipeline, Ran]) -> Iterator[Path]:
-    """The artifacts' folder for a test that changes some; undone afterwards, with the registry emptied before."""
+    """The artifacts' folder for a test that changes some; undone afterwards."""
     small, ran = finished
     folder, kept = ran.root / "small" / "artifacts", small.folder / "kept"
     shutil.copytree(folder, kept)
     spec = json.dumps(small.spec)
-    shutil.rmtree(small.folder / "registry", ignore_errors=True)
     yield folder
     small.spec = json.loads(spec)
     shutil.rmtree(folder)
@@ -48,39 +50,91 @@ def invoke(*arguments: str) -> tuple[int, str]:
     return result.exit_code, " ".join(result.output.split())
 
 
-def test_verify_and_lineage_name_every_file_that_was_changed(
-    finished: tuple[SmallPipeline, Ran], artifacts: Path
-) -> None:
+@contextmanager
+def changed(path: Path, *, fitting: bool = False) -> Iterator[Path]:
+    """As long as the context lasts, a file has another content; and its artifact a manifest that fits, if asked.
+
+    Yields the file that gives it away.
+    """
+    folder = next((one for one in path.parents if (one / MANIFEST_NAME).exists()), path.parent)
+    held = {one: one.read_bytes() for one in {path, folder / MANIFEST_NAME} if one.exists()}
+    content = held[path]
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if content else b"x")
+    if fitting:
+        make_fit(folder)
+    try:
+        yield folder / MANIFEST_NAME if fitting else path
+    finally:
+        for one, before in held.items():
+            one.write_bytes(before)
+
+
+def make_fit(folder: Path) -> None:
+    """Rewrite the manifest of an artifact for what is in its folder."""
+    manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+    digests = {"files": digests_of(folder), "sha256": sha256_of(folder / manifest.content)}
+    (folder / MANIFEST_NAME).write_bytes(serialized(manifest.model_copy(update=digests)))
+
+
+def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPipeline, Ran], artifacts: Path) -> None:
     _, ran = finished
-    assert ran.folder is not None
-    root = ("--root", str(ran.root))
-    code, said = invoke("verify", ran.folder.name, *root)
+    assert ran.folder is not None and ran.summary is not None
+    run, release, root = ran.folder.name, str(ran.summary.releases[0].path), ("--root", str(ran.root))
+    code, said = invoke("verify", run, *root)
     assert (code, "NOT" in said) == (0, False), said
-    ours = [path.parent for path in artifacts.glob("*/*/*/manifest.json")]
-    assert said.count(": verified") == len(ours)
-    for folder in ours:
-        for path in sorted(folder.rglob("*")):
-            if not path.is_file():
-                continue
-            before = path.read_bytes()
-            path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]) if before else b"x")
-            code, said = invoke("verify", ran.folder.name, *root)
-            path.write_bytes(before)
-            assert (code, said.count("NOT what was written")) == (ExitCode.NODE_FAILED, 1), (path, said)
-            assert str(path) in said
+    assert said.count(": verified") == len(list(artifacts.glob("*/[!.]*/*")))
+    examples = next(path for path in only(artifacts, "examples", "examples").rglob("*") if path.is_file())
+    for path, labels in (
+        (only(artifacts, "evaluate", "evaluation") / "report.json", ("evaluate evaluation", "ModelEvaluation")),
+        (examples, ("examples examples", "Examples")),
+    ):
+        with changed(path):
+            for target in (run, release):
+                code, said = invoke("verify", target, *root)
+                assert (code, said.count("NOT what was written")) == (ExitCode.NODE_FAILED, 1), said
+                assert labels[target == release] in said.partition(": NOT")[0].rpartition(": verified")[2]
+            code, said = invoke("lineage", release, *root)
+            assert (code, f"the lineage breaks at {labels[1]}" in said) == (ExitCode.NODE_FAILED, True), said
+    with changed(only(artifacts, "evaluate", "evaluation") / "report.json") as path:
+        code, said = invoke("report", run, *root)
+        assert (code, str(path) in said.replace(" ", "")) == (ExitCode.NODE_FAILED, True), said
+
+
+def test_manifest_of_a_release_is_the_one_that_was_written(finished: tuple[SmallPipeline, Ran]) -> None:
+    _, ran = finished
+    assert ran.summary is not None
+    path = Path(str(ran.summary.releases[0].path)) / "manifest.json"
+    before = path.read_bytes()
+    path.write_bytes(before.replace(b'"value": 1.0', b'"value": 0.5'))
+    assert path.read_bytes() != before
+    try:
+        for command in ("verify", "lineage"):
+            code, said = invoke(command, str(path.parent), "--root", str(ran.root))
+            assert (code, "the manifest of this release is not" in said) == (ExitCode.NODE_FAILED, True), said
+            assert str(path) in said.replace(" ", "")
+    finally:
+        path.write_bytes(before)
 
 
 def run_again(finished: tuple[SmallPipeline, Ran]) -> Ran:
+    """A second run; the registry is empty before, and as the first left it afterwards."""
     small, _ = finished
-    return Ran(small.write(), "small")
+    registry, kept = small.folder / "registry", small.folder / "kept-registry"
+    registry.rename(kept)
+    try:
+        ran = Ran(small.write(), "small")
+        assert registry.exists() == (ran.code == ExitCode.OK), ran.output
+        return ran
+    finally:
+        shutil.rmtree(registry, ignore_errors=True)
+        kept.rename(registry)
 
 
-def assert_names(ran: Ran, role: str, path: Path, registry: Path) -> None:
+def assert_names(ran: Ran, role: str, path: Path) -> None:
     assert ran.code == ExitCode.NODE_FAILED, ran.output
     said = "".join(ran.output.split())
     assert f"thisartifact({role}" in said, ran.output
     assert "".join(str(path).split()) in said
-    assert not registry.exists()
 
 
 def test_baseline_of_other_weights_is_not_converted(finished: tuple[SmallPipeline, Ran], artifacts: Path) -> None:
@@ -88,15 +142,7 @@ def test_baseline_of_other_weights_is_not_converted(finished: tuple[SmallPipelin
     path = next(only(artifacts, "baseline", "model").rglob("variables.data*"))
     path.write_bytes(bytes(path.stat().st_size))
     small.spec["recipes"].append({"name": "int16", "scheme": "static_wi8_ai16"})
-    assert_names(run_again(finished), "baseline", path, small.folder / "registry")
-
-
-def test_calibration_sample_cut_to_nothing_is_not_used(finished: tuple[SmallPipeline, Ran], artifacts: Path) -> None:
-    small, _ = finished
-    path = next(only(artifacts, "calibrate", "sample").rglob("*.gz"))
-    path.write_bytes(path.read_bytes()[:60])
-    small.spec["recipes"].append({"name": "int16", "scheme": "static_wi8_ai16"})
-    assert_names(run_again(finished), "calibration", path, small.folder / "registry")
+    assert_names(run_again(finished), "baseline", path)
 
 
 def test_report_of_better_figures_passes_no_gate(finished: tuple[SmallPipeline, Ran], artifacts: Path) -> None:
@@ -104,16 +150,13 @@ def test_report_of_better_figures_passes_no_gate(finished: tuple[SmallPipeline, 
     path = only(artifacts, "evaluate", "evaluation") / "report.json"
     path.write_text(path.read_text().replace('"value": 1.0', '"value": 0.99'))
     small.spec["gate"]["metrics"][0]["at_least"] = 0.81
-    assert_names(run_again(finished), "evaluation", path, small.folder / "registry")
+    assert_names(run_again(finished), "evaluation", path)
 
 
 def test_decision_facts_and_model_changed_together_do_not_ship(
     finished: tuple[SmallPipeline, Ran], artifacts: Path
 ) -> None:
-    from components.files import sha256_of
-    from components.manifest import Manifest, digests_of, serialized
-
-    small, first = finished
+    _, first = finished
     assert first.summary is not None
     chosen, blessing = (only(artifacts, "gate__phone_cpu", name) for name in ("chosen", "blessing"))
     (chosen / "Format-Serving" / "tflite").write_bytes(b"another model")
@@ -121,13 +164,9 @@ def test_decision_facts_and_model_changed_together_do_not_ship(
     for folder in (chosen, blessing):
         for path in folder.glob("*.json"):
             path.write_text(path.read_text().replace(old, new))
-        manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
-        whole = manifest.model_copy(
-            update={"files": digests_of(folder), "sha256": sha256_of(folder / manifest.content)}
-        )
-        (folder / "manifest.json").write_bytes(serialized(whole))
+        make_fit(folder)
     # The push refuses the one, the report the other.
-    assert_names(run_again(finished), "decision", blessing / "manifest.json", small.folder / "registry")
+    assert_names(run_again(finished), "decision", blessing / "manifest.json")
 
 
 def test_what_is_missing_is_produced_again(finished: tuple[SmallPipeline, Ran], artifacts: Path) -> None:

@@ -138,6 +138,33 @@ def test_pages_get_metrics_report_and_verdict(whole: Whole) -> None:
     assert "# small: pushed" in whole.path("report", "verdict").read_text()
 
 
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("task", "output", "reader", "kind"),
+    [
+        ("examples", "examples", "statistics", "Examples"),
+        ("convert-int8", "candidate", "evaluate", "candidate 'int8'"),
+        ("gate-phone-cpu", "blessing", "push-phone-cpu", "decision"),
+    ],
+)
+def test_container_refuses_an_artifact_that_was_changed(
+    whole: Whole, capfd: pytest.CaptureFixture[str], task: str, output: str, reader: str, kind: str
+) -> None:
+    path = max((one for one in whole.path(task, output).rglob("*") if one.name != "manifest.json"), key=_size)
+    before = path.read_bytes()
+    path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    try:
+        with pytest.raises(LaunchError, match=f"{reader}: exit status 1"):
+            whole.launcher.run(reader)
+    finally:
+        path.write_bytes(before)
+    assert f"this artifact ({kind}) is not the one that was written" in capfd.readouterr().err
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
 def one_task(folder: Path, code: str, outputs: dict[str, Any]) -> Launcher:
     """A pipeline of one container that runs Python code; `handed` is its ExecutorInput."""
     command = ["python", "-c", f"import json, sys\nhanded = json.loads(sys.argv[1])\n{code}"]

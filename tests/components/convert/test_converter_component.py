@@ -8,7 +8,7 @@ from tfx.types.standard_artifacts import Examples, Model
 from components.convert.component import TFLiteConverter
 from components.errors import SpecError
 from components.files import sha256_of
-from components.layout import outcome_of
+from components.layout import OUTCOME_FILE, outcome_of
 from components.manifest import read_manifest, write_manifest
 
 
@@ -57,7 +57,7 @@ def properties(artifact):
 def test_component_writes_file_outcome_and_manifest_when_converted(execute, baseline, sample, tmp_path):
     candidate, folder = execute("static_wi8_ai8", sample)
     content = (folder / "Format-Serving" / "tflite").read_bytes()
-    outcome, manifest = outcome_of(folder), read_manifest(folder)
+    outcome, manifest = outcome_of((folder / OUTCOME_FILE).read_bytes()), read_manifest(folder)
     assert outcome.status == "converted"
     assert outcome.inspection.file_bytes == len(content) == manifest.content_bytes
     assert manifest.sha256 == hashlib.sha256(content).hexdigest()
@@ -84,7 +84,7 @@ def test_component_writes_file_outcome_and_manifest_when_converted(execute, base
 def test_component_writes_the_reason_and_no_file_when_conversion_crashes(execute, sample):
     candidate, folder = execute("static_wi8_ai8", sample, task="SEGFAULTS")
     assert sorted(path.name for path in folder.rglob("*")) == ["manifest.json", "outcome.json"]
-    outcome = outcome_of(folder)
+    outcome = outcome_of((folder / OUTCOME_FILE).read_bytes())
     assert (outcome.status, outcome.cause, outcome.scheme) == ("failed", "crashed", "static_wi8_ai8")
     assert read_manifest(folder).content == "outcome.json"
     known = properties(candidate)

@@ -13,6 +13,7 @@ from components.device_tools import TflmEvaluator, VelaEvaluator
 from components.errors import DataError, TamperedError
 from components.manifest import read_manifest, write_manifest
 from components.report import ConversionFailure, Converted, Inspection, OperatorUse
+from components.verified import verified
 
 VELA = VelaEvaluator(accelerator="ethos-u55-64", system_config="Ethos_U55_Deep_Embedded")
 FAILURE = ConversionFailure(scheme="static_wi8_ai16", cause="refused", message="no kernel", remedy="another scheme")
@@ -61,7 +62,7 @@ def candidates(files, tmp_path):
         ("int8", "static_wi8_ai8", files["int8"]),
         ("dynamic", "dynamic_wi8_afp32", files["dynamic"]),
     )
-    return {name: write_candidate(tmp_path / name, name, scheme, content) for name, scheme, content in made}
+    return {name: verified(write_candidate(tmp_path / name, name, scheme, content)) for name, scheme, content in made}
 
 
 def test_each_tool_sees_each_file_that_was_converted_and_a_refusal_stops_nothing(candidates, files, examples):
@@ -83,7 +84,7 @@ def test_tools_that_are_not_declared_are_not_asked(candidates):
 
 
 def test_damaged_file_is_told_and_reaches_no_tool(candidates):
-    path = candidates["int8"] / "Format-Serving" / "tflite"
+    path = candidates["int8"].folder / "Format-Serving" / "tflite"
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(TamperedError, match=r"artifact \(candidate 'int8'\) is not the one that was written"):
         check_candidates("board", (VELA,), candidates, None)
@@ -113,7 +114,7 @@ def test_node_writes_report_manifest_and_figures(candidates, examples, tmp_path,
         made.uri = str(folder)
         return made
 
-    inputs = {f"candidate_{name}": [artifact(standard_artifacts.Model, path)] for name, path in candidates.items()}
+    inputs = {f"candidate_{name}": [artifact(standard_artifacts.Model, one.folder)] for name, one in candidates.items()}
     inputs["examples"] = [artifact(standard_artifacts.Examples, tmp_path / "examples")]
     facts = artifact(standard_artifacts.ModelEvaluation, tmp_path / "facts")
     spec = {"device": "board", "evaluators": [VELA.model_dump(), {"kind": "tflm", "examples": 5}], "split": "eval"}

@@ -17,6 +17,7 @@ from components.evaluate.component import evaluator
 from components.evaluate.spec import EvaluationSpec
 from components.manifest import read_manifest, write_manifest
 from components.report import ConversionFailure, Converted, EvaluationReport, Inspection
+from components.verified import verified
 
 SCHEMES = {
     "int8": "static_wi8_ai8",
@@ -157,9 +158,9 @@ def test_candidate_is_reported_as_failed_when_it_cannot_be_run(report):
 def assess_int8(root, world, task, make_pipeline):
     return assess(
         files=[str(file) for file in world.files],
-        baseline=root / "baseline",
-        float_reference=root / "float32",
-        candidates=[root / "int8"],
+        baseline=verified(root / "baseline"),
+        float_reference=verified(root / "float32"),
+        candidates=[verified(root / "int8")],
         spec=SPEC,
         label="label",
         task=task,
@@ -176,16 +177,22 @@ def test_evaluation_ends_before_a_torn_file_is_loaded(tmp_path, world, task):
         assess_int8(tmp_path, world, task, beam.Pipeline)
 
 
-def test_evaluation_ends_when_a_file_is_swapped_while_it_runs(tmp_path, world, task):
+@pytest.mark.parametrize("restored", [False, True])
+def test_evaluation_ends_when_a_file_is_swapped_while_it_runs(tmp_path, world, task, restored):
     write_artifacts(tmp_path, world)
     path = tmp_path / "int8" / "Format-Serving" / "tflite"
+    before = path.read_bytes()
 
-    def swap_then_make():
-        path.write_bytes(world.tflite["float32"].read_bytes())
-        return beam.Pipeline()
+    class Swapped(beam.Pipeline):
+        def run(self, *arguments, **options):
+            path.write_bytes(world.tflite["float32"].read_bytes())
+            try:
+                return super().run(*arguments, **options)
+            finally:
+                path.write_bytes(before if restored else path.read_bytes())
 
     with pytest.raises(TamperedError, match=r"int8/Format-Serving/tflite: this artifact \(candidate 'int8'\)"):
-        assess_int8(tmp_path, world, task, swap_then_make)
+        assess_int8(tmp_path, world, task, Swapped)
 
 
 def test_manifest_names_all_parents_when_evaluated(run):

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import TamperedError, UnblessedError
+from components.files import sha256_of
 from components.manifest import write_manifest
 from components.push.delivery import PushRequest, deliver, read_blessing
 from components.push.registry import current, find_release
@@ -12,6 +13,7 @@ from components.verified import verified
 
 MODEL = b"a tflite file"
 SHA256 = hashlib.sha256(MODEL).hexdigest()
+DECIDED = "d" * 64
 
 
 def decision(**changes):
@@ -74,7 +76,7 @@ def chosen(tmp_path):
 
 
 def test_release_tells_metrics_checks_and_parents_when_delivered(tmp_path, chosen):
-    outcome = deliver(request(tmp_path / "registry"), verified(chosen), decision())
+    outcome = deliver(request(tmp_path / "registry"), verified(chosen), decision(), DECIDED)
     assert (outcome.pushed, outcome.sha256, outcome.bytes, outcome.version) == (True, SHA256, 13, SHA256[:16])
     release = find_release(Path(outcome.path))
     assert release == current(tmp_path / "registry", "phone", "shoes").model_copy(update={"path": release.path})
@@ -82,11 +84,15 @@ def test_release_tells_metrics_checks_and_parents_when_delivered(tmp_path, chose
     assert release.manifest.metrics["accuracy"].lower == 0.85
     assert release.manifest.change["accuracy"].value == -0.01
     assert release.manifest.checks == decision().candidates[0].checks
-    assert release.manifest.parents == {"candidate": "c" * 64}
+    assert release.manifest.parents == {"candidate": "c" * 64, "decision": DECIDED}
+    assert outcome.manifest_sha256 == sha256_of(Path(outcome.path) / "manifest.json")
+    # Another decision for the same bytes leaves the release as it is, and does not vouch for what it says.
+    again = deliver(request(tmp_path / "registry"), verified(chosen), decision(), "e" * 64)
+    assert (again.path, again.manifest_sha256) == (outcome.path, None)
 
 
 def test_nothing_is_pushed_when_the_gate_refused(tmp_path, chosen):
-    outcome = deliver(request(tmp_path / "registry"), verified(chosen), decision(**REFUSED))
+    outcome = deliver(request(tmp_path / "registry"), verified(chosen), decision(**REFUSED), DECIDED)
     assert (outcome.pushed, outcome.version, outcome.reason) == (False, None, "no candidate passes")
     assert not (tmp_path / "registry").exists()
 
@@ -102,7 +108,7 @@ def test_nothing_is_pushed_when_the_gate_refused(tmp_path, chosen):
 )
 def test_nothing_is_pushed_when_the_blessing_is_for_something_else(tmp_path, chosen, changes, words):
     with pytest.raises(UnblessedError, match=words):
-        deliver(request(tmp_path / "registry"), verified(chosen), decision(**changes))
+        deliver(request(tmp_path / "registry"), verified(chosen), decision(**changes), DECIDED)
     assert not (tmp_path / "registry").exists()
 
 
@@ -110,7 +116,7 @@ def test_nothing_is_pushed_when_the_blessing_is_for_something_else(tmp_path, cho
 def test_nothing_is_pushed_when_the_chosen_model_is_incomplete(tmp_path, chosen, name):
     (chosen / name).unlink()
     with pytest.raises(TamperedError, match=name.rpartition("/")[2]):
-        deliver(request(tmp_path / "registry"), verified(chosen), decision())
+        deliver(request(tmp_path / "registry"), verified(chosen), decision(), DECIDED)
     assert not (tmp_path / "registry").exists()
 
 
@@ -118,7 +124,7 @@ def test_nothing_is_pushed_when_the_bytes_were_swapped(tmp_path, chosen):
     before = verified(chosen)
     (chosen / "Format-Serving" / "tflite").write_bytes(MODEL + b"!")
     with pytest.raises(TamperedError, match=r"this artifact \(chosen\) is not the one that was written"):
-        deliver(request(tmp_path / "registry"), before, decision())
+        deliver(request(tmp_path / "registry"), before, decision(), DECIDED)
     assert not (tmp_path / "registry").exists()
 
 

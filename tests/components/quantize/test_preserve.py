@@ -14,7 +14,7 @@ from components.convert.job import ConversionRequest, run
 from components.convert.sparse_weights import WeightUse, weight_uses
 from components.errors import ModelError, SpecError
 from components.keras_model import load_kept
-from components.layout import SERVING_FOLDER, outcome_of
+from components.layout import OUTCOME_FILE, SERVING_FOLDER, outcome_of
 from components.prune.spec import PruneStep
 from components.prune.training import train_pruned
 from components.quantize.qat_spec import QatStep
@@ -64,7 +64,7 @@ def proven(folder: Path, report: TrainingReport) -> Converted:
         name="a", scheme=INT8, saved_model=str(folder / SERVING_FOLDER), trained=report.ranges, sparse=report.claim
     )
     run(request, outcome)
-    converted = outcome_of(outcome)
+    converted = outcome_of((outcome / OUTCOME_FILE).read_bytes())
     assert isinstance(converted, Converted), converted
     return converted
 

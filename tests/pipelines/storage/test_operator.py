@@ -10,7 +10,8 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher
 
-from components.errors import SpecError
+from components.errors import SpecError, TamperedError
+from components.files import sha256_of_bytes
 from pipelines.metadata import connection_config, open_store
 from pipelines.storage.filesystem import register
 from pipelines.storage.operator import staged
@@ -60,6 +61,9 @@ WRITTEN = {
 }
 
 
+CONTENT = sha256_of_bytes(f"{sha256_of_bytes(b'hello')}  inner/text\n{sha256_of_bytes(b'more')}  more\n".encode())
+
+
 @pytest.mark.parametrize("runner", [LocalDagRunner, BeamDagRunner])
 def test_nodes_read_and_write_folders_and_the_store_has_what_they_wrote(
     runner: Any, server: S3Server, tmp_path: Path
@@ -83,6 +87,22 @@ def test_what_vanished_from_the_store_is_made_anew(server: S3Server, tmp_path: P
     server.client().delete_object(Bucket=BUCKET, Key="root/Copies/copied/2/text")
     assert states(run(tmp_path, *two()))[2:] == ["CACHED", "COMPLETE"]
     assert server.objects("root/Copies") == {"root/Copies/copied/4/text": b"hello"}
+
+
+@pytest.mark.parametrize("far", [True, False])
+def test_input_that_was_changed_reaches_no_executor(server: S3Server, tmp_path: Path, far: bool) -> None:
+    root = ROOT if far else str(tmp_path / "root")
+    first = Writes(text="hello")
+    (model, _) = sorted(run(tmp_path, first, root=root).get_artifacts(), key=lambda one: one.uri, reverse=True)
+    assert model.custom_properties["content_sha256"].string_value == CONTENT
+    if far:
+        server.client().put_object(Bucket=BUCKET, Key="root/Writes/model/1/more", Body=b"less of it")
+    else:
+        (tmp_path / "root" / "Writes" / "model" / "1" / "more").write_text("less of it")
+    again = Writes(text="hello")
+    said = rf"{root}/Writes/model/1: this artifact \(Model\) .*expected: sha256 {CONTENT} \(ML Metadata\)"
+    with pytest.raises(TamperedError, match=said):
+        run(tmp_path, again, Copies(source=again.outputs["model"]), root=root)
 
 
 def test_node_that_fails_leaves_nothing_in_the_store_nor_here(server: S3Server, tmp_path: Path) -> None:
