@@ -118,7 +118,14 @@ def damaged(place: object, error: Exception) -> StorageError:
 def telling_line(error: BaseException) -> str:
     """The telling part of another library's error in one line; its type's name if it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # Keras quotes a stack, or names the layer, before the message, and what the layer was called with behind it.
+    lines = lines[: next((n for n, line in enumerate(lines) if line.startswith("Call arguments received by")), None)]
     # TensorFlow tells the Python stack first, then the message, then the node as [[{{node ...}}]].
     nodes = [index for index, line in enumerate(lines) if line.startswith("[[")]
-    telling = lines[nodes[0] - 1] if nodes else lines[0] if lines else ""
+    if nodes:
+        telling = lines[nodes[0] - 1]
+    elif len(lines) > 1 and lines[0].startswith("Exception encountered when calling "):
+        telling = f"{lines[0].removesuffix('.')}: {lines[-1]}"
+    else:
+        telling = "" if not lines else lines[-1] if lines[0] == "in user code:" else lines[0]
     return _WRAPPING.sub("", telling) or type(error).__name__

@@ -26,8 +26,9 @@ from components.values import Count, Value
 
 # Kubeflow's alphabet for pipeline names, refused here rather than on the day of the first submission.
 PIPELINE_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?$"
-# What `tfx.types.standard_artifact_utils.encode_split_names` takes; it raises a ValueError at other names.
-SPLIT_NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+# What `tfx.types.standard_artifact_utils.encode_split_names` takes (it raises a ValueError at other names), in names
+# of folders that no file system finds too long.
+SPLIT_NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 OBJECT_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 # What sizes and times are compared with if no recipe is a float32 one.
 FLOAT_REFERENCE = Recipe(name="float_reference", scheme=Float32())
@@ -52,8 +53,8 @@ FilePattern = Annotated[str, AfterValidator(_file_pattern)]
 def _split_name(name: str) -> str:
     if not re.fullmatch(SPLIT_NAME_PATTERN, name):
         raise ValueError(
-            f"TFX takes no split called {name!r}: a name is letters, digits, hyphens and underscores, and begins with "
-            "a letter or a digit"
+            f"TFX takes no split called {name!r}: a name is letters, digits, hyphens and underscores, begins with a "
+            "letter or a digit, and has at most 100 of them"
         )
     return name
 

@@ -8,6 +8,9 @@ from pydantic import Field, FiniteFloat
 
 from components.values import Value
 
+# Python cannot wait for some of what is beyond.
+_YEAR = 365 * 86_400
+
 
 class ConversionLimits(Value):
     """What one conversion may take before it is stopped and recorded as failed.
@@ -17,8 +20,8 @@ class ConversionLimits(Value):
         memory_bytes: Resident memory of the child process, in bytes.
     """
 
-    timeout_s: Annotated[FiniteFloat, Field(gt=0)] = 900.0
-    memory_bytes: Annotated[int, Field(gt=0)] = 8 << 30
+    timeout_s: Annotated[FiniteFloat, Field(gt=0, le=_YEAR)] = 900.0
+    memory_bytes: Annotated[int, Field(gt=0, lt=1 << 63)] = 8 << 30
 
 
 class AccuracyBound(Value):

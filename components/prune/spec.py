@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_vali
 from components.layer_patterns import LayerPattern
 from components.sparsity import BLOCKS, Structure
 from components.training_spec import FineTuning
-from components.values import Value
+from components.values import Count, Value
 
 # Of the epochs, where none is said, after which the polynomial schedule has reached its end: the rest is recovery.
 _RAMP = 2 / 3
@@ -24,7 +24,9 @@ def _no_percentage(value: Any) -> Any:
 
 
 _FromZeroToOne = Annotated[float, Field(ge=0, lt=1)]
-Fraction = Annotated[FiniteFloat, BeforeValidator(_no_percentage, json_schema_input_type=_FromZeroToOne)]
+Fraction = Annotated[
+    FiniteFloat, Field(ge=0, lt=1), BeforeValidator(_no_percentage, json_schema_input_type=_FromZeroToOne)
+]
 
 
 class ConstantSchedule(Value):
@@ -106,7 +108,7 @@ class PruneStep(FineTuning):
     except_layers: tuple[LayerPattern, ...] = Field(default=(), alias="except")
     targets: tuple[LayerSparsity, ...] = ()
     spread: Literal["uniform", "sensitivity"] = "uniform"
-    update_every: Annotated[int, Field(gt=0)] = 16
+    update_every: Count = 16
 
     @property
     def wanted(self) -> float:

@@ -150,8 +150,8 @@ class QatStep(FineTuning):
     activations: ActivationQuantization = ActivationQuantization()
     configs: tuple[LayerQuantization, ...] = ()
     scheme: ObjectReference | None = None
-    delay_activations: Annotated[int, Field(ge=0)] = 0
-    freeze_batch_norm: Annotated[int, Field(ge=0)] | None = None
+    delay_activations: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+    freeze_batch_norm: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
 
     def references(self) -> tuple[str, ...]:
         """The task's objects that the step names, `package.module:NAME` each."""

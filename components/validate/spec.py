@@ -19,7 +19,7 @@ class DataExpectations(Value):
     """
 
     label: str
-    num_classes: Annotated[int, Field(gt=1)] | None = None
+    num_classes: Annotated[int, Field(gt=1, lt=1 << 31)] | None = None
     max_overlap: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.01
 
 

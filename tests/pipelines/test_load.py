@@ -170,6 +170,16 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
             [{"kind": "cluster", "epochs": 10**18}],
             "input should be less than or equal to 1000000",
         ),
+        (
+            ("recipes", 1, "steps"),
+            [{"kind": "prune", "epochs": 1, "sparsity": True}],
+            "recipes[1].steps[0].sparsity: input should be less than 1 (found: True)",
+        ),
+        (("recipes", 1, "steps"), [{"kind": "prune", "epochs": 1, "sparsity": "1.5"}], "input should be less than 1"),
+        (("convert",), {"timeout_s": 1e18}, "convert.timeout_s: input should be less than or equal to 31536000"),
+        (("examples", "num_classes"), 10**18, "examples.num_classes: input should be less than 2147483648"),
+        (("examples", "max_overlap"), True, "examples.max_overlap: a number is needed here, and this is a boolean"),
+        (("examples", "max_overlap"), 1.5, "examples.max_overlap: input should be less than or equal to 1"),
         (("baseline", "batch_size"), 1 << 31, "baseline.batch_size: input should be less than 2147483648"),
         (("baseline", "seed"), -1, "baseline.seed: input should be greater than or equal to 0 (found: -1)"),
         (("baseline", "seed"), 1 << 32, "baseline.seed: input should be less than 4294967296 (found: 4294967296)"),
@@ -181,6 +191,7 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
             "TFX takes no split called 'my split': a name is letters, digits, hyphens and underscores",
         ),
         (("examples", "splits", "patterns"), {"train": "train*", "eval": "eval*", "": "a*"}, "no split called ''"),
+        (("examples", "splits", "patterns"), {"train": "train*", "eval": "eval*", "a" * 101: "a*"}, "at most 100"),
         (("examples", "splits"), {"kind": "hashed", "buckets": {"train": 4, "_eval": 1}}, "no split called '_eval'"),
     ],
 )
@@ -522,6 +533,11 @@ def test_direction_is_known_of_every_short_name() -> None:
         ("mean_squared_error", "max_rise_from_baseline", 40.0, None),
         ({"name": "mine", "class_name": "MeanLabel"}, "at_least", 5.0, None),
         ({"name": "mine", "class_name": "R2Score"}, "at_least", -1.0, None),
+        ({"name": "mine", "class_name": "R2Score"}, "at_least", 1.5, "never"),
+        ({"name": "mine", "class_name": "CosineSimilarity"}, "at_least", 0.0, None),
+        ({"name": "mine", "class_name": "CosineSimilarity"}, "at_least", -1.0, "always"),
+        ({"name": "mine", "class_name": "FalsePositives"}, "at_most", 20.0, None),
+        ({"name": "mine", "class_name": "FalsePositives"}, "at_most", -1.0, "never"),
     ],
 )
 def test_bound_that_a_metric_cannot_meet_is_refused_and_others_are_not(
