@@ -49,13 +49,13 @@ def _innermost(frames: traceback.StackSummary) -> str | None:
 
 
 @contextmanager
-def exits_told(where: str) -> Iterator[None]:
+def exits_told(where: str | None = None) -> Iterator[None]:
     """Raise a SpecError for an exit of user code: the process must not end as if all were done.
 
     Ctrl-C and SIGTERM pass: they are not of the user's code.
 
     Args:
-        where: Which part of the pipeline file names the code.
+        where: Which part of the pipeline file names the code; None if any may.
 
     Raises:
         SpecError: The block raised what is no `Exception`.
@@ -68,7 +68,7 @@ def exits_told(where: str) -> Iterator[None]:
         raise exit_error(error, where) from error
 
 
-def exit_error(error: BaseException, where: str) -> SpecError:
+def exit_error(error: BaseException, where: str | None) -> SpecError:
     """The error that stands for an exit of user code."""
     said = str(error) if isinstance(error, _ProcessExit) else f"{type(error).__name__}({error})"
     return SpecError(

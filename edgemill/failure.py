@@ -24,7 +24,7 @@ from edgemill.termination import Terminated
 def told() -> Iterator[None]:
     """Print an EdgemillError without its stack and leave with its exit status."""
     try:
-        with exits_told("task"), process_kept():
+        with exits_told(), process_kept():
             yield
     except KeyboardInterrupt as error:
         code = interruption_of(error)

@@ -143,7 +143,7 @@ def ending(status: StatusFile) -> Iterator[None]:
 
 def _ending(status: StatusFile) -> Iterator[None]:
     try:
-        with exits_told("task"), last_words(lambda error: status.end(exit_code_of(error), str(error))):
+        with exits_told(), last_words(lambda error: status.end(exit_code_of(error), str(error))):
             yield
     except KeyboardInterrupt as error:
         code = interruption_of(error)

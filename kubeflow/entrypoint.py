@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known, beam_args = _parser().parse_known_args(arguments)
     prefix = os.environ.get(PREFIX_VARIABLE, "")
     try:
-        with exits_told("task"), process_kept():
+        with exits_told(), process_kept():
             run_node(
                 known.executor_class_path,
                 json.loads(known.json_serialized_invocation_args),

@@ -113,7 +113,7 @@ def run_pipeline(
             try:
                 keep_beam_in_process()
                 serialize_examples_in_one_order()
-                with exits_told("task"):
+                with exits_told():
                     _runner(environment).run_with_ir(pipeline)
             except Exception as error:
                 _LOG.debug("the runner raised", exc_info=True)

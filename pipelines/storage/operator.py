@@ -74,7 +74,7 @@ class StagedOperator:
             inputs = [one for listed in localised.input_dict.values() for one in listed]
             check_content(inputs)
             # TFX records the failure of a node for what is an Exception alone.
-            with exits_told("task"):
+            with exits_told():
                 made = self._operator.run_executor(localised)
             if made.execution_result.code == 0:
                 check_content(inputs)
