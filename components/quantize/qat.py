@@ -14,6 +14,7 @@ from tensorflow_model_optimization.quantization.keras import (
     quantize_apply,
     quantize_scope,
 )
+from tf_keras.src.saving.serialization_lib import SafeModeScope
 
 from components.errors import EdgemillError, ModelError, telling_line
 from components.kernels import Kernel, kernels
@@ -105,7 +106,9 @@ def quantized(
     )
     kinds = {type(layer).__name__: type(layer) for layer in flat.layers}
     try:
-        with quantize_scope(kinds):
+        # Layers are made again from their configs. Lambdas among them are in memory already: whether their code may run
+        # was decided when the model was loaded.
+        with SafeModeScope(safe_mode=False), quantize_scope(kinds):
             made = quantize_apply(annotated, own or ours)
     except EdgemillError:
         raise
