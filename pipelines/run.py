@@ -106,9 +106,7 @@ def run_pipeline(
     )
     raised = ""
     try:
-        # First the store: a folder with a run that it does not know is another store's, and `clean` refuses the root.
-        register_run(store, name, run_id)
-        _keep(plan, environment)
+        begin(store, plan, environment)
         with _Watch(environment.metadata_url, name, run_id, watch), staged(Staging(environment.staged(name))):
             try:
                 keep_beam_in_process()
@@ -130,6 +128,12 @@ def run_pipeline(
     ended = plan.model_copy(update={"errors": _errors(plan.nodes, records, raised)})
     _keep(ended, environment)
     return ended
+
+
+def begin(store: Any, plan: RunPlan, environment: Environment) -> None:
+    """Make a run known, and then its folder: `clean` takes a folder whose run the store does not know for another's."""
+    register_run(store, plan.pipeline, plan.run_id)
+    _keep(plan, environment)
 
 
 def read_plan(environment: Environment, pipeline: str, run_id: str) -> RunPlan:

@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from pipelines.lock import removing, running
 from pipelines.metadata import latest_run, open_store, register_run
 from pipelines.removal import remove
 from pipelines.retention import RetentionPlan, Rules, known_pipelines, plan_removal
+from pipelines.run import RunPlan, begin
 from tests.pipelines.recorded_runs import BYTES, NOW, RecordedRuns
 
 
@@ -264,10 +266,21 @@ def test_run_killed_before_its_first_node_goes_like_any_other(recorded: Recorded
 def test_first_run_of_all_is_known_before_its_first_node(tmp_path: Path) -> None:
     place = environment(tmp_path, None)
     store = open_store(place.metadata_url)
-    register_run(store, "small", "a")
-    runs = RecordedRuns(tmp_path)
-    runs.run("a", 3, registered=False)
+    plan_of_a = RunPlan(pipeline="small", run_id="a", started=NOW - timedelta(days=3), nodes=(), devices=(), errors={})
+    folder = place.runs("small") / "a"
+    folder.parent.mkdir(parents=True)
+    folder.write_text("a file in the way, as if the run were killed here")
+    with pytest.raises(FileExistsError):
+        begin(store, plan_of_a, place)
+    assert known_pipelines(store, place) == []
+    folder.unlink()
+    folder.mkdir()
+    (folder / "run.json").write_text(plan_of_a.model_dump_json())
     assert known_pipelines(store, place) == ["small"]
+    folder.joinpath("run.json").unlink()
+    begin(store, plan_of_a, place)
+    assert known_pipelines(store, place) == ["small"]
+    runs = RecordedRuns(tmp_path)
     b = runs.run("b", 1)
     runs.made(b, "data:b")
     assert kept(plan(runs, keep_runs=1)) == {"b": True, "a": False}
