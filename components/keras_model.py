@@ -40,7 +40,7 @@ def export(
     """
     import tensorflow as tf
 
-    signature = list(_inputs(model).values())
+    signature = list(input_specs(model).values())
     if batch is not None:
         signature = [tf.TensorSpec([batch, *spec.shape[1:]], spec.dtype, name=spec.name) for spec in signature]
     (output,) = outputs or output_names(model)
@@ -192,7 +192,7 @@ def check_exportable(model: Any, where: str = "task") -> None:
             remedy="give a Sequential model an Input first; of a subclassed one make a functional one: "
             "`image = Input(shape, name='image'); Model(image, model(image))`",
         )
-    check_borders(_inputs(model), output_names(model), where)
+    check_borders(input_specs(model), output_names(model), where)
 
 
 def check_keras_takes(model: Any, inputs: Any) -> None:
@@ -204,10 +204,11 @@ def check_keras_takes(model: Any, inputs: Any) -> None:
     """
     from components.saved_model import check_takes
 
-    check_takes(lambda: model(inputs, training=False), _inputs(model), inputs)
+    check_takes(lambda: model(inputs, training=False), input_specs(model), inputs)
 
 
-def _inputs(model: Any) -> dict[str, tf.TensorSpec]:
+def input_specs(model: Any) -> dict[str, tf.TensorSpec]:
+    """What the model takes, by name."""
     import tensorflow as tf
 
     named = {tensor.name.partition(":")[0]: tensor for tensor in model.inputs}

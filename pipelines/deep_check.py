@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,16 @@ from components.task import Task, load_object, load_task, trainable
 from components.task_contract import check_decoded, features_of
 from components.user_code import exits_told, in_time, raised_at
 from pipelines.accuracy_bound import asks_for_fewest_float
+from pipelines.first_records import files_by_split, first_records
+from pipelines.integer_check import check_integers
 from pipelines.load import LoadedPipeline, PipelineFileError
-from pipelines.spec import DeclaredSplits, Examples, PipelineSpec
+from pipelines.spec import Examples, HashedSplits, PipelineSpec
 from pipelines.step_check import Previews, check_steps
 from pipelines.training_check import check_compiled, check_trains
-from pipelines.value_check import check_label_type, check_values
+from pipelines.value_check import check_finite, check_label_type, check_partition, check_values
+
+# Split, None where splits are hashed -> the model's inputs and the labels for a few examples.
+Batches = dict[str | None, tuple[Any, Any]]
 
 # How many times the limit of user code: models may be fetched, and are traced.
 _BUILDING = 5.0
@@ -52,26 +57,29 @@ def _checked(spec: PipelineSpec) -> Previews:
     task = load_task(spec.task)
     if spec.preprocess is not None:
         load_object(spec.preprocess, "preprocess")
-    inputs = labels = None
+    batches: Batches = {}
     # What a preprocessing function returns is known when Transform has run; remote data is not ours to read.
     if spec.preprocess is None:
         check_dense(_dense_features(spec), features_of(task))
         check_label_type(features_of(task), spec.examples.label)
         if "://" not in spec.examples.path:
-            _check_columns(spec)
-            inputs, labels = _decode_first_records(spec, task)
-        if inputs is None:
+            batches = _decode_first_records(spec, task)
+        if not batches:
             _trace_decode(task)
+    inputs = next((inputs for inputs, _ in batches.values()), None)
     if isinstance(spec.baseline, TrainedBaseline):
         model, output = _check_trainable(task, inputs)
     else:
         model, output = _check_pretrained(Path(spec.baseline.path), inputs, trust_code=spec.baseline.trust_code)
     _check_output(spec, output)
-    if isinstance(spec.baseline, TrainedBaseline) and labels is not None:
+    if isinstance(spec.baseline, TrainedBaseline) and batches:
+        used = (spec.baseline.split, spec.evaluate.split)
         with in_time("training on the first batch", "task", _BUILDING):
-            check_trains(model, inputs, labels)
+            check_trains(model, *(batches.get(split) or batches[None] for split in used))
     _check_metrics(spec)
     with in_time("the check of the recipes' steps", "recipes", _BUILDING):
+        if model is not None:
+            check_integers(spec.recipes, model)
         return check_steps(spec, task, model)
 
 
@@ -91,14 +99,14 @@ def _dense_features(spec: PipelineSpec) -> dict[str, str]:
     return wanted | {spec.examples.label: "examples.label"}
 
 
-def _decode_first_records(spec: PipelineSpec, task: Task) -> tuple[Any, Any]:
-    """The model's inputs and the labels for a few examples; None where the files are not TFRecords."""
-    if spec.examples.kind != "tfrecord":
-        return None, None
+def _decode_first_records(spec: PipelineSpec, task: Task) -> Batches:
+    """A batch of each split, after a look at each file."""
     stratifying = _stratifying(spec)
-    inputs = labels = None
-    for split, files in _files(spec.examples):
-        first = {file: records for file in files if (records := _first_records(file))}
+    batches: Batches = {}
+    for split, files in files_by_split(spec.examples):
+        first = {
+            file: records for file in files if (records := first_records(file, spec.examples.kind, features_of(task)))
+        }
         if not first:
             raise DataError(
                 f"there are no examples for the split {split!r}",
@@ -108,36 +116,19 @@ def _decode_first_records(spec: PipelineSpec, task: Task) -> tuple[Any, Any]:
                 remedy="put the data there, or correct the pattern",
             )
         for file, records in first.items():
-            inputs, labels = _decode(spec.examples, task, records, file)
+            batches[split] = _decode(spec.examples, task, records, file)
+            if isinstance(spec.examples.splits, HashedSplits) and spec.examples.splits.feature:
+                check_partition(records, spec.examples.splits.feature, file)
             if stratifying and split in {None, stratifying.split}:
                 for record in records:
                     feature_reader(str(stratifying.stratify_by))(record)
-    return inputs, labels
+    return batches
 
 
 def _stratifying(spec: PipelineSpec) -> CalibrationSpec | None:
     """The sample, if one is drawn by a feature: any that each tf.Example has, known to the task or not."""
     drawn = any(recipe.needs_calibration for recipe in spec.recipes)
     return spec.calibrate if drawn and spec.calibrate and spec.calibrate.stratify_by else None
-
-
-def _files(examples: Examples) -> Iterator[tuple[str | None, list[Path]]]:
-    """The files by declared split; under None where splits are hashed."""
-    splits = examples.splits
-    patterns: Mapping[Any, str] = splits.patterns if isinstance(splits, DeclaredSplits) else {None: splits.pattern}
-    for split, pattern in patterns.items():
-        yield (
-            split,
-            sorted(file for file in Path(examples.path).glob(pattern) if file.is_file() and file.stat().st_size),
-        )
-
-
-def _first_records(file: Path, count: int = 4) -> list[bytes]:
-    import tensorflow as tf
-
-    with file.open("rb") as content:
-        compression = "GZIP" if content.read(2) == b"\x1f\x8b" else ""
-    return [record.numpy() for record in tf.data.TFRecordDataset(str(file), compression_type=compression).take(count)]
 
 
 def _decode(examples: Examples, task: Task, records: list[bytes], file: Path) -> tuple[Any, Any]:
@@ -163,6 +154,7 @@ def _decode(examples: Examples, task: Task, records: list[bytes], file: Path) ->
     except Exception as error:
         raise _decode_fails(error) from error
     check_decoded(decoded)
+    check_finite(decoded, file)
     return decoded, features[examples.label]
 
 
@@ -202,42 +194,6 @@ def _decode_fails(error: Exception) -> SpecError:
         measured=raised_at(error),
         remedy="run decode on one example and correct it",
     )
-
-
-def _check_columns(spec: PipelineSpec) -> None:
-    """See that the columns of CSV and Parquet files hold what the sample is stratified by."""
-    stratifying = _stratifying(spec)
-    if spec.examples.kind == "tfrecord" or stratifying is None:
-        return
-    feature = stratifying.stratify_by
-    for split, files in _files(spec.examples):
-        for file in files if split in {None, stratifying.split} else []:
-            columns = _columns(file, spec.examples.kind)
-            if feature not in columns:
-                raise SpecError(
-                    f"the examples lack the feature {feature!r} that the sample is stratified by",
-                    where="calibrate.stratify_by",
-                    bound=f"a column of {file}: {', '.join(columns)}",
-                    measured=feature,
-                    remedy="name one of these columns, or sample uniformly",
-                )
-
-
-def _columns(file: Path, kind: str) -> list[str]:
-    import pandas as pd
-    import pyarrow.parquet
-
-    try:
-        if kind == "parquet":
-            return list(pyarrow.parquet.read_schema(file).names)
-        return list(pd.read_csv(file, nrows=0, encoding_errors="replace").columns)
-    except Exception as error:
-        raise DataError(
-            f"the columns of this file cannot be read: {telling_line(error)}",
-            where=str(file),
-            bound=f"a {kind} file",
-            remedy="write the file again, or correct the pattern",
-        ) from error
 
 
 def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:

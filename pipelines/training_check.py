@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from components.errors import SpecError, telling_line
 
 
@@ -23,29 +25,39 @@ def check_compiled(model: Any) -> None:
         )
 
 
-def check_trains(model: Any, inputs: Any, labels: Any) -> None:
-    """Train and evaluate one batch, and put the weights back.
+def check_trains(model: Any, trained: tuple[Any, Any], evaluated: tuple[Any, Any]) -> None:
+    """Train one batch and evaluate another, and put the weights back.
 
     Args:
         model: Compiled.
-        inputs: What decode returns for a few examples.
-        labels: Of the same examples.
+        trained: What decode returns for a few examples of the training split, and their labels.
+        evaluated: The same of the evaluation split.
 
     Raises:
-        SpecError: Loss, optimizer or metrics do not go with the model's output and the labels.
+        SpecError: Loss, optimizer or metrics do not go with the model's output and the labels, or the loss is no
+            number.
     """
     weights = model.get_weights()
-    doing = "trained"
-    try:
-        model.train_on_batch(inputs, labels)
-        doing = "evaluated"
-        model.test_on_batch(inputs, labels)
-    except Exception as error:
-        raise SpecError(
-            f"the model cannot be {doing} on the first examples: {type(error).__name__}: {telling_line(error)}",
-            where="task",
-            bound="a loss, an optimizer and metrics that take the model's output and the label",
-            measured=f"labels {list(labels.shape)} of {labels.dtype.name}, outputs {list(model.outputs[0].shape)}",
-            remedy="correct compile(), the model's last layer or the label",
-        ) from error
+    for doing, on_batch, (inputs, labels) in (
+        ("trained", model.train_on_batch, trained),
+        ("evaluated", model.test_on_batch, evaluated),
+    ):
+        try:
+            loss = float(np.ravel(on_batch(inputs, labels))[0])
+        except Exception as error:
+            raise SpecError(
+                f"the model cannot be {doing} on the first examples: {type(error).__name__}: {telling_line(error)}",
+                where="task",
+                bound="a loss, an optimizer and metrics that take the model's output and the label",
+                measured=f"labels {list(labels.shape)} of {labels.dtype.name}, outputs {list(model.outputs[0].shape)}",
+                remedy="correct compile(), the model's last layer or the label",
+            ) from error
+        if not np.isfinite(loss):
+            raise SpecError(
+                f"the loss is no number when the model is {doing} on the first examples",
+                where="task",
+                bound="a finite loss",
+                measured=loss,
+                remedy="correct the loss in compile(), the model's last layer or the label",
+            )
     model.set_weights(weights)

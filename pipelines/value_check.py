@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +71,46 @@ def check_values(features: Mapping[str, Any], label: str, num_classes: int | Non
             measured=", ".join(f"{each:g}" for each in sorted(set(wrong))),
             remedy="number the classes from 0, or correct num_classes",
         )
+
+
+def check_partition(records: Sequence[bytes], feature: str, file: Path) -> None:
+    """See that ExampleGen can split a file's first records by a feature.
+
+    Raises:
+        DataError: One lacks the feature, or has floats in it.
+    """
+    import tensorflow as tf
+
+    for record in records:
+        held = tf.train.Example.FromString(record).features.feature
+        kind = held[feature].WhichOneof("kind") if feature in held else None
+        if kind not in {"bytes_list", "int64_list"}:
+            raise DataError(
+                f"the splits are hashed by the feature {feature!r}, which one of the file's first records "
+                + ("holds as floats" if kind else "lacks"),
+                where=str(file),
+                bound=f"integers or text in {feature!r} (examples.splits.feature)",
+                measured=", ".join(sorted(held)) or "no features",
+                remedy="name a feature that every example has, or leave `feature` out to hash whole examples",
+            )
+
+
+def check_finite(inputs: Any, file: Path) -> None:
+    """See that what the task's decode returns for a file's first records is finite.
+
+    Raises:
+        DataError: A number is NaN or infinite.
+    """
+    import numpy as np
+
+    for name, values in (inputs if isinstance(inputs, Mapping) else {"": inputs}).items():
+        held = np.asarray(values)
+        if np.issubdtype(held.dtype, np.floating) and not np.isfinite(held).all():
+            found = held[~np.isfinite(held)]
+            raise DataError(
+                "the task's decode returns values that are no numbers for the file's first records",
+                where=f"{file}, input {name}" if name else str(file),
+                bound="finite numbers",
+                measured=f"{found.flat[0]}, {found.size} of {held.size} values",
+                remedy="run decode on one example and correct it (a logarithm of 0, a division by 0)",
+            )

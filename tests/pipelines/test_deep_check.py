@@ -3,6 +3,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import tensorflow as tf
 
@@ -24,8 +26,14 @@ def errors_of(small: SmallPipeline) -> str:
     return str(caught.value)
 
 
-def with_csv(folder: Path) -> SmallPipeline:
-    small = SmallPipeline(folder)
+# CSV files hold one value per column.
+OF_SCALARS = TASK.replace("FixedLenFeature([16]", "FixedLenFeature([]").replace(
+    'features["image"], [', 'tf.repeat(features["image"], 16), ['
+)
+
+
+def with_csv(folder: Path, task: str = OF_SCALARS) -> SmallPipeline:
+    small = SmallPipeline(folder, task)
     for split in ("train", "eval"):
         (folder / "data" / f"{split}.tfrecord").unlink()
         (folder / "data" / f"{split}.csv").write_text("image,label\n0.5,1\n")
@@ -108,9 +116,7 @@ def test_stratifying_feature_that_only_the_records_have_passes(tmp_path: Path) -
 def test_stratifying_feature_that_is_no_column_is_told(tmp_path: Path) -> None:
     small = with_csv(tmp_path)
     small.spec["calibrate"]["stratify_by"] = "town"
-    said = errors_of(small)
-    assert "calibrate.stratify_by: the examples lack the feature 'town'" in said
-    assert "train.csv: image, label; found: town" in said
+    assert "calibrate.stratify_by: an example lacks the feature 'town'" in errors_of(small)
     small.spec["calibrate"]["stratify_by"] = "label"
     check(small)
 
@@ -128,7 +134,7 @@ def test_split_whose_files_hold_no_record_is_told(tmp_path: Path) -> None:
     assert "there are no examples for the split 'eval' (expected: at least one record" in errors_of(small)
 
 
-@pytest.mark.parametrize("kind", ["tfrecord", "csv"])
+@pytest.mark.parametrize("kind", ["local", "remote"])
 @pytest.mark.parametrize(
     ("returned", "found"),
     [
@@ -142,7 +148,9 @@ def test_split_whose_files_hold_no_record_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_decode_that_returns_no_tensor_is_told(tmp_path: Path, kind: str, returned: str, found: str) -> None:
-    small = with_csv(tmp_path) if kind == "csv" else SmallPipeline(tmp_path)
+    small = SmallPipeline(tmp_path)
+    if kind == "remote":  # where no record is read
+        small.spec["examples"]["path"] = "s3://bucket/data"
     module = next(tmp_path.glob("small_task_*.py"))
     module.write_text(TASK.replace('tf.reshape(features["image"], [-1, 4, 4, 1])', returned))
     said = errors_of(small)
@@ -314,11 +322,8 @@ def test_damaged_saved_model_is_told(tmp_path: Path, damaged: str) -> None:
 
 
 def test_decode_that_fails_is_told_for_csv_too(tmp_path: Path) -> None:
-    small = SmallPipeline(tmp_path, TASK.replace("return tf.reshape(", "raise ValueError('boom'); return tf.reshape("))
-    small.spec["examples"].update(kind="csv", splits={"kind": "hashed"})
-    for file in (tmp_path / "data").iterdir():
-        file.unlink()
-    (tmp_path / "data" / "rows.csv").write_text("image,label\n0.5,1\n")
+    small = with_csv(tmp_path, OF_SCALARS.replace("return tf", "raise ValueError('boom'); return tf"))
+    small.spec["examples"]["splits"] = {"kind": "hashed"}
     assert "the task's decode fails: ValueError: boom" in errors_of(small)
 
 
@@ -372,6 +377,46 @@ def test_bad_values_in_first_records_are_refused_with_their_file(
 
 
 @pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("0.5,1\n0.5,7\n", "integers from 0 to 2 (examples.num_classes: 3); found: 7)"),
+        ("0.5,1\nnan,1\n", "(expected: finite numbers; found: nan, 1 of 2 values)"),
+        ("0.5,cat\n", "the examples do not have the features that the task declares"),
+        ("0.5,\n", "the examples do not have the features that the task declares"),
+        ('0.5,"1', "the first records of this file cannot be read"),
+    ],
+    ids=["range", "nan", "text", "empty", "damaged"],
+)
+def test_first_rows_of_csv_files_are_read_as_records_are(tmp_path: Path, rows: str, message: str) -> None:
+    small = with_csv(tmp_path)
+    (tmp_path / "data" / "eval.csv").write_text(f"image,label\n{rows}")
+    said = errors_of(small)
+    assert "eval.csv: " in said
+    assert message in said
+
+
+def test_first_rows_of_parquet_files_are_read_as_records_are(tmp_path: Path) -> None:
+    small = with_csv(tmp_path)
+    small.spec["examples"] |= {"kind": "parquet", "splits": {"kind": "hashed", "pattern": "*.parquet"}}
+    file = tmp_path / "data" / "rows.parquet"
+    pyarrow.parquet.write_table(pa.table({"image": [0.5, 0.5], "label": [1, 7]}), file)
+    assert "rows.parquet: the label 'label' is not the number of a class" in errors_of(small)
+    pyarrow.parquet.write_table(pa.table({"image": [0.5, 0.5], "label": [1, None]}), file)
+    assert "rows.parquet: the examples do not have the features that the task declares" in errors_of(small)
+    file.write_bytes(b"PAR1 nothing of the kind")
+    assert "rows.parquet: the first records of this file cannot be read" in errors_of(small)
+    pyarrow.parquet.write_table(pa.table({"image": [0.5, 0.25], "label": [1, 2]}), file)
+    check(small)
+
+
+def test_decode_that_returns_no_numbers_is_refused(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path, TASK.replace('tf.reshape(features["image"]', 'tf.reshape(features["image"] / 0.0'))
+    said = errors_of(small)
+    assert "train.tfrecord: the task's decode returns values that are no numbers" in said
+    assert "(expected: finite numbers; found: inf, 64 of 64 values)" in said
+
+
+@pytest.mark.parametrize(
     "metric",
     [
         {"name": "mine", "class_name": "NoSuchMetric"},
@@ -416,6 +461,10 @@ COMPILES = 'model.compile(tf.keras.optimizers.Adam(0.05), "sparse_categorical_cr
             'model.compile("adam", "categorical_crossentropy")',
             "task: the model cannot be trained on the first examples",
         ),
+        (
+            'model.compile("adam", lambda _, outputs: tf.reduce_mean(outputs) / 0.0)',
+            "task: the loss is no number when the model is trained on the first examples (expected: a finite loss",
+        ),
         ('model.compile("adam", "mse", ["no_such_metric"])', "task: the model cannot be trained on the first examples"),
     ],
 )
@@ -425,9 +474,79 @@ def test_compile_that_cannot_train_is_refused(tmp_path: Path, compiles: str, mes
     assert message in errors_of(SmallPipeline(tmp_path, text))
 
 
+@pytest.mark.parametrize(("split", "doing"), [("train", "trained"), ("eval", "evaluated")])
+def test_label_beyond_the_models_outputs_is_refused_in_either_split(tmp_path: Path, split: str, doing: str) -> None:
+    small = SmallPipeline(tmp_path)
+    del small.spec["examples"]["num_classes"]
+    small.write_split(split, 30, seed=1, change=lambda _, features: features | {"label": 7})
+    said = errors_of(small)
+    assert f"task: the model cannot be {doing} on the first examples: InvalidArgumentError" in said
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_model_that_computes_in_16_bits_is_refused_with_its_layer(tmp_path: Path, policy: str) -> None:
     text = TASK.replace("layers.Conv2D(8, 3,", f"layers.Conv2D(8, 3, name='half', dtype='{policy}',")
     said = errors_of(SmallPipeline(tmp_path, text))
     assert "layer half: the model computes in 16-bit floats, which no conversion takes" in said
     assert f"found: {policy.removeprefix('mixed_')})" in said
+
+
+def with_input(dtype: str) -> str:
+    """A task whose model takes numbers of this type."""
+    text = TASK.replace("return tf.reshape(", "return tf.cast(16 * tf.reshape(")
+    text = text.replace("[-1, 4, 4, 1])", f"[-1, 4, 4, 1]), '{dtype}')")
+    return text.replace('name="image")', f'name="image", dtype="{dtype}"), layers.Rescaling(1 / 16)')
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bool", "int32"])
+def test_inputs_that_become_floats_inside_are_refused_with_the_recipe(tmp_path: Path, dtype: str) -> None:
+    small = SmallPipeline(tmp_path, with_input(dtype))
+    said = errors_of(small)
+    assert "recipes[1] (int8): " in said
+    assert "/Cast: the model turns integers or booleans into floats inside, which no integer file can hold" in said
+    assert f"found: {dtype} to float32)" in said
+    small.spec["recipes"][1]["scheme"] = {"kind": "static_wi8_ai8", "float_fallback": True}
+    check(small)
+
+
+TOKENS = TASK.replace('tf.reshape(features["image"], [-1, 4, 4, 1])', 'tf.cast(16 * features["image"], "int32")')
+TOKENS = TOKENS.replace('Input([4, 4, 1], name="image")', 'Input([16], name="image", dtype="int32")')
+
+
+@pytest.mark.parametrize(
+    ("layer", "refused"),
+    [
+        ("layers.GlobalAveragePooling1D(name='reads')", True),
+        ("layers.Dense(4), layers.GlobalAveragePooling1D(name='reads')", True),
+        ("layers.Masking(name='reads'), layers.GlobalMaxPooling1D()", True),
+        ("layers.GlobalMaxPooling1D()", False),
+        ("layers.Conv1D(8, 3), layers.GlobalAveragePooling1D()", False),
+    ],
+)
+def test_mask_that_a_layer_reads_is_refused_with_the_recipe(tmp_path: Path, layer: str, *, refused: bool) -> None:
+    embedding = "layers.Embedding(32, 8, mask_zero=True), " + layer
+    text = TOKENS.replace('layers.Conv2D(8, 3, activation="relu")', embedding).replace("layers.Flatten(),", "")
+    small = SmallPipeline(tmp_path, text)
+    if refused:
+        said = errors_of(small)
+        assert "recipes[1] (int8): " in said
+        assert "/reads/Cast: the model turns integers or booleans into floats inside" in said
+        assert "found: bool to float32). Remedy: remove Masking layers and mask_zero" in said
+        small.spec["recipes"].pop()
+    check(small)
+
+
+def test_feature_that_splits_are_hashed_by_is_in_every_record(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["examples"]["splits"] = {"kind": "hashed", "feature": "speaker"}
+    said = errors_of(small)
+    assert "eval.tfrecord: the splits are hashed by the feature 'speaker', which one of the file's first" in said
+    assert (
+        "records lacks (expected: integers or text in 'speaker' (examples.splits.feature); found: image, label" in said
+    )
+    small.spec["examples"]["splits"]["feature"] = "image"
+    assert "records holds as floats" in errors_of(small)
+    for split in ("train", "eval"):
+        small.write_split(split, 30, seed=1, change=lambda _, features: features | {"speaker": b"A"})
+    small.spec["examples"]["splits"]["feature"] = "speaker"
+    check(small)
