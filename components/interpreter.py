@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -166,29 +165,13 @@ class TFLiteModel:
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
 
+    def output_index(self, name: str) -> int:
+        """Of the output's tensor in the file's main subgraph."""
+        return int(self._outputs[name]["index"])
+
     def output_scale(self, name: str) -> float | None:
         """Real value of one step of a quantized output; None if it is not quantized."""
         return float(self._outputs[name]["quantization"][0]) or None
-
-    def saturated(self, name: str, outputs: Array) -> float | None:
-        """The share of an output's values that sit at an end of its integers, where a greater value would be lost.
-
-        Zero as an end is no loss to speak of (a ReLU has it), and nor is the range of a softmax, sigmoid or tanh.
-
-        Args:
-            name: Of the output.
-            outputs: Its real values, as `predict` returns them.
-
-        Returns:
-            None if the output is not quantized, or its range is that of the operator.
-        """
-        detail = self._outputs[name]
-        scale, zero_point = detail["quantization"]
-        if not scale or not outputs.size or math.log2(scale) in (-7, -8, -15, -16):
-            return None
-        bounds = np.iinfo(detail["dtype"])
-        raw = quantize(outputs, scale, zero_point, detail["dtype"])
-        return float(((raw == bounds.max) | ((raw == bounds.min) & (zero_point != bounds.min))).mean())
 
     def trace(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """State input -> what the state is after each time step [N, time, ...], in real values, streaming."""

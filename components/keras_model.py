@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from components.errors import ModelError, telling_line
 from components.layout import KERAS_FILE, SERVING_FOLDER
 from components.task import CompilingTask, load_task
+from components.user_code import exits_told
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -103,18 +104,25 @@ def loss_takes_logits(task: str, folder: Path) -> bool | None:
     Args:
         task: Its reference, `package.module:NAME`.
         folder: The artifact of the baseline.
+
+    Raises:
+        SpecError: The task's compile exits instead of returning.
     """
     if not (folder / KERAS_FILE).is_file():
         return None
     compiling = load_task(task)
     if not isinstance(compiling, CompilingTask):
         return None
-    try:
-        model = load_kept(folder)
-        compiling.compile(model)
-    except Exception as error:
+    failure: Exception | None = None
+    with exits_told("task"):
+        try:
+            model = load_kept(folder)
+            compiling.compile(model)
+        except Exception as error:
+            failure = error
+    if failure is not None:
         # A baseline that came with its weights need not suit the task's compile: it was never called.
-        _LOG.info("The loss of the model is not known: %s", telling_line(error))
+        _LOG.info("The loss of the model is not known: %s", telling_line(failure))
         return None
     loss = model.loss
     given = getattr(loss, "from_logits", None)

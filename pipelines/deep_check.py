@@ -77,6 +77,8 @@ def _checked(spec: PipelineSpec) -> Previews:
         with in_time("training on the first batch", "task", _BUILDING):
             check_trains(model, *(batches.get(split) or batches[None] for split in used))
     _check_metrics(spec)
+    if labels is not None and output.rank and None not in output[1:]:
+        _check_compared(spec, labels, output)
     with in_time("the check of the recipes' steps", "recipes", _BUILDING):
         if model is not None:
             check_integers(spec.recipes, model)
@@ -258,6 +260,16 @@ def _check_output(spec: PipelineSpec, shape: Any) -> None:
             remedy="take `binary_accuracy` (`evaluate: {metrics: [binary_accuracy]}`), or give the model an output "
             "for each class",
         )
+
+
+def _check_compared(spec: PipelineSpec, labels: Any, output: Any) -> None:
+    """See that there are as many labels as each metric compares with the model's outputs."""
+    import numpy as np
+
+    from components.evaluate.means import compared, mean_metrics
+
+    for metric in mean_metrics(spec.evaluate.metrics):
+        compared(metric, np.asarray(labels), np.zeros((len(labels), *output[1:])))
 
 
 def _check_metrics(spec: PipelineSpec) -> None:

@@ -195,6 +195,7 @@ def _injected(request: ConversionRequest, folder: Path) -> Made:
     from components.convert.converter import convert
     from components.convert.recovery import recover
     from components.interpreter import TFLiteModel
+    from components.keras_model import loss_takes_logits
 
     scheme = request.scheme
     if not isinstance(scheme, StaticWi8Ai8 | StaticWi8Ai16) or request.calibration is None or request.task is None:
@@ -208,7 +209,9 @@ def _injected(request: ConversionRequest, folder: Path) -> Made:
     _enter(folder, "reading the calibration sample")
     examples = decode_examples(request.calibration, request.task, request.transform_graph)
     sample = load_sample(examples, TFLiteModel(content).input_names, request.bound.label if request.bound else None)
-    return recover(content, scheme, sample, request.bound, lambda stage: _enter(folder, stage))
+    # The loss matters to what is compared with labels only.
+    from_logits = loss_takes_logits(request.task, Path(request.saved_model).parent) if request.bound else None
+    return recover(content, scheme, sample, request.bound, lambda stage: _enter(folder, stage), from_logits)
 
 
 def decode_examples(

@@ -75,6 +75,14 @@ class Graph:
         }
         return tuple(name for name in self.activations if name not in given)
 
+    def final_kind(self) -> str:
+        """The kind of the operator that computes the first output, behind what only moves its values; "" for none."""
+        makers = {name: operator for operator in self.operators for name in operator.outputs}
+        maker = makers.get(self.outputs[0])
+        while maker is not None and maker.kind in _MOVING:
+            maker = makers.get(maker.inputs[0])
+        return maker.kind if maker is not None else ""
+
     def ends(self) -> frozenset[str]:
         """The activations whose range the model's outputs have: themselves, and what they take their scale from."""
         sources = {

@@ -1,16 +1,54 @@
-"""The pipeline's first metric on the calibration sample, as Keras computes it; AUC exactly. Imports TensorFlow."""
+"""The pipeline's first metric on the calibration sample, as the evaluation computes it. Imports TensorFlow."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from components.convert.spec import AccuracyBound
 from components.errors import SpecError
+from components.metric_spec import MetricSpec
+from components.model_outputs import as_probabilities, of_probabilities, read_outputs
 from components.ranks import exact_auc, is_exact_auc
+
+_LOG = logging.getLogger(__name__)
+# What the evaluation calls operators of TensorFlow Lite whose results are probabilities.
+_FINAL = {"SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
+
+
+def scorer(
+    bound: AccuracyBound,
+    labels: npt.NDArray[Any],
+    reference: npt.NDArray[Any],
+    final_kind: str,
+    from_logits: bool | None,
+) -> Callable[[npt.NDArray[Any]], float]:
+    """What computes a bound's metric of outputs [N, ...]; of logits their probabilities, as in the evaluation.
+
+    Args:
+        bound: Names the metric.
+        labels: [N, ...].
+        reference: The float model's outputs, [N, ...].
+        final_kind: Kind of its last operator.
+        from_logits: What the task's loss says; None where it says nothing.
+    """
+    metric = MetricSpec(name=bound.metric, class_name=bound.class_name, config=bound.config)
+    read = read_outputs(
+        declared=bound.outputs,
+        final_operator=_FINAL.get(final_kind, final_kind),
+        from_logits=from_logits,
+        predictions=reference,
+        labels=labels,
+        metrics=(metric,),
+    )
+    _LOG.info("%s of %s: %s", bound.metric, read.kind, read.why)
+    computed = of_probabilities(metric) if read.applied else metric
+    return lambda outputs: score(computed.class_name, computed.config, labels, as_probabilities(read.applied, outputs))
 
 
 def keras_metric(class_name: str, config: Mapping[str, Any]) -> Any:

@@ -17,7 +17,7 @@ from components.convert.injection import (
 )
 from components.convert.layers import Layer, float_tensors_of, kinds_of, matching, read_graph
 from components.convert.made import Made
-from components.convert.metric import score
+from components.convert.metric import scorer
 from components.convert.representative import Sample
 from components.convert.selection import fewest_float, relative_error
 from components.convert.spec import AccuracyBound
@@ -37,6 +37,7 @@ def recover(
     sample: Sample,
     bound: AccuracyBound | None = None,
     enter: Callable[[str], None] = _LOG.info,
+    from_logits: bool | None = None,
 ) -> Made:
     """Quantize a float file with estimated ranges, and leave the layers float that the scheme says.
 
@@ -46,6 +47,7 @@ def recover(
         sample: The calibration sample; with labels if the scheme says `keep_float: auto`.
         bound: What `keep_float: auto` holds.
         enter: Called with the name of each stage.
+        from_logits: Whether the task's loss takes logits; None where it says nothing.
 
     Raises:
         ConversionError: The back-end lacks integers for an operator, or no choice of layers holds the bound.
@@ -70,7 +72,7 @@ def recover(
     kept, search = list(named), None
     if isinstance(scheme.keep_float, AutoKeepFloat):
         enter("searching for the fewest float layers")
-        search = _search(content, scheme, ranges, ordered, sample, bound)
+        search = _search(content, scheme, ranges, ordered, sample, bound, from_logits)
         kept = ordered[: len(search.drops) - 1]
     return Made(
         content=_final(content, scheme, ranges, kept, enter),
@@ -114,6 +116,7 @@ def _search(
     ordered: list[Layer],
     sample: Sample,
     bound: AccuracyBound | None,
+    from_logits: bool | None,
 ) -> FloatSearch:
     if bound is None or sample.labels is None:
         raise SpecError(
@@ -122,17 +125,14 @@ def _search(
             bound="a metric, a bound and labels",
             remedy="give `max_drop`, or bound the first metric in the gate by `max_drop_from_baseline`",
         )
-    labels = sample.labels
-
-    def value(candidate: bytes) -> float:
-        return score(bound.class_name, bound.config, labels, only_output_of(candidate, sample))
-
+    reference = only_output_of(content, sample)
+    score = scorer(bound, sample.labels, reference, read_graph(content).final_kind(), from_logits)
     return fewest_float(
         len(ordered),
-        lambda kept: value(quantize_all(content, scheme, ranges, ordered[:kept])),
+        lambda kept: score(only_output_of(quantize_all(content, scheme, ranges, ordered[:kept]), sample)),
         metric=bound.metric,
-        examples=len(labels),
-        float_value=value(content),
+        examples=len(sample.labels),
+        float_value=score(reference),
         max_drop=bound.max_drop,
         less_is_better=bound.less_is_better,
     )

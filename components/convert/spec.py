@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, FiniteFloat
 
+from components.metric_spec import OutputKind
 from components.values import Value
 
 # Python cannot wait for some of what is beyond.
@@ -34,6 +35,7 @@ class AccuracyBound(Value):
         less_is_better: Which way it improves.
         max_drop: How much worse than the float model's it may be.
         label: Feature that predictions are compared with.
+        outputs: What the model returns, as `evaluate.outputs` says; None detects it as the evaluation does.
     """
 
     metric: str
@@ -42,3 +44,4 @@ class AccuracyBound(Value):
     less_is_better: bool
     max_drop: Annotated[FiniteFloat, Field(ge=0)]
     label: str
+    outputs: OutputKind | None = None

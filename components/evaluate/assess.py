@@ -21,7 +21,6 @@ from components.evaluate.results import load_slices
 from components.evaluate.spec import EvaluationSpec
 from components.examples import ExampleDecoder, Inputs
 from components.files import bytes_of, sha256_of_bytes
-from components.interpreter import TFLiteModel
 from components.layout import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE, outcome_of
 from components.recipe import Recipe
 from components.report import (
@@ -31,6 +30,7 @@ from components.report import (
     EvaluationReport,
     Latency,
 )
+from components.saturation import saturated_share
 from components.verified import Verified
 
 # Enough to see 1 % of outputs saturate.
@@ -135,15 +135,6 @@ def _first_examples(files: Sequence[str], task: str, transform_graph: str | None
     batches = itertools.chain.from_iterable(read_batches(file, SATURATION_EXAMPLES) for file in files)
     decoder = ExampleDecoder(task, transform_graph)
     return decoder.decode(next(batch[tfma.INPUT_KEY] for batch in batches))[0]
-
-
-def saturated_share(content: bytes, sample: Inputs) -> float | None:
-    """As `TFLiteModel.saturated`, of a file's one output."""
-    model = TFLiteModel(content)
-    (name,) = model.output_names
-    if model.output_scale(name) is None:
-        return None
-    return model.saturated(name, model.predict(sample)[name])
 
 
 def _recipe(candidate: Verified) -> Recipe:

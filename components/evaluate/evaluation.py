@@ -30,11 +30,12 @@ from components.evaluate.extractors import (
 )
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
 from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_example
-from components.evaluate.outputs import of_probabilities, read_outputs
-from components.evaluate.spec import EvaluationSpec, MetricSpec
+from components.evaluate.spec import EvaluationSpec
 from components.examples import ExampleDecoder, check_dense
 from components.files import write_atomically
 from components.keras_model import loss_takes_logits
+from components.metric_spec import MetricSpec
+from components.model_outputs import of_probabilities, read_outputs
 from components.ranks import is_exact_auc
 from components.report import OutputReading
 from components.saved_model import CHUNK, SIGNATURE, final_operator, load_serving, only_output, run_serving

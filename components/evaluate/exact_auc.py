@@ -10,6 +10,7 @@ import apache_beam as beam
 import numpy as np
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
+from components.errors import SpecError
 from components.evaluate.means import check_classes
 from components.ranks import exact_auc
 
@@ -72,6 +73,14 @@ def _pairs(label: Any, score: Any) -> tuple[list[float], list[float]]:
     labels, scores = np.ravel(label).astype(np.float64), np.ravel(score).astype(np.float64)
     if len(labels) == len(scores):
         return labels.tolist(), scores.tolist()
+    if len(labels) != 1:
+        raise SpecError(
+            "the metric `auc` compares a class number with an output for each class, or each output with a label",
+            where="evaluate.metrics",
+            bound=f"1 or {len(scores)} labels per example",
+            measured=len(labels),
+            remedy="correct the label, or give the model an output for each",
+        )
     check_classes(labels, len(scores))
     if len(scores) == 2:
         # A softmax over two classes is a binary model: the second output is the score of the positives.

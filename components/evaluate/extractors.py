@@ -22,9 +22,9 @@ from tensorflow_model_analysis.utils import model_util
 
 from components.errors import DataError
 from components.evaluate.jackknife import BUCKET_KEY, BUCKETS
-from components.evaluate.outputs import Activation, as_probabilities
 from components.examples import ExampleDecoder
 from components.interpreter import TFLiteModel
+from components.model_outputs import Activation, as_probabilities
 from components.saved_model import SIGNATURE, load_serving, only_output, run_serving
 
 logger = logging.getLogger(__name__)

@@ -5,6 +5,7 @@ TFMA would call the Keras metric for every slice, jackknife bucket and model: 13
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,8 @@ import tensorflow_model_analysis as tfma
 import tf_keras
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.errors import DataError
-from components.evaluate.spec import MetricSpec
+from components.errors import DataError, SpecError
+from components.metric_spec import MetricSpec
 
 Array = npt.NDArray[Any]
 Extracts = dict[str, Any]
@@ -43,16 +44,41 @@ def per_example(metric: MetricSpec) -> Callable[[Array, Array], Array]:
 
     @tf.autograph.experimental.do_not_convert
     def values(labels: Array, predictions: Array) -> Array:
-        if metric.class_name.startswith("Sparse"):
-            check_classes(labels, _column(predictions).shape[-1])
+        labels, predictions = compared(metric, labels, predictions)
         # What MeanMetricWrapper.update_state does before it takes the mean.
-        result = keras._fn(
-            tf.cast(_column(labels), tf.float32), tf.cast(_column(predictions), tf.float32), **keras._fn_kwargs
-        )
+        result = keras._fn(tf.cast(labels, tf.float32), tf.cast(predictions, tf.float32), **keras._fn_kwargs)
         # Where an example has several values (a sequence), each example has as many.
         return np.asarray(result, np.float64).reshape(len(labels), -1).mean(axis=1)
 
     return values
+
+
+def compared(metric: MetricSpec, labels: Array, predictions: Array) -> tuple[Array, Array]:
+    """Labels and predictions in the shapes that a metric of Keras compares: arrays [N, ...] of the same N.
+
+    Of any others Keras would take the mean over all pairs, or stop in the midst.
+
+    Raises:
+        SpecError: There are not as many labels as the metric compares.
+        DataError: A label is none of the classes.
+    """
+    predictions = _column(predictions)
+    sparse = metric.class_name.startswith("Sparse")
+    shape = predictions.shape[:-1] if sparse else predictions.shape
+    if labels.size != math.prod(shape):
+        raise SpecError(
+            f"the metric {metric.name!r} compares "
+            + ("a class number with an output for each class" if sparse else "each output with a label of its own"),
+            where="evaluate.metrics",
+            bound=f"{math.prod(shape[1:])} labels per example",
+            measured=f"labels {list(labels.shape)}, outputs {list(predictions.shape)}",
+            remedy="take `binary_accuracy`, which compares each output with a label of its own, or a class number"
+            if sparse
+            else "take `accuracy` or `cross_entropy`, which compare a class number, or give a label for each output",
+        )
+    if sparse:
+        check_classes(labels, predictions.shape[-1])
+    return labels.reshape(shape), predictions
 
 
 def check_classes(labels: Array, classes: int) -> None:

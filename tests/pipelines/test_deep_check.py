@@ -445,6 +445,14 @@ def test_schema_file_that_cannot_be_used_is_refused(tmp_path: Path, schema: str,
     assert message in errors_of(small)
 
 
+def test_metric_that_compares_each_output_is_refused_where_a_label_is_a_class_number(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["evaluate"]["metrics"].append({"name": "cross", "class_name": "BinaryCrossentropy"})
+    said = errors_of(small)
+    assert "evaluate.metrics: the metric 'cross' compares each output with a label of its own" in said
+    assert "take `accuracy` or `cross_entropy`" in said
+
+
 COMPILES = 'model.compile(tf.keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", ["accuracy"])'
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from components.evaluate.spec import SHORT_NAMES, MetricSpec
+from components.metric_spec import SHORT_NAMES, MetricSpec
 from components.quantize.scheme import Float32
 from edgemill.main import app
 from pipelines.accuracy_bound import accuracy_bound

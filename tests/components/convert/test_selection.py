@@ -7,7 +7,7 @@ import tensorflow as tf
 from components.convert.converter import convert
 from components.convert.inspection import inspect_model
 from components.convert.layers import float_tensors_of, matching, read_graph
-from components.convert.metric import keras_metric, score
+from components.convert.metric import keras_metric, score, scorer
 from components.convert.promise import broken_promises
 from components.convert.recovery import recover
 from components.convert.representative import Sample
@@ -203,3 +203,19 @@ def test_float_tensors_of_a_layer_are_all_it_touches(hard):
     layer = read_graph(hard).layers[1]
     assert layer.operators[0].outputs[0] in float_tensors_of([layer])
     assert layer.operators[0].inputs[0] in float_tensors_of([layer])
+
+
+@pytest.mark.parametrize(("from_logits", "outputs"), [(None, None), (True, None), (None, "logits")])
+@pytest.mark.parametrize(("name", "expected"), [("BinaryAccuracy", 0.75), ("BinaryCrossentropy", 0.4107)])
+def test_metric_of_logits_is_that_of_their_probabilities(hard, from_logits, outputs, name, expected):
+    logits, labels = np.float32([[0.3], [-2], [3], [-0.4]]), np.int64([1, 0, 1, 1])
+    said = {"metric": "m", "class_name": name, "less_is_better": False, "max_drop": 0.1, "label": "y"}
+    bound = AccuracyBound.model_validate({**said, "outputs": outputs})
+    compute = scorer(bound, labels, logits, "FULLY_CONNECTED", from_logits)
+    assert compute(logits) == pytest.approx(expected, abs=1e-4)
+    # What ends in a sigmoid is taken as it is.
+    sigmoid = 1 / (1 + np.exp(-logits))
+    taken = scorer(bound.model_copy(update={"outputs": None}), labels, sigmoid, "LOGISTIC", from_logits)
+    assert taken(sigmoid) == pytest.approx(expected, abs=1e-4)
+
+    assert read_graph(hard).final_kind() == "FULLY_CONNECTED"

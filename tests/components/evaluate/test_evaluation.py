@@ -10,7 +10,8 @@ from components.evaluate.evaluation import BASELINE, run_evaluation
 from components.evaluate.extractors import load_saved_model, load_tflite
 from components.evaluate.means import mean_metrics, per_example
 from components.evaluate.results import load_slices
-from components.evaluate.spec import EvaluationSpec, MetricSpec
+from components.evaluate.spec import EvaluationSpec
+from components.metric_spec import MetricSpec
 
 SPEC = EvaluationSpec.model_validate(
     {"metrics": ["cross_entropy", "accuracy"], "slices": [["label"], ["label", "site"]]}

@@ -1,12 +1,18 @@
+import re
+
 import numpy as np
 import pytest
 import sklearn.metrics as sk
 import tensorflow as tf
 
+from components.errors import SpecError
 from components.evaluate.evaluation import BASELINE, run_evaluation
-from components.evaluate.outputs import as_probabilities, read_outputs
+from components.evaluate.means import per_example
 from components.evaluate.results import load_slices
-from components.evaluate.spec import EvaluationSpec, MetricSpec
+from components.evaluate.spec import EvaluationSpec
+from components.keras_model import export, loss_takes_logits, save_keras
+from components.metric_spec import MetricSpec
+from components.model_outputs import as_probabilities, read_outputs
 from components.saved_model import final_operator, load_serving
 
 TASK = """
@@ -47,8 +53,6 @@ def evaluated(folder, monkeypatch, logits, labels, spec, activation=None, loss="
             tf.keras.layers.Dense(outputs, activation, kernel_initializer="identity", name="dense"),
         ]
     )
-    from components.keras_model import export, save_keras
-
     artifact = folder / "baseline"
     export(model, artifact)
     save_keras(model, artifact)
@@ -70,8 +74,19 @@ def evaluated(folder, monkeypatch, logits, labels, spec, activation=None, loss="
         task=f"{module}:TASK",
         output=folder / "output",
     )
-    slices = load_slices(folder / "output", [BASELINE, "float32"], [str(m) for m in spec["metrics"]])
+    slices = load_slices(
+        folder / "output", [BASELINE, "float32"], [m if isinstance(m, str) else m["name"] for m in spec["metrics"]]
+    )
     return found, [{name: each.value for name, each in slices[model][0].metrics.items()} for model in slices]
+
+
+ERRORS = ["mean_absolute_error", "mean_squared_error"]
+
+
+def check_errors(figures, labels, scores):
+    """Of probabilities, the labels as 0 and 1 for each output."""
+    assert figures["mean_absolute_error"] == pytest.approx(sk.mean_absolute_error(labels, scores), rel=1e-5)
+    assert figures["mean_squared_error"] == pytest.approx(sk.mean_squared_error(labels, scores), rel=1e-5)
 
 
 @pytest.mark.parametrize("activation", [None, "sigmoid"])
@@ -80,7 +95,7 @@ def test_binary_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_path,
     labels = random.integers(2, size=300)
     logits = (random.normal(size=300) * 2 + 2 * labels - 0.6)[:, None].astype(np.float32)
     cross = {"name": "cross", "class_name": "BinaryCrossentropy"}
-    spec = {"metrics": ["binary_accuracy", "auc", cross]}
+    spec = {"metrics": ["binary_accuracy", "auc", cross, *ERRORS]}
     found, models = evaluated(tmp_path, monkeypatch, logits, labels, spec, activation)
     assert (found.kind, found.applied) == (("logits", "sigmoid") if activation is None else ("probabilities", ""))
     scores = sigmoid(logits[:, 0])
@@ -88,6 +103,7 @@ def test_binary_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_path,
         assert figures["binary_accuracy"] == pytest.approx(sk.accuracy_score(labels, scores > 0.5), abs=1e-6)
         assert figures["auc"] == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-6)
         assert figures["cross"] == pytest.approx(sk.log_loss(labels, scores), rel=1e-4)
+        check_errors(figures, labels, scores)
 
 
 @pytest.mark.parametrize("activation", [None, "softmax"])
@@ -95,7 +111,7 @@ def test_multi_class_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_
     random = np.random.default_rng(6)
     labels = random.integers(7, size=300)
     logits = (random.normal(size=(300, 7)) * 2 + 2 * np.eye(7)[labels]).astype(np.float32)
-    spec = {"metrics": ["accuracy", "top_5_accuracy", "cross_entropy", "auc"]}
+    spec = {"metrics": ["accuracy", "top_5_accuracy", "cross_entropy", "auc", "binary_accuracy", *ERRORS]}
     found, models = evaluated(tmp_path, monkeypatch, logits, labels, spec, activation)
     assert (found.kind, found.applied) == (("logits", "softmax") if activation is None else ("probabilities", ""))
     scores = softmax(logits)
@@ -104,6 +120,9 @@ def test_multi_class_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_
         assert figures["top_5_accuracy"] == pytest.approx(sk.top_k_accuracy_score(labels, scores, k=5), abs=1e-6)
         assert figures["cross_entropy"] == pytest.approx(sk.log_loss(labels, scores), rel=1e-4)
         assert figures["auc"] == pytest.approx(sk.roc_auc_score(np.eye(7)[labels], scores, average="micro"), abs=1e-6)
+        each = (scores > 0.5) == np.eye(7)[labels]
+        assert figures["binary_accuracy"] == pytest.approx(each.mean(), abs=1e-6)
+        check_errors(figures, np.eye(7)[labels], scores)
 
 
 @pytest.mark.parametrize("activation", [None, "sigmoid"])
@@ -111,13 +130,14 @@ def test_multi_label_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_
     random = np.random.default_rng(7)
     labels = random.integers(2, size=(300, 3))
     logits = (random.normal(size=(300, 3)) * 2 + 2 * labels - 0.6).astype(np.float32)
-    spec = {"metrics": ["binary_accuracy", "auc"]}
+    spec = {"metrics": ["binary_accuracy", "auc", *ERRORS]}
     found, models = evaluated(tmp_path, monkeypatch, logits, labels, spec, activation)
     assert found.applied == ("sigmoid" if activation is None else "")
     scores = sigmoid(logits)
     for figures in models:
         assert figures["binary_accuracy"] == pytest.approx(((scores > 0.5) == labels).mean(), abs=1e-6)
         assert figures["auc"] == pytest.approx(sk.roc_auc_score(labels, scores, average="micro"), abs=1e-6)
+        check_errors(figures, labels, scores)
 
 
 def test_loss_tells_logits_when_no_value_does(tmp_path, monkeypatch):
@@ -142,11 +162,53 @@ def test_regression_is_left_alone(tmp_path, monkeypatch):
         assert figures["mean_absolute_error"] == pytest.approx(sk.mean_absolute_error(labels, values), rel=1e-5)
 
 
-def reading(predictions, labels, declared=None, final_operator="BiasAdd", metric="BinaryAccuracy", config=None):
+LIMITS = (
+    ("SparseCategoricalAccuracy", (4, 3), (4, 3), "found: labels [4, 3], outputs [4, 3]"),
+    ("BinaryCrossentropy", (4,), (4, 3), "found: labels [4], outputs [4, 3]"),
+    ("SparseCategoricalCrossentropy", (4, 2), (4, 5), "expected: 1 labels per example"),
+)
+
+
+@pytest.mark.parametrize(("name", "labels", "outputs", "found"), LIMITS)
+def test_metric_that_does_not_fit_labels_and_outputs_is_refused(name, labels, outputs, found):
+    """Keras takes the mean over all pairs of some of them."""
+    metric = MetricSpec(name="m", class_name=name)
+    with pytest.raises(SpecError, match=re.escape(found)):
+        per_example(metric)(np.zeros(labels), np.full(outputs, 0.5))
+
+
+COMPILES = {
+    "exits": "sys.exit(0)",
+    "raises": "raise ValueError('no')",
+    "sparse": "model.compile(loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))",
+    "own": "model.compile(loss=lambda a, b: tf.keras.losses.binary_crossentropy(a, b, from_logits=True))",
+    "text": "model.compile(loss='binary_crossentropy')",
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"), [("exits", None), ("raises", None), ("sparse", True), ("own", None), ("text", None)]
+)
+def test_loss_says_what_it_takes_and_an_exit_of_compile_is_an_error(tmp_path, monkeypatch, case, expected):
+    body = TASK % (3, "", "MeanSquaredError()")
+    body = body.replace("model.compile(loss=tf.keras.losses.MeanSquaredError())", COMPILES[case])
+    (tmp_path / f"loss_task_{case}.py").write_text("import sys\n" + body)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    save_keras(tf.keras.Sequential([tf.keras.Input([3]), tf.keras.layers.Dense(3)]), tmp_path)
+    if case == "exits":
+        with pytest.raises(SpecError, match=r"leaves with SystemExit\(0\).*loss_task_exits.py, compile, line"):
+            loss_takes_logits(f"loss_task_{case}:TASK", tmp_path)
+        return
+    assert loss_takes_logits(f"loss_task_{case}:TASK", tmp_path) is expected
+
+
+def reading(
+    predictions, labels, declared=None, final_operator="BiasAdd", metric="BinaryAccuracy", config=None, from_logits=None
+):
     return read_outputs(
         declared=declared,
         final_operator=final_operator,
-        from_logits=None,
+        from_logits=from_logits,
         predictions=np.asarray(predictions, np.float32),
         labels=np.asarray(labels),
         metrics=[MetricSpec(name="m", class_name=metric, config=config or {})],
@@ -159,6 +221,13 @@ def test_outputs_are_what_the_pipeline_file_says():
     assert reading([[0.5]], [1], declared="logits").applied == "sigmoid"
     assert reading([[0.5, 0.5]], [1], declared="logits").applied == "softmax"
     assert reading([[3.0]], [1], config={"threshold": 0.0}).kind == "values"
+    # One-hot labels are those of classes, but not for a metric of each output by itself.
+    assert reading([[3.0, -1]], [[0, 1]], metric="AUC").applied == "softmax"
+    assert reading([[3.0, -1]], [[1, 1]], metric="AUC").applied == "sigmoid"
+    assert reading([[3.0, -1]], [[0, 1]], metric="BinaryAccuracy").applied == "sigmoid"
+    assert reading([[3.0]], [1], metric="FalseNegatives").kind == "logits"
+    assert reading([[3.0]], [1], metric="MeanAbsoluteError").kind == "values"
+    assert reading([[0.5]], [1], metric="MeanAbsoluteError", from_logits=True).applied == "sigmoid"
     assert reading([[0.5, 0.5]], [1], metric="SparseCategoricalAccuracy").kind == "probabilities"
     assert (
         reading([[0.5, 0.9]], [1], metric="SparseCategoricalAccuracy").why == "outputs of 1 examples sum to 1.4 to 1.4"
@@ -174,8 +243,6 @@ def test_probabilities_are_finite_at_both_ends():
     ("activation", "operator"), [("softmax", "Softmax"), ("sigmoid", "Sigmoid"), (None, "BiasAdd")]
 )
 def test_final_operator_is_found_inside_functions(tmp_path, activation, operator):
-    from components.keras_model import export
-
     inputs = tf.keras.Input([4], name="x")
     export(tf.keras.Model(inputs, tf.keras.layers.Dense(3, activation)(inputs)), tmp_path)
     _, signature = load_serving(tmp_path / "Format-Serving")

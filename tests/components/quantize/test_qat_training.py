@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from components.convert.converter import convert
 from components.errors import ModelError
-from components.evaluate.assess import saturated_share
 from components.examples import ExampleDecoder
 from components.interpreter import TFLiteModel
 from components.keras_model import export, output_names, save_keras
@@ -18,6 +17,7 @@ from components.quantize.qat_spec import QatStep
 from components.quantize.scheme import StaticWi8Ai8, StaticWi8Ai16
 from components.quantize.training import train_quantized
 from components.report import TrainedRange
+from components.saturation import saturated_share
 from components.step_training import StepInputs
 
 COUNT = 48

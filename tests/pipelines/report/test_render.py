@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from components.report import Latency, MetricValue, RangeFact
+from components.report import Latency, MetricValue, OutputReading, RangeFact
 from pipelines.report import figures, wording
 from pipelines.report.render import render_report, slice_rows, write_report
 from pipelines.report.summary import LineageNode, NodeFact, RunSummary
@@ -136,6 +136,37 @@ def test_long_notes_on_latency_are_footnotes_below_the_table_and_not_in_its_cell
     for number, note in enumerate(notes, 1):
         assert note not in table
         assert below.count(f"<sup>{number}</sup> {note}") == 1
+
+
+READINGS = (
+    (
+        {"kind": "logits", "applied": "sigmoid", "why": "as it is"},
+        "returns logits (as it is): all metrics are those of their sigmoid, the baseline's and the candidates' alike",
+    ),
+    (
+        {"kind": "probabilities", "why": "by Softmax"},
+        "returns probabilities (by Softmax): all metrics are those of its outputs as they are",
+    ),
+)
+
+
+@pytest.mark.parametrize(("reading", "said"), READINGS)
+def test_what_outputs_were_taken_for_and_the_share_that_saturates_are_in_the_report(run_summary, reading, said):
+    shares = (0.0312, 0.0, None)
+    candidates = [
+        one.model_copy(update={"saturated": share})
+        for one, share in zip(run_summary.evaluation.candidates[:3], shares, strict=True)
+    ]
+    update = {"outputs": OutputReading.model_validate(reading), "candidates": tuple(candidates)}
+    evaluation = run_summary.evaluation.model_copy(update=update)
+    page = Page(render_report(run_summary.model_copy(update={"evaluation": evaluation})))
+    assert said in page.text["candidates"]
+    cells = [row_of(page, f"{one.name}{one.recipe.scheme.kind}")[1] for one in candidates]
+    assert [cell.partition("]")[2] for cell in cells] == [
+        "3.12% of outputs saturated",
+        "0.00% of outputs saturated",
+        "",
+    ]
 
 
 def test_numbers_of_the_range_picture_are_in_tables_when_drawn(page, run_summary):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from components.evaluate.spec import MetricSpec, OutputKind
+from components.metric_spec import MetricSpec, OutputKind
 from components.report import OutputReading
 
 Array = npt.NDArray[Any]
@@ -16,23 +16,10 @@ Activation = Literal["", "softmax", "sigmoid"]
 
 # Beginnings of the classes of metrics that compare probabilities with labels.
 _OF_PROBABILITIES = (
-    "AUC",
-    "Binary",
-    "Categorical",
-    "Sparse",
-    "TopK",
-    "Precision",
-    "Recall",
-    "Sensitivity",
-    "Specificity",
-    "F1",
-    "FBeta",
-    "KLDivergence",
-    "TruePositives",
-    "TrueNegatives",
-    "FalsePositives",
-    "FalseNegatives",
-    "Calibration",
+    *("AUC", "Balanced", "Binary", "Calibration", "Categorical", "ConfusionMatrix", "DiagnosticOdds", "F1", "FBeta"),
+    *("FN", "FP", "FallOut", "False", "Fowlkes", "Informedness", "KLDivergence", "Markedness", "Matthews"),
+    *("MissRate", "Multi", "NPV", "Negative", "PPV", "Positive", "Precision", "Predicted", "Prevalence"),
+    *("Recall", "Sensitivity", "Sparse", "Specificity", "TN", "TP", "Threat", "TopK", "True"),
 )
 # Softmax in float16 sums to 1 within this.
 _TOLERANCE = 5e-3
@@ -57,18 +44,18 @@ def read_outputs(
         labels: Theirs, [N, ...].
         metrics: What is computed.
     """
-    activation = _activation(predictions, labels)
+    activation = _activation(predictions, labels, metrics)
     if declared is not None:
         why = "as `evaluate.outputs` says"
         return OutputReading(kind=declared, applied=activation if declared == "logits" else "", why=why)
     if final_operator in ("Softmax", "Sigmoid"):
         return OutputReading(kind="probabilities", why=f"the model ends in {final_operator}")
-    if not any(metric.class_name.rpartition(".")[2].startswith(_OF_PROBABILITIES) for metric in metrics):
-        return OutputReading(kind="values", why="no metric compares probabilities")
     if own := [metric.name for metric in metrics if _has_own_threshold(metric)]:
         return OutputReading(kind="values", why=f"the threshold of the metric {own[0]} is none of a probability")
     if from_logits:
         return OutputReading(kind="logits", applied=activation, why="the loss takes logits (from_logits=True)")
+    if not any(_kind(metric).startswith(_OF_PROBABILITIES) for metric in metrics):
+        return OutputReading(kind="values", why="no metric compares probabilities")
     low, high = (float(predictions.min()), float(predictions.max())) if predictions.size else (0.0, 1.0)
     if low < -_TOLERANCE or high > 1 + _TOLERANCE:
         why = f"{len(predictions)} examples have outputs of {low:.4g} to {high:.4g}"
@@ -82,16 +69,22 @@ def read_outputs(
     )
 
 
-def _activation(predictions: Array, labels: Array) -> Activation:
+def _activation(predictions: Array, labels: Array, metrics: Sequence[MetricSpec]) -> Activation:
     """Softmax where one of several classes is right, else sigmoid."""
     outputs = predictions.shape[-1] if predictions.ndim > 1 else 1
     if outputs == 1:
         return "sigmoid"
     if labels.size != predictions.size:
         return "softmax"
-    # As many labels as outputs: one-hot, or each a class of its own.
+    # As many labels as outputs: one-hot, or each a class of its own, as one label per example may be by chance.
+    if any(_kind(metric).startswith("Binary") for metric in metrics):
+        return "sigmoid"
     rows = labels.reshape(-1, outputs)
     return "softmax" if np.allclose(rows.sum(axis=1), 1) else "sigmoid"
+
+
+def _kind(metric: MetricSpec) -> str:
+    return metric.class_name.rpartition(".")[2]
 
 
 def _has_own_threshold(metric: MetricSpec) -> bool:
