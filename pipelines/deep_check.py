@@ -77,8 +77,9 @@ def _checked(spec: PipelineSpec) -> Previews:
         with in_time("training on the first batch", "task", _BUILDING):
             check_trains(model, *(batches.get(split) or batches[None] for split in used))
     _check_metrics(spec)
-    if labels is not None and output.rank and None not in output[1:]:
-        _check_compared(spec, labels, output)
+    if output.rank and None not in output[1:]:
+        for _, labels in batches.values():
+            _check_compared(spec, labels, output)
     with in_time("the check of the recipes' steps", "recipes", _BUILDING):
         if model is not None:
             check_integers(spec.recipes, model)
