@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tfx import types
-from tfx.types import component_spec, standard_artifacts
+if TYPE_CHECKING:
+    from tfx import types
+    from tfx.types import component_spec
 
 _PREFIX = "candidate_"
 
@@ -23,6 +24,9 @@ def with_candidates(
     Returns:
         A subclass with these inputs, and the channels by the inputs' names.
     """
+    # Commands that only read know the names of inputs, and need no TFX.
+    from tfx.types import component_spec, standard_artifacts
+
     named = {f"{_PREFIX}{name}": channel for name, channel in candidates.items()}
     inputs = {name: component_spec.ChannelParameter(type=standard_artifacts.Model) for name in named}
     return type(spec_class.__name__, (spec_class,), {"INPUTS": {**spec_class.INPUTS, **inputs}}), named
