@@ -41,6 +41,9 @@ def export(
     """
     import tensorflow as tf
 
+    from components.keras_autograph import leave_keras_as_it_is
+
+    leave_keras_as_it_is()
     signature = list(input_specs(model).values())
     if batch is not None:
         signature = [tf.TensorSpec([batch, *spec.shape[1:]], spec.dtype, name=spec.name) for spec in signature]

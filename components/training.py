@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from components.errors import ModelError, telling_line
 from components.files import sha256_of_bytes, write_atomically
+from components.keras_autograph import leave_keras_as_it_is
 from components.report import EpochFact
 from components.task import CompilingTask
 from components.training_data import TrainingData
@@ -77,6 +78,7 @@ def fine_tune(
     Raises:
         ModelError: The loss is not finite, or the model cannot be trained on these examples.
     """
+    leave_keras_as_it_is()
     count = data.count()
     examples, held_out = data, None
     if spec.early_stopping is not None:

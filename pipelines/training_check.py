@@ -37,6 +37,9 @@ def check_trains(model: Any, trained: tuple[Any, Any], evaluated: tuple[Any, Any
         SpecError: Loss, optimizer or metrics do not go with the model's output and the labels, or the loss is no
             number.
     """
+    from components.keras_autograph import leave_keras_as_it_is
+
+    leave_keras_as_it_is()
     weights = model.get_weights()
     for doing, on_batch, (inputs, labels) in (
         ("trained", model.train_on_batch, trained),

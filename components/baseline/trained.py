@@ -49,8 +49,10 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
     """
     import tensorflow as tf
 
+    from components.keras_autograph import leave_keras_as_it_is
     from components.training_data import load_training_data
 
+    leave_keras_as_it_is()
     check_dense({label: "examples.label"}, decoder.feature_spec)
     maker = trainable(load_task(task))
     tf.keras.utils.set_random_seed(spec.seed)

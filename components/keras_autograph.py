@@ -1,0 +1,26 @@
+"""Keeps AutoGraph out of tf-keras' own code. Imports TensorFlow.
+
+AutoGraph rewrites the Python that `tf.function` traces. TensorFlow exempts `keras` and has no such rule for `tf_keras`,
+so in every process the first trained batch rewrites most of Keras, which takes longer than all other tracing together.
+Keras itself passes the `call` of layers, losses and metrics to AutoGraph, whichever module defines them.
+"""
+
+from __future__ import annotations
+
+from tensorflow.python.autograph.core import config, config_lib
+
+# Modules that call functions of the user without passing them to AutoGraph: train_step, activations in subclassed
+# models, learning-rate schedules and constraints. What they call is rewritten only if they are.
+_CALLERS = (
+    "tf_keras.src.engine.training",
+    "tf_keras.src.layers",
+    "tf_keras.src.optimizers.legacy",
+    "tf_keras.src.optimizers.optimizer",
+)
+_RULES = (*(config_lib.Convert(name) for name in _CALLERS), config_lib.DoNotConvert("tf_keras"))
+
+
+def leave_keras_as_it_is() -> None:
+    """Exempt tf-keras, except for its calls of user code, from AutoGraph in this process."""
+    if config.CONVERSION_RULES[: len(_RULES)] != _RULES:
+        config.CONVERSION_RULES = (*_RULES, *config.CONVERSION_RULES)
