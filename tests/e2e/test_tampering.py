@@ -5,14 +5,23 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tfx.types import artifact_utils
 from typer.testing import CliRunner
 
+from components.errors import TamperedError
 from components.files import sha256_of
 from components.manifest import MANIFEST_NAME, Manifest, digests_of, serialized
+from components.stock_artifacts import check_content
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
+from pipelines.build import pipeline_nodes
+from pipelines.environment import environment
+from pipelines.load import load_pipeline
+from pipelines.metadata import open_store, run_records
+from pipelines.verification import breaks
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline
 
@@ -76,6 +85,68 @@ def make_fit(folder: Path) -> None:
     (folder / MANIFEST_NAME).write_bytes(serialized(manifest.model_copy(update=digests)))
 
 
+class Nodes:
+    """The nodes of a finished run, each of which can be executed again on what its run read."""
+
+    def __init__(self, small: SmallPipeline, ran: Ran) -> None:
+        assert ran.folder is not None
+        self.store = open_store(environment(ran.root, None).metadata_url)
+        self._nodes = {node.id: node for node in pipeline_nodes(load_pipeline(small.file), "again", digests="{}")}
+        written = {node: one.outputs for node, one in run_records(self.store, "small", ran.folder.name).items()}
+        self._read = {
+            node.id: {name: written[one.producer_component_id][one.output_key] for name, one in node.inputs.items()}
+            for node in self._nodes.values()
+        }
+
+    def readers(self, artifact: Any) -> list[str]:
+        return [node for node, read in self._read.items() if artifact.id in {one.id for one in read.values()}]
+
+    def execute(self, node: str, scratch: Path) -> None:
+        """What the launcher does of a node, without its driver and its publisher; outputs lie in `scratch`."""
+        inputs = {}
+        for name, one in self._read[node].items():
+            (kind,) = self.store.get_artifact_types_by_id([one.type_id])
+            inputs[name] = [artifact_utils.deserialize_artifact(kind, one)]
+        outputs: dict[str, list[Any]] = {}
+        for name, channel in self._nodes[node].outputs.items():
+            outputs[name] = [channel.type()]
+            outputs[name][0].uri = str(scratch / name)
+        check_content([one for listed in inputs.values() for one in listed])
+        executor = self._nodes[node].executor_spec.executor_class()
+        executor.Do(inputs, outputs, dict(self._nodes[node].exec_properties))
+
+
+def test_changed_file_reaches_no_node_that_reads_it(
+    finished: tuple[SmallPipeline, Ran], artifacts: Path, tmp_path: Path
+) -> None:
+    """Every file of every artifact, alone and with a manifest that was made to fit, before every node that reads it."""
+    nodes = Nodes(*finished)
+    decided = (only(artifacts, "gate__phone_cpu", "blessing") / "decision.json").read_bytes()
+    seen, read = set(), set()
+    for artifact in nodes.store.get_artifacts():
+        folder = Path(artifact.uri)
+        ours = (folder / MANIFEST_NAME).exists()
+        assert breaks(nodes.store, artifact) is None
+        for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+            seen.add(path)
+            for fitting in (False, True) if ours and path.name != MANIFEST_NAME else (False,):
+                with changed(path, fitting=fitting) as named:
+                    where = str(named if ours else folder)
+                    assert where in str(breaks(nodes.store, artifact))
+                    for node in nodes.readers(artifact):
+                        read.add((node, artifact.id))
+                        if node == "gate__phone_cpu" and "convert__float32" in artifact.uri:
+                            # The gate reads the file that it chooses, and no other.
+                            nodes.execute(node, tmp_path)
+                            assert (tmp_path / "blessing" / "decision.json").read_bytes() == decided
+                            continue
+                        with pytest.raises(TamperedError) as refused:
+                            nodes.execute(node, tmp_path)
+                        assert where in str(refused.value)
+    assert seen == {path for path in artifacts.rglob("*") if path.is_file() and ".system" not in path.parts}
+    assert len(read) == 20
+
+
 def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPipeline, Ran], artifacts: Path) -> None:
     _, ran = finished
     assert ran.folder is not None and ran.summary is not None
@@ -114,6 +185,24 @@ def test_manifest_of_a_release_is_the_one_that_was_written(finished: tuple[Small
             assert str(path) in said.replace(" ", "")
     finally:
         path.write_bytes(before)
+
+
+def test_artifact_that_was_made_from_another_than_its_node_was_given_breaks_the_chain(
+    finished: tuple[SmallPipeline, Ran], artifacts: Path
+) -> None:
+    store = Nodes(*finished).store
+    (evaluation,) = store.get_artifacts_by_type("ModelEvaluation")
+    (candidate,) = (one for one in store.get_artifacts() if "convert__int8" in one.uri)
+    path = Path(evaluation.uri, MANIFEST_NAME)
+    manifest = Manifest.model_validate_json(path.read_bytes())
+    path.write_bytes(serialized(manifest.model_copy(update={"parents": {**manifest.parents, "int8": "0" * 64}})))
+    evaluation.custom_properties["manifest_sha256"].string_value = sha256_of(path)
+    expected = candidate.custom_properties["sha256"].string_value
+    said = str(breaks(store, evaluation))
+    assert (
+        f"this artifact (evaluation) was not made from the int8 that its node was given (expected: sha256 {expected}"
+        in said
+    )
 
 
 def run_again(finished: tuple[SmallPipeline, Ran]) -> Ran:
