@@ -41,7 +41,7 @@ check: setup ## Lint, format check, types
 
 # Half of a test's time is Python in one thread; a process needs up to 4 GB. What the tests of a file share stays in one process.
 test: setup ## Run the whole test suite
-	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --durations 25
 
 test-metadata: setup ## Test metadata on real MariaDB and PostgreSQL servers (Debian: mariadb-server, postgresql)
 	$(VENV)/bin/pytest tests/servers/metadata_servers.py
