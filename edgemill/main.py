@@ -6,6 +6,7 @@ import json
 import os
 import warnings
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +17,10 @@ from edgemill.kubeflow_package import share_name
 
 app = typer.Typer(
     name="edgemill",
-    help="Turn a trained TensorFlow model into the smallest, fastest, still trustworthy model on every device.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # it would take a default in brackets, `[build/edgemill]`, for markup
 )
 
 PipelineFile = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file (YAML).")]
@@ -45,6 +46,21 @@ LogFormatName = Annotated[str, typer.Option("--log-format", help="Of the log: te
 CronLine = Annotated[
     str | None, typer.Option("--cron", help="Five fields: minute, hour, day of the month, month, day of the week.")
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgemill {version('edgemill')}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Turn a trained TensorFlow model into the smallest, fastest, still trustworthy model on every device."""
 
 
 @app.command()
@@ -87,9 +103,10 @@ def validate(
         bool, typer.Option("--deep", help="Also import the task, build its model and decode examples.")
     ] = False,
 ) -> None:
-    """Check a pipeline file without running it; without --deep, neither TensorFlow nor the task is imported.
+    """Check a pipeline file without running it.
 
-    With --deep, also tell what recipes that train will do to each layer.
+    Without --deep, neither TensorFlow nor the task is imported. With --deep, also show what
+    recipes that train do to each layer.
     """
     from pipelines.preflight import make_importable, preflight
 
@@ -121,7 +138,7 @@ def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="A TFLite file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Tell what is really in a TFLite file: operators, dtypes, bytes, weights, sparsity."""
+    """Show operators, dtypes, bytes, and weights of a TFLite file."""
     from components.convert.inspection import inspect_model
     from edgemill.inspect_command import print_inspection, read_model
 
@@ -140,7 +157,11 @@ def lineage(
     metadata: Metadata = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a tree.")] = False,
 ) -> None:
-    """Tell where a model's bytes came from: recipe, calibration sample, training run, examples."""
+    """Show where the bytes of a model came from.
+
+    Traces them back to the recipe, the calibration sample, the training run, and the examples, and compares each
+    artifact with what was written.
+    """
     from edgemill.lineage_command import print_lineage
 
     with told():
@@ -153,7 +174,10 @@ def verify(
     root: Root = None,
     metadata: Metadata = None,
 ) -> None:
-    """Compare all artifacts of a run, or behind a release, with their manifests and ML Metadata."""
+    """Compare the artifacts of a run or release with the record.
+
+    The record is each artifact's manifest and ML Metadata. Exits with status 1 if an artifact is not what was written.
+    """
     from edgemill.verify_command import verify as verify_target
 
     with told():
@@ -166,7 +190,7 @@ def report(
     root: Root = None,
     metadata: Metadata = None,
 ) -> None:
-    """Write a run's report anew from ML Metadata and its artifacts."""
+    """Rewrite the report of a run from ML Metadata and artifacts."""
     from edgemill.report_command import report_again
 
     with told():
@@ -187,7 +211,10 @@ def clean(
     metadata: Metadata = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sentences.")] = False,
 ) -> None:
-    """Remove old runs and their artifacts; never what a kept run or a release in a registry was made from."""
+    """Remove old runs and their artifacts.
+
+    Never removes what a kept run or a release in a registry was made from.
+    """
     from edgemill.clean_command import clean_root
 
     with told():
@@ -232,9 +259,10 @@ def submit(
     upload_only: Annotated[bool, typer.Option("--upload-only", help="Start and schedule nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compile a pipeline, upload it to a cluster as a new version, and run it once, or now and then with --cron.
+    """Compile a pipeline, upload it to a cluster, and run it.
 
-    A bearer token is taken from EDGEMILL_KUBEFLOW_TOKEN, and from nowhere else.
+    The upload is a new version of the pipeline. With --cron, the cluster runs it repeatedly. A bearer token is taken
+    from EDGEMILL_KUBEFLOW_TOKEN, and from nowhere else.
     """
     with told():
         share_name()
@@ -253,7 +281,10 @@ def schedule(
     summary_json: SummaryJson = None,
     log_format: LogFormatName = "text",
 ) -> None:
-    """Write a systemd timer that runs a pipeline on this machine, and print the same as a line for crontab."""
+    """Write a systemd timer that runs a pipeline on this machine.
+
+    Also prints the same as a line for crontab.
+    """
     with told():
         share_name()
         from edgemill.kubeflow_commands import write_schedule

@@ -1,9 +1,11 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from edgemill.main import app
@@ -55,6 +57,25 @@ main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, "environment.yaml" in done.stderr) == (2, True), done.stderr
+
+
+def test_help_prints_every_help_text_whole() -> None:
+    lost = {
+        (name, parameter.name)
+        for name, command in typer.main.get_group(app).commands.items()
+        for parameter in command.params
+        if parameter.help not in " ".join(CliRunner().invoke(app, [name, "--help"]).output.split())
+    }
+    assert lost == set()
+
+
+def test_list_of_commands_cuts_no_sentence() -> None:
+    listed = CliRunner().invoke(app, ["--help"], terminal_width=80).output
+    assert [line for line in listed.splitlines() if line.startswith("  ") and line.endswith("...")] == []
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output == f"edgemill {version('edgemill')}\n"
 
 
 def test_schema_is_json_and_accepts_the_shipped_file() -> None:
