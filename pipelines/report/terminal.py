@@ -54,13 +54,8 @@ def render_table(summary: RunSummary) -> RenderableType:
         finding for finding in (summary.audit.findings if summary.audit else ()) if finding.severity == "warning"
     ]
     lines = [Text(f"{finding.where or finding.check}: {finding.message}", style="yellow") for finding in findings]
-    for candidate in summary.evaluation.candidates if summary.evaluation else ():
-        if candidate.latency and candidate.latency.note:
-            lines.append(Text(f"latency of {candidate.name}: {candidate.latency.note}", style="dim"))
-        if isinstance(candidate.outcome, Converted) and (proof := candidate.outcome.sparsity) is not None:
-            told = "; ".join((wording.verdict(proof.verdict), *proof.reasons))
-            style = "green" if proof.verdict == "proven" else "red" if proof.verdict == "lost" else "yellow"
-            lines.append(Text(f"sparsity of {candidate.name}: {told}", style=style))
+    for (subject, note, style), names in _notes(summary).items():
+        lines.append(Text(f"{subject} of {', '.join(names)}: {note}", style=style))
     for device in summary.devices:
         release, decision = summary.release_for(device.name), summary.decision_for(device.name)
         if release is not None and release.pushed:
@@ -70,3 +65,16 @@ def render_table(summary: RunSummary) -> RenderableType:
             why = summary.why_nothing(device.name)
             lines.append(Text(f"{device.name}: nothing pushed: {why}", style="red" if passed else "yellow"))
     return Group(table, *lines, *(Text(error, style="red") for error in summary.errors))
+
+
+def _notes(summary: RunSummary) -> dict[tuple[str, str, str], list[str]]:
+    """(subject, note, style) -> names of candidates: a note that several share is printed once."""
+    notes: dict[tuple[str, str, str], list[str]] = {}
+    for candidate in summary.evaluation.candidates if summary.evaluation else ():
+        if candidate.latency and candidate.latency.note:
+            notes.setdefault(("latency", candidate.latency.note, "dim"), []).append(candidate.name)
+        if isinstance(candidate.outcome, Converted) and (proof := candidate.outcome.sparsity) is not None:
+            note = "; ".join((wording.verdict(proof.verdict), *proof.reasons))
+            style = "green" if proof.verdict == "proven" else "red" if proof.verdict == "lost" else "yellow"
+            notes.setdefault(("sparsity", note, style), []).append(candidate.name)
+    return notes

@@ -93,3 +93,13 @@ def test_notes_on_latency_are_told_below_the_table(run_summary):
     evaluation = run_summary.evaluation.model_copy(update={"candidates": (slow, *others)})
     text = "\n".join(printed(run_summary.model_copy(update={"evaluation": evaluation}), 400))
     assert f"latency of {first.name}: [reference] kernels only" in text
+
+
+def test_note_that_several_candidates_share_is_printed_once(run_summary):
+    first, second, *others = run_summary.evaluation.candidates
+    noisy = Latency(microseconds=9.0, ratio=None, note="the machine was too noisy")
+    shared = [candidate.model_copy(update={"latency": noisy}) for candidate in (first, second)]
+    evaluation = run_summary.evaluation.model_copy(update={"candidates": (*shared, *others)})
+    text = "\n".join(printed(run_summary.model_copy(update={"evaluation": evaluation}), 400))
+    assert f"latency of {first.name}, {second.name}: the machine was too noisy" in text
+    assert text.count("too noisy") == 1
