@@ -140,10 +140,15 @@ def inspect(
 ) -> None:
     """Show operators, dtypes, bytes, and weights of a TFLite file."""
     from components.convert.inspection import inspect_model
+    from components.errors import EdgemillError
     from edgemill.inspect_command import print_inspection, read_model
 
     with told():
-        inspection = inspect_model(read_model(model))
+        content = read_model(model)
+        try:
+            inspection = inspect_model(content)
+        except EdgemillError as error:
+            raise error.placed(str(model)) from error
         if as_json:
             typer.echo(inspection.model_dump_json(indent=2))
         else:

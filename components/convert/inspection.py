@@ -54,7 +54,7 @@ def inspect_model(content: bytes) -> Inspection:
     """
     if content[4:8] != _IDENTIFIER:
         raise ModelError(
-            "these bytes are not a TFLite file",
+            "this is not a TFLite file",
             bound=f"a flatbuffer with the identifier {_IDENTIFIER.decode()}",
             measured=f"{len(content)} bytes that begin with {content[:8]!r}",
             remedy="name a .tflite file; a SavedModel or a Keras file must be converted first",

@@ -151,6 +151,9 @@ def test_inspect_refuses_what_is_no_model(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", str(tmp_path / "m.tflite")])
     assert result.exit_code == 2
     assert "Remedy: " in result.output
+    (tmp_path / "notes.md").write_text("# Notes on the model\n")
+    other = CliRunner().invoke(app, ["inspect", str(tmp_path / "notes.md")])
+    assert (other.exit_code, f"{tmp_path / 'notes.md'}: this is not a TFLite file" in other.output) == (2, True)
     missing = CliRunner().invoke(app, ["inspect", str(tmp_path / "nothing.tflite")])
     assert "cannot be read: No such file or directory" in missing.output
 

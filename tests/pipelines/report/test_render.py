@@ -252,7 +252,7 @@ def test_report_is_a_whole_document_when_the_run_failed_early(run_summary):
     page = Page(render_report(bare))
     assert "Remedy: a smaller batch" in page.text["verdict"]
     assert page.text["verdict"].count("its gate did not run") == 2
-    assert "took 2 min 10 s" in page.text[None]
+    assert "nodes took 2 min 10 s" in page.text[None]
     assert set(page.text) == {None, "verdict", "nodes"}
 
 
