@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from components.user_code import process_kept
 from pipelines.deep_check import deep_check
 from pipelines.load import PipelineFileError, load_pipeline
 from pipelines.preflight import make_importable
@@ -198,6 +199,14 @@ class Asks(Sum):
 
 def nothing():
     return None
+
+def leaves():
+    raise SystemExit(0)
+
+class Ends(Sum):
+    def build(self, tensor_shape, name, layer):
+        import os
+        os._exit(0)
 """
 
 
@@ -207,8 +216,11 @@ def nothing():
         ("Sum", "the quantizer Sum returns another shape or type than it is given (expected: float32 (1, 4, 4, 1)"),
         ("Asks", "cannot be made: TypeError"),
         ("nothing", "makes something else (expected: a Quantizer of tensorflow_model_optimization; found: NoneType)"),
+        ("leaves", "quantizer: user code leaves with SystemExit(0) instead of returning"),
+        ("Ends", "user code leaves with os._exit(0) instead of returning"),
     ],
 )
 def test_own_quantizer_that_is_none_is_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / f"own_{name}.py").write_text("import tensorflow as tf\n" + QUANTIZER)
-    assert message in refused(tmp_path, activations={"quantizer": f"own_{name}:{name}"})
+    with process_kept():
+        assert message in refused(tmp_path, activations={"quantizer": f"own_{name}:{name}"})
