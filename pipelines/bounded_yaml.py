@@ -15,6 +15,9 @@ from components.errors import SpecError
 MAX_BYTES = 512 << 10
 MAX_DEPTH = 50
 MAX_NODES = 100_000
+# Of a number. Python makes larger integers of other bases than ten, but neither prints nor checks them.
+MAX_DIGITS = 1_000
+_INTEGER = "tag:yaml.org,2002:int"
 
 
 def read_small_text(path: Path) -> str:
@@ -61,7 +64,7 @@ class BoundedLoader(yaml.SafeLoader):
 
 
 def refuse_unusable(root: yaml.Node) -> None:
-    """Raise a SpecError if aliases stand for too many nodes, or for themselves, or if a text holds a NUL byte."""
+    """Raise a SpecError if aliases stand for too many nodes, or for themselves, or if a scalar cannot be used."""
     sizes: dict[int, int | None] = {}
 
     def size(node: yaml.Node) -> int:
@@ -74,6 +77,14 @@ def refuse_unusable(root: yaml.Node) -> None:
         if isinstance(node, yaml.ScalarNode) and "\0" in node.value:
             line = f"line {node.start_mark.line + 1}"
             raise SpecError("holds a NUL byte", where=line, remedy="remove it: no path and no name may hold one")
+        if isinstance(node, yaml.ScalarNode) and node.tag == _INTEGER and len(node.value) > MAX_DIGITS:
+            raise SpecError(
+                "this number is too long",
+                where=f"line {node.start_mark.line + 1}",
+                bound=f"at most {MAX_DIGITS:,} characters",
+                measured=f"{len(node.value):,}",
+                remedy="correct it, or quote it if it is a text",
+            )
         sizes[id(node)] = found = 1 + sum(size(child) for child in _children(node))
         return found
 

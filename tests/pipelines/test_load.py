@@ -366,10 +366,12 @@ BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 1
         ("a: " + "[" * 1200 + "]" * 1200, "is nested too deeply"),
         ("a: x\n" * 200_000, "is too large for a file that people write"),
         ('a: "x\\0y"', "holds a NUL byte"),
+        ("name: 1" + ":59" * 5000, "line 1: this number is too long"),
+        ("name: 0x" + "f" * 5000, "line 1: this number is too long"),
         ("a: !!timestamp x", "is not YAML"),
         ("a: !!bool x", "is not YAML"),
     ],
-    ids=["aliases", "cycle", "depth", "size", "nul", "timestamp", "bool"],
+    ids=["aliases", "cycle", "depth", "size", "nul", "sexagesimal", "hexadecimal", "timestamp", "bool"],
 )
 @pytest.mark.parametrize("kind", ["pipeline", "profile"])
 def test_yaml_beyond_all_bounds_is_an_error_at_once(small: SmallPipeline, text: str, message: str, kind: str) -> None:
