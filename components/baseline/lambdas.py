@@ -16,6 +16,17 @@ T = TypeVar("T")
 
 # Lambda layers, and lambdas in place of a function, such as an activation.
 _CODE = {"Lambda", "__lambda__"}
+# Layers that call whatever TensorFlow exports under a name, while the model is loaded if all arguments are constants:
+# there are functions that write files, and that load libraries or other models.
+_CALLS = {"TFOpLambda": "function", "ClassMethod": "cls_symbol", "InstanceMethod": "attr_name"}
+_COMPUTING_MODULES = re.compile(
+    "__operators__|bitwise|dtypes|image|linalg|manip|math|nn|quantization|random|sets|signal|sparse|ragged|spectral|strings"
+)
+_COMPUTING_OF_KERAS = re.compile(r"keras\.(activations|backend)\.(?!deserialize|get|set_)\w+")
+_NOT_COMPUTING = re.compile(
+    r"(load|py|numpy|rpc|read|write|matching|import|wrap|register|enable|disable|print|session|interactive)(_|$)|\w*session",
+    re.IGNORECASE,
+)
 _METADATA = "keras_metadata.pb"
 _KERAS = re.compile(r"(tf_)?keras(\.|$)")
 _KERAS_FUNCTIONS = re.compile(
@@ -45,7 +56,7 @@ def refuse_code(path: Path) -> None:
 
 
 def code_inside(path: Path) -> tuple[str, ...]:
-    """Names of layers that are Lambdas or hold one, in order of name.
+    """Names of layers that are Lambdas, hold one, or call what does more than compute; in order of name.
 
     Raises:
         ModelError: A config cannot be read.
@@ -124,8 +135,22 @@ def _code(config: Any, layer: str) -> Iterator[str]:
     names = {re.split(r"[.>]", kind)[-1] for kind in kinds if isinstance(kind, str)}
     if names & _CODE or config.get("function_type") == "lambda":
         yield layer
+    for kind in names & set(_CALLS):
+        called = inner.get(_CALLS[kind]) if isinstance(inner, dict) else None
+        if kind != "TFOpLambda" or not _computes(str(called)):
+            yield f"{layer} (calls {called})"
     for item in config.values():
         yield from _code(item, layer)
+
+
+def _computes(function: str) -> bool:
+    """Whether a function of TensorFlow, by the name that Keras gives it, does no more than compute tensors."""
+    module, dot, _ = function.removeprefix("compat.v1.").partition(".")
+    if dot:
+        return any(
+            known.fullmatch(name) for known, name in ((_COMPUTING_MODULES, module), (_COMPUTING_OF_KERAS, function))
+        )
+    return not _NOT_COMPUTING.match(module)
 
 
 def _imports(config: Any) -> Iterator[Import]:

@@ -3,6 +3,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -112,6 +113,56 @@ def test_module_that_a_config_names_is_not_imported(
     with pytest.raises(ModelError, match=rf"imports Python that the task does not register.*found: {found}\)"):
         load_keras(tmp_path / "model.keras")
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("layer", "function"),
+    [
+        ("TFOpLambda", "io.write_file"),
+        ("TFOpLambda", "compat.v1.write_file"),
+        ("TFOpLambda", "raw_ops.WriteFile"),
+        ("TFOpLambda", "load_op_library"),
+        ("TFOpLambda", "keras.models.load_model"),
+        ("ClassMethod", "keras.layers.Lambda"),
+    ],
+)
+def test_layer_that_calls_more_than_computations_is_refused_before_it_is_called(
+    tmp_path: Path, layer: str, function: str
+) -> None:
+    image = tf.keras.Input([3])
+    tf.keras.Model(image, tf.keras.layers.Dense(2)(image)).save(tmp_path / "model.h5")
+    written, field = tmp_path / "written", "function" if layer == "TFOpLambda" else "cls_symbol"
+    with h5py.File(tmp_path / "model.h5", "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        config["config"]["layers"].append(
+            {
+                "class_name": layer,
+                "name": "writer",
+                "config": {"name": "writer", field: function},
+                # Loading calls a layer whose arguments are all constants.
+                "inbound_nodes": [["_CONSTANT_VALUE", -1, str(written), {"contents": "x"}]],
+            }
+        )
+        file.attrs["model_config"] = json.dumps(config)
+    with pytest.raises(ModelError, match=rf"found: writer \(calls {function}\)\)"):
+        load_keras(tmp_path / "model.h5")
+    assert not written.exists()
+
+
+@pytest.mark.parametrize("file", ["model.keras", "model.h5"])
+def test_operations_on_tensors_need_no_trust(tmp_path: Path, file: str) -> None:
+    image = tf.keras.Input([4, 4, 3])
+    x = tf.image.resize(tf.pad(image[:, :2], [[0, 0], [0, 2], [0, 0], [0, 0]]), [8, 8])
+    x = tf.reduce_mean(tf.transpose(tf.cast(x, tf.float32) / 255.0 - 1.0, [0, 2, 1, 3]), axis=[1, 2])
+    x = tf.clip_by_value(tf.concat([x, tf.nn.relu(x)], -1) ** 2.0, 0.0, 6.0)
+    x = tf.where(x > 1.0, tf.sqrt(x), tf.math.l2_normalize(tf.tile(tf.reshape(x[:, :3], [-1, 3]), [1, 2])))
+    x = tf.squeeze(tf.expand_dims(tf.stack(tf.split(x, 2, -1), 1), -1), -1)
+    x = tf.linalg.matmul(x, x, transpose_b=True) + tf.keras.backend.sum(x, axis=-1, keepdims=True)
+    x = tf.compat.v1.squeeze(tf.keras.activations.gelu(tf.gather(x, [0], axis=1)), [1])
+    model = tf.keras.Model(image, tf.multiply(x, tf.stop_gradient(tf.identity(x))))
+    model.save(tmp_path / file)
+    given = np.linspace(0, 1000, 48, dtype=np.float32).reshape(1, 4, 4, 3)
+    np.testing.assert_allclose(load_keras(tmp_path / file)(given), model(given), rtol=1e-5)
 
 
 @tf.keras.utils.register_keras_serializable("tests")
