@@ -35,7 +35,7 @@ def members(group: int) -> list[str]:
 
 def wait_until_gone(group: int) -> None:
     """What a run has started may take a moment longer than the run itself."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while left := members(group):
         assert time.monotonic() < deadline, left
         time.sleep(0.1)

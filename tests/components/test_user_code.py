@@ -104,7 +104,7 @@ def test_process_ends_with_status_2_and_an_ended_status_file_when_nothing_stops_
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
         check=False,
     )
     assert (ended.returncode, "edgemill: task: the import does not come back" in ended.stderr) == (2, True)

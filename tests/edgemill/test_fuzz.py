@@ -35,7 +35,7 @@ from pipelines.run import RunPlan
 from tests.pipelines.report.conftest import make_summary
 from tests.small_pipeline import SmallPipeline, frame, serialize
 
-CPU_SECONDS, WALL_SECONDS = 10, 60
+CPU_SECONDS, WALL_SECONDS = 10, 300
 RUN = "20260701-000000-abcdef"
 
 # Text that YAML, JSON, paths, or our own fields take for something else than a word.
@@ -103,7 +103,7 @@ def fuzzed(examples: int) -> Callable[[Any], Any]:
 
 @contextmanager
 def ends() -> Iterator[None]:
-    """Ten seconds of work, or a minute of waiting on a busy machine, are a hang."""
+    """Ten seconds of work, or five minutes of waiting on a busy machine, are a hang."""
 
     hung = []
 

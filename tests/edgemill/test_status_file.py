@@ -76,7 +76,11 @@ def test_end_is_written_even_if_the_process_is_killed(end: str, tmp_path: Path) 
     )
     # Its watcher holds the output: read to the end, the file is written.
     subprocess.run(
-        [sys.executable, "-c", program, str(path)], capture_output=True, start_new_session=True, timeout=60, check=False
+        [sys.executable, "-c", program, str(path)],
+        capture_output=True,
+        start_new_session=True,
+        timeout=300,
+        check=False,
     )
     told = RunStatus.model_validate_json(path.read_bytes())
     assert (told.state, told.exit_status, told.exit_meaning, told.run_id) == ("ended", None, "KILLED", "run-1")

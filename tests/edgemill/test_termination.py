@@ -44,8 +44,8 @@ def start(*arguments: str) -> "tuple[subprocess.Popen[str], list[psutil.Process]
 def test_signal_ends_child_processes_and_outlives_what_swallows_it(sent: signal.Signals, status: int) -> None:
     process, family = start()
     os.kill(process.pid, sent)
-    assert process.wait(timeout=60) == status
-    assert psutil.wait_procs(family, timeout=60)[1] == []
+    assert process.wait(timeout=300) == status
+    assert psutil.wait_procs(family, timeout=300)[1] == []
 
 
 def test_ignored_interrupt_stays_ignored() -> None:
@@ -54,5 +54,5 @@ def test_ignored_interrupt_stays_ignored() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=1)
     os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=60) == 143
-    assert psutil.wait_procs(family, timeout=60)[1] == []
+    assert process.wait(timeout=300) == 143
+    assert psutil.wait_procs(family, timeout=300)[1] == []

@@ -179,7 +179,7 @@ def test_conversion_leaves_no_orphan_when_the_run_is_killed(request_with, tmp_pa
         run = subprocess.Popen([sys.executable, script, request], stdout=output, env=environment)
     parent = psutil.Process(run.pid)
     family = []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     # The fork server, the resource tracker, and below the fork server the conversion.
     while time.monotonic() < deadline and not any(member.ppid() != run.pid for member in family):
         time.sleep(0.05)
@@ -189,7 +189,7 @@ def test_conversion_leaves_no_orphan_when_the_run_is_killed(request_with, tmp_pa
     time.sleep(2)
     run.send_signal(signal.SIGKILL)
     run.wait()
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=120)
     for member in alive:
         member.kill()
     assert alive == []
