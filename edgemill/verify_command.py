@@ -22,7 +22,7 @@ def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
     Raises:
         TamperedError: One of them is not what was written; the first, after all lines are printed.
         RegistryError: The release itself is damaged.
-        MetadataError: There is no such run or release.
+        MetadataError: There is no such run or release, or the run has no artifact yet.
     """
     store = open_existing_store(environment(root, metadata_url).metadata_url)
     if Path(target).exists():
@@ -32,7 +32,9 @@ def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
         error: EdgemillError | None = first_break(node)
     else:
         error = None
-        for label, artifact in _outputs(store, target):
+        pipeline, run_id = _run_named(store, target)
+        typer.echo(f"run {run_id} of {pipeline}")
+        for label, artifact in _outputs(store, pipeline, run_id):
             found = breaks(store, artifact)
             typer.echo(f"{label}: {'verified' if found is None else 'NOT what was written'}")
             error = error or found
@@ -40,21 +42,32 @@ def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
         raise error
 
 
-def _outputs(store: Any, run_id: str) -> list[tuple[str, Any]]:
-    found = latest_run(store) if run_id == "latest" else (pipeline_of_run(store, run_id), run_id)
+def _run_named(store: Any, name: str) -> tuple[str, str]:
+    found = latest_run(store) if name == "latest" else (pipeline_of_run(store, name), name)
     if found is None or found[0] is None:
         raise MetadataError(
             "there is no such run or release",
-            where=run_id,
+            where=name,
             bound="a run id that `edgemill run` printed, `latest`, a release's folder or a .tflite file",
             remedy="name the run's --root or --metadata",
         )
-    return [
+    return found[0], found[1]
+
+
+def _outputs(store: Any, pipeline: str, run_id: str) -> list[tuple[str, Any]]:
+    outputs = [
         (f"{node} {name} {artifact.id}", artifact)
-        for node, record in run_records(store, found[0], found[1]).items()
+        for node, record in run_records(store, pipeline, run_id).items()
         for name, artifact in record.outputs.items()
         if has_digest(artifact)
     ]
+    if not outputs:
+        raise MetadataError(
+            "this run has no artifact yet that could be verified",
+            where=run_id,
+            remedy="wait until its first node is complete, or name another run",
+        )
+    return outputs
 
 
 def _lines(node: LineageNode) -> Iterator[str]:

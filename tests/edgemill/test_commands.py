@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from edgemill.main import app
 from pipelines.metadata import open_store
+from tests.pipelines.recorded_runs import RecordedRuns
 from tests.small_pipeline import TASK, SmallPipeline
 
 HEAVY = ("tensorflow", "tf_keras", "tfx", "apache_beam", "tensorflow_model_analysis", "matplotlib", "kfp")
@@ -186,3 +187,12 @@ def test_report_of_unknown_run_is_an_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", "20200101-000000-abcdef", "--root", str(tmp_path)])
     assert result.exit_code == 1
     assert "there is no such run" in result.output
+
+
+def test_verify_names_the_latest_run_and_passes_none_without_artifacts(tmp_path: Path) -> None:
+    recorded = RecordedRuns(tmp_path, "shoes")
+    recorded.made(recorded.run("20260101-000000-abcdef", days_ago=0), "model", lost=True)
+    result = CliRunner().invoke(app, ["verify", "latest", "--root", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "run 20260101-000000-abcdef of shoes\n" in result.output
+    assert "20260101-000000-abcdef: this run has no artifact yet" in result.output
