@@ -21,6 +21,12 @@ _MOVING = frozenset(
 # They compute, and yet return integers of their input's scale; or of one that TFLite fixes.
 _FIXED = frozenset({"LOGISTIC", "SOFTMAX", "TANH"})
 _SCALED_OTHERWISE = _FIXED | frozenset({"AVERAGE_POOL_2D", "REDUCE_MIN", "RESIZE_BILINEAR"})
+# They have a range of their own, and no weights that bound what a clipped input does to it: what an output is made of
+# bounds its extremes.
+_MADE_OF_INPUTS = frozenset(
+    {"ABS", "ADD", "ADD_N", "CONCATENATION", "DIV", "ELU", "GELU", "HARD_SWISH", "LEAKY_RELU", "MAXIMUM", "MEAN"}
+    | {"MINIMUM", "MUL", "NEG", "PRELU", "REDUCE_MAX", "RELU", "RELU6", "SUB", "SUM"}
+)
 # What the converter calls a fused operator begins with its activation: these tell which part is the layer's own.
 _COMPUTING = ("Conv2D", "MatMul", "DepthwiseConv2dNative", "depthwise", "Conv2DTranspose", "conv2d_transpose")
 
@@ -84,11 +90,11 @@ class Graph:
         return maker.kind if maker is not None else ""
 
     def ends(self) -> frozenset[str]:
-        """The activations whose range the model's outputs have: themselves, and what they take their scale from."""
+        """The model's outputs, and the activations that kernels without weights make them of: their range is theirs."""
         sources = {
             name: operator.inputs
             for operator in self.operators
-            if operator.kind in (_MOVING | _SCALED_OTHERWISE) - _FIXED
+            if operator.kind in (_MOVING | _SCALED_OTHERWISE | _MADE_OF_INPUTS) - _FIXED
             for name in operator.outputs
         }
         found: set[str] = set()

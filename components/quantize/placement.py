@@ -281,7 +281,7 @@ def _open_entrances(nodes: Sequence[Node], plan: Plan, outputs: Collection[str])
 
 
 def _keep_extremes(nodes: Sequence[Node], plan: Plan, outputs: Collection[str]) -> None:
-    """Let the ranges that the model's outputs have, or take over from what they read, hold all values."""
+    """Let the ranges that the model's outputs have, or that kernels without weights make them of, hold all values."""
     inputs = {node.name: node.inputs for node in nodes}
     pending, seen = list(outputs), set()
     while pending:
@@ -294,8 +294,8 @@ def _keep_extremes(nodes: Sequence[Node], plan: Plan, outputs: Collection[str]) 
             continue
         made = plan.places[name]
         made.treatment = replace(made.treatment, extremes=True)
-        if made.output == "none" and made.role in {"passing", "ranged"}:
-            # Its kernel keeps the scale of what it reads, as does one that concatenates joined layers.
+        if made.role in {"passing", "ranged"}:
+            # Clipped terms make a clipped sum: its own range would never see the values that they lost.
             pending += inputs[name]
 
 

@@ -111,19 +111,30 @@ def test_model_outputs_are_never_clipped(content, convnet, images):
     assert fact.chosen == (pytest.approx(expected.min(), rel=1e-4), pytest.approx(expected.max(), rel=1e-4))
 
 
-def test_outputs_that_take_their_scale_from_what_they_read_are_never_clipped(save):
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda a, b: tf.reshape(a, [-1, 2, 2]),
+        lambda a, b: a + b,
+        lambda a, b: tf.nn.relu(a) - b,
+        lambda a, b: tf.concat([a, b], axis=1),
+    ],
+    ids=["moved", "sum", "difference", "concatenation"],
+)
+def test_what_outputs_are_made_of_is_never_clipped(save, end):
     random = np.random.default_rng(9)
     kernel = tf.Variable(random.normal(size=(8, 4)).astype(np.float32))
 
     def serve(x):
-        return {"y": tf.reshape(tf.matmul(x, kernel), [-1, 2, 2])}
+        return {"y": end(tf.matmul(x, kernel), tf.matmul(x, kernel[::-1]))}
 
     folder = save(serve, tf.TensorSpec([None, 8], tf.float32, name="x"), variables=[kernel])
     x = random.uniform(-1, 1, size=(200, 8)).astype(np.float32)
     whole = convert(folder, Float32(), None)
     made = recover(whole, StaticWi8Ai8(ranges=Percentile(percentile=80)), Sample({"x": x}))
     # One value at either end is the least, or the greatest; rounding may bring its neighbor there.
-    assert saturated_share(made.content, {"x": x}) <= 4 / 800
+    assert saturated_share(made.content, {"x": x}) <= 5e-3
+    assert {fact.tensor for fact in made.ranges if fact.clipped} == {"serving_default_x:0"}
 
 
 def test_an_outlier_hurts_min_max_and_estimators_win_it_back(content, convnet):

@@ -409,6 +409,23 @@ def test_ranges_that_outputs_have_or_take_over_hold_all_values():
     assert (outputs["head"], outputs["relu"]) == ("int8, extremes of an epoch", "int8, moving average")
 
 
+@pytest.mark.parametrize(
+    ("kind", "function"),
+    [("Add", None), ("Concatenate", None), ("Maximum", None), ("LeakyReLU", None), ("Activation", "gelu")],
+)
+def test_what_an_output_without_weights_is_made_of_holds_all_values(kind, function):
+    sources = ("one", "two") if function is None and kind != "LeakyReLU" else ("one",)
+    layers = graph(
+        ("body", "Dense"),
+        *((name, "Dense", None, ("body",)) for name in sources),
+        ("last", kind, function, sources),
+        ("flat", "Flatten"),
+    )
+    plan = placed(layers, ("flat",))
+    held = {name for name, made in plan.places.items() if made.treatment.extremes and made.output == "range"}
+    assert held == {"last", *sources}
+
+
 def test_output_of_a_float_layer_holds_all_values_at_the_border():
     plan = placed(graph(("head", "Dense"), ("last", "LayerNormalization")), ("last",), last=Treatment(mode="float"))
     assert {name: treatment.extremes for name, treatment in plan.entrances.items()} == {"input": False, "last": True}
