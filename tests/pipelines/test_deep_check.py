@@ -482,6 +482,10 @@ def test_compile_that_cannot_train_is_refused(tmp_path: Path, compiles: str, mes
     assert message in errors_of(SmallPipeline(tmp_path, text))
 
 
+def test_compile_that_runs_several_batches_at_once_passes(tmp_path: Path) -> None:
+    check(SmallPipeline(tmp_path, TASK.replace(COMPILES, COMPILES[:-1] + ", steps_per_execution=4)")))
+
+
 @pytest.mark.parametrize(("split", "doing"), [("train", "trained"), ("eval", "evaluated")])
 def test_label_beyond_the_models_outputs_is_refused_in_either_split(tmp_path: Path, split: str, doing: str) -> None:
     small = SmallPipeline(tmp_path)
