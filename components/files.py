@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,24 @@ def is_folder(path: Path) -> bool:
 def is_file(path: Path) -> bool:
     """Whether a regular file is there; False as `is_folder` is."""
     return os.path.isfile(path)  # noqa: PTH113
+
+
+class NotARegularFileError(OSError):
+    """A folder, a device, a pipe or a socket is in the place of a file."""
+
+
+def read_regular(path: Path, limit: int = -1) -> bytes:
+    """The content of a regular file, at most `limit` bytes of it; never waits for the writer of a pipe.
+
+    Raises:
+        NotARegularFileError: Something else is there.
+        OSError: It cannot be read.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for its writer.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise NotARegularFileError(errno.EINVAL, "Not a regular file", str(path))
+        return file.read(limit)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

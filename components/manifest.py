@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from components.files import bytes_of, sha256_of, sha256_of_bytes, write_atomically
+from components.files import bytes_of, read_regular, sha256_of, sha256_of_bytes, write_atomically
 from components.recipe import Recipe
 from components.streaming import StreamingContract
 from components.values import Value
@@ -97,7 +97,7 @@ def digests_of(folder: Path, of_file: Callable[[Path], str] = sha256_of) -> dict
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of an artifact's folder."""
-    return Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+    return Manifest.model_validate_json(read_regular(folder / MANIFEST_NAME))
 
 
 def describe(artifact: Any, manifest: Manifest, **properties: str | int | float) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from components.errors import DataError
-from components.files import sha256_of, write_atomically
+from components.files import read_regular, sha256_of, write_atomically
 from components.values import Value
 
 # A file that changed so recently may change again without another time stamp: clocks of file systems are coarse.
@@ -110,6 +110,6 @@ def _same(remembered: Remembered, status: os.stat_result) -> bool:
 
 def _read(memory: Path) -> dict[str, Remembered]:
     try:
-        return _Memory.model_validate_json(memory.read_bytes()).files
+        return _Memory.model_validate_json(read_regular(memory)).files
     except (OSError, ValidationError):
         return {}

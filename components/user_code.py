@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import signal
 import sys
 import sysconfig
@@ -10,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 from components.errors import SpecError
@@ -62,7 +63,7 @@ def exits_told(where: str | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except (Exception, KeyboardInterrupt, GeneratorExit, _OutOfTime):
+    except (Exception, KeyboardInterrupt, _OutOfTime):
         raise
     except BaseException as error:
         raise exit_error(error, where) from error
@@ -87,23 +88,24 @@ def process_kept() -> Iterator[None]:
     In processes that this one forks they do what they always do, as multiprocessing expects.
     """
     process = os.getpid()
-    before = {name: getattr(os, name) for name in _ENDING}
+    # `os` takes these from `posix`, where user code may find them too.
+    before = {(module, name): getattr(module, name) for module in (os, posix) for name in _ENDING}
 
-    def instead(name: str) -> Callable[..., Any]:
+    def instead(module: ModuleType, name: str) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             if os.getpid() == process:
-                raise _ProcessExit(f"os.{name}({', '.join(map(repr, arguments[:1]))})")
-            return before[name](*arguments)
+                raise _ProcessExit(f"{module.__name__}.{name}({', '.join(map(repr, arguments[:1]))})")
+            return before[module, name](*arguments)
 
         return call
 
-    for name in _ENDING:
-        setattr(os, name, instead(name))
+    for module, name in before:
+        setattr(module, name, instead(module, name))
     try:
         yield
     finally:
-        for name, function in before.items():
-            setattr(os, name, function)
+        for (module, name), function in before.items():
+            setattr(module, name, function)
 
 
 @contextmanager

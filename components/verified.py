@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from components.errors import TamperedError
-from components.files import sha256_of_bytes
+from components.files import read_regular, sha256_of_bytes
 from components.manifest import MANIFEST_NAME, Manifest, digests_of
 from components.remembered_digests import content_digest
 
@@ -37,7 +37,7 @@ class Verified:
             TamperedError: It is not what the manifest says, or not there.
         """
         try:
-            return self.compared(name, (self.folder / name).read_bytes())
+            return self.compared(name, read_regular(self.folder / name))
         except OSError as error:
             raise self._tampered(name, _reason(error)) from error
 
@@ -84,7 +84,7 @@ def verified(artifact: Any) -> Verified:
     """
     folder = artifact if isinstance(artifact, Path) else Path(artifact.uri)
     try:
-        content = (folder / MANIFEST_NAME).read_bytes()
+        content = read_regular(folder / MANIFEST_NAME)
     except OSError as error:
         raise _unreadable(str(folder), _reason(error)) from error
     names = () if isinstance(artifact, Path) else RECORDED

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from components.files import sha256_of, sha256_of_bytes, write_atomically
+from components.files import read_regular, sha256_of, sha256_of_bytes, write_atomically
 from components.values import Value
 from components.version import code_version
 from edgemill.preview import summaries
@@ -124,6 +124,6 @@ def _read(memory: Path) -> tuple[Passed, ...]:
     try:
         if memory.stat().st_size > _MOST_BYTES:
             return ()
-        return _Memory.model_validate_json(memory.read_bytes()).passed
+        return _Memory.model_validate_json(read_regular(memory)).passed
     except (OSError, ValidationError):
         return ()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from components.errors import SpecError
+from components.files import NotARegularFileError, read_regular
 
 # A pipeline file of a hundred recipes has 30 KiB.
 MAX_BYTES = 512 << 10
@@ -28,12 +27,11 @@ def read_small_text(path: Path) -> str:
         OSError: It cannot be read.
         ValueError: The path holds a NUL byte, or the content is not UTF-8.
     """
-    # Without O_NONBLOCK, opening a pipe waits for its writer.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            kind = "a folder" if path.is_dir() else "a device, a pipe or a socket"
-            raise SpecError("is no regular file", measured=kind, remedy="name a YAML file")
-        content = file.read(MAX_BYTES + 1)
+    try:
+        content = read_regular(path, MAX_BYTES + 1)
+    except NotARegularFileError as error:
+        kind = "a folder" if path.is_dir() else "a device, a pipe or a socket"
+        raise SpecError("is no regular file", measured=kind, remedy="name a YAML file") from error
     if len(content) > MAX_BYTES:
         raise SpecError(
             "is too large for a file that people write",

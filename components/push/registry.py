@@ -29,7 +29,7 @@ from pydantic import ValidationError
 
 from components.compression import gunzip, gzip_of
 from components.errors import RegistryError, SpecError
-from components.files import sha256_of_bytes, sync_folder, write_atomically
+from components.files import read_regular, sha256_of_bytes, sync_folder, write_atomically
 from components.push.spec import LocalRegistry
 from components.recipe import Recipe
 from components.report import Check, MetricValue
@@ -161,8 +161,8 @@ def find_release(path: Path) -> Release:
     """
     folder = path.parent if path.name in {MODEL_NAME, COMPRESSED_NAME} else path
     try:
-        model = (folder / MODEL_NAME).read_bytes()
-        manifest = ReleaseManifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+        model = read_regular(folder / MODEL_NAME)
+        manifest = ReleaseManifest.model_validate_json(read_regular(folder / MANIFEST_NAME))
     except (OSError, ValidationError) as error:
         raise RegistryError(
             f"this is no whole release: {_first_line(error)}",
@@ -191,7 +191,7 @@ def digest_if_written(release: Release, manifest: ReleaseManifest) -> str | None
         release: As `publish` returned it.
         manifest: As `publish` was given it.
     """
-    content = (Path(release.path) / MANIFEST_NAME).read_bytes()
+    content = read_regular(Path(release.path) / MANIFEST_NAME)
     expected = _json(manifest.model_copy(update={"compressed": release.manifest.compressed}))
     return sha256_of_bytes(content) if content == expected else None
 
@@ -200,7 +200,7 @@ def _check_compressed(folder: Path, form: CompressedForm, model: bytes) -> None:
     """A device that fetches the compressed form must get the model: both its digest and its content are compared."""
     path = folder / COMPRESSED_NAME
     try:
-        compressed = path.read_bytes()
+        compressed = read_regular(path)
     except OSError as error:
         raise RegistryError(
             f"this is no whole release: {_first_line(error)}",
@@ -228,7 +228,7 @@ def current(root: Path, device_class: str, name: str, channel: str = "stable") -
     """
     path = root / device_class / name / f"{channel}.json"
     try:
-        pointer = ChannelPointer.model_validate_json(path.read_bytes())
+        pointer = ChannelPointer.model_validate_json(read_regular(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValidationError) as error:
@@ -275,8 +275,8 @@ def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
         )
     path = folder / f"{channel}.json"
     try:
-        before = ChannelPointer.model_validate_json(path.read_bytes()).version
-    except ValidationError:
+        before = ChannelPointer.model_validate_json(read_regular(path)).version
+    except (OSError, ValidationError):
         before = None
     with _explained(folder, 0):
         pointer = ChannelPointer(version=found.version, sha256=found.manifest.sha256, bytes=found.manifest.bytes)

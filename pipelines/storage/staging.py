@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from components.errors import StorageError
+from components.files import NotARegularFileError, read_regular
 from components.manifest import MANIFEST_NAME
 from pipelines.storage.bucket import SCHEMES, Stored, below, bucket_of, is_address, split
 
@@ -149,8 +150,8 @@ def read(uri: str, name: str) -> bytes | None:
     try:
         if is_address(uri):
             return bucket_of(uri).read(f"{split(uri)[2]}/{name}")
-        return Path(uri, name).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+        return read_regular(Path(uri, name))
+    except (FileNotFoundError, NotADirectoryError, NotARegularFileError):
         return None
 
 

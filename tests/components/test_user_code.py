@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import posix
 import signal
 import subprocess
 import sys
@@ -14,6 +15,10 @@ from components.errors import SpecError
 from components.user_code import LIMIT_VARIABLE, exits_told, in_time, process_kept
 
 
+def leave_generator() -> None:
+    raise GeneratorExit
+
+
 def loop() -> None:
     while True:
         pass
@@ -24,16 +29,18 @@ def loop() -> None:
     [
         (lambda: os._exit(0), r"os\._exit\(0\)"),
         (lambda: os.execl("/bin/true", "true"), r"os\.execv\('/bin/true'\)"),
+        (lambda: posix._exit(0), r"posix\._exit\(0\)"),
         (lambda: sys.exit(0), r"SystemExit\(0\)"),
+        (leave_generator, r"GeneratorExit\(\)"),
     ],
-    ids=["_exit", "exec", "exit"],
+    ids=["_exit", "exec", "posix", "exit", "generator"],
 )
 def test_code_that_ends_the_process_is_an_error_that_names_its_line(leave: object, said: str) -> None:
-    before = os._exit
-    with pytest.raises(SpecError, match=rf"task: .* leaves with {said} .*found: {__file__}, <lambda>, line \d+\)"):  # noqa: SIM117
+    before = os._exit, posix._exit
+    with pytest.raises(SpecError, match=rf"task: .* leaves with {said} .*found: {__file__}, \S+, line \d+\)"):  # noqa: SIM117
         with exits_told("task"), process_kept():
             leave()  # type: ignore[operator]
-    assert os._exit is before
+    assert (os._exit, posix._exit) == before
 
 
 def test_forked_processes_end_as_ever() -> None:

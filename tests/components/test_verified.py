@@ -1,5 +1,6 @@
 """An artifact is what was written, or an error that names it."""
 
+import os
 import re
 import shutil
 
@@ -86,3 +87,15 @@ def test_file_swapped_after_it_was_verified_is_not_read(artifact, tmp_path):
         one.read("facts.json")
     with pytest.raises(TamperedError, match=r"chosen/facts\.json"):
         one.check()
+
+
+@pytest.mark.parametrize("name", [*NAMES, "manifest.json"])
+def test_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(artifact, tmp_path, name):
+    before = verified(artifact)
+    (tmp_path / "chosen" / name).unlink()
+    os.mkfifo(tmp_path / "chosen" / name)
+    with pytest.raises(TamperedError, match=re.escape(f"chosen/{name}: ")):
+        verified(artifact)
+    if name in NAMES:
+        with pytest.raises(TamperedError, match=re.escape(f"chosen/{name}: ") + ".*Not a regular file"):
+            before.read(name)

@@ -1,6 +1,7 @@
 """What a run takes for checked: only what passed with the very same inputs."""
 
 import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -165,6 +166,14 @@ def test_memory_gives_back_what_passed_and_nothing_else(tmp_path: Path) -> None:
 def test_damaged_memory_is_no_memory_and_is_replaced(tmp_path: Path, content: bytes) -> None:
     memory = tmp_path / "passed_checks.json"
     memory.write_bytes(content)
+    assert recall(memory, "a") is None
+    remember(memory, "a", ("line",))
+    assert recall(memory, "a") == ("line",)
+
+
+def test_pipe_is_no_memory_and_is_not_waited_for(tmp_path: Path) -> None:
+    memory = tmp_path / "passed_checks.json"
+    os.mkfifo(memory)
     assert recall(memory, "a") is None
     remember(memory, "a", ("line",))
     assert recall(memory, "a") == ("line",)

@@ -39,6 +39,13 @@ def test_file_says_that_the_run_goes_on_until_it_has_ended(tmp_path: Path) -> No
     assert {"python", "edgemill", "tfx", "tensorflow", "ml-metadata"} <= set(ended.versions)
 
 
+def test_code_that_ends_by_a_generators_exit_ends_the_file(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="GeneratorExit"), ending(StatusFile(tmp_path / "s.json", Path("p.yaml"))):
+        raise GeneratorExit
+    found = RunStatus.model_validate_json((tmp_path / "s.json").read_bytes())
+    assert (found.state, found.exit_status) == ("ended", 2)
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

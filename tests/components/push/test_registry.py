@@ -385,3 +385,23 @@ def test_full_disk_asks_for_some_room_where_a_pointer_alone_is_written(tmp_path)
         "lambda: point_at(release, 'stable'), lambda: None",
     )
     assert "free some room there" in told
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "model.tflite.gz", "manifest.json"])
+def test_pipe_in_a_release_is_an_error_and_not_waited_for(tmp_path, name):
+    path = Path(push(tmp_path).path)
+    (path / name).unlink()
+    os.mkfifo(path / name)
+    with pytest.raises(RegistryError, match=r"this is no whole release: .*Not a regular file"):
+        find_release(path)
+
+
+def test_pipe_in_the_place_of_a_pointer_is_replaced_by_a_rollback(tmp_path):
+    release = push(tmp_path)
+    pointer = tmp_path / "phone" / "shoes" / "stable.json"
+    pointer.unlink()
+    os.mkfifo(pointer)
+    with pytest.raises(RegistryError, match=r"the channel's pointer cannot be read: .*Not a regular file"):
+        current(tmp_path, "phone", "shoes")
+    assert point_at(Path(release.path), "stable")[0] is None
+    assert current(tmp_path, "phone", "shoes") == release
