@@ -60,12 +60,13 @@ def _checked(spec: PipelineSpec) -> Previews:
     batches: Batches = {}
     # What a preprocessing function returns is known when Transform has run; remote data is not ours to read.
     if spec.preprocess is None:
-        check_dense(_dense_features(spec), features_of(task))
-        check_label_type(features_of(task), spec.examples.label)
+        features = features_of(task)
+        check_dense(_dense_features(spec), features)
+        check_label_type(features, spec.examples.label)
         if "://" not in spec.examples.path:
-            batches = _decode_first_records(spec, task)
+            batches = _decode_first_records(spec, task, features)
         if not batches:
-            _trace_decode(task)
+            _trace_decode(task, features)
     inputs = next((inputs for inputs, _ in batches.values()), None)
     if isinstance(spec.baseline, TrainedBaseline):
         model, output = _check_trainable(task, inputs)
@@ -79,7 +80,7 @@ def _checked(spec: PipelineSpec) -> Previews:
     _check_metrics(spec)
     if output.rank and None not in output[1:]:
         for _, labels in batches.values():
-            _check_compared(spec, labels, output)
+            _check_computed(spec, labels, output)
     with in_time("the check of the recipes' steps", "recipes", _BUILDING):
         if model is not None:
             check_integers(spec.recipes, model)
@@ -102,14 +103,12 @@ def _dense_features(spec: PipelineSpec) -> dict[str, str]:
     return wanted | {spec.examples.label: "examples.label"}
 
 
-def _decode_first_records(spec: PipelineSpec, task: Task) -> Batches:
+def _decode_first_records(spec: PipelineSpec, task: Task, declared: Mapping[str, Any]) -> Batches:
     """A batch of each split, after a look at each file."""
     stratifying = _stratifying(spec)
     batches: Batches = {}
     for split, files in files_by_split(spec.examples):
-        first = {
-            file: records for file in files if (records := first_records(file, spec.examples.kind, features_of(task)))
-        }
+        first = {file: records for file in files if (records := first_records(file, spec.examples.kind, declared))}
         if not first:
             raise DataError(
                 f"there are no examples for the split {split!r}",
@@ -119,7 +118,7 @@ def _decode_first_records(spec: PipelineSpec, task: Task) -> Batches:
                 remedy="put the data there, or correct the pattern",
             )
         for file, records in first.items():
-            batches[split] = _decode(spec.examples, task, records, file)
+            batches[split] = _decode(spec.examples, task, declared, records, file)
             if isinstance(spec.examples.splits, HashedSplits) and spec.examples.splits.feature:
                 check_partition(records, spec.examples.splits.feature, file)
             if stratifying and split in {None, stratifying.split}:
@@ -134,17 +133,19 @@ def _stratifying(spec: PipelineSpec) -> CalibrationSpec | None:
     return spec.calibrate if drawn and spec.calibrate and spec.calibrate.stratify_by else None
 
 
-def _decode(examples: Examples, task: Task, records: list[bytes], file: Path) -> tuple[Any, Any]:
+def _decode(
+    examples: Examples, task: Task, declared: Mapping[str, Any], records: list[bytes], file: Path
+) -> tuple[Any, Any]:
     import tensorflow as tf
 
     try:
-        features = tf.io.parse_example(tf.constant(records), features_of(task))
+        features = tf.io.parse_example(tf.constant(records), dict(declared))
     except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the record as it is
         held = _features_in(records[0])
         raise DataError(
             f"the examples do not have the features that the task declares: {telling_line(error)}",
             where=str(file),
-            bound=", ".join(sorted(features_of(task))),
+            bound=", ".join(sorted(declared)),
             measured=held,
             remedy="write the examples with these features, or correct the task's feature_spec()",
         ) from error
@@ -171,16 +172,15 @@ def _features_in(record: bytes) -> str:
         return "records that are no tf.Example"
 
 
-def _trace_decode(task: Task) -> None:
+def _trace_decode(task: Task, declared: Mapping[str, Any]) -> None:
     """See that decode runs on features of the declared shapes, where no record can be read up front."""
     import tensorflow as tf
 
     def parse_and_decode(serialized: Any) -> Any:
-        decoded = task.decode(tf.io.parse_example(serialized, features))
+        decoded = task.decode(tf.io.parse_example(serialized, dict(declared)))
         check_decoded(decoded)
         return decoded
 
-    features = features_of(task)
     try:
         with in_time("the task's decode", "task"):
             tf.function(parse_and_decode, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.string))
@@ -263,14 +263,15 @@ def _check_output(spec: PipelineSpec, shape: Any) -> None:
         )
 
 
-def _check_compared(spec: PipelineSpec, labels: Any, output: Any) -> None:
-    """See that there are as many labels as each metric compares with the model's outputs."""
+def _check_computed(spec: PipelineSpec, labels: Any, output: Any) -> None:
+    """See that each metric can be computed of the labels and of outputs in the model's shape."""
     import numpy as np
 
-    from components.evaluate.means import compared, mean_metrics
+    from components.evaluate.metric_check import check_computed
 
-    for metric in mean_metrics(spec.evaluate.metrics):
-        compared(metric, np.asarray(labels), np.zeros((len(labels), *output[1:])))
+    # As if the model found all classes equally probable.
+    outputs = np.full((len(labels), *output[1:]), 1 / max(2, output[-1] if output.rank > 1 else 1), np.float32)
+    check_computed(spec.evaluate.metrics, np.asarray(labels), outputs)
 
 
 def _check_metrics(spec: PipelineSpec) -> None:

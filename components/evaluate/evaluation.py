@@ -214,13 +214,14 @@ def _eval_config(spec: EvaluationSpec, label: str, candidates: Sequence[str], me
         ],
     )
     if metrics:
-        config.metrics_specs.add(metrics=[_metric_config(each) for each in metrics], model_names=model_names(config))
+        config.metrics_specs.add(metrics=[metric_config(each) for each in metrics], model_names=model_names(config))
     config.options.compute_confidence_intervals.value = True
     config.options.confidence_intervals.method = config_pb2.ConfidenceIntervalOptions.JACKKNIFE
     return config
 
 
-def _metric_config(metric: MetricSpec) -> Any:
+def metric_config(metric: MetricSpec) -> Any:
+    """What TFMA makes the metric of."""
     config = json.dumps({**metric.config, "name": metric.name})
     if is_exact_auc(metric.class_name, metric.config):
         return config_pb2.MetricConfig(class_name=ExactAUC.__name__, module=ExactAUC.__module__, config=config)

@@ -432,6 +432,25 @@ def test_metric_that_cannot_be_made_is_refused(tmp_path: Path, metric: dict[str,
 
 
 @pytest.mark.parametrize(
+    ("class_name", "config", "message"),
+    [
+        ("Precision", {"thresholds": "abc"}, "TypeError: '>' not supported"),
+        ("Precision", {"class_id": 7}, 'ValueError: class_id "7" out of range'),
+        ("SparseTopKCategoricalAccuracy", {"k": "two"}, ""),
+        ("R2Score", {}, "ValueError: "),
+    ],
+)
+def test_metric_that_cannot_be_computed_is_refused(
+    tmp_path: Path, class_name: str, config: dict[str, Any], message: str
+) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["evaluate"]["metrics"].append({"name": "mine", "class_name": class_name, "config": config})
+    said = errors_of(small)
+    assert f"evaluate.metrics: the metric 'mine' cannot be computed on the first examples: {message}" in said
+    assert "outputs [4, 3]" in said
+
+
+@pytest.mark.parametrize(
     ("schema", "message"),
     [
         ("featur { }", "mine.pbtxt: this is no schema: "),

@@ -1,0 +1,73 @@
+"""Whether metrics can be computed, tried on a few examples before a run. Imports TensorFlow Model Analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.metrics import metric_specs, metric_types
+
+from components.errors import EdgemillError, SpecError, telling_line
+from components.evaluate.evaluation import metric_config
+from components.evaluate.means import mean_metrics, per_example
+from components.metric_spec import MetricSpec
+
+Array = npt.NDArray[Any]
+
+
+def check_computed(metrics: Sequence[MetricSpec], labels: Array, predictions: Array) -> None:
+    """Compute each metric on a few examples; what it gives does not matter.
+
+    Args:
+        metrics: Those that `check_metrics` takes.
+        labels: Of a few examples, [N, ...].
+        predictions: In the shape of the model's outputs, [N, ...].
+
+    Raises:
+        SpecError: A metric does not take its config together with such labels and outputs.
+        DataError: A label is none of the classes.
+    """
+    means = mean_metrics(metrics)
+    for metric in metrics:
+        try:
+            # Where all first labels are alike, ratios without a denominator are no news.
+            with np.errstate(all="ignore"):
+                if metric in means:
+                    per_example(metric)(labels, predictions)
+                else:
+                    _compute(metric, labels, predictions)
+        except EdgemillError:
+            raise
+        except Exception as error:
+            raise SpecError(
+                f"the metric {metric.name!r} cannot be computed on the first examples: "
+                f"{type(error).__name__}: {telling_line(error)}",
+                where="evaluate.metrics",
+                bound="a config that goes with the labels and the model's outputs",
+                measured=f"{metric.config or 'no config'}, labels {list(labels.shape)}, outputs "
+                f"{list(predictions.shape)}",
+                remedy="correct the metric's config, or choose a metric that compares such labels and outputs",
+            ) from error
+
+
+def _compute(metric: MetricSpec, labels: Array, predictions: Array) -> None:
+    spec = tfma.MetricsSpec(metrics=[metric_config(metric)])
+    config = tfma.EvalConfig(model_specs=[tfma.ModelSpec(label_key="label")], metrics_specs=[spec])
+    results: dict[Any, Any] = {}
+    for computation in metric_specs.to_computations([spec], config):
+        if isinstance(computation, metric_types.DerivedMetricComputation):
+            results.update(computation.result(results))
+        # Preprocessors read more of an example than its label and its prediction.
+        elif isinstance(computation, metric_types.MetricComputation) and not computation.preprocessors:
+            combiner = computation.combiner
+            combiner.setup()
+            accumulator = combiner.create_accumulator()
+            for label, prediction in zip(labels, predictions, strict=True):
+                one = metric_types.StandardMetricInputs(
+                    label=np.atleast_1d(label), prediction=np.atleast_1d(prediction), example_weight=np.ones(1)
+                )
+                accumulator = combiner.add_input(accumulator, one)
+            results.update(combiner.extract_output(accumulator))

@@ -1,0 +1,34 @@
+"""Metrics that can be computed are never refused, whatever the first labels happen to be."""
+
+import numpy as np
+import pytest
+
+from components.errors import SpecError
+from components.evaluate.metric_check import check_computed
+from components.metric_spec import SHORT_NAMES, MetricSpec
+
+OF_CLASSES = ("accuracy", "top_5_accuracy", "cross_entropy", "auc")
+OF_OUTPUTS = ("binary_accuracy", "auc", "mean_absolute_error", "mean_squared_error")
+# Classes of TFMA and Keras that a class number and an output for each class, or one label and one output, go with.
+OTHERS = (
+    *("AUCPrecisionRecall", "BalancedAccuracy", "Calibration", "CalibrationPlot", "ConfusionMatrixPlot"),
+    *("ExampleCount", "F1Score", "MatthewsCorrelationCoefficient", "MeanLabel", "MeanPrediction", "Precision"),
+    *("Recall", "Specificity", "WeightedExampleCount"),
+)
+
+
+@pytest.mark.parametrize("labels", [np.zeros(4, np.int64), np.arange(4) % 2], ids=["one class", "two classes"])
+def test_metrics_that_go_with_labels_and_outputs_are_computed(labels: np.ndarray) -> None:
+    short = {name: MetricSpec(name=name, **given) for name, given in SHORT_NAMES.items()}
+    others = [MetricSpec(name=name.lower(), class_name=name) for name in OTHERS]
+    of_classes = MetricSpec(name="one", class_name="MultiClassConfusionMatrixPlot")
+    check_computed([*(short[name] for name in OF_CLASSES), *others, of_classes], labels, np.full((4, 7), 1 / 7))
+    regression = [MetricSpec(name=name, class_name=name) for name in ("R2Score", "SquaredPearsonCorrelation")]
+    for outputs in (np.full((4, 1), 0.5), np.full(4, 0.5)):
+        check_computed([*(short[name] for name in OF_OUTPUTS), *others, *regression], labels, outputs)
+
+
+def test_metric_that_fails_is_named_with_its_config_and_shapes() -> None:
+    metric = MetricSpec(name="mine", class_name="Precision", config={"class_id": 3})
+    with pytest.raises(SpecError, match=r"'mine' .*found: {'class_id': 3}, labels \[4\], outputs \[4, 3\]"):
+        check_computed([metric], np.zeros(4), np.full((4, 3), 1 / 3))
