@@ -139,7 +139,7 @@ def _walk_imports(source: bytes, package: str) -> Iterator[str]:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        # What imports it is told so when it does; its bytes are in the digest all the same.
+        # Importing it fails with an error of its own; its bytes are in the digest all the same.
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

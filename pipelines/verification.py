@@ -29,10 +29,10 @@ def stored_file(artifact: Any, name: str) -> bytes | None:
         StorageError: The store cannot be read.
     """
     content = read(artifact.uri, name)
-    told = read(artifact.uri, MANIFEST_NAME)
-    if content is None and told is None:
+    described = read(artifact.uri, MANIFEST_NAME)
+    if content is None and described is None:
         return None
-    one = with_manifest(artifact.uri, told or b"", _recorded(artifact))
+    one = with_manifest(artifact.uri, described or b"", _recorded(artifact))
     return None if content is None and name not in one.manifest.files else one.compared(name, content)
 
 

@@ -60,7 +60,7 @@ def compared(metric: MetricSpec, labels: Array, predictions: Array) -> tuple[Arr
 
     Raises:
         SpecError: There are not as many labels as the metric compares.
-        DataError: A label is none of the classes.
+        DataError: A label is not the number of a class.
     """
     predictions = _column(predictions)
     sparse = metric.class_name.startswith("Sparse")

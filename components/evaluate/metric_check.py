@@ -28,7 +28,7 @@ def check_computed(metrics: Sequence[MetricSpec], labels: Array, predictions: Ar
 
     Raises:
         SpecError: A metric does not take its config together with such labels and outputs.
-        DataError: A label is none of the classes.
+        DataError: A label is not the number of a class.
     """
     means = mean_metrics(metrics)
     for metric in metrics:

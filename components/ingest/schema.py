@@ -18,7 +18,7 @@ def parse_schema(content: bytes, path: str) -> Any:
         path: The file, for the message.
 
     Raises:
-        DataError: It is none.
+        DataError: The content is not a schema.
     """
     try:
         return text_format.Parse(content, schema_pb2.Schema())

@@ -82,12 +82,12 @@ CHANGES: dict[str, Callable[[SmallPipeline], object]] = {
 
 
 def test_each_input_of_the_checks_is_in_their_digest(small: SmallPipeline) -> None:
-    told = {"before": digest(small)}
-    assert digest(small) == told["before"]
+    found = {"before": digest(small)}
+    assert digest(small) == found["before"]
     for name, change in CHANGES.items():
         change(small)
-        told[name] = digest(small)
-    assert len(set(told.values())) == len(told), told
+        found[name] = digest(small)
+    assert len(set(found.values())) == len(found), found
 
 
 def test_source_of_quantizers_and_of_edgemill_itself_is_in_the_digest(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ for changed in sys.argv[2:]:
         str(copy / "edgemill" / "preview.py"),
         "/dev/null",
     ]
-    told = subprocess.run(
+    found = subprocess.run(
         [sys.executable, "-c", script, str(small.write()), *changed],
         cwd=copy,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{copy}:{small.folder}"},
@@ -126,8 +126,8 @@ for changed in sys.argv[2:]:
         text=True,
         check=False,
     )
-    digests = told.stdout.split()
-    assert (len(digests), len(set(digests))) == (5, 5), told.stderr
+    digests = found.stdout.split()
+    assert (len(digests), len(set(digests))) == (5, 5), found.stderr
 
 
 def test_nothing_of_the_user_is_imported_for_the_digest(small: SmallPipeline) -> None:

@@ -63,9 +63,9 @@ def test_every_early_end_is_told_with_its_exit_status_and_without_secrets(
     kept.secrets = ("hunter22",)
     with pytest.raises(type(error)), ending(kept):
         raise error
-    told = RunStatus.model_validate_json((tmp_path / "s.json").read_bytes())
-    assert (told.state, told.exit_status) == ("ended", code)
-    assert told.errors
+    found = RunStatus.model_validate_json((tmp_path / "s.json").read_bytes())
+    assert (found.state, found.exit_status) == ("ended", code)
+    assert found.errors
     assert "hunter22" not in (tmp_path / "s.json").read_text()
 
 
@@ -89,9 +89,9 @@ def test_end_is_written_even_if_the_process_is_killed(end: str, tmp_path: Path) 
         timeout=300,
         check=False,
     )
-    told = RunStatus.model_validate_json(path.read_bytes())
-    assert (told.state, told.exit_status, told.exit_meaning, told.run_id) == ("ended", None, "KILLED", "run-1")
-    assert told.errors == ("the process was killed, or native code in it ended it",)
+    found = RunStatus.model_validate_json(path.read_bytes())
+    assert (found.state, found.exit_status, found.exit_meaning, found.run_id) == ("ended", None, "KILLED", "run-1")
+    assert found.errors == ("the process was killed, or native code in it ended it",)
 
 
 def test_bad_pipeline_file_replaces_what_an_earlier_run_left(tmp_path: Path) -> None:
@@ -101,10 +101,10 @@ def test_bad_pipeline_file_replaces_what_an_earlier_run_left(tmp_path: Path) -> 
         app,
         ["run", str(tmp_path / "pipeline.yaml"), "--summary-json", str(tmp_path / "s.json"), "--root", str(tmp_path)],
     )
-    told = json.loads((tmp_path / "s.json").read_text())
-    assert ran.exit_code == told["exit_status"] == ExitCode.BAD_INPUT
-    assert (told["exit_meaning"], told["run_id"], told["verdict"]) == ("BAD_INPUT", None, None)
-    assert "task" in told["errors"][0]
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert ran.exit_code == found["exit_status"] == ExitCode.BAD_INPUT
+    assert (found["exit_meaning"], found["run_id"], found["verdict"]) == ("BAD_INPUT", None, None)
+    assert "task" in found["errors"][0]
 
 
 @pytest.mark.parametrize(
