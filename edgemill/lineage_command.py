@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer
@@ -15,8 +16,14 @@ from pipelines.metadata import open_existing_store
 from pipelines.report.summary import LineageNode
 
 
-def print_lineage(target: Path, root: Path | None, metadata_url: str | None, *, as_json: bool) -> None:
+def print_lineage(target: Path, root: Path | None, metadata_url: str | None, *, as_json: bool, short: bool) -> None:
     """Print the lineage of a release or a model file, each artifact compared with what was written.
+
+    Args:
+        target: The release, or the model file.
+        root, metadata_url: Where the store is.
+        as_json: Print JSON, which is always whole, instead of a tree.
+        short: Print one line for each artifact.
 
     Raises:
         TamperedError: One differs; it is printed too.
@@ -25,7 +32,7 @@ def print_lineage(target: Path, root: Path | None, metadata_url: str | None, *, 
     if as_json:
         typer.echo(node.model_dump_json(indent=2))
     else:
-        terminal().print(tree_of(node))
+        terminal().print(short_tree_of(node) if short else tree_of(node))
     if (broken := first_break(node)) is not None:
         raise broken
 
@@ -38,3 +45,29 @@ def tree_of(node: LineageNode) -> Tree:
     for child in node.children:
         tree.add(tree_of(child))
     return tree
+
+
+def short_tree_of(node: LineageNode) -> Tree:
+    """The same with one line for each artifact: its maker, its digest, and whether it is what was written."""
+    makers = [child for child in node.children if child.kind == "execution"]
+    line = Text(node.label, style="bold")
+    line.append("".join(f" by {maker.label}" for maker in makers), style="not bold")
+    if facts := list(_facts(node)):
+        line.append(f": {', '.join(facts)}", style="not bold")
+    tree = Tree(line)
+    for child in [one for maker in makers for one in maker.children] if makers else node.children:
+        tree.add(short_tree_of(child))
+    return tree
+
+
+def _facts(node: LineageNode) -> Iterator[str]:
+    for name in ("device", "version"):
+        if name in node.details:
+            yield node.details[name]
+    if digest := node.details.get("model_sha256") or node.details.get("sha256"):
+        yield f"sha256 {digest[:12]}"
+    for name in ("lineage", "content"):
+        if name in node.details:
+            yield node.details[name]
+    if "verified" in node.details:
+        yield "verified" if node.details["verified"] == "yes" else "NOT what was written"

@@ -160,6 +160,7 @@ def lineage(
     target: Annotated[Path, typer.Argument(metavar="RELEASE|MODEL", help="A registry release or a .tflite file.")],
     root: Root = None,
     metadata: Metadata = None,
+    short: Annotated[bool, typer.Option("--short", help="Print one line for each artifact.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a tree.")] = False,
 ) -> None:
     """Show where the bytes of a model came from.
@@ -170,7 +171,7 @@ def lineage(
     from edgemill.lineage_command import print_lineage
 
     with told():
-        print_lineage(target, root, metadata, as_json=as_json)
+        print_lineage(target, root, metadata, as_json=as_json, short=short)
 
 
 @app.command()

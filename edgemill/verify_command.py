@@ -8,38 +8,50 @@ from typing import Any
 
 import typer
 
-from components.errors import EdgemillError, MetadataError
+from components.errors import MetadataError, TamperedError
 from pipelines.environment import environment
-from pipelines.lineage import first_break, trace_target
+from pipelines.lineage import compared_artifacts, trace_target
 from pipelines.metadata import latest_run, open_existing_store, pipeline_of_run, run_records
-from pipelines.report.summary import LineageNode
 from pipelines.verification import breaks, has_digest
 
 
 def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
-    """Print a line per artifact.
+    """Print a line per artifact, and one that sums them up.
 
     Raises:
         TamperedError: One of them is not what was written; the first, after all lines are printed.
         RegistryError: The release itself is damaged.
-        MetadataError: There is no such run or release, or the run has no artifact yet.
+        MetadataError: There is no such run or release, or the store has no digest of any artifact of it.
     """
     store = open_existing_store(environment(root, metadata_url).metadata_url)
     if Path(target).exists():
-        node = trace_target(store, Path(target))
-        for line in _lines(node):
-            typer.echo(line)
-        error: EdgemillError | None = first_break(node)
+        what, name, artifacts = "release", target, compared_artifacts(trace_target(store, Path(target)))
     else:
-        error = None
         pipeline, run_id = _run_named(store, target)
         typer.echo(f"run {run_id} of {pipeline}")
-        for label, artifact in _outputs(store, pipeline, run_id):
-            found = breaks(store, artifact)
-            typer.echo(f"{label}: {'verified' if found is None else 'NOT what was written'}")
-            error = error or found
+        what, name, artifacts = "run", run_id, _compared_outputs(store, pipeline, run_id)
+    compared, broken = 0, 0
+    error: TamperedError | None = None
+    for label, found in artifacts:
+        typer.echo(f"{label}: {'verified' if found is None else 'NOT what was written'}")
+        compared, broken, error = compared + 1, broken + (found is not None), error or found
+    if not compared:
+        raise MetadataError(
+            f"this {what} has no artifact yet that could be verified",
+            where=name,
+            remedy="wait until the first node of the run is complete, or name another",
+        )
+    outcome = f"{broken} {'is' if broken == 1 else 'are'} not" if broken else "all are"
+    typer.echo(f"{compared} artifact{'s' if compared != 1 else ''} compared: {outcome} what was written")
     if error is not None:
         raise error
+
+
+def _compared_outputs(store: Any, pipeline: str, run_id: str) -> Iterator[tuple[str, TamperedError | None]]:
+    for node, record in run_records(store, pipeline, run_id).items():
+        for name, artifact in record.outputs.items():
+            if has_digest(artifact):
+                yield f"{node} {name} {artifact.id}", breaks(store, artifact)
 
 
 def _run_named(store: Any, name: str) -> tuple[str, str]:
@@ -52,26 +64,3 @@ def _run_named(store: Any, name: str) -> tuple[str, str]:
             remedy="name the run's --root or --metadata",
         )
     return found[0], found[1]
-
-
-def _outputs(store: Any, pipeline: str, run_id: str) -> list[tuple[str, Any]]:
-    outputs = [
-        (f"{node} {name} {artifact.id}", artifact)
-        for node, record in run_records(store, pipeline, run_id).items()
-        for name, artifact in record.outputs.items()
-        if has_digest(artifact)
-    ]
-    if not outputs:
-        raise MetadataError(
-            "this run has no artifact yet that could be verified",
-            where=run_id,
-            remedy="wait until its first node is complete, or name another run",
-        )
-    return outputs
-
-
-def _lines(node: LineageNode) -> Iterator[str]:
-    if "verified" in node.details:
-        yield f"{node.label}: {'verified' if node.details['verified'] == 'yes' else 'NOT what was written'}"
-    for child in node.children:
-        yield from _lines(child)

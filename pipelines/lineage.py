@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def trace_target(store: Any, target: Path) -> LineageNode:
 
 
 def _compare_manifest(release: Path, written: set[str]) -> None:
-    # Several if the release was removed and pushed again; none by versions that recorded none.
+    # Several if another decision pushed the same bytes again; none by versions that recorded none.
     path = release / MANIFEST_NAME
     if written and path.is_file() and (found := sha256_of(path)) not in written:
         raise TamperedError(
@@ -98,7 +99,7 @@ def _compare_manifest(release: Path, written: set[str]) -> None:
             where=str(path),
             bound=" or ".join(f"sha256 {one}" for one in sorted(written)),
             measured=f"sha256 {found}",
-            remedy="find out what changed it, move the release away, and push again",
+            remedy="run the pipeline again, which writes it again; or name the store of the run that pushed last",
         )
 
 
@@ -115,16 +116,27 @@ def trace(store: Any, artifact: Any, *, compare: bool = True) -> LineageNode:
     return _Tree(store, compare=compare).of_artifact(artifact)
 
 
+def compared_artifacts(node: LineageNode) -> Iterator[tuple[str, TamperedError | None]]:
+    """The label of each artifact of a lineage that was compared, and where the lineage breaks if it does so there."""
+    if (verified := node.details.get("verified")) is not None:
+        yield (
+            node.label,
+            None
+            if verified == "yes"
+            else TamperedError(
+                f"the lineage breaks at {node.label}",
+                where=node.details["uri"],
+                measured=verified.removeprefix("NO: "),
+                remedy="do not use what was made from it; delete its folder, and run again",
+            ),
+        )
+    for child in node.children:
+        yield from compared_artifacts(child)
+
+
 def first_break(node: LineageNode) -> TamperedError | None:
     """Where a lineage breaks: the first artifact that is not what was written; None if all are."""
-    if node.details.get("verified", "yes") != "yes":
-        return TamperedError(
-            f"the lineage breaks at {node.label}",
-            where=node.details["uri"],
-            measured=node.details["verified"].removeprefix("NO: "),
-            remedy="do not use what was made from it; delete its folder, and run again",
-        )
-    return next((found for child in node.children if (found := first_break(child)) is not None), None)
+    return next((found for _, found in compared_artifacts(node) if found is not None), None)
 
 
 class _Tree:

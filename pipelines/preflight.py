@@ -23,6 +23,7 @@ from components.errors import DataError, EdgemillError, ModelError, RegistryErro
 from components.files import is_file, is_folder
 from components.push.registry import check_writable
 from components.version import find_source
+from pipelines.columns import column_errors
 from pipelines.load import LoadedPipeline, PipelineFileError, read_pipeline
 from pipelines.spec import DeclaredSplits, Examples, PipelineSpec
 
@@ -84,6 +85,7 @@ def preflight(file: Path, *, data: bool = True, registry: bool = True) -> Loaded
             *_reference_errors(loaded),
             *(_data_errors(loaded.spec.examples) if data else ()),
             *(_shared_file_errors(loaded.spec) if data else ()),
+            *(column_errors(loaded.spec) if data else ()),
             *_baseline_errors(loaded),
             *(_registry_errors(loaded) if registry else ()),
         ]

@@ -10,7 +10,7 @@ from components.device import DeviceProfile
 from components.errors import UnblessedError
 from components.files import sha256_of_bytes
 from components.layout import TFLITE_FILE
-from components.push.registry import ReleaseManifest, digest_if_written, publish
+from components.push.registry import ReleaseManifest, manifest_digest, publish
 from components.push.spec import LocalRegistry
 from components.report import CandidateReport, Decision
 from components.slices import overall
@@ -44,8 +44,8 @@ class PushOutcome(Value):
         version: Of the release.
         path: The release's folder.
         bytes, sha256: Of its model file.
-        compressed_bytes: Of what is served; None for a release from before there was one.
-        manifest_sha256: Of the release's manifest; None if an earlier push of the same bytes wrote another.
+        compressed_bytes: Of what is served.
+        manifest_sha256: Of the release's manifest.
     """
 
     device: str
@@ -99,7 +99,7 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
         bytes=len(model),
         sha256=digest,
         compressed_bytes=release.manifest.compressed.bytes if release.manifest.compressed else None,
-        manifest_sha256=digest_if_written(release, manifest),
+        manifest_sha256=manifest_digest(release.manifest),
     )
 
 

@@ -9,6 +9,10 @@ A release is staged beside its final place, made durable, and renamed; the point
 sees a whole release or none, and two pushers of the same bytes make one release. A push that fails leaves at most
 empty folders.
 
+A push of bytes that are there already verifies them, and leaves a release that is, file by file, what it writes: a
+manifest that a hand has edited, or that an earlier decision wrote, is replaced. So a release never says what the newest
+push did not decide.
+
 Served is gzip, not Zstandard, though that is a few percent smaller: every phone's platform, every HTTP client
 (`Content-Encoding: gzip`) and zlib's small relatives for microcontrollers decode it, with a window of 32 KiB, where
 Zstandard at its high levels asks for megabytes and a library of its own.
@@ -17,6 +21,7 @@ Zstandard at its high levels asks for megabytes and a library of its own.
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import shutil
 import tempfile
@@ -29,7 +34,7 @@ from pydantic import ValidationError
 
 from components.compression import gunzip, gzip_of
 from components.errors import RegistryError, SpecError
-from components.files import read_regular, sha256_of_bytes, sync_folder, write_atomically
+from components.files import is_file, read_regular, sha256_of_bytes, sync_folder, write_atomically
 from components.push.spec import LocalRegistry
 from components.recipe import Recipe
 from components.report import Check, MetricValue
@@ -42,6 +47,8 @@ MANIFEST_NAME = "manifest.json"
 STALE_SECONDS = 3600.0
 _STAGING_PREFIX = ".staging-"
 _FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
+
+_LOG = logging.getLogger(__name__)
 
 
 class CompressedForm(Value):
@@ -110,7 +117,7 @@ class Release(Value):
 def publish(spec: LocalRegistry, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
     """Put a model and its compressed form into the registry, and point the channel at it.
 
-    An existing release of the same bytes is verified and kept as it is, its manifest included.
+    An existing release of the same bytes is verified; what else in it is not what this push writes is written again.
 
     Args:
         spec: The registry.
@@ -142,7 +149,7 @@ def publish(spec: LocalRegistry, device_class: str, name: str, model: bytes, man
         if not final.exists():
             files = {MODEL_NAME: model, COMPRESSED_NAME: compressed, MANIFEST_NAME: _json(manifest)}
             _stage_and_rename(final, files)
-        release = find_release(final)
+        release = _written_again(final, compressed, manifest)
         pointer = _json(ChannelPointer(version=version, sha256=digest, bytes=len(model)))
         path = folder / f"{spec.channel}.json"
         if not (path.is_file() and path.read_bytes() == pointer):
@@ -184,16 +191,22 @@ def find_release(path: Path) -> Release:
     return Release(version=digest[:16], path=str(folder), manifest=manifest)
 
 
-def digest_if_written(release: Release, manifest: ReleaseManifest) -> str | None:
-    """The SHA-256 of a release's manifest if it says what this one does, byte for byte; else None.
+def manifest_digest(manifest: ReleaseManifest) -> str:
+    """The SHA-256 of the file that holds a manifest."""
+    return sha256_of_bytes(_json(manifest))
 
-    Args:
-        release: As `publish` returned it.
-        manifest: As `publish` was given it.
-    """
-    content = read_regular(Path(release.path) / MANIFEST_NAME)
-    expected = _json(manifest.model_copy(update={"compressed": release.manifest.compressed}))
-    return sha256_of_bytes(content) if content == expected else None
+
+def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest) -> Release:
+    """A whole release, with the compressed form and the manifest of this push, whatever they were."""
+    release = find_release(folder)
+    # In this order: a reader that comes in between refuses the release, and reads it again.
+    for name, content in ((COMPRESSED_NAME, compressed), (MANIFEST_NAME, _json(manifest))):
+        path = folder / name
+        # The manifest of an old release names no compressed form, and such a file need not be there.
+        if not is_file(path) or read_regular(path) != content:
+            _LOG.warning("%s is not what this push writes; it is written again", path)
+            write_atomically(path, content)
+    return release if release.manifest == manifest else find_release(folder)
 
 
 def _check_compressed(folder: Path, form: CompressedForm, model: bytes) -> None:

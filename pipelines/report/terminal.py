@@ -16,7 +16,7 @@ _STYLES = {"blessed": "bold green", "pass": "green", "fail": "red", "not_enough_
 
 
 def render_table(summary: RunSummary) -> RenderableType:
-    """Candidates with the first metric, interval, bytes, ratios and verdicts; below it warnings and what was pushed.
+    """Candidates, if any, with the first metric, interval, bytes, ratios and verdicts; below it warnings and pushes.
 
     Returns:
         Something for `rich.console.Console.print`.
@@ -25,8 +25,9 @@ def render_table(summary: RunSummary) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
+    title = f"{summary.pipeline}: {summary.headline}"
     name = summary.first_metric or "metric"
-    table = Table(title=f"{summary.pipeline}: {summary.headline}", title_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("candidate")
     # Text, not str: brackets in what users name, and around intervals, would be read as markup.
     for heading in (f"{name} [95 %]", "bytes", "gzip", "smaller", "latency ratio"):
@@ -64,7 +65,9 @@ def render_table(summary: RunSummary) -> RenderableType:
             passed = decision is not None and decision.verdict == "pass"
             why = summary.why_nothing(device.name)
             lines.append(Text(f"{device.name}: nothing pushed: {why}", style="red" if passed else "yellow"))
-    return Group(table, *lines, *(Text(error, style="red") for error in summary.errors))
+    # A run that failed before its evaluation has no candidates.
+    head = table if table.row_count else Text(title, style="italic")
+    return Group(head, *lines, *(Text(error, style="red") for error in summary.errors))
 
 
 def _notes(summary: RunSummary) -> dict[tuple[str, str, str], list[str]]:

@@ -153,7 +153,11 @@ def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPip
     run, release, root = ran.folder.name, str(ran.summary.releases[0].path), ("--root", str(ran.root))
     code, said = invoke("verify", run, *root)
     assert (code, "NOT" in said) == (0, False), said
-    assert said.count(": verified") == len(list(artifacts.glob("*/[!.]*/*")))
+    count = len(list(artifacts.glob("*/[!.]*/*")))
+    assert said.count(": verified") == count
+    assert said.endswith(f" {count} artifacts compared: all are what was written")
+    code, said = invoke("lineage", release, "--short", *root)
+    assert (code, said.count(", verified") > 9, "uri: " in said) == (0, True, False), said
     examples = next(path for path in only(artifacts, "examples", "examples").rglob("*") if path.is_file())
     for path, labels in (
         (only(artifacts, "evaluate", "evaluation") / "report.json", ("evaluate evaluation", "ModelEvaluation")),
@@ -163,6 +167,7 @@ def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPip
             for target in (run, release):
                 code, said = invoke("verify", target, *root)
                 assert (code, said.count("NOT what was written")) == (ExitCode.NODE_FAILED, 1), said
+                assert " artifacts compared: 1 is not what was written" in said
                 assert labels[target == release] in said.partition(": NOT")[0].rpartition(": verified")[2]
             code, said = invoke("lineage", release, *root)
             assert (code, f"the lineage breaks at {labels[1]}" in said) == (ExitCode.NODE_FAILED, True), said
@@ -171,7 +176,7 @@ def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPip
         assert (code, str(path) in said.replace(" ", "")) == (ExitCode.NODE_FAILED, True), said
 
 
-def test_manifest_of_a_release_is_the_one_that_was_written(finished: tuple[SmallPipeline, Ran]) -> None:
+def test_manifest_of_a_release_is_the_one_that_was_written(finished: tuple[SmallPipeline, Ran], tmp_path: Path) -> None:
     _, ran = finished
     assert ran.summary is not None
     path = Path(str(ran.summary.releases[0].path)) / "manifest.json"
@@ -183,6 +188,10 @@ def test_manifest_of_a_release_is_the_one_that_was_written(finished: tuple[Small
             code, said = invoke(command, str(path.parent), "--root", str(ran.root))
             assert (code, "the manifest of this release is not" in said) == (ExitCode.NODE_FAILED, True), said
             assert str(path) in said.replace(" ", "")
+        Nodes(*finished).execute("push__phone_cpu", tmp_path)
+        assert path.read_bytes() == before
+        code, said = invoke("verify", str(path.parent), "--root", str(ran.root))
+        assert (code, "artifacts compared: all are what was written" in said) == (ExitCode.OK, True), said
     finally:
         path.write_bytes(before)
 

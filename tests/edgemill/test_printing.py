@@ -5,7 +5,7 @@ from rich.console import Console
 
 from components.report import Inspection, LayerPlan, TensorFact
 from edgemill.inspect_command import print_inspection
-from edgemill.lineage_command import tree_of
+from edgemill.lineage_command import short_tree_of, tree_of
 from edgemill.preview import print_previews, summaries
 from pipelines.report.summary import LineageNode
 
@@ -44,6 +44,30 @@ def test_lineage_prints_brackets_as_they_are_when_labels_hold_them(capsys: pytes
     said = capsys.readouterr().out
     assert BRACKETS[1] in said
     assert f"shape: {BRACKETS[0]}" in said
+
+
+def test_short_lineage_has_one_line_for_each_artifact(capsys: pytest.CaptureFixture[str]) -> None:
+    def made(label: str, maker: str, *inputs: LineageNode, **details: str) -> LineageNode:
+        by = LineageNode(label=maker, kind="execution", details={"spec": "{}"}, children=inputs)
+        return LineageNode(label=label, kind="Model", details={"uri": "/a", **details}, children=(by,))
+
+    examples = made("Examples 1", "examples", verified="NO: changed")
+    again = LineageNode(label="Examples 1 as examples", kind="Examples", details={"lineage": "told above"})
+    model = made("Model 2 as baseline", "baseline", again, sha256="ab" * 32, verified="yes")
+    release = made(
+        "PushedModel 3", "push__phone", examples, model, device="phone", version="cd", model_sha256="ef" * 32
+    )
+    Console(soft_wrap=True, markup=False).print(short_tree_of(release))
+    said = [line.lstrip("│├└─ ") for line in capsys.readouterr().out.splitlines()]
+    assert said == [
+        "PushedModel 3 by push__phone: phone, cd, sha256 efefefefefef",
+        "Examples 1 by examples: NOT what was written",
+        "Model 2 as baseline by baseline: sha256 abababababab, verified",
+        "Examples 1 as examples: told above",
+    ]
+    several = LineageNode(label="2 releases of these bytes", kind="releases", children=(release, release))
+    Console(soft_wrap=True).print(short_tree_of(several))
+    assert capsys.readouterr().out.count("PushedModel 3") == 2
 
 
 @pytest.mark.parametrize(

@@ -404,7 +404,7 @@ def test_first_rows_of_parquet_files_are_read_as_records_are(tmp_path: Path) -> 
     pyarrow.parquet.write_table(pa.table({"image": [0.5, 0.5], "label": [1, None]}), file)
     assert "rows.parquet: the examples do not have the features that the task declares" in errors_of(small)
     file.write_bytes(b"PAR1 nothing of the kind")
-    assert "rows.parquet: the first records of this file cannot be read" in errors_of(small)
+    assert "rows.parquet: the columns of this file cannot be read" in errors_of(small)
     pyarrow.parquet.write_table(pa.table({"image": [0.5, 0.25], "label": [1, 2]}), file)
     check(small)
 

@@ -86,9 +86,11 @@ def test_release_tells_metrics_checks_and_parents_when_delivered(tmp_path, chose
     assert release.manifest.checks == decision().candidates[0].checks
     assert release.manifest.parents == {"candidate": "c" * 64, "decision": DECIDED}
     assert outcome.manifest_sha256 == sha256_of(Path(outcome.path) / "manifest.json")
-    # Another decision for the same bytes leaves the release as it is, and does not vouch for what it says.
+    # Another decision for the same bytes is what the same release says then.
     again = deliver(request(tmp_path / "registry"), verified(chosen), decision(), "e" * 64)
-    assert (again.path, again.manifest_sha256) == (outcome.path, None)
+    assert (again.path, again.version) == (outcome.path, outcome.version)
+    assert again.manifest_sha256 == sha256_of(Path(outcome.path) / "manifest.json") != outcome.manifest_sha256
+    assert find_release(Path(outcome.path)).manifest.parents == {"candidate": "c" * 64, "decision": "e" * 64}
 
 
 def test_nothing_is_pushed_when_the_gate_refused(tmp_path, chosen):

@@ -107,16 +107,52 @@ def test_release_is_refused_when_its_compressed_form_was_changed(tmp_path, damag
         push(tmp_path)
 
 
-def test_release_without_a_compressed_form_is_read_and_kept_when_pushed_again(tmp_path):
+def test_release_without_a_compressed_form_is_read_and_gets_one_when_pushed_again(tmp_path):
     folder = Path(push(tmp_path).path)
+    before = tree_of(tmp_path)
     told = json.loads((folder / "manifest.json").read_text())
     del told["compressed"]
     (folder / "manifest.json").write_text(json.dumps(told))
     (folder / "model.tflite.gz").unlink()
     assert find_release(folder).manifest.compressed is None
-    before = tree_of(tmp_path)
     assert push(tmp_path) == current(tmp_path, "phone", "shoes") == find_release(folder)
     assert tree_of(tmp_path) == before
+
+
+def edit(path, old, new):
+    before = path.read_text()
+    path.write_text(before.replace(old, new))
+    assert path.read_text() != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: edit(folder / "manifest.json", '"value": 0.875', '"value": 0.999'),
+        lambda folder: edit(folder / "manifest.json", "ab" * 32, "cd" * 32),
+        lambda folder: edit(folder / "manifest.json", '"phone_cpu"', '"another"'),
+        lambda folder: edit(folder / "manifest.json", '"metrics"', '"parents": {}, "metrics"'),
+        lambda folder: edit(folder / "manifest.json", "\n", "\n "),
+        # The same content compressed with another time in the header, and the digest of that.
+        lambda folder: forge(folder, gzip.compress(MODEL, mtime=9)),
+        lambda folder: edit(folder.parent / "stable.json", SHA256, "0" * 64),
+        lambda folder: edit(folder.parent / "stable.json", "2048", "2047"),
+    ],
+    ids=["figure", "parent", "device", "repeated key", "spaces", "compressed form", "channel", "channel's bytes"],
+)
+def test_release_is_what_is_pushed_file_by_file_when_a_hand_has_edited_it(tmp_path, change, caplog):
+    release = push(tmp_path)
+    before = tree_of(tmp_path)
+    change(Path(release.path))
+    edited = tree_of(tmp_path)
+    assert edited != before
+    assert push(tmp_path) == release
+    assert tree_of(tmp_path) == before
+    # A channel moves with every model; what does not change by itself is named.
+    changed = {path for path, content in tree_of(tmp_path).items() if content != edited.get(path)}
+    assert {path for path in changed if f"{tmp_path / path} is not what this push writes" in caplog.text} == {
+        path for path in changed if not path.endswith("stable.json")
+    }
 
 
 def test_registry_is_unchanged_to_the_inode_when_same_bytes_are_pushed_twice(tmp_path):

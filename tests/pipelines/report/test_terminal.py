@@ -59,9 +59,18 @@ def test_exit_status_is_0_only_if_every_device_has_a_release(run_summary):
 
 def test_brackets_are_text_when_an_error_holds_them(run_summary):
     failed = run_summary.model_copy(update={"evaluation": None, "decisions": (), "errors": ("no [bold]file[/bold]",)})
-    text = "\n".join(printed(failed.model_copy(update={"releases": ()})))
+    lines = printed(failed.model_copy(update={"releases": ()}))
+    text = "\n".join(lines)
     assert "no [bold]file[/bold]" in text
     assert "phone_cpu: nothing pushed: its gate did not run" in text
+
+
+def test_no_table_is_printed_of_a_run_without_candidates(run_summary):
+    failed = {"evaluation": None, "decisions": (), "releases": (), "verdict": "failed", "errors": ("baseline: no",)}
+    title, first, *_ = printed(run_summary.model_copy(update=failed))
+    assert title == f"{run_summary.pipeline}: failed"
+    assert first.startswith("image: the split reaches")
+    assert printed(run_summary)[1].startswith("┏")
 
 
 def test_brackets_are_text_when_a_metric_or_an_interval_holds_them(run_summary):
