@@ -67,10 +67,12 @@ def _named(spec: PipelineSpec, split: str | None) -> dict[str, str]:
     # A preprocessing function may make all others.
     if spec.preprocess is None:
         if split in {None, spec.evaluate.split}:
+            own = {name for names in spec.evaluate.slices for name in names}
             for name in (name for names in spec.slices() for name in names):
-                columns.setdefault(name, "evaluate.slices")
-        if spec.calibrate is not None and spec.calibrate.stratify_by and split in {None, spec.calibrate.split}:
-            columns.setdefault(spec.calibrate.stratify_by, "calibrate.stratify_by")
+                columns.setdefault(name, "evaluate.slices" if name in own else "gate.metrics")
+        sample = spec.calibrate if any(recipe.needs_calibration for recipe in spec.recipes) else None
+        if sample is not None and sample.stratify_by and split in {None, sample.split}:
+            columns.setdefault(sample.stratify_by, "calibrate.stratify_by")
     return columns
 
 

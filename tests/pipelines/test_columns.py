@@ -68,7 +68,7 @@ def test_slices_strata_and_what_splits_go_by_are_columns_too(small: SmallPipelin
     assert "4 errors" in said
     for field, column in (
         ("evaluate.slices", "site"),
-        ("evaluate.slices", "lot"),
+        ("gate.metrics", "lot"),
         ("calibrate.stratify_by", "kind"),
         ("examples.splits.feature", "speaker"),
     ):
@@ -86,6 +86,11 @@ def test_columns_are_asked_for_only_where_they_are_read(small: SmallPipeline) ->
     check(small)
     (small.folder / "data" / "eval.csv").write_text("image,label\n0.5,1\n")
     assert "no column 'site'" in errors_of(small)
+    # Without static schemes nothing is sampled.
+    (small.folder / "data" / "train.csv").write_text("image,label\n0.5,1\n")
+    assert "no column 'kind'" in errors_of(small)
+    small.spec["recipes"].pop()
+    assert "no column 'kind'" not in errors_of(small)
     # A preprocessing function may make it.
     (small.folder / "mine.py").write_text("def preprocessing_fn(inputs): return inputs\n")
     small.spec["preprocess"] = "mine:preprocessing_fn"

@@ -91,6 +91,8 @@ def test_label_that_the_task_does_not_declare_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["tfrecord", "csv"])
 def test_slice_that_the_task_does_not_declare_is_told_with_its_field(tmp_path: Path, kind: str) -> None:
     small = with_csv(tmp_path) if kind == "csv" else SmallPipeline(tmp_path)
+    if kind == "csv":
+        (tmp_path / "data" / "eval.csv").write_text("image,label,town\n0.5,1,A\n")
     small.spec["evaluate"]["slices"] = [["label", "town"]]
     assert "evaluate.slices: the task has no dense feature 'town'" in errors_of(small)
     small.spec["evaluate"]["slices"] = []
@@ -116,7 +118,7 @@ def test_stratifying_feature_that_only_the_records_have_passes(tmp_path: Path) -
 def test_stratifying_feature_that_is_no_column_is_told(tmp_path: Path) -> None:
     small = with_csv(tmp_path)
     small.spec["calibrate"]["stratify_by"] = "town"
-    assert "calibrate.stratify_by: an example lacks the feature 'town'" in errors_of(small)
+    assert "calibrate.stratify_by: the examples have no column 'town'" in errors_of(small)
     small.spec["calibrate"]["stratify_by"] = "label"
     check(small)
 
