@@ -61,11 +61,12 @@ def short_tree_of(node: LineageNode) -> Tree:
 
 
 def _facts(node: LineageNode) -> Iterator[str]:
-    for name in ("device", "version"):
-        if name in node.details:
-            yield node.details[name]
-    if digest := node.details.get("model_sha256") or node.details.get("sha256"):
-        yield f"sha256 {digest[:12]}"
+    if "device" in node.details:
+        yield node.details["device"]
+    if "release_path" in node.details:
+        yield f"release {node.details['version']}"
+    elif "sha256" in node.details:
+        yield f"sha256 {node.details['sha256'][:12]}"
     for name in ("lineage", "content"):
         if name in node.details:
             yield node.details[name]

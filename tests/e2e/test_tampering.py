@@ -157,7 +157,7 @@ def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPip
     assert said.count(": verified") == count
     assert said.endswith(f" {count} artifacts compared: all are what was written")
     code, said = invoke("lineage", release, "--short", *root)
-    assert (code, said.count(", verified") > 9, "uri: " in said) == (0, True, False), said
+    assert (code, said.count("verified"), "uri: " in said) == (0, 9, False), said
     examples = next(path for path in only(artifacts, "examples", "examples").rglob("*") if path.is_file())
     for path, labels in (
         (only(artifacts, "evaluate", "evaluation") / "report.json", ("evaluate evaluation", "ModelEvaluation")),

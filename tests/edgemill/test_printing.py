@@ -51,7 +51,7 @@ def test_short_lineage_has_one_line_for_each_artifact(capsys: pytest.CaptureFixt
         by = LineageNode(label=maker, kind="execution", details={"spec": "{}"}, children=inputs)
         return LineageNode(label=label, kind="Model", details={"uri": "/a", **details}, children=(by,))
 
-    examples = made("Examples 1", "examples", verified="NO: changed")
+    examples = made("Examples 1", "examples", version="0", verified="NO: changed")
     again = LineageNode(label="Examples 1 as examples", kind="Examples", details={"lineage": "told above"})
     model = made("Model 2 as baseline", "baseline", again, sha256="ab" * 32, verified="yes")
     release = made(
@@ -60,7 +60,7 @@ def test_short_lineage_has_one_line_for_each_artifact(capsys: pytest.CaptureFixt
     Console(soft_wrap=True, markup=False).print(short_tree_of(release))
     said = [line.lstrip("│├└─ ") for line in capsys.readouterr().out.splitlines()]
     assert said == [
-        "PushedModel 3 by push__phone: phone, cd, sha256 efefefefefef",
+        "PushedModel 3 by push__phone: phone, release cd",
         "Examples 1 by examples: NOT what was written",
         "Model 2 as baseline by baseline: sha256 abababababab, verified",
         "Examples 1 as examples: told above",
