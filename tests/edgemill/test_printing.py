@@ -54,9 +54,7 @@ def test_short_lineage_has_one_line_for_each_artifact(capsys: pytest.CaptureFixt
     examples = made("Examples 1", "examples", version="0", verified="NO: changed")
     again = LineageNode(label="Examples 1 as examples", kind="Examples", details={"lineage": "told above"})
     model = made("Model 2 as baseline", "baseline", again, sha256="ab" * 32, verified="yes")
-    release = made(
-        "PushedModel 3", "push__phone", examples, model, device="phone", version="cd", model_sha256="ef" * 32
-    )
+    release = made("PushedModel 3", "push__phone", examples, model, device="phone", version="cd", release_path="/r")
     Console(soft_wrap=True, markup=False).print(short_tree_of(release))
     said = [line.lstrip("│├└─ ") for line in capsys.readouterr().out.splitlines()]
     assert said == [
