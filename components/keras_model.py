@@ -161,6 +161,27 @@ def _cannot_be_kept(error: Exception) -> ModelError:
     )
 
 
+def check_learns(model: Any, where: str = "task") -> None:
+    """See that training can change a Keras model: Keras itself goes through all epochs and leaves it as it is.
+
+    Args:
+        model: After everything that sets `trainable`.
+        where: What is to be trained, for the message.
+
+    Raises:
+        ModelError: It has no trainable weights.
+    """
+    if not model.trainable_weights:
+        raise ModelError(
+            "the model is to be trained, and has no trainable weights",
+            where=where,
+            bound="at least one trainable weight",
+            measured=f"{len(model.weights)} weights, all of them frozen" if model.weights else "no weights",
+            remedy="set `trainable = True` on the layers to train or add layers with weights; a model that is to stay "
+            "as it is belongs into `baseline: {kind: pretrained}`, in recipes without steps",
+        )
+
+
 def check_exportable(model: Any, where: str = "task") -> None:
     """See that a Keras model can be exported, converted and evaluated; to be told before it is trained for hours.
 

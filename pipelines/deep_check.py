@@ -13,7 +13,7 @@ from components.calibrate.feature import feature_reader
 from components.calibrate.spec import CalibrationSpec
 from components.errors import DataError, EdgemillError, ModelError, SpecError, telling_line
 from components.examples import check_dense
-from components.keras_model import check_exportable, check_keras_takes
+from components.keras_model import check_exportable, check_keras_takes, check_learns
 from components.task import Task, load_object, load_task, trainable
 from components.task_contract import check_decoded, features_of
 from components.user_code import exits_told, in_time, raised_at
@@ -21,6 +21,7 @@ from pipelines.accuracy_bound import asks_for_fewest_float
 from pipelines.first_records import files_by_split, first_records
 from pipelines.integer_check import check_integers
 from pipelines.load import LoadedPipeline, PipelineFileError
+from pipelines.schema_check import check_schema
 from pipelines.spec import Examples, HashedSplits, PipelineSpec
 from pipelines.step_check import Previews, check_steps
 from pipelines.training_check import check_compiled, check_trains
@@ -53,7 +54,7 @@ def _checked(spec: PipelineSpec) -> Previews:
     """As `deep_check`; raises what is wrong as it is."""
     import tensorflow  # noqa: F401  # in nobody's time but ours
 
-    _check_schema(spec.examples)
+    check_schema(spec.examples)
     task = load_task(spec.task)
     if spec.preprocess is not None:
         load_object(spec.preprocess, "preprocess")
@@ -85,15 +86,6 @@ def _checked(spec: PipelineSpec) -> Previews:
         if model is not None:
             check_integers(spec.recipes, model)
         return check_steps(spec, task, model)
-
-
-def _check_schema(examples: Examples) -> None:
-    """See that a given schema can be read and has the label."""
-    if examples.schema_file:
-        from components.ingest.schema import parse_schema
-        from components.validate.expectations import tighten
-
-        tighten(parse_schema(Path(examples.schema_file).read_bytes(), examples.schema_file), examples)
 
 
 def _dense_features(spec: PipelineSpec) -> dict[str, str]:
@@ -216,6 +208,7 @@ def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
         ) from error
     check_exportable(model)
     check_compiled(model)
+    check_learns(model)
     if inputs is not None:
         check_keras_takes(model, inputs)
     return model, model.outputs[0].shape

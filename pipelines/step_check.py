@@ -11,7 +11,7 @@ from typing_extensions import assert_never
 from components.cluster.spec import ClusterStep
 from components.convert.promise import DYNAMIC_MINIMUM_ELEMENTS
 from components.errors import EdgemillError, ModelError
-from components.keras_model import check_trains_on
+from components.keras_model import check_learns, check_trains_on
 from components.prune.spec import PruneStep
 from components.quantize.qat_spec import QatStep
 from components.quantize.scheme import DynamicWi8Afp32
@@ -83,16 +83,19 @@ def _prepared(model: Any, recipe: Recipe, step: Step) -> tuple[LayerPlan, ...]:
         case PruneStep():
             from components.prune.pruning import preview
 
+            check_learns(model, "model")
             return preview(model, step, recipe.scheme)
         case ClusterStep():
             from components.cluster import clustering
 
+            check_learns(model, "model")
             return clustering.preview(model, step)
         case QatStep():
             from components.quantize import qat
 
             plans = qat.preview(model, step, recipe.scheme)
-            qat.quantized(model, step, recipe.scheme, steps_per_epoch=1)
+            # Quantizers may bring trainable weights of their own.
+            check_learns(qat.quantized(model, step, recipe.scheme, steps_per_epoch=1), "model")
             return plans
         case _:
             assert_never(step)

@@ -42,6 +42,12 @@ TASK = Task()
 """
 
 
+# CSV files hold one value per column.
+OF_SCALARS = TASK.replace("FixedLenFeature([16]", "FixedLenFeature([]").replace(
+    'features["image"], [', 'tf.repeat(features["image"], 16), ['
+)
+
+
 class SmallPipeline:
     """A pipeline folder that a test changes before it runs it.
 
@@ -104,6 +110,16 @@ class SmallPipeline:
         content = b"".join(frame(record) for record in records)
         path.write_bytes(gzip.compress(content) if zipped else content)
         return path
+
+
+def with_csv(folder: Path, task: str = OF_SCALARS) -> SmallPipeline:
+    """One whose splits are CSV files of one row."""
+    small = SmallPipeline(folder, task)
+    for split in ("train", "eval"):
+        (folder / "data" / f"{split}.tfrecord").unlink()
+        (folder / "data" / f"{split}.csv").write_text("image,label\n0.5,1\n")
+    small.spec["examples"]["kind"] = "csv"
+    return small
 
 
 def serialize(features: dict[str, Any]) -> bytes:

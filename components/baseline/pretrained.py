@@ -105,6 +105,7 @@ def load_keras(path: Path, *, trust_code: bool = False) -> Any:
     """
     import tensorflow as tf
 
+    _refuse_damage(path)
     if not trust_code:
         refuse_code(path)
         _refuse_imports(path)
@@ -114,7 +115,10 @@ def load_keras(path: Path, *, trust_code: bool = False) -> Any:
         raise ModelError(
             f"the model cannot be loaded: {type(error).__name__}: {telling_line(error)}",
             where=str(path),
-            remedy="register its custom layers with keras.utils.register_keras_serializable in the task's module",
+            remedy="copy or save it again"
+            if isinstance(error, OSError | KeyError | RuntimeError)
+            else "register its custom layers with keras.utils.register_keras_serializable in the task's module; if it "
+            "has none, copy or save it again",
         ) from error
     check_exportable(model, str(path))
     return model
@@ -144,18 +148,40 @@ def _refuse_imports(path: Path) -> None:
         )
 
 
+def _refuse_damage(path: Path) -> None:
+    """See that an archive holds what was put in: Keras reads weights from it without looking at their checksums.
+
+    Raises:
+        ModelError: It does not.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (member := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"Bad CRC-32 for file {member!r}")
+            if not {"model.weights.h5", "model.weights.npz"} & set(archive.namelist()):
+                raise zipfile.BadZipFile("there is no model.weights.h5 in it")
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
 def _version_of(path: Path) -> str | None:
     """As `_keras_version`; raises a ModelError if the file is Keras' by its first bytes but damaged."""
     try:
         return _keras_version(path)
     except Exception as error:
-        raise ModelError(
-            f"the model file is damaged: {type(error).__name__}: {telling_line(error)}",
-            where=str(path),
-            bound="a complete .keras or .h5 file",
-            measured=f"{path.stat().st_size:,} bytes",
-            remedy="copy or save it again",
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"the model file is damaged: {type(error).__name__}: {telling_line(error)}",
+        where=str(path),
+        bound="a complete .keras or .h5 file",
+        measured=f"{path.stat().st_size:,} bytes",
+        remedy="copy or save it again",
+    )
 
 
 def _keras_version(path: Path) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from components.baseline.spec import TrainedBaseline
 from components.errors import ModelError, telling_line
 from components.examples import ExampleDecoder, check_dense
-from components.keras_model import check_exportable, check_keras_takes, export, save_keras
+from components.keras_model import check_exportable, check_keras_takes, check_learns, export, save_keras
 from components.task import load_task, trainable
 
 _LOG = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
 
     Raises:
         SpecError: The task has no dense feature with the label's name, or builds no model.
-        ModelError: The model could not be exported, it does not take the data, or the loss is not finite.
+        ModelError: The model could not be exported or has nothing to train, it does not take the data, or the loss is
+            not finite.
         DataError: There are no examples, or their inputs have other names than the model's.
     """
     import tensorflow as tf
@@ -59,6 +60,7 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
     model = maker.build_model()
     check_exportable(model)
     maker.compile(model)
+    check_learns(model)
     callbacks = [_progress(tf, spec.epochs)]
     try:
         data = load_training_data(decoder, files, label, "baseline.split")

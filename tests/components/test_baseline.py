@@ -351,3 +351,10 @@ def test_pretrained_model_that_changed_since_the_pipeline_was_built_is_refused(
     executor = PretrainedModel.EXECUTOR_SPEC.executor_class()
     with pytest.raises(DataError, match=r"model\.keras: this has changed since .*expected: sha256 0{64}"):
         executor.Do({}, {"model": [artifact]}, {**parameters, "task_version": "1", "code_version": "1"})
+
+
+def test_training_refuses_a_model_without_trainable_weights_before_it_fits(tmp_path: Path) -> None:
+    text = TASK.replace("3, activation", "3, trainable=False, activation")
+    task, decoder, files = small_files(SmallPipeline(tmp_path, text.replace("8, 3, act", "8, 3, trainable=False, act")))
+    with pytest.raises(ModelError, match=r"no trainable weights \(.*found: 4 weights, all of them frozen"):
+        train(task, TrainedBaseline(kind="train", epochs=10**6), decoder, files, "label")

@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines.deep_check import deep_check
 from pipelines.load import PipelineFileError
 from pipelines.preflight import make_importable, preflight
-from tests.small_pipeline import TASK, SmallPipeline
+from tests.small_pipeline import OF_SCALARS, TASK, SmallPipeline, with_csv
 
 
 def check(small: SmallPipeline) -> None:
@@ -24,21 +24,6 @@ def errors_of(small: SmallPipeline) -> str:
         check(small)
     assert "Remedy: " in str(caught.value)
     return str(caught.value)
-
-
-# CSV files hold one value per column.
-OF_SCALARS = TASK.replace("FixedLenFeature([16]", "FixedLenFeature([]").replace(
-    'features["image"], [', 'tf.repeat(features["image"], 16), ['
-)
-
-
-def with_csv(folder: Path, task: str = OF_SCALARS) -> SmallPipeline:
-    small = SmallPipeline(folder, task)
-    for split in ("train", "eval"):
-        (folder / "data" / f"{split}.tfrecord").unlink()
-        (folder / "data" / f"{split}.csv").write_text("image,label\n0.5,1\n")
-    small.spec["examples"]["kind"] = "csv"
-    return small
 
 
 def test_whole_pipeline_passes(tmp_path: Path) -> None:
@@ -466,6 +451,70 @@ def test_schema_file_that_cannot_be_used_is_refused(tmp_path: Path, schema: str,
     assert message in errors_of(small)
 
 
+SCHEMA = """
+feature { name: "image" type: FLOAT presence { min_fraction: 1 } shape { dim { size: 16 } } }
+feature { name: "label" type: INT presence { min_fraction: 1 } shape { } int_domain { min: 0 max: 2 } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "feature", "expected", "found"),
+    [
+        ("type: FLOAT", "type: BYTES", "image", "type: BYTES", "FLOAT of 16 values"),
+        ("type: INT", "type: FLOAT", "label", "type: FLOAT", "INT 0, INT 1, INT 2"),
+        ("size: 16", "size: 25", "image", "size: 25", "FLOAT of 16 values"),
+        ("max: 2", "max: 1", "label", "max: 1", "INT 0, INT 1, INT 2"),
+        (
+            "\nfeature",
+            '\nfeature { name: "who" type: INT presence { min_fraction: 1 } }\nfeature',
+            "who",
+            'name: "who"',
+            "no value",
+        ),
+        ('"image"', '"picture"', "image", "one of label, picture", "FLOAT of 16 values"),
+    ],
+    ids=["type", "numbers", "shape", "domain", "missing", "unknown"],
+)
+def test_schema_that_contradicts_the_first_records_is_refused(
+    tmp_path: Path, old: str, new: str, feature: str, expected: str, found: str
+) -> None:
+    small = SmallPipeline(tmp_path)
+    (tmp_path / "mine.pbtxt").write_text(SCHEMA.replace(old, new, 1))
+    small.spec["examples"]["schema_file"] = "mine.pbtxt"
+    said = errors_of(small)
+    assert "the first records contradict the schema: " in said
+    assert f"mine.pbtxt: split 'train', feature '{feature}'" in said
+    bound, _, measured = said.partition("(expected: ")[2].partition("; found: ")
+    assert expected in bound
+    assert measured.startswith(f"{found}). Remedy: correct this feature in the schema, or the data")
+
+
+def test_schema_about_shares_and_counts_over_all_records_is_left_to_the_run(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    rare = 'feature { name: "rare" type: INT presence { min_fraction: 0.1 min_count: 1 } }'
+    label = "int_domain { min: 0 max: 2 } unique_constraints { min: 3 max: 3 }"
+    text = SCHEMA.replace("min_fraction: 1", "min_fraction: 1 min_count: 100").replace(
+        "int_domain { min: 0 max: 2 }", label
+    )
+    (tmp_path / "mine.pbtxt").write_text(f"{text}{rare} dataset_constraints {{ min_examples_count: 100 }}")
+    small.spec["examples"]["schema_file"] = "mine.pbtxt"
+    check(small)
+
+
+def test_schema_is_held_against_csv_columns_whose_type_the_whole_file_tells(tmp_path: Path) -> None:
+    small = with_csv(tmp_path)
+    (tmp_path / "data" / "train.csv").write_text("image,label,more\n0,1,2\n")
+    (tmp_path / "data" / "eval.csv").write_text("image,label,more\n0.5,1,a\n")
+    small.spec["examples"]["schema_file"] = "mine.pbtxt"
+    text = SCHEMA.replace("dim { size: 16 }", "") + 'feature { name: "more" type: BYTES }'
+    (tmp_path / "mine.pbtxt").write_text(text)
+    check(small)
+    (tmp_path / "mine.pbtxt").write_text(text.replace("BYTES", "INT"))
+    said = errors_of(small)
+    assert "mine.pbtxt: split 'eval', feature 'more'" in said
+    assert "found: BYTES b'a')" in said
+
+
 def test_metric_that_compares_each_output_is_refused_where_a_label_is_a_class_number(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["evaluate"]["metrics"].append({"name": "cross", "class_name": "BinaryCrossentropy"})
@@ -501,6 +550,38 @@ def test_compile_that_cannot_train_is_refused(tmp_path: Path, compiles: str, mes
     text = TASK.replace(COMPILES, compiles)
     assert text != TASK
     assert message in errors_of(SmallPipeline(tmp_path, text))
+
+
+NOTHING_TO_TRAIN = """
+        image = layers.Input([4, 4, 1], name="image")
+        return tf.keras.Model(image, layers.Softmax()(layers.Flatten()(image)[:, :3]))
+"""
+FROZEN = TASK.replace("layers.Conv2D(8, 3,", "layers.Conv2D(8, 3, trainable=False,").replace(
+    "layers.Dense(3,", "layers.Dense(3, trainable=False,"
+)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_model_without_anything_to_train_is_refused(tmp_path: Path, *, frozen: bool) -> None:
+    small = SmallPipeline(tmp_path, FROZEN) if frozen else with_model(tmp_path, NOTHING_TO_TRAIN)
+    said = errors_of(small)
+    assert "task: the model is to be trained, and has no trainable weights (expected: at least one" in said
+    assert ("found: 4 weights, all of them frozen)" if frozen else "found: no weights)") in said
+
+
+@pytest.mark.parametrize("kind", ["qat", "prune", "cluster"])
+def test_pretrained_model_without_anything_to_train_passes_until_a_step_trains_it(tmp_path: Path, kind: str) -> None:
+    small = SmallPipeline(tmp_path)
+    layers = tf.keras.layers
+    frozen = [layers.Conv2D(8, 3, trainable=False), layers.Flatten(), layers.Dense(3, "softmax", trainable=False)]
+    tf.keras.Sequential([layers.Input([4, 4, 1], name="image"), *frozen]).save(tmp_path / "model.keras")
+    small.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
+    check(small)
+    more = {"prune": {"sparsity": 0.5}, "cluster": {"centroids": 4}}.get(kind, {})
+    step = {"kind": kind, "epochs": 2, "split": "train", **more}
+    small.spec["recipes"].append({"name": "trained", "scheme": "static_wi8_ai8", "steps": [step]})
+    said = errors_of(small)
+    assert "recipes[2] (trained): model: the model is to be trained, and has no trainable weights" in said
 
 
 def test_compile_that_runs_several_batches_at_once_passes(tmp_path: Path) -> None:
