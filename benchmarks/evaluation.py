@@ -108,12 +108,12 @@ class Keep(beam.DoFn):
 
 def run_ours(examples: Path, model: Path, kept: Path) -> None:
     """Edgemill: from file to extracts with predictions."""
-    from components.evaluate.extractors import PredictExtractor, load_tflite, read_batches, shared_model
+    from components.evaluate.extractors import EXTRACTS, PredictExtractor, load_tflite, read_batches, shared_model
 
     extractor = PredictExtractor([shared_model("", str(model), load_tflite)], f"{__name__}:TASK", None, ["label"])
     with beam.Pipeline() as pipeline:
         batches = pipeline | beam.Create([str(examples)]) | beam.FlatMap(read_batches, BATCH)
-        _ = batches | extractor.ptransform | beam.ParDo(Keep(kept))
+        _ = (batches | extractor.ptransform)[EXTRACTS] | beam.ParDo(Keep(kept))
 
 
 def run_stock(examples: Path, model: Path, kept: Path) -> None:

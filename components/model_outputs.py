@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from components.metric_spec import MetricSpec, OutputKind
+from components.ranks import is_exact_auc
 from components.report import OutputReading
 
 Array = npt.NDArray[Any]
@@ -34,7 +35,7 @@ def read_outputs(
     labels: Array,
     metrics: Sequence[MetricSpec],
 ) -> OutputReading:
-    """Tell what the model's output is.
+    """Tell what the model's output is, and what that means for its metrics.
 
     Args:
         declared: What the pipeline file says; None detects it.
@@ -44,6 +45,18 @@ def read_outputs(
         labels: Theirs, [N, ...].
         metrics: What is computed.
     """
+    read = _read(declared, final_operator, from_logits, predictions, labels, metrics)
+    return read.model_copy(update={"averages": tuple(_averages(predictions, labels, metrics))})
+
+
+def _read(
+    declared: OutputKind | None,
+    final_operator: str,
+    from_logits: bool | None,
+    predictions: Array,
+    labels: Array,
+    metrics: Sequence[MetricSpec],
+) -> OutputReading:
     activation = _activation(predictions, labels, metrics)
     if declared is not None:
         why = "as `evaluate.outputs` says"
@@ -67,6 +80,21 @@ def read_outputs(
     return OutputReading(
         kind="probabilities", why=f"{len(predictions)} examples have outputs of {low:.4g} to {high:.4g}"
     )
+
+
+def _averages(predictions: Array, labels: Array, metrics: Sequence[MetricSpec]) -> Iterator[str]:
+    outputs = predictions.shape[-1] if predictions.ndim > 1 else 1
+    of_classes = labels.size < predictions.size
+    if outputs == 1 or (of_classes and outputs == 2):
+        return
+    over, aside = (
+        (f"{outputs} classes of the area of each against all others", "a class that no example has")
+        if of_classes
+        else (f"{outputs} outputs of the area of each", "an output whose labels are all alike")
+    )
+    for metric in metrics:
+        if is_exact_auc(metric.class_name, metric.config):
+            yield f"{metric.name} is the mean over {over}; {aside} does not count"
 
 
 def _activation(predictions: Array, labels: Array, metrics: Sequence[MetricSpec]) -> Activation:

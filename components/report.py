@@ -440,7 +440,9 @@ class CandidateReport(Value):
         compressed: What its file weighs on the wire.
         slices: What it scores.
         latency: Its time on the host.
-        saturated: The share of its output values at an end of the quantized range; None where there is no such end.
+        saturated: The share of its output values at an end of the quantized range, over all evaluation examples; over a
+            fifth of them, that of what a final sum or the like is made of, if it is greater. None where there is no
+            such end.
     """
 
     recipe: Recipe
@@ -464,11 +466,13 @@ class OutputReading(Value):
         kind: What the model returns.
         applied: What made probabilities of it before the metrics; empty if nothing did.
         why: What shows it.
+        averages: For each metric that is the mean of one for each class or output, a sentence on which.
     """
 
     kind: Literal["probabilities", "logits", "values"]
     applied: Literal["", "softmax", "sigmoid"] = ""
     why: str = ""
+    averages: tuple[str, ...] = ()
 
 
 class EvaluationReport(Value):

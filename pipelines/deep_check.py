@@ -265,6 +265,11 @@ def _check_computed(spec: PipelineSpec, labels: Any, output: Any) -> None:
     # As if the model found all classes equally probable.
     outputs = np.full((len(labels), *output[1:]), 1 / max(2, output[-1] if output.rank > 1 else 1), np.float32)
     check_computed(spec.evaluate.metrics, np.asarray(labels), outputs)
+    if any(map(asks_for_fewest_float, spec.recipes)):
+        from components.convert.metric import score
+
+        first = spec.evaluate.metrics[0]
+        score(first.class_name, first.config, np.asarray(labels), outputs)
 
 
 def _check_metrics(spec: PipelineSpec) -> None:

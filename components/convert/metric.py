@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from components.class_labels import one_hot
 from components.convert.spec import AccuracyBound
 from components.errors import SpecError
 from components.metric_spec import MetricSpec
 from components.model_outputs import as_probabilities, of_probabilities, read_outputs
-from components.ranks import exact_auc, is_exact_auc
+from components.ranks import is_exact_auc, macro_auc
 
 _LOG = logging.getLogger(__name__)
 # What the evaluation calls operators of TensorFlow Lite whose results are probabilities.
@@ -82,10 +83,15 @@ def score(class_name: str, config: Mapping[str, Any], labels: npt.NDArray[Any], 
 
     Raises:
         SpecError: The metric does not go with them.
+        DataError: A label is out of range, or a prediction is NaN.
     """
-    if is_exact_auc(class_name, config) and labels.size == predictions.size:
-        return exact_auc(np.ravel(labels), np.ravel(predictions))
+    if is_exact_auc(class_name, config):
+        return macro_auc(labels, predictions)
     metric = keras_metric(class_name, config)
+    outputs = predictions.shape[-1] if predictions.ndim > 1 else 1
+    if outputs > 1 and labels.size * outputs == predictions.size and not class_name.startswith("Sparse"):
+        # As TFMA does: Keras would compare each output with the number of the class, or refuse.
+        labels = one_hot(labels.reshape(predictions.shape[:-1]), outputs)
     try:
         # As the evaluation gives them to Keras: single values in a column.
         metric.update_state(_column(labels), _column(predictions))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,10 @@ import tensorflow_model_analysis as tfma
 from components.compression import compressed_bytes
 from components.errors import DataError, EdgemillError
 from components.evaluate.evaluation import BASELINE, run_evaluation
-from components.evaluate.extractors import of_content, read_batches
+from components.evaluate.extractors import TFLitePredict, read_batches
 from components.evaluate.latency import kernel_note, measure_latency
 from components.evaluate.results import load_slices
+from components.evaluate.saturated import take_saturated
 from components.evaluate.spec import EvaluationSpec
 from components.examples import ExampleDecoder, Inputs
 from components.files import bytes_of, sha256_of_bytes
@@ -30,11 +30,7 @@ from components.report import (
     EvaluationReport,
     Latency,
 )
-from components.saturation import saturated_share
 from components.verified import Verified
-
-# Enough to see 1 % of outputs saturate.
-SATURATION_EXAMPLES = 500
 
 logger = logging.getLogger(__name__)
 
@@ -91,8 +87,7 @@ def assess(
     for artifact in (baseline, float_reference, *candidates):
         artifact.check()
     slices = load_slices(output, [BASELINE, *runnable], [metric.name for metric in spec.metrics])
-    sample = _first_examples(files, task, transform_graph)
-    saturated = {name: saturated_share(content, sample) for name, content in contents.items()}
+    saturated = take_saturated(output)
     timed = TFLITE_FILE in float_reference.manifest.files
     reference = float_reference.read(TFLITE_FILE) if timed else None
     latencies = _latencies(reference, contents, example)
@@ -131,12 +126,6 @@ def first_example(files: Sequence[str], task: str, transform_graph: str | None) 
     )
 
 
-def _first_examples(files: Sequence[str], task: str, transform_graph: str | None) -> Inputs:
-    batches = itertools.chain.from_iterable(read_batches(file, SATURATION_EXAMPLES) for file in files)
-    decoder = ExampleDecoder(task, transform_graph)
-    return decoder.decode(next(batch[tfma.INPUT_KEY] for batch in batches))[0]
-
-
 def _recipe(candidate: Verified) -> Recipe:
     recipe = candidate.manifest.recipe
     if recipe is None:
@@ -153,7 +142,7 @@ def _runnable(
         return outcome, None
     content = candidate.read(TFLITE_FILE)
     try:
-        of_content(content, str(candidate.folder / TFLITE_FILE))(example)
+        TFLitePredict(content, str(candidate.folder / TFLITE_FILE))(example)
     except EdgemillError as error:
         logger.warning("The candidate %s cannot be run: %s", recipe.name, error)
         failure = ConversionFailure(

@@ -21,7 +21,9 @@ from tensorflow_model_analysis.writers import metrics_plots_and_validations_writ
 from components.errors import EdgemillError, SpecError
 from components.evaluate.exact_auc import ExactAUC
 from components.evaluate.extractors import (
+    EXTRACTS,
     MODEL_TYPE,
+    SATURATED,
     PredictExtractor,
     load_saved_model,
     load_tflite,
@@ -30,6 +32,7 @@ from components.evaluate.extractors import (
 )
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
 from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_example
+from components.evaluate.saturated import WriteSaturated
 from components.evaluate.spec import EvaluationSpec
 from components.examples import ExampleDecoder, check_dense
 from components.files import write_atomically
@@ -59,7 +62,7 @@ def run_evaluation(
     transform_graph: str | None = None,
     make_pipeline: Callable[[], Any] = beam.Pipeline,
 ) -> OutputReading:
-    """Evaluate and write what stock TFMA reads (`tfma.load_eval_result`, `tfma.load_metrics`).
+    """Evaluate and write what stock TFMA reads (`tfma.load_eval_result`, `tfma.load_metrics`), and what saturates.
 
     Args:
         files: Gzipped TFRecord files of tf.Examples.
@@ -102,8 +105,8 @@ def run_evaluation(
     if len(models) == 1:
         models = [models[0]._replace(model_name="")]
     features = sorted({label, *(f for fs in spec.slices for f in fs)})
+    predict = PredictExtractor(models, task, transform_graph, features, outputs.applied)
     extractors = [
-        PredictExtractor(models, task, transform_graph, features, outputs.applied),
         tfma.extractors.LabelsExtractor(config),
         MeanValuesExtractor(means, names, label, only=not others),
         tfma.extractors.UnbatchExtractor(),
@@ -114,9 +117,10 @@ def run_evaluation(
     )
     logger.info("Evaluating %d candidates and the baseline on %d files", len(candidates), len(files))
     with _typed_errors(), make_pipeline() as pipeline:
-        extracts = (
-            pipeline | "Files" >> beam.Create(list(files)) | "Read" >> beam.FlatMap(read_batches, spec.batch_size)
-        )
+        batches = pipeline | "Files" >> beam.Create(list(files)) | "Read" >> beam.FlatMap(read_batches, spec.batch_size)
+        predicted = batches | predict.stage_name >> predict.ptransform
+        predicted[SATURATED] | "Saturated" >> WriteSaturated(output)
+        extracts = predicted[EXTRACTS]
         # Not tfma.ExtractEvaluateAndWriteResults: it does just this, and warns once per batch about a byte counter.
         for stage in (*extractors, evaluator, writer):
             extracts = extracts | stage.stage_name >> stage.ptransform

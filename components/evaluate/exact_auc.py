@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
-from components.errors import SpecError
-from components.evaluate.means import check_classes
-from components.ranks import exact_auc
+from components.ranks import macro_auc
 
-# Labels and scores, 16 bytes per example.
-Scores = tuple["array[float]", "array[float]"]
+
+class Scores(NamedTuple):
+    """What is kept of some examples: 8 bytes per label and output.
+
+    Attributes:
+        labels, scores: Of one example after another.
+        outputs: Of the model.
+    """
+
+    labels: array[float]
+    scores: array[float]
+    outputs: int
 
 
 class ExactAUC(metric_types.Metric):
-    """AUC by ranks. Several outputs are pooled, as TFMA does: the micro average of scikit-learn."""
+    """AUC by ranks, the mean over classes or outputs (`components.ranks.macro_auc`)."""
 
     def __init__(self, name: str = "auc", curve: str = "ROC") -> None:
         """Take TFMA's arguments of the metrics that `is_exact_auc` holds for."""
@@ -41,9 +49,10 @@ class _KeepScores(beam.CombineFn):
         self._key, self._eval_config = key, eval_config
 
     def create_accumulator(self) -> Scores:
-        return array("d"), array("d")
+        return Scores(array("d"), array("d"), 1)
 
     def add_input(self, accumulator: Scores, element: Any) -> Scores:
+        outputs = accumulator.outputs
         for label, score, _ in metric_util.to_label_prediction_example_weight(
             element,
             eval_config=self._eval_config,
@@ -52,37 +61,22 @@ class _KeepScores(beam.CombineFn):
             flatten=False,
             squeeze=False,
         ):
-            for into, values in zip(accumulator, _pairs(label, score), strict=True):
-                into.extend(values)
-        return accumulator
+            outputs = score.shape[-1]
+            if label.size not in {score.size, score.size // outputs}:
+                # Of all examples together, another number of labels might look right.
+                macro_auc(label[None], score[None])
+            accumulator.labels.extend(np.ravel(label).astype(np.float64).tolist())
+            accumulator.scores.extend(np.ravel(score).astype(np.float64).tolist())
+        return accumulator._replace(outputs=outputs)
 
     def merge_accumulators(self, accumulators: Iterable[Scores]) -> Scores:
         merged = self.create_accumulator()
-        for labels, scores in accumulators:
-            merged[0].extend(labels)
-            merged[1].extend(scores)
+        for each in accumulators:
+            merged.labels.extend(each.labels)
+            merged.scores.extend(each.scores)
+            merged = merged._replace(outputs=max(merged.outputs, each.outputs))
         return merged
 
     def extract_output(self, accumulator: Scores) -> dict[Any, float]:
-        labels, scores = (np.frombuffer(each, np.float64) for each in accumulator)
-        return {self._key: exact_auc(labels, scores)}
-
-
-def _pairs(label: Any, score: Any) -> tuple[list[float], list[float]]:
-    """One example's labels, each 0 or 1, and the scores to rank them by."""
-    labels, scores = np.ravel(label).astype(np.float64), np.ravel(score).astype(np.float64)
-    if len(labels) == len(scores):
-        return labels.tolist(), scores.tolist()
-    if len(labels) != 1:
-        raise SpecError(
-            "the metric `auc` compares a class number with an output for each class, or each output with a label",
-            where="evaluate.metrics",
-            bound=f"1 or {len(scores)} labels per example",
-            measured=len(labels),
-            remedy="correct the label, or give the model an output for each",
-        )
-    check_classes(labels, len(scores))
-    if len(scores) == 2:
-        # A softmax over two classes is a binary model: the second output is the score of the positives.
-        return labels.tolist(), scores[1:].tolist()
-    return [float(each == labels[0]) for each in range(len(scores))], scores.tolist()
+        labels, scores = (np.frombuffer(each, np.float64) for each in accumulator[:2])
+        return {self._key: macro_auc(labels, scores.reshape(-1, accumulator.outputs))}

@@ -25,6 +25,7 @@ from components.evaluate.jackknife import BUCKET_KEY, BUCKETS
 from components.examples import ExampleDecoder
 from components.interpreter import TFLiteModel
 from components.model_outputs import Activation, as_probabilities
+from components.saturation import Counts, Saturation
 from components.saved_model import SIGNATURE, load_serving, only_output, run_serving
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,10 @@ Extracts = dict[str, Any]
 
 # Not one of TFMA's model types, so that nothing of TFMA ever tries to load or run these models itself.
 MODEL_TYPE = "edgemill"
+# Main and other output of the stage that predicts: extracts, and per model what saturates.
+EXTRACTS, SATURATED = "extracts", "saturated"
+# Of `BUCKETS`: to look inside a model costs another run of it.
+INSIDE_BUCKETS = BUCKETS // 5
 
 
 def load_saved_model(path: str) -> Predict:
@@ -54,7 +59,39 @@ def load_saved_model(path: str) -> Predict:
     return predict
 
 
-def load_tflite(path: str, read: Callable[[], bytes] | None = None) -> Predict:
+class TFLitePredict:
+    """A TFLite file with one output, and how many of its values saturate.
+
+    Args:
+        content: What the file holds.
+        where: What errors call it.
+
+    Raises:
+        ModelError: The runtime rejects it, or it has several outputs.
+    """
+
+    def __init__(self, content: bytes, where: str) -> None:
+        self._content, self._model = content, TFLiteModel(content)
+        self._output = only_output(self._model.output_names, where)
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Array:
+        """Predict."""
+        return self._model.predict(inputs)[self._output]
+
+    @functools.cached_property
+    def _saturation(self) -> Saturation:
+        return Saturation(self._content, self._model)
+
+    def saturated(self, inputs: Mapping[str, Array], outputs: Array, buckets: Array) -> Counts:
+        """Count the outputs of all these examples; what they are made of for those in the first buckets."""
+        counts = self._saturation.output(outputs)
+        chosen = buckets < INSIDE_BUCKETS
+        if not self._saturation.looks_inside or not chosen.any():
+            return counts
+        return counts | self._saturation.inside({name: values[chosen] for name, values in inputs.items()})
+
+
+def load_tflite(path: str, read: Callable[[], bytes] | None = None) -> TFLitePredict:
     """A TFLite file with one output.
 
     Args:
@@ -64,18 +101,7 @@ def load_tflite(path: str, read: Callable[[], bytes] | None = None) -> Predict:
     Raises:
         ModelError: The runtime rejects it, or it has several outputs.
     """
-    return of_content(Path(path).read_bytes() if read is None else read(), path)
-
-
-def of_content(content: bytes, where: str) -> Predict:
-    """As `load_tflite`, of what a file holds."""
-    model = TFLiteModel(content)
-    output = only_output(model.output_names, where)
-
-    def predict(inputs: Mapping[str, Array]) -> Array:
-        return model.predict(inputs)[output]
-
-    return predict
+    return TFLitePredict(Path(path).read_bytes() if read is None else read(), path)
 
 
 def shared_model(name: str, path: str, load: Callable[[str], Predict], is_baseline: bool = False) -> Any:
@@ -130,7 +156,7 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
         super().setup()
         self._decoder = ExampleDecoder(self._task, self._transform_graph)
 
-    def process(self, element: Extracts) -> Iterable[Extracts]:
+    def process(self, element: Extracts) -> Iterable[Any]:
         """Decode one batch once, for all models."""
         inputs, features = self._decoder.decode(element[tfma.INPUT_KEY])
         for name, values in inputs.items():
@@ -140,16 +166,22 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
                     where=f"model input {name!r}",
                     remedy="remove or repair these examples, or replace NaN in the task's decode()",
                 )
-        predictions = {
-            name: as_probabilities(self._applied, predict(inputs)) for name, predict in self._loaded_models.items()
-        }
+        # That depends on the example's bytes alone.
+        buckets = np.array([zlib.crc32(example) % BUCKETS for example in element[tfma.INPUT_KEY]])
+        predictions, saturated = {}, {}
+        for name, predict in self._loaded_models.items():
+            outputs = predict(inputs)
+            predictions[name] = as_probabilities(self._applied, outputs)
+            if isinstance(predict, TFLitePredict):
+                saturated[name] = predict.saturated(inputs, outputs, buckets)
         logger.info("%d examples predicted by %d models", len(element[tfma.INPUT_KEY]), len(predictions))
         yield {
             tfma.FEATURES_KEY: {name: features[name] for name in self._features},
             # TFMA's own rule: a single model's predictions are not keyed by its name.
-            BUCKET_KEY: np.array([zlib.crc32(example) % BUCKETS for example in element[tfma.INPUT_KEY]]),
+            BUCKET_KEY: buckets,
             tfma.PREDICTIONS_KEY: predictions if len(predictions) > 1 else next(iter(predictions.values())),
         }
+        yield beam.pvalue.TaggedOutput(SATURATED, saturated)
 
 
 @beam.ptransform_fn
@@ -161,13 +193,16 @@ def _Predict(
     features: Sequence[str],
     applied: Activation,
 ) -> Any:
-    return extracts | beam.ParDo(_DecodeAndPredict(models, task, transform_graph, features, applied))
+    predict = _DecodeAndPredict(models, task, transform_graph, features, applied)
+    return extracts | beam.ParDo(predict).with_outputs(SATURATED, main=EXTRACTS)
 
 
 def PredictExtractor(
     models: Sequence[Any], task: str, transform_graph: str | None, features: Sequence[str], applied: Activation = ""
 ) -> tfma.extractors.Extractor:
-    """An extractor from serialized examples to features and all models' predictions.
+    """An extractor from serialized examples to features and all models' predictions, and to what saturates.
+
+    It has two results, `EXTRACTS` and `SATURATED`: for each batch, the `Counts` of each TFLite model by its name.
 
     Args:
         models: What `shared_model` returned.

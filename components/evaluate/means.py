@@ -17,7 +17,8 @@ import tensorflow_model_analysis as tfma
 import tf_keras
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.errors import DataError, SpecError
+from components.class_labels import check_classes
+from components.errors import SpecError
 from components.metric_spec import MetricSpec
 
 Array = npt.NDArray[Any]
@@ -79,25 +80,6 @@ def compared(metric: MetricSpec, labels: Array, predictions: Array) -> tuple[Arr
     if sparse:
         check_classes(labels, predictions.shape[-1])
     return labels.reshape(shape), predictions
-
-
-def check_classes(labels: Array, classes: int) -> None:
-    """See that every label is the number of a class.
-
-    Raises:
-        DataError: One is not.
-    """
-    wrong = labels[(labels < 0) | (labels >= classes)]
-    if wrong.size:
-        raise DataError(
-            "a label is none of the classes that the model tells apart",
-            where="label",
-            bound=f"0 to {classes - 1}",
-            measured=f"{wrong.flat[0]} and {wrong.size - 1} more of {labels.size}",
-            remedy="take the metric `binary_accuracy`, which compares one output, or give the model one for each class"
-            if classes == 1
-            else "correct the labels, or give the model an output for each class",
-        )
 
 
 def _column(values: Array) -> Array:

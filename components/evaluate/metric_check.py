@@ -14,6 +14,7 @@ from components.errors import EdgemillError, SpecError, telling_line
 from components.evaluate.evaluation import metric_config
 from components.evaluate.means import mean_metrics, per_example
 from components.metric_spec import MetricSpec
+from components.ranks import pools_classes
 
 Array = npt.NDArray[Any]
 
@@ -32,6 +33,7 @@ def check_computed(metrics: Sequence[MetricSpec], labels: Array, predictions: Ar
     """
     means = mean_metrics(metrics)
     for metric in metrics:
+        _refuse_pooled(metric, labels, predictions)
         try:
             # Where all first labels are alike, ratios without a denominator are no news.
             with np.errstate(all="ignore"):
@@ -51,6 +53,20 @@ def check_computed(metrics: Sequence[MetricSpec], labels: Array, predictions: Ar
                 f"{list(predictions.shape)}",
                 remedy="correct the metric's config, or choose a metric that compares such labels and outputs",
             ) from error
+
+
+def _refuse_pooled(metric: MetricSpec, labels: Array, predictions: Array) -> None:
+    """See that no area under a curve ranks the outputs of one class among those of another."""
+    if predictions.ndim > 1 and labels.size < predictions.size and pools_classes(metric.class_name, metric.config):
+        classes = predictions.shape[-1]
+        raise SpecError(
+            f"the metric {metric.name!r} ranks the outputs of all classes together, which says little of any",
+            where="evaluate.metrics",
+            bound=f"class_id, one of 0 to {classes - 1}, in the config of {metric.class_name}",
+            measured=f"{metric.config or 'no config'}, with class numbers as labels and {classes} outputs",
+            remedy=f"write `config: {{class_id: {classes - 1}}}`, with a metric for each class that matters, or take "
+            "`auc`, the mean over all classes of the area under the ROC curve",
+        )
 
 
 def _compute(metric: MetricSpec, labels: Array, predictions: Array) -> None:

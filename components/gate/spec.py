@@ -54,7 +54,8 @@ class GateSpec(Value):
         min_examples: A slice with fewer examples is not enough data.
         max_step_error: How far the states of a lowered recurrent model may be from the float model's after any time
             step: root mean square of the error over that of the state. None bounds nothing.
-        max_saturated_outputs: Which share of a candidate's output values may sit at an end of the quantized range.
+        max_saturated_outputs: Which share of a candidate's output values, over the examples of the evaluation, may sit
+            at an end of the quantized range; also of what its last operators make them of.
     """
 
     metrics: Annotated[tuple[MetricBound, ...], Field(min_length=1)]

@@ -3,11 +3,11 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
-from components.errors import DataError
+from components.errors import DataError, SpecError
 from components.evaluate.evaluation import BASELINE, run_evaluation
 from components.evaluate.results import load_slices
 from components.evaluate.spec import EvaluationSpec
-from components.ranks import exact_auc
+from components.ranks import exact_auc, macro_auc
 
 
 @pytest.mark.parametrize("steps", [256, 8, 2**24], ids=["int8", "3 bits", "float"])
@@ -26,6 +26,32 @@ def test_auc_is_unknown_when_a_class_is_missing():
         exact_auc(np.array([0, 2]), np.zeros(2))
     with pytest.raises(DataError, match="1 of 2 predictions are NaN"):
         exact_auc(np.array([0, 1]), np.array([0.1, np.nan]))
+
+
+def test_auc_of_classes_is_the_mean_of_each_against_all_others():
+    random = np.random.default_rng(8)
+    # Of unequal numbers of examples and scales of scores: what ranks all outputs together is far off.
+    numbers = random.choice(4, size=600, p=[0.7, 0.2, 0.08, 0.02])
+    scores = softmax(random.normal(size=(600, 4)) + 2 * np.eye(4)[numbers] + [-2, 1, 0, 3])
+    expected = roc_auc_score(numbers, scores, multi_class="ovr")
+    assert macro_auc(numbers, scores) == pytest.approx(expected, abs=1e-9)
+    assert abs(roc_auc_score(np.eye(4)[numbers], scores, average="micro") - expected) > 0.01
+    # One label per class is the same; so is one number per step of a sequence.
+    assert macro_auc(np.eye(4)[numbers], scores) == pytest.approx(expected, abs=1e-9)
+    assert macro_auc(numbers.reshape(60, 10), scores.reshape(60, 10, 4)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_auc_of_classes_leaves_out_those_without_examples():
+    random = np.random.default_rng(9)
+    numbers, scores = random.integers(3, size=200), random.random((200, 5))
+    assert macro_auc(numbers, scores) == pytest.approx(
+        np.mean([roc_auc_score(numbers == each, scores[:, each]) for each in range(3)]), abs=1e-12
+    )
+    assert np.isnan(macro_auc(np.ones(4), scores[:4]))
+    with pytest.raises(DataError, match=r"none of the classes .*expected: 0 to 4; found: 5 and 0 more of 200"):
+        macro_auc(np.where(np.arange(200) == 7, 5, numbers), scores)
+    with pytest.raises(SpecError, match=r"expected: 200 or 1000 labels; found: labels \[400\], outputs \[200, 5\]"):
+        macro_auc(np.zeros(400), scores)
 
 
 TASK = """
@@ -93,11 +119,11 @@ def test_evaluation_has_the_auc_of_scikit_learn(tmp_path, monkeypatch, kind):
     elif kind == "multi-class":
         labels = random.integers(3, size=400)
         scores = softmax(random.normal(size=(400, 3)) + np.eye(3)[labels])
-        expected = roc_auc_score(np.eye(3)[labels], scores, average="micro")
+        expected = roc_auc_score(labels, scores, multi_class="ovr")
     else:
         labels = random.integers(2, size=(400, 3))
         scores = random.beta(1 + labels, 3).astype(np.float32)
-        expected = roc_auc_score(labels, scores, average="micro")
+        expected = roc_auc_score(labels, scores)
     auc = auc_of(tmp_path, monkeypatch, scores, labels)
     assert auc.value == pytest.approx(expected, abs=1e-9)
     assert auc.lower < auc.value < auc.upper

@@ -314,14 +314,30 @@ def test_decode_that_fails_is_told_for_csv_too(tmp_path: Path) -> None:
     assert "the task's decode fails: ValueError: boom" in errors_of(small)
 
 
+AUTO = {"kind": "static_wi8_ai8", "keep_float": {"kind": "auto", "max_drop": 0.01}}
+
+
 def test_metric_that_keras_lacks_is_told_when_float_layers_are_chosen_by_it(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["evaluate"]["metrics"] = [{"name": "accuracy", "class_name": "BalancedAccuracy"}]
     check(small)
-    small.spec["recipes"].append({"name": "auto", "scheme": {"kind": "static_wi8_ai8", "keep_float": "auto"}})
+    small.spec["recipes"].append({"name": "auto", "scheme": AUTO})
     said = errors_of(small)
     assert "evaluate.metrics[0]: `keep_float: auto` needs a metric of Keras" in said
     assert "found: BalancedAccuracy" in said
+    thresholds = {"name": "precision", "class_name": "Precision", "config": {"thresholds": [0.3, 0.7]}}
+    small.spec["evaluate"]["metrics"] = [thresholds, "accuracy"]
+    assert "the Keras metric Precision cannot compare the model's output with the label" in errors_of(small)
+    small.spec["evaluate"]["metrics"] = ["auc", "accuracy"]
+    check(small)
+
+
+def test_area_of_all_classes_together_is_refused(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["evaluate"]["metrics"].append({"name": "area", "class_name": "AUC", "config": {"curve": "PR"}})
+    said = errors_of(small)
+    assert "evaluate.metrics: the metric 'area' ranks the outputs of all classes together" in said
+    assert "write `config: {class_id: " in said
 
 
 def test_labels_of_text_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sklearn.metrics as sk
 import tensorflow as tf
 
 from components.convert.converter import convert
@@ -185,6 +186,24 @@ def test_metric_is_that_of_keras():
     assert score("AUC", {}, labels, outputs[:, 1:]) == 0.75
     expected = np.mean(-np.log([0.9, 0.8, 0.3, 0.6]))
     assert score("SparseCategoricalCrossentropy", {}, labels, outputs) == pytest.approx(expected, rel=1e-5)
+
+
+def test_metric_of_several_classes_is_that_of_the_evaluation():
+    random = np.random.default_rng(1)
+    labels = random.integers(4, size=300)
+    outputs = random.dirichlet(np.ones(4), size=300).astype(np.float32)
+    outputs = (outputs + np.eye(4, dtype=np.float32)[labels] / 4) / 1.25
+    right = np.eye(4)[labels]
+    expected = sk.roc_auc_score(labels, outputs, multi_class="ovr")
+    assert score("AUC", {}, labels, outputs) == pytest.approx(expected, abs=1e-6)
+    # Keras would compare each output with the number of the class.
+    assert score("BinaryAccuracy", {}, labels, outputs) == pytest.approx(((outputs > 0.5) == right).mean(), abs=1e-6)
+    assert score("MeanSquaredError", {}, labels, outputs) == pytest.approx(((outputs - right) ** 2).mean(), rel=1e-5)
+    expected = sk.precision_score(right.ravel(), (outputs > 0.5).ravel())
+    assert score("Precision", {}, labels, outputs) == pytest.approx(expected, abs=1e-6)
+    assert score("SparseCategoricalAccuracy", {}, labels, outputs) == pytest.approx(
+        (outputs.argmax(axis=1) == labels).mean(), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ OF_CLASSES = ("accuracy", "top_5_accuracy", "cross_entropy", "auc")
 OF_OUTPUTS = ("binary_accuracy", "auc", "mean_absolute_error", "mean_squared_error")
 # Classes of TFMA and Keras that a class number and an output for each class, or one label and one output, go with.
 OTHERS = (
-    *("AUCPrecisionRecall", "BalancedAccuracy", "Calibration", "CalibrationPlot", "ConfusionMatrixPlot"),
+    *("BalancedAccuracy", "Calibration", "CalibrationPlot", "ConfusionMatrixPlot"),
     *("ExampleCount", "F1Score", "MatthewsCorrelationCoefficient", "MeanLabel", "MeanPrediction", "Precision"),
     *("Recall", "Specificity", "WeightedExampleCount"),
 )
@@ -21,8 +21,14 @@ OTHERS = (
 def test_metrics_that_go_with_labels_and_outputs_are_computed(labels: np.ndarray) -> None:
     short = {name: MetricSpec(name=name, **given) for name, given in SHORT_NAMES.items()}
     others = [MetricSpec(name=name.lower(), class_name=name) for name in OTHERS]
-    of_classes = MetricSpec(name="one", class_name="MultiClassConfusionMatrixPlot")
-    check_computed([*(short[name] for name in OF_CLASSES), *others, of_classes], labels, np.full((4, 7), 1 / 7))
+    of_classes = [
+        MetricSpec(name="one", class_name="MultiClassConfusionMatrixPlot"),
+        *(MetricSpec(name=name, class_name=name, config={"class_id": 6}) for name in ("AUC", "AUCPrecisionRecall")),
+    ]
+    check_computed([*(short[name] for name in OF_CLASSES), *others, *of_classes], labels, np.full((4, 7), 1 / 7))
+    area = MetricSpec(name="area", class_name="AUCPrecisionRecall")
+    check_computed([area], np.eye(7)[labels], np.full((4, 7), 1 / 7))
+    others.append(area)
     regression = [MetricSpec(name=name, class_name=name) for name in ("R2Score", "SquaredPearsonCorrelation")]
     for outputs in (np.full((4, 1), 0.5), np.full(4, 0.5)):
         check_computed([*(short[name] for name in OF_OUTPUTS), *others, *regression], labels, outputs)
@@ -32,3 +38,18 @@ def test_metric_that_fails_is_named_with_its_config_and_shapes() -> None:
     metric = MetricSpec(name="mine", class_name="Precision", config={"class_id": 3})
     with pytest.raises(SpecError, match=r"'mine' .*found: {'class_id': 3}, labels \[4\], outputs \[4, 3\]"):
         check_computed([metric], np.zeros(4), np.full((4, 3), 1 / 3))
+
+
+@pytest.mark.parametrize(
+    ("class_name", "config"),
+    [("AUC", {"num_thresholds": 200}), ("AUC", {"curve": "PR"}), ("AUCPrecisionRecall", {})],
+)
+@pytest.mark.parametrize("classes", [2, 5])
+def test_area_that_ranks_classes_among_each_other_is_refused(class_name, config, classes) -> None:
+    metric = MetricSpec(name="area", class_name=class_name, config=config)
+    with pytest.raises(SpecError) as caught:
+        check_computed([metric], np.zeros(4, np.int64), np.full((4, classes), 1 / classes))
+    said = str(caught.value)
+    assert "the metric 'area' ranks the outputs of all classes together" in said
+    assert f"write `config: {{class_id: {classes - 1}}}`" in said
+    assert "or take `auc`" in said

@@ -114,12 +114,16 @@ def test_multi_class_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_
     spec = {"metrics": ["accuracy", "top_5_accuracy", "cross_entropy", "auc", "binary_accuracy", *ERRORS]}
     found, models = evaluated(tmp_path, monkeypatch, logits, labels, spec, activation)
     assert (found.kind, found.applied) == (("logits", "softmax") if activation is None else ("probabilities", ""))
+    assert found.averages == (
+        "auc is the mean over 7 classes of the area of each against all others; a class that no example has "
+        "does not count",
+    )
     scores = softmax(logits)
     for figures in models:
         assert figures["accuracy"] == pytest.approx(sk.accuracy_score(labels, scores.argmax(axis=1)), abs=1e-6)
         assert figures["top_5_accuracy"] == pytest.approx(sk.top_k_accuracy_score(labels, scores, k=5), abs=1e-6)
         assert figures["cross_entropy"] == pytest.approx(sk.log_loss(labels, scores), rel=1e-4)
-        assert figures["auc"] == pytest.approx(sk.roc_auc_score(np.eye(7)[labels], scores, average="micro"), abs=1e-6)
+        assert figures["auc"] == pytest.approx(sk.roc_auc_score(labels, scores, multi_class="ovr"), abs=1e-6)
         each = (scores > 0.5) == np.eye(7)[labels]
         assert figures["binary_accuracy"] == pytest.approx(each.mean(), abs=1e-6)
         check_errors(figures, np.eye(7)[labels], scores)
@@ -133,10 +137,13 @@ def test_multi_label_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_
     spec = {"metrics": ["binary_accuracy", "auc", *ERRORS]}
     found, models = evaluated(tmp_path, monkeypatch, logits, labels, spec, activation)
     assert found.applied == ("sigmoid" if activation is None else "")
+    assert found.averages == (
+        "auc is the mean over 3 outputs of the area of each; an output whose labels are all alike does not count",
+    )
     scores = sigmoid(logits)
     for figures in models:
         assert figures["binary_accuracy"] == pytest.approx(((scores > 0.5) == labels).mean(), abs=1e-6)
-        assert figures["auc"] == pytest.approx(sk.roc_auc_score(labels, scores, average="micro"), abs=1e-6)
+        assert figures["auc"] == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-6)
         check_errors(figures, labels, scores)
 
 

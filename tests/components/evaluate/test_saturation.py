@@ -1,22 +1,45 @@
+import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.evaluate.evaluation import run_evaluation
+from components.evaluate.saturated import take_saturated
+from components.evaluate.spec import EvaluationSpec
 from components.gate.checks import saturation_checks
 from components.gate.spec import GateSpec, MetricBound
+from components.interpreter import TFLiteModel
 from components.recipe import Recipe
 from components.report import CandidateReport, ConversionFailure
 from components.saturation import saturated_share
 
 
-def share(calibration, values, activation=None, io=tf.int8, then=()):
-    layers = [tf.keras.Input([1]), tf.keras.layers.Dense(1, activation, kernel_initializer="ones"), *then]
-    converter = tf.lite.TFLiteConverter.from_keras_model(tf.keras.Sequential(layers))
+def integers(model, calibration, io=tf.int8):
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([np.float32([[value]])] for value in calibration)
+    converter.representative_dataset = lambda: ([np.float32([value])] for value in calibration)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = io
-    return saturated_share(converter.convert(), {"": np.float32(values)[:, None]})
+    return converter.convert()
+
+
+def share(calibration, values, activation=None, io=tf.int8, then=()):
+    layers = [tf.keras.Input([1]), tf.keras.layers.Dense(1, activation, kernel_initializer="ones"), *then]
+    content = integers(tf.keras.Sequential(layers), np.reshape(calibration, (-1, 1)), io)
+    return saturated_share(content, {"": np.float32(values)[:, None]})
+
+
+def of_terms():
+    """A sum of two inputs, each by a layer of its own; and values of which a fifth exceeds what one term can hold."""
+    taken = tf.keras.Input([2], name="x")
+    terms = [
+        tf.keras.layers.Dense(1, kernel_initializer=tf.constant_initializer(kernel), use_bias=False)(taken)
+        for kernel in ([1.0, 0.0], [0.0, 1.0])
+    ]
+    model = tf.keras.Model(taken, tf.keras.layers.Flatten(name="y")(tf.keras.layers.Add()(terms)))
+    content = integers(model, [(1, 1), (-1, -1), (0.5, 0.2)], tf.float32)
+    values = np.float32([[1.5, -0.5] if each % 5 == 0 else [0.6, -0.3 + each / 1000] for each in range(400)])
+    return model, content, values
 
 
 @pytest.mark.parametrize("io", [tf.int8, tf.float32])
@@ -31,6 +54,75 @@ def test_saturated_share_is_that_of_values_beyond_the_calibrated_range(io):
     assert share(np.linspace(-1, 1, 20), values, "relu6", io=io) == pytest.approx(0.02)
     for fixed in ("sigmoid", "tanh"):
         assert share(np.linspace(-1, 1, 20), 9 * values, fixed, io=io) is None
+
+
+def test_share_is_that_of_what_a_sum_is_made_of_where_its_own_range_holds_all():
+    model, content, values = of_terms()
+    assert np.abs(model.predict(values, verbose=0)).max() <= 1.0
+    (sums,) = TFLiteModel(content).predict({"x": values}).values()
+    assert sums.max() < 1.0
+    assert saturated_share(content, {"x": values}) == pytest.approx(0.2)
+
+
+TASK = """
+import tensorflow as tf
+
+class Pairs:
+    def feature_spec(self):
+        return {"x": tf.io.FixedLenFeature([%d], tf.float32), "label": tf.io.FixedLenFeature([], tf.float32)}
+
+    def decode(self, features):
+        return {"x": features["x"]}
+
+TASK = Pairs()
+"""
+
+
+def evaluated(folder, monkeypatch, model, content, files):
+    """The share that an evaluation of a model and its file finds on files of values."""
+    width = files[0].shape[1]
+    (folder / f"saturated_task_{width}.py").write_text(TASK % width)
+    monkeypatch.syspath_prepend(str(folder))
+    model.export(str(folder / "model"))
+    (folder / "int8.tflite").write_bytes(content)
+    for name, values in enumerate(files):
+        with tf.io.TFRecordWriter(str(folder / f"{name}.gz"), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+            for value in values:
+                features = {
+                    "x": tf.train.Feature(float_list=tf.train.FloatList(value=value)),
+                    "label": tf.train.Feature(float_list=tf.train.FloatList(value=value[:1])),
+                }
+                writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    run_evaluation(
+        files=[str(folder / f"{name}.gz") for name in range(len(files))],
+        baseline=folder / "model",
+        candidates={"int8": folder / "int8.tflite"},
+        spec=EvaluationSpec.model_validate({"metrics": ["mean_squared_error"], "batch_size": 64}),
+        label="label",
+        task=f"saturated_task_{width}:TASK",
+        output=folder / "output",
+        make_pipeline=beam.Pipeline,
+    )
+    found = take_saturated(folder / "output")
+    # TFMA's folder has its own files only.
+    assert not list((folder / "output").glob("*saturated*"))
+    return found
+
+
+def test_evaluation_counts_every_example_of_every_file(tmp_path, monkeypatch):
+    model = tf.keras.Sequential([tf.keras.Input([1], name="x"), tf.keras.layers.Dense(1, kernel_initializer="ones")])
+    content = integers(model, np.linspace(-1, 1, 20).reshape(-1, 1))
+    files = [np.zeros((700, 1)), np.repeat([[0.0], [2.0]], [250, 50], axis=0)]
+    assert evaluated(tmp_path, monkeypatch, model, content, files) == {"int8": 0.05}
+
+
+def test_evaluation_looks_inside_on_a_fifth_of_the_examples(tmp_path, monkeypatch):
+    model, content, values = of_terms()
+    values[:, 1] += np.linspace(0, 0.05, len(values), dtype=np.float32)
+    (share,) = evaluated(tmp_path, monkeypatch, model, content, [values[:200], values[200:]]).values()
+    # Some 80 of 400 examples, of which a fifth saturates; six standard errors of such a share.
+    assert 0.01 < share < 0.47
+    assert share != pytest.approx(0.2, abs=1e-9)
 
 
 def test_range_of_a_power_of_two_is_a_range_like_any_other():

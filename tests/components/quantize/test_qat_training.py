@@ -148,16 +148,21 @@ def test_range_that_is_not_finite_is_told(value):
         check_ranges([good, bad])
 
 
+WEIGHTS = np.float32([[8.0]] + [[1.0]] * 7)
+
+
 @pytest.mark.parametrize("scheme", [StaticWi8Ai8(), StaticWi8Ai16()])
 @pytest.mark.parametrize("quantizer", ["moving_average", "last_value", "histogram"])
 def test_outputs_keep_their_extremes(tmp_path, scheme, quantizer):
-    """A moving average of the extremes of small batches would clip 7 % of these outputs."""
-    x = np.random.default_rng(5).uniform(-1, 1, size=(2048, 8)).astype(np.float32)
-    y = x.sum(axis=1, keepdims=True)
+    """A moving average of extremes would clip the 4 % far above all others: half of the batches are without them."""
+    random = np.random.default_rng(5)
+    x = random.uniform(-1, 1, size=(2048, 8)).astype(np.float32)
+    x[:, 0] = random.random(2048) < 0.04
+    y = x @ WEIGHTS + random.normal(scale=0.4, size=(2048, 1)).astype(np.float32)
     tf.keras.utils.set_random_seed(6)
     layers = [tf.keras.Input([8], name="x"), tf.keras.layers.Dense(1, name="head"), tf.keras.layers.Flatten(name="y")]
     model = tf.keras.Sequential(layers)
-    model.get_layer("head").set_weights([np.ones([8, 1], np.float32), np.float32([0.0])])
+    model.get_layer("head").set_weights([WEIGHTS, np.float32([0.0])])
     said = {"kind": "qat", "epochs": 2, "activations": {"quantizer": {"kind": quantizer}}}
     trained = quantized(model, QatStep.model_validate(said), scheme, steps_per_epoch=128)
     trained.compile(tf.keras.optimizers.SGD(1e-6), "mse")
@@ -165,8 +170,10 @@ def test_outputs_keep_their_extremes(tmp_path, scheme, quantizer):
     export(trained, tmp_path, output_names(model), traces_layers=False)
     content = convert(tmp_path / SERVING_FOLDER, scheme, None)
     (outputs,) = TFLiteModel(content).predict({"x": x}).values()
+    # The greatest value itself is at the end.
     assert saturated_share(content, {"x": x}) <= 2 / 2048
-    assert np.mean((outputs - y) ** 2) < 1e-3
+    # The float model's is that of the noise, 0.16.
+    assert np.mean((outputs - y) ** 2) < 1.02 * np.mean((x @ WEIGHTS - y) ** 2)
 
 
 def test_lambda_is_refused_by_its_name_or_left_float():

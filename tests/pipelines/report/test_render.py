@@ -140,8 +140,9 @@ def test_long_notes_on_latency_are_footnotes_below_the_table_and_not_in_its_cell
 
 READINGS = (
     (
-        {"kind": "logits", "applied": "sigmoid", "why": "as it is"},
-        "returns logits (as it is): all metrics are those of their sigmoid, the baseline's and the candidates' alike",
+        {"kind": "logits", "applied": "sigmoid", "why": "as it is", "averages": ["auc is a mean"]},
+        "returns logits (as it is): all metrics are those of their sigmoid, the baseline's and the candidates' alike. "
+        "auc is a mean.",
     ),
     (
         {"kind": "probabilities", "why": "by Softmax"},
