@@ -132,23 +132,9 @@ def test_parquet_with_pretrained_saved_model_runs_and_notices_a_changed_model(tm
     }
 
 
-def test_beam_in_several_processes_draws_the_same_sample(tmp_path: Path) -> None:
-    alone = Ran(SmallPipeline(tmp_path / "alone").write(), "small")
-    workers = ["--beam-arg=--direct_running_mode=multi_processing", "--beam-arg=--direct_num_workers=2"]
-    spread = Ran(SmallPipeline(tmp_path / "spread").write(), "small", *workers)
-    assert (alone.code, spread.code) == (ExitCode.OK, ExitCode.OK), spread.output
-
-    def sample(ran: Ran) -> list[bytes]:
-        (file,) = (ran.root / "small" / "artifacts" / "calibrate").glob("sample/*/Split-calibration/*.gz")
-        return sorted(tf.data.TFRecordDataset(str(file), compression_type="GZIP").as_numpy_iterator())
-
-    assert len(sample(alone)) == 100
-    assert sample(alone) == sample(spread)
-    assert examples_evaluated(alone) == examples_evaluated(spread) == 120
-
-
-def test_unread_text_that_differs_between_splits_does_not_stop_the_run(tmp_path: Path) -> None:
-    small = SmallPipeline(tmp_path)
+def pipeline_with_speakers(folder: Path) -> SmallPipeline:
+    """Each split has a text of its own that nothing reads."""
+    small = SmallPipeline(folder)
     for split, count, seed in (("train", 240, 1), ("eval", 120, 2)):
         speakers = [f"{split} speaker {number}".encode() for number in range(3)]
 
@@ -156,11 +142,33 @@ def test_unread_text_that_differs_between_splits_does_not_stop_the_run(tmp_path:
             return features | {"speaker": speakers[index % 3]}
 
         small.write_split(split, count, seed, change=change)
-    ran = Ran(small.write(), "small")
-    assert ran.code == ExitCode.OK, ran.output
-    held = next(ran.root.rglob("validation.json"))
+    return small
+
+
+@pytest.fixture(scope="module")
+def with_speakers(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    return Ran(pipeline_with_speakers(tmp_path_factory.mktemp("speakers")).write(), "small")
+
+
+def test_unread_text_that_differs_between_splits_does_not_stop_the_run(with_speakers: Ran) -> None:
+    assert with_speakers.code == ExitCode.OK, with_speakers.output
+    held = next(with_speakers.root.rglob("validation.json"))
     (unread,) = json.loads(held.read_text())["unread"]
     assert unread.startswith("split 'eval', feature 'speaker': ")
+
+
+def test_beam_in_several_processes_draws_the_same_sample(with_speakers: Ran, tmp_path: Path) -> None:
+    workers = ["--beam-arg=--direct_running_mode=multi_processing", "--beam-arg=--direct_num_workers=2"]
+    spread = Ran(pipeline_with_speakers(tmp_path).write(), "small", *workers)
+    assert spread.code == ExitCode.OK, spread.output
+
+    def sample(ran: Ran) -> list[bytes]:
+        (file,) = (ran.root / "small" / "artifacts" / "calibrate").glob("sample/*/Split-calibration/*.gz")
+        return sorted(tf.data.TFRecordDataset(str(file), compression_type="GZIP").as_numpy_iterator())
+
+    assert len(sample(with_speakers)) == 100
+    assert sample(with_speakers) == sample(spread)
+    assert examples_evaluated(with_speakers) == examples_evaluated(spread) == 120
 
 
 def test_evaluation_examples_in_the_training_split_stop_the_run_although_nothing_calibrates(tmp_path: Path) -> None:

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.lite.python import schema_py_generated as schema
 
 from components.convert.activations import histograms_of
-from components.convert.compaction import compacted
 from components.convert.converter import convert
 from components.convert.injection import quantize_all
 from components.convert.inspection import inspect_model
@@ -14,16 +12,10 @@ from components.convert.layers import read_graph
 from components.convert.promise import broken_promises
 from components.convert.recovery import recover
 from components.convert.representative import Sample
-from components.device_check.tflm import measure_with_tflm
-from components.device_check.vela import measure_with_vela
-from components.device_tools import TflmEvaluator, VelaEvaluator
 from components.errors import ConversionError
 from components.interpreter import TFLiteModel
-from components.keras_model import export
-from components.quantize.qat import quantized
-from components.quantize.qat_spec import QatStep
 from components.quantize.recovery import KeepLayersFloat, Percentile
-from components.quantize.scheme import DynamicWi8Afp32, Float16, Float32, StaticWi4Ai8, StaticWi8Ai8, StaticWi8Ai16
+from components.quantize.scheme import Float32, StaticWi8Ai8, StaticWi8Ai16
 from components.saturation import saturated_share
 
 
@@ -279,130 +271,3 @@ def test_named_layer_alone_is_float(content, images, convnet):
     assert broken_promises(scheme, inspection, made.kept_tensors) == []
     assert "float tensors inside the model: " in broken_promises(scheme, inspection)[0]
     assert error(made.content, images, convnet) < 1e-3
-
-
-class Wide:
-    """A dense network whose int8 weights take about so many KiB."""
-
-    def __init__(self, save, kib):
-        self.features, self.units = 256, kib * 1024 // 256
-        random = np.random.default_rng(kib)
-        first = random.normal(size=(self.features, self.units), scale=0.06).astype(np.float32)
-        second = random.normal(size=(self.units, 10), scale=0.03).astype(np.float32)
-        variables = [tf.Variable(first), tf.Variable(second)]
-
-        def serve(x):
-            return {"y": tf.matmul(tf.nn.relu(tf.matmul(x, variables[0])), variables[1])}
-
-        shape = tf.TensorSpec([None, self.features], tf.float32, name="x")
-        self.saved_model = save(serve, shape, variables=variables)
-        self.inputs = random.normal(size=(24, self.features)).astype(np.float32)
-        self.values = np.maximum(self.inputs @ first, 0) @ second
-
-    def samples(self):
-        for one in self.inputs:
-            yield {"": one[None]}
-
-
-@pytest.fixture(scope="module", params=[240, 300, 1200], ids=lambda kib: f"{kib} KiB")
-def wide(request, save):
-    return Wide(save, request.param)
-
-
-def inline_bytes(content):
-    model = schema.Model.GetRootAs(content)
-    held = [model.Buffers(index) for index in range(model.BuffersLength())]
-    assert not [one for one in held if one.Offset() or one.Size()]
-    return sum(one.DataLength() for one in held)
-
-
-@pytest.mark.parametrize("kind", [StaticWi8Ai8, StaticWi8Ai16], ids=lambda kind: kind.__name__)
-def test_weights_of_any_size_are_inside_the_file_and_every_runtime_reads_them(wide, kind):
-    scheme = kind(ranges=Percentile(percentile=100))
-    whole = convert(wide.saved_model, Float32(), None)
-    made = recover(whole, scheme, Sample({"x": wide.inputs})).content
-    theirs = convert(wide.saved_model, kind(), wide.samples)
-    small = compacted(made)
-    facts = inspect_model(small)
-    assert facts.weights[0].dtype == "INT8"
-    assert facts.weights[0].bytes == wide.features * wide.units
-    assert facts.weight_bytes == inspect_model(made).weight_bytes
-    # Beside weights there is metadata.
-    assert facts.weight_bytes <= inline_bytes(small) <= inline_bytes(made) < facts.weight_bytes + 256
-    assert abs(len(small) - len(compacted(theirs))) < 4096
-    (found,) = TFLiteModel(small).predict({"x": wide.inputs}).values()
-    assert np.abs(found - wide.values).max() < 0.03 * np.ptp(wide.values)
-    measured = measure_with_tflm(small, {"x": wide.inputs}, TflmEvaluator())
-    plain = measure_with_tflm(compacted(theirs), {"x": wide.inputs}, TflmEvaluator())
-    # The kernels of the two runtimes round differently; a step of 16 bits is that much smaller.
-    most = 1 if kind is StaticWi8Ai8 else 2
-    assert max(measured.max_lsb, plain.max_lsb) <= most
-    assert abs(measured.arena_bytes - plain.arena_bytes) <= 256
-    if kind is StaticWi8Ai8:
-        vela = VelaEvaluator(accelerator="ethos-u55-128", system_config="Ethos_U55_High_End_Embedded")
-        ours, other = (measure_with_vela(one, 2, vela) for one in (small, compacted(theirs)))
-        assert ours.npu_operators == other.npu_operators == 2
-        assert ours.macs == other.macs
-
-
-@pytest.mark.parametrize(
-    "scheme", [Float32(), Float16(), DynamicWi8Afp32(), StaticWi8Ai8(), StaticWi8Ai16()], ids=lambda one: one.kind
-)
-def test_compaction_keeps_the_outputs_of_models_above_256_kib(wide, scheme):
-    content = convert(wide.saved_model, scheme, wide.samples)
-    before, after = (TFLiteModel(one).predict({"x": wide.inputs})["y"] for one in (content, compacted(content)))
-    np.testing.assert_array_equal(before, after)
-    assert 0 <= inline_bytes(compacted(content)) - inspect_model(content).weight_bytes < 256
-    if isinstance(scheme, Float32):
-        assert measure_with_tflm(compacted(content), {"x": wide.inputs[:4]}, TflmEvaluator()).max_lsb < 0.01
-
-
-def test_one_layer_kept_float_in_a_model_above_256_kib(wide):
-    whole = convert(wide.saved_model, Float32(), None)
-    names = [layer.name for layer in read_graph(whole).layers]
-    scheme = StaticWi8Ai8(keep_float=KeepLayersFloat(names=(names[-1],)))
-    made = recover(whole, scheme, Sample({"x": wide.inputs}))
-    small = compacted(made.content)
-    assert broken_promises(scheme, inspect_model(made.content), made.kept_tensors) == []
-    assert inspect_model(small).weights[0].bytes == wide.features * wide.units
-    assert 0 <= inline_bytes(small) - inspect_model(small).weight_bytes < 256
-    (found,) = TFLiteModel(small).predict({"x": wide.inputs}).values()
-    assert np.abs(found - wide.values).max() < 0.03 * np.ptp(wide.values)
-    assert measure_with_tflm(small, {"x": wide.inputs[:4]}, TflmEvaluator()).max_lsb <= 1
-
-
-# Two weights in a byte: these take 308 and 1,196 KiB.
-@pytest.mark.parametrize("units", [2400, 9200])
-def test_weights_of_four_bits_of_any_size_compute_the_same_on_every_runtime(units, tmp_path):
-    tf.keras.utils.set_random_seed(7)
-    layers = tf.keras.layers
-    signal = layers.Input([256], name="x")
-    model = tf.keras.Model(signal, layers.Dense(8, name="y")(layers.Dense(units, activation="relu")(signal)))
-    trained = quantized(model, QatStep.model_validate({"kind": "qat", "epochs": 1}), StaticWi4Ai8(), 1)
-    inputs = np.random.default_rng(8).normal(size=(64, 256)).astype(np.float32)
-    values = trained(inputs, training=True).numpy()
-    export(trained, tmp_path, traces_layers=False)
-    content = convert(tmp_path / "Format-Serving", StaticWi4Ai8(), None)
-    small = compacted(content)
-    assert broken_promises(StaticWi4Ai8(), inspect_model(content)) == []
-    assert [(one.dtype, one.bytes) for one in inspect_model(small).weights[:1]] == [("INT4", 256 * units // 2)]
-    assert 0 <= inline_bytes(small) - inspect_model(small).weight_bytes < 256
-    before, after = (next(iter(TFLiteModel(one).predict({"x": inputs}).values())) for one in (content, small))
-    np.testing.assert_array_equal(before, after)
-    assert np.abs(after - values).max() < 0.05 * np.ptp(values)
-    assert measure_with_tflm(small, {"x": inputs[:4]}, TflmEvaluator()).max_lsb <= 1
-
-
-def test_clipped_bias_is_refused_wherever_the_file_keeps_it(save):
-    random = np.random.default_rng(1)
-    kernel = tf.Variable(random.normal(size=(256, 1200), scale=1e-6).astype(np.float32))
-    bias = tf.Variable(np.full(1200, 1e6, np.float32))
-
-    def serve(x):
-        return {"y": tf.matmul(x, kernel) + bias}
-
-    folder = save(serve, tf.TensorSpec([None, 256], tf.float32, name="x"), variables=[kernel, bias])
-    whole = convert(folder, Float32(), None)
-    inputs = random.normal(size=(8, 256)).astype(np.float32)
-    with pytest.raises(ConversionError, match="does not fit 32 bits"):
-        recover(whole, StaticWi8Ai8(ranges=Percentile(percentile=100)), Sample({"x": inputs}))
