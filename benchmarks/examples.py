@@ -17,7 +17,7 @@ from pathlib import Path
 HOUSE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HOUSE))
 
-from components.report import Converted  # noqa: E402
+from components.facts.conversion import Converted  # noqa: E402
 from pipelines.report.summary import RunSummary  # noqa: E402
 
 EXAMPLES = (

@@ -21,7 +21,7 @@ import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.calibrate.sampling import SampleExamples
-from components.calibrate.spec import CalibrationSpec
+from components.spec.calibrate import CalibrationSpec
 
 RECORDS, SHARDS, ROUNDS = 150_000, 5, 5
 BOUND = 1.3

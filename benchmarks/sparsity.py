@@ -71,8 +71,8 @@ def save(made: list[np.ndarray], folder: Path) -> None:
 
 def convert_all(folder: Path, width: int) -> dict[str, bytes]:
     """The four files, by Edgemill's converter."""
-    from components.convert.converter import convert
-    from components.quantize.scheme import Float32, StaticWi8Ai8
+    from components.convert.tensorflow.converter import convert
+    from components.spec.scheme import Float32, StaticWi8Ai8
 
     examples = np.random.default_rng(2).normal(size=(50, 1, width)).astype(np.float32)
 
@@ -88,8 +88,8 @@ def convert_all(folder: Path, width: int) -> dict[str, bytes]:
 
 def check(files: dict[str, bytes]) -> dict[str, float]:
     """Each sparse file's largest difference from itself and its dense twin without delegates; none may be densified."""
-    from components.convert.sparse import largest_difference, outputs, random_inputs
-    from components.convert.sparse_weights import weight_uses
+    from components.convert.checks.sparse import largest_difference, outputs, random_inputs
+    from components.model.tflite_weights import weight_uses
 
     differences = {}
     for name in ("float32", "int8"):
@@ -106,8 +106,8 @@ def check(files: dict[str, bytes]) -> dict[str, float]:
 
 def time_all(files: dict[str, bytes]) -> dict[str, float]:
     """File -> minimum time of one invocation, in seconds, from a run whose twins agree."""
-    from components.convert.sparse import loaded, random_inputs
-    from components.timing import ATTEMPTS, interleaved_minima, twins_agree
+    from components.convert.checks.sparse import loaded, random_inputs
+    from components.core.timing import ATTEMPTS, interleaved_minima, twins_agree
 
     timed = {**files, TWIN: files["float32 dense"], BUILTIN: files["int8 dense"]}
     runs = {
@@ -129,7 +129,7 @@ def main() -> int:
     parser.add_argument("--sparsity", type=float, default=0.8)
     asked = parser.parse_args()
 
-    from components.compression import compressed_bytes
+    from components.core.compression import compressed_bytes
 
     with tempfile.TemporaryDirectory() as name:
         save(kernels(asked.width, asked.layers, asked.sparsity), Path(name))

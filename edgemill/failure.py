@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from components.errors import (
+from components.core.errors import (
     ClusterError,
     EdgemillError,
     MetadataError,
@@ -15,16 +15,16 @@ from components.errors import (
     StorageError,
     TamperedError,
 )
-from components.user_code import exits_told, process_kept
+from components.core.user_code import exits_reported, process_kept
 from edgemill.exit_codes import ExitCode
 from edgemill.termination import Terminated
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """Print an EdgemillError without its stack and leave with its exit status."""
     try:
-        with exits_told(), process_kept():
+        with exits_reported(), process_kept():
             yield
     except KeyboardInterrupt as error:
         code = interruption_of(error)
@@ -35,7 +35,7 @@ def told() -> Iterator[None]:
             # By its name: ML Metadata is not imported for help and validation.
             if not type(error).__module__.startswith("ml_metadata"):
                 raise
-            from pipelines.metadata import store_error
+            from pipelines.runs.metadata import store_error
 
             error = store_error(error, "--metadata")
         print(f"edgemill: {error}", file=sys.stderr)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from edgemill.failure import told
+from edgemill.failure import exit_on_error
 from edgemill.kubeflow_package import share_name
 
 app = typer.Typer(
@@ -86,13 +86,13 @@ def run(
     ] = False,
 ) -> None:
     """Run a pipeline: train, optimize, evaluate, gate, push."""
-    from edgemill.run_command import place_of, run_and_report
-    from edgemill.telling import Telling, log_format_of
+    from edgemill.commands.run import place_of, run_and_report
+    from edgemill.output_options import OutputOptions, log_format_of
 
-    with told():
-        telling = Telling(summary_json, log_format_of(log_format))
+    with exit_on_error():
+        output_options = OutputOptions(summary_json, log_format_of(log_format))
         found = partial(place_of, environment, runner, root, metadata, tuple(beam_arg or ()), pipeline_root)
-        code = run_and_report(file, found, telling, rehash=rehash)
+        code = run_and_report(file, found, output_options, rehash=rehash)
     raise SystemExit(code)
 
 
@@ -108,9 +108,9 @@ def validate(
     Without --deep, neither TensorFlow nor the task is imported. With --deep, also show what
     recipes that train do to each layer.
     """
-    from pipelines.preflight import make_importable, preflight
+    from pipelines.checks.preflight import make_importable, preflight
 
-    with told():
+    with exit_on_error():
         make_importable(file)
         loaded = preflight(file)
         if deep:
@@ -118,7 +118,7 @@ def validate(
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
             warnings.simplefilter("ignore")
             from edgemill.preview import print_previews
-            from pipelines.deep_check import deep_check
+            from pipelines.checks.dry_run import deep_check
 
             print_previews(deep_check(loaded))
         recipes, devices = len(loaded.spec.recipes), len(loaded.devices)
@@ -128,7 +128,7 @@ def validate(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of the pipeline file, for editors."""
-    from pipelines.load import pipeline_schema
+    from pipelines.file.load import pipeline_schema
 
     typer.echo(json.dumps(pipeline_schema(), indent=2))
 
@@ -139,11 +139,11 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show operators, dtypes, bytes, and weights of a TFLite file."""
-    from components.convert.inspection import inspect_model
-    from components.errors import EdgemillError
-    from edgemill.inspect_command import print_inspection, read_model
+    from components.core.errors import EdgemillError
+    from components.model.tflite_file import inspect_model
+    from edgemill.commands.inspect import print_inspection, read_model
 
-    with told():
+    with exit_on_error():
         content = read_model(model)
         try:
             inspection = inspect_model(content)
@@ -168,9 +168,9 @@ def lineage(
     Traces them back to the recipe, the calibration sample, the training run, and the examples, and compares each
     artifact with what was written.
     """
-    from edgemill.lineage_command import print_lineage
+    from edgemill.commands.lineage import print_lineage
 
-    with told():
+    with exit_on_error():
         print_lineage(target, root, metadata, as_json=as_json, short=short)
 
 
@@ -184,9 +184,9 @@ def verify(
 
     The record is each artifact's manifest and ML Metadata. Exits with status 1 if an artifact is not what was written.
     """
-    from edgemill.verify_command import verify as verify_target
+    from edgemill.commands.verify import verify as verify_target
 
-    with told():
+    with exit_on_error():
         verify_target(target, root, metadata)
 
 
@@ -197,9 +197,9 @@ def report(
     metadata: Metadata = None,
 ) -> None:
     """Rewrite the report of a run from ML Metadata and artifacts."""
-    from edgemill.report_command import report_again
+    from edgemill.commands.report import report_again
 
-    with told():
+    with exit_on_error():
         report_again(run_id, root, metadata)
 
 
@@ -221,9 +221,9 @@ def clean(
 
     Never removes what a kept run or a release in a registry was made from.
     """
-    from edgemill.clean_command import clean_root
+    from edgemill.commands.clean import clean_root
 
-    with told():
+    with exit_on_error():
         clean_root(root, metadata, keep_runs, older_than, pipeline, dry_run=dry_run, as_json=as_json)
 
 
@@ -235,7 +235,7 @@ def rollback(
     """Point a channel of a registry at an earlier release. The next run that pushes points it at its own choice."""
     from components.push.registry import point_at
 
-    with told():
+    with exit_on_error():
         before, found = point_at(release, channel)
         typer.echo(
             f"{channel} of {found.manifest.name} for {found.manifest.device_class}: {found.version}, was {before}"
@@ -249,9 +249,9 @@ def compile_for_kubeflow(
     environment: EnvironmentFile = DEFAULT_ENVIRONMENT,
 ) -> None:
     """Compile a pipeline for Kubeflow Pipelines; needs no cluster."""
-    with told():
+    with exit_on_error():
         share_name()
-        from edgemill.kubeflow_commands import compile_to
+        from edgemill.commands.kubeflow import compile_to
 
         compile_to(file, environment, output)
 
@@ -270,9 +270,9 @@ def submit(
     The upload is a new version of the pipeline. With --cron, the cluster runs it repeatedly. A bearer token is taken
     from EDGEMILL_KUBEFLOW_TOKEN, and from nowhere else.
     """
-    with told():
+    with exit_on_error():
         share_name()
-        from edgemill.kubeflow_commands import submit_to_cluster
+        from edgemill.commands.kubeflow import submit_to_cluster
 
         submit_to_cluster(file, environment, cron, name, upload_only=upload_only, as_json=as_json)
 
@@ -291,12 +291,12 @@ def schedule(
 
     Also prints the same as a line for crontab.
     """
-    with told():
+    with exit_on_error():
         share_name()
-        from edgemill.kubeflow_commands import write_schedule
-        from edgemill.telling import Telling, log_format_of
+        from edgemill.commands.kubeflow import write_schedule
+        from edgemill.output_options import OutputOptions, log_format_of
 
-        write_schedule(file, cron, output, name, environment, Telling(summary_json, log_format_of(log_format)))
+        write_schedule(file, cron, output, name, environment, OutputOptions(summary_json, log_format_of(log_format)))
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence, Set
 from rich.table import Table
 from rich.text import Text
 
-from components.report import LayerPlan
+from components.facts.training import LayerPlan
 from edgemill.terminal import terminal
 
 
@@ -46,7 +46,7 @@ def _subject(layers: Sequence[LayerPlan]) -> str:
 _SUBJECTS: tuple[tuple[Set[str], str], ...] = (
     ({"pruned"}, "what pruning does to each layer"),
     ({"clustered"}, "what clustering does to each layer"),
-    ({"trained", "watched", "refused"}, "what training does to each layer"),
+    ({"trained", "observed", "refused"}, "what training does to each layer"),
     ({"fused", "lowered", "unrolled", "loop"}, "what becomes of recurrent layers"),
     ({"float"}, "what stays float"),
 )

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from components.files import read_regular, sha256_of, sha256_of_bytes, write_atomically
-from components.values import Value
-from components.version import code_version
+from components.core.files import read_regular, sha256_of, sha256_of_bytes, write_atomically
+from components.core.values import FrozenModel
+from components.core.version import code_version
 from edgemill.preview import summaries
-from pipelines.load import LoadedPipeline
+from pipelines.file.load import LoadedPipeline
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _MOST_BYTES = 1 << 20
 _DISTRIBUTIONS = (".dist-info", ".egg-info")
 
 
-class Passed(Value):
+class Passed(FrozenModel):
     """Checks that passed.
 
     Attributes:
@@ -37,7 +37,7 @@ class Passed(Value):
     lines: tuple[str, ...]
 
 
-class _Memory(Value):
+class _Memory(FrozenModel):
     """The newest last."""
 
     passed: tuple[Passed, ...] = ()
@@ -49,7 +49,7 @@ def check_once(loaded: LoadedPipeline, memory: Path, data: str, *, again: bool =
     Args:
         loaded: The pipeline.
         memory: The file that remembers what passed. A missing or damaged one remembers nothing.
-        data: The identities of its examples (`pipelines.sources`).
+        data: The identities of its examples (`pipelines.graph.sources`).
         again: Do it, whatever is remembered.
 
     Returns:
@@ -63,7 +63,7 @@ def check_once(loaded: LoadedPipeline, memory: Path, data: str, *, again: bool =
     if lines is not None:
         _LOG.info("the deep check has passed with the same inputs before and is not repeated")
         return lines
-    from pipelines.deep_check import deep_check
+    from pipelines.checks.dry_run import deep_check
 
     lines = summaries(deep_check(loaded))
     remember(memory, digest, lines)
@@ -79,7 +79,7 @@ def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
 
     Args:
         loaded: The pipeline.
-        data: The identities of its examples (`pipelines.sources`).
+        data: The identities of its examples (`pipelines.graph.sources`).
     """
     spec = loaded.spec
     references = [spec.task, *filter(None, [spec.preprocess])]
@@ -93,7 +93,7 @@ def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
         "schema": sha256_of(Path(schema)) if schema else None,
         "model": sha256_of(Path(baseline.path)) if baseline.kind == "pretrained" else None,
         "modules": {name: code_version(name) for name in sorted(modules)},
-        "ours": [code_version("pipelines.deep_check"), code_version("edgemill.preview"), code_version(__name__)],
+        "ours": [code_version("pipelines.checks.dry_run"), code_version("edgemill.preview"), code_version(__name__)],
         "python": [platform.python_version(), platform.machine()],
         "packages": _packages(),
     }

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
-from pipelines.redaction import hide
+from pipelines.file.redaction import hide
 
 LogFormat = Literal["text", "json"]
 

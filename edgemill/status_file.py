@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
-from components.errors import SpecError
-from components.files import write_atomically
-from components.user_code import exits_told, last_words
+from components.core.errors import SpecError
+from components.core.files import write_atomically
+from components.core.user_code import exits_reported, last_words
 from edgemill.exit_codes import ExitCode
 from edgemill.failure import exit_code_of, interruption_of
-from pipelines.redaction import hide
+from pipelines.file.redaction import hide
 from pipelines.report.status import RunStatus, versions, with_summary
 from pipelines.report.summary import RunSummary
 
@@ -143,7 +143,7 @@ def ending(status: StatusFile) -> Iterator[None]:
 
 def _ending(status: StatusFile) -> Iterator[None]:
     try:
-        with exits_told(), last_words(lambda error: status.end(exit_code_of(error), str(error))):
+        with exits_reported(), last_words(lambda error: status.end(exit_code_of(error), str(error))):
             yield
     except KeyboardInterrupt as error:
         code = interruption_of(error)

@@ -9,23 +9,23 @@ from typing import Any
 
 import yaml
 
-from components.errors import SpecError
-from components.files import write_atomically
-from components.values import Value
-from components.version import code_version
+from components.core.errors import SpecError
+from components.core.files import write_atomically
+from components.core.values import FrozenModel
+from components.core.version import code_version
 from kubeflow.contract import Json
 from kubeflow.data import examples_digest
 from kubeflow.environment import EnvironmentFile, KubeflowEnvironment, cluster_of, read_environment
 from kubeflow.folders import EDGEMILL_IN_IMAGE, ImageFolders
 from kubeflow.spec import adapt, platform
-from pipelines.load import LoadedPipeline
-from pipelines.preflight import preflight
-from pipelines.spec import DeclaredSplits, PipelineSpec
-from pipelines.tfx_start import defer_tfx_components
+from pipelines.checks.preflight import preflight
+from pipelines.file.load import LoadedPipeline
+from pipelines.file.spec import DeclaredSplits, PipelineSpec
+from pipelines.runs.tfx_start import defer_tfx_components
 
 ENTRYPOINT = ["python", "-m", "kubeflow.entrypoint"]
 REPORT_NODE = "report"
-_SPEC_MODULE = "kubeflow.ui_component"
+_SPEC_MODULE = "kubeflow.pages.ui_component"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -36,7 +36,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-class Compiled(Value):
+class Compiled(FrozenModel):
     """A compiled pipeline.
 
     Attributes:
@@ -169,7 +169,7 @@ def _tfx_spec(loaded: LoadedPipeline, found: EnvironmentFile, cluster: KubeflowE
     from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
     from tfx.orchestration.pipeline import Pipeline
 
-    from pipelines.build import pipeline_nodes
+    from pipelines.graph.build import pipeline_nodes
 
     nodes = pipeline_nodes(loaded, attempt="on Kubeflow no push is cached")
     pipeline = Pipeline(
@@ -188,7 +188,7 @@ def _tfx_spec(loaded: LoadedPipeline, found: EnvironmentFile, cluster: KubeflowE
 
 
 def _report_node(loaded: LoadedPipeline, nodes: dict[str, Any]) -> Any:
-    from kubeflow.ui_component import ReportRequest, run_report
+    from kubeflow.pages.ui_component import ReportRequest, run_report
 
     devices = [device.name for device in loaded.devices]
     return run_report(

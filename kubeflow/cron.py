@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from components.errors import SpecError
+from components.core.errors import SpecError
 
 # Name, least, greatest: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday).
 _FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of the month", 1, 31), ("month", 1, 12), ("day of the week", 0, 7))

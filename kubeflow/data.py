@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from components.errors import DataError
-from components.files import sha256_of, sha256_of_bytes
+from components.core.errors import DataError
+from components.core.files import sha256_of, sha256_of_bytes
 
 
 def examples_digest(folder: Path, patterns: Iterable[str]) -> str:

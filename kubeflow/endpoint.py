@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from components.errors import ClusterError
+from components.core.errors import ClusterError
 
 # A bearer token never stands in a file or on a command line.
 TOKEN_VARIABLE = "EDGEMILL_KUBEFLOW_TOKEN"

@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
-from components.generation import keep_beam_in_process, serialize_examples_in_one_order
-from components.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
-from components.user_code import exits_told, process_kept
+from components.core.user_code import exits_reported, process_kept
+from components.facts.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
+from components.upstream.compat import keep_beam_in_process, serialize_examples_in_one_order
 from kubeflow.contract import Json, localise, publish, with_metadata
 from kubeflow.data import check_examples
-from pipelines.run import explain
-from pipelines.tfx_start import defer_tfx_components
+from pipelines.runs.run import explain
+from pipelines.runs.tfx_start import defer_tfx_components
 
 # For a launcher that may not write to `/`: put before `/s3`, `/minio` and `/gcs`.
 PREFIX_VARIABLE = "EDGEMILL_STAGING_PREFIX"
-UI_CLASSES = {f"system.{name}": f"kubeflow.ui_artifacts.{name}" for name in ("HTML", "Markdown", "Metrics")}
+UI_CLASSES = {f"system.{name}": f"kubeflow.pages.ui_artifacts.{name}" for name in ("HTML", "Markdown", "Metrics")}
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known, beam_args = _parser().parse_known_args(arguments)
     prefix = os.environ.get(PREFIX_VARIABLE, "")
     try:
-        with exits_told(), process_kept():
+        with exits_reported(), process_kept():
             run_node(
                 known.executor_class_path,
                 json.loads(known.json_serialized_invocation_args),

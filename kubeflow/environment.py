@@ -10,11 +10,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from components.errors import EdgemillError, SpecError
-from components.values import Value
-from pipelines.environment import RunnerName
-from pipelines.load import read_yaml_as
-from pipelines.redaction import SECRET_WORDS, has_password, has_secret
+from components.core.errors import EdgemillError, SpecError
+from components.core.values import FrozenModel
+from pipelines.file.environment import RunnerName
+from pipelines.file.load import read_yaml_as
+from pipelines.file.redaction import SECRET_WORDS, has_password, has_secret
 from pipelines.storage.check import check_address
 
 # What the launcher of Kubeflow Pipelines stages in and out.
@@ -30,7 +30,7 @@ VariableName = Annotated[str, Field(pattern=_VARIABLE)]
 ContainerPath = Annotated[str, Field(pattern=ABSOLUTE)]
 
 
-class Resources(Value):
+class Resources(FrozenModel):
     """What a container may use, in Kubernetes' units; None sets no bound.
 
     Attributes:
@@ -42,7 +42,7 @@ class Resources(Value):
     memory: Annotated[str, Field(pattern=_BYTES)] | None = None
 
 
-class Retries(Value):
+class Retries(FrozenModel):
     """How often Kubeflow starts a failed container again.
 
     Attributes:
@@ -58,7 +58,7 @@ class Retries(Value):
     longest_wait_seconds: Annotated[int, Field(ge=0)] = 600
 
 
-class SecretVariables(Value):
+class SecretVariables(FrozenModel):
     """Keys of a Kubernetes secret, as environment variables of every container.
 
     Attributes:
@@ -70,7 +70,7 @@ class SecretVariables(Value):
     variables: Annotated[dict[str, VariableName], Field(min_length=1)]
 
 
-class Volume(Value):
+class Volume(FrozenModel):
     """A persistent volume claim.
 
     Attributes:
@@ -82,7 +82,7 @@ class Volume(Value):
     path: ContainerPath
 
 
-class KubeflowEnvironment(Value):
+class KubeflowEnvironment(FrozenModel):
     """A cluster with Kubeflow Pipelines.
 
     Attributes:
@@ -130,7 +130,7 @@ class KubeflowEnvironment(Value):
         return Resources(cpu=special.cpu or self.resources.cpu, memory=special.memory or self.resources.memory)
 
 
-class EnvironmentFile(Value):
+class EnvironmentFile(FrozenModel):
     """One place to run in; the same pipeline file serves all of them.
 
     Attributes:

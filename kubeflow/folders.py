@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from components.errors import SpecError
-from components.version import find_source, is_installed
-from pipelines.spec import PipelineSpec
+from components.core.errors import SpecError
+from components.core.version import find_source, is_installed
+from pipelines.file.spec import PipelineSpec
 
 # Where the container file puts Edgemill itself, the shipped pipelines and their data with it.
 EDGEMILL_IN_IMAGE = "/opt/edgemill"

@@ -8,15 +8,15 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.errors import SpecError
-from components.files import is_file, write_atomically
-from components.values import Value
+from components.core.errors import SpecError
+from components.core.files import is_file, write_atomically
+from components.core.values import FrozenModel
 from kubeflow.cron import Cron
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}$")
 
 
-class Schedule(Value):
+class Schedule(FrozenModel):
     """A command that is due now and then.
 
     Attributes:

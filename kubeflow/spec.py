@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from components.errors import SpecError
+from components.core.errors import SpecError
 from kubeflow.contract import Json, title_of
 from kubeflow.environment import KubeflowEnvironment, Resources, Volume, is_below
 

@@ -11,9 +11,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from components.errors import SpecError
-from components.files import sha256_of_bytes
-from components.values import Value
+from components.core.errors import SpecError
+from components.core.files import sha256_of_bytes
+from components.core.values import FrozenModel
 from kubeflow.compile import Compiled
 from kubeflow.cron import Cron
 from kubeflow.endpoint import TOKEN_VARIABLE, Endpoint
@@ -24,7 +24,7 @@ _PAGE = 100
 _EQUALS = 1
 
 
-class Submitted(Value):
+class Submitted(FrozenModel):
     """What the cluster has now.
 
     Attributes:

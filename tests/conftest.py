@@ -4,7 +4,7 @@ import sys
 import pytest
 
 import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
-from components.generation import keep_beam_in_process
+from components.upstream.compat import keep_beam_in_process
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from pipelines.environment import environment
-from pipelines.metadata import latest_run, open_store, run_records
+from pipelines.file.environment import environment
+from pipelines.runs.metadata import latest_run, open_store, run_records
 from tests.small_pipeline import SmallPipeline
 
 LIMIT_SECONDS = 300

@@ -33,7 +33,7 @@ class TrainedBaseline:
     def __init__(self, folder: Path, layers: str = LAYERS, epochs: int = 8) -> None:
         import tensorflow as tf
 
-        from components.keras_model import save_keras
+        from components.model.keras_model import save_keras
 
         small = SmallPipeline(folder, TASK.partition("layers.Input")[0] + layers + TASK.partition("        ])")[2])
         self.task, self._root = small.spec["task"], folder
@@ -61,9 +61,9 @@ class TrainedBaseline:
         self, name: str, source: Path | None, train: Callable[..., Any], *step: Any, **more: Any
     ) -> tuple[Path, Any]:
         """Do a step as its node would: the new artifact's folder and the step's report."""
-        from components.examples import ExampleDecoder
-        from components.layout import TRAINING_FILE
-        from components.step_training import StepInputs
+        from components.data.examples import ExampleDecoder
+        from components.facts.artifact_paths import TRAINING_FILE
+        from components.fine_tune.step import StepInputs
 
         folder = self._root / name
         inputs = StepInputs(

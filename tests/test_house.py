@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.version import _imports
+from components.core.version import _imports
 from edgemill.main import app
 from kubeflow.environment import EnvironmentFile, KubeflowEnvironment, read_environment
-from pipelines.load import load_pipeline
+from pipelines.file.load import load_pipeline
 
 MODULES = [
     path for room in ("components", "pipelines", "kubeflow", "edgemill") for path in sorted(Path(room).rglob("*.py"))
@@ -32,13 +32,13 @@ TECHNIQUES = {
 }
 # Where a technique may read another's words: what it cannot be understood without.
 ALLOWED = {
-    ("convert", "components.quantize.scheme"),
-    ("convert", "components.quantize.recovery"),
-    ("convert", "components.quantize.histogram"),
-    ("convert", "components.quantize.range_estimators"),
+    ("convert", "components.spec.scheme"),
+    ("convert", "components.spec.ranges"),
+    ("convert", "components.ranges.histogram"),
+    ("convert", "components.ranges.range_estimators"),
     ("convert", "components.quantize.recurrent"),
-    ("evaluate", "components.quantize.scheme"),
-    ("prune", "components.quantize.scheme"),
+    ("evaluate", "components.spec.scheme"),
+    ("prune", "components.spec.scheme"),
 }
 
 
@@ -87,7 +87,7 @@ def test_technique_folders_never_import_each_other(path: Path) -> None:
 )
 def test_only_shells_know_tfx(path: Path) -> None:
     # An ExampleGen executor is a shell by itself, and what shells have in common is one too.
-    shells = {Path("components/ingest/parquet.py"), Path("components/candidate_inputs.py")}
+    shells = {Path("components/ingest/parquet.py"), Path("components/tfx/candidate_inputs.py")}
     assert "tfx" not in at_import_time(path) or path in shells
 
 
@@ -110,7 +110,7 @@ def test_recipes_in_the_docs_are_valid(tmp_path: Path) -> None:
     (block,) = blocks("docs/recovery.md", "yaml")
     (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump({**yaml.safe_load(readme), **yaml.safe_load(block)}))
     recipes = load_pipeline(tmp_path / "pipeline.yaml").spec.recipes
-    assert {recipe.scheme.ranges.kind for recipe in recipes} == {"min_max", "percentile", "mse", "entropy"}
+    assert {recipe.scheme.calibration_method.kind for recipe in recipes} == {"min_max", "percentile", "mse", "entropy"}
     assert {recipe.scheme.keep_float.kind for recipe in recipes if recipe.scheme.keep_float} == {"auto", "layers"}
 
 

@@ -14,12 +14,12 @@ from tfx.types.channel import BaseChannel
 from tfx.types.standard_artifacts import Model
 
 from components.baseline.pretrained import import_model
-from components.baseline.spec import TrainedBaseline
-from components.files import check_unchanged, sha256_of
-from components.layout import SERVING_FOLDER
-from components.manifest import describe, write_manifest
-from components.remembered_digests import content_digest
-from components.task import load_task
+from components.core.files import check_unchanged, sha256_of
+from components.core.remembered_digests import content_digest
+from components.data.task import load_task
+from components.facts.artifact_paths import SERVING_FOLDER
+from components.facts.manifest import describe, write_manifest
+from components.spec.baseline import TrainedBaseline
 
 
 class BaselineExecutor(GenericExecutor):

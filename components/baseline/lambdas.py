@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from components.errors import ModelError
+from components.core.errors import ModelError
 
 T = TypeVar("T")
 

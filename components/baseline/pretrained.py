@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.baseline.lambdas import imports_inside, refuse_code
-from components.errors import ModelError, telling_line
-from components.files import is_file, is_folder
-from components.keras_model import check_exportable, export, save_keras
-from components.layout import SERVING_FOLDER
+from components.core.errors import ModelError, summary_line
+from components.core.files import is_file, is_folder
+from components.facts.artifact_paths import SERVING_FOLDER
+from components.model.keras_model import check_exportable, export, save_keras
 
 ModelFormat = Literal["saved_model", "keras"]
 
@@ -81,7 +81,7 @@ def import_model(path: Path, folder: Path, *, trust_code: bool = False) -> None:
     Raises:
         ModelError: It cannot be loaded, converted or evaluated.
     """
-    from components.saved_model import check_serving, load_serving
+    from components.model.saved_model import check_serving, load_serving
 
     if recognise(path) == "keras":
         model = load_keras(path, trust_code=trust_code)
@@ -113,7 +113,7 @@ def load_keras(path: Path, *, trust_code: bool = False) -> Any:
         model = tf.keras.models.load_model(path, compile=False, safe_mode=not trust_code)
     except Exception as error:
         raise ModelError(
-            f"the model cannot be loaded: {type(error).__name__}: {telling_line(error)}",
+            f"the model cannot be loaded: {type(error).__name__}: {summary_line(error)}",
             where=str(path),
             remedy="copy or save it again"
             if isinstance(error, OSError | KeyError | RuntimeError)
@@ -176,7 +176,7 @@ def _version_of(path: Path) -> str | None:
 
 def _damaged(path: Path, error: Exception) -> ModelError:
     return ModelError(
-        f"the model file is damaged: {type(error).__name__}: {telling_line(error)}",
+        f"the model file is damaged: {type(error).__name__}: {summary_line(error)}",
         where=str(path),
         bound="a complete .keras or .h5 file",
         measured=f"{path.stat().st_size:,} bytes",

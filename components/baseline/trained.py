@@ -6,11 +6,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from components.baseline.spec import TrainedBaseline
-from components.errors import ModelError, telling_line
-from components.examples import ExampleDecoder, check_dense
-from components.keras_model import check_exportable, check_keras_takes, check_learns, export, save_keras
-from components.task import load_task, trainable
+from components.core.errors import ModelError, summary_line
+from components.data.examples import ExampleDecoder, check_dense
+from components.data.task import load_task, trainable
+from components.model.keras_model import check_exportable, check_keras_takes, check_learns, export, save_keras
+from components.spec.baseline import TrainedBaseline
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
     """
     import tensorflow as tf
 
-    from components.keras_autograph import leave_keras_as_it_is
-    from components.training_data import load_training_data
+    from components.data.training_data import load_training_data
+    from components.upstream.keras_autograph import leave_keras_as_it_is
 
     leave_keras_as_it_is()
     check_dense({label: "examples.label"}, decoder.feature_spec)
@@ -73,7 +73,7 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
             model.fit(batches, epochs=spec.epochs, verbose=0, callbacks=callbacks)
     except tf.errors.InvalidArgumentError as error:
         raise ModelError(
-            f"the model cannot be trained on these examples: {telling_line(error)}",
+            f"the model cannot be trained on these examples: {summary_line(error)}",
             where="baseline",
             remedy="check labels, the task's decode and the model's input and output shapes against each other",
         ) from error

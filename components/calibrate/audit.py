@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from components.calibrate.sampling import Sample
-from components.calibrate.spec import CalibrationSpec
 from components.calibrate.survey import BINS, InputSurvey, Survey
-from components.errors import DataError
-from components.report import AuditReport, Finding, RangeFact
-from components.wording import some_of
+from components.core.errors import DataError
+from components.core.wording import some_of
+from components.facts.audit import AuditReport, Finding, RangeFact
+from components.spec.calibrate import CalibrationSpec
 
 # Below it, min/max ranges of activations are known to wander: TensorFlow's guide asks for 100 to 500 examples.
 FEW_SAMPLES = 100

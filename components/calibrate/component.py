@@ -12,14 +12,14 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components.calibrate.audit import refuse_errors
 from components.calibrate.draw import draw_and_audit
-from components.calibrate.spec import CalibrationSpec
-from components.examples import split_files
-from components.files import write_atomically
-from components.layout import CALIBRATION_SPLIT
-from components.manifest import describe, write_manifest
-from components.remembered_digests import content_digest
-from components.report import AuditReport
-from components.verified import verified
+from components.core.files import write_atomically
+from components.core.remembered_digests import content_digest
+from components.data.examples import split_files
+from components.facts.artifact_paths import CALIBRATION_SPLIT
+from components.facts.audit import AuditReport
+from components.facts.manifest import describe, write_manifest
+from components.facts.verified import verified
+from components.spec.calibrate import CalibrationSpec
 
 AUDIT_FILE = "audit.json"
 # What ExampleGen says of its own output, so that any TFX component reads ours.

@@ -16,11 +16,11 @@ import numpy as np
 
 from components.calibrate.audit import MOST_REPEATED, audit_sample, finite_range
 from components.calibrate.sampling import Sample, SampleExamples
-from components.calibrate.spec import CalibrationSpec
 from components.calibrate.survey import read_survey, survey_splits
-from components.errors import DataError
-from components.examples import ExampleDecoder
-from components.report import AuditReport
+from components.core.errors import DataError
+from components.data.examples import ExampleDecoder
+from components.facts.audit import AuditReport
+from components.spec.calibrate import CalibrationSpec
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def draw_and_audit(
         make_pipeline: Makes a Beam pipeline; called twice.
         spec: What sample to draw.
         split_files, evaluation_files: Gzipped TFRecord files of the split to sample, and of the evaluation split.
-        task, transform_graph: As for `components.examples.ExampleDecoder`.
+        task, transform_graph: As for `components.data.examples.ExampleDecoder`.
         label: Feature that holds the label.
         output: A gzipped TFRecord file.
         max_overlap: As for `components.calibrate.audit.audit_sample`.

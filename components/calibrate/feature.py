@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from components.errors import DataError
+from components.core.errors import DataError
 
 _FIRST_FIELD = 0x0A  # Field 1, length-delimited: Example.features, Features.feature, an entry's key.
 _SECOND_FIELD = b"\x12"  # Field 2, length-delimited: an entry's value.

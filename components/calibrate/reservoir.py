@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Literal
 
 from components.calibrate.apportion import balanced, proportional, water_level
-from components.errors import DataError
+from components.core.errors import DataError
 
 MAX_STRATA = 10_000
 _LAST = b"\xff" * 16

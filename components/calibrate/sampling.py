@@ -10,9 +10,9 @@ import apache_beam as beam
 
 from components.calibrate.feature import feature_reader, feature_values
 from components.calibrate.reservoir import Reservoir
-from components.calibrate.spec import CalibrationSpec
-from components.errors import DataError
-from components.report import StratumFact
+from components.core.errors import DataError
+from components.facts.audit import StratumFact
+from components.spec.calibrate import CalibrationSpec
 
 
 @dataclass(frozen=True)

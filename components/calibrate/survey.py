@@ -13,8 +13,8 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from components.errors import DataError
-from components.files import write_atomically
+from components.core.errors import DataError
+from components.core.files import write_atomically
 
 BINS = 64
 _BATCH = 512
@@ -80,7 +80,7 @@ def survey_splits(
         evaluation_files: Those of the evaluation split.
         sample: The sampled examples.
         ranges: Input name -> least and greatest value in the sample: the range of the histogram.
-        task, transform_graph: As for `components.examples.ExampleDecoder`.
+        task, transform_graph: As for `components.data.examples.ExampleDecoder`.
         label: Feature that holds the label.
         output: Folder for the results.
     """
@@ -125,7 +125,7 @@ class _LookAtInputs(beam.DoFn):
         self._task, self._graph, self._label, self._ranges = task, transform_graph, label, ranges
 
     def setup(self) -> None:
-        from components.examples import ExampleDecoder
+        from components.data.examples import ExampleDecoder
 
         self._decoder = ExampleDecoder(self._task, self._graph)
 

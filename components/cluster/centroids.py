@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow_model_optimization.python.core.clustering.keras.cluster_config import CentroidInitialization
 from tensorflow_model_optimization.python.core.clustering.keras.clustering_centroids import CentroidsInitializerFactory
 
-from components.cluster.spec import Initialization
+from components.spec.steps.cluster import Initialization
 
 _KINDS = {
     "linear": CentroidInitialization.LINEAR,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.cluster.centroids import clustered
-from components.cluster.spec import ClusterStep
-from components.errors import ModelError, SpecError
-from components.kernels import Kernel, chosen_kernels, named_layers
-from components.layer_patterns import fits
-from components.report import LayerPlan
-from components.wording import some_of
+from components.core.errors import ModelError, SpecError
+from components.core.wording import some_of
+from components.facts.training import LayerPlan
+from components.model.weight_tensors import Kernel, chosen_kernels, named_layers
+from components.spec.steps.cluster import ClusterStep
+from components.spec.steps.layer_patterns import fits
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Target:
 
     Attributes:
         kernel: Where it is.
-        centroids: Number of its values.
+        num_clusters: Number of its values.
     """
 
     kernel: Kernel
-    centroids: int
+    num_clusters: int
 
 
 def targets(model: Any, step: ClusterStep) -> tuple[Target, ...]:
@@ -39,7 +39,7 @@ def targets(model: Any, step: ClusterStep) -> tuple[Target, ...]:
         ModelError: A kernel has no more weights than values; the message names all such layers.
     """
     chosen = chosen_kernels(model, step.layers, step.except_layers, [target.layers for target in step.targets])
-    found = tuple(Target(kernel, _centroids_of(kernel.layer, step)) for kernel in chosen)
+    found = tuple(Target(kernel, _num_clusters_of(kernel.layer, step)) for kernel in chosen)
     if not found:
         raise SpecError(
             "the step clusters nothing",
@@ -48,21 +48,21 @@ def targets(model: Any, step: ClusterStep) -> tuple[Target, ...]:
             measured=f"layers {list(step.layers)}, except {list(step.except_layers)}",
             remedy="name other layers, or remove the step",
         )
-    few = {target.kernel.layer: target for target in found if target.kernel.size <= target.centroids}
+    few = {target.kernel.layer: target for target in found if target.kernel.size <= target.num_clusters}
     if few:
         raise ModelError(
             "there are more centroids than weights, or as many",
             where=f"layer {some_of(few)}",
             bound="fewer centroids than the kernel has weights",
-            measured="; ".join(f"{one.kernel.name}: {one.centroids} of {one.kernel.size}" for one in few.values()),
-            remedy=f"leave them out by `except: [{', '.join(few)}]`, or lower `centroids`",
+            measured="; ".join(f"{one.kernel.name}: {one.num_clusters} of {one.kernel.size}" for one in few.values()),
+            remedy=f"leave them out by `except: [{', '.join(few)}]`, or lower `num_clusters`",
         )
     return found
 
 
-def _centroids_of(layer: str, step: ClusterStep) -> int:
-    own = [target.centroids for target in step.targets if fits(layer, target.layers)]
-    return own[-1] if own else step.centroids
+def _num_clusters_of(layer: str, step: ClusterStep) -> int:
+    own = [target.num_clusters for target in step.targets if fits(layer, target.layers)]
+    return own[-1] if own else step.num_clusters
 
 
 def preview(model: Any, step: ClusterStep) -> tuple[LayerPlan, ...]:
@@ -77,7 +77,7 @@ def preview(model: Any, step: ClusterStep) -> tuple[LayerPlan, ...]:
             layer=name,
             kind=type(layer).__name__,
             mode="clustered" if name in by_layer else "as it is",
-            weights=f"{by_layer[name].centroids} values" if name in by_layer else "",
+            weights=f"{by_layer[name].num_clusters} values" if name in by_layer else "",
         )
         for name, layer in named_layers(model)
     )
@@ -93,4 +93,4 @@ def cluster(found: tuple[Target, ...], step: ClusterStep, zeros: bool) -> None:
     """
     for target in found:
         variable = target.kernel.variable
-        variable.assign(clustered(variable.numpy(), target.centroids, step.initialization, zeros))
+        variable.assign(clustered(variable.numpy(), target.num_clusters, step.initialization, zeros))

@@ -4,25 +4,25 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, TransformGraph
 
-from components.cluster.spec import ClusterStep
-from components.step_shell import run_step
-from components.training_spec import Preserve
-from components.values import Value
+from components.core.values import FrozenModel
+from components.fine_tune.shell import run_step
+from components.spec.steps.cluster import ClusterStep
+from components.spec.steps.fine_tuning import WeightInvariants
 
 
-class ClusterSpec(Value):
+class ClusterSpec(FrozenModel):
     """What one clustering node is asked: its `spec` parameter.
 
     Attributes:
         recipe: Name of the recipe, for messages.
         step: The recipe's step.
-        preserve: What earlier steps of the recipe made, and this one keeps.
+        invariants: What earlier steps of the recipe made, and this one keeps.
         split: Split to train on.
     """
 
     recipe: str
     step: ClusterStep
-    preserve: Preserve
+    invariants: WeightInvariants
     split: str
 
 
@@ -43,7 +43,7 @@ def Clusterer(
 
     asked = ClusterSpec.model_validate_json(spec)
     run_step(
-        lambda inputs: train_clustered(inputs, asked.step, asked.preserve),
+        lambda inputs: train_clustered(inputs, asked.step, asked.invariants),
         examples=examples,
         model=model,
         trained=trained,

@@ -7,25 +7,25 @@ import logging
 import tensorflow as tf
 
 from components.cluster.clustering import cluster, targets
-from components.cluster.spec import ClusterStep
-from components.constraints import Constraint
-from components.keras_model import export, output_names, save_keras
-from components.kernels import kernels, weight_fact
-from components.report import TrainingReport
-from components.step_training import StepInputs
-from components.training import fine_tune
-from components.training_spec import Preserve
+from components.facts.training import TrainingReport
+from components.fine_tune.constraints import Constraint
+from components.fine_tune.loop import fine_tune
+from components.fine_tune.step import StepInputs
+from components.model.keras_model import export, output_names, save_keras
+from components.model.weight_tensors import kernels, weight_fact
+from components.spec.steps.cluster import ClusterStep
+from components.spec.steps.fine_tuning import WeightInvariants
 
 _LOG = logging.getLogger(__name__)
 
 
-def train_clustered(inputs: StepInputs, step: ClusterStep, preserve: Preserve) -> TrainingReport:
+def train_clustered(inputs: StepInputs, step: ClusterStep, invariants: WeightInvariants) -> TrainingReport:
     """Cluster a model's weights, train it on, and write its SavedModel and its Keras model.
 
     Args:
         inputs: What to start from.
         step: How to cluster and train.
-        preserve: What an earlier step made.
+        invariants: What an earlier step made.
 
     Returns:
         What happened.
@@ -37,8 +37,8 @@ def train_clustered(inputs: StepInputs, step: ClusterStep, preserve: Preserve) -
     found = targets(model, step)
     data = inputs.load_data(model)
     tf.keras.utils.set_random_seed(step.seed)
-    cluster(found, step, preserve.zeros)
-    keeps = Preserve(zeros=preserve.zeros, centroids=step.most_centroids)
+    cluster(found, step, invariants.zeros)
+    keeps = WeightInvariants(zeros=invariants.zeros, num_clusters=step.largest_num_clusters)
     state = fine_tune(
         model,
         maker,
@@ -52,7 +52,7 @@ def train_clustered(inputs: StepInputs, step: ClusterStep, preserve: Preserve) -
     export(model, inputs.folder, output_names(model))
     save_keras(model, inputs.folder)
     earlier = inputs.earlier()
-    weights = tuple(weight_fact(target.kernel, wanted_values=target.centroids) for target in found)
+    weights = tuple(weight_fact(target.kernel, wanted_values=target.num_clusters) for target in found)
     for fact in weights:
         _LOG.info("%s: %s %s: %d values", inputs.name, fact.layer, fact.weight, fact.unique_values)
     return TrainingReport(

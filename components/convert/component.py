@@ -6,21 +6,21 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, TransformGraph
 
+from components.convert.child.worker import run_conversion
 from components.convert.job import ConversionRequest
-from components.convert.spec import AccuracyBound, ConversionLimits
-from components.convert.worker import run_conversion
-from components.errors import SpecError
-from components.files import write_atomically
-from components.layout import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE, training_of
-from components.manifest import describe, write_manifest
-from components.recipe import Recipe
-from components.remembered_digests import content_digest
-from components.report import ConversionFailure, ConversionOutcome, Converted
-from components.values import Value
-from components.verified import verified
+from components.core.errors import SpecError
+from components.core.files import write_atomically
+from components.core.remembered_digests import content_digest
+from components.core.values import FrozenModel
+from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE, training_of
+from components.facts.conversion import ConversionFailure, ConversionOutcome, Converted
+from components.facts.manifest import describe, write_manifest
+from components.facts.verified import verified
+from components.spec.convert import AccuracyBound, ConversionLimits
+from components.spec.recipe import Recipe
 
 
-class ConverterSpec(Value):
+class ConverterSpec(FrozenModel):
     """What one converter node is asked: its `spec` parameter."""
 
     recipe: Recipe

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.convert.inspection import inspect_model
-from components.convert.made import Made
-from components.convert.promise import broken_promises
-from components.convert.recurrent import (
+from components.convert.aeq.selection import UnmetBoundError
+from components.convert.checks.lost_ranges import lost_ranges
+from components.convert.checks.scheme_check import broken_promises
+from components.convert.checks.sparse import sparse_or_dense
+from components.convert.recurrent.backend import (
     convert_lowered,
     convert_trained,
     convert_trained_lstm,
@@ -25,27 +26,27 @@ from components.convert.recurrent import (
     with_fixed_batch,
 )
 from components.convert.representative import load_sample
-from components.convert.selection import UnmetBoundError
-from components.convert.sparse import sparse_or_dense
-from components.convert.spec import AccuracyBound
-from components.convert.trained import lost_ranges
-from components.errors import EdgemillError, SpecError
-from components.examples import ExampleDecoder, read_serialized, split_files
-from components.files import write_atomically
-from components.layout import CALIBRATION_SPLIT, FUSED_SAMPLE_FILE, KERAS_FILE, TRAJECTORIES_FILE
-from components.quantize.recurrent.plan import Form
-from components.quantize.scheme import Float32, Scheme, StaticWi8Ai8, StaticWi8Ai16, needs_injection, needs_ranges
-from components.report import ConversionFailure, Converted, TrainedRange
-from components.sparsity import SparsityClaim
-from components.task import load_task
-from components.values import Value
+from components.convert.result import ConversionResult
+from components.core.errors import EdgemillError, SpecError
+from components.core.files import write_atomically
+from components.core.values import FrozenModel
+from components.data.examples import ExampleDecoder, read_serialized, split_files
+from components.data.task import load_task
+from components.facts.artifact_paths import CALIBRATION_SPLIT, FUSED_SAMPLE_FILE, KERAS_FILE, TRAJECTORIES_FILE
+from components.facts.conversion import ConversionFailure, Converted
+from components.facts.training import TrainedRange
+from components.model.tflite_file import inspect_model
+from components.spec.convert import AccuracyBound
+from components.spec.recipe import Form
+from components.spec.scheme import Float32, Scheme, StaticWi8Ai8, StaticWi8Ai16, needs_ranges, uses_aeq
+from components.spec.steps.sparsity import SparsityTarget
 
 STAGE_FILE, MODEL_FILE, OUTCOME_FILE = "stage", "tflite", "outcome.json"
 
 _DECODE_BATCH = 256
 
 
-class ConversionRequest(Value):
+class ConversionRequest(FrozenModel):
     """One conversion, in words that cross a process border.
 
     Attributes:
@@ -70,7 +71,7 @@ class ConversionRequest(Value):
     task: str | None = None
     transform_graph: str | None = None
     trained: tuple[TrainedRange, ...] = ()
-    sparse: SparsityClaim | None = None
+    sparse: SparsityTarget | None = None
 
 
 def run(request: ConversionRequest, folder: Path) -> None:
@@ -100,7 +101,7 @@ def _without_remedy(error: EdgemillError) -> str:
 def _convert(request: ConversionRequest, folder: Path, started: float) -> Converted | ConversionFailure:
     scheme = request.scheme
     _enter(folder, "importing TensorFlow")
-    from components.convert.compaction import compacted
+    from components.convert.compact.compaction import compacted
 
     made = _made(request, folder)
     _enter(folder, "reading the converted file")
@@ -138,7 +139,7 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
     )
 
 
-def _made(request: ConversionRequest, folder: Path) -> Made:
+def _made(request: ConversionRequest, folder: Path) -> ConversionResult:
     model, scheme = Path(request.saved_model).parent, request.scheme
 
     def enter(stage: str) -> None:
@@ -155,11 +156,11 @@ def _made(request: ConversionRequest, folder: Path) -> Made:
         if request.calibration is not None and request.task is not None:
             examples = decode_examples(request.calibration, request.task, request.transform_graph)
         return convert_lowered(model, scheme, request.recurrent or "sequence", examples, folder / "lowered", enter)
-    return _injected(request, folder) if needs_injection(scheme) else _by_tensorflow(request, folder)
+    return _injected(request, folder) if uses_aeq(scheme) else _by_tensorflow(request, folder)
 
 
-def _by_tensorflow(request: ConversionRequest, folder: Path) -> Made:
-    from components.convert.converter import convert
+def _by_tensorflow(request: ConversionRequest, folder: Path) -> ConversionResult:
+    from components.convert.tensorflow.converter import convert
 
     _enter(folder, "converting")
     calibration, task = request.calibration, request.task
@@ -180,22 +181,22 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> Made:
     content = convert(model, request.scheme, representative, known=known)
     steps = None
     if known is not None:
-        from components.convert.steps import fused_step_errors
+        from components.convert.recurrent.state_errors import fused_state_errors
 
         _enter(folder, "holding each time step against the float model")
-        steps = fused_step_errors(content, known)
-    return Made(
+        steps = fused_state_errors(content, known)
+    return ConversionResult(
         content,
         steps=steps,
         encode_sparse=lambda: convert(model, request.scheme, representative, sparse=True, known=known),
     )
 
 
-def _injected(request: ConversionRequest, folder: Path) -> Made:
-    from components.convert.converter import convert
-    from components.convert.recovery import recover
-    from components.interpreter import TFLiteModel
-    from components.keras_model import loss_takes_logits
+def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
+    from components.convert.aeq.recover import recover
+    from components.convert.tensorflow.converter import convert
+    from components.model.keras_model import loss_takes_logits
+    from components.model.tflite_runtime import TFLiteModel
 
     scheme = request.scheme
     if not isinstance(scheme, StaticWi8Ai8 | StaticWi8Ai16) or request.calibration is None or request.task is None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.errors import DataError, EdgemillError
+from components.core.errors import DataError, EdgemillError
 
 _LOG = logging.getLogger(__name__)
 

@@ -6,16 +6,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
+from components.core.errors import DataError, EdgemillError
+from components.core.files import sha256_of_bytes
+from components.data.examples import ExampleDecoder, Inputs, read_serialized
 from components.device_check.tflm import measure_with_tflm
 from components.device_check.vela import measure_with_vela
-from components.device_report import CandidateOnDevice, DeviceReport, TflmOutcome, ToolFailure, VelaOutcome
-from components.device_tools import DeviceEvaluator, TflmEvaluator, VelaEvaluator
-from components.errors import DataError, EdgemillError
-from components.examples import ExampleDecoder, Inputs, read_serialized
-from components.files import sha256_of_bytes
-from components.layout import OUTCOME_FILE, TFLITE_FILE, outcome_of
-from components.report import Converted
-from components.verified import Verified
+from components.facts.artifact_paths import OUTCOME_FILE, TFLITE_FILE, outcome_of
+from components.facts.conversion import Converted
+from components.facts.device import CandidateOnDevice, DeviceReport, TflmOutcome, ToolFailure, VelaOutcome
+from components.facts.verified import Verified
+from components.spec.devices.device_tools import DeviceEvaluator, TflmEvaluator, VelaEvaluator
 
 logger = logging.getLogger(__name__)
 

@@ -9,19 +9,19 @@ from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from components.candidate_inputs import input_of, with_candidates
+from components.core.files import write_atomically
+from components.core.remembered_digests import content_digest
+from components.core.values import FrozenModel
+from components.data.examples import split_files
 from components.device_check.check import check_candidates, first_inputs
-from components.device_tools import DeviceEvaluator, TflmEvaluator
-from components.examples import split_files
-from components.files import write_atomically
-from components.layout import DEVICE_REPORT_FILE
-from components.manifest import describe, write_manifest
-from components.remembered_digests import content_digest
-from components.values import Value
-from components.verified import verified
+from components.facts.artifact_paths import DEVICE_REPORT_FILE
+from components.facts.manifest import describe, write_manifest
+from components.facts.verified import verified
+from components.spec.devices.device_tools import DeviceEvaluator, TflmEvaluator
+from components.tfx.candidate_inputs import input_of, with_candidates
 
 
-class DeviceCheckRequest(Value):
+class DeviceCheckRequest(FrozenModel):
     """What one device check is asked: its `spec` parameter.
 
     The device's bounds are no part of it, so that changing one measures nothing anew.
@@ -38,7 +38,7 @@ class DeviceCheckRequest(Value):
 
 
 class DeviceCheckExecutor(base_executor.BaseExecutor):
-    """Writes `device_report.json` (`components.device_report.DeviceReport`) and `manifest.json`."""
+    """Writes `device_report.json` (`components.facts.device.DeviceReport`) and `manifest.json`."""
 
     def Do(
         self,
@@ -127,8 +127,8 @@ def device_check(
         transform_graph: Channel of the TransformGraph that the examples went through, if any.
         spec: JSON of a `DeviceCheckRequest`.
         task: Reference of the task, `package.module:NAME`.
-        task_version: `components.version.code_version` of the task's module.
-        code_version: `components.version.code_version("components.device_check.component")`.
+        task_version: `components.core.version.code_version` of the task's module.
+        code_version: `components.core.version.code_version("components.device_check.component")`.
         retry: Another value executes it again where the cache would do: after an outcome that was transient.
     """
     spec_class, named = with_candidates(DeviceCheckSpec, candidates)

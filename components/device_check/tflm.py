@@ -18,9 +18,9 @@ import numpy.typing as npt
 from components.device_check.child import MODEL_FILE
 from components.device_check.tflm_child import ARENA_FILE, INPUTS_FILE, LOOP_FILE, OUTPUTS_FILE, allocations
 from components.device_check.tool import run_tool
-from components.device_report import OutputDifference, TflmFacts, TflmOutcome, ToolFailure
-from components.device_tools import TflmEvaluator
-from components.interpreter import TFLiteModel
+from components.facts.device import OutputDifference, TflmFacts, TflmOutcome, ToolFailure
+from components.model.tflite_runtime import TFLiteModel
+from components.spec.devices.device_tools import TflmEvaluator
 
 Array = npt.NDArray[Any]
 

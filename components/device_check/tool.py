@@ -13,7 +13,7 @@ from pathlib import Path
 
 import components
 from components.device_check import child
-from components.device_report import ToolFailure
+from components.facts.device import ToolFailure
 
 _LOG_FILE = "log"
 _LAST_LINES = 6

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from components.device_check.child import MODEL_FILE
 from components.device_check.tool import run_tool
-from components.device_report import CpuOperator, ToolFailure, VelaFacts, VelaOutcome
-from components.device_tools import SRAM_ONLY, VelaEvaluator
+from components.facts.device import CpuOperator, ToolFailure, VelaFacts, VelaOutcome
+from components.spec.devices.device_tools import SRAM_ONLY, VelaEvaluator
 
 _STEM = MODEL_FILE.removesuffix(".tflite")
 _WARNING = re.compile(

@@ -11,26 +11,21 @@ from typing import Any
 import numpy as np
 import tensorflow_model_analysis as tfma
 
-from components.compression import compressed_bytes
-from components.errors import DataError, EdgemillError
+from components.core.compression import compressed_bytes
+from components.core.errors import DataError, EdgemillError
+from components.core.files import bytes_of, sha256_of_bytes
+from components.data.examples import ExampleDecoder, Inputs
 from components.evaluate.evaluation import BASELINE, run_evaluation
 from components.evaluate.extractors import TFLitePredict, read_batches
 from components.evaluate.latency import kernel_note, measure_latency
 from components.evaluate.results import load_slices
 from components.evaluate.saturated import take_saturated
-from components.evaluate.spec import EvaluationSpec
-from components.examples import ExampleDecoder, Inputs
-from components.files import bytes_of, sha256_of_bytes
-from components.layout import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE, outcome_of
-from components.recipe import Recipe
-from components.report import (
-    CandidateReport,
-    ConversionFailure,
-    ConversionOutcome,
-    EvaluationReport,
-    Latency,
-)
-from components.verified import Verified
+from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE, outcome_of
+from components.facts.conversion import ConversionFailure, ConversionOutcome
+from components.facts.evaluation import CandidateReport, EvaluationReport, Latency
+from components.facts.verified import Verified
+from components.spec.evaluate import EvaluationSpec
+from components.spec.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from components.candidate_inputs import input_of, with_candidates
-from components.evaluate.spec import EvaluationSpec
-from components.examples import split_files
-from components.files import write_atomically
-from components.manifest import describe, write_manifest
-from components.remembered_digests import content_digest
-from components.verified import Verified, verified
+from components.core.files import write_atomically
+from components.core.remembered_digests import content_digest
+from components.data.examples import split_files
+from components.facts.manifest import describe, write_manifest
+from components.facts.verified import Verified, verified
+from components.spec.evaluate import EvaluationSpec
+from components.tfx.candidate_inputs import input_of, with_candidates
 
 REPORT_FILE = "report.json"
 
@@ -121,8 +121,8 @@ def evaluator(
         spec: JSON of an `EvaluationSpec`.
         task: Reference of the task, `package.module:NAME`.
         label: Feature that the metrics compare predictions with.
-        task_version: `components.version.code_version` of the task's module.
-        code_version: `components.version.code_version("components.evaluate.component")`.
+        task_version: `components.core.version.code_version` of the task's module.
+        code_version: `components.core.version.code_version("components.evaluate.component")`.
         retry: Another value executes it again where the cache would do: after an outcome that was transient.
     """
     spec_class, named = with_candidates(EvaluatorSpec, candidates)

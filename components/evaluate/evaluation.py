@@ -18,7 +18,9 @@ from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.writers import metrics_plots_and_validations_writer
 
-from components.errors import EdgemillError, SpecError
+from components.core.errors import EdgemillError, SpecError
+from components.core.files import write_atomically
+from components.data.examples import ExampleDecoder, check_dense
 from components.evaluate.exact_auc import ExactAUC
 from components.evaluate.extractors import (
     EXTRACTS,
@@ -33,15 +35,13 @@ from components.evaluate.extractors import (
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
 from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_example
 from components.evaluate.saturated import WriteSaturated
-from components.evaluate.spec import EvaluationSpec
-from components.examples import ExampleDecoder, check_dense
-from components.files import write_atomically
-from components.keras_model import loss_takes_logits
-from components.metric_spec import MetricSpec
-from components.model_outputs import of_probabilities, read_outputs
-from components.ranks import is_exact_auc
-from components.report import OutputReading
-from components.saved_model import CHUNK, SIGNATURE, final_operator, load_serving, only_output, run_serving
+from components.facts.evaluation import OutputReading
+from components.metrics.model_outputs import of_probabilities, read_outputs
+from components.metrics.ranks import is_exact_auc
+from components.model.keras_model import loss_takes_logits
+from components.model.saved_model import CHUNK, SIGNATURE, final_operator, load_serving, only_output, run_serving
+from components.spec.evaluate import EvaluationSpec
+from components.spec.metric import MetricSpec
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import apache_beam as beam
 import numpy as np
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
-from components.ranks import macro_auc
+from components.metrics.ranks import macro_auc
 
 
 class Scores(NamedTuple):
@@ -27,7 +27,7 @@ class Scores(NamedTuple):
 
 
 class ExactAUC(metric_types.Metric):
-    """AUC by ranks, the mean over classes or outputs (`components.ranks.macro_auc`)."""
+    """AUC by ranks, the mean over classes or outputs (`components.metrics.ranks.macro_auc`)."""
 
     def __init__(self, name: str = "auc", curve: str = "ROC") -> None:
         """Take TFMA's arguments of the metrics that `is_exact_auc` holds for."""

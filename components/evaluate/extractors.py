@@ -20,13 +20,13 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.utils import model_util
 
-from components.errors import DataError
+from components.core.errors import DataError
+from components.data.examples import ExampleDecoder
 from components.evaluate.jackknife import BUCKET_KEY, BUCKETS
-from components.examples import ExampleDecoder
-from components.interpreter import TFLiteModel
-from components.model_outputs import Activation, as_probabilities
-from components.saturation import Counts, Saturation
-from components.saved_model import SIGNATURE, load_serving, only_output, run_serving
+from components.evaluate.saturation import Counts, Saturation
+from components.metrics.model_outputs import Activation, as_probabilities
+from components.model.saved_model import SIGNATURE, load_serving, only_output, run_serving
+from components.model.tflite_runtime import TFLiteModel
 
 logger = logging.getLogger(__name__)
 

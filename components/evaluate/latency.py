@@ -1,4 +1,4 @@
-"""Host latency as a ratio to the float TFLite model, by the protocol of `components.timing`.
+"""Host latency as a ratio to the float TFLite model, by the protocol of `components.core.timing`.
 
 The float model runs twice: where these twins disagree, the run is repeated.
 """
@@ -11,10 +11,11 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from components.interpreter import TFLiteModel
-from components.quantize.scheme import Scheme, StaticWi8Ai8, StaticWi8Ai16
-from components.report import ConversionOutcome, Converted, Latency
-from components.timing import ATTEMPTS, MIN_JUDGED_S, interleaved_minima, twins_agree
+from components.core.timing import ATTEMPTS, MIN_JUDGED_S, interleaved_minima, twins_agree
+from components.facts.conversion import ConversionOutcome, Converted
+from components.facts.evaluation import Latency
+from components.model.tflite_runtime import TFLiteModel
+from components.spec.scheme import Scheme, StaticWi8Ai8, StaticWi8Ai16
 
 logger = logging.getLogger(__name__)
 

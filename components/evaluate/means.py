@@ -17,9 +17,9 @@ import tensorflow_model_analysis as tfma
 import tf_keras
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.class_labels import check_classes
-from components.errors import SpecError
-from components.metric_spec import MetricSpec
+from components.core.errors import SpecError
+from components.metrics.class_labels import check_classes
+from components.spec.metric import MetricSpec
 
 Array = npt.NDArray[Any]
 Extracts = dict[str, Any]

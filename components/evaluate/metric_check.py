@@ -10,11 +10,11 @@ import numpy.typing as npt
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_specs, metric_types
 
-from components.errors import EdgemillError, SpecError, telling_line
+from components.core.errors import EdgemillError, SpecError, summary_line
 from components.evaluate.evaluation import metric_config
 from components.evaluate.means import mean_metrics, per_example
-from components.metric_spec import MetricSpec
-from components.ranks import pools_classes
+from components.metrics.ranks import pools_classes
+from components.spec.metric import MetricSpec
 
 Array = npt.NDArray[Any]
 
@@ -46,7 +46,7 @@ def check_computed(metrics: Sequence[MetricSpec], labels: Array, predictions: Ar
         except Exception as error:
             raise SpecError(
                 f"the metric {metric.name!r} cannot be computed on the first examples: "
-                f"{type(error).__name__}: {telling_line(error)}",
+                f"{type(error).__name__}: {summary_line(error)}",
                 where="evaluate.metrics",
                 bound="a config that goes with the labels and the model's outputs",
                 measured=f"{metric.config or 'no config'}, labels {list(labels.shape)}, outputs "

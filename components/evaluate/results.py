@@ -10,8 +10,8 @@ from typing import Any
 import tensorflow_model_analysis as tfma
 
 from components.evaluate.jackknife import EXAMPLE_COUNT
-from components.report import MetricValue, SliceResult
-from components.slices import OVERALL
+from components.facts.evaluation import MetricValue, SliceResult
+from components.facts.slices import OVERALL
 
 
 def load_slices(folder: Path, models: Sequence[str], metrics: Sequence[str]) -> dict[str, tuple[SliceResult, ...]]:

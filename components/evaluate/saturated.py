@@ -10,8 +10,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from components.files import write_atomically
-from components.saturation import Counts, greatest_share, merged
+from components.core.files import write_atomically
+from components.evaluate.saturation import Counts, greatest_share, merged
 
 _FILE = "saturated.json"
 

@@ -10,19 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from components.device import DeviceProfile
-from components.gate.spec import GateSpec, MetricBound
-from components.report import (
-    CandidateReport,
-    Check,
-    Converted,
-    EvaluationReport,
-    Inspection,
-    MetricValue,
-    SliceResult,
-    Verdict,
-)
-from components.slices import OVERALL, matches
+from components.facts.conversion import Converted, Inspection
+from components.facts.decision import Check, Verdict
+from components.facts.evaluation import CandidateReport, EvaluationReport, MetricValue, SliceResult
+from components.facts.slices import OVERALL, matches
+from components.spec.devices.device import DeviceProfile
+from components.spec.gate import GateSpec, MetricBound
 
 FLOAT32_EPSILON = 2.0**-23
 OPERATORS, LATENCY_RATIO = "operators", "latency ratio"  # what a check is of
@@ -57,7 +50,7 @@ def device_checks(candidate: CandidateReport, inspection: Inspection, device: De
 
 def step_checks(name: str, outcome: Converted, policy: GateSpec) -> Iterator[Check]:
     """The states of a lowered recurrent model at each time step; none for floats, which round nothing."""
-    limit = policy.max_step_error
+    limit = policy.max_state_error
     if limit is None or outcome.steps is None:
         return
     greatest, rms = outcome.steps.greatest, outcome.steps.rms

@@ -9,21 +9,22 @@ from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from components.candidate_inputs import candidate_names, input_of, with_candidates
-from components.device import DeviceProfile
-from components.device_report import DeviceReport
-from components.errors import UnblessedError
-from components.files import sha256_of_bytes, write_atomically
+from components.core.errors import UnblessedError
+from components.core.files import sha256_of_bytes, write_atomically
+from components.core.values import FrozenModel
+from components.facts.artifact_paths import DEVICE_REPORT_FILE, OUTCOME_FILE, TFLITE_FILE
+from components.facts.decision import Decision
+from components.facts.device import DeviceReport
+from components.facts.evaluation import CandidateReport, EvaluationReport
+from components.facts.manifest import Manifest, describe, write_manifest
+from components.facts.verified import Verified, verified
 from components.gate.policy import decide
-from components.gate.spec import GateSpec
-from components.layout import DEVICE_REPORT_FILE, OUTCOME_FILE, TFLITE_FILE
-from components.manifest import Manifest, describe, write_manifest
-from components.report import CandidateReport, Decision, EvaluationReport
-from components.values import Value
-from components.verified import Verified, verified
+from components.spec.devices.device import DeviceProfile
+from components.spec.gate import GateSpec
+from components.tfx.candidate_inputs import candidate_names, input_of, with_candidates
 
 
-class GateRequest(Value):
+class GateRequest(FrozenModel):
     """What one gate node is asked: its `spec` parameter.
 
     Attributes:
@@ -170,7 +171,7 @@ def gate(
             work on Kubeflow.
         on_device: Channel of what `device_check` made for this device; None for a profile without evaluators.
         spec: JSON of a `GateRequest`.
-        code_version: `components.version.code_version("components.gate.component")`.
+        code_version: `components.core.version.code_version("components.gate.component")`.
     """
     spec_class, named = with_candidates(GateComponentSpec, candidates)
     if on_device is not None:

@@ -7,21 +7,15 @@ from collections.abc import Iterator
 
 from typing_extensions import assert_never
 
-from components.device import DeviceProfile
-from components.device_report import DeviceReport, VelaFacts
+from components.facts.conversion import Converted
+from components.facts.decision import CandidateDecision, Check, Decision, Verdict
+from components.facts.device import DeviceReport, VelaFacts
+from components.facts.evaluation import CandidateReport, EvaluationReport
+from components.facts.slices import overall
 from components.gate.checks import LATENCY_RATIO, OPERATORS, bound_checks, device_checks, saturation_checks, step_checks
-from components.gate.spec import GateSpec
 from components.gate.tools import tool_checks
-from components.report import (
-    CandidateDecision,
-    CandidateReport,
-    Check,
-    Converted,
-    Decision,
-    EvaluationReport,
-    Verdict,
-)
-from components.slices import overall
+from components.spec.devices.device import DeviceProfile
+from components.spec.gate import GateSpec
 
 UNJUDGED_LATENCY_REMEDY = "drop max_latency_ratio from the device profile, or raise the work per call"
 

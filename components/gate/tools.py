@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from components.device import DeviceProfile
-from components.device_report import CandidateOnDevice, TflmFacts, ToolFailure, VelaFacts
-from components.report import CandidateReport, Check, Verdict
-from components.wording import some_of
+from components.core.wording import some_of
+from components.facts.decision import Check, Verdict
+from components.facts.device import CandidateOnDevice, TflmFacts, ToolFailure, VelaFacts
+from components.facts.evaluation import CandidateReport
+from components.spec.devices.device import DeviceProfile
 
 VELA, TFLM = "Vela", "TensorFlow Lite Micro"  # what a check of the tool itself is of
 NPU_CYCLES, CPU_OPERATORS = "NPU cycles", "operators on the CPU"

@@ -15,7 +15,7 @@ from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.proto import example_gen_pb2
 from tfx.types.standard_artifacts import Schema
 
-from components.files import check_unchanged, sha256_of_bytes, write_atomically
+from components.core.files import check_unchanged, sha256_of_bytes, write_atomically
 from components.ingest.parquet import ParquetExecutor
 from components.ingest.schema import parse_schema
 from components.ingest.sources import check_sources, description_in

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
 
-from components.errors import DataError
+from components.core.errors import DataError
 
 
 def to_example(row: Mapping[str, Any]) -> tf.train.Example:

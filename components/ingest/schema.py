@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.errors import DataError
+from components.core.errors import DataError
 
 
 def parse_schema(content: bytes, path: str) -> Any:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.errors import DataError
-from components.files import is_file, sha256_of, sha256_of_bytes
+from components.core.errors import DataError
+from components.core.files import is_file, sha256_of, sha256_of_bytes
 
 # ML Metadata holds the parameter in one value; of more files, the digest over all stands for the digests of each.
 _MOST_LISTED = 1_000

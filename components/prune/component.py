@@ -4,12 +4,12 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, TransformGraph
 
-from components.prune.spec import PruneStep
-from components.step_shell import run_step
-from components.values import Value
+from components.core.values import FrozenModel
+from components.fine_tune.shell import run_step
+from components.spec.steps.prune import PruneStep
 
 
-class PruneSpec(Value):
+class PruneSpec(FrozenModel):
     """What one pruning node is asked: its `spec` parameter.
 
     Attributes:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.prune.spec import group_of
-from components.sparsity import Structure
+from components.spec.steps.prune import group_of
+from components.spec.steps.sparsity import Structure
 
 
 def mask_of(

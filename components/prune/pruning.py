@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.errors import ModelError, SpecError
-from components.kernels import Kernel, chosen_kernels, named_layers
-from components.layer_patterns import fits
+from components.core.errors import ModelError, SpecError
+from components.core.wording import some_of
+from components.facts.training import LayerPlan, PruningSensitivity
+from components.model.weight_tensors import Kernel, chosen_kernels, named_layers
 from components.prune.masks import mask_of
 from components.prune.sensitivity import LEVELS, spread
-from components.prune.spec import PruneStep, group_of, sparsity_at
-from components.quantize.scheme import Scheme
-from components.report import LayerPlan, PruningSensitivity
-from components.sparsity import sparse_kernels
-from components.wording import some_of
+from components.spec.scheme import Scheme
+from components.spec.steps.layer_patterns import fits
+from components.spec.steps.prune import PruneStep, group_of, sparsity_at
+from components.spec.steps.sparsity import sparse_kernels
 
 # So many examples tell how much the output changes.
 _PROBES = 256

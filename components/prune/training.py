@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from components.keras_model import export, output_names, save_keras
-from components.kernels import weight_fact
+from components.facts.training import PruningSensitivity, TrainingReport, WeightFact
+from components.fine_tune.loop import fine_tune
+from components.fine_tune.step import StepInputs
+from components.model.keras_model import export, output_names, save_keras
+from components.model.weight_tensors import weight_fact
 from components.prune.pruning import MagnitudePruning, Target, by_sensitivity, check_zeros, probes, targets
-from components.prune.spec import PruneStep
-from components.report import PruningSensitivity, TrainingReport, WeightFact
-from components.sparsity import SparsityClaim
-from components.step_training import StepInputs
-from components.training import fine_tune
+from components.spec.steps.prune import PruneStep
+from components.spec.steps.sparsity import SparsityTarget
 
 _LOG = logging.getLogger(__name__)
 # A file holds their weights as tables, or in other shapes: nothing can be proven of them.
@@ -74,7 +74,7 @@ def train_pruned(inputs: StepInputs, step: PruneStep) -> TrainingReport:
     )
 
 
-def _claim(step: PruneStep, pruned: Sequence[Target], weights: Sequence[WeightFact]) -> SparsityClaim | None:
+def _claim(step: PruneStep, pruned: Sequence[Target], weights: Sequence[WeightFact]) -> SparsityTarget | None:
     held = [
         (shape, fact.sparsity)
         for target, fact in zip(pruned, weights, strict=True)
@@ -83,7 +83,7 @@ def _claim(step: PruneStep, pruned: Sequence[Target], weights: Sequence[WeightFa
     ]
     if not held:
         return None
-    return SparsityClaim(
+    return SparsityTarget(
         structure=step.structure,
         sparsity=min(sparsity for _, sparsity in held),
         kernels=tuple(shape for shape, _ in held),

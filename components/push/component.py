@@ -7,10 +7,10 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
 
-from components.files import write_atomically
-from components.manifest import describe, write_manifest
+from components.core.files import write_atomically
+from components.facts.manifest import describe, write_manifest
+from components.facts.verified import verified
 from components.push.delivery import OUTCOME_NAME, PushRequest, deliver, read_blessing
-from components.verified import verified
 
 
 @component
@@ -31,7 +31,7 @@ def Pusher(
         spec: JSON of a PushRequest.
         attempt: Different for every run, so that TFX never serves a push from its cache: the registry is outside
             state that the cache knows nothing of. A repeated push of the same bytes changes nothing there.
-        code_version: `components.version.code_version("components.push.component")`.
+        code_version: `components.core.version.code_version("components.push.component")`.
 
     Raises:
         TamperedError: An artifact is not the one that was written.

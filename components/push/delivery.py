@@ -6,21 +6,22 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from components.device import DeviceProfile
-from components.errors import UnblessedError
-from components.files import sha256_of_bytes
-from components.layout import TFLITE_FILE
+from components.core.errors import UnblessedError
+from components.core.files import sha256_of_bytes
+from components.core.values import FrozenModel
+from components.facts.artifact_paths import TFLITE_FILE
+from components.facts.decision import Decision
+from components.facts.evaluation import CandidateReport
+from components.facts.slices import overall
+from components.facts.verified import Verified
 from components.push.registry import ReleaseManifest, manifest_digest, publish
-from components.push.spec import LocalRegistry
-from components.report import CandidateReport, Decision
-from components.slices import overall
-from components.values import Value
-from components.verified import Verified
+from components.spec.devices.device import DeviceProfile
+from components.spec.registry import LocalRegistry
 
 OUTCOME_NAME = "push.json"
 
 
-class PushRequest(Value):
+class PushRequest(FrozenModel):
     """What one push node is asked: its `spec` parameter.
 
     Attributes:
@@ -34,7 +35,7 @@ class PushRequest(Value):
     name: str
 
 
-class PushOutcome(Value):
+class PushOutcome(FrozenModel):
     """What was delivered for one device, or why nothing was.
 
     Attributes:

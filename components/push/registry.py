@@ -32,13 +32,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from components.compression import gunzip, gzip_of
-from components.errors import RegistryError, SpecError
-from components.files import is_file, read_regular, sha256_of_bytes, sync_folder, write_atomically
-from components.push.spec import LocalRegistry
-from components.recipe import Recipe
-from components.report import Check, MetricValue
-from components.values import Value
+from components.core.compression import gunzip, gzip_of
+from components.core.errors import RegistryError, SpecError
+from components.core.files import is_file, read_regular, sha256_of_bytes, sync_folder, write_atomically
+from components.core.values import FrozenModel
+from components.facts.decision import Check
+from components.facts.evaluation import MetricValue
+from components.spec.recipe import Recipe
+from components.spec.registry import LocalRegistry
 
 MODEL_NAME = "model.tflite"
 COMPRESSED_NAME = "model.tflite.gz"
@@ -51,7 +52,7 @@ _FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 _LOG = logging.getLogger(__name__)
 
 
-class CompressedForm(Value):
+class CompressedForm(FrozenModel):
     """A file beside the model with the same bytes, compressed.
 
     Attributes:
@@ -64,7 +65,7 @@ class CompressedForm(Value):
     bytes: int
 
 
-class ReleaseManifest(Value):
+class ReleaseManifest(FrozenModel):
     """What a release says about itself. No times and no execution ids: a repeated push gives the same bytes.
 
     Attributes:
@@ -93,7 +94,7 @@ class ReleaseManifest(Value):
     parents: dict[str, str] = {}
 
 
-class ChannelPointer(Value):
+class ChannelPointer(FrozenModel):
     """Which release a channel is at."""
 
     version: str
@@ -101,7 +102,7 @@ class ChannelPointer(Value):
     bytes: int
 
 
-class Release(Value):
+class Release(FrozenModel):
     """One verified release: the files in `path` have the digests that its manifest tells."""
 
     version: str
@@ -392,7 +393,7 @@ def _is_version_of(version: str, digest: str) -> bool:
     return version == digest[:16]
 
 
-def _json(value: Value) -> bytes:
+def _json(value: FrozenModel) -> bytes:
     return value.model_dump_json(indent=2).encode() + b"\n"
 
 

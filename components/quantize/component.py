@@ -4,22 +4,22 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, TransformGraph
 
-from components.quantize.qat_spec import QatStep
-from components.quantize.recurrent.plan import Form
-from components.quantize.scheme import Scheme
-from components.step_shell import run_step
-from components.training_spec import Preserve
-from components.values import Value
+from components.core.values import FrozenModel
+from components.fine_tune.shell import run_step
+from components.spec.recipe import Form
+from components.spec.scheme import Scheme
+from components.spec.steps.fine_tuning import WeightInvariants
+from components.spec.steps.qat import QatStep
 
 
-class QatSpec(Value):
+class QatSpec(FrozenModel):
     """What one training node is asked: its `spec` parameter.
 
     Attributes:
         recipe: Name of the recipe, for messages.
         step: The recipe's step.
         scheme: The recipe's numeric format.
-        preserve: What earlier steps of the recipe made, and this one keeps.
+        invariants: What earlier steps of the recipe made, and this one keeps.
         split: Split to train on.
         recurrent: The recipe's form of recurrent layers.
     """
@@ -27,7 +27,7 @@ class QatSpec(Value):
     recipe: str
     step: QatStep
     scheme: Scheme
-    preserve: Preserve = Preserve()
+    invariants: WeightInvariants = WeightInvariants()
     split: str
     recurrent: Form | None = None
 
@@ -49,7 +49,7 @@ def QuantizationAwareTrainer(
 
     asked = QatSpec.model_validate_json(spec)
     run_step(
-        lambda inputs: train_quantized(inputs, asked.step, asked.scheme, asked.preserve, asked.recurrent),
+        lambda inputs: train_quantized(inputs, asked.step, asked.scheme, asked.invariants, asked.recurrent),
         examples=examples,
         model=model,
         trained=trained,

@@ -9,31 +9,31 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.constraints import Constraint
-from components.keras_model import export, output_names
-from components.kernels import weight_fact
-from components.quantize.qat import check_ranges, preview, quantized, trained_kernels, trained_ranges
-from components.quantize.qat_spec import QatStep
-from components.quantize.recurrent import sru  # noqa: F401 - registers the layer
-from components.quantize.recurrent.deploy import deploy, has_recurrent
-from components.quantize.recurrent.lowering import STEP_EXAMPLES
-from components.quantize.recurrent.plan import Form
-from components.quantize.scheme import Scheme
-from components.report import TrainingReport
-from components.step_training import StepInputs
-from components.training import fine_tune, steps_per_epoch
-from components.training_data import TrainingData
-from components.training_spec import Preserve
+from components.cells import sru  # noqa: F401 - registers the layer
+from components.data.training_data import TrainingData
+from components.facts.training import TrainingReport
+from components.fake_quantize.qat import check_ranges, preview, quantized, trained_kernels, trained_ranges
+from components.fine_tune.constraints import Constraint
+from components.fine_tune.loop import fine_tune, steps_per_epoch
+from components.fine_tune.step import StepInputs
+from components.lowering.deploy import deploy, has_recurrent
+from components.lowering.lowering import STEP_EXAMPLES
+from components.model.keras_model import export, output_names
+from components.model.weight_tensors import weight_fact
+from components.spec.recipe import Form
+from components.spec.scheme import Scheme
+from components.spec.steps.fine_tuning import WeightInvariants
+from components.spec.steps.qat import QatStep
 
 _LOG = logging.getLogger(__name__)
-_NOTHING = Preserve()
+_NOTHING = WeightInvariants()
 
 
 def train_quantized(
     inputs: StepInputs,
     step: QatStep,
     scheme: Scheme,
-    preserve: Preserve = _NOTHING,
+    invariants: WeightInvariants = _NOTHING,
     recurrent: Form | None = None,
 ) -> TrainingReport:
     """Train a model under quantization and write its SavedModel, fake quantization included.
@@ -42,7 +42,7 @@ def train_quantized(
         inputs: What to start from.
         step: How to train.
         scheme: The numeric format to train for, a static one.
-        preserve: What earlier steps made, and the weights keep.
+        invariants: What earlier steps made, and the weights keep.
         recurrent: Form of recurrent layers that are lowered, as the recipe says.
 
     Returns:
@@ -60,7 +60,7 @@ def train_quantized(
         )  # fmt: skip
     data = inputs.load_data(model)
     tf.keras.utils.set_random_seed(step.seed)
-    trained = quantized(model, step, scheme, steps_per_epoch(data, step), preserve)
+    trained = quantized(model, step, scheme, steps_per_epoch(data, step), invariants)
     held = trained_kernels(trained)
     state = fine_tune(
         trained,
@@ -71,7 +71,7 @@ def train_quantized(
         checkpoints=inputs.checkpoints,
         logs=inputs.logs,
         before_epoch=_freezing(trained, step.freeze_batch_norm),
-        after_batch=Constraint([kernel.variable for kernel in held], preserve),
+        after_batch=Constraint([kernel.variable for kernel in held], invariants),
     )
     ranges = trained_ranges(trained)
     check_ranges(ranges)

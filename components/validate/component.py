@@ -12,15 +12,15 @@ from tfx.types.channel import BaseChannel, OutputChannel
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.types.standard_component_specs import ANOMALIES_KEY, SCHEMA_KEY, STATISTICS_KEY, ExampleValidatorSpec
 
-from components.examples import read_serialized, split_files
-from components.files import write_atomically
-from components.manifest import describe, write_manifest
-from components.remembered_digests import content_digest
-from components.task import load_task
-from components.task_contract import features_of
+from components.core.files import write_atomically
+from components.core.remembered_digests import content_digest
+from components.data.examples import read_serialized, split_files
+from components.data.task import load_task
+from components.data.task_contract import features_of
+from components.facts.manifest import describe, write_manifest
+from components.spec.validate import ReadExpectations
 from components.validate.expectations import refuse_anomalies, tighten
 from components.validate.overlap import Overlap, find_overlaps, refuse_overlaps
-from components.validate.spec import ReadExpectations
 
 VALIDATION_FILE = "validation.json"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.errors import DataError
-from components.validate.spec import DataExpectations
+from components.core.errors import DataError
+from components.spec.validate import DataExpectations
 
 
 def tighten(schema: Any, expectations: DataExpectations) -> None:

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from components.errors import DataError
-from components.values import Value
+from components.core.errors import DataError
+from components.core.values import FrozenModel
 
 # Hashes that are compared at a time: a few MB, whatever the size of a split.
 _CHUNK = 1 << 18
 
 
-class Overlap(Value):
+class Overlap(FrozenModel):
     """What one split shares with the evaluation split.
 
     Attributes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.quantize.recurrent.sru import SRU
+from components.cells.sru import SRU
 
 STEPS, CHANNELS, CLASSES = 32, 6, 7
 UNITS = 96

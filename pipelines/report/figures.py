@@ -10,8 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from components.report import CandidateReport, Converted, MetricValue, RangeFact
-from components.slices import overall
+from components.facts.audit import RangeFact
+from components.facts.conversion import Converted
+from components.facts.evaluation import CandidateReport, MetricValue
+from components.facts.slices import overall
 from pipelines.report.summary import RunSummary
 
 # At least 3:1 on white and on near-black, the bound of WCAG 2.1 for graphics. Text needs more: it takes the page's.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from components.quantize.scheme import StaticWi8Ai8, StaticWi8Ai16
-from components.report import ActivationRange, CandidateReport, Converted, FloatSearch, LayerSensitivity
-from components.values import Value
+from components.core.values import FrozenModel
+from components.facts.conversion import ActivationRange, Converted, FloatSearch, LayerSensitivity
+from components.facts.evaluation import CandidateReport
+from components.spec.scheme import StaticWi8Ai8, StaticWi8Ai16
 from pipelines.report import recovery_figures
 from pipelines.report.summary import RunSummary
 
@@ -12,12 +13,12 @@ from pipelines.report.summary import RunSummary
 MOST_RANGES = 10
 
 
-class RecoveryView(Value):
+class RecoveryView(FrozenModel):
     """One candidate's section.
 
     Attributes:
         name: The candidate's.
-        options: `ranges` and `keep_float` in words.
+        options: `calibration_method` and `keep_float` in words.
         ranges: The tensors that were clipped most.
         more_ranges: How many others there are.
         sensitivity, search: As `Converted` has them.
@@ -46,10 +47,10 @@ def options_of(candidate: CandidateReport) -> str:
     if not isinstance(scheme, StaticWi8Ai8 | StaticWi8Ai16):
         return ""
     told = []
-    if scheme.ranges.kind != "min_max":
-        told.append(f"ranges {scheme.ranges.kind}")
-        if scheme.ranges.kind == "percentile":
-            told[0] += f" {scheme.ranges.percentile:g}"
+    if scheme.calibration_method.kind != "min_max":
+        told.append(f"calibration {scheme.calibration_method.kind}")
+        if scheme.calibration_method.kind == "percentile":
+            told[0] += f" {scheme.calibration_method.percentile:g}"
     if scheme.keep_float is not None:
         names = f" {', '.join(scheme.keep_float.names)}" if scheme.keep_float.kind == "layers" else " auto"
         told.append(f"keep_float{names}")

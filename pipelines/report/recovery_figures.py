@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.report import ActivationRange, LayerSensitivity
+from components.facts.conversion import ActivationRange, LayerSensitivity
 from pipelines.report.figures import OTHER, PASSED, SPLIT, _density, plain, shorten, style, svg
 
 _MOST_BARS = 24

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from components.report import CandidateReport, Converted, StepErrors
-from components.streaming import StreamingContract
-from components.values import Value
+from components.core.values import FrozenModel
+from components.facts.conversion import Converted, StateErrors
+from components.facts.evaluation import CandidateReport
+from components.facts.streaming import StreamingContract
 from pipelines.report.figures import PASSED, SPLIT, style, svg
 from pipelines.report.summary import RunSummary
 
 
-class RecurrentView(Value):
+class RecurrentView(FrozenModel):
     """One candidate's section.
 
     Attributes:
@@ -20,7 +21,7 @@ class RecurrentView(Value):
     """
 
     name: str
-    steps: StepErrors | None
+    steps: StateErrors | None
     streaming: StreamingContract | None
     picture: str | None
 
@@ -35,11 +36,11 @@ def _view(candidate: CandidateReport, salt: str) -> RecurrentView | None:
     outcome = candidate.outcome
     if not isinstance(outcome, Converted) or not (outcome.steps or outcome.streaming):
         return None
-    picture = step_errors(outcome.steps, salt) if outcome.steps else None
+    picture = state_errors(outcome.steps, salt) if outcome.steps else None
     return RecurrentView(name=candidate.name, steps=outcome.steps, streaming=outcome.streaming, picture=picture)
 
 
-def step_errors(errors: StepErrors, salt: str) -> str:
+def state_errors(errors: StateErrors, salt: str) -> str:
     """Root mean square and greatest error after each time step."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.files import write_atomically
-from components.report import SliceResult
-from components.slices import overall
-from components.values import Value
+from components.core.files import write_atomically
+from components.core.values import FrozenModel
+from components.facts.evaluation import SliceResult
+from components.facts.slices import overall
 from pipelines.report import figures, wording
 from pipelines.report.recovery import recovery_views
 from pipelines.report.recurrent_figures import recurrent_views
@@ -17,7 +17,7 @@ from pipelines.report.summary import RunSummary, size_ratio
 from pipelines.report.training_figures import training_pictures
 
 
-class SliceCell(Value):
+class SliceCell(FrozenModel):
     """One candidate on one slice: the metric, its change, and how deeply the cell is coloured (-3..3)."""
 
     value: str
@@ -26,7 +26,7 @@ class SliceCell(Value):
     certain: bool
 
 
-class SliceRow(Value):
+class SliceRow(FrozenModel):
     """One slice of the per-slice table."""
 
     slice: str
@@ -35,7 +35,7 @@ class SliceRow(Value):
     cells: tuple[SliceCell | None, ...]
 
 
-class Picture(Value):
+class Picture(FrozenModel):
     """An SVG and what it shows in words."""
 
     svg: str

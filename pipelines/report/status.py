@@ -10,16 +10,18 @@ import platform
 from datetime import datetime
 from typing import Literal
 
-from components.report import CandidateReport, Check, Converted, MetricValue
-from components.slices import overall
-from components.values import Value
+from components.core.values import FrozenModel
+from components.facts.conversion import Converted
+from components.facts.decision import Check
+from components.facts.evaluation import CandidateReport, MetricValue
+from components.facts.slices import overall
 from pipelines.report.summary import NodeFact, RunSummary, size_ratio
 
 # What may change what a run computes, or how it is stored.
 _LIBRARIES = ("edgemill", "tfx", "tensorflow", "tf-keras", "ml-metadata", "apache-beam")
 
 
-class ReleaseStatus(Value):
+class ReleaseStatus(FrozenModel):
     """What the registry holds for a device.
 
     Attributes:
@@ -36,7 +38,7 @@ class ReleaseStatus(Value):
     compressed_bytes: int | None
 
 
-class DeviceStatus(Value):
+class DeviceStatus(FrozenModel):
     """What became of one device.
 
     Attributes:
@@ -54,7 +56,7 @@ class DeviceStatus(Value):
     release: ReleaseStatus | None = None
 
 
-class CandidateStatus(Value):
+class CandidateStatus(FrozenModel):
     """The figures of one candidate, on the whole evaluation split.
 
     Attributes:
@@ -87,7 +89,7 @@ class CandidateStatus(Value):
     reasons: dict[str, tuple[Check, ...]] = {}
 
 
-class RunStatus(Value):
+class RunStatus(FrozenModel):
     """One run, for programs: what `edgemill run --summary-json` writes when it starts, and again when it ends.
 
     Attributes:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from components.device import DeviceProfile
-from components.device_report import DeviceReport
+from components.core.values import FrozenModel
+from components.facts.audit import AuditReport
+from components.facts.decision import Decision, Verdict
+from components.facts.device import DeviceReport
+from components.facts.evaluation import CandidateReport, EvaluationReport
+from components.facts.slices import overall
+from components.facts.training import TrainingReport
 from components.push.delivery import PushOutcome
-from components.report import AuditReport, CandidateReport, Decision, EvaluationReport, TrainingReport, Verdict
-from components.slices import overall
-from components.values import Value
+from components.spec.devices.device import DeviceProfile
 
 NodeState = Literal["complete", "cached", "failed", "running", "not_run"]
 
 
-class NodeFact(Value):
+class NodeFact(FrozenModel):
     """What became of one node.
 
     Attributes:
@@ -31,7 +34,7 @@ class NodeFact(Value):
     message: str = ""
 
 
-class LineageNode(Value):
+class LineageNode(FrozenModel):
     """One artifact or execution, and what it was made from.
 
     Attributes:
@@ -47,7 +50,7 @@ class LineageNode(Value):
     children: tuple[LineageNode, ...] = ()
 
 
-class RunSummary(Value):
+class RunSummary(FrozenModel):
     """One run of a pipeline.
 
     Attributes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from components.report import Converted
-from components.slices import overall
+from components.facts.conversion import Converted
+from components.facts.slices import overall
 from pipelines.report import wording
 from pipelines.report.summary import RunSummary, size_ratio
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from components.report import TrainingReport
-from components.values import Value
+from components.core.values import FrozenModel
+from components.facts.training import TrainingReport
 from pipelines.report.figures import OTHER, PASSED, SPLIT, plain, shorten, style, svg
 
 # More bars than these can be told apart in the table only.
 _MOST_RANGES = 24
 
 
-class TrainingPictures(Value):
+class TrainingPictures(FrozenModel):
     """SVGs of one training; no ranges where a scheme of the user's kept them to itself."""
 
     loss: str

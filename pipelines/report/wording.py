@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from components.report import MetricValue
+from components.facts.evaluation import MetricValue
 
 
 def figure(value: float | None, digits: int = 4) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from components.errors import SpecError, StorageError
+from components.core.errors import SpecError, StorageError
 
 SCHEMES = ("s3", "gs")
 # Where clients look for endpoints and users.

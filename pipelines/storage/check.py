@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from components.errors import DataError, EdgemillError, SpecError, StorageError
-from pipelines.spec import DeclaredSplits, Examples
+from components.core.errors import DataError, EdgemillError, SpecError, StorageError
+from pipelines.file.spec import DeclaredSplits, Examples
 from pipelines.storage.bucket import ADDRESS_PATTERN, RefusedError, below, bucket_of, is_address, split
 
 # Written and removed again before each run. The name keeps apart from all that TFX writes.

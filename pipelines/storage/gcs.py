@@ -17,7 +17,7 @@ from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.exceptions import RequestException
 
-from components.errors import StorageError
+from components.core.errors import StorageError
 from pipelines.storage.bucket import RefusedError, Stored
 
 # A store that is away is told within a minute.

@@ -17,9 +17,9 @@ import attr
 from tfx.orchestration.portable import launcher
 from tfx.proto.orchestration import executable_spec_pb2
 
-from components.errors import StorageError, TamperedError
-from components.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
-from components.user_code import exits_told
+from components.core.errors import StorageError, TamperedError
+from components.core.user_code import exits_reported
+from components.facts.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
 from pipelines.storage.bucket import is_address
 from pipelines.storage.staging import Staging, is_empty
 
@@ -74,7 +74,7 @@ class StagedOperator:
             inputs = [one for listed in localised.input_dict.values() for one in listed]
             check_content(inputs)
             # TFX records the failure of a node for what is an Exception alone.
-            with exits_told():
+            with exits_reported():
                 made = self._operator.run_executor(localised)
             if made.execution_result.code == 0:
                 check_content(inputs)

@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
 from botocore.exceptions import ConnectionError as NoConnectionError
 
-from components.errors import StorageError
+from components.core.errors import StorageError
 from pipelines.storage.bucket import RefusedError, Stored
 
 # A store that is away is told within a minute: connections that are refused at once, others after their attempts.

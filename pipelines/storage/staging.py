@@ -12,9 +12,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from components.errors import StorageError
-from components.files import NotARegularFileError, read_regular
-from components.manifest import MANIFEST_NAME
+from components.core.errors import StorageError
+from components.core.files import NotARegularFileError, read_regular
+from components.facts.manifest import MANIFEST_NAME
 from pipelines.storage.bucket import SCHEMES, Stored, below, bucket_of, is_address, split
 
 # Transfers wait for the network, not for the processor.

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from components.files import sha256_of
+from components.core.files import sha256_of
 from edgemill.exit_codes import ExitCode
-from pipelines.environment import environment
-from pipelines.lineage import trace_target
-from pipelines.metadata import open_store
+from pipelines.file.environment import environment
 from pipelines.report.summary import LineageNode
+from pipelines.runs.lineage import trace_target
+from pipelines.runs.metadata import open_store
 from tests.ran import Ran
 from tests.small_pipeline import TASK, SmallPipeline
 

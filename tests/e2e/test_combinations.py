@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.report import CandidateReport
+from components.facts.evaluation import CandidateReport
 from edgemill.exit_codes import ExitCode
 from tests.ran import Ran
 from tests.small_pipeline import TASK, SmallPipeline

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
 
-from components.files import sha256_of
+from components.core.files import sha256_of
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from tests.ran import Ran

@@ -12,12 +12,12 @@ from urllib.parse import quote
 import pytest
 from typer.testing import CliRunner
 
-from components.files import sha256_of_bytes
+from components.core.files import sha256_of_bytes
 from components.push.registry import current
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
-from pipelines.environment import environment
-from pipelines.metadata import open_store
+from pipelines.file.environment import environment
+from pipelines.runs.metadata import open_store
 from tests.object_store import BUCKET, S3Server, free_port, s3_server, s3_user
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline

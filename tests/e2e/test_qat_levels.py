@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.report import CandidateReport
+from components.facts.evaluation import CandidateReport
 from edgemill.exit_codes import ExitCode
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline
@@ -83,7 +83,7 @@ def test_ranges_are_those_of_the_quantizers_that_were_asked_for(levels: Ran) -> 
     histogram = ranges["within"]["conv_relu"]
     assert histogram.seen is not None
     assert histogram.high < histogram.seen[1]
-    assert ranges["own_quantizer"] == {}  # its ranges are its own business
+    assert ranges["custom_quantizer"] == {}  # its ranges are its own business
     assert {one.zero_point for one in ranges["int16"].values()} == {0}
 
 
@@ -92,7 +92,7 @@ def test_layers_that_are_not_trained_are_told(levels: Ran) -> None:
         training.recipe: {layer.layer: layer.mode for layer in training.layers} for training in levels.summary.trainings
     }
     assert set(modes["whole"].values()) == {"trained"}
-    assert modes["some"]["conv"] == "watched"
+    assert modes["some"]["conv"] == "observed"
     assert modes["some_float"]["conv"] == "float"
     assert modes["some_float"]["head"] == modes["some"]["head"] == "trained"
 

@@ -14,8 +14,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     small = SmallPipeline(tmp_path_factory.mktemp("recovery"))
     small.spec["recipes"] = [
         {"name": "int8", "scheme": "static_wi8_ai8"},
-        {"name": "clipped", "scheme": {"kind": "static_wi8_ai8", "ranges": {"kind": "percentile", "percentile": 99}}},
-        {"name": "auto", "scheme": {"kind": "static_wi8_ai8", "ranges": "mse", "keep_float": "auto"}},
+        {
+            "name": "clipped",
+            "scheme": {"kind": "static_wi8_ai8", "calibration_method": {"kind": "percentile", "percentile": 99}},
+        },
+        {"name": "auto", "scheme": {"kind": "static_wi8_ai8", "calibration_method": "mse", "keep_float": "auto"}},
         {"name": "named", "scheme": {"kind": "static_wi8_ai8", "keep_float": ["*conv2d*"]}},
     ]
     return Ran(small.write(), "small")

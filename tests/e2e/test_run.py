@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from components.manifest import read_manifest
+from components.facts.manifest import read_manifest
 from components.push.registry import current
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
@@ -64,7 +64,7 @@ def test_terminal_tells_nodes_table_and_report(first: tuple[SmallPipeline, Ran])
 
 
 def test_every_artifact_of_ours_has_a_manifest_whose_digest_holds(first: tuple[SmallPipeline, Ran]) -> None:
-    from components.files import sha256_of
+    from components.core.files import sha256_of
 
     _, ran = first
     manifests = sorted((ran.root / "small" / "artifacts").glob("*/*/*/manifest.json"))

@@ -11,17 +11,17 @@ import pytest
 from tfx.types import artifact_utils
 from typer.testing import CliRunner
 
-from components.errors import TamperedError
-from components.files import sha256_of
-from components.manifest import MANIFEST_NAME, Manifest, digests_of, serialized
-from components.stock_artifacts import check_content
+from components.core.errors import TamperedError
+from components.core.files import sha256_of
+from components.facts.manifest import MANIFEST_NAME, Manifest, digests_of, serialized
+from components.facts.stock_artifacts import check_content
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
-from pipelines.build import pipeline_nodes
-from pipelines.environment import environment
-from pipelines.load import load_pipeline
-from pipelines.metadata import open_store, run_records
-from pipelines.verification import breaks
+from pipelines.file.environment import environment
+from pipelines.file.load import load_pipeline
+from pipelines.graph.build import pipeline_nodes
+from pipelines.runs.metadata import open_store, run_records
+from pipelines.runs.verification import breaks
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline
 

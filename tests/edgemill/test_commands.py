@@ -9,8 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from edgemill.main import app
-from pipelines.metadata import open_store
-from tests.pipelines.recorded_runs import RecordedRuns
+from pipelines.runs.metadata import open_store
+from tests.pipelines.runs.recorded_runs import RecordedRuns
 from tests.small_pipeline import TASK, SmallPipeline
 
 HEAVY = ("tensorflow", "tf_keras", "tfx", "apache_beam", "tensorflow_model_analysis", "matplotlib", "kfp")

@@ -22,16 +22,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from components.files import sha256_of_bytes
-from components.manifest import MANIFEST_NAME, serialized, write_manifest
+from components.core.files import sha256_of_bytes
+from components.facts.manifest import MANIFEST_NAME, serialized, write_manifest
 from components.push.registry import ReleaseManifest, publish
-from components.push.spec import LocalRegistry
-from components.recipe import Recipe
+from components.spec.recipe import Recipe
+from components.spec.registry import LocalRegistry
 from edgemill.main import app
-from pipelines.environment import environment
-from pipelines.load import SHIPPED_DEVICES
-from pipelines.metadata import open_store
-from pipelines.run import RunPlan
+from pipelines.file.environment import environment
+from pipelines.file.load import SHIPPED_DEVICES
+from pipelines.runs.metadata import open_store
+from pipelines.runs.run import RunPlan
 from tests.pipelines.report.conftest import make_summary
 from tests.small_pipeline import SmallPipeline, frame, serialize
 
@@ -164,13 +164,16 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> SmallPipeline:
     training = {"epochs": 1, "learning_rate": 0.01}
     steps = [
         {"kind": "prune", "sparsity": 0.75, "schedule": "constant", **training},
-        {"kind": "cluster", "centroids": 8, "targets": [{"layers": ["d*"], "centroids": 4}], **training},
+        {"kind": "cluster", "num_clusters": 8, "targets": [{"layers": ["d*"], "num_clusters": 4}], **training},
         {"kind": "qat", "configs": [{"layers": ["conv2d"], "weights": {"bits": 8}}], **training},
     ]
     ranges = {"kind": "percentile", "percentile": 99.9}
     pipeline.spec["recipes"] += [
         {"name": "trained", "scheme": "static_wi8_ai8", "steps": steps},
-        {"name": "ranges", "scheme": {"kind": "static_wi8_ai8", "ranges": ranges, "keep_float": {"kind": "auto"}}},
+        {
+            "name": "ranges",
+            "scheme": {"kind": "static_wi8_ai8", "calibration_method": ranges, "keep_float": {"kind": "auto"}},
+        },
     ]
     return pipeline
 

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from components.report import Inspection, LayerPlan, TensorFact
-from edgemill.inspect_command import print_inspection
-from edgemill.lineage_command import short_tree_of, tree_of
+from components.facts.conversion import Inspection, TensorFact
+from components.facts.training import LayerPlan
+from edgemill.commands.inspect import print_inspection
+from edgemill.commands.lineage import short_tree_of, tree_of
 from edgemill.preview import print_previews, summaries
 from pipelines.report.summary import LineageNode
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.version import code_version
+from components.core.version import code_version
 from edgemill import remembered_checks
 from edgemill.remembered_checks import check_once, digest_of_inputs, recall, remember
-from pipelines.environment import environment
-from pipelines.load import PipelineFileError, load_pipeline
-from pipelines.sources import source_digests
+from pipelines.file.environment import environment
+from pipelines.file.load import PipelineFileError, load_pipeline
+from pipelines.graph.sources import source_digests
 from tests.small_pipeline import SmallPipeline
 
 ROOT = Path(__file__).parents[2]
@@ -101,9 +101,9 @@ def test_source_of_quantizers_and_of_edgemill_itself_is_in_the_digest(tmp_path: 
     script = """
 import sys
 from pathlib import Path
-from components.version import code_version
+from components.core.version import code_version
 from edgemill.remembered_checks import digest_of_inputs
-from pipelines.load import read_pipeline
+from pipelines.file.load import read_pipeline
 loaded, errors = read_pipeline(Path(sys.argv[1]))
 for changed in sys.argv[2:]:
     code_version.cache_clear()

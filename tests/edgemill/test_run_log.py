@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgemill.run_log import log_path, logged_to
-from pipelines.redaction import hide, secrets_of
+from pipelines.file.redaction import hide, secrets_of
 
 # What TFX logs of a metadata server: the text form of its connection.
 URL = "mysql://mill:s%C3%A4cret%22%2F1@db.example/mill"
@@ -60,7 +60,7 @@ def test_text_log_holds_native_output_too_and_logging_is_as_before(tmp_path: Pat
 def test_password_of_the_metadata_server_is_in_no_log(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.metadata import connection_config
+    from pipelines.runs.metadata import connection_config
 
     monkeypatch.setenv("EDGEMILL_METADATA_PASSWORD", "from-the-environment")
     with logged_to(tmp_path, form, "run-1", secrets_of(URL)):

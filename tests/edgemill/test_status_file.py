@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from components.errors import MetadataError, SpecError
+from components.core.errors import MetadataError, SpecError
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from edgemill.status_file import StatusFile, ending

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.report import CandidateReport
+from components.facts.evaluation import CandidateReport
 from edgemill.exit_codes import ExitCode
 from pipelines.report.summary import RunSummary
 

@@ -37,7 +37,7 @@ def test_trained_lstm_scores_above_98_5_percent_by_the_evaluator(
 
     from components.evaluate.evaluation import BASELINE, run_evaluation
     from components.evaluate.results import load_slices
-    from components.evaluate.spec import EvaluationSpec
+    from components.spec.evaluate import EvaluationSpec
 
     folder = Path(str(DATA))
     (tmp_path / "digits_task.py").write_text(TASK)

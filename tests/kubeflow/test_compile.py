@@ -12,10 +12,10 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from typer.testing import CliRunner
 
-from components.errors import SpecError
+from components.core.errors import SpecError
 from edgemill.main import app
 from kubeflow.compile import Compiled, compile_file
-from pipelines.preflight import make_importable
+from pipelines.checks.preflight import make_importable
 from tests.kubeflow.environments import SECRET, cluster, write_environment
 from tests.small_pipeline import SmallPipeline
 
@@ -50,7 +50,7 @@ def test_shipped_pipeline_refers_to_nothing_that_is_missing(shipped: dict[str, C
     spec = shipped[name].pipeline
     tasks, components = spec["root"]["dag"]["tasks"], spec["components"]
     executors = spec["deploymentSpec"]["executors"]
-    assert set(executors) == {component["executorLabel"] for component in components.values()}
+    assert set(executors) == {component["executorLabel"] for component in components.core.values()}
     for task_name, task in tasks.items():
         component = components[task["componentRef"]["name"]]
         declared = component.get("inputDefinitions", {})

@@ -3,7 +3,7 @@ import pytest
 from kubeflow.contract import local_path, localise, publish, remote_uri, with_metadata
 
 EXAMPLES = {"artifactType": {"instanceSchema": "title: tfx.Examples\ntype: object\n"}}
-HTML = {"system.HTML": "kubeflow.ui_artifacts.HTML"}
+HTML = {"system.HTML": "kubeflow.pages.ui_artifacts.HTML"}
 
 
 def handed() -> dict[str, object]:
@@ -66,7 +66,9 @@ def test_localised_inputs_have_their_types_and_lie_at_paths() -> None:
 def test_outputs_of_the_backend_itself_are_left_out_and_ours_get_their_class() -> None:
     outputs = localise(handed(), {"artifacts": {"examples": EXAMPLES}}, HTML)["outputs"]["artifacts"]
     assert list(outputs) == ["model", "page"]
-    assert outputs["page"]["artifacts"][0]["type"]["instanceSchema"].startswith("title: kubeflow.ui_artifacts.HTML\n")
+    assert outputs["page"]["artifacts"][0]["type"]["instanceSchema"].startswith(
+        "title: kubeflow.pages.ui_artifacts.HTML\n"
+    )
 
 
 def test_published_outputs_are_uris_again_in_properties_too() -> None:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from edgemill.run_command import place_of
+from edgemill.commands.run import place_of
 from kubeflow.environment import EnvironmentFileError, cluster_of, read_environment
 from tests.kubeflow.environments import SECRET, cluster, write_environment
 

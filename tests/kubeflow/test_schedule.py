@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from components.errors import SpecError
+from components.core.errors import SpecError
 from edgemill.main import app
 from kubeflow.cron import parse_cron
 from kubeflow.schedule import Schedule, check_name, crontab_line, write_units

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from components.errors import SpecError
+from components.core.errors import SpecError
 from kubeflow.environment import KubeflowEnvironment
 from kubeflow.spec import adapt, platform, task_names
 from tests.kubeflow.environments import cluster

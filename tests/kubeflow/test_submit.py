@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from components.errors import ClusterError, SpecError
+from components.core.errors import ClusterError, SpecError
 from edgemill.main import app
 from kubeflow.compile import Compiled
 from kubeflow.cron import parse_cron

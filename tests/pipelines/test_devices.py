@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 import pipelines
-from components.convert.inspection import _names, _schema
-from components.device import DeviceProfile
-from components.device_tools import ACCELERATORS, MEMORY_MODES, SYSTEM_CONFIGS
-from components.operators import BUILTIN_OPERATORS
-from pipelines.load import PipelineFileError, load_pipeline
+from components.model.tflite_file import _names, _schema
+from components.spec.devices.device import DeviceProfile
+from components.spec.devices.device_tools import ACCELERATORS, MEMORY_MODES, SYSTEM_CONFIGS
+from components.spec.devices.operators import BUILTIN_OPERATORS
+from pipelines.file.load import PipelineFileError, load_pipeline
 from tests.small_pipeline import SmallPipeline
 
 FILES = sorted((Path(pipelines.__file__).parent / "devices").glob("*.yaml"))

@@ -12,14 +12,14 @@ from ml_metadata.metadata_store import ListOptions, OrderByField
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from typer.testing import CliRunner
 
-from components.errors import MetadataError
+from components.core.errors import MetadataError
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
-from pipelines.metadata import open_store
-from pipelines.removal import remove
 from pipelines.report.status import RunStatus
-from pipelines.retention import Rules, plan_removal
-from tests.pipelines.recorded_runs import NOW, RecordedRuns
+from pipelines.runs.metadata import open_store
+from pipelines.runs.removal import remove
+from pipelines.runs.retention import Rules, plan_removal
+from tests.pipelines.runs.recorded_runs import NOW, RecordedRuns
 from tests.ran import Ran
 from tests.servers.servers import NAMES, PASSWORD, QUOTED, Server, missing, server
 from tests.small_pipeline import TASK, SmallPipeline

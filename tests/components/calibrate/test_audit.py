@@ -3,10 +3,10 @@ import pytest
 
 from components.calibrate.audit import audit_sample, refuse_errors
 from components.calibrate.sampling import Sample
-from components.calibrate.spec import CalibrationSpec
 from components.calibrate.survey import BINS, InputSurvey, Survey
-from components.errors import DataError
-from components.report import StratumFact
+from components.core.errors import DataError
+from components.facts.audit import StratumFact
+from components.spec.calibrate import CalibrationSpec
 
 COUNT = 200
 

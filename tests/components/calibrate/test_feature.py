@@ -2,7 +2,7 @@ import pytest
 import tensorflow as tf
 
 from components.calibrate.feature import _walk, feature_reader, feature_values
-from components.errors import DataError
+from components.core.errors import DataError
 
 
 def example(**features):

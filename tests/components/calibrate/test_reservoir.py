@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.calibrate.reservoir import MAX_STRATA, Reservoir, priority, salt_of
-from components.errors import DataError
+from components.core.errors import DataError
 
 
 def filled(items, samples, allocation="proportional", seed=7):

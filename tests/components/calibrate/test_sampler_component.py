@@ -8,10 +8,10 @@ from tfx.components.statistics_gen.executor import Executor as StatisticsGen
 from tfx.types.standard_artifacts import Examples, ExampleStatistics
 
 from components.calibrate.component import CalibrationAudit, CalibrationSampler
-from components.errors import DataError
-from components.examples import read_serialized, split_files
-from components.manifest import read_manifest
-from components.report import AuditReport
+from components.core.errors import DataError
+from components.data.examples import read_serialized, split_files
+from components.facts.audit import AuditReport
+from components.facts.manifest import read_manifest
 from tests.small_pipeline import TASK, frame, serialize
 
 

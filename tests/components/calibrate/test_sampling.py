@@ -9,7 +9,7 @@ import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.calibrate.sampling import SampleExamples
-from components.calibrate.spec import CalibrationSpec
+from components.spec.calibrate import CalibrationSpec
 from tests.small_pipeline import frame, serialize
 
 LABELS = [0] * 600 + [1] * 300 + [2] * 90 + [3] * 10

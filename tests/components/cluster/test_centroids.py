@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from components.cluster.centroids import clustered
-from components.cluster.spec import ClusterStep
+from components.spec.steps.cluster import ClusterStep
 
 KINDS = ("linear", "random", "density", "kmeans++")
 
@@ -62,8 +62,8 @@ def test_kernel_without_zeros_spends_no_value_on_them() -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"centroids": 1}, "greater than or equal to 2"),
-        ({"centroids": 256}, "less than or equal to 255"),
+        ({"num_clusters": 1}, "greater than or equal to 2"),
+        ({"num_clusters": 256}, "less than or equal to 255"),
         ({"initialization": "kmeans"}, "'linear', 'random', 'density' or 'kmeans++'"),
     ],
 )

@@ -6,10 +6,10 @@ import pytest
 from tfx.types.standard_artifacts import Examples, Model
 
 from components.convert.component import TFLiteConverter
-from components.errors import SpecError
-from components.files import sha256_of
-from components.layout import OUTCOME_FILE, outcome_of
-from components.manifest import read_manifest, write_manifest
+from components.core.errors import SpecError
+from components.core.files import sha256_of
+from components.facts.artifact_paths import OUTCOME_FILE, outcome_of
+from components.facts.manifest import read_manifest, write_manifest
 
 
 @pytest.fixture

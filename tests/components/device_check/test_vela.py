@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from components.device_check.vela import facts, measure_with_vela
-from components.device_tools import VelaEvaluator
+from components.spec.devices.device_tools import VelaEvaluator
 
 
 def evaluator(**changes):

@@ -5,13 +5,13 @@ import pytest
 import tensorflow_model_analysis as tfma
 from sklearn.metrics import roc_auc_score
 
-from components.errors import DataError, ModelError, SpecError
+from components.core.errors import DataError, ModelError, SpecError
 from components.evaluate.evaluation import BASELINE, run_evaluation
 from components.evaluate.extractors import load_saved_model, load_tflite
 from components.evaluate.means import mean_metrics, per_example
 from components.evaluate.results import load_slices
-from components.evaluate.spec import EvaluationSpec
-from components.metric_spec import MetricSpec
+from components.spec.evaluate import EvaluationSpec
+from components.spec.metric import MetricSpec
 
 SPEC = EvaluationSpec.model_validate(
     {"metrics": ["cross_entropy", "accuracy"], "slices": [["label"], ["label", "site"]]}

@@ -11,13 +11,14 @@ from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.types import standard_artifacts
 
-from components.errors import TamperedError
+from components.core.errors import TamperedError
 from components.evaluate.assess import assess
 from components.evaluate.component import evaluator
-from components.evaluate.spec import EvaluationSpec
-from components.manifest import read_manifest, write_manifest
-from components.report import ConversionFailure, Converted, EvaluationReport, Inspection
-from components.verified import verified
+from components.facts.conversion import ConversionFailure, Converted, Inspection
+from components.facts.evaluation import EvaluationReport
+from components.facts.manifest import read_manifest, write_manifest
+from components.facts.verified import verified
+from components.spec.evaluate import EvaluationSpec
 
 SCHEMES = {
     "int8": "static_wi8_ai8",

@@ -1,8 +1,8 @@
 import pytest
 
 from components.evaluate.latency import judge, kernel_note, measure_latency
-from components.quantize.scheme import Float32, StaticWi8Ai8, StaticWi8Ai16
-from components.report import ConversionFailure, Converted, Inspection, OperatorUse
+from components.facts.conversion import ConversionFailure, Converted, Inspection, OperatorUse
+from components.spec.scheme import Float32, StaticWi8Ai8, StaticWi8Ai16
 
 
 def test_judge_gives_the_ratio_of_minima_when_the_twins_agree():

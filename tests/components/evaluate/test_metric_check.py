@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from components.errors import SpecError
+from components.core.errors import SpecError
 from components.evaluate.metric_check import check_computed
-from components.metric_spec import SHORT_NAMES, MetricSpec
+from components.spec.metric import SHORT_NAMES, MetricSpec
 
 OF_CLASSES = ("accuracy", "top_5_accuracy", "cross_entropy", "auc")
 OF_OUTPUTS = ("binary_accuracy", "auc", "mean_absolute_error", "mean_squared_error")

@@ -5,15 +5,15 @@ import pytest
 import sklearn.metrics as sk
 import tensorflow as tf
 
-from components.errors import SpecError
+from components.core.errors import SpecError
 from components.evaluate.evaluation import BASELINE, run_evaluation
 from components.evaluate.means import per_example
 from components.evaluate.results import load_slices
-from components.evaluate.spec import EvaluationSpec
-from components.keras_model import export, loss_takes_logits, save_keras
-from components.metric_spec import MetricSpec
-from components.model_outputs import as_probabilities, read_outputs
-from components.saved_model import final_operator, load_serving
+from components.metrics.model_outputs import as_probabilities, read_outputs
+from components.model.keras_model import export, loss_takes_logits, save_keras
+from components.model.saved_model import final_operator, load_serving
+from components.spec.evaluate import EvaluationSpec
+from components.spec.metric import MetricSpec
 
 TASK = """
 import tensorflow as tf

@@ -5,13 +5,14 @@ import tensorflow as tf
 
 from components.evaluate.evaluation import run_evaluation
 from components.evaluate.saturated import take_saturated
-from components.evaluate.spec import EvaluationSpec
+from components.evaluate.saturation import saturated_share
+from components.facts.conversion import ConversionFailure
+from components.facts.evaluation import CandidateReport
 from components.gate.checks import saturation_checks
-from components.gate.spec import GateSpec, MetricBound
-from components.interpreter import TFLiteModel
-from components.recipe import Recipe
-from components.report import CandidateReport, ConversionFailure
-from components.saturation import saturated_share
+from components.model.tflite_runtime import TFLiteModel
+from components.spec.evaluate import EvaluationSpec
+from components.spec.gate import GateSpec, MetricBound
+from components.spec.recipe import Recipe
 
 
 def integers(model, calibration, io=tf.int8):

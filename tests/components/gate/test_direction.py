@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from components.gate.component import GateRequest
-from pipelines.build import build_pipeline
-from pipelines.environment import environment
-from pipelines.load import load_pipeline
+from pipelines.file.environment import environment
+from pipelines.file.load import load_pipeline
+from pipelines.graph.build import build_pipeline
 from tests.small_pipeline import SmallPipeline
 
 

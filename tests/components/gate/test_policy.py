@@ -2,22 +2,12 @@ import math
 
 import pytest
 
-from components.compression import CompressedBytes
-from components.device import DeviceProfile
+from components.core.compression import CompressedBytes
+from components.facts.conversion import ConversionFailure, Converted, Inspection, OperatorUse, TensorFact
+from components.facts.evaluation import CandidateReport, EvaluationReport, Latency, MetricValue, SliceResult
 from components.gate.policy import decide
-from components.gate.spec import GateSpec, MetricBound
-from components.report import (
-    CandidateReport,
-    ConversionFailure,
-    Converted,
-    EvaluationReport,
-    Inspection,
-    Latency,
-    MetricValue,
-    OperatorUse,
-    SliceResult,
-    TensorFact,
-)
+from components.spec.devices.device import DeviceProfile
+from components.spec.gate import GateSpec, MetricBound
 
 NAN = math.nan
 

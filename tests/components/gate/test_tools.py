@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from components.device import DeviceProfile
-from components.device_report import (
+from components.facts.conversion import Converted, Inspection
+from components.facts.device import (
     CandidateOnDevice,
     CpuOperator,
     DeviceReport,
@@ -14,17 +14,10 @@ from components.device_report import (
     ToolFailure,
     VelaFacts,
 )
+from components.facts.evaluation import CandidateReport, EvaluationReport, Latency, MetricValue, SliceResult
 from components.gate.policy import decide
-from components.gate.spec import GateSpec
-from components.report import (
-    CandidateReport,
-    Converted,
-    EvaluationReport,
-    Inspection,
-    Latency,
-    MetricValue,
-    SliceResult,
-)
+from components.spec.devices.device import DeviceProfile
+from components.spec.gate import GateSpec
 
 VELA = {"kind": "vela", "accelerator": "ethos-u55-128", "system_config": "Ethos_U55_High_End_Embedded"}
 SQRT = CpuOperator(name="Sqrt", output="root", reason="Unsupported opType")

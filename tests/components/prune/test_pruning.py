@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.errors import ModelError, SpecError
-from components.keras_model import load_kept
+from components.core.errors import ModelError, SpecError
+from components.model.keras_model import load_kept
 from components.prune.pruning import MagnitudePruning, by_sensitivity, check_zeros, preview, targets
-from components.prune.spec import PruneStep
 from components.prune.training import train_pruned
-from components.quantize.scheme import Float32, StaticWi8Ai8
+from components.spec.scheme import Float32, StaticWi8Ai8
+from components.spec.steps.prune import PruneStep
 from tests.step_inputs import TrainedBaseline
 
 layers = tf.keras.layers

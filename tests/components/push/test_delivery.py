@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import TamperedError, UnblessedError
-from components.files import sha256_of
-from components.manifest import write_manifest
+from components.core.errors import TamperedError, UnblessedError
+from components.core.files import sha256_of
+from components.facts.decision import Decision
+from components.facts.evaluation import CandidateReport
+from components.facts.manifest import write_manifest
+from components.facts.verified import verified
 from components.push.delivery import PushRequest, deliver, read_blessing
 from components.push.registry import current, find_release
-from components.report import CandidateReport, Decision
-from components.verified import verified
 
 MODEL = b"a tflite file"
 SHA256 = hashlib.sha256(MODEL).hexdigest()

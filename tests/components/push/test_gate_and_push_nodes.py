@@ -12,22 +12,15 @@ from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.types import standard_artifacts
 
-from components.errors import TamperedError
+from components.core.errors import TamperedError
+from components.facts.conversion import ConversionFailure, Converted, Inspection
+from components.facts.decision import Decision
+from components.facts.evaluation import CandidateReport, EvaluationReport, MetricValue, SliceResult
+from components.facts.manifest import read_manifest, write_manifest
 from components.gate.component import GateRequest, gate
-from components.manifest import read_manifest, write_manifest
 from components.push.component import Pusher
 from components.push.delivery import PushOutcome, PushRequest
 from components.push.registry import current
-from components.report import (
-    CandidateReport,
-    ConversionFailure,
-    Converted,
-    Decision,
-    EvaluationReport,
-    Inspection,
-    MetricValue,
-    SliceResult,
-)
 
 MODELS = {"float32": b"f" * 400, "int8": b"i" * 100}
 DEVICE = {"name": "phone_cpu", "device_class": "phone", "description": "any", "schemes": ["static_wi8_ai8"]}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from components.compression import gzip_of
-from components.errors import RegistryError, SpecError
+from components.core.compression import gzip_of
+from components.core.errors import RegistryError, SpecError
 from components.push.registry import ReleaseManifest, check_writable, current, find_release, point_at, publish
-from components.push.spec import LocalRegistry
+from components.spec.registry import LocalRegistry
 
 MODEL = bytes(range(256)) * 8
 SHA256 = hashlib.sha256(MODEL).hexdigest()
@@ -294,9 +294,9 @@ def test_check_writable_leaves_nothing_when_root_is_there_or_not(tmp_path):
 CHILD = """
 import os, resource, sys
 from pathlib import Path
-from components.errors import RegistryError
+from components.core.errors import RegistryError
 from components.push.registry import check_writable
-from components.push.spec import LocalRegistry
+from components.spec.registry import LocalRegistry
 sys.path.insert(0, {folder!r})
 from test_registry import push, MODEL
 {prepare}

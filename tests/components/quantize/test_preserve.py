@@ -7,25 +7,26 @@ import numpy as np
 import pytest
 
 from components.cluster.clustering import preview, targets
-from components.cluster.spec import ClusterStep
 from components.cluster.training import train_clustered
-from components.convert.converter import convert
 from components.convert.job import ConversionRequest, run
-from components.convert.sparse_weights import WeightUse, weight_uses
-from components.errors import ModelError, SpecError
-from components.keras_model import load_kept
-from components.layout import OUTCOME_FILE, SERVING_FOLDER, outcome_of
-from components.prune.spec import PruneStep
+from components.convert.tensorflow.converter import convert
+from components.core.errors import ModelError, SpecError
+from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, outcome_of
+from components.facts.conversion import Converted
+from components.facts.training import TrainingReport
+from components.model.keras_model import load_kept
+from components.model.tflite_weights import WeightUse, weight_uses
 from components.prune.training import train_pruned
-from components.quantize.qat_spec import QatStep
-from components.quantize.scheme import StaticWi8Ai8
 from components.quantize.training import train_quantized
-from components.report import Converted, TrainingReport
-from components.training_spec import Preserve
+from components.spec.scheme import StaticWi8Ai8
+from components.spec.steps.cluster import ClusterStep
+from components.spec.steps.fine_tuning import WeightInvariants
+from components.spec.steps.prune import PruneStep
+from components.spec.steps.qat import QatStep
 from tests.step_inputs import TrainedBaseline
 
 PRUNE = PruneStep(kind="prune", epochs=2, sparsity=0.75, learning_rate=0.01, schedule="constant")
-CLUSTER = ClusterStep(kind="cluster", epochs=2, centroids=8, learning_rate=0.01)
+CLUSTER = ClusterStep(kind="cluster", epochs=2, num_clusters=8, learning_rate=0.01)
 QAT = QatStep(kind="qat", epochs=2, learning_rate=0.01)
 INT8 = StaticWi8Ai8()
 KERNELS = {(16, 3, 3, 1), (32, 64), (3, 32)}
@@ -43,12 +44,12 @@ def pruned(baseline: TrainedBaseline) -> Path:
 
 @pytest.fixture(scope="module")
 def clustered(baseline: TrainedBaseline) -> tuple[Path, TrainingReport]:
-    return baseline.do("clustered", None, train_clustered, CLUSTER, Preserve())
+    return baseline.do("clustered", None, train_clustered, CLUSTER, WeightInvariants())
 
 
 @pytest.fixture(scope="module")
 def both(baseline: TrainedBaseline, pruned: Path) -> Path:
-    return baseline.do("both", pruned, train_clustered, CLUSTER, Preserve(zeros=True))[0]
+    return baseline.do("both", pruned, train_clustered, CLUSTER, WeightInvariants(zeros=True))[0]
 
 
 def uses(folder: Path) -> list[WeightUse]:
@@ -70,7 +71,7 @@ def proven(folder: Path, report: TrainingReport) -> Converted:
 
 
 def test_training_under_quantization_keeps_every_zero(baseline: TrainedBaseline, pruned: Path) -> None:
-    folder, report = baseline.do("pqat", pruned, train_quantized, QAT, INT8, Preserve(zeros=True))
+    folder, report = baseline.do("pqat", pruned, train_quantized, QAT, INT8, WeightInvariants(zeros=True))
     assert [use.fact.sparsity for use in uses(folder)] == pytest.approx([0.75] * 3, abs=0.02)
     assert max(use.fact.unique_values or 0 for use in uses(folder)) > 100
     assert [(fact.layer, fact.sparsity) for fact in report.weights] == [
@@ -85,7 +86,7 @@ def test_training_under_quantization_keeps_every_zero(baseline: TrainedBaseline,
 
 
 def test_zeros_that_training_does_not_keep_are_told_as_lost(baseline: TrainedBaseline, pruned: Path) -> None:
-    folder, report = baseline.do("plain", pruned, train_quantized, QAT, INT8, Preserve())
+    folder, report = baseline.do("plain", pruned, train_quantized, QAT, INT8, WeightInvariants())
     # Weights behind a unit that never fires have no gradient: some zeros stay by chance.
     assert all(fact.sparsity < 0.5 for fact in report.weights)
     proof = proven(folder, report).sparsity
@@ -109,17 +110,19 @@ def test_clustered_kernels_have_no_more_values_than_asked_for(clustered: tuple[P
 def test_training_under_quantization_keeps_shared_values_as_so_many_integers(
     baseline: TrainedBaseline, clustered: tuple[Path, TrainingReport]
 ) -> None:
-    kept, _ = baseline.do("cqat", clustered[0], train_quantized, QAT, INT8, Preserve(centroids=8))
+    kept, _ = baseline.do("cqat", clustered[0], train_quantized, QAT, INT8, WeightInvariants(num_clusters=8))
     # The converter has folded the normalization into the convolution, with a scale for each channel.
     assert [use.fact.scales for use in uses(kept)] == [16, 1, 1]
     assert all((use.fact.unique_values or 99) <= 8 for use in uses(kept))
-    lost, report = baseline.do("unkept", clustered[0], train_quantized, QAT, INT8, Preserve())
+    lost, report = baseline.do("unkept", clustered[0], train_quantized, QAT, INT8, WeightInvariants())
     assert all((use.fact.unique_values or 0) > 20 for use in uses(lost))
     assert max(fact.unique_values for fact in report.weights) > 500
 
 
 def test_all_three_together_keep_zeros_and_values(baseline: TrainedBaseline, both: Path) -> None:
-    folder, report = baseline.do("pcqat", both, train_quantized, QAT, INT8, Preserve(zeros=True, centroids=8))
+    folder, report = baseline.do(
+        "pcqat", both, train_quantized, QAT, INT8, WeightInvariants(zeros=True, num_clusters=8)
+    )
     assert [use.fact.sparsity for use in uses(folder)] == pytest.approx([0.75] * 3, abs=0.02)
     assert all((use.fact.unique_values or 99) <= 8 for use in uses(folder))
     assert report.claim is not None
@@ -141,7 +144,7 @@ def test_values_are_trained_and_zero_is_not(baseline: TrainedBaseline, pruned: P
 
 
 def test_layers_with_more_values_than_weights_are_refused_with_a_remedy(baseline: TrainedBaseline) -> None:
-    step = CLUSTER.model_copy(update={"centroids": 200})
+    step = CLUSTER.model_copy(update={"num_clusters": 200})
     with pytest.raises(ModelError) as caught:
         targets(baseline.model, step)
     said = str(caught.value)
@@ -152,7 +155,7 @@ def test_layers_with_more_values_than_weights_are_refused_with_a_remedy(baseline
 
 def test_layers_have_the_values_of_the_last_target_that_names_them(baseline: TrainedBaseline) -> None:
     step = ClusterStep.model_validate(
-        {**CLUSTER.model_dump(), "except": ["hidden"], "targets": [{"layers": ["prob*"], "centroids": 4}]}
+        {**CLUSTER.model_dump(), "except": ["hidden"], "targets": [{"layers": ["prob*"], "num_clusters": 4}]}
     )
     told = {plan.layer: (plan.mode, plan.weights) for plan in preview(baseline.model, step)}
     assert told["convolution"] == ("clustered", "8 values")
@@ -181,9 +184,9 @@ def test_gates_of_a_recurrent_layer_keep_zeros_and_values_into_the_integers_of_t
     baseline = TrainedBaseline(tmp_path, RECURRENT)
     source, report = baseline.do("pruned", None, train_pruned, PRUNE)
     assert {(4, 48), (4, 16), (16, 48), (16, 16)} <= set(report.claim.kernels)
-    source, _ = baseline.do("clustered", source, train_clustered, CLUSTER, Preserve(zeros=True))
+    source, _ = baseline.do("clustered", source, train_clustered, CLUSTER, WeightInvariants(zeros=True))
     folder, _ = baseline.do(
-        "trained", source, train_quantized, QAT, INT8, Preserve(zeros=True, centroids=8), "sequence"
+        "trained", source, train_quantized, QAT, INT8, WeightInvariants(zeros=True, num_clusters=8), "sequence"
     )
     gates = [use.fact for use in weight_uses(convert(folder / SERVING_FOLDER, INT8, None)) if 3 not in use.fact.shape]
     assert {gate.shape for gate in gates} == {(16, 4), (16, 16)}

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.convert.converter import convert
-from components.errors import ModelError
-from components.examples import ExampleDecoder
-from components.interpreter import TFLiteModel
-from components.keras_model import export, output_names, save_keras
-from components.layout import SERVING_FOLDER
-from components.quantize.qat import check_ranges, quantized
-from components.quantize.qat_spec import QatStep
-from components.quantize.scheme import StaticWi8Ai8, StaticWi8Ai16
+from components.convert.tensorflow.converter import convert
+from components.core.errors import ModelError
+from components.data.examples import ExampleDecoder
+from components.evaluate.saturation import saturated_share
+from components.facts.artifact_paths import SERVING_FOLDER
+from components.facts.training import TrainedRange
+from components.fake_quantize.qat import check_ranges, quantized
+from components.fine_tune.step import StepInputs
+from components.model.keras_model import export, output_names, save_keras
+from components.model.tflite_runtime import TFLiteModel
 from components.quantize.training import train_quantized
-from components.report import TrainedRange
-from components.saturation import saturated_share
-from components.step_training import StepInputs
+from components.spec.scheme import StaticWi8Ai8, StaticWi8Ai16
+from components.spec.steps.qat import QatStep
 
 COUNT = 48
 TASK = """

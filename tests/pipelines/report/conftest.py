@@ -5,27 +5,14 @@ from datetime import datetime, timezone
 
 import pytest
 
-from components.compression import CompressedBytes
-from components.device import DeviceProfile
+from components.core.compression import CompressedBytes
+from components.facts.audit import AuditReport, Finding, RangeFact, StratumFact
+from components.facts.conversion import ConversionFailure, Converted, Inspection, OperatorUse, TensorFact
+from components.facts.evaluation import CandidateReport, EvaluationReport, Latency, MetricValue, SliceResult
 from components.gate.policy import decide
-from components.gate.spec import GateSpec
 from components.push.delivery import PushOutcome
-from components.report import (
-    AuditReport,
-    CandidateReport,
-    ConversionFailure,
-    Converted,
-    EvaluationReport,
-    Finding,
-    Inspection,
-    Latency,
-    MetricValue,
-    OperatorUse,
-    RangeFact,
-    SliceResult,
-    StratumFact,
-    TensorFact,
-)
+from components.spec.devices.device import DeviceProfile
+from components.spec.gate import GateSpec
 from pipelines.report.summary import LineageNode, NodeFact, RunSummary
 
 LABELS = ("0 T-shirt", "1 trouser", "2 pullover", "3 dress", "4 coat", "5 sandal", "6 shirt", "7 sneaker", "8 bag")

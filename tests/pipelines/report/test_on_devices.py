@@ -1,7 +1,6 @@
 """The section on what devices' own tools say."""
 
-from components.device import DeviceProfile
-from components.device_report import (
+from components.facts.device import (
     CandidateOnDevice,
     CpuOperator,
     DeviceReport,
@@ -10,6 +9,7 @@ from components.device_report import (
     ToolFailure,
     VelaFacts,
 )
+from components.spec.devices.device import DeviceProfile
 from pipelines.report.render import render_report
 from pipelines.report.summary import RunSummary
 from tests.pipelines.report.test_render import Page

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.report import ActivationRange, FloatSearch, LayerSensitivity
+from components.facts.conversion import ActivationRange, FloatSearch, LayerSensitivity
 from pipelines.report import recovery_figures
 from pipelines.report.recovery import options_of, recovery_views
 from pipelines.report.render import render_report
@@ -45,7 +45,7 @@ def recovered(request):
         float32,
         float16,
         dynamic,
-        changed(int8, {"ranges": "percentile"}, ranges=RANGES),
+        changed(int8, {"calibration_method": "percentile"}, ranges=RANGES),
         changed(per_tensor, {"keep_float": "auto"}, sensitivity=LAYERS, search=SEARCH, ranges=()),
         failed,
     )
@@ -107,4 +107,4 @@ def test_nothing_is_drawn_of_a_constant():
 
 def test_options_are_told_in_words(recovered):
     told = [options_of(candidate) for candidate in recovered.evaluation.candidates]
-    assert told == ["", "", "", "ranges percentile 99.9", "keep_float auto", ""]
+    assert told == ["", "", "", "calibration percentile 99.9", "keep_float auto", ""]

@@ -5,7 +5,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from components.report import Latency, MetricValue, OutputReading, RangeFact
+from components.facts.audit import RangeFact
+from components.facts.evaluation import Latency, MetricValue, OutputReading
 from pipelines.report import figures, wording
 from pipelines.report.render import render_report, slice_rows, write_report
 from pipelines.report.summary import LineageNode, NodeFact, RunSummary

@@ -1,6 +1,6 @@
 import pytest
 
-from components.sparsity import SparsityClaim, SparsityProof, TensorSparsity
+from components.spec.steps.sparsity import SparsityTarget, SparsityVerification, TensorSparsity
 from pipelines.report.render import render_report
 from tests.pipelines.report.test_terminal import printed
 
@@ -16,9 +16,9 @@ WEIGHT = {
 
 def proof(verdict, reason, **changes):
     tensor = TensorSparsity(**WEIGHT | {"sparsity": 0.797, "verdict": verdict, "reason": reason})
-    facts = {"claim": SparsityClaim(structure="block_1x4", sparsity=0.8), "dense_bytes": 83_716, "delivered": "sparse"}
+    facts = {"claim": SparsityTarget(structure="block_1x4", sparsity=0.8), "dense_bytes": 83_716, "delivered": "sparse"}
     reasons = (reason,) if reason else ()
-    return SparsityProof(**facts | {"verdict": verdict, "reasons": reasons, "tensors": (tensor,)} | changes)
+    return SparsityVerification(**facts | {"verdict": verdict, "reasons": reasons, "tensors": (tensor,)} | changes)
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@ import math
 
 from rich.console import Console
 
-from components.report import EvaluationReport, Latency, MetricValue, SliceResult
+from components.facts.evaluation import EvaluationReport, Latency, MetricValue, SliceResult
+from edgemill.commands.run import exit_code
 from edgemill.exit_codes import ExitCode
-from edgemill.run_command import exit_code
 from pipelines.report.terminal import render_table
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from components.report import EpochFact, PruningSensitivity, TrainingReport, WeightFact
+from components.facts.training import EpochFact, PruningSensitivity, TrainingReport, WeightFact
 from pipelines.report.render import render_report
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import SpecError, StorageError
+from components.core.errors import SpecError, StorageError
 from pipelines.storage.bucket import RefusedError, bucket_of, is_address, split
 from tests.object_store import S3Server, free_port, s3_user
 

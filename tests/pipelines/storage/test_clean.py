@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import StorageError
-from pipelines.removal import remove
-from pipelines.retention import RetentionPlan, Rules, plan_removal
+from components.core.errors import StorageError
+from pipelines.runs.removal import remove
+from pipelines.runs.retention import RetentionPlan, Rules, plan_removal
 from pipelines.storage.bucket import bucket_of
 from tests.object_store import BUCKET, S3Server, free_port, s3_user
-from tests.pipelines.recorded_runs import BYTES, NOW, RecordedRuns
+from tests.pipelines.runs.recorded_runs import BYTES, NOW, RecordedRuns
 
 ROOT = f"s3://{BUCKET}/root"
 

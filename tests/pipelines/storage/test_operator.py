@@ -10,9 +10,9 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher
 
-from components.errors import SpecError, TamperedError
-from components.files import sha256_of_bytes
-from pipelines.metadata import connection_config, open_store
+from components.core.errors import SpecError, TamperedError
+from components.core.files import sha256_of_bytes
+from pipelines.runs.metadata import connection_config, open_store
 from pipelines.storage.filesystem import register
 from pipelines.storage.operator import staged
 from pipelines.storage.staging import Staging

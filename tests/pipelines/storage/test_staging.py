@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import StorageError
+from components.core.errors import StorageError
 from pipelines.storage.bucket import bucket_of
 from pipelines.storage.staging import Staging, discard, folder_sizes, is_empty, read
 

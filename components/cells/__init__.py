@@ -1,0 +1,1 @@
+"""Recurrent cells as integer kernels compute them, and their fake quantizers."""

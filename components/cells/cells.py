@@ -1,0 +1,365 @@
+"""The cells of recurrent layers as TFLite's integer kernels compute them: one operator at a time. Imports TensorFlow.
+
+One definition serves calibration, training, the single-step form and the sequence form. A cell is arithmetic over an
+`Arithmetic`, which decides what a range is: nothing (floats), watched, or fake-quantized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import tensorflow as tf
+
+from components.cells.sru import GATES
+
+# Functions that TFLite has a kernel for; the kernel prescribes the scale of the first two's results.
+FIXED = frozenset({"tanh", "sigmoid"})
+ACTIVATIONS = FIXED | {"relu", "linear"}
+
+Weights = dict[str, Any]
+
+
+class Arithmetic(Protocol):
+    """What a cell computes with."""
+
+    def kernel(self, name: str) -> Any:
+        """A matrix of weights, each with a scale of its own."""
+
+    def vector(self, name: str) -> Any:
+        """Weights that are multiplied element by element."""
+
+    def bias(self, name: str) -> Any:
+        """A bias: integers in the scale of the product that it is added to."""
+
+    def ranged(self, point: str, value: Any) -> Any:
+        """A value whose range is measured."""
+
+    def fixed(self, function: str, value: Any) -> Any:
+        """The result of `tanh` or `sigmoid`, whose scale the kernel prescribes."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A kind of cell, and its sizes.
+
+    Attributes:
+        units: Size of the output.
+        features: Size of the input.
+        activation: Of the candidate.
+        biased: Whether it has biases.
+    """
+
+    units: int
+    features: int
+    activation: str = "tanh"
+    biased: bool = True
+
+    kind: ClassVar[str]
+    # Names of the states; each is also the name of the point with its range.
+    states: ClassVar[tuple[str, ...]] = ("h",)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Weight name -> shape."""
+        raise NotImplementedError
+
+    def weights(self, layer: Any) -> list[Any]:
+        """The weights of a Keras layer of this kind, as arrays in the order of `shapes`."""
+        raise NotImplementedError
+
+    def projected(self) -> tuple[str, ...]:
+        """Names of the points of `project`."""
+        raise NotImplementedError
+
+    def points(self) -> tuple[str, ...]:
+        """Names of the points of `step`, without those whose range is fixed."""
+        raise NotImplementedError
+
+    def for_output(self) -> frozenset[int]:
+        """Which of `project`'s results only the output needs, and no state."""
+        return frozenset()
+
+    def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
+        """What depends on the inputs [..., features] alone: tensors [..., units], for any number of time steps."""
+        raise NotImplementedError
+
+    def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """One time step: from `project`'s results and the states, [batch, units] each, to the output and new states.
+
+        Where the results in `for_output` are None, so is the output.
+        """
+        raise NotImplementedError
+
+    def enter(self, a: Arithmetic, state: str, value: Any) -> Any:
+        """A state that comes from outside, in the very scale that it goes out with."""
+        return a.ranged(state, value)
+
+
+def _affine(a: Arithmetic, point: str, x: Any, kernel: str, bias: str | None) -> Any:
+    product = tf.matmul(x, a.kernel(kernel))
+    return a.ranged(point, product if bias is None else tf.nn.bias_add(product, a.bias(bias)))
+
+
+def _activated(a: Arithmetic, function: str, value: Any, name: str | None = None) -> Any:
+    match function:
+        case "tanh" | "sigmoid":
+            return a.fixed(function, getattr(tf, function)(value, name=name))
+        case "relu":
+            return tf.nn.relu(value, name=name)
+        case _:
+            return value
+
+
+def after_name(state: str) -> str:
+    """What the operator is called that computes a state of the next time step."""
+    return f"after_{state}"
+
+
+@dataclass(frozen=True)
+class GRU(Cell):
+    """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), as Keras has it with `reset_after` and without.
+
+    The update `h' = hh + z * (h - hh)` takes one product less than Keras' `z * h + (1 - z) * hh`.
+    """
+
+    kind = "GRU"
+    reset_after: bool = True
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """See the base class."""
+        found: dict[str, tuple[int, ...]] = {f"kernel_{gate}": (self.features, self.units) for gate in "zrh"}
+        found |= {f"recurrent_{gate}": (self.units, self.units) for gate in "zrh"}
+        if self.biased:
+            found |= {f"bias_{gate}": (self.units,) for gate in "zrh"}
+            if self.reset_after:
+                found |= {f"recurrent_bias_{gate}": (self.units,) for gate in "zrh"}
+        return found
+
+    def weights(self, layer: Any) -> list[Any]:
+        """See the base class."""
+        kernel, recurrent, *biases = layer.get_weights()
+        rows = [kernel, recurrent, *(list(biases[0]) if biases and self.reset_after else biases)]
+        return [row[..., index * self.units : (index + 1) * self.units] for row in rows for index in range(3)]
+
+    def projected(self) -> tuple[str, ...]:
+        """See the base class."""
+        return ("x_z", "x_r", "x_h")
+
+    def points(self) -> tuple[str, ...]:
+        """See the base class."""
+        return ("h_z", "h_r", "h_h", "sum_z", "sum_r", "reset", "sum_h", *self._candidate(), "delta", "update", "h")
+
+    def _candidate(self) -> tuple[str, ...]:
+        return () if self.activation in FIXED else ("candidate",)
+
+    def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
+        """See the base class."""
+        return tuple(
+            _affine(a, f"x_{gate}", x, f"kernel_{gate}", f"bias_{gate}" if self.biased else None) for gate in "zrh"
+        )
+
+    def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """See the base class."""
+        h = states["h"]
+        z, r = (
+            a.fixed("sigmoid", tf.sigmoid(a.ranged(f"sum_{gate}", x + self._recurrent(a, gate, h))))
+            for gate, x in zip("zr", xs, strict=False)
+        )
+        if self.reset_after:
+            reset = a.ranged("reset", r * self._recurrent(a, "h", h))
+        else:
+            reset = self._recurrent(a, "h", a.ranged("reset", r * h))
+        candidate = _activated(a, self.activation, a.ranged("sum_h", xs[2] + reset))
+        if self._candidate():
+            candidate = a.ranged("candidate", candidate)
+        update = a.ranged("update", z * a.ranged("delta", h - candidate))
+        after = a.ranged("h", tf.add(candidate, update, name=after_name("h")))
+        return after, {"h": after}
+
+    def _recurrent(self, a: Arithmetic, gate: str, h: Any) -> Any:
+        bias = f"recurrent_bias_{gate}" if self.biased and self.reset_after else None
+        return _affine(a, f"h_{gate}", h, f"recurrent_{gate}", bias)
+
+
+@dataclass(frozen=True)
+class SRU(Cell):
+    """Simple recurrent unit (Lei et al. 2018, arXiv:1709.02755); see `components.cells.sru`."""
+
+    kind = "SRU"
+    states = ("c",)
+
+    @property
+    def _projects(self) -> bool:
+        return self.features != self.units
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """See the base class."""
+        found: dict[str, tuple[int, ...]] = {
+            f"kernel_{gate}": (self.features, self.units) for gate in GATES[: 4 if self._projects else 3]
+        }
+        found |= {f"state_{gate}": (self.units,) for gate in ("forget", "reset")}
+        return found | {f"bias_{gate}": (self.units,) for gate in ("forget", "reset")}
+
+    def weights(self, layer: Any) -> list[Any]:
+        """See the base class."""
+        kernel, state_kernel, bias = layer.get_weights()
+        parts = [kernel[:, start : start + self.units] for start in range(0, kernel.shape[1], self.units)]
+        return [*parts, *state_kernel, *bias]
+
+    def projected(self) -> tuple[str, ...]:
+        """See the base class."""
+        return tuple(f"x_{gate}" for gate in GATES[: 4 if self._projects else 3])
+
+    def points(self) -> tuple[str, ...]:
+        """See the base class."""
+        gates = tuple(f"{part}_{gate}" for gate in ("forget", "reset") for part in ("peek", "sum"))
+        return (*gates, "delta_c", "update_c", "c", "delta_h", "update_h", "h")
+
+    def for_output(self) -> frozenset[int]:
+        """See the base class: the reset gate and the skip."""
+        return frozenset({2, 3})
+
+    def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
+        """See the base class."""
+        parts = [
+            _affine(a, f"x_{gate}", x, f"kernel_{gate}", f"bias_{gate}" if gate in {"forget", "reset"} else None)
+            for gate in GATES[: 4 if self._projects else 3]
+        ]
+        return (*parts, *(() if self._projects else (x,)))
+
+    def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """See the base class."""
+        candidate, _, _, skip = xs
+        c = states["c"]
+        forget = self._gate(a, "forget", xs[1], c)
+        update = a.ranged("update_c", forget * a.ranged("delta_c", c - candidate))
+        after = a.ranged("c", tf.add(candidate, update, name=after_name("c")))
+        if skip is None:
+            return None, {"c": after}
+        reset = self._gate(a, "reset", xs[2], c)
+        output = a.ranged("h", skip + a.ranged("update_h", reset * a.ranged("delta_h", after - skip)))
+        return output, {"c": after}
+
+    def _gate(self, a: Arithmetic, gate: str, x: Any, c: Any) -> Any:
+        return a.fixed("sigmoid", tf.sigmoid(a.ranged(f"sum_{gate}", x + self._peek(a, gate, c))))
+
+    def _peek(self, a: Arithmetic, gate: str, c: Any) -> Any:
+        return a.ranged(f"peek_{gate}", c * a.vector(f"state_{gate}"))
+
+
+@dataclass(frozen=True)
+class SimpleRNN(Cell):
+    """The plain recurrent network, `h' = activation(x W + h U + b)`."""
+
+    kind = "SimpleRNN"
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """See the base class."""
+        found: dict[str, tuple[int, ...]] = {
+            "kernel": (self.features, self.units),
+            "recurrent": (self.units, self.units),
+        }
+        return found | ({"bias": (self.units,)} if self.biased else {})
+
+    def weights(self, layer: Any) -> list[Any]:
+        """See the base class."""
+        return list(layer.get_weights())
+
+    def projected(self) -> tuple[str, ...]:
+        """See the base class."""
+        return ("x_h",)
+
+    def points(self) -> tuple[str, ...]:
+        """See the base class."""
+        return ("h_h", "sum_h", *(() if self.activation in FIXED else ("h",)))
+
+    def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
+        """See the base class."""
+        return (_affine(a, "x_h", x, "kernel", "bias" if self.biased else None),)
+
+    def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """See the base class."""
+        recurrent = _affine(a, "h_h", states["h"], "recurrent", None)
+        after = _activated(a, self.activation, a.ranged("sum_h", xs[0] + recurrent), name=after_name("h"))
+        if self.activation not in FIXED:
+            after = a.ranged("h", after)
+        return after, {"h": after}
+
+    def enter(self, a: Arithmetic, state: str, value: Any) -> Any:
+        """See the base class: the kernel of the activation prescribes the scale."""
+        return a.fixed(self.activation, value) if self.activation in FIXED else a.ranged(state, value)
+
+
+@dataclass(frozen=True)
+class LSTM(Cell):
+    """Long short-term memory, as the fused integer kernel computes it: 16 bits inside, 8 bits in and out.
+
+    Gates before their activation have 12 fractional bits of 16, after it 15; the cell state has 16 bits with a power
+    of two as scale, the hidden state 8 (Li and Alvarez 2021, "On the quantization of recurrent neural networks",
+    arXiv:2101.05453; `tensorflow/lite/kernels/lstm_eval.cc`).
+    """
+
+    kind = "LSTM"
+    states = ("h", "c")
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """See the base class."""
+        found: dict[str, tuple[int, ...]] = {f"kernel_{gate}": (self.features, self.units) for gate in "ifco"}
+        found |= {f"recurrent_{gate}": (self.units, self.units) for gate in "ifco"}
+        return found | {f"bias_{gate}": (self.units,) for gate in "ifco"}
+
+    def weights(self, layer: Any) -> list[Any]:
+        """See the base class."""
+        return [
+            row[..., index * self.units : (index + 1) * self.units] for row in layer.get_weights() for index in range(4)
+        ]
+
+    def projected(self) -> tuple[str, ...]:
+        """See the base class."""
+        return ()
+
+    def points(self) -> tuple[str, ...]:
+        """See the base class."""
+        return ("c", "h")
+
+    def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
+        """See the base class. The kernel adds both products before it rounds them."""
+        return tuple(
+            tf.nn.bias_add(tf.matmul(x, a.kernel(f"kernel_{gate}")), a.bias(f"bias_{gate}")) for gate in "ifco"
+        )
+
+    def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """See the base class."""
+        i, f, g, o = (
+            a.fixed("gate", x + tf.matmul(states["h"], a.kernel(f"recurrent_{gate}")))
+            for gate, x in zip("ifco", xs, strict=True)
+        )
+        i, f, o = (a.fixed("inner", tf.sigmoid(gate)) for gate in (i, f, o))
+        c = a.ranged("c", f * states["c"] + i * a.fixed("inner", tf.tanh(g)))
+        h = a.ranged("h", o * a.fixed("inner", tf.tanh(c)))
+        return h, {"h": h, "c": c}
+
+
+CELLS: dict[str, type[Cell]] = {kind.kind: kind for kind in (GRU, SRU, SimpleRNN, LSTM)}
+
+
+def cell_of(layer: Any, features: int) -> Cell:
+    """The cell of a Keras layer that `components.cells.plan.why_not` finds nothing wrong with."""
+    config = layer.get_config()
+    units = int(config["units"])
+    match type(layer).__name__:
+        case "GRU":
+            return GRU(units, features, _name(config), bool(config["use_bias"]), bool(config["reset_after"]))
+        case "SRU":
+            return SRU(units, features)
+        case "SimpleRNN":
+            return SimpleRNN(units, features, _name(config), bool(config["use_bias"]))
+        case "LSTM":
+            return LSTM(units, features)
+        case kind:
+            raise ValueError(f"{kind} is no recurrent layer that is known here")
+
+
+def _name(config: Mapping[str, Any]) -> str:
+    return str(config["activation"])

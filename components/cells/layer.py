@@ -1,0 +1,268 @@
+"""A recurrent layer written out for integer kernels, as a Keras layer. Imports TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import tensorflow as tf
+
+from components.cells.cells import CELLS, Cell
+from components.cells.quantizers import ActivationQuantizer, WeightQuantizer, nudged_range
+
+# What the kernels prescribe: function -> bits of activations -> bits, least and greatest value.
+_FIXED: dict[str, dict[int, tuple[int, float, float]]] = {
+    "tanh": {8: (8, -1.0, 1.0 - 2.0**-7), 16: (16, -1.0, 1.0 - 2.0**-15)},
+    "sigmoid": {8: (8, 0.0, 1.0 - 2.0**-8), 16: (16, -1.0, 1.0 - 2.0**-15)},
+    # Of the fused LSTM: gates before and after their activation.
+    "gate": {8: (16, -8.0, 8.0 - 2.0**-12)},
+    "inner": {8: (16, -1.0, 1.0 - 2.0**-15)},
+}
+
+
+class IntegerRecurrent(tf.keras.layers.Layer):
+    """A recurrent layer with the weights of each gate by themselves, in floats until it is given quantizers.
+
+    Args:
+        cell: `kind` and fields of a `Cell`.
+        return_sequences: Whether all outputs are returned, [batch, time, units], or the last one.
+        go_backwards: Whether it starts at the last time step.
+        in_order: Whether outputs of a layer that goes backwards are turned round again, as `Bidirectional` does.
+
+    Attributes:
+        cell: The cell.
+        unrolled: Whether time steps are written out one by one when the layer is called next.
+        watching: Whether, called eagerly, it computes in floats and shows each point's values to its quantizer.
+        trajectory: State name -> its values after each time step [batch, time, units], of the last watching call.
+    """
+
+    def __init__(
+        self,
+        cell: Mapping[str, Any],
+        return_sequences: bool,
+        go_backwards: bool = False,
+        in_order: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        fields = dict(cell)
+        self.cell: Cell = CELLS[fields.pop("kind")](**fields)
+        self.return_sequences, self.go_backwards, self.in_order = return_sequences, go_backwards, in_order
+        self.unrolled = self.watching = False
+        self.trajectory: dict[str, Any] = {}
+        self.bits = 0
+        self._quantizers: dict[str, ActivationQuantizer] = {}
+        self._ranges: dict[str, dict[str, Any]] = {}
+        # A function: Keras would take layers in a list for parts of this one.
+        self._joined: Callable[[], tuple[IntegerRecurrent, ...]] = tuple
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights, one variable for each gate."""
+        shapes = self.cell.shapes()
+        self.held = {
+            name: self.add_weight(name, shape, initializer="zeros" if "bias" in name else "glorot_uniform")
+            for name, shape in shapes.items()
+        }
+        super().build(input_shape)
+
+    def get_prunable_weights(self) -> list[Any]:
+        """The matrices, whose zeros and shared values training keeps (the name is that of TFMOT's `PrunableLayer`)."""
+        return [weight for weight in self.held.values() if len(weight.shape) > 1]
+
+    def equip(self, bits: int, make: Callable[[str], ActivationQuantizer], weights: WeightQuantizer) -> None:
+        """Give it quantizers: of activations with `bits`, one for each point, and of weights."""
+        self.bits, self._weights = bits, weights
+        for point in (*self.cell.projected(), *self.cell.points()):
+            self._quantizers[point] = make(point)
+            self._ranges[point] = self._quantizers[point].build(None, point, self)
+
+    def join(self, layers: Sequence[IntegerRecurrent]) -> None:
+        """Give the output `h` one range with those of other layers; this one is among `layers`.
+
+        The kernel of a concatenation takes and gives one scale, and that of the fused LSTM hands out its hidden state
+        in the scale that it keeps it in. The range is the least that holds all of theirs.
+        """
+        joined = tuple(layers)
+        self._joined = lambda: joined
+
+    def ranges(self) -> dict[str, tuple[ActivationQuantizer, dict[str, Any]]]:
+        """Point -> its quantizer, and the variables that hold its range."""
+        return {point: (quantizer, self.range_of(point)) for point, quantizer in self._quantizers.items()}
+
+    def range_of(self, point: str) -> dict[str, Any]:
+        """The variables of a point's range; of an output that is joined with others the ends of all of them."""
+        own = self._ranges[point]
+        if point != "h" or not self._joined():
+            return own
+        held = [layer._ranges["h"] for layer in self._joined()]
+        quantizers = [layer._quantizers["h"] for layer in self._joined()]
+        low, high = nudged_range(
+            tf.reduce_min([one["min_var"] for one in held]),
+            tf.reduce_max([one["max_var"] for one in held]),
+            quantizers[0].bits,
+            any(quantizer.symmetric for quantizer in quantizers),
+        )
+        return {**own, "min_var": low, "max_var": high}
+
+    @tf.autograph.experimental.do_not_convert
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        """From [batch, time, features] to [batch, time, units], or [batch, units]."""
+        training = tf.keras.backend.learning_phase() if training is None else training
+        # The learning phase is 0 or 1 where it is no tensor.
+        training = bool(training) if isinstance(training, int) else training
+        outer = _Numbers(self, training)
+        xs = self.cell.project(outer, inputs)
+        if self.unrolled:
+            frames = self._unroll(xs)
+            if not self.return_sequences:
+                return frames[-1]
+            turned = self.go_backwards and self.in_order
+            return tf.stack(frames[::-1] if turned else frames, axis=1)
+        outputs, seen = self._loop(xs, training)
+        self._update({**outer.seen, **seen}, training)
+        if not self.return_sequences:
+            return outputs[:, -1]
+        return tf.reverse(outputs, [1]) if self.go_backwards and self.in_order else outputs
+
+    def frame(self, inputs: Any, states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """One time step: from [batch, features] and states [batch, units] to the output and new states."""
+        numbers = _Numbers(self, False)
+        entered = {name: self.cell.enter(numbers, name, value) for name, value in states.items()}
+        return self.cell.step(numbers, self.cell.project(numbers, inputs), entered)
+
+    def _loop(self, xs: tuple[Any, ...], training: Any) -> tuple[Any, dict[str, Any]]:
+        names = self.cell.states
+
+        def step(inputs: Any, states: Any) -> tuple[Any, list[Any]]:
+            numbers = _Numbers(self, training)
+            output, after = self.cell.step(numbers, inputs, dict(zip(names, states, strict=True)))
+            # The pool of values that ranges are taken from leaves the loop with the outputs.
+            return (output, numbers.seen, after), [after[name] for name in names]
+
+        zeros = tf.zeros([tf.shape(xs[0])[0], self.cell.units])
+        _, (outputs, seen, states), _ = tf.keras.backend.rnn(
+            step, xs, [zeros for _ in names], go_backwards=self.go_backwards, zero_output_for_mask=False
+        )
+        if self.watching:
+            self.trajectory = states
+        return outputs, seen
+
+    def _unroll(self, xs: tuple[Any, ...]) -> list[Any]:
+        numbers = _Numbers(self, False)
+        frames = list(zip(*(self._frames(x, index) for index, x in enumerate(xs)), strict=True))
+        # A constant zero would be folded into constants of floats by the converter; this one it leaves alone.
+        nothing = frames[0][0] - frames[0][0]
+        states = {name: self.cell.enter(numbers, name, nothing) for name in self.cell.states}
+        outputs = []
+        for index, frame in enumerate(frames[::-1] if self.go_backwards else frames):
+            with tf.name_scope(step_scope(self.name, index)):
+                output, states = self.cell.step(numbers, frame, states)
+            outputs.append(output)
+        return outputs
+
+    def _frames(self, x: Any, index: int) -> list[Any]:
+        if self.return_sequences or index not in self.cell.for_output():
+            return tf.unstack(x, axis=1)
+        # What is unpacked and not used keeps the converter from making the rest of it integers.
+        nothing = [None] * (x.shape[1] - 1)
+        return [x[:, 0], *nothing] if self.go_backwards else [*nothing, x[:, -1]]
+
+    def _update(self, seen: Mapping[str, Any], training: Any) -> None:
+        """Take the values of all time steps into the ranges of the points."""
+        if self.watching:
+            for point, values in seen.items():
+                self._quantizers[point].observe(values.numpy())
+        elif training is not False and self._quantizers:
+            for point, values in seen.items():
+                low, high = self._quantizers[point].new_range(values, self._ranges[point])
+                low, high = self.settled(point, low, high)
+                grows = tf.cast(training, tf.bool)
+                held = self._ranges[point]
+                held["min_var"].assign(tf.where(grows, low, held["min_var"]))
+                held["max_var"].assign(tf.where(grows, high, held["max_var"]))
+                held["batches"].assign_add(tf.cast(grows, tf.int64))
+
+    def settled(self, point: str, low: Any, high: Any) -> tuple[Any, Any]:
+        """A range as the kernels can hold it."""
+        if self.cell.kind == "LSTM" and point == "c":
+            most = tf.maximum(tf.maximum(-low, high), 2.0**-8)
+            power = 2.0 ** tf.math.ceil(tf.math.log(most) / tf.math.log(2.0))
+            return -power, power * (1.0 - 2.0**-15)
+        quantizer = self._quantizers[point]
+        return nudged_range(low, high, quantizer.bits, quantizer.symmetric)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """See the base class."""
+        batch, time = input_shape[0], input_shape[1]
+        return tf.TensorShape([batch, time, self.cell.units] if self.return_sequences else [batch, self.cell.units])
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` makes the same layer from, without quantizers."""
+        return {
+            **super().get_config(),
+            "cell": described(self.cell),
+            "return_sequences": self.return_sequences,
+            "go_backwards": self.go_backwards,
+            "in_order": self.in_order,
+        }
+
+
+class _Numbers:
+    """The arithmetic of one call: floats, watched values, or fake-quantized ones."""
+
+    def __init__(self, layer: IntegerRecurrent, training: Any) -> None:
+        self._layer, self._training = layer, training
+        self._quantizes = bool(layer.bits) and not layer.watching
+        self.seen: dict[str, Any] = {}
+
+    def kernel(self, name: str) -> Any:
+        """See `Arithmetic`."""
+        value = self._layer.held[name]
+        return self._layer._weights(value, self._training, weights={}) if self._quantizes else value
+
+    def vector(self, name: str) -> Any:
+        """See `Arithmetic`. To its kernel it is an activation that does not change, with the range of its values."""
+        value = self._layer.held[name]
+        if not self._quantizes:
+            return value
+        bits = self._layer.bits
+        ends = nudged_range(tf.reduce_min(value), tf.reduce_max(value), bits, bits == 16)
+        low, high = (tf.stop_gradient(end) for end in ends)
+        return tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=bits)
+
+    def bias(self, name: str) -> Any:
+        """See `Arithmetic`."""
+        return self._layer.held[name]
+
+    def ranged(self, point: str, value: Any) -> Any:
+        """See `Arithmetic`."""
+        if not self._layer.bits:
+            return value
+        if self._layer.watching or self._training is not False:
+            self.seen[point] = tf.stop_gradient(value)
+        if not self._quantizes:
+            return value
+        quantizer, held = self._layer._quantizers[point], self._layer.range_of(point)
+        quantized = quantizer._quantize(value, held)
+        if self._training is False:
+            return quantized
+        late = held["batches"] > max(quantizer.delay, 0) if quantizer.delay >= 0 else tf.constant(False)
+        return tf.where(tf.logical_or(late, tf.logical_not(tf.cast(self._training, tf.bool))), quantized, value)
+
+    def fixed(self, function: str, value: Any) -> Any:
+        """See `Arithmetic`."""
+        if not self._quantizes:
+            return value
+        bits, low, high = _FIXED[function][self._layer.bits]
+        return tf.quantization.fake_quant_with_min_max_args(value, low, high, num_bits=bits)
+
+
+def described(cell: Cell) -> dict[str, Any]:
+    """`kind` and fields of a cell."""
+    return {"kind": cell.kind, **asdict(cell)}
+
+
+def step_scope(layer: str, index: int) -> str:
+    """The scope of names of one time step of a layer that is written out."""
+    return f"{layer}/step_{index}"

@@ -1,0 +1,165 @@
+"""What a recurrent layer becomes, told from its Keras layer before anything runs. Needs no TensorFlow.
+
+The converter fuses an LSTM into one operator where Keras' own rules for its fast kernel hold. All else becomes a loop,
+whose calibration kills the process (TensorFlow 2.16), unless it is lowered here to plain integer operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from components.spec.recipe import Form
+from components.spec.scheme import Scheme, StaticWi4Ai8, StaticWi8Ai16, needs_ranges, uses_aeq
+
+LOWERED = frozenset({"GRU", "SRU", "SimpleRNN"})
+RECURRENT = LOWERED | {"LSTM", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "RNN", "StackedRNNCells"}
+# Of the candidate; gates must be sigmoids.
+ACTIVATIONS = ("tanh", "relu", "sigmoid", "linear")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a layer cannot be made integers, and what to do about it."""
+
+    reason: str
+    remedy: str
+
+
+def is_recurrent(layer: Any) -> bool:
+    """Whether a Keras layer goes from time step to time step."""
+    kinds = {base.__name__ for base in type(layer).__mro__}
+    return bool(kinds & RECURRENT)
+
+
+def inner(layer: Any) -> Any:
+    """The recurrent layer itself; of a `Bidirectional` the forward one."""
+    return layer.forward_layer if type(layer).__name__ == "Bidirectional" else layer
+
+
+def why_not(layer: Any) -> Refusal | None:
+    """Why neither the fused kernel nor our lowering can compute a recurrent layer; None if one can.
+
+    Args:
+        layer: A built Keras layer, called in a functional model.
+    """
+    one = inner(layer)
+    kind = type(one).__name__
+    config = one.get_config()
+    if kind not in LOWERED | {"LSTM"}:
+        remedy = "take frames through Conv2D layers in the task's decode or before an LSTM, GRU or SRU of vectors"
+        if not kind.startswith("ConvLSTM"):
+            remedy = "use LSTM, GRU, SimpleRNN, or SRU of components.cells.sru"
+        return Refusal(f"{kind} has neither a fused integer kernel nor a lowering", remedy)
+    if config.get("stateful"):
+        return Refusal("it is stateful", "build it with stateful=False; the streaming form has the state in and out")
+    if config.get("return_state"):
+        return Refusal(
+            "it returns its state (return_state=True)",
+            "build it with return_state=False; the streaming form returns every state, and the last output of a GRU "
+            "is its state",
+        )
+    if config.get("time_major"):
+        return Refusal("its inputs are time-major", "build it with time_major=False")
+    if any(len(_flat(node.keras_inputs)) > 1 for node in layer._inbound_nodes):
+        return Refusal("it is given an initial state", "let it start from zeros")
+    if _masked(layer):
+        return Refusal(
+            "its inputs are masked, and integer kernels run every time step",
+            "remove the Masking layer (or mask_zero), and train on padded sequences as they are",
+        )
+    return _functions(kind, config)
+
+
+def _functions(kind: str, config: Mapping[str, Any]) -> Refusal | None:
+    if kind == "SRU":
+        return None
+    activation = _named(config["activation"])
+    gate = _named(config.get("recurrent_activation", "sigmoid"))
+    allowed = ("tanh",) if kind == "LSTM" else ACTIVATIONS
+    if activation not in allowed:
+        return Refusal(f"its activation is {activation}", f"use {' or '.join(allowed)}")
+    if gate != "sigmoid":
+        return Refusal(f"its recurrent activation is {gate}", "use sigmoid")
+    if kind == "LSTM" and not config.get("use_bias", True):
+        return Refusal("it has no bias, so the converter does not fuse it", "build it with use_bias=True")
+    if kind == "LSTM" and config.get("recurrent_dropout"):
+        return Refusal(
+            "it has recurrent dropout, so the converter does not fuse it", "use dropout instead of recurrent_dropout"
+        )
+    return None
+
+
+def _masked(layer: Any) -> bool:
+    return any(
+        getattr(tensor, "_keras_mask", None) is not None
+        for node in layer._inbound_nodes
+        for tensor in _flat(node.keras_inputs)
+    )
+
+
+def _flat(tensors: Any) -> list[Any]:
+    return list(tensors) if isinstance(tensors, list | tuple) else [tensors]
+
+
+def _named(function: Any) -> str:
+    return function if isinstance(function, str) else str(getattr(function, "__name__", None) or function)
+
+
+def refused_scheme(layer: Any, scheme: Scheme, form: Form | None, trained: bool) -> Refusal | None:
+    """Why a scheme, or a form, cannot be had with a recurrent layer that has one of the two ways.
+
+    Args:
+        layer: What `why_not` finds nothing wrong with.
+        scheme: The recipe's.
+        form: What the recipe says; None if it says nothing.
+        trained: Whether the recipe has the step `qat`.
+    """
+    kind = type(inner(layer)).__name__
+    both_ways = type(layer).__name__ == "Bidirectional"
+    if both_ways and form == "streaming":
+        return Refusal(
+            "a bidirectional layer must know the end of the sequence, and the streaming form never does",
+            "take `recurrent: sequence`",
+        )
+    if kind == "LSTM":
+        return _refused_lstm(scheme, form)
+    if isinstance(scheme, StaticWi4Ai8) and not trained:
+        return Refusal("4-bit weights must be trained", "add a step `qat`, or take static_wi8_ai8")
+    if isinstance(scheme, StaticWi8Ai16) and form != "streaming":
+        return Refusal(
+            "written out over a sequence, the converter leaves weights that time steps share in floats beside 16-bit "
+            "activations",
+            "take `recurrent: streaming`, or static_wi8_ai8",
+        )
+    if uses_aeq(scheme) and getattr(scheme, "keep_float", None) is not None:
+        return Refusal(
+            "the lowering keeps no layer float",
+            "remove `keep_float`; `calibration_method` and static_wi8_ai16 are there for it",
+        )
+    if needs_ranges(scheme) and getattr(scheme, "float_fallback", False) and not trained:
+        return Refusal("the lowering has integers for all of it", "remove `float_fallback`")
+    return None
+
+
+def _refused_lstm(scheme: Scheme, form: Form | None) -> Refusal | None:
+    if form == "streaming":
+        return Refusal(
+            "the fused LSTM keeps its state inside, and has no streaming form of ours",
+            "leave `recurrent` out, or use a GRU or an SRU",
+        )
+    if isinstance(scheme, StaticWi8Ai16):
+        return Refusal(
+            "the fused LSTM has no kernel for 16-bit activations",
+            "take static_wi8_ai8, whose LSTM has 16 bits inside and 8 bits at its border, or use a GRU or an SRU in "
+            "static_wi8_ai16",
+        )
+    if isinstance(scheme, StaticWi4Ai8):
+        return Refusal("the fused LSTM has no kernel for 4-bit weights", "take static_wi8_ai8")
+    if uses_aeq(scheme):
+        return Refusal(
+            "ranges cannot be injected into the fused LSTM, nor can layers beside it be kept float",
+            "leave out `calibration_method` and `keep_float`",
+        )
+    return None

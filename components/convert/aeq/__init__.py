@@ -1,0 +1,1 @@
+"""The ai-edge-quantizer back-end."""

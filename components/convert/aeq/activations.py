@@ -1,0 +1,119 @@
+"""The values of all activations of a float TFLite file over the calibration sample. Imports TensorFlow."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import tensorflow as tf
+
+from components.convert.aeq.layers import Graph
+from components.convert.representative import Sample
+from components.core.errors import ModelError
+from components.facts.conversion import ActivationRange
+from components.model.tflite_runtime import TFLiteModel
+from components.ranges.histogram import ActivationHistogram
+from components.ranges.range_estimators import estimate_range
+from components.spec.ranges import MinMax, Ranges
+
+_LOG = logging.getLogger(__name__)
+
+_PICTURE_BINS = 64
+# About 6 / 2**31, and half as much again.
+_FINEST_STEP = 2.0**-28
+
+
+def histograms_of(content: bytes, graph: Graph, sample: Sample) -> dict[str, ActivationHistogram]:
+    """Run a float file on each example, from a reset state, and count the values of its activations.
+
+    Args:
+        content: The file.
+        graph: What `read_graph` read from it.
+        sample: What to run it on.
+
+    Returns:
+        Tensor name -> histogram, in the order of execution.
+
+    Raises:
+        ModelError: The runtime fails.
+    """
+    # A delegate would not keep what it computes inside.
+    interpreter = tf.lite.Interpreter(
+        model_content=content,
+        num_threads=1,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    histograms = {name: ActivationHistogram() for name in graph.activations}
+    try:
+        interpreter.allocate_tensors()
+        inputs = interpreter.get_signature_runner().get_input_details()
+        for position in range(len(next(iter(sample.inputs.values())))):
+            interpreter.reset_all_variables()
+            for name, detail in inputs.items():
+                value = sample.inputs[name][position : position + 1]
+                interpreter.set_tensor(detail["index"], value.astype(detail["dtype"], copy=False))
+            interpreter.invoke()
+            for name, index in graph.activations.items():
+                histograms[name].add(interpreter.get_tensor(index))
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"the float model cannot be run on the calibration sample: {str(error).strip()}",
+            where="calibrate",
+            remedy="run the recipe float32 alone, and mend what it says",
+        ) from error
+    _LOG.info("counted the values of %d activations", len(histograms))
+    return histograms
+
+
+def choose_ranges(
+    histograms: dict[str, ActivationHistogram], ranges: Ranges, bits: int, graph: Graph
+) -> dict[str, tuple[float, float]]:
+    """Tensor name -> the range that its integers are to stand for.
+
+    The model's outputs keep their least and greatest value: what is clipped there is wrong, whatever it saves.
+    """
+    ends = graph.ends()
+    chosen = {
+        name: estimate_range(histogram, MinMax() if name in ends else ranges, bits)
+        for name, histogram in histograms.items()
+    }
+    return {
+        name: chosen[name] if name in graph.inputs else _taken_by_kernels(*chosen[name], bits) for name in histograms
+    }
+
+
+def _taken_by_kernels(low: float, high: float, bits: int) -> tuple[float, float]:
+    """A range that is wide enough: kernels refuse a step of which a RELU6's 6 is no int32."""
+    if low == high:
+        # Nothing but zeros: any step will do, and a coarse one leaves the next layer's bias room.
+        return (0.0, 1.0) if bits == 8 else (-1.0, 1.0)
+    missing = _FINEST_STEP * 2**bits - (high - low)
+    return (low - missing / 2, high + missing / 2) if missing > 0 else (low, high)
+
+
+def range_facts(
+    histograms: dict[str, ActivationHistogram], chosen: dict[str, tuple[float, float]], graph: Graph, bits: int
+) -> tuple[ActivationRange, ...]:
+    """What the report tells of the ranges, most clipped first, with a picture's counts for the first."""
+    facts = [
+        ActivationRange(tensor=name, observed=estimate_range(histograms[name], MinMax(), bits), chosen=chosen[name])
+        for name in graph.ranged()
+        if histograms[name].total
+    ]
+    facts.sort(key=lambda fact: (-fact.clipped, fact.tensor))
+    if facts:
+        most = histograms[facts[0].tensor]
+        facts[0] = facts[0].model_copy(
+            update={
+                "histogram": most.coarse(_PICTURE_BINS),
+                "histogram_bounds": (most.minimum, most.maximum),
+            }
+        )
+    return tuple(facts)
+
+
+def only_output_of(content: bytes, sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """A file's one output for a whole sample, in real values."""
+    (values,) = TFLiteModel(content).predict(sample.inputs).values()
+    return values

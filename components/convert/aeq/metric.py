@@ -1,0 +1,109 @@
+"""The pipeline's first metric on the calibration sample, as the evaluation computes it. Imports TensorFlow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from components.core.errors import SpecError
+from components.metrics.class_labels import one_hot
+from components.metrics.model_outputs import as_probabilities, of_probabilities, read_outputs
+from components.metrics.ranks import is_exact_auc, macro_auc
+from components.spec.convert import AccuracyBound
+from components.spec.metric import MetricSpec
+
+_LOG = logging.getLogger(__name__)
+# What the evaluation calls operators of TensorFlow Lite whose results are probabilities.
+_FINAL = {"SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
+
+
+def scorer(
+    bound: AccuracyBound,
+    labels: npt.NDArray[Any],
+    reference: npt.NDArray[Any],
+    final_kind: str,
+    from_logits: bool | None,
+) -> Callable[[npt.NDArray[Any]], float]:
+    """What computes a bound's metric of outputs [N, ...]; of logits their probabilities, as in the evaluation.
+
+    Args:
+        bound: Names the metric.
+        labels: [N, ...].
+        reference: The float model's outputs, [N, ...].
+        final_kind: Kind of its last operator.
+        from_logits: What the task's loss says; None where it says nothing.
+    """
+    metric = MetricSpec(name=bound.metric, class_name=bound.class_name, config=bound.config)
+    read = read_outputs(
+        declared=bound.outputs,
+        final_operator=_FINAL.get(final_kind, final_kind),
+        from_logits=from_logits,
+        predictions=reference,
+        labels=labels,
+        metrics=(metric,),
+    )
+    _LOG.info("%s of %s: %s", bound.metric, read.kind, read.why)
+    computed = of_probabilities(metric) if read.applied else metric
+    return lambda outputs: score(computed.class_name, computed.config, labels, as_probabilities(read.applied, outputs))
+
+
+def keras_metric(class_name: str, config: Mapping[str, Any]) -> Any:
+    """A new Keras metric.
+
+    Raises:
+        SpecError: Keras has none of that name, or it does not take these arguments.
+    """
+    kind = getattr(tf.keras.metrics, class_name, None)
+    if not (isinstance(kind, type) and issubclass(kind, tf.keras.metrics.Metric)):
+        raise SpecError(
+            "`keep_float: auto` needs a metric of Keras, which it computes on the calibration sample",
+            where="evaluate.metrics[0]",
+            bound="a class of tf.keras.metrics, such as SparseCategoricalAccuracy",
+            measured=class_name,
+            remedy="put such a metric first, or name the layers: `keep_float: ['*/dense']`",
+        )
+    try:
+        return kind(**config)
+    except (TypeError, ValueError) as error:
+        raise SpecError(
+            f"the Keras metric {class_name} does not take its config: {error}",
+            where="evaluate.metrics[0].config",
+            measured=dict(config),
+            remedy="correct config: `keep_float: auto` computes the first metric with Keras",
+        ) from error
+
+
+def score(class_name: str, config: Mapping[str, Any], labels: npt.NDArray[Any], predictions: npt.NDArray[Any]) -> float:
+    """A metric of predictions [N, ...] against labels [N, ...].
+
+    Raises:
+        SpecError: The metric does not go with them.
+        DataError: A label is out of range, or a prediction is NaN.
+    """
+    if is_exact_auc(class_name, config):
+        return macro_auc(labels, predictions)
+    metric = keras_metric(class_name, config)
+    outputs = predictions.shape[-1] if predictions.ndim > 1 else 1
+    if outputs > 1 and labels.size * outputs == predictions.size and not class_name.startswith("Sparse"):
+        # As TFMA does: Keras would compare each output with the number of the class, or refuse.
+        labels = one_hot(labels.reshape(predictions.shape[:-1]), outputs)
+    try:
+        # As the evaluation gives them to Keras: single values in a column.
+        metric.update_state(_column(labels), _column(predictions))
+        return float(metric.result())
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        raise SpecError(
+            f"the Keras metric {class_name} cannot compare the model's output with the label",
+            where="evaluate.metrics[0]",
+            measured=f"labels {list(labels.shape)}, outputs {list(predictions.shape)}: {str(error).splitlines()[0]}",
+            remedy="put a metric that fits the model first",
+        ) from error
+
+
+def _column(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.asarray(values)[:, None] if values.ndim == 1 else values

@@ -1,0 +1,195 @@
+"""The second back-end: a float TFLite file quantized with ranges of our own, layer by layer, by ai-edge-quantizer."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.convert.aeq.layers import Graph, Layer, Operator
+from components.core.errors import ConversionError
+from components.core.wording import some_of
+from components.model.tflite_file import constant_of
+from components.spec.scheme import StaticWi8Ai8, StaticWi8Ai16
+
+StaticScheme = StaticWi8Ai8 | StaticWi8Ai16
+Ranges = Mapping[str, tuple[float, float]]
+
+# Steps of a clipped bias; float32 rounds them on the way.
+_MOST = 2**31 - 256
+_INTEGERS, _FLOAT = "min_max_uniform_quantize", "no_quantize"
+
+
+def activation_bits(scheme: StaticScheme) -> int:
+    """How many bits the scheme's activations have."""
+    return 8 if isinstance(scheme, StaticWi8Ai8) else 16
+
+
+def refuse_what_stays_float(graph: Graph, scheme: StaticScheme) -> None:
+    """Raise a ConversionError that names the operators which the back-end would silently leave float."""
+    if scheme.float_fallback:
+        return
+    lacking = sorted({operator.kind for operator in graph.operators} - quantizable(scheme))
+    if lacking:
+        raise ConversionError(
+            f"ranges cannot be injected into {some_of(lacking)}: the back-end would leave them float",
+            where=scheme.kind,
+            bound="operators that ai-edge-quantizer has integers for, or `float_fallback: true`",
+            measured=some_of([name for one in graph.operators if one.kind in lacking for name in one.outputs]),
+            remedy="leave out `calibration_method` and `keep_float`, so that TensorFlow's own converter quantizes the "
+            "model, or replace the layer",
+        )
+
+
+def quantizable(scheme: StaticScheme) -> frozenset[str]:
+    """The operators that the back-end quantizes in a scheme."""
+    back_end = _back_end()
+    config = _config(scheme, "TENSORWISE")
+    return frozenset(kind for kind, operation in back_end.operations.items() if back_end.takes(operation, config))
+
+
+def quantize_all(content: bytes, scheme: StaticScheme, ranges: Ranges, kept: Iterable[Layer] = ()) -> bytes:
+    """Quantize a float file in a static scheme.
+
+    The same arguments give the same bytes. Inputs, outputs and the signature keep their names. Weights of fully
+    connected operators have one scale, as TensorFlow's converter gives them: so two recipes that differ in
+    `calibration_method` differ in nothing else.
+
+    Args:
+        content: The float file.
+        scheme: Which one.
+        ranges: Activation -> least and greatest value, in floats.
+        kept: Layers that stay float.
+
+    Returns:
+        The content of a `.tflite` file.
+
+    Raises:
+        ConversionError: The back-end fails.
+    """
+    recipe = [*_integer(".*", "*", scheme), *_integer(".*", "FULLY_CONNECTED", scheme)]
+    if scheme.float_io:
+        recipe += [_float(".*", "INPUT"), _float(".*", "OUTPUT")]
+    recipe += [_float(_scope(operator), operator.kind) for layer in kept for operator in layer.operators]
+    return _quantized(content, recipe, ranges, scheme)
+
+
+def quantize_only(content: bytes, scheme: StaticScheme, ranges: Ranges, layer: Layer) -> bytes:
+    """Quantize one layer, and leave all else float, in and out too; otherwise as `quantize_all`."""
+    recipe = [rule for one in layer.operators for rule in _integer(_scope(one), one.kind, scheme)]
+    return _quantized(content, recipe, ranges, scheme)
+
+
+def refuse_clipped_biases(content: bytes, scheme: StaticScheme) -> None:
+    """Raise a ConversionError if a bias does not fit its 32 bits: the back-end clips it without a word."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content)
+    graph = model.Subgraphs(0)
+    types = {schema.TensorType.INT32: np.int32, schema.TensorType.INT64: np.int64}
+    for tensor in map(graph.Tensors, range(graph.TensorsLength())):
+        scales = tensor.Quantization().ScaleLength() if tensor.Quantization() else 0
+        if tensor.Type() not in types or not scales:
+            continue
+        steps = np.frombuffer(constant_of(model, content, tensor).tobytes(), types[tensor.Type()])
+        if (np.abs(steps.astype(float)) >= _MOST).any():
+            raise ConversionError(
+                f"the bias {tensor.Name().decode()} does not fit 32 bits, whose step is its input's times its weights'",
+                where=scheme.kind,
+                bound="at most 2**31 - 1 steps",
+                measured="more, so that it was clipped",
+                remedy="scale the layer's inputs up, or keep the layer float by `keep_float`",
+            )
+
+
+# Where names match, which operation, and its configuration: None leaves it float.
+_Rule = tuple[str, str, Any]
+
+
+class _BackEnd:
+    """The parts of ai-edge-quantizer that are used here."""
+
+    def __init__(self) -> None:
+        # It uses numpy.typing without importing it, and on numpy 1.26 nothing else need have.
+        import numpy.typing  # noqa: F401
+        from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
+        from ai_edge_quantizer.utils import tfl_flatbuffer_utils
+
+        builtins = {code: name for name, code in vars(qtyping.BuiltinOperator).items() if not name.startswith("_")}
+        self.quantizer, self.types, self._check = quantizer.Quantizer, qtyping, algorithm_manager
+        # The format's names of operators to its own.
+        self.operations: dict[str, Any] = {
+            builtins[code]: operation for code, operation in tfl_flatbuffer_utils.TFL_OP_CODE_TO_NAME.items()
+        }
+
+    def takes(self, operation: Any, config: Any) -> bool:
+        """Whether it can quantize an operation so; what it cannot it leaves float."""
+        try:
+            self._check.check_op_quantization_config(_INTEGERS, operation, config)
+        except ValueError:
+            return False
+        return True
+
+
+@functools.cache
+def _back_end() -> _BackEnd:
+    return _BackEnd()
+
+
+def _config(scheme: StaticScheme, granularity: str) -> Any:
+    types, bits = _back_end().types, activation_bits(scheme)
+    return types.OpQuantizationConfig(
+        activation_tensor_config=types.TensorQuantizationConfig(num_bits=bits, symmetric=bits == 16),
+        weight_tensor_config=types.TensorQuantizationConfig(
+            num_bits=8, symmetric=True, granularity=types.QuantGranularity(granularity)
+        ),
+        compute_precision=types.ComputePrecision.INTEGER,
+        explicit_dequantize=False,
+    )
+
+
+def _integer(scope: str, kind: str, scheme: StaticScheme) -> Iterator[_Rule]:
+    whole = scheme.granularity == "per_tensor" or kind == "FULLY_CONNECTED"
+    config = _config(scheme, "TENSORWISE" if whole else "CHANNELWISE")
+    operation = _back_end().operations.get(kind, kind)
+    if kind == "*" or _back_end().takes(operation, config):
+        yield scope, operation, config
+
+
+def _float(scope: str, kind: str) -> _Rule:
+    return scope, _back_end().operations.get(kind, kind), None
+
+
+def _scope(operator: Operator) -> str:
+    """Matches this operator alone: the back-end looks for its outputs' names."""
+    return f"^{re.escape(';'.join(operator.outputs))};$"
+
+
+def _quantized(content: bytes, recipe: Iterable[_Rule], ranges: Ranges, scheme: StaticScheme) -> bytes:
+    from components.convert.compact.inline import inlined
+
+    back_end = _back_end()
+    # It writes into what it is given.
+    injected: dict[str, dict[str, npt.NDArray[Any]]] = {
+        name: {"min": np.array(low, np.float32), "max": np.array(high, np.float32)}
+        for name, (low, high) in ranges.items()
+    }
+    try:
+        quantizer = back_end.quantizer(content)
+        for scope, operation, config in recipe:
+            algorithm = _FLOAT if config is None else _INTEGERS
+            quantizer.update_quantization_recipe(scope, back_end.types.TFLOperationName(operation), config, algorithm)
+        made = quantizer.quantize(injected, enable_progress_bar=False, enable_progress_report=False).quantized_model
+    except Exception as error:
+        # It raises whatever its parts raise: ValueError, RuntimeError, numpy's own.
+        raise ConversionError(
+            f"ai-edge-quantizer refused the model: {' '.join(str(error).split())[:600]}",
+            where=scheme.kind,
+            remedy="leave out `calibration_method` and `keep_float`, so that TensorFlow's own converter quantizes the "
+            "model",
+        ) from error
+    return inlined(bytes(made))

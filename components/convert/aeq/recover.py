@@ -1,0 +1,138 @@
+"""A conversion by the second back-end, from the float file to the quantized one. Imports TensorFlow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from components.convert.aeq.activations import choose_ranges, histograms_of, only_output_of, range_facts
+from components.convert.aeq.layers import Layer, float_tensors_of, kinds_of, matching, read_graph
+from components.convert.aeq.metric import scorer
+from components.convert.aeq.quantize import (
+    Ranges,
+    StaticScheme,
+    activation_bits,
+    quantize_all,
+    quantize_only,
+    refuse_clipped_biases,
+    refuse_what_stays_float,
+)
+from components.convert.aeq.selection import fewest_float, relative_error
+from components.convert.representative import Sample
+from components.convert.result import ConversionResult
+from components.core.errors import SpecError
+from components.facts.conversion import FloatSearch, LayerSensitivity
+from components.spec.convert import AccuracyBound
+from components.spec.ranges import AutoKeepFloat, KeepLayersFloat
+
+_LOG = logging.getLogger(__name__)
+
+# The order of layers settles on far fewer examples than a metric does.
+SENSITIVITY_EXAMPLES = 128
+
+
+def recover(
+    content: bytes,
+    scheme: StaticScheme,
+    sample: Sample,
+    bound: AccuracyBound | None = None,
+    enter: Callable[[str], None] = _LOG.info,
+    from_logits: bool | None = None,
+) -> ConversionResult:
+    """Quantize a float file with estimated ranges, and leave the layers float that the scheme says.
+
+    Args:
+        content: The float file.
+        scheme: With `calibration_method`, `keep_float` or both.
+        sample: The calibration sample; with labels if the scheme says `keep_float: auto`.
+        bound: What `keep_float: auto` holds.
+        enter: Called with the name of each stage.
+        from_logits: Whether the task's loss takes logits; None where it says nothing.
+
+    Raises:
+        ConversionError: The back-end lacks integers for an operator, or no choice of layers holds the bound.
+        SpecError: A pattern matches no layer, or the metric does not fit.
+        ModelError: The float file cannot be run.
+    """
+    graph = read_graph(content)
+    refuse_what_stays_float(graph, scheme)
+    named = matching(graph.layers, scheme.keep_float.names) if isinstance(scheme.keep_float, KeepLayersFloat) else ()
+    enter("measuring ranges")
+    bits = activation_bits(scheme)
+    histograms = histograms_of(content, graph, sample)
+    ranges = choose_ranges(histograms, scheme.calibration_method, bits, graph)
+    facts = range_facts(histograms, ranges, graph, bits)
+    if scheme.keep_float is None:
+        return ConversionResult(_final(content, scheme, ranges, (), enter), frozenset(), facts)
+
+    enter("measuring the sensitivity of each layer")
+    errors = _errors(content, scheme, ranges, graph.layers, sample)
+    # Of equal ones the first of the model comes first.
+    ordered = sorted(graph.layers, key=lambda layer: -errors[layer])
+    kept, search = list(named), None
+    if isinstance(scheme.keep_float, AutoKeepFloat):
+        enter("searching for the fewest float layers")
+        search = _search(content, scheme, ranges, ordered, sample, bound, from_logits)
+        kept = ordered[: len(search.drops) - 1]
+    return ConversionResult(
+        content=_final(content, scheme, ranges, kept, enter),
+        kept_tensors=float_tensors_of(kept),
+        ranges=facts,
+        sensitivity=tuple(
+            LayerSensitivity(layer=layer.name, operators=kinds_of(layer), error=errors[layer], kept_float=layer in kept)
+            for layer in ordered
+        ),
+        search=search,
+    )
+
+
+def _final(
+    content: bytes, scheme: StaticScheme, ranges: Ranges, kept: Sequence[Layer], enter: Callable[[str], None]
+) -> bytes:
+    enter("quantizing with injected ranges")
+    made = quantize_all(content, scheme, ranges, kept)
+    # Here alone: in a search another layer that is left float may be the remedy.
+    refuse_clipped_biases(made, scheme)
+    return made
+
+
+def _errors(
+    content: bytes, scheme: StaticScheme, ranges: Ranges, layers: tuple[Layer, ...], sample: Sample
+) -> dict[Layer, float]:
+    first = sample.first(SENSITIVITY_EXAMPLES)
+    reference = only_output_of(content, first)
+    found: dict[Layer, float] = {}
+    for position, layer in enumerate(layers):
+        candidate = only_output_of(quantize_only(content, scheme, ranges, layer), first)
+        found[layer] = relative_error(reference, candidate)
+        _LOG.info("%d of %d: only %s quantized: error %.3g", position + 1, len(layers), layer.name, found[layer])
+    return found
+
+
+def _search(
+    content: bytes,
+    scheme: StaticScheme,
+    ranges: Ranges,
+    ordered: list[Layer],
+    sample: Sample,
+    bound: AccuracyBound | None,
+    from_logits: bool | None,
+) -> FloatSearch:
+    if bound is None or sample.labels is None:
+        raise SpecError(
+            "`keep_float: auto` has no accuracy to hold",
+            where="keep_float",
+            bound="a metric, a bound and labels",
+            remedy="give `max_drop`, or bound the first metric in the gate by `max_drop_from_baseline`",
+        )
+    reference = only_output_of(content, sample)
+    score = scorer(bound, sample.labels, reference, read_graph(content).final_kind(), from_logits)
+    return fewest_float(
+        len(ordered),
+        lambda kept: score(only_output_of(quantize_all(content, scheme, ranges, ordered[:kept]), sample)),
+        metric=bound.metric,
+        examples=len(sample.labels),
+        float_value=score(reference),
+        max_drop=bound.max_drop,
+        less_is_better=bound.less_is_better,
+    )

@@ -1,0 +1,1 @@
+"""Checks of a converted file against its scheme and its training."""

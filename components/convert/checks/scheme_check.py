@@ -1,0 +1,121 @@
+"""Whether a TFLite file holds what its scheme promises."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence, Set
+
+from typing_extensions import assert_never
+
+from components.core.wording import some_of
+from components.facts.conversion import Inspection, TensorFact
+from components.spec.scheme import (
+    DynamicWi8Afp32,
+    Float16,
+    Float32,
+    Scheme,
+    StaticScheme,
+    StaticWi4Ai8,
+    StaticWi8Ai8,
+    StaticWi8Ai16,
+    promises_integers_only,
+)
+
+# The converter leaves smaller weights float in dynamic range quantization (`minimum_elements_for_weights`).
+DYNAMIC_MINIMUM_ELEMENTS = 1024
+_BORDER = ("input or output is", "inputs or outputs are")
+# What ai-edge-quantizer appends to the names of tensors that it adds between integers and floats.
+_ADDED = re.compile(r"(_(dequant|quantized|requant|duplicated)(_?\d+)?)+$")
+
+
+def broken_promises(scheme: Scheme, inspection: Inspection, kept_float: Set[str] = frozenset()) -> list[str]:
+    """Compare a file with its scheme.
+
+    Args:
+        scheme: What was asked for.
+        inspection: What came out.
+        kept_float: Names, in the float file, of the tensors of the layers that a scheme with `keep_float` leaves float.
+
+    Returns:
+        One sentence per broken promise, with names and figures; empty if the file holds what the scheme says.
+    """
+    match scheme:
+        case Float32():
+            quantized = [weight for weight in inspection.weights if weight.scales]
+            return _complaint("weight is", "weights are", "quantized in a float file", quantized)
+        case Float16():
+            wide = [weight for weight in inspection.weights if weight.dtype == "FLOAT32"]
+            return _complaint("weight is", "weights are", "FLOAT32 instead of FLOAT16", wide)
+        case DynamicWi8Afp32():
+            return _dynamic(scheme, inspection)
+        case StaticWi8Ai8():
+            return _static(scheme, inspection, "INT8", kept_float)
+        case StaticWi8Ai16():
+            return _static(scheme, inspection, "INT16", kept_float)
+        case StaticWi4Ai8():
+            complaints = _static(scheme, inspection, "INT8", kept_float)
+            if not any(weight.dtype == "INT4" for weight in inspection.weights):
+                complaints.append("not one weight is INT4")
+            return complaints
+        case _:
+            assert_never(scheme)
+
+
+def _dynamic(scheme: DynamicWi8Afp32, inspection: Inspection) -> list[str]:
+    quantized = [weight for weight in inspection.weights if weight.dtype == "INT8" and weight.scales]
+    large = [weight for weight in inspection.weights if _elements(weight) >= DYNAMIC_MINIMUM_ELEMENTS]
+    left = [weight for weight in large if weight.dtype == "FLOAT32"]
+    if not quantized and not large:
+        return [f"no weight has the {DYNAMIC_MINIMUM_ELEMENTS} elements that it takes to be quantized"]
+    complaints = _granularity(scheme.granularity, inspection)
+    # Constants that are no operand of a matrix product (a positional table) stay float by design.
+    if sum(map(_elements, left)) > sum(map(_elements, quantized)):
+        complaints.append(f"most weights are FLOAT32 instead of INT8: {_named(left)}")
+    return complaints
+
+
+def _static(scheme: StaticScheme, inspection: Inspection, activations: str, kept_float: Set[str]) -> list[str]:
+    border = (*inspection.inputs, *inspection.outputs)
+    floats = list(inspection.float_tensors)
+    complaints = _granularity(scheme.granularity, inspection)
+    if promises_integers_only(scheme) and floats:
+        complaints.append(f"{len(floats)} float tensors in a file of integers only: {some_of(floats)}")
+    elif not scheme.float_fallback:
+        # What the border of a float layer adds is called after the tensor that it converts.
+        allowed = {tensor.name for tensor in border} | kept_float
+        inner = sorted(name for name in set(floats) - allowed if _ADDED.sub("", name) not in kept_float)
+        if inner:
+            place = "outside the layers that are kept float" if kept_float else "inside the model"
+            complaints.append(f"{len(inner)} float tensors {place}: {some_of(inner)}")
+    if scheme.float_io:
+        complaints += _complaint(*_BORDER, "quantized", [tensor for tensor in border if tensor.scales])
+    else:
+        other = {"FLOAT32", "FLOAT16", "INT8", "INT16"} - {activations}
+        complaints += _complaint(*_BORDER, f"not {activations}", [tensor for tensor in border if tensor.dtype in other])
+    if not inspection.dtype_counts.get(activations):
+        complaints.append(f"not one tensor is {activations}: nothing was quantized")
+    return complaints
+
+
+def _granularity(granularity: str, inspection: Inspection) -> list[str]:
+    """Per channel is a permission: some operators have per-tensor kernels only. Per tensor is a promise."""
+    if granularity == "per_channel":
+        return []
+    return _complaint(
+        "weight has", "weights have", "a scale per channel", [w for w in inspection.weights if w.scales > 1]
+    )
+
+
+def _complaint(one: str, many: str, what: str, tensors: Sequence[TensorFact]) -> list[str]:
+    if not tensors:
+        return []
+    return [f"{len(tensors)} {one if len(tensors) == 1 else many} {what}: {_named(tensors)}"]
+
+
+def _named(tensors: Sequence[TensorFact]) -> str:
+    return some_of([f"{tensor.name} ({tensor.dtype}, {_elements(tensor)} elements)" for tensor in tensors])
+
+
+def _elements(tensor: TensorFact) -> int:
+    return math.prod(tensor.shape)

@@ -1,0 +1,183 @@
+"""A pruned model's file: sparse-encoded where there are kernels, run and timed beside its dense twin."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.convert.checks.sparsity_verification import Execution, encoded, not_encoded
+from components.core.errors import EdgemillError
+from components.core.timing import ATTEMPTS, interleaved_minima, twins_agree
+from components.model.tflite_weights import weight_uses
+from components.spec.scheme import Scheme, StaticScheme
+from components.spec.steps.sparsity import SparsityTarget, SparsityVerification, encodes, sparsity_refusal
+
+_LOG = logging.getLogger(__name__)
+
+# Of the largest output. Float kernels add in another order; integer kernels of a delegate round otherwise, by a step or
+# two per layer. What is silently wrong is off by far more.
+FLOAT_TOLERANCE = 1e-4
+INTEGER_TOLERANCE = 0.05
+_PROBES = 8
+_SPARSE, _DENSE, _TWIN = "sparse", "dense", "twin"
+
+Inputs = Mapping[str, npt.NDArray[Any]]
+
+
+def sparse_or_dense(
+    dense: bytes, encode: Callable[[], bytes] | None, scheme: Scheme, claim: SparsityTarget
+) -> tuple[bytes, SparsityVerification]:
+    """Choose between a file and its sparse-encoded twin, and tell what was proven.
+
+    Args:
+        dense: The file as converted without sparse encoding. It has been run before.
+        encode: Converts the same weights with sparse encoding; called only where there is a kernel. None: no back-end
+            for it.
+        scheme: The numbers of both.
+        claim: What pruning says of the weights.
+
+    Returns:
+        The file to deliver: the encoded one, unless there is none, it does not run, or its outputs are wrong.
+
+    Raises:
+        SpecError: The combination is silently wrong.
+    """
+    refused = sparsity_refusal(scheme, claim, "scheme")
+    if refused is not None:
+        raise refused
+    uses = weight_uses(dense)
+    if not encodes(scheme, claim.structure):
+        reason = f"not sparse-encoded: there is no sparse kernel for {scheme.kind} with {claim.structure}"
+        return dense, not_encoded(claim, uses, len(dense), reason)
+    if encode is None:
+        reason = (
+            "not sparse-encoded: with `calibration_method`, `keep_float` or lowered recurrent layers it "
+            "cannot be written"
+        )
+        return dense, not_encoded(claim, uses, len(dense), reason)
+    plain = not_encoded(claim, uses, len(dense), "the converter found nothing to encode")
+    if all(tensor.verdict == "lost" for tensor in plain.tensors):
+        return dense, plain
+    try:
+        sparse = encode()
+    except EdgemillError as error:
+        return dense, not_encoded(claim, uses, len(dense), f"not sparse-encoded: {error.what}")
+    found = weight_uses(sparse)
+    if all(use.encoding == "dense" for use in found):
+        return dense, plain
+    execution = measure(sparse, dense, INTEGER_TOLERANCE if isinstance(scheme, StaticScheme) else FLOAT_TOLERANCE)
+    proof = encoded(claim, found, len(sparse), len(dense), execution)
+    _LOG.info("sparsity: %s, %d bytes instead of %d", proof.verdict, len(sparse), len(dense))
+    return (sparse if proof.delivered == "sparse" else dense), proof
+
+
+def measure(sparse: bytes, dense: bytes, tolerance: float) -> Execution:
+    """Run an encoded file, and time it beside its dense twin, interleaved.
+
+    Args:
+        sparse: The encoded file.
+        dense: The same weights converted densely.
+        tolerance: How far outputs with delegates may be from either file's without, as a fraction of the largest.
+    """
+    try:
+        probes = random_inputs(sparse)
+        found = outputs(sparse, probes)
+        references = [outputs(content, probes, delegates=False) for content in (sparse, dense)]
+        difference = float(np.max([largest_difference(found, reference) for reference in references]))
+        runs: dict[object, Callable[[], None]] = {
+            name: loaded(content, probes[0]).invoke
+            for name, content in ((_SPARSE, sparse), (_DENSE, dense), (_TWIN, dense))
+        }
+    except (RuntimeError, ValueError, EdgemillError) as error:
+        return Execution(difference=None, tolerance=tolerance, error=str(error).strip()[:300])
+    seconds: dict[object, float] = {}
+    for attempt in range(ATTEMPTS):
+        seconds = interleaved_minima(runs, attempt)
+        _LOG.info("sparse, dense, its twin: %s us", ", ".join(f"{value * 1e6:.1f}" for value in seconds.values()))
+        if twins_agree(seconds[_DENSE], seconds[_TWIN]):
+            break
+    return Execution(
+        difference=difference,
+        tolerance=tolerance,
+        sparse_s=seconds[_SPARSE],
+        dense_s=seconds[_DENSE],
+        twin_s=seconds[_TWIN],
+    )
+
+
+def outputs(content: bytes, probes: list[Inputs], *, delegates: bool = True) -> list[npt.NDArray[np.float64]]:
+    """The outputs of a file, each [probes, ...] in real values, with the runtime's default delegates or without any.
+
+    Args:
+        content: The file.
+        probes: Input tensor's name -> what it is set to, for each invocation.
+        delegates: Whether XNNPACK may take over operators.
+
+    Raises:
+        RuntimeError, ValueError: The runtime rejects the file.
+    """
+    interpreter = loaded(content, probes[0], delegates=delegates)
+    exits = interpreter.get_output_details()
+    found: list[list[npt.NDArray[np.float64]]] = [[] for _ in exits]
+    for probe in probes:
+        interpreter.reset_all_variables()
+        _fill(interpreter, probe)
+        interpreter.invoke()
+        for values, detail in zip(found, exits, strict=True):
+            scale, zero_point = detail["quantization"]
+            raw = np.asarray(interpreter.get_tensor(detail["index"]), np.float64)
+            values.append((raw - zero_point) * scale if scale else raw)
+    return [np.stack(values) for values in found]
+
+
+def loaded(content: bytes, inputs: Inputs, *, delegates: bool = True) -> Any:
+    """An interpreter of a file on one thread, with its inputs set: what is timed must not run on leftover memory."""
+    import tensorflow as tf
+
+    resolvers = tf.lite.experimental.OpResolverType
+    interpreter = tf.lite.Interpreter(
+        model_content=content,
+        num_threads=1,
+        experimental_op_resolver_type=resolvers.AUTO if delegates else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    _fill(interpreter, inputs)
+    return interpreter
+
+
+def _fill(interpreter: Any, inputs: Inputs) -> None:
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], inputs[detail["name"]])
+
+
+def random_inputs(content: bytes, seed: int = 0) -> list[Inputs]:
+    """Inputs that make every weight count; zeros for tokens and flags, whose range the file does not tell."""
+    import tensorflow as tf
+
+    random = np.random.default_rng(seed)
+    details = tf.lite.Interpreter(model_content=content, num_threads=1).get_input_details()
+    return [{detail["name"]: _random(detail, random) for detail in details} for _ in range(_PROBES)]
+
+
+def largest_difference(ones: list[npt.NDArray[np.float64]], others: list[npt.NDArray[np.float64]]) -> float:
+    """The largest difference of an output, as a fraction of the largest value of that output in `others`."""
+    worst = 0.0
+    for one, other in zip(ones, others, strict=True):
+        scale = float(np.abs(other).max(initial=0.0)) or 1.0
+        # Not max() of Python's, which may drop a NaN.
+        worst = float(np.maximum(worst, np.abs(one - other).max(initial=0.0) / scale))
+    return worst
+
+
+def _random(detail: Mapping[str, Any], random: np.random.Generator) -> npt.NDArray[Any]:
+    shape, dtype = detail["shape"], np.dtype(detail["dtype"])
+    if detail["quantization"][0]:
+        bounds = np.iinfo(dtype)
+        return random.integers(bounds.min, bounds.max, shape, dtype, endpoint=True)
+    if dtype.kind == "f":
+        return random.standard_normal(shape).astype(dtype)
+    return np.zeros(shape, dtype)

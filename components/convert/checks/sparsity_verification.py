@@ -1,0 +1,209 @@
+"""What of a pruned model's sparsity is really in its file, and executed: pure judgement over measured facts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from components.core.timing import MIN_JUDGED_S, twins_agree
+from components.core.values import FrozenModel
+from components.model.tflite_weights import WeightUse
+from components.spec.steps.sparsity import BLOCKS, SparsityTarget, SparsityVerdict, SparsityVerification, TensorSparsity
+
+# Pruning rounds to whole weights or blocks; quantization may round small weights to zero, and never the other way.
+SPARSITY_TOLERANCE = 0.02
+
+
+class Execution(FrozenModel):
+    """What was measured of a sparse-encoded file beside its dense twin.
+
+    Attributes:
+        difference: Largest difference of an output from the same and from the dense file's without delegates, as a
+            fraction of the largest output; None if it does not run.
+        tolerance: What is allowed.
+        error: Why it does not run.
+        sparse_s: Time of one invocation, in seconds; None if it was not timed.
+        dense_s, twin_s: Of the dense file, twice.
+    """
+
+    difference: float | None
+    tolerance: float
+    error: str = ""
+    sparse_s: float | None = None
+    dense_s: float | None = None
+    twin_s: float | None = None
+
+
+def claimed_uses(claim: SparsityTarget, uses: Sequence[WeightUse]) -> list[WeightUse]:
+    """The weights that are one of the pruned kernels, by their shapes; all if the claim names none."""
+    if not claim.kernels:
+        return list(uses)
+    shapes = {_sizes(shape) for kernel in claim.kernels for shape in _in_a_file(kernel)}
+    return [use for use in uses if _sizes(use.fact.shape) in shapes]
+
+
+def not_encoded(
+    claim: SparsityTarget, dense: Sequence[WeightUse], dense_bytes: int, reason: str
+) -> SparsityVerification:
+    """The proof of a file that is delivered densely.
+
+    Args:
+        claim: What pruning said.
+        dense: The weights of the file.
+        dense_bytes: Its size.
+        reason: Why it was not encoded.
+    """
+    return _proof(claim, dense, dense_bytes, speed=reason, delivered="dense")
+
+
+def encoded(
+    claim: SparsityTarget, sparse: Sequence[WeightUse], sparse_bytes: int, dense_bytes: int, execution: Execution
+) -> SparsityVerification:
+    """The proof of a sparse-encoded file.
+
+    A file that computes other values with delegates than without, or does not run, is not delivered: its dense twin is.
+
+    Args:
+        claim: What pruning said.
+        sparse: The weights of the encoded file.
+        sparse_bytes, dense_bytes: Sizes of the two files.
+        execution: What was measured.
+    """
+    wrong = _wrong(execution)
+    speed, ratio, transient = ("", None, False) if wrong else _speed(execution)
+    proof = _proof(
+        claim, sparse, dense_bytes, speed=wrong or speed, delivered="dense" if wrong else "sparse", transient=transient
+    )
+    return proof.model_copy(
+        update={
+            "difference": execution.difference,
+            "tolerance": execution.tolerance,
+            "time_ratio": ratio,
+            "sparse_bytes": sparse_bytes,
+        }
+    )
+
+
+def _wrong(execution: Execution) -> str:
+    dense = "the dense file is delivered"
+    if execution.difference is None:
+        return f"the sparse-encoded file does not run ({execution.error}): {dense}"
+    # A NaN is no small difference.
+    if not execution.difference <= execution.tolerance:
+        return (
+            f"outputs of the sparse-encoded file differ from those without delegates by {execution.difference:.3g} of "
+            f"the largest output (at most {execution.tolerance:g}): {dense}"
+        )
+    return ""
+
+
+def _speed(execution: Execution) -> tuple[str, float | None, bool]:
+    """Why the file cannot be called faster than its dense twin ("" if it can), the ratio, and whether it was noise."""
+    sparse, dense, twin = execution.sparse_s, execution.dense_s, execution.twin_s
+    if sparse is None or dense is None or twin is None:
+        return "not judged: the file was not timed", None, False
+    if not twins_agree(dense, twin):
+        noise = f"the dense file took {dense * 1e6:.1f} and {twin * 1e6:.1f} us in one run"
+        return f"not judged: the machine was too noisy: {noise}", None, True
+    best = min(dense, twin)
+    for what, seconds in (("the dense file", best), ("the sparse file", sparse)):
+        if seconds < MIN_JUDGED_S:
+            limit = f"under {MIN_JUDGED_S * 1e6:.0f} us nothing is judged"
+            return f"not judged: {what} takes {seconds * 1e6:.1f} us, and {limit}", None, False
+    ratio = sparse / best
+    # As much faster as two runs of one file may differ.
+    if not twins_agree(sparse, best) and ratio < 1:
+        return "", ratio, False
+    return f"no speed on this machine: the sparse file takes {ratio:.2f} of its dense twin's time", ratio, False
+
+
+def _proof(
+    claim: SparsityTarget,
+    uses: Sequence[WeightUse],
+    dense_bytes: int,
+    *,
+    speed: str,
+    delivered: str,
+    transient: bool = False,
+) -> SparsityVerification:
+    tensors = tuple(_tensor(claim, use, speed) for use in claimed_uses(claim, uses))
+    verdicts = {tensor.verdict for tensor in tensors}
+    verdict: SparsityVerdict = "lost" if "lost" in verdicts else "proven" if "proven" in verdicts else "stored_only"
+    reasons = [tensor.reason for tensor in tensors if tensor.reason]
+    if not tensors:
+        reasons.append(
+            "no weight of the file has a pruned kernel's shape" if claim.kernels else "the file has no weights"
+        )
+        verdict = "lost"
+    return SparsityVerification(
+        claim=claim,
+        verdict=verdict,
+        reasons=tuple(dict.fromkeys(reasons)),
+        tensors=tensors,
+        dense_bytes=dense_bytes,
+        delivered="sparse" if delivered == "sparse" else "dense",
+        transient=transient,
+    )
+
+
+def _tensor(claim: SparsityTarget, use: WeightUse, speed: str) -> TensorSparsity:
+    verdict, reason = _verdict(claim, use, speed)
+    return TensorSparsity(
+        tensor=use.fact.name,
+        operator=use.operator,
+        shape=use.fact.shape,
+        sparsity=_zeros(use),
+        claimed=_claimed(claim, use),
+        encoding=use.encoding,
+        densify=use.densify,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _verdict(claim: SparsityTarget, use: WeightUse, speed: str) -> tuple[SparsityVerdict, str]:
+    claimed = _claimed(claim, use)
+    least = claimed - _tolerance(claim, use)
+    if _zeros(use) < least:
+        return (
+            "lost",
+            f"zeros are gone: {_zeros(use):.3f} of the weights instead of {claimed:.3f} (at least {least:.3f})",
+        )
+    if use.densify:
+        return "stored_only", f"DENSIFY unpacks the weights of {use.operator} when the model is loaded"
+    if use.encoding == "dense":
+        return "stored_only", speed or f"the converter did not encode the weights of {use.operator}"
+    return ("stored_only", speed) if speed else ("proven", "")
+
+
+def _claimed(claim: SparsityTarget, use: WeightUse) -> float:
+    """What is claimed of a weight; the least of those of its shape."""
+    size = _sizes(use.fact.shape)
+    own = [
+        sparsity
+        for kernel, sparsity in zip(claim.kernels, claim.sparsities, strict=False)
+        if size in map(_sizes, _in_a_file(kernel))
+    ]
+    return min(own, default=claim.sparsity)
+
+
+def _zeros(use: WeightUse) -> float:
+    return use.fact.sparsity or 0.0
+
+
+def _tolerance(claim: SparsityTarget, use: WeightUse) -> float:
+    """A small kernel cannot have any fraction of zeros: what is left is rounded to whole groups."""
+    group = BLOCKS.get(claim.structure, 1)
+    return max(SPARSITY_TOLERANCE, group / math.prod(use.fact.shape))
+
+
+def _in_a_file(kernel: tuple[int, ...]) -> list[tuple[int, ...]]:
+    shapes = [kernel]
+    if len(kernel) == 3:
+        shapes.append((1, *kernel))  # a one-dimensional convolution is a two-dimensional one of height 1
+    return shapes
+
+
+def _sizes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes of a kernel lie in another order in a file, but are as long."""
+    return tuple(sorted(shape))

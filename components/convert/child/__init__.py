@@ -1,0 +1,1 @@
+"""Conversion in a child process under limits."""

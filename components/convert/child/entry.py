@@ -1,0 +1,54 @@
+"""The child process itself: bound to its parent's life, its output in a file."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import multiprocessing.forkserver
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+from components.convert.job import ConversionRequest, run
+from components.core.user_code import process_kept
+
+LOG_FILE = "log"
+_PR_SET_PDEATHSIG = 1
+
+
+class Child:
+    """What the fork server unpickles and runs in a new process, in the place of a multiprocessing.Process."""
+
+    def __init__(self, request: ConversionRequest, folder: Path) -> None:
+        self._request, self._folder = request, folder
+
+    def _bootstrap(self, parent_sentinel: Any) -> int:  # noqa: ARG002
+        """Run the conversion; returns the exit code."""
+        _end_with_the_fork_server()
+        # The converter's own temporary SavedModels go with the folder, even when this process is killed.
+        tempfile.tempdir = str(self._folder)
+        descriptor = os.open(self._folder / LOG_FILE, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+        try:
+            with process_kept():
+                run(self._request, self._folder)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            return 1
+        return 0
+
+
+def _end_with_the_fork_server() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The fork server ends when the last holder of this pipe does. Multiprocessing hands it to children, so that they
+    # can start more; held here, it would keep the server, and with it this process, after our parent was killed.
+    server: Any = multiprocessing.forkserver._forkserver
+    os.close(server._forkserver_alive_fd)
+    server._forkserver_alive_fd = None

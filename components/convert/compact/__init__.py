@@ -1,0 +1,1 @@
+"""Smaller files with the same content."""

@@ -1,0 +1,212 @@
+"""A conversion by way of our own lowering of recurrent layers. Imports TensorFlow where it runs one."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.cells.plan import LOWERED
+from components.convert.representative import load_sample
+from components.convert.result import ConversionResult
+from components.core.errors import SpecError
+from components.facts.artifact_paths import FUSED_SAMPLE_FILE, SERVING_FOLDER, TRAJECTORIES_FILE
+from components.facts.training import TrainedRange
+from components.spec.recipe import Form
+from components.spec.scheme import Scheme, needs_ranges
+
+if TYPE_CHECKING:
+    from components.convert.tensorflow.fused_ranges import KnownRanges
+
+Array = npt.NDArray[Any]
+Examples = Iterator[tuple[Mapping[str, Array], Mapping[str, Array]]]
+
+
+def lowers(keras_file: Path, scheme: Scheme, form: Form | None) -> bool:
+    """Whether a model has layers that are lowered in this scheme and form; reads names of layers only.
+
+    Args:
+        keras_file: The Keras model, if there is one.
+        scheme: The recipe's.
+        form: What the recipe says.
+    """
+    return bool(form or needs_ranges(scheme)) and not LOWERED.isdisjoint(_kinds(keras_file))
+
+
+def holds_lstm(keras_file: Path) -> bool:
+    """Whether a Keras model, if there is one, has an LSTM; likewise."""
+    return "LSTM" in _kinds(keras_file)
+
+
+def _kinds(keras_file: Path) -> frozenset[str]:
+    if not keras_file.is_file():
+        return frozenset()
+    with zipfile.ZipFile(keras_file) as archive:
+        return frozenset(_class_names(json.loads(archive.read("config.json"))))
+
+
+def _class_names(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(name := value.get("class_name"), str):
+            yield name.rpartition(">")[2]
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from _class_names(one)
+
+
+def convert_lowered(
+    model_folder: Path,
+    scheme: Scheme,
+    form: Form,
+    examples: Examples | None,
+    folder: Path,
+    enter: Callable[[str], None],
+) -> ConversionResult:
+    """Lower a model's recurrent layers, convert it, and hold its states against the float model's.
+
+    Args:
+        model_folder: The Model artifact's, with its Keras model.
+        scheme: Numeric format.
+        form: One time step or a sequence.
+        examples: The calibration sample; needed by static schemes.
+        folder: For files of its own.
+        enter: Called with the name of each stage.
+
+    Raises:
+        SpecError, DataError, ModelError, ConversionError: As told by `lower` and `convert`.
+    """
+    from components.cells import sru  # noqa: F401 - registers the layer
+    from components.lowering.lowering import lower
+    from components.lowering.preflight import plan_layers
+    from components.model.keras_model import load_kept, output_names
+
+    model = load_kept(model_folder)
+    plan_layers(model, scheme, form, trained=False)
+    if needs_ranges(scheme) and examples is None:
+        raise SpecError(
+            f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
+            where="calibrate",
+            remedy="declare `calibrate` in the pipeline file, or take a scheme without calibration",
+        )
+    sample = None
+    if examples is not None:
+        enter("reading the calibration sample")
+        sample = load_sample(examples, [tensor.name.partition(":")[0] for tensor in model.inputs], None).inputs
+    enter("lowering recurrent layers along the float model's states")
+    (output,) = output_names(model)
+    seen, ranges = lower(model, scheme, form, folder, sample, output)
+    each_step = model.outputs[0].shape.rank > 2 and form == "streaming"
+    return _converted(folder / SERVING_FOLDER, scheme, enter, seen, each_step, ranges)
+
+
+def convert_trained(model_folder: Path, scheme: Scheme, enter: Callable[[str], None]) -> ConversionResult:
+    """Convert a model whose recurrent layers were lowered when they were trained; otherwise as `convert_lowered`."""
+    from components.lowering.lowering import load_trajectories
+
+    seen, each_step = load_trajectories(model_folder / TRAJECTORIES_FILE)
+    return _converted(model_folder / SERVING_FOLDER, scheme, enter, seen, each_step, ())
+
+
+def with_fixed_batch(model_folder: Path, folder: Path) -> Path:
+    """The SavedModel of a Keras model whose batch is 1 everywhere inside.
+
+    Of LSTMs behind one another the converter fuses only the first where the batch is open: it is fixed at the border,
+    and not between them (TensorFlow 2.16).
+    """
+    from components.model.keras_model import export, load_kept
+
+    export(load_kept(model_folder), folder, batch=1)
+    return folder / SERVING_FOLDER
+
+
+def known_cells(model_folder: Path, examples: Examples) -> KnownRanges:
+    """What a float model's LSTMs do inside the sequences of a calibration sample: cells' ranges, and hidden states.
+
+    Args:
+        model_folder: The Model artifact's, with its Keras model.
+        examples: The sample.
+    """
+    from components.convert.tensorflow.fused_ranges import CellRanges, KnownRanges
+    from components.lowering.lowering import STEP_EXAMPLES, seen_cells
+    from components.model.keras_model import load_kept
+
+    model = load_kept(model_folder)
+    sample = load_sample(examples, [tensor.name.partition(":")[0] for tensor in model.inputs], None).inputs
+    return KnownRanges(
+        [CellRanges(one.kernel, one.cell, states=one.hidden) for one in seen_cells(model, sample)],
+        sequences={name: values[:STEP_EXAMPLES] for name, values in sample.items()},
+    )
+
+
+def convert_trained_lstm(
+    model_folder: Path, scheme: Scheme, trained: Sequence[TrainedRange], enter: Callable[[str], None]
+) -> ConversionResult:
+    """Convert a model whose LSTMs were trained under quantization: fused, with the trained ranges.
+
+    Args:
+        model_folder: The Model artifact of the training step.
+        scheme: Numeric format, with 8 bits.
+        trained: The trained ranges.
+        enter: Called with the name of each stage.
+    """
+    from components.convert.recurrent.state_errors import fused_state_errors
+    from components.convert.tensorflow.converter import convert
+    from components.convert.tensorflow.fused_ranges import CellRanges, KnownRanges
+
+    with np.load(model_folder / FUSED_SAMPLE_FILE) as archive:
+        held = {name: archive[name] for name in archive.files}
+    last = str(held.pop("last"))
+    sample = {name.removeprefix("input "): values for name, values in held.items() if name.startswith("input ")}
+    kernels = {name.removeprefix("kernel "): values for name, values in held.items() if name.startswith("kernel ")}
+    states = {name.removeprefix("states "): values for name, values in held.items() if name.startswith("states ")}
+    ends = {one.tensor: (one.low, one.high) for one in trained}
+    known = KnownRanges(
+        cells=[
+            CellRanges(kernel, ends[f"{name}/c"], ends[f"{name}/h"], states[name]) for name, kernel in kernels.items()
+        ],
+        layers={name: each for name, each in ends.items() if name.rpartition("/")[0] not in kernels},
+        inputs={name: ends[f"input {name}"] for name in sample if f"input {name}" in ends},
+        output=ends.get(last),
+        sequences={name: values[: len(next(iter(states.values())))] for name, values in sample.items()},
+    )
+
+    def samples() -> Iterator[Mapping[str, Array]]:
+        for position in range(len(next(iter(sample.values())))):
+            yield {name: values[position : position + 1] for name, values in sample.items()}
+
+    def make(sparse: bool) -> bytes:
+        return convert(model_folder / SERVING_FOLDER, scheme, samples, sparse=sparse, known=known)
+
+    enter("converting with trained ranges")
+    content = make(sparse=False)
+    enter("holding each time step against the float model")
+    return ConversionResult(content, steps=fused_state_errors(content, known), encode_sparse=lambda: make(sparse=True))
+
+
+def _converted(
+    saved_model: Path, scheme: Scheme, enter: Callable[[str], None], seen: Any, each_step: bool, ranges: Any
+) -> ConversionResult:
+    from components.convert.recurrent.state_errors import state_errors, streaming_contract
+    from components.convert.tensorflow.converter import convert
+    from components.model.tflite_runtime import with_each_step
+
+    def make(sparse: bool) -> bytes:
+        content = convert(saved_model, scheme, None, sparse=sparse)
+        return with_each_step(content) if each_step else content
+
+    enter("converting")
+    content = make(sparse=False)
+    contract = streaming_contract(content)
+    steps = None
+    if seen is not None:
+        enter("holding each time step against the float model")
+        steps = state_errors(content, seen.inputs, seen.states)
+    return ConversionResult(
+        content, ranges=ranges, encode_sparse=lambda: make(sparse=True), streaming=contract, steps=steps
+    )

@@ -1,0 +1,194 @@
+"""The states of a recurrent file, time step by time step, against the float model's. Imports TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.errors import ConversionError
+from components.facts.conversion import StateErrors
+from components.facts.streaming import StateTensor, StreamingContract
+from components.model.streaming import state_name
+from components.model.tflite_lstm import fused_outputs
+from components.model.tflite_runtime import TFLiteModel, dequantize
+
+if TYPE_CHECKING:
+    from components.convert.tensorflow.fused_ranges import KnownRanges
+
+Array = npt.NDArray[Any]
+
+# What the lowering calls the operator that computes a state: `<layer>/step_<index>/after_<state>`.
+_STATE_TENSOR = re.compile(r"([^;]*?)/step_(\d+)/after_(\w+?)(?:_\d+)?(?:[;/]|$)")
+
+
+def streaming_contract(content: bytes) -> StreamingContract | None:
+    """How a streaming file is driven; None for a file that is not one.
+
+    Raises:
+        ConversionError: A state goes out in another type or scale than it comes in with.
+    """
+    model = TFLiteModel(content)
+    if not model.streaming:
+        return None
+    states = []
+    for taken, given in model.state_details():
+        border = [
+            {
+                "shape": tuple(int(size) for size in detail["shape"]),
+                "dtype": np.dtype(detail["dtype"]).name,
+                "scale": float(detail["quantization"][0]),
+                "zero_point": int(detail["quantization"][1]),
+            }
+            for _, detail in (taken, given)
+        ]
+        if border[0] != border[1]:
+            raise ConversionError(
+                f"the state {taken[0]} goes out otherwise than it comes in, so that each frame would need another "
+                "rounding",
+                where=taken[0],
+                bound=border[0],
+                measured=border[1],
+                remedy="tell the maintainers, with the model",
+            )
+        states.append(StateTensor(input=taken[0], output=given[0], **border[0]))
+    return StreamingContract(frames=model.input_names, states=tuple(states), outputs=model.output_names)
+
+
+def state_errors(content: bytes, inputs: Mapping[str, Array], states: Mapping[str, Array]) -> StateErrors:
+    """Run sequences through a file and compare its states.
+
+    Args:
+        content: A file in either form.
+        inputs: Model input -> [N, time, ...].
+        states: `state_name` -> the float model's states after each step [N, time, units].
+
+    Raises:
+        ConversionError: A state of the sequence form cannot be found in the file.
+    """
+    model = TFLiteModel(content)
+    found = model.trace(inputs) if model.streaming else _traced(content, inputs, states)
+    return _compared(found, states)
+
+
+def fused_state_errors(content: bytes, known: KnownRanges) -> StateErrors | None:
+    """Run sequences through a file with fused LSTMs and compare their hidden states.
+
+    A fused LSTM gives its hidden state after each time step, whatever of it the model takes; its cell state it keeps.
+
+    Args:
+        content: A file of integers.
+        known: The float model's hidden states, and the sequences they are of.
+
+    Returns:
+        None if there are no states to compare with.
+
+    Raises:
+        ConversionError: An LSTM cannot be found in the file.
+    """
+    cells = [cell for cell in known.cells if cell.states is not None]
+    if not cells:
+        return None
+    interpreter = _watched(content)
+    details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+    wanted: dict[str, Array] = {}
+    places: dict[str, int] = {}
+    for kernel, output in fused_outputs(content):
+        detail = details[kernel]
+        weights = dequantize(interpreter.get_tensor(kernel), *detail["quantization"])
+        for number, cell in enumerate(cells):
+            # Each weight is rounded to the nearest step.
+            if cell.kernel.shape == weights.shape and np.abs(cell.kernel - weights).max() <= detail["quantization"][0]:
+                wanted[f"{number}"], places[f"{number}"] = np.asarray(cell.states), output
+    if len(places) != len(cells):
+        raise ConversionError(
+            "an LSTM cannot be found in the file by its weights",
+            where="LSTM",
+            bound=f"{len(cells)} fused operators",
+            measured=f"{len(places)} of them found",
+            remedy="tell the maintainers, with the model",
+        )
+    found = {name: np.zeros(states.shape, np.float32) for name, states in wanted.items()}
+    for position in _run_each(interpreter, content, known.sequences):
+        for name, index in places.items():
+            found[name][position] = dequantize(interpreter.get_tensor(index)[0], *details[index]["quantization"])
+    return _compared(found, wanted)
+
+
+def _compared(found: Mapping[str, Array], states: Mapping[str, Array]) -> StateErrors:
+    square, worst = [], []
+    for name, wanted in states.items():
+        error = found[name].astype(np.float64) - wanted
+        scale = float(np.sqrt(np.mean(wanted.astype(np.float64) ** 2))) or 1.0
+        square.append(np.sqrt(np.mean(error**2, axis=(0, 2))) / scale)
+        worst.append(np.abs(error).max(axis=(0, 2)) / scale)
+    return StateErrors(
+        examples=len(next(iter(states.values()))),
+        rms=tuple(np.max(square, axis=0).tolist()),
+        worst=tuple(np.max(worst, axis=0).tolist()),
+    )
+
+
+def _traced(content: bytes, inputs: Mapping[str, Array], states: Mapping[str, Array]) -> dict[str, Array]:
+    """The states inside a file of a whole sequence."""
+    interpreter = _watched(content)
+    places: dict[str, dict[int, Any]] = {}
+    for detail in interpreter.get_tensor_details():
+        for layer, index, state in _STATE_TENSOR.findall(detail["name"]):
+            for name in states:
+                if _is_of(name, layer, state):
+                    places.setdefault(name, {})[int(index)] = detail
+    for name, wanted in states.items():
+        missing = sorted(set(range(wanted.shape[1])) - set(places.get(name, {})))
+        if missing:
+            raise ConversionError(
+                f"the state {name} after the step {missing[0]} cannot be found in the file",
+                where=name,
+                bound="a tensor for each time step",
+                measured=f"{len(places.get(name, {}))} of {wanted.shape[1]}",
+                remedy="tell the maintainers, with the model",
+            )
+    found = {name: np.zeros(wanted.shape, np.float32) for name, wanted in states.items()}
+    for position in _run_each(interpreter, content, inputs):
+        for name, steps in places.items():
+            for index, detail in steps.items():
+                value = interpreter.get_tensor(detail["index"])[0]
+                scale, zero_point = detail["quantization"]
+                found[name][position, index] = dequantize(value, scale, zero_point) if scale else value
+    return found
+
+
+def _watched(content: bytes) -> Any:
+    """An interpreter that keeps all tensors; a delegate would not keep what it computes inside."""
+    import tensorflow as tf
+
+    interpreter = tf.lite.Interpreter(
+        model_content=content,
+        num_threads=1,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _run_each(interpreter: Any, content: bytes, inputs: Mapping[str, Array]) -> Iterator[int]:
+    """Run one sequence after the other, each from a reset state; yields its number once it has been run."""
+    runner = TFLiteModel(content)
+    details = interpreter.get_signature_runner().get_input_details()
+    for position in range(len(next(iter(inputs.values())))):
+        interpreter.reset_all_variables()
+        for name, detail in details.items():
+            raw = runner.to_raw(name, inputs[name][position : position + 1])
+            interpreter.set_tensor(detail["index"], raw)
+        interpreter.invoke()
+        yield position
+
+
+def _is_of(name: str, path: str, state: str) -> bool:
+    """Whether a state is that of the layer at the end of a path of scopes, which may be a path itself."""
+    parts = path.split("/")
+    return any(state_name("/".join(parts[start:]), state) == name for start in range(len(parts)))

@@ -1,0 +1,198 @@
+"""From a float SavedModel to the bytes of a TFLite file, in one numeric format. Imports TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from typing_extensions import assert_never
+
+from components.convert.representative import Representative, by_input_name
+from components.convert.tensorflow.dequantize_order import with_sorted_dequantization
+from components.convert.tensorflow.fused_ranges import KnownRanges, quantize_fused
+from components.convert.tensorflow.int16 import with_int16_io
+from components.core.errors import ConversionError, EdgemillError, SpecError
+from components.model.saved_model import load_serving, refuse_state, with_batch_of_one
+from components.spec.scheme import (
+    DynamicWi8Afp32,
+    Float16,
+    Float32,
+    Scheme,
+    StaticScheme,
+    StaticWi4Ai8,
+    StaticWi8Ai8,
+    StaticWi8Ai16,
+    needs_ranges,
+)
+from components.upstream.compat import with_one_scale_per_dense_layer, without_model_hash
+
+# The operators by which a graph holds trained ranges.
+_FAKE_QUANTIZATION = re.compile(r"FakeQuantWithMinMax|QuantizeAndDequantize")
+
+
+def convert(
+    saved_model: Path,
+    scheme: Scheme,
+    representative: Representative | None,
+    *,
+    sparse: bool = False,
+    known: KnownRanges | None = None,
+) -> bytes:
+    """Convert the signature `serving_default` of a SavedModel, with the batch fixed to 1.
+
+    The same model and the same representative dataset give the same bytes. The file keeps the signature: its tensors
+    are found by the decoded inputs' names through the interpreter's `get_signature_runner()`, and an input tensor is
+    called `serving_default_<name>:0`.
+
+    Args:
+        saved_model: Folder of a SavedModel whose signature takes the model's inputs by name.
+        scheme: Numeric format; static ones calibrate on `representative`, unless the model holds trained ranges.
+        representative: A function that yields one example at a time, as decoded for the float model; ignored by
+            schemes without calibration.
+        sparse: Whether weights with many zeros are sparse-encoded; the converter picks the blocks by itself.
+        known: Ranges in a model with fused LSTMs that go before the measured ones.
+
+    Returns:
+        The content of a `.tflite` file.
+
+    Raises:
+        SpecError: A static scheme without a representative dataset or trained ranges, or 4-bit weights without.
+        ModelError: The model keeps state, has an open dimension beside the batch, or lacks the signature.
+        DataError: The representative dataset is empty, lacks an input, or cannot be decoded.
+        ConversionError: TensorFlow Lite refuses the model in this scheme; the message names operators.
+    """
+    model, signature = load_serving(saved_model)
+    trained = _holds_trained_ranges(signature)
+    _check_ranges(scheme, trained, representative)
+    specs = signature.structured_input_signature[1]
+    refuse_state(signature, str(saved_model))
+    fixed = {name: with_batch_of_one(name, specs[name], str(saved_model)) for name in sorted(specs)}
+    serve = tf.function(signature, autograph=False)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function(**fixed)], model)
+    # Loops inside the loaded functions still have an open batch; it is 1 by the signature above.
+    converter._experimental_default_to_single_batch_in_tensor_list_ops = True
+    with_one_scale_per_dense_layer(converter)
+    _configure(converter, scheme, trained)
+    if sparse:
+        converter.optimizations = [*converter.optimizations, tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+    if needs_ranges(scheme) and not trained and representative is not None:
+        samples = representative
+        converter.representative_dataset = lambda: by_input_name(samples(), list(fixed))
+        if isinstance(scheme, StaticWi8Ai8) and _has_fusible_lstm(signature):
+            quantize_fused(converter, known or KnownRanges())
+    # The quantizer for float16 never ends on a fused LSTM and takes all memory (tensorflow/model-optimization#1091);
+    # its predecessor does, in an order of its own every time.
+    predecessor = isinstance(scheme, Float16) and _has_fusible_lstm(signature)
+    converter.experimental_new_dynamic_range_quantizer = not predecessor
+    try:
+        content = without_model_hash(bytes(converter.convert()))
+        if trained and isinstance(scheme, StaticWi8Ai16):
+            content = with_int16_io(content, scheme.float_io)
+        return with_sorted_dequantization(content) if predecessor else content
+    except EdgemillError:
+        raise
+    except Exception as error:
+        # The converter raises whatever its layers raise: ConverterError, RuntimeError, ValueError, MLIR's own.
+        raise _refusal(str(error), scheme) from error
+
+
+def _holds_trained_ranges(signature: Any) -> bool:
+    graph = signature.graph.as_graph_def()
+    functions = (node for function in graph.library.function for node in function.node_def)
+    return any(_FAKE_QUANTIZATION.match(node.op) for node in (*graph.node, *functions))
+
+
+def _check_ranges(scheme: Scheme, trained: bool, representative: Representative | None) -> None:
+    if trained and not needs_ranges(scheme):
+        raise SpecError(
+            "a model that was trained under quantization has integer ranges, and the scheme has none",
+            where="scheme",
+            bound="static_wi8_ai8, static_wi8_ai16 or static_wi4_ai8",
+            measured=scheme.kind,
+            remedy="take one of these schemes, or convert a model without fake quantization",
+        )
+    if isinstance(scheme, StaticWi4Ai8) and not trained:
+        raise SpecError(
+            "4-bit weights must be trained: the converter makes them of trained ranges only",
+            where="scheme",
+            measured=scheme.kind,
+            remedy="add a step `{kind: qat, epochs: ...}` to the recipe, or take static_wi8_ai8",
+        )
+    if needs_ranges(scheme) and not trained and representative is None:
+        raise SpecError(
+            f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
+            where="calibrate",
+            remedy="declare `calibrate` in the pipeline file, or take a scheme without calibration",
+        )
+
+
+def _configure(converter: Any, scheme: Scheme, trained: bool) -> None:
+    match scheme:
+        case Float32():
+            return
+        case Float16():
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        case DynamicWi8Afp32():
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter._experimental_disable_per_channel = scheme.granularity == "per_tensor"
+        case StaticWi8Ai8() | StaticWi8Ai16() | StaticWi4Ai8() if trained:
+            _configure_trained(converter, scheme)
+        case StaticWi8Ai8() | StaticWi4Ai8():
+            _configure_static(converter, scheme, tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8)
+        case StaticWi8Ai16():
+            operators = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            _configure_static(converter, scheme, operators, tf.int16)
+        case _:
+            assert_never(scheme)
+
+
+def _configure_trained(converter: Any, scheme: StaticScheme) -> None:
+    """All ranges are in the graph: nothing is calibrated, and what has none stays float."""
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if isinstance(scheme, StaticWi8Ai16):
+        # The only path of the converter's that heeds the bits of fake quantization of activations.
+        converter._experimental_low_bit_qat = True
+    elif not scheme.float_io:
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+
+
+def _configure_static(converter: Any, scheme: StaticScheme, operators: Any, border: Any) -> None:
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    fallback = [tf.lite.OpsSet.TFLITE_BUILTINS] if scheme.float_fallback else []
+    converter.target_spec.supported_ops = [operators, *fallback]
+    converter._experimental_disable_per_channel = scheme.granularity == "per_tensor"
+    if not scheme.float_io:
+        converter.inference_input_type = converter.inference_output_type = border
+
+
+def _has_fusible_lstm(signature: Any) -> bool:
+    functions = signature.graph.as_graph_def().library.function
+    return any(function.attr["api_implements"].s.startswith(b"lstm") for function in functions)
+
+
+def _refusal(message: str, scheme: Scheme) -> ConversionError:
+    """The converter's long message in one sentence: operators by name where it names them."""
+    lacking = re.findall(r"^(?:TF Select|Custom) ops: (.*)$", message, re.MULTILINE)
+    if lacking:
+        return ConversionError(
+            f"TensorFlow Lite has no operator for {', '.join(lacking)}",
+            where=scheme.kind,
+            remedy="replace these operations in the model, or move them into the task's decode()",
+        )
+    unquantized = re.search(r"not yet supported for op: '(\w+)'", message)
+    if unquantized:
+        return ConversionError(
+            f"TensorFlow Lite cannot quantize the operator {unquantized.group(1)} in this scheme",
+            where=scheme.kind,
+            remedy="take another scheme for this model (static_wi8_ai8 has the most operators), or replace the layer",
+        )
+    # MLIR's diagnostics are a source position, the message, and an echo of the source line.
+    errors = re.findall(r"error: (.*)", message) or [message.strip()]
+    return ConversionError(
+        f"TensorFlow Lite refused the model: {'; '.join(dict.fromkeys(errors))[:600]}",
+        where=scheme.kind,
+        remedy="replace the operation that the message names, or take another scheme",
+    )

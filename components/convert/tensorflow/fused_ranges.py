@@ -1,0 +1,227 @@
+"""Fused LSTMs with ranges of our own: states reset between examples, and trained ranges. Imports TensorFlow.
+
+TensorFlow's calibrator runs one example after the other without resetting the state of a fused LSTM, so that ranges are
+those of one endless sequence; it sees the cell state at the end of a sequence only, not inside; and two LSTMs one after
+the other end its process (TensorFlow 2.16).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.python.optimize import calibrator
+from tensorflow.lite.tools import flatbuffer_utils
+
+from components.convert.compact.inline import read_model
+from components.upstream.compat import quantize_with_ranges
+
+Array = npt.NDArray[Any]
+
+_LSTM = schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM
+# What hands on the integers that it is given.
+_MOVING = frozenset({schema.BuiltinOperator.REVERSE_V2, schema.BuiltinOperator.STRIDED_SLICE})
+# Among its inputs: the weights that tell which layer it is, and its states.
+_KERNEL, _HIDDEN, _CELL = 1, 18, 19
+# Its intermediate tensor with the scale of the hidden state before a projection.
+_EFFECTIVE_HIDDEN = 4
+
+
+@dataclass(frozen=True)
+class CellRanges:
+    """The ranges of one LSTM.
+
+    Attributes:
+        kernel: Its weights from the input to the input gate [units, features]: what it is found by.
+        cell: Least and greatest value of the cell state over all time steps.
+        hidden: Of the hidden state; None takes what is measured.
+        states: The float model's hidden state after each time step of `KnownRanges.sequences` [N, time, units].
+    """
+
+    kernel: Array
+    cell: tuple[float, float]
+    hidden: tuple[float, float] | None = None
+    states: Array | None = None
+
+
+@dataclass(frozen=True)
+class KnownRanges:
+    """What is known better than by calibration.
+
+    Attributes:
+        cells: Of LSTMs.
+        layers: Name of a layer -> range of its output.
+        inputs: Name of a model input -> its range.
+        output: Of the model's output; None takes what is measured.
+        sequences: Model input -> the sequences that the cells' states are of [N, time, ...].
+    """
+
+    cells: Sequence[CellRanges] = ()
+    layers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    inputs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    output: tuple[float, float] | None = None
+    sequences: Mapping[str, Array] = field(default_factory=dict)
+
+
+def quantize_fused(converter: Any, known: KnownRanges) -> None:
+    """Let a converter of TensorFlow's calibrate and quantize so.
+
+    Args:
+        converter: A static scheme with 8-bit activations, and its representative dataset.
+        known: Ranges that go before the measured ones.
+    """
+
+    def quantize(
+        result: bytes,
+        input_type: Any,
+        output_type: Any,
+        activations_type: Any,  # noqa: ARG001
+        bias_type: Any,  # noqa: ARG001
+        allow_float: bool,  # noqa: ARG001
+        enable_variable_quantization: bool,
+        debug_options: Any = None,  # noqa: ARG001  # handed over by TensorFlow 2.21
+    ) -> bytes:
+        held = converter.representative_dataset
+        measured = _measured(result, getattr(held, "input_gen", held))
+        return quantize_with_ranges(
+            converter, with_ranges(measured, known), input_type, output_type, enable_variable_quantization
+        )
+
+    converter._quantize = quantize
+
+
+def _measured(content: bytes, samples: Callable[[], Iterator[Any]]) -> bytes:
+    """The float file with the least and greatest value of each tensor, from a reset state for each example."""
+    # A delegate would not keep what it computes inside.
+    interpreter = tf.lite.Interpreter(
+        model_content=content,
+        num_threads=1,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    inputs = interpreter.get_signature_runner().get_input_details()
+    model = read_model(bytes(calibrator.add_intermediate_tensors(content)))
+    graph = model.subgraphs[0]
+    # Intermediates have been added behind all others, and hold nothing.
+    held = {int(index) for operator in graph.operators for index in operator.outputs} | set(map(int, graph.inputs))
+    held |= {index for index, tensor in enumerate(graph.tensors) if tensor.isVariable}
+    held = {index for index in held if graph.tensors[index].type == schema.TensorType.FLOAT32}
+    ends: dict[int, tuple[float, float]] = dict.fromkeys(held, (0.0, 0.0))
+    for sample in samples():
+        interpreter.reset_all_variables()
+        for name, detail in inputs.items():
+            interpreter.set_tensor(detail["index"], sample[name].astype(detail["dtype"], copy=False))
+        interpreter.invoke()
+        for index, (low, high) in ends.items():
+            values = interpreter.get_tensor(index)
+            ends[index] = (min(low, float(values.min())), max(high, float(values.max())))
+    for index, found in ends.items():
+        _set(graph.tensors[index], found)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def with_ranges(content: bytes, known: KnownRanges) -> bytes:
+    """Replace measured ranges by known ones; the hidden state and the output of an LSTM are one tensor to its kernel.
+
+    Args:
+        content: A float file with the least and greatest value of each tensor.
+        known: What is known better.
+    """
+    model = read_model(content)
+    graph = model.subgraphs[0]
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    for name, ends in known.layers.items():
+        scope = re.compile(rf"(^|/){re.escape(name)}/[^/]*$")
+        for operator in graph.operators:
+            for index in operator.outputs:
+                if any(scope.search(part) for part in graph.tensors[index].name.decode().split(";")):
+                    _set(graph.tensors[index], ends)
+    for name, ends in known.inputs.items():
+        for index in graph.inputs:
+            if graph.tensors[index].name.decode() in {f"serving_default_{name}:0", name}:
+                _set(graph.tensors[index], ends)
+    if known.output is not None:
+        _set(graph.tensors[graph.outputs[0]], known.output)
+    for operator in graph.operators:
+        if codes[operator.opcodeIndex] == _LSTM:
+            _set_cell(model, graph, operator, known.cells)
+    _unify_concatenated(graph, codes)
+    _carry(graph, codes)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _unify_concatenated(graph: Any, codes: Sequence[int]) -> None:
+    """Give what is concatenated one range, and the hidden states behind it too.
+
+    The kernel of a concatenation takes one scale, which the quantizer then gives to the outputs of both directions of a
+    bidirectional LSTM, and not to their hidden states: each step would read them in another scale.
+    """
+    made_by = {int(index): operator for operator in graph.operators for index in operator.outputs}
+    for operator in graph.operators:
+        if codes[operator.opcodeIndex] != schema.BuiltinOperator.CONCATENATION:
+            continue
+        sources, joined = [], [int(operator.outputs[0])]
+        for index in map(int, operator.inputs):
+            joined.append(index)
+            while index in made_by and codes[made_by[index].opcodeIndex] in _MOVING:
+                index = int(made_by[index].inputs[0])  # noqa: PLW2901
+                joined.append(index)
+            sources.append(index)
+            source = made_by.get(index)
+            if source is not None and codes[source.opcodeIndex] == _LSTM:
+                joined += [int(source.inputs[_HIDDEN]), int(source.intermediates[_EFFECTIVE_HIDDEN])]
+        ends = [_held(graph.tensors[index]) for index in sources if _has_range(graph.tensors[index])]
+        if not ends:
+            continue
+        union = min(low for low, _ in ends), max(high for _, high in ends)
+        for index in joined:
+            # A constant is rounded to the scale of the result.
+            if _has_range(graph.tensors[index]):
+                _set(graph.tensors[index], union)
+
+
+def _carry(graph: Any, codes: Sequence[int]) -> None:
+    """Give what only moves values the range of what it moves.
+
+    The quantizer lets a reversal have a range of its own, and its kernel copies the integers as they are: where the
+    input's range is not the measured one, all that follows reads them in a wrong scale.
+    """
+    for operator in graph.operators:
+        source = graph.tensors[operator.inputs[0]]
+        if codes[operator.opcodeIndex] in _MOVING and _has_range(source):
+            _set(graph.tensors[operator.outputs[0]], _held(source))
+
+
+def _set_cell(model: Any, graph: Any, operator: Any, cells: Sequence[CellRanges]) -> None:
+    tensors = graph.tensors
+    kernel = tensors[operator.inputs[_KERNEL]]
+    values = np.frombuffer(bytes(model.buffers[kernel.buffer].data), np.float32).reshape(kernel.shape)
+    mine = next((one for one in cells if one.kernel.shape == values.shape and np.allclose(one.kernel, values)), None)
+    output = tensors[operator.outputs[0]]
+    hidden = _held(output) if mine is None or mine.hidden is None else mine.hidden
+    for tensor in (output, tensors[operator.inputs[_HIDDEN]], tensors[operator.intermediates[_EFFECTIVE_HIDDEN]]):
+        _set(tensor, hidden)
+    if mine is not None:
+        _set(tensors[operator.inputs[_CELL]], mine.cell)
+
+
+def _has_range(tensor: Any) -> bool:
+    """Whether it is computed of floats; constants and integers have none."""
+    return tensor.quantization is not None and tensor.quantization.min is not None and len(tensor.quantization.min) > 0
+
+
+def _held(tensor: Any) -> tuple[float, float]:
+    return float(tensor.quantization.min[0]), float(tensor.quantization.max[0])
+
+
+def _set(tensor: Any, ends: tuple[float, float]) -> None:
+    if tensor.quantization is None:
+        tensor.quantization = schema.QuantizationParametersT()
+    tensor.quantization.min, tensor.quantization.max = ([np.float32(end)] for end in ends)

@@ -1,0 +1,1 @@
+"""Errors, values, files and versions: what everything else stands on."""

@@ -1,0 +1,191 @@
+"""What user code does besides returning or raising an `Exception`: it exits, ends the process, or goes on forever."""
+
+from __future__ import annotations
+
+import os
+import posix
+import signal
+import sys
+import sysconfig
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, ModuleType
+from typing import Any
+
+from components.core.errors import SpecError
+
+# Of one piece of user code; whoever needs more sets it.
+LIMIT_VARIABLE = "EDGEMILL_USER_CODE_SECONDS"
+_LIMIT_S = 120.0
+# A bare `except` swallows the first alarm, native code all of them.
+_AGAIN_S, _GRACE_S = 1.0, 10.0
+_BAD_INPUT = 2
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+
+# What all other functions of `os` come down to that end a process from within.
+_ENDING = ("_exit", "execv", "execve")
+_end_process = os._exit
+# Called with the error before this process ends because user code can be stopped in no other way.
+_LAST_WORDS: list[Callable[[SpecError], None]] = []
+
+
+class _ProcessExit(BaseException):
+    """User code called `os._exit`, or put another program in the place of this one."""
+
+
+class _OutOfTime(BaseException):
+    """User code is not back in time."""
+
+
+def raised_at(error: BaseException) -> str | None:
+    """Module file, function and line of the innermost frame outside Python's libraries; None if there is none."""
+    return _innermost(traceback.extract_tb(error.__traceback__))
+
+
+def _innermost(frames: traceback.StackSummary) -> str | None:
+    own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<", __file__))]
+    return f"{own[-1].filename}, {own[-1].name}, line {own[-1].lineno}" if own else None
+
+
+@contextmanager
+def exits_reported(where: str | None = None) -> Iterator[None]:
+    """Raise a SpecError for an exit of user code: the process must not end as if all were done.
+
+    Ctrl-C and SIGTERM pass: they are not of the user's code.
+
+    Args:
+        where: Which part of the pipeline file names the code; None if any may.
+
+    Raises:
+        SpecError: The block raised what is no `Exception`.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, _OutOfTime):
+        raise
+    except BaseException as error:
+        raise exit_error(error, where) from error
+
+
+def exit_error(error: BaseException, where: str | None) -> SpecError:
+    """The error that stands for an exit of user code."""
+    said = str(error) if isinstance(error, _ProcessExit) else f"{type(error).__name__}({error})"
+    return SpecError(
+        f"user code leaves with {said} instead of returning",
+        where=where,
+        bound="code that returns, or raises an Exception",
+        measured=raised_at(error),
+        remedy="remove the exit from that line, or keep it below `if __name__ == '__main__'`",
+    )
+
+
+@contextmanager
+def process_kept() -> Iterator[None]:
+    """As long as the context lasts, `os._exit` and `os.exec...` raise in this process, for `exits_reported` to explain.
+
+    In processes that this one forks they do what they always do, as multiprocessing expects.
+    """
+    process = os.getpid()
+    # `os` takes these from `posix`, where user code may find them too.
+    before = {(module, name): getattr(module, name) for module in (os, posix) for name in _ENDING}
+
+    def instead(module: ModuleType, name: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            if os.getpid() == process:
+                raise _ProcessExit(f"{module.__name__}.{name}({', '.join(map(repr, arguments[:1]))})")
+            return before[module, name](*arguments)
+
+        return call
+
+    for module, name in before:
+        setattr(module, name, instead(module, name))
+    try:
+        yield
+    finally:
+        for (module, name), function in before.items():
+            setattr(module, name, function)
+
+
+@contextmanager
+def in_time(what: str, where: str, times: float = 1.0) -> Iterator[None]:
+    """Stop user code that does not come back; only in the main thread, and not inside another such context.
+
+    Args:
+        what: Which part of the user's code runs, for the message.
+        where: Which part of the pipeline file names it.
+        times: How often the limit it may take.
+
+    Raises:
+        SpecError: It took longer.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield
+        return
+    limit, running, thread = _limit_s() * times, True, threading.get_ident()
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        if running:
+            raise _OutOfTime
+
+    def give_up() -> None:
+        stack = traceback.extract_stack(sys._current_frames()[thread])
+        error = _late(what, where, limit, _innermost(stack))
+        for tell in reversed(_LAST_WORDS):
+            tell(error)
+        print(f"edgemill: {error}", file=sys.stderr, flush=True)
+        _end_process(_BAD_INPUT)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    last = threading.Timer(limit + min(limit, _GRACE_S), give_up)
+    last.daemon = True
+    last.start()
+    signal.setitimer(signal.ITIMER_REAL, limit, _AGAIN_S)
+    try:
+        yield
+    except _OutOfTime as error:
+        running = False
+        raise _late(what, where, limit, raised_at(error)) from error
+    finally:
+        running = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        last.cancel()
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def last_words(tell: Callable[[SpecError], None]) -> Iterator[None]:
+    """As long as the context lasts, call this before user code that nothing stops makes the process end."""
+    _LAST_WORDS.append(tell)
+    try:
+        yield
+    finally:
+        _LAST_WORDS.remove(tell)
+
+
+def _limit_s() -> float:
+    given = os.environ.get(LIMIT_VARIABLE, "")
+    try:
+        seconds = float(given or _LIMIT_S)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < threading.TIMEOUT_MAX / 100:
+        raise SpecError(
+            "this is no time limit",
+            where=LIMIT_VARIABLE,
+            bound="seconds above 0",
+            measured=given,
+            remedy="correct the environment variable, or remove it",
+        )
+    return seconds
+
+
+def _late(what: str, where: str, limit: float, place: str | None) -> SpecError:
+    return SpecError(
+        f"{what} does not come back",
+        where=where,
+        bound=f"{limit:g} s at most",
+        measured=place,
+        remedy=f"remove what loops or waits there; if it needs more time, set {LIMIT_VARIABLE}",
+    )

@@ -1,0 +1,154 @@
+"""Code versions: TFX's cache key holds inputs and parameters but not the executor's code, so we put it there."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.core.errors import SpecError
+from components.core.files import is_file, is_folder
+
+# Their code makes our outputs too; reading their names and versions costs no import.
+LIBRARIES = (
+    "tensorflow",
+    "tf-keras",
+    "tensorflow-model-optimization",
+    "tfx",
+    "tensorflow-model-analysis",
+    "tensorflow-transform",
+    "ai-edge-quantizer",
+    "ethos-u-vela",
+    "tflite-micro",
+)
+_INSTALLED_FOLDERS = {"site-packages", "dist-packages"}
+_STANDARD_LIBRARY = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
+
+
+@functools.cache
+def code_version(module: str) -> str:
+    """A digest of a module's source, of all source of the user's and ours that it imports, and of library versions.
+
+    Only source text is read; nothing is imported. An import is followed, directly or not, if it is of the module's own
+    top-level package or of `components`, or if it lies neither among installed packages nor in the standard library.
+
+    Args:
+        module: A dotted module name that `find_source` finds.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        SpecError: The module has no source, so a change of it could not be noticed.
+    """
+    if find_source(module) is None:
+        raise SpecError(
+            f"the module {module!r} has no source that can be found, so its version cannot be told",
+            where=module,
+            remedy="run from the folder that holds it, or install it with its .py files",
+        )
+    digest = hashlib.sha256()
+    for library in LIBRARIES:
+        digest.update(f"{library}=={_library_version(library)}\n".encode())
+    for name, source in sorted(_closure(module).items()):
+        digest.update(f"{name}\0{hashlib.sha256(source).hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def find_source(module: str) -> Path | None:
+    """The file of a module without importing it or its parents; None if it is not found or has no source.
+
+    The top-level name is looked up as an import would, by all of Python's finders: an editable installation has one
+    of its own.
+    """
+    top, *inner = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # `__main__`, or a module that was put together by hand
+        return None
+    if spec is None:
+        return None
+    origin = Path(spec.origin) if spec.origin else None
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    for part in inner:
+        # Not importlib's PathFinder: it wants a namespace package's parent to be imported.
+        origin = next(filter(is_file, _sources(folders, part)), None)
+        in_package = origin is None or origin.name == "__init__.py"
+        folders = [folder / part for folder in folders if is_folder(folder / part)] if in_package else []
+    return origin if origin is not None and origin.suffix == ".py" else None
+
+
+def _sources(folders: list[Path], name: str) -> Iterator[Path]:
+    for folder in folders:
+        yield folder / name / "__init__.py"
+        yield folder / f"{name}.py"
+
+
+@functools.cache
+def _library_version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _prefixes(module: str) -> Iterator[str]:
+    parts = module.split(".")
+    for end in range(1, len(parts) + 1):
+        yield ".".join(parts[:end])
+
+
+def _closure(module: str) -> dict[str, bytes]:
+    projects = {module.partition(".")[0], "components"}
+    sources: dict[str, bytes] = {}
+    waiting, seen = [module], set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        path = find_source(name) if name else None
+        if path is None or (name.partition(".")[0] not in projects and is_installed(path)):
+            continue
+        sources[name] = path.read_bytes()
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        waiting.extend(_imports(sources[name], package))
+        # Importing a module runs the packages around it first.
+        waiting.extend(_prefixes(name))
+    return sources
+
+
+def is_installed(path: Path) -> bool:
+    """Whether a file belongs to an installed package or to the standard library."""
+    resolved = path.resolve()
+    return bool(_INSTALLED_FOLDERS & set(resolved.parts)) or any(map(resolved.is_relative_to, _STANDARD_LIBRARY))
+
+
+@functools.cache
+def _imports(source: bytes, package: str) -> tuple[str, ...]:
+    """Kept, because most modules are in the closures of many nodes."""
+    return tuple(_walk_imports(source, package))
+
+
+def _walk_imports(source: bytes, package: str) -> Iterator[str]:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        # Importing it fails with an error of its own; its bytes are in the digest all the same.
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, *([base] if base else [])])
+            yield base
+            # `from package import module` names a module, `from module import name` does not: both are tried.
+            yield from (f"{base}.{alias.name}" for alias in node.names)

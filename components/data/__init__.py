@@ -1,0 +1,1 @@
+"""The user's task, decoded examples, and training data."""

@@ -1,0 +1,155 @@
+"""Reading tf.Examples the same way everywhere: one parser, one decode, for training, calibration and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.errors import DataError, SpecError, summary_line
+from components.core.user_code import exits_reported
+from components.data.task import load_task
+from components.data.task_contract import check_decoded, features_of
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Inputs = dict[str, npt.NDArray[Any]]
+
+
+def split_files(examples_uri: str, split: str) -> list[str]:
+    """The gzipped TFRecord files of one split of an Examples artifact, in order of name.
+
+    Raises:
+        DataError: There is none.
+    """
+    files = sorted(str(path) for path in Path(examples_uri, f"Split-{split}").glob("*") if path.is_file())
+    if not files:
+        raise DataError(
+            f"there are no examples in the split {split!r}",
+            where=examples_uri,
+            remedy="check `examples.splits` of the pipeline file against the data folder",
+        )
+    return files
+
+
+def check_dense(features: Mapping[str, str], feature_spec: Mapping[str, Any]) -> None:
+    """See that features have as many values in each example: what a metric or a slice needs.
+
+    Args:
+        features: Feature name -> the field that asks for it.
+        feature_spec: As `tf.io.parse_example` takes it.
+
+    Raises:
+        SpecError: One is missing, or is no FixedLenFeature.
+    """
+    import tensorflow as tf
+
+    for feature, where in features.items():
+        if not isinstance(feature_spec.get(feature), tf.io.FixedLenFeature):
+            raise SpecError(
+                f"the task has no dense feature {feature!r}",
+                where=where,
+                bound=f"one of {', '.join(sorted(feature_spec))}, as a FixedLenFeature",
+                measured=type(feature_spec[feature]).__name__ if feature in feature_spec else "no such feature",
+                remedy="name a feature of the task, or declare it in the task's feature_spec()",
+            )
+
+
+class ExampleDecoder:
+    """Turns serialized tf.Examples into model inputs, by the task's own feature spec and decode.
+
+    Args:
+        task: Reference of the task, `package.module:NAME`.
+        transform_graph: Folder of a TensorFlow Transform graph when the examples went through one; the parsed
+            features are then what its `preprocessing_fn` returned.
+    """
+
+    def __init__(self, task: str, transform_graph: str | None = None) -> None:
+        import tensorflow as tf
+
+        self._tf = tf
+        self._task = load_task(task)
+        if transform_graph is None:
+            self.feature_spec: Mapping[str, Any] = features_of(self._task)
+        else:
+            import tensorflow_transform as tft
+
+            self.feature_spec = tft.TFTransformOutput(transform_graph).transformed_feature_spec()
+        # One trace for batches of every size.
+        batch = tf.TensorSpec([None], tf.string)
+        self._decode = tf.function(self._parse_and_decode, input_signature=[batch], autograph=False)
+
+    def _parse_and_decode(self, serialized: tf.Tensor) -> tuple[Any, dict[str, tf.Tensor]]:
+        features = self._tf.io.parse_example(serialized, dict(self.feature_spec))
+        with exits_reported("task"):
+            decoded = self._task.decode(features)
+        check_decoded(decoded)
+        return decoded, features
+
+    def decode(self, serialized: Sequence[bytes]) -> tuple[Inputs, Inputs]:
+        """Decode a batch.
+
+        Args:
+            serialized: N serialized tf.Examples.
+
+        Returns:
+            The model's inputs and the parsed features, both name -> array [N, ...]. A model with one unnamed input
+            has it under the name "".
+
+        Raises:
+            DataError: A required feature is missing or has the wrong type or shape.
+        """
+        tf = self._tf
+        try:
+            inputs, features = self._decode(tf.constant(list(serialized), dtype=tf.string))
+        except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the record as it is
+            raise DataError(
+                f"an example does not have the features that the task declares: {summary_line(error)}",
+                where="examples",
+                bound=f"features {', '.join(sorted(self.feature_spec))}",
+                remedy="correct the data, or the task's feature_spec()",
+            ) from error
+        named = inputs if isinstance(inputs, Mapping) else {"": inputs}
+        return (
+            {name: np.asarray(value) for name, value in named.items()},
+            {name: np.asarray(value) for name, value in features.items() if not isinstance(value, tf.SparseTensor)},
+        )
+
+    def dataset(
+        self,
+        files: Sequence[str],
+        batch_size: int,
+        shuffled: int = 1,
+        seed: int | None = None,
+        taken: Callable[[Any], Any] | None = None,
+    ) -> tf.data.Dataset:
+        """Batches of (inputs, features); inputs as the task's decode returns them.
+
+        Args:
+            files: Gzipped TFRecord files.
+            batch_size: Examples per batch; the last one may have fewer.
+            shuffled: Serialized examples held to draw from, in another order each time; 1 keeps the order of files.
+            seed: Of that order.
+            taken: Number of an example in the order of files, an int64 tensor -> whether it is read; None reads all.
+        """
+        tf = self._tf
+        records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
+        if taken is not None:
+            wanted = taken
+            records = records.enumerate().filter(lambda index, _: wanted(index)).map(lambda _, record: record)
+        if shuffled > 1:
+            records = records.shuffle(shuffled, seed=seed)
+        return records.batch(batch_size).map(self._parse_and_decode, num_parallel_calls=2)
+
+
+def read_serialized(files: Sequence[str]) -> Iterator[bytes]:
+    """Serialized tf.Examples of gzipped TFRecord files, in file order."""
+    import tensorflow as tf
+
+    # One by one, TensorFlow takes longer to hand a record over than to read it.
+    for records in tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(64):
+        yield from records.numpy()

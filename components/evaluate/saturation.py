@@ -1,0 +1,225 @@
+"""Which share of a model's output values sits at an end of the integers that hold them. Imports TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
+
+from components.data.examples import Inputs
+from components.model.tflite_runtime import TFLiteModel, quantize
+
+# They return the values they take, in another order or shape, or as floats.
+_PASSING = frozenset({"DEQUANTIZE", "EXPAND_DIMS", "RESHAPE", "SQUEEZE", "TRANSPOSE"})
+# The whole range of their results has an integer: an end of it is a value like any other.
+_FIXED = frozenset({"L2_NORMALIZATION", "LOGISTIC", "LOG_SOFTMAX", "SOFTMAX", "TANH"})
+# They compute of tensors with ranges of their own: what is lost there does not come to an end of the result's range.
+_MADE_OF_INPUTS = frozenset(
+    {"ABS", "ADD", "ADD_N", "AVERAGE_POOL_2D", "CONCATENATION", "DIV", "LEAKY_RELU", "MEAN", "MUL", "NEG", "PRELU"}
+    | {"QUANTIZE", "SUB", "SUM"}
+)
+# Activations that end at a value of their own.
+_TOPS = {"RELU6": 6.0, "RELU_N1_TO_1": 1.0, "RELU_0_TO_1": 1.0}
+_TYPES: dict[int, type[np.signedinteger[Any] | np.unsignedinteger[Any]]] = {
+    schema.TensorType.INT8: np.int8,
+    schema.TensorType.UINT8: np.uint8,
+    schema.TensorType.INT16: np.int16,
+}
+_BUILTINS = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_ACTIVATIONS = {value: name for name, value in vars(schema.ActivationFunctionType).items() if not name.startswith("_")}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The integers that hold an output's values.
+
+    Attributes:
+        scale, zero_point: A real value is scale x (integer - zero_point).
+        dtype: NumPy's.
+        low_loses, high_loses: Whether a value at this end may have been one beyond it.
+    """
+
+    scale: float
+    zero_point: int
+    dtype: type[np.signedinteger[Any] | np.unsignedinteger[Any]]
+    low_loses: bool
+    high_loses: bool
+
+
+@dataclass(frozen=True)
+class Count:
+    """Values that are at an end of their range, of all."""
+
+    lost: int
+    values: int
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.lost + other.lost, self.values + other.values)
+
+
+# Index of a tensor in a file -> its values.
+Counts = dict[int, Count]
+
+
+class Saturation:
+    """Counts the values of a file's output, and of what its last operators make it of, that are at an end of a range.
+
+    Args:
+        content: The file, with one output; of integers, or of floats that were integers (`float_io`).
+        model: It, loaded.
+    """
+
+    def __init__(self, content: bytes, model: TFLiteModel) -> None:
+        (name,) = model.output_names
+        self._output = model.output_index(name)
+        self._grids = ends(content, self._output)
+        self._inside = sorted(self._grids.keys() - {self._output})
+        # The file does not return what is inside. States of streaming models are matched by the names of outputs.
+        seen = bool(self._inside) and not model.streaming
+        self._opened = TFLiteModel(_returning(content, self._inside)) if seen else None
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether `inside` counts anything, at the price of running the examples again."""
+        return self._opened is not None
+
+    def output(self, values: npt.NDArray[Any]) -> Counts:
+        """Count output values [N, ...] as the model returned them, in real values."""
+        grid = self._grids.get(self._output)
+        return {self._output: _count(grid, values)} if grid is not None and values.size else {}
+
+    def inside(self, inputs: Inputs) -> Counts:
+        """Count the values of what the output is made of, for inputs [N, ...]."""
+        if self._opened is None:
+            return {}
+        names = {self._opened.output_index(name): name for name in self._opened.output_names}
+        found = self._opened.predict(inputs)
+        return {index: _count(self._grids[index], found[names[index]]) for index in self._inside if index in names}
+
+
+def merged(counts: Iterable[Counts]) -> Counts:
+    """Counts of different examples as one."""
+    total: Counts = {}
+    for each in counts:
+        for index, count in each.items():
+            total[index] = total.get(index, Count(0, 0)) + count
+    return total
+
+
+def greatest_share(counts: Counts) -> float | None:
+    """The share of the tensor that loses most; None if no integers hold any, or their ranges are all there is."""
+    return max((count.lost / count.values for count in counts.values() if count.values), default=None)
+
+
+def saturated_share(content: bytes, sample: Inputs) -> float | None:
+    """The share of a file's output values that sit at an end of their range, where a value beyond would be lost.
+
+    Where a sum, a mean, a concatenation or the like makes the output, the same of what it is made of, if that is more.
+
+    Args:
+        content: The file, as for `Saturation`.
+        sample: Inputs, [N, ...] in real values.
+
+    Returns:
+        None if no integers hold the output, or their range is all that the operator can return.
+    """
+    model = TFLiteModel(content)
+    (name,) = model.output_names
+    saturation = Saturation(content, model)
+    return greatest_share(saturation.output(model.predict(sample)[name]) | saturation.inside(sample))
+
+
+def ends(content: bytes, output: int) -> dict[int, Grid]:
+    """The integers that hold an output, and what its last operators make it of, by the tensors' indices.
+
+    Args:
+        content: The file.
+        output: Index of the output's tensor in the main subgraph.
+
+    Returns:
+        Without tensors that no integers hold, or that hold whatever their operator can return.
+    """
+    model = schema.Model.GetRootAs(content)
+    graph = model.Subgraphs(0)
+    operators = [graph.Operators(place) for place in range(graph.OperatorsLength())]
+    makers = {operator.Outputs(place): operator for operator in operators for place in range(operator.OutputsLength())}
+    found: dict[int, Grid] = {}
+    pending, seen = [output], set[int]()
+    while pending:
+        index = first = pending.pop()
+        if first in seen:
+            continue
+        seen.add(first)
+        tensor, maker = graph.Tensors(index), makers.get(index)
+        held = tensor if _is_quantized(tensor) else None
+        while maker is not None and _kind(model, maker) in _PASSING:
+            index = maker.Inputs(0)
+            tensor, maker = graph.Tensors(index), makers.get(index)
+            held = held or (tensor if _is_quantized(tensor) else None)
+        kind = _kind(model, maker) if maker is not None else ""
+        if kind in _FIXED or (maker is None and first != output):
+            # What comes from outside is at the ends of its range by right: a white pixel, a full scale.
+            continue
+        if held is not None:
+            found[first] = _grid(held, _TOPS.get(kind) or _TOPS.get(_fused(maker)))
+        if maker is not None and kind in _MADE_OF_INPUTS:
+            sources = [maker.Inputs(place) for place in range(maker.InputsLength())]
+            # A number for all examples together is none of an example's.
+            pending += [source for source in sources if source in makers and graph.Tensors(source).ShapeLength()]
+    return found
+
+
+def _grid(tensor: schema.Tensor, top: float | None) -> Grid:
+    scale, zero_point = float(tensor.Quantization().Scale(0)), int(tensor.Quantization().ZeroPoint(0))
+    dtype = _TYPES[tensor.Type()]
+    bounds = np.iinfo(dtype)
+    return Grid(
+        scale=scale,
+        zero_point=zero_point,
+        dtype=dtype,
+        # Zero as an end is what a ReLU returns.
+        low_loses=zero_point != bounds.min,
+        high_loses=top is None or scale * (bounds.max - zero_point) < top - scale,
+    )
+
+
+def _count(grid: Grid, values: npt.NDArray[Any]) -> Count:
+    bounds, raw = np.iinfo(grid.dtype), quantize(values, grid.scale, grid.zero_point, grid.dtype)
+    lost = ((raw == bounds.max) & grid.high_loses) | ((raw == bounds.min) & grid.low_loses)
+    return Count(int(lost.sum()), lost.size)
+
+
+def _returning(content: bytes, tensors: Sequence[int]) -> bytes:
+    """A file that returns these tensors, too."""
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    graph = model.subgraphs[0]
+    graph.outputs = [*graph.outputs, *tensors]
+    for signature in model.signatureDefs or ():
+        for index in tensors:
+            named = schema.TensorMapT()
+            named.name, named.tensorIndex = f"edgemill_inside_{index}", index
+            signature.outputs.append(named)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _is_quantized(tensor: schema.Tensor) -> bool:
+    quantization = tensor.Quantization()
+    return tensor.Type() in _TYPES and quantization is not None and quantization.ScaleLength() == 1
+
+
+def _kind(model: schema.Model, operator: schema.Operator) -> str:
+    code = model.OperatorCodes(operator.OpcodeIndex())
+    return _BUILTINS[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+
+
+def _fused(operator: schema.Operator | None) -> str:
+    """The activation that an operator applies to its own result; "" for none."""
+    if operator is None or operator.BuiltinOptions() is None:
+        return ""
+    options = schema.BuiltinOptionsCreator(operator.BuiltinOptionsType(), operator.BuiltinOptions())
+    return _ACTIVATIONS.get(getattr(options, "fusedActivationFunction", None), "")

@@ -1,0 +1,120 @@
+"""What lies beside every artifact of ours: `manifest.json`, enough to trust its bytes without a metadata store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from components.core.files import bytes_of, read_regular, sha256_of, sha256_of_bytes, write_atomically
+from components.core.values import FrozenModel
+from components.facts.streaming import StreamingContract
+from components.spec.recipe import Recipe
+
+MANIFEST_NAME = "manifest.json"
+
+
+Role = Literal[
+    "validation",
+    "baseline",
+    "trained",
+    "calibration",
+    "candidate",
+    "evaluation",
+    "device_check",
+    "decision",
+    "chosen",
+    "release",
+]
+
+
+class Manifest(FrozenModel):
+    """Where an artifact came from and what it holds.
+
+    Attributes:
+        role: What the artifact is in the pipeline.
+        recipe: What made it, for candidates; None otherwise.
+        parents: Input name -> SHA-256 of the artifact it was made from (as in that artifact's own manifest).
+        sha256: Digest of `content`.
+        content: What the digest is of: a path relative to the artifact's folder.
+        content_bytes: Size of `content`.
+        files: Relative path -> SHA-256 of every other file of the artifact.
+        code_version: Version of the code that made it (`components.core.version.code_version`).
+        streaming: How a file of one time step is driven; None for all else.
+    """
+
+    role: Role
+    recipe: Recipe | None = None
+    parents: dict[str, str]
+    sha256: str
+    content: str
+    content_bytes: int
+    files: dict[str, str]
+    code_version: str
+    streaming: StreamingContract | None = None
+
+
+def write_manifest(
+    folder: Path,
+    content: str,
+    *,
+    role: Role,
+    parents: dict[str, str],
+    code_version: str,
+    recipe: Recipe | None = None,
+    streaming: StreamingContract | None = None,
+) -> Manifest:
+    """Describe `folder / content` in `folder / manifest.json`. Call it last: a manifest means a whole artifact."""
+    path, files = folder / content, digests_of(folder)
+    manifest = Manifest(
+        role=role,
+        recipe=recipe,
+        parents=parents,
+        sha256=sha256_of(path, lambda file: files[file.relative_to(folder).as_posix()]),
+        content=content,
+        content_bytes=bytes_of(path),
+        files=files,
+        code_version=code_version,
+        streaming=streaming,
+    )
+    write_atomically(folder / MANIFEST_NAME, serialized(manifest))
+    return manifest
+
+
+def serialized(manifest: Manifest) -> bytes:
+    """The bytes of `manifest.json`."""
+    return manifest.model_dump_json(indent=2).encode() + b"\n"
+
+
+def digests_of(folder: Path, of_file: Callable[[Path], str] = sha256_of) -> dict[str, str]:
+    """Relative path -> SHA-256, of all files of an artifact but its manifest; `of_file` gives that of one."""
+    return {
+        path.relative_to(folder).as_posix(): of_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / MANIFEST_NAME
+    }
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an artifact's folder."""
+    return Manifest.model_validate_json(read_regular(folder / MANIFEST_NAME))
+
+
+def describe(artifact: Any, manifest: Manifest, **properties: str | int | float) -> None:
+    """Copy what lineage queries ask for from the manifest to a TFX artifact's custom properties."""
+    known: dict[str, str | int | float] = {
+        "role": manifest.role,
+        "sha256": manifest.sha256,
+        "manifest_sha256": sha256_of_bytes(serialized(manifest)),
+        "content_bytes": manifest.content_bytes,
+        "recipe": manifest.recipe.name if manifest.recipe else "",
+        **properties,
+    }
+    for name, value in known.items():
+        match value:
+            case str():
+                artifact.set_string_custom_property(name, value)
+            case int():
+                artifact.set_int_custom_property(name, value)
+            case float():
+                artifact.set_float_custom_property(name, value)

@@ -1,0 +1,42 @@
+"""How slices of the evaluation data are called: `overall`, `label=3`, crossed `age=30, sex=f`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from components.facts.evaluation import SliceResult
+
+OVERALL = "overall"
+
+
+def overall(slices: Iterable[SliceResult]) -> SliceResult | None:
+    """The result on the whole split."""
+    return next((result for result in slices if result.slice == OVERALL), None)
+
+
+def features(name: str) -> tuple[str, ...]:
+    """The features that a slice, or a wanted kind of slice, crosses; none for the whole split.
+
+    Args:
+        name: As the evaluation calls a slice (`age=30, sex=f`), or with a feature alone for each of its values
+            (`label`; `age, sex`; `age, sex=f`).
+    """
+    return () if name == OVERALL else tuple(part.partition("=")[0] for part in _parts(name))
+
+
+def matches(name: str, wanted: str) -> bool:
+    """Whether a slice is the wanted one, or one of the wanted kind; the order of crossed features does not matter."""
+    if name == wanted:
+        return True
+    if sorted(features(name)) != sorted(features(wanted)):
+        return False
+    own = _parts(name)
+    return all(part in own for part in _parts(wanted) if "=" in part)
+
+
+def _parts(name: str) -> list[str]:
+    if "=" not in name:
+        return re.split(r",\s*", name)
+    # Values may hold commas: a comma starts another feature only if a name and an equals sign follow.
+    return re.split(r", (?=[^,=]+=)", name)

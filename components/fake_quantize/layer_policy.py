@@ -1,0 +1,105 @@
+"""What quantization-aware training will do to each layer: a recipe's words about layers, resolved. No TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from components.core.errors import SpecError
+from components.spec.scheme import Scheme, StaticWi4Ai8, StaticWi8Ai16
+from components.spec.steps import layer_patterns
+from components.spec.steps.layer_patterns import check_fits, fits
+from components.spec.steps.qat import ActivationQuantization, CustomQuantizer, LayerQuantization, QatStep
+
+Mode = Literal["trained", "observed", "float"]
+
+
+@dataclass(frozen=True)
+class LayerPolicy:
+    """How one layer is quantized.
+
+    Attributes:
+        mode: `trained` under quantization; `observed`: its ranges are seen in training and applied afterwards; `float`.
+        weight_bits: 8 or 4.
+        per_channel: Whether the weights have a scale per channel where the kernel can.
+        trains_weights: Whether the weights are quantized in training; afterwards they always are.
+        weight_quantizer: One of the task's, instead of ours.
+        activations: How outputs are quantized; None watches their range only.
+        says_activations: Whether the file says so of this very layer.
+        activation_bits: 8 or 16.
+        extremes: Whether a range that we choose holds all values: that of an output of the model.
+        config: Reference of a QuantizeConfig of the task's, instead of all this.
+    """
+
+    mode: Mode = "trained"
+    weight_bits: int = 8
+    per_channel: bool = True
+    trains_weights: bool = True
+    weight_quantizer: CustomQuantizer | None = None
+    activations: ActivationQuantization | None = field(default_factory=ActivationQuantization)
+    says_activations: bool = False
+    activation_bits: int = 8
+    extremes: bool = False
+    config: str | None = None
+
+
+def policies(step: QatStep, scheme: Scheme, names: Iterable[str]) -> dict[str, LayerPolicy]:
+    """How each layer of a model is treated, by name; nested models' layers are called `outer/inner`.
+
+    Args:
+        step: The recipe's.
+        scheme: The recipe's numeric format, a static one.
+        names: All layers' names.
+
+    Raises:
+        SpecError: A name or glob fits no layer, or nothing is left to quantize.
+    """
+    known = list(names)
+    fields: dict[str, tuple[str, ...]] = {"layers": step.layers, "except": step.except_layers}
+    fields |= {f"configs[{index}].layers": config.layers for index, config in enumerate(step.configs)}
+    check_fits(fields.items(), known)
+    found = {name: _policy(step, scheme, name) for name in known}
+    if all(policy.mode != "trained" for policy in found.values()):
+        raise SpecError(
+            "the step quantizes nothing in training",
+            where="layers",
+            bound="at least one layer that `layers` names and `except` does not",
+            measured=f"layers {list(step.layers)}, except {list(step.except_layers)}",
+            remedy="name other layers, or remove the step",
+        )
+    return found
+
+
+def chosen(step: QatStep, name: str) -> bool:
+    """Whether a layer is trained under quantization."""
+    return layer_patterns.chosen(name, step.layers, step.except_layers)
+
+
+def _policy(step: QatStep, scheme: Scheme, name: str) -> LayerPolicy:
+    own = [config for config in step.configs if fits(name, config.layers)]
+    if not chosen(step, name):
+        fallback = bool(getattr(scheme, "float_fallback", False))
+        return _described(step, scheme, own, mode="float" if fallback else "observed")
+    return _described(step, scheme, own, mode="trained")
+
+
+def _described(step: QatStep, scheme: Scheme, own: list[LayerQuantization], mode: Mode) -> LayerPolicy:
+    config = next((one.config for one in reversed(own) if one.config), None)
+    weights = next((one.weights for one in reversed(own) if one.weights is not None), step.weights)
+    activations = next((one.activations for one in reversed(own) if one.activations is not None), step.activations)
+    trains = weights != "none"
+    said = step.weights if weights == "none" else weights
+    granularity = said.granularity or step.weights.granularity or getattr(scheme, "granularity", "per_channel")
+    bits = said.bits or step.weights.bits or (4 if isinstance(scheme, StaticWi4Ai8) else 8)
+    return LayerPolicy(
+        mode=mode,
+        weight_bits=bits,
+        per_channel=granularity == "per_channel",
+        trains_weights=trains,
+        weight_quantizer=said.quantizer or step.weights.quantizer,
+        activations=None if activations == "none" else activations,
+        says_activations=any(one.activations is not None for one in own),
+        activation_bits=16 if isinstance(scheme, StaticWi8Ai16) else 8,
+        config=config if mode != "float" else None,
+    )

@@ -1,0 +1,103 @@
+"""What the integer kernels of TFLite do with each kind of Keras layer. A table of names; needs no TensorFlow.
+
+Measured by converting each layer alone after training under fake quantization, with TensorFlow 2.16, and comparing the
+file's output with the layer's: `tests/components/fake_quantize/test_layer_table.py` does it again.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+# Kernel attribute and the axes that have a scale each. Fully connected and transposed kernels are per tensor.
+WEIGHTED: dict[str, tuple[str, tuple[int, ...]]] = {
+    "Dense": ("kernel", ()),
+    "Conv2D": ("kernel", (-1,)),
+    "DepthwiseConv2D": ("depthwise_kernel", (-2, -1)),
+    "Conv2DTranspose": ("kernel", ()),
+}
+
+# Their output has a range of its own.
+RANGED = frozenset(
+    {
+        *("Add", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate"),
+        *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "LeakyReLU", "ReLU"),
+    }
+)
+# Their kernels take over the range of what goes in, or do nothing outside training.
+PASSING = frozenset(
+    {
+        *("Flatten", "Reshape", "Permute", "UpSampling2D", "RepeatVector"),
+        *("MaxPooling1D", "MaxPooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D"),
+        *("AveragePooling1D", "AveragePooling2D"),
+        *("ZeroPadding1D", "ZeroPadding2D", "Cropping1D", "Cropping2D"),
+        *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
+        "ActivityRegularization",
+    }
+)
+# An activation that the kernel before it can do at its end: only the result needs a range.
+FUSED_ACTIVATIONS = frozenset({"relu", "relu6"})
+FUSING = frozenset({*WEIGHTED, "Add", "Subtract", "Multiply", "BatchNormalization"})
+# The kernel prescribes the range of what comes out.
+FIXED_ACTIVATIONS = frozenset({"sigmoid", "tanh", "softmax"})
+RANGED_ACTIVATIONS = frozenset({"relu", "relu6", "gelu", "exponential"})
+# Written out as x * sigmoid(x).
+SWISH = frozenset({"swish", "silu"})
+NO_ACTIVATION = "linear"
+
+# What 16-bit activations have no kernel for.
+NOT_IN_16_BITS = frozenset({"Concatenate", "RepeatVector", "Conv2DTranspose", "gelu"})
+# What 4-bit weights have no kernel for.
+NOT_IN_4_BITS = frozenset({"Conv2DTranspose"})
+
+_REMEDIES = {
+    "LayerNormalization": "normalize by batch (BatchNormalization after a convolution or a dense layer)",
+    "MultiHeadAttention": "quantize this model after training (no `qat` step)",
+    "Embedding": "quantize this model after training (no `qat` step)",
+    "TFOpLambda": "use layers instead of operations on tensors (Add, Multiply, ReLU, Rescaling in the task's decode)",
+    "SlicingOpLambda": "use Cropping layers instead of slices",
+    "Lambda": "write it as a layer of its own, registered with register_keras_serializable, and give it a config",
+    "Rescaling": "rescale in the task's decode",
+    "Normalization": "normalize in the task's decode",
+    "Average": "use Add, and let the next layer's weights absorb the factor",
+    "PReLU": "use LeakyReLU",
+}
+_ACTIVATION_REMEDY = "use relu, relu6, leaky ReLU, swish, gelu, sigmoid, tanh or softmax"
+
+Role = Literal["weighted", "ranged", "passing", "fixed", "batch_norm", "recurrent", "unknown"]
+
+# What recurrent layers are rewritten to.
+INTEGER_RECURRENT = "IntegerRecurrent"
+
+
+def role_of(kind: str, activation: str | None = None) -> Role:
+    """What a layer is to quantization.
+
+    Args:
+        kind: Class name of the layer.
+        activation: For `Activation` layers, the name of the function.
+    """
+    if kind == "BatchNormalization":
+        return "batch_norm"
+    if kind == "Activation":
+        if activation in FIXED_ACTIVATIONS:
+            return "fixed"
+        if activation in RANGED_ACTIVATIONS:
+            return "ranged"
+        return "passing" if activation == NO_ACTIVATION else "unknown"
+    if kind == INTEGER_RECURRENT:
+        return "recurrent"
+    if kind == "Softmax":
+        return "fixed"
+    for role, kinds in (("weighted", WEIGHTED), ("ranged", RANGED), ("passing", PASSING)):
+        if kind in kinds:
+            return role  # type: ignore[return-value]
+    return "unknown"
+
+
+def remedy_for(kind: str) -> str:
+    """What a user can do about a layer that cannot be quantized in training, beside leaving it out."""
+    if kind in {"Activation", "ReLU"}:
+        return _ACTIVATION_REMEDY
+    return _REMEDIES.get(
+        kind, "give it a config of its own: `configs: [{layers: [NAME], config: package.module:NAME}]`"
+    )

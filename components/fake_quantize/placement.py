@@ -1,0 +1,375 @@
+"""Where quantizers go in a rewritten model, and what becomes of each layer. Pure: a graph of names; no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from components.core.errors import ModelError
+from components.facts.training import LayerPlan
+from components.fake_quantize.layer_policy import LayerPolicy
+from components.fake_quantize.layers import (
+    FUSED_ACTIVATIONS,
+    FUSING,
+    INTEGER_RECURRENT,
+    NOT_IN_4_BITS,
+    NOT_IN_16_BITS,
+    WEIGHTED,
+    Role,
+    remedy_for,
+    role_of,
+)
+
+# Cells whose outputs cannot be rounded anew for who reads them: the fused LSTM's are its states, an SRU's are nothing
+# else. (A GRU's and a SimpleRNN's states go into the next step as they are, and are rounded on the way out.)
+_HAND_OUT = frozenset({"LSTM", "SRU"})
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of a layer in a rewritten model.
+
+    Attributes:
+        name: The layer's; twice where a shared layer is called twice.
+        origin: The layer of the user's model that it comes from.
+        kind: Class name.
+        activation: Of an `Activation` layer, the function's name; of a `ReLU`, `relu`, `relu6` or None for
+            others; of an `IntegerRecurrent`, the kind of its cell.
+        inputs: Names of the layers that its inputs come from.
+        is_float: Whether its output is of floats.
+        refusal: Reason and remedy, of a recurrent layer that cannot be written out.
+    """
+
+    name: str
+    origin: str
+    kind: str
+    inputs: tuple[str, ...]
+    activation: str | None = None
+    is_float: bool = True
+    refusal: tuple[str, str] | None = None
+
+
+@dataclass
+class QuantizerSlot:
+    """What one layer of the rewritten model gets.
+
+    Attributes:
+        policy: How.
+        role: What it is to quantization.
+        weights: Whether its weights are quantized.
+        output: Whether its output gets a range: trained, or prescribed by the kernel (`fixed`).
+    """
+
+    policy: LayerPolicy
+    role: Role
+    weights: bool = False
+    output: Literal["none", "range", "fixed"] = "none"
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.weights or self.output != "none" or self.policy.config)
+
+
+@dataclass
+class Plan:
+    """Where quantizers go.
+
+    Attributes:
+        places: Layer of the rewritten model -> what it gets.
+        input_quantizers: Layers whose output has no range and is read by a kernel of integers -> the reader's policy.
+        model_io: Those of them that are inputs or outputs of the model: whatever reads them reads the quantized values.
+        joined: LSTMs or SRUs whose outputs have one range, since they are concatenated: both directions of a
+            `Bidirectional`. The concatenation has none of its own.
+        layers: What becomes of each layer of the user's model, in order.
+        refused: Layers of the user's model that cannot be quantized, with reason and remedy.
+    """
+
+    places: dict[str, QuantizerSlot]
+    input_quantizers: dict[str, LayerPolicy]
+    model_io: set[str] = field(default_factory=set)
+    joined: list[tuple[str, ...]] = field(default_factory=list)
+    layers: tuple[LayerPlan, ...] = ()
+    refused: list[tuple[Node, str, str]] = field(default_factory=list)
+
+    def refuse(self) -> None:
+        """Raise a ModelError that names every refused layer with its remedy, if there is one."""
+        if not self.refused:
+            return
+        told = "; ".join(f"{node.origin} ({_kind(node)}): {reason}; {remedy}" for node, reason, remedy in self.refused)
+        names = ", ".join(dict.fromkeys(node.origin for node, _, _ in self.refused))
+        raise ModelError(
+            f"quantization-aware training cannot make integers of {told}",
+            where=f"layer {names}",
+            bound="layers that TensorFlow Lite's integer kernels can run",
+            remedy=f"change these layers as told, or leave them float: `except: [{names}]` in the step and "
+            "`float_fallback: true` in the scheme",
+        )
+
+
+def place(
+    nodes: Sequence[Node],
+    policies: Mapping[str, LayerPolicy],
+    kinds: Mapping[str, str],
+    notes: Mapping[str, str],
+    outputs: Collection[str] = (),
+    integer_io: bool = True,
+) -> Plan:
+    """Decide where quantizers go.
+
+    A range is needed at the end of each kernel: behind a convolution with its batch normalization and ReLU once, not
+    three times. What TFLite's kernels fuse shares the policy of the layer that has the weights.
+
+    Args:
+        nodes: The rewritten model, every layer after those it reads.
+        policies: By name of the user's layers.
+        kinds: Class names of the user's layers, by name, in order.
+        notes: What the rewriting did, by name of the user's layers.
+        outputs: Layers whose outputs are the model's.
+        integer_io: Whether these and the model's inputs are integers even where the layers there stay float.
+    """
+    by_name = {node.name: node for node in nodes}
+    readers: dict[str, int] = {}
+    for node in nodes:
+        for name in node.inputs:
+            readers[name] = readers.get(name, 0) + 1
+    leaders = _leaders(nodes, by_name, readers)
+    plan = Plan({}, {})
+    for node in nodes:
+        leader = by_name[leaders[node.name]]
+        own, leading = policies.get(node.origin, LayerPolicy(mode="float")), policies.get(leader.origin)
+        policy = own if leading is None or own.config else _shared(own, leading)
+        plan.places[node.name] = _placed(node, policy, plan)
+    for node in nodes:
+        source = _fused_into(node, by_name, readers)
+        if source is not None and plan.places[node.name].policy.mode != "float":
+            plan.places[source].output = "none"
+    _join(nodes, by_name, plan)
+    _open_input_quantizers(nodes, plan, outputs if integer_io else ())
+    _keep_extremes(nodes, plan, outputs)
+    plan.layers = tuple(_told(nodes, plan, kinds, notes))
+    return plan
+
+
+def _leaders(nodes: Sequence[Node], by_name: Mapping[str, Node], readers: Mapping[str, int]) -> dict[str, str]:
+    leaders: dict[str, str] = {}
+    for node in nodes:
+        source = _fused_into(node, by_name, readers)
+        leaders[node.name] = leaders[source] if source is not None else node.name
+    return leaders
+
+
+def _fused_into(node: Node, by_name: Mapping[str, Node], readers: Mapping[str, int]) -> str | None:
+    """The layer at whose end this one is computed; None if it is a kernel by itself."""
+    if not node.inputs or node.inputs[0] not in by_name:
+        return None
+    source = by_name[node.inputs[0]]
+    while source.name.endswith("/flat") and source.kind == "Reshape" and readers.get(source.name) == 1:
+        source = by_name[source.inputs[0]]
+    if readers.get(source.name) != 1:
+        return None
+    if node.kind == "BatchNormalization":
+        return source.name if source.kind in {"Conv2D", "DepthwiseConv2D"} else None
+    fuses = node.kind in {"ReLU", "Activation"} and node.activation in FUSED_ACTIVATIONS
+    return source.name if fuses and source.kind in FUSING else None
+
+
+def _join(nodes: Sequence[Node], by_name: Mapping[str, Node], plan: Plan) -> None:
+    """Find what is concatenated of such layers alone."""
+    for node in nodes:
+        made = plan.places[node.name]
+        if node.kind != "Concatenate" or made.output != "range":
+            continue
+        sources = [by_name[name] for name in node.inputs]
+        if all(one.activation in _HAND_OUT and plan.places[one.name].policy.mode != "float" for one in sources):
+            made.output = "none"
+            group = dict.fromkeys(node.inputs)
+            # One that goes into two concatenations makes one of them.
+            for other in [other for other in plan.joined if not group.keys().isdisjoint(other)]:
+                plan.joined.remove(other)
+                group |= dict.fromkeys(other)
+            plan.joined.append(tuple(group))
+
+
+def _shared(own: LayerPolicy, leading: LayerPolicy) -> LayerPolicy:
+    """The policy of a layer in another's kernel: the leader's, but for what the file says of this very layer."""
+    if own.says_activations and not leading.says_activations:
+        return LayerPolicy(**{**vars(leading), "activations": own.activations, "says_activations": True})
+    return leading
+
+
+def _placed(node: Node, policy: LayerPolicy, plan: Plan) -> QuantizerSlot:
+    role = role_of(node.kind, node.activation)
+    made = QuantizerSlot(policy, role)
+    if node.refusal is not None and policy.mode != "float" and not policy.config:
+        plan.refused.append((node, *node.refusal))
+        return made
+    if role == "recurrent":
+        told = _recurrent_refusal(node, policy)
+        plan.refused += [(node, *told)] if told else []
+        return made
+    if policy.mode == "float" or policy.config or node.kind == "InputLayer":
+        return made
+    if role == "unknown" or (node.kind == "ReLU" and node.activation not in FUSED_ACTIVATIONS):
+        reason = (
+            "its activation has no integer kernel" if node.kind in {"Activation", "ReLU"} else "has no integer form"
+        )
+        plan.refused.append((node, reason, remedy_for(node.kind)))
+        return made
+    if role == "batch_norm" and not _folds(node, plan):
+        plan.refused.append(
+            (node, "normalizes along another axis than the last", "put the channels last, with axis=-1")
+        )
+        return made
+    if policy.activation_bits == 16 and {node.kind, node.activation} & NOT_IN_16_BITS:
+        plan.refused.append((node, "has no kernel for 16-bit activations", "take the scheme static_wi8_ai8"))
+        return made
+    if policy.weight_bits == 4 and policy.weight_quantizer is None and node.kind in NOT_IN_4_BITS:
+        remedy = f"give it 8 bits: `configs: [{{layers: [{node.origin}], weights: {{bits: 8}}}}]`"
+        plan.refused.append((node, "has no kernel for 4-bit weights", remedy))
+        return made
+    made.weights = role == "weighted"
+    if role in {"weighted", "ranged", "batch_norm"}:
+        made.output = "range"
+    elif role == "fixed" and policy.activation_bits == 16:
+        made.output = "fixed"
+    return made
+
+
+def _recurrent_refusal(node: Node, policy: LayerPolicy) -> tuple[str, str] | None:
+    own = policy.activations is not None and policy.activations.quantizer.kind == "own"
+    if own or policy.weight_quantizer is not None:
+        return "its cell takes no quantizer of one's own", "name another quantizer for it in `configs`"
+    if node.activation == "LSTM" and policy.activation_bits == 16:
+        return "the fused LSTM has no kernel for 16-bit activations", "take static_wi8_ai8, or use a GRU or an SRU"
+    if node.activation == "LSTM" and policy.weight_bits != 8:
+        return "the fused LSTM has no kernel for 4-bit weights", "take static_wi8_ai8"
+    return None
+
+
+def _folds(node: Node, plan: Plan) -> bool:
+    # The rewriting leaves a batch normalization only behind a convolution, or where it cannot handle its axis.
+    source = plan.places.get(node.inputs[0])
+    return source is not None and (source.role == "weighted" or node.inputs[0].endswith("/flat"))
+
+
+def _open_input_quantizers(nodes: Sequence[Node], plan: Plan, outputs: Collection[str]) -> None:
+    """Find what kernels of integers read that has no range yet, and what else must have one at the model's border."""
+    ranged: dict[str, bool] = {}
+    floats = {node.name: node.is_float for node in nodes}
+    for node in nodes:
+        made = plan.places[node.name]
+        if node.kind == "InputLayer":
+            ranged[node.name] = False
+            continue
+        integer = made.policy.mode != "float"
+        if integer:
+            for name in node.inputs:
+                if not ranged[name] and floats[name]:
+                    known = plan.input_quantizers.get(name)
+                    if known is None or known.mode == "observed":
+                        plan.input_quantizers[name] = made.policy
+        reads_ranges = all(ranged[name] for name in node.inputs)
+        ranged[node.name] = integer or (made.role == "passing" and reads_ranges)
+    if not outputs:
+        return
+    entering = {node.name for node in nodes if node.kind == "InputLayer"}
+    plan.model_io = {name for name in (*entering, *outputs) if not ranged[name] and floats[name]}
+    for name in plan.model_io:
+        plan.input_quantizers.setdefault(name, LayerPolicy(activation_bits=_bits(plan)))
+
+
+def _keep_extremes(nodes: Sequence[Node], plan: Plan, outputs: Collection[str]) -> None:
+    """Let the ranges that the model's outputs have, or that kernels without weights make them of, hold all values."""
+    inputs = {node.name: node.inputs for node in nodes}
+    pending, seen = list(outputs), set()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in plan.input_quantizers:
+            plan.input_quantizers[name] = replace(plan.input_quantizers[name], extremes=True)
+            continue
+        made = plan.places[name]
+        made.policy = replace(made.policy, extremes=True)
+        if made.role in {"passing", "ranged"}:
+            # Clipped terms make a clipped sum: its own range would never see the values that they lost.
+            pending += inputs[name]
+
+
+def _bits(plan: Plan) -> int:
+    return next(made.policy.activation_bits for made in plan.places.values() if made.policy.mode != "float")
+
+
+def _told(nodes: Sequence[Node], plan: Plan, kinds: Mapping[str, str], notes: Mapping[str, str]) -> Iterable[LayerPlan]:
+    refused = {node.origin: f"{reason}; {remedy}" for node, reason, remedy in plan.refused}
+    members: dict[str, list[Node]] = {origin: [] for origin, kind in kinds.items() if kind != "InputLayer"}
+    for node in nodes:
+        if node.origin in members:
+            members[node.origin].append(node)
+    for origin, own in members.items():
+        if not own:
+            yield LayerPlan(
+                layer=origin, kind=kinds[origin], mode="trained", outputs="none", note=notes.get(origin, "")
+            )
+            continue
+        places = [plan.places[node.name] for node in own]
+        weighted = [made for made in places if made.weights or made.role == "recurrent"]
+        policy = weighted[0].policy if weighted else places[-1].policy
+        # The last range of a layer is its output's; without one, its kernel tells more than a reshape behind it.
+        ends = [made for made in places if made.output != "none"] or [m for m in places if m.role != "passing"]
+        enters = any(name in plan.input_quantizers for node in own for name in node.inputs)
+        said = [notes.get(origin, ""), "its input gets a range too" if enters else ""]
+        recurrent = [node for node in own if plan.places[node.name].role == "recurrent"]
+        carrying = [node for node in own if plan.places[node.name].weights] + recurrent
+        weights = " and ".join(dict.fromkeys(_weights(node, plan) for node in carrying))
+        yield LayerPlan(
+            layer=origin,
+            kind=f"Activation {own[-1].activation}" if kinds[origin] == "Activation" else kinds[origin],
+            mode="refused" if origin in refused else policy.mode,
+            weights=weights,
+            outputs=_recurrent_outputs(recurrent[0], policy) if recurrent else _outputs((ends or places)[-1]),
+            note=refused.get(origin) or "; ".join(filter(None, said)),
+        )
+
+
+def _kind(node: Node) -> str:
+    if node.kind == INTEGER_RECURRENT:
+        return str(node.activation)
+    return f"{node.kind} {node.activation}" if node.kind == "Activation" else node.kind
+
+
+def _weights(node: Node, plan: Plan) -> str:
+    policy = plan.places[node.name].policy
+    if plan.places[node.name].role == "recurrent":
+        told = "" if policy.trains_weights else ", after training"
+        return "" if policy.mode == "float" else f"int{policy.weight_bits} per gate{told}"
+    if policy.weight_quantizer is not None:
+        return policy.weight_quantizer.object
+    per = "per channel" if policy.per_channel and WEIGHTED[node.kind][1] else "per tensor"
+    return f"int{policy.weight_bits} {per}" + ("" if policy.trains_weights else ", after training")
+
+
+def _recurrent_outputs(node: Node, policy: LayerPolicy) -> str:
+    if policy.mode == "float":
+        return "float"
+    inside = ", 16 bits inside" if node.activation == "LSTM" else ""
+    return f"int{policy.activation_bits} at each step{inside}"
+
+
+def _outputs(made: QuantizerSlot) -> str:
+    policy = made.policy
+    if policy.mode == "float":
+        return "float"
+    if policy.config:
+        return f"by {policy.config}"
+    if made.output == "range":
+        how = policy.activations
+        if how is None or policy.mode == "observed":
+            return f"int{policy.activation_bits}, range applied after training"
+        ours = "extremes of an epoch" if policy.extremes else how.quantizer.kind.replace("_", " ")
+        own = how.quantizer.object if how.quantizer.kind == "own" else ours
+        return f"int{policy.activation_bits}, {own}"
+    return {"passing": "as its input", "fixed": "range fixed by the kernel"}.get(made.role, "inside the kernel")

@@ -1,0 +1,219 @@
+"""From a float Keras model to one that trains under quantization, and its ranges afterwards. Imports TensorFlow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_model_optimization.python.core.quantization.keras import quantize_scheme, quantize_wrapper
+from tensorflow_model_optimization.quantization.keras import (
+    quantize_annotate_layer,
+    quantize_apply,
+    quantize_scope,
+)
+from tf_keras.src.saving.serialization_lib import SafeModeScope
+
+from components.cells.layer import IntegerRecurrent
+from components.cells.quantizers import ActivationQuantizer
+from components.core.errors import EdgemillError, ModelError, summary_line
+from components.facts.training import LayerPlan, TrainedRange
+from components.fake_quantize.layer_policy import chosen, policies
+from components.fake_quantize.rewrite import rewrite
+from components.fake_quantize.tflite_8bit_scheme import (
+    INPUT_QUANTIZER,
+    Quantizers,
+    Tflite8BitScheme,
+    own_object,
+    planned,
+)
+from components.model.weight_tensors import Kernel, kernels
+from components.spec.scheme import Scheme
+from components.spec.steps.fine_tuning import WeightInvariants
+from components.spec.steps.qat import QatStep
+
+_HISTOGRAM_BINS = 64
+_NOTHING = WeightInvariants()
+
+
+def preview(model: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
+    """What the step will do to each layer, refusals included.
+
+    Args:
+        model: A functional or Sequential Keras model that is built.
+        step: The recipe's.
+        scheme: The recipe's numeric format, a static one.
+
+    Raises:
+        SpecError: A name or glob fits no layer, or nothing is left to quantize.
+    """
+    flat = _flat(model)
+    by_name = policies(step, scheme, _names(flat))
+    if step.scheme is None:
+        return planned(flat, by_name, not getattr(scheme, "float_io", False))[1].layers
+    return tuple(
+        LayerPlan(
+            layer=layer.name,
+            kind=type(layer).__name__,
+            mode="trained" if chosen(step, layer.name) else "float",
+            weights=f"by {step.scheme}" if chosen(step, layer.name) and layer.weights else "",
+            outputs=f"by {step.scheme}" if chosen(step, layer.name) else "float",
+        )
+        for layer in _real_layers(flat)
+    )
+
+
+def quantized(
+    model: Any,
+    step: QatStep,
+    scheme: Scheme,
+    steps_per_epoch: int,
+    invariants: WeightInvariants = _NOTHING,
+    quantizers: Quantizers | None = None,
+) -> Any:
+    """A model of the same weights that trains under quantization; the original stays as it is.
+
+    Args:
+        model: A functional or Sequential Keras model that is built.
+        step: The recipe's.
+        scheme: The recipe's numeric format, a static one.
+        steps_per_epoch: Training batches in an epoch.
+        invariants: What the weights are to keep. Shared values have one range for all channels, so that they stay
+            shared when they are rounded; and no zeros are lost, for zero is always one of the integers.
+        quantizers: What makes the quantizers; None makes those that train.
+
+    Returns:
+        An uncompiled functional `tf_keras.Model` with the same inputs, and with outputs of the same shapes.
+
+    Raises:
+        SpecError: A name or glob fits no layer, nothing is left to quantize, or an object of the task's is not what
+            it must be.
+        ModelError: A layer cannot be quantized; the message names all such layers, and what to do about each.
+    """
+    flat = _flat(model)
+    by_name = policies(step, scheme, _names(flat))
+    own = None if step.scheme is None else own_object(step.scheme, quantize_scheme.QuantizeScheme, "scheme")
+    ours = Tflite8BitScheme(
+        policies=by_name,
+        delay=step.delay_activations * steps_per_epoch,
+        integer_io=not getattr(scheme, "float_io", False),
+        invariants=invariants,
+        quantizers=quantizers or Quantizers(steps_per_epoch),
+    )
+    annotated = tf.keras.models.clone_model(
+        flat,
+        clone_function=lambda layer: (
+            layer
+            if by_name[layer.name].mode == "float" or (own is not None and not chosen(step, layer.name))
+            else quantize_annotate_layer(layer)
+        ),
+    )
+    kinds = {type(layer).__name__: type(layer) for layer in flat.layers}
+    try:
+        # Layers are made again from their configs. Lambdas among them are in memory already: whether their code may run
+        # was decided when the model was loaded.
+        with SafeModeScope(safe_mode=False), quantize_scope(kinds):
+            made = quantize_apply(annotated, own or ours)
+    except EdgemillError:
+        raise
+    except Exception as error:
+        # The toolkit raises whatever a layer, a config or a scheme of the user's raises.
+        raise ModelError(
+            f"the model cannot be prepared for training under quantization: {summary_line(error)}",
+            where="qat",
+            bound="layers that the scheme supports, and configs that fit them",
+            measured=type(error).__name__,
+            remedy="give the layer that is named a config, or leave it out with `except`",
+        ) from error
+    for layer in made.layers:
+        if isinstance(layer, quantize_wrapper.QuantizeWrapper) and not layer.layer.trainable:
+            # The wrapper would train the weights that it quantizes, whatever the layer says.
+            layer._non_trainable_weights += layer._trainable_weights
+            layer._trainable_weights = []
+    return made
+
+
+def trained_kernels(model: Any) -> tuple[Kernel, ...]:
+    """The kernels of a model that `quantized` returned, under the names of its layers without their wrappers."""
+    found: dict[int, Kernel] = {}
+    for layer in model.layers:
+        if isinstance(layer, quantize_wrapper.QuantizeWrapper):
+            # The wrapped layer's own attribute holds what the last call computed with.
+            for variable, _, _ in layer._weight_vars:
+                weight = variable.name.rpartition("/")[2].partition(":")[0]
+                kernel = Kernel(layer.layer.name, type(layer.layer).__name__, weight, variable, input_axis=None)
+                found.setdefault(id(variable), kernel)
+    return (*found.values(), *kernels(model))
+
+
+def held_ranges(model: Any) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
+    """Each range of a quantized model: what it is of, its layer, its quantizer, and the variables that hold it."""
+    for layer in model.layers:
+        if isinstance(layer, IntegerRecurrent):
+            for point, (quantizer, variables) in layer.ranges().items():
+                yield f"{layer.name}/{point}", layer, quantizer, variables
+        elif isinstance(layer, quantize_wrapper.QuantizeWrapper):
+            for quantizer in layer.quantize_config.get_output_quantizers(layer.layer)[:1]:
+                name, suffix = layer.layer.name, INPUT_QUANTIZER.format("")
+                told = f"input {name.removesuffix(suffix)}" if name.endswith(suffix) else name
+                if isinstance(quantizer, ActivationQuantizer):
+                    yield told, layer, quantizer, layer._output_quantizer_vars
+
+
+def trained_ranges(model: Any) -> tuple[TrainedRange, ...]:
+    """The ranges of a trained model's activations, as far as quantizers of ours hold them."""
+    return tuple(_range(told, quantizer, variables) for told, _, quantizer, variables in held_ranges(model))
+
+
+def check_ranges(ranges: Sequence[TrainedRange]) -> None:
+    """Raise a ModelError if a range is not finite: the activations it was taken from were not."""
+    wrong = [one.tensor for one in ranges if not (math.isfinite(one.low) and math.isfinite(one.high))]
+    if wrong:
+        raise ModelError(
+            "the range of an activation is not finite after training",
+            where=f"layer {', '.join(wrong)}",
+            bound="finite activations on every training batch",
+            remedy="lower the step's learning rate, or look for overflows in these layers",
+        )
+
+
+def _range(tensor: str, quantizer: ActivationQuantizer, variables: dict[str, Any]) -> TrainedRange:
+    low, high = np.float32(variables["min_var"].numpy()), np.float32(variables["max_var"].numpy())
+    scale = float((high - low) / np.float32(2**quantizer.bits - 1))
+    least = -(2 ** (quantizer.bits - 1))
+    zero_point = round(least - float(low) / scale) if scale > 0 and math.isfinite(scale) else 0
+    seen: tuple[float, float] | None = None
+    counts: tuple[int, ...] = ()
+    if "counts" in variables:
+        held = variables["counts"].numpy().reshape(_HISTOGRAM_BINS, -1).sum(axis=1)
+        seen = (float(variables["low"].numpy()), float(variables["high"].numpy()))
+        counts = tuple(int(count) for count in held)
+    return TrainedRange(
+        tensor=tensor, low=float(low), high=float(high), scale=scale, zero_point=zero_point, seen=seen, histogram=counts
+    )
+
+
+def _flat(model: Any) -> Any:
+    """Nested models' layers in one model, each as it is."""
+    nested = {name for name, layer in _walk(model, "") if isinstance(layer, tf.keras.Model)}
+    return rewrite(model, lambda name: name not in nested).model
+
+
+def _walk(model: Any, prefix: str) -> list[tuple[str, Any]]:
+    found = []
+    for layer in model.layers:
+        name = f"{prefix}{layer.name}"
+        found.append((name, layer))
+        if isinstance(layer, tf.keras.Model) and getattr(layer, "_is_graph_network", False):
+            found += _walk(layer, f"{name}/")
+    return found
+
+
+def _real_layers(flat: Any) -> list[Any]:
+    return [layer for layer in flat.layers if not isinstance(layer, tf.keras.layers.InputLayer)]
+
+
+def _names(flat: Any) -> list[str]:
+    return [layer.name for layer in _real_layers(flat)]

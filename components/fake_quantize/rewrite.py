@@ -1,0 +1,388 @@
+"""A Keras model as the layers that TFLite's integer kernels are: what quantization-aware training starts from.
+
+Imports TensorFlow. The rewritten model computes what the original computes outside training, and nothing in it is
+hidden: nested models are flattened, activations stand alone, batch normalization stands only behind a convolution,
+one-dimensional convolutions are two-dimensional ones of height 1.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.cells.cells import CELLS, cell_of
+from components.cells.layer import IntegerRecurrent, described
+from components.cells.plan import inner, why_not
+from components.fake_quantize.layers import FIXED_ACTIVATIONS, NO_ACTIVATION, RANGED_ACTIVATIONS, SWISH, WEIGHTED
+
+_layers = tf.keras.layers
+# Attributes of a one-dimensional convolution that name sizes; two-dimensional ones have a 1 before them.
+_SIZES = ("kernel_size", "strides", "dilation_rate")
+_MERGES = {"concat": _layers.Concatenate, "sum": _layers.Add, "mul": _layers.Multiply}
+_LONE = frozenset({"Conv1D", "DepthwiseConv1D", "SeparableConv1D"})
+
+
+@dataclass
+class Rewritten:
+    """A rewritten model.
+
+    Attributes:
+        model: Functional, uncompiled, with the original's weights.
+        origins: Name of each of its layers -> name of the original's layer that it comes from.
+        notes: Name of an original layer -> what was done to it, where something was.
+    """
+
+    model: Any
+    origins: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+def rewrite(
+    model: Any, kept: Callable[[str], bool] = lambda _: False, folds: Callable[[str], bool] = lambda _: False
+) -> Rewritten:
+    """Rewrite a model.
+
+    Args:
+        model: A functional or Sequential Keras model that is built.
+        kept: Tells by a layer's name that it must stay as it is (it has a config of the user's, or stays float).
+            Layers inside nested models are called `outer/inner`.
+        folds: Tells by a convolution's name that the batch normalization behind it must be folded into its weights
+            now: the converter can do that only where each channel has a scale of its own.
+    """
+    inputs = [_input_like(tensor) for tensor in model.inputs]
+    rewriter = _Rewriter(kept, folds, model)
+    outputs = rewriter.follow(model, inputs, "")
+    # The names of the outputs are names of layers, and the exported signature's: they stay.
+    result = tf.keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0], name=model.name)
+    return Rewritten(result, rewriter.origins, rewriter.notes)
+
+
+def activation_name(function: Any) -> str | None:
+    """The name of an activation function; None if it has none that could be looked up."""
+    if function is None:
+        return NO_ACTIVATION
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) and name != "<lambda>" else None
+
+
+def _input_like(tensor: Any) -> Any:
+    name = tensor.name.partition(":")[0]
+    return tf.keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
+
+
+class _Rewriter:
+    def __init__(self, kept: Callable[[str], bool], folds: Callable[[str], bool], model: Any) -> None:
+        self._kept, self._folds = kept, folds
+        self._calls = _calls(model)
+        self._made: dict[tuple[str, str], Any] = {}
+        self.origins: dict[str, str] = {}
+        self.notes: dict[str, str] = {}
+        # Rewritten tensor -> the four-dimensional one that it was reshaped from.
+        self._upright: dict[int, Any] = {}
+        # Rewritten tensor -> the weighted layer it comes straight from, if nothing else reads it.
+        self._sole: dict[int, Any] = {}
+
+    def follow(self, model: Any, inputs: list[Any], prefix: str) -> list[Any]:
+        """Call the model's layers, or what stands for them, on new tensors in the order of the graph."""
+        tensors = {id(old): new for old, new in zip(model.inputs, inputs, strict=True)}
+        readers = _readers(model)
+        for depth in sorted(model._nodes_by_depth, reverse=True):
+            for node in model._nodes_by_depth[depth]:
+                if node.is_input:
+                    continue
+                args, kwargs = tf.nest.map_structure(
+                    lambda value: tensors.get(id(value), value), (node.call_args, node.call_kwargs)
+                )
+                outputs = self._call(node.layer, f"{prefix}{node.layer.name}", args, kwargs)
+                for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True):
+                    tensors[id(old)] = new
+                    if readers.get(id(old), 0) != 1:
+                        self._sole.pop(id(new), None)
+        return [tensors[id(output)] for output in model.outputs]
+
+    def _call(self, layer: Any, name: str, args: Any, kwargs: Any) -> Any:
+        layer = _itself(layer)
+        kind = type(layer).__name__
+        if isinstance(layer, tf.keras.Model) and not self._kept(name):
+            inner = layer
+            if getattr(inner, "_is_graph_network", False):
+                return self._whole(self.follow(inner, tf.nest.flatten(args), f"{name}/"))
+        if self._kept(name):
+            return self._copy(layer, name, name)(*args, **kwargs)
+        match kind:
+            case _ if kind in WEIGHTED:
+                return self._weighted(layer, name, args[0])
+            case "SeparableConv2D":
+                return self._separable(layer, name, args[0])
+            case _ if kind in _LONE and layer.data_format == "channels_last":
+                return self._lone(layer, name, args[0])
+            case "BatchNormalization":
+                return self._batch_norm(layer, name, args[0])
+            case "Activation":
+                return self._activate(args[0], layer.activation, name, name)
+            case "Add" | "Multiply" | "Maximum" | "Minimum" if len(args[0]) > 2:
+                return self._pairwise(layer, name, args[0])
+            case _ if _written_out(layer):
+                return (self._both_ways if kind == "Bidirectional" else self._recurrent)(layer, name, args[0])
+            case _:
+                return self._copy(layer, name, name)(*args, **kwargs)
+
+    def _recurrent(self, layer: Any, name: str, x: Any, origin: str = "", in_order: bool = False) -> Any:
+        """A layer whose cell is written out, gate by gate."""
+        cell = cell_of(layer, int(x.shape[-1]))
+        config = {
+            "cell": described(cell),
+            "return_sequences": layer.return_sequences,
+            "go_backwards": layer.go_backwards,
+            "in_order": in_order,
+        }
+        return self._new(IntegerRecurrent, name, origin or name, config, lambda _: cell.weights(layer), layer)(x)
+
+    def _both_ways(self, layer: Any, name: str, x: Any) -> Any:
+        forward = self._recurrent(layer.forward_layer, f"{name}/forward", x, name)
+        backward = self._recurrent(layer.backward_layer, f"{name}/backward", x, name, in_order=True)
+        self.notes[name] = "written out as one layer for each direction"
+        return self._new(_MERGES[layer.merge_mode], name, name, {})([forward, backward])
+
+    def _pairwise(self, layer: Any, name: str, inputs: list[Any]) -> Any:
+        """The kernels take two inputs, so each sum between them needs a range."""
+        y = inputs[0]
+        for index, x in enumerate(inputs[1:], start=1):
+            last = index == len(inputs) - 1
+            y = self._new(type(layer), name if last else f"{name}/{index}", name, {})([y, x])
+        return y
+
+    @staticmethod
+    def _whole(outputs: list[Any]) -> Any:
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _copy(self, layer: Any, name: str, origin: str, **changes: Any) -> Any:
+        """The layer itself under its full name, with its weights; the same for every call of a shared layer."""
+        return self._new(
+            type(layer), name, origin, {**layer.get_config(), **changes}, lambda _: layer.get_weights(), layer
+        )
+
+    def _new(
+        self,
+        kind: Any,
+        name: str,
+        origin: str,
+        config: Mapping[str, Any],
+        weights: Callable[[Any], list[Any]] | None = None,
+        like: Any = None,
+    ) -> Any:
+        if (name, kind.__name__) not in self._made:
+            made = kind.from_config({**config, "name": name})
+            made.trainable = like.trainable if like is not None else True
+            self._made[name, kind.__name__] = _WithWeights(made, weights)
+            self.origins[name] = origin
+        return self._made[name, kind.__name__]
+
+    def _weighted(self, layer: Any, name: str, x: Any) -> Any:
+        made = self._copy(layer, name, name, activation=NO_ACTIVATION)
+        return self._ended(made, name, made(x), layer.activation)
+
+    def _ended(self, made: Any, name: str, y: Any, activation: Any) -> Any:
+        """The output of a weighted layer, through its activation."""
+        if activation_name(activation) != NO_ACTIVATION:
+            return self._activate(y, activation, f"{name}/activation", name)
+        # A shared layer's weights cannot take over what follows only one of its calls.
+        if self._calls[name] == 1:
+            self._sole[id(y)] = (made.layer, y)
+        return y
+
+    def _separable(self, layer: Any, name: str, x: Any) -> Any:
+        config = layer.get_config()
+        shared = {key: config[key] for key in ("padding", "data_format", "dtype", "trainable")}
+        depthwise = {
+            **shared,
+            **{key: config[key] for key in (*_SIZES, "depth_multiplier")},
+            "use_bias": False,
+        }
+        pointwise = {**shared, "filters": config["filters"], "kernel_size": (1, 1), "use_bias": config["use_bias"]}
+        weights = layer.get_weights()
+        x = self._new(_layers.DepthwiseConv2D, f"{name}/depthwise", name, depthwise, lambda _: weights[:1], layer)(x)
+        made = self._new(_layers.Conv2D, name, name, {**pointwise, "padding": "valid"}, lambda _: weights[1:], layer)
+        self.notes[name] = "written out as a depthwise and a pointwise convolution"
+        return self._ended(made, name, made(x), layer.activation)
+
+    def _lone(self, layer: Any, name: str, x: Any) -> Any:
+        """A one-dimensional convolution as a two-dimensional one of height 1."""
+        config = layer.get_config()
+        for key in _SIZES:
+            config[key] = (1, *tuple(config[key]))
+        if config["padding"] == "causal":
+            before = (config["kernel_size"][1] - 1) * config["dilation_rate"][1]
+            padding = {"padding": (before, 0)}
+            x = self._new(_layers.ZeroPadding1D, f"{name}/padding", name, padding)(x)
+            config["padding"] = "valid"
+        if type(layer).__name__ != "Conv1D" and config["strides"][1] > 1:
+            # Depthwise kernels take equal strides only; a height of 1 has one row whatever the stride.
+            config["strides"] = (config["strides"][1],) * 2
+        weights = [np.expand_dims(w, 0) if w.ndim == 3 else w for w in layer.get_weights()]
+        upright = self._reshape(x, (1, *x.shape[1:]), f"{name}/upright", name)
+        self.notes[name] = "written as a two-dimensional convolution of height 1"
+        if type(layer).__name__ == "SeparableConv1D":
+            two = _layers.SeparableConv2D.from_config({**config, "activation": NO_ACTIVATION})
+            two.build(upright.shape)
+            two.set_weights(weights)
+            y = self._separable(two, name, upright)
+        else:
+            kind = _layers.Conv2D if type(layer).__name__ == "Conv1D" else _layers.DepthwiseConv2D
+            made = self._new(kind, name, name, {**config, "activation": NO_ACTIVATION}, lambda _: weights, layer)
+            y = self._ended(made, name, made(upright), None)
+        flat = self._flat(y, f"{name}/flat", name)
+        return self._activate(flat, layer.activation, f"{name}/activation", name)
+
+    def _flat(self, y: Any, name: str, origin: str) -> Any:
+        flat = self._reshape(y, tuple(y.shape[2:]), name, origin)
+        self._upright[id(flat)] = y
+        if id(y) in self._sole:
+            self._sole[id(flat)] = (self._sole[id(y)][0], flat)
+        return flat
+
+    def _reshape(self, x: Any, shape: tuple[int, ...], name: str, origin: str) -> Any:
+        return self._new(_layers.Reshape, name, origin, {"target_shape": shape})(x)
+
+    def _batch_norm(self, layer: Any, name: str, x: Any) -> Any:
+        made, _ = self._sole.get(id(x), (None, None))
+        behind = type(made).__name__
+        convolves = behind in {"Conv2D", "DepthwiseConv2D"} and _last_axis(layer, x)
+        if convolves and not self._folds(self.origins[made.name]):
+            self.notes[name] = "folded into the convolution's weights by the converter"
+            if id(x) in self._upright:
+                y = self._copy(layer, name, name, axis=-1)(self._upright[id(x)])
+                return self._flat(y, f"{name}/flat", name)
+            return self._copy(layer, name, name)(x)
+        if convolves or (behind in {"Dense", "Conv2DTranspose"} and _last_axis(layer, x)):
+            self.notes[name] = f"folded into the weights of {made.name} before training, with its statistics"
+            y = self._folded(made, layer)
+            return self._flat(y, f"{name}/flat", name) if id(x) in self._upright else y
+        if not _last_axis(layer, x):
+            return self._copy(layer, name, name)(x)
+        return self._scaling(layer, name, x)
+
+    def _folded(self, made: Any, layer: Any) -> Any:
+        """Replace a weighted layer by one that normalizes as well."""
+        factor, shift = _affine(layer)
+        stored = next(one for one in self._made.values() if one.layer is made)
+        weights = made.get_weights()
+        kernel, bias = weights[0], weights[1] if made.use_bias else np.zeros_like(shift)
+        kind = type(made).__name__
+        if kind == "DepthwiseConv2D":
+            scaled = kernel * factor.reshape(kernel.shape[2:])
+        else:
+            # A transposed convolution has its output channels before the last axis.
+            scaled = kernel * (factor[:, None] if kind == "Conv2DTranspose" else factor)
+        config = {**made.get_config(), "use_bias": True}
+        again = type(made).from_config(config)
+        again.trainable = made.trainable
+        new = _WithWeights(again, lambda _: [scaled, bias * factor + shift])
+        key = next(key for key, one in self._made.items() if one is stored)
+        self._made[key] = new
+        return new(stored.called_on)
+
+    def _scaling(self, layer: Any, name: str, x: Any) -> Any:
+        """A batch normalization that follows no weights, as a depthwise 1x1 convolution with its statistics."""
+        factor, shift = _affine(layer)
+        channels = len(factor)
+        self.notes[name] = "written as a depthwise 1x1 convolution, with its statistics"
+        rank = x.shape.rank
+        # Of volumes, all but the last two axes become one.
+        shape = (*([1] * (4 - rank)), *tuple(x.shape[1:])) if rank < 4 else (-1, *tuple(x.shape[-2:]))
+        upright = x if rank == 4 else self._reshape(x, shape, f"{name}/upright", name)
+        made = self._new(
+            _layers.DepthwiseConv2D,
+            name,
+            name,
+            {"kernel_size": 1},
+            lambda _: [factor.reshape(1, 1, channels, 1), shift],
+            layer,
+        )
+        y = made(upright)
+        return y if rank == 4 else self._reshape(y, tuple(x.shape[1:]), f"{name}/flat", name)
+
+    def _activate(self, x: Any, function: Any, name: str, origin: str) -> Any:
+        called = activation_name(function)
+        if called == NO_ACTIVATION and name != origin:
+            return x
+        if called in {"relu", "relu6"}:
+            return self._new(_layers.ReLU, name, origin, {"max_value": 6.0 if called == "relu6" else None})(x)
+        if called in SWISH:
+            self.notes.setdefault(origin, "its swish is written out as x * sigmoid(x)")
+            gate = self._new(_layers.Activation, f"{name}/sigmoid", origin, {"activation": "sigmoid"})(x)
+            return self._new(_layers.Multiply, name, origin, {})([x, gate])
+        known = called in FIXED_ACTIVATIONS | RANGED_ACTIVATIONS | {NO_ACTIVATION}
+        return self._new(_layers.Activation, name, origin, {"activation": called if known else function})(x)
+
+
+class _WithWeights:
+    """A new layer that takes its weights when it is first called."""
+
+    def __init__(self, layer: Any, weights: Callable[[Any], list[Any]] | None) -> None:
+        self.layer, self._weights = layer, weights
+        self.called_on: Any = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.called_on = args[0] if args else None
+        outputs = self.layer(*args, **kwargs)
+        if self._weights is not None:
+            self.layer.set_weights(self._weights(self.layer))
+            self._weights = None
+        return outputs
+
+
+def _itself(layer: Any) -> Any:
+    """A dense layer goes over the last axis, whatever is before it."""
+    if type(layer).__name__ == "TimeDistributed" and type(layer.layer).__name__ == "Dense":
+        return layer.layer
+    return layer
+
+
+def _written_out(layer: Any) -> bool:
+    if type(layer).__name__ == "Bidirectional" and layer.merge_mode not in _MERGES:
+        return False
+    return type(inner(layer)).__name__ in CELLS and why_not(layer) is None
+
+
+def _calls(model: Any, prefix: str = "") -> Counter[str]:
+    """How often each layer is called, nested models' layers by their full name."""
+    calls: Counter[str] = Counter()
+    for nodes in model._nodes_by_depth.values():
+        for node in nodes:
+            name = f"{prefix}{node.layer.name}"
+            calls[name] += not node.is_input
+            if isinstance(node.layer, tf.keras.Model) and getattr(node.layer, "_is_graph_network", False):
+                calls.update(_calls(node.layer, f"{name}/"))
+    return calls
+
+
+def _readers(model: Any) -> dict[int, int]:
+    """How many nodes of the model, or outputs of it, read each of its tensors."""
+    counts: dict[int, int] = {}
+    for nodes in model._nodes_by_depth.values():
+        for node in nodes:
+            for tensor in [] if node.is_input else node.keras_inputs:
+                counts[id(tensor)] = counts.get(id(tensor), 0) + 1
+    for tensor in model.outputs:
+        counts[id(tensor)] = counts.get(id(tensor), 0) + 1
+    return counts
+
+
+def _last_axis(layer: Any, x: Any) -> bool:
+    axis = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    return [a % x.shape.rank for a in axis] == [x.shape.rank - 1]
+
+
+def _affine(layer: Any) -> tuple[Any, Any]:
+    """Factor and shift, [channels] each, that batch normalization is outside training."""
+    mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
+    gamma = layer.gamma.numpy() if layer.scale else np.ones_like(mean)
+    beta = layer.beta.numpy() if layer.center else np.zeros_like(mean)
+    factor = gamma / np.sqrt(variance + layer.epsilon)
+    return factor, beta - mean * factor

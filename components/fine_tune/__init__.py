@@ -1,0 +1,1 @@
+"""The training loop that prune, cluster, and qat share."""

@@ -1,0 +1,65 @@
+"""What every step that trains starts from: a Model artifact's folder, the task and the examples. Imports TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.data.examples import ExampleDecoder, check_dense
+from components.data.task import CompilingTask, compiling, load_task
+from components.data.training_data import TrainingData, load_training_data
+from components.facts.artifact_paths import training_of
+from components.facts.training import TrainingReport
+from components.model.keras_model import check_keras_takes, load_kept
+
+
+@dataclass(frozen=True)
+class StepInputs:
+    """Where a step reads and writes.
+
+    Attributes:
+        source: Folder of the Model artifact to start from, with its Keras model.
+        folder: Where the SavedModel goes, in `Format-Serving`.
+        name: The recipe's, for messages.
+        task: Reference of the task.
+        label: The feature that is the target.
+        decoder: From serialized examples to inputs and features.
+        files: Gzipped TFRecord files to train on.
+        checkpoints, logs: As for `fine_tune`.
+    """
+
+    source: Path
+    folder: Path
+    name: str
+    task: str
+    label: str
+    decoder: ExampleDecoder
+    files: Sequence[str]
+    checkpoints: Path | None = None
+    logs: Path | None = None
+
+    def load(self) -> tuple[Any, CompilingTask]:
+        """The model to start from, and the task that compiles it.
+
+        Raises:
+            SpecError, ModelError: There is no such task or model.
+        """
+        check_dense({self.label: "examples.label"}, self.decoder.feature_spec)
+        maker = compiling(load_task(self.task))
+        return load_kept(self.source), maker
+
+    def load_data(self, model: Any) -> TrainingData:
+        """The examples, which the model takes.
+
+        Raises:
+            DataError, ModelError: There are none, or it does not take them.
+        """
+        data = load_training_data(self.decoder, self.files, self.label, f"recipe {self.name}")
+        check_keras_takes(model, data.few)
+        return data
+
+    def earlier(self) -> TrainingReport | None:
+        """What the step before did; None for a baseline."""
+        return training_of(self.source)

@@ -1,0 +1,1 @@
+"""Recurrent layers written out as plain integer operators."""

@@ -1,0 +1,141 @@
+"""From a model that was trained under quantization to what its layers are converted from. Imports TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from components.cells.layer import IntegerRecurrent
+from components.facts.artifact_paths import FUSED_SAMPLE_FILE, TRAJECTORIES_FILE
+from components.lowering.forms import export_form
+from components.lowering.lowering import save_trajectories, trajectories
+from components.model.keras_model import export
+from components.model.streaming import state_name
+from components.spec.recipe import Form
+
+Array = npt.NDArray[Any]
+
+
+def has_recurrent(model: Any) -> bool:
+    """Whether a quantized model has recurrent layers that were written out."""
+    return any(isinstance(layer, IntegerRecurrent) for layer in model.layers)
+
+
+def deploy(model: Any, form: Form, folder: Path, output: str, sample: Mapping[str, Array]) -> None:
+    """Write a trained model's SavedModel into the artifact of its training step, and what conversion needs beside it.
+
+    Layers that are lowered keep their trained ranges in the graph. LSTMs become Keras' own again, which the converter
+    fuses, beside sequences of the training split: the converter measures there what was not trained.
+
+    Args:
+        model: What `components.fake_quantize.qat.quantized` returned, trained; it has recurrent layers.
+        form: How GRU, SRU and SimpleRNN are written out.
+        folder: The artifact's.
+        output: What the model's one output is called.
+        sample: Model input -> a few sequences [N, time, ...].
+
+    Raises:
+        ModelError: The model cannot be streamed.
+    """
+    if "LSTM" in {layer.cell.kind for layer in model.layers if isinstance(layer, IntegerRecurrent)}:
+        export(stripped(model, fuse=True), folder, (output,), batch=1)
+        save_fused(model, folder / FUSED_SAMPLE_FILE, sample)
+        return
+    export_form(model, form, folder, output)
+    seen = trajectories(stripped(model), sample)
+    each_step = form == "streaming" and model.outputs[0].shape.rank > 2
+    save_trajectories(seen, each_step, folder / TRAJECTORIES_FILE)
+
+
+def save_fused(model: Any, path: Path, sample: Mapping[str, Array]) -> None:
+    """Keep sequences, the weights by which a file's LSTMs are recognized, and the name of the last layer.
+
+    Of the first sequences the hidden states are kept too, as the model of the trained weights has them in floats.
+    """
+    held: dict[str, Any] = {f"input {name}": values for name, values in sample.items()}
+    seen = trajectories(stripped(model), sample)
+    for layer in model.layers:
+        if isinstance(layer, IntegerRecurrent):
+            held[f"kernel {layer.name}"] = layer.held["kernel_i"].numpy().T
+            held[f"states {layer.name}"] = seen.states[state_name(layer.name, "h")]
+    last = model.outputs[0]._keras_history.layer
+    np.savez(path, last=np.array(getattr(last, "layer", last).name), **held)
+
+
+def stripped(model: Any, fuse: bool = False) -> Any:
+    """The same model in floats, with the trained weights and without quantizers.
+
+    Args:
+        model: As for `deploy`.
+        fuse: Whether LSTMs are Keras' own again.
+    """
+    tensors: dict[int, Any] = {}
+    made: dict[str, Any] = {}
+    inputs = []
+    for tensor in model.inputs:
+        inputs.append(tf.keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name.partition(":")[0]))
+        tensors[id(tensor)] = inputs[-1]
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if node.is_input:
+                continue
+            args, kwargs = tf.nest.map_structure(
+                lambda value: tensors.get(id(value), value), (node.call_args, node.call_kwargs)
+            )
+            layer = node.layer
+            if layer.name not in made:
+                made[layer.name] = _in_floats(layer, fuse)
+            results = made[layer.name](*args, **kwargs)
+            _take_weights(made[layer.name], layer)
+            for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(results), strict=True):
+                tensors[id(old)] = new
+    return tf.keras.Model(inputs, [tensors[id(tensor)] for tensor in model.outputs], name=model.name)
+
+
+def _in_floats(layer: Any, fuse: bool) -> Any:
+    one = getattr(layer, "layer", layer)
+    if fuse and isinstance(one, IntegerRecurrent) and one.cell.kind == "LSTM":
+        return _Lstm(
+            one.cell.units,
+            return_sequences=one.return_sequences,
+            go_backwards=one.go_backwards,
+            turned=one.go_backwards and one.in_order and one.return_sequences,
+            name=one.name,
+        )
+    return type(one).from_config(one.get_config())
+
+
+class _Lstm:
+    """Keras' LSTM, whose outputs are turned round where a `Bidirectional` would."""
+
+    def __init__(self, units: int, turned: bool, **options: Any) -> None:
+        self.layer = tf.keras.layers.LSTM(units, **options)
+        self._turned = turned
+
+    def __call__(self, inputs: Any) -> Any:
+        outputs = self.layer(inputs)
+        return tf.reverse(outputs, [1]) if self._turned else outputs
+
+
+def _take_weights(new: Any, old: Any) -> None:
+    if isinstance(new, _Lstm):
+        held = old.held
+        rows = [
+            np.concatenate([held[f"{name}_{gate}"].numpy() for gate in "ifco"], axis=-1)
+            for name in ("kernel", "recurrent", "bias")
+        ]
+        new.layer.set_weights(rows)
+        return
+    # A wrapper holds the weights that it quantizes itself, so their order is another.
+    by_name = {_last(weight): weight for weight in old.weights}
+    for weight in new.weights:
+        weight.assign(by_name[_last(weight)])
+
+
+def _last(weight: Any) -> str:
+    return str(weight.name.rpartition("/")[2])

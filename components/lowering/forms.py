@@ -1,0 +1,176 @@
+"""The two forms of a lowered model: one time step with its state in and out, or a sequence. Imports TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from components.cells.layer import IntegerRecurrent
+from components.core.errors import ModelError
+from components.facts.artifact_paths import SERVING_FOLDER
+from components.model.streaming import next_name, state_name
+from components.spec.recipe import Form
+
+# Layers that do to each time step what they do to it alone.
+_FRAMEWISE = frozenset(
+    {
+        *("Dense", "Activation", "ReLU", "LeakyReLU", "Softmax", "BatchNormalization"),
+        *("Add", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate"),
+        *("Dropout", "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization"),
+    }
+)
+
+
+def export_form(model: Any, form: Form, folder: Path, output: str) -> None:
+    """Write the SavedModel of a model whose recurrent layers are `IntegerRecurrent`s.
+
+    Its signature `serving_default` takes inputs by name with an open batch dimension: in the form `sequence` those of
+    the model; in the form `streaming` one frame of each, and each state under its `state_name`, and returns the new
+    states under their `next_name` beside the output.
+
+    Args:
+        model: A functional model, with ranges or without.
+        form: Which one.
+        folder: The artifact's; the SavedModel goes into `Format-Serving`.
+        output: What the model's one output is called.
+
+    Raises:
+        ModelError: The model cannot be streamed.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, IntegerRecurrent)]
+    specs = {
+        name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=name)
+        for name, tensor in _inputs(model).items()
+    }
+    if form == "streaming":
+        check_streams(model)
+        specs = {name: tf.TensorSpec([None, *spec.shape[2:]], spec.dtype, name=name) for name, spec in specs.items()}
+        for layer in layers:
+            for state in layer.cell.states:
+                name = state_name(layer.name, state)
+                specs[name] = tf.TensorSpec([None, layer.cell.units], tf.float32, name=name)
+
+    @tf.function(autograph=False)
+    def serve(**inputs: Any) -> dict[str, Any]:
+        if form == "streaming":
+            return _frame(model, inputs, output)
+        for layer in layers:
+            layer.unrolled = True
+        try:
+            given = [inputs[name] for name in _inputs(model)]
+            (result,) = tf.nest.flatten(model(given if len(given) > 1 else given[0], training=False))
+        finally:
+            for layer in layers:
+                layer.unrolled = False
+        return {output: result}
+
+    module = tf.Module()
+    # Not the model itself: Keras would trace each of its layers.
+    module.held, module.serve = list(model.variables), serve
+    path = str(folder / SERVING_FOLDER)
+    tf.saved_model.save(module, path, signatures={"serving_default": serve.get_concrete_function(**specs)})
+
+
+def check_streams(model: Any) -> None:
+    """See that each layer before the last state looks at one time step only.
+
+    Args:
+        model: As for `export_form`.
+
+    Raises:
+        ModelError: The message names the layer.
+    """
+    _walk(model, {}, {}, refuse=True)
+
+
+def _frame(model: Any, inputs: Mapping[str, Any], output: str) -> dict[str, Any]:
+    states = {
+        layer.name: {state: inputs[state_name(layer.name, state)] for state in layer.cell.states}
+        for layer in model.layers
+        if isinstance(layer, IntegerRecurrent)
+    }
+    result, after = _walk(model, {name: inputs[name] for name in _inputs(model)}, states)
+    named = {next_name(layer, state): value for layer, values in after.items() for state, value in values.items()}
+    return {output: result, **named}
+
+
+def _walk(
+    model: Any, frames: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]], refuse: bool = False
+) -> tuple[Any, dict[str, dict[str, Any]]]:
+    """Call the model's layers on one time step; with `refuse` only see whether that can be.
+
+    A tensor of the model that has a time axis is a frame without it here.
+    """
+    tensors: dict[int, Any] = {}
+    timed: set[int] = set()
+    after: dict[str, dict[str, Any]] = {}
+    for name, tensor in _inputs(model).items():
+        if tensor.shape.rank < 3:
+            raise _not_streamed(f"input {name}", "it has no time axis")
+        tensors[id(tensor)] = frames.get(name)
+        timed.add(id(tensor))
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if node.is_input:
+                continue
+            layer, one = node.layer, getattr(node.layer, "layer", node.layer)
+            is_timed = [id(tensor) in timed for tensor in node.keras_inputs]
+            (made,) = tf.nest.flatten(node.outputs)
+            if refuse:
+                _check(layer, one, is_timed)
+            elif isinstance(layer, IntegerRecurrent):
+                value, after[layer.name] = layer.frame(tensors[id(node.keras_inputs[0])], states[layer.name])
+            elif any(is_timed) and type(one).__name__ == "Reshape":
+                value = _reshaped(tensors[id(node.keras_inputs[0])], one)
+            else:
+                args, kwargs = tf.nest.map_structure(
+                    lambda value: tensors.get(id(value), value), (node.call_args, node.call_kwargs)
+                )
+                value = layer(*args, **{**kwargs, **({"training": False} if _trains(layer) else {})})
+            tensors[id(made)] = None if refuse else value
+            if layer.return_sequences if isinstance(layer, IntegerRecurrent) else any(is_timed):
+                timed.add(id(made))
+    (output,) = model.outputs
+    return tensors[id(output)], after
+
+
+def _trains(layer: Any) -> bool:
+    return bool(getattr(layer, "_expects_training_arg", False))
+
+
+def _reshaped(frame: Any, layer: Any) -> Any:
+    """Rewriting puts batch normalization into a convolution of height and width 1, and takes it out again."""
+    channels = layer.target_shape[-1]
+    return tf.reshape(frame, [-1, 1, 1, channels] if layer.name.endswith("/upright") else [-1, channels])
+
+
+def _check(layer: Any, one: Any, is_timed: list[bool]) -> None:
+    name, kind = one.name, type(one).__name__
+    if isinstance(layer, IntegerRecurrent):
+        if not is_timed[0]:
+            raise _not_streamed(f"layer {name}", "what it reads comes after the last time step")
+        if layer.go_backwards:
+            raise _not_streamed(f"layer {name}", "it begins at the end of the sequence")
+        return
+    if not any(is_timed):
+        return
+    inner = kind == "Reshape" and name.endswith(("/upright", "/flat"))
+    pointwise = kind in {"Conv2D", "DepthwiseConv2D"} and set(one.kernel_size) | set(one.strides) == {1}
+    if not all(is_timed) or not (kind in _FRAMEWISE or inner or pointwise):
+        raise _not_streamed(f"layer {name}", f"a {kind} looks at more than one time step here")
+
+
+def _not_streamed(where: str, why: str) -> ModelError:
+    return ModelError(
+        f"the model cannot be streamed: {why}",
+        where=where,
+        bound="layers that see one time step, up to the last recurrent layer or to the output",
+        remedy="take `recurrent: sequence`, or change the layer",
+    )
+
+
+def _inputs(model: Any) -> dict[str, Any]:
+    return {tensor.name.partition(":")[0]: tensor for tensor in model.inputs}

@@ -1,0 +1,225 @@
+"""From a float Keras model with recurrent layers to a SavedModel of plain operators with ranges. Imports TensorFlow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from components.cells.layer import IntegerRecurrent
+from components.cells.quantizers import FixedQuantizer, nudged_range
+from components.core.errors import DataError
+from components.facts.conversion import ActivationRange
+from components.fake_quantize.layer_policy import LayerPolicy
+from components.fake_quantize.qat import held_ranges, quantized
+from components.fake_quantize.rewrite import rewrite
+from components.fake_quantize.tflite_8bit_scheme import Quantizers
+from components.lowering.forms import export_form
+from components.lowering.observe import Observer, Watch, WatchedWeights
+from components.model.streaming import state_name
+from components.spec.ranges import MinMax, Ranges
+from components.spec.recipe import Form
+from components.spec.scheme import Scheme, StaticScheme
+from components.spec.steps.qat import QatStep
+
+_LOG = logging.getLogger(__name__)
+
+Array = npt.NDArray[Any]
+
+_CHUNK = 64
+# Sequences that each step's error is measured on.
+STEP_EXAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """What the float model does, step by step, on a few sequences.
+
+    Attributes:
+        inputs: Model input -> [N, time, ...].
+        states: Name of a state -> its values after each step [N, time, units], in the order of processing.
+    """
+
+    inputs: dict[str, Array]
+    states: dict[str, Array]
+
+
+def lower(
+    model: Any,
+    scheme: Scheme,
+    form: Form,
+    folder: Path,
+    sample: Mapping[str, Array] | None,
+    output: str,
+) -> tuple[Trajectories | None, tuple[ActivationRange, ...]]:
+    """Write out the recurrent layers of a model, with ranges from the float model's own trajectories.
+
+    Args:
+        model: Functional or Sequential, with one output.
+        scheme: A static one gets ranges; others stay floats.
+        form: One time step, or the whole sequence.
+        folder: Where the SavedModel goes, in `Format-Serving`.
+        sample: Model input -> [N, time, ...]; needed by static schemes, and for trajectories.
+        output: What the output is called.
+
+    Returns:
+        The float model's trajectories on the first sequences, and the ranges of activations, most clipped first.
+
+    Raises:
+        ModelError: A layer cannot be lowered, or not in this form; the message names it.
+        DataError: The scheme is static and there is no sample, or no finite value in it.
+    """
+    if not isinstance(scheme, StaticScheme):
+        lowered = rewrite(model).model
+        export_form(lowered, form, folder, output)
+        return (None if sample is None else trajectories(lowered, sample)), ()
+    if sample is None:
+        raise DataError("there is no calibration sample", where="calibrate", remedy="declare `calibrate`")
+    watch = Watch()
+    lowered = quantized(model, QatStep(kind="qat", epochs=1), scheme, 1, quantizers=_Watching(watch))
+    seen = trajectories(lowered, sample, whole=True)
+    watch.on = False
+    facts = _settle(lowered, getattr(scheme, "calibration_method", MinMax()))
+    export_form(lowered, form, folder, output)
+    return seen, facts
+
+
+@dataclass(frozen=True)
+class SeenCell:
+    """What one LSTM of the float model does.
+
+    Attributes:
+        kernel: Its weights from the input to the input gate [units, features].
+        cell: Least and greatest value of its cell state over all time steps of all sequences.
+        hidden: Its hidden state after each time step of the first sequences [N, time, units], as they are processed.
+    """
+
+    kernel: Array
+    cell: tuple[float, float]
+    hidden: Array
+
+
+def seen_cells(model: Any, sample: Mapping[str, Array]) -> list[SeenCell]:
+    """Run a model with LSTMs in floats; each direction of a bidirectional one is a cell.
+
+    Args:
+        model: A functional or Sequential Keras model.
+        sample: Model input -> [N, time, ...].
+    """
+    lowered = rewrite(model).model
+    seen = trajectories(lowered, sample, keep=len(next(iter(sample.values()))))
+    found = []
+    for layer in lowered.layers:
+        if isinstance(layer, IntegerRecurrent) and layer.cell.kind == "LSTM":
+            values = seen.states[state_name(layer.name, "c")]
+            found.append(
+                SeenCell(
+                    kernel=layer.held["kernel_i"].numpy().T,
+                    cell=(min(0.0, float(values.min())), max(0.0, float(values.max()))),
+                    hidden=seen.states[state_name(layer.name, "h")][:STEP_EXAMPLES],
+                )
+            )
+    return found
+
+
+def save_trajectories(seen: Trajectories, each_step: bool, path: Path) -> None:
+    """Keep trajectories beside a model that was lowered when it was trained."""
+    held = {f"input {name}": values for name, values in seen.inputs.items()}
+    held |= {f"state {name}": values for name, values in seen.states.items()}
+    np.savez(path, each_step=np.array(each_step), **held)
+
+
+def load_trajectories(path: Path) -> tuple[Trajectories, bool]:
+    """What `save_trajectories` kept, and whether the output counts after each time step."""
+    with np.load(path) as archive:
+        held = {name: archive[name] for name in archive.files}
+    each_step = bool(held.pop("each_step"))
+    parts: dict[str, dict[str, Array]] = {"input": {}, "state": {}}
+    for name, values in held.items():
+        kind, _, rest = name.partition(" ")
+        parts[kind][rest] = values
+    return Trajectories(parts["input"], parts["state"]), each_step
+
+
+class _Watching(Quantizers):
+    """Makes quantizers that watch, then hold."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def output(self, policy: LayerPolicy, delay: int, name: str) -> Any:  # noqa: ARG002
+        symmetric = policy.activations is not None and policy.activations.symmetric
+        return Observer(policy.activation_bits, symmetric, self._watch, policy.extremes)
+
+    def weights(self, policy: LayerPolicy, axes: tuple[int, ...], trains: bool, one_range: bool = False) -> Any:  # noqa: ARG002
+        return WatchedWeights(policy.weight_bits, axes, self._watch)
+
+    def fixed(self, policy: LayerPolicy) -> Any:  # noqa: ARG002
+        return _WatchedFixed(self._watch)
+
+
+class _WatchedFixed(FixedQuantizer):
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **more: Any) -> Any:
+        return inputs if self._watch.on else super().__call__(inputs, training, weights, **more)
+
+
+def trajectories(
+    model: Any, sample: Mapping[str, Array], whole: bool = False, keep: int = STEP_EXAMPLES
+) -> Trajectories:
+    """Run a lowered model in floats and keep the states of the first sequences.
+
+    Args:
+        model: Its recurrent layers are `IntegerRecurrent`s; quantizers that watch see all values.
+        sample: Model input -> [N, time, ...].
+        whole: Whether all of the sample is run, and not only what is kept.
+        keep: How many sequences' states are kept.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, IntegerRecurrent)]
+    names = [tensor.name.partition(":")[0] for tensor in model.inputs]
+    count = len(next(iter(sample.values())))
+    kept: dict[str, list[Array]] = {}
+    for layer in layers:
+        layer.watching = True
+    try:
+        for start in range(0, count if whole else min(count, keep), _CHUNK):
+            chunk = [tf.constant(sample[name][start : start + _CHUNK]) for name in names]
+            model(chunk if len(chunk) > 1 else chunk[0], training=False)
+            for layer in layers if start < keep else []:
+                for state, values in layer.trajectory.items():
+                    kept.setdefault(state_name(layer.name, state), []).append(values.numpy())
+    finally:
+        for layer in layers:
+            layer.watching, layer.trajectory = False, {}
+    _LOG.info("calibrated on the states of %d sequences", count)
+    return Trajectories(
+        inputs={name: np.asarray(sample[name][:keep]) for name in names},
+        states={name: np.concatenate(parts)[:keep] for name, parts in kept.items()},
+    )
+
+
+def _settle(model: Any, ranges: Ranges) -> tuple[ActivationRange, ...]:
+    """Give every quantizer the range that its values ask for."""
+    last = {tensor._keras_history.layer.name for tensor in model.outputs}
+    facts = []
+    for name, layer, quantizer, variables in held_ranges(model):
+        assert isinstance(quantizer, Observer)
+        observed = quantizer.chosen(MinMax())
+        # What is clipped at the output is wrong, whatever it saves.
+        wanted = observed if layer.name in last else quantizer.chosen(ranges)
+        nudged = nudged_range(np.float32(wanted[0]), np.float32(wanted[1]), quantizer.bits, quantizer.symmetric)
+        low, high = (float(end) for end in nudged)
+        variables["min_var"].assign(low)
+        variables["max_var"].assign(high)
+        if not isinstance(ranges, MinMax):
+            facts.append(ActivationRange(tensor=name, observed=observed, chosen=(low, high)))
+    return tuple(sorted(facts, key=lambda fact: (-fact.clipped, fact.tensor)))

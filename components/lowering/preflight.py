@@ -1,0 +1,115 @@
+"""What becomes of each recurrent layer of a model in a recipe, told before anything is trained. Imports TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from components.cells.plan import LOWERED, Refusal, inner, is_recurrent, refused_scheme, why_not
+from components.core.errors import ModelError
+from components.facts.training import LayerPlan
+from components.fake_quantize.rewrite import rewrite
+from components.lowering.forms import check_streams
+from components.spec.recipe import Form
+from components.spec.scheme import Scheme, needs_ranges
+
+_BITS = {"static_wi8_ai8": "int8", "static_wi4_ai8": "int8", "static_wi8_ai16": "int16"}
+
+
+def plan_layers(model: Any, scheme: Scheme, form: Form | None, trained: bool) -> tuple[LayerPlan, ...]:
+    """What becomes of each recurrent layer.
+
+    Args:
+        model: A functional or Sequential Keras model that is built.
+        scheme: The recipe's numeric format.
+        form: The recipe's form of recurrent layers.
+        trained: Whether the recipe has the step `qat`.
+
+    Returns:
+        One fact per recurrent layer, none for a model without: `fused` into one operator, `lowered` to a single step,
+        `unrolled` over the sequence, or left a `loop` of floats.
+
+    Raises:
+        ModelError: A layer is impossible in this scheme and form; the message says why and names the alternative.
+    """
+    found = [(name, layer) for name, layer in recurrent_layers(model) if is_recurrent(layer)]
+    if not found:
+        if form is not None:
+            raise _impossible("model", Refusal("it has no recurrent layer", "remove `recurrent` from the recipe"), form)
+        return ()
+    plans = tuple(_planned(name, layer, scheme, form, trained) for name, layer in found)
+    kinds = {type(inner(layer)).__name__ for _, layer in found}
+    lowers = form is not None or needs_ranges(scheme)
+    if lowers and "LSTM" in kinds and kinds & LOWERED:
+        name = next(name for name, layer in found if type(inner(layer)).__name__ == "LSTM")
+        why = f"a fused LSTM and a {min(kinds & LOWERED)} that is lowered cannot be in one integer file"
+        raise _impossible(name, Refusal(why, "make all recurrent layers of one kind"), scheme.kind)
+    if form == "streaming":
+        check_streams(rewrite(model).model)
+    return plans
+
+
+def recurrent_layers(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All layers by name; inside nested models `outer/inner`."""
+    for layer in model.layers:
+        name = f"{prefix}{layer.name}"
+        if isinstance(layer, tf.keras.Model) and getattr(layer, "_is_graph_network", False):
+            yield from recurrent_layers(layer, f"{name}/")
+        else:
+            yield name, layer
+
+
+def _planned(name: str, layer: Any, scheme: Scheme, form: Form | None, trained: bool) -> LayerPlan:
+    one = inner(layer)
+    kind, both = type(one).__name__, type(layer).__name__ == "Bidirectional"
+    told = f"Bidirectional {kind}" if both else kind
+    refusal = why_not(layer)
+    integers = needs_ranges(scheme)
+    if not (integers or form):
+        return _in_floats(name, told, kind, layer, refusal)
+    refusal = refusal or refused_scheme(layer, scheme, form, trained)
+    if refusal is None and kind == "LSTM" and one.unroll:
+        refusal = Refusal("it is built with unroll=True, so the converter does not fuse it", "build it without")
+    if refusal is not None:
+        raise _impossible(name, refusal, scheme.kind if integers else f"recurrent: {form}")
+    bits = _BITS.get(scheme.kind, "float")
+    if kind == "LSTM":
+        directions = "one operator for each direction" if both else "one operator, which keeps the state inside"
+        return LayerPlan(
+            layer=name, kind=told, mode="fused", weights="int8 per gate", outputs="int8; gates and cell state int16",
+            note=f"{directions}; the state is reset before each sequence",
+        )  # fmt: skip
+    steps = int(layer.input_shape[1]) if layer.input_shape[1] is not None else 0
+    how = (
+        "one time step a call; its state goes in and out"
+        if form == "streaming"
+        else f"plain operators, one set for each of {steps} time steps"
+    )
+    return LayerPlan(
+        layer=name,
+        kind=told,
+        mode="lowered" if form == "streaming" else "unrolled",
+        weights="int8 per gate" if integers else "float per gate",
+        outputs=f"{bits} at each step, state included",
+        note=how + ("; the converter's own loop would end its process" if integers else ""),
+    )
+
+
+def _in_floats(name: str, told: str, kind: str, layer: Any, refusal: Refusal | None) -> LayerPlan:
+    if kind == "LSTM" and refusal is None and not inner(layer).unroll:
+        return LayerPlan(layer=name, kind=told, mode="fused", outputs="float", note="one operator")
+    if inner(layer).unroll if hasattr(inner(layer), "unroll") else False:
+        return LayerPlan(layer=name, kind=told, mode="unrolled", outputs="float", note="built with unroll=True")
+    why = f"; integers are out of reach: {refusal.reason}" if refusal else ""
+    return LayerPlan(layer=name, kind=told, mode="loop", outputs="float", note=f"a loop of floats{why}")
+
+
+def _impossible(name: str, refusal: Refusal, scheme: str) -> ModelError:
+    return ModelError(
+        f"this layer is impossible in this recipe: {refusal.reason}",
+        where=f"layer {name}",
+        measured=scheme,
+        remedy=refusal.remedy,
+    )

@@ -1,0 +1,1 @@
+"""How metrics read model outputs, and exact rank statistics."""

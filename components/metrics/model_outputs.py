@@ -1,0 +1,139 @@
+"""Whether a model returns probabilities, logits or plain values, and what makes probabilities of its logits. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from components.facts.evaluation import OutputReading
+from components.metrics.ranks import is_exact_auc
+from components.spec.metric import MetricSpec, OutputKind
+
+Array = npt.NDArray[Any]
+Activation = Literal["", "softmax", "sigmoid"]
+
+# Beginnings of the classes of metrics that compare probabilities with labels.
+_OF_PROBABILITIES = (
+    *("AUC", "Balanced", "Binary", "Calibration", "Categorical", "ConfusionMatrix", "DiagnosticOdds", "F1", "FBeta"),
+    *("FN", "FP", "FallOut", "False", "Fowlkes", "Informedness", "KLDivergence", "Markedness", "Matthews"),
+    *("MissRate", "Multi", "NPV", "Negative", "PPV", "Positive", "Precision", "Predicted", "Prevalence"),
+    *("Recall", "Sensitivity", "Sparse", "Specificity", "TN", "TP", "Threat", "TopK", "True"),
+)
+# Softmax in float16 sums to 1 within this.
+_TOLERANCE = 5e-3
+
+
+def read_outputs(
+    *,
+    declared: OutputKind | None,
+    final_operator: str,
+    from_logits: bool | None,
+    predictions: Array,
+    labels: Array,
+    metrics: Sequence[MetricSpec],
+) -> OutputReading:
+    """Tell what the model's output is, and what that means for its metrics.
+
+    Args:
+        declared: What the pipeline file says; None detects it.
+        final_operator: TensorFlow's name of the operator that computes the baseline's output; "" if it is not known.
+        from_logits: What the task's loss says; None where it says nothing.
+        predictions: The baseline's outputs of some real examples, [N, ...].
+        labels: Theirs, [N, ...].
+        metrics: What is computed.
+    """
+    read = _read(declared, final_operator, from_logits, predictions, labels, metrics)
+    return read.model_copy(update={"averages": tuple(_averages(predictions, labels, metrics))})
+
+
+def _read(
+    declared: OutputKind | None,
+    final_operator: str,
+    from_logits: bool | None,
+    predictions: Array,
+    labels: Array,
+    metrics: Sequence[MetricSpec],
+) -> OutputReading:
+    activation = _activation(predictions, labels, metrics)
+    if declared is not None:
+        why = "as `evaluate.outputs` says"
+        return OutputReading(kind=declared, applied=activation if declared == "logits" else "", why=why)
+    if final_operator in ("Softmax", "Sigmoid"):
+        return OutputReading(kind="probabilities", why=f"the model ends in {final_operator}")
+    if own := [metric.name for metric in metrics if _has_own_threshold(metric)]:
+        return OutputReading(kind="values", why=f"the threshold of the metric {own[0]} is none of a probability")
+    if from_logits:
+        return OutputReading(kind="logits", applied=activation, why="the loss takes logits (from_logits=True)")
+    if not any(_kind(metric).startswith(_OF_PROBABILITIES) for metric in metrics):
+        return OutputReading(kind="values", why="no metric compares probabilities")
+    low, high = (float(predictions.min()), float(predictions.max())) if predictions.size else (0.0, 1.0)
+    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+        why = f"{len(predictions)} examples have outputs of {low:.4g} to {high:.4g}"
+        return OutputReading(kind="logits", applied=activation, why=why)
+    sums = predictions.sum(axis=-1) if activation == "softmax" else np.ones(1)
+    if np.abs(sums - 1).max(initial=0) > _TOLERANCE:
+        why = f"outputs of {len(predictions)} examples sum to {sums.min():.4g} to {sums.max():.4g}"
+        return OutputReading(kind="logits", applied=activation, why=why)
+    return OutputReading(
+        kind="probabilities", why=f"{len(predictions)} examples have outputs of {low:.4g} to {high:.4g}"
+    )
+
+
+def _averages(predictions: Array, labels: Array, metrics: Sequence[MetricSpec]) -> Iterator[str]:
+    outputs = predictions.shape[-1] if predictions.ndim > 1 else 1
+    of_classes = labels.size < predictions.size
+    if outputs == 1 or (of_classes and outputs == 2):
+        return
+    over, aside = (
+        (f"{outputs} classes of the area of each against all others", "a class that no example has")
+        if of_classes
+        else (f"{outputs} outputs of the area of each", "an output whose labels are all alike")
+    )
+    for metric in metrics:
+        if is_exact_auc(metric.class_name, metric.config):
+            yield f"{metric.name} is the mean over {over}; {aside} does not count"
+
+
+def _activation(predictions: Array, labels: Array, metrics: Sequence[MetricSpec]) -> Activation:
+    """Softmax where one of several classes is right, else sigmoid."""
+    outputs = predictions.shape[-1] if predictions.ndim > 1 else 1
+    if outputs == 1:
+        return "sigmoid"
+    if labels.size != predictions.size:
+        return "softmax"
+    # As many labels as outputs: one-hot, or each a class of its own, as one label per example may be by chance.
+    if any(_kind(metric).startswith("Binary") for metric in metrics):
+        return "sigmoid"
+    rows = labels.reshape(-1, outputs)
+    return "softmax" if np.allclose(rows.sum(axis=1), 1) else "sigmoid"
+
+
+def _kind(metric: MetricSpec) -> str:
+    return metric.class_name.rpartition(".")[2]
+
+
+def _has_own_threshold(metric: MetricSpec) -> bool:
+    thresholds = [metric.config.get("threshold"), *np.ravel(metric.config.get("thresholds") or [])]
+    return any(each is not None and not 0 < float(each) < 1 for each in thresholds)
+
+
+def as_probabilities(applied: Activation, outputs: Array) -> Array:
+    """What the metrics compare, float32; the outputs themselves if nothing is applied."""
+    if not applied:
+        return outputs
+    wide = outputs.astype(np.float64)
+    if applied == "sigmoid":
+        # Without an overflow at either end.
+        return (0.5 * (1 + np.tanh(wide / 2))).astype(np.float32)
+    powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
+    return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
+def of_probabilities(metric: MetricSpec) -> MetricSpec:
+    """A metric that would make probabilities of logits itself, without that."""
+    if not metric.config.get("from_logits"):
+        return metric
+    return metric.model_copy(update={"config": {**metric.config, "from_logits": False}})

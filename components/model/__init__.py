@@ -1,0 +1,1 @@
+"""Reading and running models: SavedModel, Keras, and TFLite."""

@@ -1,0 +1,220 @@
+"""The signature of a SavedModel that everything starts from: loading it, what it must be like, and running it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from components.core.errors import DataError, ModelError, summary_line
+
+SIGNATURE = "serving_default"
+# Examples that are run at once: activations of more of them can take gigabytes.
+CHUNK = 256
+
+_ASSIGNMENTS = re.compile(r"Assign.*Variable|ResourceScatter|ResourceApply|ResourceSparseApply")
+
+
+def load_serving(folder: Path) -> tuple[Any, Any]:
+    """A SavedModel and its signature `serving_default`, which lives only as long as the model is held.
+
+    Raises:
+        ModelError: It cannot be loaded, or lacks the signature.
+    """
+    try:
+        model = tf.saved_model.load(str(folder))
+    except Exception as error:
+        # A damaged folder raises whatever its damage meets: OSError, DecodeError, KeyError, TensorFlow's own.
+        raise ModelError(
+            f"the SavedModel cannot be loaded: {summary_line(error)}",
+            where=str(folder),
+            remedy="train or export it again",
+        ) from error
+    if SIGNATURE not in model.signatures:
+        others = sorted(model.signatures)
+        raise ModelError(
+            "the SavedModel lacks the signature that conversion starts from",
+            where=str(folder),
+            bound=SIGNATURE,
+            measured=", ".join(others) or "no signature",
+            # An existing signature only needs the name; else a function has to be traced.
+            remedy="load it and save it again under that name: `model = tf.saved_model.load(folder); "
+            f"tf.saved_model.save(model, other, signatures={{'serving_default': model.signatures[{others[0]!r}]}})`"
+            if others
+            else "it was saved without a traced function: save the Keras model by `model.export(folder)`, or a module "
+            "by `tf.saved_model.save(module, folder, signatures={'serving_default': its tf.function})`",
+        )
+    return model, model.signatures[SIGNATURE]
+
+
+def check_serving(signature: Any, where: str) -> None:
+    """See that a signature can be converted and evaluated.
+
+    Raises:
+        ModelError: It keeps state, takes strings, has an open or fixed dimension where it must not, or several
+            outputs.
+    """
+    check_signature(signature.structured_input_signature[1], tuple(signature.structured_outputs), where)
+    refuse_state(signature, where)
+
+
+def check_signature(inputs: Mapping[str, tf.TensorSpec], outputs: Sequence[str], where: str) -> None:
+    """See that a model takes decoded inputs of fixed size per example, and has one output.
+
+    Raises:
+        ModelError: It does not.
+    """
+    strings = [name for name, spec in inputs.items() if spec.dtype == tf.string]
+    if strings:
+        raise ModelError(
+            "the model takes strings, not decoded inputs",
+            where=f"{where}, input {', '.join(strings)}",
+            bound="numeric inputs, as the task's decode returns them",
+            measured="string",
+            remedy="export a signature that starts after parsing, and leave decoding to the task",
+        )
+    for name, spec in inputs.items():
+        with_batch_of_one(name, spec, where)
+    only_output(outputs, where)
+
+
+def refuse_state(signature: Any, where: str) -> None:
+    """Raise a ModelError if a signature assigns variables: what it returns would depend on earlier calls."""
+    graph = signature.graph.as_graph_def()
+    functions = (node for function in graph.library.function for node in function.node_def)
+    assigning = sorted({node.op for node in (*graph.node, *functions) if _ASSIGNMENTS.match(node.op)})
+    if assigning:
+        raise ModelError(
+            "the model keeps state between invocations: serving it assigns variables",
+            where=where,
+            bound="a signature that only reads variables",
+            measured=", ".join(assigning),
+            remedy="build it stateless (`stateful=False`), or take the state in and return it as an output",
+        )
+
+
+def final_operator(signature: Any) -> str:
+    """TensorFlow's name of the operator that computes the one output (`Softmax`, `BiasAdd`); "" if it is not found."""
+    graph = signature.graph.as_graph_def()
+    functions = {function.signature.name: function for function in graph.library.function}
+    nodes = {node.name: node for node in graph.node}
+    (tensor,) = signature.outputs
+    name, output = tensor.op.name, tensor.value_index
+    # Each step goes back by one node or into a function: a graph has no cycles but those of loops.
+    for _ in range(1000):
+        node = nodes.get(name)
+        if node is None:
+            return ""
+        if node.op in ("PartitionedCall", "StatefulPartitionedCall") and node.attr["f"].func.name in functions:
+            function = functions[node.attr["f"].func.name]
+            nodes = {each.name: each for each in function.node_def}
+            source = function.ret[function.signature.output_arg[output].name]
+        elif node.op in ("Identity", "IdentityN", "Reshape", "Squeeze", "Cast", "EnsureShape", "StopGradient"):
+            source = node.input[output if node.op == "IdentityN" else 0]
+        else:
+            return str(node.op)
+        # `node`, `node:0` in a graph, `node:output:0` in a function.
+        name, *place = source.split(":")
+        output = int(place[-1]) if place else 0
+    return ""
+
+
+def with_batch_of_one(name: str, spec: tf.TensorSpec, where: str) -> tf.TensorSpec:
+    """The spec of an input for one example; raises a ModelError unless all but the batch is fixed."""
+    shape = spec.shape.as_list() if spec.shape.rank is not None else None
+    if not shape or shape[0] not in {None, 1} or None in shape[1:]:
+        raise ModelError(
+            f"the input {name!r} has no fixed size per example",
+            where=where,
+            bound="an open batch as first dimension, every other dimension fixed",
+            measured=f"shape {spec.shape}",
+            remedy="give the model's Input a full shape; TFLite files for small devices have static shapes",
+        )
+    return tf.TensorSpec([1, *shape[1:]], spec.dtype, name=name)
+
+
+def only_output(outputs: Sequence[str], where: str) -> str:
+    """The name of the one output; raises a ModelError if there are several."""
+    if len(outputs) != 1:
+        raise ModelError(
+            "the model has several outputs",
+            where=where,
+            bound="one output, which the metrics compare with the label",
+            measured=", ".join(sorted(outputs)),
+            remedy="make a model with the one output that matters",
+        )
+    return outputs[0]
+
+
+def by_input_name(inputs: Mapping[str, Any], specs: Mapping[str, tf.TensorSpec]) -> Mapping[str, Any]:
+    """Decoded inputs by the model's names; one unnamed input, "", is a model's only one.
+
+    Raises:
+        DataError: They are not exactly the model's, or have other shapes.
+    """
+    named = {next(iter(specs)): inputs[""]} if set(inputs) == {""} and len(specs) == 1 else inputs
+    if set(named) != set(specs) or any(
+        not spec.shape[1:].is_compatible_with(named[name].shape[1:]) for name, spec in specs.items()
+    ):
+        raise DataError(
+            "the decoded inputs are not those of the model",
+            where="model inputs",
+            bound=", ".join(f"{name} {spec.shape}" for name, spec in sorted(specs.items())),
+            measured=", ".join(f"{name} {values.shape}".strip() for name, values in sorted(named.items())),
+            remedy="make the task's decode() return exactly the model's inputs, by name and of their shapes",
+        )
+    return named
+
+
+def check_takes(run: Callable[[], Any], specs: Mapping[str, tf.TensorSpec], inputs: Any) -> None:
+    """See that a model takes what the task's decode returns.
+
+    Args:
+        run: Runs the model on these inputs.
+        specs: The model's inputs.
+        inputs: What decode returned for a few examples.
+
+    Raises:
+        DataError: Names or shapes differ.
+        ModelError: It cannot be run.
+    """
+    by_input_name(inputs if isinstance(inputs, Mapping) else {"": inputs}, specs)
+    try:
+        run()
+    except Exception as error:
+        raise ModelError(
+            f"the model cannot be run on what decode returns: {summary_line(error)}",
+            where="task",
+            remedy="run the model on one decoded example, and make decode and the model agree",
+        ) from error
+
+
+def run_serving(signature: Any, inputs: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """The one output for N examples, run in chunks; one by one where the signature's batch is fixed to 1.
+
+    Args:
+        signature: What `check_serving` accepts.
+        inputs: Input name -> array [N, ...], cast to the signature's dtypes.
+
+    Returns:
+        Array [N, ...].
+
+    Raises:
+        DataError: The inputs are not the signature's.
+    """
+    specs = signature.structured_input_signature[1]
+    named = by_input_name(inputs, specs)
+    single = any(spec.shape[0] == 1 for spec in specs.values())
+    step = 1 if single else CHUNK
+    count = len(next(iter(named.values())))
+    results = []
+    for start in range(0, count, step):
+        part = {name: tf.cast(values[start : start + step], specs[name].dtype) for name, values in named.items()}
+        (result,) = signature(**part).values()
+        results.append(np.asarray(result))
+    return np.concatenate(results)

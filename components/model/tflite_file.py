@@ -1,0 +1,230 @@
+"""What is really in a TFLite file, read from its flatbuffer; without importing TensorFlow."""
+
+from __future__ import annotations
+
+import functools
+import importlib.machinery
+import importlib.util
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.errors import EdgemillError, ModelError
+from components.core.version import find_source
+from components.facts.conversion import Inspection, OperatorUse, TensorFact
+from components.model.tflite_lstm import fused_cells
+
+_IDENTIFIER = b"TFL3"
+_FLOATS = frozenset({"FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16"})
+_NUMPY = {
+    "FLOAT16": np.float16,
+    "FLOAT32": np.float32,
+    "FLOAT64": np.float64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "BOOL": np.bool_,
+}
+# What the generated readers and numpy raise on offsets and lengths that point outside the file.
+_BROKEN = (struct.error, IndexError, ValueError, TypeError, OverflowError, KeyError, AttributeError, MemoryError)
+
+
+def inspect_model(content: bytes) -> Inspection:
+    """Read operators, tensors and weights of all subgraphs of a TFLite file.
+
+    Args:
+        content: The whole file.
+
+    Returns:
+        The facts. Inputs and outputs are the main subgraph's, in the interpreter's order; a constant buffer that
+        several tensors share counts once in `weight_bytes` and in `weights`.
+
+    Raises:
+        ModelError: The bytes are not a TFLite flatbuffer, or end too early.
+    """
+    if content[4:8] != _IDENTIFIER:
+        raise ModelError(
+            "this is not a TFLite file",
+            bound=f"a flatbuffer with the identifier {_IDENTIFIER.decode()}",
+            measured=f"{len(content)} bytes that begin with {content[:8]!r}",
+            remedy="name a .tflite file; a SavedModel or a Keras file must be converted first",
+        )
+    try:
+        return _inspect(content)
+    except EdgemillError:
+        raise
+    except _BROKEN as error:
+        raise ModelError(
+            "the TFLite file is truncated or damaged",
+            bound="a flatbuffer whose offsets stay inside the file",
+            measured=f"{len(content)} bytes; {type(error).__name__}: {error}",
+            remedy="copy or convert it again, and compare its sha256",
+        ) from error
+
+
+def scales_of(content: bytes) -> set[tuple[float, int]]:
+    """Scale and zero point of every tensor that is quantized as a whole, of a file that `inspect_model` can read."""
+    model = _schema().Model.GetRootAs(content, 0)
+    found = set()
+    for graph in (model.Subgraphs(index) for index in range(model.SubgraphsLength())):
+        for tensor in (graph.Tensors(index) for index in range(graph.TensorsLength())):
+            quantization = tensor.Quantization()
+            if quantization is not None and quantization.ScaleLength() == 1:
+                zero_point = int(quantization.ZeroPoint(0)) if quantization.ZeroPointLength() else 0
+                found.add((float(quantization.Scale(0)), zero_point))
+    return found
+
+
+def _inspect(content: bytes) -> Inspection:
+    model = _schema().Model.GetRootAs(content, 0)
+    subgraphs = [model.Subgraphs(index) for index in range(model.SubgraphsLength())]
+    tensors = [graph.Tensors(index) for graph in subgraphs for index in range(graph.TensorsLength())]
+    constants = {tensor.Buffer(): data for tensor in tensors if (data := constant_of(model, content, tensor)).size}
+    places = [index for graph in subgraphs for index in range(graph.TensorsLength())]
+    facts = [
+        _fact(tensor, constants.get(tensor.Buffer()), place) for tensor, place in zip(tensors, places, strict=True)
+    ]
+    weights = {
+        tensor.Buffer(): fact
+        for tensor, fact in zip(tensors, facts, strict=True)
+        if fact.bytes and (len(fact.shape) >= 2 or int(np.prod(fact.shape)) >= 16)
+    }
+    operators = _operators(model, subgraphs)
+    placeholders = set(_placeholders(subgraphs))
+    main = facts[: subgraphs[0].TensorsLength()]
+    return Inspection(
+        file_bytes=len(content),
+        weight_bytes=sum(data.size for data in constants.values()),
+        operators=operators,
+        dtype_counts=dict(
+            sorted(Counter(fact.dtype for index, fact in enumerate(facts) if index not in placeholders).items())
+        ),
+        inputs=tuple(main[index] for index in subgraphs[0].InputsAsNumpy().tolist()),
+        outputs=tuple(main[index] for index in subgraphs[0].OutputsAsNumpy().tolist()),
+        weights=tuple(sorted(weights.values(), key=lambda fact: (-fact.bytes, fact.name))),
+        float_tensors=tuple(
+            fact.name for index, fact in enumerate(facts) if fact.dtype in _FLOATS and index not in placeholders
+        ),
+        cells=tuple(fused_cells(model, subgraphs, facts)),
+        stateful=any(tensor.IsVariable() for tensor in tensors) or any(use.name == "VAR_HANDLE" for use in operators),
+    )
+
+
+def _placeholders(subgraphs: list[Any]) -> Iterator[int]:
+    """Positions, among all tensors, of the intermediates of fused LSTMs: they carry ranges and never hold data."""
+    offset = 0
+    for graph in subgraphs:
+        operators = [graph.Operators(index) for index in range(graph.OperatorsLength())]
+        yield from (
+            offset + operator.Intermediates(index)
+            for operator in operators
+            for index in range(operator.IntermediatesLength())
+        )
+        offset += graph.TensorsLength()
+
+
+def _operators(model: Any, subgraphs: list[Any]) -> tuple[OperatorUse, ...]:
+    builtins = _names(_schema().BuiltinOperator)
+    codes = []
+    for index in range(model.OperatorCodesLength()):
+        code = model.OperatorCodes(index)
+        # Files from before schema 3a hold the code in one byte; newer ones fill both as far as it fits.
+        name = builtins[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        custom = (code.CustomCode() or b"").decode()
+        codes.append((f"CUSTOM:{custom}" if name == "CUSTOM" else name, int(code.Version())))
+    counts = Counter(
+        codes[graph.Operators(index).OpcodeIndex()] for graph in subgraphs for index in range(graph.OperatorsLength())
+    )
+    return tuple(
+        OperatorUse(name=name, version=version, count=count)
+        for (name, version), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
+
+
+def constant_of(model: Any, content: bytes, tensor: Any) -> npt.NDArray[np.uint8]:
+    """The bytes of a tensor's constant buffer, wherever the file keeps them; empty for activations."""
+    buffer = model.Buffers(tensor.Buffer())
+    # Files above 2 GB keep their data behind the flatbuffer, at an offset from the beginning of the file; so does
+    # ai-edge-quantizer above 256 KiB.
+    if buffer.Offset() > 1:
+        return np.frombuffer(content, np.uint8, buffer.Size(), buffer.Offset())
+    return np.empty(0, np.uint8) if buffer.DataIsNone() else buffer.DataAsNumpy()
+
+
+def _fact(tensor: Any, data: npt.NDArray[np.uint8] | None, place: int) -> TensorFact:
+    shape = tensor.ShapeSignatureAsNumpy() if tensor.ShapeSignatureLength() else tensor.ShapeAsNumpy()
+    quantization = tensor.Quantization()
+    dtype = _names(_schema().TensorType)[tensor.Type()]
+    sparse = tensor.Sparsity() is not None
+    sizes = tuple(int(size) for size in shape) if tensor.ShapeLength() else ()
+    fact = TensorFact(
+        name=(tensor.Name() or b"").decode() or f"tensor {place}",
+        shape=sizes,
+        dtype=dtype,
+        bytes=0 if data is None else data.size,
+        scales=quantization.ScaleLength() if quantization else 0,
+        sparse_encoded=sparse,
+    )
+    values = None if data is None else _values(dtype, data, None if sparse else int(np.prod(sizes)))
+    if values is None or not values.size:
+        return fact
+    zero_points = quantization.ZeroPointAsNumpy() if quantization and quantization.ZeroPointLength() else np.zeros(1)
+    # Biases come with per-channel zero points along a dimension they do not have; symmetric ones are all 0 anyway.
+    if sparse or len(set(zero_points.tolist())) == 1:
+        nonzero = np.count_nonzero(values != zero_points[0])
+    else:
+        along = [1] * len(sizes)
+        along[quantization.QuantizedDimension()] = -1
+        nonzero = np.count_nonzero(values.reshape(sizes) != zero_points.reshape(along))
+    total = int(np.prod(sizes))
+    return fact.model_copy(
+        update={
+            # A sparse encoding leaves zeros out, so the shape says how many values there are.
+            "sparsity": float((total - nonzero) / total),
+            "unique_values": len(np.unique(values)),
+        }
+    )
+
+
+def _values(dtype: str, data: npt.NDArray[np.uint8], count: int | None) -> npt.NDArray[Any] | None:
+    """The stored values, flat; None for types that are not numbers."""
+    if dtype == "INT4":
+        # Two in a byte, the first in the low half; an odd number of values leaves the last half empty.
+        halves = np.stack([data << 4, data & 0xF0], axis=-1).reshape(-1).view(np.int8) >> 4
+        return halves[:count]
+    if dtype not in _NUMPY:
+        return None
+    return np.frombuffer(data.tobytes(), _NUMPY[dtype])
+
+
+@functools.cache
+def _names(enumeration: Any) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if not name.startswith("_")}
+
+
+@functools.cache
+def _schema() -> ModuleType:
+    """TensorFlow's own generated reader of the format, loaded alone: the package around it takes seconds."""
+    path = find_source("tensorflow.lite.python.schema_py_generated")
+    if path is None:
+        raise ModelError(
+            "TensorFlow's reader of TFLite files is not installed",
+            bound="tensorflow.lite.python.schema_py_generated",
+            remedy="run `make setup`",
+        )
+    loader = importlib.machinery.SourceFileLoader("edgemill_tflite_schema", str(path))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module

@@ -1,0 +1,1 @@
+"""Ranges of activations: histograms and their estimators."""

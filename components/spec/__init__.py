@@ -1,0 +1,1 @@
+"""What a pipeline file says, as frozen typed values. Nothing here imports TensorFlow."""

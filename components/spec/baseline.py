@@ -1,0 +1,43 @@
+"""Where the float baseline comes from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from components.core.values import Count, Epochs, FrozenModel, Seed
+
+
+class TrainedBaseline(FrozenModel):
+    """A float model that Edgemill trains with the task's `build_model` and `compile`.
+
+    Attributes:
+        split: Split to train on.
+        epochs: Passes over it.
+        batch_size: Examples per step.
+        seed: Of weight initialisation, shuffling and dropout.
+    """
+
+    kind: Literal["train"]
+    split: str = "train"
+    epochs: Epochs
+    batch_size: Count = 32
+    seed: Seed = 0
+
+
+class PretrainedBaseline(FrozenModel):
+    """A float model that exists already.
+
+    Attributes:
+        path: A SavedModel folder whose `serving_default` takes decoded inputs, or a Keras file (`.keras` or `.h5`)
+            written by tf-keras (Keras 2).
+        trust_code: Whether to load a Keras model that holds Python code (Lambda layers), which loading executes.
+    """
+
+    kind: Literal["pretrained"]
+    path: str
+    trust_code: bool = False
+
+
+Baseline = Annotated[TrainedBaseline | PretrainedBaseline, Field(discriminator="kind")]

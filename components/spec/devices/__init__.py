@@ -1,0 +1,1 @@
+"""Device profiles: capabilities, budgets, and the tools that check candidates."""

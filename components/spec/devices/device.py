@@ -1,0 +1,106 @@
+"""Device profiles: what a class of devices can run, and what it has room for."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated
+
+from pydantic import Field, FiniteFloat, field_validator, model_validator
+
+from components.core.values import FrozenModel
+from components.spec.devices.device_tools import DeviceEvaluator, TflmEvaluator, VelaEvaluator
+from components.spec.devices.operators import BUILTIN_OPERATORS
+from components.spec.scheme import SchemeKind
+
+
+class DeviceProfile(FrozenModel):
+    """Capabilities and budgets of one class of devices.
+
+    Attributes:
+        name: Unique; the name of the profile's file and of the device's node.
+        device_class: The registry folder that devices of this kind read.
+        description: For the report: what hardware is meant.
+        schemes: Numeric formats that the device has kernels for.
+        operators: TFLite operators the device has: builtins by flatbuffer name (`CONV_2D`), others as `CUSTOM:<code>`;
+            None means all.
+        integer_only: Whether a single float tensor makes a file useless there.
+        sparse_weights: Whether its runtime reads weights that are stored sparse.
+        max_file_bytes: Largest model file, in bytes; None means no bound.
+        max_gzip_bytes: The same of the file under gzip at level 9: what the registry serves.
+        max_zstd_bytes: The same under Zstandard at level 19.
+        max_latency_ratio: Largest allowed host time, as a fraction of the float TFLite model's; None means no bound.
+        evaluators: The device's own tools that judge candidates; at most one of each kind.
+        max_npu_cycles: Most cycles of one inference on the NPU, by Vela's estimate.
+        max_cpu_operators: Most operators that may fall back from the NPU to the CPU; 0: all run on the NPU.
+        max_sram_bytes, max_flash_bytes: Most memory of each kind that the NPU's part takes, by Vela.
+        max_arena_bytes: Largest tensor arena that TensorFlow Lite for microcontrollers may need.
+        max_tflm_lsb: How far an output may be from the desktop runtime's there, in least significant bits.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
+    device_class: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
+    description: str
+    schemes: Annotated[tuple[SchemeKind, ...], Field(min_length=1)]
+    operators: tuple[str, ...] | None = None
+    integer_only: bool = False
+    sparse_weights: bool = True
+    max_file_bytes: Annotated[int, Field(gt=0)] | None = None
+    max_gzip_bytes: Annotated[int, Field(gt=0)] | None = None
+    max_zstd_bytes: Annotated[int, Field(gt=0)] | None = None
+    max_latency_ratio: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    evaluators: tuple[DeviceEvaluator, ...] = ()
+    max_npu_cycles: Annotated[int, Field(gt=0)] | None = None
+    max_cpu_operators: Annotated[int, Field(ge=0)] | None = None
+    max_sram_bytes: Annotated[int, Field(gt=0)] | None = None
+    max_flash_bytes: Annotated[int, Field(gt=0)] | None = None
+    max_arena_bytes: Annotated[int, Field(gt=0)] | None = None
+    max_tflm_lsb: Annotated[FiniteFloat, Field(ge=0)] | None = None
+
+    @field_validator("operators")
+    @classmethod
+    def _operators_exist(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        wrong = []
+        for name in names or ():
+            if name in BUILTIN_OPERATORS or (name.startswith("CUSTOM:") and name != "CUSTOM:"):
+                continue
+            near = difflib.get_close_matches(name.upper(), sorted(BUILTIN_OPERATORS), n=1)
+            wrong.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+        if wrong:
+            raise ValueError(f"no builtin operator of TFLite, nor CUSTOM:<code>: {', '.join(wrong)}")
+        return names
+
+    @model_validator(mode="after")
+    def _bounds_are_measured(self) -> DeviceProfile:
+        kinds = [evaluator.kind for evaluator in self.evaluators]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(
+                "evaluators: at most one of each kind; for another configuration write another device profile"
+            )
+        for kind, fields in _MEASURED_BY.items():
+            for field in fields:
+                if getattr(self, field) is not None and kind not in kinds:
+                    raise ValueError(
+                        f"{field} needs an evaluator that measures it: add `evaluators: [{{kind: {kind}}}]`"
+                    )
+        if self.max_flash_bytes is not None and self.vela is not None and not self.vela.uses_flash:
+            raise ValueError(
+                f"max_flash_bytes bounds nothing: {self.vela.system_config} with {self.vela.memory_mode} keeps no "
+                "weights in flash; remove it, or take another memory_mode"
+            )
+        return self
+
+    @property
+    def vela(self) -> VelaEvaluator | None:
+        """The evaluator of that kind, if declared."""
+        return next((each for each in self.evaluators if isinstance(each, VelaEvaluator)), None)
+
+    @property
+    def tflm(self) -> TflmEvaluator | None:
+        """The evaluator of that kind, if declared."""
+        return next((each for each in self.evaluators if isinstance(each, TflmEvaluator)), None)
+
+
+_MEASURED_BY = {
+    "vela": ("max_npu_cycles", "max_cpu_operators", "max_sram_bytes", "max_flash_bytes"),
+    "tflm": ("max_arena_bytes", "max_tflm_lsb"),
+}

@@ -1,0 +1,114 @@
+"""The device makers' own tools that may judge a candidate, as a device profile declares them."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, ValidationInfo, field_validator, model_validator
+
+from components.core.values import FrozenModel
+
+# `--accelerator-config` of Arm's Vela, and the sections of the `Arm/vela.ini` it ships, by family. Constants, so that a
+# profile can be checked without Vela; a test holds them against the installed one.
+ACCELERATORS = (
+    *("ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u65-512"),
+    *("ethos-u85-128", "ethos-u85-256", "ethos-u85-512", "ethos-u85-1024", "ethos-u85-2048"),
+)
+# System configuration -> whether weights that are not in SRAM lie in DRAM; they lie in flash otherwise.
+SYSTEM_CONFIGS = {
+    "Ethos_U55_Deep_Embedded": False,
+    "Ethos_U55_High_End_Embedded": False,
+    "Ethos_U65_Embedded": False,
+    "Ethos_U65_Mid_End": True,
+    "Ethos_U65_High_End": True,
+    "Ethos_U65_Client_Server": True,
+    "Ethos_U85_SYS_Flash_Low": False,
+    "Ethos_U85_SYS_Flash_High": False,
+    "Ethos_U85_SYS_DRAM_Low": True,
+    "Ethos_U85_SYS_DRAM_Mid": True,
+    "Ethos_U85_SYS_DRAM_High": True,
+}
+SRAM_ONLY = "Sram_Only"
+_DEDICATED = ("Dedicated_Sram", "Dedicated_Sram_256KB", "Dedicated_Sram_384KB", "Dedicated_Sram_512KB")
+MEMORY_MODES = (SRAM_ONLY, "Shared_Sram", *_DEDICATED)
+
+
+class VelaEvaluator(FrozenModel):
+    """Arm's compiler for Ethos-U NPUs: where operators run, cycles, SRAM and flash, by its cost model.
+
+    Attributes:
+        accelerator: The NPU and its multiply-accumulate units per cycle.
+        system_config: Clock and memories: a section of the `Arm/vela.ini` that Vela ships.
+        memory_mode: Where weights and activations lie: another section of it.
+        timeout_s: Wall time that one compilation may take, in seconds.
+    """
+
+    kind: Literal["vela"] = "vela"
+    accelerator: str
+    system_config: str
+    memory_mode: str = "Shared_Sram"
+    timeout_s: Annotated[FiniteFloat, Field(gt=0)] = 300.0
+
+    @field_validator("accelerator")
+    @classmethod
+    def _accelerator_exists(cls, name: str) -> str:
+        return _known(name, ACCELERATORS, "accelerator")
+
+    @field_validator("system_config")
+    @classmethod
+    def _system_config_fits(cls, name: str, info: ValidationInfo) -> str:
+        accelerator = info.data.get("accelerator")
+        if accelerator is None:  # which is told already
+            return _known(name, tuple(SYSTEM_CONFIGS), "system configuration")
+        family = f"{accelerator.rpartition('-')[0].replace('-', '_')}_"
+        own = tuple(known for known in SYSTEM_CONFIGS if known.lower().startswith(family))
+        if name in SYSTEM_CONFIGS and name not in own:
+            # Vela itself takes any system configuration for any accelerator, and computes nonsense.
+            raise ValueError(f"{name!r} is not for the accelerator {accelerator!r}: use one of {', '.join(own)}")
+        return _known(name, own, "system configuration")
+
+    @field_validator("memory_mode")
+    @classmethod
+    def _memory_mode_exists(cls, name: str) -> str:
+        return _known(name, MEMORY_MODES, "memory mode")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> VelaEvaluator:
+        if self.memory_mode in _DEDICATED and not SYSTEM_CONFIGS[self.system_config]:
+            raise ValueError(
+                f"memory_mode {self.memory_mode!r} keeps activations in DRAM, and {self.system_config!r} has none: "
+                f"use {SRAM_ONLY} or Shared_Sram"
+            )
+        return self
+
+    @property
+    def uses_flash(self) -> bool:
+        """Whether weights lie in flash."""
+        return self.memory_mode != SRAM_ONLY and not SYSTEM_CONFIGS[self.system_config]
+
+
+class TflmEvaluator(FrozenModel):
+    """TensorFlow Lite for microcontrollers, run on this machine: whether it takes the file, its arena, its outputs.
+
+    Attributes:
+        examples: How many of the evaluation split's first examples are run and compared with the desktop runtime.
+        timeout_s: Wall time that all of it may take for one candidate, in seconds.
+    """
+
+    kind: Literal["tflm"] = "tflm"
+    examples: Annotated[int, Field(gt=0)] = 32
+    timeout_s: Annotated[FiniteFloat, Field(gt=0)] = 120.0
+
+
+DeviceEvaluator = Annotated[VelaEvaluator | TflmEvaluator, Field(discriminator="kind")]
+
+
+def _known(name: str, known: tuple[str, ...], what: str) -> str:
+    if name not in known:
+        # Without regard to case and to - against _, which are what is usually mistaken.
+        plain = {each.lower().replace("_", "-"): each for each in known}
+        near = difflib.get_close_matches(name.lower().replace("_", "-"), plain, n=1)
+        hint = f"; did you mean {plain[near[0]]!r}?" if near else ""
+        raise ValueError(f"there is no {what} {name!r}{hint} (one of {', '.join(known)})")
+    return name

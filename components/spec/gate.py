@@ -1,0 +1,66 @@
+"""What a candidate is held to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, model_validator
+
+from components.core.values import Count, FrozenModel
+
+Preference = Literal["smallest", "smallest_compressed", "fastest", "most_accurate"]
+
+
+class MetricBound(FrozenModel):
+    """Bounds on one metric, overall or on slices.
+
+    Attributes:
+        name: A metric of the evaluation.
+        slices: Empty: the bounds hold on the whole split. Otherwise on every value of each named feature
+            (`label`), or on one value (`label=6`); several joined by commas are crossed (`age, sex`; `age=30, sex=f`).
+        at_least, at_most: Absolute bounds, in the metric's unit.
+        max_drop_from_baseline: How far a metric where more is better may fall below the float baseline's.
+        max_rise_from_baseline: How far a metric where less is better may rise above the float baseline's.
+    """
+
+    name: str
+    slices: tuple[str, ...] = ()
+    at_least: FiniteFloat | None = None
+    at_most: FiniteFloat | None = None
+    max_drop_from_baseline: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    max_rise_from_baseline: Annotated[FiniteFloat, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> MetricBound:
+        bounds = (self.at_least, self.at_most, self.max_drop_from_baseline, self.max_rise_from_baseline)
+        if all(bound is None for bound in bounds):
+            raise ValueError("bounds nothing: give at_least, at_most, max_drop_from_baseline or max_rise_from_baseline")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"at_least ({self.at_least}) is above at_most ({self.at_most}): nothing can pass")
+        return self
+
+
+class GateSpec(FrozenModel):
+    """The policy that every device's gate applies, beside the device's own budgets.
+
+    Attributes:
+        metrics: Bounds on metrics.
+        prefer: Which passing candidate is blessed; ties go to the more accurate, then the smaller, then the first.
+            Accuracy is the first metric of `metrics`. `smallest_compressed` counts bytes under gzip, as the registry
+            serves them. Where no candidate was timed, `fastest` takes the smallest. On a device with Vela, it takes the
+            one with the fewest operators on the CPU, then the fewest cycles.
+        decide_on: `estimate` compares the measured value. `interval` compares the 95 % confidence interval: a
+            bound inside it means not enough data.
+        min_examples: A slice with fewer examples is not enough data.
+        max_state_error: How far the states of a lowered recurrent model may be from the float model's after any time
+            step: root mean square of the error over that of the state. None bounds nothing.
+        max_saturated_outputs: Which share of a candidate's output values, over the examples of the evaluation, may sit
+            at an end of the quantized range; also of what its last operators make them of.
+    """
+
+    metrics: Annotated[tuple[MetricBound, ...], Field(min_length=1)]
+    prefer: Preference = "smallest"
+    decide_on: Literal["estimate", "interval"] = "estimate"
+    min_examples: Count = 30
+    max_state_error: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    max_saturated_outputs: Annotated[FiniteFloat, Field(ge=0, lt=1)] | None = None

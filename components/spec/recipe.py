@@ -1,0 +1,94 @@
+"""A recipe: what is tried on the baseline to make one candidate."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from components.core.values import FrozenModel
+from components.spec.scheme import Scheme, needs_ranges
+from components.spec.steps.cluster import ClusterStep
+from components.spec.steps.fine_tuning import WeightInvariants
+from components.spec.steps.prune import PruneStep
+from components.spec.steps.qat import QatStep
+from components.spec.steps.sparsity import SparsityTarget
+
+# How recurrent layers are written out.
+Form = Literal["streaming", "sequence"]
+
+# Names become node ids, folder names and Kubeflow task names: the narrowest of the three alphabets.
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,47}$"
+
+
+# What is done to the model before it is converted.
+Step = Annotated[PruneStep | ClusterStep | QatStep, Field(discriminator="kind")]
+
+# Each keeps what those before it made; the other way round it would destroy that.
+_ORDER = ("prune", "cluster", "qat")
+
+
+class Recipe(FrozenModel):
+    """One way from the baseline to one candidate.
+
+    Attributes:
+        name: Unique in the pipeline; the candidate's name everywhere.
+        steps: What is trained first, in the order prune, cluster, qat, each at most once; none converts the baseline
+            as it is.
+        scheme: The numeric format of the candidate.
+        recurrent: How GRU, SRU and SimpleRNN layers are written out: `streaming`, as a model of one time step with its
+            state as inputs and outputs, or `sequence`, as one graph over all time steps. None writes them out as a
+            sequence where the scheme has ranges, and leaves them to the converter elsewhere.
+    """
+
+    name: str = Field(pattern=NAME_PATTERN)
+    steps: tuple[Step, ...] = ()
+    scheme: Scheme
+    recurrent: Form | None = None
+
+    @property
+    def trained(self) -> QatStep | None:
+        """The step that trains under quantization, if there is one."""
+        return next((step for step in self.steps if isinstance(step, QatStep)), None)
+
+    @property
+    def pruned(self) -> PruneStep | None:
+        """The step that prunes, if there is one."""
+        return next((step for step in self.steps if isinstance(step, PruneStep)), None)
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether ranges of activations must be measured on a representative dataset before conversion."""
+        return needs_ranges(self.scheme) and self.trained is None
+
+    @property
+    def claims(self) -> SparsityTarget | None:
+        """What the steps will say of the model's zeros, as far as the recipe tells; None if they make none."""
+        step = self.pruned
+        if step is None or not step.highest:
+            return None
+        return SparsityTarget(structure=step.structure, sparsity=step.highest)
+
+    def invariants_of(self, step: Step) -> WeightInvariants:
+        """What a step of the recipe keeps of those before it."""
+        earlier = self.steps[: self.steps.index(step)]
+        counts = [one.largest_num_clusters for one in earlier if isinstance(one, ClusterStep)]
+        return WeightInvariants(
+            zeros=any(isinstance(one, PruneStep) for one in earlier), num_clusters=counts[0] if counts else None
+        )
+
+    @field_validator("steps")
+    @classmethod
+    def _steps_keep_what_came_before(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        kinds: list[str] = [step.kind for step in steps]
+        for kind in _ORDER:
+            if kinds.count(kind) > 1:
+                raise ValueError(f"the step {kind!r} occurs more than once: remove one")
+        for earlier, later in pairwise(kinds):
+            if _ORDER.index(earlier) > _ORDER.index(later):
+                raise ValueError(
+                    f"the step {later!r} cannot follow {earlier!r}, whose result it would destroy: the order is prune, "
+                    "cluster, qat"
+                )
+        return steps

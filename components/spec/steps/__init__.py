@@ -1,0 +1,1 @@
+"""Training steps of a recipe: prune, cluster, and quantization-aware training."""

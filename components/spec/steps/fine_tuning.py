@@ -1,0 +1,125 @@
+"""How a model is fine-tuned: what the steps that train have in common. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, model_validator
+
+from components.core.values import Count, Epochs, FrozenModel, Seed
+
+Rate = Annotated[FiniteFloat, Field(gt=0)]
+
+
+class LearningRatePhase(FrozenModel):
+    """One stretch of a learning-rate schedule.
+
+    Attributes:
+        kind: How the rate goes from `start` to `end` over the phase: `constant` stays at `start`, `linear`, `cosine`
+            (half a wave, Loshchilov and Hutter 2017, arXiv:1608.03983) or `exponential` (by the same factor each step).
+        epochs: Length, in epochs.
+        start: Rate at its first step.
+        end: Rate after its last step; None, as `constant` has it, for `start`.
+    """
+
+    kind: Literal["constant", "linear", "cosine", "exponential"]
+    epochs: Annotated[FiniteFloat, Field(gt=0)]
+    start: Rate
+    end: Rate | None = None
+
+    @model_validator(mode="after")
+    def _ends_somewhere(self) -> LearningRatePhase:
+        if self.kind == "constant" and self.end is not None:
+            raise ValueError("a constant phase has no `end`: remove it, or take linear, cosine or exponential")
+        if self.kind != "constant" and self.end is None:
+            raise ValueError(f"a {self.kind} phase needs an `end`")
+        return self
+
+
+class EarlyStopping(FrozenModel):
+    """Stops when the loss on held-out examples stops falling, and goes back to the best epoch's weights.
+
+    Attributes:
+        patience: Epochs without improvement before it stops.
+        min_delta: Least fall of the loss that counts as one.
+        hold_out: Share of the training split that is not trained on, to watch the loss on; taken as one example in
+            so many.
+    """
+
+    patience: Count = 2
+    min_delta: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    hold_out: Annotated[FiniteFloat, Field(gt=0, le=0.5)] = 0.1
+
+
+class FineTuning(FrozenModel):
+    """Training that starts from a model's weights.
+
+    Attributes:
+        split: Split to train on; None takes the baseline's, or with a pretrained one that of the calibration sample.
+        epochs: Passes over it.
+        batch_size: Examples per step.
+        learning_rate: One rate, or phases that follow one another; the last one's end holds on. It replaces that of
+            the task's `compile`, whose optimizer and loss are used.
+        seed: Of shuffling and dropout.
+        early_stopping: None trains all epochs and keeps the last weights.
+    """
+
+    split: str | None = None
+    epochs: Epochs
+    batch_size: Count = 32
+    learning_rate: Rate | Annotated[tuple[LearningRatePhase, ...], Field(min_length=1)] = 1e-4
+    seed: Seed = 0
+    early_stopping: EarlyStopping | None = None
+
+    def references(self) -> tuple[str, ...]:
+        """The task's objects that the step names, `package.module:NAME` each."""
+        return ()
+
+    @model_validator(mode="after")
+    def _schedules_no_more_than_it_trains(self) -> FineTuning:
+        if isinstance(self.learning_rate, tuple):
+            length = sum(phase.epochs for phase in self.learning_rate)
+            if length > self.epochs + 1e-9:
+                raise ValueError(f"the phases of learning_rate take {length:g} epochs, and epochs is {self.epochs}")
+        return self
+
+
+class WeightInvariants(FrozenModel):
+    """What earlier steps of a recipe made of the weights, and a later one must keep.
+
+    Attributes:
+        zeros: What is zero stays zero.
+        num_clusters: Kernels of no more different values than this keep which weights share one; None for a model whose
+            weights share none.
+    """
+
+    zeros: bool = False
+    num_clusters: int | None = None
+
+
+def learning_rate_at(schedule: float | tuple[LearningRatePhase, ...], epoch: float) -> float:
+    """The learning rate at a point in time.
+
+    Args:
+        schedule: As in `FineTuning.learning_rate`.
+        epoch: Epochs since the start, with fractions.
+    """
+    if not isinstance(schedule, tuple):
+        return schedule
+    phase, began = schedule[0], 0.0
+    for following in schedule[1:]:
+        if epoch < began + phase.epochs:
+            break
+        phase, began = following, began + phase.epochs
+    share = min(1.0, (epoch - began) / phase.epochs)
+    end = phase.start if phase.end is None else phase.end
+    match phase.kind:
+        case "constant":
+            return phase.start
+        case "linear":
+            return phase.start + (end - phase.start) * share
+        case "cosine":
+            return end + (phase.start - end) * (1 + math.cos(math.pi * share)) / 2
+        case "exponential":
+            return phase.start * (end / phase.start) ** share

@@ -1,0 +1,195 @@
+"""The step `prune`: what a pipeline file can say about pruning. Needs neither TensorFlow nor TFX."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
+
+from components.core.values import Count, FrozenModel
+from components.spec.steps.fine_tuning import FineTuning
+from components.spec.steps.layer_patterns import LayerPattern
+from components.spec.steps.sparsity import BLOCKS, Structure
+
+# Of the epochs, where none is said, after which the polynomial schedule has reached its end: the rest is recovery.
+_RAMP = 2 / 3
+
+
+def _no_percentage(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value < 1:
+        meant = f"; did you mean {value / 100:g}?" if 1 < value < 100 else ""
+        raise ValueError(f"sparsity is a fraction in [0, 1){meant}")
+    return value
+
+
+_FromZeroToOne = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[
+    FiniteFloat, Field(ge=0, lt=1), BeforeValidator(_no_percentage, json_schema_input_type=_FromZeroToOne)
+]
+
+
+class ConstantSchedule(FrozenModel):
+    """The whole sparsity at once.
+
+    Attributes:
+        begin_epoch: Epochs before.
+    """
+
+    kind: Literal["constant"] = "constant"
+    begin_epoch: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+
+
+class PolynomialSchedule(FrozenModel):
+    """From `initial` to the whole sparsity, fast at first (Zhu and Gupta 2017, arXiv:1710.01878, equation 1).
+
+    Attributes:
+        initial: Sparsity at the beginning; at most that of every layer counts.
+        begin_epoch: Epochs before.
+        end_epoch: Epoch at whose end the whole sparsity is reached, with fractions; None is two thirds of all epochs.
+        power: Of the polynomial.
+    """
+
+    kind: Literal["polynomial"] = "polynomial"
+    initial: Fraction = 0.0
+    begin_epoch: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    end_epoch: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    power: Annotated[FiniteFloat, Field(gt=0)] = 3.0
+
+
+def _named(value: Any) -> Any:
+    """`constant` is short for `{kind: constant}`."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+_AnySchedule = Annotated[ConstantSchedule | PolynomialSchedule, Field(discriminator="kind")]
+Schedule = Annotated[
+    _AnySchedule,
+    BeforeValidator(_named, json_schema_input_type=Literal["constant", "polynomial"] | _AnySchedule),
+]
+
+
+class LayerSparsity(FrozenModel):
+    """Another sparsity of some layers. A later entry goes before an earlier one.
+
+    Attributes:
+        layers: Names or globs of layers.
+        sparsity: Of each of them; 0 leaves them as they are.
+    """
+
+    layers: Annotated[tuple[LayerPattern, ...], Field(min_length=1)]
+    sparsity: Fraction
+
+
+class PruneStep(FineTuning):
+    """Pruning by magnitude while the model trains on (Han et al. 2015, arXiv:1506.02626; Zhu and Gupta 2017).
+
+    Attributes:
+        sparsity: Fraction of zeros among the pruned weights; `2:4` is 0.5 and needs none.
+        structure: How zeros lie: anywhere; two of every four along the input axis; or in blocks along it, of 4 (for
+            sparse kernels in float32) or 16 (in int8).
+        schedule: How the sparsity is reached; None is polynomial, and constant for `2:4`.
+        layers: Names or globs of the layers to prune; none means all that have kernels, but depthwise ones.
+        except_layers: Names or globs of layers that are not; in the file `except`.
+        targets: Layers with a sparsity of their own.
+        spread: `uniform`: each layer has the same sparsity. `sensitivity`: all together have it; layers whose zeros
+            change the model's output less have more.
+        update_every: Batches between two choices of what is zero, while the sparsity rises.
+    """
+
+    # `except` is a word of Python's.
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    kind: Literal["prune"]
+    sparsity: Fraction | None = None
+    structure: Structure = "unstructured"
+    schedule: Schedule | None = None
+    layers: tuple[LayerPattern, ...] = ()
+    except_layers: tuple[LayerPattern, ...] = Field(default=(), alias="except")
+    targets: tuple[LayerSparsity, ...] = ()
+    spread: Literal["uniform", "sensitivity"] = "uniform"
+    update_every: Count = 16
+
+    @property
+    def wanted(self) -> float:
+        """The sparsity of layers without one of their own."""
+        return 0.5 if self.sparsity is None else self.sparsity
+
+    @property
+    def highest(self) -> float:
+        """The highest sparsity that a layer is asked for by name or by default."""
+        return max([self.wanted, *(target.sparsity for target in self.targets)])
+
+    @property
+    def ends(self) -> float:
+        """Epochs after which the sparsity is what was asked for."""
+        match self.schedule:
+            case ConstantSchedule(begin_epoch=begin):
+                return begin
+            case PolynomialSchedule(end_epoch=end) if end is not None:
+                return end
+            case None if self.structure == "2:4":
+                return 0.0
+        return self.epochs * _RAMP
+
+    @model_validator(mode="after")
+    def _says_a_sparsity_it_can_have(self) -> PruneStep:
+        if self.structure == "2:4":
+            if self.sparsity not in {None, 0.5} or self.targets:
+                raise ValueError("2:4 is a sparsity of 0.5 in every layer: remove `sparsity` and `targets`")
+            if isinstance(self.schedule, PolynomialSchedule):
+                raise ValueError("2:4 has one sparsity, so nothing can rise to it: take the schedule `constant`")
+            if self.spread == "sensitivity":
+                raise ValueError("2:4 has the same sparsity in every layer, so there is nothing to spread")
+        elif self.sparsity is None:
+            raise ValueError("`sparsity` is required: a fraction in [0, 1), as in `sparsity: 0.8`")
+        if self.spread == "sensitivity" and self.targets:
+            raise ValueError("`spread: sensitivity` chooses the sparsity of each layer: remove `targets`, or spread")
+        return self
+
+    @model_validator(mode="after")
+    def _ends_before_training_does(self) -> PruneStep:
+        if self.ends >= self.epochs:
+            field = "begin_epoch" if isinstance(self.schedule, ConstantSchedule) else "end_epoch"
+            raise ValueError(
+                f"the schedule ends after training does, or with it: {field} {self.ends:g} is not below epochs "
+                f"({self.epochs}), so no training would recover what the last zeros cost"
+            )
+        if self.early_stopping is not None and math.ceil(self.ends) >= self.epochs:
+            raise ValueError(
+                f"early_stopping chooses among whole epochs after the schedule's end ({self.ends:g}), and of "
+                f"{self.epochs} epochs none is left: raise epochs, or let the schedule end earlier"
+            )
+        schedule = self.schedule
+        if isinstance(schedule, PolynomialSchedule) and schedule.begin_epoch >= self.ends:
+            raise ValueError(f"begin_epoch ({schedule.begin_epoch:g}) is not below end_epoch ({self.ends:g})")
+        return self
+
+
+def sparsity_at(step: PruneStep, final: float, epoch: float) -> float:
+    """The sparsity of a layer at a point in time.
+
+    Args:
+        step: The recipe's.
+        final: What the layer's is to be in the end.
+        epoch: Epochs since the start, with fractions.
+    """
+    if epoch >= step.ends:
+        return final
+    match step.schedule:
+        case ConstantSchedule():
+            return 0.0
+        case PolynomialSchedule() as rising:
+            pass
+        case None:
+            rising = PolynomialSchedule()
+    if epoch < rising.begin_epoch:
+        return 0.0
+    initial = min(rising.initial, final)
+    left = 1 - (epoch - rising.begin_epoch) / (step.ends - rising.begin_epoch)
+    return final + (initial - final) * math.pow(left, rising.power)
+
+
+def group_of(structure: Structure) -> int:
+    """How many weights along the input axis belong together."""
+    return 4 if structure == "2:4" else BLOCKS.get(structure, 1)

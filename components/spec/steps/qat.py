@@ -1,0 +1,175 @@
+"""The step `qat`: what a pipeline file can say about quantization-aware training. Needs neither TensorFlow nor TFX."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
+
+from components.core.values import FrozenModel
+from components.spec.steps.fine_tuning import FineTuning
+from components.spec.steps.layer_patterns import LayerPattern
+
+OBJECT_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+ObjectReference = Annotated[str, Field(pattern=OBJECT_PATTERN)]
+
+
+class MovingAverage(FrozenModel):
+    """An exponential moving average of each batch's least and greatest value (Jacob et al. 2018, section 3.1).
+
+    Attributes:
+        decay: How much of the old average stays with each batch.
+    """
+
+    kind: Literal["moving_average"] = "moving_average"
+    decay: Annotated[FiniteFloat, Field(gt=0, lt=1)] = 0.95
+
+
+class LastValue(FrozenModel):
+    """The range of the last training batch."""
+
+    kind: Literal["last_value"] = "last_value"
+
+
+class Histogram(FrozenModel):
+    """The range that holds a share of all values seen, from a running histogram: rare outliers are clipped.
+
+    Attributes:
+        percentile: The share that stays inside the range, in percent; the rest is cut off at both ends alike.
+        bins: Bins of the histogram, over the range of all values seen.
+    """
+
+    kind: Literal["histogram"] = "histogram"
+    percentile: Annotated[FiniteFloat, Field(gt=50, le=100)] = 99.9
+    bins: Annotated[int, Field(ge=64, le=65_536)] = 2048
+
+
+class CustomQuantizer(FrozenModel):
+    """A quantizer of the task's: a `tfmot.quantization.keras.quantizers.Quantizer` with its methods build and call.
+
+    Attributes:
+        object: The class, or a function that returns a new quantizer, `package.module:NAME`.
+    """
+
+    kind: Literal["own"] = "own"
+    object: ObjectReference
+
+
+def _named(value: Any) -> Any:
+    """`histogram` is short for `{kind: histogram}`, and `package.module:NAME` for a quantizer of one's own."""
+    if not isinstance(value, str):
+        return value
+    return {"kind": "own", "object": value} if ":" in value else {"kind": value}
+
+
+_AnyQuantizer = Annotated[MovingAverage | LastValue | Histogram | CustomQuantizer, Field(discriminator="kind")]
+RangeQuantizer = Annotated[_AnyQuantizer, BeforeValidator(_named, json_schema_input_type=str | _AnyQuantizer)]
+
+
+class WeightQuantization(FrozenModel):
+    """How weights are quantized in training: symmetrically, as TFLite's integer kernels take them.
+
+    Attributes:
+        bits: 8 or 4; None takes what the recipe's scheme says.
+        granularity: Per channel where the kernel has it (convolutions), or per tensor; None takes the scheme's.
+        quantizer: A quantizer of one's own instead of the range of the current weights.
+    """
+
+    bits: Literal[4, 8] | None = None
+    granularity: Literal["per_channel", "per_tensor"] | None = None
+    quantizer: Annotated[
+        CustomQuantizer | None, BeforeValidator(_named, json_schema_input_type=str | CustomQuantizer | None)
+    ] = None
+
+
+class ActivationQuantization(FrozenModel):
+    """How the outputs of layers are quantized in training, with the bits of the recipe's scheme.
+
+    Attributes:
+        symmetric: Whether the range is symmetric around zero; always so with 16 bits.
+        quantizer: How the range is found.
+    """
+
+    symmetric: bool = False
+    quantizer: RangeQuantizer = MovingAverage()
+
+
+class LayerQuantization(FrozenModel):
+    """Another treatment of some layers. A later entry goes before an earlier one.
+
+    Attributes:
+        layers: Names or globs of layers.
+        weights: Of these layers; `none` leaves their weights to the conversion. None takes the step's own.
+        activations: Likewise of their outputs.
+        config: Instead of both, a `tfmot.quantization.keras.QuantizeConfig` of the task's: the class, or a function
+            that returns a new one, `package.module:NAME`.
+    """
+
+    layers: Annotated[tuple[LayerPattern, ...], Field(min_length=1)]
+    weights: WeightQuantization | Literal["none"] | None = None
+    activations: ActivationQuantization | Literal["none"] | None = None
+    config: ObjectReference | None = None
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> LayerQuantization:
+        if self.config is not None and (self.weights is not None or self.activations is not None):
+            raise ValueError("a config of one's own says everything: remove weights and activations, or config")
+        if self.config is None and self.weights is None and self.activations is None:
+            raise ValueError("says nothing about these layers: give weights, activations or config")
+        if self.weights == "none" and self.activations == "none":
+            raise ValueError("quantizes nothing: name the layers in the step's `except` instead")
+        return self
+
+
+class QatStep(FineTuning):
+    """Quantization-aware training of the model (Jacob et al. 2018, arXiv:1712.05877), on the baseline's weights.
+
+    Attributes:
+        layers: Names or globs of the layers that are trained under quantization; none means all.
+        except_layers: Names or globs of layers that are not; in the file `except`. Both kinds of others are quantized
+            after training, with ranges seen in training, if the scheme promises integers, and left float if it has
+            `float_fallback`.
+        weights: How weights are quantized.
+        activations: How outputs of layers are quantized.
+        configs: Layers that are treated otherwise.
+        scheme: A whole `tfmot.quantization.keras.QuantizeScheme` of the task's, with its registry and layout
+            transforms, instead of ours: the class, or a function that returns a new one, `package.module:NAME`.
+        delay_activations: Epochs before outputs are quantized, while their ranges are only watched (Jacob et al.
+            2018, section 3.1: activations quantized from the start may keep the network from a stable state).
+        freeze_batch_norm: Epoch from which on batch normalization keeps its statistics (Krishnamoorthi 2018,
+            arXiv:1806.08342, section 3.2.3); 0 is from the start, None never.
+    """
+
+    # `except` is a word of Python's.
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    kind: Literal["qat"]
+    layers: tuple[LayerPattern, ...] = ()
+    except_layers: tuple[LayerPattern, ...] = Field(default=(), alias="except")
+    weights: WeightQuantization = WeightQuantization()
+    activations: ActivationQuantization = ActivationQuantization()
+    configs: tuple[LayerQuantization, ...] = ()
+    scheme: ObjectReference | None = None
+    delay_activations: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+    freeze_batch_norm: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
+
+    def references(self) -> tuple[str, ...]:
+        """The task's objects that the step names, `package.module:NAME` each."""
+        found = [self.scheme, *(config.config for config in self.configs)]
+        parts: list[WeightQuantization | ActivationQuantization] = [self.weights, self.activations]
+        for config in self.configs:
+            parts += [part for part in (config.weights, config.activations) if part is not None and part != "none"]
+        found += [part.quantizer.object for part in parts if isinstance(part.quantizer, CustomQuantizer)]
+        return tuple(dict.fromkeys(reference for reference in found if reference))
+
+    @model_validator(mode="after")
+    def _delays_less_than_it_trains(self) -> QatStep:
+        if self.delay_activations >= self.epochs:
+            raise ValueError(
+                f"delay_activations ({self.delay_activations}) is not below epochs ({self.epochs}): no epoch would "
+                "train under quantized activations"
+            )
+        said = self.configs or self.weights != WeightQuantization() or self.activations != ActivationQuantization()
+        if self.scheme is not None and said:
+            raise ValueError("a scheme of one's own says everything: remove weights, activations and configs")
+        return self

@@ -1,0 +1,105 @@
+"""`edgemill clean`: old runs and their artifacts, pipeline by pipeline."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import nullcontext
+from datetime import datetime, timezone
+from pathlib import Path
+
+import typer
+
+from components.core.errors import SpecError
+from components.core.files import is_folder
+from edgemill.terminal import terminal
+from pipelines.file.environment import Environment, environment
+from pipelines.runs.lock import removing
+from pipelines.runs.metadata import open_existing_store
+from pipelines.runs.removal import remove
+from pipelines.runs.retention import RetentionPlan, Rules, known_pipelines, plan_removal
+
+
+def clean_root(
+    root: Path | None,
+    metadata_url: str | None,
+    keep_runs: int | None,
+    older_than_days: float | None,
+    pipeline: str | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Remove what the rules do not keep, and print what it was.
+
+    Raises:
+        SpecError: There is no rule, no such pipeline, or a run is going on.
+        MetadataError: There is no store, it cannot be reached, or it does not know a run of the root.
+        StorageError: A folder cannot be removed.
+    """
+    if keep_runs is None and older_than_days is None:
+        raise SpecError(
+            "nothing says what is old",
+            where="edgemill clean",
+            bound="--keep-runs, --older-than, or both",
+            remedy="name at least one; a run that either keeps is kept",
+        )
+    if older_than_days is not None and not math.isfinite(older_than_days):
+        raise SpecError(
+            "this is no number of days",
+            where="--older-than",
+            bound="a finite number, 0 or more",
+            measured=older_than_days,
+            remedy="correct it, or leave it out",
+        )
+    place = environment(root, metadata_url)
+    if pipeline is not None and not is_folder(place.runs(pipeline)):
+        raise _no_pipeline(pipeline, place)
+    store = open_existing_store(place.metadata_url)
+    # Of all pipelines, before anything is removed from the first.
+    pipelines = _chosen(known_pipelines(store, place), place, pipeline)
+    rules = Rules(keep_runs=keep_runs, older_than_days=older_than_days)
+    plans = []
+    for name in pipelines:
+        with nullcontext() if dry_run else removing(place.root / name):
+            plan = plan_removal(store, place, name, rules, datetime.now(timezone.utc))
+            if not as_json:
+                _tell(plan, dry_run=dry_run)
+            if not dry_run:
+                with terminal().status(f"removing from {name}") as status:
+                    remove(store, place, plan, lambda path: status.update(f"removing {path}"))
+        plans.append(plan)
+    if as_json:
+        told = {"dry_run": dry_run, "pipelines": [plan.model_dump(mode="json") for plan in plans]}
+        typer.echo(json.dumps(told, indent=2))
+
+
+def _chosen(found: list[str], place: Environment, wanted: str | None) -> list[str]:
+    if wanted is None:
+        return found
+    if wanted not in found:
+        raise _no_pipeline(wanted, place)
+    return [wanted]
+
+
+def _no_pipeline(wanted: str, place: Environment) -> SpecError:
+    return SpecError(
+        "no pipeline of this name has run here",
+        where=f"--pipeline {wanted}",
+        bound="one whose runs this root and its metadata store hold",
+        measured=str(place.root),
+        remedy="name another pipeline, another --root, or the --metadata that it ran with",
+    )
+
+
+def _tell(plan: RetentionPlan, *, dry_run: bool) -> None:
+    gone = [run for run in plan.runs if not run.kept]
+    would = "would remove" if dry_run else "removes"
+    console = terminal()
+    console.print(
+        f"{plan.pipeline}: {would} {len(gone)} of {len(plan.runs)} runs and {len(plan.artifacts)} artifacts, "
+        f"{plan.freed_bytes:,} bytes",
+        soft_wrap=True,
+    )
+    for run in plan.runs:
+        console.print(f"  {'keeps  ' if run.kept else would} {run.run_id}: {run.why}", soft_wrap=True)

@@ -1,0 +1,71 @@
+"""`edgemill inspect`: an Inspection as tables."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from components.core.errors import ModelError
+from components.core.wording import some_of
+from components.facts.conversion import Inspection, TensorFact
+from edgemill.terminal import terminal
+
+
+def read_model(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    try:
+        # Of a pipe, reading waits for its writer; of some devices, it has no end.
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", where=str(path), remedy="check the path") from error
+
+
+def print_inspection(path: Path, inspection: Inspection) -> None:
+    """Print what a TFLite file holds."""
+    console = terminal()
+    floats = inspection.float_tensors
+    sizes = f": {inspection.file_bytes:,} bytes, {inspection.weight_bytes:,} of them weights"
+    console.print(Text.assemble((path.name, "bold"), sizes))
+    console.print("integers only" if inspection.integer_only else f"{len(floats)} float tensors: {some_of(floats)}")
+    if inspection.stateful:
+        console.print("keeps state between invocations: reset the interpreter's variables before each sequence")
+    for title, tensors in (("inputs", inspection.inputs), ("outputs", inspection.outputs)):
+        console.print(f"{title}: " + ", ".join(f"{t.name} {list(t.shape)} {t.dtype}" for t in tensors))
+    console.print("dtypes: " + ", ".join(f"{count} {dtype}" for dtype, count in inspection.dtype_counts.items()))
+    operators = Table("operator", "version", "count", title="operators", title_justify="left")
+    for use in inspection.operators:
+        operators.add_row(use.name, str(use.version), str(use.count))
+    console.print(operators)
+    for cell in inspection.cells:
+        table = Table("tensor", "dtype", "shape", title=f"{cell.operator} {cell.name}", title_justify="left")
+        for tensor in cell.tensors:
+            table.add_row(tensor.role, tensor.dtype, str(list(tensor.shape)))
+        console.print(table)
+    weights = Table(title="weights")
+    for heading in ("weight", "shape", "dtype", "bytes", "scales", "zeros", "distinct values"):
+        weights.add_column(heading, overflow="fold")
+    for weight in inspection.weights:
+        weights.add_row(*_weight(weight))
+    console.print(weights)
+
+
+def _weight(fact: TensorFact) -> tuple[str, ...]:
+    zeros = "" if fact.sparsity is None else f"{fact.sparsity:.2f}"
+    return (
+        fact.name,
+        str(list(fact.shape)),
+        fact.dtype + (" (sparse)" if fact.sparse_encoded else ""),
+        f"{fact.bytes:,}",
+        str(fact.scales),
+        zeros,
+        "" if fact.unique_values is None else str(fact.unique_values),
+    )

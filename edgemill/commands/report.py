@@ -1,0 +1,42 @@
+"""`edgemill report`: the report of a run, from what ML Metadata and the artifacts hold now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from components.core.errors import MetadataError
+from components.core.files import write_atomically
+from pipelines.file.environment import Environment, environment
+from pipelines.report.render import write_report
+from pipelines.report.summary import RunSummary
+from pipelines.runs.metadata import latest_run, open_existing_store, pipeline_of_run
+
+SUMMARY_NAME = "summary.json"
+
+
+def keep_report(summary: RunSummary, place: Environment) -> Path:
+    """Write `report.html` and `summary.json` into the run's folder; returns the path of the first."""
+    folder = place.runs(summary.pipeline) / summary.run_id
+    write_atomically(folder / SUMMARY_NAME, summary.model_dump_json(indent=2).encode() + b"\n")
+    write_report(summary, folder / "report.html")
+    return folder / "report.html"
+
+
+def report_again(run_id: str, root: Path | None, metadata_url: str | None) -> None:
+    """Write the report of a run anew and print where it lies."""
+    from pipelines.runs.run import read_plan
+    from pipelines.runs.summary import summarise
+
+    place = environment(root, metadata_url)
+    store = open_existing_store(place.metadata_url)
+    found = latest_run(store) if run_id == "latest" else (pipeline_of_run(store, run_id), run_id)
+    if found is None or found[0] is None:
+        raise MetadataError(
+            "there is no such run",
+            where=run_id,
+            bound="a run id that `edgemill run` printed, or `latest`",
+            remedy="name the run's --root or --metadata",
+        )
+    typer.echo(str(keep_report(summarise(store, read_plan(place, found[0], found[1])), place)))

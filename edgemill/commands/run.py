@@ -1,0 +1,204 @@
+"""`edgemill run`: progress while it runs, a table at the end, an exit status for whatever started it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from components.core.errors import SpecError
+from edgemill.commands.report import SUMMARY_NAME, keep_report
+from edgemill.exit_codes import ExitCode
+from edgemill.kubeflow_package import share_name
+from edgemill.output_options import OutputOptions
+from edgemill.remembered_checks import check_once
+from edgemill.run_log import LogFormat, log_path, logged_to
+from edgemill.status_file import StatusFile, ending
+from edgemill.terminal import terminal
+from edgemill.termination import Interruption, interruptible
+from pipelines.checks.beam_job_service import check_job_service
+from pipelines.checks.preflight import make_importable, preflight
+from pipelines.file.environment import Environment, RunnerName, environment
+from pipelines.file.load import LoadedPipeline, PipelineFileError
+from pipelines.file.redaction import has_secret, secrets_of
+from pipelines.graph.sources import source_digests
+from pipelines.report.summary import RunSummary
+from pipelines.report.terminal import render_table
+from pipelines.runs.lock import running
+from pipelines.runs.metadata import NodeRecord, open_store
+from pipelines.storage.check import check_address, check_writable, examples_errors
+
+
+def place_of(
+    file: Path | None,
+    runner: str | None,
+    root: Path | None,
+    metadata_url: str | None,
+    beam_args: tuple[str, ...],
+    pipeline_root: str | None = None,
+) -> Environment:
+    """Where to run: what the command line says, then what an environment file says, then the defaults.
+
+    Raises:
+        SpecError: There is no such runner, the environment file is wrong, or an argument holds a secret.
+    """
+    for argument in beam_args:
+        if has_secret(argument):
+            raise SpecError(
+                "this holds a secret, and logs tell the arguments of Beam",
+                where=f"--beam-arg={argument.partition('=')[0]}",
+                remedy="leave it out, and set what the runner reads of its environment: AWS_SECRET_ACCESS_KEY, say",
+            )
+    if pipeline_root is not None:
+        check_address(pipeline_root, "--pipeline-root")
+    if file is not None:
+        share_name()
+        from kubeflow.environment import read_environment
+
+        found = read_environment(file)
+        runner, metadata_url = runner or found.runner, metadata_url or found.metadata
+        pipeline_root = pipeline_root or found.pipeline_root
+        root = root or (Path(found.root) if found.root is not None else None)
+        beam_args = (*found.beam_args, *beam_args)
+    if runner not in {None, *get_args(RunnerName)}:
+        raise SpecError("there is no such runner", where="--runner", bound="local or beam", measured=runner,
+                        remedy="name one of the two")  # fmt: skip
+    return environment(root, metadata_url, "beam" if runner == "beam" else "local", beam_args, pipeline_root)
+
+
+def run_and_report(
+    file: Path, find_place: Callable[[], Environment], output_options: OutputOptions, *, rehash: bool = False
+) -> ExitCode:
+    """Check, run, report. Raises an EdgemillError if anything is wrong before the first node.
+
+    Args:
+        file: The pipeline file.
+        find_place: Where to run, as `place_of` says; what is wrong with it is told like all else.
+        output_options: What is told besides.
+        rehash: Read all example files and do all checks, whatever is remembered.
+    """
+    status_file = StatusFile(output_options.summary_json, file)
+    status_file.begin()
+    with interruptible() as interruption, ending(status_file):
+        place = find_place()
+        status_file.secrets = secrets_of(place.metadata_url)
+        make_importable(file)
+        loaded = preflight(file)
+        _check_root(place.root)
+        check_job_service(place.beam_args)
+        _check_stores(loaded, place)
+        open_store(place.metadata_url)
+        console = terminal()
+        console.print(f"{loaded.spec.name}: {len(loaded.spec.recipes)} recipes for {len(loaded.devices)} devices")
+        with running(place.root / loaded.spec.name):
+            code = _run(loaded, place, console, output_options.log_format, status_file, interruption, rehash=rehash)
+        status_file.end(code)
+    return code
+
+
+def _run(
+    loaded: LoadedPipeline,
+    place: Environment,
+    console: Console,
+    log_format: LogFormat,
+    status_file: StatusFile,
+    interruption: Interruption,
+    *,
+    rehash: bool,
+) -> ExitCode:
+    from components.convert.child.worker import warm_up
+    from pipelines.runs.run import new_run_id, run_pipeline
+    from pipelines.runs.summary import summarise
+
+    run_id = new_run_id()
+    folder = place.runs(loaded.spec.name) / run_id
+    log = log_path(folder, log_format)
+    status_file.runs(loaded.spec.name, run_id, log)
+    with logged_to(folder, log_format, run_id, status_file.secrets), console.status("starting TensorFlow") as status:
+        digests = source_digests(loaded.spec, place, rehash=rehash)
+        for line in check_once(loaded, place.passed_checks(loaded.spec.name), digests, again=rehash):
+            console.print(line, soft_wrap=True, highlight=False)
+        console.print(f"run {run_id}, log in {_shown(log)}", soft_wrap=True)
+        status.update("building the pipeline")
+
+        def watch(record: NodeRecord) -> None:
+            if record.state == "running":
+                # Conversions fork from a server that imports TensorFlow. It starts with the first node that really
+                # runs; those of delivery run in each run, and nothing converts after them.
+                if not record.node.startswith(("gate__", "push__")):
+                    warm_up()
+                status.update(f"{record.node} is running")
+            else:
+                took = "" if record.state == "cached" else f"{record.ended - record.began:8.1f} s"
+                console.print(f"  {record.node:<28} {record.state:<9}{took}")
+
+        epochs = _Epochs(status)
+        logging.getLogger("components").addHandler(epochs)
+        try:
+            plan = run_pipeline(loaded, place, run_id, watch, digests)
+        finally:
+            logging.getLogger("components").removeHandler(epochs)
+            interruption.raise_if_it_came()
+        status.update("writing the report")
+        summary = summarise(open_store(place.metadata_url), plan)
+        report = keep_report(summary, place)
+        status_file.summarised(summary, report, report.with_name(SUMMARY_NAME))
+    console.print(render_table(summary))
+    console.print(f"report: {_shown(report)}", soft_wrap=True)
+    return exit_code(summary)
+
+
+class _Epochs(logging.Handler):
+    """Shows each epoch of a training as it ends; everything else is in the log."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(logging.INFO)
+        self._status = status
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See the base class."""
+        told = record.getMessage()
+        if "epoch " in told:
+            self._status.update(escape(told))
+
+
+def exit_code(summary: RunSummary) -> ExitCode:
+    """What a run's end says to whatever started it."""
+    if summary.verdict == "failed":
+        return ExitCode.NODE_FAILED
+    pushed = {release.device for release in summary.releases if release.pushed}
+    missing = {device.name for device in summary.devices} - pushed
+    refused = {decision.device for decision in summary.decisions if decision.verdict != "pass"}
+    if missing - refused:
+        return ExitCode.NODE_FAILED
+    return ExitCode.GATE_REFUSED if missing else ExitCode.OK
+
+
+def _check_root(root: Path) -> None:
+    """Raise a SpecError unless the root can be written."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        writable = os.access(root, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise SpecError("this folder cannot be written", where=f"--root {root}", remedy="choose another --root")
+
+
+def _check_stores(loaded: LoadedPipeline, place: Environment) -> None:
+    """Raise what is wrong with a pipeline root or examples in an object store."""
+    if place.pipeline_root is not None:
+        check_writable(place.pipeline_root)
+    errors = list(examples_errors(loaded.spec.examples))
+    if errors:
+        raise PipelineFileError(loaded.file, errors)
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

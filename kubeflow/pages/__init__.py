@@ -1,0 +1,1 @@
+"""What the Kubeflow pages show of a run."""

@@ -1,0 +1,67 @@
+"""What the pages of Kubeflow Pipelines show of a run: figures per candidate, and the verdict with its reasons."""
+
+from __future__ import annotations
+
+import math
+
+from components.facts.conversion import Converted
+from components.facts.decision import Decision
+from components.facts.evaluation import CandidateReport, EvaluationReport
+from components.facts.slices import overall
+from pipelines.report.summary import RunSummary, size_ratio
+from pipelines.report.wording import verdict
+
+
+def candidate_metrics(candidate: CandidateReport, evaluation: EvaluationReport) -> dict[str, float]:
+    """Figures of one candidate on the whole evaluation split, by name.
+
+    Returns:
+        Each metric and its change from the baseline, `file_bytes`, `times_smaller`, `latency_ratio` where there is one,
+        and `converted` (1 or 0). What is not finite is left out: the pages take numbers only.
+    """
+    whole = overall(candidate.slices)
+    figures = {"converted": float(isinstance(candidate.outcome, Converted))}
+    if whole is not None:
+        figures |= {name: metric.value for name, metric in whole.metrics.items()}
+        figures |= {f"{name}_change": change.value for name, change in whole.change.items()}
+    if isinstance(candidate.outcome, Converted):
+        figures["file_bytes"] = float(candidate.outcome.inspection.file_bytes)
+        figures["times_smaller"] = size_ratio(candidate, evaluation) or math.nan
+    if candidate.latency is not None and candidate.latency.ratio is not None:
+        figures["latency_ratio"] = candidate.latency.ratio
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def verdict_markdown(summary: RunSummary) -> str:
+    """The verdict of each device, what was delivered, and every check that a candidate did not pass."""
+    lines = [f"# {_plain(summary.pipeline)}: {summary.headline}", ""]
+    for decision in summary.decisions:
+        lines += [f"## {decision.device}: {verdict(decision.verdict)}", "", _plain(decision.why), ""]
+        release = summary.release_for(decision.device)
+        if release is not None and release.pushed:
+            lines += [f"Delivered: version `{release.version}`, {release.bytes:,} bytes, `{release.path}`", ""]
+        lines += _failures(decision)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _failures(decision: Decision) -> list[str]:
+    rows = [
+        f"| {candidate.candidate} | {_cell(check.what)} | {_cell(check.where)} | {_cell(check.bound)} | "
+        f"{_cell(check.measured)} | {verdict(check.verdict)} |"
+        for candidate in decision.candidates
+        for check in candidate.checks
+        if check.verdict != "pass"
+    ]
+    if not rows:
+        return []
+    head = ["| candidate | check | where | bound | measured | verdict |", "|---|---|---|---|---|---|"]
+    return [*head, *rows, ""]
+
+
+def _cell(text: object) -> str:
+    return _plain(str(text)).replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    # Errors of converters hold brackets, which Markdown would take for HTML, and several lines.
+    return " ".join(text.split()).replace("<", "&lt;")

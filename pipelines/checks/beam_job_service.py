@@ -1,0 +1,47 @@
+"""Whether Beam's job service is there: Beam itself tells of one that is away as a bare time-out, a minute later."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+
+from components.core.errors import ClusterError, SpecError
+
+_OPTION = "--job_endpoint="
+# The portable runner starts a job service of its own.
+_EMBEDDED = "embed"
+_SECONDS = 5.0
+
+
+def check_job_service(beam_args: Iterable[str]) -> None:
+    """See that somebody listens where the Beam arguments say that a job service is.
+
+    Args:
+        beam_args: `--name=value` each; the last `--job_endpoint` counts, as in Beam.
+
+    Raises:
+        SpecError: The end point is not HOST:PORT.
+        ClusterError: Nobody listens there within five seconds.
+    """
+    endpoints = [argument.removeprefix(_OPTION) for argument in beam_args if argument.startswith(_OPTION)]
+    if not endpoints or endpoints[-1] == _EMBEDDED:
+        return
+    host, separator, port = endpoints[-1].rpartition(":")
+    if not (host and separator and port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16):
+        raise SpecError(
+            "this is not the address of a Beam job service",
+            where="--beam-arg --job_endpoint",
+            bound="HOST:PORT, or embed",
+            measured=endpoints[-1],
+            remedy="name host and port, as in localhost:8099",
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(
+            "Beam's job service does not answer",
+            where=f"--job_endpoint={endpoints[-1]}",
+            bound=f"a connection within {_SECONDS:g} s",
+            measured=error.strerror or str(error) or type(error).__name__,
+            remedy="start the job service, or correct host and port; nothing ran",
+        ) from error

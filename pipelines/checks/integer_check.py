@@ -1,0 +1,82 @@
+"""What keeps a model from becoming integers whatever its layers are: integers or masks turned into floats inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from components.core.errors import ModelError
+from components.model.keras_model import input_specs
+from components.spec.recipe import Recipe
+from components.spec.scheme import Scheme, needs_ranges
+
+# What depends on sizes alone is constant in a file whose shapes are fixed.
+_OF_SIZES = ("Shape", "ShapeN", "Size", "Rank")
+
+
+def check_integers(recipes: Sequence[Recipe], model: Any) -> None:
+    """See that a Keras model makes floats of nothing that it computes, if a recipe is to hold integers only.
+
+    TensorFlow's converter has no integer CAST: behind one of `uint8` or `bool` inputs, or of the mask of `mask_zero`, a
+    float tensor stays, and the candidate breaks its promise after everything was trained.
+
+    Raises:
+        ModelError: It does; the message names the recipe and the operators.
+    """
+    asked = next(((index, recipe) for index, recipe in enumerate(recipes) if _takes_no_floats(recipe.scheme)), None)
+    if asked is None:
+        return
+    casts = _casts(model)
+    if not casts:
+        return
+    index, recipe = asked
+    names = [cast.name for cast in casts]
+    masked = any(cast.inputs[0].dtype.name == "bool" for cast in casts)
+    raise ModelError(
+        "the model turns integers or booleans into floats inside, which no integer file can hold",
+        where=f"recipes[{index}] ({recipe.name}): {', '.join(names[:3])}"
+        + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
+        bound="inputs of float32, or integers that are indices of an Embedding" + (", and no masks" if masked else ""),
+        measured=", ".join(sorted({f"{cast.inputs[0].dtype.name} to {cast.outputs[0].dtype.name}" for cast in casts})),
+        remedy=("remove Masking layers and mask_zero and train on padded sequences as they are; " if masked else "")
+        + "give the model an Input of float32 and cast in the task's decode, or add `float_fallback: true`",
+    )
+
+
+def _takes_no_floats(scheme: Scheme) -> bool:
+    return needs_ranges(scheme) and not getattr(scheme, "float_fallback", False)
+
+
+def _casts(model: Any) -> list[Any]:
+    """The operators that turn what is no float, and depends on the inputs' values, into floats."""
+    import tensorflow as tf
+
+    specs = [tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, name=name) for name, spec in input_specs(model).items()]
+
+    @tf.function(autograph=False)
+    def run(*inputs: tf.Tensor) -> Any:
+        return model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+
+    graph = run.get_concrete_function(*specs).graph
+    inputs = {tensor.op.name for tensor in graph.inputs[: len(specs)]}
+    # What nobody reads is not in the file: a mask that no layer asks for.
+    return [
+        operator
+        for operator in _behind(graph.outputs)
+        if operator.type == "Cast"
+        and operator.outputs[0].dtype.is_floating
+        and not operator.inputs[0].dtype.is_floating
+        and any(source.name in inputs for source in _behind(operator.inputs))
+    ]
+
+
+def _behind(tensors: Iterable[Any]) -> list[Any]:
+    """The operators that tensors are computed by."""
+    found: dict[str, Any] = {}
+    waiting = [tensor.op for tensor in tensors]
+    while waiting:
+        one = waiting.pop()
+        if one.name not in found and one.type not in _OF_SIZES:
+            found[one.name] = one
+            waiting.extend(tensor.op for tensor in one.inputs)
+    return list(found.values())

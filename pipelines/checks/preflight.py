@@ -1,0 +1,348 @@
+"""What can be told about a pipeline before its first node runs, from the file system alone: no TensorFlow, no task.
+
+The task and other Python is found and parsed, never imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+import google_crc32c
+
+from components.baseline.lambdas import refuse_code
+from components.baseline.pretrained import has_keras_structure
+from components.core.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError
+from components.core.files import is_file, is_folder
+from components.core.version import find_source
+from components.push.registry import check_writable
+from components.spec.baseline import PretrainedBaseline
+from pipelines.checks.columns import column_errors
+from pipelines.file.load import LoadedPipeline, PipelineFileError, read_pipeline
+from pipelines.file.spec import DeclaredSplits, Examples, PipelineSpec
+
+# Our own top-level packages, and the folder that holds them.
+_OURS = ("components", "pipelines", "kubeflow", "edgemill")
+_OUR_ROOT = Path(__file__).resolve().parents[2]
+
+# Of each TFRecord file that is not gzipped, so many records are read and compared with their checksums, as far as they
+# lie in the first bytes. More than the deep check decodes.
+_FIRST_RECORDS, _READ_BYTES = 8, 16 << 20
+# Compressed bytes, over all files, that are unpacked to find truncated ones: a second or two. Of what is beyond, only
+# each file's first record is read; if such a file ends within a record, ExampleGen fails: "Not a valid TFRecord".
+_GZIP_BUDGET = 64 << 20
+# Files that an error names; the count tells of the others.
+_MOST_NAMED = 5
+
+
+def make_importable(file: Path) -> None:
+    """Let tasks be found from the working directory and from the pipeline file's folder, in this order.
+
+    Beam workers and conversion children inherit it through PYTHONPATH. Where one of these folders has packages that
+    are called like ours, ours go before it, here and in the children: they would import a stranger's code otherwise.
+    """
+    # Not `resolve`: that raises for symbolic links in a circle, which reading the file tells of in words.
+    folders = [str(Path.cwd())]
+    # What is in the place of a folder is opened as an archive, and opening a pipe waits for its writer.
+    if is_folder(beside := Path(os.path.realpath(file)).parent):
+        folders.append(str(beside))
+    if any(_shadowing(folder, name) for folder in folders for name in _OURS):
+        folders.insert(0, str(_OUR_ROOT))
+        # Children are started with `-c` and `-m`, which put the working directory before PYTHONPATH (Python >= 3.11).
+        os.environ["PYTHONSAFEPATH"] = "1"
+    sys.path[:] = dict.fromkeys([*folders, *sys.path])
+    inherited = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*folders, *filter(None, inherited.split(os.pathsep))]))
+
+
+def _shadowing(folder: str, name: str) -> Path | None:
+    """What a folder other than ours would let `import name` find."""
+    found = [path for path in (Path(folder, name), Path(folder, f"{name}.py")) if path.exists()]
+    return found[0] if found and Path(folder).resolve() != _OUR_ROOT else None
+
+
+def preflight(file: Path, *, data: bool = True, registry: bool = True) -> LoadedPipeline:
+    """Read a pipeline file and check all that needs no TensorFlow.
+
+    Args:
+        file: The pipeline file.
+        data, registry: Whether the examples are read from this machine, and the registry is written from it.
+
+    Raises:
+        PipelineFileError: With every error at once.
+    """
+    loaded, errors = read_pipeline(file)
+    if loaded is not None:
+        errors += [
+            *_object_errors("task", loaded.spec.task),
+            *(_object_errors("preprocess", loaded.spec.preprocess) if loaded.spec.preprocess else ()),
+            *_reference_errors(loaded),
+            *(_data_errors(loaded.spec.examples) if data else ()),
+            *(_shared_file_errors(loaded.spec) if data else ()),
+            *(column_errors(loaded.spec) if data else ()),
+            *_baseline_errors(loaded),
+            *(_registry_errors(loaded) if registry else ()),
+        ]
+    if errors or loaded is None:
+        raise PipelineFileError(file, errors)
+    return loaded
+
+
+def _reference_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
+    for index, recipe in enumerate(loaded.spec.recipes):
+        for number, step in enumerate(recipe.steps):
+            for reference in step.references():
+                yield from _object_errors(f"recipes[{index}].steps[{number}]", reference)
+
+
+def _object_errors(field: str, reference: str) -> Iterator[EdgemillError]:
+    module, _, name = reference.partition(":")
+    source = find_source(module)
+    if source is None:
+        top = module.partition(".")[0]
+        namesake = next(filter(None, (_shadowing(folder, top) for folder in sys.path)), None) if top in _OURS else None
+        if namesake is not None:
+            yield SpecError(
+                f"the module {module!r} is looked for in Edgemill itself: a package of yours has the same name",
+                where=field,
+                bound=f"a top-level package not called {', '.join(_OURS)}",
+                measured=namesake,
+                remedy="rename it, and refer to the module by the new name",
+            )
+            return
+        yield SpecError(
+            f"the module {module!r} cannot be found",
+            where=field,
+            bound="a module below the working directory, the pipeline file's folder or the Python path",
+            measured=reference,
+            remedy="correct the name, or run from the folder that holds it",
+        )
+        return
+    try:
+        tree = ast.parse(source.read_bytes())
+    # Python's parser raises the others for what is nested too deeply, and for a NUL byte.
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        said = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
+        yield SpecError(
+            f"the module {module!r} is not Python: {said}{line}",
+            where=field,
+            measured=source,
+            remedy=f"run `python -m py_compile {source}` and correct what it names",
+        )
+        return
+    names = set(_top_level_names(tree))
+    if name not in names and "*" not in names:
+        yield SpecError(
+            f"the module {module!r} defines no {name!r}",
+            where=field,
+            bound=f"one of {', '.join(sorted(n for n in names if not n.startswith('_'))) or 'nothing: it is empty'}",
+            measured=name,
+            remedy="correct the name after the colon",
+        )
+
+
+def _top_level_names(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()):
+                yield name
+            case ast.alias(name=name, asname=alias):
+                yield alias or name
+
+
+def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
+    if "://" in examples.path:
+        return
+    folder = Path(examples.path)
+    if not is_folder(folder):
+        yield DataError(
+            "there is no such folder",
+            where="examples.path",
+            measured=folder,
+            remedy="correct it; it is relative to the pipeline file",
+        )
+        return
+    records: dict[Path, None] = {}  # of all splits, each file once
+    splits = examples.splits
+    patterns = splits.patterns if isinstance(splits, DeclaredSplits) else {"all": splits.pattern}
+    for split, pattern in patterns.items():
+        files = sorted(file for file in folder.glob(pattern) if is_file(file))
+        if not any(file.stat().st_size for file in files):
+            yield DataError(
+                f"there are no examples for the split {split!r}",
+                where="examples.splits",
+                bound=f"files that match {pattern!r} in {folder}",
+                measured="only empty files" if files else "none",
+                remedy="put the data there, or correct the pattern",
+            )
+        if examples.kind == "tfrecord":
+            records.update(dict.fromkeys(files))
+    yield from _tfrecord_errors(records)
+    if examples.schema_file and "://" not in examples.schema_file and not is_file(Path(examples.schema_file)):
+        yield DataError(
+            "there is no such file", where="examples.schema_file", measured=examples.schema_file, remedy="correct it"
+        )
+
+
+def _shared_file_errors(spec: PipelineSpec) -> Iterator[EdgemillError]:
+    """Files of the evaluation split that another split has too, under whichever name: the evaluation would flatter."""
+    splits, held_out = spec.examples.splits, spec.evaluate.split
+    if not isinstance(splits, DeclaredSplits) or held_out not in splits.patterns:
+        return
+    if "://" in spec.examples.path or not is_folder(Path(spec.examples.path)):
+        return
+    evaluated = _by_inode(spec.examples.path, splits.patterns[held_out])
+    for split, pattern in splits.patterns.items():
+        shared = sorted(evaluated.keys() & _by_inode(spec.examples.path, pattern)) if split != held_out else []
+        if shared:
+            names = sorted(str(evaluated[inode]) for inode in shared)
+            yield DataError(
+                f"the split {split!r} has files of the evaluation split {held_out!r}: {', '.join(names[:_MOST_NAMED])}"
+                + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""),
+                where=f"examples.splits.patterns.{split}",
+                bound="no file in both",
+                measured=f"{len(names)} of {len(evaluated)} evaluation files",
+                remedy="narrow one of the patterns, or move the files apart",
+            )
+
+
+def _by_inode(folder: str, pattern: str) -> dict[tuple[int, int], Path]:
+    """Files with content, by what tells whether two names mean one file (symbolic and hard links)."""
+    files = [file for file in sorted(Path(folder).glob(pattern)) if is_file(file)]
+    statuses = [(file, file.stat()) for file in files]
+    return {(status.st_dev, status.st_ino): file for file, status in statuses if status.st_size}
+
+
+def _tfrecord_errors(files: Iterable[Path]) -> Iterator[EdgemillError]:
+    unzip = _GZIP_BUDGET
+    for file in files:
+        with file.open("rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+        if zipped != (file.suffix == ".gz"):
+            # Beam goes by the name.
+            yield DataError(
+                "the TFRecord file is gzipped, and its name does not say so"
+                if zipped
+                else "the TFRecord file is called .gz, and is not gzipped",
+                where=str(file),
+                remedy="rename it: gzipped files end in .gz, others do not",
+            )
+        elif zipped:
+            error, read = _gzip_error(file, unzip)
+            unzip = max(0, unzip - read)
+            yield from error
+        else:
+            yield from _plain_error(file)
+
+
+def _plain_error(file: Path) -> Iterator[EdgemillError]:
+    """Walk from frame to frame (uint64 length, its CRC, the record, its CRC); of the records, the first are read."""
+    records, place, size = 0, 0, file.stat().st_size
+    with file.open("rb", buffering=0) as raw:
+        while place < size:
+            header = os.pread(raw.fileno(), 12, place)
+            place += int.from_bytes(header[:8], "little") + 16
+            if not _is_header(header) or place > size:
+                yield _damaged(file, records)
+                return
+            if records < _FIRST_RECORDS and place <= _READ_BYTES:
+                raw.seek(place - int.from_bytes(header[:8], "little") - 4)
+                if not _is_record(raw, header):
+                    yield _damaged(file, records)
+                    return
+            records += 1
+
+
+def _is_header(header: bytes) -> bool:
+    return len(header) == 12 and _masked(google_crc32c.value(header[:8])) == header[8:]
+
+
+def _is_record(stream: IO[bytes] | gzip.GzipFile, header: bytes) -> bool:
+    """Read the record that a header announces, and its CRC."""
+    left, found = int.from_bytes(header[:8], "little"), 0
+    while left and (part := stream.read(min(left, 1 << 20))):
+        found = google_crc32c.extend(found, part)
+        left -= len(part)
+    return not left and stream.read(4) == _masked(found)
+
+
+def _masked(crc: int) -> bytes:
+    """A CRC-32C as TFRecord files hold it."""
+    return (((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def _gzip_error(file: Path, budget: int) -> tuple[list[EdgemillError], int]:
+    """Walk the frames of a gzipped file, at least the first, until `budget` compressed bytes were read.
+
+    Returns:
+        The error, if there is one, and how many compressed bytes were read.
+    """
+    records = 0
+    with file.open("rb") as raw:
+        try:
+            with gzip.open(raw) as stream:
+                while header := stream.read(12):
+                    if not _is_header(header) or not _is_record(stream, header):
+                        return [_damaged(file, records)], raw.tell()
+                    records += 1
+                    if raw.tell() > budget:
+                        break
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            return [_damaged(file, records)], raw.tell()
+        return [], raw.tell()
+
+
+def _damaged(file: Path, records: int) -> DataError:
+    return DataError(
+        f"the TFRecord file is truncated or damaged after {records} whole records",
+        where=str(file),
+        bound="whole records to the end of the file",
+        measured=f"{file.stat().st_size} bytes",
+        remedy="copy or write the file again",
+    )
+
+
+def _baseline_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
+    if isinstance(loaded.spec.baseline, PretrainedBaseline) and "://" not in loaded.spec.baseline.path:
+        path = Path(loaded.spec.baseline.path)
+        try:
+            structured = has_keras_structure(path)
+            if structured and not loaded.spec.baseline.trust_code:
+                refuse_code(path)
+        except ModelError as error:
+            yield error
+            return
+        except OSError as error:
+            yield ModelError(
+                f"the model cannot be read: {error.strerror}",
+                where="baseline.path",
+                remedy="check the path and its permissions",
+            )
+            return
+        training = [recipe.name for recipe in loaded.spec.recipes if recipe.steps]
+        if training and not structured:
+            yield ModelError(
+                "this SavedModel is a graph without Keras layers, and some recipes train its layers",
+                where=str(path),
+                bound="a .keras or .h5 file, or a SavedModel that `model.save` of tf-keras wrote",
+                measured=f"no keras_metadata.pb; recipes {', '.join(training)}",
+                remedy="name the Keras model as baseline, or remove the steps of these recipes",
+            )
+
+
+def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
+    if "://" in loaded.spec.push.root:
+        return  # told already: `pipelines.file.cross_field_checks`
+    try:
+        check_writable(loaded.spec.push)
+    except RegistryError as error:
+        yield error

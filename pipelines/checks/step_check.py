@@ -1,0 +1,135 @@
+"""What the steps of recipes will do to each layer of the model, told and refused before the first node runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from typing_extensions import assert_never
+
+from components.convert.checks.scheme_check import DYNAMIC_MINIMUM_ELEMENTS
+from components.core.errors import EdgemillError, ModelError
+from components.data.task import Task, compiling
+from components.facts.training import LayerPlan
+from components.model.keras_model import check_learns, check_trains_on
+from components.spec.recipe import Recipe, Step
+from components.spec.scheme import DynamicWi8Afp32
+from components.spec.steps.cluster import ClusterStep
+from components.spec.steps.prune import PruneStep
+from components.spec.steps.qat import QatStep
+from pipelines.file.spec import PipelineSpec
+
+Previews = Mapping[str, tuple[LayerPlan, ...]]
+
+
+def check_steps(spec: PipelineSpec, task: Task, model: Any) -> Previews:
+    """Prepare the model for each recipe's steps, without training.
+
+    Args:
+        spec: The pipeline.
+        task: Its task.
+        model: The baseline's Keras model, trained or not.
+
+    Returns:
+        Recipe name (and step, where it has several) -> what happens to each layer, for the recipes that train; of a
+        model with recurrent layers, what becomes of these in the others; of a model that is too small for dynamic range
+        quantization, the sizes of its weights.
+
+    Raises:
+        SpecError, ModelError: A step cannot be done on this model; the message names the recipe.
+    """
+    recurrent = _recurrent_layers(spec, model)
+    small = {} if model is None or recurrent else _too_small_for_dynamic(spec, model)
+    if not any(recipe.steps for recipe in spec.recipes):
+        return {**recurrent, **small}
+    compiling(task)
+    check_trains_on(model)
+    previews = {**recurrent, **small}
+    for index, recipe in enumerate(spec.recipes):
+        for step in recipe.steps:
+            alone = len(recipe.steps) == 1 and (recipe.name not in recurrent or isinstance(step, QatStep))
+            name = recipe.name if alone else f"{recipe.name}, {step.kind}"
+            try:
+                previews[name] = _prepared(model, recipe, step)
+            except EdgemillError as error:
+                raise error.placed(f"recipes[{index}] ({recipe.name})") from error
+    return previews
+
+
+def _too_small_for_dynamic(spec: PipelineSpec, model: Any) -> Previews:
+    """The layers with weights, for the recipes whose conversion fails because none has enough elements."""
+    sizes = {
+        layer: max(math.prod(weight.shape) for weight in layer.weights)
+        for layer in model._flatten_layers(include_self=False)
+        if layer.weights
+    }
+    largest = max(sizes.values(), default=0)
+    if largest >= DYNAMIC_MINIMUM_ELEMENTS:
+        return {}
+    note = (
+        f"dynamic range quantizes weights of at least {DYNAMIC_MINIMUM_ELEMENTS:,} elements, and the largest here has "
+        f"{largest:,}: the conversion will fail"
+    )
+    plans = tuple(
+        LayerPlan(layer=layer.name, kind=type(layer).__name__, mode="float", weights=f"{size:,} elements", note=note)
+        for layer, size in sizes.items()
+    )
+    return {f"{recipe.name}, scheme": plans for recipe in spec.recipes if isinstance(recipe.scheme, DynamicWi8Afp32)}
+
+
+def _prepared(model: Any, recipe: Recipe, step: Step) -> tuple[LayerPlan, ...]:
+    match step:
+        case PruneStep():
+            from components.prune.pruning import preview
+
+            check_learns(model, "model")
+            return preview(model, step, recipe.scheme)
+        case ClusterStep():
+            from components.cluster import clustering
+
+            check_learns(model, "model")
+            return clustering.preview(model, step)
+        case QatStep():
+            from components.fake_quantize import qat
+
+            plans = qat.preview(model, step, recipe.scheme)
+            # Quantizers may bring trainable weights of their own.
+            check_learns(qat.quantized(model, step, recipe.scheme, steps_per_epoch=1), "model")
+            return plans
+        case _:
+            assert_never(step)
+
+
+def _recurrent_layers(spec: PipelineSpec, model: Any) -> Previews:
+    """What becomes of recurrent layers, for the recipes of a model that has some.
+
+    Raises:
+        ModelError: One is impossible in a recipe, or Keras cannot keep a model whose layers are to be lowered.
+    """
+    from components.cells.plan import is_recurrent
+
+    asked = [recipe for recipe in spec.recipes if recipe.recurrent is not None]
+    if model is None:
+        if asked:
+            raise ModelError(
+                "this SavedModel is a graph without Keras layers, so that no recurrent layer can be lowered",
+                where=f"recipes ({asked[0].name})",
+                bound="a .keras or .h5 file, or a SavedModel that `model.save` of tf-keras wrote",
+                remedy="name the Keras model as baseline, or remove `recurrent`",
+            )
+        return {}
+    if not asked and not any(is_recurrent(layer) for layer in model.submodules):
+        return {}
+    from components.lowering.preflight import plan_layers
+
+    previews = {}
+    for index, recipe in enumerate(spec.recipes):
+        try:
+            plans = plan_layers(model, recipe.scheme, recipe.recurrent, recipe.trained is not None)
+            if any(plan.mode in {"lowered", "unrolled"} for plan in plans):
+                check_trains_on(model)
+            previews[recipe.name] = plans
+        except EdgemillError as error:
+            raise error.placed(f"recipes[{index}] ({recipe.name})") from error
+    return previews

@@ -1,0 +1,116 @@
+"""What values the first records hold: labels that no metric takes, numbers that are none. Needs TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import DataError, SpecError
+
+
+def check_label_type(feature_spec: Mapping[str, Any], label: str) -> None:
+    """See that the label is a number.
+
+    Args:
+        feature_spec: As `tf.io.parse_example` takes it; it has the label.
+        label: The feature that holds the label.
+
+    Raises:
+        SpecError: It is text.
+    """
+    import tensorflow as tf
+
+    if feature_spec[label].dtype == tf.string:
+        raise SpecError(
+            "the label is text, and losses and metrics compare numbers",
+            where="examples.label",
+            bound="a feature of integers or floats",
+            measured=f"{label!r} is {feature_spec[label].dtype.name}",
+            remedy="write the examples with class numbers from 0, or turn the text into numbers with `preprocess`",
+        )
+
+
+def check_values(features: Mapping[str, Any], label: str, num_classes: int | None, file: Path) -> None:
+    """Hold a file's first records against what the pipeline file says of them.
+
+    Args:
+        features: The parsed features [N, ...] that the task declares.
+        label: The one that holds the label.
+        num_classes: Labels are integers from 0 to one less; None for labels that are no classes.
+        file: Where the records are from.
+
+    Raises:
+        DataError: A label is out of range, or a number is NaN or infinite.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    for name, values in features.items():
+        # Sparse and ragged features hold their values flat.
+        held = getattr(values, "flat_values", getattr(values, "values", values))
+        if held.dtype.is_floating:
+            found = held.numpy()[~np.isfinite(held.numpy())]
+            if found.size:
+                raise DataError(
+                    f"the feature {name!r} has values that are no numbers in the file's first records",
+                    where=str(file),
+                    bound="finite numbers",
+                    measured=f"{found.flat[0]}, {found.size} of {held.numpy().size} values",
+                    remedy="correct or leave out these examples",
+                )
+    if num_classes is None:
+        return
+    labels = tf.cast(features[label], tf.float64).numpy().ravel()
+    wrong = labels[(labels < 0) | (labels >= num_classes) | (labels != np.floor(labels))]
+    if wrong.size:
+        raise DataError(
+            f"the label {label!r} is not the number of a class in the file's first records",
+            where=str(file),
+            bound=f"integers from 0 to {num_classes - 1} (examples.num_classes: {num_classes})",
+            measured=", ".join(f"{each:g}" for each in sorted(set(wrong))),
+            remedy="number the classes from 0, or correct num_classes",
+        )
+
+
+def check_partition(records: Sequence[bytes], feature: str, file: Path) -> None:
+    """See that ExampleGen can split a file's first records by a feature.
+
+    Raises:
+        DataError: One lacks the feature, or has floats in it.
+    """
+    import tensorflow as tf
+
+    for record in records:
+        held = tf.train.Example.FromString(record).features.feature
+        kind = held[feature].WhichOneof("kind") if feature in held else None
+        if kind not in {"bytes_list", "int64_list"}:
+            raise DataError(
+                f"the splits are hashed by the feature {feature!r}, which one of the file's first records "
+                + ("holds as floats" if kind else "lacks"),
+                where=str(file),
+                bound=f"integers or text in {feature!r} (examples.splits.feature)",
+                measured=", ".join(sorted(held)) or "no features",
+                remedy="name a feature that every example has, or leave `feature` out to hash whole examples",
+            )
+
+
+def check_finite(inputs: Any, file: Path) -> None:
+    """See that what the task's decode returns for a file's first records is finite.
+
+    Raises:
+        DataError: A number is NaN or infinite.
+    """
+    import numpy as np
+
+    for name, values in (inputs if isinstance(inputs, Mapping) else {"": inputs}).items():
+        held = np.asarray(values)
+        if np.issubdtype(held.dtype, np.floating) and not np.isfinite(held).all():
+            found = held[~np.isfinite(held)]
+            raise DataError(
+                "the task's decode returns values that are no numbers for the file's first records",
+                where=f"{file}, input {name}" if name else str(file),
+                bound="finite numbers",
+                measured=f"{found.flat[0]}, {found.size} of {held.size} values",
+                remedy="run decode on one example and correct it (a logarithm of 0, a division by 0)",
+            )

@@ -1,0 +1,1 @@
+"""The pipeline file and the environment file: fields, loading, and cross-field checks."""

@@ -1,0 +1,282 @@
+"""What is wrong between fields of a pipeline file that are right by themselves. Needs nothing but their values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from components.core.errors import SpecError
+from components.evaluate.ranges import metric_range
+from components.spec.baseline import PretrainedBaseline, TrainedBaseline
+from components.spec.devices.device import DeviceProfile
+from components.spec.gate import MetricBound
+from components.spec.scheme import Scheme, StaticWi4Ai8, needs_ranges, promises_integers_only, uses_aeq
+from components.spec.steps.sparsity import SparsityTarget, sparsity_refusal
+from pipelines.file.accuracy_bound import asks_for_fewest_float, tolerated_loss
+from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec
+
+
+def contradictions(spec: PipelineSpec) -> Iterator[SpecError]:
+    """Everything that is wrong between fields that are right by themselves."""
+    yield from _duplicates(spec)
+    yield from _splits(spec)
+    yield from _steps(spec)
+    yield from sparsity_contradictions(
+        (f"recipes[{index}]", recipe.scheme, claim)
+        for index, recipe in enumerate(spec.recipes)
+        if (claim := recipe.claims) is not None
+    )
+    yield from _calibration(spec)
+    yield from _metrics(spec)
+    yield from _float_layers(spec)
+    yield from _addresses(spec)
+
+
+def _duplicates(spec: PipelineSpec) -> Iterator[SpecError]:
+    for field, names in (
+        ("recipes", [recipe.name for recipe in spec.recipes]),
+        ("devices", list(spec.devices)),
+        ("evaluate.metrics", [metric.name for metric in spec.evaluate.metrics]),
+    ):
+        for name in _repeated(names):
+            yield SpecError(f"the name {name!r} occurs more than once", where=field, remedy="rename or remove one")
+    for index, recipe in enumerate(spec.recipes):
+        if recipe.name == FLOAT_REFERENCE.name:
+            yield SpecError(
+                "this name belongs to the float32 file that sizes and times are compared with",
+                where=f"recipes[{index}].name",
+                measured=recipe.name,
+                remedy="rename the recipe",
+            )
+
+
+def _splits(spec: PipelineSpec) -> Iterator[SpecError]:
+    used = {"baseline.split": spec.baseline.split} if isinstance(spec.baseline, TrainedBaseline) else {}
+    used["evaluate.split"] = spec.evaluate.split
+    if spec.calibrate:
+        used["calibrate.split"] = spec.calibrate.split
+    for field, split in used.items():
+        yield from _split_errors(spec, field, split)
+
+
+def _split_errors(spec: PipelineSpec, field: str, split: str) -> Iterator[SpecError]:
+    if split not in spec.examples.splits.names:
+        yield SpecError(
+            "there is no such split",
+            where=field,
+            bound=f"one of {', '.join(spec.examples.splits.names)}",
+            measured=split,
+            remedy="name a split of examples.splits, or declare this one there",
+        )
+    if field != "evaluate.split" and split == spec.evaluate.split:
+        yield SpecError(
+            "this split is also the evaluation split, so the evaluation would flatter every candidate",
+            where=field,
+            bound=f"a split other than {spec.evaluate.split!r}",
+            measured=split,
+            remedy="name another split",
+        )
+
+
+def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
+    """What a recipe's steps ask of its scheme, of each other and of the data."""
+    for index, recipe in enumerate(spec.recipes):
+        where = f"recipes[{index}]"
+        kinds: list[str] = [step.kind for step in recipe.steps]
+        if "qat" in kinds and not needs_ranges(recipe.scheme):
+            yield SpecError(
+                "quantization-aware training trains ranges of integers, and the scheme has none",
+                where=f"{where}.scheme",
+                bound="static_wi8_ai8, static_wi8_ai16 or static_wi4_ai8",
+                measured=recipe.scheme.kind,
+                remedy="take one of these schemes, or remove the step `qat`",
+            )
+        if "qat" not in kinds and isinstance(recipe.scheme, StaticWi4Ai8):
+            yield SpecError(
+                "4-bit weights must be trained",
+                where=f"{where}.scheme",
+                bound="a step `qat` in the recipe",
+                measured=kinds or "no steps",
+                remedy="add `steps: [{kind: qat, epochs: 2}]`, or take static_wi8_ai8",
+            )
+        if "qat" in kinds and uses_aeq(recipe.scheme):
+            yield SpecError(
+                "the step `qat` trains ranges, and the scheme estimates them or keeps layers float",
+                where=f"{where}.scheme",
+                bound="a scheme without `calibration_method` and `keep_float`",
+                measured=recipe.scheme.kind,
+                remedy="choose the quantizer in the step (`activations: {quantizer: histogram}`), leave layers out by "
+                "`except` and `float_fallback`, or remove the step",
+            )
+        for number, step in enumerate(recipe.steps):
+            if step.split is not None:
+                yield from _split_errors(spec, f"{where}.steps[{number}].split", step.split)
+
+
+def sparsity_contradictions(claims: Iterable[tuple[str, Scheme, SparsityTarget]]) -> Iterator[SpecError]:
+    """Schemes that must not meet the sparsity that their recipe prunes to.
+
+    Args:
+        claims: Where the recipe is (`recipes[2]`), its scheme, and what its pruning will claim.
+    """
+    for where, scheme, claim in claims:
+        refused = sparsity_refusal(scheme, claim, f"{where}.scheme")
+        if refused is not None:
+            yield refused
+
+
+def _calibration(spec: PipelineSpec) -> Iterator[SpecError]:
+    if spec.calibrate is None:
+        for index, recipe in enumerate(spec.recipes):
+            if recipe.needs_calibration:
+                yield SpecError(
+                    "a static scheme needs ranges of activations, and there is no `calibrate` section",
+                    where=f"recipes[{index}].scheme",
+                    measured=recipe.scheme.kind,
+                    remedy="add `calibrate: {split: train, samples: 500}`, or use dynamic_wi8_afp32",
+                )
+
+
+def _metrics(spec: PipelineSpec) -> Iterator[SpecError]:
+    known = [metric.name for metric in spec.evaluate.metrics]
+    for index, bound in enumerate(spec.gate.metrics):
+        if bound.name not in known:
+            yield SpecError(
+                "the gate bounds a metric that is not evaluated",
+                where=f"gate.metrics[{index}].name",
+                bound=f"one of {', '.join(known)}",
+                measured=bound.name,
+                remedy="add it to evaluate.metrics",
+            )
+    metrics = {metric.name: metric for metric in spec.evaluate.metrics}
+    for index, bound in enumerate(spec.gate.metrics):
+        if metric := metrics.get(bound.name):
+            yield from _directions(bound, metric.less_is_better, f"gate.metrics[{index}]")
+            yield from _idle_bounds(bound, metric.class_name, f"gate.metrics[{index}]")
+
+
+def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> Iterator[SpecError]:
+    """Bounds that hold back the better values; both absolute bounds together are a range, which is fine."""
+    if less_is_better is None:
+        return
+    fewer = "less" if less_is_better else "more"
+    meant = {"at_least": "at_most", "max_drop_from_baseline": "max_rise_from_baseline"}
+    if not less_is_better:
+        meant = {right: wrong for wrong, right in meant.items()}
+    for wrong, right in meant.items():
+        is_range = wrong in {"at_least", "at_most"} and getattr(bound, right) is not None
+        limit = getattr(bound, wrong)
+        if limit is not None and not is_range:
+            yield SpecError(
+                f"{fewer} of the metric {bound.name!r} is better, so this bound lets the worst values pass",
+                where=f"{where}.{wrong}",
+                bound=right,
+                measured=f"{wrong}: {limit}",
+                remedy=f"use {right} instead",
+            )
+
+
+def _idle_bounds(bound: MetricBound, class_name: str, where: str) -> Iterator[SpecError]:
+    """Bounds that hold, or fail, whatever the model does."""
+    values = metric_range(class_name)
+    if values is None:
+        return
+    least, most = values
+    low, high = bound.at_least, bound.at_most
+    outcomes: dict[str, str] = {}
+    if low is not None and not least < low <= most:
+        outcomes["at_least"] = "never" if low > most else "always"
+    if high is not None and not least <= high < most:
+        outcomes["at_most"] = "never" if high < least else "always"
+    for field in ("max_drop_from_baseline", "max_rise_from_baseline"):
+        if getattr(bound, field) is not None and getattr(bound, field) >= most - least:
+            outcomes[field] = "always"
+    for field, how in outcomes.items():
+        yield SpecError(
+            f"this bound {how} holds, whatever the model does",
+            where=f"{where}.{field}",
+            bound=f"{bound.name!r} takes values from {least:g} to {most:g}",
+            measured=f"{getattr(bound, field):g}",
+            remedy="write a bound that a good model meets and a bad one does not, or remove it",
+        )
+
+
+def _float_layers(spec: PipelineSpec) -> Iterator[SpecError]:
+    metric = spec.evaluate.metrics[0]
+    for index, recipe in enumerate(spec.recipes):
+        keep_float = asks_for_fewest_float(recipe)
+        if keep_float is None:
+            continue
+        where = f"recipes[{index}].scheme.keep_float"
+        if metric.less_is_better is None:
+            yield SpecError(
+                f"whether more or less of the first metric {metric.name!r} is better is not known",
+                where=where,
+                bound="a metric class of Keras whose direction its name tells, such as SparseCategoricalAccuracy",
+                measured=metric.class_name,
+                remedy="put another metric first, or name the layers that stay float",
+            )
+        elif keep_float.max_drop is None and tolerated_loss(spec) is None:
+            field = "max_rise_from_baseline" if metric.less_is_better else "max_drop_from_baseline"
+            yield SpecError(
+                f"it has no bound to hold: the gate has no overall {field} of the first metric {metric.name!r}",
+                where=where,
+                bound=f"max_drop, or a bound of the gate without slices that has {field}",
+                remedy=f"write `keep_float: {{kind: auto, max_drop: 0.01}}`, or add {field} to the gate",
+            )
+
+
+def _addresses(spec: PipelineSpec) -> Iterator[SpecError]:
+    paths = {"examples.schema_file": spec.examples.schema_file, "push.root": spec.push.root}
+    if isinstance(spec.baseline, PretrainedBaseline):
+        paths["baseline.path"] = spec.baseline.path
+    paths.update({f"devices[{index}]": device for index, device in enumerate(spec.devices)})
+    for field, path in paths.items():
+        if path and "://" in path:
+            yield SpecError(
+                "object stores cannot be used here",
+                where=field,
+                bound="a path of this machine; only examples.path may be an address",
+                measured=path,
+                remedy="copy it to a folder of this machine, or mount the store, and name that path",
+            )
+
+
+def device_contradictions(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Iterator[SpecError]:
+    """What is wrong between the recipes and the devices.
+
+    Args:
+        spec: The pipeline.
+        devices: The profiles that `spec.devices` names, in the same order.
+    """
+    devices = list(devices)
+    for name in _repeated([device.name for device in devices]):
+        yield SpecError(f"two device profiles are called {name!r}", where="devices", remedy="rename one of them")
+    for name in _repeated([device.device_class for device in devices]):
+        yield SpecError(
+            f"two device profiles share the device class {name!r}, so one release would replace the other",
+            where="devices",
+            remedy="give them classes of their own, or remove one of them",
+        )
+    for index, device in enumerate(devices):
+        known = [recipe for recipe in spec.recipes if recipe.scheme.kind in device.schemes]
+        if not known:
+            yield SpecError(
+                f"the device {device.name!r} can run none of the recipes",
+                where=f"devices[{index}]",
+                bound=f"a recipe with one of its schemes: {', '.join(device.schemes)}",
+                measured=", ".join(sorted({recipe.scheme.kind for recipe in spec.recipes})),
+                remedy="add such a recipe, or remove the device",
+            )
+        elif device.integer_only and not any(promises_integers_only(recipe.scheme) for recipe in known):
+            yield SpecError(
+                f"the device {device.name!r} takes integers only, and no recipe that it can run promises that",
+                where=f"devices[{index}]",
+                bound="a static scheme without float_io, float_fallback and keep_float",
+                measured=", ".join(f"{recipe.name}: {recipe.scheme.kind}" for recipe in known),
+                remedy="remove those options from one of these recipes, or add such a recipe",
+            )
+
+
+def _repeated(names: list[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]

@@ -1,0 +1,219 @@
+"""Reading a pipeline file: YAML to a typed, cross-checked value, with every error told at once and in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from components.core.errors import EdgemillError, SpecError
+from components.core.values import FrozenModel
+from components.spec.devices.device import DeviceProfile
+from pipelines.file.bounded_yaml import BoundedLoader, read_small_text, refuse_unusable
+from pipelines.file.cross_field_checks import contradictions, device_contradictions
+from pipelines.file.spec import PipelineSpec
+from pipelines.file.wording import all_in_words, nearest
+
+V = TypeVar("V", bound=FrozenModel)
+
+SHIPPED_DEVICES = Path(__file__).parents[1] / "devices"
+
+
+class PipelineFileError(SpecError):
+    """Several errors in one pipeline file."""
+
+    def __init__(self, file: Path, errors: Sequence[EdgemillError]) -> None:
+        self.file, self.errors = file, tuple(errors)
+        count = "one error" if len(errors) == 1 else f"{len(errors)} errors"
+        super().__init__(f"{count} in the pipeline file", where=str(file), remedy="; ".join(e.remedy for e in errors))
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.where}: {self.what}", *(f"  - {error}" for error in self.errors)])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return PipelineFileError, (self.file, self.errors)
+
+
+class LoadedPipeline(FrozenModel):
+    """A pipeline file that contradicts itself nowhere, with paths made absolute.
+
+    Attributes:
+        file: Where it was read from, absolute.
+        spec: What it says.
+        devices: The profiles that it names, in its order.
+    """
+
+    file: Path
+    spec: PipelineSpec
+    devices: tuple[DeviceProfile, ...]
+
+
+def load_pipeline(path: Path) -> LoadedPipeline:
+    """Read a pipeline file. Relative paths in it are relative to its folder.
+
+    Raises:
+        PipelineFileError: With all that can be told from the file and the device profiles alone.
+    """
+    loaded, errors = read_pipeline(path)
+    if errors or loaded is None:
+        raise PipelineFileError(path, errors)
+    return loaded
+
+
+def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError]]:
+    """As `load_pipeline`, but returns what is wrong, for callers who know more to look for.
+
+    Returns:
+        The pipeline, without the devices that cannot be read, and None if the file itself cannot be understood; and
+        the errors: a pipeline with errors must not run.
+    """
+    spec, errors = read_yaml_as(path, PipelineSpec)
+    if spec is None:
+        return None, errors
+    devices: list[DeviceProfile] = []
+    for index, name in enumerate(spec.devices):
+        if "://" in name:
+            continue  # contradictions() tells
+        device, wrong = _device(name, path.parent, f"devices[{index}]")
+        devices.extend([device] if device else [])
+        errors.extend(wrong)
+    errors.extend(contradictions(spec))
+    if len(devices) == len(spec.devices):
+        errors.extend(device_contradictions(spec, devices))
+    loaded = LoadedPipeline(
+        file=Path(os.path.realpath(path)), spec=_with_absolute_paths(spec, path.parent), devices=tuple(devices)
+    )
+    return loaded, errors
+
+
+def pipeline_schema() -> dict[str, Any]:
+    """The JSON schema of the pipeline file, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **TypeAdapter(PipelineSpec).json_schema(),
+    }
+
+
+def _device(name: str, folder: Path, field: str) -> tuple[DeviceProfile | None, list[EdgemillError]]:
+    shipped = {file.stem: file for file in sorted(SHIPPED_DEVICES.glob("*.yaml"))}
+    path = shipped.get(name) or (folder / name)
+    if path.suffix not in {".yaml", ".yml"}:
+        unknown = SpecError(
+            f"there is no device profile {name!r}{nearest(name, shipped)}",
+            where=field,
+            bound=f"one of {', '.join(shipped)}, or the path of a YAML file",
+            remedy="correct the name, or write a profile and name its file",
+        )
+        return None, [unknown]
+    device, errors = read_yaml_as(path, DeviceProfile)
+    return device, [error.placed(f"{field} ({path})") for error in errors]
+
+
+def read_yaml_as(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillError]]:
+    """A YAML file as a typed value, and all that is wrong with it, in words; no value if it cannot be understood."""
+    try:
+        content, repeated = _read_yaml(path)
+    except SpecError as error:
+        return None, [error]
+    except OSError as error:
+        return None, [SpecError(f"cannot be read: {error.strerror}", remedy="check the path and its permissions")]
+    # Text that is not UTF-8, a date that is none, a path with a NUL byte; and what PyYAML raises for a wrong tag.
+    except (yaml.YAMLError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        said = " ".join(str(error).split())
+        return None, [SpecError(f"is not YAML: {said}", remedy="correct the place it names")]
+    errors: list[EdgemillError] = list(repeated)
+    if not isinstance(content, dict):
+        return None, [
+            *errors,
+            SpecError("is no mapping of fields", measured=type(content).__name__, remedy="see `edgemill schema`"),
+        ]
+    try:
+        value = kind.model_validate(content)
+        return value, [*errors, *_booleans(content, value, "")]
+    except ValidationError as error:
+        return None, [*errors, *all_in_words(error.errors(), kind)]
+
+
+def _booleans(written: Any, value: Any, where: str) -> Iterator[SpecError]:
+    """What is written as `true` or `false` (or `yes`, `on`: YAML 1.1) and was taken for a number."""
+    match written, value:
+        case bool(), int() | float() if not isinstance(value, bool):
+            yield SpecError(
+                "a number is needed here, and this is a boolean",
+                where=where,
+                bound="a number",
+                measured=str(written).lower(),
+                remedy="write the number",
+            )
+        case dict(), FrozenModel():
+            for name, field in type(value).model_fields.items():
+                key = field.alias or name
+                if key in written:
+                    yield from _booleans(written[key], getattr(value, name), f"{where}.{key}" if where else key)
+        case dict(), dict():
+            for key in written.keys() & value.keys():
+                yield from _booleans(written[key], value[key], f"{where}.{key}")
+        case list(), list() | tuple() if len(written) == len(value):
+            for index, (each, made) in enumerate(zip(written, value, strict=True)):
+                yield from _booleans(each, made, f"{where}[{index}]")
+
+
+def _read_yaml(path: Path) -> tuple[Any, list[SpecError]]:
+    loader = BoundedLoader(read_small_text(path))
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return None, []
+        refuse_unusable(root)
+        # Before the content is made: that would keep the last value of each key, and say nothing.
+        repeated = list(_repeated_keys(root, set()))
+        return loader.construct_document(root), repeated
+    finally:
+        loader.dispose()
+
+
+def _repeated_keys(node: yaml.Node, seen: set[int]) -> Iterator[SpecError]:
+    if id(node) in seen:  # an alias
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated_keys(item, seen)
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[tuple[str, str], int] = {}
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                name, line = (key.tag, key.value), key.start_mark.line + 1
+                if name in lines:
+                    yield SpecError(
+                        f"the key {key.value!r} is written twice",
+                        where=f"line {line}",
+                        bound="each key once",
+                        measured=f"also in line {lines[name]}",
+                        remedy="remove or rename one of them",
+                    )
+                lines.setdefault(name, line)
+            yield from _repeated_keys(value, seen)
+
+
+def _with_absolute_paths(spec: PipelineSpec, folder: Path) -> PipelineSpec:
+    def absolute(path: str) -> str:
+        return path if "://" in path else os.path.realpath(folder / path)  # refused elsewhere, but for examples.path
+
+    examples = {"path": absolute(spec.examples.path)}
+    if spec.examples.schema_file:
+        examples["schema_file"] = absolute(spec.examples.schema_file)
+    baseline = spec.baseline
+    if baseline.kind == "pretrained":
+        baseline = baseline.model_copy(update={"path": absolute(baseline.path)})
+    return spec.model_copy(
+        update={
+            "examples": spec.examples.model_copy(update=examples),
+            "baseline": baseline,
+            "push": spec.push.model_copy(update={"root": absolute(spec.push.root)}),
+        }
+    )

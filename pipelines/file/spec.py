@@ -1,0 +1,188 @@
+"""The pipeline file: the typed root of everything a user declares.
+
+Only types live here. What must hold between fields is in `pipelines.file.cross_field_checks`, what needs the file
+system in `pipelines.checks.preflight`, what needs TensorFlow in `pipelines.checks.dry_run`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from components.core.values import Count, FrozenModel
+from components.facts.slices import features
+from components.spec.baseline import Baseline, TrainedBaseline
+from components.spec.calibrate import CalibrationSpec
+from components.spec.convert import ConversionLimits
+from components.spec.evaluate import EvaluationSpec
+from components.spec.gate import GateSpec
+from components.spec.recipe import Recipe, Step
+from components.spec.registry import LocalRegistry
+from components.spec.scheme import Float32
+from components.spec.validate import DataExpectations
+
+# Kubeflow's alphabet for pipeline names, refused here rather than on the day of the first submission.
+PIPELINE_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?$"
+# What `tfx.types.standard_artifact_utils.encode_split_names` takes (it raises a ValueError at other names), in names
+# of folders that no file system finds too long.
+SPLIT_NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
+OBJECT_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+# What sizes and times are compared with if no recipe is a float32 one.
+FLOAT_REFERENCE = Recipe(name="float_reference", scheme=Float32())
+
+
+def _file_pattern(pattern: str) -> str:
+    parts = PurePath(pattern).parts
+    if not parts:
+        raise ValueError("this pattern matches no file; `*` matches all")
+    if PurePath(pattern).is_absolute() or "://" in pattern:
+        raise ValueError("this pattern is absolute; patterns are relative to examples.path")
+    if any("**" in part and part != "**" for part in parts):
+        raise ValueError("`**` stands for whole folders: write it between slashes, as in `**/*.tfrecord`")
+    if any(len(part.encode(errors="replace")) > 255 for part in parts) or len(pattern) > 1000:
+        raise ValueError("this pattern is longer than the name of a file can be")
+    return pattern
+
+
+FilePattern = Annotated[str, AfterValidator(_file_pattern)]
+
+
+def _split_name(name: str) -> str:
+    if not re.fullmatch(SPLIT_NAME_PATTERN, name):
+        raise ValueError(
+            f"TFX takes no split called {name!r}: a name is letters, digits, hyphens and underscores, begins with a "
+            "letter or a digit, and has at most 100 of them"
+        )
+    return name
+
+
+SplitName = Annotated[str, AfterValidator(_split_name)]
+
+
+class DeclaredSplits(FrozenModel):
+    """Splits that lie in files of their own.
+
+    Attributes:
+        patterns: Split name -> glob of its files, relative to `examples.path`.
+    """
+
+    kind: Literal["declared"]
+    patterns: Annotated[dict[SplitName, FilePattern], Field(min_length=2)]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The splits' names."""
+        return tuple(self.patterns)
+
+
+class HashedSplits(FrozenModel):
+    """Splits made by hashing each example.
+
+    Attributes:
+        buckets: Split name -> its number of hash buckets; the share is that number divided by their sum.
+        feature: Examples with the same value of this feature go to the same split (a subject, a device); None
+            hashes the whole example.
+        pattern: Glob of the files, relative to `examples.path`.
+    """
+
+    kind: Literal["hashed"] = "hashed"
+    buckets: Annotated[dict[SplitName, Count], Field(min_length=2)] = {"train": 4, "eval": 1}
+    feature: str | None = None
+    pattern: FilePattern = "*"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The splits' names."""
+        return tuple(self.buckets)
+
+
+Splits = Annotated[DeclaredSplits | HashedSplits, Field(discriminator="kind")]
+
+
+class _Examples(DataExpectations):
+    path: str
+    splits: Splits = HashedSplits()
+    schema_file: str | None = None
+
+
+class TFRecordExamples(_Examples):
+    """TFRecord files of tf.Example, plain or gzipped.
+
+    Attributes:
+        path: Folder of the files.
+        splits: How they are split.
+        label: Feature that holds the label.
+        num_classes: Labels are integers from 0 to one less; None for labels that are no classes.
+        max_overlap: Largest share of the evaluation split's examples that another split may have too.
+        schema_file: A TensorFlow Metadata schema (text proto) to hold the data against; None infers one.
+    """
+
+    kind: Literal["tfrecord"]
+
+
+class CsvExamples(_Examples):
+    """CSV files with a header line; otherwise as `TFRecordExamples`."""
+
+    kind: Literal["csv"]
+
+
+class ParquetExamples(_Examples):
+    """Parquet files; otherwise as `TFRecordExamples`."""
+
+    kind: Literal["parquet"]
+
+
+Examples = Annotated[TFRecordExamples | CsvExamples | ParquetExamples, Field(discriminator="kind")]
+
+
+class PipelineSpec(FrozenModel):
+    """One pipeline file.
+
+    Attributes:
+        name: The pipeline's name; releases carry it.
+        task: The user's code, `package.module:NAME` (`components.data.task.Task`).
+        examples: The data.
+        preprocess: A TensorFlow Transform function, `package.module:function`; None lets the task decode.
+        baseline: The float model: trained, or pretrained.
+        calibrate: The representative dataset; only needed by static schemes.
+        recipes: What to try.
+        convert: Limits of each conversion.
+        evaluate: Metrics and slices.
+        devices: Device profiles: names of shipped ones, or paths of YAML files.
+        gate: Bounds, and which passing candidate to prefer.
+        push: The registry.
+    """
+
+    name: Annotated[str, Field(pattern=PIPELINE_NAME_PATTERN)]
+    task: Annotated[str, Field(pattern=OBJECT_PATTERN)]
+    examples: Examples
+    preprocess: Annotated[str, Field(pattern=OBJECT_PATTERN)] | None = None
+    baseline: Baseline
+    calibrate: CalibrationSpec | None = None
+    recipes: Annotated[tuple[Recipe, ...], Field(min_length=1)]
+    convert: ConversionLimits = ConversionLimits()
+    evaluate: EvaluationSpec = EvaluationSpec()
+    devices: Annotated[tuple[str, ...], Field(min_length=1)]
+    gate: GateSpec
+    push: LocalRegistry
+
+    def training_split(self, step: Step) -> str:
+        """The split that a step trains on: its own, the baseline's, the calibration sample's, or the first other."""
+        if step.split is not None:
+            return step.split
+        if isinstance(self.baseline, TrainedBaseline):
+            return self.baseline.split
+        if self.calibrate is not None:
+            return self.calibrate.split
+        return next(name for name in self.examples.splits.names if name != self.evaluate.split)
+
+    def slices(self) -> tuple[tuple[str, ...], ...]:
+        """Features to cross for slices: the evaluation's own, and those that the gate's bounds need."""
+        needed = [features(name) for bound in self.gate.metrics for name in bound.slices]
+        crossed: dict[frozenset[str], tuple[str, ...]] = {}
+        for names in (*self.evaluate.slices, *filter(None, needed)):
+            crossed.setdefault(frozenset(names), names)  # the order of crossed features changes nothing
+        return tuple(crossed.values())

@@ -1,0 +1,146 @@
+"""Pydantic's findings in the user's words: which field, what was expected, what was found, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from components.core.errors import SpecError
+
+
+def all_in_words(details: Sequence[Any], kind: type[Any]) -> list[SpecError]:
+    """All of `ValidationError.errors()`, but for those that merely follow from others.
+
+    Args:
+        details: What pydantic found.
+        kind: The type that was validated.
+    """
+
+    def follows(detail: Any) -> bool:
+        # pydantic does not count items that are wrong, and then finds too few.
+        place = detail["loc"]
+        return detail["type"] == "too_short" and any(
+            len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in details
+        )
+
+    return [in_words(detail, kind) for detail in details if not follows(detail)]
+
+
+def in_words(detail: Any, kind: type[Any]) -> SpecError:
+    """One of pydantic's error details as ours: path, expectation, value, remedy.
+
+    Args:
+        detail: One element of `ValidationError.errors()`.
+        kind: The type that was validated, to say which fields it has.
+    """
+    schema = TypeAdapter(kind).json_schema()
+    where = _field_path(detail["loc"], schema)
+    value = detail["input"]
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            name = str(detail["loc"][-1])
+            known = _known_fields(schema, detail["loc"][:-1])
+            return SpecError(
+                f"there is no field {name!r} here{nearest(name, known)}",
+                where=where,
+                bound=f"one of {', '.join(known)}" if known else None,
+                remedy="correct or remove it",
+            )
+        case "missing":
+            return SpecError("this field is required", where=where, remedy="add it; see `edgemill schema`")
+        case "union_tag_invalid":
+            tags = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
+            tag = str(context["tag"])
+            return SpecError(
+                f"there is no {tag!r} here{nearest(tag, tags)}",
+                where=where,
+                bound=f"one of {', '.join(tags)}",
+                measured=tag,
+                remedy="correct the name",
+            )
+        case "union_tag_not_found":
+            return SpecError("it does not say its kind", where=where, measured=value, remedy="add `kind: ...`")
+        case "value_error":
+            return SpecError(str(context["error"]), where=where, measured=_short(value), remedy="correct this field")
+        case "string_pattern_mismatch":
+            return SpecError(
+                "this text does not have the right form",
+                where=where,
+                bound=f"the pattern {context['pattern']}",
+                measured=value,
+                remedy="use only the letters that the pattern allows",
+            )
+        case _:
+            return SpecError(
+                detail["msg"][:1].lower() + detail["msg"][1:],
+                where=where,
+                measured=_short(value),
+                remedy="give a value of that kind; see `edgemill schema`",
+            )
+
+
+def _field_path(location: tuple[int | str, ...], schema: Any) -> str:
+    path = ""
+    for index, (part, is_field, _) in enumerate(_walk(location, schema), 1):
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif is_field or index == len(location):
+            path += f".{part}" if path else part
+    return path or "the file"
+
+
+def _known_fields(schema: Any, location: tuple[int | str, ...]) -> list[str]:
+    """The fields that the JSON schema allows at a place of the file."""
+    *_, nodes = [schema], *(below for *_, below in _walk(location, schema))
+    members = _members(nodes, schema)
+    return sorted({name for node in members for name in node.get("properties", {})})
+
+
+def _walk(location: tuple[int | str, ...], schema: Any) -> Iterator[tuple[int | str, bool, list[Any]]]:
+    """Each part of a place, whether it is a field of the file or an index, and the schemas below it.
+
+    pydantic names the chosen member of a union in the place: a kind, which is no field even if one is called like it.
+    """
+    nodes = [schema]
+    chosen: list[Any] = []
+    for part in location:
+        members = _members(nodes, schema)
+        kinds = [node for node in members if node.get("properties", {}).get("kind", {}).get("const") == part]
+        # Behind a kind comes a field, also one that is called like it.
+        chosen = kinds if not chosen else []
+        if isinstance(part, int):
+            nodes = [node["items"] for node in members if "items" in node]
+        elif chosen:
+            nodes = chosen
+        else:
+            nodes = [node["properties"][part] for node in members if part in node.get("properties", {})]
+        yield part, bool(nodes) and not chosen, nodes
+
+
+def _members(nodes: list[Any], schema: Any) -> list[Any]:
+    """Follows references and unions until only plain schemas are left."""
+    plain = []
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if "$ref" in node:
+            waiting.append(schema["$defs"][node["$ref"].rpartition("/")[2]])
+        waiting.extend(node.get("oneOf", []) + node.get("anyOf", []))
+        if "properties" in node or "items" in node:
+            plain.append(node)
+    return plain
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at the known name that `name` is probably meant to be; empty if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

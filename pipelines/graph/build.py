@@ -1,0 +1,312 @@
+"""From a pipeline file to a TFX pipeline. Every call makes new nodes: a node belongs to one Pipeline object only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types.channel import BaseChannel
+
+from components.baseline.component import PretrainedModel, baseline_trainer
+from components.calibrate.component import CalibrationAudit, CalibrationSampler
+from components.cluster.component import Clusterer
+from components.convert.component import TFLiteConverter
+from components.core.files import sha256_of
+from components.core.version import code_version
+from components.device_check.component import device_check
+from components.evaluate.component import evaluator
+from components.gate.component import gate
+from components.prune.component import Pruner
+from components.push.component import Pusher
+from components.quantize.component import QuantizationAwareTrainer
+from components.spec.baseline import TrainedBaseline
+from components.spec.calibrate import CalibrationSpec
+from components.spec.devices.device import DeviceProfile
+from components.spec.recipe import Recipe, Step
+from components.spec.scheme import Float32
+from components.spec.steps.prune import PruneStep
+from components.spec.steps.qat import QatStep
+from pipelines.file.accuracy_bound import accuracy_bound
+from pipelines.file.environment import Environment
+from pipelines.file.load import LoadedPipeline
+from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec
+from pipelines.graph.ingest import Ingested, ingest
+from pipelines.graph.sources import source_digests
+from pipelines.runs.metadata import connection_config
+
+_TRAINERS: dict[str, tuple[Callable[..., BaseNode], str]] = {
+    "prune": (Pruner, "components.prune.component"),
+    "cluster": (Clusterer, "components.cluster.component"),
+    "qat": (QuantizationAwareTrainer, "components.quantize.component"),
+}
+
+
+def build_pipeline(
+    loaded: LoadedPipeline,
+    environment: Environment,
+    attempt: str,
+    retry: Callable[[str], str] = lambda _: "",
+    digests: str | None = None,
+) -> Pipeline:
+    """The nodes of a pipeline file as a TFX pipeline.
+
+    Args:
+        loaded: A pipeline that passed its checks.
+        environment: Where it runs.
+        attempt, retry: As for `pipeline_nodes`.
+        digests: What the examples are (`pipelines.graph.sources`); None looks.
+
+    Raises:
+        DataError: An example file cannot be read.
+    """
+    if digests is None:
+        digests = source_digests(loaded.spec, environment)
+    return Pipeline(
+        pipeline_name=loaded.spec.name,
+        pipeline_root=environment.artifact_root(loaded.spec.name),
+        components=pipeline_nodes(loaded, attempt, retry, digests),
+        enable_cache=True,
+        metadata_connection_config=connection_config(environment.metadata_url),
+        beam_pipeline_args=list(environment.beam_args),
+    )
+
+
+def pipeline_nodes(
+    loaded: LoadedPipeline, attempt: str, retry: Callable[[str], str] = lambda _: "", digests: str | None = None
+) -> list[BaseNode]:
+    """Chain the components that a pipeline file asks for.
+
+    Node ids read `convert__int8`, `gate__phone_cpu`.
+
+    Args:
+        loaded: A pipeline that passed its checks.
+        attempt: A token of this run; a parameter of the nodes that must never be served from cache.
+        retry: Node id -> a token that changes when the node's last outcome is worth another attempt.
+        digests: As for `pipelines.graph.ingest.ingest`.
+    """
+    spec = loaded.spec
+    data = ingest(spec, digests)
+    nodes: list[BaseNode] = [*data.nodes]
+    baseline = _after(data.validated, _baseline(spec, data)).with_id("baseline")
+    nodes.append(baseline)
+    sample: BaseChannel | None = None
+    ready: BaseNode = baseline
+    if spec.calibrate is not None and any(recipe.needs_calibration for recipe in spec.recipes):
+        sampler = _after(data.validated, _sampler(spec, spec.calibrate, data)).with_id("calibrate")
+        sample = sampler.outputs["sample"]
+        ready = CalibrationAudit(sample=sample, code_version=code_version("components.calibrate.component"))
+        nodes += [sampler, ready.with_id("audit")]
+    models = _Models(spec, data, baseline)
+    converters = {
+        recipe.name: _after(ready, _converter(spec, recipe, models.of(recipe), sample, data.transform_graph, retry))
+        for recipe in _with_reference(spec.recipes)
+    }
+    nodes.extend(models.trainers)
+    nodes.extend(converters.values())
+    reference = next(recipe.name for recipe in _with_reference(spec.recipes) if isinstance(recipe.scheme, Float32))
+    candidates = {recipe.name: converters[recipe.name].outputs["candidate"] for recipe in spec.recipes}
+    evaluation = evaluator(
+        examples=data.examples,
+        baseline=baseline.outputs["model"],
+        float_reference=converters[reference].outputs["candidate"],
+        candidates=candidates,
+        transform_graph=data.transform_graph,
+        spec=spec.evaluate.model_copy(update={"slices": spec.slices()}).model_dump_json(),
+        task=spec.task,
+        label=spec.examples.label,
+        # Nobody waits for a ratio that no device bounds.
+        retry=retry("evaluate") if any(device.max_latency_ratio is not None for device in loaded.devices) else "",
+        **_versions(spec, "components.evaluate.component"),
+    ).with_id("evaluate")
+    nodes.append(evaluation)
+    for device in loaded.devices:
+        on_device = None
+        if device.evaluators:
+            checked = _device_check(spec, device, data, candidates, retry)
+            on_device = checked.outputs["facts"]
+            nodes.append(checked)
+        nodes.extend(_deliver(spec, device, evaluation.outputs["evaluation"], on_device, candidates, attempt))
+    return nodes
+
+
+class _Models:
+    """The model that each recipe converts: the baseline's, or what its steps make of it.
+
+    Recipes that ask the same of the same model share the node that does it.
+    """
+
+    def __init__(self, spec: PipelineSpec, data: Ingested, baseline: BaseNode) -> None:
+        self._spec, self._data, self._baseline = spec, data, baseline
+        self._made: dict[str, BaseNode] = {}
+
+    @property
+    def trainers(self) -> list[BaseNode]:
+        """The nodes that do the steps, in order."""
+        return list(self._made.values())
+
+    def of(self, recipe: Recipe) -> BaseChannel:
+        """Where the converter of a recipe reads."""
+        model = self._baseline.outputs["model"]
+        for step in recipe.steps:
+            asked = _asked(recipe, step)
+            key = json.dumps([model.producer_component_id, asked], sort_keys=True)
+            if key not in self._made:
+                self._made[key] = self._trainer(recipe, step, model, asked)
+            model = self._made[key].outputs["trained"]
+        return model
+
+    def _trainer(self, recipe: Recipe, step: Step, model: BaseChannel, asked: dict[str, Any]) -> BaseNode:
+        spec = self._spec
+        modules = sorted({reference.partition(":")[0] for reference in (spec.task, *step.references())})
+        maker, module = _TRAINERS[step.kind]
+        return maker(
+            examples=self._data.examples,
+            model=model,
+            **_optional(transform_graph=self._data.transform_graph),
+            spec=json.dumps({"recipe": recipe.name, **asked, "split": spec.training_split(step)}),
+            task=spec.task,
+            label=spec.examples.label,
+            task_version=" ".join(map(code_version, modules)),
+            code_version=code_version(module),
+        ).with_id(f"{step.kind}__{recipe.name}")
+
+
+def _asked(recipe: Recipe, step: Step) -> dict[str, Any]:
+    """What a step is asked beside where it reads, and recipes that share its node have in common."""
+    asked: dict[str, Any] = {"step": step.model_dump()}
+    if not isinstance(step, PruneStep):
+        asked["invariants"] = recipe.invariants_of(step).model_dump()
+    if isinstance(step, QatStep):
+        # The border's type is the converter's business, unless layers there may stay float: then it gets no range.
+        fallback = getattr(recipe.scheme, "float_fallback", False)
+        asked["scheme"] = recipe.scheme.model_copy(update={} if fallback else {"float_io": False}).model_dump()
+        asked["recurrent"] = recipe.recurrent
+    return asked
+
+
+def _baseline(spec: PipelineSpec, data: Ingested) -> BaseNode:
+    versions = _versions(spec, "components.baseline.component")
+    if isinstance(spec.baseline, TrainedBaseline):
+        return baseline_trainer(
+            data.examples, data.transform_graph, spec.baseline, task=spec.task, label=spec.examples.label, **versions
+        )
+    path, trust_code = spec.baseline.path, int(spec.baseline.trust_code)
+    return PretrainedModel(path=path, trust_code=trust_code, sha256=sha256_of(Path(path)), task=spec.task, **versions)
+
+
+def _sampler(spec: PipelineSpec, calibrate: CalibrationSpec, data: Ingested) -> BaseNode:
+    return CalibrationSampler(
+        examples=data.examples,
+        transform_graph=data.transform_graph,
+        spec=calibrate.model_dump_json(),
+        task=spec.task,
+        label=spec.examples.label,
+        eval_split=spec.evaluate.split,
+        max_overlap=repr(spec.examples.max_overlap),
+        **_versions(spec, "components.calibrate.component"),
+    )
+
+
+def _with_reference(recipes: tuple[Recipe, ...]) -> tuple[Recipe, ...]:
+    """The recipes, and a float32 file to hold them against if none of them is one."""
+    return recipes if any(isinstance(r.scheme, Float32) for r in recipes) else (FLOAT_REFERENCE, *recipes)
+
+
+def _converter(
+    spec: PipelineSpec,
+    recipe: Recipe,
+    model: BaseChannel,
+    sample: BaseChannel | None,
+    graph: BaseChannel | None,
+    retry: Callable[[str], str],
+) -> BaseNode:
+    # Only static schemes read the sample: a changed one must not convert the others anew.
+    node = f"convert__{recipe.name}"
+    calibration = sample if recipe.needs_calibration else None
+    return TFLiteConverter(
+        model=model,
+        **_optional(calibration=calibration, transform_graph=graph if calibration is not None else None),
+        spec=json.dumps({"recipe": recipe.model_dump(), "limits": spec.convert.model_dump(), **_bound(spec, recipe)}),
+        task=spec.task,
+        retry=retry(node),
+        **_versions(spec, "components.convert.component"),
+    ).with_id(node)
+
+
+def _bound(spec: PipelineSpec, recipe: Recipe) -> dict[str, Any]:
+    # The gate's bounds are no parameter of recipes that do not read them: changing one must not convert anew.
+    bound = accuracy_bound(spec, recipe)
+    return {"bound": bound.model_dump()} if bound else {}
+
+
+def _device_check(
+    spec: PipelineSpec,
+    device: DeviceProfile,
+    data: Ingested,
+    candidates: dict[str, BaseChannel],
+    retry: Callable[[str], str],
+) -> BaseNode:
+    node = f"device_check__{device.name}"
+    asked = {
+        "device": device.name,
+        "evaluators": [evaluator.model_dump() for evaluator in device.evaluators],
+        "split": spec.evaluate.split,
+    }
+    return device_check(
+        examples=data.examples,
+        candidates=candidates,
+        transform_graph=data.transform_graph,
+        spec=json.dumps(asked),
+        task=spec.task,
+        retry=retry(node),
+        **_versions(spec, "components.device_check.component"),
+    ).with_id(node)
+
+
+def _deliver(
+    spec: PipelineSpec,
+    device: DeviceProfile,
+    evaluation: BaseChannel,
+    on_device: BaseChannel | None,
+    candidates: dict[str, BaseChannel],
+    attempt: str,
+) -> tuple[BaseNode, BaseNode]:
+    ranking = spec.gate.metrics[0].name
+    decision = gate(
+        evaluation=evaluation,
+        candidates=candidates,
+        on_device=on_device,
+        spec=json.dumps(
+            {
+                "device": device.model_dump(),
+                "policy": spec.gate.model_dump(),
+                "less_is_better": next(m.less_is_better for m in spec.evaluate.metrics if m.name == ranking),
+            }
+        ),
+        code_version=code_version("components.gate.component"),
+    ).with_id(f"gate__{device.name}")
+    push = Pusher(
+        chosen=decision.outputs["chosen"],
+        blessing=decision.outputs["blessing"],
+        spec=json.dumps({"registry": spec.push.model_dump(), "device": device.model_dump(), "name": spec.name}),
+        attempt=attempt,
+        code_version=code_version("components.push.component"),
+    ).with_id(f"push__{device.name}")
+    return decision, push
+
+
+def _versions(spec: PipelineSpec, module: str) -> dict[str, str]:
+    return {"task_version": code_version(spec.task.partition(":")[0]), "code_version": code_version(module)}
+
+
+def _optional(**channels: BaseChannel | None) -> dict[str, Any]:
+    return {name: channel for name, channel in channels.items() if channel is not None}
+
+
+def _after(upstream: BaseNode, node: BaseNode) -> BaseNode:
+    node.add_upstream_node(upstream)
+    return node

@@ -1,0 +1,187 @@
+"""The nodes that bring examples in and look at them, before anything of ours touches them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
+from tfx.components.example_gen.component import FileBasedExampleGen
+from tfx.components.example_gen.csv_example_gen.component import CsvExampleGen
+from tfx.components.example_gen.import_example_gen.component import ImportExampleGen
+from tfx.components.schema_gen.component import SchemaGen
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.proto import example_gen_pb2, transform_pb2
+from tfx.types.channel import BaseChannel
+from tfx.utils.proto_utils import proto_to_json
+from typing_extensions import assert_never
+
+from components.core.files import sha256_of
+from components.core.version import code_version
+from components.ingest.component import (
+    CheckedCsv,
+    CheckedImport,
+    CheckedParquet,
+    ImportedSchema,
+    packed,
+    parquet_example_gen,
+)
+from components.spec.baseline import TrainedBaseline
+from components.spec.validate import ReadExpectations
+from components.validate.component import StrictExampleValidator
+from pipelines.file.spec import (
+    CsvExamples,
+    DeclaredSplits,
+    Examples,
+    HashedSplits,
+    ParquetExamples,
+    PipelineSpec,
+    Splits,
+    TFRecordExamples,
+)
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """Validated examples, and the nodes that made them.
+
+    Attributes:
+        nodes: In topological order.
+        validated: What later nodes must wait for.
+        examples: What later nodes read: raw, or transformed if the pipeline preprocesses.
+        transform_graph: The graph that transformed them; None without preprocessing.
+    """
+
+    nodes: tuple[BaseNode, ...]
+    validated: BaseNode
+    examples: BaseChannel
+    transform_graph: BaseChannel | None
+
+
+def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
+    """ExampleGen, StatisticsGen, SchemaGen (or a given schema), a strict ExampleValidator, and maybe Transform.
+
+    Args:
+        spec: The pipeline.
+        digests: What the examples are, as `pipelines.graph.sources.source_digests` says; a parameter of ExampleGen,
+            which then sees that it read nothing else. None where they are not known.
+    """
+    examples = _example_gen(spec.examples, digests).with_id("examples")
+    statistics = StatisticsGen(examples.outputs["examples"]).with_id("statistics")
+    if spec.examples.schema_file:
+        schema = ImportedSchema(
+            path=spec.examples.schema_file,
+            sha256=sha256_of(Path(spec.examples.schema_file)),
+            code_version=code_version("components.ingest.component"),
+        ).with_id("schema")
+    else:
+        # Inferred without the evaluation split, or that split could not deviate from it.
+        schema = SchemaGen(statistics.outputs["statistics"], exclude_splits=[spec.evaluate.split]).with_id("schema")
+    validated = StrictExampleValidator(
+        examples.outputs["examples"],
+        statistics.outputs["statistics"],
+        schema.outputs["schema"],
+        _expectations(spec),
+        code_version=code_version("components.validate.component"),
+    ).with_id("validate")
+    nodes = (examples, statistics, schema, validated)
+    if spec.preprocess is None:
+        return Ingested(nodes, validated, examples.outputs["examples"], None)
+    from tfx.components.transform.component import Transform
+
+    module, _, function = spec.preprocess.partition(":")
+    transform = Transform(
+        examples=examples.outputs["examples"],
+        schema=schema.outputs["schema"],
+        preprocessing_fn=f"{module}.{function}",
+        splits_config=_transform_splits(spec),
+        # Transform passes it on to functions that ask for it; here it keeps a changed function out of the cache.
+        custom_config={"code_version": code_version(module)},
+    ).with_id("transform")
+    transform.add_upstream_node(validated)
+    return Ingested(
+        (*nodes, transform), transform, transform.outputs["transformed_examples"], transform.outputs["transform_graph"]
+    )
+
+
+def _expectations(spec: PipelineSpec) -> ReadExpectations:
+    splits = spec.examples.splits
+    # A given schema says what its author means; an inferred one says what happens to be in the training data.
+    holds_all = spec.preprocess is not None or spec.examples.schema_file is not None
+    others = {feature for features in spec.slices() for feature in features}
+    if spec.calibrate is not None and spec.calibrate.stratify_by is not None:
+        others.add(spec.calibrate.stratify_by)
+    return ReadExpectations(
+        label=spec.examples.label,
+        num_classes=spec.examples.num_classes,
+        max_overlap=spec.examples.max_overlap,
+        evaluation=spec.evaluate.split,
+        task=None if holds_all else spec.task,
+        task_version="" if holds_all else code_version(spec.task.partition(":")[0]),
+        others=tuple(sorted(others)),
+        apart=splits.feature if isinstance(splits, HashedSplits) else None,
+    )
+
+
+def _transform_splits(spec: PipelineSpec) -> transform_pb2.SplitsConfig:
+    """Vocabularies and moments come from what the model trains or is calibrated on, never from the evaluation split."""
+    names = spec.examples.splits.names
+    if isinstance(spec.baseline, TrainedBaseline):
+        analyzed = spec.baseline.split
+    elif spec.calibrate is not None:
+        analyzed = spec.calibrate.split
+    else:
+        analyzed = next(name for name in names if name != spec.evaluate.split)
+    return transform_pb2.SplitsConfig(analyze=[analyzed], transform=names)
+
+
+def _example_gen(examples: Examples, digests: str | None) -> FileBasedExampleGen:
+    checked: type[BaseExampleGenExecutor]
+    arguments: dict[str, Any] = {
+        "input_base": examples.path,
+        "input_config": _input_config(examples.splits),
+        "output_config": _output_config(examples.splits),
+    }
+    match examples:
+        case TFRecordExamples():
+            node, checked = ImportExampleGen(**arguments), CheckedImport
+        case CsvExamples():
+            node, checked = CsvExampleGen(**arguments), CheckedCsv
+        case ParquetExamples():
+            version = code_version("components.ingest.component")
+            node, checked = parquet_example_gen(**arguments, code_version=version), CheckedParquet
+            digests = json.dumps({"code_version": version, **json.loads(digests)}) if digests else None
+        case _:
+            assert_never(examples)
+    if digests is not None:
+        # No argument of the stock components: TFX's cache reads it, and the executor that checks what was read.
+        node.executor_spec = BeamExecutorSpec(checked)
+        node.spec.exec_properties["custom_config"] = proto_to_json(packed(digests))
+    return node
+
+
+def _input_config(splits: Splits) -> example_gen_pb2.Input:
+    patterns = splits.patterns if isinstance(splits, DeclaredSplits) else {"all": splits.pattern}
+    return example_gen_pb2.Input(
+        splits=[example_gen_pb2.Input.Split(name=name, pattern=pattern) for name, pattern in patterns.items()]
+    )
+
+
+def _output_config(splits: Splits) -> example_gen_pb2.Output | None:
+    match splits:
+        case DeclaredSplits():
+            return None
+        case HashedSplits():
+            buckets = [
+                example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=count)
+                for name, count in splits.buckets.items()
+            ]
+            # An empty feature name is not the same as none: TFX would look for it.
+            partition = {"partition_feature_name": splits.feature} if splits.feature else {}
+            return example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=buckets, **partition))
+        case _:
+            assert_never(splits)

@@ -1,0 +1,1 @@
+"""Runs: execution, metadata, lineage, retention."""

@@ -1,0 +1,192 @@
+"""From bytes back to what they were made of, by ML Metadata alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import MetadataError, TamperedError
+from components.core.files import is_file, is_folder, sha256_of
+from components.ingest.sources import shown
+from components.push.registry import COMPRESSED_NAME, MANIFEST_NAME, find_release
+from pipelines.report.summary import LineageNode
+from pipelines.runs.verification import breaks, has_digest, inputs_of, maker_of
+
+# Parameters that say what a step did; the rest is plumbing.
+_TOLD_PARAMETERS = (
+    "spec",
+    "task",
+    "task_version",
+    "code_version",
+    "run_fn",
+    "custom_config",
+    "path",
+    "sha256",
+    "input_base",
+)
+_HIDDEN_PROPERTIES = {"name", "producer_component", "pipeline_name", "tfx_version", "state", "is_external"}
+
+
+def digest_of_target(target: Path) -> str:
+    """The SHA-256 of a model file, or of the model in a release or its compressed form (verified by its manifest).
+
+    Raises:
+        RegistryError: A folder that is no release, or a damaged one.
+        MetadataError: There is no such file.
+    """
+    if is_folder(target) or (target.name == COMPRESSED_NAME and is_file(target)):
+        return find_release(target).manifest.sha256
+    if not is_file(target):
+        raise MetadataError(
+            "there is no such release or model", where=str(target), remedy="name a release folder or a .tflite file"
+        )
+    return sha256_of(target)
+
+
+def trace_target(store: Any, target: Path) -> LineageNode:
+    """The lineage of a release or of a model file.
+
+    A release, or the model file in one, is traced from its own delivery. Other bytes are traced from every release
+    they were delivered to, or from the candidate if there was none.
+
+    Args:
+        store: A connected MetadataStore.
+        target: A release folder or a model file.
+
+    Raises:
+        RegistryError, MetadataError: As for `digest_of_target`, or the store knows no such bytes.
+        TamperedError: The release's manifest is not the one that was written.
+    """
+    digest = digest_of_target(target)
+    folder = os.path.realpath(target if is_folder(target) else target.parent)
+    deliveries: dict[str, Any] = {}
+    manifests = set()
+    for artifact in store.get_artifacts_by_type("PushedModel"):
+        known = {name: value.string_value for name, value in artifact.custom_properties.items()}
+        if known.get("model_sha256") == digest:
+            # The same bytes pushed again are the same release; the newest push tells.
+            deliveries[known["release_path"]] = artifact
+            if known["release_path"] == folder:
+                manifests.add(known.get("release_manifest_sha256", ""))
+    if folder in deliveries:
+        _compare_manifest(Path(folder), manifests - {""})
+        return trace(store, deliveries[folder])
+    if len(deliveries) > 1:
+        children = tuple(trace(store, artifact) for artifact in deliveries.values())
+        return LineageNode(label=f"{len(children)} releases of these bytes", kind="releases", children=children)
+    candidates = [
+        artifact
+        for artifact in store.get_artifacts_by_type("Model")
+        if artifact.custom_properties["sha256"].string_value == digest
+    ]
+    for artifact in [*deliveries.values(), *candidates]:
+        return trace(store, artifact)
+    raise MetadataError(
+        "the metadata store knows no model of these bytes",
+        where=f"sha256 {digest}",
+        remedy="name the store of the run that made it, with --root or --metadata",
+    )
+
+
+def _compare_manifest(release: Path, written: set[str]) -> None:
+    # Several if another decision pushed the same bytes again; none by versions that recorded none.
+    path = release / MANIFEST_NAME
+    if written and path.is_file() and (found := sha256_of(path)) not in written:
+        raise TamperedError(
+            "the manifest of this release is not the one that was written",
+            where=str(path),
+            bound=" or ".join(f"sha256 {one}" for one in sorted(written)),
+            measured=f"sha256 {found}",
+            remedy="run the pipeline again, which writes it again; or name the store of the run that pushed last",
+        )
+
+
+def trace(store: Any, artifact: Any, *, compare: bool = True) -> LineageNode:
+    """The tree of artifacts and executions that an artifact was made from.
+
+    Args:
+        store: A connected MetadataStore.
+        artifact: As it returns it.
+        compare: Whether to read all files of all artifacts, and compare them with what was written.
+
+    Walks event by event: the store's own subgraph query takes only `filter_query`, which later releases lack.
+    """
+    return _Tree(store, compare=compare).of_artifact(artifact)
+
+
+def compared_artifacts(node: LineageNode) -> Iterator[tuple[str, TamperedError | None]]:
+    """The label of each artifact of a lineage that was compared, and where the lineage breaks if it does so there."""
+    if (verified := node.details.get("verified")) is not None:
+        yield (
+            node.label,
+            None
+            if verified == "yes"
+            else TamperedError(
+                f"the lineage breaks at {node.label}",
+                where=node.details["uri"],
+                measured=verified.removeprefix("NO: "),
+                remedy="do not use what was made from it; delete its folder, and run again",
+            ),
+        )
+    for child in node.children:
+        yield from compared_artifacts(child)
+
+
+def first_break(node: LineageNode) -> TamperedError | None:
+    """Where a lineage breaks: the first artifact that is not what was written; None if all are."""
+    return next((found for _, found in compared_artifacts(node) if found is not None), None)
+
+
+class _Tree:
+    """A lineage graph as a tree, in which what was told once is not told again."""
+
+    def __init__(self, store: Any, *, compare: bool) -> None:
+        self._store, self._compare = store, compare
+        self._told: set[int] = set()
+
+    def of_artifact(self, artifact: Any, role: str = "") -> LineageNode:
+        label = f"{artifact.type} {artifact.id}" + (f" as {role}" if role else "")
+        if artifact.id in self._told:
+            return LineageNode(label=label, kind=artifact.type, details={"lineage": "told above"})
+        self._told.add(artifact.id)
+        details = {
+            name: _plain(value)
+            for name, value in sorted({**artifact.properties, **artifact.custom_properties}.items())
+            if name not in _HIDDEN_PROPERTIES and _plain(value)
+        }
+        details["uri"] = artifact.uri
+        if artifact.state == artifact.DELETED:
+            details["content"] = "removed by `edgemill clean`"
+        if self._compare and has_digest(artifact):
+            found = breaks(self._store, artifact)
+            details["verified"] = "yes" if found is None else f"NO: {found}"
+        maker = maker_of(self._store, artifact)
+        children = () if maker is None else (self._of_execution(maker),)
+        return LineageNode(label=label, kind=artifact.type, details=details, children=children)
+
+    def _of_execution(self, execution: Any) -> LineageNode:
+        details = {
+            name: _plain(execution.custom_properties[name])
+            for name in _TOLD_PARAMETERS
+            if _plain(execution.custom_properties[name])
+        }
+        details |= shown(details.get("custom_config", ""))
+        return LineageNode(
+            label=self._node(execution),
+            kind="execution",
+            details=details,
+            children=tuple(self.of_artifact(artifact, role) for role, artifact in inputs_of(self._store, execution)),
+        )
+
+    def _node(self, execution: Any) -> str:
+        for context in self._store.get_contexts_by_execution(execution.id):
+            if context.type == "node":
+                return str(context.name.partition(".")[2])
+        return str(execution.type)
+
+
+def _plain(value: Any) -> str:
+    held = value.WhichOneof("value")
+    return str(getattr(value, held)) if held in {"string_value", "int_value", "double_value"} else ""

@@ -1,0 +1,60 @@
+"""Who works on a pipeline's folder: any number of runs, or one that removes. POSIX record locks: a killed process
+holds none, children do not inherit them, and NFS knows them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from components.core.errors import SpecError
+
+_NAME = ".lock"
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[None]:
+    """Keep others from removing what is below a pipeline's folder.
+
+    Raises:
+        SpecError: Something is being removed there.
+    """
+    with _locked(folder, fcntl.LOCK_SH, "old runs are being removed here", "wait for `edgemill clean` to end"):
+        yield
+
+
+@contextmanager
+def removing(folder: Path) -> Iterator[None]:
+    """Keep runs from starting below a pipeline's folder.
+
+    Raises:
+        SpecError: A run is going on there, or something else removes.
+    """
+    with _locked(folder, fcntl.LOCK_EX, "a run is going on here", "clean when it has ended"):
+        yield
+
+
+@contextmanager
+def _locked(folder: Path, kind: int, what: str, remedy: str) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / _NAME).open("a+")
+    except OSError as error:
+        raise SpecError(
+            "this folder cannot be written", where=str(folder), measured=error.strerror, remedy="choose another --root"
+        ) from error
+    with file:
+        try:
+            fcntl.lockf(file, kind | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in {errno.EACCES, errno.EAGAIN}:
+                raise SpecError(what, where=str(folder), remedy=remedy) from error
+            raise SpecError(
+                "this folder cannot be locked",
+                where=str(folder),
+                measured=error.strerror,
+                remedy="put the root on a file system with POSIX locks",
+            ) from error
+        yield

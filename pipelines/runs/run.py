@@ -1,0 +1,255 @@
+"""Running a pipeline: one TFX runner, watched through ML Metadata, and judged by what ML Metadata holds afterwards."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+from pydantic import ValidationError
+from typing_extensions import assert_never
+
+from components.core.errors import DataError, EdgemillError, MetadataError, damaged
+from components.core.files import write_atomically
+from components.core.user_code import exits_reported
+from components.core.values import FrozenModel
+from components.spec.devices.device import DeviceProfile
+from components.upstream.compat import keep_beam_in_process, serialize_examples_in_one_order
+from pipelines.file.environment import Environment
+from pipelines.file.load import LoadedPipeline
+from pipelines.runs.metadata import NodeRecord, open_store, place_of_store, register_run, run_records, transient_outcome
+from pipelines.runs.tfx_start import defer_tfx_components
+from pipelines.storage.staging import Staging
+
+Watcher = Callable[[NodeRecord], None]
+
+_LOG = logging.getLogger(__name__)
+# Often enough to follow by eye, rarely enough not to be felt.
+_POLL_SECONDS = 0.5
+PLAN_NAME = "run.json"
+
+
+class RunPlan(FrozenModel):
+    """What a run sets out to do; `run.json` in its folder holds it from before the first node on.
+
+    Attributes:
+        pipeline, run_id: Which run.
+        started: When, in UTC.
+        nodes: Ids of the nodes, in order.
+        devices: The device profiles of the pipeline.
+        artifacts: Where its nodes write; None in files of versions that knew one place only.
+        errors: Node id -> why it failed or is missing. Written at the end; None as long as the run has not ended.
+    """
+
+    pipeline: str
+    run_id: str
+    started: datetime
+    nodes: tuple[str, ...]
+    devices: tuple[DeviceProfile, ...]
+    artifacts: str | None = None
+    errors: dict[str, str] | None = None
+
+
+def new_run_id() -> str:
+    """A run id that sorts by time and that two simultaneous runs do not share."""
+    return f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def run_pipeline(
+    loaded: LoadedPipeline, environment: Environment, run_id: str, watch: Watcher, digests: str | None = None
+) -> RunPlan:
+    """Run all nodes of a pipeline; what an earlier run did with the same inputs is taken from its cache.
+
+    Whatever the runner returns, ML Metadata is read afterwards: an execution that failed or is missing is an error.
+
+    Args:
+        loaded: A pipeline that passed its checks.
+        environment: Where to run.
+        run_id: A new one, from `new_run_id`.
+        watch: Called in another thread whenever a node's state changes.
+        digests: As for `build_pipeline`.
+
+    Raises:
+        DataError: An example file cannot be read.
+        MetadataError: The metadata store cannot be reached, or not any more.
+    """
+    defer_tfx_components()
+    from ml_metadata.errors import StatusError
+    from tfx.dsl.compiler.compiler import Compiler
+    from tfx.orchestration.portable import runtime_parameter_utils
+
+    from pipelines.graph.build import build_pipeline
+    from pipelines.storage.filesystem import register
+    from pipelines.storage.operator import staged
+
+    register()
+    begun = datetime.now(timezone.utc)
+    name, store = loaded.spec.name, open_store(environment.metadata_url)
+    pipeline = Compiler().compile(
+        build_pipeline(
+            loaded, environment, attempt=run_id, retry=partial(transient_outcome, store, name), digests=digests
+        )
+    )
+    # Ours instead of the runner's own time stamp, so that the run can be followed from its first node.
+    runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": run_id})
+    plan = RunPlan(
+        pipeline=name,
+        run_id=run_id,
+        started=begun,
+        nodes=tuple(node.pipeline_node.node_info.id for node in pipeline.nodes),
+        devices=loaded.devices,
+        artifacts=environment.artifact_root(name),
+    )
+    raised = ""
+    try:
+        begin(store, plan, environment)
+        with _Watch(environment.metadata_url, name, run_id, watch), staged(Staging(environment.staged(name))):
+            try:
+                keep_beam_in_process()
+                serialize_examples_in_one_order()
+                with exits_reported():
+                    _runner(environment).run_with_ir(pipeline)
+            except Exception as error:
+                _LOG.debug("the runner raised", exc_info=True)
+                raised = explain(error)
+        records = run_records(open_store(environment.metadata_url), name, run_id)
+    except (StatusError, MetadataError) as error:
+        # What became of the nodes, nobody knows now.
+        raise MetadataError(
+            "the metadata store was lost during the run",
+            where=place_of_store(environment.metadata_url),
+            measured=raised or explain(error),
+            remedy="see that it answers, and run again: what was done and recorded comes from the cache",
+        ) from None
+    ended = plan.model_copy(update={"errors": _errors(plan.nodes, records, raised)})
+    _keep(ended, environment)
+    return ended
+
+
+def begin(store: Any, plan: RunPlan, environment: Environment) -> None:
+    """Make a run known, and then its folder: `clean` takes a folder whose run the store does not know for another's."""
+    register_run(store, plan.pipeline, plan.run_id)
+    _keep(plan, environment)
+
+
+def read_plan(environment: Environment, pipeline: str, run_id: str) -> RunPlan:
+    """What a run set out to do, and how it ended if it has.
+
+    Raises:
+        MetadataError: There is no such run below the environment's root.
+    """
+    path = environment.runs(pipeline) / run_id / PLAN_NAME
+    try:
+        return RunPlan.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise MetadataError(
+            "there is no such run",
+            where=str(path),
+            measured=error.strerror,
+            remedy="name a run that `edgemill run` printed, and the --root it ran with",
+        ) from error
+    except ValidationError as error:
+        raise damaged(path, error) from error
+
+
+def _keep(plan: RunPlan, environment: Environment) -> None:
+    path = environment.runs(plan.pipeline) / plan.run_id / PLAN_NAME
+    write_atomically(path, plan.model_dump_json(indent=2).encode() + b"\n")
+
+
+def explain(error: BaseException) -> str:
+    """The error in words: ours if one is in its chain of causes, else its type and text without the stack."""
+    seen: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in seen:
+        if isinstance(current, EdgemillError):
+            return str(current)
+        seen.append(current)
+        current = current.__cause__ or current.__context__
+    # Beam re-raises errors of its workers as text, with the stack above the message.
+    text = str(error)
+    for line in reversed(text.splitlines()):
+        if "Remedy: " in line:
+            return line.partition("Error: ")[2] or line
+    if "Not a valid TFRecord" in text:
+        # Beam's reader names no file; the preflight finds all but those beyond its budget for gzipped data.
+        return str(
+            DataError(
+                "a TFRecord file is truncated or damaged",
+                where="examples.path",
+                bound="whole records to the end of every file",
+                remedy="find it with `gzip --test` and write it again",
+            )
+        )
+    return f"{type(error).__name__}: {text.strip()}"
+
+
+def _errors(nodes: tuple[str, ...], records: dict[str, NodeRecord], raised: str) -> dict[str, str]:
+    errors = {}
+    for node in nodes:
+        record = records.get(node)
+        if record is not None and record.state == "failed":
+            errors[node] = raised or record.message or "it failed without saying why"
+    if raised and not errors:
+        errors["the runner"] = raised
+    if not errors:
+        for node in nodes:
+            state = records[node].state if node in records else "not_run"
+            if state not in {"complete", "cached"}:
+                errors[node] = f"ML Metadata has no finished execution of this node (its state is {state})"
+    return errors
+
+
+def _runner(environment: Environment) -> Any:
+    match environment.runner:
+        case "local":
+            from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+            return LocalDagRunner()
+        case "beam":
+            from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
+
+            return BeamDagRunner()
+        case _:
+            assert_never(environment.runner)
+
+
+class _Watch:
+    """Tells of changes of state while the runner works, and of the last ones when it is done."""
+
+    def __init__(self, metadata_url: str, pipeline: str, run_id: str, watch: Watcher) -> None:
+        self._url, self._pipeline, self._run_id, self._watch = metadata_url, pipeline, run_id, watch
+        self._store: Any = None
+        self._states: dict[str, str] = {}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._look()
+
+    def _follow(self) -> None:
+        while not self._done.wait(_POLL_SECONDS):
+            try:
+                self._look()
+            except Exception:
+                # A busy store is asked again; whether the run succeeded is decided elsewhere.
+                _LOG.debug("the metadata store did not answer", exc_info=True)
+
+    def _look(self) -> None:
+        store, self._store = self._store or open_store(self._url), None
+        found = run_records(store, self._pipeline, self._run_id, with_outputs=False).values()
+        # Only one that answered is asked again: ML Metadata's client of MySQL kills the process otherwise.
+        self._store = store
+        for record in sorted(found, key=lambda record: record.began):
+            if self._states.get(record.node) != record.state:
+                self._states[record.node] = record.state
+                self._watch(record)

@@ -1,0 +1,117 @@
+"""Artifacts as ML Metadata knows them, compared with what lies in their folders or below their addresses."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import TamperedError
+from components.core.files import sha256_of
+from components.facts.manifest import MANIFEST_NAME, Manifest
+from components.facts.stock_artifacts import CONTENT_PROPERTY, EMPTY, compare_content
+from components.facts.verified import RECORDED, Verified, with_manifest
+from components.tfx.candidate_inputs import input_of
+from pipelines.storage.bucket import is_address
+from pipelines.storage.staging import Staging, read
+
+
+def stored_file(artifact: Any, name: str) -> bytes | None:
+    """The content of one file of an artifact of ours, compared; None if the artifact does not have it, or is removed.
+
+    Args:
+        artifact: As ML Metadata returns it.
+        name: Path inside it.
+
+    Raises:
+        TamperedError: It is not what was written.
+        StorageError: The store cannot be read.
+    """
+    content = read(artifact.uri, name)
+    described = read(artifact.uri, MANIFEST_NAME)
+    if content is None and described is None:
+        return None
+    one = with_manifest(artifact.uri, described or b"", _recorded(artifact))
+    return None if content is None and name not in one.manifest.files else one.compared(name, content)
+
+
+def has_digest(artifact: Any) -> bool:
+    """Whether ML Metadata has a digest of an artifact, and it is still to be there."""
+    recorded = _recorded(artifact)
+    return bool(recorded["manifest_sha256"] or recorded[CONTENT_PROPERTY]) and artifact.state != artifact.DELETED
+
+
+def maker_of(store: Any, artifact: Any) -> Any:
+    """The execution that wrote an artifact; None if no node did."""
+    events = store.get_events_by_artifact_ids([artifact.id])
+    makers = store.get_executions_by_id([event.execution_id for event in events if event.type == event.OUTPUT])
+    # A cached execution names the same outputs as the one that made them.
+    return next((one for one in makers if one.last_known_state == one.COMPLETE), None)
+
+
+def inputs_of(store: Any, execution: Any) -> list[tuple[str, Any]]:
+    """Names and artifacts of all that an execution read, in order of name; one of two names of an artifact."""
+    roles = {
+        (next((step.key for step in event.path.steps if step.HasField("key")), ""), event.artifact_id)
+        for event in store.get_events_by_execution_ids([execution.id])
+        if event.type == event.INPUT
+    }
+    found = {artifact.id: artifact for artifact in store.get_artifacts_by_id(sorted({one for _, one in roles}))}
+    return [(role, found[one]) for role, one in sorted(roles)]
+
+
+def breaks(store: Any, artifact: Any) -> TamperedError | None:
+    """What is wrong with an artifact of which there is a digest; None if nothing is.
+
+    All its files are compared; and what its manifest says that it was made from, with what its node was given.
+
+    Raises:
+        StorageError: The store cannot be read.
+    """
+    with tempfile.TemporaryDirectory() as copies:
+        staging = Staging(Path(copies))
+        try:
+            recorded, manifest = _recorded(artifact), None
+            if recorded["manifest_sha256"]:
+                content = read(artifact.uri, MANIFEST_NAME) or b""
+                manifest = with_manifest(artifact.uri, content, recorded).manifest
+            if is_address(artifact.uri):
+                staging.fetch(artifact.uri)
+            folder = Path(staging.local(artifact.uri))
+            if manifest is not None:
+                Verified(str(folder), manifest).check()
+                maker = maker_of(store, artifact)
+                _compare_parents(artifact.uri, manifest, {} if maker is None else dict(inputs_of(store, maker)))
+            else:
+                found = sha256_of(folder) if folder.exists() else EMPTY
+                compare_content(artifact.type, artifact.uri, recorded[CONTENT_PROPERTY], found)
+        except TamperedError as error:
+            return error
+    return None
+
+
+# What a manifest calls a parent -> what its node calls that input, where it is not the same.
+_INPUT_OF_PARENT = {"decision": "blessing"}
+
+
+def _compare_parents(place: str, manifest: Manifest, inputs: Mapping[str, Any]) -> None:
+    for parent, digest in manifest.parents.items():
+        given = inputs.get(_INPUT_OF_PARENT.get(parent, parent)) or inputs.get(input_of(parent))
+        # Of examples most nodes read one split.
+        if given is None or parent == "examples":
+            continue
+        recorded = _recorded(given)
+        expected = recorded["sha256"] if recorded["manifest_sha256"] else recorded[CONTENT_PROPERTY]
+        if expected not in {"", digest}:
+            raise TamperedError(
+                f"this artifact ({manifest.role}) was not made from the {parent} that its node was given",
+                where=place,
+                bound=f"sha256 {expected} ({given.uri})",
+                measured=f"sha256 {digest}",
+                remedy="delete its folder, and run again once nothing else writes to the artifacts",
+            )
+
+
+def _recorded(artifact: Any) -> dict[str, str]:
+    return {name: artifact.custom_properties[name].string_value for name in (*RECORDED, CONTENT_PROPERTY)}

@@ -1,0 +1,260 @@
+"""LSTMs as fused integer operators: also behind one another, calibrated from a reset state, with trained ranges."""
+
+import numpy as np
+import pytest
+
+from components.core.errors import ConversionError
+from components.spec.scheme import StaticWi8Ai8
+from tests.components.cells.conftest import *  # noqa: F403 - fixtures
+from tests.components.cells.conftest import FEATURES, STEPS, randomized
+from tests.components.cells.oracles import sigmoid
+
+
+def stacked():
+    import tensorflow as tf
+
+    tf.keras.utils.set_random_seed(2)
+    layers = tf.keras.layers
+    x = layers.Input([STEPS, FEATURES], name="x")
+    y = layers.LSTM(5, name="second")(layers.LSTM(7, return_sequences=True, name="first")(x))
+    return randomized(tf.keras.Model(x, layers.Dense(3, activation="softmax", name="p")(y)))
+
+
+def cells_by_numpy(layer, x):
+    kernel, recurrent, bias = layer.get_weights()
+    h = c = np.zeros((len(x), recurrent.shape[0]))
+    seen, hidden = [], []
+    for t in range(x.shape[1]):
+        i, f, g, o = np.split(x[:, t] @ kernel + h @ recurrent + bias, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        seen.append(c)
+        hidden.append(h)
+    return np.stack(seen, axis=1), np.stack(hidden, axis=1)
+
+
+@pytest.fixture(scope="module")
+def converted(sequences, tmp_path_factory):
+    from components.convert.recurrent.backend import known_cells, with_fixed_batch
+    from components.convert.tensorflow.converter import convert
+    from components.model.keras_model import save_keras
+
+    folder = tmp_path_factory.mktemp("lstm")
+    model = stacked()
+    save_keras(model, folder)
+    known = known_cells(folder, iter([({"x": one[None]}, {}) for one in sequences]))
+    saved = with_fixed_batch(folder, folder / "fixed")
+    content = convert(saved, StaticWi8Ai8(), lambda: iter([{"x": one[None]} for one in sequences]), known=known)
+    return model, known, content
+
+
+def test_stacked_lstms_are_both_fused_and_the_inspection_names_their_bits(converted):
+    from components.model.tflite_file import inspect_model
+
+    inspection = inspect_model(converted[2])
+    assert inspection.integer_only
+    assert len(inspection.cells) == 2
+    for cell in inspection.cells:
+        types = {tensor.role: tensor.dtype for tensor in cell.tensors}
+        assert types["cell state"] == "INT16"
+        assert types["input"] == types["hidden state"] == types["output"] == "INT8"
+        assert types["weights of hidden state to forget gate"] == "INT8"
+        assert types["bias of cell gate"] == "INT32"
+
+
+def test_integer_lstm_is_near_the_float_model_for_each_sequence_alone(converted, sequences):
+    from components.model.tflite_runtime import TFLiteModel
+
+    model, _, content = converted
+    found = TFLiteModel(content).predict({"x": sequences})["p"]
+    assert np.abs(found - model(sequences).numpy()).max() < 0.03
+
+
+def test_range_of_the_cell_state_is_that_inside_the_sequences(converted, sequences):
+    model, known, _ = converted
+    states, _ = cells_by_numpy(model.get_layer("first"), sequences)
+    first = next(cell for cell in known.cells if cell.kernel.shape == (7, FEATURES))
+    np.testing.assert_allclose(first.cell, (states.min(), states.max()), rtol=1e-5)
+
+
+def test_hidden_states_are_held_to_the_float_models_after_each_time_step(converted, sequences):
+    from dataclasses import replace
+
+    from components.convert.recurrent.state_errors import fused_state_errors
+
+    model, known, content = converted
+    first = next(cell for cell in known.cells if cell.kernel.shape == (7, FEATURES))
+    second = next(cell for cell in known.cells if cell is not first)
+    _, hidden = cells_by_numpy(model.get_layer("first"), sequences)
+    np.testing.assert_allclose(first.states, hidden, atol=1e-5)
+    _, above = cells_by_numpy(model.get_layer("second"), hidden)
+    np.testing.assert_allclose(second.states, above, atol=1e-5)
+    found = fused_state_errors(content, known)
+    assert (found.examples, len(found.rms), len(found.worst)) == (len(sequences), STEPS, STEPS)
+    assert 0.001 < min(found.rms) < max(found.rms) < 0.05
+    # Half of the root mean square away from where it is, after the third step alone.
+    moved = hidden.copy()
+    moved[:, 2] += 0.5 * np.sqrt(np.mean(hidden**2))
+    cells = [replace(first, states=moved), second]
+    told = fused_state_errors(content, replace(known, cells=cells)).rms
+    assert told[2] == pytest.approx(0.5, abs=0.05)
+    assert max(told[:2] + told[3:]) < 0.05
+    stranger = [first, replace(second, kernel=second.kernel + 0.5)]
+    with pytest.raises(ConversionError, match="cannot be found in the file by its weights"):
+        fused_state_errors(content, replace(known, cells=stranger))
+
+
+def trained(model, sequences, labels, folder, epochs=2):
+    """A model trained under quantization, its ranges, and its file."""
+    import tensorflow as tf
+
+    from components.convert.recurrent.backend import convert_trained_lstm
+    from components.fake_quantize.qat import quantized, trained_ranges
+    from components.lowering.deploy import deploy
+    from components.spec.steps.qat import QatStep
+
+    scheme = StaticWi8Ai8()
+    model = quantized(model, QatStep(kind="qat", epochs=1), scheme, steps_per_epoch=1)
+    model.compile(tf.keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
+    model.fit(sequences, labels, batch_size=16, epochs=epochs, verbose=0)
+    ranges = trained_ranges(model)
+    deploy(model, "sequence", folder, "p", {"x": sequences})
+    return model, ranges, convert_trained_lstm(folder, scheme, ranges, lambda _: None)
+
+
+def test_trained_ranges_reach_the_fused_operator(sequences, tmp_path):
+    from components.convert.checks.lost_ranges import lost_ranges
+    from components.model.tflite_file import inspect_model
+    from components.model.tflite_runtime import TFLiteModel
+
+    model, ranges, made = trained(stacked(), sequences, np.arange(len(sequences)) % 3, tmp_path)
+    assert inspect_model(made.content).integer_only
+    assert lost_ranges(made.content, ranges) == ()
+    # The kernel's own tables for tanh and sigmoid are all that training does not see.
+    found = TFLiteModel(made.content).predict({"x": sequences})["p"]
+    assert np.abs(found - model(sequences, training=False).numpy()).max() < 0.02
+    held = {one.tensor: one for one in ranges}
+    assert np.log2(-held["first/c"].low) % 1 == 0
+
+
+def both_ways(kind):
+    """A model with a bidirectional LSTM, whose outputs are merged in one of the ways there are."""
+    import tensorflow as tf
+
+    tf.keras.utils.set_random_seed(2)
+    layers = tf.keras.layers
+    x = layers.Input([STEPS, FEATURES], name="x")
+    options = {"merge_mode": "sum"} if kind == "sum" else {}
+    y = layers.Bidirectional(layers.LSTM(7, return_sequences=kind == "stacked"), name="both", **options)(x)
+    if kind == "stacked":
+        y = layers.Bidirectional(layers.LSTM(5), name="top")(y)
+    return randomized(tf.keras.Model(x, layers.Dense(3, activation="softmax", name="p")(y)))
+
+
+def scales(content):
+    """Kind of operator -> for each, (scale, zero point) of its inputs, outputs and, of an LSTM, its hidden state."""
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    graph = model.subgraphs[0]
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+
+    def of(index):
+        held = graph.tensors[index].quantization
+        return (float(held.scale[0]), int(held.zeroPoint[0]))
+
+    found = {}
+    for operator in graph.operators:
+        kind = names[model.operatorCodes[operator.opcodeIndex].builtinCode]
+        taken = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (0, 18), "CONCATENATION": (0, 1)}
+        ends = [of(operator.inputs[place]) for place in taken.get(kind, (0,))]
+        found.setdefault(kind, []).append((*ends, of(operator.outputs[0])))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["stacked", "sum"])
+def test_trained_ranges_of_both_directions_reach_the_file(sequences, tmp_path, kind):
+    from components.convert.checks.lost_ranges import lost_ranges
+    from components.model.tflite_file import inspect_model
+    from components.model.tflite_runtime import TFLiteModel
+
+    model, ranges, made = trained(both_ways(kind), sequences, np.arange(len(sequences)) % 3, tmp_path)
+    assert inspect_model(made.content).integer_only
+    assert lost_ranges(made.content, ranges) == ()
+    # Also of what runs from the end to the beginning.
+    assert (made.steps.examples, len(made.steps.rms)) == (len(sequences), STEPS)
+    assert max(made.steps.rms) < 0.1
+    found = scales(made.content)
+    # What enters a direction, what it keeps, what it hands out.
+    for entering, hidden, leaving in found["UNIDIRECTIONAL_SEQUENCE_LSTM"]:
+        assert hidden == leaving
+        assert entering in {(one.scale, one.zero_point) for one in rounded(ranges)}
+    for before, after in found["REVERSE_V2"]:
+        assert before == after
+    for first, second, result in found.get("CONCATENATION", []):
+        assert first == second == result
+    # A concatenation has one range with both hidden states, the least that holds them; a sum takes two ranges.
+    held = {one.tensor: (one.low, one.high) for one in ranges}
+    forward, backward = held["both/forward/h"], held["both/backward/h"]
+    assert (forward == backward) == ("both" not in held) == (kind == "stacked")
+    layers = [model.get_layer(f"both/{name}") for name in ("forward", "backward")]
+    own = [(float(one._ranges["h"]["min_var"]), float(one._ranges["h"]["max_var"])) for one in layers]
+    assert own[0] != own[1]
+    if kind == "stacked":
+        union = min(low for low, _ in own), max(high for _, high in own)
+        np.testing.assert_allclose(forward, union, atol=(forward[1] - forward[0]) / 255 / 2)
+    # The kernel's own tables for tanh and sigmoid are all that training does not see.
+    outputs = TFLiteModel(made.content).predict({"x": sequences})["p"]
+    assert np.abs(outputs - model(sequences, training=False).numpy()).max() < 0.006
+
+
+def rounded(ranges):
+    """The ranges with scales as a file holds them."""
+    return [one.model_copy(update={"scale": float(np.float32(one.scale))}) for one in ranges]
+
+
+def test_bidirectional_lstm_keeps_its_accuracy_when_trained_under_quantization(tmp_path):
+    import tensorflow as tf
+
+    from components.convert.checks.lost_ranges import lost_ranges
+    from components.model.tflite_runtime import TFLiteModel
+
+    # Whether the loud frame at the beginning and the one at the end have one sign: neither direction knows alone.
+    random = np.random.default_rng(4)
+    x = random.normal(0, 0.3, (600, STEPS, FEATURES)).astype(np.float32)
+    signs = random.choice([-2.0, 2.0], (600, 2)).astype(np.float32)
+    x[:, 0, 0] += signs[:, 0]
+    x[:, -1, 0] += signs[:, 1]
+    y = (signs[:, 0] == signs[:, 1]).astype(np.int64)
+    model = both_ways("last")
+    model.compile(tf.keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+    model.fit(x[:400], y[:400], batch_size=50, epochs=10, verbose=0)
+    accuracy = float(np.mean(model(x[400:]).numpy().argmax(1) == y[400:]))
+    assert accuracy > 0.95
+    _, ranges, made = trained(model, x[:400], y[:400], tmp_path, epochs=1)
+    assert lost_ranges(made.content, ranges) == ()
+    found = TFLiteModel(made.content).predict({"x": x[400:]})["p"].argmax(1)
+    assert float(np.mean(found == y[400:])) >= accuracy - 0.01
+
+
+def test_bidirectional_lstm_that_was_not_trained_so_is_near_float_and_the_same_on_a_microcontroller(
+    sequences, tmp_path
+):
+    from components.convert.recurrent.backend import known_cells, with_fixed_batch
+    from components.convert.tensorflow.converter import convert
+    from components.device_check.tflm import measure_with_tflm
+    from components.model.keras_model import save_keras
+    from components.model.tflite_runtime import TFLiteModel
+    from components.spec.devices.device_tools import TflmEvaluator
+
+    model = both_ways("last")
+    save_keras(model, tmp_path)
+    sample = [{"x": one[None]} for one in sequences]
+    known = known_cells(tmp_path, iter([(one, {}) for one in sample]))
+    saved = with_fixed_batch(tmp_path, tmp_path / "fixed")
+    content = convert(saved, StaticWi8Ai8(), lambda: iter(sample), known=known)
+    assert all(hidden == leaving for _, hidden, leaving in scales(content)["UNIDIRECTIONAL_SEQUENCE_LSTM"])
+    found = TFLiteModel(content).predict({"x": sequences})["p"]
+    assert np.abs(found - model(sequences).numpy()).max() < 0.006
+    assert measure_with_tflm(content, {"x": sequences}, TflmEvaluator()).outputs[0].max_lsb <= 1

@@ -1,0 +1,200 @@
+"""Lowered models as files: integers only, their states tied, near the floats at each step, the same in both forms."""
+
+import numpy as np
+import pytest
+
+from components.spec.scheme import Float32, StaticWi8Ai8, StaticWi8Ai16
+from tests.components.cells.conftest import *  # noqa: F403 - fixtures
+from tests.components.cells.conftest import FEATURES, KINDS, STEPS, UNITS, randomized
+
+
+@pytest.fixture(scope="session")
+def lowered(make_model, sequences, tmp_path_factory):
+    import functools
+
+    from components.convert.recurrent.backend import convert_lowered
+    from components.model.keras_model import export, save_keras
+
+    @functools.cache
+    def convert(kind, scheme, form, **options):
+        folder = tmp_path_factory.mktemp("model")
+        model = make_model(kind, **options) if isinstance(kind, str) else kind
+        save_keras(model, folder)
+        export(model, folder)
+        examples = iter([({"x": one[None]}, {}) for one in sequences])
+        return model, convert_lowered(folder, scheme, form, examples, folder / "lowered", lambda _: None)
+
+    return convert
+
+
+def predicted(content, sequences):
+    from components.model.tflite_runtime import TFLiteModel
+
+    return TFLiteModel(content).predict({"x": sequences})["p"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("form", "scheme"), [("streaming", StaticWi8Ai8()), ("sequence", StaticWi8Ai8()),
+                                              ("streaming", StaticWi8Ai16())])  # fmt: skip
+def test_lowered_file_is_of_integers_only_and_near_the_float_model(kind, form, scheme, lowered, sequences):
+    from components.convert.checks.scheme_check import broken_promises
+    from components.model.tflite_file import inspect_model
+
+    model, made = lowered(kind, scheme, form)
+    inspection = inspect_model(made.content)
+    assert broken_promises(scheme, inspection) == []
+    assert inspection.integer_only
+    assert "WHILE" not in {use.name for use in inspection.operators}
+    # int8 products of 8 units; 16-bit activations leave the weights' own error.
+    assert np.abs(predicted(made.content, sequences) - model(sequences).numpy()).max() < 0.03
+    assert len(made.steps.rms) == STEPS
+    assert made.steps.examples == 48
+    assert 0 < made.steps.greatest < (0.05 if scheme.kind == "static_wi8_ai8" else 0.025)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scheme", [StaticWi8Ai8(), StaticWi8Ai16()])
+def test_states_go_out_exactly_as_they_come_in(kind, scheme, lowered):
+    _, made = lowered(kind, scheme, "streaming")
+    (state,) = made.streaming.states
+    assert (state.input, state.output) == (("state_cell_c", "next_cell_c") if "sru" in kind else
+                                           ("state_cell_h", "next_cell_h"))  # fmt: skip
+    assert state.shape == (1, FEATURES if kind == "sru_same" else UNITS)
+    assert state.dtype == ("int8" if scheme.kind == "static_wi8_ai8" else "int16")
+    assert state.scale > 0
+    assert (made.streaming.frames, made.streaming.outputs) == (("x",), ("p",))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_forms_compute_the_same(kind, lowered, sequences):
+    import tensorflow as tf
+
+    from components.convert.recurrent.state_errors import _traced
+    from components.model.streaming import drive, zero_state
+    from components.model.tflite_runtime import TFLiteModel, dequantize
+
+    _, streaming = lowered(kind, StaticWi8Ai8(), "streaming")
+    _, sequence = lowered(kind, StaticWi8Ai8(), "sequence")
+    (state,) = streaming.streaming.states
+    name = state.input
+    # Without the delegate, whose kernels round a last bit otherwise.
+    plain = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    runner = tf.lite.Interpreter(
+        model_content=streaming.content, experimental_op_resolver_type=plain
+    ).get_signature_runner()
+    few = sequences[:8]
+    whole = _traced(sequence.content, {"x": few}, {name: np.zeros([8, STEPS, state.shape[1]])})[name]
+    raw = TFLiteModel(streaming.content).to_raw("x", few)
+    for position in range(8):
+        zeros = zero_state(1, state.shape[1:], state.dtype, state.zero_point)
+        steps = drive(
+            lambda inputs: runner(**inputs),
+            {"x": raw[position : position + 1]},
+            {name: zeros},
+            {name: state.output},
+        )
+        found = np.concatenate([step[state.output] for step in steps])
+        np.testing.assert_array_equal(dequantize(found, state.scale, state.zero_point), whole[position])
+
+
+def test_float_streaming_model_computes_what_the_model_does(lowered, sequences):
+    model, made = lowered("gru", Float32(), "streaming")
+    np.testing.assert_allclose(predicted(made.content, sequences), model(sequences), atol=1e-6)
+    assert made.streaming.states[0].scale == 0
+    assert made.steps.greatest < 1e-6
+
+
+def test_output_of_each_step_is_returned_where_the_model_returns_sequences(lowered, sequences):
+    model, made = lowered("gru", StaticWi8Ai8(), "streaming", return_sequences=True)
+    found = predicted(made.content, sequences)
+    assert found.shape == (48, STEPS, 3)
+    assert np.abs(found - model(sequences).numpy()).max() < 0.03
+
+
+def stacked():
+    import tensorflow as tf
+
+    from components.cells.sru import SRU
+
+    tf.keras.utils.set_random_seed(5)
+    layers = tf.keras.layers
+    x = layers.Input([STEPS, FEATURES], name="x")
+    y = layers.BatchNormalization()(layers.TimeDistributed(layers.Dense(6, activation="relu"))(x))
+    y = layers.GRU(UNITS, return_sequences=True, name="first")(y)
+    y = SRU(6, return_sequences=True, name="second")(layers.Dropout(0.2)(y))
+    y = layers.SimpleRNN(5, name="third")(y)
+    y = layers.Dense(4, activation="relu")(y)
+    return randomized(tf.keras.Model(x, layers.Dense(3, activation="softmax", name="p")(y)))
+
+
+@pytest.mark.parametrize("form", ["streaming", "sequence"])
+def test_stacked_layers_with_dense_layers_around_them_are_lowered(form, lowered, sequences):
+    from components.model.tflite_file import inspect_model
+
+    model, made = lowered(stacked(), StaticWi8Ai8(), form)
+    assert inspect_model(made.content).integer_only
+    assert np.abs(predicted(made.content, sequences) - model(sequences).numpy()).max() < 0.06
+    if form == "streaming":
+        assert {state.input for state in made.streaming.states} == {"state_first_h", "state_second_c", "state_third_h"}
+
+
+def test_convolutions_before_and_after_are_taken_in_a_sequence(lowered, sequences):
+    import tensorflow as tf
+
+    from components.model.tflite_file import inspect_model
+
+    tf.keras.utils.set_random_seed(5)
+    layers = tf.keras.layers
+    x = layers.Input([STEPS, FEATURES], name="x")
+    y = layers.Conv1D(6, 3, padding="same", activation="relu")(x)
+    y = layers.Bidirectional(layers.GRU(UNITS, return_sequences=True))(y)
+    y = layers.GlobalAveragePooling1D()(layers.Conv1D(4, 3, activation="relu")(y))
+    model = randomized(tf.keras.Model(x, layers.Dense(3, activation="softmax", name="p")(y)))
+    _, made = lowered(model, StaticWi8Ai8(), "sequence")
+    assert inspect_model(made.content).integer_only
+    assert np.abs(predicted(made.content, sequences) - model(sequences).numpy()).max() < 0.06
+
+
+def test_percentile_ranges_clip_what_min_max_keeps(lowered):
+    _, made = lowered("gru", StaticWi8Ai8(calibration_method={"kind": "percentile", "percentile": 97}), "streaming")
+    clipped = {one.tensor: one.clipped for one in made.ranges}
+    assert clipped["cell/sum_z"] > 0.1
+
+
+def test_static_scheme_without_a_sample_is_refused(make_model, tmp_path):
+    from components.convert.recurrent.backend import convert_lowered
+    from components.core.errors import SpecError
+    from components.model.keras_model import save_keras
+
+    save_keras(make_model("gru"), tmp_path)
+    with pytest.raises(SpecError, match="calibrate: the scheme static_wi8_ai8 measures ranges of activations"):
+        convert_lowered(tmp_path, StaticWi8Ai8(), "streaming", None, tmp_path, lambda _: None)
+
+
+def test_trained_ranges_of_both_directions_of_an_sru_reach_the_file(sequences, tmp_path):
+    import tensorflow as tf
+
+    from components.cells.sru import SRU
+    from components.convert.checks.lost_ranges import lost_ranges
+    from components.convert.recurrent.backend import convert_trained
+    from components.fake_quantize.qat import quantized, trained_ranges
+    from components.lowering.deploy import deploy
+    from components.model.tflite_file import inspect_model
+    from components.spec.steps.qat import QatStep
+
+    tf.keras.utils.set_random_seed(5)
+    layers = tf.keras.layers
+    x = layers.Input([STEPS, FEATURES], name="x")
+    y = layers.Bidirectional(SRU(7), name="both")(x)
+    model = randomized(tf.keras.Model(x, layers.Dense(3, activation="softmax", name="p")(y)))
+    model = quantized(model, QatStep(kind="qat", epochs=1), StaticWi8Ai8(), steps_per_epoch=1)
+    model.compile(tf.keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
+    model.fit(sequences, np.arange(len(sequences)) % 3, batch_size=16, verbose=0)
+    ranges = trained_ranges(model)
+    deploy(model, "sequence", tmp_path, "p", {"x": sequences})
+    made = convert_trained(tmp_path, StaticWi8Ai8(), lambda _: None)
+    assert inspect_model(made.content).integer_only
+    assert lost_ranges(made.content, ranges) == ()
+    held = {one.tensor: one.scale for one in ranges}
+    assert held["both/forward/h"] == held["both/backward/h"] != held["both/forward/c"]
+    assert np.abs(predicted(made.content, sequences) - model(sequences, training=False).numpy()).max() < 0.01

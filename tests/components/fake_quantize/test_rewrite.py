@@ -1,0 +1,243 @@
+"""What is rewritten computes the same; and is made of what the integer kernels are."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.fake_quantize.rewrite import activation_name, rewrite
+
+layers = tf.keras.layers
+IMAGE, SERIES, VECTOR = (6, 6, 3), (12, 3), (5,)
+
+
+def chain(shape, *parts):
+    return tf.keras.Sequential([layers.Input(shape, name="input"), *parts], name="chain")
+
+
+def inner(*parts, shape=IMAGE, name="block"):
+    x = image = layers.Input(shape)
+    for part in parts:
+        x = part(x)
+    return tf.keras.Model(image, x, name=name)
+
+
+def norm(name="norm", **more):
+    return layers.BatchNormalization(name=name, **more)
+
+
+def residual():
+    image = layers.Input(IMAGE, name="input")
+    x = layers.Conv2D(4, 3, padding="same", name="first")(image)
+    y = layers.ReLU(name="relu")(norm("norm_1")(x))
+    y = norm("norm_2")(layers.Conv2D(4, 3, padding="same", name="second")(y))
+    # The first convolution's output has two readers.
+    return tf.keras.Model(image, layers.Add(name="sum")([x, y, layers.Conv2D(4, 1, name="third")(image)]))
+
+
+def shared():
+    left, right = layers.Input(VECTOR, name="left"), layers.Input(VECTOR, name="right")
+    dense, normal = layers.Dense(4, name="dense"), norm()
+    return tf.keras.Model(
+        [left, right], layers.Concatenate(name="both")([normal(dense(left)), layers.ReLU(name="r")(dense(right))])
+    )
+
+
+def twice_nested():
+    image = layers.Input(IMAGE, name="input")
+    block = inner(layers.Conv2D(3, 3, padding="same", name="conv"), norm(), layers.ReLU(name="relu"))
+    outer = inner(block, layers.Conv2D(3, 1, name="point", activation="swish"), name="outer")
+    return tf.keras.Model(image, layers.Subtract(name="minus")([outer(image), block(image)]))
+
+
+def several():
+    image, more = layers.Input(IMAGE, name="image"), layers.Input(VECTOR, name="more")
+    both = tf.keras.Model(
+        [image, more],
+        layers.Concatenate(name="both")([layers.GlobalAveragePooling2D(name="mean")(image), more]),
+        name="join",
+    )
+    x = both([image, more])
+    return tf.keras.Model({"image": image, "more": more}, layers.Dense(3, name="head", activation="tanh")(x))
+
+
+def read_before_norm():
+    vector = layers.Input(VECTOR, name="input")
+    x = layers.Dense(4, name="dense")(vector)
+    return tf.keras.Model(vector, layers.Multiply(name="product")([x, norm()(x)]))
+
+
+def lone_and_read():
+    series = layers.Input(SERIES, name="input")
+    x = layers.Conv1D(4, 3, padding="same", name="conv")(series)
+    return tf.keras.Model(series, layers.Add(name="sum")([x, norm()(x)]))
+
+
+def operations():
+    vector = layers.Input(VECTOR, name="input")
+    return tf.keras.Model(vector, tf.nn.relu(layers.Dense(4, name="dense")(vector) * 2.0 + 1.0))
+
+
+ZOO = {
+    "dense_bn_relu": lambda: chain(VECTOR, layers.Dense(4, name="dense"), norm(), layers.ReLU(name="relu")),
+    "dense_bn_of_rank_3": lambda: chain(SERIES, layers.Dense(4, name="dense", use_bias=False), norm()),
+    "dense_relu_bn": lambda: chain(VECTOR, layers.Dense(4, name="dense", activation="relu"), norm()),
+    "dense_dropout_bn": lambda: chain(VECTOR, layers.Dense(4, name="dense"), layers.Dropout(0.5), norm()),
+    "dense_swish": lambda: chain(VECTOR, layers.Dense(4, name="dense", activation="swish")),
+    "dense_silu_op": lambda: chain(VECTOR, layers.Dense(4, name="dense", activation=tf.nn.silu)),
+    "dense_softmax_op": lambda: chain(VECTOR, layers.Dense(4, name="dense", activation=tf.nn.softmax)),
+    "dense_relu6": lambda: chain(VECTOR, layers.Dense(4, name="dense", activation=tf.nn.relu6)),
+    "dense_leaky_layer": lambda: chain(VECTOR, layers.Dense(4, name="dense", activation=layers.LeakyReLU(0.1))),
+    "activations": lambda: chain(
+        VECTOR, *(layers.Activation(name, name=name) for name in ("gelu", "elu", "relu6", "sigmoid", "linear"))
+    ),
+    "relu_variants": lambda: chain(VECTOR, layers.ReLU(2.0, 0.1, 0.5), layers.ReLU(6.0), layers.Softmax()),
+    "bn_first": lambda: chain(IMAGE, norm(), layers.Conv2D(2, 3, name="conv")),
+    "bn_of_vectors": lambda: chain(VECTOR, norm(scale=False)),
+    "bn_of_series": lambda: chain(SERIES, norm(center=False, epsilon=0.1)),
+    "bn_of_another_axis": lambda: chain(SERIES, layers.Conv1D(4, 3, name="conv"), norm(axis=1)),
+    "bn_of_volumes": lambda: chain((3, 4, 4, 2), layers.Conv3D(3, 2, name="conv"), norm()),
+    "bn_twice": lambda: chain(IMAGE, layers.Conv2D(4, 3, name="conv"), norm("norm_1"), norm("norm_2")),
+    "conv_bn": lambda: chain(IMAGE, layers.Conv2D(4, 3, strides=2, dilation_rate=1, name="conv"), norm()),
+    "conv_groups": lambda: chain((6, 6, 4), layers.Conv2D(4, 3, groups=2, name="conv"), norm()),
+    "depthwise_bn": lambda: chain(IMAGE, layers.DepthwiseConv2D(3, depth_multiplier=2, name="conv"), norm()),
+    "transposed_bn": lambda: chain(IMAGE, layers.Conv2DTranspose(4, 3, strides=2, name="conv"), norm()),
+    "separable_bn": lambda: chain(
+        IMAGE,
+        layers.SeparableConv2D(4, 3, strides=2, padding="same", depth_multiplier=2, name="conv", activation="relu"),
+        layers.SeparableConv2D(2, 2, dilation_rate=2, use_bias=False, name="last"),
+        norm(),
+    ),
+    "conv1d_causal": lambda: chain(
+        SERIES, layers.Conv1D(4, 3, padding="causal", dilation_rate=2, name="conv", activation="tanh"), norm()
+    ),
+    "conv1d_bn_relu": lambda: chain(
+        SERIES, layers.Conv1D(4, 3, strides=2, padding="same", name="conv"), norm(), layers.ReLU(name="relu")
+    ),
+    "conv1d_axis_2": lambda: chain(SERIES, layers.Conv1D(4, 3, name="conv"), norm(axis=2)),
+    "depthwise1d_bn": lambda: chain(SERIES, layers.DepthwiseConv1D(3, strides=2, depth_multiplier=2, name="c"), norm()),
+    "depthwise1d_same": lambda: chain(SERIES, layers.DepthwiseConv1D(3, strides=2, padding="same", name="c")),
+    "separable1d_bn": lambda: chain(SERIES, layers.SeparableConv1D(4, 3, strides=2, padding="same", name="c"), norm()),
+    "separable1d_causal": lambda: chain(
+        SERIES, layers.SeparableConv1D(4, 3, padding="causal", name="c", activation="swish")
+    ),
+    "nested_sequential": lambda: chain(
+        IMAGE,
+        tf.keras.Sequential([layers.Input(IMAGE), layers.Conv2D(2, 3, name="conv"), norm()], name="block"),
+        layers.ReLU(),
+    ),
+    **{one.__name__: one for one in (residual, shared, twice_nested, several, read_before_norm, lone_and_read)},
+    "operations": operations,
+}
+
+
+def made(name):
+    """The model with random weights, statistics included, and inputs for it."""
+    tf.keras.utils.set_random_seed(1)
+    model = ZOO[name]()
+    random = np.random.default_rng(2)
+    for weights in model.weights:
+        drawn = random.normal(0.2, 0.7, weights.shape)
+        weights.assign(np.abs(drawn) + 0.1 if "variance" in weights.name else drawn)
+    inputs = [random.normal(size=(7, *tensor.shape[1:])).astype(np.float32) for tensor in model.inputs]
+    return model, inputs if len(inputs) > 1 else inputs[0]
+
+
+def outputs(model, inputs):
+    return model(inputs, training=False).numpy()
+
+
+def kinds(model):
+    return [type(layer).__name__ for layer in model.layers if not isinstance(layer, layers.InputLayer)]
+
+
+@pytest.mark.parametrize("folds", [False, True], ids=["", "folds"])
+@pytest.mark.parametrize("name", ZOO)
+def test_rewritten_model_computes_the_same(name, folds):
+    model, inputs = made(name)
+    before = [weights.numpy() for weights in model.weights]
+    given = dict(zip(model.input_names, inputs, strict=True)) if name == "several" else inputs
+    wanted = outputs(model, given)
+    rewritten = rewrite(model, folds=lambda _: folds)
+    np.testing.assert_allclose(outputs(rewritten.model, inputs), wanted, rtol=1e-4, atol=2e-5)
+    # Nothing of the original is shared or changed.
+    assert all(np.array_equal(old, new.numpy()) for old, new in zip(before, model.weights, strict=True))
+    assert not {id(one) for one in model.weights} & {id(one) for one in rewritten.model.weights}
+    assert set(rewritten.origins) >= {one.name for one in rewritten.model.layers} - set(rewritten.model.input_names)
+    assert rewritten.model.input_names == model.input_names
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_model_whose_layers_are_all_kept_is_the_same(name):
+    model, inputs = made(name)
+    given = dict(zip(model.input_names, inputs, strict=True)) if name == "several" else inputs
+    rewritten = rewrite(model, kept=lambda _: True)
+    np.testing.assert_allclose(outputs(rewritten.model, inputs), outputs(model, given), rtol=1e-5, atol=1e-6)
+    assert kinds(rewritten.model) == kinds(model)
+    assert rewritten.notes == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("dense_bn_relu", ["Dense", "ReLU"]),
+        ("dense_relu_bn", ["Dense", "ReLU", "Reshape", "DepthwiseConv2D", "Reshape"]),
+        ("dense_swish", ["Dense", "Activation", "Multiply"]),
+        ("dense_relu6", ["Dense", "ReLU"]),
+        ("conv_bn", ["Conv2D", "BatchNormalization"]),
+        ("bn_first", ["DepthwiseConv2D", "Conv2D"]),
+        ("bn_of_another_axis", ["Reshape", "Conv2D", "Reshape", "BatchNormalization"]),
+        ("transposed_bn", ["Conv2DTranspose"]),
+        ("separable1d_bn", ["Reshape", "DepthwiseConv2D", "Conv2D", "BatchNormalization", "Reshape"]),
+        (
+            "conv1d_causal",
+            ["ZeroPadding1D", "Reshape", "Conv2D", "Reshape", "Activation", *("Reshape", "DepthwiseConv2D"), "Reshape"],
+        ),
+        ("nested_sequential", ["Conv2D", "BatchNormalization", "ReLU"]),
+    ],
+)
+def test_rewritten_model_is_made_of_kernels(name, wanted):
+    assert kinds(rewrite(made(name)[0]).model) == wanted
+
+
+def test_normalization_is_folded_where_scales_are_not_per_channel():
+    model, _ = made("conv_bn")
+    rewritten = rewrite(model, folds=lambda name: name == "conv")
+    assert kinds(rewritten.model) == ["Conv2D"]
+    assert rewritten.notes == {"norm": "folded into the weights of conv before training, with its statistics"}
+
+
+def test_shared_weights_stay_shared():
+    model, _ = made("shared")
+    rewritten = rewrite(model)
+    # The normalization follows one of two calls: it cannot go into the weights of both.
+    assert kinds(rewritten.model).count("Dense") == 1
+    assert kinds(rewritten.model).count("DepthwiseConv2D") == 1
+
+
+def test_layers_of_nested_models_have_full_names():
+    rewritten = rewrite(made("twice_nested")[0])
+    assert set(rewritten.origins.values()) == {
+        *("outer/block/conv", "outer/block/norm", "outer/block/relu", "outer/point"),
+        *("block/conv", "block/norm", "block/relu", "minus"),
+    }
+    assert rewritten.notes["outer/point"] == "its swish is written out as x * sigmoid(x)"
+
+
+def test_kept_nested_model_stays_whole():
+    model, inputs = made("nested_sequential")
+    rewritten = rewrite(model, kept=lambda name: name == "block")
+    assert kinds(rewritten.model) == ["Sequential", "ReLU"]
+    np.testing.assert_allclose(outputs(rewritten.model, inputs), outputs(model, inputs), atol=1e-6)
+
+
+def test_layers_that_do_not_train_still_do_not():
+    model = chain(IMAGE, inner(layers.Conv2D(3, 3, name="conv"), norm(), layers.SeparableConv2D(2, 2, name="last")))
+    model.get_layer("block").trainable = False
+    assert rewrite(model).model.trainable_weights == []
+
+
+def test_name_of_an_activation_is_that_of_its_function():
+    assert activation_name(None) == activation_name(tf.keras.activations.linear) == "linear"
+    assert activation_name(tf.nn.relu) == "relu"
+    assert activation_name(lambda x: x) is None
+    assert activation_name(layers.LeakyReLU(0.1)) is None

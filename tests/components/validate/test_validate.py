@@ -1,0 +1,87 @@
+import pytest
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+
+from components.core.errors import DataError
+from components.spec.validate import DataExpectations
+from components.validate.expectations import refuse_anomalies, tighten
+from components.validate.overlap import Overlap, find_overlaps, refuse_overlaps
+
+
+def schema() -> schema_pb2.Schema:
+    made = schema_pb2.Schema()
+    made.feature.add(name="image", type=schema_pb2.FLOAT)
+    made.feature.add(name="label", type=schema_pb2.INT)
+    made.feature.add(name="name", type=schema_pb2.BYTES)
+    return made
+
+
+def test_schema_is_tightened_by_expectations() -> None:
+    made = schema()
+    tighten(made, DataExpectations(label="label", num_classes=10))
+    image, label, name = made.feature
+    assert (image.float_domain.disallow_nan, image.float_domain.disallow_inf) == (True, True)
+    assert (label.presence.min_fraction, label.int_domain.min, label.int_domain.max) == (1.0, 0, 9)
+    assert name == schema().feature[2]
+
+
+def test_label_without_classes_has_no_range() -> None:
+    made = schema()
+    tighten(made, DataExpectations(label="label"))
+    assert not made.feature[1].HasField("int_domain")
+
+
+def test_missing_label_is_told_with_the_features_there_are() -> None:
+    with pytest.raises(DataError, match=r"no such label \(expected: one of image, label, name; found: class\)"):
+        tighten(schema(), DataExpectations(label="class"))
+
+
+def test_every_anomaly_of_every_split_is_told() -> None:
+    train, evaluation = anomalies_pb2.Anomalies(), anomalies_pb2.Anomalies()
+    train.anomaly_info["label"].description = "Unexpectedly large value: 12."
+    evaluation.anomaly_info["image"].description = "Float feature has NaN values."
+    with pytest.raises(DataError) as caught:
+        refuse_anomalies({"train": train, "eval": evaluation})
+    assert "split 'train', feature 'label': Unexpectedly large value: 12." in str(caught.value)
+    assert "split 'eval', feature 'image': Float feature has NaN values." in str(caught.value)
+
+
+def test_examples_without_anomalies_pass() -> None:
+    assert refuse_anomalies({"train": anomalies_pb2.Anomalies()}) == []
+
+
+def test_anomaly_of_a_feature_that_nobody_reads_is_returned_and_one_that_is_read_refused() -> None:
+    evaluation = anomalies_pb2.Anomalies()
+    evaluation.anomaly_info["speaker"].description = "Examples contain values missing from the schema: anna."
+    evaluation.anomaly_info["speaker"].path.step.append("speaker")
+    said = "split 'eval', feature 'speaker': Examples contain values missing from the schema: anna."
+    assert refuse_anomalies({"eval": evaluation}, {"image", "label"}) == [said]
+    with pytest.raises(DataError, match="feature 'speaker'"):
+        refuse_anomalies({"eval": evaluation}, {"image", "label", "speaker"})
+    evaluation.dataset_anomaly_info.description = "Low num examples."
+    with pytest.raises(DataError, match="Low num examples") as caught:
+        refuse_anomalies({"eval": evaluation}, {"image", "label"})
+    assert "speaker" not in str(caught.value)
+
+
+def test_overlap_is_counted_by_content_with_repetitions_in_the_evaluation_split() -> None:
+    evaluation = [b"a", b"a", b"b", b"c", b""]
+    train = (b"x%d" % number for number in range(1 << 18))  # more than one chunk
+    others = {"train": [b"a", *train, b"c"], "few": [], "same": evaluation[::-1]}
+    assert find_overlaps(evaluation, others) == (
+        Overlap(split="train", shared=3, examples=5),
+        Overlap(split="few", shared=0, examples=5),
+        Overlap(split="same", shared=5, examples=5),
+    )
+    assert find_overlaps([], {"train": [b"a"]})[0].share == 0.0
+
+
+def test_overlap_above_the_bound_is_refused_with_bound_count_and_share() -> None:
+    overlaps = (Overlap(split="train", shared=3, examples=200), Overlap(split="few", shared=2, examples=200))
+    with pytest.raises(DataError) as caught:
+        refuse_overlaps(overlaps, "eval", 0.01)
+    assert "the evaluation split 'eval' has examples that other splits have too" in str(caught.value)
+    assert (
+        "expected: at most 1.00% of its examples (examples.max_overlap: 0.01); "
+        "found: 3 of 200 (1.50%) in the split 'train')"
+    ) in str(caught.value)
+    refuse_overlaps(overlaps, "eval", 0.015)

@@ -1,0 +1,226 @@
+"""What is told of steps once the model is there, before anything is trained."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.core.user_code import process_kept
+from pipelines.checks.dry_run import deep_check
+from pipelines.checks.preflight import make_importable
+from pipelines.file.load import PipelineFileError, load_pipeline
+from tests.small_pipeline import TASK, SmallPipeline
+
+
+def checked(folder: Path, task: str = TASK, scheme: Any = "static_wi8_ai8", **step: Any) -> Any:
+    small = SmallPipeline(folder, task)
+    small.spec["recipes"] = [{"name": "a", "steps": [{"kind": "qat", "epochs": 1, **step}], "scheme": scheme}]
+    make_importable(small.write())
+    return deep_check(load_pipeline(small.file))
+
+
+def with_steps(folder: Path, *steps: dict[str, Any], scheme: str = "static_wi8_ai8") -> Any:
+    small = SmallPipeline(folder)
+    small.spec["recipes"] = [{"name": "a", "steps": list(steps), "scheme": scheme}]
+    make_importable(small.write())
+    return deep_check(load_pipeline(small.file))
+
+
+def refused(folder: Path, task: str = TASK, **step: Any) -> str:
+    with pytest.raises(PipelineFileError) as caught:
+        checked(folder, task, **step)
+    return str(caught.value)
+
+
+def with_layer(layer: str) -> str:
+    return TASK.replace("layers.Flatten(),", f"layers.Flatten(), {layer},")
+
+
+def test_each_layer_of_the_model_is_told(tmp_path: Path) -> None:
+    task = TASK.replace("layers.Conv2D(8, 3", 'layers.Conv2D(8, 3, name="convolution"')
+    layers = checked(tmp_path, task)["a"]
+    assert [(layer.kind, layer.mode, layer.weights) for layer in layers] == [
+        ("Conv2D", "trained", "int8 per channel"),
+        ("Flatten", "trained", ""),
+        ("Dense", "trained", "int8 per tensor"),
+    ]
+    assert layers[0].note == "its input gets a range too"
+
+
+def test_each_step_is_told_and_that_nothing_executes_the_zeros(tmp_path: Path) -> None:
+    previews = with_steps(
+        tmp_path,
+        {"kind": "prune", "sparsity": 0.5, "epochs": 2, "structure": "block_1x16", "layers": ["probabilities"]},
+        {"kind": "cluster", "num_clusters": 8, "epochs": 1, "layers": ["probabilities"]},
+        {"kind": "qat", "epochs": 1},
+        scheme="static_wi8_ai8",
+    )
+    assert list(previews) == ["a, prune", "a, cluster", "a, qat"]
+    told = {layer.layer: layer for layer in previews["a, prune"]}["probabilities"]
+    assert (told.mode, told.weights) == ("pruned", "sparsity 0.5, block_1x16")
+    (told,) = with_steps(
+        tmp_path / "float", {"kind": "prune", "sparsity": 0.5, "epochs": 2, "layers": ["prob*"]}, scheme="float16"
+    )["a"][-1:]
+    assert told.note == "there is no sparse kernel for float16: smaller when compressed, not faster"
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (
+            {"kind": "prune", "epochs": 2, "structure": "2:4"},
+            "the structure 2:4 does not fit these layers (expected: kernels whose input axis is a multiple of 4",
+        ),
+        ({"kind": "cluster", "epochs": 1, "num_clusters": 100}, "there are more centroids than weights"),
+        ({"kind": "prune", "sparsity": 0.5, "epochs": 2, "layers": ["prob"]}, "no layer of the model is called 'prob'"),
+    ],
+)
+def test_step_that_the_model_does_not_bear_is_refused_before_training(
+    tmp_path: Path, step: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PipelineFileError) as caught:
+        with_steps(tmp_path, step)
+    assert "recipes[0] (a): " in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_pipeline_without_steps_has_nothing_to_tell(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    make_importable(small.write())
+    assert deep_check(load_pipeline(small.file)) == {}
+
+
+def test_model_too_small_for_dynamic_range_is_named_with_the_size_of_its_largest_weight(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["recipes"].append({"name": "dynamic", "scheme": "dynamic_wi8_afp32"})
+    make_importable(small.write())
+    (name, layers), *others = deep_check(load_pipeline(small.file)).items()
+    assert (name, others) == ("dynamic, scheme", [])
+    # 8 kernels of 3 x 3; 2 x 2 x 8 features to 3 classes.
+    assert [(layer.kind, layer.weights) for layer in layers] == [("Conv2D", "72 elements"), ("Dense", "96 elements")]
+    assert "at least 1,024 elements, and the largest here has 96: the conversion will fail" in layers[0].note
+
+
+def test_model_with_one_large_weight_is_not(tmp_path: Path) -> None:
+    large = TASK.replace("layers.Flatten(),", "layers.Flatten(), layers.Dense(32),")
+    small = SmallPipeline(tmp_path, large)
+    small.spec["recipes"].append({"name": "dynamic", "scheme": "dynamic_wi8_afp32"})
+    make_importable(small.write())
+    assert deep_check(load_pipeline(small.file)) == {}
+
+
+def test_unknown_layer_is_told_with_the_nearest(tmp_path: Path) -> None:
+    said = refused(tmp_path, layers=["probabilites"])
+    assert "recipes[0] (a): layers: no layer of the model is called 'probabilites'; near it are probabilities" in said
+
+
+def test_step_that_quantizes_nothing_is_refused(tmp_path: Path) -> None:
+    said = refused(tmp_path, **{"except": ["*"]})
+    assert "recipes[0] (a): layers: the step quantizes nothing in training" in said
+    assert "found: layers [], except ['*']" in said
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        ('layers.LayerNormalization(name="odd")', "normalize by batch (BatchNormalization"),
+        ('layers.Activation("elu", name="odd")', "use relu, relu6, leaky ReLU, swish, gelu, sigmoid, tanh or softmax"),
+        ('layers.ReLU(max_value=4.0, name="odd")', "use relu, relu6, leaky ReLU"),
+        ('layers.PReLU(name="odd")', "use LeakyReLU"),
+        ('layers.Rescaling(2.0, name="odd")', "rescale in the task's decode"),
+    ],
+)
+def test_layer_without_integer_form_is_refused_with_its_name_and_remedy(tmp_path: Path, layer: str, told: str) -> None:
+    said = refused(tmp_path, with_layer(layer))
+    assert "recipes[0] (a): layer odd: quantization-aware training cannot make integers of odd" in said
+    assert told in said
+    assert "`except: [odd]` in the step and `float_fallback: true` in the scheme" in said
+
+
+def test_layer_without_integer_form_may_stay_float(tmp_path: Path) -> None:
+    layers = checked(
+        tmp_path,
+        with_layer('layers.LayerNormalization(name="odd")'),
+        {"kind": "static_wi8_ai8", "float_fallback": True},
+        **{"except": ["odd"]},
+    )["a"]
+    assert {layer.layer: layer.mode for layer in layers}["odd"] == "float"
+
+
+def test_task_without_compile_is_told_when_a_recipe_trains(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    small = SmallPipeline(tmp_path, TASK.partition("    def build_model")[0] + "TASK = Task()\n")
+    tf.keras.Sequential([tf.keras.layers.Input([4, 4, 1]), tf.keras.layers.Flatten(), tf.keras.layers.Dense(3)]).save(
+        tmp_path / "model.keras"
+    )
+    small.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
+    small.spec["recipes"] = [{"name": "a", "steps": [{"kind": "qat", "epochs": 1}], "scheme": "static_wi8_ai8"}]
+    make_importable(small.write())
+    with pytest.raises(PipelineFileError) as caught:
+        deep_check(load_pipeline(small.file))
+    assert "a recipe has a step that trains, but the task has no compile" in str(caught.value)
+
+
+def test_model_that_keras_cannot_load_again_is_told(tmp_path: Path) -> None:
+    task = TASK.replace(
+        "class Task:",
+        """class Unregistered(tf.keras.layers.Layer):
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    def call(self, x):
+        return x
+
+class Task:""",
+    )
+    said = refused(tmp_path, task.replace("layers.Flatten(),", "layers.Flatten(), Unregistered(3),"))
+    assert "Keras cannot save the model and load it again" in said
+    assert "register_keras_serializable" in said
+
+
+QUANTIZER = """
+from tensorflow_model_optimization.quantization.keras import quantizers
+
+class Sum(quantizers.Quantizer):
+    def build(self, tensor_shape, name, layer):
+        return {}
+
+    def __call__(self, inputs, training, weights, **kwargs):
+        return tf.reduce_sum(inputs, -1)
+
+    def get_config(self):
+        return {}
+
+class Asks(Sum):
+    def __init__(self, question):
+        pass
+
+def nothing():
+    return None
+
+def leaves():
+    raise SystemExit(0)
+
+class Ends(Sum):
+    def build(self, tensor_shape, name, layer):
+        import os
+        os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Sum", "the quantizer Sum returns another shape or type than it is given (expected: float32 (1, 4, 4, 1)"),
+        ("Asks", "cannot be made: TypeError"),
+        ("nothing", "makes something else (expected: a Quantizer of tensorflow_model_optimization; found: NoneType)"),
+        ("leaves", "quantizer: user code leaves with SystemExit(0) instead of returning"),
+        ("Ends", "user code leaves with os._exit(0) instead of returning"),
+    ],
+)
+def test_own_quantizer_that_is_none_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / f"own_{name}.py").write_text("import tensorflow as tf\n" + QUANTIZER)
+    with process_kept():
+        assert message in refused(tmp_path, activations={"quantizer": f"own_{name}:{name}"})

@@ -1,0 +1,159 @@
+"""The nodes that a pipeline file is built of, and what is in their cache keys. Nothing runs here."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format, wrappers_pb2
+from tfx.proto import example_gen_pb2, transform_pb2
+
+from components.core.files import sha256_of
+from components.core.version import code_version
+from pipelines.file.environment import environment
+from pipelines.file.load import SHIPPED_DEVICES, load_pipeline
+from pipelines.graph.build import build_pipeline
+from tests.small_pipeline import SmallPipeline
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPipeline:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return SmallPipeline(tmp_path)
+
+
+def nodes(small: SmallPipeline) -> dict[str, Any]:
+    loaded = load_pipeline(small.write())
+    pipeline = build_pipeline(loaded, environment(small.folder / "root", None), "1", retry="again {}".format)
+    return {node.id: node for node in pipeline.components}
+
+
+def test_nothing_is_sampled_when_no_recipe_needs_calibration(small: SmallPipeline) -> None:
+    assert {"calibrate", "audit"} <= set(nodes(small))
+    small.spec["recipes"] = [{"name": "float32", "scheme": "float32"}, {"name": "half", "scheme": "float16"}]
+    assert not {"calibrate", "audit"} & set(nodes(small))
+
+
+def test_every_conversion_waits_for_the_audit(small: SmallPipeline) -> None:
+    built = nodes(small)
+    for name in ("convert__float32", "convert__int8"):
+        assert built["audit"] in built[name].upstream_nodes
+
+
+def test_conversions_are_tried_again_and_evaluation_only_for_a_device_that_bounds_latency(small: SmallPipeline) -> None:
+    built = nodes(small)
+    assert built["convert__int8"].exec_properties["retry"] == "again convert__int8"
+    assert built["evaluate"].exec_properties["retry"] == ""
+    profile = yaml.safe_load((SHIPPED_DEVICES / "phone_cpu.yaml").read_text())
+    (small.folder / "quick.yaml").write_text(yaml.safe_dump({**profile, "max_latency_ratio": 0.9}))
+    small.spec["devices"] = ["quick.yaml"]
+    assert nodes(small)["evaluate"].exec_properties["retry"] == "again evaluate"
+
+
+@pytest.mark.parametrize(
+    ("baseline", "calibrate", "analyzed"),
+    [
+        ({"kind": "train", "split": "fit", "epochs": 1}, {"split": "spare", "samples": 9}, "fit"),
+        ({"kind": "pretrained", "path": "model.keras"}, {"split": "spare", "samples": 9}, "spare"),
+        ({"kind": "pretrained", "path": "model.keras"}, None, "fit"),
+    ],
+    ids=["trained", "calibrated", "neither"],
+)
+def test_preprocessing_analyses_the_split_that_the_model_is_made_of(
+    small: SmallPipeline, baseline: dict[str, object], calibrate: dict[str, object] | None, analyzed: str
+) -> None:
+    (small.folder / "model.keras").write_bytes(b"unread")
+    (small.folder / "functions.py").write_text("def preprocessing_fn(inputs): return inputs\n")
+    small.spec["preprocess"] = "functions:preprocessing_fn"
+    small.spec["examples"]["splits"]["patterns"] = {"eval": "eval*", "fit": "train*", "spare": "train*"}
+    small.spec["baseline"] = baseline
+    small.spec["calibrate"] = calibrate
+    if calibrate is None:
+        small.spec["recipes"] = [{"name": "float32", "scheme": "float32"}]
+    config = transform_pb2.SplitsConfig()
+    json_format.Parse(nodes(small)["transform"].exec_properties["splits_config"], config)
+    assert (list(config.analyze), list(config.transform)) == ([analyzed], ["eval", "fit", "spare"])
+
+
+def test_changed_schema_file_is_another_parameter(small: SmallPipeline) -> None:
+    schema = small.folder / "schema.pbtxt"
+    schema.write_text('feature { name: "label" type: INT }')
+    small.spec["examples"]["schema_file"] = "schema.pbtxt"
+    before = nodes(small)["schema"].exec_properties
+    assert before["sha256"] == sha256_of(schema)
+    schema.write_text('feature { name: "label" type: FLOAT }')
+    after = nodes(small)["schema"].exec_properties
+    assert before["path"] == after["path"] and before["sha256"] != after["sha256"]
+
+
+def test_parquet_reader_has_its_code_version_among_its_parameters(small: SmallPipeline) -> None:
+    shutil.rmtree(small.folder / "data")
+    small.spec["examples"]["kind"] = "parquet"
+    config, version = example_gen_pb2.CustomConfig(), wrappers_pb2.StringValue()
+    json_format.Parse(nodes(small)["examples"].exec_properties["custom_config"], config)
+    assert config.custom_config.Unpack(version)
+    assert json.loads(version.value)["code_version"] == code_version("components.ingest.component")
+
+
+def test_bound_is_a_parameter_of_those_conversions_alone_that_hold_it(small: SmallPipeline) -> None:
+    small.spec["recipes"].append({"name": "auto", "scheme": {"kind": "static_wi8_ai8", "keep_float": "auto"}})
+    before = {name: node.exec_properties["spec"] for name, node in nodes(small).items() if name.startswith("convert__")}
+    assert json.loads(before["convert__auto"])["bound"]["max_drop"] == 0.05
+    small.spec["gate"]["metrics"][0]["max_drop_from_baseline"] = 0.01
+    after = {name: node.exec_properties["spec"] for name, node in nodes(small).items() if name.startswith("convert__")}
+    assert {name for name in after if after[name] != before[name]} == {"convert__auto"}
+
+
+def test_recipes_that_ask_the_same_share_the_nodes_that_do_it(small: SmallPipeline) -> None:
+    pruned = {"kind": "prune", "sparsity": 0.5, "epochs": 2}
+    clustered, trained = {"kind": "cluster", "epochs": 1}, {"kind": "qat", "epochs": 1}
+    small.spec["recipes"] = [
+        {"name": "half", "steps": [pruned], "scheme": "float16"},
+        {"name": "int8", "steps": [pruned, clustered, trained], "scheme": "static_wi8_ai8"},
+        {
+            "name": "outside",
+            "steps": [pruned, clustered, trained],
+            "scheme": {"kind": "static_wi8_ai8", "float_io": True},
+        },
+        {"name": "alone", "steps": [clustered, trained], "scheme": "static_wi8_ai8"},
+        {"name": "pqat", "steps": [pruned, trained], "scheme": "static_wi8_ai8"},
+    ]
+    built = nodes(small)
+    trainers = {name for name in built if name.partition("__")[0] in {"prune", "cluster", "qat"}}
+    assert trainers == {
+        *("prune__half", "cluster__int8", "qat__int8", "cluster__alone", "qat__alone", "qat__pqat"),
+    }
+    invariants = {name: json.loads(built[name].exec_properties["spec"]).get("invariants") for name in trainers}
+    assert invariants == {
+        "prune__half": None,
+        "cluster__int8": {"zeros": True, "num_clusters": None},
+        "qat__int8": {"zeros": True, "num_clusters": 16},
+        "cluster__alone": {"zeros": False, "num_clusters": None},
+        "qat__alone": {"zeros": False, "num_clusters": 16},
+        "qat__pqat": {"zeros": True, "num_clusters": None},
+    }
+    reads = {name: node.inputs["model"].producer_component_id for name, node in built.items() if name in trainers}
+    assert reads["qat__pqat"] == reads["cluster__int8"] == "prune__half"
+    assert built["convert__outside"].inputs["model"].producer_component_id == "qat__int8"
+
+
+def test_device_is_checked_by_its_tools_anew_only_when_these_change(small: SmallPipeline) -> None:
+    assert not [name for name in nodes(small) if name.startswith("device_check__")]
+    profile = {"name": "board", "device_class": "board", "description": "any", "schemes": ["static_wi8_ai8"]}
+    profile["evaluators"] = [{"kind": "tflm"}]
+
+    def built(**changes: object) -> dict[str, Any]:
+        (small.folder / "board.yaml").write_text(yaml.safe_dump({**profile, **changes}))
+        small.spec["devices"] = ["phone_cpu", "board.yaml"]
+        return nodes(small)
+
+    before, bounded = built(), built(max_arena_bytes=5)
+    assert [name for name in before if name.startswith("device_check__")] == ["device_check__board"]
+    assert before["device_check__board"].exec_properties["retry"] == "again device_check__board"
+    assert "on_device" in before["gate__board"].inputs and "on_device" not in before["gate__phone_cpu"].inputs
+    specs = [one["device_check__board"].exec_properties["spec"] for one in (before, bounded)]
+    assert specs[0] == specs[1]
+    others = built(evaluators=[{"kind": "tflm", "examples": 3}])
+    assert others["device_check__board"].exec_properties["spec"] != specs[0]
