@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
+from components.core.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
 from components.core.user_code import exits_reported, process_kept
-from components.facts.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
 from components.upstream.compat import keep_beam_in_process, serialize_examples_in_one_order
 from kubeflow.contract import Json, localise, publish, with_metadata
 from kubeflow.data import check_examples

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.spec.recipe import Form
+from components.spec.recurrent import Form
 from components.spec.scheme import Scheme, StaticWi4Ai8, StaticWi8Ai16, needs_ranges, uses_aeq
 
 LOWERED = frozenset({"GRU", "SRU", "SimpleRNN"})

@@ -1,7 +1,9 @@
 """TFX shell of conversion: baseline Model (+ calibration Examples) -> candidate Model."""
 
 from pathlib import Path
+from typing import Any
 
+from pydantic import TypeAdapter
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, TransformGraph
@@ -12,20 +14,41 @@ from components.core.errors import SpecError
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
 from components.core.values import FrozenModel
-from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE, training_of
+from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE
 from components.facts.conversion import ConversionFailure, ConversionOutcome, Converted
 from components.facts.manifest import describe, write_manifest
+from components.facts.training import training_of
 from components.facts.verified import verified
 from components.spec.convert import AccuracyBound, ConversionLimits
-from components.spec.recipe import Recipe
+from components.spec.scheme import Scheme, needs_ranges
+
+_SCHEME: TypeAdapter[Scheme] = TypeAdapter(Scheme)
 
 
 class ConverterSpec(FrozenModel):
-    """What one converter node is asked: its `spec` parameter."""
+    """The `spec` parameter of a converter node.
 
-    recipe: Recipe
+    Attributes:
+        recipe: Snapshot of the recipe, for the manifest. Conversion depends on its name, scheme, and form only: a new
+            field of a training step converts nothing again.
+        limits: Of the child process.
+        bound: Accuracy that `keep_float: auto` holds.
+    """
+
+    recipe: dict[str, Any]
     limits: ConversionLimits = ConversionLimits()
     bound: AccuracyBound | None = None
+
+    @property
+    def scheme(self) -> Scheme:
+        """The numeric format to convert to."""
+        return _SCHEME.validate_python(self.recipe["scheme"])
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether the converter measures ranges: a static scheme whose ranges no step trained."""
+        kinds = [step["kind"] for step in self.recipe.get("steps", ())]
+        return needs_ranges(self.scheme) and "qat" not in kinds
 
 
 @component
@@ -45,11 +68,11 @@ def TFLiteConverter(
     Another value of `retry` executes it again where the cache would do: after a failure that was transient.
     """
     asked = ConverterSpec.model_validate_json(spec)
-    recipe = asked.recipe
-    if recipe.needs_calibration and calibration is None:
+    name, scheme = str(asked.recipe["name"]), asked.scheme
+    if asked.needs_calibration and calibration is None:
         raise SpecError(
-            f"the scheme {recipe.scheme.kind} needs a calibration sample, and the node has none",
-            where=f"recipes.{recipe.name}.scheme",
+            f"the scheme {scheme.kind} needs a calibration sample, and the node has none",
+            where=f"recipes.{name}.scheme",
             remedy="declare `calibrate` in the pipeline file, or take a scheme without calibration",
         )
     inputs = {"model": verified(model)}
@@ -60,9 +83,9 @@ def TFLiteConverter(
         parents["transform_graph"] = content_digest(Path(transform_graph.uri))
     trained = training_of(Path(model.uri))
     request = ConversionRequest(
-        name=recipe.name,
-        scheme=recipe.scheme,
-        recurrent=recipe.recurrent,
+        name=name,
+        scheme=scheme,
+        recurrent=asked.recipe.get("recurrent"),
         bound=asked.bound,
         saved_model=str(Path(model.uri, SERVING_FOLDER)),
         calibration=calibration.uri if calibration is not None else None,
@@ -84,7 +107,7 @@ def TFLiteConverter(
         folder,
         OUTCOME_FILE if content is None else TFLITE_FILE,
         role="candidate",
-        recipe=recipe,
+        recipe=asked.recipe,
         parents=parents,
         code_version=code_version,
         streaming=converted.streaming if converted else None,
@@ -92,7 +115,7 @@ def TFLiteConverter(
     describe(
         candidate,
         manifest,
-        scheme=recipe.scheme.kind,
+        scheme=scheme.kind,
         status=outcome.status,
         cause="" if isinstance(outcome, Converted) else outcome.cause,
         transient=int(_may_end_otherwise(outcome)),

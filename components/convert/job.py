@@ -37,7 +37,7 @@ from components.facts.conversion import ConversionFailure, Converted
 from components.facts.training import TrainedRange
 from components.model.tflite_file import inspect_model
 from components.spec.convert import AccuracyBound
-from components.spec.recipe import Form
+from components.spec.recurrent import Form
 from components.spec.scheme import Float32, Scheme, StaticWi8Ai8, StaticWi8Ai16, needs_ranges, uses_aeq
 from components.spec.steps.sparsity import SparsityTarget
 

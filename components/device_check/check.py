@@ -11,8 +11,8 @@ from components.core.files import sha256_of_bytes
 from components.data.examples import ExampleDecoder, Inputs, read_serialized
 from components.device_check.tflm import measure_with_tflm
 from components.device_check.vela import measure_with_vela
-from components.facts.artifact_paths import OUTCOME_FILE, TFLITE_FILE, outcome_of
-from components.facts.conversion import Converted
+from components.facts.artifact_paths import OUTCOME_FILE, TFLITE_FILE
+from components.facts.conversion import Converted, outcome_of
 from components.facts.device import CandidateOnDevice, DeviceReport, TflmOutcome, ToolFailure, VelaOutcome
 from components.facts.verified import Verified
 from components.spec.devices.device_tools import DeviceEvaluator, TflmEvaluator, VelaEvaluator

@@ -20,8 +20,8 @@ from components.evaluate.extractors import TFLitePredict, read_batches
 from components.evaluate.latency import kernel_note, measure_latency
 from components.evaluate.results import load_slices
 from components.evaluate.saturated import take_saturated
-from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE, outcome_of
-from components.facts.conversion import ConversionFailure, ConversionOutcome
+from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE
+from components.facts.conversion import ConversionFailure, ConversionOutcome, outcome_of
 from components.facts.evaluation import CandidateReport, EvaluationReport, Latency
 from components.facts.verified import Verified
 from components.spec.evaluate import EvaluationSpec
@@ -125,7 +125,7 @@ def _recipe(candidate: Verified) -> Recipe:
     recipe = candidate.manifest.recipe
     if recipe is None:
         raise ValueError(f"{candidate.folder} is no candidate: its manifest names no recipe")
-    return recipe
+    return Recipe.model_validate(recipe)
 
 
 def _runnable(

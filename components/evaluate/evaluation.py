@@ -35,7 +35,7 @@ from components.evaluate.extractors import (
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
 from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_example
 from components.evaluate.saturated import WriteSaturated
-from components.facts.evaluation import OutputReading
+from components.facts.outputs import OutputReading
 from components.metrics.model_outputs import of_probabilities, read_outputs
 from components.metrics.ranks import is_exact_auc
 from components.model.keras_model import loss_takes_logits

@@ -1,13 +1,4 @@
-"""Where things lie inside artifacts, for the components that write them and those that read them."""
-
-from __future__ import annotations
-
-from pathlib import Path
-
-from pydantic import TypeAdapter
-
-from components.facts.conversion import ConversionOutcome
-from components.facts.training import TrainingReport
+"""Where files lie inside artifacts, for the components that write them and those that read them."""
 
 # In a Model artifact: where stock TFX looks for a SavedModel, and for a file in TFLite format.
 SERVING_FOLDER = "Format-Serving"
@@ -27,16 +18,3 @@ OUTCOME_FILE = "outcome.json"
 DEVICE_REPORT_FILE = "device_report.json"
 # The only split of a calibration sample's Examples artifact.
 CALIBRATION_SPLIT = "calibration"
-
-_OUTCOME: TypeAdapter[ConversionOutcome] = TypeAdapter(ConversionOutcome)
-
-
-def outcome_of(content: bytes) -> ConversionOutcome:
-    """What became of a candidate, by its `OUTCOME_FILE`; `Converted` means that `TFLITE_FILE` is there."""
-    return _OUTCOME.validate_json(content)
-
-
-def training_of(folder: Path) -> TrainingReport | None:
-    """What a training step did, from its artifact's folder; None for a model that no step trained."""
-    path = folder / TRAINING_FILE
-    return TrainingReport.model_validate_json(path.read_bytes()) if path.is_file() else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from components.core.values import FrozenModel
 from components.facts.streaming import StreamingContract
@@ -250,3 +250,10 @@ class ConversionFailure(FrozenModel):
 
 
 ConversionOutcome = Annotated[Converted | ConversionFailure, Field(discriminator="status")]
+
+_OUTCOME: TypeAdapter[ConversionOutcome] = TypeAdapter(ConversionOutcome)
+
+
+def outcome_of(content: bytes) -> ConversionOutcome:
+    """The outcome of a conversion from its `OUTCOME_FILE`; `Converted` means that `TFLITE_FILE` exists."""
+    return _OUTCOME.validate_json(content)

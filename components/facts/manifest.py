@@ -9,7 +9,6 @@ from typing import Any, Literal
 from components.core.files import bytes_of, read_regular, sha256_of, sha256_of_bytes, write_atomically
 from components.core.values import FrozenModel
 from components.facts.streaming import StreamingContract
-from components.spec.recipe import Recipe
 
 MANIFEST_NAME = "manifest.json"
 
@@ -33,7 +32,8 @@ class Manifest(FrozenModel):
 
     Attributes:
         role: What the artifact is in the pipeline.
-        recipe: What made it, for candidates; None otherwise.
+        recipe: Snapshot of the recipe that made a candidate, as JSON; None otherwise. Not a `Recipe`: artifacts without
+            one must not depend on the fields that recipes have.
         parents: Input name -> SHA-256 of the artifact it was made from (as in that artifact's own manifest).
         sha256: Digest of `content`.
         content: What the digest is of: a path relative to the artifact's folder.
@@ -44,7 +44,7 @@ class Manifest(FrozenModel):
     """
 
     role: Role
-    recipe: Recipe | None = None
+    recipe: dict[str, Any] | None = None
     parents: dict[str, str]
     sha256: str
     content: str
@@ -52,6 +52,11 @@ class Manifest(FrozenModel):
     files: dict[str, str]
     code_version: str
     streaming: StreamingContract | None = None
+
+    @property
+    def recipe_name(self) -> str:
+        """The recipe's name; empty without a recipe."""
+        return str(self.recipe["name"]) if self.recipe is not None else ""
 
 
 def write_manifest(
@@ -61,7 +66,7 @@ def write_manifest(
     role: Role,
     parents: dict[str, str],
     code_version: str,
-    recipe: Recipe | None = None,
+    recipe: dict[str, Any] | None = None,
     streaming: StreamingContract | None = None,
 ) -> Manifest:
     """Describe `folder / content` in `folder / manifest.json`. Call it last: a manifest means a whole artifact."""
@@ -107,7 +112,7 @@ def describe(artifact: Any, manifest: Manifest, **properties: str | int | float)
         "sha256": manifest.sha256,
         "manifest_sha256": sha256_of_bytes(serialized(manifest)),
         "content_bytes": manifest.content_bytes,
-        "recipe": manifest.recipe.name if manifest.recipe else "",
+        "recipe": manifest.recipe_name,
         **properties,
     }
     for name, value in known.items():

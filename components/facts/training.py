@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from components.core.values import FrozenModel
+from components.facts.artifact_paths import TRAINING_FILE
 from components.spec.steps.sparsity import SparsityTarget
 
 
@@ -141,3 +143,9 @@ class TrainingReport(FrozenModel):
     weights: tuple[WeightFact, ...] = ()
     sensitivity: tuple[PruningSensitivity, ...] = ()
     claim: SparsityTarget | None = None
+
+
+def training_of(folder: Path) -> TrainingReport | None:
+    """The report of a training step from its artifact's folder; None for a model that no step trained."""
+    path = folder / TRAINING_FILE
+    return TrainingReport.model_validate_json(path.read_bytes()) if path.is_file() else None

@@ -124,7 +124,7 @@ _NO_FILE = "no such file"
 
 
 def _tampered(manifest: Manifest, where: str, bound: str, measured: str) -> TamperedError:
-    recipe = f" {manifest.recipe.name!r}" if manifest.recipe else ""
+    recipe = f" {manifest.recipe_name!r}" if manifest.recipe else ""
     return TamperedError(
         f"this artifact ({manifest.role}{recipe}) is not the one that was written",
         where=where.rstrip("/"),

@@ -10,8 +10,7 @@ from typing import Any
 from components.data.examples import ExampleDecoder, check_dense
 from components.data.task import CompilingTask, compiling, load_task
 from components.data.training_data import TrainingData, load_training_data
-from components.facts.artifact_paths import training_of
-from components.facts.training import TrainingReport
+from components.facts.training import TrainingReport, training_of
 from components.model.keras_model import check_keras_takes, load_kept
 
 

@@ -123,7 +123,7 @@ def _write_chosen(
         folder,
         TFLITE_FILE,
         role="chosen",
-        recipe=facts.recipe,
+        recipe=facts.recipe.model_dump(mode="json"),
         # The candidate's own parents too: a release can then be traced without the store that made it.
         parents={**origin.parents, **parents, "candidate": origin.sha256},
         code_version=version,

@@ -16,7 +16,7 @@ from components.lowering.forms import export_form
 from components.lowering.lowering import save_trajectories, trajectories
 from components.model.keras_model import export
 from components.model.streaming import state_name
-from components.spec.recipe import Form
+from components.spec.recurrent import Form
 
 Array = npt.NDArray[Any]
 

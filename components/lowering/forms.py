@@ -12,7 +12,7 @@ from components.cells.layer import IntegerRecurrent
 from components.core.errors import ModelError
 from components.facts.artifact_paths import SERVING_FOLDER
 from components.model.streaming import next_name, state_name
-from components.spec.recipe import Form
+from components.spec.recurrent import Form
 
 # Layers that do to each time step what they do to it alone.
 _FRAMEWISE = frozenset(

@@ -24,7 +24,7 @@ from components.lowering.forms import export_form
 from components.lowering.observe import Observer, Watch, WatchedWeights
 from components.model.streaming import state_name
 from components.spec.ranges import MinMax, Ranges
-from components.spec.recipe import Form
+from components.spec.recurrent import Form
 from components.spec.scheme import Scheme, StaticScheme
 from components.spec.steps.qat import QatStep
 

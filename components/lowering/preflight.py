@@ -12,7 +12,7 @@ from components.core.errors import ModelError
 from components.facts.training import LayerPlan
 from components.fake_quantize.rewrite import rewrite
 from components.lowering.forms import check_streams
-from components.spec.recipe import Form
+from components.spec.recurrent import Form
 from components.spec.scheme import Scheme, needs_ranges
 
 _BITS = {"static_wi8_ai8": "int8", "static_wi4_ai8": "int8", "static_wi8_ai16": "int16"}

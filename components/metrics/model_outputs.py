@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from components.facts.evaluation import OutputReading
+from components.facts.outputs import OutputReading
 from components.metrics.ranks import is_exact_auc
 from components.spec.metric import MetricSpec, OutputKind
 

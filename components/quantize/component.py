@@ -6,7 +6,7 @@ from tfx.types.standard_artifacts import Examples, Model, TransformGraph
 
 from components.core.values import FrozenModel
 from components.fine_tune.shell import run_step
-from components.spec.recipe import Form
+from components.spec.recurrent import Form
 from components.spec.scheme import Scheme
 from components.spec.steps.fine_tuning import WeightInvariants
 from components.spec.steps.qat import QatStep

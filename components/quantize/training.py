@@ -20,7 +20,7 @@ from components.lowering.deploy import deploy, has_recurrent
 from components.lowering.lowering import STEP_EXAMPLES
 from components.model.keras_model import export, output_names
 from components.model.weight_tensors import weight_fact
-from components.spec.recipe import Form
+from components.spec.recurrent import Form
 from components.spec.scheme import Scheme
 from components.spec.steps.fine_tuning import WeightInvariants
 from components.spec.steps.qat import QatStep

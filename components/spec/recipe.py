@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
 from components.core.values import FrozenModel
+from components.spec.recurrent import Form
 from components.spec.scheme import Scheme, needs_ranges
 from components.spec.steps.cluster import ClusterStep
 from components.spec.steps.fine_tuning import WeightInvariants
 from components.spec.steps.prune import PruneStep
 from components.spec.steps.qat import QatStep
 from components.spec.steps.sparsity import SparsityTarget
-
-# How recurrent layers are written out.
-Form = Literal["streaming", "sequence"]
 
 # Names become node ids, folder names and Kubeflow task names: the narrowest of the three alphabets.
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,47}$"

@@ -9,8 +9,8 @@ from typing import Any
 
 from components.core.errors import TamperedError
 from components.core.files import sha256_of
+from components.core.stock_artifacts import CONTENT_PROPERTY, EMPTY, compare_content
 from components.facts.manifest import MANIFEST_NAME, Manifest
-from components.facts.stock_artifacts import CONTENT_PROPERTY, EMPTY, compare_content
 from components.facts.verified import RECORDED, Verified, with_manifest
 from components.tfx.candidate_inputs import input_of
 from pipelines.storage.bucket import is_address

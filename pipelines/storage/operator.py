@@ -18,8 +18,8 @@ from tfx.orchestration.portable import launcher
 from tfx.proto.orchestration import executable_spec_pb2
 
 from components.core.errors import StorageError, TamperedError
+from components.core.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
 from components.core.user_code import exits_reported
-from components.facts.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
 from pipelines.storage.bucket import is_address
 from pipelines.storage.staging import Staging, is_empty
 

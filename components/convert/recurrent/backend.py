@@ -17,7 +17,7 @@ from components.convert.result import ConversionResult
 from components.core.errors import SpecError
 from components.facts.artifact_paths import FUSED_SAMPLE_FILE, SERVING_FOLDER, TRAJECTORIES_FILE
 from components.facts.training import TrainedRange
-from components.spec.recipe import Form
+from components.spec.recurrent import Form
 from components.spec.scheme import Scheme, needs_ranges
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from tfx.types.standard_artifacts import Examples, Model
 from components.convert.component import TFLiteConverter
 from components.core.errors import SpecError
 from components.core.files import sha256_of
-from components.facts.artifact_paths import OUTCOME_FILE, outcome_of
+from components.facts.artifact_paths import OUTCOME_FILE
+from components.facts.conversion import outcome_of
 from components.facts.manifest import read_manifest, write_manifest
 
 
@@ -65,7 +66,7 @@ def test_component_writes_file_outcome_and_manifest_when_converted(execute, base
         "model": read_manifest(tmp_path / "baseline").sha256,
         "calibration": read_manifest(tmp_path / "sample").sha256,
     }
-    assert (manifest.role, manifest.recipe.name, manifest.code_version) == ("candidate", "small", "c")
+    assert (manifest.role, manifest.recipe_name, manifest.code_version) == ("candidate", "small", "c")
     assert properties(candidate) == {
         "role": "candidate",
         "sha256": manifest.sha256,

@@ -139,7 +139,7 @@ def test_winner_is_blessed_and_pushed_once_when_it_passes(tmp_path):
     assert found["current_model_id"] in {artifact.id for artifact in artifacts["Model"]} - {chosen.id}
     assert Path(chosen.uri, "Format-Serving", "tflite").read_bytes() == MODELS["int8"]
     manifest = read_manifest(Path(chosen.uri))
-    assert (manifest.role, manifest.recipe.name, manifest.sha256) == ("chosen", "int8", digest)
+    assert (manifest.role, manifest.recipe_name, manifest.sha256) == ("chosen", "int8", digest)
     assert manifest.parents == {
         "model": "b" * 64,
         "candidate": digest,

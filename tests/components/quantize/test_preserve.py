@@ -11,8 +11,8 @@ from components.cluster.training import train_clustered
 from components.convert.job import ConversionRequest, run
 from components.convert.tensorflow.converter import convert
 from components.core.errors import ModelError, SpecError
-from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, outcome_of
-from components.facts.conversion import Converted
+from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER
+from components.facts.conversion import Converted, outcome_of
 from components.facts.training import TrainingReport
 from components.model.keras_model import load_kept
 from components.model.tflite_weights import WeightUse, weight_uses

@@ -1,0 +1,99 @@
+"""The rules of docs/architecture.md, held against the code. Each test lists every offender."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.core.version import _imports
+
+ROOMS = ("components", "pipelines", "kubeflow", "edgemill")
+MODULES = [path for room in ROOMS for path in sorted(Path(room).rglob("*.py"))]
+
+# A module imports from its own package and from packages further down only.
+LAYERS = (
+    {"edgemill"},
+    {"kubeflow"},
+    {"pipelines"},
+    {
+        "baseline",
+        "calibrate",
+        "cluster",
+        "convert",
+        "device_check",
+        "evaluate",
+        "gate",
+        "ingest",
+        "prune",
+        "push",
+        "quantize",
+        "validate",
+    },
+    {"lowering", "tfx"},
+    {"fake_quantize"},
+    {"fine_tune", "cells"},
+    {"model", "metrics", "ranges"},
+    {"facts"},
+    {"spec", "data"},
+    {"core", "upstream"},
+)
+RANK = {package: -index for index, layer in enumerate(LAYERS) for package in layer}
+LONGEST_MODULE, MOST_MODULES = 300, 12
+
+
+def package_of(name: str) -> str | None:
+    """The package that the rules are about: a folder of `components`, or another room as a whole."""
+    room, _, inner = name.partition(".")
+    return (inner.partition(".")[0] or None) if room == "components" else room if room in ROOMS else None
+
+
+def imported(path: Path) -> Iterator[str]:
+    yield from _imports(path.read_bytes(), ".".join(path.parent.parts))
+
+
+def at_import_time(path: Path) -> set[str]:
+    """Top-level packages imported when the module is, not inside functions or for type checking."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_imports_point_down() -> None:
+    offenders = []
+    for path in MODULES:
+        own = package_of(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
+        for name in imported(path):
+            other = package_of(name)
+            if own is not None and other in RANK and other != own and RANK[other] >= RANK[own]:
+                offenders.append(f"{path} imports {name}")
+    assert not offenders, "\n".join(sorted(set(offenders)))
+    unranked = {package_of(".".join(path.parts)) for path in MODULES} - set(RANK) - {"__init__"}
+    assert not unranked, f"give these packages a layer: {sorted(map(str, unranked))}"
+
+
+def test_only_shells_import_tfx() -> None:
+    # An ExampleGen executor is a shell by itself, and so is what shells share.
+    shells = {Path("components/ingest/parquet.py"), Path("components/tfx/candidate_inputs.py")}
+    pure = [path for path in MODULES if path.parts[0] == "components" and path.name != "component.py"]
+    offenders = [str(path) for path in pure if "tfx" in at_import_time(path) and path not in shells]
+    offenders += [f"{path}: tfx.v1" for path in MODULES if any(name.startswith("tfx.v1") for name in imported(path))]
+    assert not offenders, "\n".join(offenders)
+
+
+def test_modules_and_packages_stay_small() -> None:
+    offenders = [
+        f"{path}: {lines} lines" for path in MODULES if (lines := path.read_bytes().count(b"\n")) > LONGEST_MODULE
+    ]
+    modules: dict[Path, list[Path]] = defaultdict(list)
+    for path in MODULES:
+        if path.name != "__init__.py":
+            modules[path.parent].append(path)
+    for folder, inside in modules.items():
+        has_packages = any(other != folder and folder in other.parents for other in modules)
+        if len(inside) > MOST_MODULES and not has_packages:
+            offenders.append(f"{folder}: {len(inside)} modules")
+    assert not offenders, "\n".join(offenders)

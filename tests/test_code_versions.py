@@ -1,0 +1,78 @@
+"""What a component's code version depends on: a change elsewhere takes its outputs from cache."""
+
+import pytest
+
+from components.core.version import _closure
+
+# Component -> the packages of `components` that its version depends on; of `spec` and `facts`, the modules.
+ALWAYS = {"core"}
+MANIFEST = {"facts.artifact_paths", "facts.manifest", "facts.streaming"}
+READS = MANIFEST | {"facts.verified"}
+SCHEME = {"spec.ranges", "spec.scheme"}
+TRAINS = (
+    READS
+    | SCHEME
+    | {"data", "facts.training", "fine_tune", "model", "upstream"}
+    | {"spec.steps.fine_tuning", "spec.steps.layer_patterns", "spec.steps.sparsity"}
+)
+RECURRENT = {"cells", "fake_quantize", "lowering", "ranges", "spec.recurrent", "spec.steps.qat", "facts.conversion"}
+RECIPE = SCHEME | {
+    "spec.recipe",
+    "spec.recurrent",
+    "spec.steps.cluster",
+    "spec.steps.fine_tuning",
+    "spec.steps.layer_patterns",
+    "spec.steps.prune",
+    "spec.steps.qat",
+    "spec.steps.sparsity",
+}
+EVALUATED = READS | RECIPE | {"facts.conversion", "facts.evaluation", "facts.outputs", "facts.slices"}
+DEVICE = {"spec.devices.device", "spec.devices.device_tools", "spec.devices.operators"}
+DEPENDS = {
+    "baseline": MANIFEST | {"data", "model", "spec.baseline", "upstream"},
+    "calibrate": READS | {"data", "facts.audit", "spec.calibrate"},
+    "cluster": TRAINS | {"spec.steps.cluster"},
+    "convert": TRAINS | RECURRENT | {"facts.outputs", "metrics", "spec.convert", "spec.metric"},
+    "device_check": READS
+    | SCHEME
+    | {"data", "facts.conversion", "facts.device", "model", "spec.devices.device_tools", "spec.steps.sparsity", "tfx"},
+    "evaluate": EVALUATED | {"data", "metrics", "model", "spec.evaluate", "spec.metric", "tfx", "upstream"},
+    "gate": EVALUATED | DEVICE | {"facts.decision", "facts.device", "spec.gate", "tfx"},
+    "ingest": set(),
+    "prune": TRAINS | {"spec.steps.prune"},
+    "push": EVALUATED | DEVICE | {"facts.decision", "spec.registry"},
+    "quantize": TRAINS | RECURRENT,
+    "validate": {"data", "facts.manifest", "facts.streaming", "spec.validate"},
+}
+
+
+def parts(names: set[str]) -> set[str]:
+    """Modules of `spec` and `facts`, packages of the rest; packages around modules are left out."""
+    found = set()
+    for name in names:
+        _, *inner = name.split(".")
+        if inner and inner[0] in {"spec", "facts"}:
+            found.add(".".join(inner))
+        elif inner:
+            found.add(inner[0])
+    return found - {"spec", "facts", "spec.steps", "spec.devices"}
+
+
+@pytest.mark.parametrize("component", DEPENDS)
+def test_code_version_depends_on_what_the_component_needs_only(component: str) -> None:
+    depends = parts(set(_closure(f"components.{component}.component")))
+    assert depends == DEPENDS[component] | ALWAYS | {component}
+
+
+def test_gate_report_and_command_line_version_no_training_and_no_conversion() -> None:
+    for component in ("baseline", "calibrate", "cluster", "convert", "prune", "quantize", "validate"):
+        names = _closure(f"components.{component}.component")
+        forbidden = (
+            "components.gate",
+            "components.push",
+            "components.facts.decision",
+            "pipelines",
+            "edgemill",
+            "kubeflow",
+        )
+        assert not [name for name in names if name.startswith(forbidden)], component
