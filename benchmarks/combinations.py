@@ -20,6 +20,9 @@ from typing import Any
 
 import yaml
 
+from components.spec.recipe import Recipe
+from pipelines.graph.steps import chain
+
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "pipelines" / "fashion_mnist" / "pipeline.yaml"
 EDGEMILL = Path(sys.executable).parent / "edgemill"
@@ -39,10 +42,11 @@ def main() -> None:
         {"name": "pqat_int8", "steps": [prune, qat], "scheme": INT8},
         {"name": "cqat_int8", "steps": [cluster, qat], "scheme": INT8},
     ]
+    pruned = chain(Recipe.model_validate(own["sparse_int8"]))[0].id
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         found = _run({**content, "recipes": recipes}, folder / "first")
-        (model,) = (folder / "first").glob("root/*/artifacts/prune__sparse_int8/trained/*/Format-Keras/model.keras")
+        (model,) = (folder / "first").glob(f"root/*/artifacts/{pruned}/trained/*/Format-Keras/model.keras")
         baseline = {"kind": "pretrained", "path": str(model)}
         unknowing = [own["float32"], {"name": "qat_int8", "steps": [qat], "scheme": INT8}]
         forgot = _run({**content, "baseline": baseline, "recipes": unknowing}, folder / "second")

@@ -21,6 +21,7 @@ from kubeflow.spec import adapt, platform
 from pipelines.checks.preflight import preflight
 from pipelines.file.load import LoadedPipeline
 from pipelines.file.spec import DeclaredSplits, PipelineSpec
+from pipelines.graph.steps import recipes_of_nodes
 from pipelines.runs.tfx_start import defer_tfx_components
 
 ENTRYPOINT = ["python", "-m", "kubeflow.entrypoint"]
@@ -109,6 +110,7 @@ def compile_pipeline(loaded: LoadedPipeline, found: EnvironmentFile, cluster: Ku
         arguments=placed.arguments,
         env=env,
         uncached=frozenset({REPORT_NODE, *push, *placed.uncached}),
+        recipes=recipes_of_nodes(spec.recipes),
     )
     checked = check_spec(pipeline)
     return Compiled(name=spec.name, pipeline=checked, platform=platform(checked, cluster))
@@ -203,6 +205,8 @@ def _report_node(loaded: LoadedPipeline, nodes: dict[str, Any]) -> Any:
         },
         sample=nodes["calibrate"].outputs["sample"] if "calibrate" in nodes else None,
         candidates=tuple(recipe.name for recipe in loaded.spec.recipes),
-        request=ReportRequest(pipeline=loaded.spec.name, devices=loaded.devices),
+        request=ReportRequest(
+            pipeline=loaded.spec.name, devices=loaded.devices, recipes=recipes_of_nodes(loaded.spec.recipes)
+        ),
         code_version=code_version(_SPEC_MODULE),
     ).with_id(REPORT_NODE)

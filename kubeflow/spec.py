@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from components.core.errors import SpecError
@@ -13,15 +13,20 @@ from kubeflow.environment import KubeflowEnvironment, Resources, Volume, is_belo
 _UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1.0}
 
 
-def task_names(nodes: Iterable[str]) -> dict[str, str]:
-    """Node id -> task name: `convert__int8` is shown as `convert-int8`.
+def task_names(nodes: Iterable[str], recipes: Mapping[str, Sequence[str]] = {}) -> dict[str, str]:
+    """Node id -> task name: `convert__int8` is shown as `convert-int8`, a training node with its first recipe.
+
+    Args:
+        nodes: Ids.
+        recipes: Id of a training node -> names of the recipes that share it. Kubeflow's cache knows no task names, so
+            they can read well.
 
     Raises:
         SpecError: Two nodes would have one name.
     """
     names: dict[str, str] = {}
     for node in nodes:
-        name = re.sub("_+", "-", node)
+        name = re.sub("_+", "-", shown_id(node, recipes))
         same = next((other for other, taken in names.items() if taken == name), None)
         if same is not None:
             raise SpecError(
@@ -34,6 +39,11 @@ def task_names(nodes: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def shown_id(node: str, recipes: Mapping[str, Sequence[str]]) -> str:
+    """A node's id as users read it: a training node carries its first recipe's name instead of a digest."""
+    return f"{node.partition('__')[0]}__{recipes[node][0]}" if node in recipes else node
+
+
 def adapt(
     spec: Json,
     cluster: KubeflowEnvironment,
@@ -42,6 +52,7 @@ def adapt(
     arguments: Mapping[str, list[str]],
     env: Mapping[str, str],
     uncached: frozenset[str],
+    recipes: Mapping[str, Sequence[str]] = {},
 ) -> Json:
     """A PipelineSpec for a cluster.
 
@@ -52,8 +63,9 @@ def adapt(
         arguments: Node id -> arguments to add to its command line.
         env: Variables of every container.
         uncached: Ids of the nodes whose outputs are never taken from an earlier run.
+        recipes: As for `task_names`.
     """
-    names = task_names(spec["root"]["dag"]["tasks"])
+    names = task_names(spec["root"]["dag"]["tasks"], recipes)
     tasks = {
         names[node]: _task(task, names, parameters.get(node, {}), cluster, cached=node not in uncached)
         for node, task in spec["root"]["dag"]["tasks"].items()
@@ -66,7 +78,7 @@ def adapt(
         f"exec-{names[node]}": {
             "container": _container(
                 spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"],
-                cluster.resources_of(node),
+                cluster.resources_of(shown_id(node, recipes)),
                 arguments.get(node, []),
                 env,
             )

@@ -9,7 +9,9 @@ from components.cluster.centroids import clustered
 from components.core.errors import ModelError, SpecError
 from components.core.wording import some_of
 from components.facts.training import LayerPlan
+from components.model.keras_model import check_learns
 from components.model.weight_tensors import Kernel, chosen_kernels, named_layers
+from components.spec.scheme import Scheme
 from components.spec.steps.cluster import ClusterStep
 from components.spec.steps.layer_patterns import fits
 
@@ -65,12 +67,13 @@ def _num_clusters_of(layer: str, step: ClusterStep) -> int:
     return own[-1] if own else step.num_clusters
 
 
-def preview(model: Any, step: ClusterStep) -> tuple[LayerPlan, ...]:
-    """What the step will do to each layer.
+def preview(model: Any, step: ClusterStep, scheme: Scheme | None = None) -> tuple[LayerPlan, ...]:  # noqa: ARG001
+    """What the step will do to each layer, in any scheme.
 
     Raises:
         SpecError, ModelError: As `targets`.
     """
+    check_learns(model, "model")
     by_layer = {target.kernel.layer: target for target in targets(model, step)}
     return tuple(
         LayerPlan(

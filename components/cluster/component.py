@@ -14,13 +14,13 @@ class ClusterSpec(FrozenModel):
     """What one clustering node is asked: its `spec` parameter.
 
     Attributes:
-        recipe: Name of the recipe, for messages.
+        node: Id of the node, for messages: several recipes may share it.
         step: The recipe's step.
         invariants: What earlier steps of the recipe made, and this one keeps.
         split: Split to train on.
     """
 
-    recipe: str
+    node: str
     step: ClusterStep
     invariants: WeightInvariants
     split: str
@@ -49,7 +49,7 @@ def Clusterer(
         trained=trained,
         transform_graph=transform_graph,
         spec=spec,
-        recipe=asked.recipe,
+        node=asked.node,
         split=asked.split,
         task=task,
         label=label,

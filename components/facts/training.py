@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -123,7 +124,7 @@ class TrainingReport(FrozenModel):
     """What a training step did.
 
     Attributes:
-        recipe: Name of the recipe.
+        recipe: Id of the node in its artifact; readers that know the run put the names of its recipes there.
         kind: The step's.
         epochs: One fact each; less than asked for if it stopped early.
         best_epoch: The epoch whose weights were kept.
@@ -149,3 +150,18 @@ def training_of(folder: Path) -> TrainingReport | None:
     """The report of a training step from its artifact's folder; None for a model that no step trained."""
     path = folder / TRAINING_FILE
     return TrainingReport.model_validate_json(path.read_bytes()) if path.is_file() else None
+
+
+def named_by_recipes(
+    reports: Iterable[TrainingReport], recipes: Mapping[str, Sequence[str]]
+) -> tuple[TrainingReport, ...]:
+    """The reports under the names of the recipes that share each node.
+
+    Args:
+        reports: With the id of the node.
+        recipes: Node id -> names; a node that it lacks keeps its id.
+    """
+    return tuple(
+        report.model_copy(update={"recipe": ", ".join(recipes.get(report.recipe, (report.recipe,)))})
+        for report in reports
+    )

@@ -29,6 +29,7 @@ from components.fake_quantize.tflite_8bit_scheme import (
     own_object,
     planned,
 )
+from components.model.keras_model import check_learns
 from components.model.weight_tensors import Kernel, kernels
 from components.spec.scheme import Scheme
 from components.spec.steps.fine_tuning import WeightInvariants
@@ -36,6 +37,18 @@ from components.spec.steps.qat import QatStep
 
 _HISTOGRAM_BINS = 64
 _NOTHING = WeightInvariants()
+
+
+def checked_preview(model: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
+    """As `preview`, after inserting the quantizers once, without training.
+
+    Raises:
+        SpecError, ModelError: As `preview` and `quantized`.
+    """
+    plans = preview(model, step, scheme)
+    # Quantizers may bring trainable weights of their own.
+    check_learns(quantized(model, step, scheme, steps_per_epoch=1), "model")
+    return plans
 
 
 def preview(model: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPlan, ...]:

@@ -26,7 +26,7 @@ def run_step(
     trained: Any,
     transform_graph: Any,
     spec: str,
-    recipe: str,
+    node: str,
     split: str,
     task: str,
     label: str,
@@ -39,7 +39,7 @@ def run_step(
         train: The step, a function of what it starts from.
         examples, model, trained, transform_graph: The node's artifacts; the last may be None.
         spec: The node's parameter; part of what checkpoints are kept by.
-        recipe: Name of the recipe.
+        node: Id of the node, for messages.
         split: Split to train on.
         task, label, task_version, code_version: The node's parameters.
     """
@@ -56,7 +56,7 @@ def run_step(
         StepInputs(
             source=Path(model.uri),
             folder=folder,
-            name=recipe,
+            name=node,
             task=task,
             label=label,
             decoder=ExampleDecoder(task, transform_graph.uri if transform_graph is not None else None),
@@ -68,7 +68,7 @@ def run_step(
     source.check()
     write_atomically(folder / TRAINING_FILE, report.model_dump_json(indent=2).encode() + b"\n")
     manifest = write_manifest(folder, SERVING_FOLDER, role="trained", parents=parents, code_version=code_version)
-    describe(trained, manifest, recipe=recipe, step=report.kind, epochs=len(report.epochs), **_of_weights(report))
+    describe(trained, manifest, step=report.kind, epochs=len(report.epochs), **_of_weights(report))
     remove_checkpoints(checkpoints)
 
 

@@ -21,7 +21,7 @@ class StepInputs:
     Attributes:
         source: Folder of the Model artifact to start from, with its Keras model.
         folder: Where the SavedModel goes, in `Format-Serving`.
-        name: The recipe's, for messages.
+        name: The node's, for messages.
         task: Reference of the task.
         label: The feature that is the target.
         decoder: From serialized examples to inputs and features.
@@ -55,7 +55,7 @@ class StepInputs:
         Raises:
             DataError, ModelError: There are none, or it does not take them.
         """
-        data = load_training_data(self.decoder, self.files, self.label, f"recipe {self.name}")
+        data = load_training_data(self.decoder, self.files, self.label, self.name)
         check_keras_takes(model, data.few)
         return data
 

@@ -13,12 +13,12 @@ class PruneSpec(FrozenModel):
     """What one pruning node is asked: its `spec` parameter.
 
     Attributes:
-        recipe: Name of the recipe, for messages.
+        node: Id of the node, for messages: several recipes may share it.
         step: The recipe's step.
         split: Split to train on.
     """
 
-    recipe: str
+    node: str
     step: PruneStep
     split: str
 
@@ -46,7 +46,7 @@ def Pruner(
         trained=trained,
         transform_graph=transform_graph,
         spec=spec,
-        recipe=asked.recipe,
+        node=asked.node,
         split=asked.split,
         task=task,
         label=label,

@@ -12,6 +12,7 @@ import tensorflow as tf
 from components.core.errors import ModelError, SpecError
 from components.core.wording import some_of
 from components.facts.training import LayerPlan, PruningSensitivity
+from components.model.keras_model import check_learns
 from components.model.weight_tensors import Kernel, chosen_kernels, named_layers
 from components.prune.masks import mask_of
 from components.prune.sensitivity import LEVELS, spread
@@ -95,6 +96,7 @@ def preview(model: Any, step: PruneStep, scheme: Scheme) -> tuple[LayerPlan, ...
     Raises:
         SpecError, ModelError: As `targets`.
     """
+    check_learns(model, "model")
     pruned = {target.kernel.layer: target for target in targets(model, step)}
     asked = [(name, target.kernel.kind, target.kernel.shape) for name, target in pruned.items()]
     notes = {kernel.layer: kernel.note for kernel in sparse_kernels(asked, scheme, step.structure)}

@@ -16,7 +16,7 @@ class QatSpec(FrozenModel):
     """What one training node is asked: its `spec` parameter.
 
     Attributes:
-        recipe: Name of the recipe, for messages.
+        node: Id of the node, for messages: several recipes may share it.
         step: The recipe's step.
         scheme: The recipe's numeric format.
         invariants: What earlier steps of the recipe made, and this one keeps.
@@ -24,7 +24,7 @@ class QatSpec(FrozenModel):
         recurrent: The recipe's form of recurrent layers.
     """
 
-    recipe: str
+    node: str
     step: QatStep
     scheme: Scheme
     invariants: WeightInvariants = WeightInvariants()
@@ -55,7 +55,7 @@ def QuantizationAwareTrainer(
         trained=trained,
         transform_graph=transform_graph,
         spec=spec,
-        recipe=asked.recipe,
+        node=asked.node,
         split=asked.split,
         task=task,
         label=label,

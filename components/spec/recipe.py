@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field, field_validator
 
@@ -20,11 +21,11 @@ from components.spec.steps.sparsity import SparsityTarget
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,47}$"
 
 
-# What is done to the model before it is converted.
-Step = Annotated[PruneStep | ClusterStep | QatStep, Field(discriminator="kind")]
-
-# Each keeps what those before it made; the other way round it would destroy that.
-_ORDER = ("prune", "cluster", "qat")
+# The kinds of steps, in the order that recipes have them: each keeps what those before it made, and would destroy what
+# those after it make.
+AnyStep = PruneStep | ClusterStep | QatStep
+Step = Annotated[AnyStep, Field(discriminator="kind")]
+STEP_KINDS: tuple[str, ...] = tuple(get_args(step.model_fields["kind"].annotation)[0] for step in get_args(AnyStep))
 
 
 class Recipe(FrozenModel):
@@ -71,22 +72,19 @@ class Recipe(FrozenModel):
     def invariants_of(self, step: Step) -> WeightInvariants:
         """What a step of the recipe keeps of those before it."""
         earlier = self.steps[: self.steps.index(step)]
-        counts = [one.largest_num_clusters for one in earlier if isinstance(one, ClusterStep)]
-        return WeightInvariants(
-            zeros=any(isinstance(one, PruneStep) for one in earlier), num_clusters=counts[0] if counts else None
-        )
+        return functools.reduce(WeightInvariants.merged, (one.establishes() for one in earlier), WeightInvariants())
 
     @field_validator("steps")
     @classmethod
     def _steps_keep_what_came_before(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         kinds: list[str] = [step.kind for step in steps]
-        for kind in _ORDER:
+        for kind in STEP_KINDS:
             if kinds.count(kind) > 1:
                 raise ValueError(f"the step {kind!r} occurs more than once: remove one")
         for earlier, later in pairwise(kinds):
-            if _ORDER.index(earlier) > _ORDER.index(later):
+            if STEP_KINDS.index(earlier) > STEP_KINDS.index(later):
                 raise ValueError(
-                    f"the step {later!r} cannot follow {earlier!r}, whose result it would destroy: the order is prune, "
-                    "cluster, qat"
+                    f"the step {later!r} cannot follow {earlier!r}, whose result it would destroy: the order is "
+                    f"{', '.join(STEP_KINDS)}"
                 )
         return steps

@@ -19,10 +19,11 @@ from components.facts.audit import AuditReport
 from components.facts.decision import Decision
 from components.facts.device import DeviceReport
 from components.facts.evaluation import EvaluationReport
-from components.facts.training import TrainingReport
+from components.facts.training import TrainingReport, named_by_recipes
 from components.facts.verified import verified
 from components.push.delivery import PushOutcome
 from components.spec.devices.device import DeviceProfile
+from components.spec.recipe import STEP_KINDS
 from kubeflow.pages.ui import candidate_metrics, verdict_markdown
 from kubeflow.pages.ui_artifacts import HTML, Markdown, Metrics
 from pipelines.report.render import render_report
@@ -32,10 +33,17 @@ _METRICS = "metrics_"
 
 
 class ReportRequest(FrozenModel):
-    """What the node is asked: its `spec` parameter."""
+    """What the node is asked: its `spec` parameter.
+
+    Attributes:
+        pipeline: Its name.
+        devices: Their profiles.
+        recipes: Id of a training node -> names of the recipes that it works for.
+    """
 
     pipeline: str
     devices: tuple[DeviceProfile, ...]
+    recipes: dict[str, tuple[str, ...]] = {}
 
 
 class RunReportExecutor(base_executor.BaseExecutor):
@@ -80,8 +88,8 @@ def summarise_artifacts(request: ReportRequest, artifacts: Mapping[str, Any], ru
         evaluation=next(iter(read("evaluation", "report.json", EvaluationReport)), None),
         trainings=tuple(
             training
-            for kind in ("prune__", "cluster__", "qat__")
-            for training in read(f"trained_{kind}", TRAINING_FILE, TrainingReport)
+            for kind in STEP_KINDS
+            for training in named_by_recipes(read(f"trained_{kind}__", TRAINING_FILE, TrainingReport), request.recipes)
         ),
         on_devices=read("on_device_", DEVICE_REPORT_FILE, DeviceReport),
         decisions=read("blessing_", "decision.json", Decision),

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Mapping
 from typing import Any
-
-from typing_extensions import assert_never
 
 from components.convert.checks.scheme_check import DYNAMIC_MINIMUM_ELEMENTS
 from components.core.errors import EdgemillError, ModelError
 from components.data.task import Task, compiling
 from components.facts.training import LayerPlan
-from components.model.keras_model import check_learns, check_trains_on
+from components.model.keras_model import check_trains_on
 from components.spec.recipe import Recipe, Step
 from components.spec.scheme import DynamicWi8Afp32
-from components.spec.steps.cluster import ClusterStep
-from components.spec.steps.prune import PruneStep
 from components.spec.steps.qat import QatStep
 from pipelines.file.spec import PipelineSpec
 
@@ -79,26 +76,9 @@ def _too_small_for_dynamic(spec: PipelineSpec, model: Any) -> Previews:
 
 
 def _prepared(model: Any, recipe: Recipe, step: Step) -> tuple[LayerPlan, ...]:
-    match step:
-        case PruneStep():
-            from components.prune.pruning import preview
-
-            check_learns(model, "model")
-            return preview(model, step, recipe.scheme)
-        case ClusterStep():
-            from components.cluster import clustering
-
-            check_learns(model, "model")
-            return clustering.preview(model, step)
-        case QatStep():
-            from components.fake_quantize import qat
-
-            plans = qat.preview(model, step, recipe.scheme)
-            # Quantizers may bring trainable weights of their own.
-            check_learns(qat.quantized(model, step, recipe.scheme, steps_per_epoch=1), "model")
-            return plans
-        case _:
-            assert_never(step)
+    module, _, function = step.preview.partition(":")
+    plans: tuple[LayerPlan, ...] = getattr(importlib.import_module(module), function)(model, step, recipe.scheme)
+    return plans
 
 
 def _recurrent_layers(spec: PipelineSpec, model: Any) -> Previews:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,36 +14,26 @@ from tfx.types.channel import BaseChannel
 
 from components.baseline.component import PretrainedModel, baseline_trainer
 from components.calibrate.component import CalibrationAudit, CalibrationSampler
-from components.cluster.component import Clusterer
 from components.convert.component import TFLiteConverter
 from components.core.files import sha256_of
 from components.core.version import code_version
 from components.device_check.component import device_check
 from components.evaluate.component import evaluator
 from components.gate.component import gate
-from components.prune.component import Pruner
 from components.push.component import Pusher
-from components.quantize.component import QuantizationAwareTrainer
 from components.spec.baseline import TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from components.spec.devices.device import DeviceProfile
-from components.spec.recipe import Recipe, Step
+from components.spec.recipe import Recipe
 from components.spec.scheme import Float32
-from components.spec.steps.prune import PruneStep
-from components.spec.steps.qat import QatStep
 from pipelines.file.accuracy_bound import accuracy_bound
 from pipelines.file.environment import Environment
 from pipelines.file.load import LoadedPipeline
 from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec
 from pipelines.graph.ingest import Ingested, ingest
 from pipelines.graph.sources import source_digests
+from pipelines.graph.steps import BASELINE_NODE, chain, step_nodes
 from pipelines.runs.metadata import connection_config
-
-_TRAINERS: dict[str, tuple[Callable[..., BaseNode], str]] = {
-    "prune": (Pruner, "components.prune.component"),
-    "cluster": (Clusterer, "components.cluster.component"),
-    "qat": (QuantizationAwareTrainer, "components.quantize.component"),
-}
 
 
 def build_pipeline(
@@ -91,7 +82,7 @@ def pipeline_nodes(
     spec = loaded.spec
     data = ingest(spec, digests)
     nodes: list[BaseNode] = [*data.nodes]
-    baseline = _after(data.validated, _baseline(spec, data)).with_id("baseline")
+    baseline = _after(data.validated, _baseline(spec, data)).with_id(BASELINE_NODE)
     nodes.append(baseline)
     sample: BaseChannel | None = None
     ready: BaseNode = baseline
@@ -100,12 +91,14 @@ def pipeline_nodes(
         sample = sampler.outputs["sample"]
         ready = CalibrationAudit(sample=sample, code_version=code_version("components.calibrate.component"))
         nodes += [sampler, ready.with_id("audit")]
-    models = _Models(spec, data, baseline)
+    made = _trainers(spec, data, baseline)
     converters = {
-        recipe.name: _after(ready, _converter(spec, recipe, models.of(recipe), sample, data.transform_graph, retry))
+        recipe.name: _after(
+            ready, _converter(spec, recipe, _converted_model(recipe, made), sample, data.transform_graph, retry)
+        )
         for recipe in _with_reference(spec.recipes)
     }
-    nodes.extend(models.trainers)
+    nodes.extend(node for name, node in made.items() if name != BASELINE_NODE)
     nodes.extend(converters.values())
     reference = next(recipe.name for recipe in _with_reference(spec.recipes) if isinstance(recipe.scheme, Float32))
     candidates = {recipe.name: converters[recipe.name].outputs["candidate"] for recipe in spec.recipes}
@@ -133,59 +126,30 @@ def pipeline_nodes(
     return nodes
 
 
-class _Models:
-    """The model that each recipe converts: the baseline's, or what its steps make of it.
-
-    Recipes that ask the same of the same model share the node that does it.
-    """
-
-    def __init__(self, spec: PipelineSpec, data: Ingested, baseline: BaseNode) -> None:
-        self._spec, self._data, self._baseline = spec, data, baseline
-        self._made: dict[str, BaseNode] = {}
-
-    @property
-    def trainers(self) -> list[BaseNode]:
-        """The nodes that do the steps, in order."""
-        return list(self._made.values())
-
-    def of(self, recipe: Recipe) -> BaseChannel:
-        """Where the converter of a recipe reads."""
-        model = self._baseline.outputs["model"]
-        for step in recipe.steps:
-            asked = _asked(recipe, step)
-            key = json.dumps([model.producer_component_id, asked], sort_keys=True)
-            if key not in self._made:
-                self._made[key] = self._trainer(recipe, step, model, asked)
-            model = self._made[key].outputs["trained"]
-        return model
-
-    def _trainer(self, recipe: Recipe, step: Step, model: BaseChannel, asked: dict[str, Any]) -> BaseNode:
-        spec = self._spec
-        modules = sorted({reference.partition(":")[0] for reference in (spec.task, *step.references())})
-        maker, module = _TRAINERS[step.kind]
-        return maker(
-            examples=self._data.examples,
-            model=model,
-            **_optional(transform_graph=self._data.transform_graph),
-            spec=json.dumps({"recipe": recipe.name, **asked, "split": spec.training_split(step)}),
+def _trainers(spec: PipelineSpec, data: Ingested, baseline: BaseNode) -> dict[str, BaseNode]:
+    """Node id -> the node, of the baseline and of every training step."""
+    made = {BASELINE_NODE: baseline}
+    for name, node in step_nodes(spec.recipes).items():
+        module, _, component = node.step.shell.partition(":")
+        modules = sorted({reference.partition(":")[0] for reference in (spec.task, *node.step.references())})
+        parent = made[node.parent]
+        made[name] = getattr(importlib.import_module(module), component)(
+            examples=data.examples,
+            model=parent.outputs["model" if node.parent == BASELINE_NODE else "trained"],
+            **_optional(transform_graph=data.transform_graph),
+            spec=json.dumps({"node": name, **node.asked, "split": spec.training_split(node.step)}),
             task=spec.task,
             label=spec.examples.label,
             task_version=" ".join(map(code_version, modules)),
             code_version=code_version(module),
-        ).with_id(f"{step.kind}__{recipe.name}")
+        ).with_id(name)
+    return made
 
 
-def _asked(recipe: Recipe, step: Step) -> dict[str, Any]:
-    """What a step is asked beside where it reads, and recipes that share its node have in common."""
-    asked: dict[str, Any] = {"step": step.model_dump()}
-    if not isinstance(step, PruneStep):
-        asked["invariants"] = recipe.invariants_of(step).model_dump()
-    if isinstance(step, QatStep):
-        # The border's type is the converter's business, unless layers there may stay float: then it gets no range.
-        fallback = getattr(recipe.scheme, "float_fallback", False)
-        asked["scheme"] = recipe.scheme.model_copy(update={} if fallback else {"float_io": False}).model_dump()
-        asked["recurrent"] = recipe.recurrent
-    return asked
+def _converted_model(recipe: Recipe, made: dict[str, BaseNode]) -> BaseChannel:
+    """Where the converter of a recipe reads: the model of its last step, or the baseline."""
+    nodes = chain(recipe)
+    return made[nodes[-1].id].outputs["trained"] if nodes else made[BASELINE_NODE].outputs["model"]
 
 
 def _baseline(spec: PipelineSpec, data: Ingested) -> BaseNode:

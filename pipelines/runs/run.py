@@ -21,6 +21,7 @@ from components.spec.devices.device import DeviceProfile
 from components.upstream.compat import keep_beam_in_process, serialize_examples_in_one_order
 from pipelines.file.environment import Environment
 from pipelines.file.load import LoadedPipeline
+from pipelines.graph.steps import recipes_of_nodes
 from pipelines.runs.metadata import NodeRecord, open_store, place_of_store, register_run, run_records, transient_outcome
 from pipelines.runs.tfx_start import defer_tfx_components
 from pipelines.storage.staging import Staging
@@ -42,6 +43,7 @@ class RunPlan(FrozenModel):
         nodes: Ids of the nodes, in order.
         devices: The device profiles of the pipeline.
         artifacts: Where its nodes write; None in files of versions that knew one place only.
+        recipes: Id of a training node -> names of the recipes that it works for.
         errors: Node id -> why it failed or is missing. Written at the end; None as long as the run has not ended.
     """
 
@@ -51,6 +53,7 @@ class RunPlan(FrozenModel):
     nodes: tuple[str, ...]
     devices: tuple[DeviceProfile, ...]
     artifacts: str | None = None
+    recipes: dict[str, tuple[str, ...]] = {}
     errors: dict[str, str] | None = None
 
 
@@ -103,6 +106,7 @@ def run_pipeline(
         nodes=tuple(node.pipeline_node.node_info.id for node in pipeline.nodes),
         devices=loaded.devices,
         artifacts=environment.artifact_root(name),
+        recipes=recipes_of_nodes(loaded.spec.recipes),
     )
     raised = ""
     try:

@@ -13,8 +13,9 @@ from components.facts.audit import AuditReport
 from components.facts.decision import Decision
 from components.facts.device import DeviceReport
 from components.facts.evaluation import EvaluationReport
-from components.facts.training import TrainingReport
+from components.facts.training import TrainingReport, named_by_recipes
 from components.push.delivery import PushOutcome
+from components.spec.recipe import STEP_KINDS
 from pipelines.report.summary import LineageNode, NodeFact, RunSummary
 from pipelines.runs.lineage import trace
 from pipelines.runs.metadata import NodeRecord, run_records
@@ -46,8 +47,10 @@ def summarise(store: Any, plan: RunPlan) -> RunSummary:
         evaluation=next(iter(_read_all(records, "evaluate", "evaluation", "report.json", EvaluationReport)), None),
         trainings=tuple(
             training
-            for kind in ("prune__", "cluster__", "qat__")
-            for training in _read_all(records, kind, "trained", TRAINING_FILE, TrainingReport)
+            for kind in STEP_KINDS
+            for training in named_by_recipes(
+                _read_all(records, f"{kind}__", "trained", TRAINING_FILE, TrainingReport), plan.recipes
+            )
         ),
         on_devices=_read_all(records, "device_check__", "facts", DEVICE_REPORT_FILE, DeviceReport),
         decisions=_read_all(records, "gate__", "blessing", "decision.json", Decision),

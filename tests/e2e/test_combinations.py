@@ -46,7 +46,7 @@ def test_every_recipe_is_converted_and_accurate(ran: Ran) -> None:
 def test_each_step_is_done_once(ran: Ran) -> None:
     trained = [(training.kind, training.recipe) for training in ran.summary.trainings]
     assert [kind for kind, _ in trained] == ["prune", "prune", "prune", "cluster", "qat"]
-    assert {recipe for kind, recipe in trained if kind == "prune"} == {"sparse", "blocks", "spread"}
+    assert {recipe for kind, recipe in trained if kind == "prune"} == {"sparse, together", "blocks", "spread"}
     assert trained[3:] == [("cluster", "together"), ("qat", "together")]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from components.core.values import FrozenModel
-from components.spec.steps.fine_tuning import FineTuning
+from components.spec.steps.fine_tuning import FineTuning, WeightInvariants
 from components.spec.steps.layer_patterns import LayerPattern
 
 # So many values have int8 weights at most, of which the least is not used.
@@ -45,12 +45,20 @@ class ClusterStep(FineTuning):
     # `except` is a word of Python's.
     model_config = ConfigDict(serialize_by_alias=True)
 
+    shell = "components.cluster.component:Clusterer"
+    preview = "components.cluster.clustering:preview"
+    depends_on = frozenset({"invariants"})
+
     kind: Literal["cluster"]
     num_clusters: NumClusters = 16
     initialization: Initialization = "linear"
     layers: tuple[LayerPattern, ...] = ()
     except_layers: tuple[LayerPattern, ...] = Field(default=(), alias="except")
     targets: tuple[LayerNumClusters, ...] = ()
+
+    def establishes(self) -> WeightInvariants:
+        """Shared values, which later steps keep."""
+        return WeightInvariants(num_clusters=self.largest_num_clusters)
 
     @property
     def largest_num_clusters(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
@@ -52,6 +52,24 @@ class EarlyStopping(FrozenModel):
     hold_out: Annotated[FiniteFloat, Field(gt=0, le=0.5)] = 0.1
 
 
+class WeightInvariants(FrozenModel):
+    """What earlier steps of a recipe made of the weights, and a later one must keep.
+
+    Attributes:
+        zeros: What is zero stays zero.
+        num_clusters: Kernels of no more different values than this keep which weights share one; None for a model whose
+            weights share none.
+    """
+
+    zeros: bool = False
+    num_clusters: int | None = None
+
+    def merged(self, later: WeightInvariants) -> WeightInvariants:
+        """These invariants and those that a later step adds; the first step that shares values says how many."""
+        counts = [one for one in (self.num_clusters, later.num_clusters) if one is not None]
+        return WeightInvariants(zeros=self.zeros or later.zeros, num_clusters=counts[0] if counts else None)
+
+
 class FineTuning(FrozenModel):
     """Training that starts from a model's weights.
 
@@ -63,7 +81,15 @@ class FineTuning(FrozenModel):
             the task's `compile`, whose optimizer and loss are used.
         seed: Of shuffling and dropout.
         early_stopping: None trains all epochs and keeps the last weights.
+        shell: The TFX component of this kind of step, `package.module:NAME`.
+        preview: Reference of a function of (model, step, scheme) that returns what the step does to each layer, or
+            raises what is wrong.
+        depends_on: What else of the recipe the training depends on: the `invariants` of earlier steps, the `scheme`.
     """
+
+    shell: ClassVar[str]
+    preview: ClassVar[str]
+    depends_on: ClassVar[frozenset[Literal["invariants", "scheme"]]]
 
     split: str | None = None
     epochs: Epochs
@@ -71,6 +97,10 @@ class FineTuning(FrozenModel):
     learning_rate: Rate | Annotated[tuple[LearningRatePhase, ...], Field(min_length=1)] = 1e-4
     seed: Seed = 0
     early_stopping: EarlyStopping | None = None
+
+    def establishes(self) -> WeightInvariants:
+        """What the step makes of the weights, for later steps to keep; nothing unless a kind says otherwise."""
+        return WeightInvariants()
 
     def references(self) -> tuple[str, ...]:
         """The task's objects that the step names, `package.module:NAME` each."""
@@ -83,19 +113,6 @@ class FineTuning(FrozenModel):
             if length > self.epochs + 1e-9:
                 raise ValueError(f"the phases of learning_rate take {length:g} epochs, and epochs is {self.epochs}")
         return self
-
-
-class WeightInvariants(FrozenModel):
-    """What earlier steps of a recipe made of the weights, and a later one must keep.
-
-    Attributes:
-        zeros: What is zero stays zero.
-        num_clusters: Kernels of no more different values than this keep which weights share one; None for a model whose
-            weights share none.
-    """
-
-    zeros: bool = False
-    num_clusters: int | None = None
 
 
 def learning_rate_at(schedule: float | tuple[LearningRatePhase, ...], epoch: float) -> float:

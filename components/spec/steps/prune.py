@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
 from components.core.values import Count, FrozenModel
-from components.spec.steps.fine_tuning import FineTuning
+from components.spec.steps.fine_tuning import FineTuning, WeightInvariants
 from components.spec.steps.layer_patterns import LayerPattern
 from components.spec.steps.sparsity import BLOCKS, Structure
 
@@ -100,6 +100,10 @@ class PruneStep(FineTuning):
     # `except` is a word of Python's.
     model_config = ConfigDict(serialize_by_alias=True)
 
+    shell = "components.prune.component:Pruner"
+    preview = "components.prune.pruning:preview"
+    depends_on = frozenset()
+
     kind: Literal["prune"]
     sparsity: Fraction | None = None
     structure: Structure = "unstructured"
@@ -109,6 +113,10 @@ class PruneStep(FineTuning):
     targets: tuple[LayerSparsity, ...] = ()
     spread: Literal["uniform", "sensitivity"] = "uniform"
     update_every: Count = 16
+
+    def establishes(self) -> WeightInvariants:
+        """Zeros, which later steps keep."""
+        return WeightInvariants(zeros=True)
 
     @property
     def wanted(self) -> float:

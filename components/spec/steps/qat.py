@@ -143,6 +143,10 @@ class QatStep(FineTuning):
     # `except` is a word of Python's.
     model_config = ConfigDict(serialize_by_alias=True)
 
+    shell = "components.quantize.component:QuantizationAwareTrainer"
+    preview = "components.fake_quantize.qat:checked_preview"
+    depends_on = frozenset({"invariants", "scheme"})
+
     kind: Literal["qat"]
     layers: tuple[LayerPattern, ...] = ()
     except_layers: tuple[LayerPattern, ...] = Field(default=(), alias="except")

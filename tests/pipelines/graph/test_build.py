@@ -1,6 +1,7 @@
 """The nodes that a pipeline file is built of, and what is in their cache keys. Nothing runs here."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from components.core.version import code_version
 from pipelines.file.environment import environment
 from pipelines.file.load import SHIPPED_DEVICES, load_pipeline
 from pipelines.graph.build import build_pipeline
+from pipelines.graph.steps import recipes_of_nodes
 from tests.small_pipeline import SmallPipeline
 
 
@@ -120,23 +122,50 @@ def test_recipes_that_ask_the_same_share_the_nodes_that_do_it(small: SmallPipeli
         {"name": "alone", "steps": [clustered, trained], "scheme": "static_wi8_ai8"},
         {"name": "pqat", "steps": [pruned, trained], "scheme": "static_wi8_ai8"},
     ]
-    built = nodes(small)
+    built, shared = nodes(small), recipes_of_nodes(load_pipeline(small.write()).spec.recipes)
     trainers = {name for name in built if name.partition("__")[0] in {"prune", "cluster", "qat"}}
-    assert trainers == {
-        *("prune__half", "cluster__int8", "qat__int8", "cluster__alone", "qat__alone", "qat__pqat"),
+    assert trainers == set(shared) and all(
+        re.fullmatch(r"(prune|cluster|qat)__[0-9a-f]{10}", name) for name in trainers
+    )
+    by_recipes = {(name.partition("__")[0], *recipes): name for name, recipes in shared.items()}
+    invariants = {
+        key: json.loads(built[name].exec_properties["spec"]).get("invariants") for key, name in by_recipes.items()
     }
-    invariants = {name: json.loads(built[name].exec_properties["spec"]).get("invariants") for name in trainers}
     assert invariants == {
-        "prune__half": None,
-        "cluster__int8": {"zeros": True, "num_clusters": None},
-        "qat__int8": {"zeros": True, "num_clusters": 16},
-        "cluster__alone": {"zeros": False, "num_clusters": None},
-        "qat__alone": {"zeros": False, "num_clusters": 16},
-        "qat__pqat": {"zeros": True, "num_clusters": None},
+        ("prune", "half", "int8", "outside", "pqat"): None,
+        ("cluster", "int8", "outside"): {"zeros": True, "num_clusters": None},
+        ("qat", "int8", "outside"): {"zeros": True, "num_clusters": 16},
+        ("cluster", "alone"): {"zeros": False, "num_clusters": None},
+        ("qat", "alone"): {"zeros": False, "num_clusters": 16},
+        ("qat", "pqat"): {"zeros": True, "num_clusters": None},
     }
-    reads = {name: node.inputs["model"].producer_component_id for name, node in built.items() if name in trainers}
-    assert reads["qat__pqat"] == reads["cluster__int8"] == "prune__half"
-    assert built["convert__outside"].inputs["model"].producer_component_id == "qat__int8"
+    reads = {name: built[name].inputs["model"].producer_component_id for name in built if "model" in built[name].inputs}
+    pruned = by_recipes["prune", "half", "int8", "outside", "pqat"]
+    assert reads[by_recipes["qat", "pqat"]] == reads[by_recipes["cluster", "int8", "outside"]] == pruned
+    assert reads["convert__outside"] == reads["convert__int8"] == by_recipes["qat", "int8", "outside"]
+
+
+def test_recipe_that_is_removed_or_renamed_leaves_training_nodes_as_they_are(small: SmallPipeline) -> None:
+    pruned, trained = {"kind": "prune", "sparsity": 0.5, "epochs": 2}, {"kind": "qat", "epochs": 1}
+    first = {"name": "half", "steps": [pruned], "scheme": "float16"}
+    second = {"name": "int8", "steps": [pruned, trained], "scheme": "static_wi8_ai8"}
+
+    def training() -> dict[str, tuple[object, object]]:
+        return {
+            name: (node.exec_properties, node.inputs["model"].producer_component_id)
+            for name, node in nodes(small).items()
+            if name.startswith(("prune__", "qat__"))
+        }
+
+    small.spec["recipes"] = [first, second]
+    before = training()
+    assert len(before) == 2
+    small.spec["recipes"] = [second]
+    assert training() == before
+    small.spec["recipes"] = [{**first, "name": "renamed"}, {**second, "name": "other"}]
+    assert training() == before
+    small.spec["recipes"] = [{**second, "steps": [{**pruned, "sparsity": 0.6}, trained]}]
+    assert not set(training()) & set(before)
 
 
 def test_device_is_checked_by_its_tools_anew_only_when_these_change(small: SmallPipeline) -> None:
