@@ -35,7 +35,7 @@ def exit_on_error() -> Iterator[None]:
             # By its name: ML Metadata is not imported for help and validation.
             if not type(error).__module__.startswith("ml_metadata"):
                 raise
-            from pipelines.runs.metadata import store_error
+            from pipelines.runs.metadata_connection import store_error
 
             error = store_error(error, "--metadata")
         print(f"edgemill: {error}", file=sys.stderr)

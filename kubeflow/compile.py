@@ -22,7 +22,7 @@ from pipelines.checks.preflight import preflight
 from pipelines.file.load import LoadedPipeline
 from pipelines.file.spec import DeclaredSplits, PipelineSpec
 from pipelines.graph.steps import recipes_of_nodes
-from pipelines.runs.tfx_start import defer_tfx_components
+from pipelines.graph.tfx_start import defer_tfx_components
 
 ENTRYPOINT = ["python", "-m", "kubeflow.entrypoint"]
 REPORT_NODE = "report"

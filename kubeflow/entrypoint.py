@@ -21,8 +21,8 @@ from components.core.user_code import exits_reported, process_kept
 from components.upstream.compat import keep_beam_in_process, serialize_examples_in_one_order
 from kubeflow.contract import Json, localise, publish, with_metadata
 from kubeflow.data import check_examples
+from pipelines.graph.tfx_start import defer_tfx_components
 from pipelines.runs.run import explain
-from pipelines.runs.tfx_start import defer_tfx_components
 
 # For a launcher that may not write to `/`: put before `/s3`, `/minio` and `/gcs`.
 PREFIX_VARIABLE = "EDGEMILL_STAGING_PREFIX"

@@ -32,8 +32,8 @@ LAYERS = (
     {"lowering", "tfx"},
     {"fake_quantize"},
     {"fine_tune", "cells"},
-    {"model", "metrics", "ranges"},
-    {"facts"},
+    {"model", "metrics"},
+    {"facts", "ranges"},
     {"spec", "data"},
     {"core", "upstream"},
 )

@@ -35,8 +35,17 @@ DEPENDS = {
     "convert": TRAINS | RECURRENT | {"facts.outputs", "metrics", "spec.convert", "spec.metric"},
     "device_check": READS
     | SCHEME
-    | {"data", "facts.conversion", "facts.device", "model", "spec.devices.device_tools", "spec.steps.sparsity", "tfx"},
-    "evaluate": EVALUATED | {"data", "metrics", "model", "spec.evaluate", "spec.metric", "tfx", "upstream"},
+    | {
+        "data",
+        "facts.conversion",
+        "facts.device",
+        "model",
+        "ranges",
+        "spec.devices.device_tools",
+        "spec.steps.sparsity",
+        "tfx",
+    },
+    "evaluate": EVALUATED | {"data", "metrics", "model", "ranges", "spec.evaluate", "spec.metric", "tfx", "upstream"},
     "gate": EVALUATED | DEVICE | {"facts.decision", "facts.device", "spec.gate", "tfx"},
     "ingest": set(),
     "prune": TRAINS | {"spec.steps.prune"},

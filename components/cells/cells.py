@@ -8,112 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import tensorflow as tf
 
+from components.cells.arithmetic import FIXED, Arithmetic, Cell, activated, affine, after_name
 from components.cells.sru import GATES
-
-# Functions that TFLite has a kernel for; the kernel prescribes the scale of the first two's results.
-FIXED = frozenset({"tanh", "sigmoid"})
-ACTIVATIONS = FIXED | {"relu", "linear"}
-
-Weights = dict[str, Any]
-
-
-class Arithmetic(Protocol):
-    """What a cell computes with."""
-
-    def kernel(self, name: str) -> Any:
-        """A matrix of weights, each with a scale of its own."""
-
-    def vector(self, name: str) -> Any:
-        """Weights that are multiplied element by element."""
-
-    def bias(self, name: str) -> Any:
-        """A bias: integers in the scale of the product that it is added to."""
-
-    def ranged(self, point: str, value: Any) -> Any:
-        """A value whose range is measured."""
-
-    def fixed(self, function: str, value: Any) -> Any:
-        """The result of `tanh` or `sigmoid`, whose scale the kernel prescribes."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A kind of cell, and its sizes.
-
-    Attributes:
-        units: Size of the output.
-        features: Size of the input.
-        activation: Of the candidate.
-        biased: Whether it has biases.
-    """
-
-    units: int
-    features: int
-    activation: str = "tanh"
-    biased: bool = True
-
-    kind: ClassVar[str]
-    # Names of the states; each is also the name of the point with its range.
-    states: ClassVar[tuple[str, ...]] = ("h",)
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Weight name -> shape."""
-        raise NotImplementedError
-
-    def weights(self, layer: Any) -> list[Any]:
-        """The weights of a Keras layer of this kind, as arrays in the order of `shapes`."""
-        raise NotImplementedError
-
-    def projected(self) -> tuple[str, ...]:
-        """Names of the points of `project`."""
-        raise NotImplementedError
-
-    def points(self) -> tuple[str, ...]:
-        """Names of the points of `step`, without those whose range is fixed."""
-        raise NotImplementedError
-
-    def for_output(self) -> frozenset[int]:
-        """Which of `project`'s results only the output needs, and no state."""
-        return frozenset()
-
-    def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
-        """What depends on the inputs [..., features] alone: tensors [..., units], for any number of time steps."""
-        raise NotImplementedError
-
-    def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """One time step: from `project`'s results and the states, [batch, units] each, to the output and new states.
-
-        Where the results in `for_output` are None, so is the output.
-        """
-        raise NotImplementedError
-
-    def enter(self, a: Arithmetic, state: str, value: Any) -> Any:
-        """A state that comes from outside, in the very scale that it goes out with."""
-        return a.ranged(state, value)
-
-
-def _affine(a: Arithmetic, point: str, x: Any, kernel: str, bias: str | None) -> Any:
-    product = tf.matmul(x, a.kernel(kernel))
-    return a.ranged(point, product if bias is None else tf.nn.bias_add(product, a.bias(bias)))
-
-
-def _activated(a: Arithmetic, function: str, value: Any, name: str | None = None) -> Any:
-    match function:
-        case "tanh" | "sigmoid":
-            return a.fixed(function, getattr(tf, function)(value, name=name))
-        case "relu":
-            return tf.nn.relu(value, name=name)
-        case _:
-            return value
-
-
-def after_name(state: str) -> str:
-    """What the operator is called that computes a state of the next time step."""
-    return f"after_{state}"
 
 
 @dataclass(frozen=True)
@@ -156,7 +56,7 @@ class GRU(Cell):
     def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
         """See the base class."""
         return tuple(
-            _affine(a, f"x_{gate}", x, f"kernel_{gate}", f"bias_{gate}" if self.biased else None) for gate in "zrh"
+            affine(a, f"x_{gate}", x, f"kernel_{gate}", f"bias_{gate}" if self.biased else None) for gate in "zrh"
         )
 
     def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -170,7 +70,7 @@ class GRU(Cell):
             reset = a.ranged("reset", r * self._recurrent(a, "h", h))
         else:
             reset = self._recurrent(a, "h", a.ranged("reset", r * h))
-        candidate = _activated(a, self.activation, a.ranged("sum_h", xs[2] + reset))
+        candidate = activated(a, self.activation, a.ranged("sum_h", xs[2] + reset))
         if self._candidate():
             candidate = a.ranged("candidate", candidate)
         update = a.ranged("update", z * a.ranged("delta", h - candidate))
@@ -179,7 +79,7 @@ class GRU(Cell):
 
     def _recurrent(self, a: Arithmetic, gate: str, h: Any) -> Any:
         bias = f"recurrent_bias_{gate}" if self.biased and self.reset_after else None
-        return _affine(a, f"h_{gate}", h, f"recurrent_{gate}", bias)
+        return affine(a, f"h_{gate}", h, f"recurrent_{gate}", bias)
 
 
 @dataclass(frozen=True)
@@ -223,7 +123,7 @@ class SRU(Cell):
     def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
         """See the base class."""
         parts = [
-            _affine(a, f"x_{gate}", x, f"kernel_{gate}", f"bias_{gate}" if gate in {"forget", "reset"} else None)
+            affine(a, f"x_{gate}", x, f"kernel_{gate}", f"bias_{gate}" if gate in {"forget", "reset"} else None)
             for gate in GATES[: 4 if self._projects else 3]
         ]
         return (*parts, *(() if self._projects else (x,)))
@@ -276,12 +176,12 @@ class SimpleRNN(Cell):
 
     def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
         """See the base class."""
-        return (_affine(a, "x_h", x, "kernel", "bias" if self.biased else None),)
+        return (affine(a, "x_h", x, "kernel", "bias" if self.biased else None),)
 
     def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """See the base class."""
-        recurrent = _affine(a, "h_h", states["h"], "recurrent", None)
-        after = _activated(a, self.activation, a.ranged("sum_h", xs[0] + recurrent), name=after_name("h"))
+        recurrent = affine(a, "h_h", states["h"], "recurrent", None)
+        after = activated(a, self.activation, a.ranged("sum_h", xs[0] + recurrent), name=after_name("h"))
         if self.activation not in FIXED:
             after = a.ranged("h", after)
         return after, {"h": after}

@@ -8,8 +8,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.cells.cells import CELLS, Cell
-from components.cells.quantizers import ActivationQuantizer, WeightQuantizer, nudged_range
+from components.cells.arithmetic import Cell
+from components.cells.cells import CELLS
+from components.cells.quantizer_ranges import nudged_range
+from components.cells.quantizers import ActivationQuantizer
+from components.cells.weight_quantizer import WeightQuantizer
 
 # What the kernels prescribe: function -> bits of activations -> bits, least and greatest value.
 _FIXED: dict[str, dict[int, tuple[int, float, float]]] = {

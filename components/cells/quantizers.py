@@ -16,6 +16,8 @@ import tensorflow as tf
 from tensorflow_model_optimization.python.core.keras import utils as tfmot_utils
 from tensorflow_model_optimization.quantization.keras import quantizers
 
+from components.cells.quantizer_ranges import batch_range, nudged_range, summed_over_replicas
+
 # Batches for which a range is only watched, and not applied in training: as long as training lasts.
 NEVER = -1
 
@@ -208,7 +210,7 @@ class HistogramQuantizer(ActivationQuantizer):
             maxlength=self.bins,
             dtype=tf.float32,
         )
-        counts = kept + _summed_over_replicas(tf.ensure_shape(new, [self.bins]))
+        counts = kept + summed_over_replicas(tf.ensure_shape(new, [self.bins]))
         with tf.control_dependencies(
             [weights["counts"].assign(counts), weights["low"].assign(low), weights["high"].assign(high)]
         ):
@@ -254,95 +256,6 @@ class FixedQuantizer(quantizers.Quantizer):
         return {"bits": self.bits, "low": self.low, "high": self.high, "delay": self.delay}
 
 
-class WeightQuantizer(quantizers.Quantizer):
-    """Symmetric quantization of a kernel by the range of its current values, so that no range is ever out of date.
-
-    Args:
-        bits: 8 or 4; the least value is not used, so that zero is the middle (`[-127, 127]`).
-        axes: The axes that have a scale each, together; none for one scale.
-        trains: False leaves the weights unquantized in training.
-        one_range: Whether all those scales are the same, so that equal weights of different channels become equal
-            integers: one for each value that a clustered kernel has. (The converter multiplies scales, and not the
-            integers, when it folds batch normalization.)
-    """
-
-    def __init__(self, bits: int = 8, axes: tuple[int, ...] = (), trains: bool = True, one_range: bool = False) -> None:
-        self.bits, self.axes, self.trains, self.one_range = bits, tuple(axes), trains, one_range
-
-    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:  # noqa: ARG002
-        """Nothing to build."""
-        return {}
-
-    @tf.autograph.experimental.do_not_convert
-    def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
-        """Quantize."""
-        if self.trains:
-            return self._quantize(inputs)
-        return tfmot_utils.smart_cond(training, lambda: tf.identity(inputs), lambda: self._quantize(inputs))
-
-    def _quantize(self, inputs: Any) -> Any:
-        if not self.axes:
-            most = _not_zero(tf.stop_gradient(tf.reduce_max(tf.abs(inputs))))
-            return tf.quantization.fake_quant_with_min_max_vars(
-                inputs, -most, most, num_bits=self.bits, narrow_range=True
-            )
-        # The operator knows the last axis only; the converter sees through the reshape. Axes that have a scale each
-        # come last in the kernels of all layers (a depthwise kernel is [h, w, channels, multiplier]).
-        scales = 1
-        for axis in self.axes:
-            scales *= inputs.shape[axis]
-        flat = inputs if len(self.axes) == 1 else tf.reshape(inputs, [*inputs.shape[: -len(self.axes)], scales])
-        over = None if self.one_range else list(range(flat.shape.rank - 1))
-        most = tf.stop_gradient(tf.reduce_max(tf.abs(flat), over))
-        most = _not_zero(tf.broadcast_to(most, [scales]))
-        quantized = tf.quantization.fake_quant_with_min_max_vars_per_channel(
-            flat, -most, most, num_bits=self.bits, narrow_range=True
-        )
-        return quantized if len(self.axes) == 1 else tf.reshape(quantized, inputs.shape)
-
-    def get_config(self) -> dict[str, Any]:
-        """What `from_config` makes the same quantizer from."""
-        return {"bits": self.bits, "axes": self.axes, "trains": self.trains, "one_range": self.one_range}
-
-
-def batch_range(inputs: Any) -> tuple[Any, Any]:
-    """The least and greatest value of a batch, over all replicas."""
-    low, high = tf.reduce_min(inputs), tf.reduce_max(inputs)
-    replicas = tf.distribute.get_replica_context()
-    if replicas is None or replicas.num_replicas_in_sync == 1:
-        return low, high
-    gathered = replicas.all_gather(tf.reshape(tf.stack([low, high]), [1, 2]), axis=0)
-    return tf.reduce_min(gathered[:, 0]), tf.reduce_max(gathered[:, 1])
-
-
-def nudged_range(low: Any, high: Any, bits: int, symmetric: bool) -> tuple[Any, Any]:
-    """A range that the kernels can hold: with zero inside, exactly representable; of the full width of the integers.
-
-    Args:
-        low, high: Wanted, float32 scalars.
-        bits: 8 or 16.
-        symmetric: Whether the zero point is 0.
-
-    Returns:
-        low', high' with (high' - low') / (2^bits - 1) as scale; at least 1e-6 wide.
-    """
-    low, high = tf.minimum(low, 0.0), tf.maximum(high, 0.0)
-    steps = 2.0**bits - 1
-    if symmetric:
-        scale = tf.maximum(tf.maximum(-low, high), 1e-6) / (2.0 ** (bits - 1) - 1)
-        return -scale * 2.0 ** (bits - 1), scale * (2.0 ** (bits - 1) - 1)
-    scale = tf.maximum(high - low, 1e-6) / steps
-    below = tf.round(-low / scale)
-    return -below * scale, (steps - below) * scale
-
-
-def _summed_over_replicas(values: Any) -> Any:
-    replicas = tf.distribute.get_replica_context()
-    if replicas is None or replicas.num_replicas_in_sync == 1:
-        return values
-    return replicas.all_reduce(tf.distribute.ReduceOp.SUM, values)
-
-
 def _variable(layer: Any, name: str, shape: tuple[int, ...] = (), dtype: Any = tf.float32) -> Any:
     # Each replica holds its own, and all compute the same from what they gather.
     return layer.add_weight(
@@ -354,8 +267,3 @@ def _variable(layer: Any, name: str, shape: tuple[int, ...] = (), dtype: Any = t
         synchronization=tf.VariableSynchronization.ON_READ,
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
     )
-
-
-def _not_zero(most: Any) -> Any:
-    """The scale of a channel of (nearly) zeros: not so small that its bias, in units of it, would not fit 32 bits."""
-    return tf.maximum(most, 2.0**-16)

@@ -12,7 +12,8 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from components.data.examples import Inputs
-from components.model.tflite_runtime import TFLiteModel, quantize
+from components.model.tflite_runtime import TFLiteModel
+from components.ranges.affine import quantize
 
 # They return the values they take, in another order or shape, or as floats.
 _PASSING = frozenset({"DEQUANTIZE", "EXPAND_DIMS", "RESHAPE", "SQUEEZE", "TRANSPOSE"})

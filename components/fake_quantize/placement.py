@@ -2,110 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
-from components.core.errors import ModelError
-from components.facts.training import LayerPlan
+from components.fake_quantize.layer_plans import layer_plans
 from components.fake_quantize.layer_policy import LayerPolicy
 from components.fake_quantize.layers import (
     FUSED_ACTIVATIONS,
     FUSING,
-    INTEGER_RECURRENT,
     NOT_IN_4_BITS,
     NOT_IN_16_BITS,
-    WEIGHTED,
-    Role,
     remedy_for,
     role_of,
 )
+from components.fake_quantize.placement_plan import Node, Plan, QuantizerSlot
 
 # Cells whose outputs cannot be rounded anew for who reads them: the fused LSTM's are its states, an SRU's are nothing
 # else. (A GRU's and a SimpleRNN's states go into the next step as they are, and are rounded on the way out.)
 _HAND_OUT = frozenset({"LSTM", "SRU"})
-
-
-@dataclass(frozen=True)
-class Node:
-    """One call of a layer in a rewritten model.
-
-    Attributes:
-        name: The layer's; twice where a shared layer is called twice.
-        origin: The layer of the user's model that it comes from.
-        kind: Class name.
-        activation: Of an `Activation` layer, the function's name; of a `ReLU`, `relu`, `relu6` or None for
-            others; of an `IntegerRecurrent`, the kind of its cell.
-        inputs: Names of the layers that its inputs come from.
-        is_float: Whether its output is of floats.
-        refusal: Reason and remedy, of a recurrent layer that cannot be written out.
-    """
-
-    name: str
-    origin: str
-    kind: str
-    inputs: tuple[str, ...]
-    activation: str | None = None
-    is_float: bool = True
-    refusal: tuple[str, str] | None = None
-
-
-@dataclass
-class QuantizerSlot:
-    """What one layer of the rewritten model gets.
-
-    Attributes:
-        policy: How.
-        role: What it is to quantization.
-        weights: Whether its weights are quantized.
-        output: Whether its output gets a range: trained, or prescribed by the kernel (`fixed`).
-    """
-
-    policy: LayerPolicy
-    role: Role
-    weights: bool = False
-    output: Literal["none", "range", "fixed"] = "none"
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return not (self.weights or self.output != "none" or self.policy.config)
-
-
-@dataclass
-class Plan:
-    """Where quantizers go.
-
-    Attributes:
-        places: Layer of the rewritten model -> what it gets.
-        input_quantizers: Layers whose output has no range and is read by a kernel of integers -> the reader's policy.
-        model_io: Those of them that are inputs or outputs of the model: whatever reads them reads the quantized values.
-        joined: LSTMs or SRUs whose outputs have one range, since they are concatenated: both directions of a
-            `Bidirectional`. The concatenation has none of its own.
-        layers: What becomes of each layer of the user's model, in order.
-        refused: Layers of the user's model that cannot be quantized, with reason and remedy.
-    """
-
-    places: dict[str, QuantizerSlot]
-    input_quantizers: dict[str, LayerPolicy]
-    model_io: set[str] = field(default_factory=set)
-    joined: list[tuple[str, ...]] = field(default_factory=list)
-    layers: tuple[LayerPlan, ...] = ()
-    refused: list[tuple[Node, str, str]] = field(default_factory=list)
-
-    def refuse(self) -> None:
-        """Raise a ModelError that names every refused layer with its remedy, if there is one."""
-        if not self.refused:
-            return
-        told = "; ".join(f"{node.origin} ({_kind(node)}): {reason}; {remedy}" for node, reason, remedy in self.refused)
-        names = ", ".join(dict.fromkeys(node.origin for node, _, _ in self.refused))
-        raise ModelError(
-            f"quantization-aware training cannot make integers of {told}",
-            where=f"layer {names}",
-            bound="layers that TensorFlow Lite's integer kernels can run",
-            remedy=f"change these layers as told, or leave them float: `except: [{names}]` in the step and "
-            "`float_fallback: true` in the scheme",
-        )
 
 
 def place(
@@ -148,7 +62,7 @@ def place(
     _join(nodes, by_name, plan)
     _open_input_quantizers(nodes, plan, outputs if integer_io else ())
     _keep_extremes(nodes, plan, outputs)
-    plan.layers = tuple(_told(nodes, plan, kinds, notes))
+    plan.layers = tuple(layer_plans(nodes, plan, kinds, notes))
     return plan
 
 
@@ -301,75 +215,3 @@ def _keep_extremes(nodes: Sequence[Node], plan: Plan, outputs: Collection[str]) 
 
 def _bits(plan: Plan) -> int:
     return next(made.policy.activation_bits for made in plan.places.values() if made.policy.mode != "float")
-
-
-def _told(nodes: Sequence[Node], plan: Plan, kinds: Mapping[str, str], notes: Mapping[str, str]) -> Iterable[LayerPlan]:
-    refused = {node.origin: f"{reason}; {remedy}" for node, reason, remedy in plan.refused}
-    members: dict[str, list[Node]] = {origin: [] for origin, kind in kinds.items() if kind != "InputLayer"}
-    for node in nodes:
-        if node.origin in members:
-            members[node.origin].append(node)
-    for origin, own in members.items():
-        if not own:
-            yield LayerPlan(
-                layer=origin, kind=kinds[origin], mode="trained", outputs="none", note=notes.get(origin, "")
-            )
-            continue
-        places = [plan.places[node.name] for node in own]
-        weighted = [made for made in places if made.weights or made.role == "recurrent"]
-        policy = weighted[0].policy if weighted else places[-1].policy
-        # The last range of a layer is its output's; without one, its kernel tells more than a reshape behind it.
-        ends = [made for made in places if made.output != "none"] or [m for m in places if m.role != "passing"]
-        enters = any(name in plan.input_quantizers for node in own for name in node.inputs)
-        said = [notes.get(origin, ""), "its input gets a range too" if enters else ""]
-        recurrent = [node for node in own if plan.places[node.name].role == "recurrent"]
-        carrying = [node for node in own if plan.places[node.name].weights] + recurrent
-        weights = " and ".join(dict.fromkeys(_weights(node, plan) for node in carrying))
-        yield LayerPlan(
-            layer=origin,
-            kind=f"Activation {own[-1].activation}" if kinds[origin] == "Activation" else kinds[origin],
-            mode="refused" if origin in refused else policy.mode,
-            weights=weights,
-            outputs=_recurrent_outputs(recurrent[0], policy) if recurrent else _outputs((ends or places)[-1]),
-            note=refused.get(origin) or "; ".join(filter(None, said)),
-        )
-
-
-def _kind(node: Node) -> str:
-    if node.kind == INTEGER_RECURRENT:
-        return str(node.activation)
-    return f"{node.kind} {node.activation}" if node.kind == "Activation" else node.kind
-
-
-def _weights(node: Node, plan: Plan) -> str:
-    policy = plan.places[node.name].policy
-    if plan.places[node.name].role == "recurrent":
-        told = "" if policy.trains_weights else ", after training"
-        return "" if policy.mode == "float" else f"int{policy.weight_bits} per gate{told}"
-    if policy.weight_quantizer is not None:
-        return policy.weight_quantizer.object
-    per = "per channel" if policy.per_channel and WEIGHTED[node.kind][1] else "per tensor"
-    return f"int{policy.weight_bits} {per}" + ("" if policy.trains_weights else ", after training")
-
-
-def _recurrent_outputs(node: Node, policy: LayerPolicy) -> str:
-    if policy.mode == "float":
-        return "float"
-    inside = ", 16 bits inside" if node.activation == "LSTM" else ""
-    return f"int{policy.activation_bits} at each step{inside}"
-
-
-def _outputs(made: QuantizerSlot) -> str:
-    policy = made.policy
-    if policy.mode == "float":
-        return "float"
-    if policy.config:
-        return f"by {policy.config}"
-    if made.output == "range":
-        how = policy.activations
-        if how is None or policy.mode == "observed":
-            return f"int{policy.activation_bits}, range applied after training"
-        ours = "extremes of an epoch" if policy.extremes else how.quantizer.kind.replace("_", " ")
-        own = how.quantizer.object if how.quantizer.kind == "own" else ours
-        return f"int{policy.activation_bits}, {own}"
-    return {"passing": "as its input", "fixed": "range fixed by the kernel"}.get(made.role, "inside the kernel")

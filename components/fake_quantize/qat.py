@@ -20,15 +20,11 @@ from components.cells.layer import IntegerRecurrent
 from components.cells.quantizers import ActivationQuantizer
 from components.core.errors import EdgemillError, ModelError, summary_line
 from components.facts.training import LayerPlan, TrainedRange
+from components.fake_quantize.custom_objects import own_object
+from components.fake_quantize.layer_config import Quantizers
 from components.fake_quantize.layer_policy import chosen, policies
 from components.fake_quantize.rewrite import rewrite
-from components.fake_quantize.tflite_8bit_scheme import (
-    INPUT_QUANTIZER,
-    Quantizers,
-    Tflite8BitScheme,
-    own_object,
-    planned,
-)
+from components.fake_quantize.tflite_8bit_scheme import INPUT_QUANTIZER, Tflite8BitScheme, planned
 from components.model.keras_model import check_learns
 from components.model.weight_tensors import Kernel, kernels
 from components.spec.scheme import Scheme

@@ -7,39 +7,34 @@ one-dimensional convolutions are two-dimensional ones of height 1.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from components.cells.cells import CELLS, cell_of
+from components.cells.cells import cell_of
 from components.cells.layer import IntegerRecurrent, described
-from components.cells.plan import inner, why_not
+from components.fake_quantize.keras_layers import (
+    MERGES,
+    WithWeights,
+    activation_name,
+    affine,
+    call_counts,
+    folded_weights,
+    itself,
+    last_axis,
+    reader_counts,
+    written_out,
+)
 from components.fake_quantize.layers import FIXED_ACTIVATIONS, NO_ACTIVATION, RANGED_ACTIVATIONS, SWISH, WEIGHTED
+from components.fake_quantize.rewritten import Rewritten
+from components.model.keras_graph import input_like, replay
 
 _layers = tf.keras.layers
 # Attributes of a one-dimensional convolution that name sizes; two-dimensional ones have a 1 before them.
 _SIZES = ("kernel_size", "strides", "dilation_rate")
-_MERGES = {"concat": _layers.Concatenate, "sum": _layers.Add, "mul": _layers.Multiply}
 _LONE = frozenset({"Conv1D", "DepthwiseConv1D", "SeparableConv1D"})
-
-
-@dataclass
-class Rewritten:
-    """A rewritten model.
-
-    Attributes:
-        model: Functional, uncompiled, with the original's weights.
-        origins: Name of each of its layers -> name of the original's layer that it comes from.
-        notes: Name of an original layer -> what was done to it, where something was.
-    """
-
-    model: Any
-    origins: dict[str, str] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)
 
 
 def rewrite(
@@ -54,7 +49,7 @@ def rewrite(
         folds: Tells by a convolution's name that the batch normalization behind it must be folded into its weights
             now: the converter can do that only where each channel has a scale of its own.
     """
-    inputs = [_input_like(tensor) for tensor in model.inputs]
+    inputs = [input_like(tensor) for tensor in model.inputs]
     rewriter = _Rewriter(kept, folds, model)
     outputs = rewriter.follow(model, inputs, "")
     # The names of the outputs are names of layers, and the exported signature's: they stay.
@@ -62,23 +57,10 @@ def rewrite(
     return Rewritten(result, rewriter.origins, rewriter.notes)
 
 
-def activation_name(function: Any) -> str | None:
-    """The name of an activation function; None if it has none that could be looked up."""
-    if function is None:
-        return NO_ACTIVATION
-    name = getattr(function, "__name__", None)
-    return name if isinstance(name, str) and name != "<lambda>" else None
-
-
-def _input_like(tensor: Any) -> Any:
-    name = tensor.name.partition(":")[0]
-    return tf.keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
-
-
 class _Rewriter:
     def __init__(self, kept: Callable[[str], bool], folds: Callable[[str], bool], model: Any) -> None:
         self._kept, self._folds = kept, folds
-        self._calls = _calls(model)
+        self.call_counts = call_counts(model)
         self._made: dict[tuple[str, str], Any] = {}
         self.origins: dict[str, str] = {}
         self.notes: dict[str, str] = {}
@@ -89,24 +71,19 @@ class _Rewriter:
 
     def follow(self, model: Any, inputs: list[Any], prefix: str) -> list[Any]:
         """Call the model's layers, or what stands for them, on new tensors in the order of the graph."""
-        tensors = {id(old): new for old, new in zip(model.inputs, inputs, strict=True)}
-        readers = _readers(model)
-        for depth in sorted(model._nodes_by_depth, reverse=True):
-            for node in model._nodes_by_depth[depth]:
-                if node.is_input:
-                    continue
-                args, kwargs = tf.nest.map_structure(
-                    lambda value: tensors.get(id(value), value), (node.call_args, node.call_kwargs)
-                )
-                outputs = self._call(node.layer, f"{prefix}{node.layer.name}", args, kwargs)
-                for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True):
-                    tensors[id(old)] = new
-                    if readers.get(id(old), 0) != 1:
-                        self._sole.pop(id(new), None)
-        return [tensors[id(output)] for output in model.outputs]
+        readers = reader_counts(model)
+
+        def call(node: Any, args: Any, kwargs: Any) -> Any:
+            outputs = self._call(node.layer, f"{prefix}{node.layer.name}", args, kwargs)
+            for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True):
+                if readers.get(id(old), 0) != 1:
+                    self._sole.pop(id(new), None)
+            return outputs
+
+        return replay(model, inputs, call)
 
     def _call(self, layer: Any, name: str, args: Any, kwargs: Any) -> Any:
-        layer = _itself(layer)
+        layer = itself(layer)
         kind = type(layer).__name__
         if isinstance(layer, tf.keras.Model) and not self._kept(name):
             inner = layer
@@ -127,7 +104,7 @@ class _Rewriter:
                 return self._activate(args[0], layer.activation, name, name)
             case "Add" | "Multiply" | "Maximum" | "Minimum" if len(args[0]) > 2:
                 return self._pairwise(layer, name, args[0])
-            case _ if _written_out(layer):
+            case _ if written_out(layer):
                 return (self._both_ways if kind == "Bidirectional" else self._recurrent)(layer, name, args[0])
             case _:
                 return self._copy(layer, name, name)(*args, **kwargs)
@@ -147,7 +124,7 @@ class _Rewriter:
         forward = self._recurrent(layer.forward_layer, f"{name}/forward", x, name)
         backward = self._recurrent(layer.backward_layer, f"{name}/backward", x, name, in_order=True)
         self.notes[name] = "written out as one layer for each direction"
-        return self._new(_MERGES[layer.merge_mode], name, name, {})([forward, backward])
+        return self._new(MERGES[layer.merge_mode], name, name, {})([forward, backward])
 
     def _pairwise(self, layer: Any, name: str, inputs: list[Any]) -> Any:
         """The kernels take two inputs, so each sum between them needs a range."""
@@ -179,7 +156,7 @@ class _Rewriter:
         if (name, kind.__name__) not in self._made:
             made = kind.from_config({**config, "name": name})
             made.trainable = like.trainable if like is not None else True
-            self._made[name, kind.__name__] = _WithWeights(made, weights)
+            self._made[name, kind.__name__] = WithWeights(made, weights)
             self.origins[name] = origin
         return self._made[name, kind.__name__]
 
@@ -192,7 +169,7 @@ class _Rewriter:
         if activation_name(activation) != NO_ACTIVATION:
             return self._activate(y, activation, f"{name}/activation", name)
         # A shared layer's weights cannot take over what follows only one of its calls.
-        if self._calls[name] == 1:
+        if self.call_counts[name] == 1:
             self._sole[id(y)] = (made.layer, y)
         return y
 
@@ -252,44 +229,36 @@ class _Rewriter:
     def _batch_norm(self, layer: Any, name: str, x: Any) -> Any:
         made, _ = self._sole.get(id(x), (None, None))
         behind = type(made).__name__
-        convolves = behind in {"Conv2D", "DepthwiseConv2D"} and _last_axis(layer, x)
+        convolves = behind in {"Conv2D", "DepthwiseConv2D"} and last_axis(layer, x)
         if convolves and not self._folds(self.origins[made.name]):
             self.notes[name] = "folded into the convolution's weights by the converter"
             if id(x) in self._upright:
                 y = self._copy(layer, name, name, axis=-1)(self._upright[id(x)])
                 return self._flat(y, f"{name}/flat", name)
             return self._copy(layer, name, name)(x)
-        if convolves or (behind in {"Dense", "Conv2DTranspose"} and _last_axis(layer, x)):
+        if convolves or (behind in {"Dense", "Conv2DTranspose"} and last_axis(layer, x)):
             self.notes[name] = f"folded into the weights of {made.name} before training, with its statistics"
             y = self._folded(made, layer)
             return self._flat(y, f"{name}/flat", name) if id(x) in self._upright else y
-        if not _last_axis(layer, x):
+        if not last_axis(layer, x):
             return self._copy(layer, name, name)(x)
         return self._scaling(layer, name, x)
 
     def _folded(self, made: Any, layer: Any) -> Any:
         """Replace a weighted layer by one that normalizes as well."""
-        factor, shift = _affine(layer)
+        folded = folded_weights(made, *affine(layer))
         stored = next(one for one in self._made.values() if one.layer is made)
-        weights = made.get_weights()
-        kernel, bias = weights[0], weights[1] if made.use_bias else np.zeros_like(shift)
-        kind = type(made).__name__
-        if kind == "DepthwiseConv2D":
-            scaled = kernel * factor.reshape(kernel.shape[2:])
-        else:
-            # A transposed convolution has its output channels before the last axis.
-            scaled = kernel * (factor[:, None] if kind == "Conv2DTranspose" else factor)
         config = {**made.get_config(), "use_bias": True}
         again = type(made).from_config(config)
         again.trainable = made.trainable
-        new = _WithWeights(again, lambda _: [scaled, bias * factor + shift])
+        new = WithWeights(again, lambda _: folded)
         key = next(key for key, one in self._made.items() if one is stored)
         self._made[key] = new
         return new(stored.called_on)
 
     def _scaling(self, layer: Any, name: str, x: Any) -> Any:
         """A batch normalization that follows no weights, as a depthwise 1x1 convolution with its statistics."""
-        factor, shift = _affine(layer)
+        factor, shift = affine(layer)
         channels = len(factor)
         self.notes[name] = "written as a depthwise 1x1 convolution, with its statistics"
         rank = x.shape.rank
@@ -319,70 +288,3 @@ class _Rewriter:
             return self._new(_layers.Multiply, name, origin, {})([x, gate])
         known = called in FIXED_ACTIVATIONS | RANGED_ACTIVATIONS | {NO_ACTIVATION}
         return self._new(_layers.Activation, name, origin, {"activation": called if known else function})(x)
-
-
-class _WithWeights:
-    """A new layer that takes its weights when it is first called."""
-
-    def __init__(self, layer: Any, weights: Callable[[Any], list[Any]] | None) -> None:
-        self.layer, self._weights = layer, weights
-        self.called_on: Any = None
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.called_on = args[0] if args else None
-        outputs = self.layer(*args, **kwargs)
-        if self._weights is not None:
-            self.layer.set_weights(self._weights(self.layer))
-            self._weights = None
-        return outputs
-
-
-def _itself(layer: Any) -> Any:
-    """A dense layer goes over the last axis, whatever is before it."""
-    if type(layer).__name__ == "TimeDistributed" and type(layer.layer).__name__ == "Dense":
-        return layer.layer
-    return layer
-
-
-def _written_out(layer: Any) -> bool:
-    if type(layer).__name__ == "Bidirectional" and layer.merge_mode not in _MERGES:
-        return False
-    return type(inner(layer)).__name__ in CELLS and why_not(layer) is None
-
-
-def _calls(model: Any, prefix: str = "") -> Counter[str]:
-    """How often each layer is called, nested models' layers by their full name."""
-    calls: Counter[str] = Counter()
-    for nodes in model._nodes_by_depth.values():
-        for node in nodes:
-            name = f"{prefix}{node.layer.name}"
-            calls[name] += not node.is_input
-            if isinstance(node.layer, tf.keras.Model) and getattr(node.layer, "_is_graph_network", False):
-                calls.update(_calls(node.layer, f"{name}/"))
-    return calls
-
-
-def _readers(model: Any) -> dict[int, int]:
-    """How many nodes of the model, or outputs of it, read each of its tensors."""
-    counts: dict[int, int] = {}
-    for nodes in model._nodes_by_depth.values():
-        for node in nodes:
-            for tensor in [] if node.is_input else node.keras_inputs:
-                counts[id(tensor)] = counts.get(id(tensor), 0) + 1
-    for tensor in model.outputs:
-        counts[id(tensor)] = counts.get(id(tensor), 0) + 1
-    return counts
-
-
-def _last_axis(layer: Any, x: Any) -> bool:
-    axis = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
-    return [a % x.shape.rank for a in axis] == [x.shape.rank - 1]
-
-
-def _affine(layer: Any) -> tuple[Any, Any]:
-    """Factor and shift, [channels] each, that batch normalization is outside training."""
-    mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
-    gamma = layer.gamma.numpy() if layer.scale else np.ones_like(mean)
-    beta = layer.beta.numpy() if layer.center else np.zeros_like(mean)
-    factor = gamma / np.sqrt(variance + layer.epsilon)
-    return factor, beta - mean * factor

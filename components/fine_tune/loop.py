@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.core.errors import ModelError, summary_line
-from components.core.files import sha256_of_bytes, write_atomically
+from components.core.files import write_atomically
 from components.core.values import SEEDS, FrozenModel
 from components.data.task import CompilingTask
 from components.data.training_data import TrainingData
@@ -101,7 +100,7 @@ def fine_tune(
         except tf.errors.InvalidArgumentError as error:
             raise ModelError(
                 f"the model cannot be trained on these examples: {summary_line(error)}",
-                where=f"recipe {name}",
+                where=name,
                 remedy="check labels, the task's decode and the model's input and output shapes against each other",
             ) from error
     if spec.early_stopping is not None and state.best_epoch:
@@ -278,25 +277,8 @@ class _Rate(tf.keras.callbacks.Callback):
             raise ModelError(
                 f"the loss is {loss} in epoch {self._epoch + 1}, after {batch + 1} of {self._steps} steps, at a "
                 f"learning rate of {self._rate:g}",
-                where=f"recipe {self._name}",
+                where=self._name,
                 bound="a finite loss",
                 remedy="lower the step's learning_rate, or look for NaN in the examples",
             )
         self._after_batch(self._epoch * self._steps + batch + 1, self._steps)
-
-
-def checkpoint_folder(artifact: Path, key: Sequence[str]) -> Path:
-    """Where an execution keeps its checkpoints: found again by the next one that is asked the same.
-
-    TFX deletes what a failed execution wrote, and gives the next one another folder.
-
-    Args:
-        artifact: Folder of the output artifact, `<root>/<node>/<output>/<execution>`.
-        key: All that the result depends on.
-    """
-    return artifact.parents[1] / "checkpoints" / sha256_of_bytes("\0".join(key).encode())[:16]
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Remove what `fine_tune` kept."""
-    shutil.rmtree(folder, ignore_errors=True)

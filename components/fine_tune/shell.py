@@ -43,7 +43,7 @@ def run_step(
         split: Split to train on.
         task, label, task_version, code_version: The node's parameters.
     """
-    from components.fine_tune.loop import checkpoint_folder, remove_checkpoints
+    from components.fine_tune.checkpoints import checkpoint_folder, remove_checkpoints
     from components.fine_tune.step import StepInputs
 
     source = verified(model)

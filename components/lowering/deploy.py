@@ -14,6 +14,7 @@ from components.cells.layer import IntegerRecurrent
 from components.facts.artifact_paths import FUSED_SAMPLE_FILE, TRAJECTORIES_FILE
 from components.lowering.forms import export_form
 from components.lowering.lowering import save_trajectories, trajectories
+from components.model.keras_graph import input_like, replay
 from components.model.keras_model import export
 from components.model.streaming import state_name
 from components.spec.recurrent import Form
@@ -74,27 +75,18 @@ def stripped(model: Any, fuse: bool = False) -> Any:
         model: As for `deploy`.
         fuse: Whether LSTMs are Keras' own again.
     """
-    tensors: dict[int, Any] = {}
     made: dict[str, Any] = {}
-    inputs = []
-    for tensor in model.inputs:
-        inputs.append(tf.keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name.partition(":")[0]))
-        tensors[id(tensor)] = inputs[-1]
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            if node.is_input:
-                continue
-            args, kwargs = tf.nest.map_structure(
-                lambda value: tensors.get(id(value), value), (node.call_args, node.call_kwargs)
-            )
-            layer = node.layer
-            if layer.name not in made:
-                made[layer.name] = _in_floats(layer, fuse)
-            results = made[layer.name](*args, **kwargs)
-            _take_weights(made[layer.name], layer)
-            for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(results), strict=True):
-                tensors[id(old)] = new
-    return tf.keras.Model(inputs, [tensors[id(tensor)] for tensor in model.outputs], name=model.name)
+
+    def in_floats(node: Any, args: Any, kwargs: Any) -> Any:
+        layer = node.layer
+        if layer.name not in made:
+            made[layer.name] = _in_floats(layer, fuse)
+        results = made[layer.name](*args, **kwargs)
+        _take_weights(made[layer.name], layer)
+        return results
+
+    inputs = [input_like(tensor) for tensor in model.inputs]
+    return tf.keras.Model(inputs, replay(model, inputs, in_floats), name=model.name)
 
 
 def _in_floats(layer: Any, fuse: bool) -> Any:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from components.cells.layer import IntegerRecurrent
 from components.core.errors import ModelError
 from components.facts.artifact_paths import SERVING_FOLDER
+from components.model.keras_graph import graph_nodes
 from components.model.streaming import next_name, state_name
 from components.spec.recurrent import Form
 
@@ -112,27 +113,26 @@ def _walk(
             raise _not_streamed(f"input {name}", "it has no time axis")
         tensors[id(tensor)] = frames.get(name)
         timed.add(id(tensor))
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            if node.is_input:
-                continue
-            layer, one = node.layer, getattr(node.layer, "layer", node.layer)
-            is_timed = [id(tensor) in timed for tensor in node.keras_inputs]
-            (made,) = tf.nest.flatten(node.outputs)
-            if refuse:
-                _check(layer, one, is_timed)
-            elif isinstance(layer, IntegerRecurrent):
-                value, after[layer.name] = layer.frame(tensors[id(node.keras_inputs[0])], states[layer.name])
-            elif any(is_timed) and type(one).__name__ == "Reshape":
-                value = _reshaped(tensors[id(node.keras_inputs[0])], one)
-            else:
-                args, kwargs = tf.nest.map_structure(
-                    lambda value: tensors.get(id(value), value), (node.call_args, node.call_kwargs)
-                )
-                value = layer(*args, **{**kwargs, **({"training": False} if _trains(layer) else {})})
-            tensors[id(made)] = None if refuse else value
-            if layer.return_sequences if isinstance(layer, IntegerRecurrent) else any(is_timed):
-                timed.add(id(made))
+    for node in graph_nodes(model):
+        if node.is_input:
+            continue
+        layer, one = node.layer, getattr(node.layer, "layer", node.layer)
+        is_timed = [id(tensor) in timed for tensor in node.keras_inputs]
+        (made,) = tf.nest.flatten(node.outputs)
+        if refuse:
+            _check(layer, one, is_timed)
+        elif isinstance(layer, IntegerRecurrent):
+            value, after[layer.name] = layer.frame(tensors[id(node.keras_inputs[0])], states[layer.name])
+        elif any(is_timed) and type(one).__name__ == "Reshape":
+            value = _reshaped(tensors[id(node.keras_inputs[0])], one)
+        else:
+            args, kwargs = tf.nest.map_structure(
+                lambda value: tensors.get(id(value), value), (node.call_args, node.call_kwargs)
+            )
+            value = layer(*args, **{**kwargs, **({"training": False} if _trains(layer) else {})})
+        tensors[id(made)] = None if refuse else value
+        if layer.return_sequences if isinstance(layer, IntegerRecurrent) else any(is_timed):
+            timed.add(id(made))
     (output,) = model.outputs
     return tensors[id(output)], after
 

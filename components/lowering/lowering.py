@@ -13,13 +13,14 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from components.cells.layer import IntegerRecurrent
-from components.cells.quantizers import FixedQuantizer, nudged_range
+from components.cells.quantizer_ranges import nudged_range
+from components.cells.quantizers import FixedQuantizer
 from components.core.errors import DataError
 from components.facts.conversion import ActivationRange
+from components.fake_quantize.layer_config import Quantizers
 from components.fake_quantize.layer_policy import LayerPolicy
 from components.fake_quantize.qat import held_ranges, quantized
 from components.fake_quantize.rewrite import rewrite
-from components.fake_quantize.tflite_8bit_scheme import Quantizers
 from components.lowering.forms import export_form
 from components.lowering.observe import Observer, Watch, WatchedWeights
 from components.model.streaming import state_name

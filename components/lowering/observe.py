@@ -10,7 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.cells.quantizers import ActivationQuantizer, WeightQuantizer
+from components.cells.quantizers import ActivationQuantizer
+from components.cells.weight_quantizer import WeightQuantizer
 from components.ranges.histogram import ActivationHistogram
 from components.ranges.range_estimators import estimate_range
 from components.spec.ranges import MinMax, Ranges

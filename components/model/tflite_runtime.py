@@ -7,48 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from components.core.errors import DataError, ModelError
+from components.model.batch_probe import PROBES, random_values, same_outputs
 from components.model.streaming import drive, state_pairs, zero_state
+from components.model.tflite_flags import has_fixed_shapes, keeps_state, returns_each_step
+from components.model.tflite_names import by_name
+from components.ranges.affine import Array, dequantize, quantize
 
 logger = logging.getLogger(__name__)
 
-Array = npt.NDArray[Any]
 
 # Larger batches gain nothing more per example, and the activations of a whole evaluation batch need not fit in memory.
 _MAX_BATCH = 64
-_PROBES = 3
-# Float kernels may add in another order for another batch size; relative to the largest output.
-_FLOAT_TOLERANCE = 1e-4
-
-
-def quantize(values: Array, scale: float, zero_point: int, dtype: npt.DTypeLike) -> Array:
-    """Real values to integers, `q = clip(rint(x / scale) + zero_point)` (Jacob et al. 2018, arXiv:1712.05877, eq. 1).
-
-    Args:
-        values: float [...]. What the integers cannot hold saturates, as it does on a device; it never wraps around.
-        scale: Real value of one step.
-        zero_point: Integer that stands for 0.0.
-        dtype: int8, uint8 or int16.
-
-    Raises:
-        DataError: There is a NaN, which no integer stands for.
-    """
-    bounds = np.iinfo(np.dtype(dtype))
-    steps = np.rint(np.asarray(values) / np.float32(scale))
-    if np.isnan(steps).any():
-        raise DataError(
-            "a NaN cannot be quantized",
-            measured=f"{int(np.isnan(steps).sum())} NaN among {steps.size} values",
-            remedy="remove or repair these examples, or replace NaN in the task's decode",
-        )
-    return np.clip(steps + zero_point, bounds.min, bounds.max).astype(dtype)
-
-
-def dequantize(values: Array, scale: float, zero_point: int) -> Array:
-    """Integers to float32, `x = (q - zero_point) * scale`."""
-    return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
 
 class TFLiteModel:
@@ -76,9 +47,9 @@ class TFLiteModel:
         self._content, self._threads = content, num_threads
         self._loaded: dict[str, Array] = {}
         self._start()
-        self.stateful = _keeps_state(content)
-        self.each_step = self.streaming and _returns_each_step(content)
-        self.batched = not (self.stateful or _has_fixed_shapes(content)) and self._batches_soundly()
+        self.stateful = keeps_state(content)
+        self.each_step = self.streaming and returns_each_step(content)
+        self.batched = not (self.stateful or has_fixed_shapes(content)) and self._batches_soundly()
 
     def _start(self) -> None:
         import tensorflow as tf
@@ -88,8 +59,8 @@ class TFLiteModel:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise _rejected(error) from error
-        self._inputs = _by_name(self._interpreter, "inputs")
-        self._outputs = _by_name(self._interpreter, "outputs")
+        self._inputs = by_name(self._interpreter, "inputs")
+        self._outputs = by_name(self._interpreter, "outputs")
         self._pairs = state_pairs(self._inputs, self._outputs)
         self._batch = 1
 
@@ -293,116 +264,20 @@ class TFLiteModel:
     def _batches_soundly(self) -> bool:
         """Whether a batch yields what its examples yield alone; a Reshape to a constant [1, n], for one, does not."""
         random = np.random.default_rng(0)
-        probe = {name: _random_values(detail, random) for name, detail in self._inputs.items()}
-        alone = [self._invoke({name: values[i : i + 1] for name, values in probe.items()}) for i in range(_PROBES)]
+        probe = {name: random_values(detail, random) for name, detail in self._inputs.items()}
+        alone = [self._invoke({name: values[i : i + 1] for name, values in probe.items()}) for i in range(PROBES)]
         try:
             together = self._invoke(probe)
         except ModelError:
             together = None
         if together is None or not all(
-            _same(np.concatenate([one[name] for one in alone]), together[name]) for name in self._outputs
+            same_outputs(np.concatenate([one[name] for one in alone]), together[name]) for name in self._outputs
         ):
             logger.info("This model cannot be run in batches: its examples are run one by one.")
             # After a failed resize an interpreter may be in any state: another resize can kill the process.
             self._start()
             return False
         return True
-
-
-def _random_values(detail: Mapping[str, Any], random: np.random.Generator) -> Array:
-    shape, dtype = [_PROBES, *detail["shape"][1:]], np.dtype(detail["dtype"])
-    if detail["quantization"][0]:
-        bounds = np.iinfo(dtype)
-        return random.integers(bounds.min, bounds.max, shape, dtype, endpoint=True)
-    if dtype.kind == "f":
-        return random.standard_normal(shape).astype(dtype)
-    # Token numbers and flags: 0 is the one value that is in every vocabulary.
-    return np.zeros(shape, dtype)
-
-
-def _same(alone: Array, together: Array) -> bool:
-    if alone.shape != together.shape:
-        return False
-    if together.dtype.kind == "f":
-        scale = float(np.abs(alone).max(initial=0.0)) or 1.0
-        return bool(np.allclose(alone, together, rtol=0, atol=_FLOAT_TOLERANCE * scale))
-    return np.array_equal(alone, together)
-
-
-def _by_name(interpreter: Any, border: str) -> dict[str, dict[str, Any]]:
-    """Details of the inputs or outputs by the names of the file's signature, or else of its tensors."""
-    details = interpreter.get_input_details() if border == "inputs" else interpreter.get_output_details()
-    signatures = interpreter.get_signature_list()
-    if len(signatures) == 1:
-        runner = interpreter.get_signature_runner(next(iter(signatures)))
-        named = runner.get_input_details() if border == "inputs" else runner.get_output_details()
-        names = {detail["index"]: name for name, detail in named.items()}
-        if set(names) == {detail["index"] for detail in details}:
-            return {names[detail["index"]]: detail for detail in details}
-    return {_plain(detail["name"]): detail for detail in details}
-
-
-def _plain(name: str) -> str:
-    """`serving_default_image:0` is the input `image`; outputs may differ in nothing but the number after the colon."""
-    plain = name.removeprefix("serving_default_")
-    return plain.removesuffix(":0")
-
-
-def _keeps_state(content: bytes) -> bool:
-    """Whether tensors keep their values between invocations.
-
-    Raises:
-        ModelError: It has resource variables that it assigns to, which the runtime cannot reset.
-    """
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    model = schema.Model.GetRootAs(content)
-    codes = [model.OperatorCodes(i).BuiltinCode() for i in range(model.OperatorCodesLength())]
-    main = model.Subgraphs(0)
-    if any(
-        codes[main.Operators(i).OpcodeIndex()] == schema.BuiltinOperator.ASSIGN_VARIABLE
-        for i in range(main.OperatorsLength())
-    ):
-        raise ModelError(
-            "the model assigns to resource variables, which cannot be reset between examples",
-            where="TFLite file",
-            remedy="export a model whose state is an input and an output, or a fused LSTM",
-        )
-    graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
-    return any(graph.Tensors(i).IsVariable() for graph in graphs for i in range(graph.TensorsLength()))
-
-
-_EACH_STEP = "edgemill_each_step"
-
-
-def with_each_step(content: bytes) -> bytes:
-    """Mark a streaming file as one whose outputs count after each time step, and not only after the last."""
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-    mark, buffer = schema.MetadataT(), schema.BufferT()
-    buffer.data = np.frombuffer(b"1" * 16, np.uint8)
-    mark.name, mark.buffer = _EACH_STEP, len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata = [*(model.metadata or []), mark]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-
-
-def _returns_each_step(content: bytes) -> bool:
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    model = schema.Model.GetRootAs(content)
-    return any(model.Metadata(i).Name() == _EACH_STEP.encode() for i in range(model.MetadataLength()))
-
-
-def _has_fixed_shapes(content: bytes) -> bool:
-    """Whether an operator holds its output's shape, batch included: XNNPACK writes past it when the batch grows."""
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    model = schema.Model.GetRootAs(content)
-    codes = [model.OperatorCodes(i).BuiltinCode() for i in range(model.OperatorCodesLength())]
-    return schema.BuiltinOperator.TRANSPOSE_CONV in codes
 
 
 def _rejected(error: Exception) -> ModelError:

@@ -15,7 +15,7 @@ from components.core.files import is_folder
 from edgemill.terminal import terminal
 from pipelines.file.environment import Environment, environment
 from pipelines.runs.lock import removing
-from pipelines.runs.metadata import open_existing_store
+from pipelines.runs.metadata_connection import open_existing_store
 from pipelines.runs.removal import remove
 from pipelines.runs.retention import RetentionPlan, Rules, known_pipelines, plan_removal
 

@@ -13,7 +13,7 @@ from edgemill.terminal import terminal
 from pipelines.file.environment import environment
 from pipelines.report.summary import LineageNode
 from pipelines.runs.lineage import first_break, trace_target
-from pipelines.runs.metadata import open_existing_store
+from pipelines.runs.metadata_connection import open_existing_store
 
 
 def print_lineage(target: Path, root: Path | None, metadata_url: str | None, *, as_json: bool, short: bool) -> None:

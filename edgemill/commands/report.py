@@ -11,7 +11,8 @@ from components.core.files import write_atomically
 from pipelines.file.environment import Environment, environment
 from pipelines.report.render import write_report
 from pipelines.report.summary import RunSummary
-from pipelines.runs.metadata import latest_run, open_existing_store, pipeline_of_run
+from pipelines.runs.metadata import latest_run, pipeline_of_run
+from pipelines.runs.metadata_connection import open_existing_store
 
 SUMMARY_NAME = "summary.json"
 

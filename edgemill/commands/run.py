@@ -31,7 +31,8 @@ from pipelines.graph.sources import source_digests
 from pipelines.report.summary import RunSummary
 from pipelines.report.terminal import render_table
 from pipelines.runs.lock import running
-from pipelines.runs.metadata import NodeRecord, open_store
+from pipelines.runs.metadata import NodeRecord
+from pipelines.runs.metadata_connection import open_store
 from pipelines.storage.check import check_address, check_writable, examples_errors
 
 

@@ -11,7 +11,8 @@ import typer
 from components.core.errors import MetadataError, TamperedError
 from pipelines.file.environment import environment
 from pipelines.runs.lineage import compared_artifacts, trace_target
-from pipelines.runs.metadata import latest_run, open_existing_store, pipeline_of_run, run_records
+from pipelines.runs.metadata import latest_run, pipeline_of_run, run_records
+from pipelines.runs.metadata_connection import open_existing_store
 from pipelines.runs.verification import breaks, has_digest
 
 

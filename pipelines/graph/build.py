@@ -33,7 +33,7 @@ from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec
 from pipelines.graph.ingest import Ingested, ingest
 from pipelines.graph.sources import source_digests
 from pipelines.graph.steps import BASELINE_NODE, chain, step_nodes
-from pipelines.runs.metadata import connection_config
+from pipelines.runs.metadata_connection import connection_config
 
 
 def build_pipeline(

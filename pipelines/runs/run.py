@@ -22,8 +22,9 @@ from components.upstream.compat import keep_beam_in_process, serialize_examples_
 from pipelines.file.environment import Environment
 from pipelines.file.load import LoadedPipeline
 from pipelines.graph.steps import recipes_of_nodes
-from pipelines.runs.metadata import NodeRecord, open_store, place_of_store, register_run, run_records, transient_outcome
-from pipelines.runs.tfx_start import defer_tfx_components
+from pipelines.graph.tfx_start import defer_tfx_components
+from pipelines.runs.metadata import NodeRecord, register_run, run_records, transient_outcome
+from pipelines.runs.metadata_connection import open_store, place_of_store
 from pipelines.storage.staging import Staging
 
 Watcher = Callable[[NodeRecord], None]

@@ -17,7 +17,7 @@ from components.push.registry import current
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from pipelines.file.environment import environment
-from pipelines.runs.metadata import open_store
+from pipelines.runs.metadata_connection import open_store
 from tests.object_store import BUCKET, S3Server, free_port, s3_server, s3_user
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline

@@ -9,7 +9,7 @@ import pytest
 
 from components.push.registry import current
 from pipelines.file.environment import environment
-from pipelines.runs.metadata import open_store
+from pipelines.runs.metadata_connection import open_store
 from tests.small_pipeline import SmallPipeline
 from tests.started_run import LIMIT_SECONDS, start, states, wait_until, wait_until_gone
 

@@ -20,7 +20,8 @@ from edgemill.main import app
 from pipelines.file.environment import environment
 from pipelines.file.load import load_pipeline
 from pipelines.graph.build import pipeline_nodes
-from pipelines.runs.metadata import open_store, run_records
+from pipelines.runs.metadata import run_records
+from pipelines.runs.metadata_connection import open_store
 from pipelines.runs.verification import breaks
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline

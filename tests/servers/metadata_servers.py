@@ -16,7 +16,7 @@ from components.core.errors import MetadataError
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from pipelines.report.status import RunStatus
-from pipelines.runs.metadata import open_store
+from pipelines.runs.metadata_connection import open_store
 from pipelines.runs.removal import remove
 from pipelines.runs.retention import Rules, plan_removal
 from tests.pipelines.runs.recorded_runs import NOW, RecordedRuns

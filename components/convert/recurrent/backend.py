@@ -194,7 +194,7 @@ def _converted(
 ) -> ConversionResult:
     from components.convert.recurrent.state_errors import state_errors, streaming_contract
     from components.convert.tensorflow.converter import convert
-    from components.model.tflite_runtime import with_each_step
+    from components.model.tflite_flags import with_each_step
 
     def make(sparse: bool) -> bytes:
         content = convert(saved_model, scheme, None, sparse=sparse)

@@ -14,7 +14,8 @@ from components.facts.conversion import StateErrors
 from components.facts.streaming import StateTensor, StreamingContract
 from components.model.streaming import state_name
 from components.model.tflite_lstm import fused_outputs
-from components.model.tflite_runtime import TFLiteModel, dequantize
+from components.model.tflite_runtime import TFLiteModel
+from components.ranges.affine import dequantize
 
 if TYPE_CHECKING:
     from components.convert.tensorflow.fused_ranges import KnownRanges

@@ -15,8 +15,8 @@ from components.cells.quantizers import (
     HistogramQuantizer,
     LastValueQuantizer,
     MovingAverageQuantizer,
-    WeightQuantizer,
 )
+from components.cells.weight_quantizer import WeightQuantizer
 
 HOW = ["eager", "graph", "tensor"]
 

@@ -7,7 +7,8 @@ import pytest
 
 from components.core.errors import ModelError, SpecError
 from components.fake_quantize.layer_policy import LayerPolicy, chosen, policies
-from components.fake_quantize.placement import Node, place
+from components.fake_quantize.placement import place
+from components.fake_quantize.placement_plan import Node
 from components.spec.scheme import StaticWi4Ai8, StaticWi8Ai8, StaticWi8Ai16
 from components.spec.steps.qat import QatStep
 

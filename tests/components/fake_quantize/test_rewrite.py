@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.fake_quantize.rewrite import activation_name, rewrite
+from components.fake_quantize.keras_layers import activation_name
+from components.fake_quantize.rewrite import rewrite
 
 layers = tf.keras.layers
 IMAGE, SERIES, VECTOR = (6, 6, 3), (12, 3), (5,)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from components.core.errors import DataError, ModelError
-from components.model.tflite_runtime import TFLiteModel, dequantize, quantize
+from components.model.tflite_runtime import TFLiteModel
+from components.ranges.affine import dequantize, quantize
 
 
 def convert(function, *specs, model=None):

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from components.core.errors import MetadataError, StorageError
 from edgemill.main import app
 from pipelines.file.environment import environment
-from pipelines.runs.metadata import open_store
+from pipelines.runs.metadata_connection import open_store
 from pipelines.runs.run import read_plan
 
 LOCKER = """

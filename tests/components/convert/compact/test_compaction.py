@@ -157,7 +157,7 @@ def test_version_for_the_runtime_stays_and_the_options_of_the_converter_go(lstm)
 
 
 def test_metadata_of_ones_own_stays(lstm):
-    from components.model.tflite_runtime import with_each_step
+    from components.model.tflite_flags import with_each_step
 
     after = metadata(compacted(with_each_step(lstm["float32"])))
     assert after[-1] == (b"edgemill_each_step", b"1" * 16)

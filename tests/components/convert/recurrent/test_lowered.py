@@ -71,7 +71,8 @@ def test_both_forms_compute_the_same(kind, lowered, sequences):
 
     from components.convert.recurrent.state_errors import _traced
     from components.model.streaming import drive, zero_state
-    from components.model.tflite_runtime import TFLiteModel, dequantize
+    from components.model.tflite_runtime import TFLiteModel
+    from components.ranges.affine import dequantize
 
     _, streaming = lowered(kind, StaticWi8Ai8(), "streaming")
     _, sequence = lowered(kind, StaticWi8Ai8(), "sequence")

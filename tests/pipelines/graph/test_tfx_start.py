@@ -6,7 +6,7 @@ def test_tfx_components_load_on_demand_only() -> None:
     code = """
 import sys
 import components
-from pipelines.runs.tfx_start import defer_tfx_components
+from pipelines.graph.tfx_start import defer_tfx_components
 defer_tfx_components()
 import tfx.components.schema_gen.component
 print("keras_tuner" in sys.modules)

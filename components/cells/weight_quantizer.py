@@ -1,0 +1,65 @@
+"""The fake quantizer of weights. Imports TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_model_optimization.python.core.keras import utils as tfmot_utils
+from tensorflow_model_optimization.quantization.keras import quantizers
+
+
+class WeightQuantizer(quantizers.Quantizer):
+    """Symmetric quantization of a kernel by the range of its current values, so that no range is ever out of date.
+
+    Args:
+        bits: 8 or 4; the least value is not used, so that zero is the middle (`[-127, 127]`).
+        axes: The axes that have a scale each, together; none for one scale.
+        trains: False leaves the weights unquantized in training.
+        one_range: Whether all those scales are the same, so that equal weights of different channels become equal
+            integers: one for each value that a clustered kernel has. (The converter multiplies scales, and not the
+            integers, when it folds batch normalization.)
+    """
+
+    def __init__(self, bits: int = 8, axes: tuple[int, ...] = (), trains: bool = True, one_range: bool = False) -> None:
+        self.bits, self.axes, self.trains, self.one_range = bits, tuple(axes), trains, one_range
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:  # noqa: ARG002
+        """Nothing to build."""
+        return {}
+
+    @tf.autograph.experimental.do_not_convert
+    def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
+        """Quantize."""
+        if self.trains:
+            return self._quantize(inputs)
+        return tfmot_utils.smart_cond(training, lambda: tf.identity(inputs), lambda: self._quantize(inputs))
+
+    def _quantize(self, inputs: Any) -> Any:
+        if not self.axes:
+            most = _not_zero(tf.stop_gradient(tf.reduce_max(tf.abs(inputs))))
+            return tf.quantization.fake_quant_with_min_max_vars(
+                inputs, -most, most, num_bits=self.bits, narrow_range=True
+            )
+        # The operator knows the last axis only; the converter sees through the reshape. Axes that have a scale each
+        # come last in the kernels of all layers (a depthwise kernel is [h, w, channels, multiplier]).
+        scales = 1
+        for axis in self.axes:
+            scales *= inputs.shape[axis]
+        flat = inputs if len(self.axes) == 1 else tf.reshape(inputs, [*inputs.shape[: -len(self.axes)], scales])
+        over = None if self.one_range else list(range(flat.shape.rank - 1))
+        most = tf.stop_gradient(tf.reduce_max(tf.abs(flat), over))
+        most = _not_zero(tf.broadcast_to(most, [scales]))
+        quantized = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            flat, -most, most, num_bits=self.bits, narrow_range=True
+        )
+        return quantized if len(self.axes) == 1 else tf.reshape(quantized, inputs.shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` makes the same quantizer from."""
+        return {"bits": self.bits, "axes": self.axes, "trains": self.trains, "one_range": self.one_range}
+
+
+def _not_zero(most: Any) -> Any:
+    """The scale of a channel of (nearly) zeros: not so small that its bias, in units of it, would not fit 32 bits."""
+    return tf.maximum(most, 2.0**-16)

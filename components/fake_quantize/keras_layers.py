@@ -1,0 +1,112 @@
+"""Facts about Keras layers and models that rewriting needs. Imports TensorFlow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.cells.cells import CELLS
+from components.cells.plan import inner, why_not
+from components.fake_quantize.layers import NO_ACTIVATION
+from components.model.keras_graph import graph_nodes
+
+_layers = tf.keras.layers
+MERGES = {"concat": _layers.Concatenate, "sum": _layers.Add, "mul": _layers.Multiply}
+
+
+def activation_name(function: Any) -> str | None:
+    """The name of an activation function; None if it has none that could be looked up."""
+    if function is None:
+        return NO_ACTIVATION
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) and name != "<lambda>" else None
+
+
+class WithWeights:
+    """A new layer that takes its weights when it is first called."""
+
+    def __init__(self, layer: Any, weights: Callable[[Any], list[Any]] | None) -> None:
+        self.layer, self._weights = layer, weights
+        self.called_on: Any = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the layer, and set its weights if this is the first call."""
+        self.called_on = args[0] if args else None
+        outputs = self.layer(*args, **kwargs)
+        if self._weights is not None:
+            self.layer.set_weights(self._weights(self.layer))
+            self._weights = None
+        return outputs
+
+
+def itself(layer: Any) -> Any:
+    """A dense layer goes over the last axis, whatever is before it."""
+    if type(layer).__name__ == "TimeDistributed" and type(layer.layer).__name__ == "Dense":
+        return layer.layer
+    return layer
+
+
+def written_out(layer: Any) -> bool:
+    """Whether a recurrent layer is rewritten as a cell that integer kernels compute."""
+    if type(layer).__name__ == "Bidirectional" and layer.merge_mode not in MERGES:
+        return False
+    return type(inner(layer)).__name__ in CELLS and why_not(layer) is None
+
+
+def call_counts(model: Any, prefix: str = "") -> Counter[str]:
+    """How often each layer is called, nested models' layers by their full name."""
+    calls: Counter[str] = Counter()
+    for node in graph_nodes(model):
+        name = f"{prefix}{node.layer.name}"
+        calls[name] += not node.is_input
+        if isinstance(node.layer, tf.keras.Model) and getattr(node.layer, "_is_graph_network", False):
+            calls.update(call_counts(node.layer, f"{name}/"))
+    return calls
+
+
+def reader_counts(model: Any) -> dict[int, int]:
+    """How many nodes of the model, or outputs of it, read each of its tensors."""
+    counts: dict[int, int] = {}
+    for node in graph_nodes(model):
+        for tensor in [] if node.is_input else node.keras_inputs:
+            counts[id(tensor)] = counts.get(id(tensor), 0) + 1
+    for tensor in model.outputs:
+        counts[id(tensor)] = counts.get(id(tensor), 0) + 1
+    return counts
+
+
+def last_axis(layer: Any, x: Any) -> bool:
+    """Whether a normalization layer works on the last axis alone."""
+    axis = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    return [a % x.shape.rank for a in axis] == [x.shape.rank - 1]
+
+
+def affine(layer: Any) -> tuple[Any, Any]:
+    """Factor and shift, [channels] each, that batch normalization is outside training."""
+    mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
+    gamma = layer.gamma.numpy() if layer.scale else np.ones_like(mean)
+    beta = layer.beta.numpy() if layer.center else np.zeros_like(mean)
+    factor = gamma / np.sqrt(variance + layer.epsilon)
+    return factor, beta - mean * factor
+
+
+def folded_weights(weighted: Any, factor: Any, shift: Any) -> list[Any]:
+    """Kernel and bias of a weighted layer with a normalization `y * factor + shift` behind it folded in.
+
+    Args:
+        weighted: A dense layer or a convolution.
+        factor, shift: One value per output channel.
+    """
+    weights = weighted.get_weights()
+    kernel, bias = weights[0], weights[1] if weighted.use_bias else np.zeros_like(shift)
+    kind = type(weighted).__name__
+    if kind == "DepthwiseConv2D":
+        scaled = kernel * factor.reshape(kernel.shape[2:])
+    else:
+        # A transposed convolution has its output channels before the last axis.
+        scaled = kernel * (factor[:, None] if kind == "Conv2DTranspose" else factor)
+    return [scaled, bias * factor + shift]

@@ -1,0 +1,38 @@
+"""Probes of whether a file computes the same for one example and for several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from components.ranges.affine import Array
+
+PROBES = 3
+
+
+# Float kernels may add in another order for another batch size; relative to the largest output.
+_FLOAT_TOLERANCE = 1e-4
+
+
+def random_values(detail: Mapping[str, Any], random: np.random.Generator) -> Array:
+    """Raw values [PROBES, ...] that an input takes, from its details."""
+    shape, dtype = [PROBES, *detail["shape"][1:]], np.dtype(detail["dtype"])
+    if detail["quantization"][0]:
+        bounds = np.iinfo(dtype)
+        return random.integers(bounds.min, bounds.max, shape, dtype, endpoint=True)
+    if dtype.kind == "f":
+        return random.standard_normal(shape).astype(dtype)
+    # Token numbers and flags: 0 is the one value that is in every vocabulary.
+    return np.zeros(shape, dtype)
+
+
+def same_outputs(alone: Array, together: Array) -> bool:
+    """Whether outputs of single examples and of a batch are the same but for the order of float additions."""
+    if alone.shape != together.shape:
+        return False
+    if together.dtype.kind == "f":
+        scale = float(np.abs(alone).max(initial=0.0)) or 1.0
+        return bool(np.allclose(alone, together, rtol=0, atol=_FLOAT_TOLERANCE * scale))
+    return np.array_equal(alone, together)

@@ -1,0 +1,46 @@
+"""The one walk over the graph of a functional Keras model, and calling its layers again on new tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+
+def graph_nodes(model: Any) -> Iterator[Any]:
+    """Calls of layers in a functional or Sequential model, each after the calls whose outputs it reads.
+
+    Nested models are one call. Input layers come first; their nodes say `is_input`.
+    """
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        yield from model._nodes_by_depth[depth]
+
+
+def replay(model: Any, inputs: Iterable[Any], call: Callable[[Any, Any, Any], Any]) -> list[Any]:
+    """Call the layers of a model, or what stands for them, on new tensors in the order of the graph.
+
+    Args:
+        model: A functional or Sequential Keras model.
+        inputs: New tensors in the order of `model.inputs`.
+        call: A function of a node and of the new args and kwargs of its layer; returns the new outputs.
+
+    Returns:
+        The new tensors in the order of `model.outputs`.
+    """
+    tensors = {id(old): new for old, new in zip(model.inputs, inputs, strict=True)}
+    for node in graph_nodes(model):
+        if node.is_input:
+            continue
+        args, kwargs = tf.nest.map_structure(
+            lambda value: tensors.get(id(value), value), (node.call_args, node.call_kwargs)
+        )
+        outputs = call(node, args, kwargs)
+        for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True):
+            tensors[id(old)] = new
+    return [tensors[id(output)] for output in model.outputs]
+
+
+def input_like(tensor: Any) -> Any:
+    """A new input of the shape, dtype, and name of a model's input."""
+    return tf.keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name.partition(":")[0])

@@ -1,0 +1,65 @@
+"""What a TFLite file says about how to run it: kept state, fixed shapes, outputs of each time step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from components.core.errors import ModelError
+
+
+def keeps_state(content: bytes) -> bool:
+    """Whether tensors keep their values between invocations.
+
+    Raises:
+        ModelError: It has resource variables that it assigns to, which the runtime cannot reset.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content)
+    codes = [model.OperatorCodes(i).BuiltinCode() for i in range(model.OperatorCodesLength())]
+    main = model.Subgraphs(0)
+    if any(
+        codes[main.Operators(i).OpcodeIndex()] == schema.BuiltinOperator.ASSIGN_VARIABLE
+        for i in range(main.OperatorsLength())
+    ):
+        raise ModelError(
+            "the model assigns to resource variables, which cannot be reset between examples",
+            where="TFLite file",
+            remedy="export a model whose state is an input and an output, or a fused LSTM",
+        )
+    graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
+    return any(graph.Tensors(i).IsVariable() for graph in graphs for i in range(graph.TensorsLength()))
+
+
+_EACH_STEP = "edgemill_each_step"
+
+
+def with_each_step(content: bytes) -> bytes:
+    """Mark a streaming file as one whose outputs count after each time step, and not only after the last."""
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    mark, buffer = schema.MetadataT(), schema.BufferT()
+    buffer.data = np.frombuffer(b"1" * 16, np.uint8)
+    mark.name, mark.buffer = _EACH_STEP, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or []), mark]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def returns_each_step(content: bytes) -> bool:
+    """Whether a streaming file returns an output for each time step (`with_each_step` marks it)."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content)
+    return any(model.Metadata(i).Name() == _EACH_STEP.encode() for i in range(model.MetadataLength()))
+
+
+def has_fixed_shapes(content: bytes) -> bool:
+    """Whether an operator holds its output's shape, batch included: XNNPACK writes past it when the batch grows."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content)
+    codes = [model.OperatorCodes(i).BuiltinCode() for i in range(model.OperatorCodesLength())]
+    return schema.BuiltinOperator.TRANSPOSE_CONV in codes

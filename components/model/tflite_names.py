@@ -1,0 +1,24 @@
+"""What the inputs and outputs of a TFLite file are called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def by_name(interpreter: Any, side: str) -> dict[str, dict[str, Any]]:
+    """Details of the inputs or outputs by the names of the file's signature, or else of its tensors."""
+    details = interpreter.get_input_details() if side == "inputs" else interpreter.get_output_details()
+    signatures = interpreter.get_signature_list()
+    if len(signatures) == 1:
+        runner = interpreter.get_signature_runner(next(iter(signatures)))
+        named = runner.get_input_details() if side == "inputs" else runner.get_output_details()
+        names = {detail["index"]: name for name, detail in named.items()}
+        if set(names) == {detail["index"] for detail in details}:
+            return {names[detail["index"]]: detail for detail in details}
+    return {_plain(detail["name"]): detail for detail in details}
+
+
+def _plain(name: str) -> str:
+    """`serving_default_image:0` is the input `image`; outputs may differ in nothing but the number after the colon."""
+    plain = name.removeprefix("serving_default_")
+    return plain.removesuffix(":0")
