@@ -118,12 +118,12 @@ def test_step_that_would_destroy_what_came_before_is_refused(
     ids=["qat", "pqat", "cqat", "pcqat"],
 )
 def test_what_training_keeps_follows_from_the_order_of_steps(
-    small: SmallPipeline, steps: list[dict[str, Any]], zeros: bool, centroids: int | None
+    small: SmallPipeline, steps: list[dict[str, Any]], zeros: bool, num_clusters: int | None
 ) -> None:
     small.spec["recipes"] = [{"name": "a", "steps": steps, "scheme": "static_wi8_ai8"}]
     (recipe,) = load_pipeline(small.write()).spec.recipes
     kept = recipe.invariants_of(recipe.steps[-1])
-    assert (kept.zeros, kept.num_clusters) == (zeros, centroids)
+    assert (kept.zeros, kept.num_clusters) == (zeros, num_clusters)
 
 
 @pytest.mark.parametrize("structure", ["block_1x4", "block_1x16"])
