@@ -10,6 +10,9 @@ from pydantic import TypeAdapter
 
 from components.core.errors import SpecError
 
+# Names of earlier versions.
+_RENAMED = {"ranges": "calibration_method", "centroids": "num_clusters", "max_step_error": "max_state_error"}
+
 
 def all_in_words(details: Sequence[Any], kind: type[Any]) -> list[SpecError]:
     """All of `ValidationError.errors()`, but for those that merely follow from others.
@@ -44,6 +47,13 @@ def in_words(detail: Any, kind: type[Any]) -> SpecError:
         case "extra_forbidden":
             name = str(detail["loc"][-1])
             known = _known_fields(schema, detail["loc"][:-1])
+            renamed = _RENAMED.get(name)
+            if renamed in known:
+                return SpecError(
+                    f"this field is now called {renamed!r}",
+                    where=where,
+                    remedy=f"write `{renamed}` instead of `{name}`",
+                )
             return SpecError(
                 f"there is no field {name!r} here{nearest(name, known)}",
                 where=where,

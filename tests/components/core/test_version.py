@@ -95,7 +95,7 @@ def test_versions_are_the_same_wherever_the_command_runs(tmp_path: Path) -> None
 
 def test_component_version_follows_shared_modules_but_not_other_techniques() -> None:
     names = set(version_module._closure("components.gate.component"))
-    assert {"components.gate.policy", "components.report", "components.facts.manifest"} <= names
+    assert {"components.gate.policy", "components.facts.decision", "components.facts.manifest"} <= names
     assert not any(name.startswith(("components.convert", "components.push")) for name in names)
 
 

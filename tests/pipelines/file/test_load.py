@@ -139,8 +139,19 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
         (
             ("recipes", 0, "scheme"),
             {"kind": "dynamic_wi8_afp32", "calibration_method": "mse"},
-            "recipes[0].scheme.calibration_method: there is no field 'ranges' here",
+            "recipes[0].scheme.calibration_method: there is no field 'calibration_method' here",
         ),
+        (
+            ("recipes", 0, "scheme"),
+            {"kind": "static_wi8_ai8", "ranges": "mse"},
+            "recipes[0].scheme.ranges: this field is now called 'calibration_method'",
+        ),
+        (
+            ("recipes", 0, "steps"),
+            [{"kind": "cluster", "centroids": 8, "epochs": 1}],
+            "recipes[0].steps[0].centroids: this field is now called 'num_clusters'",
+        ),
+        (("gate", "max_step_error"), 0.1, "gate.max_step_error: this field is now called 'max_state_error'"),
         (("gate", "metrics", 0, "at_least"), float("nan"), "gate.metrics[0].at_least: input should be a finite number"),
         (("gate", "metrics", 0, "at_most"), float("inf"), "gate.metrics[0].at_most: input should be a finite number"),
         (("gate", "metrics", 0, "max_drop_from_baseline"), float("inf"), "input should be a finite number"),

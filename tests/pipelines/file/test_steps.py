@@ -63,7 +63,7 @@ def test_ranges_are_trained_or_estimated_but_not_both(small: SmallPipeline, kind
     assert (
         "recipes[0].scheme: the step `qat` trains ranges, and the scheme estimates them or keeps layers float" in said
     )
-    assert "expected: a scheme without `ranges` and `keep_float`" in said
+    assert "expected: a scheme without `calibration_method` and `keep_float`" in said
     assert "`activations: {quantizer: histogram}`" in said
     assert "`except` and `float_fallback`" in said
 
