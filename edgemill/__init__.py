@@ -1,1 +1,62 @@
-"""The command line: on top of everything, imports heavy things only when needed."""
+"""Edgemill: the command line, and the names that a user's task imports.
+
+`from edgemill import SRU` imports TensorFlow only if the name needs it: each name is looked up when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from components.cells.quantizers import (
+        ActivationQuantizer,
+        FixedQuantizer,
+        HistogramQuantizer,
+        LastValueQuantizer,
+        MovingAverageQuantizer,
+    )
+    from components.cells.sru import SRU
+    from components.cells.weight_quantizer import WeightQuantizer
+    from components.core.errors import EdgemillError
+    from components.data.task import CompilingTask, Task, TrainableTask
+    from components.fake_quantize.layer_policy import LayerPolicy
+    from components.fake_quantize.tflite_8bit_scheme import Tflite8BitScheme
+
+__all__ = [
+    "SRU",
+    "ActivationQuantizer",
+    "CompilingTask",
+    "EdgemillError",
+    "FixedQuantizer",
+    "HistogramQuantizer",
+    "LastValueQuantizer",
+    "LayerPolicy",
+    "MovingAverageQuantizer",
+    "Task",
+    "Tflite8BitScheme",
+    "TrainableTask",
+    "WeightQuantizer",
+]
+
+_HOMES = {
+    "ActivationQuantizer": "components.cells.quantizers",
+    "FixedQuantizer": "components.cells.quantizers",
+    "HistogramQuantizer": "components.cells.quantizers",
+    "LastValueQuantizer": "components.cells.quantizers",
+    "MovingAverageQuantizer": "components.cells.quantizers",
+    "SRU": "components.cells.sru",
+    "WeightQuantizer": "components.cells.weight_quantizer",
+    "EdgemillError": "components.core.errors",
+    "CompilingTask": "components.data.task",
+    "Task": "components.data.task",
+    "TrainableTask": "components.data.task",
+    "LayerPolicy": "components.fake_quantize.layer_policy",
+    "Tflite8BitScheme": "components.fake_quantize.tflite_8bit_scheme",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgemill' has no attribute {name!r}; its names are {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -68,6 +68,9 @@ def test_imports_point_down() -> None:
         own = package_of(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
         for name in imported(path):
             other = package_of(name)
+            # The tasks of shipped pipelines are written as users write theirs.
+            if path.name == "task.py" and other == "edgemill":
+                continue
             if own is not None and other in RANK and other != own and RANK[other] >= RANK[own]:
                 offenders.append(f"{path} imports {name}")
     assert not offenders, "\n".join(sorted(set(offenders)))

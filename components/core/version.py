@@ -35,7 +35,8 @@ def code_version(module: str) -> str:
     """A digest of a module's source, of all source of the user's and ours that it imports, and of library versions.
 
     Only source text is read; nothing is imported. An import is followed, directly or not, if it is of the module's own
-    top-level package or of `components`, or if it lies neither among installed packages nor in the standard library.
+    top-level package, of `components`, or of `edgemill`, or if it lies neither among installed packages nor in the
+    standard library.
 
     Args:
         module: A dotted module name that `find_source` finds.
@@ -104,7 +105,8 @@ def _prefixes(module: str) -> Iterator[str]:
 
 
 def _closure(module: str) -> dict[str, bytes]:
-    projects = {module.partition(".")[0], "components"}
+    # A task imports public names from `edgemill`, wherever that is installed.
+    projects = {module.partition(".")[0], "components", "edgemill"}
     sources: dict[str, bytes] = {}
     waiting, seen = [module], set()
     while waiting:

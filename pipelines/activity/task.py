@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.cells.sru import SRU
+from edgemill import SRU
 
 STEPS, CHANNELS, CLASSES = 32, 6, 7
 UNITS = 96
