@@ -46,8 +46,8 @@ test: setup ## Run the whole test suite
 test-metadata: setup ## Test metadata on real MariaDB and PostgreSQL servers (Debian: mariadb-server, postgresql)
 	$(VENV)/bin/pytest tests/servers/metadata_servers.py
 
-test-examples: setup ## Run the example of a smartwatch whole and hold its figures (about 10 minutes; see tests/examples)
-	EDGEMILL_TEST_DATA="$(DATA)" $(VENV)/bin/pytest -rs -s tests/examples/activity.py tests/examples/digits.py
+test-examples: setup ## Run the long examples and check their figures (about 10 minutes)
+	EDGEMILL_TEST_DATA="$(DATA)" $(VENV)/bin/pytest -rs -s tests/examples/activity.py tests/examples/digits.py tests/examples/hard_channels.py
 
 test-next-generation: ## Run set-up and the whole suite on TFX 1.21 in a Debian 13 root (needs root and debootstrap)
 	tests/next_generation.sh
