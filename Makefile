@@ -34,9 +34,11 @@ $(UV):
 run: setup ## Train, optimize, evaluate, gate and push the embedded example
 	$(VENV)/bin/edgemill run pipelines/fashion_mnist/pipeline.yaml
 
-check: setup ## Lint, format check, types
+check: setup ## Lint, format check, word list, types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/codespell
+	$(VENV)/bin/codespell --dictionary docs/style/words-in-prose.txt --skip "$$(paste -sd, docs/style/exceptions.txt)"
 	$(VENV)/bin/mypy
 
 # Half of a test's time is Python in one thread; a process needs up to 4 GB. What the tests of a file share stays in one process.
@@ -75,7 +77,7 @@ containers: setup ## Run a compiled pipeline whole under kfp's local Docker runn
 
 LOCK_OPTIONS := --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
 
-lock: $(UV) ## Resolve requirements/*.in anew for all Pythons they are for (hashes only, no addresses)
+lock: $(UV) ## Resolve requirements/*.in for all supported Pythons (hashes only, no addresses)
 	$(UV) pip compile $(LOCK_OPTIONS) --python-version 3.10 --override requirements/tfx-1.16.overrides requirements/tfx-1.16.in -o requirements/tfx-1.16.lock
 	$(UV) pip compile $(LOCK_OPTIONS) --no-config --python-version 3.12 requirements/tfx-1.21.in -o requirements/tfx-1.21.lock
 

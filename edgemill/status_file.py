@@ -69,7 +69,7 @@ class StatusFile:
         self._change(pipeline=pipeline, run_id=run_id, log=str(log))
         self._write()
 
-    def summarised(self, summary: RunSummary, report: Path, details: Path) -> None:
+    def summarized(self, summary: RunSummary, report: Path, details: Path) -> None:
         """Take over what a run's summary tells; written with the end."""
         self._status = with_summary(self._status, summary)
         self._change(report=str(report), details=str(details))

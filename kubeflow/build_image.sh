@@ -43,7 +43,7 @@ context=$work/context
 mkdir -p "$context/source" "$context/project"
 cp "$here/kubeflow/Containerfile" "$context/"
 cp "$here/requirements/tfx-1.16.lock" "$context/lock"
-for room in components pipelines kubeflow edgemill; do cp -R "$here/$room" "$context/source/"; done
+for package in components pipelines kubeflow edgemill; do cp -R "$here/$package" "$context/source/"; done
 [ -z "$project" ] || cp -R "$project/." "$context/project/"
 find "$context" -name __pycache__ -prune -exec rm -rf {} +
 # Others than the owner may read everything: the container's user is nobody that this machine knows.

@@ -36,7 +36,7 @@ def remote_uri(path: str, prefix: str = "") -> str:
     return path
 
 
-def localise(executor_input: Json, inputs_spec: Json, classes: Mapping[str, str], prefix: str = "") -> Json:
+def localize(executor_input: Json, inputs_spec: Json, classes: Mapping[str, str], prefix: str = "") -> Json:
     """An ExecutorInput that TFX understands: artifacts with types, at paths.
 
     Args:
@@ -105,7 +105,7 @@ def with_metadata(executor_input: Json, output: Mapping[str, Any]) -> Json:
     """The ExecutorInput with the properties that a driver's ExecutorOutput gives to output artifacts.
 
     Args:
-        executor_input: As `localise` returned it.
+        executor_input: As `localize` returned it.
         output: What ExampleGen's driver wrote.
     """
     outputs = executor_input["outputs"]

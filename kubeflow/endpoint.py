@@ -105,7 +105,7 @@ class Endpoint:
             f"{doing}: the cluster refused{said}",
             where=self.url,
             measured=f"HTTP status {status}",
-            remedy=remedies.get(status or 0, "mend what the message says; the cluster's own log tells more"),
+            remedy=remedies.get(status or 0, "fix what the message says; the cluster's log has more"),
         )
 
     def _without_token(self, text: str) -> str:

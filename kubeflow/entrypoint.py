@@ -19,7 +19,7 @@ import components  # noqa: F401  # chooses tf-keras before TensorFlow is importe
 from components.core.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
 from components.core.user_code import exits_reported, process_kept
 from components.upstream.compat import keep_beam_in_process, serialize_examples_in_one_order
-from kubeflow.contract import Json, localise, publish, with_metadata
+from kubeflow.contract import Json, localize, publish, with_metadata
 from kubeflow.data import check_examples
 from pipelines.graph.tfx_start import defer_tfx_components
 from pipelines.runs.run import explain
@@ -79,7 +79,7 @@ def run_node(
     keep_beam_in_process()
     serialize_examples_in_one_order()
     register()
-    executor_input = localise(handed, inputs_spec, UI_CLASSES, prefix)
+    executor_input = localize(handed, inputs_spec, UI_CLASSES, prefix)
     output_file = Path(handed["outputs"]["outputFile"])
     parameters = executor_input["inputs"].get("parameterValues", {})
     if "input_config" in parameters:

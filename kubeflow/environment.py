@@ -175,7 +175,7 @@ def read_environment(file: Path) -> EnvironmentFile:
         EnvironmentFileError: With every error at once. No message repeats the value of what may be a secret.
     """
     found, errors = read_yaml_as(file, EnvironmentFile)
-    # What is wrong is told, not repeated, wherever a secret may stand by mistake.
+    # Errors say what is wrong without repeating it, wherever a secret may stand by mistake.
     errors = [_without_value(error) for error in errors]
     if found is not None:
         errors += _contradictions(found)

@@ -1,4 +1,4 @@
-"""The rules of docs/architecture.md, held against the code. Each test lists every offender."""
+"""The rules of docs/architecture.md, checked against the code. Each test lists every offender."""
 
 import ast
 from collections import defaultdict
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from components.core.version import _imports
 
-ROOMS = ("components", "pipelines", "kubeflow", "edgemill")
-MODULES = [path for room in ROOMS for path in sorted(Path(room).rglob("*.py"))]
+ROOTS = ("components", "pipelines", "kubeflow", "edgemill")
+MODULES = [path for root in ROOTS for path in sorted(Path(root).rglob("*.py"))]
 
 # A module imports from its own package and from packages further down only.
 LAYERS = (
@@ -42,9 +42,9 @@ LONGEST_MODULE, MOST_MODULES = 300, 12
 
 
 def package_of(name: str) -> str | None:
-    """The package that the rules are about: a folder of `components`, or another room as a whole."""
-    room, _, inner = name.partition(".")
-    return (inner.partition(".")[0] or None) if room == "components" else room if room in ROOMS else None
+    """The package that the rules are about: a folder of `components`, or another top-level package as a whole."""
+    root, _, inner = name.partition(".")
+    return (inner.partition(".")[0] or None) if root == "components" else root if root in ROOTS else None
 
 
 def imported(path: Path) -> Iterator[str]:

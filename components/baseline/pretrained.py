@@ -1,4 +1,4 @@
-"""A float model that exists already: recognising its format, and bringing it into the layout of a baseline."""
+"""A float model that exists already: recognizing its format, and bringing it into the layout of a baseline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from components.model.keras_model import check_exportable, export, save_keras
 ModelFormat = Literal["saved_model", "keras"]
 
 
-def recognise(path: Path) -> ModelFormat:
+def recognize(path: Path) -> ModelFormat:
     """The format of a model file or folder, told from its bytes; needs no TensorFlow.
 
     Raises:
@@ -72,7 +72,7 @@ def _something_else(path: Path) -> tuple[str, str]:
 
 def has_keras_structure(path: Path) -> bool:
     """Whether a model that can be read holds layers, and not a mere graph; needs no TensorFlow."""
-    return recognise(path) == "keras" or is_file(path / "keras_metadata.pb")
+    return recognize(path) == "keras" or is_file(path / "keras_metadata.pb")
 
 
 def import_model(path: Path, folder: Path, *, trust_code: bool = False) -> None:
@@ -83,7 +83,7 @@ def import_model(path: Path, folder: Path, *, trust_code: bool = False) -> None:
     """
     from components.model.saved_model import check_serving, load_serving
 
-    if recognise(path) == "keras":
+    if recognize(path) == "keras":
         model = load_keras(path, trust_code=trust_code)
         export(model, folder)
         save_keras(model, folder)

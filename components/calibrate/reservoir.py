@@ -139,7 +139,7 @@ class Reservoir:
         """
         if self.refused:
             raise self.refused
-        # A seeded order decides ties: the order of values would favour the small ones.
+        # A seeded order decides ties: the order of values would favor the small ones.
         names = sorted(self._strata, key=lambda name: priority(name, self._salt))
         available = [self._strata[name].available for name in names]
         share = balanced if self._allocation == "balanced" else proportional

@@ -96,7 +96,7 @@ class MovingAverageQuantizer(ActivationQuantizer):
         """The averages themselves.
 
         The range that is made of them for the kernels is none to go on from: of a symmetric one the wider side would
-        be averaged anew each time, and grow without end; of another, moves of less than half a step would be lost.
+        be averaged again each time, and grow without end; of another, moves of less than half a step would be lost.
         """
         return {
             "low": _variable(layer, f"{name}_average_low"),

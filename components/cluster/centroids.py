@@ -1,7 +1,7 @@
 """Weights to a few shared values: where these start, and one-dimensional k-means. Imports TensorFlow.
 
-The values start where TFMOT's initialisers have them. Its wrappers are not used: they take no nested models and no
-recurrent layers, and choose anew with each batch which weight has which value, so that nothing settles.
+The values start where TFMOT's initializers have them. Its wrappers are not used: they take no nested models and no
+recurrent layers, and choose again with each batch which weight has which value, so that nothing settles.
 """
 
 from __future__ import annotations

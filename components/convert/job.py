@@ -236,7 +236,7 @@ def _does_not_run(content: bytes) -> list[str]:
         interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
         interpreter.allocate_tensors()
         for detail in interpreter.get_input_details():
-            # Token numbers must be in the vocabulary; uninitialised memory is not.
+            # Token numbers must be in the vocabulary; uninitialized memory is not.
             interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
         interpreter.invoke()
     except (RuntimeError, ValueError) as error:

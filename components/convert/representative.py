@@ -117,5 +117,5 @@ def _decoded(samples: Iterator[Mapping[str, npt.NDArray[Any]]]) -> Iterator[Mapp
             f"the calibration examples cannot be decoded: {str(error).strip().splitlines()[-1].strip()}",
             where="calibrate",
             measured=type(error).__name__,
-            remedy="mend the task's decode(), or the examples",
+            remedy="fix the task's decode(), or the examples",
         ) from error

@@ -24,7 +24,7 @@ class CompressedBytes(FrozenModel):
 
 
 def compressed_bytes(content: bytes) -> CompressedBytes:
-    """Compress a file in every way that is told, and count."""
+    """Compress a file with each of the given methods, and count."""
     return CompressedBytes(gzip=len(gzip_of(content)), zstd=len(zstd_of(content)))
 
 

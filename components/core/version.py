@@ -49,7 +49,7 @@ def code_version(module: str) -> str:
     """
     if find_source(module) is None:
         raise SpecError(
-            f"the module {module!r} has no source that can be found, so its version cannot be told",
+            f"the module {module!r} has no source that can be found, so its version cannot be computed",
             where=module,
             remedy="run from the folder that holds it, or install it with its .py files",
         )

@@ -1,4 +1,4 @@
-"""How things are told alike in messages of every component."""
+"""Wording that messages of every component share."""
 
 from __future__ import annotations
 

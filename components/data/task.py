@@ -111,7 +111,7 @@ def load_object(reference: str, where: str) -> Any:
             where=where,
             bound="package.module:NAME, importable from the working directory or the pipeline file's folder",
             measured=raised_at(error) if not isinstance(error, ImportError | AttributeError) else None,
-            remedy=f"run `python -c 'import {module_name}'` and mend what it says",
+            remedy=f"run `python -c 'import {module_name}'` and fix what it reports",
         ) from error
 
 

@@ -14,7 +14,7 @@ def features_of(task: Task) -> dict[str, Any]:
     """What the task's feature_spec returns.
 
     Raises:
-        SpecError: It fails, or returns no mapping of names to what `tf.io.parse_example` takes.
+        SpecError: It fails, or returns something other than a mapping of names to what `tf.io.parse_example` takes.
     """
     import tensorflow as tf
 
@@ -41,7 +41,7 @@ def features_of(task: Task) -> dict[str, Any]:
     )  # fmt: skip
     if wrong or not features:
         raise SpecError(
-            "the task's feature_spec returns no mapping of features",
+            "the task's feature_spec must return a mapping of features",
             where="task",
             bound="feature name -> tf.io.FixedLenFeature, or another that tf.io.parse_example takes",
             measured=", ".join(wrong) or "an empty mapping",

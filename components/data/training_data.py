@@ -1,4 +1,4 @@
-"""A training split as batches: decoded once if it is small, anew each epoch if it is not. Imports TensorFlow."""
+"""A training split as batches: decoded once if it is small, again each epoch if it is not. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from components.data.examples import ExampleDecoder
 
 _LOG = logging.getLogger(__name__)
 
-# A split that takes no more than this when decoded is decoded once and kept: decoding images anew each epoch would
+# A split that takes no more than this when decoded is decoded once and kept: decoding images again each epoch would
 # cost more than small models' training. While it is put together it takes twice as much.
 IN_MEMORY_BYTES = 512 << 20
 # Otherwise so many serialized examples are drawn from, fewer if decoded they would take more than the same bound.
@@ -99,7 +99,7 @@ def load_training_data(decoder: ExampleDecoder, files: Sequence[str], label: str
         parts.append((inputs, features[label]))
         size += sum(tensor.dtype.size * tensor.shape.num_elements() for tensor in tf.nest.flatten(inputs))
         if size > IN_MEMORY_BYTES:
-            _LOG.info("more than %d MiB of decoded examples: they are decoded anew each epoch", IN_MEMORY_BYTES >> 20)
+            _LOG.info("more than %d MiB of decoded examples: they are decoded again each epoch", IN_MEMORY_BYTES >> 20)
             break
     if not parts:
         raise DataError(

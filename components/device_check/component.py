@@ -24,7 +24,7 @@ from components.tfx.candidate_inputs import input_of, with_candidates
 class DeviceCheckRequest(FrozenModel):
     """What one device check is asked: its `spec` parameter.
 
-    The device's bounds are no part of it, so that changing one measures nothing anew.
+    The device's bounds are no part of it, so that changing one measures nothing again.
 
     Attributes:
         device: Name of the profile.

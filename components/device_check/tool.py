@@ -82,7 +82,7 @@ def _failure(name: str, code: int, folder: Path, words: str) -> ToolFailure:
         how, transient = f"exit code {code}", False
     return ToolFailure(
         cause="crashed",
-        message=f"{name} died of {how} while {_stage(folder)}" + (f"; its last words: {words}" if words else ""),
+        message=f"{name} died of {how} while {_stage(folder)}" + (f"; its last log lines: {words}" if words else ""),
         remedy="take another scheme for this model: on the device the same code may fail alike",
         transient=transient,
     )

@@ -84,7 +84,7 @@ def facts(
             CpuOperator(
                 name=layer["Original Operator"],
                 output=layer["Name"],
-                # An operator with a fused activation is told of under the name of what goes into the activation.
+                # An operator with a fused activation is reported under the name of what goes into the activation.
                 reason=reasons.get(layer["Name"], reasons.get(f"{layer['Name']}_act", "")),
             )
             for layer in layers
@@ -95,7 +95,7 @@ def facts(
     if all(layer["Target"] == "CPU" for layer in layers):
         return known  # zeros everywhere: the best figures of all, if one believed them
     on_chip, off_chip = (_bytes(row[f"{place}_chip_flash_memory_used"]) for place in ("on", "off"))
-    # Where weights lie in SRAM, Vela tells of them as of an on-chip flash that is as fast as SRAM.
+    # Where weights lie in SRAM, Vela reports them as an on-chip flash that is as fast as SRAM.
     in_sram = on_chip if evaluator.memory_mode == SRAM_ONLY else 0
     return known.model_copy(
         update={

@@ -91,7 +91,7 @@ class _BucketedMetrics(beam.CombineFn):
     def _empty(self) -> Part:
         return Part(0, 0.0, [computation.combiner.create_accumulator() for computation in self.computations])
 
-    # Otherwise AutoGraph converts a Keras metric's update_state() anew on every eager call, ten times the cost of it.
+    # Otherwise AutoGraph converts a Keras metric's update_state() again on every eager call, ten times the cost of it.
     @tf.autograph.experimental.do_not_convert
     def add_input(self, accumulator: Buckets, element: tuple[int, Any, list[Any]]) -> Buckets:
         bucket, values, inputs = element

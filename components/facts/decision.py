@@ -46,7 +46,7 @@ class Decision(FrozenModel):
     Attributes:
         device: Name of the device profile.
         verdict: `pass` if a candidate is blessed; else `fail`, or `not_enough_data` if that is all that kept every
-            unblessed candidate from passing that did not plainly fail.
+            candidate that did not plainly fail from passing.
         chosen: The blessed candidate; None unless the verdict is `pass`.
         chosen_sha256: Digest of the blessed bytes: what a pusher must compare before it delivers.
         why: One sentence: why this one, or why none.

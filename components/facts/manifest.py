@@ -1,4 +1,4 @@
-"""What lies beside every artifact of ours: `manifest.json`, enough to trust its bytes without a metadata store."""
+"""What every artifact of ours has: a `manifest.json`, enough to trust its bytes without a metadata store."""
 
 from __future__ import annotations
 

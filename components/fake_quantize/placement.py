@@ -17,7 +17,7 @@ from components.fake_quantize.layers import (
 )
 from components.fake_quantize.placement_plan import Node, Plan, QuantizerSlot
 
-# Cells whose outputs cannot be rounded anew for who reads them: the fused LSTM's are its states, an SRU's are nothing
+# Cells whose outputs cannot be rounded again for their readers: the fused LSTM's are its states, an SRU's are nothing
 # else. (A GRU's and a SimpleRNN's states go into the next step as they are, and are rounded on the way out.)
 _HAND_OUT = frozenset({"LSTM", "SRU"})
 
@@ -154,7 +154,7 @@ def _placed(node: Node, policy: LayerPolicy, plan: Plan) -> QuantizerSlot:
 def _recurrent_refusal(node: Node, policy: LayerPolicy) -> tuple[str, str] | None:
     own = policy.activations is not None and policy.activations.quantizer.kind == "own"
     if own or policy.weight_quantizer is not None:
-        return "its cell takes no quantizer of one's own", "name another quantizer for it in `configs`"
+        return "its cell accepts no custom quantizer", "name another quantizer for it in `configs`"
     if node.activation == "LSTM" and policy.activation_bits == 16:
         return "the fused LSTM has no kernel for 16-bit activations", "take static_wi8_ai8, or use a GRU or an SRU"
     if node.activation == "LSTM" and policy.weight_bits != 8:

@@ -72,7 +72,7 @@ class Tflite8BitScheme(quantize_scheme.QuantizeScheme):
         return _NothingByItself()
 
     def policy_of(self, name: str) -> LayerPolicy:
-        """How a layer of the model is treated; for a scheme of one's own to override."""
+        """How a layer of the model is quantized; custom schemes override it."""
         # Input layers have no policy.
         return self._default if self._treatments is None else self._treatments.get(name, self._default)
 
@@ -193,7 +193,7 @@ def _of_annotation(
 def _with_input_quantizers(model: Any, plan: Plan) -> Any:
     """The same layers on new tensors, with a layer to quantize at each entrance to the integers.
 
-    Not TFMOT's QuantizeLayer: it is made anew from the name of its quantizer's class, looked up among TFMOT's own.
+    Not TFMOT's QuantizeLayer: it is rebuilt from the name of its quantizer's class, looked up among TFMOT's own.
     """
     quantized: dict[int, Any] = {}
     model_io: dict[int, Any] = {}

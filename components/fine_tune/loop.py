@@ -145,7 +145,7 @@ def _stops(state: TrainingState, stopping: EarlyStopping | None, counts_from: in
 def _compile(model: Any, task: CompilingTask, spec: FineTuning) -> None:
     task.compile(model)
     optimizer = model.optimizer
-    # An optimizer that was made with a schedule refuses a rate: it is made anew with one.
+    # An optimizer that was made with a schedule refuses a rate: it is rebuilt with one.
     config = {**optimizer.get_config(), "learning_rate": learning_rate_at(spec.learning_rate, 0.0)}
     model.optimizer = type(optimizer).from_config(config)
 
@@ -255,7 +255,7 @@ class _Loop:
 
 
 class _Rate(tf.keras.callbacks.Callback):
-    """Sets the learning rate before each batch; stops at a loss that is not finite after it, and tells of the batch."""
+    """Sets the learning rate before each batch; stops at a loss that is not finite after it, and names the batch."""
 
     def __init__(
         self, spec: FineTuning, name: str, steps: int, epoch: int, after_batch: Callable[[int, int], None]

@@ -197,7 +197,7 @@ def _why_none(judged: list[tuple[CandidateReport, CandidateDecision]], device: D
         return "there is no candidate"
     reasons, remedies = [], list[str]()
     for candidate, decision in judged:
-        # A plain failure is what to mend first; missing data matters only when nothing failed.
+        # A plain failure is what to fix first; missing data matters only when nothing failed.
         check = next(check for check in decision.checks if check.verdict == decision.verdict)
         unjudged = check.what == LATENCY_RATIO and check.verdict == "not_enough_data"
         if unjudged:

@@ -12,7 +12,7 @@ from components.core.files import is_file, sha256_of, sha256_of_bytes
 
 # ML Metadata holds the parameter in one value; of more files, the digest over all stands for the digests of each.
 _MOST_LISTED = 1_000
-# Files that an error names; the count tells of the others.
+# Files that an error names; the count includes the others.
 _MOST_NAMED = 5
 _STRING_VALUE = "type.googleapis.com/google.protobuf.StringValue"
 

@@ -66,7 +66,7 @@ def save_keras(model: Any, folder: Path) -> None:
     """Keep the model itself beside its SavedModel, for steps that train it further.
 
     A model that Keras cannot save (a layer that is not registered) is left out: only such steps miss it, and
-    `check_trains_on` tells of it before they are run.
+    `check_trains_on` reports it before they are run.
     """
     path = folder / KERAS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ def check_learns(model: Any, where: str = "task") -> None:
 
 
 def check_exportable(model: Any, where: str = "task") -> None:
-    """See that a Keras model can be exported, converted and evaluated; to be told before it is trained for hours.
+    """See that a Keras model can be exported, converted and evaluated, before it is trained for hours.
 
     Raises:
         ModelError: It is stateful, computes in 16 bits, does not say what it takes, has an open dimension, or several

@@ -103,7 +103,7 @@ def preview(model: Any, step: PruneStep, scheme: Scheme) -> tuple[LayerPlan, ...
     plans = []
     for name, layer in named_layers(model):
         target = pruned.get(name)
-        told = "as sensitivity has it" if step.spread == "sensitivity" else f"{target.sparsity:g}" if target else ""
+        told = "chosen by sensitivity" if step.spread == "sensitivity" else f"{target.sparsity:g}" if target else ""
         plans.append(
             LayerPlan(
                 layer=name,

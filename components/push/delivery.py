@@ -155,7 +155,7 @@ def _unblessed(where: object, what: str, bound: object = None, measured: object 
         where=str(where),
         bound=bound,
         measured=measured,
-        remedy="run the gate again and push what it blesses; a blessing is never mended by hand",
+        remedy="run the gate again and push what it blesses; never edit a blessing by hand",
     )
 
 

@@ -124,7 +124,7 @@ def publish(spec: LocalRegistry, device_class: str, name: str, model: bytes, man
         spec: The registry.
         device_class, name: Where in it.
         model: The file.
-        manifest: What is told about it; its compressed form is added here.
+        manifest: What it records about the release; its compressed form is added here.
 
     Raises:
         RegistryError: The registry cannot be written, or holds a corrupt release; the channel points where it did.
@@ -249,7 +249,7 @@ def current(root: Path, device_class: str, name: str, channel: str = "stable") -
         raise RegistryError(
             f"the channel's pointer cannot be read: {_first_line(error)}",
             where=str(path),
-            remedy="push again: that writes the pointer anew",
+            remedy="push again to rewrite the pointer",
         ) from error
     release = find_release(path.parent / pointer.version)
     if release.manifest.sha256 != pointer.sha256:
@@ -258,7 +258,7 @@ def current(root: Path, device_class: str, name: str, channel: str = "stable") -
             where=str(path),
             bound=pointer.sha256,
             measured=release.manifest.sha256,
-            remedy="push again: that writes the pointer anew",
+            remedy="push again to rewrite the pointer",
         )
     return release
 
@@ -383,7 +383,7 @@ def _explained(where: Path, needed: int) -> Iterator[None]:
                 remedy = "move the file away, or choose another root; then run again"
             case _:
                 what = "the registry could not be written"
-                remedy = "mend what the message says; then run again"
+                remedy = "fix what the message says; then run again"
         raise RegistryError(
             f"{what}: {error.strerror or error}", where=str(error.filename or where), remedy=remedy
         ) from error

@@ -19,7 +19,7 @@ _FINEST = 17
 class ActivationHistogram:
     """Counts of values in bins of equal width, which is a power of two.
 
-    Bins begin at whole multiples of their width. When values leave the range, the width doubles and neighbours merge,
+    Bins begin at whole multiples of their width. When values leave the range, the width doubles and neighbors merge,
     exactly: what it holds depends on the values alone, not on their order or on how they came in batches. Zero is
     always the edge of a bin.
 
@@ -60,7 +60,7 @@ class ActivationHistogram:
         """The width of a bin."""
         return math.ldexp(1.0, self._exponent)
 
-    def centres(self) -> Array:
+    def centers(self) -> Array:
         """The middle of each bin, inside the exact range."""
         middles = (self._first + np.arange(self._counts.size) + 0.5) * self.width
         return np.clip(middles, self.minimum, self.maximum)
@@ -92,7 +92,7 @@ class ActivationHistogram:
         """Counts in a few bins of equal width over the exact range, for a picture."""
         if not self.maximum > self.minimum:
             return (self.total,)
-        counts, _ = np.histogram(self.centres(), bins, (self.minimum, self.maximum), weights=self._counts)
+        counts, _ = np.histogram(self.centers(), bins, (self.minimum, self.maximum), weights=self._counts)
         return tuple(int(count) for count in counts)
 
     def _places(self, values: Array) -> Array:

@@ -58,8 +58,8 @@ def _least_squares(histogram: ActivationHistogram, bits: int) -> tuple[float, fl
     The error of a range [low, high] with step s = (high - low) / (2**bits - 1) is the sum of (x - high)**2 above it,
     of (low - x)**2 below it, and of s**2 / 12 for each value inside but zero, which is kept exactly.
     """
-    centres, counts = histogram.centres(), histogram.nonzero_counts()
-    sums = [np.concatenate([[0.0], np.cumsum(counts * centres**power)]) for power in range(3)]
+    centers, counts = histogram.centers(), histogram.nonzero_counts()
+    sums = [np.concatenate([[0.0], np.cumsum(counts * centers**power)]) for power in range(3)]
 
     def clipped(bounds: Array, places: Array, above: bool) -> Array:
         zeroth, first, second = (total[-1] - total[places] if above else total[places] for total in sums)
@@ -72,7 +72,7 @@ def _least_squares(histogram: ActivationHistogram, bits: int) -> tuple[float, fl
         highs = max(histogram.maximum, 0.0) * _SHRINKING if histogram.maximum > 0 else np.zeros(1)
         lows = min(histogram.minimum, 0.0) * _SHRINKING if histogram.minimum < 0 else np.zeros(1)
         steps = 2**bits - 1
-    above, below = np.searchsorted(centres, highs, "right"), np.searchsorted(centres, lows, "left")
+    above, below = np.searchsorted(centers, highs, "right"), np.searchsorted(centers, lows, "left")
     too_high, too_low = clipped(highs, above, above=True), clipped(lows, below, above=False)
     if bits == 16:
         inside = sums[0][above] - sums[0][below]

@@ -16,7 +16,7 @@ class TrainedBaseline(FrozenModel):
         split: Split to train on.
         epochs: Passes over it.
         batch_size: Examples per step.
-        seed: Of weight initialisation, shuffling and dropout.
+        seed: Of weight initialization, shuffling and dropout.
     """
 
     kind: Literal["train"]

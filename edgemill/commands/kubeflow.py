@@ -37,7 +37,7 @@ def submit_to_cluster(
     cluster = cluster_of(read_environment(environment), environment)
     from kubeflow.submit import Cluster
 
-    # Before the work of compiling: wrong credentials are told at once.
+    # Before the work of compiling: wrong credentials are reported at once.
     connected = Cluster(cluster)
     compiled = _compiled(file, environment)
     submitted = connected.submit(compiled)

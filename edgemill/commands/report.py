@@ -26,9 +26,9 @@ def keep_report(summary: RunSummary, place: Environment) -> Path:
 
 
 def report_again(run_id: str, root: Path | None, metadata_url: str | None) -> None:
-    """Write the report of a run anew and print where it lies."""
+    """Rewrite the report of a run and print its path."""
     from pipelines.runs.run import read_plan
-    from pipelines.runs.summary import summarise
+    from pipelines.runs.summary import summarize
 
     place = environment(root, metadata_url)
     store = open_existing_store(place.metadata_url)
@@ -40,4 +40,4 @@ def report_again(run_id: str, root: Path | None, metadata_url: str | None) -> No
             bound="a run id that `edgemill run` printed, or `latest`",
             remedy="name the run's --root or --metadata",
         )
-    typer.echo(str(keep_report(summarise(store, read_plan(place, found[0], found[1])), place)))
+    typer.echo(str(keep_report(summarize(store, read_plan(place, found[0], found[1])), place)))

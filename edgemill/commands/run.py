@@ -80,8 +80,8 @@ def run_and_report(
 
     Args:
         file: The pipeline file.
-        find_place: Where to run, as `place_of` says; what is wrong with it is told like all else.
-        output_options: What is told besides.
+        find_place: Where to run, as `place_of` says; errors in it are reported like all others.
+        output_options: What to report besides.
         rehash: Read all example files and do all checks, whatever is remembered.
     """
     status_file = StatusFile(output_options.summary_json, file)
@@ -115,7 +115,7 @@ def _run(
 ) -> ExitCode:
     from components.convert.child.worker import warm_up
     from pipelines.runs.run import new_run_id, run_pipeline
-    from pipelines.runs.summary import summarise
+    from pipelines.runs.summary import summarize
 
     run_id = new_run_id()
     folder = place.runs(loaded.spec.name) / run_id
@@ -147,9 +147,9 @@ def _run(
             logging.getLogger("components").removeHandler(epochs)
             interruption.raise_if_it_came()
         status.update("writing the report")
-        summary = summarise(open_store(place.metadata_url), plan)
+        summary = summarize(open_store(place.metadata_url), plan)
         report = keep_report(summary, place)
-        status_file.summarised(summary, report, report.with_name(SUMMARY_NAME))
+        status_file.summarized(summary, report, report.with_name(SUMMARY_NAME))
     console.print(render_table(summary))
     console.print(f"report: {_shown(report)}", soft_wrap=True)
     return exit_code(summary)

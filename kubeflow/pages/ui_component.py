@@ -54,7 +54,7 @@ class RunReportExecutor(base_executor.BaseExecutor):
         request = ReportRequest.model_validate_json(exec_properties["spec"])
         artifacts = {name: artifact_utils.get_single_instance(each) for name, each in input_dict.items() if each}
         report = artifact_utils.get_single_instance(output_dict["report"])
-        summary = summarise_artifacts(request, artifacts, run_id=_run_of(report.uri))
+        summary = summarize_artifacts(request, artifacts, run_id=_run_of(report.uri))
         write_atomically(Path(report.uri), render_report(summary).encode())
         verdict = artifact_utils.get_single_uri(output_dict["verdict"])
         write_atomically(Path(verdict), verdict_markdown(summary).encode())
@@ -66,8 +66,8 @@ class RunReportExecutor(base_executor.BaseExecutor):
                 figures.set_float_custom_property(name, value)
 
 
-def summarise_artifacts(request: ReportRequest, artifacts: Mapping[str, Any], run_id: str) -> RunSummary:
-    """What can be told about a run from artifacts alone; the cluster's pages tell of nodes and lineage.
+def summarize_artifacts(request: ReportRequest, artifacts: Mapping[str, Any], run_id: str) -> RunSummary:
+    """What artifacts alone say about a run; the cluster's pages show nodes and lineage.
 
     Args:
         request: The pipeline and its devices.

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from pipelines.activity.task import CHANNELS, STEPS
 
-# No window of theirs is trained on: neighbouring windows of one person are nearly alike.
+# No window of theirs is trained on: neighboring windows of one person are nearly alike.
 HELD_OUT = (9, 10)
 
 

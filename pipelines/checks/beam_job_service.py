@@ -1,4 +1,4 @@
-"""Whether Beam's job service is there: Beam itself tells of one that is away as a bare time-out, a minute later."""
+"""Whether Beam's job service is there: Beam itself reports only a timeout, a minute later."""
 
 from __future__ import annotations
 

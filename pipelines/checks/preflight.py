@@ -1,4 +1,4 @@
-"""What can be told about a pipeline before its first node runs, from the file system alone: no TensorFlow, no task.
+"""What can be known about a pipeline before its first node runs, from the file system alone: no TensorFlow, no task.
 
 The task and other Python is found and parsed, never imported.
 """
@@ -37,7 +37,7 @@ _FIRST_RECORDS, _READ_BYTES = 8, 16 << 20
 # Compressed bytes, over all files, that are unpacked to find truncated ones: a second or two. Of what is beyond, only
 # each file's first record is read; if such a file ends within a record, ExampleGen fails: "Not a valid TFRecord".
 _GZIP_BUDGET = 64 << 20
-# Files that an error names; the count tells of the others.
+# Files that an error names; the count includes the others.
 _MOST_NAMED = 5
 
 
@@ -47,7 +47,7 @@ def make_importable(file: Path) -> None:
     Beam workers and conversion children inherit it through PYTHONPATH. Where one of these folders has packages that
     are called like ours, ours go before it, here and in the children: they would import a stranger's code otherwise.
     """
-    # Not `resolve`: that raises for symbolic links in a circle, which reading the file tells of in words.
+    # Not `resolve`: that raises for symbolic links in a circle, which reading the file reports in words.
     folders = [str(Path.cwd())]
     # What is in the place of a folder is opened as an archive, and opening a pipe waits for its writer.
     if is_folder(beside := Path(os.path.realpath(file)).parent):

@@ -1,1 +1,1 @@
-"""The main example: clothing on 28x28 grey images."""
+"""The main example: clothing on 28x28 gray images."""

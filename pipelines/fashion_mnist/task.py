@@ -1,4 +1,4 @@
-"""A small convolutional network for 28x28 grey images, sized for a microcontroller."""
+"""A small convolutional network for 28x28 gray images, sized for a microcontroller."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class FashionMnist:
     """How examples become images, and the float baseline."""
 
     def feature_spec(self) -> Mapping[str, Any]:
-        """Raw grey bytes, row by row, and the class."""
+        """Raw gray bytes, row by row, and the class."""
         return {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
 
     def decode(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Images as float32 [batch, 28, 28, 1] from 0 to 1."""
-        grey = tf.io.decode_raw(features["image"], tf.uint8, fixed_length=SIDE * SIDE)
-        return tf.reshape(tf.cast(grey, tf.float32) / 255.0, [-1, SIDE, SIDE, 1])
+        gray = tf.io.decode_raw(features["image"], tf.uint8, fixed_length=SIDE * SIDE)
+        return tf.reshape(tf.cast(gray, tf.float32) / 255.0, [-1, SIDE, SIDE, 1])
 
     def build_model(self) -> tf.keras.Model:
         """Three convolutions with batch normalization, about 54,000 weights."""

@@ -56,7 +56,7 @@ def load_pipeline(path: Path) -> LoadedPipeline:
     """Read a pipeline file. Relative paths in it are relative to its folder.
 
     Raises:
-        PipelineFileError: With all that can be told from the file and the device profiles alone.
+        PipelineFileError: With every error that the file and the device profiles alone reveal.
     """
     loaded, errors = read_pipeline(path)
     if errors or loaded is None:
@@ -129,7 +129,11 @@ def read_yaml_as(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillErro
     if not isinstance(content, dict):
         return None, [
             *errors,
-            SpecError("is no mapping of fields", measured=type(content).__name__, remedy="see `edgemill schema`"),
+            SpecError(
+                "must be a mapping of `key: value` pairs",
+                measured=type(content).__name__,
+                remedy="see `edgemill schema`",
+            ),
         ]
     try:
         value = kind.model_validate(content)

@@ -188,7 +188,7 @@ def _converter(
     graph: BaseChannel | None,
     retry: Callable[[str], str],
 ) -> BaseNode:
-    # Only static schemes read the sample: a changed one must not convert the others anew.
+    # Only static schemes read the sample: a changed one must not convert the others again.
     node = f"convert__{recipe.name}"
     calibration = sample if recipe.needs_calibration else None
     return TFLiteConverter(
@@ -202,7 +202,7 @@ def _converter(
 
 
 def _bound(spec: PipelineSpec, recipe: Recipe) -> dict[str, Any]:
-    # The gate's bounds are no parameter of recipes that do not read them: changing one must not convert anew.
+    # The gate's bounds are no parameter of recipes that do not read them: changing one must not convert again.
     bound = accuracy_bound(spec, recipe)
     return {"bound": bound.model_dump()} if bound else {}
 

@@ -1,4 +1,4 @@
-"""Pictures as inline SVG: the same summary gives the same bytes, and text takes the colour of the page around it.
+"""Pictures as inline SVG: the same summary gives the same bytes, and text takes the color of the page around it.
 
 Every label stands in a column of its own beside the axes, so none can cover another or a point.
 """
@@ -42,7 +42,7 @@ class _Point:
     def __init__(self, candidate: CandidateReport, x: float, y: MetricValue, summary: RunSummary) -> None:
         verdicts = {summary.verdict_on(candidate.name, device.name) for device in summary.devices}
         self.name, self.x, self.y = candidate.name, x, y
-        self.colour, self.marker = (
+        self.color, self.marker = (
             (BLESSED, "s") if "blessed" in verdicts else (PASSED, "o") if "pass" in verdicts else (OTHER, "X")
         )
 
@@ -78,17 +78,17 @@ def ranges(fact: RangeFact, salt: str) -> str | None:
     with style():
         figure = Figure(figsize=(3.8, 2.9), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        for name, counts, colour in (("split", fact.split_histogram, SPLIT), ("sample", fact.histogram, PASSED)):
+        for name, counts, color in (("split", fact.split_histogram, SPLIT), ("sample", fact.histogram, PASSED)):
             edges, densities = _density(fact.sample, counts)
-            top.stairs(densities, edges, color=colour, linewidth=1.6, label=name, fill=False)
+            top.stairs(densities, edges, color=color, linewidth=1.6, label=name, fill=False)
         # Images are mostly background: on a linear scale one bin hides all others.
         top.set_yscale("log")
         top.yaxis.set_minor_formatter(NullFormatter())
         top.set_ylabel("density (log)")
         top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
         rows = (("split", fact.split, SPLIT), *((f"half {i + 1}", half, PASSED) for i, half in enumerate(fact.halves)))
-        for row, (_, (low, high), colour) in enumerate(reversed(rows)):
-            bottom.plot([low, high], [row, row], color=colour, linewidth=3, marker="|", markersize=9)
+        for row, (_, (low, high), color) in enumerate(reversed(rows)):
+            bottom.plot([low, high], [row, row], color=color, linewidth=3, marker="|", markersize=9)
         bottom.set_yticks(range(len(rows)), [name for name, _, _ in reversed(rows)])
         bottom.set_ylim(-0.6, len(rows) - 0.4)
         bottom.set_xlabel(plain(f"values of {fact.input or 'the input'}"))
@@ -127,7 +127,7 @@ def _scatter(
                 point.x,
                 point.y.value,
                 yerr=errors,
-                color=point.colour,
+                color=point.color,
                 marker=point.marker,
                 markersize=7,
                 capsize=3,
@@ -142,7 +142,7 @@ def _scatter(
         for x in lines:
             if x <= right:
                 axes.axvline(x, color=_INK, linewidth=0.8, linestyle=":", alpha=0.7)
-        labels = [(point.y.value, point.x, point.name, point.colour) for point in points]
+        labels = [(point.y.value, point.x, point.name, point.color) for point in points]
         whole = overall(summary.evaluation.baseline_slices) if summary.evaluation else None
         name = summary.first_metric or ""
         baseline = whole.metrics.get(name) if whole else None
@@ -161,15 +161,15 @@ def _label_beside(axes: Any, labels: Sequence[tuple[float, float, str, str]]) ->
 
     Args:
         axes: With its final limits.
-        labels: y, x, name, colour.
+        labels: y, x, name, color.
     """
     bottom, top = axes.get_ylim()
     line = 1.0 / max(13, len(labels))
     # Of points at one height the leftmost gets the highest label: so their leaders do not cross.
     ordered = sorted(labels, key=lambda label: (label[0], -label[1]))
     places = spread([(y - bottom) / (top - bottom) for y, *_ in ordered], line)
-    for (y, x, name, colour), place in zip(ordered, places, strict=True):
-        leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 4, "relpos": (0, 0.5)}
+    for (y, x, name, color), place in zip(ordered, places, strict=True):
+        leader = {"arrowstyle": "-", "color": color, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 4, "relpos": (0, 0.5)}
         axes.annotate(
             plain(shorten(name)),
             xy=(x, y),
@@ -177,7 +177,7 @@ def _label_beside(axes: Any, labels: Sequence[tuple[float, float, str, str]]) ->
             textcoords="axes fraction",
             va="center",
             fontsize=9,
-            fontweight="bold" if colour == BLESSED else "normal",
+            fontweight="bold" if color == BLESSED else "normal",
             annotation_clip=False,
             arrowprops=leader,
         )

@@ -1,4 +1,4 @@
-"""What the report tells of ranges and of layers that stay float: which candidates, and their pictures."""
+"""What the report shows of ranges and of layers that stay float: which candidates, and their pictures."""
 
 from __future__ import annotations
 

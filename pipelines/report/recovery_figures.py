@@ -22,13 +22,13 @@ def sensitivity(layers: Sequence[LayerSensitivity], salt: str) -> str | None:
         axes = figure.subplots()
         places = range(len(drawn), 0, -1)
         least = min(layer.error for layer in drawn)
-        colours = [SPLIT if layer.kept_float else PASSED for layer in drawn]
+        colors = [SPLIT if layer.kept_float else PASSED for layer in drawn]
         axes.barh(
             places,
             [layer.error for layer in drawn],
             height=0.62,
-            edgecolor=colours,
-            # Hatched too: not everyone tells the colours apart.
+            edgecolor=colors,
+            # Hatched too: not everyone tells the colors apart.
             facecolor=["none" if layer.kept_float else PASSED for layer in drawn],
             hatch=["////" if layer.kept_float else "" for layer in drawn],
         )

@@ -18,7 +18,7 @@ from pipelines.report.training_figures import training_pictures
 
 
 class SliceCell(FrozenModel):
-    """One candidate on one slice: the metric, its change, and how deeply the cell is coloured (-3..3)."""
+    """One candidate on one slice: the metric, its change, and how deeply the cell is colored (-3..3)."""
 
     value: str
     change: str
@@ -97,9 +97,9 @@ def write_report(summary: RunSummary, path: Path) -> None:
 
 
 def slice_rows(summary: RunSummary, metric: str) -> list[SliceRow]:
-    """The per-slice table of one metric: baseline and converted candidates, coloured by the change from the baseline.
+    """The per-slice table of one metric: baseline and converted candidates, colored by the change from the baseline.
 
-    Depth of colour is relative to the largest change in the table, in three steps. A change is `certain` when its 95 %
+    Depth of color is relative to the largest change in the table, in three steps. A change is `certain` when its 95 %
     confidence interval excludes zero.
     """
     if summary.evaluation is None:

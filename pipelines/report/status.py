@@ -102,7 +102,7 @@ class RunStatus(FrozenModel):
         pid, host: The process.
         started, ended: In UTC.
         seconds: From start to end of the process.
-        pipeline, run_id: None if the run did not come so far.
+        pipeline, run_id: None if the run did not get that far.
         verdict: `pushed` for at least one device, `refused` by every gate, or `failed`; None if nothing ran.
         devices, candidates, nodes: In the order of the pipeline.
         failed: Node id -> why it failed.

@@ -1,4 +1,4 @@
-"""Everything that is told about one run, as one typed value: what the report and the terminal's table are made from."""
+"""Everything that is reported about one run, as one typed value: the report and the terminal's table show it."""
 
 from __future__ import annotations
 

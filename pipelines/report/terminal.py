@@ -50,7 +50,7 @@ def render_table(summary: RunSummary) -> RenderableType:
             wording.figure(candidate.latency.ratio if candidate.latency else None, 2),
             *(Text(wording.verdict(verdict), style=_STYLES.get(verdict or "", "")) for verdict in verdicts),
         )
-    # Errors of the audit stop the run and are told as such.
+    # Errors of the audit stop the run and are reported as such.
     findings = [
         finding for finding in (summary.audit.findings if summary.audit else ()) if finding.severity == "warning"
     ]

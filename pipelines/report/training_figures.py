@@ -6,7 +6,7 @@ from components.core.values import FrozenModel
 from components.facts.training import TrainingReport
 from pipelines.report.figures import OTHER, PASSED, SPLIT, plain, shorten, style, svg
 
-# More bars than these can be told apart in the table only.
+# More bars than these are distinguishable in the table only.
 _MOST_RANGES = 24
 
 
@@ -35,10 +35,10 @@ def _loss(training: TrainingReport, salt: str) -> str:
         figure = Figure(figsize=(3.8, 2.6), layout="constrained")
         axes = figure.subplots()
         epochs = [fact.epoch for fact in training.epochs]
-        for name, label, colour in (("loss", "training", PASSED), ("val_loss", "held out", SPLIT)):
+        for name, label, color in (("loss", "training", PASSED), ("val_loss", "held out", SPLIT)):
             if name in training.epochs[0].figures:
                 losses = [fact.figures[name] for fact in training.epochs]
-                axes.plot(epochs, losses, color=colour, marker="o", markersize=4, label=label)
+                axes.plot(epochs, losses, color=color, marker="o", markersize=4, label=label)
         axes.axvline(training.best_epoch, color=OTHER, linewidth=0.8, linestyle=":")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")

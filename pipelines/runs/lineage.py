@@ -140,7 +140,7 @@ def first_break(node: LineageNode) -> TamperedError | None:
 
 
 class _Tree:
-    """A lineage graph as a tree, in which what was told once is not told again."""
+    """A lineage graph as a tree, which shows each artifact and execution in full only once."""
 
     def __init__(self, store: Any, *, compare: bool) -> None:
         self._store, self._compare = store, compare

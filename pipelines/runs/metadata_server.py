@@ -1,4 +1,4 @@
-"""What ML Metadata does not tell of a server that it cannot use: whether anything answers, and what."""
+"""What ML Metadata does not report about a server that it cannot use: whether anything answers, and what."""
 
 from __future__ import annotations
 

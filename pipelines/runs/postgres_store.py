@@ -22,7 +22,7 @@ _ROWS = ("artifacts", "executions", "contexts")
 
 
 def mend_postgres() -> None:
-    """Mend every MetadataStore on PostgreSQL in this process, TFX's own too; others are as they were.
+    """Repair every MetadataStore on PostgreSQL in this process, TFX's own too; others are as they were.
 
     There is no public place for this: TFX makes its stores itself, and their one way to native code is a method that
     is private.

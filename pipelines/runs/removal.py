@@ -1,7 +1,7 @@
 """Removing what a plan of retention names, so that a kill at any point loses nothing that is still in use.
 
 First the runs are marked in ML Metadata, then their artifacts: from then on TFX's cache serves none of them. Then
-addresses and folders go, and at last artifacts are told to be deleted. What was killed in between is ended by the next
+addresses and folders go, and at last artifacts are marked as deleted. What was killed in between is ended by the next
 removal.
 """
 

@@ -224,7 +224,7 @@ def _runner(environment: Environment) -> Any:
 
 
 class _Watch:
-    """Tells of changes of state while the runner works, and of the last ones when it is done."""
+    """Reports changes of state while the runner works, and of the last ones when it is done."""
 
     def __init__(self, metadata_url: str, pipeline: str, run_id: str, watch: Watcher) -> None:
         self._url, self._pipeline, self._run_id, self._watch = metadata_url, pipeline, run_id, watch

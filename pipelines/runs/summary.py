@@ -1,4 +1,4 @@
-"""From ML Metadata and artifacts to everything that is told about a run."""
+"""From ML Metadata and artifacts to everything that is reported about a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipelines.runs.verification import stored_file
 V = TypeVar("V", bound=FrozenModel)
 
 
-def summarise(store: Any, plan: RunPlan) -> RunSummary:
+def summarize(store: Any, plan: RunPlan) -> RunSummary:
     """Everything about a run that its nodes left behind, finished or not.
 
     Args:

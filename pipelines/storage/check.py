@@ -1,4 +1,4 @@
-"""What can be told of an object store before the first node runs."""
+"""What can be known of an object store before the first node runs."""
 
 from __future__ import annotations
 

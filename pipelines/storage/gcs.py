@@ -20,7 +20,7 @@ from requests.exceptions import RequestException
 from components.core.errors import StorageError
 from pipelines.storage.bucket import RefusedError, Stored
 
-# A store that is away is told within a minute.
+# An unreachable store is reported within a minute.
 _TIMEOUT_SECONDS = (10.0, 60.0)
 _RETRY = DEFAULT_RETRY.with_timeout(30.0)
 _EMULATOR = "STORAGE_EMULATOR_HOST"

@@ -70,12 +70,12 @@ class StagedOperator:
         for one in _addresses(info.input_dict):
             self._staging.fetch(one.uri)
         with self._folders([one.uri for one in outputs], _working_folders(info)), self._addressed():
-            localised = self._localised(info)
-            inputs = [one for listed in localised.input_dict.values() for one in listed]
+            localized = self._localized(info)
+            inputs = [one for listed in localized.input_dict.values() for one in listed]
             check_content(inputs)
             # TFX records the failure of a node for what is an Exception alone.
             with exits_reported():
-                made = self._operator.run_executor(localised)
+                made = self._operator.run_executor(localized)
             if made.execution_result.code == 0:
                 check_content(inputs)
                 _record_content(made)
@@ -116,7 +116,7 @@ class StagedOperator:
                 error.what, where=where, bound=error.bound, measured=error.measured, remedy=error.remedy
             ) from error
 
-    def _localised(self, info: Any) -> Any:
+    def _localized(self, info: Any) -> Any:
         """The launcher's orders with folders instead of addresses."""
         local = self._staging.local
         return attr.evolve(

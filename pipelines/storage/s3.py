@@ -19,7 +19,7 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 from components.core.errors import StorageError
 from pipelines.storage.bucket import RefusedError, Stored
 
-# A store that is away is told within a minute: connections that are refused at once, others after their attempts.
+# An unreachable store is reported within a minute: connections that are refused at once, others after their attempts.
 _CONFIG = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
 _MOST_DELETED = 1000
 _MISSING = {"NoSuchKey", "404", "NotFound"}

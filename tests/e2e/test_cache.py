@@ -47,8 +47,8 @@ def test_conversion_is_tried_again_after_a_failure_by_chance_and_success_is_kept
     first = Ran(small.write(), "small")
     assert (first.code, outcome_of_int8(first)) == (ExitCode.OK, "out_of_memory"), first.output
     orders.unlink()
-    mended = Ran(small.file, "small")
-    assert (mended.executed(), outcome_of_int8(mended)) == ({"convert__int8", *AFTER_CONVERSION}, "converted")
+    fixed = Ran(small.file, "small")
+    assert (fixed.executed(), outcome_of_int8(fixed)) == ({"convert__int8", *AFTER_CONVERSION}, "converted")
     assert Ran(small.file, "small").executed() == {"push__phone_cpu"}
 
 

@@ -25,7 +25,7 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def test_removed_artifacts_are_made_anew_and_kept_ones_come_from_the_cache(tmp_path: Path) -> None:
+def test_removed_artifacts_are_made_again_and_kept_ones_come_from_the_cache(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["recipes"] = [{"name": "float32", "scheme": "float32"}]
     small.spec["baseline"]["epochs"] = 4
@@ -56,10 +56,10 @@ def test_removed_artifacts_are_made_anew_and_kept_ones_come_from_the_cache(tmp_p
     again = Ran(small.file, "small")
     assert again.executed() == {"push__phone_cpu"}
     small.spec["baseline"]["epochs"] = 4
-    anew = Ran(small.write(), "small")
-    assert anew.code == ExitCode.OK, anew.output
-    assert {"baseline", "evaluate"} <= anew.executed()
-    cached = {node for node, state in anew.states().items() if state == "cached"}
+    again = Ran(small.write(), "small")
+    assert again.code == ExitCode.OK, again.output
+    assert {"baseline", "evaluate"} <= again.executed()
+    cached = {node for node, state in again.states().items() if state == "cached"}
     assert cached == {"examples", "statistics", "schema", "validate"}
 
 

@@ -101,8 +101,8 @@ def test_log_is_whole_when_the_process_is_killed(tmp_path: Path) -> None:
         "import logging, os, signal, pathlib\n"
         "from edgemill.run_log import logged_to\n"
         f"with logged_to(pathlib.Path({str(tmp_path)!r}), 'json', 'run-1'):\n"
-        "    logging.getLogger('x').info('last words')\n"
+        "    logging.getLogger('x').info('last lines')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == -9
-    assert [line["message"] for line in lines_of(tmp_path / "log.jsonl")] == ["last words"]
+    assert [line["message"] for line in lines_of(tmp_path / "log.jsonl")] == ["last lines"]

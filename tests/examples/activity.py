@@ -77,7 +77,7 @@ def test_integers_are_within_one_point_of_float(run: Run) -> None:
     lost = {name: round(baseline - run.accuracy(name), 4) for name in INTEGER}
     print(run.cell, f"accuracy {baseline:.3f}, lost", lost)
     assert max(lost["int8"], lost["qat_int8"]) <= POINT
-    # Pruning is training: at half of the weights zero it is told, and not bounded by what rounding may cost.
+    # Pruning is training: at half of the weights zero it is reported, and not bounded by what rounding may cost.
     assert lost["pruned_int8"] <= 2 * POINT
 
 

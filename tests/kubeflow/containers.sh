@@ -1,7 +1,7 @@
 #!/bin/sh
 # The container lane: build the image, and run a compiled pipeline whole under kfp's local Docker runner. No cluster.
 #
-# With a Docker daemon at hand it uses that one; as root, with dockerd installed, it starts a private one and ends it.
+# With a Docker daemon available it uses that one; as root, with dockerd installed, it starts a private one and ends it.
 # DEBOOTSTRAP=1 pulls no image (kubeflow/build_image.sh --debootstrap)..
 set -eu
 

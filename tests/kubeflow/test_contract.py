@@ -1,6 +1,6 @@
 import pytest
 
-from kubeflow.contract import local_path, localise, publish, remote_uri, with_metadata
+from kubeflow.contract import local_path, localize, publish, remote_uri, with_metadata
 
 EXAMPLES = {"artifactType": {"instanceSchema": "title: tfx.Examples\ntype: object\n"}}
 HTML = {"system.HTML": "kubeflow.pages.ui_artifacts.HTML"}
@@ -52,8 +52,8 @@ def test_what_is_not_staged_stays() -> None:
     assert remote_uri("/home/s3/x") == "/home/s3/x"
 
 
-def test_localised_inputs_have_their_types_and_lie_at_paths() -> None:
-    found = localise(handed(), {"artifacts": {"examples": EXAMPLES}}, HTML)
+def test_localized_inputs_have_their_types_and_lie_at_paths() -> None:
+    found = localize(handed(), {"artifacts": {"examples": EXAMPLES}}, HTML)
     (artifact,) = found["inputs"]["artifacts"]["examples"]["artifacts"]
     assert artifact == {
         "name": "7",
@@ -64,7 +64,7 @@ def test_localised_inputs_have_their_types_and_lie_at_paths() -> None:
 
 
 def test_outputs_of_the_backend_itself_are_left_out_and_ours_get_their_class() -> None:
-    outputs = localise(handed(), {"artifacts": {"examples": EXAMPLES}}, HTML)["outputs"]["artifacts"]
+    outputs = localize(handed(), {"artifacts": {"examples": EXAMPLES}}, HTML)["outputs"]["artifacts"]
     assert list(outputs) == ["model", "page"]
     assert outputs["page"]["artifacts"][0]["type"]["instanceSchema"].startswith(
         "title: kubeflow.pages.ui_artifacts.HTML\n"
@@ -86,11 +86,11 @@ def test_an_output_that_lies_elsewhere_is_refused() -> None:
 
 
 def test_properties_of_a_driver_are_merged_into_outputs() -> None:
-    localised = localise(handed(), {"artifacts": {"examples": EXAMPLES}}, HTML)
+    localized = localize(handed(), {"artifacts": {"examples": EXAMPLES}}, HTML)
     driven = {
         "artifacts": {"model": {"artifacts": [{"uri": "", "metadata": {"span": 4.0}}]}},
         "parameterValues": {"span": 4.0},
     }
-    merged = with_metadata(localised, driven)
+    merged = with_metadata(localized, driven)
     assert merged["outputs"]["artifacts"]["model"]["artifacts"][0]["metadata"] == {"span": 4.0}
     assert merged["inputs"]["parameterValues"] == {"task": "a:B", "span": 4.0}

@@ -60,7 +60,7 @@ def histograms_of(content: bytes, graph: Graph, sample: Sample) -> dict[str, Act
         raise ModelError(
             f"the float model cannot be run on the calibration sample: {str(error).strip()}",
             where="calibrate",
-            remedy="run the recipe float32 alone, and mend what it says",
+            remedy="run the recipe float32 alone, and fix what it reports",
         ) from error
     _LOG.info("counted the values of %d activations", len(histograms))
     return histograms
@@ -95,7 +95,7 @@ def _taken_by_kernels(low: float, high: float, bits: int) -> tuple[float, float]
 def range_facts(
     histograms: dict[str, ActivationHistogram], chosen: dict[str, tuple[float, float]], graph: Graph, bits: int
 ) -> tuple[ActivationRange, ...]:
-    """What the report tells of the ranges, most clipped first, with a picture's counts for the first."""
+    """What the report shows of the ranges, most clipped first, with a picture's counts for the first."""
     facts = [
         ActivationRange(tensor=name, observed=estimate_range(histograms[name], MinMax(), bits), chosen=chosen[name])
         for name in graph.ranged()

@@ -1,4 +1,4 @@
-"""What of a pruned model's sparsity is really in its file, and executed: pure judgement over measured facts."""
+"""What of a pruned model's sparsity is really in its file, and executed: pure judgment over measured facts."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def _died(request: ConversionRequest, code: int, peak: int, folder: Path) -> Con
         "take another scheme, or replace recurrent layers that become loops: TensorFlow Lite does not survive "
         "calibrating them"
         if code < 0
-        else "mend what the last words name; the task's decode() runs in this process too"
+        else "fix the error in the last log lines; the task's decode() also runs in this process"
     )
     return _failure(request, "crashed", f"the process died of {how} while {stage}. {log}", remedy)
 
@@ -205,5 +205,5 @@ def _last_lines(folder: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         lines = (folder / LOG_FILE).read_text(errors="replace").splitlines()
         last = [line.strip() for line in lines if line.strip() and not _CHATTER.match(line)][-_LAST_LINES:]
-        return f"Its last words: {' | '.join(last)[-1000:]}" if last else ""
+        return f"Its last log lines: {' | '.join(last)[-1000:]}" if last else ""
     return ""

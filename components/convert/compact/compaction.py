@@ -15,7 +15,7 @@ _OF_THE_CONVERSION = b"CONVERSION_METADATA"
 
 
 def compacted(content: bytes) -> bytes:
-    """Write a file anew.
+    """Rewrite a file in fewer bytes.
 
     Equal parts are stored once; buffers of activations, ranges that scales were computed from (`min`, `max`), and the
     record of the converter's options are left out; tensors that the converter itself has named are called "". Kept are

@@ -26,7 +26,7 @@ _BIASES = {
 def with_int16_io(content: bytes, float_io: bool) -> bytes:
     """Widen biases to int64, as the kernels read them beside 16-bit activations, and drop the float border.
 
-    Sums are told that scales are no powers of two, which the converter leaves out here.
+    The options of sums record that scales are no powers of two, which the converter leaves out here.
 
     The converter writes biases of models that were trained under quantization as int32 whatever the activations: some
     kernels refuse that, others read it wrongly (TensorFlow 2.16).
@@ -46,7 +46,7 @@ def with_int16_io(content: bytes, float_io: bool) -> bytes:
     for graph in model.subgraphs:
         for operator in graph.operators:
             if codes[operator.opcodeIndex] in _SUMS and graph.tensors[operator.inputs[0]].type == _INT16:
-                # Their kernels take other scales than powers of two only when they are told.
+                # Their kernels take other scales than powers of two only when their options say so.
                 operator.builtinOptions.potScaleInt16 = False
             place = _BIASES.get(codes[operator.opcodeIndex])
             if place is None or len(operator.inputs) <= place or operator.inputs[place] < 0:

@@ -59,7 +59,7 @@ class VelaEvaluator(FrozenModel):
     @classmethod
     def _system_config_fits(cls, name: str, info: ValidationInfo) -> str:
         accelerator = info.data.get("accelerator")
-        if accelerator is None:  # which is told already
+        if accelerator is None:  # which has an error already
             return _known(name, tuple(SYSTEM_CONFIGS), "system configuration")
         family = f"{accelerator.rpartition('-')[0].replace('-', '_')}_"
         own = tuple(known for known in SYSTEM_CONFIGS if known.lower().startswith(family))

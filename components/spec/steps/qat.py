@@ -56,7 +56,7 @@ class CustomQuantizer(FrozenModel):
 
 
 def _named(value: Any) -> Any:
-    """`histogram` is short for `{kind: histogram}`, and `package.module:NAME` for a quantizer of one's own."""
+    """`histogram` is short for `{kind: histogram}`, and `package.module:NAME` for your own quantizer."""
     if not isinstance(value, str):
         return value
     return {"kind": "own", "object": value} if ":" in value else {"kind": value}
@@ -72,7 +72,7 @@ class WeightQuantization(FrozenModel):
     Attributes:
         bits: 8 or 4; None takes what the recipe's scheme says.
         granularity: Per channel where the kernel has it (convolutions), or per tensor; None takes the scheme's.
-        quantizer: A quantizer of one's own instead of the range of the current weights.
+        quantizer: Your own quantizer instead of the range of the current weights.
     """
 
     bits: Literal[4, 8] | None = None
@@ -113,7 +113,7 @@ class LayerQuantization(FrozenModel):
     @model_validator(mode="after")
     def _says_one_thing(self) -> LayerQuantization:
         if self.config is not None and (self.weights is not None or self.activations is not None):
-            raise ValueError("a config of one's own says everything: remove weights and activations, or config")
+            raise ValueError("a custom config says everything: remove weights and activations, or config")
         if self.config is None and self.weights is None and self.activations is None:
             raise ValueError("says nothing about these layers: give weights, activations or config")
         if self.weights == "none" and self.activations == "none":
@@ -175,5 +175,5 @@ class QatStep(FineTuning):
             )
         said = self.configs or self.weights != WeightQuantization() or self.activations != ActivationQuantization()
         if self.scheme is not None and said:
-            raise ValueError("a scheme of one's own says everything: remove weights, activations and configs")
+            raise ValueError("a custom scheme says everything: remove weights, activations and configs")
         return self

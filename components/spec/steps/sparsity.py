@@ -132,7 +132,7 @@ def sparsity_refusal(scheme: Scheme, claim: SparsityTarget, where: str | None = 
     Args:
         scheme: What the file's numbers are to be.
         claim: How the model is pruned.
-        where: The field that is told to be wrong.
+        where: The field that an error names.
     """
     if scheme.kind == "dynamic_wi8_afp32" and claim.structure in BLOCKS:
         return SpecError(

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfx.types.standard_artifacts import Model
 
 from components.baseline.component import PretrainedModel
-from components.baseline.pretrained import import_model, load_keras, recognise
+from components.baseline.pretrained import import_model, load_keras, recognize
 from components.baseline.trained import train
 from components.core.errors import DataError, ModelError, SpecError
 from components.data import training_data
@@ -36,7 +36,7 @@ def test_pretrained_model_predicts_the_same_after_import(tmp_path: Path, model: 
         model.export(str(tmp_path / file))
     else:
         model.save(tmp_path / file)
-    assert recognise(tmp_path / file) == ("saved_model" if file == "saved" else "keras")
+    assert recognize(tmp_path / file) == ("saved_model" if file == "saved" else "keras")
     import_model(tmp_path / file, tmp_path / "baseline")
     serve = tf.saved_model.load(str(tmp_path / "baseline" / SERVING_FOLDER)).signatures["serving_default"]
     first, second = np.ones([5, 3], np.float32), np.arange(10, dtype=np.float32).reshape(5, 2)
@@ -223,7 +223,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, name: str, found: str) -> N
     (tmp_path / "a.txt").write_text("text, long enough for a header")
     (tmp_path / "d").mkdir()
     with pytest.raises(ModelError, match=f"found: {found}"):
-        recognise(tmp_path / name)
+        recognize(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, name: str, found: str) -> N
 def test_advice_names_what_the_file_is(tmp_path: Path, name: str, content: bytes, found: str, advice: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelError) as caught:
-        recognise(tmp_path / name)
+        recognize(tmp_path / name)
     assert f"found: {found}" in str(caught.value)
     assert advice in caught.value.remedy
 
@@ -273,9 +273,9 @@ def test_training_streams_to_the_same_weights_each_time_when_the_split_exceeds_t
     # 240 images of 16 float32 are 15360 bytes.
     caplog.set_level("INFO", logger="components")
     whole = weights_of(monkeypatch, SmallPipeline(tmp_path / "a"), 15360)
-    assert "decoded anew" not in caplog.text
+    assert "decoded again" not in caplog.text
     first, second = (weights_of(monkeypatch, SmallPipeline(tmp_path / name), 15359) for name in ("b", "c"))
-    assert caplog.text.count("decoded anew each epoch") == 2
+    assert caplog.text.count("decoded again each epoch") == 2
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
     assert not np.array_equal(whole[0], first[0])

@@ -11,12 +11,12 @@ def test_error_tells_place_bound_measured_value_and_remedy() -> None:
 
 
 def test_error_without_figures_tells_what_and_remedy() -> None:
-    assert str(SpecError("it is wrong", remedy="mend it")) == "it is wrong. Remedy: mend it"
+    assert str(SpecError("it is wrong", remedy="fix it")) == "it is wrong. Remedy: fix it"
 
 
 @pytest.mark.parametrize("kind", [SpecError, DataError])
 def test_error_survives_pickling(kind: type[EdgemillError]) -> None:
-    error = kind("bad", where="there", bound="x", measured=2.5, remedy="mend it")
+    error = kind("bad", where="there", bound="x", measured=2.5, remedy="fix it")
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), copy.measured) == (kind, str(error), 2.5)
 

@@ -99,7 +99,9 @@ def test_refusal_has_velas_words(files):
 def test_crash_is_told_by_the_name_of_its_signal(files):
     found = measure_with_vela(files["int8"][:1500], 4, evaluator())
     assert (found.cause, found.transient) == ("crashed", False)
-    assert found.message.startswith("Vela died of SIGSEGV while compiling for the NPU; its last words: Failed to load")
+    assert found.message.startswith(
+        "Vela died of SIGSEGV while compiling for the NPU; its last log lines: Failed to load"
+    )
 
 
 def test_time_out_is_transient_and_told_with_its_limit(files):

@@ -184,7 +184,7 @@ def rows_of(batches):
 
 @pytest.fixture(params=["whole", "streamed"])
 def either(request, data, folder, monkeypatch):
-    """The same examples in memory, and read anew each time."""
+    """The same examples in memory, and read again each time."""
     if request.param == "whole":
         return data
     monkeypatch.setattr(training_data, "IN_MEMORY_BYTES", 16)

@@ -230,7 +230,7 @@ def test_release_in_a_folder_of_another_version_is_refused_when_read(tmp_path):
 
 
 @pytest.mark.parametrize("pointer", [b"{", b'{"version": "x"}', None])
-def test_broken_pointer_is_told_when_read_and_mended_when_pushed(tmp_path, pointer):
+def test_broken_pointer_is_told_when_read_and_rewritten_when_pushed(tmp_path, pointer):
     release = push(tmp_path)
     path = tmp_path / "phone" / "shoes" / "stable.json"
     other = json.dumps({"version": VERSION, "sha256": "0" * 64, "bytes": 1}).encode()

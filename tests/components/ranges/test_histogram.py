@@ -14,7 +14,7 @@ def filled(*batches):
 def facts(histogram):
     return (
         (histogram.minimum, histogram.maximum, histogram.zeros, histogram.width),
-        histogram.centres().tolist(),
+        histogram.centers().tolist(),
         histogram.counts().tolist(),
     )
 
@@ -38,13 +38,13 @@ def test_histogram_is_the_same_in_any_order_and_batches(values):
 def test_bins_hold_what_lies_between_their_edges_when_the_range_grew():
     values = np.append(np.random.default_rng(4).normal(size=20_000), [300.0, -80.0])
     histogram = filled(values[:10], values[10:100], values[100:])
-    counts, centres = histogram.counts(), histogram.centres()
+    counts, centers = histogram.counts(), histogram.centers()
     assert counts.size <= BINS and counts.size > BINS / 2 - 1
     first = np.floor(values.min() / histogram.width)
     edges = (first + np.arange(counts.size + 1)) * histogram.width
     assert counts.tolist() == np.histogram(values, edges)[0].tolist()
     assert (histogram.minimum, histogram.maximum) == (values.min(), values.max())
-    assert centres.min() >= values.min() and centres.max() <= values.max()
+    assert centers.min() >= values.min() and centers.max() <= values.max()
 
 
 @pytest.mark.parametrize("fraction", [0.001, 0.01, 0.5, 0.99, 0.9999])
@@ -52,7 +52,7 @@ def test_quantile_is_numpys_to_the_width_of_a_bin(fraction):
     values = np.append(np.random.default_rng(5).normal(size=200_000), 50.0)
     histogram = filled(*np.array_split(values, 20))
     oracle = np.quantile(values, fraction)
-    # Between two neighbours of the oracle's rank, plus one bin.
+    # Between two neighbors of the oracle's rank, plus one bin.
     gap = np.ptp(np.sort(values)[int(fraction * values.size) - 2 : int(fraction * values.size) + 3])
     assert abs(histogram.quantile(fraction) - oracle) <= histogram.width + gap
 

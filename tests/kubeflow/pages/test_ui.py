@@ -8,7 +8,7 @@ from components.facts.evaluation import CandidateReport, EvaluationReport, Laten
 from components.facts.manifest import write_manifest
 from components.push.delivery import PushOutcome
 from kubeflow.pages.ui import candidate_metrics, verdict_markdown
-from kubeflow.pages.ui_component import ReportRequest, summarise_artifacts
+from kubeflow.pages.ui_component import ReportRequest, summarize_artifacts
 from pipelines.report.summary import RunSummary
 
 FAILED = ConversionFailure(scheme="static_wi8_ai8", cause="refused", message="no", remedy="other", transient=False)
@@ -109,7 +109,7 @@ def test_folders_of_artifacts_are_enough_to_tell_of_a_run(tmp_path: Path) -> Non
         path.write_text(value.model_dump_json())
         write_manifest(path.parent, path.name, role="evaluation", parents={}, code_version="1")
     folders = {path.name: path for path in tmp_path.iterdir()}
-    summary = summarise_artifacts(ReportRequest(pipeline="small", devices=()), folders, "run-7")
+    summary = summarize_artifacts(ReportRequest(pipeline="small", devices=()), folders, "run-7")
     assert (summary.verdict, summary.run_id) == ("refused", "run-7")
     assert summary.evaluation == evaluation(one)
     assert [decision.device for decision in summary.decisions] == ["tiny"]

@@ -149,7 +149,7 @@ def test_decode_that_returns_no_tensor_is_told(tmp_path: Path, kind: str, return
     ("old", "new", "words"),
     [
         ("feature_spec(self)", "feature_spec(self, more)", "the task's feature_spec fails: TypeError"),
-        ("        return {", "        return list({", "no mapping of features (expected: feature name"),
+        ("        return {", "        return list({", "must return a mapping of features (expected: feature name"),
         ('"image": tf.io', '"more": 3, "image": tf.io', "found: 'more': int"),
         ("        return {", "        raise SystemExit(0)\n        return {", "feature_spec, line 6"),
     ],

@@ -1,4 +1,4 @@
-"""What is told of steps once the model is there, before anything is trained."""
+"""What is reported of steps once the model is there, before anything is trained."""
 
 from pathlib import Path
 from typing import Any

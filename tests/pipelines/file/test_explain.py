@@ -5,7 +5,7 @@ from pipelines.runs.run import explain
 
 
 def test_our_error_is_found_among_causes() -> None:
-    ours = DataError("bad data", where="examples", remedy="mend it")
+    ours = DataError("bad data", where="examples", remedy="fix it")
     try:
         try:
             raise ours
@@ -16,8 +16,8 @@ def test_our_error_is_found_among_causes() -> None:
 
 
 def test_our_error_is_found_in_the_text_that_beam_makes_of_it() -> None:
-    text = f"Traceback ...\ncomponents.errors.DataError: {DataError('bad', remedy='mend it')}\n\nwhile running"
-    assert explain(RuntimeError(text)) == "bad. Remedy: mend it"
+    text = f"Traceback ...\ncomponents.errors.DataError: {DataError('bad', remedy='fix it')}\n\nwhile running"
+    assert explain(RuntimeError(text)) == "bad. Remedy: fix it"
 
 
 def test_damaged_tfrecord_beyond_the_preflight_is_told_with_the_remedy() -> None:

@@ -358,7 +358,11 @@ def test_own_device_profile_is_read_beside_the_file(small: SmallPipeline) -> Non
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [", "is not YAML"), ("- 1", "is no mapping of fields (found: list)"), ("", "is no mapping of fields")],
+    [
+        ("a: [", "is not YAML"),
+        ("- 1", "must be a mapping of `key: value` pairs (found: list)"),
+        ("", "must be a mapping of"),
+    ],
 )
 def test_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "p.yaml").write_text(text)

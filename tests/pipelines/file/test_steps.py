@@ -1,4 +1,4 @@
-"""What is told of a recipe's steps from the file alone."""
+"""What is reported of a recipe's steps from the file alone."""
 
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,7 @@ def test_training_split_is_the_baselines_then_the_samples_then_any_other(small: 
         (qat(learning_rate=[{"kind": "cosine", "epochs": 3, "start": 0.1, "end": 0.01}]), "take 3 epochs"),
         (qat(learning_rate=[{"kind": "linear", "epochs": 1, "start": 0.1}]), "a linear phase needs an `end`"),
         (qat(configs=[{"layers": ["a"], "weights": "none", "activations": "none"}]), "quantizes nothing"),
-        (qat(scheme="a:B", weights={"bits": 4}), "a scheme of one's own says everything"),
+        (qat(scheme="a:B", weights={"bits": 4}), "a custom scheme says everything"),
         (qat(activations={"quantizer": {"kind": "histogram", "percentile": 50}}), "greater than 50"),
         (qat(activations={"quantizer": "histogramm"}), "did you mean 'histogram'?"),
         (prune(sparsity=50), "recipes[0].steps[0].sparsity: sparsity is a fraction in [0, 1); did you mean 0.5?"),

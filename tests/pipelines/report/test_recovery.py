@@ -91,7 +91,7 @@ def test_each_candidate_has_its_pictures_with_captions_and_own_identifiers(page)
     assert ("a", {"href": "#recovery"}) in page.tags
 
 
-def test_float_layers_have_another_colour_and_a_pattern():
+def test_float_layers_have_another_color_and_a_pattern():
     svg = recovery_figures.sensitivity(LAYERS, "x")
     assert recovery_figures.SPLIT in svg and recovery_figures.PASSED in svg and "<pattern" in svg
     assert recovery_figures.SPLIT not in recovery_figures.sensitivity(LAYERS[1:], "x")

@@ -57,7 +57,7 @@ def test_nothing_comes_twice(
     assert not [told for told in caplog.messages if "GET /mill/some" in told]
 
 
-def test_copy_that_is_not_what_the_store_has_is_mended(published: Staging, address: str) -> None:
+def test_copy_that_is_not_what_the_store_has_is_replaced(published: Staging, address: str) -> None:
     folder = Path(published.local(address))
     (folder / "a" / "first").write_bytes(b"x")  # as long, but of another time
     (folder / "a" / "second").unlink()

@@ -1,4 +1,4 @@
-"""The judgement alone, over given numbers: nothing is converted or timed here."""
+"""The judgment alone, over given numbers: nothing is converted or timed here."""
 
 import math
 

@@ -108,7 +108,7 @@ def test_conversion_is_refused_for_the_tasks_reason_when_decode_raises(request_w
     assert outcome.cause == "refused"
     assert "the calibration examples cannot be decoded: " in outcome.message
     assert "the camera is on fire" in outcome.message
-    assert outcome.remedy == "mend the task's decode(), or the examples"
+    assert outcome.remedy == "fix the task's decode(), or the examples"
 
 
 def test_conversion_is_out_of_memory_with_figures_when_above_its_limit(request_with):

@@ -1,4 +1,4 @@
-"""Files written anew in fewer bytes: what is left out, and that nothing computes otherwise."""
+"""Files rewritten in fewer bytes: what is left out, and that nothing computes otherwise."""
 
 import numpy as np
 import pytest
