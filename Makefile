@@ -11,7 +11,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-beam test-examples test-metadata test-next-generation check format lock benchmark image containers clean
+.PHONY: help setup run test test-fast test-beam test-examples test-metadata test-next-generation check reference format lock benchmark image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,16 +34,23 @@ $(UV):
 run: setup ## Train, optimize, evaluate, gate and push the embedded example
 	$(VENV)/bin/edgemill run pipelines/fashion_mnist/pipeline.yaml
 
-check: setup ## Lint, format check, word list, types
+check: setup ## Check lint, format, words, types, and that docs/reference/ is up to date
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/codespell
 	$(VENV)/bin/codespell --dictionary docs/style/words-in-prose.txt --skip "$$(paste -sd, docs/style/exceptions.txt)"
 	$(VENV)/bin/mypy
+	$(VENV)/bin/python docs/reference/generate.py --check
+
+reference: setup ## Regenerate docs/reference/ from the schemas and the command line
+	$(VENV)/bin/python docs/reference/generate.py
 
 # Half of a test's time is Python in one thread; a process needs up to 4 GB. What the tests of a file share stays in one process.
 test: setup ## Run the whole test suite
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --durations 25
+
+test-fast: setup ## Run the tests that need neither TensorFlow nor TFX (under two minutes)
+	$(VENV)/bin/pytest --fast --numprocesses 2 --dist loadfile
 
 test-metadata: setup ## Test metadata on real MariaDB and PostgreSQL servers (Debian: mariadb-server, postgresql)
 	$(VENV)/bin/pytest tests/servers/metadata_servers.py
@@ -61,7 +68,7 @@ format: setup ## Format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-benchmark: setup ## Measure the figures that the README gives (about half an hour)
+benchmark: setup ## Measure the figures in docs/benchmarks.md (about half an hour)
 	$(VENV)/bin/python benchmarks/sampling.py
 	$(VENV)/bin/python benchmarks/evaluation.py
 	$(VENV)/bin/python benchmarks/pipeline.py

@@ -31,11 +31,11 @@ ContainerPath = Annotated[str, Field(pattern=ABSOLUTE)]
 
 
 class Resources(FrozenModel):
-    """What a container may use, in Kubernetes' units; None sets no bound.
+    """What a container can use, in Kubernetes' units.
 
     Attributes:
-        cpu: Cores: `2`, `500m`.
-        memory: Bytes: `8G`, `512Mi`.
+        cpu: Cores, such as `2` or `500m`. By default, no bound.
+        memory: Bytes, such as `8G` or `512Mi`. By default, no bound.
     """
 
     cpu: Annotated[str, Field(pattern=_CPU)] | None = None
@@ -43,13 +43,13 @@ class Resources(FrozenModel):
 
 
 class Retries(FrozenModel):
-    """How often Kubeflow starts a failed container again.
+    """How often Kubeflow restarts a failed container.
 
     Attributes:
         count: Attempts after the first.
-        wait_seconds: Before the second attempt.
+        wait_seconds: Wait before the second attempt.
         factor: How many times longer each wait is than the one before.
-        longest_wait_seconds: No wait is longer.
+        longest_wait_seconds: Upper bound of each wait.
     """
 
     count: Annotated[int, Field(ge=0, le=20)] = 0
@@ -62,8 +62,8 @@ class SecretVariables(FrozenModel):
     """Keys of a Kubernetes secret, as environment variables of every container.
 
     Attributes:
-        secret: Its name in the cluster.
-        variables: Key of the secret -> variable.
+        secret: Name of the secret in the cluster.
+        variables: Key of the secret to environment variable.
     """
 
     secret: KubernetesName
@@ -74,8 +74,8 @@ class Volume(FrozenModel):
     """A persistent volume claim.
 
     Attributes:
-        claim: Its name in the cluster.
-        path: Where containers see it.
+        claim: Name of the claim in the cluster.
+        path: Where containers mount it.
     """
 
     claim: KubernetesName
@@ -87,24 +87,26 @@ class KubeflowEnvironment(FrozenModel):
 
     Attributes:
         image: Reference of the container image, as `kubeflow/build_image.sh` names it.
-        pipeline_root: Where artifacts go: `s3://`, `minio://` or `gs://`, bucket and prefix.
-        folders: Folder of this machine, relative to the environment file -> where the image has it. Edgemill's own
-            folder need not be named.
-        examples: Where containers find the examples: `s3://` or `gs://`, which Beam reads, or a path in the
-            container; None takes the pipeline file's path, which `folders` must cover.
-        registry: Folder of the registry in the container; below a volume, or it would vanish with the container.
-        volumes: Claims to mount: the registry's where a push needs it, the examples' where they are read, others
-            everywhere.
-        resources: Of each container.
-        node_resources: Glob of node ids (`convert__*`) -> what differs there; the first that matches.
-        retries: Of each container.
-        caching: Whether Kubeflow may take a node's outputs from an earlier run.
-        secrets: Secrets of the cluster as variables.
-        env: Other variables.
+        pipeline_root: Where artifacts go: `s3://`, `minio://`, or `gs://`, with bucket and prefix.
+        folders: Folder of this machine, relative to the environment file, to its path in the image. Edgemill's own
+            folder is known.
+        examples: Where containers find the examples: `s3://` or `gs://`, which Beam reads, or a path in the container.
+            By default, the pipeline file's path, which `folders` must cover.
+        registry: Folder of the registry in the container. It must be below a volume, or it disappears with the
+            container.
+        volumes: Claims to mount: the registry's where a push needs it, the examples' where they are read, and others in
+            every container.
+        resources: Resources of each container.
+        node_resources: Shell pattern of node IDs (`convert__*`) to the resources that differ there. The first match
+            counts.
+        retries: Restarts of each container.
+        caching: Whether Kubeflow can take a node's outputs from an earlier run.
+        secrets: Secrets of the cluster, as environment variables.
+        env: Other environment variables.
         image_pull_secret: Secret of the cluster to pull the image with.
         endpoint: Address of the Kubeflow Pipelines API, for `edgemill submit`.
-        namespace: Of a multi-user installation.
-        experiment: The experiment that runs belong to.
+        namespace: Namespace in a multi-user installation.
+        experiment: Experiment that runs belong to.
     """
 
     image: Annotated[str, Field(pattern=r"^[a-z0-9][\w.:/@-]*$")]
@@ -131,16 +133,18 @@ class KubeflowEnvironment(FrozenModel):
 
 
 class EnvironmentFile(FrozenModel):
-    """One place to run in; the same pipeline file serves all of them.
+    """One place to run in. The same pipeline file serves all of them.
 
     Attributes:
-        root: Folder of metadata, reports and artifacts for the local and the Beam runner, relative to this file.
-        pipeline_root: Where artifacts of these runners lie if not below the root: `s3://` or `gs://`, bucket and
-            prefix. A root for each metadata store: two would count their executions alike.
-        metadata: ML Metadata of these runners, a URL without password; a password comes by `EDGEMILL_METADATA`.
-            On Kubeflow the cluster's own server keeps the metadata.
-        runner: Which TFX runner orchestrates `edgemill run`.
-        beam_args: Passed to every Beam pipeline, whatever the runner.
+        root: Folder of metadata, reports, and artifacts for the local and the Beam runner, relative to this file. By
+            default, `build/edgemill` in the working directory.
+        pipeline_root: Where artifacts of these runners go if not below the root: `s3://` or `gs://`, with bucket and
+            prefix. Use one pipeline root for each metadata store: two stores would give their executions the same
+            numbers.
+        metadata: ML Metadata of these runners, a URL without a password. Set `EDGEMILL_METADATA_PASSWORD` for the
+            password. On Kubeflow, the cluster's own server keeps the metadata. By default, SQLite inside the root.
+        runner: TFX runner of `edgemill run`.
+        beam_args: Arguments of every Beam pipeline, whatever the runner.
         kubeflow: The cluster.
     """
 

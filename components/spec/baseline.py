@@ -14,9 +14,9 @@ class TrainedBaseline(FrozenModel):
 
     Attributes:
         split: Split to train on.
-        epochs: Passes over it.
-        batch_size: Examples per step.
-        seed: Of weight initialization, shuffling and dropout.
+        epochs: Passes over the split.
+        batch_size: Examples in a training batch.
+        seed: Seed of weight initialization, shuffling, and dropout.
     """
 
     kind: Literal["train"]
@@ -27,12 +27,13 @@ class TrainedBaseline(FrozenModel):
 
 
 class PretrainedBaseline(FrozenModel):
-    """A float model that exists already.
+    """A float model that already exists.
 
     Attributes:
         path: A SavedModel folder whose `serving_default` takes decoded inputs, or a Keras file (`.keras` or `.h5`)
-            written by tf-keras (Keras 2).
-        trust_code: Whether to load a Keras model that holds Python code (Lambda layers), which loading executes.
+            written by tf-keras (Keras 2). Files of Keras 3 are refused: export them as a SavedModel.
+        trust_code: Load a Keras model that contains Python code (Lambda layers). Loading it executes the code; see
+            SECURITY.md.
     """
 
     kind: Literal["pretrained"]

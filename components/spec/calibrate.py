@@ -10,14 +10,15 @@ from components.core.values import Count, FrozenModel, Seed
 
 
 class CalibrationSpec(FrozenModel):
-    """A seeded sample of one split.
+    """The representative dataset: a seeded sample of one split.
 
     Attributes:
-        split: The split to sample from; never the evaluation split.
-        samples: Number of examples; a split with fewer gives all it has, and the audit says so.
-        stratify_by: Feature whose values are the strata; None samples uniformly.
-        stratify: `proportional` keeps the strata's shares, `balanced` gives each the same number.
-        seed: The same seed gives the same sample, whatever the sharding, the runner or the worker count.
+        split: Split to sample from. It must not be the evaluation split.
+        samples: Number of examples. A split with fewer gives all of them, and the audit says so.
+        stratify_by: Feature whose values are the strata. By default, the sample is uniform.
+        stratify: `proportional` keeps the shares of the strata. `balanced` gives each stratum the same number of
+            examples.
+        seed: The same seed gives the same sample, regardless of shards, runner, and number of workers.
     """
 
     split: str = "train"

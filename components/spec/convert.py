@@ -14,7 +14,7 @@ _YEAR = 365 * 86_400
 
 
 class ConversionLimits(FrozenModel):
-    """What one conversion may take before it is stopped and recorded as failed.
+    """Limits of one conversion. A conversion that exceeds them is stopped and recorded as failed.
 
     Attributes:
         timeout_s: Wall time, in seconds.

@@ -11,14 +11,14 @@ from components.spec.metric import Metric, MetricSpec, OutputKind
 
 
 class EvaluationSpec(FrozenModel):
-    """One evaluation over one split.
+    """One evaluation of the baseline and all candidates on one split.
 
     Attributes:
-        split: The split to evaluate on.
-        metrics: What to compute.
-        slices: Each a tuple of feature names that are crossed; the whole split is always evaluated.
-        batch_size: Examples per prediction batch.
-        outputs: What the model returns; None detects it. Of logits the metrics see the softmax or sigmoid.
+        split: Split to evaluate on.
+        metrics: Metrics to compute, by short name or with any class of TensorFlow Model Analysis.
+        slices: Lists of feature names to cross, from the task's `feature_spec`. The whole split is always evaluated.
+        batch_size: Examples in a prediction batch.
+        outputs: What the model returns. By default, it is detected. For `logits`, metrics see the softmax or sigmoid.
     """
 
     split: str = "eval"

@@ -16,11 +16,12 @@ class MetricBound(FrozenModel):
 
     Attributes:
         name: A metric of the evaluation.
-        slices: Empty: the bounds hold on the whole split. Otherwise on every value of each named feature
-            (`label`), or on one value (`label=6`); several joined by commas are crossed (`age, sex`; `age=30, sex=f`).
-        at_least, at_most: Absolute bounds, in the metric's unit.
-        max_drop_from_baseline: How far a metric where more is better may fall below the float baseline's.
-        max_rise_from_baseline: How far a metric where less is better may rise above the float baseline's.
+        slices: Where the bounds hold. By default, on the whole split. Otherwise on every value of each named feature
+            (`label`), or on one value (`label=6`). Join several with commas to cross them (`age, sex`; `age=30,
+            sex=f`).
+        at_least, at_most: Absolute bound, in the metric's unit.
+        max_drop_from_baseline: How far a metric where more is better can fall below the float baseline's.
+        max_rise_from_baseline: How far a metric where less is better can rise above the float baseline's.
     """
 
     name: str
@@ -41,21 +42,22 @@ class MetricBound(FrozenModel):
 
 
 class GateSpec(FrozenModel):
-    """The policy that every device's gate applies, beside the device's own budgets.
+    """The policy that the gate of every device applies, in addition to the device's own budgets.
 
     Attributes:
         metrics: Bounds on metrics.
-        prefer: Which passing candidate is blessed; ties go to the more accurate, then the smaller, then the first.
-            Accuracy is the first metric of `metrics`. `smallest_compressed` counts bytes under gzip, as the registry
-            serves them. Where no candidate was timed, `fastest` takes the smallest. On a device with Vela, it takes the
-            one with the fewest operators on the CPU, then the fewest cycles.
-        decide_on: `estimate` compares the measured value. `interval` compares the 95 % confidence interval: a
-            bound inside it means not enough data.
+        prefer: Which passing candidate is blessed. Ties go to the more accurate, then the smaller, then the first
+            candidate. Accuracy is the first metric of `metrics`. `smallest_compressed` compares bytes under gzip, as
+            the registry serves them. `fastest` takes the smallest candidate where none was timed. On a device with
+            Vela, it takes the candidate with the fewest operators on the CPU, then the fewest cycles.
+        decide_on: `estimate` compares the measured value. `interval` compares the 95 % confidence interval: a bound
+            inside the interval means not enough data.
         min_examples: A slice with fewer examples is not enough data.
-        max_state_error: How far the states of a lowered recurrent model may be from the float model's after any time
-            step: root mean square of the error over that of the state. None bounds nothing.
-        max_saturated_outputs: Which share of a candidate's output values, over the examples of the evaluation, may sit
-            at an end of the quantized range; also of what its last operators make them of.
+        max_state_error: How far the states of a lowered recurrent model can be from the float model's after any time
+            step: root mean square of the error divided by that of the state. By default, no bound.
+        max_saturated_outputs: Largest share of a candidate's output values, over all examples of the evaluation, at an end
+            of the quantized range; values that the last operators combine into an output count too. By default, no
+            bound.
     """
 
     metrics: Annotated[tuple[MetricBound, ...], Field(min_length=1)]

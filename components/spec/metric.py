@@ -35,11 +35,11 @@ SHORT_NAMES: dict[ShortName, dict[str, Any]] = {
 
 
 class MetricSpec(FrozenModel):
-    """One metric of TFMA.
+    """Any metric of TensorFlow Model Analysis.
 
     Attributes:
-        name: What it is called in the report and in the gate's bounds.
-        class_name: A metric class that TFMA knows (its own or Keras').
+        name: Name of the metric in the report and in the gate's bounds.
+        class_name: Metric class of TensorFlow Model Analysis or Keras.
         config: Keyword arguments of that class.
     """
 

@@ -10,39 +10,43 @@ from components.core.values import FrozenModel
 
 
 class MinMax(FrozenModel):
-    """The least and the greatest value of each activation, as TensorFlow's own converter takes them."""
+    """From the smallest to the largest value of each activation, as TensorFlow's own converter takes them."""
 
     kind: Literal["min_max"] = "min_max"
 
 
 class Percentile(FrozenModel):
-    """From the (100 - `percentile`)th to the `percentile`th percentile of each activation's values."""
+    """From the (100 - `percentile`)th to the `percentile`th percentile of each activation's values.
+
+    Attributes:
+        percentile: Upper end of the range, in percent.
+    """
 
     kind: Literal["percentile"] = "percentile"
     percentile: Annotated[FiniteFloat, Field(gt=50, le=100)] = 99.9
 
 
 class MeanSquaredError(FrozenModel):
-    """The range whose expected squared error, of clipping and rounding together, is least (arXiv:2106.08295, 3.1)."""
+    """The range with the smallest expected squared error of clipping and rounding together (arXiv:2106.08295, 3.1)."""
 
     kind: Literal["mse"] = "mse"
 
 
 class Entropy(FrozenModel):
-    """The range that loses the least information by its Kullback-Leibler divergence (Migacz 2017).
+    """The range that loses the least information by the Kullback-Leibler divergence (Migacz 2017).
 
-    It compares the values with 8-bit steps: of 16-bit ones there are more than any histogram has bins.
+    For 8-bit activations only: 16-bit activations have more steps than a histogram has bins.
     """
 
     kind: Literal["entropy"] = "entropy"
 
 
 class AutoKeepFloat(FrozenModel):
-    """As few layers float, in the order of their sensitivity, as hold the first metric on the calibration sample.
+    """Keeps the fewest layers float, in order of sensitivity, that hold the first metric on the calibration sample.
 
     Attributes:
-        max_drop: How much worse than the float model's the metric may be (lower; higher where less is better). None
-            takes the gate's first bound of it that is relative to the baseline and holds overall.
+        max_drop: How much worse than the float model's the metric can be: lower, or higher for metrics where less is
+            better. By default, the gate's first overall bound on this metric relative to the baseline.
     """
 
     kind: Literal["auto"] = "auto"
@@ -50,10 +54,10 @@ class AutoKeepFloat(FrozenModel):
 
 
 class KeepLayersFloat(FrozenModel):
-    """The layers of these names stay float.
+    """Keeps the named layers float.
 
     Attributes:
-        names: Shell patterns (`*`, `?`, `[...]`) of layers as the report calls them, such as `*/dense_1`.
+        names: Shell patterns (`*`, `?`, `[...]`) of layer names as the report shows them, such as `*/dense_1`.
     """
 
     kind: Literal["layers"] = "layers"

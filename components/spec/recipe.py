@@ -29,16 +29,16 @@ STEP_KINDS: tuple[str, ...] = tuple(get_args(step.model_fields["kind"].annotatio
 
 
 class Recipe(FrozenModel):
-    """One way from the baseline to one candidate.
+    """One way to turn the baseline into one candidate.
 
     Attributes:
-        name: Unique in the pipeline; the candidate's name everywhere.
-        steps: What is trained first, in the order prune, cluster, qat, each at most once; none converts the baseline
-            as it is.
-        scheme: The numeric format of the candidate.
-        recurrent: How GRU, SRU and SimpleRNN layers are written out: `streaming`, as a model of one time step with its
-            state as inputs and outputs, or `sequence`, as one graph over all time steps. None writes them out as a
-            sequence where the scheme has ranges, and leaves them to the converter elsewhere.
+        name: Name of the candidate, unique in the pipeline.
+        steps: Training before conversion. The order is prune, cluster, qat, and each kind can occur once. Each step
+            keeps what the steps before it established. By default, the baseline is converted as it is.
+        scheme: Numeric format of the candidate.
+        recurrent: How GRU, SRU, and SimpleRNN layers are lowered to integers. `streaming` makes a model of one time
+            step whose states are inputs and outputs. `sequence` makes one graph of all time steps. By default, static
+            schemes use `sequence`, and other schemes leave these layers to the converter.
     """
 
     name: str = Field(pattern=NAME_PATTERN)

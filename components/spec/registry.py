@@ -10,7 +10,9 @@ from components.core.values import FrozenModel
 
 
 class LocalRegistry(FrozenModel):
-    """A folder registry: `<root>/<device class>/<name>/<version by content>/`, with a channel pointer beside them.
+    """A folder registry: `<root>/<device class>/<name>/<version by content>/`, next to the pointer of each channel.
+
+    Each release holds `model.tflite` and, for download, `model.tflite.gz`.
 
     Attributes:
         root: Folder of the registry.

@@ -23,24 +23,33 @@ class Float32(FrozenModel):
 
 
 class Float16(FrozenModel):
-    """Weights stored as float16, computed as float32: half the bytes, accuracy next to float."""
+    """Weights stored as float16 and computed as float32: half the size at almost the accuracy of float32."""
 
     kind: Literal["float16"] = "float16"
 
 
 class DynamicWi8Afp32(FrozenModel):
-    """Dynamic range: int8 weights, activations quantized on the fly, float in and out. Needs no calibration."""
+    """Dynamic range: int8 weights, activations quantized at run time, float input and output. Needs no calibration.
+
+    Attributes:
+        granularity: One scale for each channel of a convolution's weights, or one for the whole tensor.
+    """
 
     kind: Literal["dynamic_wi8_afp32"] = "dynamic_wi8_afp32"
     granularity: Granularity = "per_channel"
 
 
 class StaticWi8Ai8(FrozenModel):
-    """int8 weights and activations with calibrated ranges (Jacob et al. 2018, arXiv:1712.05877).
+    """int8 weights and activations with calibrated or trained ranges (Jacob et al. 2018, arXiv:1712.05877).
 
-    Integers only, in and out, unless said otherwise: `float_io` keeps float32 at the model's border,
-    `float_fallback` lets operators without an integer kernel stay float, and `keep_float` leaves chosen layers float.
-    `calibration_method` says how the ranges of activations are estimated from the calibration sample.
+    The file holds only integers, at its inputs and outputs too, unless an option says otherwise.
+
+    Attributes:
+        granularity: One scale for each channel of a convolution's weights, or one for the whole tensor.
+        float_io: Keep float32 at the model's inputs and outputs.
+        float_fallback: Let operators without an integer kernel stay float.
+        calibration_method: How to estimate the ranges of activations from the calibration sample.
+        keep_float: Layers to leave float: `auto`, or a list of layer names. By default, none.
     """
 
     kind: Literal["static_wi8_ai8"] = "static_wi8_ai8"
@@ -52,7 +61,17 @@ class StaticWi8Ai8(FrozenModel):
 
 
 class StaticWi8Ai16(FrozenModel):
-    """int8 weights, int16 activations with calibrated symmetric ranges ("16x8"). Options as for `StaticWi8Ai8`."""
+    """int8 weights and int16 activations with symmetric calibrated or trained ranges ("16x8").
+
+    The file holds only integers, at its inputs and outputs too, unless an option says otherwise.
+
+    Attributes:
+        granularity: One scale for each channel of a convolution's weights, or one for the whole tensor.
+        float_io: Keep float32 at the model's inputs and outputs.
+        float_fallback: Let operators without an integer kernel stay float.
+        calibration_method: How to estimate the ranges of activations from the calibration sample.
+        keep_float: Layers to leave float: `auto`, or a list of layer names. By default, none.
+    """
 
     kind: Literal["static_wi8_ai16"] = "static_wi8_ai16"
     granularity: Granularity = "per_channel"
@@ -63,9 +82,14 @@ class StaticWi8Ai16(FrozenModel):
 
 
 class StaticWi4Ai8(FrozenModel):
-    """int4 weights, stored two in a byte, and int8 activations with trained ranges: needs a step `qat`.
+    """int4 weights, stored two in a byte, and int8 activations with trained ranges. Needs a `qat` step.
 
-    Integers only, in and out; options as for `StaticWi8Ai8`.
+    The file holds only integers, at its inputs and outputs too, unless an option says otherwise.
+
+    Attributes:
+        granularity: One scale for each channel of a convolution's weights, or one for the whole tensor.
+        float_io: Keep float32 at the model's inputs and outputs.
+        float_fallback: Let operators without an integer kernel stay float.
     """
 
     kind: Literal["static_wi4_ai8"] = "static_wi4_ai8"

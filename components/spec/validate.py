@@ -10,12 +10,13 @@ from components.core.values import FrozenModel
 
 
 class DataExpectations(FrozenModel):
-    """Held against every split before anything is trained.
+    """What every split must meet before anything is trained.
 
     Attributes:
-        label: Feature that holds the label; every example must have it.
-        num_classes: Labels are integers from 0 to one less; None for labels that are no classes.
-        max_overlap: Largest share of the evaluation split's examples that another split may have too.
+        label: Feature that holds the label. Every example must have it.
+        num_classes: Number of classes: labels are integers from 0 to one less. By default, labels are not classes.
+        max_overlap: Largest share of the evaluation split's examples that another split can contain too, compared by
+            content. A larger share ends the run.
     """
 
     label: str

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from components.core.errors import EdgemillError, SpecError
 from components.core.values import FrozenModel
 from components.spec.devices.device import DeviceProfile
 from pipelines.file.bounded_yaml import BoundedLoader, read_small_text, refuse_unusable
 from pipelines.file.cross_field_checks import contradictions, device_contradictions
+from pipelines.file.schema import schema_of
 from pipelines.file.spec import PipelineSpec
 from pipelines.file.wording import all_in_words, nearest
 
@@ -92,10 +93,7 @@ def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError
 
 def pipeline_schema() -> dict[str, Any]:
     """The JSON schema of the pipeline file, for editors."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **TypeAdapter(PipelineSpec).json_schema(),
-    }
+    return schema_of(PipelineSpec)
 
 
 def _device(name: str, folder: Path, field: str) -> tuple[DeviceProfile | None, list[EdgemillError]]:

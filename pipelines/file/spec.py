@@ -63,10 +63,10 @@ SplitName = Annotated[str, AfterValidator(_split_name)]
 
 
 class DeclaredSplits(FrozenModel):
-    """Splits that lie in files of their own.
+    """Splits that are stored in files of their own.
 
     Attributes:
-        patterns: Split name -> glob of its files, relative to `examples.path`.
+        patterns: Split name to shell pattern of its files, relative to `examples.path`.
     """
 
     kind: Literal["declared"]
@@ -82,10 +82,10 @@ class HashedSplits(FrozenModel):
     """Splits made by hashing each example.
 
     Attributes:
-        buckets: Split name -> its number of hash buckets; the share is that number divided by their sum.
-        feature: Examples with the same value of this feature go to the same split (a subject, a device); None
-            hashes the whole example.
-        pattern: Glob of the files, relative to `examples.path`.
+        buckets: Split name to its number of hash buckets. Its share is that number divided by the sum.
+        feature: Examples with the same value of this feature go to the same split (a subject, a device). By default,
+            the whole example is hashed.
+        pattern: Shell pattern of the files, relative to `examples.path`.
     """
 
     kind: Literal["hashed"] = "hashed"
@@ -103,34 +103,33 @@ Splits = Annotated[DeclaredSplits | HashedSplits, Field(discriminator="kind")]
 
 
 class _Examples(DataExpectations):
+    """What all kinds of examples have.
+
+    Attributes:
+        path: Folder of the files.
+        splits: How the examples are split.
+        schema_file: A TensorFlow Metadata schema (text proto) that the data must match. By default, it is inferred.
+    """
+
     path: str
     splits: Splits = HashedSplits()
     schema_file: str | None = None
 
 
 class TFRecordExamples(_Examples):
-    """TFRecord files of tf.Example, plain or gzipped.
-
-    Attributes:
-        path: Folder of the files.
-        splits: How they are split.
-        label: Feature that holds the label.
-        num_classes: Labels are integers from 0 to one less; None for labels that are no classes.
-        max_overlap: Largest share of the evaluation split's examples that another split may have too.
-        schema_file: A TensorFlow Metadata schema (text proto) to hold the data against; None infers one.
-    """
+    """TFRecord files of tf.Example, plain or gzipped."""
 
     kind: Literal["tfrecord"]
 
 
 class CsvExamples(_Examples):
-    """CSV files with a header line; otherwise as `TFRecordExamples`."""
+    """CSV files with a header line."""
 
     kind: Literal["csv"]
 
 
 class ParquetExamples(_Examples):
-    """Parquet files; otherwise as `TFRecordExamples`."""
+    """Parquet files."""
 
     kind: Literal["parquet"]
 
@@ -142,16 +141,17 @@ class PipelineSpec(FrozenModel):
     """One pipeline file.
 
     Attributes:
-        name: The pipeline's name; releases carry it.
-        task: The user's code, `package.module:NAME` (`components.data.task.Task`).
+        name: Name of the pipeline and of its releases.
+        task: Your code, `package.module:NAME`: how examples become model inputs, and how the baseline is built.
         examples: The data.
-        preprocess: A TensorFlow Transform function, `package.module:function`; None lets the task decode.
+        preprocess: A TensorFlow Transform function, `package.module:function`. By default, the task decodes the
+            examples.
         baseline: The float model: trained, or pretrained.
-        calibrate: The representative dataset; only needed by static schemes.
+        calibrate: The representative dataset. Static schemes need it, unless a `qat` step trains the ranges.
         recipes: What to try.
         convert: Limits of each conversion.
         evaluate: Metrics and slices.
-        devices: Device profiles: names of shipped ones, or paths of YAML files.
+        devices: Device profiles: names of shipped profiles, or paths of your own YAML files.
         gate: Bounds, and which passing candidate to prefer.
         push: The registry.
     """

@@ -17,24 +17,27 @@ class DeviceProfile(FrozenModel):
     """Capabilities and budgets of one class of devices.
 
     Attributes:
-        name: Unique; the name of the profile's file and of the device's node.
-        device_class: The registry folder that devices of this kind read.
-        description: For the report: what hardware is meant.
+        name: Unique name of the device, used in the report and as the name of the profile's file.
+        device_class: Folder of the registry that these devices read.
+        description: What hardware is meant, for the report.
         schemes: Numeric formats that the device has kernels for.
-        operators: TFLite operators the device has: builtins by flatbuffer name (`CONV_2D`), others as `CUSTOM:<code>`;
-            None means all.
-        integer_only: Whether a single float tensor makes a file useless there.
-        sparse_weights: Whether its runtime reads weights that are stored sparse.
-        max_file_bytes: Largest model file, in bytes; None means no bound.
-        max_gzip_bytes: The same of the file under gzip at level 9: what the registry serves.
-        max_zstd_bytes: The same under Zstandard at level 19.
-        max_latency_ratio: Largest allowed host time, as a fraction of the float TFLite model's; None means no bound.
-        evaluators: The device's own tools that judge candidates; at most one of each kind.
-        max_npu_cycles: Most cycles of one inference on the NPU, by Vela's estimate.
-        max_cpu_operators: Most operators that may fall back from the NPU to the CPU; 0: all run on the NPU.
-        max_sram_bytes, max_flash_bytes: Most memory of each kind that the NPU's part takes, by Vela.
-        max_arena_bytes: Largest tensor arena that TensorFlow Lite for microcontrollers may need.
-        max_tflm_lsb: How far an output may be from the desktop runtime's there, in least significant bits.
+        operators: TFLite operators that the device supports: builtins by flatbuffer name (`CONV_2D`), others as
+            `CUSTOM:<code>`. By default, all.
+        integer_only: The device can use no file with a float tensor.
+        sparse_weights: The device's runtime reads weights that are stored sparse.
+        max_file_bytes: Largest model file, in bytes. By default, no bound.
+        max_gzip_bytes: Largest model file under gzip at level 9, as the registry serves it. By default, no bound.
+        max_zstd_bytes: Largest model file under Zstandard at level 19. By default, no bound.
+        max_latency_ratio: Longest host time, as a fraction of the float TFLite model's. By default, no bound.
+        evaluators: The device's own tools that check candidates, at most one of each kind.
+        max_npu_cycles: Most cycles of one inference on the NPU, as Vela estimates them.
+        max_cpu_operators: Most operators that can fall back from the NPU to the CPU, by Vela; 0 means that all run on
+            the NPU.
+        max_sram_bytes: Most SRAM of the part that runs on the NPU, by Vela.
+        max_flash_bytes: Most flash of the part that runs on the NPU, by Vela.
+        max_arena_bytes: Largest tensor arena under TensorFlow Lite Micro.
+        max_tflm_lsb: Largest difference of an output under TensorFlow Lite Micro from the desktop runtime's, in least
+            significant bits.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]

@@ -35,13 +35,13 @@ MEMORY_MODES = (SRAM_ONLY, "Shared_Sram", *_DEDICATED)
 
 
 class VelaEvaluator(FrozenModel):
-    """Arm's compiler for Ethos-U NPUs: where operators run, cycles, SRAM and flash, by its cost model.
+    """Arm's compiler for Ethos-U NPUs. Its cost model says where operators run, and estimates cycles, SRAM, and flash.
 
     Attributes:
-        accelerator: The NPU and its multiply-accumulate units per cycle.
+        accelerator: The NPU and its multiply-accumulate units per cycle, such as `ethos-u55-128`.
         system_config: Clock and memories: a section of the `Arm/vela.ini` that Vela ships.
-        memory_mode: Where weights and activations lie: another section of it.
-        timeout_s: Wall time that one compilation may take, in seconds.
+        memory_mode: Where weights and activations are stored: another section of that file.
+        timeout_s: Wall time limit of one compilation, in seconds.
     """
 
     kind: Literal["vela"] = "vela"
@@ -89,11 +89,11 @@ class VelaEvaluator(FrozenModel):
 
 
 class TflmEvaluator(FrozenModel):
-    """TensorFlow Lite for microcontrollers, run on this machine: whether it takes the file, its arena, its outputs.
+    """TensorFlow Lite Micro, run on this machine: whether it accepts the file, the arena it needs, and its outputs.
 
     Attributes:
-        examples: How many of the evaluation split's first examples are run and compared with the desktop runtime.
-        timeout_s: Wall time that all of it may take for one candidate, in seconds.
+        examples: How many of the evaluation split's first examples to run and compare with the desktop runtime.
+        timeout_s: Wall time limit for one candidate, in seconds.
     """
 
     kind: Literal["tflm"] = "tflm"

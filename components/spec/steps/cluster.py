@@ -17,11 +17,11 @@ Initialization = Literal["linear", "random", "density", "kmeans++"]
 
 
 class LayerNumClusters(FrozenModel):
-    """Another number of values in some layers. A later entry goes before an earlier one.
+    """Another number of values in some layers. A later entry overrides an earlier one.
 
     Attributes:
-        layers: Names or globs of layers.
-        num_clusters: Of each of them.
+        layers: Layer names or shell patterns.
+        num_clusters: Number of values in each kernel of these layers.
     """
 
     layers: Annotated[tuple[LayerPattern, ...], Field(min_length=1)]
@@ -29,17 +29,19 @@ class LayerNumClusters(FrozenModel):
 
 
 class ClusterStep(FineTuning):
-    """Weights that share a few values, which are trained on (Han et al. 2016, arXiv:1510.00149, section 3).
+    """Weights that share a few values, which training then adjusts (Han et al. 2016, arXiv:1510.00149, section 3).
 
-    Behind a step `prune` zero stays one of the values, and what was zero stays it.
+    After a `prune` step, zero is one of the values, and weights that are zero stay zero.
 
     Attributes:
-        num_clusters: Number of different values of each kernel, zero included.
-        initialization: Where the values start from: evenly between the least and the greatest weight, at random there,
-            evenly among the weights by their number, or k-means++ (Arthur and Vassilvitskii 2007).
-        layers: Names or globs of the layers to cluster; none means all that have kernels, but depthwise ones.
-        except_layers: Names or globs of layers that are not; in the file `except`.
-        targets: Layers with a number of their own.
+        num_clusters: Number of different values in each kernel, zero included.
+        initialization: Where the values start: `linear`, evenly spaced between the smallest and the largest weight;
+            `random`, at random in between; `density`, at even quantiles of the weights; or `kmeans++` (Arthur and
+            Vassilvitskii 2007).
+        layers: Names or shell patterns of the layers to cluster. By default, all layers with kernels except depthwise
+            ones.
+        except_layers: Names or shell patterns of layers to leave out.
+        targets: Layers with their own number of values.
     """
 
     # `except` is a word of Python's.

@@ -13,14 +13,15 @@ Rate = Annotated[FiniteFloat, Field(gt=0)]
 
 
 class LearningRatePhase(FrozenModel):
-    """One stretch of a learning-rate schedule.
+    """One phase of a learning-rate schedule.
 
     Attributes:
-        kind: How the rate goes from `start` to `end` over the phase: `constant` stays at `start`, `linear`, `cosine`
-            (half a wave, Loshchilov and Hutter 2017, arXiv:1608.03983) or `exponential` (by the same factor each step).
-        epochs: Length, in epochs.
-        start: Rate at its first step.
-        end: Rate after its last step; None, as `constant` has it, for `start`.
+        kind: How the rate goes from `start` to `end` in the phase. `constant` stays at `start`. The others are
+            `linear`, `cosine` (half a wave, Loshchilov and Hutter 2017, arXiv:1608.03983), and `exponential` (by the
+            same factor in each batch).
+        epochs: Length of the phase, in epochs.
+        start: Rate at the first batch.
+        end: Rate after the last batch. Required unless `kind` is `constant`.
     """
 
     kind: Literal["constant", "linear", "cosine", "exponential"]
@@ -38,13 +39,12 @@ class LearningRatePhase(FrozenModel):
 
 
 class EarlyStopping(FrozenModel):
-    """Stops when the loss on held-out examples stops falling, and goes back to the best epoch's weights.
+    """Stops when the loss on held-out examples stops falling, and restores the weights of the best epoch.
 
     Attributes:
-        patience: Epochs without improvement before it stops.
-        min_delta: Least fall of the loss that counts as one.
-        hold_out: Share of the training split that is not trained on, to watch the loss on; taken as one example in
-            so many.
+        patience: Epochs without improvement before training stops.
+        min_delta: Smallest decrease of the loss that counts as an improvement.
+        hold_out: Share of the training split that is held out to measure the loss, as one example in every n.
     """
 
     patience: Count = 2
@@ -74,16 +74,16 @@ class FineTuning(FrozenModel):
     """Training that starts from a model's weights.
 
     Attributes:
-        split: Split to train on; None takes the baseline's, or with a pretrained one that of the calibration sample.
-        epochs: Passes over it.
-        batch_size: Examples per step.
-        learning_rate: One rate, or phases that follow one another; the last one's end holds on. It replaces that of
-            the task's `compile`, whose optimizer and loss are used.
-        seed: Of shuffling and dropout.
-        early_stopping: None trains all epochs and keeps the last weights.
+        split: Split to train on. By default, the split of the trained baseline, or that of the calibration sample.
+        epochs: Passes over the split.
+        batch_size: Examples in a training batch.
+        learning_rate: One rate, or a list of phases in sequence; the last rate holds until training ends. It replaces
+            the rate of the optimizer that the task's `compile` sets.
+        seed: Seed of shuffling and dropout.
+        early_stopping: By default, training runs all epochs and keeps the last weights.
         shell: The TFX component of this kind of step, `package.module:NAME`.
         preview: Reference of a function of (model, step, scheme) that returns what the step does to each layer, or
-            raises what is wrong.
+            raises an error if the step does not fit the model.
         depends_on: What else of the recipe the training depends on: the `invariants` of earlier steps, the `scheme`.
     """
 

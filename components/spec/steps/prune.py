@@ -30,10 +30,10 @@ Fraction = Annotated[
 
 
 class ConstantSchedule(FrozenModel):
-    """The whole sparsity at once.
+    """The full sparsity at once.
 
     Attributes:
-        begin_epoch: Epochs before.
+        begin_epoch: Epochs of training before pruning starts.
     """
 
     kind: Literal["constant"] = "constant"
@@ -41,13 +41,14 @@ class ConstantSchedule(FrozenModel):
 
 
 class PolynomialSchedule(FrozenModel):
-    """From `initial` to the whole sparsity, fast at first (Zhu and Gupta 2017, arXiv:1710.01878, equation 1).
+    """From `initial` to the full sparsity, fast at first (Zhu and Gupta 2017, arXiv:1710.01878, equation 1).
 
     Attributes:
-        initial: Sparsity at the beginning; at most that of every layer counts.
-        begin_epoch: Epochs before.
-        end_epoch: Epoch at whose end the whole sparsity is reached, with fractions; None is two thirds of all epochs.
-        power: Of the polynomial.
+        initial: Sparsity at the start, at most that of each layer.
+        begin_epoch: Epochs of training before pruning starts.
+        end_epoch: Epoch at whose end the full sparsity is reached; can be fractional. By default, two thirds of
+            `epochs`.
+        power: Exponent of the polynomial.
     """
 
     kind: Literal["polynomial"] = "polynomial"
@@ -70,11 +71,11 @@ Schedule = Annotated[
 
 
 class LayerSparsity(FrozenModel):
-    """Another sparsity of some layers. A later entry goes before an earlier one.
+    """Another sparsity of some layers. A later entry overrides an earlier one.
 
     Attributes:
-        layers: Names or globs of layers.
-        sparsity: Of each of them; 0 leaves them as they are.
+        layers: Layer names or shell patterns.
+        sparsity: Fraction of zeros in each of these layers; 0 leaves them unpruned.
     """
 
     layers: Annotated[tuple[LayerPattern, ...], Field(min_length=1)]
@@ -82,19 +83,21 @@ class LayerSparsity(FrozenModel):
 
 
 class PruneStep(FineTuning):
-    """Pruning by magnitude while the model trains on (Han et al. 2015, arXiv:1506.02626; Zhu and Gupta 2017).
+    """Magnitude pruning while the model trains (Han et al. 2015, arXiv:1506.02626; Zhu and Gupta 2017).
 
     Attributes:
-        sparsity: Fraction of zeros among the pruned weights; `2:4` is 0.5 and needs none.
-        structure: How zeros lie: anywhere; two of every four along the input axis; or in blocks along it, of 4 (for
-            sparse kernels in float32) or 16 (in int8).
-        schedule: How the sparsity is reached; None is polynomial, and constant for `2:4`.
-        layers: Names or globs of the layers to prune; none means all that have kernels, but depthwise ones.
-        except_layers: Names or globs of layers that are not; in the file `except`.
-        targets: Layers with a sparsity of their own.
-        spread: `uniform`: each layer has the same sparsity. `sensitivity`: all together have it; layers whose zeros
-            change the model's output less have more.
-        update_every: Batches between two choices of what is zero, while the sparsity rises.
+        sparsity: Fraction of zeros among the pruned weights. Required, except for `2:4`, where it is 0.5.
+        structure: Where zeros can be. `unstructured`: anywhere. `2:4`: two of every four weights along the input axis.
+            `block_1x4` and `block_1x16`: in blocks along the input axis, for the sparse kernels of float32 and of int8.
+        schedule: How the sparsity rises. It must end before training does. By default, `polynomial`, or `constant` for
+            `2:4`.
+        layers: Names or shell patterns of the layers to prune. By default, all layers with kernels except depthwise
+            ones.
+        except_layers: Names or shell patterns of layers to leave out.
+        targets: Layers with their own sparsity.
+        spread: `uniform` gives each layer the same sparsity. `sensitivity` applies `sparsity` to all layers together
+            and puts more zeros where they change the model's output less.
+        update_every: Batches between two selections of the zeros while the sparsity rises.
     """
 
     # `except` is a word of Python's.

@@ -15,10 +15,10 @@ ObjectReference = Annotated[str, Field(pattern=OBJECT_PATTERN)]
 
 
 class MovingAverage(FrozenModel):
-    """An exponential moving average of each batch's least and greatest value (Jacob et al. 2018, section 3.1).
+    """An exponential moving average of each batch's smallest and largest value (Jacob et al. 2018, section 3.1).
 
     Attributes:
-        decay: How much of the old average stays with each batch.
+        decay: Weight of the old average at each batch.
     """
 
     kind: Literal["moving_average"] = "moving_average"
@@ -32,11 +32,11 @@ class LastValue(FrozenModel):
 
 
 class Histogram(FrozenModel):
-    """The range that holds a share of all values seen, from a running histogram: rare outliers are clipped.
+    """The range that holds a share of all values seen, from a running histogram. It clips rare outliers.
 
     Attributes:
-        percentile: The share that stays inside the range, in percent; the rest is cut off at both ends alike.
-        bins: Bins of the histogram, over the range of all values seen.
+        percentile: Share of values inside the range, in percent; the rest is cut off equally at both ends.
+        bins: Number of bins of the histogram over the range of all values seen.
     """
 
     kind: Literal["histogram"] = "histogram"
@@ -45,10 +45,10 @@ class Histogram(FrozenModel):
 
 
 class CustomQuantizer(FrozenModel):
-    """A quantizer of the task's: a `tfmot.quantization.keras.quantizers.Quantizer` with its methods build and call.
+    """Your own `tfmot.quantization.keras.quantizers.Quantizer` with the methods `build` and `call`.
 
     Attributes:
-        object: The class, or a function that returns a new quantizer, `package.module:NAME`.
+        object: The class, or a function that returns a new quantizer, as `package.module:NAME`.
     """
 
     kind: Literal["own"] = "own"
@@ -67,12 +67,13 @@ RangeQuantizer = Annotated[_AnyQuantizer, BeforeValidator(_named, json_schema_in
 
 
 class WeightQuantization(FrozenModel):
-    """How weights are quantized in training: symmetrically, as TFLite's integer kernels take them.
+    """How weights are quantized in training: symmetrically, as TFLite's integer kernels require.
 
     Attributes:
-        bits: 8 or 4; None takes what the recipe's scheme says.
-        granularity: Per channel where the kernel has it (convolutions), or per tensor; None takes the scheme's.
-        quantizer: Your own quantizer instead of the range of the current weights.
+        bits: 8 or 4. By default, as the recipe's scheme says.
+        granularity: One scale for each channel where the kernel has them (convolutions), or one for the tensor. By
+            default, as the scheme says.
+        quantizer: Your own quantizer, `package.module:NAME`. By default, the range of the current weights.
     """
 
     bits: Literal[4, 8] | None = None
@@ -86,8 +87,9 @@ class ActivationQuantization(FrozenModel):
     """How the outputs of layers are quantized in training, with the bits of the recipe's scheme.
 
     Attributes:
-        symmetric: Whether the range is symmetric around zero; always so with 16 bits.
-        quantizer: How the range is found.
+        symmetric: Make the range symmetric around zero. 16-bit ranges are always symmetric.
+        quantizer: How the range is found: `moving_average`, `last_value`, `histogram`, or your own quantizer,
+            `package.module:NAME`.
     """
 
     symmetric: bool = False
@@ -95,14 +97,16 @@ class ActivationQuantization(FrozenModel):
 
 
 class LayerQuantization(FrozenModel):
-    """Another treatment of some layers. A later entry goes before an earlier one.
+    """Other quantization of some layers. A later entry overrides an earlier one.
 
     Attributes:
-        layers: Names or globs of layers.
-        weights: Of these layers; `none` leaves their weights to the conversion. None takes the step's own.
-        activations: Likewise of their outputs.
-        config: Instead of both, a `tfmot.quantization.keras.QuantizeConfig` of the task's: the class, or a function
-            that returns a new one, `package.module:NAME`.
+        layers: Layer names or shell patterns.
+        weights: Quantization of the weights of these layers; `none` leaves them to the conversion. By default, the
+            step's.
+        activations: Quantization of the outputs of these layers; `none` leaves them to the conversion. By default, the
+            step's.
+        config: Instead of both, your own `tfmot.quantization.keras.QuantizeConfig`: the class, or a function that
+            returns a new one, as `package.module:NAME`.
     """
 
     layers: Annotated[tuple[LayerPattern, ...], Field(min_length=1)]
@@ -122,22 +126,21 @@ class LayerQuantization(FrozenModel):
 
 
 class QatStep(FineTuning):
-    """Quantization-aware training of the model (Jacob et al. 2018, arXiv:1712.05877), on the baseline's weights.
+    """Quantization-aware training, starting from the weights of the baseline (Jacob et al. 2018, arXiv:1712.05877).
 
     Attributes:
-        layers: Names or globs of the layers that are trained under quantization; none means all.
-        except_layers: Names or globs of layers that are not; in the file `except`. Both kinds of others are quantized
-            after training, with ranges seen in training, if the scheme promises integers, and left float if it has
-            `float_fallback`.
+        layers: Names or shell patterns of the layers to train under quantization. By default, all.
+        except_layers: Names or shell patterns of layers to leave out. Layers that are not selected are quantized after
+            training, with ranges observed in training; with `float_fallback`, they stay float.
         weights: How weights are quantized.
-        activations: How outputs of layers are quantized.
-        configs: Layers that are treated otherwise.
-        scheme: A whole `tfmot.quantization.keras.QuantizeScheme` of the task's, with its registry and layout
-            transforms, instead of ours: the class, or a function that returns a new one, `package.module:NAME`.
-        delay_activations: Epochs before outputs are quantized, while their ranges are only watched (Jacob et al.
-            2018, section 3.1: activations quantized from the start may keep the network from a stable state).
-        freeze_batch_norm: Epoch from which on batch normalization keeps its statistics (Krishnamoorthi 2018,
-            arXiv:1806.08342, section 3.2.3); 0 is from the start, None never.
+        activations: How the outputs of layers are quantized.
+        configs: Layers with other quantization.
+        scheme: Your own `tfmot.quantization.keras.QuantizeScheme`, with its registry and layout transforms, instead of
+            Edgemill's: the class, or a function that returns a new one, as `package.module:NAME`.
+        delay_activations: Epochs in which the ranges of outputs are observed but not applied (Jacob et al. 2018,
+            section 3.1: quantizing activations from the start can keep the network from a stable state).
+        freeze_batch_norm: Epoch from which batch normalization keeps its statistics (Krishnamoorthi 2018,
+            arXiv:1806.08342, section 3.2.3); 0 means from the start. By default, never.
     """
 
     # `except` is a word of Python's.

@@ -1,0 +1,61 @@
+"""JSON schemas of the YAML files, with a description of every field, for editors and for `docs/reference/`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+_SECTION = re.compile(r"^(Attributes|Args|Returns|Raises):$", re.MULTILINE)
+# A field, or several with one description, at the first level of the section.
+_ENTRY = re.compile(r"^ {4}(\w+(?:, \w+)*):(.*(?:\n(?: {5,}.*)?)*)", re.MULTILINE)
+
+
+def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a file's root type.
+
+    Args:
+        kind: A class whose docstring describes its fields in a section `Attributes:`.
+    """
+    return {"$schema": GenerateJsonSchema.schema_dialect, **kind.model_json_schema(schema_generator=_Described)}
+
+
+class _Described(GenerateJsonSchema):
+    """Moves the descriptions of fields from class docstrings to the fields."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        kind = schema["cls"]
+        found = super().model_schema(schema)
+        described = self.resolve_ref_schema(found)
+        if "description" in described:
+            described["description"] = summary(kind)
+        texts = field_descriptions(kind)
+        for name, field in kind.model_fields.items():
+            properties = described.get("properties", {})
+            if name in texts:
+                properties[field.alias or name]["description"] = texts[name]
+        return found
+
+
+def summary(kind: type[BaseModel]) -> str:
+    """The docstring of a class without its sections, each paragraph on one line."""
+    text = _SECTION.split(inspect.cleandoc(kind.__doc__ or ""))[0]
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
+
+
+def field_descriptions(kind: type[BaseModel]) -> dict[str, str]:
+    """Field -> description from the section `Attributes:` of a class and, for inherited fields, of its bases."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if not issubclass(base, BaseModel) or base is BaseModel:
+            continue
+        sections = _SECTION.split(inspect.cleandoc(base.__dict__.get("__doc__") or ""))
+        for title, text in zip(sections[1::2], sections[2::2], strict=True):
+            if title == "Attributes":
+                for names, description in _ENTRY.findall(text):
+                    found |= dict.fromkeys(names.split(", "), " ".join(description.split()))
+    return found
