@@ -1,4 +1,4 @@
-"""The shipped examples, run as a user runs them, each as a row per candidate: the tables of the README.
+"""The shipped examples, run as a user runs them, each as a row per candidate: tables in docs/benchmarks.md.
 
     python benchmarks/examples.py [FILE...]
 

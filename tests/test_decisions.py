@@ -29,13 +29,3 @@ def test_drawing_shows_the_layers_that_imports_are_checked_against() -> None:
     # Packages come first in each row, and words about them after a gap.
     rows = [" ".join(re.split(r" {2,}", line)[0] for line in row.split("\n")) for row in drawing.split("\n   |\n")]
     assert [set(row.split()) for row in rows] == list(LAYERS)
-
-
-def test_links_between_pages_lead_somewhere() -> None:
-    broken = [
-        f"{page}: {target}"
-        for page in sorted([*Path("docs").rglob("*.md"), *Path().glob("*.md")])
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
-        if not (page.parent / target).exists()
-    ]
-    assert not broken, "\n".join(broken)

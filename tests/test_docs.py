@@ -1,0 +1,169 @@
+"""Documents and examples are valid, and name only what exists."""
+
+import ast
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edgemill.main import app
+from kubeflow.environment import EnvironmentFile, KubeflowEnvironment, read_environment
+from pipelines.file.load import load_pipeline, pipeline_schema
+
+FOLDERS = ("components", "pipelines", "kubeflow", "edgemill", "docs", "benchmarks", "tests", "requirements")
+# The changelog and the decisions name files and commands that are gone.
+DOCUMENTS = sorted([*Path().glob("*.md"), *(path for folder in FOLDERS for path in Path(folder).rglob("*.md"))])
+CURRENT = [path for path in DOCUMENTS if path.name != "CHANGELOG.md" and "decisions" not in path.parts]
+COMMANDS = {command.name or command.callback.__name__ for command in app.registered_commands}
+
+
+def blocks(file: str, language: str) -> list[str]:
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", Path(file).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^ *```.*?^ *```|`[^`\n]*`", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(path: Path) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_pipeline_file_in_the_readme_is_valid(tmp_path: Path) -> None:
+    (block,) = blocks("README.md", "yaml")
+    assert len(block.splitlines()) == 12
+    (tmp_path / "pipeline.yaml").write_text(block)
+    loaded = load_pipeline(tmp_path / "pipeline.yaml")
+    assert [recipe.name for recipe in loaded.spec.recipes] == ["float32", "int8", "qat_int4"]
+    assert [device.name for device in loaded.devices] == ["phone_cpu", "cortex_m55"]
+
+
+def test_task_in_the_readme_has_what_its_pipeline_file_asks_for() -> None:
+    (block,) = blocks("README.md", "yaml")
+    (code,) = blocks("README.md", "python")
+    module = ast.parse(re.sub(r"^   ", "", code, flags=re.MULTILINE))
+    (task,) = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    # A pretrained baseline and a step that trains.
+    assert {node.name for node in task.body if isinstance(node, ast.FunctionDef)} == {
+        "feature_spec",
+        "decode",
+        "compile",
+    }
+    named = {target.id for node in module.body if isinstance(node, ast.Assign) for target in node.targets}
+    assert yaml.safe_load(block)["task"].partition(":")[2] in named
+
+
+def test_table_in_the_readme_has_the_recipes_of_the_example() -> None:
+    example = yaml.safe_load(Path("pipelines/fashion_mnist/pipeline.yaml").read_text())
+    rows = re.findall(r"^\| ([a-z]\w*) \|", Path("README.md").read_text(), re.MULTILINE)
+    assert rows == [recipe["name"] for recipe in example["recipes"]]
+
+
+def test_readme_is_read_in_a_minute() -> None:
+    lines = Path("README.md").read_text().splitlines()
+    assert len(lines) < 120
+    assert [line for line in lines if len(line) > 120] == []
+
+
+def test_recipes_in_the_docs_are_valid(tmp_path: Path) -> None:
+    (readme,) = blocks("README.md", "yaml")
+    (block,) = blocks("docs/recovery.md", "yaml")
+    (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump({**yaml.safe_load(readme), **yaml.safe_load(block)}))
+    recipes = load_pipeline(tmp_path / "pipeline.yaml").spec.recipes
+    assert {recipe.scheme.calibration_method.kind for recipe in recipes} == {"min_max", "percentile", "mse", "entropy"}
+    assert {recipe.scheme.keep_float.kind for recipe in recipes if recipe.scheme.keep_float} == {"auto", "layers"}
+
+
+def test_documents_name_only_commands_and_targets_that_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), re.MULTILINE))
+    offenders, named = [], set()
+    for path in CURRENT:
+        text = path.read_text()
+        commands = set(re.findall(r"(?:`|^|bin/)edgemill ([a-z][a-z-]*)\b", text, re.MULTILINE))
+        named |= commands
+        offenders += [f"{path}: edgemill {command}" for command in commands - COMMANDS]
+        offenders += [
+            f"{path}: make {name}" for name in set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M)) - targets
+        ]
+    assert not offenders, "\n".join(sorted(offenders))
+    assert named == COMMANDS
+
+
+def test_documents_name_only_files_that_exist() -> None:
+    roots = "|".join(FOLDERS)
+    offenders = [
+        f"{path}: {name}"
+        for path in CURRENT
+        for name in re.findall(rf"`((?:{roots})/[\w./-]+)`", path.read_text())
+        if not Path(name).exists()
+    ]
+    assert not offenders, "\n".join(offenders)
+
+
+def test_relative_links_lead_to_files_and_headings_that_exist() -> None:
+    offenders = []
+    for path in DOCUMENTS:
+        for link in re.findall(r"\]\(([^)\s]+)\)", without_code(path.read_text())):
+            if re.match(r"[a-z]+:", link):
+                continue
+            file, _, anchor = link.partition("#")
+            target = path.parent / file if file else path
+            if not target.exists() or (anchor and anchor not in anchors(target)):
+                offenders.append(f"{path}: {link}")
+    assert not offenders, "\n".join(offenders)
+
+
+def test_reference_pages_are_up_to_date() -> None:
+    assert [str(path) for path, text in generate()["pages"]().items() if path.read_text() != text] == [], (
+        "run `make reference` and commit the result"
+    )
+
+
+def test_check_of_the_reference_pages_names_the_page_that_is_out_of_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("new")
+    main = generate()["main"]
+    monkeypatch.setitem(main.__globals__, "pages", lambda: {page: "new"})
+    assert main(["--check"]) == 0
+    page.write_text("old")
+    assert main(["--check"]) == 1
+    assert f"{page} is out of date: run `make reference`" in capsys.readouterr().err
+    assert page.read_text() == "old"
+    assert main([]) == 0
+    assert page.read_text() == "new"
+
+
+def test_schema_describes_every_field() -> None:
+    schema = pipeline_schema()
+    undescribed = [
+        f"{kind}.{field}"
+        for kind, definition in {"PipelineSpec": schema, **schema["$defs"]}.items()
+        for field, value in definition["properties"].items()
+        if not value.get("description") and "const" not in value
+    ]
+    assert undescribed == []
+    prune = schema["$defs"]["PruneStep"]
+    assert prune["properties"]["except"]["description"] == "Names or shell patterns of layers to leave out."  # an alias
+    assert prune["properties"]["seed"]["description"] == "Seed of shuffling and dropout."  # inherited
+    assert "Attributes" not in prune["description"]
+
+
+def test_environment_file_for_kubeflow_is_valid_and_the_docs_know_its_fields() -> None:
+    found = read_environment(Path("kubeflow/environment.example.yaml"))
+    assert found.kubeflow is not None
+    text = Path("docs/kubeflow.md").read_text()
+    for field in (*EnvironmentFile.model_fields, *KubeflowEnvironment.model_fields):
+        assert f"`{field}`" in text or f"`kubeflow.{field}`" in text or field in {"kubeflow", "image_pull_secret"}, (
+            field
+        )
+
+
+def generate() -> dict[str, object]:
+    return runpy.run_path("docs/reference/generate.py")
