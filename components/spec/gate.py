@@ -55,8 +55,8 @@ class GateSpec(FrozenModel):
         min_examples: A slice with fewer examples is not enough data.
         max_state_error: How far the states of a lowered recurrent model can be from the float model's after any time
             step: root mean square of the error divided by that of the state. By default, no bound.
-        max_saturated_outputs: Largest share of a candidate's output values, over all examples of the evaluation, at an end
-            of the quantized range; values that the last operators combine into an output count too. By default, no
+        max_saturated_outputs: Largest share of a candidate's output values, over all examples of the evaluation, at an
+            end of the quantized range. Values that the last operators combine into an output count too. By default, no
             bound.
     """
 
