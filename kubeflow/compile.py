@@ -13,6 +13,7 @@ from components.core.errors import SpecError
 from components.core.files import write_atomically
 from components.core.values import FrozenModel
 from components.core.version import code_version
+from components.upstream.tfx.kubeflow import compile_for_kubeflow
 from kubeflow.contract import Json
 from kubeflow.data import examples_digest
 from kubeflow.environment import EnvironmentFile, KubeflowEnvironment, cluster_of, read_environment
@@ -168,7 +169,6 @@ def _with_registry(parameter: Json, root: str) -> str:
 
 def _tfx_spec(loaded: LoadedPipeline, found: EnvironmentFile, cluster: KubeflowEnvironment) -> Json:
     defer_tfx_components()
-    from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
     from tfx.orchestration.pipeline import Pipeline
 
     from pipelines.graph.build import pipeline_nodes
@@ -181,12 +181,7 @@ def _tfx_spec(loaded: LoadedPipeline, found: EnvironmentFile, cluster: KubeflowE
         enable_cache=True,
         beam_pipeline_args=list(found.beam_args),
     )
-    config = KubeflowV2DagRunnerConfig(
-        default_image=cluster.image, default_commands=ENTRYPOINT, use_pipeline_spec_2_1=True
-    )
-    job: Json = KubeflowV2DagRunner(config=config).run(pipeline, write_out=False)
-    made: Json = job["pipelineSpec"]
-    return made
+    return compile_for_kubeflow(pipeline, cluster.image, ENTRYPOINT)
 
 
 def _report_node(loaded: LoadedPipeline, nodes: dict[str, Any]) -> Any:

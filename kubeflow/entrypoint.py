@@ -18,7 +18,15 @@ from typing import Any
 import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
 from components.core.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
 from components.core.user_code import exits_reported, process_kept
-from components.upstream.compat import keep_beam_in_process, serialize_examples_in_one_order
+from components.upstream.beam import keep_beam_in_process
+from components.upstream.tfx.kubeflow import (
+    artifact_messages,
+    drive_example_gen,
+    parse_artifacts,
+    parse_properties,
+    tag_with_version,
+)
+from components.upstream.tfx.orchestration import serialize_examples_in_one_order
 from kubeflow.contract import Json, localize, publish, with_metadata
 from kubeflow.data import check_examples
 from pipelines.graph.tfx_start import defer_tfx_components
@@ -94,14 +102,7 @@ def run_node(
 
 def _drive(executor_input: Json, inputs_spec: Json, output_file: Path) -> Json:
     """Run ExampleGen's driver, which resolves spans and fingerprints; the backend never does."""
-    from tfx.orchestration.kubeflow.v2.file_based_example_gen import driver
-
-    driver.main(
-        argparse.Namespace(
-            json_serialized_invocation_args=json.dumps(executor_input),
-            json_serialized_inputs_spec_args=json.dumps(inputs_spec),
-        )
-    )
+    drive_example_gen(executor_input, inputs_spec)
     output: Json = json.loads(output_file.read_bytes())
     return output
 
@@ -111,16 +112,14 @@ def _execute(executor: str, executor_input: Json, inputs_spec: Json, beam_args: 
     from kfp.pipeline_spec import pipeline_spec_pb2
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.dsl.components.base.base_executor import BaseExecutor
-    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as utils
-    from tfx.orchestration.portable.outputs_utils import tag_output_artifacts_with_version
     from tfx.utils import import_utils
 
     parsed = json_format.ParseDict(executor_input, pipeline_spec_pb2.ExecutorInput(), ignore_unknown_fields=True)
     spec = json_format.ParseDict(inputs_spec, pipeline_spec_pb2.ComponentInputsSpec(), ignore_unknown_fields=True)
     ids: dict[int, str] = {}
-    inputs = utils.parse_raw_artifact_dict(parsed.inputs.artifacts, ids)
-    outputs = utils.parse_raw_artifact_dict(parsed.outputs.artifacts, ids)
-    properties = utils.parse_execution_properties(parsed.inputs.parameter_values, parsed.inputs.parameters, spec)
+    inputs = parse_artifacts(parsed.inputs.artifacts, ids)
+    outputs = parse_artifacts(parsed.outputs.artifacts, ids)
+    properties = parse_properties(parsed.inputs.parameter_values, parsed.inputs.parameters, spec)
     executor_class: Any = import_utils.import_class_by_path(executor)
     task_root = Path(parsed.outputs.output_file).parent
     place = {"unique_id": task_root.name, "tmp_dir": str(task_root / ".temp")}
@@ -134,12 +133,12 @@ def _execute(executor: str, executor_input: Json, inputs_spec: Json, beam_args: 
     check_content(read)
     # The pages show every property of a `system.` artifact: nobody looks for TFX's version among metrics.
     of_tfx = {name: listed for name, listed in outputs.items() if not listed[0].type_name.startswith("system.")}
-    tag_output_artifacts_with_version(of_tfx)
+    tag_with_version(of_tfx)
     for artifact in (artifact for listed in of_tfx.values() for artifact in listed):
         if digest := digest_to_record(Path(artifact.uri), artifact.mlmd_artifact.custom_properties):
             artifact.set_string_custom_property(CONTENT_PROPERTY, digest)
     output = pipeline_spec_pb2.ExecutorOutput()
-    for name, listed in utils.translate_executor_output(outputs, ids).items():
+    for name, listed in artifact_messages(outputs, ids).items():
         output.artifacts[name].CopyFrom(listed)
     made: Json = json_format.MessageToDict(output)
     return made

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
-from components.upstream.compat import keep_beam_in_process
+from components.upstream.beam import keep_beam_in_process
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")

@@ -35,7 +35,8 @@ LAYERS = (
     {"model", "metrics"},
     {"facts", "ranges"},
     {"spec", "data"},
-    {"core", "upstream"},
+    {"upstream"},
+    {"core"},
 )
 RANK = {package: -index for index, layer in enumerate(LAYERS) for package in layer}
 LONGEST_MODULE, MOST_MODULES = 300, 12
@@ -80,7 +81,12 @@ def test_imports_point_down() -> None:
 
 def test_only_shells_import_tfx() -> None:
     # An ExampleGen executor is a shell by itself, and so is what shells share.
-    shells = {Path("components/ingest/parquet.py"), Path("components/tfx/candidate_inputs.py")}
+    shells = {
+        Path("components/ingest/parquet.py"),
+        Path("components/tfx/candidate_inputs.py"),
+        Path("components/upstream/tfx/dsl.py"),
+        Path("components/upstream/tfx/example_validator.py"),
+    }
     pure = [path for path in MODULES if path.parts[0] == "components" and path.name != "component.py"]
     offenders = [str(path) for path in pure if "tfx" in at_import_time(path) and path not in shells]
     offenders += [f"{path}: tfx.v1" for path in MODULES if any(name.startswith("tfx.v1") for name in imported(path))]

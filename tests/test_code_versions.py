@@ -4,18 +4,33 @@ import pytest
 
 from components.core.version import _closure
 
-# Component -> the packages of `components` that its version depends on; of `spec` and `facts`, the modules.
+# Component -> the packages of `components` that its version depends on; of `spec`, `facts`, and `upstream`, modules.
 ALWAYS = {"core"}
 MANIFEST = {"facts.artifact_paths", "facts.manifest", "facts.streaming"}
 READS = MANIFEST | {"facts.verified"}
+KERAS = {"upstream.autograph", "upstream.keras"}
+# Components that are one function.
+FUNCTION = {"upstream.tfx.dsl"}
 SCHEME = {"spec.ranges", "spec.scheme"}
 TRAINS = (
     READS
     | SCHEME
-    | {"data", "facts.training", "fine_tune", "model", "upstream"}
+    | KERAS
+    | FUNCTION
+    | {"data", "facts.training", "fine_tune", "model"}
     | {"spec.steps.fine_tuning", "spec.steps.layer_patterns", "spec.steps.sparsity"}
 )
-RECURRENT = {"cells", "fake_quantize", "lowering", "ranges", "spec.recurrent", "spec.steps.qat", "facts.conversion"}
+RECURRENT = {
+    "cells",
+    "fake_quantize",
+    "lowering",
+    "ranges",
+    "spec.recurrent",
+    "spec.steps.qat",
+    "facts.conversion",
+    "upstream.tfmot",
+}
+TFLITE = {f"upstream.tflite.{name}" for name in ("converter", "interpreter", "objects", "schema")}
 RECIPE = SCHEME | {
     "spec.recipe",
     "spec.recurrent",
@@ -29,10 +44,13 @@ RECIPE = SCHEME | {
 EVALUATED = READS | RECIPE | {"facts.conversion", "facts.evaluation", "facts.outputs", "facts.slices"}
 DEVICE = {"spec.devices.device", "spec.devices.device_tools", "spec.devices.operators"}
 DEPENDS = {
-    "baseline": MANIFEST | {"data", "model", "spec.baseline", "upstream"},
-    "calibrate": READS | {"data", "facts.audit", "spec.calibrate"},
-    "cluster": TRAINS | {"spec.steps.cluster"},
-    "convert": TRAINS | RECURRENT | {"facts.outputs", "metrics", "spec.convert", "spec.metric"},
+    "baseline": MANIFEST | KERAS | FUNCTION | {"data", "model", "spec.baseline", "upstream.tfx.executors"},
+    "calibrate": READS | FUNCTION | {"data", "facts.audit", "spec.calibrate", "upstream.tfx.executors"},
+    "cluster": TRAINS | {"spec.steps.cluster", "upstream.tfmot"},
+    "convert": TRAINS
+    | RECURRENT
+    | TFLITE
+    | {"facts.outputs", "metrics", "spec.convert", "spec.metric", "upstream.fork_server"},
     "device_check": READS
     | SCHEME
     | {
@@ -44,27 +62,31 @@ DEPENDS = {
         "spec.devices.device_tools",
         "spec.steps.sparsity",
         "tfx",
+        "upstream.tflite.objects",
     },
-    "evaluate": EVALUATED | {"data", "metrics", "model", "ranges", "spec.evaluate", "spec.metric", "tfx", "upstream"},
+    "evaluate": EVALUATED
+    | KERAS
+    | {"data", "metrics", "model", "ranges", "spec.evaluate", "spec.metric", "tfx"}
+    | {"upstream.tflite.objects", "upstream.tfma", "upstream.tfx.executors"},
     "gate": EVALUATED | DEVICE | {"facts.decision", "facts.device", "spec.gate", "tfx"},
-    "ingest": set(),
+    "ingest": FUNCTION,
     "prune": TRAINS | {"spec.steps.prune"},
-    "push": EVALUATED | DEVICE | {"facts.decision", "spec.registry"},
+    "push": EVALUATED | DEVICE | FUNCTION | {"facts.decision", "spec.registry"},
     "quantize": TRAINS | RECURRENT,
-    "validate": {"data", "facts.manifest", "facts.streaming", "spec.validate"},
+    "validate": {"data", "facts.manifest", "facts.streaming", "spec.validate", "upstream.tfx.example_validator"},
 }
 
 
 def parts(names: set[str]) -> set[str]:
-    """Modules of `spec` and `facts`, packages of the rest; packages around modules are left out."""
+    """Modules of `spec`, `facts`, and `upstream`, packages of the rest; packages around modules are left out."""
     found = set()
     for name in names:
         _, *inner = name.split(".")
-        if inner and inner[0] in {"spec", "facts"}:
+        if inner and inner[0] in {"spec", "facts", "upstream"}:
             found.add(".".join(inner))
         elif inner:
             found.add(inner[0])
-    return found - {"spec", "facts", "spec.steps", "spec.devices"}
+    return found - {"spec", "facts", "spec.steps", "spec.devices", "upstream", "upstream.tfx", "upstream.tflite"}
 
 
 @pytest.mark.parametrize("component", DEPENDS)

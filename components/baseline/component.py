@@ -5,8 +5,6 @@ from typing import Any
 
 from tfx.components.trainer.component import Trainer
 from tfx.components.trainer.executor import GenericExecutor
-from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
-from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils
@@ -20,6 +18,8 @@ from components.data.task import load_task
 from components.facts.artifact_paths import SERVING_FOLDER
 from components.facts.manifest import describe, write_manifest
 from components.spec.baseline import TrainedBaseline
+from components.upstream.tfx.dsl import OutputArtifact, Parameter, component
+from components.upstream.tfx.executors import trainer_config
 
 
 class BaselineExecutor(GenericExecutor):
@@ -35,7 +35,7 @@ class BaselineExecutor(GenericExecutor):
             SERVING_FOLDER,
             role="baseline",
             parents={"examples": content_digest(Path(examples.uri))},
-            code_version=self._GetFnArgs(input_dict, output_dict, exec_properties).custom_config["code_version"],
+            code_version=trainer_config(self, input_dict, output_dict, exec_properties)["code_version"],
         )
         describe(model, manifest)
 

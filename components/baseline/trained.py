@@ -51,7 +51,7 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
     import tensorflow as tf
 
     from components.data.training_data import load_training_data
-    from components.upstream.keras_autograph import leave_keras_as_it_is
+    from components.upstream.autograph import leave_keras_as_it_is
 
     leave_keras_as_it_is()
     check_dense({label: "examples.label"}, decoder.feature_spec)

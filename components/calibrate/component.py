@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
-from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.channel import BaseChannel, OutputChannel
@@ -20,6 +18,8 @@ from components.facts.audit import AuditReport
 from components.facts.manifest import describe, write_manifest
 from components.facts.verified import verified
 from components.spec.calibrate import CalibrationSpec
+from components.upstream.tfx.dsl import InputArtifact, Parameter, component
+from components.upstream.tfx.executors import pipeline_maker
 
 AUDIT_FILE = "audit.json"
 # What ExampleGen says of its own output, so that any TFX component reads ours.
@@ -37,7 +37,7 @@ class CalibrationSamplerExecutor(base_beam_executor.BaseBeamExecutor):
         folder, content = Path(sample.uri), f"Split-{CALIBRATION_SPLIT}"
         graphs = input_dict.get("transform_graph")
         audit = draw_and_audit(
-            self._make_beam_pipeline,
+            pipeline_maker(self),
             spec,
             split_files=split_files(examples.uri, spec.split),
             evaluation_files=split_files(examples.uri, exec_properties["eval_split"]),

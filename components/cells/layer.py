@@ -13,6 +13,7 @@ from components.cells.cells import CELLS
 from components.cells.quantizer_ranges import nudged_range
 from components.cells.quantizers import ActivationQuantizer
 from components.cells.weight_quantizer import WeightQuantizer
+from components.upstream.autograph import do_not_convert
 
 # What the kernels prescribe: function -> bits of activations -> bits, least and greatest value.
 _FIXED: dict[str, dict[int, tuple[int, float, float]]] = {
@@ -108,7 +109,7 @@ class IntegerRecurrent(tf.keras.layers.Layer):
         )
         return {**own, "min_var": low, "max_var": high}
 
-    @tf.autograph.experimental.do_not_convert
+    @do_not_convert
     def call(self, inputs: Any, training: Any = None) -> Any:
         """From [batch, time, features] to [batch, time, units], or [batch, units]."""
         training = tf.keras.backend.learning_phase() if training is None else training
@@ -247,7 +248,7 @@ class _Numbers:
         if not self._quantizes:
             return value
         quantizer, held = self._layer._quantizers[point], self._layer.range_of(point)
-        quantized = quantizer._quantize(value, held)
+        quantized = quantizer.quantize(value, held)
         if self._training is False:
             return quantized
         late = held["batches"] > max(quantizer.delay, 0) if quantizer.delay >= 0 else tf.constant(False)

@@ -12,6 +12,7 @@ from typing import Any
 
 from components.spec.recurrent import Form
 from components.spec.scheme import Scheme, StaticWi4Ai8, StaticWi8Ai16, needs_ranges, uses_aeq
+from components.upstream.keras import calls_of, is_masked
 
 LOWERED = frozenset({"GRU", "SRU", "SimpleRNN"})
 RECURRENT = LOWERED | {"LSTM", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "RNN", "StackedRNNCells"}
@@ -62,7 +63,7 @@ def why_not(layer: Any) -> Refusal | None:
         )
     if config.get("time_major"):
         return Refusal("its inputs are time-major", "build it with time_major=False")
-    if any(len(_flat(node.keras_inputs)) > 1 for node in layer._inbound_nodes):
+    if any(len(_flat(node.keras_inputs)) > 1 for node in calls_of(layer)):
         return Refusal("it is given an initial state", "let it start from zeros")
     if _masked(layer):
         return Refusal(
@@ -92,11 +93,7 @@ def _functions(kind: str, config: Mapping[str, Any]) -> Refusal | None:
 
 
 def _masked(layer: Any) -> bool:
-    return any(
-        getattr(tensor, "_keras_mask", None) is not None
-        for node in layer._inbound_nodes
-        for tensor in _flat(node.keras_inputs)
-    )
+    return any(is_masked(tensor) for node in calls_of(layer) for tensor in _flat(node.keras_inputs))
 
 
 def _flat(tensors: Any) -> list[Any]:

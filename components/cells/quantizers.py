@@ -13,10 +13,11 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from tensorflow_model_optimization.python.core.keras import utils as tfmot_utils
 from tensorflow_model_optimization.quantization.keras import quantizers
 
 from components.cells.quantizer_ranges import batch_range, nudged_range, summed_over_replicas
+from components.upstream.autograph import do_not_convert
+from components.upstream.tfmot import smart_cond
 
 # Batches for which a range is only watched, and not applied in training: as long as training lasts.
 NEVER = -1
@@ -52,12 +53,10 @@ class ActivationQuantizer(quantizers.Quantizer):
         """The least and greatest value to represent, after one more batch; may update the subclass's variables."""
         raise NotImplementedError
 
-    @tf.autograph.experimental.do_not_convert
+    @do_not_convert
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:
         """Quantize; in training, update the range first."""
-        return tfmot_utils.smart_cond(
-            training, lambda: self._train(inputs, weights), lambda: self._quantize(inputs, weights)
-        )
+        return smart_cond(training, lambda: self._train(inputs, weights), lambda: self.quantize(inputs, weights))
 
     def _train(self, inputs: Any, weights: dict[str, Any]) -> Any:
         low, high = nudged_range(*self.new_range(inputs, weights), self.bits, self.symmetric)
@@ -68,10 +67,11 @@ class ActivationQuantizer(quantizers.Quantizer):
                 return tf.identity(inputs)
         if self.delay == 0:
             with tf.control_dependencies([seen]):
-                return self._quantize(inputs, weights)
-        return tf.cond(seen > self.delay, lambda: self._quantize(inputs, weights), lambda: tf.identity(inputs))
+                return self.quantize(inputs, weights)
+        return tf.cond(seen > self.delay, lambda: self.quantize(inputs, weights), lambda: tf.identity(inputs))
 
-    def _quantize(self, inputs: Any, weights: dict[str, Any]) -> Any:
+    def quantize(self, inputs: Any, weights: dict[str, Any]) -> Any:
+        """Quantize by the range that the variables hold, without updating it."""
         return tf.quantization.fake_quant_with_min_max_vars(
             inputs, weights["min_var"], weights["max_var"], num_bits=self.bits
         )
@@ -241,14 +241,15 @@ class FixedQuantizer(quantizers.Quantizer):
         """Nothing to build."""
         return {}
 
-    @tf.autograph.experimental.do_not_convert
+    @do_not_convert
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
         """Quantize; where only ranges are watched, not in training."""
         if self.delay == NEVER:
-            return tfmot_utils.smart_cond(training, lambda: tf.identity(inputs), lambda: self._quantize(inputs))
-        return self._quantize(inputs)
+            return smart_cond(training, lambda: tf.identity(inputs), lambda: self.quantize(inputs))
+        return self.quantize(inputs)
 
-    def _quantize(self, inputs: Any) -> Any:
+    def quantize(self, inputs: Any) -> Any:
+        """Quantize by the given range."""
         return tf.quantization.fake_quant_with_min_max_args(inputs, self.low, self.high, num_bits=self.bits)
 
     def get_config(self) -> dict[str, Any]:

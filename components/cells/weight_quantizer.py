@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from tensorflow_model_optimization.python.core.keras import utils as tfmot_utils
 from tensorflow_model_optimization.quantization.keras import quantizers
+
+from components.upstream.autograph import do_not_convert
+from components.upstream.tfmot import smart_cond
 
 
 class WeightQuantizer(quantizers.Quantizer):
@@ -28,12 +30,12 @@ class WeightQuantizer(quantizers.Quantizer):
         """Nothing to build."""
         return {}
 
-    @tf.autograph.experimental.do_not_convert
+    @do_not_convert
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
         """Quantize."""
         if self.trains:
             return self._quantize(inputs)
-        return tfmot_utils.smart_cond(training, lambda: tf.identity(inputs), lambda: self._quantize(inputs))
+        return smart_cond(training, lambda: tf.identity(inputs), lambda: self._quantize(inputs))
 
     def _quantize(self, inputs: Any) -> Any:
         if not self.axes:

@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
-from tensorflow_model_optimization.python.core.clustering.keras.cluster_config import CentroidInitialization
-from tensorflow_model_optimization.python.core.clustering.keras.clustering_centroids import CentroidsInitializerFactory
 
 from components.spec.steps.cluster import Initialization
+from components.upstream.tfmot import initial_centroids
 
 _KINDS = {
-    "linear": CentroidInitialization.LINEAR,
-    "random": CentroidInitialization.RANDOM,
-    "density": CentroidInitialization.DENSITY_BASED,
-    "kmeans++": CentroidInitialization.KMEANS_PLUS_PLUS,
+    "linear": "LINEAR",
+    "random": "RANDOM",
+    "density": "DENSITY_BASED",
+    "kmeans++": "KMEANS_PLUS_PLUS",
 }
 # In one dimension it settles within a few tens.
 _ROUNDS = 100
@@ -43,8 +41,7 @@ def clustered(
     """
     flat = values.reshape(-1)
     keeps_zero = zeros and bool(np.any(flat == 0))
-    kind = CentroidsInitializerFactory.get_centroid_initializer(_KINDS[initialization])
-    start = kind(tf.constant(flat), centroids, preserve_sparsity=keeps_zero).get_cluster_centroids().numpy()
+    start = initial_centroids(_KINDS[initialization], flat, centroids, keeps_zero)
     members = flat[flat != 0] if keeps_zero else flat
     held = np.unique(start[start != 0] if keeps_zero else start).astype(np.float64)
     nearest = np.zeros(len(members), np.int64)

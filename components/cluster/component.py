@@ -1,13 +1,12 @@
 """TFX shell of clustering: Examples and a Model -> a Model with shared weights."""
 
-from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
-from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, TransformGraph
 
 from components.core.values import FrozenModel
 from components.fine_tune.shell import run_step
 from components.spec.steps.cluster import ClusterStep
 from components.spec.steps.fine_tuning import WeightInvariants
+from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter, component
 
 
 class ClusterSpec(FrozenModel):

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
-from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, TransformGraph
 
 from components.convert.child.worker import run_conversion
@@ -21,6 +19,7 @@ from components.facts.training import training_of
 from components.facts.verified import verified
 from components.spec.convert import AccuracyBound, ConversionLimits
 from components.spec.scheme import Scheme, needs_ranges
+from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter, component
 
 _SCHEME: TypeAdapter[Scheme] = TypeAdapter(Scheme)
 

@@ -16,6 +16,7 @@ from components.facts.manifest import describe, write_manifest
 from components.facts.verified import Verified, verified
 from components.spec.evaluate import EvaluationSpec
 from components.tfx.candidate_inputs import input_of, with_candidates
+from components.upstream.tfx.executors import pipeline_maker
 
 REPORT_FILE = "report.json"
 
@@ -50,7 +51,7 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
             task=exec_properties["task"],
             output=output,
             transform_graph=str(folders["transform_graph"]) if "transform_graph" in folders else None,
-            make_pipeline=self._make_beam_pipeline,
+            make_pipeline=pipeline_maker(self),
         )
         write_atomically(output / REPORT_FILE, report.model_dump_json(indent=2).encode() + b"\n")
         manifest = write_manifest(

@@ -27,6 +27,7 @@ from components.evaluate.saturation import Counts, Saturation
 from components.metrics.model_outputs import Activation, as_probabilities
 from components.model.saved_model import SIGNATURE, load_serving, only_output, run_serving
 from components.model.tflite_runtime import TFLiteModel
+from components.upstream.tfma import loaded_models
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
         # That depends on the example's bytes alone.
         buckets = np.array([zlib.crc32(example) % BUCKETS for example in element[tfma.INPUT_KEY]])
         predictions, saturated = {}, {}
-        for name, predict in self._loaded_models.items():
+        for name, predict in loaded_models(self).items():
             outputs = predict(inputs)
             predictions[name] = as_probabilities(self._applied, outputs)
             if isinstance(predict, TFLitePredict):

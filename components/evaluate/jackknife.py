@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.extractors import slice_key_extractor
 from tensorflow_model_analysis.metrics import metric_specs, metric_types
 
 from components.evaluate.means import MEANS_KEY
+from components.upstream.autograph import do_not_convert
 
 # An example's bucket among the extracts: a number below BUCKETS that depends on the example's bytes alone, so that
 # intervals are the same whatever the order, the sharding or the runner.
@@ -92,7 +92,7 @@ class _BucketedMetrics(beam.CombineFn):
         return Part(0, 0.0, [computation.combiner.create_accumulator() for computation in self.computations])
 
     # Otherwise AutoGraph converts a Keras metric's update_state() again on every eager call, ten times the cost of it.
-    @tf.autograph.experimental.do_not_convert
+    @do_not_convert
     def add_input(self, accumulator: Buckets, element: tuple[int, Any, list[Any]]) -> Buckets:
         bucket, values, inputs = element
         part = accumulator.get(bucket) or self._empty()
@@ -103,14 +103,14 @@ class _BucketedMetrics(beam.CombineFn):
         accumulator[bucket] = Part(part.size + 1, part.sums + values, accumulators)
         return accumulator
 
-    @tf.autograph.experimental.do_not_convert
+    @do_not_convert
     def merge_accumulators(self, accumulators: Iterable[Buckets]) -> Buckets:
         merged: Buckets = {}
         for bucket, part in itertools.chain.from_iterable(each.items() for each in accumulators):
             merged[bucket] = self._merge(merged.get(bucket) or self._empty(), part)
         return merged
 
-    @tf.autograph.experimental.do_not_convert
+    @do_not_convert
     def compact(self, accumulator: Buckets) -> Buckets:
         return {
             bucket: part._replace(
@@ -122,7 +122,7 @@ class _BucketedMetrics(beam.CombineFn):
             for bucket, part in accumulator.items()
         }
 
-    @tf.autograph.experimental.do_not_convert
+    @do_not_convert
     def extract_output(self, accumulator: Buckets) -> Metrics:
         parts = [part for _, part in sorted(accumulator.items(), key=lambda item: item[0])]
         # All but one is what comes before it and what comes after it: 3 merges per bucket instead of one per pair.

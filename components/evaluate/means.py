@@ -20,6 +20,8 @@ from tensorflow_model_analysis.metrics import metric_types
 from components.core.errors import SpecError
 from components.metrics.class_labels import check_classes
 from components.spec.metric import MetricSpec
+from components.upstream.autograph import do_not_convert
+from components.upstream.keras import wrapped_function
 
 Array = npt.NDArray[Any]
 Extracts = dict[str, Any]
@@ -41,13 +43,13 @@ def mean_metrics(metrics: Sequence[MetricSpec]) -> tuple[MetricSpec, ...]:
 
 def per_example(metric: MetricSpec) -> Callable[[Array, Array], Array]:
     """A function of labels [N, ...] and predictions [N, ...] to the values [N], float64, whose mean is the metric."""
-    keras = getattr(tf_keras.metrics, metric.class_name)(**metric.config)
+    wrapped = wrapped_function(getattr(tf_keras.metrics, metric.class_name)(**metric.config))
 
-    @tf.autograph.experimental.do_not_convert
+    @do_not_convert
     def values(labels: Array, predictions: Array) -> Array:
         labels, predictions = compared(metric, labels, predictions)
         # What MeanMetricWrapper.update_state does before it takes the mean.
-        result = keras._fn(tf.cast(labels, tf.float32), tf.cast(predictions, tf.float32), **keras._fn_kwargs)
+        result = wrapped(tf.cast(labels, tf.float32), tf.cast(predictions, tf.float32))
         # Where an example has several values (a sequence), each example has as many.
         return np.asarray(result, np.float64).reshape(len(labels), -1).mean(axis=1)
 

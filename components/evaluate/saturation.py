@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tensorflow.lite.python import schema_py_generated as schema
-from tensorflow.lite.tools import flatbuffer_utils
 
 from components.data.examples import Inputs
 from components.model.tflite_runtime import TFLiteModel
+from components.upstream.tflite.objects import pack, schema, unpack
 from components.ranges.affine import quantize
+from components.upstream.tflite.objects import schema
 
 # They return the values they take, in another order or shape, or as floats.
 _PASSING = frozenset({"DEQUANTIZE", "EXPAND_DIMS", "RESHAPE", "SQUEEZE", "TRANSPOSE"})
@@ -197,7 +197,7 @@ def _count(grid: Grid, values: npt.NDArray[Any]) -> Count:
 
 def _returning(content: bytes, tensors: Sequence[int]) -> bytes:
     """A file that returns these tensors, too."""
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model = unpack(content)
     graph = model.subgraphs[0]
     graph.outputs = [*graph.outputs, *tensors]
     for signature in model.signatureDefs or ():
@@ -205,7 +205,7 @@ def _returning(content: bytes, tensors: Sequence[int]) -> bytes:
             named = schema.TensorMapT()
             named.name, named.tensorIndex = f"edgemill_inside_{index}", index
             signature.outputs.append(named)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return pack(model)
 
 
 def _is_quantized(tensor: schema.Tensor) -> bool:

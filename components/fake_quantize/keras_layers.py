@@ -13,6 +13,7 @@ from components.cells.cells import CELLS
 from components.cells.plan import inner, why_not
 from components.fake_quantize.layers import NO_ACTIVATION
 from components.model.keras_graph import graph_nodes
+from components.upstream.keras import is_graph
 
 _layers = tf.keras.layers
 MERGES = {"concat": _layers.Concatenate, "sum": _layers.Add, "mul": _layers.Multiply}
@@ -63,7 +64,7 @@ def call_counts(model: Any, prefix: str = "") -> Counter[str]:
     for node in graph_nodes(model):
         name = f"{prefix}{node.layer.name}"
         calls[name] += not node.is_input
-        if isinstance(node.layer, tf.keras.Model) and getattr(node.layer, "_is_graph_network", False):
+        if is_graph(node.layer):
             calls.update(call_counts(node.layer, f"{name}/"))
     return calls
 

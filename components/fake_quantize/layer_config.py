@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import tensorflow as tf
 from tensorflow_model_optimization.quantization.keras import QuantizeConfig
 
 from components.cells.layer import IntegerRecurrent
@@ -25,6 +24,7 @@ from components.fake_quantize.placement_plan import QuantizerSlot
 from components.fine_tune.constraints import shares
 from components.spec.steps.fine_tuning import WeightInvariants
 from components.spec.steps.qat import ActivationQuantization, CustomQuantizer, Histogram, LastValue, MovingAverage
+from components.upstream.autograph import do_not_convert
 
 
 class LayerConfig(QuantizeConfig):
@@ -47,13 +47,13 @@ class LayerConfig(QuantizeConfig):
         """None: activations stand alone in a rewritten model."""
         return []
 
-    @tf.autograph.experimental.do_not_convert
+    @do_not_convert
     def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
         """See the base class."""
         for weights in quantize_weights:
             setattr(layer, str(self.kernel), weights)
 
-    @tf.autograph.experimental.do_not_convert
+    @do_not_convert
     def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
         """See the base class."""
 

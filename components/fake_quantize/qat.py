@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_model_optimization.python.core.quantization.keras import quantize_scheme, quantize_wrapper
 from tensorflow_model_optimization.quantization.keras import (
     quantize_annotate_layer,
     quantize_apply,
     quantize_scope,
 )
-from tf_keras.src.saving.serialization_lib import SafeModeScope
 
 from components.cells.layer import IntegerRecurrent
 from components.cells.quantizers import ActivationQuantizer
@@ -30,6 +28,8 @@ from components.model.weight_tensors import Kernel, kernels
 from components.spec.scheme import Scheme
 from components.spec.steps.fine_tuning import WeightInvariants
 from components.spec.steps.qat import QatStep
+from components.upstream.keras import is_graph, lambdas_allowed
+from components.upstream.tfmot import QuantizeScheme, QuantizeWrapper, freeze, output_range, quantized_weights
 
 _HISTOGRAM_BINS = 64
 _NOTHING = WeightInvariants()
@@ -103,7 +103,7 @@ def quantized(
     """
     flat = _flat(model)
     by_name = policies(step, scheme, _names(flat))
-    own = None if step.scheme is None else own_object(step.scheme, quantize_scheme.QuantizeScheme, "scheme")
+    own = None if step.scheme is None else own_object(step.scheme, QuantizeScheme, "scheme")
     ours = Tflite8BitScheme(
         policies=by_name,
         delay=step.delay_activations * steps_per_epoch,
@@ -123,7 +123,7 @@ def quantized(
     try:
         # Layers are made again from their configs. Lambdas among them are in memory already: whether their code may run
         # was decided when the model was loaded.
-        with SafeModeScope(safe_mode=False), quantize_scope(kinds):
+        with lambdas_allowed(), quantize_scope(kinds):
             made = quantize_apply(annotated, own or ours)
     except EdgemillError:
         raise
@@ -137,10 +137,8 @@ def quantized(
             remedy="give the layer that is named a config, or leave it out with `except`",
         ) from error
     for layer in made.layers:
-        if isinstance(layer, quantize_wrapper.QuantizeWrapper) and not layer.layer.trainable:
-            # The wrapper would train the weights that it quantizes, whatever the layer says.
-            layer._non_trainable_weights += layer._trainable_weights
-            layer._trainable_weights = []
+        if isinstance(layer, QuantizeWrapper) and not layer.layer.trainable:
+            freeze(layer)
     return made
 
 
@@ -148,9 +146,8 @@ def trained_kernels(model: Any) -> tuple[Kernel, ...]:
     """The kernels of a model that `quantized` returned, under the names of its layers without their wrappers."""
     found: dict[int, Kernel] = {}
     for layer in model.layers:
-        if isinstance(layer, quantize_wrapper.QuantizeWrapper):
-            # The wrapped layer's own attribute holds what the last call computed with.
-            for variable, _, _ in layer._weight_vars:
+        if isinstance(layer, QuantizeWrapper):
+            for variable in quantized_weights(layer):
                 weight = variable.name.rpartition("/")[2].partition(":")[0]
                 kernel = Kernel(layer.layer.name, type(layer.layer).__name__, weight, variable, input_axis=None)
                 found.setdefault(id(variable), kernel)
@@ -163,12 +160,12 @@ def held_ranges(model: Any) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
         if isinstance(layer, IntegerRecurrent):
             for point, (quantizer, variables) in layer.ranges().items():
                 yield f"{layer.name}/{point}", layer, quantizer, variables
-        elif isinstance(layer, quantize_wrapper.QuantizeWrapper):
+        elif isinstance(layer, QuantizeWrapper):
             for quantizer in layer.quantize_config.get_output_quantizers(layer.layer)[:1]:
                 name, suffix = layer.layer.name, INPUT_QUANTIZER.format("")
                 told = f"input {name.removesuffix(suffix)}" if name.endswith(suffix) else name
                 if isinstance(quantizer, ActivationQuantizer):
-                    yield told, layer, quantizer, layer._output_quantizer_vars
+                    yield told, layer, quantizer, output_range(layer)
 
 
 def trained_ranges(model: Any) -> tuple[TrainedRange, ...]:
@@ -215,7 +212,7 @@ def _walk(model: Any, prefix: str) -> list[tuple[str, Any]]:
     for layer in model.layers:
         name = f"{prefix}{layer.name}"
         found.append((name, layer))
-        if isinstance(layer, tf.keras.Model) and getattr(layer, "_is_graph_network", False):
+        if is_graph(layer):
             found += _walk(layer, f"{name}/")
     return found
 

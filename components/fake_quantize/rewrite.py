@@ -30,6 +30,7 @@ from components.fake_quantize.keras_layers import (
 from components.fake_quantize.layers import FIXED_ACTIVATIONS, NO_ACTIVATION, RANGED_ACTIVATIONS, SWISH, WEIGHTED
 from components.fake_quantize.rewritten import Rewritten
 from components.model.keras_graph import input_like, replay
+from components.upstream.keras import is_graph
 
 _layers = tf.keras.layers
 # Attributes of a one-dimensional convolution that name sizes; two-dimensional ones have a 1 before them.
@@ -85,10 +86,8 @@ class _Rewriter:
     def _call(self, layer: Any, name: str, args: Any, kwargs: Any) -> Any:
         layer = itself(layer)
         kind = type(layer).__name__
-        if isinstance(layer, tf.keras.Model) and not self._kept(name):
-            inner = layer
-            if getattr(inner, "_is_graph_network", False):
-                return self._whole(self.follow(inner, tf.nest.flatten(args), f"{name}/"))
+        if is_graph(layer) and not self._kept(name):
+            return self._whole(self.follow(layer, tf.nest.flatten(args), f"{name}/"))
         if self._kept(name):
             return self._copy(layer, name, name)(*args, **kwargs)
         match kind:

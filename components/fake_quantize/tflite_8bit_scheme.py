@@ -12,11 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
-from tensorflow_model_optimization.python.core.quantization.keras import (
-    quantize_layout_transform,
-    quantize_registry,
-    quantize_scheme,
-)
 
 from components.cells.layer import IntegerRecurrent
 from components.cells.plan import is_recurrent, why_not
@@ -29,13 +24,15 @@ from components.fake_quantize.rewrite import rewrite
 from components.fake_quantize.rewritten import Rewritten
 from components.model.keras_graph import graph_nodes, input_like
 from components.spec.steps.fine_tuning import WeightInvariants
+from components.upstream.keras import layer_behind
+from components.upstream.tfmot import QuantizeLayoutTransform, QuantizeRegistry, QuantizeScheme
 
 _NOTHING = WeightInvariants()
 # Names the layer that quantizes what enters a kernel.
 INPUT_QUANTIZER = "{}/entrance"
 
 
-class Tflite8BitScheme(quantize_scheme.QuantizeScheme):
+class Tflite8BitScheme(QuantizeScheme):
     """Integer weights and activations for every layer that TFLite's integer kernels can run.
 
     Args:
@@ -77,7 +74,7 @@ class Tflite8BitScheme(quantize_scheme.QuantizeScheme):
         return self._default if self._treatments is None else self._treatments.get(name, self._default)
 
 
-class _NothingByItself(quantize_registry.QuantizeRegistry):
+class _NothingByItself(QuantizeRegistry):
     def supports(self, layer: Any) -> bool:  # noqa: ARG002
         return False
 
@@ -85,7 +82,7 @@ class _NothingByItself(quantize_registry.QuantizeRegistry):
         return None
 
 
-class _Layout(quantize_layout_transform.QuantizeLayoutTransform):
+class _Layout(QuantizeLayoutTransform):
     def __init__(
         self,
         policy: Callable[[str], LayerPolicy],
@@ -140,7 +137,7 @@ def planned(model: Any, policies: Mapping[str, LayerPolicy], integer_io: bool) -
 
     rewritten = rewrite(model, kept, folds)
     kinds = {layer.name: type(layer).__name__ for layer in model.layers}
-    outputs = [tensor._keras_history.layer.name for tensor in rewritten.model.outputs]
+    outputs = [layer_behind(tensor).name for tensor in rewritten.model.outputs]
     return rewritten, place(graph(rewritten), policies, kinds, rewritten.notes, outputs, integer_io)
 
 
@@ -156,7 +153,7 @@ def graph(rewritten: Rewritten) -> list[Node]:
                 origin=rewritten.origins.get(layer.name, layer.name),
                 kind=type(layer).__name__,
                 activation=_activation(layer),
-                inputs=() if node.is_input else tuple(t._keras_history.layer.name for t in node.keras_inputs),
+                inputs=() if node.is_input else tuple(layer_behind(t).name for t in node.keras_inputs),
                 is_float=all(output.dtype.is_floating for output in outputs),
                 refusal=_refusal(layer),
             )

@@ -19,7 +19,7 @@ from components.data.task import CompilingTask
 from components.data.training_data import TrainingData
 from components.facts.training import EpochFact
 from components.spec.steps.fine_tuning import EarlyStopping, FineTuning, learning_rate_at
-from components.upstream.keras_autograph import leave_keras_as_it_is
+from components.upstream.autograph import leave_keras_as_it_is
 
 _LOG = logging.getLogger(__name__)
 _STATE_FILE = "state.json"

@@ -9,8 +9,6 @@ from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenE
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.components.example_gen.csv_example_gen.executor import Executor as CsvExecutor
 from tfx.components.example_gen.import_example_gen.executor import Executor as ImportExecutor
-from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
-from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.proto import example_gen_pb2
 from tfx.types.standard_artifacts import Schema
@@ -19,6 +17,7 @@ from components.core.files import check_unchanged, sha256_of_bytes, write_atomic
 from components.ingest.parquet import ParquetExecutor
 from components.ingest.schema import parse_schema
 from components.ingest.sources import check_sources, description_in
+from components.upstream.tfx.dsl import OutputArtifact, Parameter, component
 
 # What stock components look for in a Schema artifact.
 SCHEMA_FILE = "schema.pbtxt"

@@ -18,6 +18,7 @@ from components.model.keras_graph import input_like, replay
 from components.model.keras_model import export
 from components.model.streaming import state_name
 from components.spec.recurrent import Form
+from components.upstream.keras import layer_behind
 
 Array = npt.NDArray[Any]
 
@@ -64,7 +65,7 @@ def save_fused(model: Any, path: Path, sample: Mapping[str, Array]) -> None:
         if isinstance(layer, IntegerRecurrent):
             held[f"kernel {layer.name}"] = layer.held["kernel_i"].numpy().T
             held[f"states {layer.name}"] = seen.states[state_name(layer.name, "h")]
-    last = model.outputs[0]._keras_history.layer
+    last = layer_behind(model.outputs[0])
     np.savez(path, last=np.array(getattr(last, "layer", last).name), **held)
 
 

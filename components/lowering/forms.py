@@ -14,6 +14,7 @@ from components.facts.artifact_paths import SERVING_FOLDER
 from components.model.keras_graph import graph_nodes
 from components.model.streaming import next_name, state_name
 from components.spec.recurrent import Form
+from components.upstream.keras import takes_training
 
 # Layers that do to each time step what they do to it alone.
 _FRAMEWISE = frozenset(
@@ -129,16 +130,12 @@ def _walk(
             args, kwargs = tf.nest.map_structure(
                 lambda value: tensors.get(id(value), value), (node.call_args, node.call_kwargs)
             )
-            value = layer(*args, **{**kwargs, **({"training": False} if _trains(layer) else {})})
+            value = layer(*args, **{**kwargs, **({"training": False} if takes_training(layer) else {})})
         tensors[id(made)] = None if refuse else value
         if layer.return_sequences if isinstance(layer, IntegerRecurrent) else any(is_timed):
             timed.add(id(made))
     (output,) = model.outputs
     return tensors[id(output)], after
-
-
-def _trains(layer: Any) -> bool:
-    return bool(getattr(layer, "_expects_training_arg", False))
 
 
 def _reshaped(frame: Any, layer: Any) -> Any:

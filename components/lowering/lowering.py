@@ -28,6 +28,7 @@ from components.spec.ranges import MinMax, Ranges
 from components.spec.recurrent import Form
 from components.spec.scheme import Scheme, StaticScheme
 from components.spec.steps.qat import QatStep
+from components.upstream.keras import layer_behind
 
 _LOG = logging.getLogger(__name__)
 
@@ -210,7 +211,7 @@ def trajectories(
 
 def _settle(model: Any, ranges: Ranges) -> tuple[ActivationRange, ...]:
     """Give every quantizer the range that its values ask for."""
-    last = {tensor._keras_history.layer.name for tensor in model.outputs}
+    last = {layer_behind(tensor).name for tensor in model.outputs}
     facts = []
     for name, layer, quantizer, variables in held_ranges(model):
         assert isinstance(quantizer, Observer)

@@ -35,7 +35,7 @@ class Observer(ActivationQuantizer):
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
         """Watch, or quantize."""
         if not self._watch.on:
-            return self._quantize(inputs, weights)
+            return self.quantize(inputs, weights)
         if isinstance(inputs, tf.Tensor) and hasattr(inputs, "numpy"):
             self.observe(inputs.numpy())
         return inputs

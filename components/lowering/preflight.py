@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import tensorflow as tf
-
 from components.cells.plan import LOWERED, Refusal, inner, is_recurrent, refused_scheme, why_not
 from components.core.errors import ModelError
 from components.facts.training import LayerPlan
@@ -14,6 +12,7 @@ from components.fake_quantize.rewrite import rewrite
 from components.lowering.forms import check_streams
 from components.spec.recurrent import Form
 from components.spec.scheme import Scheme, needs_ranges
+from components.upstream.keras import is_graph
 
 _BITS = {"static_wi8_ai8": "int8", "static_wi4_ai8": "int8", "static_wi8_ai16": "int16"}
 
@@ -55,7 +54,7 @@ def recurrent_layers(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All layers by name; inside nested models `outer/inner`."""
     for layer in model.layers:
         name = f"{prefix}{layer.name}"
-        if isinstance(layer, tf.keras.Model) and getattr(layer, "_is_graph_network", False):
+        if is_graph(layer):
             yield from recurrent_layers(layer, f"{name}/")
         else:
             yield name, layer

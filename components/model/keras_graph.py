@@ -7,14 +7,15 @@ from typing import Any
 
 import tensorflow as tf
 
+from components.upstream.keras import nodes_in_order
+
 
 def graph_nodes(model: Any) -> Iterator[Any]:
     """Calls of layers in a functional or Sequential model, each after the calls whose outputs it reads.
 
     Nested models are one call. Input layers come first; their nodes say `is_input`.
     """
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        yield from model._nodes_by_depth[depth]
+    return nodes_in_order(model)
 
 
 def replay(model: Any, inputs: Iterable[Any], call: Callable[[Any, Any, Any], Any]) -> list[Any]:

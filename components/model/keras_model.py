@@ -11,6 +11,7 @@ from components.core.errors import ModelError, summary_line
 from components.core.user_code import exits_reported
 from components.data.task import CompilingTask, load_task
 from components.facts.artifact_paths import KERAS_FILE, SERVING_FOLDER
+from components.upstream.keras import takes_logits
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -41,7 +42,7 @@ def export(
     """
     import tensorflow as tf
 
-    from components.upstream.keras_autograph import leave_keras_as_it_is
+    from components.upstream.autograph import leave_keras_as_it_is
 
     leave_keras_as_it_is()
     signature = list(input_specs(model).values())
@@ -127,9 +128,7 @@ def loss_takes_logits(task: str, folder: Path) -> bool | None:
         # A baseline that came with its weights need not suit the task's compile: it was never called.
         _LOG.info("The loss of the model is not known: %s", summary_line(failure))
         return None
-    loss = model.loss
-    given = getattr(loss, "from_logits", None)
-    return getattr(loss, "_fn_kwargs", {}).get("from_logits") if given is None else given
+    return takes_logits(model.loss)
 
 
 def check_trains_on(model: Any) -> None:

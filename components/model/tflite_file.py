@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import functools
-import importlib.machinery
-import importlib.util
 import struct
 from collections import Counter
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import EdgemillError, ModelError
-from components.core.version import find_source
 from components.facts.conversion import Inspection, OperatorUse, TensorFact
 from components.model.tflite_lstm import fused_cells
+from components.upstream.tflite.schema import load_schema
 
 _IDENTIFIER = b"TFL3"
 _FLOATS = frozenset({"FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16"})
@@ -74,7 +71,7 @@ def inspect_model(content: bytes) -> Inspection:
 
 def scales_of(content: bytes) -> set[tuple[float, int]]:
     """Scale and zero point of every tensor that is quantized as a whole, of a file that `inspect_model` can read."""
-    model = _schema().Model.GetRootAs(content, 0)
+    model = load_schema().Model.GetRootAs(content, 0)
     found = set()
     for graph in (model.Subgraphs(index) for index in range(model.SubgraphsLength())):
         for tensor in (graph.Tensors(index) for index in range(graph.TensorsLength())):
@@ -86,7 +83,7 @@ def scales_of(content: bytes) -> set[tuple[float, int]]:
 
 
 def _inspect(content: bytes) -> Inspection:
-    model = _schema().Model.GetRootAs(content, 0)
+    model = load_schema().Model.GetRootAs(content, 0)
     subgraphs = [model.Subgraphs(index) for index in range(model.SubgraphsLength())]
     tensors = [graph.Tensors(index) for graph in subgraphs for index in range(graph.TensorsLength())]
     constants = {tensor.Buffer(): data for tensor in tensors if (data := constant_of(model, content, tensor)).size}
@@ -134,7 +131,7 @@ def _placeholders(subgraphs: list[Any]) -> Iterator[int]:
 
 
 def _operators(model: Any, subgraphs: list[Any]) -> tuple[OperatorUse, ...]:
-    builtins = _names(_schema().BuiltinOperator)
+    builtins = _names(load_schema().BuiltinOperator)
     codes = []
     for index in range(model.OperatorCodesLength()):
         code = model.OperatorCodes(index)
@@ -164,7 +161,7 @@ def constant_of(model: Any, content: bytes, tensor: Any) -> npt.NDArray[np.uint8
 def _fact(tensor: Any, data: npt.NDArray[np.uint8] | None, place: int) -> TensorFact:
     shape = tensor.ShapeSignatureAsNumpy() if tensor.ShapeSignatureLength() else tensor.ShapeAsNumpy()
     quantization = tensor.Quantization()
-    dtype = _names(_schema().TensorType)[tensor.Type()]
+    dtype = _names(load_schema().TensorType)[tensor.Type()]
     sparse = tensor.Sparsity() is not None
     sizes = tuple(int(size) for size in shape) if tensor.ShapeLength() else ()
     fact = TensorFact(
@@ -210,21 +207,3 @@ def _values(dtype: str, data: npt.NDArray[np.uint8], count: int | None) -> npt.N
 @functools.cache
 def _names(enumeration: Any) -> dict[int, str]:
     return {value: name for name, value in vars(enumeration).items() if not name.startswith("_")}
-
-
-@functools.cache
-def _schema() -> ModuleType:
-    """TensorFlow's own generated reader of the format, loaded alone: the package around it takes seconds."""
-    path = find_source("tensorflow.lite.python.schema_py_generated")
-    if path is None:
-        raise ModelError(
-            "TensorFlow's reader of TFLite files is not installed",
-            bound="tensorflow.lite.python.schema_py_generated",
-            remedy="run `make setup`",
-        )
-    loader = importlib.machinery.SourceFileLoader("edgemill_tflite_schema", str(path))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module

@@ -13,7 +13,7 @@ def keeps_state(content: bytes) -> bool:
     Raises:
         ModelError: It has resource variables that it assigns to, which the runtime cannot reset.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
+    from components.upstream.tflite.objects import schema
 
     model = schema.Model.GetRootAs(content)
     codes = [model.OperatorCodes(i).BuiltinCode() for i in range(model.OperatorCodesLength())]
@@ -36,21 +36,20 @@ _EACH_STEP = "edgemill_each_step"
 
 def with_each_step(content: bytes) -> bytes:
     """Mark a streaming file as one whose outputs count after each time step, and not only after the last."""
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
+    from components.upstream.tflite.objects import pack, schema, unpack
 
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model = unpack(content)
     mark, buffer = schema.MetadataT(), schema.BufferT()
     buffer.data = np.frombuffer(b"1" * 16, np.uint8)
     mark.name, mark.buffer = _EACH_STEP, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), mark]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return pack(model)
 
 
 def returns_each_step(content: bytes) -> bool:
     """Whether a streaming file returns an output for each time step (`with_each_step` marks it)."""
-    from tensorflow.lite.python import schema_py_generated as schema
+    from components.upstream.tflite.objects import schema
 
     model = schema.Model.GetRootAs(content)
     return any(model.Metadata(i).Name() == _EACH_STEP.encode() for i in range(model.MetadataLength()))
@@ -58,7 +57,7 @@ def returns_each_step(content: bytes) -> bool:
 
 def has_fixed_shapes(content: bytes) -> bool:
     """Whether an operator holds its output's shape, batch included: XNNPACK writes past it when the batch grows."""
-    from tensorflow.lite.python import schema_py_generated as schema
+    from components.upstream.tflite.objects import schema
 
     model = schema.Model.GetRootAs(content)
     codes = [model.OperatorCodes(i).BuiltinCode() for i in range(model.OperatorCodesLength())]

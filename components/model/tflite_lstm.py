@@ -49,7 +49,7 @@ def fused_cells(model: Any, subgraphs: Sequence[Any], facts: Sequence[TensorFact
 
 def fused_outputs(content: bytes) -> Iterator[tuple[int, int]]:
     """Of each fused LSTM of the main subgraph the tensors of its weights from input to input gate, and output."""
-    from tensorflow.lite.python import schema_py_generated as schema
+    from components.upstream.tflite.objects import schema
 
     model = schema.Model.GetRootAs(content)
     graph = model.Subgraphs(0)

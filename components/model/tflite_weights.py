@@ -6,7 +6,8 @@ from typing import Any
 
 from components.core.values import FrozenModel
 from components.facts.conversion import TensorFact
-from components.model.tflite_file import _fact, _names, _schema, constant_of
+from components.model.tflite_file import _fact, _names, constant_of
+from components.upstream.tflite.schema import load_schema
 
 # Operators with kernels (weights, not tables or shapes), and which of their inputs these are.
 _WEIGHTS = {
@@ -39,8 +40,8 @@ class WeightUse(FrozenModel):
 
 def weight_uses(content: bytes) -> tuple[WeightUse, ...]:
     """The constant kernels of a file that `inspect_model` can read, in the order of its operators; each once."""
-    model = _schema().Model.GetRootAs(content, 0)
-    builtins = _names(_schema().BuiltinOperator)
+    model = load_schema().Model.GetRootAs(content, 0)
+    builtins = _names(load_schema().BuiltinOperator)
     codes = [model.OperatorCodes(index) for index in range(model.OperatorCodesLength())]
     names = [builtins[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes]
     uses: dict[tuple[int, int], WeightUse] = {}

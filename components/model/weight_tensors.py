@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from components.facts.training import WeightFact
 from components.spec.steps.layer_patterns import check_fits, chosen, fits
+from components.upstream.keras import attention_projections
 
 # Class of a layer -> its kernels, and the axis of each along which a sum runs over inputs; None where there is none.
 _KERNELS: dict[str, tuple[tuple[str, int | None], ...]] = {
@@ -37,7 +38,6 @@ _GATES = {"LSTM": 4, "GRU": 3}
 # Few weights that matter much: only where they are asked for by name.
 _BY_NAME_ONLY = {"DepthwiseConv1D": "depthwise_kernel", "DepthwiseConv2D": "depthwise_kernel"}
 _HELD = {"Bidirectional": ("forward_layer", "backward_layer"), "TimeDistributed": ("layer",), "RNN": ("cell",)}
-_ATTENTION = ("_query_dense", "_key_dense", "_value_dense", "_output_dense")
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ def _of_layer(layer: Any, prefix: str) -> Iterator[tuple[str, Any, int | None, b
     elif kind in _BY_NAME_ONLY:
         yield f"{prefix}{_BY_NAME_ONLY[kind]}", getattr(layer, _BY_NAME_ONLY[kind]), None, True, 1
     elif kind == "MultiHeadAttention":
-        for attribute in _ATTENTION:
-            yield f"{prefix}{attribute.strip('_')}/kernel", getattr(layer, attribute).kernel, None, False, 1
+        for name, projection in attention_projections(layer).items():
+            yield f"{prefix}{name}/kernel", projection.kernel, None, False, 1
     elif callable(getattr(layer, "get_prunable_weights", None)):
         for variable in layer.get_prunable_weights():
             yield f"{prefix}{variable.name.rpartition('/')[2].partition(':')[0]}", variable, None, False, 1

@@ -1,12 +1,11 @@
 """TFX shell of pruning: Examples and a Model -> a Model with zeros."""
 
-from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
-from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, TransformGraph
 
 from components.core.values import FrozenModel
 from components.fine_tune.shell import run_step
 from components.spec.steps.prune import PruneStep
+from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter, component
 
 
 class PruneSpec(FrozenModel):

@@ -3,14 +3,13 @@
 import logging
 from pathlib import Path
 
-from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
-from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
 
 from components.core.files import write_atomically
 from components.facts.manifest import describe, write_manifest
 from components.facts.verified import verified
 from components.push.delivery import OUTCOME_NAME, PushRequest, deliver, read_blessing
+from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter, component
 
 
 @component

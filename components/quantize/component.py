@@ -1,7 +1,5 @@
 """TFX shell of quantization-aware training: Examples and a Model -> a Model with trained ranges."""
 
-from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
-from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, TransformGraph
 
 from components.core.values import FrozenModel
@@ -10,6 +8,7 @@ from components.spec.recurrent import Form
 from components.spec.scheme import Scheme
 from components.spec.steps.fine_tuning import WeightInvariants
 from components.spec.steps.qat import QatStep
+from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter, component
 
 
 class QatSpec(FrozenModel):

@@ -5,7 +5,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tfx.components.example_validator import executor as tfx_executor
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.channel import BaseChannel, OutputChannel
@@ -19,6 +18,7 @@ from components.data.task import load_task
 from components.data.task_contract import features_of
 from components.facts.manifest import describe, write_manifest
 from components.spec.validate import ReadExpectations
+from components.upstream.tfx.example_validator import ExampleValidatorExecutor
 from components.validate.expectations import refuse_anomalies, tighten
 from components.validate.overlap import Overlap, find_overlaps, refuse_overlaps
 
@@ -27,7 +27,7 @@ VALIDATION_FILE = "validation.json"
 _LOG = logging.getLogger(__name__)
 
 
-class StrictExampleValidatorExecutor(tfx_executor.Executor):
+class StrictExampleValidatorExecutor(ExampleValidatorExecutor):
     """Validates every split against the tightened schema, then refuses what has anomalies and is read."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
@@ -88,9 +88,10 @@ class StrictExampleValidatorExecutor(tfx_executor.Executor):
         refuse_overlaps(overlaps, evaluation, self._expectations.max_overlap)
         return overlaps
 
-    def _Validate(self, inputs: Any, outputs: Any) -> Any:
+    def validate_split(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
+        """See the base class."""
         tighten(inputs[SCHEMA_KEY], self._expectations)
-        anomalies = super()._Validate(inputs, outputs)
+        anomalies = super().validate_split(inputs, outputs)
         split = next(iter(outputs.values())).rpartition("Split-")[2]
         self._found[split] = anomalies
         return anomalies

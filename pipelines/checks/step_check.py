@@ -15,6 +15,7 @@ from components.model.keras_model import check_trains_on
 from components.spec.recipe import Recipe, Step
 from components.spec.scheme import DynamicWi8Afp32
 from components.spec.steps.qat import QatStep
+from components.upstream.keras import layers_within
 from pipelines.file.spec import PipelineSpec
 
 Previews = Mapping[str, tuple[LayerPlan, ...]]
@@ -58,7 +59,7 @@ def _too_small_for_dynamic(spec: PipelineSpec, model: Any) -> Previews:
     """The layers with weights, for the recipes whose conversion fails because none has enough elements."""
     sizes = {
         layer: max(math.prod(weight.shape) for weight in layer.weights)
-        for layer in model._flatten_layers(include_self=False)
+        for layer in layers_within(model)
         if layer.weights
     }
     largest = max(sizes.values(), default=0)

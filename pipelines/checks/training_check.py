@@ -37,13 +37,12 @@ def check_trains(model: Any, trained: tuple[Any, Any], evaluated: tuple[Any, Any
         SpecError: Loss, optimizer or metrics do not go with the model's output and the labels, or the loss is no
             number.
     """
-    from components.upstream.keras_autograph import leave_keras_as_it_is
+    from components.upstream.autograph import leave_keras_as_it_is
+    from components.upstream.keras import train_single_batches
 
     leave_keras_as_it_is()
-    steps = getattr(model, "_steps_per_execution", None)
-    if steps is not None:
-        # Keras would ask one batch for as many as compile() runs at once.
-        steps.assign(1)
+    # Keras would ask one batch for as many as compile() runs at once.
+    train_single_batches(model)
     weights = model.get_weights()
     for doing, on_batch, (inputs, labels) in (
         ("trained", model.train_on_batch, trained),

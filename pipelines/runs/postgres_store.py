@@ -12,8 +12,9 @@ cache then come under each other's names. So rows are put in order of their ids.
 
 from __future__ import annotations
 
-from functools import wraps
 from typing import Any
+
+from components.upstream.ml_metadata import NativeCall, is_postgresql, surround_native_calls
 
 BACKSLASH = "\\"
 STAND_IN = "\N{REVERSE SOLIDUS OPERATOR}"
@@ -24,34 +25,26 @@ _ROWS = ("artifacts", "executions", "contexts")
 def mend_postgres() -> None:
     """Repair every MetadataStore on PostgreSQL in this process, TFX's own too; others are as they were.
 
-    There is no public place for this: TFX makes its stores itself, and their one way to native code is a method that
-    is private.
+    There is no public place for this: TFX makes its stores itself.
     """
-    from ml_metadata.metadata_store.metadata_store import MetadataStore
+    surround_native_calls(_MARK, _mended)
 
-    original = MetadataStore._pywrap_cc_call
-    if hasattr(original, _MARK):
-        return
 
-    @wraps(original)
-    def call(store: Any, method: Any, request: Any, response: Any) -> None:
-        if not store._config.HasField("postgresql"):
-            original(store, method, request, response)
-            return
-        if BACKSLASH.encode() in request.SerializeToString():
-            copy = type(request)()
-            copy.CopyFrom(request)
-            _replace(copy, BACKSLASH, STAND_IN)
-            request = copy
+def _mended(original: NativeCall, store: Any, method: Any, request: Any, response: Any) -> None:
+    if not is_postgresql(store):
         original(store, method, request, response)
-        if STAND_IN.encode() in response.SerializeToString():
-            _replace(response, STAND_IN, BACKSLASH)
-        # Who gives options may have asked for an order.
-        if "options" not in request.DESCRIPTOR.fields_by_name or not request.HasField("options"):
-            _sort(response)
-
-    setattr(call, _MARK, True)
-    MetadataStore._pywrap_cc_call = call
+        return
+    if BACKSLASH.encode() in request.SerializeToString():
+        copy = type(request)()
+        copy.CopyFrom(request)
+        _replace(copy, BACKSLASH, STAND_IN)
+        request = copy
+    original(store, method, request, response)
+    if STAND_IN.encode() in response.SerializeToString():
+        _replace(response, STAND_IN, BACKSLASH)
+    # Who gives options may have asked for an order.
+    if "options" not in request.DESCRIPTOR.fields_by_name or not request.HasField("options"):
+        _sort(response)
 
 
 def _sort(response: Any) -> None:

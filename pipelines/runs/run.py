@@ -18,7 +18,8 @@ from components.core.files import write_atomically
 from components.core.user_code import exits_reported
 from components.core.values import FrozenModel
 from components.spec.devices.device import DeviceProfile
-from components.upstream.compat import keep_beam_in_process, serialize_examples_in_one_order
+from components.upstream.beam import keep_beam_in_process
+from components.upstream.tfx.orchestration import serialize_examples_in_one_order, set_run_id
 from pipelines.file.environment import Environment
 from pipelines.file.load import LoadedPipeline
 from pipelines.graph.steps import recipes_of_nodes
@@ -84,7 +85,6 @@ def run_pipeline(
     defer_tfx_components()
     from ml_metadata.errors import StatusError
     from tfx.dsl.compiler.compiler import Compiler
-    from tfx.orchestration.portable import runtime_parameter_utils
 
     from pipelines.graph.build import build_pipeline
     from pipelines.storage.filesystem import register
@@ -98,8 +98,8 @@ def run_pipeline(
             loaded, environment, attempt=run_id, retry=partial(transient_outcome, store, name), digests=digests
         )
     )
-    # Ours instead of the runner's own time stamp, so that the run can be followed from its first node.
-    runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": run_id})
+    # So that the run can be followed from its first node.
+    set_run_id(pipeline, run_id)
     plan = RunPlan(
         pipeline=name,
         run_id=run_id,

@@ -9,37 +9,23 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import attr
-from tfx.orchestration.portable import launcher
-from tfx.proto.orchestration import executable_spec_pb2
 
 from components.core.errors import StorageError, TamperedError
 from components.core.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
 from components.core.user_code import exits_reported
+from components.upstream.tfx.orchestration import surrounded_executors
 from pipelines.storage.bucket import is_address
 from pipelines.storage.staging import Staging, is_empty
 
-_KINDS = (executable_spec_pb2.PythonClassExecutableSpec, executable_spec_pb2.BeamExecutableSpec)
 
-
-@contextmanager
-def staged(staging: Staging) -> Iterator[None]:
+def staged(staging: Staging) -> AbstractContextManager[None]:
     """As long as the context lasts, runners of this process stage what their executors read and write."""
-    operators = launcher.DEFAULT_EXECUTOR_OPERATORS
-    before = {kind: operators[kind] for kind in _KINDS}
-
-    def around(operator: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda **arguments: StagedOperator(operator(**arguments), staging)
-
-    operators.update({kind: around(operator) for kind, operator in before.items()})
-    try:
-        yield
-    finally:
-        operators.update(before)
+    return surrounded_executors(lambda operator: StagedOperator(operator, staging))
 
 
 class StagedOperator:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import tensorflow as tf
 
 from components.convert.aeq.layers import Graph
 from components.convert.representative import Sample
@@ -15,6 +14,7 @@ from components.model.tflite_runtime import TFLiteModel
 from components.ranges.histogram import ActivationHistogram
 from components.ranges.range_estimators import estimate_range
 from components.spec.ranges import MinMax, Ranges
+from components.upstream.tflite.interpreter import interpreter as new_interpreter
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,13 +37,7 @@ def histograms_of(content: bytes, graph: Graph, sample: Sample) -> dict[str, Act
     Raises:
         ModelError: The runtime fails.
     """
-    # A delegate would not keep what it computes inside.
-    interpreter = tf.lite.Interpreter(
-        model_content=content,
-        num_threads=1,
-        experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
+    interpreter = new_interpreter(content, keeps_all_tensors=True)
     histograms = {name: ActivationHistogram() for name in graph.activations}
     try:
         interpreter.allocate_tensors()

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from tensorflow.lite.python import schema_py_generated as schema
-
 from components.convert.compact.inline import read_model
 from components.core.errors import SpecError
 from components.core.wording import some_of
+from components.upstream.tflite.objects import schema
 
 # They only move values: integers keep the scale of what they are given, so that they add no error of their own.
 _MOVING = frozenset(

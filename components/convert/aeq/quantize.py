@@ -86,7 +86,7 @@ def quantize_only(content: bytes, scheme: StaticScheme, ranges: Ranges, layer: L
 
 def refuse_clipped_biases(content: bytes, scheme: StaticScheme) -> None:
     """Raise a ConversionError if a bias does not fit its 32 bits: the back-end clips it without a word."""
-    from tensorflow.lite.python import schema_py_generated as schema
+    from components.upstream.tflite.objects import schema
 
     model = schema.Model.GetRootAs(content)
     graph = model.Subgraphs(0)

@@ -15,6 +15,7 @@ from components.core.timing import ATTEMPTS, interleaved_minima, twins_agree
 from components.model.tflite_weights import weight_uses
 from components.spec.scheme import Scheme, StaticScheme
 from components.spec.steps.sparsity import SparsityTarget, SparsityVerification, encodes, sparsity_refusal
+from components.upstream.tflite.interpreter import interpreter as new_interpreter
 
 _LOG = logging.getLogger(__name__)
 
@@ -136,14 +137,7 @@ def outputs(content: bytes, probes: list[Inputs], *, delegates: bool = True) -> 
 
 def loaded(content: bytes, inputs: Inputs, *, delegates: bool = True) -> Any:
     """An interpreter of a file on one thread, with its inputs set: what is timed must not run on leftover memory."""
-    import tensorflow as tf
-
-    resolvers = tf.lite.experimental.OpResolverType
-    interpreter = tf.lite.Interpreter(
-        model_content=content,
-        num_threads=1,
-        experimental_op_resolver_type=resolvers.AUTO if delegates else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
+    interpreter = new_interpreter(content, delegates=delegates)
     interpreter.allocate_tensors()
     _fill(interpreter, inputs)
     return interpreter

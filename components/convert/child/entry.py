@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import multiprocessing.forkserver
 import os
 import signal
 import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any
 
 from components.convert.job import ConversionRequest, run
 from components.core.user_code import process_kept
+from components.upstream.fork_server import ForkedProcess, release_server
 
 LOG_FILE = "log"
 _PR_SET_PDEATHSIG = 1
 
 
-class Child:
-    """What the fork server unpickles and runs in a new process, in the place of a multiprocessing.Process."""
+class Child(ForkedProcess):
+    """What the fork server unpickles and runs in a new process, under the limits of its parent."""
 
     def __init__(self, request: ConversionRequest, folder: Path) -> None:
         self._request, self._folder = request, folder
 
-    def _bootstrap(self, parent_sentinel: Any) -> int:  # noqa: ARG002
+    def run(self) -> int:
         """Run the conversion; returns the exit code."""
         _end_with_the_fork_server()
         # The converter's own temporary SavedModels go with the folder, even when this process is killed.
@@ -47,8 +46,4 @@ class Child:
 
 def _end_with_the_fork_server() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # The fork server ends when the last holder of this pipe does. Multiprocessing hands it to children, so that they
-    # can start more; held here, it would keep the server, and with it this process, after our parent was killed.
-    server: Any = multiprocessing.forkserver._forkserver
-    os.close(server._forkserver_alive_fd)
-    server._forkserver_alive_fd = None
+    release_server()

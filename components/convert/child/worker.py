@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import pickle
 import re
 import signal
 import sys
 import tempfile
 import time
 from multiprocessing.connection import wait
-from multiprocessing.forkserver import ForkServer, read_signed
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +20,7 @@ from components.convert.child.entry import LOG_FILE, Child
 from components.convert.job import MODEL_FILE, OUTCOME_FILE, STAGE_FILE, ConversionRequest
 from components.facts.conversion import ConversionFailure, ConversionOutcome, Converted
 from components.spec.convert import ConversionLimits
+from components.upstream.fork_server import exit_code, fork_server, forked
 
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
@@ -33,8 +31,7 @@ _OUTCOME: TypeAdapter[ConversionOutcome] = TypeAdapter(ConversionOutcome)
 
 # A process of our own that has TensorFlow imported and forks a child per conversion: five conversions pay for one
 # import. Not multiprocessing's shared one, whose children import the caller's main module again.
-_FORK_SERVER = ForkServer()
-_FORK_SERVER.set_forkserver_preload(["components.convert.tensorflow.converter"])
+_FORK_SERVER = fork_server(["components.convert.tensorflow.converter"])
 
 
 def warm_up() -> None:
@@ -68,14 +65,11 @@ def run_conversion(request: ConversionRequest, limits: ConversionLimits) -> tupl
 
 
 def _outcome(request: ConversionRequest, limits: ConversionLimits, folder: Path) -> ConversionOutcome:
-    sentinel, data = _FORK_SERVER.connect_to_new_process([])
+    preparation = {"sys_path": [entry or str(Path.cwd()) for entry in sys.path], "dir": str(Path.cwd())}
     try:
-        with os.fdopen(data, "wb") as pipe:
-            pickle.dump({"sys_path": [entry or str(Path.cwd()) for entry in sys.path], "dir": str(Path.cwd())}, pipe)
-            pickle.dump(Child(request, folder), pipe)
-        process = read_signed(sentinel)
-        stopped, peak = _watch(process, sentinel, limits)
-        code = read_signed(sentinel)
+        with forked(_FORK_SERVER, preparation, Child(request, folder)) as (process, sentinel):
+            stopped, peak = _watch(process, sentinel, limits)
+            code = exit_code(sentinel)
     except (EOFError, OSError) as error:
         return _failure(
             request,
@@ -84,8 +78,6 @@ def _outcome(request: ConversionRequest, limits: ConversionLimits, folder: Path)
             "run it again; if it ends again, look for what kills processes on this machine",
             transient=True,
         )
-    finally:
-        os.close(sentinel)
     if stopped is not None:
         return _stopped(request, limits, stopped, peak, folder)
     if (folder / OUTCOME_FILE).exists():

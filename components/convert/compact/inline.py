@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
-from tensorflow.lite.tools import flatbuffer_utils
 
 from components.convert.compact.sharing import SharingBuilder
+from components.upstream.tflite.objects import schema, unpack
 
 # What `schema.fbs` demands of the data of a buffer (`force_align`).
 _ALIGNMENT = 16
@@ -27,7 +26,7 @@ def read_model(content: bytes) -> Any:
     Returns:
         A `ModelT`. `AlignedBuffer` writes its buffers as the format demands.
     """
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model = unpack(content)
     for buffer in model.buffers:
         # 1 is what a writer puts there before it knows the offset.
         if buffer.offset > 1:
@@ -56,7 +55,7 @@ def inlined(content: bytes) -> bytes:
     Returns:
         An equivalent file; the same bytes if all data is inside already, or has no room there.
     """
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model = unpack(content)
     if not any(buffer.offset > 1 for buffer in model.buffers):
         return content
     model = read_model(content)

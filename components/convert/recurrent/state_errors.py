@@ -16,6 +16,7 @@ from components.model.streaming import state_name
 from components.model.tflite_lstm import fused_outputs
 from components.model.tflite_runtime import TFLiteModel
 from components.ranges.affine import dequantize
+from components.upstream.tflite.interpreter import interpreter as new_interpreter
 
 if TYPE_CHECKING:
     from components.convert.tensorflow.fused_ranges import KnownRanges
@@ -163,15 +164,8 @@ def _traced(content: bytes, inputs: Mapping[str, Array], states: Mapping[str, Ar
 
 
 def _watched(content: bytes) -> Any:
-    """An interpreter that keeps all tensors; a delegate would not keep what it computes inside."""
-    import tensorflow as tf
-
-    interpreter = tf.lite.Interpreter(
-        model_content=content,
-        num_threads=1,
-        experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
+    """An interpreter that keeps all tensors."""
+    interpreter = new_interpreter(content, keeps_all_tensors=True)
     interpreter.allocate_tensors()
     return interpreter
 

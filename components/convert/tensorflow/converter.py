@@ -26,7 +26,17 @@ from components.spec.scheme import (
     StaticWi8Ai16,
     needs_ranges,
 )
-from components.upstream.compat import with_one_scale_per_dense_layer, without_model_hash
+from components.upstream.tflite.converter import (
+    ANY_BITS,
+    BATCH_OF_ONE,
+    INT16_OPERATORS,
+    NEW_DYNAMIC_RANGE,
+    PER_TENSOR,
+    SPARSITY,
+    set_option,
+    with_one_scale_per_dense_layer,
+    without_model_hash,
+)
 
 # The operators by which a graph holds trained ranges.
 _FAKE_QUANTIZATION = re.compile(r"FakeQuantWithMinMax|QuantizeAndDequantize")
@@ -72,11 +82,11 @@ def convert(
     serve = tf.function(signature, autograph=False)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function(**fixed)], model)
     # Loops inside the loaded functions still have an open batch; it is 1 by the signature above.
-    converter._experimental_default_to_single_batch_in_tensor_list_ops = True
+    set_option(converter, BATCH_OF_ONE, True)
     with_one_scale_per_dense_layer(converter)
     _configure(converter, scheme, trained)
     if sparse:
-        converter.optimizations = [*converter.optimizations, tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+        converter.optimizations = [*converter.optimizations, SPARSITY]
     if needs_ranges(scheme) and not trained and representative is not None:
         samples = representative
         converter.representative_dataset = lambda: by_input_name(samples(), list(fixed))
@@ -85,7 +95,7 @@ def convert(
     # The quantizer for float16 never ends on a fused LSTM and takes all memory (tensorflow/model-optimization#1091);
     # its predecessor does, in an order of its own every time.
     predecessor = isinstance(scheme, Float16) and _has_fusible_lstm(signature)
-    converter.experimental_new_dynamic_range_quantizer = not predecessor
+    set_option(converter, NEW_DYNAMIC_RANGE, not predecessor)
     try:
         content = without_model_hash(bytes(converter.convert()))
         if trained and isinstance(scheme, StaticWi8Ai16):
@@ -137,14 +147,13 @@ def _configure(converter: Any, scheme: Scheme, trained: bool) -> None:
             converter.target_spec.supported_types = [tf.float16]
         case DynamicWi8Afp32():
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter._experimental_disable_per_channel = scheme.granularity == "per_tensor"
+            set_option(converter, PER_TENSOR, scheme.granularity == "per_tensor")
         case StaticWi8Ai8() | StaticWi8Ai16() | StaticWi4Ai8() if trained:
             _configure_trained(converter, scheme)
         case StaticWi8Ai8() | StaticWi4Ai8():
             _configure_static(converter, scheme, tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8)
         case StaticWi8Ai16():
-            operators = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-            _configure_static(converter, scheme, operators, tf.int16)
+            _configure_static(converter, scheme, INT16_OPERATORS, tf.int16)
         case _:
             assert_never(scheme)
 
@@ -154,7 +163,7 @@ def _configure_trained(converter: Any, scheme: StaticScheme) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if isinstance(scheme, StaticWi8Ai16):
         # The only path of the converter's that heeds the bits of fake quantization of activations.
-        converter._experimental_low_bit_qat = True
+        set_option(converter, ANY_BITS, True)
     elif not scheme.float_io:
         converter.inference_input_type = converter.inference_output_type = tf.int8
 
@@ -163,7 +172,7 @@ def _configure_static(converter: Any, scheme: StaticScheme, operators: Any, bord
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     fallback = [tf.lite.OpsSet.TFLITE_BUILTINS] if scheme.float_fallback else []
     converter.target_spec.supported_ops = [operators, *fallback]
-    converter._experimental_disable_per_channel = scheme.granularity == "per_tensor"
+    set_option(converter, PER_TENSOR, scheme.granularity == "per_tensor")
     if not scheme.float_io:
         converter.inference_input_type = converter.inference_output_type = border
 

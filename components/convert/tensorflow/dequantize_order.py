@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from tensorflow.lite.python import schema_py_generated as schema
-from tensorflow.lite.tools import flatbuffer_utils
-
 from components.convert.compact.inline import read_model
+from components.upstream.tflite.objects import pack, schema
 
 
 def with_sorted_dequantization(content: bytes) -> bytes:
@@ -42,4 +40,4 @@ def with_sorted_dequantization(content: bytes) -> bytes:
             operator.inputs = [moved.get(int(index), int(index)) for index in operator.inputs]
             operator.outputs = [moved.get(int(index), int(index)) for index in operator.outputs]
         graph.operators = first + [operator for operator in graph.operators if operator not in first]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return pack(model)

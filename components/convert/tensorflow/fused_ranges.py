@@ -14,13 +14,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
-from tensorflow.lite.python import schema_py_generated as schema
-from tensorflow.lite.python.optimize import calibrator
-from tensorflow.lite.tools import flatbuffer_utils
 
 from components.convert.compact.inline import read_model
-from components.upstream.compat import quantize_with_ranges
+from components.upstream.tflite.converter import quantize_with_ranges, replace_quantizer, with_intermediate_tensors
+from components.upstream.tflite.interpreter import interpreter as new_interpreter
+from components.upstream.tflite.objects import pack, schema
 
 Array = npt.NDArray[Any]
 
@@ -77,37 +75,20 @@ def quantize_fused(converter: Any, known: KnownRanges) -> None:
         known: Ranges that go before the measured ones.
     """
 
-    def quantize(
-        result: bytes,
-        input_type: Any,
-        output_type: Any,
-        activations_type: Any,  # noqa: ARG001
-        bias_type: Any,  # noqa: ARG001
-        allow_float: bool,  # noqa: ARG001
-        enable_variable_quantization: bool,
-        debug_options: Any = None,  # noqa: ARG001  # handed over by TensorFlow 2.21
-    ) -> bytes:
+    def quantize(result: bytes, input_type: Any, output_type: Any, variables: bool) -> bytes:
         held = converter.representative_dataset
         measured = _measured(result, getattr(held, "input_gen", held))
-        return quantize_with_ranges(
-            converter, with_ranges(measured, known), input_type, output_type, enable_variable_quantization
-        )
+        return quantize_with_ranges(converter, with_ranges(measured, known), input_type, output_type, variables)
 
-    converter._quantize = quantize
+    replace_quantizer(converter, quantize)
 
 
 def _measured(content: bytes, samples: Callable[[], Iterator[Any]]) -> bytes:
     """The float file with the least and greatest value of each tensor, from a reset state for each example."""
-    # A delegate would not keep what it computes inside.
-    interpreter = tf.lite.Interpreter(
-        model_content=content,
-        num_threads=1,
-        experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
+    interpreter = new_interpreter(content, keeps_all_tensors=True)
     interpreter.allocate_tensors()
     inputs = interpreter.get_signature_runner().get_input_details()
-    model = read_model(bytes(calibrator.add_intermediate_tensors(content)))
+    model = read_model(with_intermediate_tensors(content))
     graph = model.subgraphs[0]
     # Intermediates have been added behind all others, and hold nothing.
     held = {int(index) for operator in graph.operators for index in operator.outputs} | set(map(int, graph.inputs))
@@ -124,7 +105,7 @@ def _measured(content: bytes, samples: Callable[[], Iterator[Any]]) -> bytes:
             ends[index] = (min(low, float(values.min())), max(high, float(values.max())))
     for index, found in ends.items():
         _set(graph.tensors[index], found)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return pack(model)
 
 
 def with_ranges(content: bytes, known: KnownRanges) -> bytes:
@@ -154,7 +135,7 @@ def with_ranges(content: bytes, known: KnownRanges) -> bytes:
             _set_cell(model, graph, operator, known.cells)
     _unify_concatenated(graph, codes)
     _carry(graph, codes)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return pack(model)
 
 
 def _unify_concatenated(graph: Any, codes: Sequence[int]) -> None:

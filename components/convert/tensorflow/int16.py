@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.lite.python import schema_py_generated as schema
-from tensorflow.lite.python import util
-from tensorflow.lite.tools import flatbuffer_utils
 
 from components.convert.compact.inline import read_model
 from components.core.errors import ConversionError
+from components.upstream.tflite.converter import with_integer_io
+from components.upstream.tflite.objects import pack, schema
 
 _INT16 = schema.TensorType.INT16
 _SUMS = frozenset({schema.BuiltinOperator.ADD, schema.BuiltinOperator.SUB})
@@ -53,8 +52,8 @@ def with_int16_io(content: bytes, float_io: bool) -> bytes:
                 continue
             if graph.tensors[operator.inputs[0]].type == _INT16:
                 _widen(model, graph.tensors[operator.inputs[place]])
-    content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-    return content if float_io else bytes(util.modify_model_io_type(bytearray(content), tf.int16, tf.int16))
+    content = pack(model)
+    return content if float_io else with_integer_io(content, tf.int16)
 
 
 def _widen(model: Any, tensor: Any) -> None:

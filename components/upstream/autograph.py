@@ -1,13 +1,19 @@
-"""Keeps AutoGraph out of tf-keras' own code. Imports TensorFlow.
+"""TensorFlow's AutoGraph: what it must not rewrite. Imports TensorFlow.
 
-AutoGraph rewrites the Python that `tf.function` traces. TensorFlow exempts `keras` and has no such rule for `tf_keras`,
+AutoGraph rewrites the Python that `tf.function` traces. TensorFlow exempts `keras` but has no such rule for `tf_keras`,
 so in every process the first trained batch rewrites most of Keras, which takes longer than all other tracing together.
-Keras itself passes the `call` of layers, losses and metrics to AutoGraph, whichever module defines them.
+Keras itself passes the `call` of layers, losses, and metrics to AutoGraph, whichever module defines them.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import tensorflow as tf
 from tensorflow.python.autograph.core import config, config_lib
+
+# A decorator for functions that AutoGraph must leave as they are.
+do_not_convert: Any = tf.autograph.experimental.do_not_convert
 
 # Modules that call functions of the user without passing them to AutoGraph: train_step, activations in subclassed
 # models, learning-rate schedules and constraints. What they call is rewritten only if they are.

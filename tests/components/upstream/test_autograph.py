@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.autograph.impl import conversion
 
-from components.upstream.keras_autograph import leave_keras_as_it_is
+from components.upstream.autograph import leave_keras_as_it_is
 
 
 def halved_if_large(values: tf.Tensor) -> tf.Tensor:

@@ -4,7 +4,7 @@ import sys
 RUN = """
 import sys
 import apache_beam as beam
-from components.upstream.compat import keep_beam_in_process
+from components.upstream.beam import keep_beam_in_process
 keep_beam_in_process()
 with beam.Pipeline() as pipeline:
     pipeline | beam.Create([1, 2]) | beam.Map(lambda each: print("in", __import__("os").getpid(), each))

@@ -1,0 +1,85 @@
+"""tf-keras: the graph of a functional model, and what its objects keep in private attributes.
+
+Importing this module imports nothing; every caller has Keras objects already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+def nodes_in_order(model: Any) -> Iterator[Any]:
+    """Calls of layers in a functional or Sequential model, each after the calls whose outputs it reads."""
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        yield from model._nodes_by_depth[depth]
+
+
+def calls_of(layer: Any) -> list[Any]:
+    """The nodes at which a layer is called, in any model."""
+    return list(layer._inbound_nodes)
+
+
+def layer_behind(tensor: Any) -> Any:
+    """The layer that returns a symbolic tensor."""
+    return tensor._keras_history.layer
+
+
+def is_masked(tensor: Any) -> bool:
+    """Whether a mask comes with a symbolic tensor. Keras sets the attribute on tensors that a layer returned only."""
+    return getattr(tensor, "_keras_mask", None) is not None
+
+
+def is_graph(layer: Any) -> bool:
+    """Whether a layer is a functional or Sequential model, so that its layers and their calls are known."""
+    import tf_keras
+
+    return isinstance(layer, tf_keras.Model) and bool(layer._is_graph_network)
+
+
+def takes_training(layer: Any) -> bool:
+    """Whether the `call` of a layer takes an argument `training`."""
+    return bool(layer._expects_training_arg)
+
+
+def attention_projections(layer: Any) -> dict[str, Any]:
+    """The dense layers that a MultiHeadAttention keeps, by name."""
+    return {
+        "query_dense": layer._query_dense,
+        "key_dense": layer._key_dense,
+        "value_dense": layer._value_dense,
+        "output_dense": layer._output_dense,
+    }
+
+
+def layers_within(model: Any) -> list[Any]:
+    """All layers of a model, those inside layers and nested models included."""
+    return list(model._flatten_layers(include_self=False))
+
+
+def train_single_batches(model: Any) -> None:
+    """Have a compiled model take one batch per step, whatever `compile(steps_per_execution=...)` says."""
+    # A task's own `compile` need not call Keras' own, which makes the variable.
+    steps = getattr(model, "_steps_per_execution", None)
+    if steps is not None:
+        steps.assign(1)
+
+
+def wrapped_function(metric: Any) -> Callable[[Any, Any], Any]:
+    """The function of labels and predictions whose mean a `MeanMetricWrapper` takes, with the metric's own options."""
+    function, options = metric._fn, dict(metric._fn_kwargs)
+    return lambda labels, predictions: function(labels, predictions, **options)
+
+
+def takes_logits(loss: Any) -> bool | None:
+    """The option `from_logits` of a loss; None for losses without it, such as functions."""
+    given = getattr(loss, "from_logits", None)
+    # Keras' own losses keep their options for the function that they wrap.
+    return getattr(loss, "_fn_kwargs", {}).get("from_logits") if given is None else given
+
+
+def lambdas_allowed() -> Any:
+    """A context in which Keras loads Lambda layers from their configs."""
+    from tf_keras.src.saving.serialization_lib import SafeModeScope
+
+    return SafeModeScope(safe_mode=False)

@@ -1,0 +1,1 @@
+"""TensorFlow Lite as TensorFlow ships it: the format, the converter, and the interpreter."""

@@ -1,0 +1,164 @@
+"""TensorFlow Lite's converter: its private options, its quantizers, and its metadata. Imports TensorFlow.
+
+The converter keeps its options as attributes, and Python accepts any name. A name that a release of TensorFlow changed
+would be ignored, so all options are set by `set_option`, which refuses unknown ones.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.lite.python import conversion_metadata_schema_py_generated, convert, util
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.python.optimize import calibrator
+
+from components.core.errors import ConversionError
+
+# Integer activations of 16 bits with weights of 8.
+INT16_OPERATORS: Any = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+SPARSITY: Any = tf.lite.Optimize.EXPERIMENTAL_SPARSITY
+
+# One scale for all weights of a tensor instead of one per channel.
+PER_TENSOR = "_experimental_disable_per_channel"
+# Fake quantization of activations by the number of bits that it says.
+ANY_BITS = "_experimental_low_bit_qat"
+# Loops inside loaded functions take the batch size 1.
+BATCH_OF_ONE = "_experimental_default_to_single_batch_in_tensor_list_ops"
+# The quantizer for float16 and dynamic range that is made with MLIR, and not its predecessor.
+NEW_DYNAMIC_RANGE = "experimental_new_dynamic_range_quantizer"
+# TensorFlow 2.21 only, which gives each row of the weights of a fully connected layer its own scale by default.
+_PER_TENSOR_DENSE = "_experimental_disable_per_channel_quantization_for_dense_layers"
+# The matching argument of the quantizer.
+_DENSE_ARGUMENT = "disable_per_channel_for_dense_layers"
+
+_CONVERSION_METADATA = b"CONVERSION_METADATA"
+# The fourth field of `Environment` (`tensorflow/compiler/mlir/lite/schema/conversion_metadata.fbs`), 8 bytes.
+_MODEL_HASH = 10
+
+
+def set_option(converter: Any, name: str, value: Any) -> None:
+    """Set an option of a TFLiteConverter.
+
+    Raises:
+        ConversionError: This converter has no such option, so it would ignore it.
+    """
+    if not hasattr(converter, name):
+        raise ConversionError(
+            "TensorFlow's converter does not have an option that this conversion needs",
+            where=f"{type(converter).__name__}.{name}",
+            bound="the TensorFlow that requirements/*.lock names",
+            measured=f"TensorFlow {tf.__version__}",
+            remedy="run `make setup`, which installs the locked version",
+        )
+    setattr(converter, name, value)
+
+
+def with_one_scale_per_dense_layer(converter: Any) -> None:
+    """Let a TFLiteConverter give the int8 weights of a fully connected layer one scale, as TensorFlow 2.16 always does.
+
+    A scheme then means the same on both, trained ranges (TFMOT trains one for a dense layer) reach the file, and
+    kernels of devices that know only one scale accept it.
+    """
+    if _has_scales_per_row():
+        set_option(converter, _PER_TENSOR_DENSE, True)
+
+
+def _has_scales_per_row() -> bool:
+    return _DENSE_ARGUMENT in inspect.signature(convert.mlir_quantize).parameters
+
+
+def replace_quantizer(converter: Any, quantize: Callable[[bytes, Any, Any, bool], bytes]) -> None:
+    """Have a TFLiteConverter calibrate and quantize by a function of ours.
+
+    Args:
+        converter: A static scheme with 8-bit activations.
+        quantize: A function of the float file, the types of inputs and outputs, and whether variables are quantized.
+
+    Raises:
+        ConversionError: This converter has no quantizer to replace.
+    """
+
+    def replacement(
+        result: bytes,
+        input_type: Any,
+        output_type: Any,
+        activations_type: Any,  # noqa: ARG001
+        bias_type: Any,  # noqa: ARG001
+        allow_float: bool,  # noqa: ARG001
+        enable_variable_quantization: bool,
+        debug_options: Any = None,  # noqa: ARG001 - passed by TensorFlow 2.21
+    ) -> bytes:
+        return quantize(result, input_type, output_type, enable_variable_quantization)
+
+    set_option(converter, "_quantize", replacement)
+
+
+def quantize_with_ranges(converter: Any, content: bytes, input_type: Any, output_type: Any, variables: bool) -> bytes:
+    """The converter's own quantization of a float file that holds the range of each tensor.
+
+    Args:
+        converter: A TFLiteConverter, for its options.
+        content: The file.
+        input_type: Type of the inputs.
+        output_type: Type of the outputs.
+        variables: Whether remaining variables are quantized.
+    """
+    newer = {_DENSE_ARGUMENT: getattr(converter, _PER_TENSOR_DENSE)} if _has_scales_per_row() else {}
+    return bytes(
+        convert.mlir_quantize(
+            content,
+            getattr(converter, PER_TENSOR),
+            input_data_type=input_type,
+            output_data_type=output_type,
+            enable_variable_quantization=variables,
+            **newer,
+        )
+    )
+
+
+def with_intermediate_tensors(content: bytes) -> bytes:
+    """A float file with the tensors that fused LSTMs compute inside, for their ranges."""
+    return bytes(calibrator.add_intermediate_tensors(content))
+
+
+def with_integer_io(content: bytes, kind: Any) -> bytes:
+    """A file of integers without the operators that convert its inputs and outputs from and to float.
+
+    Args:
+        content: A file with float inputs and outputs.
+        kind: The type of inputs and outputs inside: `tf.int8` or `tf.int16`.
+    """
+    return bytes(util.modify_model_io_type(bytearray(content), kind, kind))
+
+
+def without_model_hash(content: bytes) -> bytes:
+    """A file without the hash of what it was converted from, which TensorFlow 2.21 writes into its metadata.
+
+    The hash covers names that depend on what the process traced before, so the same model would give other bytes.
+
+    Raises:
+        ConversionError: The metadata lie at no single place, so that writing could damage the file.
+    """
+    model = schema.Model.GetRootAs(content)
+    for index in range(model.MetadataLength()):
+        if model.Metadata(index).Name() == _CONVERSION_METADATA:
+            held = model.Buffers(model.Metadata(index).Buffer()).DataAsNumpy()
+            root = conversion_metadata_schema_py_generated.ConversionMetadata.GetRootAs(held)
+            table = root.Environment()._tab
+            if place := table.Offset(_MODEL_HASH):
+                buffer = held.tobytes()
+                if content.count(buffer) != 1:
+                    raise ConversionError(
+                        "the metadata that TensorFlow's converter wrote cannot be found in the file",
+                        where="CONVERSION_METADATA",
+                        bound="one place with these bytes",
+                        measured=f"{content.count(buffer)} places",
+                        remedy="report this to the maintainers, with the model",
+                    )
+                # Where the table's field lies in the buffer, and the buffer in the file.
+                start = content.index(buffer) + table.Pos + place
+                return content[:start] + bytes(8) + content[start + 8 :]
+    return content

@@ -1,0 +1,17 @@
+"""TFX's base classes of executors: what they keep in private methods. Importing this module does not import TFX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def pipeline_maker(executor: Any) -> Callable[[], Any]:
+    """The function by which a BaseBeamExecutor makes a Beam pipeline with the arguments of the run."""
+    make: Callable[[], Any] = executor._make_beam_pipeline
+    return make
+
+
+def trainer_config(executor: Any, inputs: Any, outputs: Any, properties: Any) -> dict[str, Any]:
+    """The `custom_config` of a Trainer, from the arguments of `Do` of its GenericExecutor."""
+    return dict(executor._GetFnArgs(inputs, outputs, properties).custom_config)

@@ -1,0 +1,54 @@
+"""TFX's orchestration and ExampleGens, as this process runs them. Importing this module does not import TFX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def serialize_examples_in_one_order() -> None:
+    """Let TFX's ExampleGens write equal examples as equal bytes.
+
+    Protobuf 6 serializes the features of an example in an order that changes from process to process, and samples are
+    drawn by bytes. Protobuf 4 has one order, which stays as it is.
+    """
+    import google.protobuf
+    from tfx.components.example_gen import write_split
+
+    if int(google.protobuf.__version__.partition(".")[0]) > 4:
+        from components.upstream.serialization import SerializeInOneOrder
+
+        # Workers import that class by its own name.
+        write_split.MaybeSerialize = SerializeInOneOrder
+
+
+@contextmanager
+def surrounded_executors(surround: Callable[[Any], Any]) -> Iterator[None]:
+    """Within this context, have TFX's launcher run Python and Beam executors through an operator of ours.
+
+    Args:
+        surround: A function of one of TFX's executor operators that returns the operator to use instead.
+    """
+    from tfx.orchestration.portable import launcher
+    from tfx.proto.orchestration import executable_spec_pb2
+
+    operators = launcher.DEFAULT_EXECUTOR_OPERATORS
+    kinds = (executable_spec_pb2.PythonClassExecutableSpec, executable_spec_pb2.BeamExecutableSpec)
+    before = {kind: operators[kind] for kind in kinds}
+
+    def around(operator: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda **arguments: surround(operator(**arguments))
+
+    operators.update({kind: around(operator) for kind, operator in before.items()})
+    try:
+        yield
+    finally:
+        operators.update(before)
+
+
+def set_run_id(pipeline: Any, run_id: str) -> None:
+    """Give a compiled pipeline a run id of ours instead of the runner's own time stamp."""
+    from tfx.orchestration.portable import runtime_parameter_utils
+
+    runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": run_id})
