@@ -50,7 +50,7 @@ def test_shipped_pipeline_refers_to_nothing_that_is_missing(shipped: dict[str, C
     spec = shipped[name].pipeline
     tasks, components = spec["root"]["dag"]["tasks"], spec["components"]
     executors = spec["deploymentSpec"]["executors"]
-    assert set(executors) == {component["executorLabel"] for component in components.core.values()}
+    assert set(executors) == {component["executorLabel"] for component in components.values()}
     for task_name, task in tasks.items():
         component = components[task["componentRef"]["name"]]
         declared = component.get("inputDefinitions", {})
