@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from components.data.examples import Inputs
 from components.model.tflite_runtime import TFLiteModel
-from components.upstream.tflite.objects import pack, schema, unpack
 from components.ranges.affine import quantize
-from components.upstream.tflite.objects import schema
+from components.upstream.tflite.objects import pack, schema, unpack
 
 # They return the values they take, in another order or shape, or as floats.
 _PASSING = frozenset({"DEQUANTIZE", "EXPAND_DIMS", "RESHAPE", "SQUEEZE", "TRANSPOSE"})
