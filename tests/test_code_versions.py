@@ -11,7 +11,14 @@ READS = MANIFEST | {"facts.verified"}
 KERAS = {"upstream.autograph", "upstream.keras"}
 # Components that are one function.
 FUNCTION = {"upstream.tfx.dsl"}
-SCHEME = {"spec.ranges", "spec.scheme"}
+SCHEME = {
+    "spec.ranges",
+    "spec.scheme",
+    "spec.schemes.base",
+    "spec.schemes.dynamic_range",
+    "spec.schemes.floats",
+    "spec.schemes.static",
+}
 TRAINS = (
     READS
     | SCHEME
@@ -86,7 +93,10 @@ def parts(names: set[str]) -> set[str]:
             found.add(".".join(inner))
         elif inner:
             found.add(inner[0])
-    return found - {"spec", "facts", "spec.steps", "spec.devices", "upstream", "upstream.tfx", "upstream.tflite"}
+    return found - {
+        *("spec", "facts", "spec.schemes", "spec.steps", "spec.devices"),
+        *("upstream", "upstream.tfx", "upstream.tflite"),
+    }
 
 
 @pytest.mark.parametrize("component", DEPENDS)

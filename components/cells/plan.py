@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.spec.recurrent import Form
-from components.spec.scheme import Scheme, StaticWi4Ai8, StaticWi8Ai16, needs_ranges, uses_aeq
+from components.spec.scheme import Scheme
 from components.upstream.keras import calls_of, is_masked
 
 LOWERED = frozenset({"GRU", "SRU", "SimpleRNN"})
@@ -122,20 +122,20 @@ def refused_scheme(layer: Any, scheme: Scheme, form: Form | None, trained: bool)
         )
     if kind == "LSTM":
         return _refused_lstm(scheme, form)
-    if isinstance(scheme, StaticWi4Ai8) and not trained:
+    if scheme.must_be_trained and not trained:
         return Refusal("4-bit weights must be trained", "add a step `qat`, or take static_wi8_ai8")
-    if isinstance(scheme, StaticWi8Ai16) and form != "streaming":
+    if scheme.activation_bits == 16 and form != "streaming":
         return Refusal(
             "written out over a sequence, the converter leaves weights that time steps share in floats beside 16-bit "
             "activations",
             "take `recurrent: streaming`, or static_wi8_ai8",
         )
-    if uses_aeq(scheme) and getattr(scheme, "keep_float", None) is not None:
+    if scheme.kept_float is not None:
         return Refusal(
             "the lowering keeps no layer float",
             "remove `keep_float`; `calibration_method` and static_wi8_ai16 are there for it",
         )
-    if needs_ranges(scheme) and getattr(scheme, "float_fallback", False) and not trained:
+    if scheme.is_static and getattr(scheme, "float_fallback", False) and not trained:
         return Refusal("the lowering has integers for all of it", "remove `float_fallback`")
     return None
 
@@ -146,15 +146,15 @@ def _refused_lstm(scheme: Scheme, form: Form | None) -> Refusal | None:
             "the fused LSTM keeps its state inside, and has no streaming form of ours",
             "leave `recurrent` out, or use a GRU or an SRU",
         )
-    if isinstance(scheme, StaticWi8Ai16):
+    if scheme.activation_bits == 16:
         return Refusal(
             "the fused LSTM has no kernel for 16-bit activations",
             "take static_wi8_ai8, whose LSTM has 16 bits inside and 8 bits at its border, or use a GRU or an SRU in "
             "static_wi8_ai16",
         )
-    if isinstance(scheme, StaticWi4Ai8):
+    if scheme.weight_bits == 4:
         return Refusal("the fused LSTM has no kernel for 4-bit weights", "take static_wi8_ai8")
-    if uses_aeq(scheme):
+    if scheme.backend == "aeq":
         return Refusal(
             "ranges cannot be injected into the fused LSTM, nor can layers beside it be kept float",
             "leave out `calibration_method` and `keep_float`",

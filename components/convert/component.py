@@ -18,7 +18,7 @@ from components.facts.manifest import describe, write_manifest
 from components.facts.training import training_of
 from components.facts.verified import verified
 from components.spec.convert import AccuracyBound, ConversionLimits
-from components.spec.scheme import Scheme, needs_ranges
+from components.spec.scheme import Scheme
 from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter, component
 
 _SCHEME: TypeAdapter[Scheme] = TypeAdapter(Scheme)
@@ -47,7 +47,7 @@ class ConverterSpec(FrozenModel):
     def needs_calibration(self) -> bool:
         """Whether the converter measures ranges: a static scheme whose ranges no step trained."""
         kinds = [step["kind"] for step in self.recipe.get("steps", ())]
-        return needs_ranges(self.scheme) and "qat" not in kinds
+        return self.scheme.is_static and "qat" not in kinds
 
 
 @component

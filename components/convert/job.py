@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import assert_never
 
 from components.convert.aeq.selection import UnmetBoundError
 from components.convert.checks.lost_ranges import lost_ranges
@@ -38,7 +39,7 @@ from components.facts.training import TrainedRange
 from components.model.tflite_file import inspect_model
 from components.spec.convert import AccuracyBound
 from components.spec.recurrent import Form
-from components.spec.scheme import Float32, Scheme, StaticWi8Ai8, StaticWi8Ai16, needs_ranges, uses_aeq
+from components.spec.scheme import Float32, Scheme, StaticScheme
 from components.spec.steps.sparsity import SparsityTarget
 
 STAGE_FILE, MODEL_FILE, OUTCOME_FILE = "stage", "tflite", "outcome.json"
@@ -156,7 +157,13 @@ def _made(request: ConversionRequest, folder: Path) -> ConversionResult:
         if request.calibration is not None and request.task is not None:
             examples = decode_examples(request.calibration, request.task, request.transform_graph)
         return convert_lowered(model, scheme, request.recurrent or "sequence", examples, folder / "lowered", enter)
-    return _injected(request, folder) if uses_aeq(scheme) else _by_tensorflow(request, folder)
+    match scheme.backend:
+        case "aeq":
+            return _injected(request, folder)
+        case "tensorflow":
+            return _by_tensorflow(request, folder)
+        case _:
+            assert_never(scheme.backend)
 
 
 def _by_tensorflow(request: ConversionRequest, folder: Path) -> ConversionResult:
@@ -165,7 +172,7 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> ConversionResult
     _enter(folder, "converting")
     calibration, task = request.calibration, request.task
     representative = None
-    if needs_ranges(request.scheme) and calibration is not None and task is not None:
+    if request.scheme.is_static and calibration is not None and task is not None:
 
         def representative() -> Iterator[Mapping[str, npt.NDArray[Any]]]:
             return (inputs for inputs, _ in decode_examples(calibration, task, request.transform_graph))
@@ -199,7 +206,7 @@ def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
     from components.model.tflite_runtime import TFLiteModel
 
     scheme = request.scheme
-    if not isinstance(scheme, StaticWi8Ai8 | StaticWi8Ai16) or request.calibration is None or request.task is None:
+    if not isinstance(scheme, StaticScheme) or request.calibration is None or request.task is None:
         raise SpecError(
             f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
             where="calibrate",

@@ -15,7 +15,7 @@ from components.core.timing import ATTEMPTS, MIN_JUDGED_S, interleaved_minima, t
 from components.facts.conversion import ConversionOutcome, Converted
 from components.facts.evaluation import Latency
 from components.model.tflite_runtime import TFLiteModel
-from components.spec.scheme import Scheme, StaticWi8Ai8, StaticWi8Ai16
+from components.spec.scheme import Scheme
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +82,8 @@ def kernel_note(scheme: Scheme, outcome: ConversionOutcome) -> str:
     recurrent = isinstance(outcome, Converted) and any(
         operator.name == "UNIDIRECTIONAL_SEQUENCE_LSTM" for operator in outcome.inspection.operators
     )
-    if isinstance(scheme, StaticWi8Ai16) or (isinstance(scheme, StaticWi8Ai8) and recurrent):
-        what = "16-bit activations" if isinstance(scheme, StaticWi8Ai16) else "the integer LSTM"
+    if scheme.activation_bits == 16 or (scheme.is_static and recurrent):
+        what = "16-bit activations" if scheme.activation_bits == 16 else "the integer LSTM"
         lacks = f"this machine has only reference kernels for {what}"
         return f"{lacks}: it says nothing about the device, whose own tools do (`evaluators` of its profile)"
     return ""

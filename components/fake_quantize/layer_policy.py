@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from components.core.errors import SpecError
-from components.spec.scheme import Scheme, StaticWi4Ai8, StaticWi8Ai16
+from components.spec.scheme import Scheme
 from components.spec.steps import layer_patterns
 from components.spec.steps.layer_patterns import check_fits, fits
 from components.spec.steps.qat import ActivationQuantization, CustomQuantizer, LayerQuantization, QatStep
@@ -91,7 +91,7 @@ def _described(step: QatStep, scheme: Scheme, own: list[LayerQuantization], mode
     trains = weights != "none"
     said = step.weights if weights == "none" else weights
     granularity = said.granularity or step.weights.granularity or getattr(scheme, "granularity", "per_channel")
-    bits = said.bits or step.weights.bits or (4 if isinstance(scheme, StaticWi4Ai8) else 8)
+    bits = said.bits or step.weights.bits or scheme.weight_bits
     return LayerPolicy(
         mode=mode,
         weight_bits=bits,
@@ -100,6 +100,6 @@ def _described(step: QatStep, scheme: Scheme, own: list[LayerQuantization], mode
         weight_quantizer=said.quantizer or step.weights.quantizer,
         activations=None if activations == "none" else activations,
         says_activations=any(one.activations is not None for one in own),
-        activation_bits=16 if isinstance(scheme, StaticWi8Ai16) else 8,
+        activation_bits=scheme.activation_bits,
         config=config if mode != "float" else None,
     )

@@ -26,7 +26,7 @@ from components.lowering.observe import Observer, Watch, WatchedWeights
 from components.model.streaming import state_name
 from components.spec.ranges import MinMax, Ranges
 from components.spec.recurrent import Form
-from components.spec.scheme import Scheme, StaticScheme
+from components.spec.scheme import Scheme
 from components.spec.steps.qat import QatStep
 from components.upstream.keras import layer_behind
 
@@ -77,7 +77,7 @@ def lower(
         ModelError: A layer cannot be lowered, or not in this form; the message names it.
         DataError: The scheme is static and there is no sample, or no finite value in it.
     """
-    if not isinstance(scheme, StaticScheme):
+    if not scheme.is_static:
         lowered = rewrite(model).model
         export_form(lowered, form, folder, output)
         return (None if sample is None else trajectories(lowered, sample)), ()
@@ -87,7 +87,7 @@ def lower(
     lowered = quantized(model, QatStep(kind="qat", epochs=1), scheme, 1, quantizers=_Watching(watch))
     seen = trajectories(lowered, sample, whole=True)
     watch.on = False
-    facts = _settle(lowered, getattr(scheme, "calibration_method", MinMax()))
+    facts = _settle(lowered, scheme.range_estimator)
     export_form(lowered, form, folder, output)
     return seen, facts
 

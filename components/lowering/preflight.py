@@ -11,10 +11,8 @@ from components.facts.training import LayerPlan
 from components.fake_quantize.rewrite import rewrite
 from components.lowering.forms import check_streams
 from components.spec.recurrent import Form
-from components.spec.scheme import Scheme, needs_ranges
+from components.spec.scheme import Scheme
 from components.upstream.keras import is_graph
-
-_BITS = {"static_wi8_ai8": "int8", "static_wi4_ai8": "int8", "static_wi8_ai16": "int16"}
 
 
 def plan_layers(model: Any, scheme: Scheme, form: Form | None, trained: bool) -> tuple[LayerPlan, ...]:
@@ -40,7 +38,7 @@ def plan_layers(model: Any, scheme: Scheme, form: Form | None, trained: bool) ->
         return ()
     plans = tuple(_planned(name, layer, scheme, form, trained) for name, layer in found)
     kinds = {type(inner(layer)).__name__ for _, layer in found}
-    lowers = form is not None or needs_ranges(scheme)
+    lowers = form is not None or scheme.is_static
     if lowers and "LSTM" in kinds and kinds & LOWERED:
         name = next(name for name, layer in found if type(inner(layer)).__name__ == "LSTM")
         why = f"a fused LSTM and a {min(kinds & LOWERED)} that is lowered cannot be in one integer file"
@@ -65,7 +63,7 @@ def _planned(name: str, layer: Any, scheme: Scheme, form: Form | None, trained: 
     kind, both = type(one).__name__, type(layer).__name__ == "Bidirectional"
     told = f"Bidirectional {kind}" if both else kind
     refusal = why_not(layer)
-    integers = needs_ranges(scheme)
+    integers = scheme.is_static
     if not (integers or form):
         return _in_floats(name, told, kind, layer, refusal)
     refusal = refusal or refused_scheme(layer, scheme, form, trained)
@@ -73,7 +71,7 @@ def _planned(name: str, layer: Any, scheme: Scheme, form: Form | None, trained: 
         refusal = Refusal("it is built with unroll=True, so the converter does not fuse it", "build it without")
     if refusal is not None:
         raise _impossible(name, refusal, scheme.kind if integers else f"recurrent: {form}")
-    bits = _BITS.get(scheme.kind, "float")
+    bits = f"int{scheme.activation_bits}" if integers else "float"
     if kind == "LSTM":
         directions = "one operator for each direction" if both else "one operator, which keeps the state inside"
         return LayerPlan(

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from components.core.values import FrozenModel
 from components.spec.recurrent import Form
-from components.spec.scheme import Scheme, needs_ranges
+from components.spec.scheme import Scheme
 from components.spec.steps.cluster import ClusterStep
 from components.spec.steps.fine_tuning import WeightInvariants
 from components.spec.steps.prune import PruneStep
@@ -59,7 +59,7 @@ class Recipe(FrozenModel):
     @property
     def needs_calibration(self) -> bool:
         """Whether ranges of activations must be measured on a representative dataset before conversion."""
-        return needs_ranges(self.scheme) and self.trained is None
+        return self.scheme.is_static and self.trained is None
 
     @property
     def claims(self) -> SparsityTarget | None:

@@ -8,7 +8,7 @@ from typing import Any
 from components.core.errors import ModelError
 from components.model.keras_model import input_specs
 from components.spec.recipe import Recipe
-from components.spec.scheme import Scheme, needs_ranges
+from components.spec.scheme import Scheme
 
 # What depends on sizes alone is constant in a file whose shapes are fixed.
 _OF_SIZES = ("Shape", "ShapeN", "Size", "Rank")
@@ -44,7 +44,7 @@ def check_integers(recipes: Sequence[Recipe], model: Any) -> None:
 
 
 def _takes_no_floats(scheme: Scheme) -> bool:
-    return needs_ranges(scheme) and not getattr(scheme, "float_fallback", False)
+    return scheme.is_static and not getattr(scheme, "float_fallback", False)
 
 
 def _casts(model: Any) -> list[Any]:

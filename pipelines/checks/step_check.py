@@ -13,7 +13,6 @@ from components.data.task import Task, compiling
 from components.facts.training import LayerPlan
 from components.model.keras_model import check_trains_on
 from components.spec.recipe import Recipe, Step
-from components.spec.scheme import DynamicWi8Afp32
 from components.spec.steps.qat import QatStep
 from components.upstream.keras import layers_within
 from pipelines.file.spec import PipelineSpec
@@ -73,7 +72,7 @@ def _too_small_for_dynamic(spec: PipelineSpec, model: Any) -> Previews:
         LayerPlan(layer=layer.name, kind=type(layer).__name__, mode="float", weights=f"{size:,} elements", note=note)
         for layer, size in sizes.items()
     )
-    return {f"{recipe.name}, scheme": plans for recipe in spec.recipes if isinstance(recipe.scheme, DynamicWi8Afp32)}
+    return {f"{recipe.name}, scheme": plans for recipe in spec.recipes if recipe.scheme.is_dynamic_range}
 
 
 def _prepared(model: Any, recipe: Recipe, step: Step) -> tuple[LayerPlan, ...]:

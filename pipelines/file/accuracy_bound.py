@@ -6,14 +6,12 @@ from components.facts.slices import OVERALL
 from components.spec.convert import AccuracyBound
 from components.spec.ranges import AutoKeepFloat
 from components.spec.recipe import Recipe
-from components.spec.scheme import StaticWi8Ai8, StaticWi8Ai16
 from pipelines.file.spec import PipelineSpec
 
 
 def asks_for_fewest_float(recipe: Recipe) -> AutoKeepFloat | None:
     """The recipe's `keep_float` if that is `auto`."""
-    scheme = recipe.scheme
-    keep_float = scheme.keep_float if isinstance(scheme, StaticWi8Ai8 | StaticWi8Ai16) else None
+    keep_float = recipe.scheme.kept_float
     return keep_float if isinstance(keep_float, AutoKeepFloat) else None
 
 

@@ -10,7 +10,7 @@ from components.evaluate.ranges import metric_range
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import MetricBound
-from components.spec.scheme import Scheme, StaticWi4Ai8, needs_ranges, promises_integers_only, uses_aeq
+from components.spec.scheme import Scheme, static_kinds
 from components.spec.steps.sparsity import SparsityTarget, sparsity_refusal
 from pipelines.file.accuracy_bound import asks_for_fewest_float, tolerated_loss
 from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec
@@ -83,15 +83,15 @@ def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
     for index, recipe in enumerate(spec.recipes):
         where = f"recipes[{index}]"
         kinds: list[str] = [step.kind for step in recipe.steps]
-        if "qat" in kinds and not needs_ranges(recipe.scheme):
+        if "qat" in kinds and not recipe.scheme.is_static:
             yield SpecError(
                 "quantization-aware training trains ranges of integers, and the scheme has none",
                 where=f"{where}.scheme",
-                bound="static_wi8_ai8, static_wi8_ai16 or static_wi4_ai8",
+                bound=static_kinds(),
                 measured=recipe.scheme.kind,
                 remedy="take one of these schemes, or remove the step `qat`",
             )
-        if "qat" not in kinds and isinstance(recipe.scheme, StaticWi4Ai8):
+        if "qat" not in kinds and recipe.scheme.must_be_trained:
             yield SpecError(
                 "4-bit weights must be trained",
                 where=f"{where}.scheme",
@@ -99,7 +99,7 @@ def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
                 measured=kinds or "no steps",
                 remedy="add `steps: [{kind: qat, epochs: 2}]`, or take static_wi8_ai8",
             )
-        if "qat" in kinds and uses_aeq(recipe.scheme):
+        if "qat" in kinds and recipe.scheme.backend == "aeq":
             yield SpecError(
                 "the step `qat` trains ranges, and the scheme estimates them or keeps layers float",
                 where=f"{where}.scheme",
@@ -268,7 +268,7 @@ def device_contradictions(spec: PipelineSpec, devices: Iterable[DeviceProfile]) 
                 measured=", ".join(sorted({recipe.scheme.kind for recipe in spec.recipes})),
                 remedy="add such a recipe, or remove the device",
             )
-        elif device.integer_only and not any(promises_integers_only(recipe.scheme) for recipe in known):
+        elif device.integer_only and not any(recipe.scheme.integers_only for recipe in known):
             yield SpecError(
                 f"the device {device.name!r} takes integers only, and no recipe that it can run promises that",
                 where=f"devices[{index}]",

@@ -25,7 +25,6 @@ from components.spec.baseline import TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from components.spec.devices.device import DeviceProfile
 from components.spec.recipe import Recipe
-from components.spec.scheme import Float32
 from pipelines.file.accuracy_bound import accuracy_bound
 from pipelines.file.environment import Environment
 from pipelines.file.load import LoadedPipeline
@@ -100,7 +99,7 @@ def pipeline_nodes(
     }
     nodes.extend(node for name, node in made.items() if name != BASELINE_NODE)
     nodes.extend(converters.values())
-    reference = next(recipe.name for recipe in _with_reference(spec.recipes) if isinstance(recipe.scheme, Float32))
+    reference = next(recipe.name for recipe in _with_reference(spec.recipes) if recipe.scheme.is_float)
     candidates = {recipe.name: converters[recipe.name].outputs["candidate"] for recipe in spec.recipes}
     evaluation = evaluator(
         examples=data.examples,
@@ -177,7 +176,7 @@ def _sampler(spec: PipelineSpec, calibrate: CalibrationSpec, data: Ingested) -> 
 
 def _with_reference(recipes: tuple[Recipe, ...]) -> tuple[Recipe, ...]:
     """The recipes, and a float32 file to hold them against if none of them is one."""
-    return recipes if any(isinstance(r.scheme, Float32) for r in recipes) else (FLOAT_REFERENCE, *recipes)
+    return recipes if any(r.scheme.is_float for r in recipes) else (FLOAT_REFERENCE, *recipes)
 
 
 def _converter(

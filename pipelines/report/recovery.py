@@ -5,7 +5,6 @@ from __future__ import annotations
 from components.core.values import FrozenModel
 from components.facts.conversion import ActivationRange, Converted, FloatSearch, LayerSensitivity
 from components.facts.evaluation import CandidateReport
-from components.spec.scheme import StaticWi8Ai8, StaticWi8Ai16
 from pipelines.report import recovery_figures
 from pipelines.report.summary import RunSummary
 
@@ -43,16 +42,14 @@ def recovery_views(summary: RunSummary) -> list[RecoveryView]:
 
 def options_of(candidate: CandidateReport) -> str:
     """`ranges percentile 99.9, keep_float auto`; empty for a candidate without these options."""
-    scheme = candidate.recipe.scheme
-    if not isinstance(scheme, StaticWi8Ai8 | StaticWi8Ai16):
-        return ""
+    estimator, kept = candidate.recipe.scheme.range_estimator, candidate.recipe.scheme.kept_float
     told = []
-    if scheme.calibration_method.kind != "min_max":
-        told.append(f"calibration {scheme.calibration_method.kind}")
-        if scheme.calibration_method.kind == "percentile":
-            told[0] += f" {scheme.calibration_method.percentile:g}"
-    if scheme.keep_float is not None:
-        names = f" {', '.join(scheme.keep_float.names)}" if scheme.keep_float.kind == "layers" else " auto"
+    if estimator.kind != "min_max":
+        told.append(f"calibration {estimator.kind}")
+        if estimator.kind == "percentile":
+            told[0] += f" {estimator.percentile:g}"
+    if kept is not None:
+        names = f" {', '.join(kept.names)}" if kept.kind == "layers" else " auto"
         told.append(f"keep_float{names}")
     return ", ".join(told)
 

@@ -14,19 +14,13 @@ from components.convert.aeq.layers import Graph, Layer, Operator
 from components.core.errors import ConversionError
 from components.core.wording import some_of
 from components.model.tflite_file import constant_of
-from components.spec.scheme import StaticWi8Ai8, StaticWi8Ai16
+from components.spec.scheme import StaticScheme
 
-StaticScheme = StaticWi8Ai8 | StaticWi8Ai16
 Ranges = Mapping[str, tuple[float, float]]
 
 # Steps of a clipped bias; float32 rounds them on the way.
 _MOST = 2**31 - 256
 _INTEGERS, _FLOAT = "min_max_uniform_quantize", "no_quantize"
-
-
-def activation_bits(scheme: StaticScheme) -> int:
-    """How many bits the scheme's activations have."""
-    return 8 if isinstance(scheme, StaticWi8Ai8) else 16
 
 
 def refuse_what_stays_float(graph: Graph, scheme: StaticScheme) -> None:
@@ -141,7 +135,7 @@ def _back_end() -> _BackEnd:
 
 
 def _config(scheme: StaticScheme, granularity: str) -> Any:
-    types, bits = _back_end().types, activation_bits(scheme)
+    types, bits = _back_end().types, scheme.activation_bits
     return types.OpQuantizationConfig(
         activation_tensor_config=types.TensorQuantizationConfig(num_bits=bits, symmetric=bits == 16),
         weight_tensor_config=types.TensorQuantizationConfig(

@@ -10,8 +10,6 @@ from components.convert.aeq.layers import Layer, float_tensors_of, kinds_of, mat
 from components.convert.aeq.metric import scorer
 from components.convert.aeq.quantize import (
     Ranges,
-    StaticScheme,
-    activation_bits,
     quantize_all,
     quantize_only,
     refuse_clipped_biases,
@@ -24,6 +22,7 @@ from components.core.errors import SpecError
 from components.facts.conversion import FloatSearch, LayerSensitivity
 from components.spec.convert import AccuracyBound
 from components.spec.ranges import AutoKeepFloat, KeepLayersFloat
+from components.spec.scheme import StaticScheme
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,13 +55,13 @@ def recover(
     """
     graph = read_graph(content)
     refuse_what_stays_float(graph, scheme)
-    named = matching(graph.layers, scheme.keep_float.names) if isinstance(scheme.keep_float, KeepLayersFloat) else ()
+    named = matching(graph.layers, scheme.kept_float.names) if isinstance(scheme.kept_float, KeepLayersFloat) else ()
     enter("measuring ranges")
-    bits = activation_bits(scheme)
+    bits = scheme.activation_bits
     histograms = histograms_of(content, graph, sample)
-    ranges = choose_ranges(histograms, scheme.calibration_method, bits, graph)
+    ranges = choose_ranges(histograms, scheme.range_estimator, bits, graph)
     facts = range_facts(histograms, ranges, graph, bits)
-    if scheme.keep_float is None:
+    if scheme.kept_float is None:
         return ConversionResult(_final(content, scheme, ranges, (), enter), frozenset(), facts)
 
     enter("measuring the sensitivity of each layer")
@@ -70,7 +69,7 @@ def recover(
     # Of equal ones the first of the model comes first.
     ordered = sorted(graph.layers, key=lambda layer: -errors[layer])
     kept, search = list(named), None
-    if isinstance(scheme.keep_float, AutoKeepFloat):
+    if isinstance(scheme.kept_float, AutoKeepFloat):
         enter("searching for the fewest float layers")
         search = _search(content, scheme, ranges, ordered, sample, bound, from_logits)
         kept = ordered[: len(search.drops) - 1]

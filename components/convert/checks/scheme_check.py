@@ -6,21 +6,9 @@ import math
 import re
 from collections.abc import Sequence, Set
 
-from typing_extensions import assert_never
-
 from components.core.wording import some_of
 from components.facts.conversion import Inspection, TensorFact
-from components.spec.scheme import (
-    DynamicWi8Afp32,
-    Float16,
-    Float32,
-    Scheme,
-    StaticScheme,
-    StaticWi4Ai8,
-    StaticWi8Ai8,
-    StaticWi8Ai16,
-    promises_integers_only,
-)
+from components.spec.scheme import Scheme, StaticScheme
 
 # The converter leaves smaller weights float in dynamic range quantization (`minimum_elements_for_weights`).
 DYNAMIC_MINIMUM_ELEMENTS = 1024
@@ -40,35 +28,27 @@ def broken_promises(scheme: Scheme, inspection: Inspection, kept_float: Set[str]
     Returns:
         One sentence per broken promise, with names and figures; empty if the file holds what the scheme says.
     """
-    match scheme:
-        case Float32():
-            quantized = [weight for weight in inspection.weights if weight.scales]
-            return _complaint("weight is", "weights are", "quantized in a float file", quantized)
-        case Float16():
-            wide = [weight for weight in inspection.weights if weight.dtype == "FLOAT32"]
-            return _complaint("weight is", "weights are", "FLOAT32 instead of FLOAT16", wide)
-        case DynamicWi8Afp32():
-            return _dynamic(scheme, inspection)
-        case StaticWi8Ai8():
-            return _static(scheme, inspection, "INT8", kept_float)
-        case StaticWi8Ai16():
-            return _static(scheme, inspection, "INT16", kept_float)
-        case StaticWi4Ai8():
-            complaints = _static(scheme, inspection, "INT8", kept_float)
-            if not any(weight.dtype == "INT4" for weight in inspection.weights):
-                complaints.append("not one weight is INT4")
-            return complaints
-        case _:
-            assert_never(scheme)
+    if isinstance(scheme, StaticScheme):
+        complaints = _static(scheme, inspection, f"INT{scheme.activation_bits}", kept_float)
+        if scheme.weight_bits == 4 and not any(weight.dtype == "INT4" for weight in inspection.weights):
+            complaints.append("not one weight is INT4")
+        return complaints
+    if scheme.is_dynamic_range:
+        return _dynamic(getattr(scheme, "granularity", "per_channel"), inspection)
+    if scheme.weight_bits == 16:
+        wide = [weight for weight in inspection.weights if weight.dtype == "FLOAT32"]
+        return _complaint("weight is", "weights are", "FLOAT32 instead of FLOAT16", wide)
+    quantized = [weight for weight in inspection.weights if weight.scales]
+    return _complaint("weight is", "weights are", "quantized in a float file", quantized)
 
 
-def _dynamic(scheme: DynamicWi8Afp32, inspection: Inspection) -> list[str]:
+def _dynamic(granularity: str, inspection: Inspection) -> list[str]:
     quantized = [weight for weight in inspection.weights if weight.dtype == "INT8" and weight.scales]
     large = [weight for weight in inspection.weights if _elements(weight) >= DYNAMIC_MINIMUM_ELEMENTS]
     left = [weight for weight in large if weight.dtype == "FLOAT32"]
     if not quantized and not large:
         return [f"no weight has the {DYNAMIC_MINIMUM_ELEMENTS} elements that it takes to be quantized"]
-    complaints = _granularity(scheme.granularity, inspection)
+    complaints = _granularity(granularity, inspection)
     # Constants that are no operand of a matrix product (a positional table) stay float by design.
     if sum(map(_elements, left)) > sum(map(_elements, quantized)):
         complaints.append(f"most weights are FLOAT32 instead of INT8: {_named(left)}")
@@ -79,7 +59,7 @@ def _static(scheme: StaticScheme, inspection: Inspection, activations: str, kept
     border = (*inspection.inputs, *inspection.outputs)
     floats = list(inspection.float_tensors)
     complaints = _granularity(scheme.granularity, inspection)
-    if promises_integers_only(scheme) and floats:
+    if scheme.integers_only and floats:
         complaints.append(f"{len(floats)} float tensors in a file of integers only: {some_of(floats)}")
     elif not scheme.float_fallback:
         # What the border of a float layer adds is called after the tensor that it converts.

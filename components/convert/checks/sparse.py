@@ -13,7 +13,7 @@ from components.convert.checks.sparsity_verification import Execution, encoded, 
 from components.core.errors import EdgemillError
 from components.core.timing import ATTEMPTS, interleaved_minima, twins_agree
 from components.model.tflite_weights import weight_uses
-from components.spec.scheme import Scheme, StaticScheme
+from components.spec.scheme import Scheme
 from components.spec.steps.sparsity import SparsityTarget, SparsityVerification, encodes, sparsity_refusal
 from components.upstream.tflite.interpreter import interpreter as new_interpreter
 
@@ -70,7 +70,7 @@ def sparse_or_dense(
     found = weight_uses(sparse)
     if all(use.encoding == "dense" for use in found):
         return dense, plain
-    execution = measure(sparse, dense, INTEGER_TOLERANCE if isinstance(scheme, StaticScheme) else FLOAT_TOLERANCE)
+    execution = measure(sparse, dense, INTEGER_TOLERANCE if scheme.is_static else FLOAT_TOLERANCE)
     proof = encoded(claim, found, len(sparse), len(dense), execution)
     _LOG.info("sparsity: %s, %d bytes instead of %d", proof.verdict, len(sparse), len(dense))
     return (sparse if proof.delivered == "sparse" else dense), proof

@@ -18,7 +18,7 @@ from components.core.errors import SpecError
 from components.facts.artifact_paths import FUSED_SAMPLE_FILE, SERVING_FOLDER, TRAJECTORIES_FILE
 from components.facts.training import TrainedRange
 from components.spec.recurrent import Form
-from components.spec.scheme import Scheme, needs_ranges
+from components.spec.scheme import Scheme
 
 if TYPE_CHECKING:
     from components.convert.tensorflow.fused_ranges import KnownRanges
@@ -35,7 +35,7 @@ def lowers(keras_file: Path, scheme: Scheme, form: Form | None) -> bool:
         scheme: The recipe's.
         form: What the recipe says.
     """
-    return bool(form or needs_ranges(scheme)) and not LOWERED.isdisjoint(_kinds(keras_file))
+    return bool(form or scheme.is_static) and not LOWERED.isdisjoint(_kinds(keras_file))
 
 
 def holds_lstm(keras_file: Path) -> bool:
@@ -88,7 +88,7 @@ def convert_lowered(
 
     model = load_kept(model_folder)
     plan_layers(model, scheme, form, trained=False)
-    if needs_ranges(scheme) and examples is None:
+    if scheme.is_static and examples is None:
         raise SpecError(
             f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
             where="calibrate",

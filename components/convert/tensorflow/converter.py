@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from typing_extensions import assert_never
 
 from components.convert.representative import Representative, by_input_name
 from components.convert.tensorflow.dequantize_order import with_sorted_dequantization
@@ -15,21 +14,10 @@ from components.convert.tensorflow.fused_ranges import KnownRanges, quantize_fus
 from components.convert.tensorflow.int16 import with_int16_io
 from components.core.errors import ConversionError, EdgemillError, SpecError
 from components.model.saved_model import load_serving, refuse_state, with_batch_of_one
-from components.spec.scheme import (
-    DynamicWi8Afp32,
-    Float16,
-    Float32,
-    Scheme,
-    StaticScheme,
-    StaticWi4Ai8,
-    StaticWi8Ai8,
-    StaticWi8Ai16,
-    needs_ranges,
-)
+from components.spec.scheme import Scheme, StaticScheme, static_kinds
 from components.upstream.tflite.converter import (
     ANY_BITS,
     BATCH_OF_ONE,
-    INT16_OPERATORS,
     NEW_DYNAMIC_RANGE,
     PER_TENSOR,
     SPARSITY,
@@ -40,6 +28,12 @@ from components.upstream.tflite.converter import (
 
 # The operators by which a graph holds trained ranges.
 _FAKE_QUANTIZATION = re.compile(r"FakeQuantWithMinMax|QuantizeAndDequantize")
+
+# Bits of activations -> the operators that calibration may use, and the type of the model's inputs and outputs.
+_STATIC = {
+    8: (tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8),
+    16: (tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8, tf.int16),
+}
 
 
 def convert(
@@ -87,18 +81,18 @@ def convert(
     _configure(converter, scheme, trained)
     if sparse:
         converter.optimizations = [*converter.optimizations, SPARSITY]
-    if needs_ranges(scheme) and not trained and representative is not None:
+    if scheme.is_static and not trained and representative is not None:
         samples = representative
         converter.representative_dataset = lambda: by_input_name(samples(), list(fixed))
-        if isinstance(scheme, StaticWi8Ai8) and _has_fusible_lstm(signature):
+        if scheme.activation_bits == 8 and _has_fusible_lstm(signature):
             quantize_fused(converter, known or KnownRanges())
     # The quantizer for float16 never ends on a fused LSTM and takes all memory (tensorflow/model-optimization#1091);
     # its predecessor does, in an order of its own every time.
-    predecessor = isinstance(scheme, Float16) and _has_fusible_lstm(signature)
+    predecessor = scheme.weight_bits == 16 and _has_fusible_lstm(signature)
     set_option(converter, NEW_DYNAMIC_RANGE, not predecessor)
     try:
         content = without_model_hash(bytes(converter.convert()))
-        if trained and isinstance(scheme, StaticWi8Ai16):
+        if trained and isinstance(scheme, StaticScheme) and scheme.activation_bits == 16:
             content = with_int16_io(content, scheme.float_io)
         return with_sorted_dequantization(content) if predecessor else content
     except EdgemillError:
@@ -115,22 +109,22 @@ def _holds_trained_ranges(signature: Any) -> bool:
 
 
 def _check_ranges(scheme: Scheme, trained: bool, representative: Representative | None) -> None:
-    if trained and not needs_ranges(scheme):
+    if trained and not scheme.is_static:
         raise SpecError(
             "a model that was trained under quantization has integer ranges, and the scheme has none",
             where="scheme",
-            bound="static_wi8_ai8, static_wi8_ai16 or static_wi4_ai8",
+            bound=static_kinds(),
             measured=scheme.kind,
             remedy="take one of these schemes, or convert a model without fake quantization",
         )
-    if isinstance(scheme, StaticWi4Ai8) and not trained:
+    if scheme.must_be_trained and not trained:
         raise SpecError(
             "4-bit weights must be trained: the converter makes them of trained ranges only",
             where="scheme",
             measured=scheme.kind,
             remedy="add a step `{kind: qat, epochs: ...}` to the recipe, or take static_wi8_ai8",
         )
-    if needs_ranges(scheme) and not trained and representative is None:
+    if scheme.is_static and not trained and representative is None:
         raise SpecError(
             f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
             where="calibrate",
@@ -139,37 +133,31 @@ def _check_ranges(scheme: Scheme, trained: bool, representative: Representative 
 
 
 def _configure(converter: Any, scheme: Scheme, trained: bool) -> None:
-    match scheme:
-        case Float32():
-            return
-        case Float16():
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
-        case DynamicWi8Afp32():
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            set_option(converter, PER_TENSOR, scheme.granularity == "per_tensor")
-        case StaticWi8Ai8() | StaticWi8Ai16() | StaticWi4Ai8() if trained:
+    if scheme.is_float:
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if isinstance(scheme, StaticScheme):
+        if trained:
             _configure_trained(converter, scheme)
-        case StaticWi8Ai8() | StaticWi4Ai8():
-            _configure_static(converter, scheme, tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8)
-        case StaticWi8Ai16():
-            _configure_static(converter, scheme, INT16_OPERATORS, tf.int16)
-        case _:
-            assert_never(scheme)
+        else:
+            _configure_static(converter, scheme)
+    elif scheme.is_dynamic_range:
+        set_option(converter, PER_TENSOR, getattr(scheme, "granularity", None) == "per_tensor")
+    else:
+        converter.target_spec.supported_types = [tf.float16]
 
 
 def _configure_trained(converter: Any, scheme: StaticScheme) -> None:
     """All ranges are in the graph: nothing is calibrated, and what has none stays float."""
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if isinstance(scheme, StaticWi8Ai16):
+    if scheme.activation_bits == 16:
         # The only path of the converter's that heeds the bits of fake quantization of activations.
         set_option(converter, ANY_BITS, True)
     elif not scheme.float_io:
         converter.inference_input_type = converter.inference_output_type = tf.int8
 
 
-def _configure_static(converter: Any, scheme: StaticScheme, operators: Any, border: Any) -> None:
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+def _configure_static(converter: Any, scheme: StaticScheme) -> None:
+    operators, border = _STATIC[scheme.activation_bits]
     fallback = [tf.lite.OpsSet.TFLITE_BUILTINS] if scheme.float_fallback else []
     converter.target_spec.supported_ops = [operators, *fallback]
     set_option(converter, PER_TENSOR, scheme.granularity == "per_tensor")

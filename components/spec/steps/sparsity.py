@@ -8,21 +8,20 @@ DENSIFY when the model is loaded: a smaller file, and no speed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat
 
 from components.core.errors import SpecError
 from components.core.values import FrozenModel
-from components.spec.scheme import Scheme
+from components.spec.scheme import SCHEMES, Scheme
 
 Structure = Literal["unstructured", "2:4", "block_1x4", "block_1x16"]
 SparsityVerdict = Literal["proven", "stored_only", "lost"]
 
-# Length of a structure's blocks along the input axis; of a scheme's kernel for fully connected layers.
+# Length of a structure's blocks along the input axis.
 BLOCKS: dict[Structure, int] = {"block_1x4": 4, "block_1x16": 16}
-KERNEL_BLOCKS = {"float32": 4, "static_wi8_ai8": 16}
 
 _FULLY_CONNECTED = frozenset({"Dense"})
 _RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN", "Bidirectional", "RNN", "ConvLSTM2D", "LSTMCell", "GRUCell"})
@@ -122,7 +121,7 @@ class LayerKernel(FrozenModel):
 
 def encodes(scheme: Scheme, structure: Structure) -> bool:
     """Whether a file of this scheme is sparse-encoded: where there is a kernel for its numbers and blocks."""
-    needed = KERNEL_BLOCKS.get(scheme.kind)
+    needed = scheme.sparse_block
     return needed is not None and BLOCKS.get(structure, 0) % needed == 0 and structure in BLOCKS
 
 
@@ -134,15 +133,21 @@ def sparsity_refusal(scheme: Scheme, claim: SparsityTarget, where: str | None = 
         claim: How the model is pruned.
         where: The field that an error names.
     """
-    if scheme.kind == "dynamic_wi8_afp32" and claim.structure in BLOCKS:
+    if scheme.miscomputes_sparse_blocks and claim.structure in BLOCKS:
         return SpecError(
             "dynamic range quantization of block-sparse weights computes wrong values under XNNPACK, without any error",
             where=where,
-            bound="float32 (blocks of 4 or 16) or static_wi8_ai8 (blocks of 16)",
+            bound=" or ".join(_sparse_kinds()),
             measured=f"{scheme.kind} with {claim.structure}",
             remedy="take one of these schemes, or prune without blocks: that is never sparse-encoded, and compresses",
         )
     return None
+
+
+def _sparse_kinds() -> Iterator[str]:
+    for kind, scheme in SCHEMES.items():
+        if block := scheme.sparse_block:
+            yield f"{kind} (blocks of {' or '.join(str(one) for one in BLOCKS.values() if one % block == 0)})"
 
 
 def sparse_kernels(
@@ -172,7 +177,7 @@ def _no_kernel(kind: str, shape: tuple[int, ...], scheme: Scheme, structure: Str
         if encodes(scheme, structure) and kind == "Conv2D" and math.prod(shape[:2]) == 1:
             return "a 1x1 convolution is stored sparse and unpacked when it is loaded: a smaller file, not faster"
         return f"there is no sparse kernel for {kind}: {gain}"
-    needed = KERNEL_BLOCKS.get(scheme.kind)
+    needed = scheme.sparse_block
     if needed is None:
         return f"there is no sparse kernel for {scheme.kind}: {gain}"
     if not encodes(scheme, structure):

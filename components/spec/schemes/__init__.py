@@ -1,0 +1,1 @@
+"""The numeric formats of candidates: one class each, with the facts that all other code reads."""
