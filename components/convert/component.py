@@ -90,6 +90,7 @@ def TFLiteConverter(
         calibration=calibration.uri if calibration is not None else None,
         task=task,
         transform_graph=transform_graph.uri if transform_graph is not None else None,
+        export=trained.export if trained is not None else "plain",
         trained=trained.ranges if trained is not None else (),
         sparse=trained.claim if trained is not None else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,9 @@ from components.core.files import write_atomically
 from components.core.values import FrozenModel
 from components.data.examples import ExampleDecoder, read_serialized, split_files
 from components.data.task import load_task
-from components.facts.artifact_paths import CALIBRATION_SPLIT, FUSED_SAMPLE_FILE, KERAS_FILE, TRAJECTORIES_FILE
+from components.facts.artifact_paths import CALIBRATION_SPLIT, KERAS_FILE
 from components.facts.conversion import ConversionFailure, Converted
-from components.facts.training import TrainedRange
+from components.facts.training import Export, TrainedRange
 from components.model.tflite_file import inspect_model
 from components.spec.convert import AccuracyBound
 from components.spec.recurrent import Form
@@ -59,6 +59,7 @@ class ConversionRequest(FrozenModel):
         calibration: Folder of an Examples artifact with the split `calibration`; read by static schemes only.
         task: Reference of the task that decodes these examples.
         transform_graph: Folder of their TensorFlow Transform graph, if they went through one.
+        export: How a training step wrote the model.
         trained: Ranges that the model was trained with; none for a model that was not.
         sparse: What pruning says of the model's weights; None for a model that was not pruned.
     """
@@ -71,6 +72,7 @@ class ConversionRequest(FrozenModel):
     calibration: str | None = None
     task: str | None = None
     transform_graph: str | None = None
+    export: Export = "plain"
     trained: tuple[TrainedRange, ...] = ()
     sparse: SparsityTarget | None = None
 
@@ -146,10 +148,20 @@ def _made(request: ConversionRequest, folder: Path) -> ConversionResult:
     def enter(stage: str) -> None:
         _enter(folder, stage)
 
-    if (model / TRAJECTORIES_FILE).is_file():
-        return convert_trained(model, scheme, enter)
-    if (model / FUSED_SAMPLE_FILE).is_file():
-        return convert_trained_lstm(model, scheme, request.trained, enter)
+    match request.export:
+        case "lowered":
+            return convert_trained(model, scheme, enter)
+        case "fused_lstm":
+            return convert_trained_lstm(model, scheme, request.trained, enter)
+        case "plain":
+            return _from_layers(request, folder, enter)
+        case _:
+            assert_never(request.export)
+
+
+def _from_layers(request: ConversionRequest, folder: Path, enter: Callable[[str], None]) -> ConversionResult:
+    """Convert a model that holds no more than its layers: no trained ranges, or all of them in its graph."""
+    model, scheme = Path(request.saved_model).parent, request.scheme
     if lowers(model / KERAS_FILE, scheme, request.recurrent):
         examples = None
         if request.task is not None:

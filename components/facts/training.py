@@ -10,6 +10,10 @@ from components.core.values import FrozenModel
 from components.facts.artifact_paths import TRAINING_FILE
 from components.spec.steps.sparsity import SparsityTarget
 
+# How a trained model is written, and so how it is converted: as one graph; with recurrent layers lowered to plain
+# operators, their ranges in the graph; or with LSTMs that the converter fuses and gives the trained ranges.
+Export = Literal["plain", "lowered", "fused_lstm"]
+
 
 class LayerPlan(FrozenModel):
     """What becomes of one layer of the user's model: in a step that trains, or of a recurrent one anyway.
@@ -133,6 +137,7 @@ class TrainingReport(FrozenModel):
         weights: What zeros and shared values the kernels have after it, as far as a step of the recipe made any.
         sensitivity: Of each pruned layer, where the sparsity was spread by it.
         claim: What conversion is to prove of the zeros; None for a model that no step pruned.
+        export: How the model is written; conversion follows it.
     """
 
     recipe: str
@@ -144,6 +149,7 @@ class TrainingReport(FrozenModel):
     weights: tuple[WeightFact, ...] = ()
     sensitivity: tuple[PruningSensitivity, ...] = ()
     claim: SparsityTarget | None = None
+    export: Export = "plain"
 
 
 def training_of(folder: Path) -> TrainingReport | None:

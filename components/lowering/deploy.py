@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from components.cells.layer import IntegerRecurrent
 from components.facts.artifact_paths import FUSED_SAMPLE_FILE, TRAJECTORIES_FILE
+from components.facts.training import Export
 from components.lowering.forms import export_form
 from components.lowering.lowering import save_trajectories, trajectories
 from components.model.keras_graph import input_like, replay
@@ -28,7 +29,7 @@ def has_recurrent(model: Any) -> bool:
     return any(isinstance(layer, IntegerRecurrent) for layer in model.layers)
 
 
-def deploy(model: Any, form: Form, folder: Path, output: str, sample: Mapping[str, Array]) -> None:
+def deploy(model: Any, form: Form, folder: Path, output: str, sample: Mapping[str, Array]) -> Export:
     """Write a trained model's SavedModel into the artifact of its training step, and what conversion needs beside it.
 
     Layers that are lowered keep their trained ranges in the graph. LSTMs become Keras' own again, which the converter
@@ -41,17 +42,21 @@ def deploy(model: Any, form: Form, folder: Path, output: str, sample: Mapping[st
         output: What the model's one output is called.
         sample: Model input -> a few sequences [N, time, ...].
 
+    Returns:
+        How it is written.
+
     Raises:
         ModelError: The model cannot be streamed.
     """
     if "LSTM" in {layer.cell.kind for layer in model.layers if isinstance(layer, IntegerRecurrent)}:
         export(stripped(model, fuse=True), folder, (output,), batch=1)
         save_fused(model, folder / FUSED_SAMPLE_FILE, sample)
-        return
+        return "fused_lstm"
     export_form(model, form, folder, output)
     seen = trajectories(stripped(model), sample)
     each_step = form == "streaming" and model.outputs[0].shape.rank > 2
     save_trajectories(seen, each_step, folder / TRAJECTORIES_FILE)
+    return "lowered"
 
 
 def save_fused(model: Any, path: Path, sample: Mapping[str, Array]) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from components.cells import sru  # noqa: F401 - registers the layer
 from components.data.training_data import TrainingData
-from components.facts.training import TrainingReport
+from components.facts.training import Export, TrainingReport
 from components.fake_quantize.qat import check_ranges, preview, quantized, trained_kernels, trained_ranges
 from components.fine_tune.constraints import Constraint
 from components.fine_tune.loop import fine_tune, steps_per_epoch
@@ -75,10 +75,12 @@ def train_quantized(
     )
     ranges = trained_ranges(trained)
     check_ranges(ranges)
+    route: Export
     if has_recurrent(trained):
         (output,) = output_names(model)
-        deploy(trained, recurrent or "sequence", inputs.folder, output, _sequences(trained, data, step))
+        route = deploy(trained, recurrent or "sequence", inputs.folder, output, _sequences(trained, data, step))
     else:
+        route = "plain"
         export(trained, inputs.folder, output_names(model), traces_layers=False)
     earlier = inputs.earlier()
     return TrainingReport(
@@ -90,6 +92,7 @@ def train_quantized(
         ranges=ranges,
         weights=tuple(weight_fact(kernel) for kernel in held) if earlier is not None else (),
         claim=earlier.claim if earlier is not None else None,
+        export=route,
     )
 
 
