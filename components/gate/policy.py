@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing_extensions import assert_never
 
 from components.facts.conversion import Converted
-from components.facts.decision import CandidateDecision, Check, Decision, Verdict
+from components.facts.decision import CandidateDecision, Check, Decision, Requirement, Verdict
 from components.facts.device import DeviceReport, VelaFacts
 from components.facts.evaluation import CandidateReport, EvaluationReport
 from components.facts.slices import overall
@@ -81,12 +81,12 @@ def _judge(
     on_device: DeviceReport | None,
 ) -> CandidateDecision:
     outcome = candidate.outcome
-    checks: tuple[Check, ...]
+    checks: tuple[Check | Requirement, ...]
     if not isinstance(outcome, Converted):
         checks = (
-            Check(
-                what="conversion",
-                where=candidate.name,
+            Requirement(
+                quantity="conversion",
+                scope=candidate.name,
                 bound=f"a file that holds what {outcome.scheme} promises",
                 measured=f"{outcome.cause}: {outcome.message} Remedy: {outcome.remedy}",
                 verdict="fail",
@@ -104,10 +104,10 @@ def _judge(
     return CandidateDecision(candidate=candidate.name, verdict=worst(check.verdict for check in checks), checks=checks)
 
 
-def _no_digest(candidate: CandidateReport) -> Check:
-    return Check(
-        what="sha256",
-        where=candidate.name,
+def _no_digest(candidate: CandidateReport) -> Requirement:
+    return Requirement(
+        quantity="sha256",
+        scope=candidate.name,
         bound="the digest of the evaluated bytes",
         measured="none in the evaluation report",
         verdict="fail",
@@ -199,15 +199,17 @@ def _why_none(judged: list[tuple[CandidateReport, CandidateDecision]], device: D
     for candidate, decision in judged:
         # A plain failure is what to fix first; missing data matters only when nothing failed.
         check = next(check for check in decision.checks if check.verdict == decision.verdict)
-        unjudged = check.what == LATENCY_RATIO and check.verdict == "not_enough_data"
+        unjudged = check.quantity == LATENCY_RATIO and check.verdict == "not_enough_data"
         if unjudged:
             noisy = candidate.latency is not None and candidate.latency.transient
             remedies.append("run again on a quieter machine" if noisy else UNJUDGED_LATENCY_REMEDY)
-        if unjudged or check.what == OPERATORS:
-            what = f"{check.what} {check.measured}"
+        if isinstance(check, Check) and unjudged:
+            what = f"{check.quantity} {check.note}"
+        elif isinstance(check, Requirement) and check.quantity == OPERATORS:
+            what = f"{check.quantity} {check.measured}"
         else:
-            of_itself = check.where in {device.name, decision.candidate}
-            what = check.what if of_itself else f"{check.what} on {check.where}"
+            of_itself = check.scope in {device.name, decision.candidate}
+            what = check.quantity if of_itself else f"{check.quantity} on {check.scope}"
             what = f"too little data for {what}" if check.verdict == "not_enough_data" else what
         reasons.append(f"{decision.candidate} ({what})")
     return "; ".join([f"no candidate passes: {', '.join(reasons)}", *dict.fromkeys(remedies)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from components.core.wording import some_of
-from components.facts.decision import Check, Verdict
+from components.facts.decision import Check, Requirement, Unit, Verdict
 from components.facts.device import CandidateOnDevice, TflmFacts, ToolFailure, VelaFacts
 from components.facts.evaluation import CandidateReport
 from components.spec.devices.device import DeviceProfile
@@ -14,7 +14,9 @@ VELA, TFLM = "Vela", "TensorFlow Lite Micro"  # what a check of the tool itself 
 NPU_CYCLES, CPU_OPERATORS = "NPU cycles", "operators on the CPU"
 
 
-def tool_checks(candidate: CandidateReport, device: DeviceProfile, facts: CandidateOnDevice | None) -> Iterator[Check]:
+def tool_checks(
+    candidate: CandidateReport, device: DeviceProfile, facts: CandidateOnDevice | None
+) -> Iterator[Check | Requirement]:
     """A converted candidate against what the device's tools found; unbounded figures give no check.
 
     A tool that cannot take the file fails the candidate, for the device could not either; one that was stopped at its
@@ -23,10 +25,10 @@ def tool_checks(candidate: CandidateReport, device: DeviceProfile, facts: Candid
     if not device.evaluators:
         return
     if facts is None:
-        yield _check("device check", device, "the word of its tools", "none on this candidate", "not_enough_data")
+        yield _required("device check", device, "the word of its tools", "none on this candidate", "not_enough_data")
         return
     if facts.sha256 != candidate.sha256:
-        yield _check(
+        yield _required(
             "sha256", device, f"the evaluated file, {candidate.sha256}", f"its tools were given {facts.sha256}", "fail"
         )
         return
@@ -36,7 +38,7 @@ def tool_checks(candidate: CandidateReport, device: DeviceProfile, facts: Candid
         yield from _tflm(facts, device)
 
 
-def _vela(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check]:
+def _vela(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | Requirement]:
     if not isinstance(facts.vela, VelaFacts):
         yield _not_taken(VELA, facts.vela, device)
         return
@@ -46,23 +48,22 @@ def _vela(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check]:
         which = some_of(
             dict.fromkeys(f"{one.name}: {one.reason or 'no reason given'}" for one in found.cpu_operators), 3
         )
-        measured = f"{fallen} of {found.operators}" + (f" ({which})" if fallen else "")
-        yield _at_most(CPU_OPERATORS, device, device.max_cpu_operators, fallen, measured)
+        note = f" of {found.operators}" + (f" ({which})" if fallen else "")
+        yield _at_most(CPU_OPERATORS, device, device.max_cpu_operators, fallen, "operators", note)
     # Vela estimates nothing of what the CPU does.
     partly = f" (without {fallen} operators on the CPU)" if fallen else ""
-    for what, limit, value in (
-        (NPU_CYCLES, device.max_npu_cycles, found.cycles),
-        ("SRAM bytes", device.max_sram_bytes, found.sram_bytes),
-        ("flash bytes", device.max_flash_bytes, found.flash_bytes),
+    unit: Unit
+    for what, unit, limit, value in (
+        (NPU_CYCLES, "cycles", device.max_npu_cycles, found.cycles),
+        ("SRAM bytes", "bytes", device.max_sram_bytes, found.sram_bytes),
+        ("flash bytes", "bytes", device.max_flash_bytes, found.flash_bytes),
     ):
-        if limit is not None and value is None:
+        if limit is not None:
             # No figure at all must not pass for the best of all figures.
-            yield _check(what, device, f"at most {limit:,}", "no operator runs on the NPU", "fail")
-        elif limit is not None and value is not None:
-            yield _at_most(what, device, limit, value, f"{value:,}{partly}")
+            yield _at_most(what, device, limit, value, unit, "no operator runs on the NPU" if value is None else partly)
 
 
-def _tflm(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check]:
+def _tflm(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | Requirement]:
     if not isinstance(facts.tflm, TflmFacts):
         yield _not_taken(TFLM, facts.tflm, device)
         return
@@ -70,32 +71,44 @@ def _tflm(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check]:
     for output in found.outputs:
         # Whether or not `max_tflm_lsb` is declared: such a file does not compute there what was evaluated.
         if output.gross:
-            yield _check(
-                f"output {output.output} on {TFLM}",
-                device,
-                f"at most {output.gross_lsb:.4g} LSB from the desktop runtime in the mean",
-                f"{output.mean_lsb:.4g} over {found.examples} examples",
-                "fail",
+            yield Check(
+                quantity=f"output {output.output} on {TFLM}",
+                scope=device.name,
+                op="at_most",
+                bound=output.gross_lsb,
+                measured=output.mean_lsb,
+                unit="mean_LSB_from_desktop",
+                verdict="fail",
+                note=f" over {found.examples} examples",
             )
     if device.max_arena_bytes is not None:
-        yield _at_most("arena bytes", device, device.max_arena_bytes, found.arena_bytes, f"{found.arena_bytes:,}")
+        yield _at_most("arena bytes", device, device.max_arena_bytes, found.arena_bytes, "bytes")
     if device.max_tflm_lsb is not None:
-        words = f"{found.max_lsb:.4g} over {found.examples} examples"
-        yield _at_most("difference in LSB", device, device.max_tflm_lsb, found.max_lsb, words)
+        note = f" over {found.examples} examples"
+        yield _at_most("difference in LSB", device, device.max_tflm_lsb, found.max_lsb, "LSB", note)
 
 
-def _not_taken(tool: str, failure: ToolFailure | None, device: DeviceProfile) -> Check:
+def _not_taken(tool: str, failure: ToolFailure | None, device: DeviceProfile) -> Requirement:
     if failure is None:
-        return _check(tool, device, "a file that it takes", "it was not asked", "not_enough_data")
+        return _required(tool, device, "a file that it takes", "it was not asked", "not_enough_data")
     verdict: Verdict = "not_enough_data" if failure.transient else "fail"
     measured = f"{failure.cause}: {failure.message} Remedy: {failure.remedy}"
-    return _check(tool, device, "a file that it takes", measured, verdict)
+    return _required(tool, device, "a file that it takes", measured, verdict)
 
 
-def _at_most(what: str, device: DeviceProfile, limit: float, value: float, measured: str) -> Check:
+def _at_most(what: str, device: DeviceProfile, limit: float, value: float | None, unit: Unit, note: str = "") -> Check:
     # NaN is at most nothing.
-    return _check(what, device, f"at most {limit:,}", measured, "pass" if value <= limit else "fail")
+    return Check(
+        quantity=what,
+        scope=device.name,
+        op="at_most",
+        bound=limit,
+        measured=value,
+        unit=unit,
+        verdict="pass" if value is not None and value <= limit else "fail",
+        note=note,
+    )
 
 
-def _check(what: str, device: DeviceProfile, bound: str, measured: str, verdict: Verdict) -> Check:
-    return Check(what=what, where=device.name, bound=bound, measured=measured, verdict=verdict)
+def _required(what: str, device: DeviceProfile, bound: str, measured: str, verdict: Verdict) -> Requirement:
+    return Requirement(quantity=what, scope=device.name, bound=bound, measured=measured, verdict=verdict)

@@ -36,7 +36,7 @@ from components.core.compression import gunzip, gzip_of
 from components.core.errors import RegistryError, SpecError
 from components.core.files import is_file, read_regular, sha256_of_bytes, sync_folder, write_atomically
 from components.core.values import FrozenModel
-from components.facts.decision import Check
+from components.facts.decision import Check, Requirement
 from components.facts.evaluation import MetricValue
 from components.spec.recipe import Recipe
 from components.spec.registry import LocalRegistry
@@ -90,7 +90,7 @@ class ReleaseManifest(FrozenModel):
     recipe: Recipe
     metrics: dict[str, MetricValue] = {}
     change: dict[str, MetricValue] = {}
-    checks: tuple[Check, ...] = ()
+    checks: tuple[Check | Requirement, ...] = ()
     parents: dict[str, str] = {}
 
 

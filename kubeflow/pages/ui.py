@@ -8,6 +8,7 @@ from components.facts.conversion import Converted
 from components.facts.decision import Decision
 from components.facts.evaluation import CandidateReport, EvaluationReport
 from components.facts.slices import overall
+from pipelines.report.checks import in_words
 from pipelines.report.summary import RunSummary, size_ratio
 from pipelines.report.wording import verdict
 
@@ -46,11 +47,10 @@ def verdict_markdown(summary: RunSummary) -> str:
 
 def _failures(decision: Decision) -> list[str]:
     rows = [
-        f"| {candidate.candidate} | {_cell(check.what)} | {_cell(check.where)} | {_cell(check.bound)} | "
-        f"{_cell(check.measured)} | {verdict(check.verdict)} |"
+        f"| {candidate.candidate} | {_cell(words.what)} | {_cell(words.where)} | {_cell(words.bound)} | "
+        f"{_cell(words.measured)} | {verdict(words.verdict)} |"
         for candidate in decision.candidates
-        for check in candidate.checks
-        if check.verdict != "pass"
+        for words in map(in_words, candidate.reasons)
     ]
     if not rows:
         return []

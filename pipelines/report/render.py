@@ -11,6 +11,7 @@ from components.core.values import FrozenModel
 from components.facts.evaluation import SliceResult
 from components.facts.slices import overall
 from pipelines.report import figures, wording
+from pipelines.report.checks import in_words
 from pipelines.report.recovery import recovery_views
 from pipelines.report.recurrent_figures import recurrent_views
 from pipelines.report.summary import RunSummary, size_ratio
@@ -57,6 +58,7 @@ def render_report(summary: RunSummary) -> str:
     )
     environment.globals.update(
         wording=wording,
+        in_words=in_words,
         overall=overall,
         size_ratio=size_ratio,
         slice_rows=slice_rows,

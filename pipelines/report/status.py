@@ -12,9 +12,9 @@ from typing import Literal
 
 from components.core.values import FrozenModel
 from components.facts.conversion import Converted
-from components.facts.decision import Check
 from components.facts.evaluation import CandidateReport, MetricValue
 from components.facts.slices import overall
+from pipelines.report.checks import CheckWords, in_words
 from pipelines.report.summary import NodeFact, RunSummary, size_ratio
 
 # What may change what a run computes, or how it is stored.
@@ -86,7 +86,7 @@ class CandidateStatus(FrozenModel):
     metrics: dict[str, MetricValue] = {}
     change: dict[str, MetricValue] = {}
     verdicts: dict[str, Literal["blessed", "pass", "fail", "not_enough_data"] | None] = {}
-    reasons: dict[str, tuple[Check, ...]] = {}
+    reasons: dict[str, tuple[CheckWords, ...]] = {}
 
 
 class RunStatus(FrozenModel):
@@ -200,7 +200,7 @@ def _candidate(candidate: CandidateReport, summary: RunSummary) -> CandidateStat
         change=whole.change if whole else {},
         verdicts={name: summary.verdict_on(candidate.name, name) for name in devices},
         reasons={
-            decision.device: one.reasons
+            decision.device: tuple(map(in_words, one.reasons))
             for decision in summary.decisions
             for one in decision.candidates
             if one.candidate == candidate.name and one.reasons

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from edgemill.exit_codes import ExitCode
+from pipelines.report.checks import in_words
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline
 
@@ -48,7 +49,12 @@ def test_candidate_that_the_tools_take_is_pushed_with_its_facts(first: Ran) -> N
     assert floats.vela.cycles is None and floats.vela.npu_operators == 0
     decision = first.summary.decision_for("board")
     assert decision.chosen == "int8"
-    checks = {check.what: check for one in decision.candidates if one.candidate == "int8" for check in one.checks}
+    checks = {
+        check.quantity: in_words(check)
+        for one in decision.candidates
+        if one.candidate == "int8"
+        for check in one.checks
+    }
     assert checks["NPU cycles"].measured == f"{int8.vela.cycles:,}"
     assert checks["arena bytes"].measured == f"{int8.tflm.arena_bytes:,}"
     html = next(first.folder.glob("*.html")).read_text()
@@ -63,5 +69,5 @@ def test_changed_bound_refuses_without_measuring_anew(small: SmallPipeline, firs
     assert again.states()["device_check__board"] == "cached"
     assert again.summary.verdict == "refused"
     reasons = {one.candidate: one.reasons for one in again.summary.decision_for("board").candidates}
-    assert [check.what for check in reasons["int8"]] == ["NPU cycles"]
+    assert [check.quantity for check in reasons["int8"]] == ["NPU cycles"]
     assert again.summary.on_devices == first.summary.on_devices

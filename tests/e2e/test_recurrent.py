@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from edgemill.exit_codes import ExitCode
+from pipelines.report.checks import in_words
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline
 
@@ -43,7 +44,10 @@ def test_every_recipe_is_converted_and_as_accurate_as_the_float_model(ran: Ran) 
 
 def test_gate_bounds_the_error_of_each_step(ran: Ran) -> None:
     (decision,) = ran.summary.decisions
-    checks = {one.candidate: [c for c in one.checks if c.what == "error of the state"] for one in decision.candidates}
+    checks = {
+        one.candidate: [in_words(c) for c in one.checks if c.quantity == "error of the state"]
+        for one in decision.candidates
+    }
     assert checks["float32"] == []
     for name in ("streaming", "streaming16", "sequence", "trained"):
         (check,) = checks[name]

@@ -13,6 +13,7 @@ from components.model.tflite_runtime import TFLiteModel
 from components.spec.evaluate import EvaluationSpec
 from components.spec.gate import GateSpec, MetricBound
 from components.spec.recipe import Recipe
+from pipelines.report.checks import in_words
 
 
 def integers(model, calibration, io=tf.int8):
@@ -146,4 +147,4 @@ def test_gate_bounds_the_share(saturated, verdict):
     candidate = CandidateReport(recipe=recipe, outcome=failure, saturated=saturated)
     checks = list(saturation_checks(candidate, policy))
     assert [check.verdict for check in checks] == ([verdict] if verdict else [])
-    assert [check.measured for check in checks] == ([f"{saturated:.6g}"] if verdict else [])
+    assert [in_words(check).measured for check in checks] == ([f"{saturated:.6g}"] if verdict else [])

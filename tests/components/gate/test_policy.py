@@ -4,10 +4,12 @@ import pytest
 
 from components.core.compression import CompressedBytes
 from components.facts.conversion import ConversionFailure, Converted, Inspection, OperatorUse, TensorFact
+from components.facts.decision import CandidateDecision
 from components.facts.evaluation import CandidateReport, EvaluationReport, Latency, MetricValue, SliceResult
 from components.gate.policy import decide
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import GateSpec, MetricBound
+from pipelines.report.checks import in_words
 
 NAN = math.nan
 
@@ -203,7 +205,7 @@ def test_not_enough_data_when_the_evaluation_cannot_tell(slices, bound, words):
     found = decide(report(candidate("int8", *slices)), device(), policy({"name": "accuracy", **bound}))
     assert found.verdict == "not_enough_data"
     (check,) = found.candidates[0].reasons
-    assert words in check.measured
+    assert words in in_words(check).measured
 
 
 def test_every_value_of_a_feature_is_held_when_bound_names_the_feature():
@@ -219,8 +221,8 @@ def test_every_value_of_a_feature_is_held_when_bound_names_the_feature():
         device(),
         policy({"name": "accuracy", "at_least": 0.8, "slices": ("label",)}),
     )
-    checks = [check for check in found.candidates[0].checks if check.what == "accuracy"]
-    assert {check.where: check.verdict for check in checks} == {
+    checks = [check for check in found.candidates[0].checks if check.quantity == "accuracy"]
+    assert {check.scope: check.verdict for check in checks} == {
         "label=1": "pass",
         "label=2": "fail",
         "label=Paris, France": "pass",
@@ -234,7 +236,9 @@ def test_check_tells_bound_and_measured_in_figures_when_it_fails():
         device(),
         policy({"name": "accuracy", "at_least": 0.85, "max_drop_from_baseline": 0.01}),
     )
-    absolute, relative = found.candidates[0].reasons
+    numbers, _ = found.candidates[0].reasons
+    assert (numbers.bound, numbers.measured, numbers.lower, numbers.upper) == (0.85, 0.8312, 0.808, 0.8544)
+    absolute, relative = map(in_words, found.candidates[0].reasons)
     assert (absolute.what, absolute.where, absolute.bound) == ("accuracy", "overall", "at least 0.85")
     assert absolute.measured == "0.8312 [0.808, 0.8544], 1000 examples"
     assert (relative.what, relative.bound) == ("change of accuracy", "a drop of at most 0.01")
@@ -262,7 +266,7 @@ FINE = {"name": "accuracy", "at_least": 0.5}
 def test_device_budget_fails_when_exceeded_and_passes_when_met(profile, facts, what, measured):
     found = decide(report(candidate(**facts)), device(**profile), policy(FINE))
     assert found.verdict == "fail"
-    (check,) = found.candidates[0].reasons
+    (check,) = map(in_words, found.candidates[0].reasons)
     assert (check.what, check.where, check.measured) == (what, "phone", measured)
     met = decide(
         report(candidate(size=999, ratio=0.5)),
@@ -279,7 +283,7 @@ def test_latency_is_not_enough_data_when_unjudged_but_bounded():
     )
     found = decide(report(unjudged), device(max_latency_ratio=1.0), policy(FINE))
     assert found.verdict == "not_enough_data"
-    assert found.candidates[0].reasons[0].measured == "not judged: under 20 microseconds"
+    assert in_words(found.candidates[0].reasons[0]).measured == "not judged: under 20 microseconds"
     assert decide(report(unjudged), device(), policy(FINE)).verdict == "pass"
 
 
@@ -370,7 +374,7 @@ def test_crossed_slice_is_held_when_its_features_are_named_in_any_order(wanted):
     slices = (slice_of(0.9), slice_of(0.1, name="hand=left, label=1"), slice_of(0.9, name="hand=left"))
     bound = {"name": "accuracy", "at_least": 0.8, "slices": (wanted,)}
     found = decide(report(candidate("int8", *slices)), device(), policy(bound))
-    assert [c.where for c in found.candidates[0].reasons] == ["hand=left, label=1"]
+    assert [c.scope for c in found.candidates[0].reasons] == ["hand=left, label=1"]
 
 
 @pytest.mark.parametrize(("less_is_better", "chosen"), [(True, "good"), (False, "bad"), (None, "bad")])
@@ -435,7 +439,7 @@ def test_refusal_asks_for_another_run_when_the_machine_was_noisy():
 )
 def test_each_size_is_held_to_its_own_bound(bound, what, measured, verdict):
     judged = decide(report(candidate(gzip=700, zstd=600)), device(**bound), policy({"name": "accuracy", "at_least": 0}))
-    (check,) = [check for check in judged.candidates[0].checks if check.what.endswith("bytes")]
+    (check,) = [in_words(one) for one in judged.candidates[0].checks if one.quantity.endswith("bytes")]
     limit = next(iter(bound.values()))
     assert (check.what, check.measured, check.verdict) == (what, measured, verdict)
     assert check.bound == f"at most {limit:,}"
@@ -472,3 +476,10 @@ def test_sparse_encoded_weights_fail_on_a_device_that_cannot_read_them():
         assert decide(facts, device(sparse_weights=sparse_weights), bounds).verdict == verdict
     told = decide(report(candidate(weights=(weight(True),))), device(sparse_weights=False), bounds)
     assert told.candidates[0].reasons[0].measured == "1 (kernel)"
+
+
+def test_a_release_from_before_checks_were_numeric_can_be_read():
+    earlier = {"what": "accuracy", "where": "overall", "bound": "at least 0.8", "measured": "0.9", "verdict": "pass"}
+    read = CandidateDecision.model_validate({"candidate": "int8", "verdict": "pass", "checks": [earlier]})
+    assert in_words(read.checks[0]).model_dump() == earlier
+    assert CandidateDecision.model_validate_json(read.model_dump_json()) == read

@@ -5,6 +5,7 @@ import pytest
 from components.facts.conversion import Converted, Inspection, StateErrors
 from components.gate.checks import step_checks
 from components.spec.gate import GateSpec, MetricBound
+from pipelines.report.checks import in_words
 
 INSPECTION = Inspection(
     file_bytes=1, weight_bytes=1, operators=(), dtype_counts={}, inputs=(), outputs=(), weights=(), float_tensors=(),
@@ -23,8 +24,8 @@ def checks(rms, limit):
 def test_greatest_error_of_any_step_is_held_against_the_bound(limit, verdict):
     (check,) = checks((0.01, 0.03, 0.02), limit)
     assert check.verdict == verdict
-    assert check.measured == "0.03 after step 2 of 3, 20 sequences"
-    assert check.bound == f"at most {limit:.6g} at every time step"
+    assert in_words(check).measured == "0.03 after step 2 of 3, 20 sequences"
+    assert in_words(check).bound == f"at most {limit:.6g} at every time step"
 
 
 def test_nothing_is_checked_without_a_bound_or_without_states():

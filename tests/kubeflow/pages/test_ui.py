@@ -2,7 +2,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from components.facts.conversion import ConversionFailure
-from components.facts.decision import CandidateDecision, Check, Decision
+from components.facts.decision import CandidateDecision, Decision, Requirement
 from components.facts.device import DeviceReport
 from components.facts.evaluation import CandidateReport, EvaluationReport, Latency, MetricValue, SliceResult
 from components.facts.manifest import write_manifest
@@ -53,7 +53,7 @@ def test_what_is_no_number_is_left_out() -> None:
 
 
 def test_verdict_gives_reasons_and_what_was_delivered() -> None:
-    check = Check(what="conversion", where="int4", bound="a | file", measured="<stack>\nline", verdict="fail")
+    check = Requirement(quantity="conversion", scope="int4", bound="a | file", measured="<stack>\nline", verdict="fail")
     decisions = (
         Decision(
             device="phone",

@@ -8,6 +8,7 @@ import pytest
 from components.facts.audit import RangeFact
 from components.facts.evaluation import Latency, MetricValue, OutputReading
 from pipelines.report import figures, wording
+from pipelines.report.checks import in_words
 from pipelines.report.render import render_report, slice_rows, write_report
 from pipelines.report.summary import LineageNode, NodeFact, RunSummary
 
@@ -196,7 +197,7 @@ def test_failed_push_is_not_explained_by_why_its_candidate_was_chosen(run_summar
 def test_gate_tells_every_reason_when_candidates_did_not_pass(page, run_summary):
     for decision in run_summary.decisions:
         for one in decision.candidates:
-            for check in one.reasons:
+            for check in map(in_words, one.reasons):
                 assert [one.candidate, check.what, check.where, check.bound, check.measured] in [
                     row[:5] for row in page.rows
                 ]
