@@ -233,10 +233,10 @@ def rollback(
     channel: Annotated[str, typer.Option("--channel", help="The pointer that devices follow.")] = "stable",
 ) -> None:
     """Point a channel of a registry at an earlier release. The next run that pushes points it at its own choice."""
-    from components.push.registry import point_at
+    from components.push.registries import registry_at
 
     with exit_on_error():
-        before, found = point_at(release, channel)
+        before, found = registry_at(str(release)).point_at(str(release), channel)
         typer.echo(
             f"{channel} of {found.manifest.name} for {found.manifest.device_class}: {found.version}, was {before}"
         )

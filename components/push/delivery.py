@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import ValidationError
 
 from components.core.errors import UnblessedError
@@ -14,9 +12,10 @@ from components.facts.decision import Decision
 from components.facts.evaluation import CandidateReport
 from components.facts.slices import overall
 from components.facts.verified import Verified
-from components.push.registry import ReleaseManifest, manifest_digest, publish
+from components.push.registries import open_registry
+from components.push.release import ReleaseManifest
 from components.spec.devices.device import DeviceProfile
-from components.spec.registry import LocalRegistry
+from components.spec.registry import Registry
 
 OUTCOME_NAME = "push.json"
 
@@ -30,7 +29,7 @@ class PushRequest(FrozenModel):
         name: What the release is called: the pipeline's name.
     """
 
-    registry: LocalRegistry
+    registry: Registry
     device: DeviceProfile
     name: str
 
@@ -43,7 +42,7 @@ class PushOutcome(FrozenModel):
         pushed: Whether the registry holds the chosen bytes now.
         reason: The gate's sentence: why this one, or why none.
         version: Of the release.
-        path: The release's folder.
+        path: The release's address.
         bytes, sha256: Of its model file.
         compressed_bytes: Of what is served.
         manifest_sha256: Of the release's manifest.
@@ -90,17 +89,18 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
         raise _unblessed(chosen.place, "the chosen model's facts are another's", decision.chosen, facts.name)
     parents = {**chosen.manifest.parents, "decision": decision_sha256}
     manifest = _release_manifest(request, facts, decision, parents, len(model))
-    release = publish(request.registry, request.device.device_class, request.name, model, manifest)
+    registry = open_registry(request.registry)
+    release = registry.publish(request.device.device_class, request.name, model, manifest)
     return PushOutcome(
         device=decision.device,
         pushed=True,
         reason=decision.why,
         version=release.version,
-        path=str(Path(release.path).resolve()),
+        path=release.path,
         bytes=len(model),
         sha256=digest,
         compressed_bytes=release.manifest.compressed.bytes if release.manifest.compressed else None,
-        manifest_sha256=manifest_digest(release.manifest),
+        manifest_sha256=registry.manifest_sha256(release),
     )
 
 

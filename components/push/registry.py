@@ -20,99 +20,32 @@ Zstandard at its high levels asks for megabytes and a library of its own.
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
-import shutil
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from components.core.compression import gunzip, gzip_of
 from components.core.errors import RegistryError, SpecError
-from components.core.files import is_file, read_regular, sha256_of_bytes, sync_folder, write_atomically
+from components.core.files import is_file, read_regular, sha256_of_bytes, write_atomically
 from components.core.values import FrozenModel
-from components.facts.decision import Check, Requirement
-from components.facts.evaluation import MetricValue
-from components.spec.recipe import Recipe
+from components.push.folder_files import STAGING_PREFIX, explained, is_there, remove_stale, stage_and_rename
+from components.push.release import (
+    COMPRESSED_NAME,
+    MODEL_NAME,
+    ChannelPointer,
+    CompressedForm,
+    Release,
+    ReleaseManifest,
+)
 from components.spec.registry import LocalRegistry
 
-MODEL_NAME = "model.tflite"
-COMPRESSED_NAME = "model.tflite.gz"
 MANIFEST_NAME = "manifest.json"
-# A push takes seconds; what is older than this was left by one that was killed.
-STALE_SECONDS = 3600.0
-_STAGING_PREFIX = ".staging-"
 _FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 
 _LOG = logging.getLogger(__name__)
-
-
-class CompressedForm(FrozenModel):
-    """A file beside the model with the same bytes, compressed.
-
-    Attributes:
-        file: Its name.
-        sha256, bytes: Of the compressed file.
-    """
-
-    file: str = COMPRESSED_NAME
-    sha256: str
-    bytes: int
-
-
-class ReleaseManifest(FrozenModel):
-    """What a release says about itself. No times and no execution ids: a repeated push gives the same bytes.
-
-    Attributes:
-        name: What is released: the pipeline's name.
-        device_class: The registry folder.
-        device: The device profile that it was gated for.
-        sha256, bytes: Of `model.tflite`.
-        compressed: What devices fetch; None in releases from before there was one.
-        recipe: What made it.
-        metrics: On the whole evaluation split, with 95 % confidence intervals.
-        change: Metric name -> release minus float baseline.
-        checks: What the gate held it against.
-        parents: Role -> SHA-256 of what it was made from (baseline, calibration, candidate, evaluation, ...).
-    """
-
-    name: str
-    device_class: str
-    device: str
-    sha256: str
-    bytes: int
-    compressed: CompressedForm | None = None
-    recipe: Recipe
-    metrics: dict[str, MetricValue] = {}
-    change: dict[str, MetricValue] = {}
-    checks: tuple[Check | Requirement, ...] = ()
-    parents: dict[str, str] = {}
-
-
-class ChannelPointer(FrozenModel):
-    """Which release a channel is at."""
-
-    version: str
-    sha256: str
-    bytes: int
-
-
-class Release(FrozenModel):
-    """One verified release: the files in `path` have the digests that its manifest tells."""
-
-    version: str
-    path: str
-    manifest: ReleaseManifest
-
-    @property
-    def model_path(self) -> Path:
-        """The model's file."""
-        return Path(self.path) / MODEL_NAME
 
 
 def publish(spec: LocalRegistry, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
@@ -144,12 +77,12 @@ def publish(spec: LocalRegistry, device_class: str, name: str, model: bytes, man
     compressed = gzip_of(model)
     form = CompressedForm(sha256=sha256_of_bytes(compressed), bytes=len(compressed))
     manifest = manifest.model_copy(update={"compressed": form})
-    with _explained(folder, len(model) + len(compressed)):
+    with explained(folder, len(model) + len(compressed)):
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_stale(folder, spec.channel)
+        remove_stale(folder, spec.channel)
         if not final.exists():
             files = {MODEL_NAME: model, COMPRESSED_NAME: compressed, MANIFEST_NAME: _json(manifest)}
-            _stage_and_rename(final, files)
+            stage_and_rename(final, files)
         release = _written_again(final, compressed, manifest)
         pointer = _json(ChannelPointer(version=version, sha256=digest, bytes=len(model)))
         path = folder / f"{spec.channel}.json"
@@ -292,7 +225,7 @@ def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
         before = ChannelPointer.model_validate_json(read_regular(path)).version
     except (OSError, ValidationError):
         before = None
-    with _explained(folder, 0):
+    with explained(folder, 0):
         pointer = ChannelPointer(version=found.version, sha256=found.manifest.sha256, bytes=found.manifest.bytes)
         write_atomically(path, _json(pointer))
     return before, found
@@ -305,19 +238,11 @@ def check_writable(spec: LocalRegistry) -> None:
         RegistryError: It cannot, with the remedy.
     """
     nearest = Path(spec.root)
-    with _explained(nearest, 0):
-        while not _there(nearest):
+    with explained(nearest, 0):
+        while not is_there(nearest):
             nearest = nearest.parent
-        with tempfile.TemporaryDirectory(prefix=_STAGING_PREFIX, dir=nearest) as probe:
+        with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=nearest) as probe:
             (Path(probe) / "probe").write_bytes(b"probe")
-
-
-def _there(path: Path) -> bool:
-    try:
-        path.lstat()  # A symbolic link that leads nowhere is there, and in the way.
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _folder(spec: LocalRegistry, device_class: str, name: str) -> Path:
@@ -330,63 +255,6 @@ def _folder(spec: LocalRegistry, device_class: str, name: str) -> Path:
                 remedy="rename it",
             )
     return Path(spec.root) / device_class / name
-
-
-def _stage_and_rename(final: Path, files: dict[str, bytes]) -> None:
-    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=final.parent))
-    try:
-        for name, content in files.items():
-            write_atomically(staging / name, content)
-        staging.chmod(0o755)  # mkdtemp makes folders private; a registry is read by others.
-        try:
-            staging.rename(final)
-        except OSError as error:
-            # Another pusher of the same bytes was first: its release is verified like any that exists.
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-                raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    sync_folder(final.parent)
-
-
-def _remove_stale(folder: Path, channel: str) -> None:
-    """Remove what killed pushes left: staging folders, and temporary files of the pointer. Nothing else is ours."""
-    pointers = f".{channel}.json.{'?' * 8}"  # what `write_atomically` and mkstemp call them
-    for entry in [*folder.glob(f"{_STAGING_PREFIX}*"), *folder.glob(pointers)]:
-        try:
-            if time.time() - entry.stat().st_mtime < STALE_SECONDS:
-                continue
-            if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink()
-        except FileNotFoundError:
-            continue  # another pusher cleans too
-
-
-@contextmanager
-def _explained(where: Path, needed: int) -> Iterator[None]:
-    """Turn what the file system refuses into a RegistryError with a remedy."""
-    try:
-        yield
-    except OSError as error:
-        match error.errno:
-            case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-                what = "there is no room for the release"
-                room = f"at least {needed:,} bytes" if needed else "some room"
-                remedy = f"free {room} there, or choose another root; then run again"
-            case errno.EACCES | errno.EPERM | errno.EROFS:
-                what = "the registry may not be written"
-                remedy = "grant write permission on the folder, or choose another root; then run again"
-            case errno.ENOTDIR | errno.EEXIST:
-                what = "a file stands where the registry needs a folder"
-                remedy = "move the file away, or choose another root; then run again"
-            case _:
-                what = "the registry could not be written"
-                remedy = "fix what the message says; then run again"
-        raise RegistryError(
-            f"{what}: {error.strerror or error}", where=str(error.filename or where), remedy=remedy
-        ) from error
 
 
 def _is_version_of(version: str, digest: str) -> bool:

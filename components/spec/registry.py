@@ -2,23 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
 from components.core.values import FrozenModel
 
 
-class LocalRegistry(FrozenModel):
+class BaseRegistry(FrozenModel):
+    """A kind of registry.
+
+    Attributes:
+        backend: Reference of the class that delivers, `package.module:NAME` (`components.push.registries.Registry`).
+        address_prefix: What the addresses of its releases begin with; the longest that fits decides.
+        kind: Its name in a pipeline file.
+        channel: Name of the pointer that devices follow.
+    """
+
+    backend: ClassVar[str]
+    address_prefix: ClassVar[str]
+
+    kind: str
+    channel: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")] = "stable"
+
+    @property
+    def paths(self) -> Mapping[str, str]:
+        """The fields that are paths of this machine, relative to the pipeline file."""
+        return {}
+
+
+class LocalRegistry(BaseRegistry):
     """A folder registry: `<root>/<device class>/<name>/<version by content>/`, next to the pointer of each channel.
 
     Each release holds `model.tflite` and, for download, `model.tflite.gz`.
 
     Attributes:
         root: Folder of the registry.
-        channel: Name of the pointer that devices follow.
     """
+
+    backend: ClassVar[str] = "components.push.folder:FolderRegistry"
+    address_prefix: ClassVar[str] = ""
 
     kind: Literal["local"] = "local"
     root: str
-    channel: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")] = "stable"
+
+    @property
+    def paths(self) -> Mapping[str, str]:
+        """The root."""
+        return {"root": self.root}
+
+
+# The one row for a new kind of registry.
+AnyRegistry = LocalRegistry
+
+REGISTRIES: tuple[type[BaseRegistry], ...] = get_args(AnyRegistry) or (LocalRegistry,)
+_BY_KIND = Field(discriminator="kind") if len(REGISTRIES) > 1 else Field()
+Registry = Annotated[AnyRegistry, _BY_KIND]

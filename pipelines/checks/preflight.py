@@ -21,7 +21,7 @@ from components.baseline.pretrained import has_keras_structure
 from components.core.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError
 from components.core.files import is_file, is_folder
 from components.core.version import find_source
-from components.push.registry import check_writable
+from components.push.registries import open_registry
 from components.spec.baseline import PretrainedBaseline
 from pipelines.checks.columns import column_errors
 from pipelines.file.load import LoadedPipeline, PipelineFileError, read_pipeline
@@ -340,9 +340,9 @@ def _baseline_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
 
 
 def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
-    if "://" in loaded.spec.push.root:
+    if any("://" in path for path in loaded.spec.push.paths.values()):
         return  # told already: `pipelines.file.cross_field_checks`
     try:
-        check_writable(loaded.spec.push)
+        open_registry(loaded.spec.push).check_writable()
     except RegistryError as error:
         yield error

@@ -227,7 +227,8 @@ def _float_layers(spec: PipelineSpec) -> Iterator[SpecError]:
 
 
 def _addresses(spec: PipelineSpec) -> Iterator[SpecError]:
-    paths = {"examples.schema_file": spec.examples.schema_file, "push.root": spec.push.root}
+    paths = {"examples.schema_file": spec.examples.schema_file}
+    paths.update({f"push.{field}": path for field, path in spec.push.paths.items()})
     if isinstance(spec.baseline, PretrainedBaseline):
         paths["baseline.path"] = spec.baseline.path
     paths.update({f"devices[{index}]": device for index, device in enumerate(spec.devices)})

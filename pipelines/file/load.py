@@ -216,6 +216,6 @@ def _with_absolute_paths(spec: PipelineSpec, folder: Path) -> PipelineSpec:
         update={
             "examples": spec.examples.model_copy(update=examples),
             "baseline": baseline,
-            "push": spec.push.model_copy(update={"root": absolute(spec.push.root)}),
+            "push": spec.push.model_copy(update={field: absolute(path) for field, path in spec.push.paths.items()}),
         }
     )

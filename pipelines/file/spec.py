@@ -20,7 +20,7 @@ from components.spec.convert import ConversionLimits
 from components.spec.evaluate import EvaluationSpec
 from components.spec.gate import GateSpec
 from components.spec.recipe import Recipe, Step
-from components.spec.registry import LocalRegistry
+from components.spec.registry import Registry
 from components.spec.scheme import Float32
 from components.spec.validate import DataExpectations
 
@@ -167,7 +167,7 @@ class PipelineSpec(FrozenModel):
     evaluate: EvaluationSpec = EvaluationSpec()
     devices: Annotated[tuple[str, ...], Field(min_length=1)]
     gate: GateSpec
-    push: LocalRegistry
+    push: Registry
 
     def training_split(self, step: Step) -> str:
         """The split that a step trains on: its own, the baseline's, the calibration sample's, or the first other."""

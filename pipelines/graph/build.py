@@ -21,6 +21,7 @@ from components.device_check.component import device_check
 from components.evaluate.component import evaluator
 from components.gate.component import gate
 from components.push.component import Pusher
+from components.push.registries import backend_module
 from components.spec.baseline import TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from components.spec.devices.device import DeviceProfile
@@ -257,7 +258,7 @@ def _deliver(
         blessing=decision.outputs["blessing"],
         spec=json.dumps({"registry": spec.push.model_dump(), "device": device.model_dump(), "name": spec.name}),
         attempt=attempt,
-        code_version=code_version("components.push.component"),
+        code_version=" ".join(map(code_version, ("components.push.component", backend_module(spec.push)))),
     ).with_id(f"push__{device.name}")
     return decision, push
 

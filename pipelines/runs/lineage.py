@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from components.core.errors import MetadataError, TamperedError
-from components.core.files import is_file, is_folder, sha256_of
 from components.ingest.sources import shown
-from components.push.registry import COMPRESSED_NAME, MANIFEST_NAME, find_release
+from components.push.registries import Located, registry_at
 from pipelines.report.summary import LineageNode
 from pipelines.runs.verification import breaks, has_digest, inputs_of, maker_of
 
@@ -29,22 +27,6 @@ _TOLD_PARAMETERS = (
 _HIDDEN_PROPERTIES = {"name", "producer_component", "pipeline_name", "tfx_version", "state", "is_external"}
 
 
-def digest_of_target(target: Path) -> str:
-    """The SHA-256 of a model file, or of the model in a release or its compressed form (verified by its manifest).
-
-    Raises:
-        RegistryError: A folder that is no release, or a damaged one.
-        MetadataError: There is no such file.
-    """
-    if is_folder(target) or (target.name == COMPRESSED_NAME and is_file(target)):
-        return find_release(target).manifest.sha256
-    if not is_file(target):
-        raise MetadataError(
-            "there is no such release or model", where=str(target), remedy="name a release folder or a .tflite file"
-        )
-    return sha256_of(target)
-
-
 def trace_target(store: Any, target: Path) -> LineageNode:
     """The lineage of a release or of a model file.
 
@@ -56,11 +38,12 @@ def trace_target(store: Any, target: Path) -> LineageNode:
         target: A release folder or a model file.
 
     Raises:
-        RegistryError, MetadataError: As for `digest_of_target`, or the store knows no such bytes.
+        RegistryError: A damaged release, or a folder that is none.
+        MetadataError: There is no such release or file, or the store knows no such bytes.
         TamperedError: The release's manifest is not the one that was written.
     """
-    digest = digest_of_target(target)
-    folder = os.path.realpath(target if is_folder(target) else target.parent)
+    found = registry_at(str(target)).resolve(str(target))
+    digest = found.sha256
     deliveries: dict[str, Any] = {}
     manifests = set()
     for artifact in store.get_artifacts_by_type("PushedModel"):
@@ -68,11 +51,11 @@ def trace_target(store: Any, target: Path) -> LineageNode:
         if known.get("model_sha256") == digest:
             # The same bytes pushed again are the same release; the newest push tells.
             deliveries[known["release_path"]] = artifact
-            if known["release_path"] == folder:
+            if known["release_path"] == found.address:
                 manifests.add(known.get("release_manifest_sha256", ""))
-    if folder in deliveries:
-        _compare_manifest(Path(folder), manifests - {""})
-        return trace(store, deliveries[folder])
+    if found.address in deliveries:
+        _compare_manifest(found, manifests - {""})
+        return trace(store, deliveries[found.address])
     if len(deliveries) > 1:
         children = tuple(trace(store, artifact) for artifact in deliveries.values())
         return LineageNode(label=f"{len(children)} releases of these bytes", kind="releases", children=children)
@@ -90,15 +73,14 @@ def trace_target(store: Any, target: Path) -> LineageNode:
     )
 
 
-def _compare_manifest(release: Path, written: set[str]) -> None:
+def _compare_manifest(release: Located, written: set[str]) -> None:
     # Several if another decision pushed the same bytes again; none by versions that recorded none.
-    path = release / MANIFEST_NAME
-    if written and path.is_file() and (found := sha256_of(path)) not in written:
+    if written and release.manifest_sha256 is not None and release.manifest_sha256 not in written:
         raise TamperedError(
             "the manifest of this release is not the one that was written",
-            where=str(path),
+            where=release.manifest,
             bound=" or ".join(f"sha256 {one}" for one in sorted(written)),
-            measured=f"sha256 {found}",
+            measured=f"sha256 {release.manifest_sha256}",
             remedy="run the pipeline again, which writes it again; or name the store of the run that pushed last",
         )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from components.push.registries import registry_at
 from pipelines.runs.metadata import PIPELINE_PROPERTY, REMOVED_PROPERTY
 
 
@@ -65,7 +65,7 @@ class History:
         newest: dict[str, Any] = {}
         for artifact in sorted(self._store.get_artifacts_by_id(sorted(self._makers)), key=lambda one: one.id):
             path = artifact.custom_properties["release_path"].string_value
-            if path and artifact.custom_properties["pushed"].int_value and _delivered(Path(path)):
+            if path and artifact.custom_properties["pushed"].int_value and registry_at(path).exists(path):
                 newest[path] = artifact
         found: dict[str, tuple[str, set[int]]] = {}
         for path, artifact in newest.items():
@@ -73,8 +73,3 @@ class History:
                 if self._makers[artifact.id] & executions:
                     found[run] = (path, found.get(run, (path, set[int]()))[1] | {artifact.id})
         return found
-
-
-def _delivered(release: Path) -> bool:
-    """Whether a release is in its registry. A registry that is not there, or not mounted, has lost nothing."""
-    return release.exists() or not release.parent.exists()

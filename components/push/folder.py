@@ -1,0 +1,64 @@
+"""A folder as a kind of registry: an address is the path of a release's folder, or of a model file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from components.core.errors import MetadataError
+from components.core.files import is_file, is_folder, sha256_of
+from components.push import registry
+from components.push.registries import Located
+from components.push.release import COMPRESSED_NAME, Release, ReleaseManifest
+from components.spec.registry import LocalRegistry
+
+
+class FolderRegistry:
+    """Releases in a folder of this machine."""
+
+    def __init__(self, spec: LocalRegistry) -> None:
+        self._spec = spec
+
+    def check_writable(self) -> None:
+        """Try to write there."""
+        registry.check_writable(self._spec)
+
+    def publish(self, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
+        """Write a release and the channel's pointer; its path is absolute."""
+        release = registry.publish(self._spec, device_class, name, model, manifest)
+        return release.model_copy(update={"path": str(Path(release.path).resolve())})
+
+    def manifest_sha256(self, release: Release) -> str:
+        """Digest of the file that holds the manifest."""
+        return registry.manifest_digest(release.manifest)
+
+    @staticmethod
+    def resolve(target: str) -> Located:
+        """A release's folder or its compressed file is verified; another file is a model."""
+        path = Path(target)
+        if is_folder(path) or (path.name == COMPRESSED_NAME and is_file(path)):
+            digest = registry.find_release(path).manifest.sha256
+        elif is_file(path):
+            digest = sha256_of(path)
+        else:
+            raise MetadataError(
+                "there is no such release or model", where=target, remedy="name a release folder or a .tflite file"
+            )
+        folder = Path(os.path.realpath(path if is_folder(path) else path.parent))
+        manifest = folder / registry.MANIFEST_NAME
+        return Located(
+            address=str(folder),
+            sha256=digest,
+            manifest_sha256=sha256_of(manifest) if manifest.is_file() else None,
+            manifest=str(manifest),
+        )
+
+    @staticmethod
+    def point_at(address: str, channel: str) -> tuple[str | None, Release]:
+        """Replace the channel's pointer."""
+        return registry.point_at(Path(address), channel)
+
+    @staticmethod
+    def exists(address: str) -> bool:
+        """A folder that is not mounted has lost nothing."""
+        return Path(address).exists() or not Path(address).parent.exists()
