@@ -13,7 +13,7 @@ _MOST_RANGES = 24
 class TrainingPictures(FrozenModel):
     """SVGs of one training; no ranges where a scheme of the user's kept them to itself."""
 
-    loss: str
+    loss: str | None
     ranges: str | None
 
 
@@ -21,10 +21,11 @@ def training_pictures(training: TrainingReport, salt: str) -> TrainingPictures:
     """Draw one training.
 
     Args:
-        training: With at least one epoch.
+        training: What a step did; without epochs there is no loss to draw.
         salt: Sets the identifiers apart in a document.
     """
-    return TrainingPictures(loss=_loss(training, f"{salt}-loss"), ranges=_ranges(training, f"{salt}-ranges"))
+    loss = _loss(training, f"{salt}-loss") if training.epochs else None
+    return TrainingPictures(loss=loss, ranges=_ranges(training, f"{salt}-ranges"))
 
 
 def _loss(training: TrainingReport, salt: str) -> str:
