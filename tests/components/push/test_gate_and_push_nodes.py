@@ -58,7 +58,7 @@ def write_artifacts(root, accuracy):
             folder,
             "Format-Serving/tflite" if name in MODELS else "outcome.json",
             role="candidate",
-            recipe=report.recipe,
+            recipe=report.recipe.model_dump(),
             parents={"model": "b" * 64},
             code_version="1",
         )
