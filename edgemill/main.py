@@ -14,6 +14,16 @@ import typer
 
 from edgemill.failure import exit_on_error
 from edgemill.kubeflow_package import share_name
+from edgemill.options import (
+    DEFAULT_ENVIRONMENT,
+    CronLine,
+    EnvironmentFile,
+    LogFormatName,
+    Metadata,
+    PipelineFile,
+    Root,
+    SummaryJson,
+)
 
 app = typer.Typer(
     name="edgemill",
@@ -22,30 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # it would take a default in brackets, `[build/edgemill]`, for markup
 )
-
-PipelineFile = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file (YAML).")]
-Root = Annotated[
-    Path | None, typer.Option("--root", help="Folder of artifacts, metadata and reports [build/edgemill].")
-]
-Metadata = Annotated[
-    str | None,
-    typer.Option(
-        "--metadata",
-        envvar="EDGEMILL_METADATA",
-        show_envvar=False,
-        help="sqlite:PATH, mysql://... or postgres://...; may hold a password: better in EDGEMILL_METADATA "
-        "[sqlite inside the root].",
-    ),
-]
-EnvironmentFile = Annotated[Path, typer.Option("--environment", "-e", help="Where it runs (YAML): docs/kubeflow.md.")]
-DEFAULT_ENVIRONMENT = Path("environment.yaml")
-SummaryJson = Annotated[
-    Path | None, typer.Option("--summary-json", help="Also write how the run stands and ends: docs/production.md.")
-]
-LogFormatName = Annotated[str, typer.Option("--log-format", help="Of the log: text, or json: one object a line.")]
-CronLine = Annotated[
-    str | None, typer.Option("--cron", help="Five fields: minute, hour, day of the month, month, day of the week.")
-]
 
 
 def _print_version(wanted: bool) -> None:
