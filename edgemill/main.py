@@ -104,9 +104,9 @@ def validate(
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
             warnings.simplefilter("ignore")
             from edgemill.preview import print_previews
-            from pipelines.checks.dry_run import deep_check
+            from pipelines.checks.dry_run import dry_run
 
-            print_previews(deep_check(loaded))
+            print_previews(dry_run(loaded))
         recipes, devices = len(loaded.spec.recipes), len(loaded.devices)
         typer.echo(f"{file}: valid ({recipes} recipes for {devices} devices)")
 

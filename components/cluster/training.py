@@ -61,5 +61,5 @@ def train_clustered(inputs: StepInputs, step: ClusterStep, invariants: WeightInv
         epochs=state.epochs,
         best_epoch=state.best_epoch,
         weights=weights,
-        claim=earlier.claim if earlier is not None else None,
+        sparsity_target=earlier.sparsity_target if earlier is not None else None,
     )

@@ -92,7 +92,7 @@ def TFLiteConverter(
         transform_graph=transform_graph.uri if transform_graph is not None else None,
         export=trained.export if trained is not None else "plain",
         trained=trained.ranges if trained is not None else (),
-        sparse=trained.claim if trained is not None else None,
+        sparse=trained.sparsity_target if trained is not None else None,
     )
     outcome, content = run_conversion(request, asked.limits)
     for each in inputs.values():

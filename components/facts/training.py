@@ -136,7 +136,7 @@ class TrainingReport(FrozenModel):
         ranges: Trained ranges of activations.
         weights: What zeros and shared values the kernels have after it, as far as a step of the recipe made any.
         sensitivity: Of each pruned layer, where the sparsity was spread by it.
-        claim: What conversion is to prove of the zeros; None for a model that no step pruned.
+        sparsity_target: The zeros that conversion verifies; None for a model that no step pruned.
         export: How the model is written; conversion follows it.
     """
 
@@ -148,7 +148,7 @@ class TrainingReport(FrozenModel):
     ranges: tuple[TrainedRange, ...] = ()
     weights: tuple[WeightFact, ...] = ()
     sensitivity: tuple[PruningSensitivity, ...] = ()
-    claim: SparsityTarget | None = None
+    sparsity_target: SparsityTarget | None = None
     export: Export = "plain"
 
 

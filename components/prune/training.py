@@ -70,11 +70,11 @@ def train_pruned(inputs: StepInputs, step: PruneStep) -> TrainingReport:
         best_epoch=state.best_epoch,
         weights=weights,
         sensitivity=sensitivity,
-        claim=_claim(step, pruned, weights),
+        sparsity_target=_target_of(step, pruned, weights),
     )
 
 
-def _claim(step: PruneStep, pruned: Sequence[Target], weights: Sequence[WeightFact]) -> SparsityTarget | None:
+def _target_of(step: PruneStep, pruned: Sequence[Target], weights: Sequence[WeightFact]) -> SparsityTarget | None:
     held = [
         (shape, fact.sparsity)
         for target, fact in zip(pruned, weights, strict=True)

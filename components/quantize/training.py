@@ -91,7 +91,7 @@ def train_quantized(
         layers=layers,
         ranges=ranges,
         weights=tuple(weight_fact(kernel) for kernel in held) if earlier is not None else (),
-        claim=earlier.claim if earlier is not None else None,
+        sparsity_target=earlier.sparsity_target if earlier is not None else None,
         export=route,
     )
 

@@ -62,7 +62,7 @@ class Recipe(FrozenModel):
         return self.scheme.is_static and self.trained is None
 
     @property
-    def claims(self) -> SparsityTarget | None:
+    def sparsity_target(self) -> SparsityTarget | None:
         """What the steps will say of the model's zeros, as far as the recipe tells; None if they make none."""
         step = self.pruned
         if step is None or not step.highest:

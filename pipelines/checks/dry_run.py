@@ -34,7 +34,7 @@ Batches = dict[str | None, tuple[Any, Any]]
 _BUILDING = 5.0
 
 
-def deep_check(loaded: LoadedPipeline) -> Previews:
+def dry_run(loaded: LoadedPipeline) -> Previews:
     """Import the task, decode the first records, build the model, and hold them and the recipes against each other.
 
     Returns:
@@ -51,7 +51,7 @@ def deep_check(loaded: LoadedPipeline) -> Previews:
 
 
 def _checked(spec: PipelineSpec) -> Previews:
-    """As `deep_check`; raises what is wrong as it is."""
+    """As `dry_run`; raises what is wrong as it is."""
     import tensorflow  # noqa: F401  # in nobody's time but ours
 
     check_schema(spec.examples)

@@ -16,15 +16,15 @@ from pipelines.file.accuracy_bound import asks_for_fewest_float, tolerated_loss
 from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec
 
 
-def contradictions(spec: PipelineSpec) -> Iterator[SpecError]:
+def cross_field_errors(spec: PipelineSpec) -> Iterator[SpecError]:
     """Everything that is wrong between fields that are right by themselves."""
     yield from _duplicates(spec)
     yield from _splits(spec)
     yield from _steps(spec)
-    yield from sparsity_contradictions(
+    yield from sparsity_errors(
         (f"recipes[{index}]", recipe.scheme, claim)
         for index, recipe in enumerate(spec.recipes)
-        if (claim := recipe.claims) is not None
+        if (claim := recipe.sparsity_target) is not None
     )
     yield from _calibration(spec)
     yield from _metrics(spec)
@@ -113,7 +113,7 @@ def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
                 yield from _split_errors(spec, f"{where}.steps[{number}].split", step.split)
 
 
-def sparsity_contradictions(claims: Iterable[tuple[str, Scheme, SparsityTarget]]) -> Iterator[SpecError]:
+def sparsity_errors(claims: Iterable[tuple[str, Scheme, SparsityTarget]]) -> Iterator[SpecError]:
     """Schemes that must not meet the sparsity that their recipe prunes to.
 
     Args:
@@ -243,7 +243,7 @@ def _addresses(spec: PipelineSpec) -> Iterator[SpecError]:
             )
 
 
-def device_contradictions(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Iterator[SpecError]:
+def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Iterator[SpecError]:
     """What is wrong between the recipes and the devices.
 
     Args:

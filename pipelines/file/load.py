@@ -14,7 +14,7 @@ from components.core.errors import EdgemillError, SpecError
 from components.core.values import FrozenModel
 from components.spec.devices.device import DeviceProfile
 from pipelines.file.bounded_yaml import BoundedLoader, read_small_text, refuse_unusable
-from pipelines.file.cross_field_checks import contradictions, device_contradictions
+from pipelines.file.cross_field_checks import cross_field_errors, device_errors
 from pipelines.file.schema import schema_of
 from pipelines.file.spec import PipelineSpec
 from pipelines.file.wording import all_in_words, nearest
@@ -78,13 +78,13 @@ def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError
     devices: list[DeviceProfile] = []
     for index, name in enumerate(spec.devices):
         if "://" in name:
-            continue  # contradictions() tells
+            continue  # cross_field_errors() tells
         device, wrong = _device(name, path.parent, f"devices[{index}]")
         devices.extend([device] if device else [])
         errors.extend(wrong)
-    errors.extend(contradictions(spec))
+    errors.extend(cross_field_errors(spec))
     if len(devices) == len(spec.devices):
-        errors.extend(device_contradictions(spec, devices))
+        errors.extend(device_errors(spec, devices))
     loaded = LoadedPipeline(
         file=Path(os.path.realpath(path)), spec=_with_absolute_paths(spec, path.parent), devices=tuple(devices)
     )

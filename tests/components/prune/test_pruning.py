@@ -150,7 +150,7 @@ def test_pruned_model_has_exactly_the_zeros_and_its_accuracy(baseline: TrainedBa
     assert not np.any(kept.get_layer("probabilities").kernel.numpy() == 0)
     (fact,) = report.weights
     assert (fact.layer, fact.sparsity, fact.wanted_sparsity) == ("hidden", 0.75, 0.75)
-    assert (report.claim.structure, report.claim.kernels) == ("block_1x16", ((64, 32),))
+    assert (report.sparsity_target.structure, report.sparsity_target.kernels) == ("block_1x16", ((64, 32),))
     images, labels = baseline.examples()
     assert np.mean(kept.predict(images, verbose=0).argmax(1) == labels) > 0.95
 

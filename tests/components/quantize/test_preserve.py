@@ -62,7 +62,11 @@ def proven(folder: Path, report: TrainingReport) -> Converted:
     outcome = folder / "converted"
     outcome.mkdir()
     request = ConversionRequest(
-        name="a", scheme=INT8, saved_model=str(folder / SERVING_FOLDER), trained=report.ranges, sparse=report.claim
+        name="a",
+        scheme=INT8,
+        saved_model=str(folder / SERVING_FOLDER),
+        trained=report.ranges,
+        sparse=report.sparsity_target,
     )
     run(request, outcome)
     converted = outcome_of((outcome / OUTCOME_FILE).read_bytes())
@@ -104,7 +108,7 @@ def test_clustered_kernels_have_no_more_values_than_asked_for(clustered: tuple[P
     ]
     kernel = load_kept(folder).get_layer("hidden").kernel.numpy()
     assert len(np.unique(kernel)) == 8
-    assert report.claim is None
+    assert report.sparsity_target is None
 
 
 def test_training_under_quantization_keeps_shared_values_as_so_many_integers(
@@ -125,8 +129,8 @@ def test_all_three_together_keep_zeros_and_values(baseline: TrainedBaseline, bot
     )
     assert [use.fact.sparsity for use in uses(folder)] == pytest.approx([0.75] * 3, abs=0.02)
     assert all((use.fact.unique_values or 99) <= 8 for use in uses(folder))
-    assert report.claim is not None
-    assert report.claim.sparsity == 0.75
+    assert report.sparsity_target is not None
+    assert report.sparsity_target.sparsity == 0.75
     proof = proven(folder, report).sparsity
     assert proof is not None
     assert proof.verdict == "stored_only"
@@ -183,7 +187,7 @@ RECURRENT = """layers.Input([4, 4, 1], name="image"),
 def test_gates_of_a_recurrent_layer_keep_zeros_and_values_into_the_integers_of_the_file(tmp_path):
     baseline = TrainedBaseline(tmp_path, RECURRENT)
     source, report = baseline.do("pruned", None, train_pruned, PRUNE)
-    assert {(4, 48), (4, 16), (16, 48), (16, 16)} <= set(report.claim.kernels)
+    assert {(4, 48), (4, 16), (16, 48), (16, 16)} <= set(report.sparsity_target.kernels)
     source, _ = baseline.do("clustered", source, train_clustered, CLUSTER, WeightInvariants(zeros=True))
     folder, _ = baseline.do(
         "trained", source, train_quantized, QAT, INT8, WeightInvariants(zeros=True, num_clusters=8), "sequence"

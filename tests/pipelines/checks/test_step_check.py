@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from components.core.user_code import process_kept
-from pipelines.checks.dry_run import deep_check
+from pipelines.checks.dry_run import dry_run
 from pipelines.checks.preflight import make_importable
 from pipelines.file.load import PipelineFileError, load_pipeline
 from tests.small_pipeline import TASK, SmallPipeline
@@ -16,14 +16,14 @@ def checked(folder: Path, task: str = TASK, scheme: Any = "static_wi8_ai8", **st
     small = SmallPipeline(folder, task)
     small.spec["recipes"] = [{"name": "a", "steps": [{"kind": "qat", "epochs": 1, **step}], "scheme": scheme}]
     make_importable(small.write())
-    return deep_check(load_pipeline(small.file))
+    return dry_run(load_pipeline(small.file))
 
 
 def with_steps(folder: Path, *steps: dict[str, Any], scheme: str = "static_wi8_ai8") -> Any:
     small = SmallPipeline(folder)
     small.spec["recipes"] = [{"name": "a", "steps": list(steps), "scheme": scheme}]
     make_importable(small.write())
-    return deep_check(load_pipeline(small.file))
+    return dry_run(load_pipeline(small.file))
 
 
 def refused(folder: Path, task: str = TASK, **step: Any) -> str:
@@ -87,14 +87,14 @@ def test_step_that_the_model_does_not_bear_is_refused_before_training(
 def test_pipeline_without_steps_has_nothing_to_tell(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     make_importable(small.write())
-    assert deep_check(load_pipeline(small.file)) == {}
+    assert dry_run(load_pipeline(small.file)) == {}
 
 
 def test_model_too_small_for_dynamic_range_is_named_with_the_size_of_its_largest_weight(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["recipes"].append({"name": "dynamic", "scheme": "dynamic_wi8_afp32"})
     make_importable(small.write())
-    (name, layers), *others = deep_check(load_pipeline(small.file)).items()
+    (name, layers), *others = dry_run(load_pipeline(small.file)).items()
     assert (name, others) == ("dynamic, scheme", [])
     # 8 kernels of 3 x 3; 2 x 2 x 8 features to 3 classes.
     assert [(layer.kind, layer.weights) for layer in layers] == [("Conv2D", "72 elements"), ("Dense", "96 elements")]
@@ -106,7 +106,7 @@ def test_model_with_one_large_weight_is_not(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, large)
     small.spec["recipes"].append({"name": "dynamic", "scheme": "dynamic_wi8_afp32"})
     make_importable(small.write())
-    assert deep_check(load_pipeline(small.file)) == {}
+    assert dry_run(load_pipeline(small.file)) == {}
 
 
 def test_unknown_layer_is_told_with_the_nearest(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_task_without_compile_is_told_when_a_recipe_trains(tmp_path: Path) -> No
     small.spec["recipes"] = [{"name": "a", "steps": [{"kind": "qat", "epochs": 1}], "scheme": "static_wi8_ai8"}]
     make_importable(small.write())
     with pytest.raises(PipelineFileError) as caught:
-        deep_check(load_pipeline(small.file))
+        dry_run(load_pipeline(small.file))
     assert "a recipe has a step that trains, but the task has no compile" in str(caught.value)
 
 

@@ -133,7 +133,7 @@ def test_blocks_are_refused_where_they_compute_wrong_values(small: SmallPipeline
     said = refused(small, "dynamic_wi8_afp32", prune(structure=structure))
     assert "recipes[0].scheme: dynamic range quantization of block-sparse weights computes wrong values" in said
     small.spec["recipes"] = [{"name": "a", "steps": [prune()], "scheme": "dynamic_wi8_afp32"}]
-    assert load_pipeline(small.write()).spec.recipes[0].claims
+    assert load_pipeline(small.write()).spec.recipes[0].sparsity_target
 
 
 def test_pruning_alone_leaves_ranges_to_calibration(small: SmallPipeline) -> None:

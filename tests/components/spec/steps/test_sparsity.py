@@ -10,7 +10,7 @@ from components.spec.scheme import (
     StaticWi8Ai16,
 )
 from components.spec.steps.sparsity import SparsityTarget, encodes, sparse_kernels, sparsity_refusal
-from pipelines.file.cross_field_checks import sparsity_contradictions
+from pipelines.file.cross_field_checks import sparsity_errors
 
 STRUCTURES = ("unstructured", "2:4", "block_1x4", "block_1x16")
 SCHEMES = (Float32(), Float16(), DynamicWi8Afp32(), StaticWi8Ai8(), StaticWi8Ai16(), StaticWi4Ai8())
@@ -41,7 +41,7 @@ def test_contradiction_names_the_recipe_and_the_remedy_when_dynamic_range_meets_
         ("recipes[1]", DynamicWi8Afp32(), claim("block_1x4")),
         ("recipes[2]", DynamicWi8Afp32(), claim("unstructured")),
     ]
-    (error,) = sparsity_contradictions(claims)
+    (error,) = sparsity_errors(claims)
     assert isinstance(error, SpecError)
     assert (error.where, error.measured) == ("recipes[1].scheme", "dynamic_wi8_afp32 with block_1x4")
     assert "static_wi8_ai8" in str(error)
