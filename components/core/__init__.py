@@ -1,1 +1,1 @@
-"""Errors, values, files and versions: what everything else stands on."""
+"""Errors, values, files, and versions that all other packages use."""

@@ -1,4 +1,4 @@
-"""How many bytes a file is on the wire: compressed as a server or a registry would."""
+"""The size of a file in transit, compressed as a server or a registry would compress it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from components.core.values import FrozenModel
 
 GZIP_LEVEL = 9
 ZSTD_LEVEL = 19
-_GZIP_FRAME = 31  # zlib's window of 32 KiB, in gzip's frame
+_GZIP_FRAME = 31  # zlib's 32 KiB window in a gzip frame
 
 
 class CompressedBytes(FrozenModel):
-    """Sizes of one file's compressed forms.
+    """Sizes of one file after compression.
 
     Attributes:
-        gzip: Bytes under gzip at level 9.
-        zstd: Bytes under Zstandard at level 19.
+        gzip: Bytes after gzip at level 9.
+        zstd: Bytes after Zstandard at level 19.
     """
 
     gzip: int
@@ -24,33 +24,33 @@ class CompressedBytes(FrozenModel):
 
 
 def compressed_bytes(content: bytes) -> CompressedBytes:
-    """Compress a file with each of the given methods, and count."""
+    """The size of a file after each method of compression."""
     return CompressedBytes(gzip=len(gzip_of(content)), zstd=len(zstd_of(content)))
 
 
 def gzip_of(content: bytes) -> bytes:
-    """Gzip at level 9, without a time or a name: the same content is the same bytes.
+    """Gzip at level 9 without a time stamp or a name, so that equal content gives equal bytes.
 
-    Not the module `gzip`, whose frame differs between versions of Python.
+    This function doesn't use the module `gzip`, whose frame differs between versions of Python.
     """
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_FRAME)
     return compressor.compress(content) + compressor.flush()
 
 
 def gunzip(compressed: bytes, most: int) -> bytes | None:
-    """The content of one gzip frame; None if it is damaged, longer than `most` bytes, or something follows it."""
+    """The content of one gzip frame. None if it is damaged, longer than `most` bytes, or followed by other data."""
     decompressor = zlib.decompressobj(_GZIP_FRAME)
     try:
         content = decompressor.decompress(compressed, most + 1)
     except zlib.error:
         return None
-    # The frame ends only after its checksum was compared.
+    # zlib reaches the end of the frame only after it has checked the checksum.
     whole = decompressor.eof and not decompressor.unused_data
     return content if whole and len(content) <= most else None
 
 
 def zstd_of(content: bytes) -> bytes:
-    """Zstandard at level 19, on one thread: the same content is the same bytes."""
+    """Zstandard at level 19 on one thread, so that equal content gives equal bytes."""
     import zstandard
 
     return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(content)

@@ -1,25 +1,25 @@
-"""The errors a user can meet. Each class says whose fault it is; each message says what to do.
+"""The errors that users can see. The class says what is at fault, and the message says how to fix it.
 
-The tree is shallow on purpose: callers distinguish by class only where they act differently (exit codes, retries).
+The hierarchy is shallow because callers distinguish classes only where they act differently (exit codes, retries).
 """
 
 from __future__ import annotations
 
 import re
 
-# What TensorFlow wraps around its messages: nodes, operators, the name that no example has.
+# What TensorFlow adds to its messages: nodes, operators, and the name of an unnamed example.
 _WRAPPING = re.compile(r"\{\{.*?\}\} ?|Name: <unknown>, |^\(0\) [A-Z_]+: +|\s*\[Op:.*$")
 
 
 class EdgemillError(Exception):
-    """Base of all errors that Edgemill raises on purpose.
+    """Base class of the errors that Edgemill raises deliberately.
 
     Args:
-        what: What is wrong, one sentence without a full stop.
-        where: The field, file or layer it is wrong at.
-        bound: What would have been right.
+        what: What is wrong, in one sentence without a period.
+        where: The field, file, or layer with the error.
+        bound: What was expected.
         measured: What was found.
-        remedy: What the user can do about it.
+        remedy: How the user can fix it.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class EdgemillError(Exception):
         return f"{place}{self.what}{detail}. Remedy: {self.remedy}"
 
     def placed(self, where: str) -> EdgemillError:
-        """The same error, told to be in `where`: a file, a recipe."""
+        """The same error with `where`, such as a file or a recipe, in front of its place."""
         place = f"{where}: {self.where}" if self.where else where
         return type(self)(self.what, where=place, bound=self.bound, measured=self.measured, remedy=self.remedy)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Beam and multiprocessing pickle errors; keyword-only arguments need telling how.
+        # Beam and multiprocessing pickle errors, and pickle doesn't pass keyword-only arguments by itself.
         return _rebuild, (type(self), self.what, self.where, self.bound, self.measured, self.remedy)
 
 
@@ -61,43 +61,43 @@ def _rebuild(
 
 
 class SpecError(EdgemillError):
-    """The pipeline file, or something it names, is wrong. The user's to correct; nothing has run yet."""
+    """The pipeline file, or something that it names, is wrong. The user must correct it. Nothing has run yet."""
 
 
 class DataError(EdgemillError):
-    """The examples are not what the pipeline file says they are. The user's to correct."""
+    """The examples don't match the pipeline file. The user must correct one of them."""
 
 
 class ModelError(EdgemillError):
-    """The model cannot be used as the recipe asks. The user's to correct, in the task or in the recipe."""
+    """The model can't be used as the recipe requires. The user must correct the task or the recipe."""
 
 
 class ConversionError(EdgemillError):
-    """A recipe did not yield a usable file. The other candidates go on; the report shows this one's reason."""
+    """A recipe gave no usable file. The report shows the reason, and the run continues with the other candidates."""
 
 
 class RegistryError(EdgemillError):
-    """The registry could not be read or written. It is as it was before; the push can be repeated."""
+    """The registry couldn't be read or written. It is unchanged, and the push can be repeated."""
 
 
 class UnblessedError(EdgemillError):
-    """A push was asked for bytes that no gate blessed. Never to be worked around: wire a gate before the push."""
+    """A push got bytes that no gate blessed. Don't work around this error: put a gate before the push."""
 
 
 class TamperedError(EdgemillError):
-    """An artifact is not the one that was written. Nothing is made of it; it has to be produced again."""
+    """An artifact was changed after it was written. It isn't used and must be produced again."""
 
 
 class MetadataError(EdgemillError):
-    """The metadata store could not be reached, or does not hold what was asked for."""
+    """The metadata store couldn't be reached, or doesn't contain what was requested."""
 
 
 class StorageError(EdgemillError):
-    """The pipeline root could not be read, written or removed from. What was begun can be ended by trying again."""
+    """Reading, writing, or removing files under the pipeline root failed. Trying again completes the operation."""
 
 
 class ClusterError(EdgemillError):
-    """A cluster could not be reached, or refused. What was submitted before stays; submitting again repeats nothing."""
+    """A cluster couldn't be reached or refused a request. Submitting again doesn't repeat earlier submissions."""
 
 
 class RunFailedError(EdgemillError):
@@ -105,27 +105,27 @@ class RunFailedError(EdgemillError):
 
 
 def damaged(place: object, error: Exception) -> StorageError:
-    """The error of a file of a run that is cut off or changed, so that it cannot be understood."""
+    """The error for a file of a run that can't be parsed because it was truncated or changed."""
     return StorageError(
         "this file of a run is damaged",
         where=str(place),
         bound="the file as the run wrote it",
-        measured=str(error).splitlines()[-1].strip() if "Invalid JSON" not in str(error) else "no whole JSON",
+        measured=str(error).splitlines()[-1].strip() if "Invalid JSON" not in str(error) else "invalid JSON",
         remedy="restore it, or remove the folder that holds it and run again",
     )
 
 
 def summary_line(error: BaseException) -> str:
-    """The telling part of another library's error in one line; its type's name if it says nothing."""
+    """The informative part of another library's error in one line, or the name of its type if it has no message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # Keras quotes a stack, or names the layer, before the message, and what the layer was called with behind it.
+    # Keras puts a stack trace or the layer's name before the message, and the arguments of the layer's call after it.
     lines = lines[: next((n for n, line in enumerate(lines) if line.startswith("Call arguments received by")), None)]
-    # TensorFlow tells the Python stack first, then the message, then the node as [[{{node ...}}]].
+    # TensorFlow shows the Python stack first, then the message, then the node as [[{{node ...}}]].
     nodes = [index for index, line in enumerate(lines) if line.startswith("[[")]
     if nodes:
-        telling = lines[nodes[0] - 1]
+        message = lines[nodes[0] - 1]
     elif len(lines) > 1 and lines[0].startswith("Exception encountered when calling "):
-        telling = f"{lines[0].removesuffix('.')}: {lines[-1]}"
+        message = f"{lines[0].removesuffix('.')}: {lines[-1]}"
     else:
-        telling = "" if not lines else lines[-1] if lines[0] == "in user code:" else lines[0]
-    return _WRAPPING.sub("", telling) or type(error).__name__
+        message = "" if not lines else lines[-1] if lines[0] == "in user code:" else lines[0]
+    return _WRAPPING.sub("", message) or type(error).__name__

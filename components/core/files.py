@@ -1,4 +1,4 @@
-"""Files that are complete or absent, and their digests."""
+"""Files that are either complete or absent, and their digests."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from components.core.errors import DataError
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder is there. Unlike `Path.is_dir`, False too of a path that is too long or that may not be read."""
+    """Whether a folder exists. Unlike `Path.is_dir`, also False for a path that is too long or not readable."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
 def is_file(path: Path) -> bool:
-    """Whether a regular file is there; False as `is_folder` is."""
+    """Whether a regular file exists; also False where `is_folder` is."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
 class NotARegularFileError(OSError):
-    """A folder, a device, a pipe or a socket is in the place of a file."""
+    """A path leads to a folder, device, pipe, or socket instead of a file."""
 
 
 def read_regular(path: Path, limit: int = -1) -> bytes:
-    """The content of a regular file, at most `limit` bytes of it; never waits for the writer of a pipe.
+    """Read at most `limit` bytes of a regular file, without ever waiting for the writer of a pipe.
 
     Raises:
-        NotARegularFileError: Something else is there.
-        OSError: It cannot be read.
+        NotARegularFileError: The path leads to something else.
+        OSError: The file can't be read.
     """
     # Without O_NONBLOCK, opening a pipe waits for its writer.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
@@ -42,7 +42,7 @@ def read_regular(path: Path, limit: int = -1) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` so that `path` holds all of it or what it held before, whatever happens in between."""
+    """Write a file so that, even after a crash, `path` holds either all of `content` or what it held before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -50,7 +50,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files private; registries and reports are read by others.
+        # mkstemp makes files private, but other users read registries and reports.
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:
@@ -60,7 +60,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` survive a power cut."""
+    """Make renames inside `folder` survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -74,11 +74,11 @@ def sha256_of_bytes(content: bytes) -> str:
 
 
 def sha256_of(path: Path, of_file: Callable[[Path], str] | None = None) -> str:
-    """Hexadecimal SHA-256 of a file, or of a folder: of its files' relative names and digests in order of name.
+    """Hexadecimal SHA-256 of a file, or of a folder's relative file names and their digests, sorted by name.
 
     Args:
         path: The file or the folder.
-        of_file: The digest of one file; None reads it.
+        of_file: Computes the digest of one file. By default, the file is read.
     """
     if path.is_dir():
         lines = [
@@ -97,12 +97,12 @@ def sha256_of(path: Path, of_file: Callable[[Path], str] | None = None) -> str:
 
 
 def check_unchanged(path: Path, found: str, expected: str) -> None:
-    """See that what was read of a source is what it was when the run began.
+    """Check that a source has not changed since the run began.
 
     Args:
-        path: Where it lies.
+        path: The source.
         found: The SHA-256 of what was read.
-        expected: The one that the lineage records.
+        expected: The SHA-256 that the lineage records.
 
     Raises:
         DataError: They differ.
@@ -113,12 +113,12 @@ def check_unchanged(path: Path, found: str, expected: str) -> None:
             where=str(path),
             bound=f"sha256 {expected}",
             measured=found,
-            remedy="run again once nothing writes there; for Kubeflow, build the image and compile from the same files",
+            remedy="run again when nothing writes to it; for Kubeflow, build the image and compile from the same files",
         )
 
 
 def bytes_of(path: Path) -> int:
-    """Size of a file, or of all files of a folder, in bytes."""
+    """Size of a file, or of all files in a folder, in bytes."""
     return (
         sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
     )

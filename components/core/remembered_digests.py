@@ -1,4 +1,4 @@
-"""SHA-256 of files that rarely change: hashed once, and again only after the file system says that they may differ."""
+"""SHA-256 of files that rarely change. A file is hashed again only if its status shows that it may have changed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from components.core.errors import DataError
 from components.core.files import read_regular, sha256_of, write_atomically
 from components.core.values import FrozenModel
 
-# A file that changed so recently may change again without another time stamp: clocks of file systems are coarse.
+# File system clocks are coarse: a file that changed more recently may change again without a new time stamp.
 _SETTLED_NS = 2_000_000_000
 
 
 class Remembered(FrozenModel):
     """A digest, and the status of the file that it was computed from.
 
-    The time of change (ctime) is what no program can set back: it moves even where size and modification time do not.
+    No program can set the time of change (ctime) back. It changes even if size and modification time do not.
     """
 
     size: int
@@ -37,16 +37,16 @@ class _Memory(FrozenModel):
 
 
 def digests_of(files: list[Path], memory: Path, *, rehash: bool = False, now_ns: int | None = None) -> dict[Path, str]:
-    """The SHA-256 of each file, from memory where the status of a file is what it was when it was hashed.
+    """The SHA-256 of each file, from memory if the status of the file has not changed since it was hashed.
 
     Args:
-        files: What to identify.
-        memory: Where digests are remembered. A missing or damaged file is an empty memory.
-        rehash: Read every file, whatever is remembered.
-        now_ns: The current time; the clock's if None.
+        files: The files to hash.
+        memory: File that stores the digests. If it is missing or damaged, the memory is empty.
+        rehash: Read every file, regardless of the memory.
+        now_ns: The current time in nanoseconds. By default, that of the clock.
 
     Raises:
-        DataError: A file cannot be read, or changes at this moment.
+        DataError: A file can't be read, or changes while it is read.
     """
     before = _read(memory)
     after = dict(before)
@@ -58,9 +58,9 @@ def digests_of(files: list[Path], memory: Path, *, rehash: bool = False, now_ns:
 
 
 def content_digest(path: Path) -> str:
-    """As `components.core.files.sha256_of`, but what this process has hashed is read again only where it may differ.
+    """Like `components.core.files.sha256_of`, but rereads a file that this process has hashed only if it may differ.
 
-    Several nodes of a run read the same examples, and each of them identifies them.
+    Several nodes of a run read the same examples, and each of them hashes them.
 
     Raises:
         DataError: As for `digests_of`.
@@ -72,7 +72,7 @@ _HASHED: dict[str, Remembered] = {}
 
 
 def _digest(file: Path, before: Mapping[str, Remembered], after: dict[str, Remembered], now_ns: int) -> str:
-    """The digest of a file, from `before` or its content; `after` has it from then on if it is old enough."""
+    """The digest of a file, from `before` or its content. Adds it to `after` if the last change is old enough."""
     try:
         with file.open("rb") as stream:
             status = os.fstat(stream.fileno())
@@ -86,13 +86,13 @@ def _digest(file: Path, before: Mapping[str, Remembered], after: dict[str, Remem
             found = _remember(status, digest.hexdigest())
             if not _same(found, os.fstat(stream.fileno())):
                 raise DataError(
-                    "the file changes while it is read",
+                    "the file changed while it was read",
                     where=str(file),
-                    remedy="wait until whatever writes it is done",
+                    remedy="wait until nothing writes to it, and run again",
                 )
     except OSError as error:
         raise DataError(
-            f"the file cannot be read: {error.strerror}", where=str(file), remedy="let this user read it"
+            f"the file cannot be read: {error.strerror}", where=str(file), remedy="give this user read permission"
         ) from error
     after.pop(key, None)
     if status.st_ctime_ns <= now_ns - _SETTLED_NS:

@@ -1,6 +1,6 @@
-"""Artifacts without a manifest: what stock components write is held to a digest that ML Metadata alone has of it.
+"""Artifacts of stock components, which have no manifest: they are checked against a digest in ML Metadata alone.
 
-Stock components take what lies in the folders of some types for their content, so nothing can be put beside it.
+For some artifact types, stock components treat every file in the folder as content, so a manifest can't be added there.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from components.core.errors import TamperedError
 from components.core.files import sha256_of_bytes
 from components.core.remembered_digests import content_digest
 
-# The custom property that holds it: `components.core.files.sha256_of` the artifact's folder.
+# The custom property with the digest: `components.core.files.sha256_of` the artifact's folder.
 CONTENT_PROPERTY = "content_sha256"
-# Of a folder without files: object stores do not know such folders.
+# The digest of a folder without files. Object stores have no such folders.
 EMPTY = sha256_of_bytes(b"")
 
 
 def digest_to_record(path: Path, properties: Iterable[str]) -> str:
-    """The digest of what a node wrote; empty for an artifact with a manifest, and for one that is not there.
+    """The digest of what a node wrote. Empty for an artifact that has a manifest or doesn't exist.
 
     Args:
-        path: Where the artifact lies.
+        path: Path of the artifact.
         properties: Names of its custom properties.
     """
     return "" if "manifest_sha256" in properties or not path.exists() else content_digest(path)
 
 
 def check_content(artifacts: Iterable[Any]) -> None:
-    """Compare what nodes wrote with what was recorded of it; those of which nothing was are passed over.
+    """Compare artifacts with their recorded digests. Artifacts without one are skipped.
 
     Args:
-        artifacts: TFX artifacts, at paths.
+        artifacts: TFX artifacts whose URIs are paths.
 
     Raises:
-        TamperedError: A file was changed, removed or added. Names the artifact, and both digests.
+        TamperedError: A file was changed, removed, or added. The message has the artifact and both digests.
     """
     for artifact in artifacts:
         recorded = artifact.get_string_custom_property(CONTENT_PROPERTY)
@@ -48,13 +48,12 @@ def check_content(artifacts: Iterable[Any]) -> None:
 
 
 def compare_content(kind: str, place: str, recorded: str, found: str) -> None:
-    """As `check_content`, of one artifact whose digest is known; that of one that is not there is `EMPTY`."""
+    """Like `check_content` for one artifact with a known digest. Use `EMPTY` for an artifact that doesn't exist."""
     if found != recorded:
         raise TamperedError(
             f"this artifact ({kind}) is not the one that was written",
             where=place,
             bound=f"sha256 {recorded} (ML Metadata)",
             measured=f"sha256 {found}",
-            remedy="find out what changed the artifact, delete its folder, and run again: what is missing is produced "
-            "again",
+            remedy="find out what changed the artifact, delete its folder, and run again, which produces it again",
         )

@@ -1,8 +1,8 @@
-"""Times that can be compared on a machine that does other things too.
+"""Comparable run times on a machine that also does other work.
 
-All that is compared runs in one process, in blocks of about a millisecond, in a new random order each round; what
-counts is the minimum over the rounds. One of them runs twice, as two models: where these twins disagree, the machine
-was too noisy for anything to be said.
+Everything to compare runs in one process, in blocks of about a millisecond, in a new random order each round. The
+result is the minimum over the rounds. One of the models runs twice, as two models: if these twins disagree, the machine
+was too noisy for a comparison.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ MIN_JUDGED_S = 20e-6
 def interleaved_minima(
     runs: Mapping[object, Callable[[], None]], seed: int, rounds: int = ROUNDS
 ) -> dict[object, float]:
-    """Name -> least time of one call over all rounds, in seconds."""
+    """Name -> shortest time of one call over all rounds, in seconds."""
     repeats = {}
     for name, run in runs.items():
-        run()  # the first one allocates
+        run()  # the first run allocates memory
         repeats[name] = max(1, round(BLOCK_S / max(_time(run, 1), 1e-9)))
     random = np.random.default_rng(seed)
     names = list(runs)
@@ -38,7 +38,7 @@ def interleaved_minima(
 
 
 def twins_agree(reference_s: float, twin_s: float) -> bool:
-    """Whether the two measurements of the same file differ by at most 5 %."""
+    """Whether two measurements of the same file differ by at most 5%."""
     return abs(twin_s - reference_s) <= MAX_TWIN_DIFFERENCE * min(reference_s, twin_s)
 
 

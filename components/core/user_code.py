@@ -1,4 +1,4 @@
-"""What user code does besides returning or raising an `Exception`: it exits, ends the process, or goes on forever."""
+"""User code that neither returns nor raises an `Exception`: it exits, ends the process, or runs forever."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from typing import Any
 
 from components.core.errors import SpecError
 
-# Of one piece of user code; whoever needs more sets it.
+# Seconds that one call of user code may take; users can raise the limit.
 LIMIT_VARIABLE = "EDGEMILL_USER_CODE_SECONDS"
 _LIMIT_S = 120.0
-# A bare `except` swallows the first alarm, native code all of them.
+# A bare `except` swallows the first alarm, and native code ignores every alarm.
 _AGAIN_S, _GRACE_S = 1.0, 10.0
 _BAD_INPUT = 2
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
-# What all other functions of `os` come down to that end a process from within.
+# All other functions of `os` that end the process from within call one of these.
 _ENDING = ("_exit", "execv", "execve")
 _end_process = os._exit
-# Called with the error before this process ends because user code can be stopped in no other way.
+# Called with the error before the process is ended because user code can't be stopped in any other way.
 _LAST_WORDS: list[Callable[[SpecError], None]] = []
 
 
 class _ProcessExit(BaseException):
-    """User code called `os._exit`, or put another program in the place of this one."""
+    """User code called `os._exit`, or replaced this program by another."""
 
 
 class _OutOfTime(BaseException):
-    """User code is not back in time."""
+    """User code exceeded its time limit."""
 
 
 def raised_at(error: BaseException) -> str | None:
-    """Module file, function and line of the innermost frame outside Python's libraries; None if there is none."""
+    """File, function, and line of the innermost frame outside installed libraries; None if there is none."""
     return _innermost(traceback.extract_tb(error.__traceback__))
 
 
@@ -51,15 +51,15 @@ def _innermost(frames: traceback.StackSummary) -> str | None:
 
 @contextmanager
 def exits_reported(where: str | None = None) -> Iterator[None]:
-    """Raise a SpecError for an exit of user code: the process must not end as if all were done.
+    """Raise a SpecError if user code exits, so that the process does not end as if the work were done.
 
-    Ctrl-C and SIGTERM pass: they are not of the user's code.
+    Ctrl-C and SIGTERM pass through because they don't come from user code.
 
     Args:
-        where: Which part of the pipeline file names the code; None if any may.
+        where: The field of the pipeline file that names the code; None if it is unknown.
 
     Raises:
-        SpecError: The block raised what is no `Exception`.
+        SpecError: The block raised something that is not an `Exception`.
     """
     try:
         yield
@@ -70,10 +70,10 @@ def exits_reported(where: str | None = None) -> Iterator[None]:
 
 
 def exit_error(error: BaseException, where: str | None) -> SpecError:
-    """The error that stands for an exit of user code."""
-    said = str(error) if isinstance(error, _ProcessExit) else f"{type(error).__name__}({error})"
+    """The error to raise for an exit of user code."""
+    cause = str(error) if isinstance(error, _ProcessExit) else f"{type(error).__name__}({error})"
     return SpecError(
-        f"user code leaves with {said} instead of returning",
+        f"user code exits with {cause} instead of returning",
         where=where,
         bound="code that returns, or raises an Exception",
         measured=raised_at(error),
@@ -83,12 +83,12 @@ def exit_error(error: BaseException, where: str | None) -> SpecError:
 
 @contextmanager
 def process_kept() -> Iterator[None]:
-    """As long as the context lasts, `os._exit` and `os.exec...` raise in this process, for `exits_reported` to explain.
+    """Within this context, `os._exit` and `os.exec...` raise in this process, so that `exits_reported` can report them.
 
-    In processes that this one forks they do what they always do, as multiprocessing expects.
+    In forked processes they behave as usual, as multiprocessing expects.
     """
     process = os.getpid()
-    # `os` takes these from `posix`, where user code may find them too.
+    # `os` imports these from `posix`, which user code may call directly.
     before = {(module, name): getattr(module, name) for module in (os, posix) for name in _ENDING}
 
     def instead(module: ModuleType, name: str) -> Callable[..., Any]:
@@ -110,15 +110,15 @@ def process_kept() -> Iterator[None]:
 
 @contextmanager
 def in_time(what: str, where: str, times: float = 1.0) -> Iterator[None]:
-    """Stop user code that does not come back; only in the main thread, and not inside another such context.
+    """Stop user code that exceeds its time limit. Works only in the main thread and outside other such contexts.
 
     Args:
-        what: Which part of the user's code runs, for the message.
-        where: Which part of the pipeline file names it.
-        times: How often the limit it may take.
+        what: The part of the user's code that runs, for the message.
+        where: The field of the pipeline file that names it.
+        times: Factor by which to multiply the limit.
 
     Raises:
-        SpecError: It took longer.
+        SpecError: The code took longer.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_REAL)[0]:
         yield
@@ -156,7 +156,7 @@ def in_time(what: str, where: str, times: float = 1.0) -> Iterator[None]:
 
 @contextmanager
 def last_words(tell: Callable[[SpecError], None]) -> Iterator[None]:
-    """As long as the context lasts, call this before user code that nothing stops makes the process end."""
+    """Within this context, call `tell` before the process is ended because nothing else stops user code."""
     _LAST_WORDS.append(tell)
     try:
         yield
@@ -172,7 +172,7 @@ def _limit_s() -> float:
         seconds = 0.0
     if not 0 < seconds < threading.TIMEOUT_MAX / 100:
         raise SpecError(
-            "this is no time limit",
+            "this is not a time limit",
             where=LIMIT_VARIABLE,
             bound="seconds above 0",
             measured=given,
@@ -183,9 +183,9 @@ def _limit_s() -> float:
 
 def _late(what: str, where: str, limit: float, place: str | None) -> SpecError:
     return SpecError(
-        f"{what} does not come back",
+        f"{what} does not return",
         where=where,
         bound=f"{limit:g} s at most",
         measured=place,
-        remedy=f"remove what loops or waits there; if it needs more time, set {LIMIT_VARIABLE}",
+        remedy=f"fix the code that loops or waits there; if it needs more time, set {LIMIT_VARIABLE}",
     )

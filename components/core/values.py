@@ -1,4 +1,4 @@
-"""The base of every value that crosses a border: a file, a component parameter, an artifact."""
+"""The base class of all values that are serialized: into files, component parameters, and artifacts."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# What the seeds of NumPy and TensorFlow take.
+# Seeds that both NumPy and TensorFlow accept.
 SEEDS = 1 << 32
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
-# A number of examples, epochs without improvement or hash buckets: TFX and TensorFlow hold some of them in 32 bits.
+# A number of examples, epochs without improvement, or hash buckets. TFX and TensorFlow store some of them in 32 bits.
 Count = Annotated[int, Field(gt=0, lt=1 << 31)]
-# More epochs than any training takes: a number beyond is a slip of the keyboard that would never end.
+# No training needs more epochs than this. A larger number is a typing error, and such a run would never end.
 Epochs = Annotated[int, Field(gt=0, le=1_000_000)]
 
 
 class FrozenModel(BaseModel):
-    """A frozen, typed value that refuses keys it does not know."""
+    """An immutable, typed value that rejects unknown keys."""
 
-    # NaN and infinity are written as strings: JSON has no other way to bring them back.
+    # NaN and infinity are written as strings because JSON has no numbers for them.
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="strings")

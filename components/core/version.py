@@ -1,4 +1,4 @@
-"""Code versions: TFX's cache key holds inputs and parameters but not the executor's code, so we put it there."""
+"""Code versions, which are parameters of nodes: TFX's cache key covers parameters but not the code of executors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from components.core.errors import SpecError
 from components.core.files import is_file, is_folder
 
-# Their code makes our outputs too; reading their names and versions costs no import.
+# Their code also affects the outputs. Reading their versions doesn't import them.
 LIBRARIES = (
     "tensorflow",
     "tf-keras",
@@ -32,20 +32,20 @@ _STANDARD_LIBRARY = tuple({Path(sysconfig.get_path(name)).resolve() for name in 
 
 @functools.cache
 def code_version(module: str) -> str:
-    """A digest of a module's source, of all source of the user's and ours that it imports, and of library versions.
+    """A digest of a module's source, of the user's and Edgemill's source that it imports, and of library versions.
 
-    Only source text is read; nothing is imported. An import is followed, directly or not, if it is of the module's own
-    top-level package, of `components`, or of `edgemill`, or if it lies neither among installed packages nor in the
+    Only source text is read, and nothing is imported. Direct and indirect imports are followed if they are from the
+    module's own top-level package, from `components` or `edgemill`, or from neither an installed package nor the
     standard library.
 
     Args:
-        module: A dotted module name that `find_source` finds.
+        module: Dotted name of a module that `find_source` can find.
 
     Returns:
         16 hexadecimal digits.
 
     Raises:
-        SpecError: The module has no source, so a change of it could not be noticed.
+        SpecError: The module has no source, so changes to it can't be detected.
     """
     if find_source(module) is None:
         raise SpecError(
@@ -62,22 +62,22 @@ def code_version(module: str) -> str:
 
 
 def find_source(module: str) -> Path | None:
-    """The file of a module without importing it or its parents; None if it is not found or has no source.
+    """The file of a module, found without importing it or its parents; None if it isn't found or has no source.
 
-    The top-level name is looked up as an import would, by all of Python's finders: an editable installation has one
-    of its own.
+    All of Python's finders look up the top-level name, as in an import, because an editable installation has its own
+    finder.
     """
     top, *inner = module.split(".")
     try:
         spec = importlib.util.find_spec(top)
-    except ValueError:  # `__main__`, or a module that was put together by hand
+    except ValueError:  # `__main__`, or a module that was created by hand
         return None
     if spec is None:
         return None
     origin = Path(spec.origin) if spec.origin else None
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     for part in inner:
-        # Not importlib's PathFinder: it wants a namespace package's parent to be imported.
+        # importlib's PathFinder can't be used: it requires that the parent of a namespace package is imported.
         origin = next(filter(is_file, _sources(folders, part)), None)
         in_package = origin is None or origin.name == "__init__.py"
         folders = [folder / part for folder in folders if is_folder(folder / part)] if in_package else []
@@ -105,7 +105,7 @@ def _prefixes(module: str) -> Iterator[str]:
 
 
 def _closure(module: str) -> dict[str, bytes]:
-    # A task imports public names from `edgemill`, wherever that is installed.
+    # A task imports public names from `edgemill`, which may be an installed package.
     projects = {module.partition(".")[0], "components", "edgemill"}
     sources: dict[str, bytes] = {}
     waiting, seen = [module], set()
@@ -120,7 +120,7 @@ def _closure(module: str) -> dict[str, bytes]:
         sources[name] = path.read_bytes()
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         waiting.extend(_imports(sources[name], package))
-        # Importing a module runs the packages around it first.
+        # Importing a module first runs its parent packages.
         waiting.extend(_prefixes(name))
     return sources
 
@@ -133,7 +133,7 @@ def is_installed(path: Path) -> bool:
 
 @functools.cache
 def _imports(source: bytes, package: str) -> tuple[str, ...]:
-    """Kept, because most modules are in the closures of many nodes."""
+    """Cached, because most modules are imported by many nodes."""
     return tuple(_walk_imports(source, package))
 
 
@@ -141,7 +141,7 @@ def _walk_imports(source: bytes, package: str) -> Iterator[str]:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        # Importing it fails with an error of its own; its bytes are in the digest all the same.
+        # Importing it fails with its own error. The digest still covers its bytes.
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -152,5 +152,5 @@ def _walk_imports(source: bytes, package: str) -> Iterator[str]:
                 parents = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*parents, *([base] if base else [])])
             yield base
-            # `from package import module` names a module, `from module import name` does not: both are tried.
+            # `from package import module` names a module and `from module import name` doesn't, so both are tried.
             yield from (f"{base}.{alias.name}" for alias in node.names)

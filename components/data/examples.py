@@ -1,4 +1,4 @@
-"""Reading tf.Examples the same way everywhere: one parser, one decode, for training, calibration and evaluation."""
+"""Reading tf.Examples: one parser and one decoder for training, calibration, and evaluation."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Inputs = dict[str, npt.NDArray[Any]]
 
 
 def split_files(examples_uri: str, split: str) -> list[str]:
-    """The gzipped TFRecord files of one split of an Examples artifact, in order of name.
+    """The gzipped TFRecord files of one split of an Examples artifact, sorted by name.
 
     Raises:
-        DataError: There is none.
+        DataError: There are none.
     """
     files = sorted(str(path) for path in Path(examples_uri, f"Split-{split}").glob("*") if path.is_file())
     if not files:
@@ -37,14 +37,14 @@ def split_files(examples_uri: str, split: str) -> list[str]:
 
 
 def check_dense(features: Mapping[str, str], feature_spec: Mapping[str, Any]) -> None:
-    """See that features have as many values in each example: what a metric or a slice needs.
+    """Check that features have the same number of values in each example, as metrics and slices require.
 
     Args:
-        features: Feature name -> the field that asks for it.
-        feature_spec: As `tf.io.parse_example` takes it.
+        features: Feature name -> the field that names it.
+        feature_spec: Features as `tf.io.parse_example` accepts them.
 
     Raises:
-        SpecError: One is missing, or is no FixedLenFeature.
+        SpecError: A feature is missing or is not a FixedLenFeature.
     """
     import tensorflow as tf
 
@@ -60,12 +60,12 @@ def check_dense(features: Mapping[str, str], feature_spec: Mapping[str, Any]) ->
 
 
 class ExampleDecoder:
-    """Turns serialized tf.Examples into model inputs, by the task's own feature spec and decode.
+    """Turns serialized tf.Examples into model inputs with the task's `feature_spec` and `decode`.
 
     Args:
         task: Reference of the task, `package.module:NAME`.
-        transform_graph: Folder of a TensorFlow Transform graph when the examples went through one; the parsed
-            features are then what its `preprocessing_fn` returned.
+        transform_graph: Folder of a TensorFlow Transform graph if the examples went through one. The parsed features
+            are then the results of its `preprocessing_fn`.
     """
 
     def __init__(self, task: str, transform_graph: str | None = None) -> None:
@@ -79,7 +79,7 @@ class ExampleDecoder:
             import tensorflow_transform as tft
 
             self.feature_spec = tft.TFTransformOutput(transform_graph).transformed_feature_spec()
-        # One trace for batches of every size.
+        # One trace serves batches of any size.
         batch = tf.TensorSpec([None], tf.string)
         self._decode = tf.function(self._parse_and_decode, input_signature=[batch], autograph=False)
 
@@ -97,8 +97,8 @@ class ExampleDecoder:
             serialized: N serialized tf.Examples.
 
         Returns:
-            The model's inputs and the parsed features, both name -> array [N, ...]. A model with one unnamed input
-            has it under the name "".
+            The model's inputs and the parsed features, both as name -> array [N, ...]. An unnamed single input has the
+            name "".
 
         Raises:
             DataError: A required feature is missing or has the wrong type or shape.
@@ -106,7 +106,7 @@ class ExampleDecoder:
         tf = self._tf
         try:
             inputs, features = self._decode(tf.constant(list(serialized), dtype=tf.string))
-        except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the record as it is
+        except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the raw record
             raise DataError(
                 f"an example does not have the features that the task declares: {summary_line(error)}",
                 where="examples",
@@ -127,14 +127,15 @@ class ExampleDecoder:
         seed: int | None = None,
         taken: Callable[[Any], Any] | None = None,
     ) -> tf.data.Dataset:
-        """Batches of (inputs, features); inputs as the task's decode returns them.
+        """Batches of (inputs, features). Inputs are as the task's `decode` returns them.
 
         Args:
             files: Gzipped TFRecord files.
-            batch_size: Examples per batch; the last one may have fewer.
-            shuffled: Serialized examples held to draw from, in another order each time; 1 keeps the order of files.
-            seed: Of that order.
-            taken: Number of an example in the order of files, an int64 tensor -> whether it is read; None reads all.
+            batch_size: Examples in a batch. The last batch can have fewer.
+            shuffled: Size of the shuffle buffer, in serialized examples. Each iteration has a new order; 1 keeps the
+                order of the files.
+            seed: Seed of the shuffling.
+            taken: Index of an example in the order of the files, an int64 tensor -> whether to read it. None reads all.
         """
         tf = self._tf
         records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
@@ -147,9 +148,9 @@ class ExampleDecoder:
 
 
 def read_serialized(files: Sequence[str]) -> Iterator[bytes]:
-    """Serialized tf.Examples of gzipped TFRecord files, in file order."""
+    """Serialized tf.Examples of gzipped TFRecord files, in the order of the files."""
     import tensorflow as tf
 
-    # One by one, TensorFlow takes longer to hand a record over than to read it.
+    # Without batches, TensorFlow takes longer to return a record than to read it.
     for records in tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(64):
         yield from records.numpy()

@@ -1,4 +1,4 @@
-"""What a user's Python says about a model: how examples become inputs, and how the float baseline is built."""
+"""The user's code for a model: how to turn examples into inputs, and how to build the float baseline."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Task(Protocol):
-    """What every pipeline needs: from serialized tf.Examples to model inputs."""
+    """The methods that every pipeline needs, to turn serialized tf.Examples into model inputs."""
 
     def feature_spec(self) -> Mapping[str, Any]:
-        """The features of one tf.Example (label included), as `tf.io.parse_example` takes them."""
+        """The features of one tf.Example, including the label, as `tf.io.parse_example` accepts them."""
         ...
 
     def decode(self, features: Mapping[str, tf.Tensor]) -> Any:
-        """Turn a batch of parsed features into what the model takes.
+        """Turn a batch of parsed features into model inputs. Runs inside a `tf.function`.
 
         Args:
-            features: Feature name -> tensor of shape [batch, ...] as `feature_spec` declares it.
+            features: Feature name -> tensor of shape [batch, ...], as `feature_spec` declares it.
 
         Returns:
-            One float32 tensor [batch, ...], or a dict of input name -> tensor. Runs inside a `tf.function`.
+            One float32 tensor [batch, ...], or a dict of input name -> tensor.
         """
         ...
 
 
 @runtime_checkable
 class TrainableTask(Task, Protocol):
-    """A task whose baseline Edgemill trains. With a pretrained baseline these methods are never called."""
+    """A task whose baseline Edgemill trains. With a pretrained baseline, `build_model` is never called."""
 
     def build_model(self) -> Any:
-        """A fresh, uncompiled `tf_keras.Model`: functional, or Sequential with an Input first; one output, no state."""
+        """A new, uncompiled `tf_keras.Model`: functional, or Sequential with an Input first; one output, no state."""
         ...
 
     def compile(self, model: Any) -> None:
-        """Compile the model: optimizer, loss, metrics."""
+        """Compile the model with optimizer, loss, and metrics."""
         ...
 
 
 @runtime_checkable
 class CompilingTask(Task, Protocol):
-    """What the steps need that train a model further, pretrained or not."""
+    """A task for recipes with training steps, whether the baseline is pretrained or not."""
 
     def compile(self, model: Any) -> None:
-        """Compile the model: optimizer, loss, metrics. The step's learning rate replaces the optimizer's."""
+        """Compile the model with optimizer, loss, and metrics. The step's learning rate replaces the optimizer's."""
         ...
 
 
 def compiling(task: Task) -> CompilingTask:
-    """The same task, which says how a model is trained.
+    """The same task, after a check that it can compile a model.
 
     Raises:
-        SpecError: It lacks the method.
+        SpecError: The task has no method `compile`.
     """
     if not isinstance(task, CompilingTask):
         raise SpecError(
@@ -73,14 +73,14 @@ def compiling(task: Task) -> CompilingTask:
 
 
 def trainable(task: Task) -> TrainableTask:
-    """The same task, of which a baseline can be trained.
+    """The same task, after a check that it can build and compile a baseline.
 
     Raises:
-        SpecError: It lacks the methods.
+        SpecError: The task lacks a method.
     """
     if not isinstance(task, TrainableTask):
         raise SpecError(
-            "the baseline is to be trained, but the task has no build_model and compile",
+            "the pipeline trains the baseline, but the task has no build_model and compile",
             where="baseline",
             bound="the methods of components.data.task.TrainableTask",
             measured=type(task).__name__,
@@ -93,11 +93,11 @@ def load_object(reference: str, where: str) -> Any:
     """Import `package.module:NAME`.
 
     Args:
-        reference: What to import.
-        where: What it is in the pipeline file, for the message.
+        reference: The object to import.
+        where: Its field in the pipeline file, for the message.
 
     Raises:
-        SpecError: The module does not import, or the name is not in it.
+        SpecError: The module can't be imported, or doesn't contain the name.
     """
     module_name, _, attribute = reference.partition(":")
     try:
@@ -119,7 +119,7 @@ def load_task(reference: str) -> Task:
     """Import a task, `package.module:NAME`.
 
     Raises:
-        SpecError: It cannot be imported, or what it names is not a Task.
+        SpecError: The task can't be imported, or the object is not a Task.
     """
     task = load_object(reference, "task")
     if isinstance(task, type):

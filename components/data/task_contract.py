@@ -1,4 +1,4 @@
-"""What a task's methods must return, held against what they do return."""
+"""Checks of the values that a task's methods return."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from components.data.task import Task
 
 
 def features_of(task: Task) -> dict[str, Any]:
-    """What the task's feature_spec returns.
+    """The result of the task's `feature_spec`.
 
     Raises:
-        SpecError: It fails, or returns something other than a mapping of names to what `tf.io.parse_example` takes.
+        SpecError: It fails, or doesn't return a mapping of names to features that `tf.io.parse_example` accepts.
     """
     import tensorflow as tf
 
@@ -29,7 +29,7 @@ def features_of(task: Task) -> dict[str, Any]:
             where="task",
             bound="a method that takes no arguments",
             measured=raised_at(error),
-            remedy="call feature_spec() by itself and correct it",
+            remedy="call feature_spec() by itself, and correct it",
         ) from error
     kinds = (tf.io.FixedLenFeature, tf.io.VarLenFeature, tf.io.SparseFeature, tf.io.RaggedFeature,
              tf.io.FixedLenSequenceFeature)  # fmt: skip
@@ -43,7 +43,7 @@ def features_of(task: Task) -> dict[str, Any]:
         raise SpecError(
             "the task's feature_spec must return a mapping of features",
             where="task",
-            bound="feature name -> tf.io.FixedLenFeature, or another that tf.io.parse_example takes",
+            bound="feature name -> tf.io.FixedLenFeature, or another that tf.io.parse_example accepts",
             measured=", ".join(wrong) or "an empty mapping",
             remedy="return one entry for each feature, the label included",
         )
@@ -51,10 +51,10 @@ def features_of(task: Task) -> dict[str, Any]:
 
 
 def check_decoded(decoded: Any) -> None:
-    """See that decode returned a tensor, or tensors by name.
+    """Check that `decode` returned a tensor, or tensors by name.
 
     Raises:
-        SpecError: It returned something else, or text.
+        SpecError: It returned something else, or strings.
     """
     named = decoded if isinstance(decoded, Mapping) else {"": decoded}
     wrong = [kind for name, value in named.items() if (kind := _wrong(name, value))]
@@ -70,9 +70,9 @@ def check_decoded(decoded: Any) -> None:
 
 def _wrong(name: Any, value: Any) -> str:
     if not isinstance(name, str):
-        return f"a name that is {type(name).__name__}"
+        return f"a name of type {type(name).__name__}"
     of = f" for {name!r}" if name else ""
     dtype = getattr(value, "dtype", None)
     if dtype is None:
         return f"{type(value).__name__}{of}"
-    return f"a tensor of text{of}" if dtype == "string" or getattr(dtype, "kind", "") in {"S", "U", "O"} else ""
+    return f"a tensor of strings{of}" if dtype == "string" or getattr(dtype, "kind", "") in {"S", "U", "O"} else ""

@@ -1,4 +1,4 @@
-"""A training split as batches: decoded once if it is small, again each epoch if it is not. Imports TensorFlow."""
+"""A training split in batches. A small split is decoded once, a large one in each epoch. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from components.data.examples import ExampleDecoder
 
 _LOG = logging.getLogger(__name__)
 
-# A split that takes no more than this when decoded is decoded once and kept: decoding images again each epoch would
-# cost more than small models' training. While it is put together it takes twice as much.
+# A split of at most this decoded size is decoded once and kept in memory, because decoding images in each epoch would
+# take longer than training small models. Concatenating the split needs twice as much memory.
 IN_MEMORY_BYTES = 512 << 20
-# Otherwise so many serialized examples are drawn from, fewer if decoded they would take more than the same bound.
+# For a larger split, the most examples in the shuffle buffer. It has fewer if they exceed the same size when decoded.
 _MAX_SHUFFLED = 10_000
 _DECODED_AT_ONCE = 64
 _FEW = 4
@@ -25,15 +25,16 @@ _FEW = 4
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A split's examples.
+    """The examples of a split.
 
     Attributes:
-        decoder: From serialized examples to inputs and features.
+        decoder: Turns serialized examples into inputs and features.
         files: Gzipped TFRecord files.
         label: The feature that is the target.
         few: Inputs of a few examples.
-        whole: Inputs and labels of all, decoded; None for a split larger than `IN_MEMORY_BYTES`.
-        taken: Of a split that is not kept decoded: number of an example -> whether it is one of these; None takes all.
+        whole: Decoded inputs and labels of all examples; None for a split larger than `IN_MEMORY_BYTES`.
+        taken: Only for a split that is not kept in memory: index of an example -> whether it is included. None includes
+            all examples.
     """
 
     decoder: ExampleDecoder
@@ -44,14 +45,14 @@ class TrainingData:
     taken: Callable[[Any], Any] | None = None
 
     def count(self) -> int:
-        """Number of examples; of a large split, all files are read for it."""
+        """Number of examples. For a large split, this reads all files."""
         if self.whole is not None:
             return int(self.whole[1].shape[0])
         records = tf.data.TFRecordDataset(list(self.files), compression_type="GZIP").enumerate()
         return sum(1 for index, _ in records if self.taken is None or self.taken(index))
 
     def without_each(self, period: int) -> tuple[TrainingData, TrainingData]:
-        """All but every `period`-th example, and these."""
+        """Two parts: all examples except every `period`-th one, and every `period`-th one."""
 
         def these(index: Any) -> Any:
             return index % period == 0
@@ -68,30 +69,30 @@ class TrainingData:
         )
 
     def batches(self, batch_size: int, seed: int) -> tf.data.Dataset:
-        """Batches of (inputs, labels) in another order for each seed."""
+        """Batches of (inputs, labels), in a different order for each seed."""
         if self.whole is not None:
             examples = tf.data.Dataset.from_tensor_slices(self.whole)
             return examples.shuffle(self.count(), seed, reshuffle_each_iteration=False).batch(batch_size).prefetch(2)
         return self.streamed(batch_size, seed)
 
     def streamed(self, batch_size: int, seed: int) -> tf.data.Dataset:
-        """The same, decoded from the files as they are read."""
+        """Like `batches`, but always decoded from the files while they are read."""
         shuffled = max(batch_size, min(_MAX_SHUFFLED, IN_MEMORY_BYTES // _bytes_per_example(self.few)))
         batches = self.decoder.dataset(self.files, batch_size, shuffled, seed, self.taken)
         return batches.map(lambda inputs, features: (inputs, features[self.label])).prefetch(2)
 
 
 def load_training_data(decoder: ExampleDecoder, files: Sequence[str], label: str, where: str) -> TrainingData:
-    """Decode a split as far as it fits into memory.
+    """Load a split, decoded if it fits in memory.
 
     Args:
-        decoder: From serialized examples to inputs and features.
+        decoder: Turns serialized examples into inputs and features.
         files: Gzipped TFRecord files.
         label: The feature that is the target.
         where: The field that names the split, for the message.
 
     Raises:
-        DataError: It holds no examples.
+        DataError: The split has no examples.
     """
     parts: list[tuple[Any, Any]] = []
     size = 0
@@ -99,7 +100,7 @@ def load_training_data(decoder: ExampleDecoder, files: Sequence[str], label: str
         parts.append((inputs, features[label]))
         size += sum(tensor.dtype.size * tensor.shape.num_elements() for tensor in tf.nest.flatten(inputs))
         if size > IN_MEMORY_BYTES:
-            _LOG.info("more than %d MiB of decoded examples: they are decoded again each epoch", IN_MEMORY_BYTES >> 20)
+            _LOG.info("the decoded examples exceed %d MiB: they are decoded again each epoch", IN_MEMORY_BYTES >> 20)
             break
     if not parts:
         raise DataError(

@@ -1,1 +1,1 @@
-"""What was measured, one module per producer, and the manifests that bind it to bytes."""
+"""Measured facts, with one module for each producer, and the manifests that tie them to files."""

@@ -1,15 +1,15 @@
-"""Where files lie inside artifacts, for the components that write them and those that read them."""
+"""Paths of files inside artifacts, shared by the components that write and read them."""
 
-# In a Model artifact: where stock TFX looks for a SavedModel, and for a file in TFLite format.
+# In a Model artifact: where stock TFX expects a SavedModel and a TFLite file.
 SERVING_FOLDER = "Format-Serving"
 TFLITE_FILE = f"{SERVING_FOLDER}/tflite"
-# Beside it, where it has one: the Keras model, for steps that train it further.
+# In the same artifact, if there is one: the Keras model, for steps that train it further.
 KERAS_FILE = "Format-Keras/model.keras"
-# In the Model artifact of a step that trained recurrent layers which are lowered: sequences, and the float states.
+# In the Model artifact of a step that trained lowered recurrent layers: sequences and the float states.
 TRAJECTORIES_FILE = "trajectories.npz"
-# In that of one that trained LSTMs, which the converter fuses: sequences of the training split.
+# In the Model artifact of a step that trained LSTMs, which the converter fuses: sequences of the training split.
 FUSED_SAMPLE_FILE = "sequences.npz"
-# In the Model artifact of a training step: a TrainingReport, and logs for TensorBoard.
+# In the Model artifact of a training step: a TrainingReport and TensorBoard logs.
 TRAINING_FILE = "training.json"
 LOGS_FOLDER = "logs"
 # In a candidate's Model artifact: a ConversionOutcome.

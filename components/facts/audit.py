@@ -1,4 +1,4 @@
-"""What the calibration audit found."""
+"""Results of the calibration audit."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Severity = Literal["info", "warning", "error"]
 
 
 class Finding(FrozenModel):
-    """One thing that the calibration audit noticed. An error stops the run.
+    """One finding of the calibration audit. An error stops the run.
 
     Attributes:
-        check: Which check found it (`non_finite`, `constant`, `missing_stratum`, `range`, `leak`, `stability`, `size`).
-        where: Input or feature.
+        check: Name of the check (`non_finite`, `constant`, `missing_stratum`, `range`, `leak`, `stability`, `size`).
+        where: The input or feature.
         message: What was found, with figures.
-        remedy: What the user can do; empty for mere information.
+        remedy: How to fix it; empty if nothing needs fixing.
     """
 
     severity: Severity
@@ -27,15 +27,15 @@ class Finding(FrozenModel):
 
 
 class RangeFact(FrozenModel):
-    """The values of one model input, in the sample and in the split it was drawn from.
+    """The values of one model input, in the sample and in the split that it was drawn from.
 
     Attributes:
         input: Name of the model input ("" if the model has one unnamed input).
-        sample: Least and greatest finite value in the sample.
-        split: The same over the whole split.
-        halves: Least and greatest of two disjoint halves of the sample.
+        sample: Smallest and largest finite value in the sample.
+        split: Smallest and largest finite value in the whole split.
+        halves: Smallest and largest finite value in each of two disjoint halves of the sample.
         histogram: Counts of the sample's values in equal bins over `sample`.
-        split_histogram: Counts of the split's values in the same bins; what is outside counts in the outermost.
+        split_histogram: Counts of the split's values in the same bins. The outermost bins include values outside them.
     """
 
     input: str
@@ -47,7 +47,7 @@ class RangeFact(FrozenModel):
 
 
 class StratumFact(FrozenModel):
-    """How many examples of one stratum exist, and how many were taken."""
+    """How many examples one stratum has, and how many are in the sample."""
 
     value: str
     available: int
@@ -55,7 +55,7 @@ class StratumFact(FrozenModel):
 
 
 class AuditReport(FrozenModel):
-    """What is known about a calibration sample."""
+    """All facts about a calibration sample."""
 
     asked: int
     available: int

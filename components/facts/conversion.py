@@ -1,4 +1,4 @@
-"""What conversion and inspection found in a file."""
+"""Results of the conversion and inspection of a file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class OperatorUse(FrozenModel):
 
     Attributes:
         name: Flatbuffer name of the builtin (`CONV_2D`), or `CUSTOM:<code>`.
-        version: Version the file asks of the runtime.
-        count: How often it occurs.
+        version: Version that the file requires of the runtime.
+        count: Number of occurrences.
     """
 
     name: str
@@ -30,12 +30,12 @@ class TensorFact(FrozenModel):
     """One tensor of a TFLite file.
 
     Attributes:
-        name: As in the file; of one without a name its place among the tensors (`tensor 12`).
+        name: As in the file. For a tensor without a name, its index (`tensor 12`).
         shape: As in the file; -1 where the signature leaves a dimension open.
         dtype: Flatbuffer name (`INT8`, `FLOAT32`, `INT4`, `RESOURCE`).
         bytes: Size of its constant buffer; 0 for activations.
         scales: Number of quantization scales: 0 unquantized, 1 per tensor, more per channel.
-        sparsity: Fraction of zeros (of the quantized zero point) among the weights; None for activations.
+        sparsity: Fraction of zeros (quantized: of the zero point) among the weights; None for activations.
         sparse_encoded: Whether the file stores it in a sparse format.
         unique_values: Number of distinct values of a weight; None for activations.
     """
@@ -54,7 +54,7 @@ class CellTensor(FrozenModel):
     """One tensor of a fused recurrent operator.
 
     Attributes:
-        role: What the operator takes it for (`input`, `input to forget gate`, `cell state`).
+        role: The tensor's role in the operator (`input`, `input to forget gate`, `cell state`).
         dtype: Flatbuffer name.
         shape: As in the file.
     """
@@ -68,7 +68,7 @@ class FusedCell(FrozenModel):
     """One fused recurrent operator.
 
     Attributes:
-        name: Of its output tensor.
+        name: Name of its output tensor.
         operator: Flatbuffer name of the builtin.
         tensors: In the order of the operator's inputs, then its outputs.
     """
@@ -79,18 +79,18 @@ class FusedCell(FrozenModel):
 
 
 class Inspection(FrozenModel):
-    """What is really in a TFLite file.
+    """The actual content of a TFLite file.
 
     Attributes:
         file_bytes: Size of the file, in bytes.
         weight_bytes: Bytes of constant buffers.
         operators: Operators, most frequent first.
         dtype_counts: Tensor dtype -> number of tensors that hold data.
-        inputs, outputs: The model's border.
+        inputs, outputs: Inputs and outputs of the model.
         weights: Constant tensors of at least 2 dimensions or 16 elements, largest first.
-        float_tensors: Names of all float tensors; empty means integers only.
+        float_tensors: Names of all float tensors. Empty if the file has only integers.
         stateful: Whether the interpreter keeps variables between invocations.
-        cells: Fused recurrent operators, with the type of each of their tensors.
+        cells: Fused recurrent operators, with the dtypes of their tensors.
     """
 
     file_bytes: int
@@ -106,20 +106,20 @@ class Inspection(FrozenModel):
 
     @property
     def integer_only(self) -> bool:
-        """Whether an accelerator without floating point takes the file whole."""
+        """Whether an accelerator without floating point can run the complete file."""
         return not self.float_tensors
 
 
 class ActivationRange(FrozenModel):
-    """The range that one activation's integers stand for, as it was estimated from the calibration sample.
+    """The range of one quantized activation, estimated from the calibration sample.
 
     Attributes:
         tensor: As in the file.
-        observed: Least and greatest value over the sample, and zero.
-        chosen: What the file has.
-        histogram: Counts of the values in equal bins over `observed` without zero; only of the tensor that was clipped
-            most, for a picture.
-        histogram_bounds: What these bins span.
+        observed: Smallest and largest value over the sample, extended to zero.
+        chosen: The range in the file.
+        histogram: Counts of the values in equal bins over `observed` before its extension to zero. Only for the tensor
+            that was clipped most, for a figure.
+        histogram_bounds: The range of these bins.
     """
 
     tensor: str
@@ -130,20 +130,20 @@ class ActivationRange(FrozenModel):
 
     @property
     def clipped(self) -> float:
-        """Which part of the observed range was cut away."""
+        """The fraction of the observed range that was clipped."""
         width = self.observed[1] - self.observed[0]
         return max(0.0, 1 - (self.chosen[1] - self.chosen[0]) / width) if width else 0.0
 
 
 class LayerSensitivity(FrozenModel):
-    """What quantizing one layer alone does to the model's output.
+    """The effect of quantizing only this layer on the model's output.
 
     Attributes:
-        layer: Its name, as `keep_float` takes it.
+        layer: Name of the layer, as `keep_float` accepts it.
         operators: Its operators in the float file.
-        error: Energy of the output's error over energy of the float output: sum((q - f)**2) / sum(f**2), over the
-            calibration sample; -10 log10 of it is the signal-to-quantization-noise ratio in decibels.
-        kept_float: Whether the delivered file leaves it float.
+        error: Energy of the output's error divided by the energy of the float output: sum((q - f)**2) / sum(f**2), over
+            the calibration sample. -10 log10 of it is the signal-to-quantization-noise ratio in decibels.
+        kept_float: Whether the layer is float in the delivered file.
     """
 
     layer: str
@@ -153,19 +153,19 @@ class LayerSensitivity(FrozenModel):
 
     @property
     def decibels(self) -> float:
-        """Signal-to-quantization-noise ratio at the output; infinite without any error."""
+        """Signal-to-quantization-noise ratio at the output, in decibels; infinite if there is no error."""
         return -10 * math.log10(self.error) if self.error > 0 else math.inf
 
 
 class FloatSearch(FrozenModel):
-    """How `keep_float: auto` came to its number of layers.
+    """How `keep_float: auto` determined its number of float layers.
 
     Attributes:
         metric: The pipeline's first metric.
-        examples: Size of the calibration sample, which it was computed on.
-        float_value: What the float model scores there.
-        max_drop: How much worse a candidate may be.
-        drops: How much worse it is with 0, 1, 2... of the most sensitive layers float; the last holds the bound.
+        examples: Size of the calibration sample that the metric was computed on.
+        float_value: The float model's value on the sample.
+        max_drop: How much worse a candidate can be.
+        drops: How much worse it is with the 0, 1, 2... most sensitive layers float. The last value meets the bound.
     """
 
     metric: str
@@ -176,17 +176,17 @@ class FloatSearch(FrozenModel):
 
 
 class StateErrors(FrozenModel):
-    """How far the states of an integer recurrent model are from the float model's, time step by time step.
+    """The errors of an integer recurrent model's states compared with the float model's, at each time step.
 
-    Of a fused LSTM the hidden state: its cell state does not leave the operator.
+    For a fused LSTM, the state is the hidden state because the cell state is not available outside the operator.
 
-    Relative to the root mean square of the float model's state over all time steps; of the worst state where there are
-    several layers.
+    Errors are relative to the root mean square of the float model's state over all time steps. With several layers,
+    they are those of the worst state.
 
     Attributes:
-        examples: Sequences that it was measured on.
+        examples: Number of sequences in the measurement.
         rms: Root mean square of the error after each time step.
-        worst: Its greatest magnitude.
+        worst: Largest magnitude of the error after each time step.
     """
 
     examples: int
@@ -195,24 +195,24 @@ class StateErrors(FrozenModel):
 
     @property
     def greatest(self) -> float:
-        """The greatest root mean square of all time steps: what the gate bounds."""
+        """The largest root mean square of any time step, which the gate bounds."""
         return max(self.rms, default=0.0)
 
 
 class Converted(FrozenModel):
-    """A recipe that yielded a file which holds what its scheme promises.
+    """A recipe that gave a file with the properties that its scheme promises.
 
     Attributes:
-        inspection: What is in the file.
+        inspection: The content of the file.
         seconds: Wall time of the conversion.
-        peak_memory_bytes: Most resident memory of its process.
-        lost_ranges: Activations that were trained with a range that no tensor of the file has.
-        ranges: Estimated ranges, most clipped first; empty where TensorFlow's own converter took minima and maxima.
-        sensitivity: Layers, most sensitive first; empty unless the scheme says `keep_float`.
-        search: Only of `keep_float: auto`.
-        sparsity: What was proven of its sparse weights; None for a model that was not pruned.
-        streaming: How a model of one time step is driven; None for any other.
-        steps: Errors of the states of a lowered recurrent model; None for any other.
+        peak_memory_bytes: Peak resident memory of the conversion process.
+        lost_ranges: Activations whose trained range no tensor of the file has.
+        ranges: Estimated ranges, most clipped first. Empty if TensorFlow's own converter used minima and maxima.
+        sensitivity: Layers, most sensitive first. Empty unless the scheme has `keep_float`.
+        search: The search of `keep_float: auto`; None without it.
+        sparsity: Verification of the sparse weights; None for a model that was not pruned.
+        streaming: How to run a model of one time step; None for any other model.
+        steps: Errors of the states of a lowered recurrent model; None for any other model.
     """
 
     status: Literal["converted"] = "converted"
@@ -229,16 +229,16 @@ class Converted(FrozenModel):
 
 
 class ConversionFailure(FrozenModel):
-    """A recipe that did not.
+    """A recipe that gave no usable file.
 
     Attributes:
-        scheme: The scheme that was asked for.
-        cause: `refused` by the converter, `crashed` (a signal), `out_of_memory`, `timed_out`,
-            `broken_promise`: a file came out, but not what the scheme says, or `unmet_bound`: no choice of float
-            layers holds the declared accuracy.
+        scheme: The recipe's scheme.
+        cause: `refused` by the converter; `crashed` (a signal); `out_of_memory`; `timed_out`; `broken_promise` if the
+            file doesn't have the properties of its scheme; or `unmet_bound` if no choice of float layers meets the
+            declared accuracy.
         message: What happened, with figures.
-        remedy: What the user can do.
-        transient: Whether the next attempt may end otherwise, with the same inputs: the next run tries again.
+        remedy: How to fix it.
+        transient: Whether another attempt with the same inputs may succeed. If so, the next run tries again.
     """
 
     status: Literal["failed"] = "failed"
@@ -255,5 +255,5 @@ _OUTCOME: TypeAdapter[ConversionOutcome] = TypeAdapter(ConversionOutcome)
 
 
 def outcome_of(content: bytes) -> ConversionOutcome:
-    """The outcome of a conversion from its `OUTCOME_FILE`; `Converted` means that `TFLITE_FILE` exists."""
+    """Parse the `OUTCOME_FILE` of a conversion. If the outcome is `Converted`, `TFLITE_FILE` exists."""
     return _OUTCOME.validate_json(content)

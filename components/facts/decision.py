@@ -1,4 +1,4 @@
-"""What the gate decided for a device."""
+"""The gate's decision for a device."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from components.core.values import FrozenModel
 Verdict = Literal["pass", "fail", "not_enough_data"]
 
 
-# A drop or a rise is the change from the baseline in the worse direction.
+# A drop or a rise is a change from the baseline for the worse.
 Operation = Literal["at_least", "at_most", "drop_at_most", "rise_at_most"]
-# What figures count; `pipelines.report.checks` says how each is written. A metric has none.
+# Units of figures. `pipelines.report.checks` defines how each is shown. Metrics have none.
 Unit = Literal[
     "", "bytes", "cycles", "operators", "ratio", "fraction_of_values", "state_error", "LSB", "mean_LSB_from_desktop"
 ]
 
 
 class Check(FrozenModel):
-    """One numeric bound held against one measured figure.
+    """One measured figure compared with one numeric bound.
 
     Attributes:
-        quantity: What is measured (`accuracy`, `change of accuracy`, `file bytes`, `latency ratio`).
-        scope: The slice, or the device's name for a budget.
-        op: How the figure must relate to the bound.
+        quantity: The measured quantity (`accuracy`, `change of accuracy`, `file bytes`, `latency ratio`).
+        scope: The slice; for a budget, the name of the device.
+        op: The required relation of the figure to the bound.
         bound: The bound.
         measured: The figure; None if it was not measured.
-        unit: Of both.
-        verdict: Of this check alone.
-        lower, upper: Ends of the figure's 95 % confidence interval, where there is one.
-        note: What else must be known to judge the figure, or why it was not measured.
+        unit: Unit of the figure and the bound.
+        verdict: Verdict of this check alone.
+        lower, upper: Ends of the figure's 95% confidence interval, if there is one.
+        note: What else matters for judging the figure, or why it was not measured.
     """
 
     quantity: str
@@ -47,7 +47,7 @@ class Check(FrozenModel):
 
 
 class Requirement(FrozenModel):
-    """One requirement that is no number: a scheme, a set of operators, a file that a tool takes.
+    """One requirement that is not numeric: a scheme, a set of operators, or a file that a tool accepts.
 
     Attributes:
         quantity, scope, verdict: As for `Check`.
@@ -64,13 +64,13 @@ class Requirement(FrozenModel):
     @model_validator(mode="before")
     @classmethod
     def _with_earlier_names(cls, value: Any) -> Any:
-        """Releases from before checks were numeric hold `what` and `where`."""
+        """Releases from before checks were numeric have the fields `what` and `where`."""
         renamed = {"what": "quantity", "where": "scope"}
         return {renamed.get(name, name): one for name, one in value.items()} if isinstance(value, dict) else value
 
 
 class CandidateDecision(FrozenModel):
-    """What the gate thinks of one candidate for one device: `fail` beats `not_enough_data` beats `pass`."""
+    """The verdict on one candidate for one device. `fail` overrides `not_enough_data`, which overrides `pass`."""
 
     candidate: str
     verdict: Verdict
@@ -87,12 +87,11 @@ class Decision(FrozenModel):
 
     Attributes:
         device: Name of the device profile.
-        verdict: `pass` if a candidate is blessed; else `fail`, or `not_enough_data` if that is all that kept every
-            candidate that did not plainly fail from passing.
+        verdict: `pass` if a candidate is blessed; else `not_enough_data` if a candidate has that verdict; else `fail`.
         chosen: The blessed candidate; None unless the verdict is `pass`.
-        chosen_sha256: Digest of the blessed bytes: what a pusher must compare before it delivers.
-        why: One sentence: why this one, or why none.
-        candidates: In the order of the pipeline file.
+        chosen_sha256: Digest of the blessed bytes. A pusher must compare it before it delivers them.
+        why: One sentence on why this candidate was chosen, or why none was.
+        candidates: All candidates, in the order of the pipeline file.
     """
 
     device: str

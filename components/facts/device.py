@@ -1,4 +1,4 @@
-"""Measured facts about candidates on one device, by the device's own tools; part of what `components.report` is."""
+"""Facts about candidates on one device, measured by the device's own tools."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from components.core.values import FrozenModel
 
 
 class ToolFailure(FrozenModel):
-    """A candidate that a tool could not take.
+    """A candidate that a tool could not process.
 
     Attributes:
-        cause: `refused` with the tool's own words, `crashed` (a signal or an exit code), or `timed_out`.
+        cause: `refused` with the tool's own message, `crashed` (a signal or an exit code), or `timed_out`.
         message: What happened, with figures.
-        remedy: What the user can do.
-        transient: Whether the next attempt may end otherwise, with the same inputs: the next run tries again.
+        remedy: How to fix it.
+        transient: Whether another attempt with the same inputs may succeed. If so, the next run tries again.
     """
 
     status: Literal["failed"] = "failed"
@@ -27,12 +27,12 @@ class ToolFailure(FrozenModel):
 
 
 class CpuOperator(FrozenModel):
-    """An operator that the NPU does not take.
+    """An operator that does not run on the NPU.
 
     Attributes:
         name: In Vela's spelling (`ReverseV2`).
-        output: The tensor it makes.
-        reason: Vela's; empty if it gives none.
+        output: Its output tensor.
+        reason: Vela's reason; empty if it gives none.
     """
 
     name: str
@@ -41,20 +41,20 @@ class CpuOperator(FrozenModel):
 
 
 class VelaFacts(FrozenModel):
-    """What Vela's compiler and cost model say. Figures are of the NPU's part alone: the CPU's is not estimated.
+    """Results of Vela's compiler and cost model. Figures cover only the NPU because Vela doesn't estimate the CPU.
 
     Attributes:
-        accelerator, system_config, memory_mode: What it was compiled for.
-        clock_hz: The NPU's, by the system configuration.
-        operators: How many the TFLite file has.
-        cpu_operators: Those that fall back to the CPU.
-        cycles: Estimate for one inference, waiting for memory included. This and what follows is None where no
-            operator runs on the NPU.
-        sram_bytes: Peak; with weights where the memory mode keeps them there.
-        dram_bytes: Likewise; 0 where the system has none.
-        flash_bytes: Weights and commands as they are stored; 0 where they lie in SRAM or DRAM.
-        compiled_bytes: Size of the compiled TFLite file: what is stored on the device.
-        macs: Multiply-accumulates of one inference.
+        accelerator, system_config, memory_mode: Target of the compilation.
+        clock_hz: Clock of the NPU in the system configuration.
+        operators: Number of operators in the TFLite file.
+        cpu_operators: Operators that fall back to the CPU.
+        cycles: Estimated cycles of one inference, including waits for memory. This field and those below, except
+            `compiled_bytes`, are None if no operator runs on the NPU.
+        sram_bytes: Peak SRAM use, including weights if the memory mode stores them there.
+        dram_bytes: Peak DRAM use, including weights if the memory mode stores them there; 0 if the system has no DRAM.
+        flash_bytes: Weights and commands as stored; 0 if they are in SRAM or DRAM.
+        compiled_bytes: Size of the compiled TFLite file, which is stored on the device.
+        macs: Multiply-accumulate operations of one inference.
     """
 
     status: Literal["measured"] = "measured"
@@ -73,31 +73,31 @@ class VelaFacts(FrozenModel):
 
     @property
     def npu_operators(self) -> int:
-        """How many of the file's operators the NPU takes."""
+        """Number of the file's operators that run on the NPU."""
         return max(0, self.operators - len(self.cpu_operators))
 
     @property
     def npu_share(self) -> float:
-        """The same as a fraction."""
+        """Fraction of the file's operators that run on the NPU."""
         return self.npu_operators / self.operators if self.operators else 0.0
 
     @property
     def milliseconds(self) -> float | None:
-        """Estimated time of one inference on the NPU."""
+        """Estimated time of one inference on the NPU, in milliseconds."""
         return None if self.cycles is None else 1e3 * self.cycles / self.clock_hz
 
 
 class OutputDifference(FrozenModel):
-    """One output of a candidate under TFLM beside the desktop runtime's.
+    """One output of a candidate under TFLM, compared with the desktop runtime's.
 
     Attributes:
-        output: Its name.
-        lsb: Real value of one least significant bit: the tensor's scale, 1 for other integers; for a float output 1/255
-            of the span of the desktop runtime's values over the examples, what 8 bits would resolve.
-        max_lsb: Largest difference of one value, in these.
+        output: Name of the output.
+        lsb: Real value of one least significant bit: the tensor's scale, or 1 for integers without one. For a float
+            output, 1/255 of the range of the desktop runtime's values over the examples, the resolution of 8 bits.
+        max_lsb: Largest difference of one value, in least significant bits.
         differing: Fraction of values that differ at all.
-        mean_lsb: Mean absolute difference, in the same unit as `max_lsb`.
-        gross_lsb: The mean from which on the outputs have little to do with each other.
+        mean_lsb: Mean absolute difference, in least significant bits.
+        gross_lsb: Largest `mean_lsb` that still counts as rounding.
     """
 
     output: str
@@ -109,19 +109,19 @@ class OutputDifference(FrozenModel):
 
     @property
     def gross(self) -> bool:
-        """Whether the runtimes compute different things, and not merely round differently; NaN is gross."""
+        """Whether the difference is more than one of rounding. NaN counts as gross."""
         return not self.mean_lsb <= self.gross_lsb
 
 
 class TflmFacts(FrozenModel):
-    """What TensorFlow Lite for microcontrollers does with a candidate, on this machine.
+    """Results of a candidate under TensorFlow Lite Micro on this machine.
 
     Attributes:
-        arena_bytes: The smallest tensor arena it starts and runs in, found by trying: a multiple of 16.
-        persistent_bytes: What stays allocated: structures, quantization parameters, variables.
-        non_persistent_bytes: The plan of activations and scratch buffers. While it starts it needs a bit more than the
+        arena_bytes: The smallest tensor arena in which it starts and runs, found by trial. A multiple of 16.
+        persistent_bytes: Memory that stays allocated: structures, quantization parameters, and variables.
+        non_persistent_bytes: Planned memory of activations and scratch buffers. Startup needs slightly more than the
             sum of both.
-        examples: How many were run.
+        examples: Number of examples that were run.
         outputs: Differences from the desktop runtime.
     """
 
@@ -134,7 +134,7 @@ class TflmFacts(FrozenModel):
 
     @property
     def max_lsb(self) -> float:
-        """The largest difference of any output; NaN if one is."""
+        """The largest difference of any output; NaN if any of them is NaN."""
         worst = [output.max_lsb for output in self.outputs]
         return next((value for value in worst if value != value), max(worst, default=0.0))  # noqa: PLR0124 - NaN
 
@@ -144,11 +144,11 @@ TflmOutcome = Annotated[TflmFacts | ToolFailure, Field(discriminator="status")]
 
 
 class CandidateOnDevice(FrozenModel):
-    """What the device's tools say of one candidate; None for tools that the profile does not declare.
+    """Results of the device's tools for one candidate; None for tools that the profile does not declare.
 
     Attributes:
-        name: The recipe's.
-        sha256: Of the file that was given to the tools.
+        name: Name of the recipe.
+        sha256: Digest of the file that the tools got.
     """
 
     name: str
@@ -158,12 +158,12 @@ class CandidateOnDevice(FrozenModel):
 
     @property
     def failures(self) -> tuple[ToolFailure, ...]:
-        """Of the tools that could not take it."""
+        """Failures of the tools that could not process the candidate."""
         return tuple(outcome for outcome in (self.vela, self.tflm) if isinstance(outcome, ToolFailure))
 
     @property
     def figures(self) -> dict[str, int]:
-        """The figures that ML Metadata holds, by name with unit; those that are known."""
+        """The known figures that are stored in ML Metadata, by a name with the unit."""
         vela = self.vela if isinstance(self.vela, VelaFacts) else None
         known = {
             "npu_cycles": vela.cycles if vela else None,
@@ -176,11 +176,11 @@ class CandidateOnDevice(FrozenModel):
 
 
 class DeviceReport(FrozenModel):
-    """What one device's tools say of all candidates that were converted, in the order of the pipeline file."""
+    """Results of one device's tools for all converted candidates, in the order of the pipeline file."""
 
     device: str
     candidates: tuple[CandidateOnDevice, ...]
 
     def of(self, name: str) -> CandidateOnDevice | None:
-        """What is known of a candidate."""
+        """The results for one candidate; None if there are none."""
         return next((candidate for candidate in self.candidates if candidate.name == name), None)

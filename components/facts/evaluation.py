@@ -1,4 +1,4 @@
-"""What the evaluation measured of the baseline and of every candidate."""
+"""Results of the evaluation of the baseline and all candidates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from components.spec.recipe import Recipe
 
 
 class MetricValue(FrozenModel):
-    """A metric with its 95 % confidence interval. NaN where it could not be computed; None without an interval."""
+    """A metric with its 95% confidence interval. NaN if it could not be computed; ends are None without an interval."""
 
     value: float
     lower: float | None = None
@@ -22,9 +22,9 @@ class SliceResult(FrozenModel):
 
     Attributes:
         slice: `overall`, or `feature=value` (several joined by `, `).
-        examples: Number of examples in it.
+        examples: Number of examples in the slice.
         metrics: Metric name -> value.
-        change: Metric name -> candidate minus baseline on the same examples; empty for the baseline itself.
+        change: Metric name -> candidate minus baseline on the same examples. Empty for the baseline itself.
     """
 
     slice: str
@@ -34,14 +34,14 @@ class SliceResult(FrozenModel):
 
 
 class Latency(FrozenModel):
-    """Host time of one invocation, from one interleaved run.
+    """Time of one inference on the host, from one interleaved run.
 
     Attributes:
-        microseconds: Minimum over rounds.
-        ratio: Divided by the float TFLite model's minimum. None if that is under 20 microseconds or the twin
-            baseline disagreed by more than 5 %: then nothing can be said.
-        note: Why there is no ratio, or what to bear in mind.
-        transient: Whether the twins disagreed: another run may give a ratio.
+        microseconds: Minimum over the rounds.
+        ratio: Minimum divided by that of the float TFLite model. None if the latter is under 20 microseconds or the
+            twin baselines differ by more than 5%, which makes a comparison impossible.
+        note: Why there is no ratio, or what to keep in mind.
+        transient: Whether the twins disagreed, so that another run may give a ratio.
     """
 
     microseconds: float
@@ -54,15 +54,15 @@ class CandidateReport(FrozenModel):
     """All facts about one candidate.
 
     Attributes:
-        recipe: What made it.
-        outcome: What became of its conversion.
-        sha256: Of its file.
-        compressed: What its file weighs on the wire.
-        slices: What it scores.
-        latency: Its time on the host.
-        saturated: The share of its output values at an end of the quantized range, over all evaluation examples; over a
-            fifth of them, that of what a final sum or the like is made of, if it is greater. None where there is no
-            such end.
+        recipe: Recipe of the candidate.
+        outcome: Outcome of its conversion.
+        sha256: Digest of its file.
+        compressed: Size of its file in transit.
+        slices: Metrics on each slice.
+        latency: Time on the host.
+        saturated: Share of output values at an end of the quantized range, over all evaluation examples. If greater,
+            the share of the values that a final operator such as a sum combines, over a fifth of the examples. None if
+            the output is not quantized, or its range covers all that the operator can return.
     """
 
     recipe: Recipe
@@ -83,10 +83,10 @@ class EvaluationReport(FrozenModel):
     """One evaluation: the float baseline and every candidate on the same examples.
 
     Attributes:
-        baseline_slices: What the float SavedModel scores.
-        baseline_bytes: Size of the baseline as a float32 TFLite file, in bytes: what ratios of size refer to.
-        candidates: In the order of the pipeline file.
-        outputs: What the model's output was taken for.
+        baseline_slices: Metrics of the float SavedModel on each slice.
+        baseline_bytes: Size of the baseline as a float32 TFLite file, in bytes. Ratios of size refer to it.
+        candidates: All candidates, in the order of the pipeline file.
+        outputs: How the metrics interpret the model's output.
     """
 
     baseline_slices: tuple[SliceResult, ...]

@@ -1,4 +1,4 @@
-"""What every artifact of ours has: a `manifest.json`, enough to trust its bytes without a metadata store."""
+"""The `manifest.json` of each artifact, which is enough to verify its bytes without a metadata store."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ Role = Literal[
 
 
 class Manifest(FrozenModel):
-    """Where an artifact came from and what it holds.
+    """The origin and the content of an artifact.
 
     Attributes:
-        role: What the artifact is in the pipeline.
-        recipe: Snapshot of the recipe that made a candidate, as JSON; None otherwise. Not a `Recipe`: artifacts without
-            one must not depend on the fields that recipes have.
-        parents: Input name -> SHA-256 of the artifact it was made from (as in that artifact's own manifest).
+        role: Role of the artifact in the pipeline.
+        recipe: Snapshot of a candidate's recipe, as JSON; None for other artifacts. The type is not `Recipe`, so that
+            artifacts without one don't depend on the fields of recipes.
+        parents: Input name -> SHA-256 of the input artifact, as in that artifact's own manifest.
         sha256: Digest of `content`.
-        content: What the digest is of: a path relative to the artifact's folder.
+        content: Path of the main content, relative to the artifact's folder.
         content_bytes: Size of `content`.
         files: Relative path -> SHA-256 of every other file of the artifact.
-        code_version: Version of the code that made it (`components.core.version.code_version`).
-        streaming: How a file of one time step is driven; None for all else.
+        code_version: Version of the code that made the artifact (`components.core.version.code_version`).
+        streaming: How to run a file of one time step; None for all other artifacts.
     """
 
     role: Role
@@ -55,7 +55,7 @@ class Manifest(FrozenModel):
 
     @property
     def recipe_name(self) -> str:
-        """The recipe's name; empty without a recipe."""
+        """Name of the recipe; empty without one."""
         return str(self.recipe["name"]) if self.recipe is not None else ""
 
 
@@ -69,7 +69,7 @@ def write_manifest(
     recipe: dict[str, Any] | None = None,
     streaming: StreamingContract | None = None,
 ) -> Manifest:
-    """Describe `folder / content` in `folder / manifest.json`. Call it last: a manifest means a whole artifact."""
+    """Describe `folder / content` in `folder / manifest.json`. Call it last: a manifest marks a complete artifact."""
     path, files = folder / content, digests_of(folder)
     manifest = Manifest(
         role=role,
@@ -92,7 +92,7 @@ def serialized(manifest: Manifest) -> bytes:
 
 
 def digests_of(folder: Path, of_file: Callable[[Path], str] = sha256_of) -> dict[str, str]:
-    """Relative path -> SHA-256, of all files of an artifact but its manifest; `of_file` gives that of one."""
+    """Relative path -> SHA-256 of each file of an artifact except its manifest; `of_file` hashes one file."""
     return {
         path.relative_to(folder).as_posix(): of_file(path)
         for path in sorted(folder.rglob("*"))
@@ -101,12 +101,12 @@ def digests_of(folder: Path, of_file: Callable[[Path], str] = sha256_of) -> dict
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of an artifact's folder."""
+    """Read the manifest from an artifact's folder."""
     return Manifest.model_validate_json(read_regular(folder / MANIFEST_NAME))
 
 
 def describe(artifact: Any, manifest: Manifest, **properties: str | int | float) -> None:
-    """Copy what lineage queries ask for from the manifest to a TFX artifact's custom properties."""
+    """Copy the fields that lineage queries need from the manifest to the custom properties of a TFX artifact."""
     known: dict[str, str | int | float] = {
         "role": manifest.role,
         "sha256": manifest.sha256,

@@ -1,4 +1,4 @@
-"""What the metrics take a model's output for."""
+"""How the metrics interpret a model's output."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from components.core.values import FrozenModel
 
 
 class OutputReading(FrozenModel):
-    """What the metrics took the model's output for: the baseline's and each candidate's alike.
+    """How the metrics interpret the output of the baseline and of each candidate.
 
     Attributes:
         kind: What the model returns.
-        applied: What made probabilities of it before the metrics; empty if nothing did.
-        why: What shows it.
-        averages: For each metric that is the mean of one for each class or output, a sentence on which.
+        applied: Function that turns outputs into probabilities before the metrics; empty if there is none.
+        why: How the kind was determined.
+        averages: One sentence for each metric that is the mean of several, one for each class or output.
     """
 
     kind: Literal["probabilities", "logits", "values"]

@@ -1,4 +1,4 @@
-"""How slices of the evaluation data are called: `overall`, `label=3`, crossed `age=30, sex=f`."""
+"""Names of slices of the evaluation data: `overall`, `label=3`, or crossed `age=30, sex=f`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def overall(slices: Iterable[SliceResult]) -> SliceResult | None:
 
 
 def features(name: str) -> tuple[str, ...]:
-    """The features that a slice, or a wanted kind of slice, crosses; none for the whole split.
+    """The features that a slice or a requested kind of slice crosses; none for the whole split.
 
     Args:
-        name: As the evaluation calls a slice (`age=30, sex=f`), or with a feature alone for each of its values
+        name: A slice as the evaluation names it (`age=30, sex=f`). A feature without a value means each of its values
             (`label`; `age, sex`; `age, sex=f`).
     """
     return () if name == OVERALL else tuple(part.partition("=")[0] for part in _parts(name))
 
 
 def matches(name: str, wanted: str) -> bool:
-    """Whether a slice is the wanted one, or one of the wanted kind; the order of crossed features does not matter."""
+    """Whether a slice is the requested one or of the requested kind. The order of crossed features doesn't matter."""
     if name == wanted:
         return True
     if sorted(features(name)) != sorted(features(wanted)):
@@ -38,5 +38,5 @@ def matches(name: str, wanted: str) -> bool:
 def _parts(name: str) -> list[str]:
     if "=" not in name:
         return re.split(r",\s*", name)
-    # Values may hold commas: a comma starts another feature only if a name and an equals sign follow.
+    # Values can contain commas. A comma starts another feature only if a name and an equals sign follow.
     return re.split(r", (?=[^,=]+=)", name)

@@ -1,4 +1,4 @@
-"""How a streaming file, a model of one time step, is driven."""
+"""How to run a streaming file, which is a model of one time step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class StateTensor(FrozenModel):
 
     Attributes:
         input, output: Names in the file's signature.
-        shape: With the batch of 1.
-        dtype: `int8`, `int16` or `float32`.
-        scale, zero_point: Of both, exactly; a scale of 0 for floats.
+        shape: Shape with a batch size of 1.
+        dtype: `int8`, `int16`, or `float32`.
+        scale, zero_point: Exact quantization of both tensors. The scale is 0 for floats.
     """
 
     input: str
@@ -24,12 +24,13 @@ class StateTensor(FrozenModel):
 
 
 class StreamingContract(FrozenModel):
-    """How a streaming file is driven.
+    """How to run a streaming file.
 
     Attributes:
         frames: Inputs that take one time step each.
-        states: Zero before a sequence (integers: their zero point); output copied to input after each frame.
-        outputs: What it returns beside the states, after each frame.
+        states: States. Set each input to zero (integers: to the zero point) before a sequence, and copy the output to
+            the input after each frame.
+        outputs: Outputs other than the states, valid after each frame.
     """
 
     frames: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What a training step did."""
+"""Results of a training step."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from components.core.values import FrozenModel
 from components.facts.artifact_paths import TRAINING_FILE
 from components.spec.steps.sparsity import SparsityTarget
 
-# How a trained model is written, and so how it is converted: as one graph; with recurrent layers lowered to plain
-# operators, their ranges in the graph; or with LSTMs that the converter fuses and gives the trained ranges.
+# How a trained model is exported, which determines how it is converted: as one graph; with recurrent layers lowered to
+# plain operators, with their ranges in the graph; or with LSTMs that the converter fuses, with their trained ranges.
 Export = Literal["plain", "lowered", "fused_lstm"]
 
 
 class LayerPlan(FrozenModel):
-    """What becomes of one layer of the user's model: in a step that trains, or of a recurrent one anyway.
+    """The treatment of one layer of the user's model: of any layer in a training step, of a recurrent layer always.
 
     Attributes:
-        layer: Its name; inside nested models `outer/inner`.
+        layer: Name of the layer; `outer/inner` in nested models.
         kind: Its class.
-        mode: Of quantization-aware training: `trained` under quantization; `observed`: ranges are seen in training and
-            applied afterwards; `float`; or `refused`. Of the other steps: `pruned`, `clustered`, or `as it is`. Of a
-            recurrent layer without training: `fused` into one operator, `lowered` to one time step, `unrolled` over
-            the sequence, or a `loop`.
-        weights: How its weights are quantized; empty if it has none that are.
-        outputs: How its outputs are.
-        note: What was done to it before, or why it is refused and what to do.
+        mode: In quantization-aware training: `trained` under quantization; `observed` if ranges are observed in
+            training and applied afterwards; `float`; or `refused`. In other steps: `pruned`, `clustered`, or `as it
+            is`. For a recurrent layer without training: `fused` into one operator, `lowered` to one time step,
+            `unrolled` over the sequence, or a `loop`.
+        weights: How its weights are quantized; empty if none are.
+        outputs: How its outputs are quantized; empty if none are.
+        note: What earlier steps did to the layer, or why it is refused and how to fix that.
     """
 
     layer: str
@@ -51,14 +51,14 @@ class LayerPlan(FrozenModel):
 
 
 class TrainedRange(FrozenModel):
-    """The range of one activation after training, as integer kernels hold it: `(q - zero_point) * scale`.
+    """The range of one activation after training, as integer kernels represent it: `(q - zero_point) * scale`.
 
     Attributes:
-        tensor: The layer at whose end it is, or `input NAME` where floats enter.
-        low, high: Least and greatest value that is represented.
-        scale, zero_point: As the file must have them.
-        seen: Least and greatest value of the histogram, where one was kept; None otherwise.
-        histogram: Its counts in 64 equal bins over `seen`.
+        tensor: The layer with this output, or `input NAME` for a float input.
+        low, high: Smallest and largest value that the range represents.
+        scale, zero_point: Quantization parameters that the file must have.
+        seen: Smallest and largest value in the histogram; None without a histogram.
+        histogram: Counts in 64 equal bins over `seen`.
     """
 
     tensor: str
@@ -74,10 +74,10 @@ class EpochFact(FrozenModel):
     """One epoch of fine-tuning.
 
     Attributes:
-        epoch: From 1.
-        learning_rate: At its last step.
+        epoch: Number of the epoch, from 1.
+        learning_rate: Rate at its last batch.
         seconds: Wall time.
-        figures: Loss and metrics; those on held-out examples begin with `val_`.
+        figures: Loss and metrics. Names of those on held-out examples begin with `val_`.
     """
 
     epoch: int
@@ -87,16 +87,16 @@ class EpochFact(FrozenModel):
 
 
 class WeightFact(FrozenModel):
-    """What a step left of one kernel.
+    """One weight tensor after a step.
 
     Attributes:
-        layer: Its layer's name; inside nested models `outer/inner`.
-        weight: Which of the layer's: `kernel`, `recurrent_kernel`.
-        shape: As Keras has it.
+        layer: Name of its layer; `outer/inner` in nested models.
+        weight: Name in the layer: `kernel` or `recurrent_kernel`.
+        shape: Shape in Keras.
         sparsity: Fraction of zeros.
-        unique_values: Number of different values, zero included.
-        wanted_sparsity: What the step asked for; None if it did not.
-        wanted_values: Likewise, at most so many values.
+        unique_values: Number of distinct values, including zero.
+        wanted_sparsity: Sparsity that the step requested; None if it requested none.
+        wanted_values: Largest number of values that the step requested; None if it requested none.
     """
 
     layer: str
@@ -109,13 +109,13 @@ class WeightFact(FrozenModel):
 
 
 class PruningSensitivity(FrozenModel):
-    """How much the zeros of one layer alone change the model's output.
+    """How much pruning only this layer changes the model's output.
 
     Attributes:
-        layer: Its name.
+        layer: Name of the layer.
         levels: Sparsities that were tried.
-        errors: At each, the mean squared difference of the output over its variance.
-        chosen: The sparsity that the layer was given.
+        errors: For each sparsity, the mean squared difference of the output divided by its variance.
+        chosen: The sparsity that was chosen for the layer.
     """
 
     layer: str
@@ -125,19 +125,19 @@ class PruningSensitivity(FrozenModel):
 
 
 class TrainingReport(FrozenModel):
-    """What a training step did.
+    """Results of a training step.
 
     Attributes:
-        recipe: Id of the node in its artifact; readers that know the run put the names of its recipes there.
-        kind: The step's.
-        epochs: One fact each; less than asked for if it stopped early.
+        recipe: In the artifact, the id of the node. Readers that know the run replace it by the names of the recipes.
+        kind: Kind of the step.
+        epochs: One fact for each epoch; fewer than requested if training stopped early.
         best_epoch: The epoch whose weights were kept.
-        layers: What became of each layer.
+        layers: Treatment of each layer.
         ranges: Trained ranges of activations.
-        weights: What zeros and shared values the kernels have after it, as far as a step of the recipe made any.
-        sensitivity: Of each pruned layer, where the sparsity was spread by it.
+        weights: Weight tensors with zeros or shared values that the step or an earlier one made.
+        sensitivity: Sensitivity of each pruned layer, if the step spread the sparsity by it.
         sparsity_target: The zeros that conversion verifies; None for a model that no step pruned.
-        export: How the model is written; conversion follows it.
+        export: How the model is exported, which determines how it is converted.
     """
 
     recipe: str
@@ -153,7 +153,7 @@ class TrainingReport(FrozenModel):
 
 
 def training_of(folder: Path) -> TrainingReport | None:
-    """The report of a training step from its artifact's folder; None for a model that no step trained."""
+    """The report of a training step, from its artifact's folder; None for a model that no step trained."""
     path = folder / TRAINING_FILE
     return TrainingReport.model_validate_json(path.read_bytes()) if path.is_file() else None
 
@@ -161,11 +161,11 @@ def training_of(folder: Path) -> TrainingReport | None:
 def named_by_recipes(
     reports: Iterable[TrainingReport], recipes: Mapping[str, Sequence[str]]
 ) -> tuple[TrainingReport, ...]:
-    """The reports under the names of the recipes that share each node.
+    """The reports with node ids replaced by the names of the recipes that share the node.
 
     Args:
-        reports: With the id of the node.
-        recipes: Node id -> names; a node that it lacks keeps its id.
+        reports: Reports with node ids.
+        recipes: Node id -> names. A node that is not in it keeps its id.
     """
     return tuple(
         report.model_copy(update={"recipe": ", ".join(recipes.get(report.recipe, (report.recipe,)))})

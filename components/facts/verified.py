@@ -1,4 +1,4 @@
-"""What every reader of an artifact goes through: its bytes are those that were written, or the run ends here."""
+"""Verification for all readers of artifacts: if the bytes changed after they were written, the run ends."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from components.facts.manifest import MANIFEST_NAME, Manifest, digests_of
 
 
 class Verified:
-    """An artifact whose manifest is the one that was recorded.
+    """An artifact whose manifest matches the recorded one.
 
     Attributes:
-        place: Folder or address where it lies.
-        manifest: What it says of itself.
+        place: Folder or address of the artifact.
+        manifest: Its manifest.
     """
 
     def __init__(self, place: str, manifest: Manifest) -> None:
@@ -27,14 +27,14 @@ class Verified:
 
     @property
     def folder(self) -> Path:
-        """Where it lies on this machine."""
+        """Folder of the artifact on this machine."""
         return Path(self.place)
 
     def read(self, name: str) -> bytes:
-        """The content of one of its files, read once: what is compared is what is returned.
+        """Read one of its files, and compare it. The file is read once, so the compared bytes are those returned.
 
         Raises:
-            TamperedError: It is not what the manifest says, or not there.
+            TamperedError: The file is missing or doesn't match the manifest.
         """
         try:
             return self.compared(name, read_regular(self.folder / name))
@@ -42,10 +42,10 @@ class Verified:
             raise self._tampered(name, _reason(error)) from error
 
     def compared(self, name: str, content: bytes | None) -> bytes:
-        """The content that was read of one of its files, None for a file that is not there.
+        """Compare the content of one of its files, and return it. None stands for a missing file.
 
         Raises:
-            TamperedError: As for `read`.
+            TamperedError: As in `read`.
         """
         found = "" if content is None else sha256_of_bytes(content)
         if content is None or found != self.manifest.files.get(name):
@@ -53,14 +53,14 @@ class Verified:
         return content
 
     def check(self) -> None:
-        """Hash all files, and compare; for readers that hand a folder to a library, also after it has read.
+        """Hash and compare all files. Readers that pass the folder to a library call this before and after it reads.
 
-        What this process has hashed is read again only where the file system says that it may differ: all converters
-        of a run read the same baseline.
+        A file that this process has hashed is read again only if its status shows that it may differ, because all
+        converters of a run read the same baseline.
 
         Raises:
-            TamperedError: A file was changed, removed or added.
-            DataError: A file cannot be read.
+            TamperedError: A file was changed, removed, or added.
+            DataError: A file can't be read.
         """
         found = digests_of(self.folder, content_digest)
         for name in sorted({*found, *self.manifest.files}):
@@ -73,14 +73,14 @@ class Verified:
 
 
 def verified(artifact: Any) -> Verified:
-    """The one way to an artifact of ours: all its files compared with its manifest, and that with ML Metadata.
+    """Open an artifact: compare all its files with its manifest, and the manifest with ML Metadata.
 
     Args:
-        artifact: A TFX artifact; or its folder, where the reader has no more than that. An artifact without the
-            recorded digest (an imported one) is held to its manifest only.
+        artifact: A TFX artifact, or its folder if the reader has nothing else. An artifact without a recorded digest,
+            such as an imported one, is compared with its manifest only.
 
     Raises:
-        TamperedError: They differ, or the manifest cannot be read. Names artifact, file, both digests.
+        TamperedError: They differ, or the manifest can't be read. The message has the artifact, file, and digests.
     """
     folder = artifact if isinstance(artifact, Path) else Path(artifact.uri)
     try:
@@ -94,15 +94,15 @@ def verified(artifact: Any) -> Verified:
 
 
 def with_manifest(place: str, content: bytes, recorded: Mapping[str, str | None]) -> Verified:
-    """An artifact by the content of its manifest, which is compared with what was recorded; no file of it is read.
+    """Open an artifact by the content of its manifest, and compare that with the record. Reads none of its files.
 
     Args:
-        place: Folder or address where it lies.
-        content: Of its `manifest.json`.
-        recorded: `RECORDED` -> what ML Metadata holds of it, empty where it holds nothing.
+        place: Folder or address of the artifact.
+        content: Content of its `manifest.json`.
+        recorded: Name from `RECORDED` -> value in ML Metadata; empty if there is none.
 
     Raises:
-        TamperedError: They differ, or it is no manifest.
+        TamperedError: They differ, or the content is not a manifest.
     """
     try:
         manifest = Manifest.model_validate_json(content)
@@ -116,10 +116,10 @@ def with_manifest(place: str, content: bytes, recorded: Mapping[str, str | None]
     return Verified(place, manifest)
 
 
-# What `components.facts.manifest.describe` writes to ML Metadata.
+# Properties that `components.facts.manifest.describe` writes to ML Metadata.
 RECORDED = ("manifest_sha256", "sha256")
 
-_FIX = "find out what changed the artifact, delete its folder, and run again: what is missing is produced again"
+_FIX = "find out what changed the artifact, delete its folder, and run again, which produces it again"
 _NO_FILE = "no such file"
 
 

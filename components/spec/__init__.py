@@ -1,1 +1,1 @@
-"""What a pipeline file says, as frozen typed values. Nothing here imports TensorFlow."""
+"""The content of a pipeline file as immutable, typed values. Nothing here imports TensorFlow."""

@@ -1,4 +1,4 @@
-"""What a calibration sample is asked to be."""
+"""How to draw the calibration sample."""
 
 from __future__ import annotations
 

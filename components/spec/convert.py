@@ -1,4 +1,4 @@
-"""Limits that a conversion runs under, and the accuracy it may have to hold."""
+"""Limits of a conversion, and the accuracy that it may have to meet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, FiniteFloat
 from components.core.values import FrozenModel
 from components.spec.metric import OutputKind
 
-# Python cannot wait for some of what is beyond.
+# Python can't wait for some longer times.
 _YEAR = 365 * 86_400
 
 
@@ -26,16 +26,16 @@ class ConversionLimits(FrozenModel):
 
 
 class AccuracyBound(FrozenModel):
-    """What `keep_float: auto` holds on the calibration sample.
+    """The accuracy bound that `keep_float: auto` meets on the calibration sample.
 
     Attributes:
         metric: The metric's name.
         class_name: Its Keras class.
         config: Keyword arguments of that class.
-        less_is_better: Which way it improves.
-        max_drop: How much worse than the float model's it may be.
+        less_is_better: Whether a smaller value is better.
+        max_drop: How much worse than the float model's the metric can be.
         label: Feature that predictions are compared with.
-        outputs: What the model returns, as `evaluate.outputs` says; None detects it as the evaluation does.
+        outputs: What the model returns, as in `evaluate.outputs`; None detects it as the evaluation does.
     """
 
     metric: str

@@ -1,4 +1,4 @@
-"""What is measured: metrics, slices, and how large a batch is."""
+"""Metrics, slices, and batch size of the evaluation."""
 
 from __future__ import annotations
 

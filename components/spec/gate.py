@@ -1,4 +1,4 @@
-"""What a candidate is held to."""
+"""The gate's policy for candidates."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MetricBound(FrozenModel):
     def _bounds_something(self) -> MetricBound:
         bounds = (self.at_least, self.at_most, self.max_drop_from_baseline, self.max_rise_from_baseline)
         if all(bound is None for bound in bounds):
-            raise ValueError("bounds nothing: give at_least, at_most, max_drop_from_baseline or max_rise_from_baseline")
+            raise ValueError("has no bound: set at_least, at_most, max_drop_from_baseline, or max_rise_from_baseline")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise ValueError(f"at_least ({self.at_least}) is above at_most ({self.at_most}): nothing can pass")
         return self

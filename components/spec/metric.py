@@ -1,4 +1,4 @@
-"""What a metric is called, which class computes it, and what kind of output it compares."""
+"""Metrics: their names, the classes that compute them, and the kinds of output that they compare."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ShortName = Literal[
     "mean_squared_error",
 ]
 
-# What a model's output is; metrics of classes compare probabilities.
+# What a model returns. Metrics of classes compare probabilities.
 OutputKind = Literal["probabilities", "logits", "values"]
 
-# Short names for the metrics of TFMA that most pipelines need; any other is named by its class.
+# Short names of the TFMA metrics that most pipelines need. Other metrics are named by their class.
 SHORT_NAMES: dict[ShortName, dict[str, Any]] = {
     "accuracy": {"class_name": "SparseCategoricalAccuracy"},
     "top_5_accuracy": {"class_name": "SparseTopKCategoricalAccuracy", "config": {"k": 5}},
@@ -49,15 +49,15 @@ class MetricSpec(FrozenModel):
 
     @property
     def less_is_better(self) -> bool | None:
-        """Which way the metric improves, judged by its class; None for a class that is not known."""
+        """Whether a smaller value is better, judged by the name of the class; None for an unknown class."""
         name = self.class_name.rpartition(".")[2].lower()
         if name.endswith(_LESS_IS_BETTER):
             return True
         return False if name.startswith(_MORE_IS_BETTER) or name.endswith(_MORE_IS_BETTER) else None
 
 
-# What the names of metric classes of Keras and TFMA begin or end with, in lower case; `LogCoshError`, `HammingLoss`,
-# `PrecisionAtRecall`, `BinaryIoU`. The first list is asked first.
+# Lowercase prefixes and suffixes of the names of Keras and TFMA metric classes, such as `LogCoshError`, `HammingLoss`,
+# `PrecisionAtRecall`, and `BinaryIoU`. The first list takes precedence.
 _LESS_IS_BETTER = ("error", "crossentropy", "loss", "hinge", "poisson", "kldivergence", "fallout", "missrate")
 _MORE_IS_BETTER = (
     "accuracy",
@@ -80,7 +80,7 @@ def _from_name(value: Any) -> Any:
         return value
     if value not in SHORT_NAMES:
         raise ValueError(
-            f"{value!r} is no short name of a metric; use one of {', '.join(sorted(SHORT_NAMES))}, "
+            f"{value!r} is not a short name of a metric; use one of {', '.join(sorted(SHORT_NAMES))}, "
             "or {name: ..., class_name: ...} with any metric class of TensorFlow Model Analysis"
         )
     return {"name": value, **SHORT_NAMES[value]}

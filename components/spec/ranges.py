@@ -1,4 +1,4 @@
-"""Accuracy recovery without training, in words: where ranges come from, and which layers stay float."""
+"""Options for accuracy recovery without training: how ranges are estimated, and which layers stay float."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from components.core.values import FrozenModel
 
 
 class MinMax(FrozenModel):
-    """From the smallest to the largest value of each activation, as TensorFlow's own converter takes them."""
+    """From the smallest to the largest value of each activation, as in TensorFlow's own converter."""
 
     kind: Literal["min_max"] = "min_max"
 
@@ -42,7 +42,9 @@ class Entropy(FrozenModel):
 
 
 class AutoKeepFloat(FrozenModel):
-    """Keeps the fewest layers float, in order of sensitivity, that hold the first metric on the calibration sample.
+    """Keeps the fewest layers float, in order of sensitivity, that keep the first metric within `max_drop`.
+
+    The metric is computed on the calibration sample.
 
     Attributes:
         max_drop: How much worse than the float model's the metric can be: lower, or higher for metrics where less is

@@ -1,4 +1,4 @@
-"""A recipe: what is tried on the baseline to make one candidate."""
+"""A recipe: the steps and the scheme that turn the baseline into one candidate."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from components.spec.steps.prune import PruneStep
 from components.spec.steps.qat import QatStep
 from components.spec.steps.sparsity import SparsityTarget
 
-# Names become node ids, folder names and Kubeflow task names: the narrowest of the three alphabets.
+# Names become node ids, folder names, and Kubeflow task names, so they use the most restrictive of the three alphabets.
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,47}$"
 
 
-# The kinds of steps, in the order that recipes have them: each keeps what those before it made, and would destroy what
-# those after it make.
+# The kinds of steps, in the order of recipes. Each step keeps the results of earlier ones, and would destroy those of
+# later ones.
 AnyStep = PruneStep | ClusterStep | QatStep
 Step = Annotated[AnyStep, Field(discriminator="kind")]
 STEP_KINDS: tuple[str, ...] = tuple(get_args(step.model_fields["kind"].annotation)[0] for step in get_args(AnyStep))
@@ -48,12 +48,12 @@ class Recipe(FrozenModel):
 
     @property
     def trained(self) -> QatStep | None:
-        """The step that trains under quantization, if there is one."""
+        """The step `qat`, if there is one."""
         return next((step for step in self.steps if isinstance(step, QatStep)), None)
 
     @property
     def pruned(self) -> PruneStep | None:
-        """The step that prunes, if there is one."""
+        """The step `prune`, if there is one."""
         return next((step for step in self.steps if isinstance(step, PruneStep)), None)
 
     @property
@@ -63,14 +63,14 @@ class Recipe(FrozenModel):
 
     @property
     def sparsity_target(self) -> SparsityTarget | None:
-        """What the steps will say of the model's zeros, as far as the recipe tells; None if they make none."""
+        """The zeros that the steps will make, as far as the recipe defines them; None if they make none."""
         step = self.pruned
         if step is None or not step.highest:
             return None
         return SparsityTarget(structure=step.structure, sparsity=step.highest)
 
     def invariants_of(self, step: Step) -> WeightInvariants:
-        """What a step of the recipe keeps of those before it."""
+        """The results of earlier steps that a step of the recipe must keep."""
         earlier = self.steps[: self.steps.index(step)]
         return functools.reduce(WeightInvariants.merged, (one.establishes() for one in earlier), WeightInvariants())
 

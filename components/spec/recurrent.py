@@ -1,4 +1,4 @@
-"""How recurrent layers are written out."""
+"""How recurrent layers are lowered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where blessed models are delivered."""
+"""Registries to which blessed models are delivered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class BaseRegistry(FrozenModel):
 
     Attributes:
         backend: Reference of the class that delivers, `package.module:NAME` (`components.push.registries.Registry`).
-        address_prefix: What the addresses of its releases begin with; the longest that fits decides.
+        address_prefix: Prefix of the addresses of its releases. The registry with the longest matching prefix is used.
         kind: Its name in a pipeline file.
         channel: Name of the pointer that devices follow.
     """
@@ -28,14 +28,14 @@ class BaseRegistry(FrozenModel):
 
     @property
     def paths(self) -> Mapping[str, str]:
-        """The fields that are paths of this machine, relative to the pipeline file."""
+        """The fields that are local paths relative to the pipeline file."""
         return {}
 
 
 class LocalRegistry(BaseRegistry):
     """A folder registry: `<root>/<device class>/<name>/<version by content>/`, next to the pointer of each channel.
 
-    Each release holds `model.tflite` and, for download, `model.tflite.gz`.
+    Each release contains `model.tflite` and, for download, `model.tflite.gz`.
 
     Attributes:
         root: Folder of the registry.
@@ -53,7 +53,7 @@ class LocalRegistry(BaseRegistry):
         return {"root": self.root}
 
 
-# The one row for a new kind of registry.
+# Add a new kind of registry here.
 AnyRegistry = LocalRegistry
 
 REGISTRIES: tuple[type[BaseRegistry], ...] = get_args(AnyRegistry) or (LocalRegistry,)

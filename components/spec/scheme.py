@@ -1,7 +1,7 @@
 """Quantization schemes: the numeric format of a candidate, as a closed set of typed values.
 
-The names follow ai-edge-quantizer's grammar: `<dynamic|static>_w<bits of weights>_a<bits of activations>`. An option
-that makes no sense for a scheme is not a field of it, so an illegal combination cannot be written down.
+The names follow ai-edge-quantizer's grammar: `<dynamic|static>_w<bits of weights>_a<bits of activations>`. A
+scheme has no field for an option that doesn't apply to it, so invalid combinations can't be expressed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
     "static_kinds",
 ]
 
-# The one row for a new scheme: its class carries all facts about it.
+# Add a new scheme here. Its class has all facts about it.
 AnyScheme = Float32 | Float16 | DynamicWi8Afp32 | StaticWi8Ai8 | StaticWi8Ai16 | StaticWi4Ai8
 
 SCHEMES: dict[str, type[BaseScheme]] = {
@@ -55,6 +55,6 @@ Scheme = Annotated[_ByKind, BeforeValidator(_from_name, json_schema_input_type=S
 
 
 def static_kinds() -> str:
-    """The kinds of all static schemes, in words."""
+    """The kinds of all static schemes, as a phrase."""
     *others, last = (kind for kind, scheme in SCHEMES.items() if scheme.is_static)
     return f"{', '.join(others)} or {last}"

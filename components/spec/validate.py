@@ -1,4 +1,4 @@
-"""What examples are expected to be, beyond what their schema says."""
+"""Expectations of examples in addition to their schema."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from components.core.values import FrozenModel
 
 
 class DataExpectations(FrozenModel):
-    """What every split must meet before anything is trained.
+    """Expectations that every split must meet before training starts.
 
     Attributes:
         label: Feature that holds the label. Every example must have it.
@@ -25,15 +25,15 @@ class DataExpectations(FrozenModel):
 
 
 class ReadExpectations(DataExpectations):
-    """The same, with what tells which features the pipeline reads: only those are held to the schema.
+    """Expectations with the features that the pipeline reads, because only those are checked against the schema.
 
     Attributes:
-        task: The task whose feature spec is read, `package.module:NAME`; None where a preprocessing function reads
-            what it likes, or the schema is given, so that every feature is held.
-        task_version: Version of the task's code, which keeps a changed feature spec out of the cache.
-        others: Further features that are read: slices and strata.
+        task: The task with the feature spec, `package.module:NAME`. None checks every feature, because a preprocessing
+            function can read any of them or the user provides the schema.
+        task_version: Version of the task's code, so that a changed feature spec is not served from the cache.
+        others: Other features that are read, for slices and strata.
         evaluation: The evaluation split.
-        apart: The feature whose values lie in one split each: values that no other split has are its purpose.
+        apart: The feature by which examples are split: each of its values is in one split only, by design.
     """
 
     task: str | None = None

@@ -1,1 +1,1 @@
-"""What the TFX shells share."""
+"""Code that the TFX shells of components share."""

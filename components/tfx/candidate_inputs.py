@@ -1,4 +1,4 @@
-"""N candidates as N named inputs of a TFX node: one channel of N artifacts does not work on Kubeflow."""
+"""N candidates as N named inputs of a TFX node, because one channel with N artifacts doesn't work on Kubeflow."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _PREFIX = "candidate_"
 def with_candidates(
     spec_class: type[component_spec.ComponentSpec], candidates: Mapping[str, types.BaseChannel]
 ) -> tuple[Any, dict[str, types.BaseChannel]]:
-    """A node's spec with an input for each candidate.
+    """Add an input for each candidate to a node's spec.
 
     Args:
-        spec_class: What all such nodes have.
-        candidates: Recipe name -> channel of one Model.
+        spec_class: The spec that all such nodes have.
+        candidates: Recipe name -> channel with one Model.
 
     Returns:
-        A subclass with these inputs, and the channels by the inputs' names.
+        A subclass with these inputs, and the channels by input name.
     """
-    # Commands that only read know the names of inputs, and need no TFX.
+    # Imported here because commands that only read need the names of inputs but not TFX.
     from tfx.types import component_spec, standard_artifacts
 
     named = {f"{_PREFIX}{name}": channel for name, channel in candidates.items()}
@@ -33,7 +33,7 @@ def with_candidates(
 
 
 def input_of(recipe: str) -> str:
-    """Name of the input that takes a recipe's candidate."""
+    """Name of the input for a recipe's candidate."""
     return _PREFIX + recipe
 
 

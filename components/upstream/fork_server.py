@@ -1,7 +1,7 @@
-"""Python's multiprocessing: a fork server of our own, and processes that it forks.
+"""Python's multiprocessing: a separate fork server, and the processes that it forks.
 
-The public `multiprocessing` has one fork server for all callers, whose children import the caller's main module again.
-A server of our own needs its classes directly.
+The public `multiprocessing` has one fork server for all callers, and its children import the caller's main module
+again. A separate server needs the private classes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 
 class ForkedProcess:
-    """What a fork server unpickles and runs in a new process, in place of a `multiprocessing.Process`."""
+    """Work that a fork server unpickles and runs in a new process, instead of a `multiprocessing.Process`."""
 
     def run(self) -> int:
-        """Do the work in the new process; returns its exit code."""
+        """Do the work in the new process, and return its exit code."""
         raise NotImplementedError
 
     def _bootstrap(self, parent_sentinel: Any) -> int:  # noqa: ARG002 - the fork server passes it
@@ -27,7 +27,7 @@ class ForkedProcess:
 
 
 def fork_server(preload: Sequence[str]) -> ForkServer:
-    """A fork server that imports modules before it forks; it starts with the first process."""
+    """A fork server that imports modules before it forks. It starts when the first process is forked."""
     server = ForkServer()
     server.set_forkserver_preload(list(preload))
     return server
@@ -35,7 +35,7 @@ def fork_server(preload: Sequence[str]) -> ForkServer:
 
 @contextmanager
 def forked(server: ForkServer, preparation: dict[str, Any], process: ForkedProcess) -> Iterator[tuple[int, int]]:
-    """Fork a process; leaving the context does not end it.
+    """Fork a process. Leaving the context doesn't end it.
 
     Args:
         server: From `fork_server`.
@@ -46,7 +46,7 @@ def forked(server: ForkServer, preparation: dict[str, Any], process: ForkedProce
         The id of the process, and a descriptor that becomes readable when it ends.
 
     Raises:
-        EOFError, OSError: The fork server does not answer.
+        EOFError, OSError: The fork server doesn't respond.
     """
     sentinel, data = server.connect_to_new_process([])
     try:
@@ -59,7 +59,7 @@ def forked(server: ForkServer, preparation: dict[str, Any], process: ForkedProce
 
 
 def exit_code(sentinel: int) -> int:
-    """The exit code of a process that ended, from its descriptor; negative if a signal ended it.
+    """The exit code of a finished process, from its descriptor; negative if a signal ended it.
 
     Raises:
         EOFError, OSError: The fork server ended before it could report the exit code.
@@ -68,10 +68,11 @@ def exit_code(sentinel: int) -> int:
 
 
 def release_server() -> None:
-    """In a forked process, give up the pipe that keeps its fork server alive.
+    """In a forked process, close the pipe that keeps its fork server alive.
 
-    The fork server ends when the last holder of this pipe does. Multiprocessing passes the pipe to children so that
-    they can start more processes. A child that holds it would keep the server, and itself, alive after its parent died.
+    The fork server ends when no process has this pipe open. Multiprocessing passes the pipe to children so that
+    they can start more processes. An open pipe in a child would keep the server and the child alive after its parent
+    ends.
     """
     server: Any = multiprocessing.forkserver._forkserver
     os.close(server._forkserver_alive_fd)

@@ -1,6 +1,6 @@
-"""tf-keras: the graph of a functional model, and what its objects keep in private attributes.
+"""tf-keras: the graph of a functional model, and private attributes of its objects.
 
-Importing this module imports nothing; every caller has Keras objects already.
+Importing this module imports nothing, because every caller already has Keras objects.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def nodes_in_order(model: Any) -> Iterator[Any]:
 
 
 def calls_of(layer: Any) -> list[Any]:
-    """The nodes at which a layer is called, in any model."""
+    """The nodes where a layer is called, in any model."""
     return list(layer._inbound_nodes)
 
 
@@ -26,24 +26,24 @@ def layer_behind(tensor: Any) -> Any:
 
 
 def is_masked(tensor: Any) -> bool:
-    """Whether a mask comes with a symbolic tensor. Keras sets the attribute on tensors that a layer returned only."""
+    """Whether a symbolic tensor has a mask. Keras sets the attribute only on tensors that a layer returned."""
     return getattr(tensor, "_keras_mask", None) is not None
 
 
 def is_graph(layer: Any) -> bool:
-    """Whether a layer is a functional or Sequential model, so that its layers and their calls are known."""
+    """Whether a layer is a functional or Sequential model, with known layers and calls."""
     import tf_keras
 
     return isinstance(layer, tf_keras.Model) and bool(layer._is_graph_network)
 
 
 def takes_training(layer: Any) -> bool:
-    """Whether the `call` of a layer takes an argument `training`."""
+    """Whether the `call` of a layer has an argument `training`."""
     return bool(layer._expects_training_arg)
 
 
 def attention_projections(layer: Any) -> dict[str, Any]:
-    """The dense layers that a MultiHeadAttention keeps, by name."""
+    """The dense layers inside a MultiHeadAttention, by name."""
     return {
         "query_dense": layer._query_dense,
         "key_dense": layer._key_dense,
@@ -53,20 +53,20 @@ def attention_projections(layer: Any) -> dict[str, Any]:
 
 
 def layers_within(model: Any) -> list[Any]:
-    """All layers of a model, those inside layers and nested models included."""
+    """All layers of a model, including those inside layers and nested models."""
     return list(model._flatten_layers(include_self=False))
 
 
 def train_single_batches(model: Any) -> None:
-    """Have a compiled model take one batch per step, whatever `compile(steps_per_execution=...)` says."""
-    # A task's own `compile` need not call Keras' own, which makes the variable.
+    """Make a compiled model train one batch per step, regardless of `compile(steps_per_execution=...)`."""
+    # Keras' `compile` creates the variable, but a task's `compile` doesn't have to call it.
     steps = getattr(model, "_steps_per_execution", None)
     if steps is not None:
         steps.assign(1)
 
 
 def wrapped_function(metric: Any) -> Callable[[Any, Any], Any]:
-    """The function of labels and predictions whose mean a `MeanMetricWrapper` takes, with the metric's own options."""
+    """The function of labels and predictions that a `MeanMetricWrapper` averages, with the metric's options."""
     function, options = metric._fn, dict(metric._fn_kwargs)
     return lambda labels, predictions: function(labels, predictions, **options)
 
@@ -74,7 +74,7 @@ def wrapped_function(metric: Any) -> Callable[[Any, Any], Any]:
 def takes_logits(loss: Any) -> bool | None:
     """The option `from_logits` of a loss; None for losses without it, such as functions."""
     given = getattr(loss, "from_logits", None)
-    # Keras' own losses keep their options for the function that they wrap.
+    # Keras' own losses store the options of the function that they wrap.
     return getattr(loss, "_fn_kwargs", {}).get("from_logits") if given is None else given
 
 

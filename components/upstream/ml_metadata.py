@@ -1,4 +1,4 @@
-"""ML Metadata: the one method by which its store in Python calls native code."""
+"""ML Metadata: the method through which its Python store calls native code."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-# Store, name of the method, request, response.
+# Arguments: store, name of the method, request, response.
 NativeCall = Callable[[Any, Any, Any, Any], None]
 
 
 def surround_native_calls(mark: str, surround: Callable[[NativeCall, Any, Any, Any, Any], None]) -> None:
-    """Have every MetadataStore of this process, TFX's own included, call native code through a function of ours.
+    """Make every MetadataStore in this process, including TFX's own, call native code through a wrapper.
 
     Args:
-        mark: Attribute that says that this has been done; the second call with the same mark does nothing.
-        surround: A function of the original call and its arguments.
+        mark: Attribute that marks the store as wrapped. A second call with the same mark does nothing.
+        surround: The wrapper, a function of the original call and its arguments.
     """
     from ml_metadata.metadata_store.metadata_store import MetadataStore
 

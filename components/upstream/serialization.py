@@ -1,4 +1,4 @@
-"""tf.Examples as bytes that do not depend on the process that writes them."""
+"""Serialization of tf.Examples that doesn't depend on the process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import apache_beam as beam
 
 @beam.typehints.with_output_types(bytes)
 class SerializeInOneOrder(beam.DoFn):
-    """Serializes tf.Examples and tf.SequenceExamples, equal ones as equal bytes; bytes stay as they are."""
+    """Serializes equal tf.Examples and tf.SequenceExamples to equal bytes. Leaves bytes unchanged."""
 
     def process(self, record: Any) -> Iterator[bytes]:
         """See the base class."""

@@ -1,6 +1,6 @@
 """TensorFlow Model Optimization: base classes of schemes, the wrapper's variables, and centroids. Imports TensorFlow.
 
-The toolkit is not maintained any more.
+The toolkit is no longer maintained.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ __all__ = [
 
 
 def smart_cond(condition: Any, if_true: Callable[[], Any], if_false: Callable[[], Any]) -> Any:
-    """One of two results; decided in Python where the condition is known, and in the graph otherwise."""
+    """One of two results. Python selects it if the condition is constant, otherwise the graph does."""
     return utils.smart_cond(condition, if_true, if_false)
 
 
 def freeze(wrapper: Any) -> None:
-    """Take the weights that a QuantizeWrapper quantizes out of training; it ignores the layer's `trainable`."""
+    """Exclude the weights of a QuantizeWrapper from training, because it ignores the layer's `trainable`."""
     wrapper._non_trainable_weights += wrapper._trainable_weights
     wrapper._trainable_weights = []
 
@@ -48,24 +48,24 @@ def freeze(wrapper: Any) -> None:
 def quantized_weights(wrapper: Any) -> Iterator[Any]:
     """The variables of the weights that a QuantizeWrapper quantizes.
 
-    The wrapped layer's own attribute holds what the last call computed with.
+    The wrapped layer's own attribute has the quantized values of the last call instead.
     """
     yield from (variable for variable, _, _ in wrapper._weight_vars)
 
 
 def output_range(wrapper: Any) -> dict[str, Any]:
-    """The variables of the quantizer of a QuantizeWrapper's output; only for layers whose config has one."""
+    """The variables of a QuantizeWrapper's output quantizer, only for layers whose config has one."""
     held: dict[str, Any] = wrapper._output_quantizer_vars
     return held
 
 
 def initial_centroids(kind: str, values: npt.NDArray[Any], centroids: int, keeps_zero: bool) -> npt.NDArray[Any]:
-    """Where shared values start.
+    """The initial shared values of a weight tensor.
 
     Args:
         kind: Name of a member of TFMOT's CentroidInitialization.
-        values: The weights, flat.
-        centroids: Number of values, at most.
+        values: The weights, flattened.
+        centroids: Largest number of shared values.
         keeps_zero: Whether zero is one of them.
     """
     initializer = CentroidsInitializerFactory.get_centroid_initializer(CentroidInitialization[kind])

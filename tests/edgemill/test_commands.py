@@ -115,17 +115,17 @@ def before(line: str, put: str) -> str:
     [
         ("import sys\nsys.exit(0)\nTASK = 1\n", "SystemExit(0)", "<module>, line 2"),
         ("import os\nos._exit(0)\nTASK = 1\n", "os._exit(0)", "<module>, line 2"),
-        ("while True:\n    pass\nTASK = 1\n", "does not come back (expected: 2 s", "<module>, line "),
+        ("while True:\n    pass\nTASK = 1\n", "does not return (expected: 2 s", "<module>, line "),
         (before("return tf.reshape(", "raise SystemExit(0)"), "SystemExit(0)", "decode, line"),
         (before("return tf.reshape(", "import os; os._exit(0)"), "os._exit(0)", "decode, line"),
-        (before("return tf.reshape(", "while True: pass"), "does not come back (expected: 2 s", "decode, line"),
+        (before("return tf.reshape(", "while True: pass"), "does not return (expected: 2 s", "decode, line"),
         (before("layers = tf.keras", "raise SystemExit(0)"), "SystemExit(0)", "build_model, line"),
     ],
 )
 def test_exit_or_endless_loop_in_the_task_is_an_error_that_names_its_line(
     tmp_path: Path, task: str, said: str, function: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "come back" in said:
+    if "not return" in said:
         monkeypatch.setenv("EDGEMILL_USER_CODE_SECONDS", "2")
     small = SmallPipeline(tmp_path, task)
     checked = CliRunner().invoke(app, ["validate", "--deep", str(small.write())])

@@ -241,7 +241,7 @@ def test_code_that_exits_in_a_container_fails_it(
     handed = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "output.json")}}
     words = ["--json_serialized_invocation_args", json.dumps(handed), "--json_serialized_inputs_spec_args", "{}"]
     assert entrypoint.main(["--executor_class_path", f"{name}.Executor", *words]) == 1
-    assert f"user code leaves with {said} instead of returning" in capsys.readouterr().err
+    assert f"user code exits with {said} instead of returning" in capsys.readouterr().err
     assert not (tmp_path / "output.json").exists()
 
 

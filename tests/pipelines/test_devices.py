@@ -62,7 +62,7 @@ def test_builtin_operators_are_those_of_the_installed_tensorflow():
     ],
 )
 def test_operator_is_refused_with_the_nearest_when_tflite_has_none_of_that_name(name, message):
-    with pytest.raises(ValueError, match="no builtin operator of TFLite, nor CUSTOM:<code>") as caught:
+    with pytest.raises(ValueError, match="neither a builtin operator of TFLite nor CUSTOM:<code>") as caught:
         DeviceProfile.model_validate({**PROFILE, "operators": ["RESHAPE", name]})
     assert message in str(caught.value)
     assert "RESHAPE'?" not in str(caught.value)
@@ -123,7 +123,7 @@ def test_vela_evaluator_is_refused_with_the_nearest_when_vela_knows_no_such_thin
         ({"evaluators": [VELA, VELA]}, "at most one of each kind"),
         (
             {"max_flash_bytes": 5, "evaluators": [{**VELA, "memory_mode": "Sram_Only"}]},
-            "max_flash_bytes bounds nothing: Ethos_U55_High_End_Embedded with Sram_Only keeps no weights in flash",
+            "max_flash_bytes has no effect: Ethos_U55_High_End_Embedded with Sram_Only keeps no weights in flash",
         ),
     ],
 )

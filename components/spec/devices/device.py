@@ -1,4 +1,4 @@
-"""Device profiles: what a class of devices can run, and what it has room for."""
+"""Device profiles: capabilities and budgets of a class of devices."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class DeviceProfile(FrozenModel):
             near = difflib.get_close_matches(name.upper(), sorted(BUILTIN_OPERATORS), n=1)
             wrong.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
         if wrong:
-            raise ValueError(f"no builtin operator of TFLite, nor CUSTOM:<code>: {', '.join(wrong)}")
+            raise ValueError(f"neither a builtin operator of TFLite nor CUSTOM:<code>: {', '.join(wrong)}")
         return names
 
     @model_validator(mode="after")
@@ -77,7 +77,7 @@ class DeviceProfile(FrozenModel):
         kinds = [evaluator.kind for evaluator in self.evaluators]
         if len(set(kinds)) < len(kinds):
             raise ValueError(
-                "evaluators: at most one of each kind; for another configuration write another device profile"
+                "evaluators: at most one of each kind; for another configuration, write another device profile"
             )
         for kind, fields in _MEASURED_BY.items():
             for field in fields:
@@ -87,19 +87,19 @@ class DeviceProfile(FrozenModel):
                     )
         if self.max_flash_bytes is not None and self.vela is not None and not self.vela.uses_flash:
             raise ValueError(
-                f"max_flash_bytes bounds nothing: {self.vela.system_config} with {self.vela.memory_mode} keeps no "
-                "weights in flash; remove it, or take another memory_mode"
+                f"max_flash_bytes has no effect: {self.vela.system_config} with {self.vela.memory_mode} keeps no "
+                "weights in flash; remove it, or use another memory_mode"
             )
         return self
 
     @property
     def vela(self) -> VelaEvaluator | None:
-        """The evaluator of that kind, if declared."""
+        """The evaluator of this kind, if declared."""
         return next((each for each in self.evaluators if isinstance(each, VelaEvaluator)), None)
 
     @property
     def tflm(self) -> TflmEvaluator | None:
-        """The evaluator of that kind, if declared."""
+        """The evaluator of this kind, if declared."""
         return next((each for each in self.evaluators if isinstance(each, TflmEvaluator)), None)
 
 

@@ -1,4 +1,4 @@
-"""The device makers' own tools that may judge a candidate, as a device profile declares them."""
+"""Tools of device manufacturers that check candidates, as a device profile declares them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pydantic import Field, FiniteFloat, ValidationInfo, field_validator, model_
 
 from components.core.values import FrozenModel
 
-# `--accelerator-config` of Arm's Vela, and the sections of the `Arm/vela.ini` it ships, by family. Constants, so that a
-# profile can be checked without Vela; a test holds them against the installed one.
+# `--accelerator-config` of Arm's Vela, and the sections of the `Arm/vela.ini` that it ships, by family. They are
+# constants so that a profile can be checked without Vela. A test compares them with the installed Vela.
 ACCELERATORS = (
     *("ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u65-512"),
     *("ethos-u85-128", "ethos-u85-256", "ethos-u85-512", "ethos-u85-1024", "ethos-u85-2048"),
 )
-# System configuration -> whether weights that are not in SRAM lie in DRAM; they lie in flash otherwise.
+# System configuration -> whether weights that are not in SRAM are in DRAM. Otherwise, they are in flash.
 SYSTEM_CONFIGS = {
     "Ethos_U55_Deep_Embedded": False,
     "Ethos_U55_High_End_Embedded": False,
@@ -59,12 +59,12 @@ class VelaEvaluator(FrozenModel):
     @classmethod
     def _system_config_fits(cls, name: str, info: ValidationInfo) -> str:
         accelerator = info.data.get("accelerator")
-        if accelerator is None:  # which has an error already
+        if accelerator is None:  # which already has an error
             return _known(name, tuple(SYSTEM_CONFIGS), "system configuration")
         family = f"{accelerator.rpartition('-')[0].replace('-', '_')}_"
         own = tuple(known for known in SYSTEM_CONFIGS if known.lower().startswith(family))
         if name in SYSTEM_CONFIGS and name not in own:
-            # Vela itself takes any system configuration for any accelerator, and computes nonsense.
+            # Vela accepts any system configuration for any accelerator, and computes nonsense.
             raise ValueError(f"{name!r} is not for the accelerator {accelerator!r}: use one of {', '.join(own)}")
         return _known(name, own, "system configuration")
 
@@ -84,7 +84,7 @@ class VelaEvaluator(FrozenModel):
 
     @property
     def uses_flash(self) -> bool:
-        """Whether weights lie in flash."""
+        """Whether weights are stored in flash."""
         return self.memory_mode != SRAM_ONLY and not SYSTEM_CONFIGS[self.system_config]
 
 
@@ -106,7 +106,7 @@ DeviceEvaluator = Annotated[VelaEvaluator | TflmEvaluator, Field(discriminator="
 
 def _known(name: str, known: tuple[str, ...], what: str) -> str:
     if name not in known:
-        # Without regard to case and to - against _, which are what is usually mistaken.
+        # Ignores case and the difference between - and _, the most common mistakes.
         plain = {each.lower().replace("_", "-"): each for each in known}
         near = difflib.get_close_matches(name.lower().replace("_", "-"), plain, n=1)
         hint = f"; did you mean {plain[near[0]]!r}?" if near else ""

@@ -1,8 +1,8 @@
-"""The builtin operators of TFLite: a closed set of names."""
+"""Names of all builtin operators of TFLite."""
 
 # `enum BuiltinOperator` of tensorflow/compiler/mlir/lite/schema/schema.fbs in TensorFlow 2.21 (2.16 lacks four of
 # them), without `CUSTOM` (a file names the code: `CUSTOM:<code>`) and `PLACEHOLDER_FOR_GREATER_OP_CODES`, which is
-# none. A constant, so that a device profile can be checked where TensorFlow is not installed.
+# not an operator. They are constants so that a device profile can be checked without TensorFlow.
 BUILTIN_OPERATORS = frozenset(
     """
     ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE ATAN2 AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND

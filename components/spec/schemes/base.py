@@ -1,4 +1,4 @@
-"""What every scheme says about itself. All other code reads these facts and never asks for a scheme's class by name."""
+"""Facts that every scheme states. All other code reads these facts and never checks a scheme's class."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class BaseScheme(FrozenModel):
     """A numeric format.
 
     Attributes:
-        weight_bits: Bits of a weight in the file: 32 and 16 are floats, 8 and 4 integers.
-        activation_bits: Bits of an activation; 32 are floats.
+        weight_bits: Bits of a weight in the file. 32 and 16 mean floats; 8 and 4 mean integers.
+        activation_bits: Bits of an activation. 32 means floats.
         is_static: Whether activations are integers whose ranges are known before the model runs: measured on a
             representative dataset, or trained.
-        sparse_block: Length of the blocks that TFLite's sparse kernel for fully connected layers takes in this format,
-            along the input axis; None without such a kernel.
-        miscomputes_sparse_blocks: Whether the runtime computes wrong values, without any error, from block-sparse
-            weights in this format.
+        sparse_block: Block length, along the input axis, of TFLite's sparse kernel for fully connected layers in this
+            format; None if there is no such kernel.
+        miscomputes_sparse_blocks: Whether the runtime silently computes wrong values from block-sparse weights in this
+            format.
         kind: The scheme's name in a pipeline file.
     """
 
@@ -41,12 +41,12 @@ class BaseScheme(FrozenModel):
 
     @property
     def is_dynamic_range(self) -> bool:
-        """Whether weights are integers and activations are quantized on the fly."""
+        """Whether weights are integers and activations are quantized at run time."""
         return self.weight_bits <= 8 and not self.is_static
 
     @property
     def must_be_trained(self) -> bool:
-        """Whether the recipe must have a step `qat`: the converter makes 4-bit weights of trained ranges only."""
+        """Whether the recipe needs a step `qat`, because the converter makes 4-bit weights only from trained ranges."""
         return self.weight_bits < 8
 
     @property
@@ -61,13 +61,13 @@ class BaseScheme(FrozenModel):
 
     @property
     def backend(self) -> Backend:
-        """What quantizes: TensorFlow's converter can neither estimate ranges nor keep layers float."""
+        """The quantizer to use. TensorFlow's converter can neither estimate ranges nor keep layers float."""
         plain = isinstance(self.range_estimator, MinMax) and self.kept_float is None
         return "tensorflow" if plain else "aeq"
 
     @property
     def integers_only(self) -> bool:
-        """Whether a file of this scheme may hold no float tensor at all."""
+        """Whether a file of this scheme must not have any float tensor."""
         return False
 
 
@@ -90,12 +90,12 @@ class StaticScheme(BaseScheme):
 
     @property
     def integers_only(self) -> bool:
-        """Whether no option lets a tensor stay float."""
+        """Whether no option allows float tensors."""
         return not (self.float_io or self.float_fallback or self.kept_float)
 
 
 class CalibratedScheme(StaticScheme):
-    """A static scheme whose ranges may be measured; those of a step `qat` go first.
+    """A static scheme whose ranges can be calibrated. Ranges of a step `qat` take precedence.
 
     Attributes:
         keep_float: Layers to leave float: `auto`, or a list of layer names. By default, none.
@@ -105,5 +105,5 @@ class CalibratedScheme(StaticScheme):
 
     @property
     def kept_float(self) -> KeepFloat | None:
-        """As the file says."""
+        """As in the file."""
         return self.keep_float

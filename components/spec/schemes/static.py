@@ -24,7 +24,7 @@ class StaticWi8Ai8(CalibratedScheme):
 
     @property
     def range_estimator(self) -> Ranges:
-        """As the file says."""
+        """As in the file."""
         return self.calibration_method
 
 
@@ -43,7 +43,7 @@ class StaticWi8Ai16(CalibratedScheme):
 
     @property
     def range_estimator(self) -> Ranges:
-        """As the file says."""
+        """As in the file."""
         return self.calibration_method
 
 

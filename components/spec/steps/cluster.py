@@ -1,4 +1,4 @@
-"""The step `cluster`: what a pipeline file can say about weight clustering. Needs neither TensorFlow nor TFX."""
+"""The step `cluster`: the options for weight clustering in a pipeline file. Needs neither TensorFlow nor TFX."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from components.core.values import FrozenModel
 from components.spec.steps.fine_tuning import FineTuning, WeightInvariants
 from components.spec.steps.layer_patterns import LayerPattern
 
-# So many values have int8 weights at most, of which the least is not used.
+# Largest number of values of int8 weights, which don't use the smallest integer.
 MAX_CLUSTERS = 255
 NumClusters = Annotated[int, Field(ge=2, le=MAX_CLUSTERS)]
 Initialization = Literal["linear", "random", "density", "kmeans++"]
@@ -44,7 +44,7 @@ class ClusterStep(FineTuning):
         targets: Layers with their own number of values.
     """
 
-    # `except` is a word of Python's.
+    # `except` is a Python keyword.
     model_config = ConfigDict(serialize_by_alias=True)
 
     shell = "components.cluster.component:Clusterer"
@@ -64,5 +64,5 @@ class ClusterStep(FineTuning):
 
     @property
     def largest_num_clusters(self) -> int:
-        """The largest number of values that a kernel of the model may have."""
+        """The largest number of values that a weight tensor of the model can have."""
         return max([self.num_clusters, *(target.num_clusters for target in self.targets)])

@@ -1,4 +1,4 @@
-"""How a model is fine-tuned: what the steps that train have in common. Needs no TensorFlow."""
+"""Fine-tuning: the options that all training steps share. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LearningRatePhase(FrozenModel):
     @model_validator(mode="after")
     def _ends_somewhere(self) -> LearningRatePhase:
         if self.kind == "constant" and self.end is not None:
-            raise ValueError("a constant phase has no `end`: remove it, or take linear, cosine or exponential")
+            raise ValueError("a constant phase has no `end`: remove it, or use linear, cosine, or exponential")
         if self.kind != "constant" and self.end is None:
             raise ValueError(f"a {self.kind} phase needs an `end`")
         return self
@@ -53,19 +53,19 @@ class EarlyStopping(FrozenModel):
 
 
 class WeightInvariants(FrozenModel):
-    """What earlier steps of a recipe made of the weights, and a later one must keep.
+    """Properties of the weights that earlier steps of a recipe establish and later steps must keep.
 
     Attributes:
-        zeros: What is zero stays zero.
-        num_clusters: Kernels of no more different values than this keep which weights share one; None for a model whose
-            weights share none.
+        zeros: Whether weights that are zero stay zero.
+        num_clusters: In weight tensors with at most this many distinct values, weights that share a value keep sharing
+            it. None for a model without shared values.
     """
 
     zeros: bool = False
     num_clusters: int | None = None
 
     def merged(self, later: WeightInvariants) -> WeightInvariants:
-        """These invariants and those that a later step adds; the first step that shares values says how many."""
+        """These invariants and those that a later step adds. The first step with shared values sets their number."""
         counts = [one for one in (self.num_clusters, later.num_clusters) if one is not None]
         return WeightInvariants(zeros=self.zeros or later.zeros, num_clusters=counts[0] if counts else None)
 
@@ -84,7 +84,7 @@ class FineTuning(FrozenModel):
         shell: The TFX component of this kind of step, `package.module:NAME`.
         preview: Reference of a function of (model, step, scheme) that returns what the step does to each layer, or
             raises an error if the step does not fit the model.
-        depends_on: What else of the recipe the training depends on: the `invariants` of earlier steps, the `scheme`.
+        depends_on: Other parts of the recipe that the training depends on: `invariants` of earlier steps, the `scheme`.
     """
 
     shell: ClassVar[str]
@@ -99,11 +99,11 @@ class FineTuning(FrozenModel):
     early_stopping: EarlyStopping | None = None
 
     def establishes(self) -> WeightInvariants:
-        """What the step makes of the weights, for later steps to keep; nothing unless a kind says otherwise."""
+        """Properties of the weights that the step establishes and later steps must keep. By default, none."""
         return WeightInvariants()
 
     def references(self) -> tuple[str, ...]:
-        """The task's objects that the step names, `package.module:NAME` each."""
+        """The task's objects that the step names, each as `package.module:NAME`."""
         return ()
 
     @model_validator(mode="after")
@@ -111,7 +111,7 @@ class FineTuning(FrozenModel):
         if isinstance(self.learning_rate, tuple):
             length = sum(phase.epochs for phase in self.learning_rate)
             if length > self.epochs + 1e-9:
-                raise ValueError(f"the phases of learning_rate take {length:g} epochs, and epochs is {self.epochs}")
+                raise ValueError(f"the phases of learning_rate take {length:g} epochs, but epochs is {self.epochs}")
         return self
 
 
@@ -120,7 +120,7 @@ def learning_rate_at(schedule: float | tuple[LearningRatePhase, ...], epoch: flo
 
     Args:
         schedule: As in `FineTuning.learning_rate`.
-        epoch: Epochs since the start, with fractions.
+        epoch: Epochs since the start; can be fractional.
     """
     if not isinstance(schedule, tuple):
         return schedule

@@ -1,4 +1,4 @@
-"""Names and globs of layers, as recipes write them: which layers they mean. Needs no TensorFlow."""
+"""Layer names and shell patterns in recipes, and the layers that they match. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from pydantic import Field
 from components.core.errors import SpecError
 from components.core.wording import some_of
 
-# A glob over names of layers, as in `block_1_*`.
+# A layer name or a shell pattern, such as `block_1_*`.
 LayerPattern = Annotated[str, Field(min_length=1)]
 
 
 def fits(name: str, patterns: Iterable[str]) -> bool:
-    """Whether one of the patterns means a layer; one that names a nested model means all that is in it.
+    """Whether a pattern matches a layer. A pattern that matches a nested model matches all layers in it.
 
     Args:
         name: Full name of the layer, `outer/inner` in nested models.
-        patterns: Names or globs.
+        patterns: Layer names or shell patterns.
     """
     return any(fnmatchcase(one, pattern) for pattern in patterns for one in (name, *_parents(name)))
 
 
 def chosen(name: str, layers: tuple[str, ...], except_layers: tuple[str, ...]) -> bool:
-    """Whether a layer is among `layers` (none means all) and not among `except_layers`."""
+    """Whether `layers` includes a layer (if empty, it includes all) and `except_layers` doesn't."""
     return (not layers or fits(name, layers)) and not fits(name, except_layers)
 
 
 def check_fits(fields: Iterable[tuple[str, Iterable[str]]], names: Iterable[str]) -> None:
-    """See that each pattern means a layer.
+    """Check that each pattern matches a layer.
 
     Args:
-        fields: Field of the step and the patterns in it.
-        names: All layers' full names.
+        fields: Fields of the step, with the patterns in each.
+        names: Full names of all layers.
 
     Raises:
-        SpecError: One means none.
+        SpecError: A pattern matches no layer.
     """
     known = list(names)
     for field, patterns in fields:
@@ -52,9 +52,9 @@ def _unknown(pattern: str, field: str, names: list[str]) -> SpecError:
     nested = dict.fromkeys(parent for name in names for parent in _parents(name))
     near = difflib.get_close_matches(pattern, [*names, *nested], n=3)
     return SpecError(
-        f"no layer of the model is called {pattern!r}" + (f"; near it are {', '.join(near)}" if near else ""),
+        f"no layer of the model is called {pattern!r}" + (f"; did you mean {', '.join(near)}?" if near else ""),
         where=field,
-        bound=f"a name or glob of {some_of(names, 12)}",
+        bound=f"a name or shell pattern of {some_of(names, 12)}",
         measured=pattern,
         remedy="correct the name; `edgemill validate --deep` lists the layers",
     )

@@ -1,4 +1,4 @@
-"""The step `prune`: what a pipeline file can say about pruning. Needs neither TensorFlow nor TFX."""
+"""The step `prune`: the options for pruning in a pipeline file. Needs neither TensorFlow nor TFX."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from components.spec.steps.fine_tuning import FineTuning, WeightInvariants
 from components.spec.steps.layer_patterns import LayerPattern
 from components.spec.steps.sparsity import BLOCKS, Structure
 
-# Of the epochs, where none is said, after which the polynomial schedule has reached its end: the rest is recovery.
+# By default, the share of the epochs after which the polynomial schedule ends. The other epochs recover accuracy.
 _RAMP = 2 / 3
 
 
@@ -100,7 +100,7 @@ class PruneStep(FineTuning):
         update_every: Batches between two selections of the zeros while the sparsity rises.
     """
 
-    # `except` is a word of Python's.
+    # `except` is a Python keyword.
     model_config = ConfigDict(serialize_by_alias=True)
 
     shell = "components.prune.component:Pruner"
@@ -123,17 +123,17 @@ class PruneStep(FineTuning):
 
     @property
     def wanted(self) -> float:
-        """The sparsity of layers without one of their own."""
+        """The sparsity of layers that `targets` does not name."""
         return 0.5 if self.sparsity is None else self.sparsity
 
     @property
     def highest(self) -> float:
-        """The highest sparsity that a layer is asked for by name or by default."""
+        """The highest sparsity of `sparsity` and `targets`."""
         return max([self.wanted, *(target.sparsity for target in self.targets)])
 
     @property
     def ends(self) -> float:
-        """Epochs after which the sparsity is what was asked for."""
+        """Number of epochs after which the full sparsity is reached."""
         match self.schedule:
             case ConstantSchedule(begin_epoch=begin):
                 return begin
@@ -149,13 +149,15 @@ class PruneStep(FineTuning):
             if self.sparsity not in {None, 0.5} or self.targets:
                 raise ValueError("2:4 is a sparsity of 0.5 in every layer: remove `sparsity` and `targets`")
             if isinstance(self.schedule, PolynomialSchedule):
-                raise ValueError("2:4 has one sparsity, so nothing can rise to it: take the schedule `constant`")
+                raise ValueError("2:4 has a fixed sparsity, which cannot rise: use the schedule `constant`")
             if self.spread == "sensitivity":
-                raise ValueError("2:4 has the same sparsity in every layer, so there is nothing to spread")
+                raise ValueError(
+                    "2:4 has the same sparsity in every layer, so there is nothing to spread: remove `spread`"
+                )
         elif self.sparsity is None:
             raise ValueError("`sparsity` is required: a fraction in [0, 1), as in `sparsity: 0.8`")
         if self.spread == "sensitivity" and self.targets:
-            raise ValueError("`spread: sensitivity` chooses the sparsity of each layer: remove `targets`, or spread")
+            raise ValueError("`spread: sensitivity` chooses the sparsity of each layer: remove `targets` or `spread`")
         return self
 
     @model_validator(mode="after")
@@ -163,13 +165,13 @@ class PruneStep(FineTuning):
         if self.ends >= self.epochs:
             field = "begin_epoch" if isinstance(self.schedule, ConstantSchedule) else "end_epoch"
             raise ValueError(
-                f"the schedule ends after training does, or with it: {field} {self.ends:g} is not below epochs "
-                f"({self.epochs}), so no training would recover what the last zeros cost"
+                f"the schedule must end before training does: {field} {self.ends:g} is not below epochs "
+                f"({self.epochs}), so no training would recover the accuracy that the last zeros cost"
             )
         if self.early_stopping is not None and math.ceil(self.ends) >= self.epochs:
             raise ValueError(
-                f"early_stopping chooses among whole epochs after the schedule's end ({self.ends:g}), and of "
-                f"{self.epochs} epochs none is left: raise epochs, or let the schedule end earlier"
+                f"early_stopping needs a complete epoch after the schedule's end ({self.ends:g}), and epochs "
+                f"({self.epochs}) leaves none: raise epochs, or end the schedule earlier"
             )
         schedule = self.schedule
         if isinstance(schedule, PolynomialSchedule) and schedule.begin_epoch >= self.ends:
@@ -181,9 +183,9 @@ def sparsity_at(step: PruneStep, final: float, epoch: float) -> float:
     """The sparsity of a layer at a point in time.
 
     Args:
-        step: The recipe's.
-        final: What the layer's is to be in the end.
-        epoch: Epochs since the start, with fractions.
+        step: The step of the recipe.
+        final: The layer's sparsity at the end.
+        epoch: Epochs since the start; can be fractional.
     """
     if epoch >= step.ends:
         return final
@@ -202,5 +204,5 @@ def sparsity_at(step: PruneStep, final: float, epoch: float) -> float:
 
 
 def group_of(structure: Structure) -> int:
-    """How many weights along the input axis belong together."""
+    """Number of weights in a group or block along the input axis."""
     return 4 if structure == "2:4" else BLOCKS.get(structure, 1)

@@ -1,4 +1,4 @@
-"""The step `qat`: what a pipeline file can say about quantization-aware training. Needs neither TensorFlow nor TFX."""
+"""The step `qat`: the options for quantization-aware training in a pipeline file. Needs neither TensorFlow nor TFX."""
 
 from __future__ import annotations
 
@@ -117,9 +117,9 @@ class LayerQuantization(FrozenModel):
     @model_validator(mode="after")
     def _says_one_thing(self) -> LayerQuantization:
         if self.config is not None and (self.weights is not None or self.activations is not None):
-            raise ValueError("a custom config says everything: remove weights and activations, or config")
+            raise ValueError("a custom config defines everything: remove weights and activations, or config")
         if self.config is None and self.weights is None and self.activations is None:
-            raise ValueError("says nothing about these layers: give weights, activations or config")
+            raise ValueError("has no settings for these layers: set weights, activations, or config")
         if self.weights == "none" and self.activations == "none":
             raise ValueError("quantizes nothing: name the layers in the step's `except` instead")
         return self
@@ -143,7 +143,7 @@ class QatStep(FineTuning):
             arXiv:1806.08342, section 3.2.3); 0 means from the start. By default, never.
     """
 
-    # `except` is a word of Python's.
+    # `except` is a Python keyword.
     model_config = ConfigDict(serialize_by_alias=True)
 
     shell = "components.quantize.component:QuantizationAwareTrainer"
@@ -161,7 +161,7 @@ class QatStep(FineTuning):
     freeze_batch_norm: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
 
     def references(self) -> tuple[str, ...]:
-        """The task's objects that the step names, `package.module:NAME` each."""
+        """The task's objects that the step names, each as `package.module:NAME`."""
         found = [self.scheme, *(config.config for config in self.configs)]
         parts: list[WeightQuantization | ActivationQuantization] = [self.weights, self.activations]
         for config in self.configs:
@@ -176,7 +176,7 @@ class QatStep(FineTuning):
                 f"delay_activations ({self.delay_activations}) is not below epochs ({self.epochs}): no epoch would "
                 "train under quantized activations"
             )
-        said = self.configs or self.weights != WeightQuantization() or self.activations != ActivationQuantization()
-        if self.scheme is not None and said:
-            raise ValueError("a custom scheme says everything: remove weights, activations and configs")
+        given = self.configs or self.weights != WeightQuantization() or self.activations != ActivationQuantization()
+        if self.scheme is not None and given:
+            raise ValueError("a custom scheme defines everything: remove weights, activations, and configs")
         return self

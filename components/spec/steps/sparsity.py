@@ -1,8 +1,8 @@
-"""Sparse weights: what is claimed of a pruned model, where kernels execute it, and what was proven of its file.
+"""Sparse weights: the target of pruning, the layers with sparse kernels, and the verification of the file.
 
-Of TFLite's kernels two compute with sparse weights as they are stored: fully connected, in float32 with blocks of 4 and
-in int8 with blocks of 16 weights along the input axis. Everything else that is stored sparse is unpacked by an operator
-DENSIFY when the model is loaded: a smaller file, and no speed.
+Two TFLite kernels compute directly with sparse weights: those for fully connected layers in float32, with blocks of 4
+weights along the input axis, and in int8, with blocks of 16. A DENSIFY operator unpacks all other sparse weights when
+the model is loaded, which makes the file smaller but not faster.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN", "Bidirectional", "RNN", "Con
 
 
 class SparsityTarget(FrozenModel):
-    """What pruning says of the weights of a model.
+    """The zeros that pruning made in the weights of a model.
 
     Attributes:
-        structure: How the zeros lie; blocks are along the input axis.
-        sparsity: Fraction of zeros in every pruned kernel, at least.
-        kernels: Shapes of the pruned kernels, as the model has them and of single gates; empty: all were pruned.
-        sparsities: Fraction of zeros in each of `kernels`, in their order; empty: `sparsity` in all.
+        structure: Where the zeros are. Blocks are along the input axis.
+        sparsity: Smallest fraction of zeros in any pruned weight tensor.
+        kernels: Shapes of the pruned weight tensors, both as in the model and of single gates. Empty if all are pruned.
+        sparsities: Fraction of zeros in each of `kernels`, in the same order. Empty if it is `sparsity` in all.
     """
 
     structure: Structure
@@ -44,18 +44,18 @@ class SparsityTarget(FrozenModel):
 
 
 class TensorSparsity(FrozenModel):
-    """What became of the zeros of one weight.
+    """The zeros of one weight tensor in the file.
 
     Attributes:
         tensor: Its name in the file.
-        operator: What computes with it.
+        operator: Operator that uses it.
         shape: As in the file.
-        sparsity: Fraction of zeros that the file has.
-        claimed: Fraction that pruning left.
-        encoding: `dense`, `sparse` (value by value), or the blocks: `1x4`.
-        densify: Whether an operator DENSIFY unpacks it.
+        sparsity: Fraction of zeros in the file.
+        claimed: Fraction of zeros after pruning.
+        encoding: `dense`, `sparse` (single values), or the block, such as `1x4`.
+        densify: Whether a DENSIFY operator unpacks it.
         verdict: `proven` to execute sparse, `stored_only`, or `lost`.
-        reason: Why, in words; empty if proven.
+        reason: Reason for the verdict; empty if proven.
     """
 
     tensor: str
@@ -70,24 +70,24 @@ class TensorSparsity(FrozenModel):
 
 
 class SparsityVerification(FrozenModel):
-    """What was proven of the sparsity of one file.
+    """The verification of one file's sparsity.
 
     Attributes:
-        claim: What pruning said.
-        verdict: `proven`: at least one weight executes sparse, none is lost, outputs are right, and the file is faster
-            than its dense twin. `stored_only`: the zeros are there, and make a smaller file at best. `lost`: zeros
-            of at least one weight are gone.
-        reasons: Why it is not more, in words; empty if all of it is proven.
-        tensors: The pruned weights.
+        claim: The zeros that pruning made.
+        verdict: `proven` if at least one weight tensor executes sparse, none lost its zeros, outputs are correct, and
+            the file is faster than its dense twin. `stored_only` if the zeros are in the file and at best make it
+            smaller. `lost` if at least one weight tensor lost its zeros.
+        reasons: Why the verdict is not better; empty if everything is proven.
+        tensors: The pruned weight tensors.
         difference: Largest difference of an output from the same and from the dense file's without delegates, as a
             fraction of the largest output; None if the file was not encoded.
-        tolerance: What was allowed.
+        tolerance: Largest difference that is allowed.
         time_ratio: Time of the encoded file divided by that of the same weights converted densely, on this machine;
             None if it was not judged.
         sparse_bytes: Size of the encoded file; None if it was not encoded.
         dense_bytes: Size of the dense file.
-        delivered: Which of the two is the candidate.
-        transient: Whether another run may judge the time.
+        delivered: Which of the two files is the candidate.
+        transient: Whether another run may be able to judge the time.
     """
 
     claim: SparsityTarget
@@ -104,13 +104,13 @@ class SparsityVerification(FrozenModel):
 
 
 class LayerKernel(FrozenModel):
-    """Whether sparse weights of one layer will be executed as such, told before anything is pruned.
+    """Whether a sparse kernel will execute the sparse weights of one layer, known before pruning.
 
     Attributes:
-        layer: Its name.
+        layer: Name of the layer.
         kind: Its class.
-        sparse: Whether there is a kernel.
-        note: Why not, and what it gains all the same.
+        sparse: Whether there is a sparse kernel.
+        note: Why there is none, and what pruning gains anyway.
     """
 
     layer: str
@@ -120,26 +120,26 @@ class LayerKernel(FrozenModel):
 
 
 def encodes(scheme: Scheme, structure: Structure) -> bool:
-    """Whether a file of this scheme is sparse-encoded: where there is a kernel for its numbers and blocks."""
+    """Whether a file of this scheme is sparse-encoded, which requires a kernel for its numeric format and blocks."""
     needed = scheme.sparse_block
     return needed is not None and BLOCKS.get(structure, 0) % needed == 0 and structure in BLOCKS
 
 
 def sparsity_refusal(scheme: Scheme, claim: SparsityTarget, where: str | None = None) -> SpecError | None:
-    """Why a scheme must not be combined with a sparsity; None if it may.
+    """The error if a scheme can't be combined with a sparsity; None if it can.
 
     Args:
-        scheme: What the file's numbers are to be.
-        claim: How the model is pruned.
-        where: The field that an error names.
+        scheme: Numeric format of the file.
+        claim: The zeros that pruning makes.
+        where: The field for the error.
     """
     if scheme.miscomputes_sparse_blocks and claim.structure in BLOCKS:
         return SpecError(
-            "dynamic range quantization of block-sparse weights computes wrong values under XNNPACK, without any error",
+            "dynamic range quantization of block-sparse weights silently computes wrong values under XNNPACK",
             where=where,
             bound=" or ".join(_sparse_kinds()),
             measured=f"{scheme.kind} with {claim.structure}",
-            remedy="take one of these schemes, or prune without blocks: that is never sparse-encoded, and compresses",
+            remedy="use one of these schemes, or prune without blocks: the file compresses but is never sparse-encoded",
         )
     return None
 
@@ -153,13 +153,13 @@ def _sparse_kinds() -> Iterator[str]:
 def sparse_kernels(
     layers: Iterable[tuple[str, str, tuple[int, ...]]], scheme: Scheme, structure: Structure
 ) -> tuple[LayerKernel, ...]:
-    """Which layers' sparse weights will be executed as such, and why not.
+    """Whether a sparse kernel will execute each layer's sparse weights, and why not.
 
     Args:
-        layers: Name, class and shape of the kernel (Keras' order: a Dense layer's is [inputs, units]) of each layer
-            that is to be pruned.
-        scheme: The recipe's.
-        structure: The pruning's.
+        layers: Name, class, and shape of the weight tensor of each layer to prune, in Keras' order of axes: [inputs,
+            units] for a Dense layer.
+        scheme: Scheme of the recipe.
+        structure: Structure of the pruning.
     """
     return tuple(_layer_kernel(name, kind, shape, scheme, structure) for name, kind, shape in layers)
 
@@ -175,7 +175,7 @@ def _no_kernel(kind: str, shape: tuple[int, ...], scheme: Scheme, structure: Str
         return f"weights of recurrent layers are never sparse-encoded: {gain}"
     if kind not in _FULLY_CONNECTED:
         if encodes(scheme, structure) and kind == "Conv2D" and math.prod(shape[:2]) == 1:
-            return "a 1x1 convolution is stored sparse and unpacked when it is loaded: a smaller file, not faster"
+            return "a 1x1 convolution is stored sparse and unpacked when it is loaded: the file is smaller, not faster"
         return f"there is no sparse kernel for {kind}: {gain}"
     needed = scheme.sparse_block
     if needed is None:
@@ -183,9 +183,9 @@ def _no_kernel(kind: str, shape: tuple[int, ...], scheme: Scheme, structure: Str
     if not encodes(scheme, structure):
         return f"the sparse kernel of {scheme.kind} takes blocks of 1x{needed}, not {structure}: {gain}"
     if shape and shape[0] % needed:
-        # Measured: off by 13 % (float32) and 46 % (int8) of the largest output, with and without delegates.
+        # Measured error, with and without delegates: 13% (float32) and 46% (int8) of the largest output.
         return (
-            f"{shape[0]} inputs are no multiple of {needed}: the sparse kernel would compute wrong values, so the "
+            f"{shape[0]} inputs are not a multiple of {needed}: the sparse kernel would compute wrong values, so the "
             "whole file is delivered dense"
         )
     return ""

@@ -1,1 +1,1 @@
-"""TensorFlow Lite as TensorFlow ships it: the format, the converter, and the interpreter."""
+"""TensorFlow Lite in the TensorFlow package: the format, the converter, and the interpreter."""

@@ -1,7 +1,7 @@
 """TensorFlow Lite's converter: its private options, its quantizers, and its metadata. Imports TensorFlow.
 
-The converter keeps its options as attributes, and Python accepts any name. A name that a release of TensorFlow changed
-would be ignored, so all options are set by `set_option`, which refuses unknown ones.
+The converter's options are attributes, and Python lets code set any attribute. If a TensorFlow release renamed an
+option, the old name would have no effect. Therefore, `set_option` sets all options and refuses unknown names.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from tensorflow.lite.python.optimize import calibrator
 
 from components.core.errors import ConversionError
 
-# Integer activations of 16 bits with weights of 8.
+# 16-bit integer activations with 8-bit weights.
 INT16_OPERATORS: Any = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 SPARSITY: Any = tf.lite.Optimize.EXPERIMENTAL_SPARSITY
 
 # One scale for all weights of a tensor instead of one per channel.
 PER_TENSOR = "_experimental_disable_per_channel"
-# Fake quantization of activations by the number of bits that it says.
+# Fake quantization of activations with the number of bits that its operators have.
 ANY_BITS = "_experimental_low_bit_qat"
-# Loops inside loaded functions take the batch size 1.
+# Loops inside loaded functions have batch size 1.
 BATCH_OF_ONE = "_experimental_default_to_single_batch_in_tensor_list_ops"
-# The quantizer for float16 and dynamic range that is made with MLIR, and not its predecessor.
+# The MLIR quantizer for float16 and dynamic range instead of its predecessor.
 NEW_DYNAMIC_RANGE = "experimental_new_dynamic_range_quantizer"
-# TensorFlow 2.21 only, which gives each row of the weights of a fully connected layer its own scale by default.
+# TensorFlow 2.21 only. By default, it gives each row of a fully connected layer's weights its own scale.
 _PER_TENSOR_DENSE = "_experimental_disable_per_channel_quantization_for_dense_layers"
 # The matching argument of the quantizer.
 _DENSE_ARGUMENT = "disable_per_channel_for_dense_layers"
@@ -43,7 +43,7 @@ def set_option(converter: Any, name: str, value: Any) -> None:
     """Set an option of a TFLiteConverter.
 
     Raises:
-        ConversionError: This converter has no such option, so it would ignore it.
+        ConversionError: This converter has no such option and would ignore it.
     """
     if not hasattr(converter, name):
         raise ConversionError(
@@ -57,10 +57,10 @@ def set_option(converter: Any, name: str, value: Any) -> None:
 
 
 def with_one_scale_per_dense_layer(converter: Any) -> None:
-    """Let a TFLiteConverter give the int8 weights of a fully connected layer one scale, as TensorFlow 2.16 always does.
+    """Make a TFLiteConverter use one scale for a fully connected layer's int8 weights, as TensorFlow 2.16 always does.
 
-    A scheme then means the same on both, trained ranges (TFMOT trains one for a dense layer) reach the file, and
-    kernels of devices that know only one scale accept it.
+    A scheme then means the same in both versions, trained ranges (TFMOT trains one for a dense layer) reach the file,
+    and device kernels that support only one scale accept the file.
     """
     if _has_scales_per_row():
         set_option(converter, _PER_TENSOR_DENSE, True)
@@ -71,11 +71,11 @@ def _has_scales_per_row() -> bool:
 
 
 def replace_quantizer(converter: Any, quantize: Callable[[bytes, Any, Any, bool], bytes]) -> None:
-    """Have a TFLiteConverter calibrate and quantize by a function of ours.
+    """Make a TFLiteConverter calibrate and quantize with the given function.
 
     Args:
-        converter: A static scheme with 8-bit activations.
-        quantize: A function of the float file, the types of inputs and outputs, and whether variables are quantized.
+        converter: Converter for a static scheme with 8-bit activations.
+        quantize: Function of the float file, the input type, the output type, and whether variables are quantized.
 
     Raises:
         ConversionError: This converter has no quantizer to replace.
@@ -97,7 +97,7 @@ def replace_quantizer(converter: Any, quantize: Callable[[bytes, Any, Any, bool]
 
 
 def quantize_with_ranges(converter: Any, content: bytes, input_type: Any, output_type: Any, variables: bool) -> bytes:
-    """The converter's own quantization of a float file that holds the range of each tensor.
+    """Quantize a float file that contains the range of each tensor, with the converter's own quantizer.
 
     Args:
         converter: A TFLiteConverter, for its options.
@@ -120,27 +120,27 @@ def quantize_with_ranges(converter: Any, content: bytes, input_type: Any, output
 
 
 def with_intermediate_tensors(content: bytes) -> bytes:
-    """A float file with the tensors that fused LSTMs compute inside, for their ranges."""
+    """Add the intermediate tensors of fused LSTMs to a float file, to get their ranges."""
     return bytes(calibrator.add_intermediate_tensors(content))
 
 
 def with_integer_io(content: bytes, kind: Any) -> bytes:
-    """A file of integers without the operators that convert its inputs and outputs from and to float.
+    """Remove the operators that convert the inputs and outputs of an integer file from and to float.
 
     Args:
         content: A file with float inputs and outputs.
-        kind: The type of inputs and outputs inside: `tf.int8` or `tf.int16`.
+        kind: Integer type of the inputs and outputs: `tf.int8` or `tf.int16`.
     """
     return bytes(util.modify_model_io_type(bytearray(content), kind, kind))
 
 
 def without_model_hash(content: bytes) -> bytes:
-    """A file without the hash of what it was converted from, which TensorFlow 2.21 writes into its metadata.
+    """Zero the hash of the source model, which TensorFlow 2.21 writes into the metadata of a file.
 
-    The hash covers names that depend on what the process traced before, so the same model would give other bytes.
+    The hash covers names that depend on what the process traced before, so the same model would give different bytes.
 
     Raises:
-        ConversionError: The metadata lie at no single place, so that writing could damage the file.
+        ConversionError: The metadata does not occur exactly once in the file, so overwriting it could damage the file.
     """
     model = schema.Model.GetRootAs(content)
     for index in range(model.MetadataLength()):
@@ -158,7 +158,7 @@ def without_model_hash(content: bytes) -> bytes:
                         measured=f"{content.count(buffer)} places",
                         remedy="report this to the maintainers, with the model",
                     )
-                # Where the table's field lies in the buffer, and the buffer in the file.
+                # Offset of the buffer in the file, of the table in the buffer, and of the field in the table.
                 start = content.index(buffer) + table.Pos + place
                 return content[:start] + bytes(8) + content[start + 8 :]
     return content

@@ -1,4 +1,4 @@
-"""TensorFlow Lite's interpreter with its experimental arguments. Importing this module does not import TensorFlow."""
+"""TensorFlow Lite's interpreter with its experimental arguments. Importing this module doesn't import TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 
 def interpreter(content: bytes, *, keeps_all_tensors: bool = False, delegates: bool = False) -> Any:
-    """An interpreter of a TFLite file on one thread; its tensors are not allocated yet.
+    """A single-threaded interpreter of a TFLite file, before its tensors are allocated.
 
     Args:
         content: The file.
-        keeps_all_tensors: Whether tensors inside the graph can be read after a run. A delegate keeps none of what it
-            computes inside.
-        delegates: Whether the default delegate (XNNPACK) may take operators.
+        keeps_all_tensors: Whether tensors inside the graph can be read after a run. Tensors inside a delegate are never
+            kept.
+        delegates: Whether the default delegate (XNNPACK) can run operators.
     """
     import tensorflow as tf
 

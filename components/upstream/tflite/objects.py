@@ -1,4 +1,4 @@
-"""TFLite files as objects that can be changed, by TensorFlow's own classes. Imports TensorFlow."""
+"""TFLite files as mutable objects of TensorFlow's own classes. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["pack", "schema", "unpack"]
 
 
 def unpack(content: bytes) -> Any:
-    """A file as a `schema.ModelT`; data that lies behind the flatbuffer stays out of it."""
+    """Parse a file into a `schema.ModelT`, without data that follows the flatbuffer."""
     return flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
 
 
 def pack(model: Any) -> bytes:
-    """A `schema.ModelT` as a file."""
+    """Serialize a `schema.ModelT` into a file."""
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

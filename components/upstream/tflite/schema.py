@@ -1,4 +1,4 @@
-"""TensorFlow's generated reader of the TFLite format, without the package around it, which takes seconds to import."""
+"""TensorFlow's generated reader of the TFLite format, without its package, which takes seconds to import."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MODULE = "tensorflow.lite.python.schema_py_generated"
 
 @functools.cache
 def load_schema() -> ModuleType:
-    """The module with the classes of the format: `Model`, `BuiltinOperator`, `TensorType`, and so on.
+    """The module with the classes of the format, such as `Model`, `BuiltinOperator`, and `TensorType`.
 
     Raises:
-        ModelError: TensorFlow is not installed, or no longer has this file.
+        ModelError: TensorFlow is not installed, or doesn't have this file.
     """
     path = find_source(_MODULE)
     if path is None:

@@ -1,1 +1,1 @@
-"""TFX, past its public package `tfx.v1`, which imports every component there is."""
+"""TFX without its public package `tfx.v1`, which imports all of its components."""

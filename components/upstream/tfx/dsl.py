@@ -1,6 +1,6 @@
-"""TFX's decorator for components that are one function. Imports TFX.
+"""TFX's decorator for function-based components. Imports TFX.
 
-`tfx.v1.dsl.components` has the same names, and imports every component there is.
+`tfx.v1.dsl.components` has the same names, but imports all of TFX's components.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""TFX's ExampleValidator: what it validates, split by split. Imports TFX."""
+"""TFX's ExampleValidator, with access to the validation of one split. Imports TFX."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from tfx.components.example_validator import executor
 
 
 class ExampleValidatorExecutor(executor.Executor):
-    """TFX's executor with a public method in place of its private one."""
+    """TFX's executor, with a public method instead of its private one."""
 
     def validate_split(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
         """Validate the statistics of one split.
 
         Args:
             inputs: `schema` and `statistics`, as messages.
-            outputs: Where the anomalies are written.
+            outputs: Output artifact for the anomalies.
 
         Returns:
             The anomalies, as a message.

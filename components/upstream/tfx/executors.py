@@ -1,4 +1,4 @@
-"""TFX's base classes of executors: what they keep in private methods. Importing this module does not import TFX."""
+"""Private methods of TFX's base classes of executors. Importing this module doesn't import TFX."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def pipeline_maker(executor: Any) -> Callable[[], Any]:
-    """The function by which a BaseBeamExecutor makes a Beam pipeline with the arguments of the run."""
+    """The function with which a BaseBeamExecutor creates a Beam pipeline with the arguments of the run."""
     make: Callable[[], Any] = executor._make_beam_pipeline
     return make
 

@@ -1,4 +1,4 @@
-"""TFX for Kubeflow Pipelines: its compiler, and what its containers do. Importing this module does not import TFX."""
+"""TFX for Kubeflow Pipelines: its compiler and its container code. Importing this module doesn't import TFX."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def compile_for_kubeflow(pipeline: Any, image: str, command: Sequence[str]) -> dict[str, Any]:
-    """A TFX pipeline as a PipelineSpec of schema 2.1, as JSON.
+    """Compile a TFX pipeline into a PipelineSpec of schema 2.1, as JSON.
 
     Args:
         pipeline: A `tfx.orchestration.pipeline.Pipeline`.
-        image: What every container runs.
-        command: The command in it, before TFX's own arguments.
+        image: Image of all containers.
+        command: The command in the image, before TFX's own arguments.
     """
     from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
@@ -24,7 +24,7 @@ def compile_for_kubeflow(pipeline: Any, image: str, command: Sequence[str]) -> d
 
 
 def drive_example_gen(executor_input: dict[str, Any], inputs_spec: dict[str, Any]) -> None:
-    """Run ExampleGen's driver, which resolves spans and fingerprints, and writes the output file of the input.
+    """Run ExampleGen's driver, which resolves spans and fingerprints, and writes the output file that the input names.
 
     Args:
         executor_input: The ExecutorInput, as JSON.
@@ -41,14 +41,14 @@ def drive_example_gen(executor_input: dict[str, Any], inputs_spec: dict[str, Any
 
 
 def parse_artifacts(messages: Any, ids: dict[int, str]) -> dict[str, Any]:
-    """Artifacts of an ExecutorInput as TFX's; fills `ids` with the names that the backend knows them by."""
+    """Turn artifacts of an ExecutorInput into TFX artifacts, and fill `ids` with their names in the backend."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 
     return dict(kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(messages, ids))
 
 
 def parse_properties(values: Any, parameters: Any, inputs_spec: Any) -> dict[str, Any]:
-    """Parameters of an ExecutorInput as an executor takes them.
+    """Turn parameters of an ExecutorInput into execution properties for an executor.
 
     Args:
         values: Its `parameter_values`.
@@ -61,14 +61,14 @@ def parse_properties(values: Any, parameters: Any, inputs_spec: Any) -> dict[str
 
 
 def artifact_messages(outputs: dict[str, Any], ids: dict[int, str]) -> dict[str, Any]:
-    """Output artifacts as messages of an ExecutorOutput; `ids` are from `parse_artifacts`."""
+    """Turn output artifacts into messages of an ExecutorOutput; `ids` are from `parse_artifacts`."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 
     return dict(kubeflow_v2_entrypoint_utils.translate_executor_output(outputs, ids))
 
 
 def tag_with_version(outputs: dict[str, Any]) -> None:
-    """Set the property of output artifacts that names the version of TFX."""
+    """Set the property with the version of TFX on output artifacts."""
     from tfx.orchestration.portable import outputs_utils
 
     outputs_utils.tag_output_artifacts_with_version(outputs)

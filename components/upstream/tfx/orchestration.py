@@ -1,4 +1,4 @@
-"""TFX's orchestration and ExampleGens, as this process runs them. Importing this module does not import TFX."""
+"""TFX's orchestration and ExampleGens in this process. Importing this module doesn't import TFX."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def serialize_examples_in_one_order() -> None:
-    """Let TFX's ExampleGens write equal examples as equal bytes.
+    """Make TFX's ExampleGens write equal examples as equal bytes.
 
-    Protobuf 6 serializes the features of an example in an order that changes from process to process, and samples are
-    drawn by bytes. Protobuf 4 has one order, which stays as it is.
+    Protobuf 6 serializes the features of an example in an order that differs between processes, but samples are drawn
+    by bytes. Protobuf 4 has one order, so nothing is changed.
     """
     import google.protobuf
     from tfx.components.example_gen import write_split
@@ -19,13 +19,13 @@ def serialize_examples_in_one_order() -> None:
     if int(google.protobuf.__version__.partition(".")[0]) > 4:
         from components.upstream.serialization import SerializeInOneOrder
 
-        # Workers import that class by its own name.
+        # Workers import this class under its own name.
         write_split.MaybeSerialize = SerializeInOneOrder
 
 
 @contextmanager
 def surrounded_executors(surround: Callable[[Any], Any]) -> Iterator[None]:
-    """Within this context, have TFX's launcher run Python and Beam executors through an operator of ours.
+    """Within this context, make TFX's launcher run Python and Beam executors through wrapped operators.
 
     Args:
         surround: A function of one of TFX's executor operators that returns the operator to use instead.
@@ -48,7 +48,7 @@ def surrounded_executors(surround: Callable[[Any], Any]) -> Iterator[None]:
 
 
 def set_run_id(pipeline: Any, run_id: str) -> None:
-    """Give a compiled pipeline a run id of ours instead of the runner's own time stamp."""
+    """Give a compiled pipeline this run id instead of the runner's time stamp."""
     from tfx.orchestration.portable import runtime_parameter_utils
 
     runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": run_id})

@@ -1,4 +1,4 @@
-"""User code that exits, ends the process, or does not come back."""
+"""User code that exits, ends the process, or does not return."""
 
 import multiprocessing
 import os
@@ -37,7 +37,7 @@ def loop() -> None:
 )
 def test_code_that_ends_the_process_is_an_error_that_names_its_line(leave: object, said: str) -> None:
     before = os._exit, posix._exit
-    with pytest.raises(SpecError, match=rf"task: .* leaves with {said} .*found: {__file__}, \S+, line \d+\)"):  # noqa: SIM117
+    with pytest.raises(SpecError, match=rf"task: .* exits with {said} .*found: {__file__}, \S+, line \d+\)"):  # noqa: SIM117
         with exits_reported("task"), process_kept():
             leave()  # type: ignore[operator]
     assert (os._exit, posix._exit) == before
@@ -54,9 +54,7 @@ def test_forked_processes_end_as_ever() -> None:
 def test_code_that_goes_on_forever_is_stopped_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LIMIT_VARIABLE, "0.05")
     before = signal.getsignal(signal.SIGALRM)
-    late = (
-        rf"decode does not come back \(expected: 0.1 s at most; found: {__file__}, loop, line \d+\).*{LIMIT_VARIABLE}"
-    )
+    late = rf"decode does not return \(expected: 0.1 s at most; found: {__file__}, loop, line \d+\).*{LIMIT_VARIABLE}"
     with pytest.raises(SpecError, match=late), in_time("decode", "task", times=2), in_time("inner", "task"):
         loop()
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
@@ -114,7 +112,7 @@ def test_process_ends_with_status_2_and_an_ended_status_file_when_nothing_stops_
         timeout=600,
         check=False,
     )
-    assert (ended.returncode, "edgemill: task: the import does not come back" in ended.stderr) == (2, True)
+    assert (ended.returncode, "edgemill: task: the import does not return" in ended.stderr) == (2, True)
     assert f"{program}, loop, line " in ended.stderr
     status = (tmp_path / "s.json").read_text()
-    assert '"state": "ended"' in status and '"exit_status": 2' in status and "does not come back" in status
+    assert '"state": "ended"' in status and '"exit_status": 2' in status and "does not return" in status

@@ -203,7 +203,7 @@ def test_loss_says_what_it_takes_and_an_exit_of_compile_is_an_error(tmp_path, mo
     monkeypatch.syspath_prepend(str(tmp_path))
     save_keras(tf.keras.Sequential([tf.keras.Input([3]), tf.keras.layers.Dense(3)]), tmp_path)
     if case == "exits":
-        with pytest.raises(SpecError, match=r"leaves with SystemExit\(0\).*loss_task_exits.py, compile, line"):
+        with pytest.raises(SpecError, match=r"exits with SystemExit\(0\).*loss_task_exits.py, compile, line"):
             loss_takes_logits(f"loss_task_{case}:TASK", tmp_path)
         return
     assert loss_takes_logits(f"loss_task_{case}:TASK", tmp_path) is expected

@@ -69,13 +69,13 @@ def test_layer_that_is_left_out_is_watched_or_float_with_a_fallback():
 def test_name_that_fits_no_layer_is_told_with_the_nearest(said, place, pattern):
     with pytest.raises(SpecError) as caught:
         policies(step(**said), StaticWi8Ai8(), NAMES)
-    assert str(caught.value).startswith(f"{place}: no layer of the model is called '{pattern}'; near it are head")
-    assert "a name or glob of stem, block_1/conv" in str(caught.value)
+    assert str(caught.value).startswith(f"{place}: no layer of the model is called '{pattern}'; did you mean head")
+    assert "a name or shell pattern of stem, block_1/conv" in str(caught.value)
     assert "`edgemill validate --deep` lists the layers" in str(caught.value)
 
 
 def test_nested_model_is_among_the_nearest():
-    with pytest.raises(SpecError, match="no layer of the model is called 'blok_1'; near it are block_1"):
+    with pytest.raises(SpecError, match="no layer of the model is called 'blok_1'; did you mean block_1"):
         policies(step(**{"except": ["blok_1"]}), StaticWi8Ai8(), NAMES)
 
 

@@ -69,7 +69,7 @@ def test_every_gate_of_a_recurrent_kernel_has_the_sparsity_by_itself() -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"layers": ["haed"]}, "layers: no layer of the model is called 'haed'; near it are head"),
+        ({"layers": ["haed"]}, "layers: no layer of the model is called 'haed'; did you mean head"),
         ({"targets": [{"layers": ["x"], "sparsity": 0.1}]}, "targets[0].layers: no layer of the model is called 'x'"),
         ({"except": ["*"]}, "the step prunes nothing"),
         ({"sparsity": 0.0}, "the step prunes nothing"),

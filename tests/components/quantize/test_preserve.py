@@ -169,7 +169,7 @@ def test_layers_have_the_values_of_the_last_target_that_names_them(baseline: Tra
 
 @pytest.mark.parametrize(
     ("said", "message"),
-    [({"layers": ("hiden",)}, "near it are hidden"), ({"except_layers": ("*",)}, "the step clusters nothing")],
+    [({"layers": ("hiden",)}, "did you mean hidden"), ({"except_layers": ("*",)}, "the step clusters nothing")],
 )
 def test_step_that_fits_no_layer_is_refused(baseline: TrainedBaseline, said: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError) as caught:

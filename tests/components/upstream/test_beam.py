@@ -13,7 +13,7 @@ print("apache_beam.runners.portability.prism_runner" in sys.modules, __import__(
 
 
 def test_beam_pipelines_run_in_this_process_and_look_for_no_other_runner() -> None:
-    told = subprocess.run([sys.executable, "-c", RUN], check=True, capture_output=True, text=True).stdout.split("\n")
-    looked, process = told[2].split()
+    lines = subprocess.run([sys.executable, "-c", RUN], check=True, capture_output=True, text=True).stdout.split("\n")
+    looked, process = lines[2].split()
     assert looked == "False"
-    assert sorted(told[:2]) == [f"in {process} 1", f"in {process} 2"]
+    assert sorted(lines[:2]) == [f"in {process} 1", f"in {process} 2"]

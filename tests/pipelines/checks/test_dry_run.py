@@ -128,10 +128,10 @@ def test_split_whose_files_hold_no_record_is_told(tmp_path: Path) -> None:
         ("None", "found: NoneType"),
         ("(features['image'], features['label'])", "found: tuple"),
         ("'text'", "found: str"),
-        ("tf.strings.as_string(features['image'])", "found: a tensor of text"),
+        ("tf.strings.as_string(features['image'])", "found: a tensor of strings"),
         ("{}", "found: an empty dict"),
         ("{'image': None}", "found: NoneType for 'image'"),
-        ("{1: features['image']}", "found: a name that is int"),
+        ("{1: features['image']}", "found: a name of type int"),
     ],
 )
 def test_decode_that_returns_no_tensor_is_told(tmp_path: Path, kind: str, returned: str, found: str) -> None:

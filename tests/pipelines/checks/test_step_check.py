@@ -111,7 +111,7 @@ def test_model_with_one_large_weight_is_not(tmp_path: Path) -> None:
 
 def test_unknown_layer_is_told_with_the_nearest(tmp_path: Path) -> None:
     said = refused(tmp_path, layers=["probabilites"])
-    assert "recipes[0] (a): layers: no layer of the model is called 'probabilites'; near it are probabilities" in said
+    assert "recipes[0] (a): layers: no layer of the model is called 'probabilites'; did you mean probabilities" in said
 
 
 def test_step_that_quantizes_nothing_is_refused(tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ class Ends(Sum):
         ("Sum", "the quantizer Sum returns another shape or type than it is given (expected: float32 (1, 4, 4, 1)"),
         ("Asks", "cannot be made: TypeError"),
         ("nothing", "makes something else (expected: a Quantizer of tensorflow_model_optimization; found: NoneType)"),
-        ("leaves", "quantizer: user code leaves with SystemExit(0) instead of returning"),
-        ("Ends", "user code leaves with os._exit(0) instead of returning"),
+        ("leaves", "quantizer: user code exits with SystemExit(0) instead of returning"),
+        ("Ends", "user code exits with os._exit(0) instead of returning"),
     ],
 )
 def test_own_quantizer_that_is_none_is_refused(tmp_path: Path, name: str, message: str) -> None:

@@ -116,7 +116,7 @@ def test_node_that_fails_leaves_nothing_in_the_store_nor_here(server: S3Server, 
 
 def test_node_whose_code_exits_has_failed(tmp_path: Path) -> None:
     first = Writes(text="hello")
-    with pytest.raises(SpecError, match=r"user code leaves with SystemExit\(0\).*nodes.py, Exits, line "):
+    with pytest.raises(SpecError, match=r"user code exits with SystemExit\(0\).*nodes.py, Exits, line "):
         run(tmp_path, first, Exits(source=first.outputs["model"]), root=str(tmp_path / "artifacts"))
     assert states(open_store(f"sqlite:{tmp_path / 'metadata.sqlite'}")) == ["COMPLETE", "FAILED"]
 

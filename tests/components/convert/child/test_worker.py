@@ -99,7 +99,7 @@ def test_conversion_is_out_of_memory_when_the_system_kills_the_child(request_wit
 def test_conversion_is_refused_with_the_line_when_the_task_exits(request_with, task, said):
     outcome, content = run_conversion(request_with(task), LIMITS)
     assert (outcome.cause, content) == ("refused", None)
-    assert f"user code leaves with {said} instead of returning" in outcome.message
+    assert f"user code exits with {said} instead of returning" in outcome.message
     assert ".py, <lambda>, line " in outcome.message
 
 

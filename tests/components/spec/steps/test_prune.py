@@ -22,16 +22,16 @@ def step(**said: Any) -> PruneStep:
         ({"targets": [{"layers": ["a"], "sparsity": 30}]}, "did you mean 0.3?"),
         ({"sparsity": None}, "`sparsity` is required"),
         ({"structure": "2:4"}, "2:4 is a sparsity of 0.5 in every layer"),
-        ({"structure": "2:4", "sparsity": None, "schedule": "polynomial"}, "take the schedule `constant`"),
+        ({"structure": "2:4", "sparsity": None, "schedule": "polynomial"}, "use the schedule `constant`"),
         ({"structure": "2:4", "sparsity": None, "spread": "sensitivity"}, "nothing to spread"),
-        ({"spread": "sensitivity", "targets": [{"layers": ["a"], "sparsity": 0.3}]}, "remove `targets`, or spread"),
+        ({"spread": "sensitivity", "targets": [{"layers": ["a"], "sparsity": 0.3}]}, "remove `targets` or `spread`"),
         (
             {"schedule": {"kind": "polynomial", "end_epoch": 4}},
-            "the schedule ends after training does, or with it: end_epoch 4 is not below epochs (3)",
+            "the schedule must end before training does: end_epoch 4 is not below epochs (3)",
         ),
         ({"schedule": {"kind": "constant", "begin_epoch": 3}}, "begin_epoch 3 is not below epochs (3)"),
         ({"schedule": {"kind": "polynomial", "begin_epoch": 2, "end_epoch": 1}}, "begin_epoch (2) is not below"),
-        ({"epochs": 1, "early_stopping": {}}, "of 1 epochs none is left"),
+        ({"epochs": 1, "early_stopping": {}}, "epochs (1) leaves none"),
     ],
 )
 def test_bad_step_is_told(said: dict[str, Any], message: str) -> None:

@@ -64,14 +64,14 @@ def test_quantizer_is_named_in_short_or_in_full(short, wanted):
         ({"activations": {"quantizer": {"kind": "histogram", "bins": 32}}}, "greater than or equal to 64"),
         ({"activations": {"quantizer": {"kind": "histogram", "percentile": 101}}}, "less than or equal to 100"),
         ({"activations": {"quantizer": "levels:"}}, "should match pattern"),
-        ({"configs": [{"layers": ["a"]}]}, "says nothing about these layers: give weights, activations or config"),
+        ({"configs": [{"layers": ["a"]}]}, "has no settings for these layers: set weights, activations, or config"),
         ({"configs": [{"layers": [], "weights": "none"}]}, "at least 1 item"),
         ({"configs": [{"layers": ["a"], "weights": "none", "activations": "none"}]}, "in the step's `except` instead"),
-        ({"configs": [{"layers": ["a"], "config": "a:B", "weights": "none"}]}, "a custom config says everything"),
+        ({"configs": [{"layers": ["a"], "config": "a:B", "weights": "none"}]}, "a custom config defines everything"),
         ({"configs": [{"layers": ["a"], "config": "a.b"}]}, "should match pattern"),
         ({"layers": [""]}, "at least 1 character"),
-        ({"scheme": "a:B", "activations": {"symmetric": True}}, "a custom scheme says everything"),
-        ({"scheme": "a:B", "configs": [{"layers": ["a"], "weights": "none"}]}, "a custom scheme says everything"),
+        ({"scheme": "a:B", "activations": {"symmetric": True}}, "a custom scheme defines everything"),
+        ({"scheme": "a:B", "configs": [{"layers": ["a"], "weights": "none"}]}, "a custom scheme defines everything"),
         ({"delay_activations": 3}, "delay_activations (3) is not below epochs (3)"),
         ({"delay_activations": -1}, "greater than or equal to 0"),
         ({"freeze_batch_norm": -1}, "greater than or equal to 0"),
@@ -122,6 +122,6 @@ def test_references_are_all_objects_of_the_tasks_once_each():
 
 
 def test_spec_needs_no_tensorflow():
-    told = "import sys, components.spec.steps.qat; print('tensorflow' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    program = "import sys, components.spec.steps.qat; print('tensorflow' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"

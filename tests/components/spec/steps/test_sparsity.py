@@ -45,7 +45,7 @@ def test_contradiction_names_the_recipe_and_the_remedy_when_dynamic_range_meets_
     assert isinstance(error, SpecError)
     assert (error.where, error.measured) == ("recipes[1].scheme", "dynamic_wi8_afp32 with block_1x4")
     assert "static_wi8_ai8" in str(error)
-    assert "Remedy: take one of these schemes, or prune without blocks" in str(error)
+    assert "Remedy: use one of these schemes, or prune without blocks" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_contradiction_names_the_recipe_and_the_remedy_when_dynamic_range_meets_
         ("Dense", (256, 64), Float32(), "unstructured", "takes blocks of 1x4, not unstructured"),
         ("Dense", (256, 64), Float32(), "2:4", "takes blocks of 1x4, not 2:4"),
         ("Dense", (256, 64), Float16(), "block_1x4", "no sparse kernel for float16"),
-        ("Dense", (250, 64), Float32(), "block_1x4", "250 inputs are no multiple of 4"),
-        ("Dense", (248, 64), StaticWi8Ai8(), "block_1x16", "248 inputs are no multiple of 16"),
+        ("Dense", (250, 64), Float32(), "block_1x4", "250 inputs are not a multiple of 4"),
+        ("Dense", (248, 64), StaticWi8Ai8(), "block_1x16", "248 inputs are not a multiple of 16"),
         ("Dense", (248, 64), Float32(), "block_1x4", ""),
         ("Conv2D", (1, 1, 64, 64), Float32(), "block_1x4", "unpacked when it is loaded"),
         ("Conv2D", (3, 3, 64, 64), Float32(), "block_1x4", "no sparse kernel for Conv2D"),
@@ -67,7 +67,7 @@ def test_contradiction_names_the_recipe_and_the_remedy_when_dynamic_range_meets_
     ],
 )
 def test_layers_without_a_sparse_kernel_are_told_before_pruning(kind, shape, scheme, structure, note):
-    (told,) = sparse_kernels([("layer", kind, shape)], scheme, structure)
-    assert (told.layer, told.kind, told.sparse) == ("layer", kind, not note)
-    assert note in told.note
-    assert bool(told.note) == bool(note)
+    (kernel,) = sparse_kernels([("layer", kind, shape)], scheme, structure)
+    assert (kernel.layer, kernel.kind, kernel.sparse) == ("layer", kind, not note)
+    assert note in kernel.note
+    assert bool(kernel.note) == bool(note)
