@@ -1,1 +1,1 @@
-"""Clustering: weights that share a few values, trained so, and kept."""
+"""Weight clustering: weights that share a few values."""

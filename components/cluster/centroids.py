@@ -1,7 +1,7 @@
-"""Weights to a few shared values: where these start, and one-dimensional k-means. Imports TensorFlow.
+"""Clustering of weights by one-dimensional k-means. Imports TensorFlow.
 
-The values start where TFMOT's initializers have them. Its wrappers are not used: they take no nested models and no
-recurrent layers, and choose again with each batch which weight has which value, so that nothing settles.
+TFMOT's initializers set the initial centroids. Its wrappers are not used: they support neither nested models nor
+recurrent layers, and they reassign weights to centroids with each batch, so that training doesn't converge.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ _KINDS = {
     "density": "DENSITY_BASED",
     "kmeans++": "KMEANS_PLUS_PLUS",
 }
-# In one dimension it settles within a few tens.
+# In one dimension, k-means converges within a few tens of rounds.
 _ROUNDS = 100
 
 
 def clustered(
     values: npt.NDArray[Any], centroids: int, initialization: Initialization = "linear", zeros: bool = False
 ) -> npt.NDArray[Any]:
-    """The weights of a kernel, each as the nearest of a few values.
+    """Replace each weight of a kernel by its centroid.
 
     Args:
         values: float32 of any shape.
-        centroids: Number of values, at most.
-        initialization: Where they start from; `random` draws from TensorFlow's global seed.
-        zeros: Whether zero is one of them, for the weights that are zero and no others.
+        centroids: Maximum number of centroids.
+        initialization: How to choose the initial centroids. `random` depends on TensorFlow's global seed.
+        zeros: Whether one centroid is zero, for exactly the weights that are zero.
 
     Returns:
-        Like `values`, with at most so many different ones; each but a kept zero is the mean of the weights it stands
-        for (Lloyd's algorithm).
+        Array like `values` with at most `centroids` distinct values. Each of them, except a preserved zero, is the mean
+        of the weights it replaces (Lloyd's algorithm).
     """
     flat = values.reshape(-1)
     keeps_zero = zeros and bool(np.any(flat == 0))
@@ -49,7 +49,7 @@ def clustered(
         nearest = np.searchsorted((held[1:] + held[:-1]) / 2, members)
         counts = np.bincount(nearest, minlength=len(held))
         sums = np.bincount(nearest, members.astype(np.float64), minlength=len(held))
-        # A value that no weight is next to is of no use.
+        # Drop centroids without weights.
         moved = (sums / np.maximum(counts, 1))[counts > 0]
         if len(moved) == len(held) and np.array_equal(moved, held):
             break

@@ -1,4 +1,4 @@
-"""Clustering a Keras model: which kernels to how many values. Imports TensorFlow."""
+"""Clustering a Keras model: which kernels get how many values. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from components.spec.steps.layer_patterns import fits
 
 @dataclass(frozen=True)
 class Target:
-    """One kernel that is clustered.
+    """One kernel to cluster.
 
     Attributes:
-        kernel: Where it is.
-        num_clusters: Number of its values.
+        kernel: The kernel.
+        num_clusters: Number of values that it gets.
     """
 
     kernel: Kernel
@@ -33,12 +33,12 @@ def targets(model: Any, step: ClusterStep) -> tuple[Target, ...]:
     """The kernels that a step clusters.
 
     Args:
-        model: A Keras model that is built.
-        step: The recipe's.
+        model: A built Keras model.
+        step: The recipe's step.
 
     Raises:
         SpecError: A name or glob fits no layer, or nothing is left to cluster.
-        ModelError: A kernel has no more weights than values; the message names all such layers.
+        ModelError: A kernel has as many weights as centroids, or fewer. The message names all such layers.
     """
     chosen = chosen_kernels(model, step.layers, step.except_layers, [target.layers for target in step.targets])
     found = tuple(Target(kernel, _num_clusters_of(kernel.layer, step)) for kernel in chosen)
@@ -68,10 +68,10 @@ def _num_clusters_of(layer: str, step: ClusterStep) -> int:
 
 
 def preview(model: Any, step: ClusterStep, scheme: Scheme | None = None) -> tuple[LayerPlan, ...]:  # noqa: ARG001
-    """What the step will do to each layer, in any scheme.
+    """What the step will do to each layer. It does not depend on the scheme.
 
     Raises:
-        SpecError, ModelError: As `targets`.
+        SpecError, ModelError: See `targets`.
     """
     check_learns(model, "model")
     by_layer = {target.kernel.layer: target for target in targets(model, step)}
@@ -87,12 +87,12 @@ def preview(model: Any, step: ClusterStep, scheme: Scheme | None = None) -> tupl
 
 
 def cluster(found: tuple[Target, ...], step: ClusterStep, zeros: bool) -> None:
-    """Give the kernels shared values, in place.
+    """Cluster the kernels in place.
 
     Args:
-        found: What `targets` found.
-        step: The recipe's.
-        zeros: Whether what is zero stays zero.
+        found: The kernels, from `targets`.
+        step: The recipe's step.
+        zeros: Whether zeros stay zero.
     """
     for target in found:
         variable = target.kernel.variable

@@ -10,12 +10,12 @@ from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter
 
 
 class ClusterSpec(FrozenModel):
-    """What one clustering node is asked: its `spec` parameter.
+    """The `spec` parameter of a clustering node.
 
     Attributes:
-        node: Id of the node, for messages: several recipes may share it.
+        node: ID of the node, for messages. Several recipes may share the node.
         step: The recipe's step.
-        invariants: What earlier steps of the recipe made, and this one keeps.
+        invariants: Properties that earlier steps gave the weights and that this step preserves.
         split: Split to train on.
     """
 
@@ -37,19 +37,19 @@ def Clusterer(
     code_version: Parameter[str],
     transform_graph: InputArtifact[TransformGraph] = None,
 ) -> None:
-    """Cluster a model's weights and train them. `training.json` says how many values each kernel has."""
+    """Cluster a model's weights and train them. `training.json` records the number of values of each kernel."""
     from components.cluster.training import train_clustered
 
-    asked = ClusterSpec.model_validate_json(spec)
+    params = ClusterSpec.model_validate_json(spec)
     run_step(
-        lambda inputs: train_clustered(inputs, asked.step, asked.invariants),
+        lambda inputs: train_clustered(inputs, params.step, params.invariants),
         examples=examples,
         model=model,
         trained=trained,
         transform_graph=transform_graph,
         spec=spec,
-        node=asked.node,
-        split=asked.split,
+        node=params.node,
+        split=params.split,
         task=task,
         label=label,
         task_version=task_version,

@@ -1,4 +1,4 @@
-"""The step `cluster` from a model's folder to a clustered model's folder. Imports TensorFlow."""
+"""The `cluster` step: reads a model's folder and writes a clustered model's folder. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _LOG = logging.getLogger(__name__)
 
 
 def train_clustered(inputs: StepInputs, step: ClusterStep, invariants: WeightInvariants) -> TrainingReport:
-    """Cluster a model's weights, train it on, and write its SavedModel and its Keras model.
+    """Cluster a model's weights, fine-tune it, and write its SavedModel and its Keras model.
 
     Args:
-        inputs: What to start from.
-        step: How to cluster and train.
-        invariants: What an earlier step made.
+        inputs: The model, the data, and the folders of the step.
+        step: The recipe's `cluster` step.
+        invariants: Properties that earlier steps gave the weights.
 
     Returns:
-        What happened.
+        The report of the training.
 
     Raises:
-        SpecError, ModelError, DataError: As told by `targets`, `fine_tune` and `StepInputs`.
+        SpecError, ModelError, DataError: See `targets`, `fine_tune`, and `StepInputs`.
     """
     model, maker = inputs.load()
     found = targets(model, step)

@@ -1,1 +1,1 @@
-"""From a baseline to a TFLite file, in a child process, and what is really in that file."""
+"""Conversion of a model to a TFLite file in a child process, and checks of that file."""

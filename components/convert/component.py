@@ -28,10 +28,10 @@ class ConverterSpec(FrozenModel):
     """The `spec` parameter of a converter node.
 
     Attributes:
-        recipe: Snapshot of the recipe, for the manifest. Conversion depends on its name, scheme, and form only: a new
-            field of a training step converts nothing again.
-        limits: Of the child process.
-        bound: Accuracy that `keep_float: auto` holds.
+        recipe: Snapshot of the recipe, for the manifest. It is not a `Recipe`, because conversion depends only on its
+            name, scheme, and form: a new field of a training step must not repeat conversions.
+        limits: Limits of the child process.
+        bound: Accuracy bound of `keep_float: auto`.
     """
 
     recipe: dict[str, Any]
@@ -45,7 +45,7 @@ class ConverterSpec(FrozenModel):
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether the converter measures ranges: a static scheme whose ranges no step trained."""
+        """Whether the converter measures ranges: the scheme is static, and no step trains ranges."""
         kinds = [step["kind"] for step in self.recipe.get("steps", ())]
         return self.scheme.is_static and "qat" not in kinds
 
@@ -62,17 +62,17 @@ def TFLiteConverter(
     calibration: InputArtifact[Examples] = None,
     transform_graph: InputArtifact[TransformGraph] = None,
 ) -> None:
-    """Convert a baseline as a recipe says. A failed conversion is a normal end: `outcome.json` without a model.
+    """Convert a baseline by a recipe. If the conversion fails, the node succeeds with `outcome.json` and no model.
 
-    Another value of `retry` executes it again where the cache would do: after a failure that was transient.
+    A new value of `retry` bypasses the cache after a transient failure.
     """
-    asked = ConverterSpec.model_validate_json(spec)
-    name, scheme = str(asked.recipe["name"]), asked.scheme
-    if asked.needs_calibration and calibration is None:
+    params = ConverterSpec.model_validate_json(spec)
+    name, scheme = str(params.recipe["name"]), params.scheme
+    if params.needs_calibration and calibration is None:
         raise SpecError(
-            f"the scheme {scheme.kind} needs a calibration sample, and the node has none",
+            f"the scheme {scheme.kind} needs a calibration sample, but the node has none",
             where=f"recipes.{name}.scheme",
-            remedy="declare `calibrate` in the pipeline file, or take a scheme without calibration",
+            remedy="declare `calibrate` in the pipeline file, or use a scheme without calibration",
         )
     inputs = {"model": verified(model)}
     if calibration is not None:
@@ -84,8 +84,8 @@ def TFLiteConverter(
     request = ConversionRequest(
         name=name,
         scheme=scheme,
-        recurrent=asked.recipe.get("recurrent"),
-        bound=asked.bound,
+        recurrent=params.recipe.get("recurrent"),
+        bound=params.bound,
         saved_model=str(Path(model.uri, SERVING_FOLDER)),
         calibration=calibration.uri if calibration is not None else None,
         task=task,
@@ -94,7 +94,7 @@ def TFLiteConverter(
         trained=trained.ranges if trained is not None else (),
         sparse=trained.sparsity_target if trained is not None else None,
     )
-    outcome, content = run_conversion(request, asked.limits)
+    outcome, content = run_conversion(request, params.limits)
     for each in inputs.values():
         each.check()
 
@@ -107,7 +107,7 @@ def TFLiteConverter(
         folder,
         OUTCOME_FILE if content is None else TFLITE_FILE,
         role="candidate",
-        recipe=asked.recipe,
+        recipe=params.recipe,
         parents=parents,
         code_version=code_version,
         streaming=converted.streaming if converted else None,

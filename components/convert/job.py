@@ -1,4 +1,4 @@
-"""What a conversion's child process does: decode, convert, try the file, inspect it, hold it against its scheme."""
+"""The work of a conversion's child process: decode, convert, run and inspect the file, check it against its scheme."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ _DECODE_BATCH = 256
 
 
 class ConversionRequest(FrozenModel):
-    """One conversion, in words that cross a process border.
+    """One conversion, in a form that can be sent to another process.
 
     Attributes:
         name: The recipe's name, for messages.
         scheme: Numeric format.
-        recurrent: Form of recurrent layers that are lowered, as the recipe says.
-        bound: What a scheme with `keep_float: auto` has to hold.
+        recurrent: The recipe's form for lowered recurrent layers.
+        bound: Accuracy bound of `keep_float: auto`.
         saved_model: Folder of the float SavedModel.
-        calibration: Folder of an Examples artifact with the split `calibration`; read by static schemes only.
+        calibration: Folder of an Examples artifact with the split `calibration`. Only static schemes read it.
         task: Reference of the task that decodes these examples.
-        transform_graph: Folder of their TensorFlow Transform graph, if they went through one.
-        export: How a training step wrote the model.
-        trained: Ranges that the model was trained with; none for a model that was not.
-        sparse: What pruning says of the model's weights; None for a model that was not pruned.
+        transform_graph: Folder of their TensorFlow Transform graph, if they have one.
+        export: How a training step exported the model.
+        trained: Trained ranges; empty for a model without them.
+        sparse: Sparsity target of the model's weights; None for a model that was not pruned.
     """
 
     name: str
@@ -78,10 +78,9 @@ class ConversionRequest(FrozenModel):
 
 
 def run(request: ConversionRequest, folder: Path) -> None:
-    """Convert, and leave `outcome.json` in `folder`, and the file `tflite` if all is well.
+    """Convert, and write `outcome.json` to `folder`, and the file `tflite` if the conversion succeeds.
 
-    What goes wrong on purpose becomes a ConversionFailure here; what kills the process is for the parent to see. The
-    parent fills in the peak of memory.
+    An EdgemillError becomes a ConversionFailure. The parent process detects a crash, and sets the peak memory.
     """
     started = time.perf_counter()
     try:
@@ -108,22 +107,22 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
 
     made = _made(request, folder)
     _enter(folder, "reading the converted file")
-    # As it came, with the names that the converter made up: they tell what broke a promise.
+    # Before compaction, because messages about broken promises need the tensor names that the converter generated.
     broken = broken_promises(scheme, inspect_model(made.content), made.kept_tensors)
     content, proof = compacted(made.content), None
     if not broken:
-        # Last, for it may kill this process: a file that crashes the runtime must not reach the evaluator.
+        # Last, because it may crash this process. A file that crashes the runtime must not reach the evaluator.
         _enter(folder, "running the converted file")
         broken = _does_not_run(content)
     if broken:
         return ConversionFailure(
             scheme=scheme.kind,
             cause="broken_promise",
-            message=f"a file of {len(made.content)} bytes came out, but {'; '.join(broken)}",
-            remedy="take another scheme for this model, or replace the layers that are named",
+            message=f"the converter wrote a file of {len(made.content)} bytes, but {'; '.join(broken)}",
+            remedy="use another scheme for this model, or replace the named layers",
         )
     if request.sparse is not None:
-        _enter(folder, "encoding sparse weights, and timing them beside their dense twin")
+        _enter(folder, "encoding sparse weights, and timing the file against its dense twin")
         encode = made.encode_sparse
         compact = None if encode is None else lambda: compacted(encode())
         content, proof = sparse_or_dense(content, compact, scheme, request.sparse)
@@ -160,12 +159,12 @@ def _made(request: ConversionRequest, folder: Path) -> ConversionResult:
 
 
 def _from_layers(request: ConversionRequest, folder: Path, enter: Callable[[str], None]) -> ConversionResult:
-    """Convert a model that holds no more than its layers: no trained ranges, or all of them in its graph."""
+    """Convert a model whose export has no extra files: it has no trained ranges, or all of them are in its graph."""
     model, scheme = Path(request.saved_model).parent, request.scheme
     if lowers(model / KERAS_FILE, scheme, request.recurrent):
         examples = None
         if request.task is not None:
-            load_task(request.task)  # registers layers of its own
+            load_task(request.task)  # registers its custom layers
         if request.calibration is not None and request.task is not None:
             examples = decode_examples(request.calibration, request.task, request.transform_graph)
         return convert_lowered(model, scheme, request.recurrent or "sequence", examples, folder / "lowered", enter)
@@ -193,7 +192,7 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> ConversionResult
     known = None
     if holds_lstm(model.parent / KERAS_FILE):
         if task is not None:
-            load_task(task)  # registers layers of its own
+            load_task(task)  # registers its custom layers
         if representative is not None and calibration and task:
             known = known_cells(model.parent, decode_examples(calibration, task, request.transform_graph))
         model = with_fixed_batch(model.parent, folder / "fixed")
@@ -202,7 +201,7 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> ConversionResult
     if known is not None:
         from components.convert.recurrent.state_errors import fused_state_errors
 
-        _enter(folder, "holding each time step against the float model")
+        _enter(folder, "comparing each time step with the float model")
         steps = fused_state_errors(content, known)
     return ConversionResult(
         content,
@@ -222,14 +221,14 @@ def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
         raise SpecError(
             f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
             where="calibrate",
-            remedy="declare `calibrate` in the pipeline file, or take a scheme without calibration",
+            remedy="declare `calibrate` in the pipeline file, or use a scheme without calibration",
         )
     _enter(folder, "converting to float")
     content = convert(Path(request.saved_model), Float32(), None)
     _enter(folder, "reading the calibration sample")
     examples = decode_examples(request.calibration, request.task, request.transform_graph)
     sample = load_sample(examples, TFLiteModel(content).input_names, request.bound.label if request.bound else None)
-    # The loss matters to what is compared with labels only.
+    # The loss matters only to outputs that are compared with labels.
     from_logits = loss_takes_logits(request.task, Path(request.saved_model).parent) if request.bound else None
     return recover(content, scheme, sample, request.bound, lambda stage: _enter(folder, stage), from_logits)
 
@@ -237,7 +236,7 @@ def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
 def decode_examples(
     calibration: str, task: str, transform_graph: str | None
 ) -> Iterator[tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]]:
-    """The calibration sample, one example at a time in file order: model inputs and features, arrays [1, ...]."""
+    """Yield the model inputs and features of the calibration sample, one example [1, ...] at a time, in file order."""
     decoder = ExampleDecoder(task, transform_graph)
     serialized = read_serialized(split_files(calibration, CALIBRATION_SPLIT))
     while batch := list(islice(serialized, _DECODE_BATCH)):
@@ -248,14 +247,14 @@ def decode_examples(
 
 
 def _does_not_run(content: bytes) -> list[str]:
-    """Invoke the file once on zeros, in the runtime that the evaluator uses."""
+    """Invoke the file once on zeros, in the evaluator's runtime. Returns the error, or an empty list."""
     import tensorflow as tf
 
     try:
         interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
         interpreter.allocate_tensors()
         for detail in interpreter.get_input_details():
-            # Token numbers must be in the vocabulary; uninitialized memory is not.
+            # Uninitialized memory may hold token IDs outside the vocabulary.
             interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
         interpreter.invoke()
     except (RuntimeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The calibration sample as a conversion reads it: one example at a time, or whole."""
+"""The calibration sample for a conversion: one example at a time, or all in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from components.core.errors import DataError, EdgemillError
 
 _LOG = logging.getLogger(__name__)
 
-# One example per item: model input name -> array [1, ...]. A model with one input may have it under the name "".
+# One example per item: model input name -> array [1, ...]. The only input of a model may have the name "".
 Representative = Callable[[], Iterator[Mapping[str, npt.NDArray[Any]]]]
 
 
@@ -24,14 +24,14 @@ class Sample:
 
     Attributes:
         inputs: Model input name -> array [N, ...].
-        labels: Array [N, ...]; None where no metric is asked for.
+        labels: Array [N, ...]; None if no metric is computed.
     """
 
     inputs: Mapping[str, npt.NDArray[Any]]
     labels: npt.NDArray[Any] | None = None
 
     def first(self, count: int) -> Sample:
-        """Its first examples; which come first is chance, for the sampler orders them by a hash."""
+        """The inputs of the first `count` examples: a random choice, because the sampler orders examples by a hash."""
         return Sample({name: values[:count] for name, values in self.inputs.items()}, None)
 
 
@@ -40,15 +40,15 @@ def load_sample(
     names: Sequence[str],
     label: str | None,
 ) -> Sample:
-    """The whole sample.
+    """Load the complete sample.
 
     Args:
-        examples: Inputs and features of one example each, arrays [1, ...].
-        names: The model's inputs.
-        label: Feature to keep beside them; None for none.
+        examples: Inputs and features of one example per item, arrays [1, ...].
+        names: Names of the model's inputs.
+        label: Feature to load as the label; None for no labels.
 
     Raises:
-        DataError: As `by_input_name`, or an example lacks the label.
+        DataError: See `by_input_name`; or an example lacks the label.
     """
     labels = []
 
@@ -76,10 +76,10 @@ def load_sample(
 def by_input_name(
     samples: Iterator[Mapping[str, npt.NDArray[Any]]], names: Sequence[str]
 ) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """The samples by the model's input names.
+    """Yield the samples under the model's input names.
 
     Raises:
-        DataError: There is none, one lacks an input, or they cannot be decoded.
+        DataError: There are no samples, a sample lacks an input, or the samples cannot be decoded.
     """
     count = 0
     for sample in _decoded(samples):
@@ -87,11 +87,11 @@ def by_input_name(
         missing = [name for name in names if name not in named]
         if missing:
             raise DataError(
-                f"the calibration examples do not hold the model's input {', '.join(missing)}",
+                f"the calibration examples lack the model's input {', '.join(missing)}",
                 where="calibrate",
                 bound=f"inputs {', '.join(names)}",
                 measured=f"{', '.join(sorted(sample)) or 'nothing'} from the task's decode()",
-                remedy="let the task's decode() return a dict with the names of the model's inputs",
+                remedy="make the task's decode() return a dict whose keys are the names of the model's inputs",
             )
         yield {name: np.asarray(named[name]) for name in names}
         count += 1
@@ -107,7 +107,7 @@ def by_input_name(
 
 
 def _decoded(samples: Iterator[Mapping[str, npt.NDArray[Any]]]) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
-    """The samples; what goes wrong in reading them is not the converter's fault, and says so."""
+    """The samples. An exception while reading them becomes a DataError, so that the converter is not blamed."""
     try:
         yield from samples
     except EdgemillError:

@@ -1,4 +1,4 @@
-"""What a back-end hands back: a file, and what was found on the way."""
+"""The result of a back-end: a file and measurements."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class ConversionResult:
 
     Attributes:
         content: The file.
-        kept_tensors: Names of the tensors of layers that were left float.
-        ranges, sensitivity, search: As `Converted` has them.
-        streaming, steps: As `Converted` has them.
-        encode_sparse: Makes the file again with sparse-encoded weights; None where the back-end cannot.
+        kept_tensors: Names of the tensors of layers that stay float.
+        ranges, sensitivity, search: See `Converted`.
+        streaming, steps: See `Converted`.
+        encode_sparse: Converts again with sparse-encoded weights; None if the back-end cannot.
     """
 
     content: bytes

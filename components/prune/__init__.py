@@ -1,1 +1,1 @@
-"""Pruning: zeros among the weights, laid where they are wanted, trained around, and kept."""
+"""Magnitude pruning with a chosen structure of zeros."""

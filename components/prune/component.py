@@ -9,10 +9,10 @@ from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter
 
 
 class PruneSpec(FrozenModel):
-    """What one pruning node is asked: its `spec` parameter.
+    """The `spec` parameter of a pruning node.
 
     Attributes:
-        node: Id of the node, for messages: several recipes may share it.
+        node: ID of the node, for messages. Several recipes may share the node.
         step: The recipe's step.
         split: Split to train on.
     """
@@ -34,19 +34,19 @@ def Pruner(
     code_version: Parameter[str],
     transform_graph: InputArtifact[TransformGraph] = None,
 ) -> None:
-    """Prune a model while it trains. `training.json` says what zeros each kernel has."""
+    """Prune a model while it trains. `training.json` records the sparsity of each kernel."""
     from components.prune.training import train_pruned
 
-    asked = PruneSpec.model_validate_json(spec)
+    params = PruneSpec.model_validate_json(spec)
     run_step(
-        lambda inputs: train_pruned(inputs, asked.step),
+        lambda inputs: train_pruned(inputs, params.step),
         examples=examples,
         model=model,
         trained=trained,
         transform_graph=transform_graph,
         spec=spec,
-        node=asked.node,
-        split=asked.split,
+        node=params.node,
+        split=params.split,
         task=task,
         label=label,
         task_version=task_version,

@@ -1,7 +1,7 @@
-"""Which weights are zero: the least by magnitude, one by one, two of four, or in blocks. Pure numpy.
+"""Pruning masks by magnitude: single weights, two of four, or blocks. Pure NumPy.
 
-TFMOT's masks are not used: its blocks lie along the output axis, where no kernel of TFLite executes them, and it takes
-them of matrices only.
+TFMOT's masks don't fit: its blocks lie along the output axis, where no TFLite kernel executes them, and it supports
+blocks in matrices only.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from components.spec.steps.sparsity import Structure
 def mask_of(
     values: npt.NDArray[Any], sparsity: float, structure: Structure = "unstructured", input_axis: int | None = None
 ) -> npt.NDArray[np.bool_]:
-    """Where a kernel keeps its weights.
+    """The pruning mask of a kernel.
 
     Args:
         values: A kernel of any shape.
-        sparsity: Fraction of zeros; rounded to whole weights or blocks, and one of them always stays.
-        structure: How zeros lie; `2:4` has two of four whatever `sparsity` says, unless that is 0.
-        input_axis: The axis that groups and blocks lie along; its length is a multiple of theirs.
+        sparsity: Fraction of zeros. It is rounded to whole weights or blocks, and at least one always stays.
+        structure: Structure of the zeros. `2:4` ignores `sparsity`, unless that is 0.
+        input_axis: The axis that groups and blocks lie along. Its length must be a multiple of their length.
 
     Returns:
-        bool, of the kernel's shape; False where weights are to be zero.
+        Boolean array of the kernel's shape; False where weights become zero.
     """
     if sparsity == 0:
         return np.ones(values.shape, bool)
@@ -47,7 +47,7 @@ def mask_of(
 
 
 def zeros_of(count: int, sparsity: float) -> int:
-    """How many of so many weights or blocks are zero."""
+    """How many of `count` weights or blocks become zero."""
     return min(round(sparsity * count), count - 1)
 
 

@@ -1,4 +1,4 @@
-"""Pruning a Keras model: which kernels to which sparsity, and zeros as training goes on. Imports TensorFlow."""
+"""Pruning a Keras model: target sparsities of kernels, and masks during training. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from components.spec.steps.layer_patterns import fits
 from components.spec.steps.prune import PruneStep, group_of, sparsity_at
 from components.spec.steps.sparsity import sparse_kernels
 
-# So many examples tell how much the output changes.
+# Number of examples to measure changes of the output on.
 _PROBES = 256
 
 
 @dataclass(frozen=True)
 class Target:
-    """One kernel that is pruned.
+    """One kernel to prune.
 
     Attributes:
-        kernel: Where it is.
-        sparsity: What it is to be in the end.
+        kernel: The kernel.
+        sparsity: Its final sparsity.
     """
 
     kernel: Kernel
@@ -42,12 +42,12 @@ def targets(model: Any, step: PruneStep) -> tuple[Target, ...]:
     """The kernels that a step prunes.
 
     Args:
-        model: A Keras model that is built.
-        step: The recipe's.
+        model: A built Keras model.
+        step: The recipe's step.
 
     Raises:
         SpecError: A name or glob fits no layer, or nothing is left to prune.
-        ModelError: The structure does not fit a kernel; the message names all such layers.
+        ModelError: The structure does not fit a kernel. The message names all such layers.
     """
     chosen = chosen_kernels(model, step.layers, step.except_layers, [target.layers for target in step.targets])
     found = [Target(kernel, _sparsity_of(kernel.layer, step)) for kernel in chosen]
@@ -86,15 +86,15 @@ def _check_divides(pruned: Sequence[Target], step: PruneStep) -> None:
             where=f"layer {some_of(wrong)}",
             bound=f"kernels whose input axis is a multiple of {group}",
             measured="; ".join(wrong.values()),
-            remedy=f"leave them out by `except: [{', '.join(wrong)}]`, or take `structure: unstructured`",
+            remedy=f"leave them out by `except: [{', '.join(wrong)}]`, or use `structure: unstructured`",
         )
 
 
 def preview(model: Any, step: PruneStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
-    """What the step will do to each layer, and whether its zeros will be executed as such.
+    """What the step will do to each layer, and whether sparse kernels will execute the layer.
 
     Raises:
-        SpecError, ModelError: As `targets`.
+        SpecError, ModelError: See `targets`.
     """
     check_learns(model, "model")
     pruned = {target.kernel.layer: target for target in targets(model, step)}
@@ -103,14 +103,14 @@ def preview(model: Any, step: PruneStep, scheme: Scheme) -> tuple[LayerPlan, ...
     plans = []
     for name, layer in named_layers(model):
         target = pruned.get(name)
-        told = "chosen by sensitivity" if step.spread == "sensitivity" else f"{target.sparsity:g}" if target else ""
+        sparsity = "chosen by sensitivity" if step.spread == "sensitivity" else f"{target.sparsity:g}" if target else ""
         plans.append(
             LayerPlan(
                 layer=name,
                 kind=type(layer).__name__,
                 mode="pruned" if target else "as it is",
-                weights=f"sparsity {told}, {step.structure}" if target else "",
-                note=(notes[name] or "executed sparse, where its kernel is") if target else "",
+                weights=f"sparsity {sparsity}, {step.structure}" if target else "",
+                note=(notes[name] or "executed by a sparse kernel, if the runtime has one") if target else "",
             )
         )
     return tuple(plans)
@@ -119,13 +119,18 @@ def preview(model: Any, step: PruneStep, scheme: Scheme) -> tuple[LayerPlan, ...
 def by_sensitivity(
     model: Any, pruned: Sequence[Target], step: PruneStep, inputs: Any
 ) -> tuple[tuple[Target, ...], tuple[PruningSensitivity, ...]]:
-    """Spread the step's sparsity over kernels by what zeros in each alone do to the output; the model stays as it is.
+    """Distribute the step's sparsity over kernels by sensitivity: how much pruning each one alone changes the output.
+
+    The model's weights are restored.
 
     Args:
-        model: The model that `pruned` is of.
-        pruned: What `targets` found.
-        step: The recipe's.
-        inputs: Inputs of some examples.
+        model: The model that `pruned` belongs to.
+        pruned: The kernels, from `targets`.
+        step: The recipe's step.
+        inputs: Model inputs of some examples.
+
+    Returns:
+        The kernels that get a sparsity above 0, and the measured sensitivity of all.
     """
     outputs = _outputs(model, inputs)
     scale = max(float(np.var(outputs)), 1e-12)
@@ -150,13 +155,13 @@ def by_sensitivity(
 
 
 def _mask(kernel: Kernel, values: Any, sparsity: float, step: PruneStep) -> Any:
-    """Where a kernel keeps its weights: each gate of a recurrent one has the sparsity by itself."""
+    """The pruning mask of a kernel. Each gate of a recurrent kernel is pruned to the sparsity separately."""
     parts = np.split(values, kernel.gates, axis=-1)
     return np.concatenate([mask_of(part, sparsity, step.structure, kernel.input_axis) for part in parts], axis=-1)
 
 
 def probes(batches: Any) -> Any:
-    """Inputs of the first batches of a dataset of (inputs, labels), up to so many examples as a probe needs."""
+    """The inputs of the first `_PROBES` examples of a dataset of (inputs, labels) batches."""
     held, count = [], 0
     for inputs, _ in batches:
         held.append(inputs)
@@ -171,14 +176,14 @@ def _outputs(model: Any, inputs: Any) -> Any:
 
 
 class MagnitudePruning:
-    """Zeros after each batch, as many as the schedule says: an `after_batch` of `fine_tune`.
+    """An `after_batch` callback of `fine_tune` that applies pruning masks on the step's schedule.
 
-    What is zero stays zero: it is the least of all when zeros are chosen again. So a training that was killed goes on
-    as if it had not been.
+    Zeros stay zero, because they have the smallest magnitude when masks are recomputed. An interrupted training
+    therefore resumes with the same result.
 
     Args:
-        step: The recipe's.
-        pruned: The kernels.
+        step: The recipe's step.
+        pruned: The kernels to prune.
     """
 
     def __init__(self, step: PruneStep, pruned: Sequence[Target]) -> None:
@@ -197,11 +202,11 @@ class MagnitudePruning:
         self._project = project
 
     def __call__(self, done: int, steps_per_epoch: int) -> None:
-        """Choose zeros if it is time to, and make them.
+        """Recompute the masks if they are due, and apply them.
 
         Args:
-            done: Batches that were trained on.
-            steps_per_epoch: Batches in an epoch.
+            done: Number of batches trained so far.
+            steps_per_epoch: Number of batches in an epoch.
         """
         step = self._step
         chosen_at = done if done >= step.ends * steps_per_epoch else done - done % step.update_every
@@ -214,10 +219,10 @@ class MagnitudePruning:
 
 
 def check_zeros(pruned: Sequence[Target], step: PruneStep) -> None:
-    """See that training left as many zeros as were asked for, where they were asked for.
+    """Check that training kept the required zeros.
 
     Raises:
-        ModelError: It did not.
+        ModelError: A pruned weight is no longer zero.
     """
     for target in pruned:
         kernel = target.kernel
@@ -225,9 +230,9 @@ def check_zeros(pruned: Sequence[Target], step: PruneStep) -> None:
         kept = _mask(kernel, values, target.sparsity, step)
         if np.any(values[~kept]):
             raise ModelError(
-                "zeros are gone after training",
+                "pruned weights are no longer zero after training",
                 where=f"layer {kernel.name}",
                 bound=f"{int(np.sum(~kept))} of {kernel.size} weights zero",
                 measured=int(np.sum(values == 0)),
-                remedy="do not assign this layer's kernel in a train_step, constraint or callback of the task's",
+                remedy="do not assign this layer's kernel in the task's train_step, constraints, or callbacks",
             )

@@ -1,9 +1,8 @@
-"""Spreading a sparsity over layers by how much each one's zeros cost. Pure numpy.
+"""Distribute a sparsity over layers by their sensitivity to pruning. Pure NumPy.
 
-The zeros of one layer alone are tried at several levels, and the output's error is measured (as the one-at-a-time
-analysis of Han et al. 2015, arXiv:1506.02626, figure 6). Then the sum of errors is made least among all choices that
-have the sparsity together: on the lower convex hull of each layer's errors the best choice takes the flattest piece
-next, whatever layer it is of.
+Sensitivity is the error of the output when one layer alone is pruned, at several levels (the analysis of Han et al.
+2015, arXiv:1506.02626, figure 6). The distribution minimizes the sum of these errors at the required total sparsity:
+on the lower convex hulls of the layers' errors, it repeatedly takes the piece with the least slope, in any layer.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-# Sparsities that are tried, and the most that a layer can be given.
+# Sparsities to measure. The last one is the most that a layer can get.
 LEVELS = (0.3, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
 
 
@@ -24,13 +23,13 @@ def spread(
 
     Args:
         sizes: Number of weights of each layer.
-        levels: Sparsities that were tried, ascending, above 0.
-        errors: Of each layer at each level, at least 0.
-        sparsity: Of all weights together.
+        levels: The measured sparsities, ascending, above 0.
+        errors: Error of each layer at each level, at least 0.
+        sparsity: Required sparsity of all weights together.
 
     Returns:
-        Sparsities from 0 to the highest level whose mean, weighted by size, is `sparsity`; or that level for all, if
-        it is less.
+        Sparsities from 0 to the highest level. Their mean, weighted by size, is `sparsity`. If `sparsity` is above the
+        highest level, every layer gets that level.
     """
     left = sparsity * sum(sizes)
     chosen = [0.0] * len(sizes)
@@ -39,7 +38,7 @@ def spread(
         for layer, of_layer in enumerate(errors)
         for number, (slope, length) in enumerate(_hull(levels, of_layer))
     ]
-    # Slopes of a hull ascend, so a layer's pieces come in their order.
+    # The slopes of a hull ascend, so sorting keeps the order of a layer's pieces.
     for _, _, layer, length in sorted(pieces):
         taken = min(length, left / sizes[layer])
         chosen[layer] += taken
@@ -48,8 +47,8 @@ def spread(
 
 
 def _hull(levels: Sequence[float], errors: Sequence[float]) -> list[tuple[float, float]]:
-    """The pieces of the lower convex hull from (0, 0) on: slope and length of each."""
-    # More zeros that cost less were chance.
+    """The slope and length of each piece of the lower convex hull, starting at (0, 0)."""
+    # If more zeros have a smaller error, that is noise.
     points = [(0.0, 0.0), *zip(levels, np.maximum.accumulate(errors).tolist(), strict=True)]
     hull: list[tuple[float, float]] = []
     for point in points:

@@ -1,4 +1,4 @@
-"""The step `prune` from a model's folder to a pruned model's folder. Imports TensorFlow."""
+"""The `prune` step: reads a model's folder and writes a pruned model's folder. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from components.spec.steps.prune import PruneStep
 from components.spec.steps.sparsity import SparsityTarget
 
 _LOG = logging.getLogger(__name__)
-# A file holds their weights as tables, or in other shapes: nothing can be proven of them.
+# A file stores their weights as tables or in other shapes, so that their sparsity cannot be verified.
 _NO_KERNEL = frozenset({"Embedding", "MultiHeadAttention"})
 
 
@@ -26,14 +26,14 @@ def train_pruned(inputs: StepInputs, step: PruneStep) -> TrainingReport:
     """Prune a model while it trains, and write its SavedModel and its Keras model.
 
     Args:
-        inputs: What to start from.
-        step: How to prune and train.
+        inputs: The model, the data, and the folders of the step.
+        step: The recipe's `prune` step.
 
     Returns:
-        What happened.
+        The report of the training.
 
     Raises:
-        SpecError, ModelError, DataError: As told by `targets`, `fine_tune` and `StepInputs`; or zeros are gone.
+        SpecError, ModelError, DataError: See `targets`, `fine_tune`, `check_zeros`, and `StepInputs`.
     """
     model, maker = inputs.load()
     pruned = targets(model, step)

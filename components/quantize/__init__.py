@@ -1,1 +1,1 @@
-"""Numeric formats, and how a model is brought into them."""
+"""Quantization-aware training."""

@@ -12,15 +12,15 @@ from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter
 
 
 class QatSpec(FrozenModel):
-    """What one training node is asked: its `spec` parameter.
+    """The `spec` parameter of a training node.
 
     Attributes:
-        node: Id of the node, for messages: several recipes may share it.
+        node: ID of the node, for messages. Several recipes may share the node.
         step: The recipe's step.
         scheme: The recipe's numeric format.
-        invariants: What earlier steps of the recipe made, and this one keeps.
+        invariants: Properties that earlier steps gave the weights and that this step preserves.
         split: Split to train on.
-        recurrent: The recipe's form of recurrent layers.
+        recurrent: The recipe's form for recurrent layers.
     """
 
     node: str
@@ -43,19 +43,19 @@ def QuantizationAwareTrainer(
     code_version: Parameter[str],
     transform_graph: InputArtifact[TransformGraph] = None,
 ) -> None:
-    """Train the model under quantization. Beside the SavedModel lie `training.json` and TensorBoard's logs."""
+    """Train the model under quantization. Write a SavedModel, `training.json`, and TensorBoard logs."""
     from components.quantize.training import train_quantized
 
-    asked = QatSpec.model_validate_json(spec)
+    params = QatSpec.model_validate_json(spec)
     run_step(
-        lambda inputs: train_quantized(inputs, asked.step, asked.scheme, asked.invariants, asked.recurrent),
+        lambda inputs: train_quantized(inputs, params.step, params.scheme, params.invariants, params.recurrent),
         examples=examples,
         model=model,
         trained=trained,
         transform_graph=transform_graph,
         spec=spec,
-        node=asked.node,
-        split=asked.split,
+        node=params.node,
+        split=params.split,
         task=task,
         label=label,
         task_version=task_version,

@@ -1,4 +1,4 @@
-"""The step `qat` from a baseline's folder to a trained model's folder. Imports TensorFlow."""
+"""The `qat` step: reads a baseline's folder and writes a trained model's folder. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def train_quantized(
     invariants: WeightInvariants = _NOTHING,
     recurrent: Form | None = None,
 ) -> TrainingReport:
-    """Train a model under quantization and write its SavedModel, fake quantization included.
+    """Train a model under quantization and write its SavedModel, including fake quantization.
 
     Args:
-        inputs: What to start from.
-        step: How to train.
-        scheme: The numeric format to train for, a static one.
-        invariants: What earlier steps made, and the weights keep.
-        recurrent: Form of recurrent layers that are lowered, as the recipe says.
+        inputs: The model, the data, and the folders of the step.
+        step: The recipe's `qat` step.
+        scheme: The static scheme to train for.
+        invariants: Properties that earlier steps gave the weights and that training preserves.
+        recurrent: The recipe's form for lowered recurrent layers.
 
     Returns:
-        What happened.
+        The report of the training.
 
     Raises:
-        SpecError, ModelError, DataError: As told by `quantized`, `fine_tune` and `StepInputs`.
+        SpecError, ModelError, DataError: See `quantized`, `fine_tune`, and `StepInputs`.
     """
     model, maker = inputs.load()
     layers = preview(model, step, scheme)
@@ -97,7 +97,7 @@ def train_quantized(
 
 
 def _sequences(model: Any, data: TrainingData, step: QatStep) -> dict[str, Any]:
-    """A few of the training split's, by model input."""
+    """A few sequences of the training split, by model input."""
     inputs, _ = next(iter(data.batches(STEP_EXAMPLES, step.seed)))
     names = [tensor.name.partition(":")[0] for tensor in model.inputs]
     named = inputs if isinstance(inputs, Mapping) else {"": inputs}
@@ -106,7 +106,7 @@ def _sequences(model: Any, data: TrainingData, step: QatStep) -> dict[str, Any]:
 
 
 def _freezing(model: Any, epoch: int | None) -> Callable[[int], bool]:
-    """What freezes batch normalization before an epoch."""
+    """The callback that freezes batch normalization from `epoch` on; it returns whether it just did so."""
     inner = [getattr(layer, "layer", layer) for layer in model.layers]
     norms = [layer for layer in inner if isinstance(layer, tf.keras.layers.BatchNormalization)]
 

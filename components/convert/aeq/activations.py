@@ -1,4 +1,4 @@
-"""The values of all activations of a float TFLite file over the calibration sample. Imports TensorFlow."""
+"""Histograms and ranges of the activations of a float TFLite file on the calibration sample. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from components.upstream.tflite.interpreter import interpreter as new_interprete
 _LOG = logging.getLogger(__name__)
 
 _PICTURE_BINS = 64
-# About 6 / 2**31, and half as much again.
+# About 1.3 times 6 / 2**31.
 _FINEST_STEP = 2.0**-28
 
 
 def histograms_of(content: bytes, graph: Graph, sample: Sample) -> dict[str, ActivationHistogram]:
-    """Run a float file on each example, from a reset state, and count the values of its activations.
+    """Run a float file on each example, from a reset state, and count the values of its activations in histograms.
 
     Args:
         content: The file.
-        graph: What `read_graph` read from it.
-        sample: What to run it on.
+        graph: Its graph, from `read_graph`.
+        sample: The calibration sample.
 
     Returns:
         Tensor name -> histogram, in the order of execution.
@@ -63,9 +63,9 @@ def histograms_of(content: bytes, graph: Graph, sample: Sample) -> dict[str, Act
 def choose_ranges(
     histograms: dict[str, ActivationHistogram], ranges: Ranges, bits: int, graph: Graph
 ) -> dict[str, tuple[float, float]]:
-    """Tensor name -> the range that its integers are to stand for.
+    """Choose the quantization range of each tensor. Returns tensor name -> range.
 
-    The model's outputs keep their least and greatest value: what is clipped there is wrong, whatever it saves.
+    The model's outputs keep their least and greatest value, because clipping an output is always an error.
     """
     ends = graph.ends()
     chosen = {
@@ -78,9 +78,9 @@ def choose_ranges(
 
 
 def _taken_by_kernels(low: float, high: float, bits: int) -> tuple[float, float]:
-    """A range that is wide enough: kernels refuse a step of which a RELU6's 6 is no int32."""
+    """Widen a range if necessary: kernels reject a scale so small that 6 / scale, for RELU6, does not fit int32."""
     if low == high:
-        # Nothing but zeros: any step will do, and a coarse one leaves the next layer's bias room.
+        # All values are zero, so any scale works. A coarse one leaves room for the bias of the next layer.
         return (0.0, 1.0) if bits == 8 else (-1.0, 1.0)
     missing = _FINEST_STEP * 2**bits - (high - low)
     return (low - missing / 2, high + missing / 2) if missing > 0 else (low, high)
@@ -89,7 +89,7 @@ def _taken_by_kernels(low: float, high: float, bits: int) -> tuple[float, float]
 def range_facts(
     histograms: dict[str, ActivationHistogram], chosen: dict[str, tuple[float, float]], graph: Graph, bits: int
 ) -> tuple[ActivationRange, ...]:
-    """What the report shows of the ranges, most clipped first, with a picture's counts for the first."""
+    """The ranges for the report, most clipped first. The first one has a histogram."""
     facts = [
         ActivationRange(tensor=name, observed=estimate_range(histograms[name], MinMax(), bits), chosen=chosen[name])
         for name in graph.ranged()
@@ -108,6 +108,6 @@ def range_facts(
 
 
 def only_output_of(content: bytes, sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """A file's one output for a whole sample, in real values."""
+    """The dequantized output of a single-output file for all examples of a sample."""
     (values,) = TFLiteModel(content).predict(sample.inputs).values()
     return values

@@ -1,4 +1,4 @@
-"""The layers of a float TFLite file: what can be quantized, or left float, by itself. Imports TensorFlow."""
+"""The layers of a float TFLite file, which can be quantized or kept float separately. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from components.core.errors import SpecError
 from components.core.wording import some_of
 from components.upstream.tflite.objects import schema
 
-# They only move values: integers keep the scale of what they are given, so that they add no error of their own.
+# Operators that only move values. Integers keep the scale of the input, so that quantization adds no error.
 _MOVING = frozenset(
     {"BROADCAST_TO", "EXPAND_DIMS", "GATHER", "GATHER_ND", "MAX_POOL_2D", "MIRROR_PAD", "PACK", "PAD", "RESHAPE"}
     | {"RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "UNPACK"}
 )
-# They compute, and yet return integers of their input's scale; or of one that TFLite fixes.
+# Operators that compute, but whose output scale TFLite fixes (`_FIXED`) or is that of the input (the others).
 _FIXED = frozenset({"LOGISTIC", "SOFTMAX", "TANH"})
 _SCALED_OTHERWISE = _FIXED | frozenset({"AVERAGE_POOL_2D", "REDUCE_MIN", "RESIZE_BILINEAR"})
-# They have a range of their own, and no weights that bound what a clipped input does to it: what an output is made of
-# bounds its extremes.
+# Operators with a separate output range and no weights. If the input of such an operator is clipped, the extremes of
+# its output are, too.
 _MADE_OF_INPUTS = frozenset(
     {"ABS", "ADD", "ADD_N", "CONCATENATION", "DIV", "ELU", "GELU", "HARD_SWISH", "LEAKY_RELU", "MAXIMUM", "MEAN"}
     | {"MINIMUM", "MUL", "NEG", "PRELU", "REDUCE_MAX", "RELU", "RELU6", "SUB", "SUM"}
 )
-# What the converter calls a fused operator begins with its activation: these tell which part is the layer's own.
+# The name of a fused operator begins with its activation. These identify the part of the name that is the layer.
 _COMPUTING = ("Conv2D", "MatMul", "DepthwiseConv2dNative", "depthwise", "Conv2DTranspose", "conv2d_transpose")
 
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator of the main subgraph that takes or gives floats.
+    """One operator of the main subgraph with float inputs or outputs.
 
     Attributes:
         kind: Name of the builtin (`CONV_2D`).
-        inputs: Names of its tensors, constants included.
-        outputs: Names of its tensors.
+        inputs: Names of its input tensors, including constants.
+        outputs: Names of its output tensors.
     """
 
     kind: str
@@ -47,7 +47,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class Layer:
-    """Operators that a user thinks of as one: those under one path of names, with what moves their values on."""
+    """The operators under one name path, and the operators that only move their outputs."""
 
     name: str
     operators: tuple[Operator, ...]
@@ -55,13 +55,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Graph:
-    """What injection needs to know of a float file.
+    """The facts about a float file that range injection needs.
 
     Attributes:
-        layers: In order of execution; what only moves a model input's values belongs to none.
-        operators: All that take or give floats.
-        activations: Name -> index of the float tensors that are computed or given.
-        inputs, outputs: Of the model.
+        layers: Layers in the order of execution. Operators that only move the values of a model input are in no layer.
+        operators: All operators with float inputs or outputs.
+        activations: Name -> index of the float tensors that are model inputs or computed.
+        inputs, outputs: Names of the model's input and output tensors.
     """
 
     layers: tuple[Layer, ...]
@@ -71,7 +71,7 @@ class Graph:
     outputs: tuple[str, ...]
 
     def ranged(self) -> tuple[str, ...]:
-        """The activations whose range in the file is an estimated one, not another tensor's nor fixed by TFLite."""
+        """The activations whose range is estimated, rather than taken from another tensor or fixed by TFLite."""
         given = {
             name
             for operator in self.operators
@@ -81,7 +81,7 @@ class Graph:
         return tuple(name for name in self.activations if name not in given)
 
     def final_kind(self) -> str:
-        """The kind of the operator that computes the first output, behind what only moves its values; "" for none."""
+        """The kind of the operator that computes the first output, skipping those that only move values; or ""."""
         makers = {name: operator for operator in self.operators for name in operator.outputs}
         maker = makers.get(self.outputs[0])
         while maker is not None and maker.kind in _MOVING:
@@ -89,7 +89,7 @@ class Graph:
         return maker.kind if maker is not None else ""
 
     def ends(self) -> frozenset[str]:
-        """The model's outputs, and the activations that kernels without weights make them of: their range is theirs."""
+        """The model's outputs, and the activations that they depend on through operators without weights only."""
         sources = {
             name: operator.inputs
             for operator in self.operators
@@ -107,7 +107,7 @@ class Graph:
 
 
 def read_graph(content: bytes) -> Graph:
-    """Read the main subgraph of a float file that our converter made."""
+    """Read the main subgraph of a float file that `convert` wrote."""
     model = read_model(content)
     graph = model.subgraphs[0]
     kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
@@ -138,10 +138,10 @@ def read_graph(content: bytes) -> Graph:
 
 
 def matching(layers: Sequence[Layer], patterns: Iterable[str]) -> tuple[Layer, ...]:
-    """The layers that shell patterns name, in the order of the model.
+    """The layers that match shell patterns, in the order of the model.
 
     Raises:
-        SpecError: A pattern matches none.
+        SpecError: A pattern matches no layer.
     """
     names = [layer.name for layer in layers]
     for pattern in patterns:
@@ -172,7 +172,7 @@ def _layers(operators: Sequence[Operator], exported: Mapping[str, str]) -> tuple
 
 
 def _layer_name(tensor: str, exported: Mapping[str, str]) -> str:
-    """`model/conv` of `model/relu/Relu;model/conv/Conv2D`; an output of the model has no path but its own name."""
+    """`model/conv` for `model/relu/Relu;model/conv/Conv2D`. A model output has no path, so its layer has its name."""
     parts = [part for part in tensor.split(";") if "/" in part]
     if not parts:
         return exported.get(tensor, tensor.partition(":")[0])
@@ -181,12 +181,12 @@ def _layer_name(tensor: str, exported: Mapping[str, str]) -> str:
 
 
 def float_tensors_of(layers: Iterable[Layer]) -> frozenset[str]:
-    """Names of the tensors that layers take, hold and give: what is float if they are left float."""
+    """Names of the input, constant, and output tensors of layers, which are float if the layers stay float."""
     return frozenset(
         name for layer in layers for operator in layer.operators for name in (*operator.inputs, *operator.outputs)
     )
 
 
 def kinds_of(layer: Layer) -> tuple[str, ...]:
-    """The kinds of a layer's operators, each once."""
+    """The distinct kinds of a layer's operators."""
     return tuple(dict.fromkeys(operator.kind for operator in layer.operators))

@@ -1,4 +1,4 @@
-"""The pipeline's first metric on the calibration sample, as the evaluation computes it. Imports TensorFlow."""
+"""Compute the pipeline's first metric on the calibration sample as the evaluation does. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from components.spec.convert import AccuracyBound
 from components.spec.metric import MetricSpec
 
 _LOG = logging.getLogger(__name__)
-# What the evaluation calls operators of TensorFlow Lite whose results are probabilities.
+# TensorFlow Lite operators that output probabilities -> their names in the evaluation.
 _FINAL = {"SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
 
 
@@ -29,14 +29,14 @@ def scorer(
     final_kind: str,
     from_logits: bool | None,
 ) -> Callable[[npt.NDArray[Any]], float]:
-    """What computes a bound's metric of outputs [N, ...]; of logits their probabilities, as in the evaluation.
+    """A function that computes a bound's metric of outputs [N, ...]. As in the evaluation, logits become probabilities.
 
     Args:
-        bound: Names the metric.
-        labels: [N, ...].
-        reference: The float model's outputs, [N, ...].
-        final_kind: Kind of its last operator.
-        from_logits: What the task's loss says; None where it says nothing.
+        bound: The bound, which names the metric.
+        labels: Labels [N, ...].
+        reference: The float model's outputs [N, ...].
+        final_kind: Kind of the float model's last operator.
+        from_logits: Whether the task's loss takes logits; None if unknown.
     """
     metric = MetricSpec(name=bound.metric, class_name=bound.class_name, config=bound.config)
     read = read_outputs(
@@ -56,12 +56,12 @@ def keras_metric(class_name: str, config: Mapping[str, Any]) -> Any:
     """A new Keras metric.
 
     Raises:
-        SpecError: Keras has none of that name, or it does not take these arguments.
+        SpecError: Keras has no such metric, or the metric rejects the arguments.
     """
     kind = getattr(tf.keras.metrics, class_name, None)
     if not (isinstance(kind, type) and issubclass(kind, tf.keras.metrics.Metric)):
         raise SpecError(
-            "`keep_float: auto` needs a metric of Keras, which it computes on the calibration sample",
+            "`keep_float: auto` needs a Keras metric, which it computes on the calibration sample",
             where="evaluate.metrics[0]",
             bound="a class of tf.keras.metrics, such as SparseCategoricalAccuracy",
             measured=class_name,
@@ -71,7 +71,7 @@ def keras_metric(class_name: str, config: Mapping[str, Any]) -> Any:
         return kind(**config)
     except (TypeError, ValueError) as error:
         raise SpecError(
-            f"the Keras metric {class_name} does not take its config: {error}",
+            f"the Keras metric {class_name} rejects its config: {error}",
             where="evaluate.metrics[0].config",
             measured=dict(config),
             remedy="correct config: `keep_float: auto` computes the first metric with Keras",
@@ -82,7 +82,7 @@ def score(class_name: str, config: Mapping[str, Any], labels: npt.NDArray[Any], 
     """A metric of predictions [N, ...] against labels [N, ...].
 
     Raises:
-        SpecError: The metric does not go with them.
+        SpecError: The metric does not fit the predictions and labels.
         DataError: A label is out of range, or a prediction is NaN.
     """
     if is_exact_auc(class_name, config):
@@ -90,10 +90,10 @@ def score(class_name: str, config: Mapping[str, Any], labels: npt.NDArray[Any], 
     metric = keras_metric(class_name, config)
     outputs = predictions.shape[-1] if predictions.ndim > 1 else 1
     if outputs > 1 and labels.size * outputs == predictions.size and not class_name.startswith("Sparse"):
-        # As TFMA does: Keras would compare each output with the number of the class, or refuse.
+        # As in TFMA. Keras would compare each output with the class index, or raise an error.
         labels = one_hot(labels.reshape(predictions.shape[:-1]), outputs)
     try:
-        # As the evaluation gives them to Keras: single values in a column.
+        # As in the evaluation, single values form a column.
         metric.update_state(_column(labels), _column(predictions))
         return float(metric.result())
     except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:

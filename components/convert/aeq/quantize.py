@@ -1,4 +1,4 @@
-"""The second back-end: a float TFLite file quantized with ranges of our own, layer by layer, by ai-edge-quantizer."""
+"""The ai-edge-quantizer back-end, which quantizes layers of a float TFLite file with injected ranges."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from components.spec.scheme import StaticScheme
 
 Ranges = Mapping[str, tuple[float, float]]
 
-# Steps of a clipped bias; float32 rounds them on the way.
+# Least magnitude of a clipped bias in steps, allowing for float32 rounding.
 _MOST = 2**31 - 256
 _INTEGERS, _FLOAT = "min_max_uniform_quantize", "no_quantize"
 
 
 def refuse_what_stays_float(graph: Graph, scheme: StaticScheme) -> None:
-    """Raise a ConversionError that names the operators which the back-end would silently leave float."""
+    """Raise a ConversionError if the back-end would silently leave operators float. The message names them."""
     if scheme.float_fallback:
         return
     lacking = sorted({operator.kind for operator in graph.operators} - quantizable(scheme))
@@ -32,7 +32,7 @@ def refuse_what_stays_float(graph: Graph, scheme: StaticScheme) -> None:
         raise ConversionError(
             f"ranges cannot be injected into {some_of(lacking)}: the back-end would leave them float",
             where=scheme.kind,
-            bound="operators that ai-edge-quantizer has integers for, or `float_fallback: true`",
+            bound="operators that ai-edge-quantizer can quantize to integers, or `float_fallback: true`",
             measured=some_of([name for one in graph.operators if one.kind in lacking for name in one.outputs]),
             remedy="leave out `calibration_method` and `keep_float`, so that TensorFlow's own converter quantizes the "
             "model, or replace the layer",
@@ -49,14 +49,14 @@ def quantizable(scheme: StaticScheme) -> frozenset[str]:
 def quantize_all(content: bytes, scheme: StaticScheme, ranges: Ranges, kept: Iterable[Layer] = ()) -> bytes:
     """Quantize a float file in a static scheme.
 
-    The same arguments give the same bytes. Inputs, outputs and the signature keep their names. Weights of fully
-    connected operators have one scale, as TensorFlow's converter gives them: so two recipes that differ in
+    The same arguments give the same bytes. Inputs, outputs, and the signature keep their names. The weights of a fully
+    connected operator have one scale, as in TensorFlow's converter, so that two recipes with different
     `calibration_method` differ in nothing else.
 
     Args:
         content: The float file.
-        scheme: Which one.
-        ranges: Activation -> least and greatest value, in floats.
+        scheme: The static scheme.
+        ranges: Activation -> least and greatest value, dequantized.
         kept: Layers that stay float.
 
     Returns:
@@ -73,13 +73,13 @@ def quantize_all(content: bytes, scheme: StaticScheme, ranges: Ranges, kept: Ite
 
 
 def quantize_only(content: bytes, scheme: StaticScheme, ranges: Ranges, layer: Layer) -> bytes:
-    """Quantize one layer, and leave all else float, in and out too; otherwise as `quantize_all`."""
+    """Like `quantize_all`, but quantize only one layer. Everything else stays float, including inputs and outputs."""
     recipe = [rule for one in layer.operators for rule in _integer(_scope(one), one.kind, scheme)]
     return _quantized(content, recipe, ranges, scheme)
 
 
 def refuse_clipped_biases(content: bytes, scheme: StaticScheme) -> None:
-    """Raise a ConversionError if a bias does not fit its 32 bits: the back-end clips it without a word."""
+    """Raise a ConversionError if a bias does not fit 32 bits. The back-end clips it without a warning."""
     from components.upstream.tflite.objects import schema
 
     model = schema.Model.GetRootAs(content)
@@ -92,15 +92,15 @@ def refuse_clipped_biases(content: bytes, scheme: StaticScheme) -> None:
         steps = np.frombuffer(constant_of(model, content, tensor).tobytes(), types[tensor.Type()])
         if (np.abs(steps.astype(float)) >= _MOST).any():
             raise ConversionError(
-                f"the bias {tensor.Name().decode()} does not fit 32 bits, whose step is its input's times its weights'",
+                f"the bias {tensor.Name().decode()} does not fit 32 bits (its step is the input's times the weights')",
                 where=scheme.kind,
                 bound="at most 2**31 - 1 steps",
-                measured="more, so that it was clipped",
+                measured="more, and the back-end clipped it",
                 remedy="scale the layer's inputs up, or keep the layer float by `keep_float`",
             )
 
 
-# Where names match, which operation, and its configuration: None leaves it float.
+# A pattern of names, an operation, and its configuration. None leaves the operation float.
 _Rule = tuple[str, str, Any]
 
 
@@ -108,20 +108,20 @@ class _BackEnd:
     """The parts of ai-edge-quantizer that are used here."""
 
     def __init__(self) -> None:
-        # It uses numpy.typing without importing it, and on numpy 1.26 nothing else need have.
+        # ai-edge-quantizer uses numpy.typing without importing it. NumPy 1.26 does not import it either.
         import numpy.typing  # noqa: F401
         from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
         from ai_edge_quantizer.utils import tfl_flatbuffer_utils
 
         builtins = {code: name for name, code in vars(qtyping.BuiltinOperator).items() if not name.startswith("_")}
         self.quantizer, self.types, self._check = quantizer.Quantizer, qtyping, algorithm_manager
-        # The format's names of operators to its own.
+        # Names of TFLite operators -> ai-edge-quantizer's names.
         self.operations: dict[str, Any] = {
             builtins[code]: operation for code, operation in tfl_flatbuffer_utils.TFL_OP_CODE_TO_NAME.items()
         }
 
     def takes(self, operation: Any, config: Any) -> bool:
-        """Whether it can quantize an operation so; what it cannot it leaves float."""
+        """Whether it can quantize an operation with this configuration. Otherwise it leaves the operation float."""
         try:
             self._check.check_op_quantization_config(_INTEGERS, operation, config)
         except ValueError:
@@ -159,7 +159,7 @@ def _float(scope: str, kind: str) -> _Rule:
 
 
 def _scope(operator: Operator) -> str:
-    """Matches this operator alone: the back-end looks for its outputs' names."""
+    """A pattern that matches only this operator: the back-end searches the names of its outputs."""
     return f"^{re.escape(';'.join(operator.outputs))};$"
 
 
@@ -167,7 +167,7 @@ def _quantized(content: bytes, recipe: Iterable[_Rule], ranges: Ranges, scheme: 
     from components.convert.compact.inline import inlined
 
     back_end = _back_end()
-    # It writes into what it is given.
+    # The back-end modifies these arrays.
     injected: dict[str, dict[str, npt.NDArray[Any]]] = {
         name: {"min": np.array(low, np.float32), "max": np.array(high, np.float32)}
         for name, (low, high) in ranges.items()
@@ -179,7 +179,7 @@ def _quantized(content: bytes, recipe: Iterable[_Rule], ranges: Ranges, scheme: 
             quantizer.update_quantization_recipe(scope, back_end.types.TFLOperationName(operation), config, algorithm)
         made = quantizer.quantize(injected, enable_progress_bar=False, enable_progress_report=False).quantized_model
     except Exception as error:
-        # It raises whatever its parts raise: ValueError, RuntimeError, numpy's own.
+        # The back-end raises many types: ValueError, RuntimeError, and NumPy's own.
         raise ConversionError(
             f"ai-edge-quantizer refused the model: {' '.join(str(error).split())[:600]}",
             where=scheme.kind,

@@ -1,4 +1,4 @@
-"""A conversion by the second back-end, from the float file to the quantized one. Imports TensorFlow."""
+"""Conversion of a float file to a quantized one by the ai-edge-quantizer back-end. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from components.spec.scheme import StaticScheme
 
 _LOG = logging.getLogger(__name__)
 
-# The order of layers settles on far fewer examples than a metric does.
+# The order of layers needs far fewer examples than a metric does.
 SENSITIVITY_EXAMPLES = 128
 
 
@@ -38,18 +38,18 @@ def recover(
     enter: Callable[[str], None] = _LOG.info,
     from_logits: bool | None = None,
 ) -> ConversionResult:
-    """Quantize a float file with estimated ranges, and leave the layers float that the scheme says.
+    """Quantize a float file with estimated ranges, and keep the layers float that the scheme selects.
 
     Args:
         content: The float file.
-        scheme: With `calibration_method`, `keep_float` or both.
-        sample: The calibration sample; with labels if the scheme says `keep_float: auto`.
-        bound: What `keep_float: auto` holds.
+        scheme: A scheme with `calibration_method`, `keep_float`, or both.
+        sample: The calibration sample. `keep_float: auto` requires its labels.
+        bound: Accuracy bound of `keep_float: auto`.
         enter: Called with the name of each stage.
-        from_logits: Whether the task's loss takes logits; None where it says nothing.
+        from_logits: Whether the task's loss takes logits; None if unknown.
 
     Raises:
-        ConversionError: The back-end lacks integers for an operator, or no choice of layers holds the bound.
+        ConversionError: The back-end cannot quantize an operator, or no choice of float layers meets the bound.
         SpecError: A pattern matches no layer, or the metric does not fit.
         ModelError: The float file cannot be run.
     """
@@ -66,7 +66,7 @@ def recover(
 
     enter("measuring the sensitivity of each layer")
     errors = _errors(content, scheme, ranges, graph.layers, sample)
-    # Of equal ones the first of the model comes first.
+    # The sort is stable: layers with equal errors keep the order of the model.
     ordered = sorted(graph.layers, key=lambda layer: -errors[layer])
     kept, search = list(named), None
     if isinstance(scheme.kept_float, AutoKeepFloat):
@@ -90,7 +90,7 @@ def _final(
 ) -> bytes:
     enter("quantizing with injected ranges")
     made = quantize_all(content, scheme, ranges, kept)
-    # Here alone: in a search another layer that is left float may be the remedy.
+    # Only for the final file, because during a search the next float layer may remove the clipped bias.
     refuse_clipped_biases(made, scheme)
     return made
 
@@ -119,9 +119,9 @@ def _search(
 ) -> FloatSearch:
     if bound is None or sample.labels is None:
         raise SpecError(
-            "`keep_float: auto` has no accuracy to hold",
+            "`keep_float: auto` has no accuracy bound",
             where="keep_float",
-            bound="a metric, a bound and labels",
+            bound="a metric, a bound, and labels",
             remedy="give `max_drop`, or bound the first metric in the gate by `max_drop_from_baseline`",
         )
     reference = only_output_of(content, sample)

@@ -1,4 +1,4 @@
-"""Whether the ranges that training gave a model are those of the file."""
+"""Check that a file has the ranges that were trained."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _RELATIVE = 1e-6
 
 
 def lost_ranges(content: bytes, ranges: Sequence[TrainedRange]) -> tuple[str, ...]:
-    """The trained tensors whose scale and zero point no tensor of the file has.
+    """The names of trained ranges whose scale and zero point no tensor of the file has.
 
     Args:
         content: A TFLite file.
-        ranges: Of the activations, after training.
+        ranges: Trained ranges of activations.
     """
     held = scales_of(content)
     return tuple(

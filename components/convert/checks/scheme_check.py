@@ -1,4 +1,4 @@
-"""Whether a TFLite file holds what its scheme promises."""
+"""Check that a TFLite file keeps the promises of its scheme."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from components.core.wording import some_of
 from components.facts.conversion import Inspection, TensorFact
 from components.spec.scheme import Scheme, StaticScheme
 
-# The converter leaves smaller weights float in dynamic range quantization (`minimum_elements_for_weights`).
+# In dynamic range quantization, smaller weights stay float (the converter's `minimum_elements_for_weights`).
 DYNAMIC_MINIMUM_ELEMENTS = 1024
 _BORDER = ("input or output is", "inputs or outputs are")
-# What ai-edge-quantizer appends to the names of tensors that it adds between integers and floats.
+# Suffixes that ai-edge-quantizer gives to tensors that it adds between integers and floats.
 _ADDED = re.compile(r"(_(dequant|quantized|requant|duplicated)(_?\d+)?)+$")
 
 
@@ -21,17 +21,17 @@ def broken_promises(scheme: Scheme, inspection: Inspection, kept_float: Set[str]
     """Compare a file with its scheme.
 
     Args:
-        scheme: What was asked for.
-        inspection: What came out.
-        kept_float: Names, in the float file, of the tensors of the layers that a scheme with `keep_float` leaves float.
+        scheme: The requested scheme.
+        inspection: Inspection of the file.
+        kept_float: Names in the float file of the tensors that `keep_float` leaves float.
 
     Returns:
-        One sentence per broken promise, with names and figures; empty if the file holds what the scheme says.
+        One clause per broken promise, with names and numbers; empty if the file keeps all promises.
     """
     if isinstance(scheme, StaticScheme):
         complaints = _static(scheme, inspection, f"INT{scheme.activation_bits}", kept_float)
         if scheme.weight_bits == 4 and not any(weight.dtype == "INT4" for weight in inspection.weights):
-            complaints.append("not one weight is INT4")
+            complaints.append("no weight is INT4")
         return complaints
     if scheme.is_dynamic_range:
         return _dynamic(getattr(scheme, "granularity", "per_channel"), inspection)
@@ -47,9 +47,9 @@ def _dynamic(granularity: str, inspection: Inspection) -> list[str]:
     large = [weight for weight in inspection.weights if _elements(weight) >= DYNAMIC_MINIMUM_ELEMENTS]
     left = [weight for weight in large if weight.dtype == "FLOAT32"]
     if not quantized and not large:
-        return [f"no weight has the {DYNAMIC_MINIMUM_ELEMENTS} elements that it takes to be quantized"]
+        return [f"no weight has the {DYNAMIC_MINIMUM_ELEMENTS} elements that quantization requires"]
     complaints = _granularity(granularity, inspection)
-    # Constants that are no operand of a matrix product (a positional table) stay float by design.
+    # Constants that are not operands of a matrix product, such as positional tables, stay float by design.
     if sum(map(_elements, left)) > sum(map(_elements, quantized)):
         complaints.append(f"most weights are FLOAT32 instead of INT8: {_named(left)}")
     return complaints
@@ -60,9 +60,9 @@ def _static(scheme: StaticScheme, inspection: Inspection, activations: str, kept
     floats = list(inspection.float_tensors)
     complaints = _granularity(scheme.granularity, inspection)
     if scheme.integers_only and floats:
-        complaints.append(f"{len(floats)} float tensors in a file of integers only: {some_of(floats)}")
+        complaints.append(f"{len(floats)} float tensors in an integer-only file: {some_of(floats)}")
     elif not scheme.float_fallback:
-        # What the border of a float layer adds is called after the tensor that it converts.
+        # A conversion at the border of a float layer has the name of the converted tensor with a suffix.
         allowed = {tensor.name for tensor in border} | kept_float
         inner = sorted(name for name in set(floats) - allowed if _ADDED.sub("", name) not in kept_float)
         if inner:
@@ -74,12 +74,12 @@ def _static(scheme: StaticScheme, inspection: Inspection, activations: str, kept
         other = {"FLOAT32", "FLOAT16", "INT8", "INT16"} - {activations}
         complaints += _complaint(*_BORDER, f"not {activations}", [tensor for tensor in border if tensor.dtype in other])
     if not inspection.dtype_counts.get(activations):
-        complaints.append(f"not one tensor is {activations}: nothing was quantized")
+        complaints.append(f"no tensor is {activations}: nothing was quantized")
     return complaints
 
 
 def _granularity(granularity: str, inspection: Inspection) -> list[str]:
-    """Per channel is a permission: some operators have per-tensor kernels only. Per tensor is a promise."""
+    """Check `per_tensor`. `per_channel` isn't checked, because some operators have per-tensor kernels only."""
     if granularity == "per_channel":
         return []
     return _complaint(

@@ -1,4 +1,4 @@
-"""A pruned model's file: sparse-encoded where there are kernels, run and timed beside its dense twin."""
+"""Sparse encoding of a pruned model's file, which is then run and timed against its dense twin."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from components.upstream.tflite.interpreter import interpreter as new_interprete
 
 _LOG = logging.getLogger(__name__)
 
-# Of the largest output. Float kernels add in another order; integer kernels of a delegate round otherwise, by a step or
-# two per layer. What is silently wrong is off by far more.
+# Relative to the largest output. Float kernels sum in another order. A delegate's integer kernels round differently, by
+# a step or two per layer. The error of a wrong kernel is far greater.
 FLOAT_TOLERANCE = 1e-4
 INTEGER_TOLERANCE = 0.05
 _PROBES = 8
@@ -32,20 +32,21 @@ Inputs = Mapping[str, npt.NDArray[Any]]
 def sparse_or_dense(
     dense: bytes, encode: Callable[[], bytes] | None, scheme: Scheme, claim: SparsityTarget
 ) -> tuple[bytes, SparsityVerification]:
-    """Choose between a file and its sparse-encoded twin, and tell what was proven.
+    """Choose between a file and its sparse-encoded twin, and verify the sparsity.
 
     Args:
-        dense: The file as converted without sparse encoding. It has been run before.
-        encode: Converts the same weights with sparse encoding; called only where there is a kernel. None: no back-end
-            for it.
-        scheme: The numbers of both.
-        claim: What pruning says of the weights.
+        dense: The file without sparse encoding, which is known to run.
+        encode: Converts the same weights with sparse encoding. Called only if a sparse kernel exists. None if the
+            back-end doesn't support it.
+        scheme: The scheme of both files.
+        claim: The sparsity target of the pruned weights.
 
     Returns:
-        The file to deliver: the encoded one, unless there is none, it does not run, or its outputs are wrong.
+        The file to deliver, and the verification. The file is the encoded one, unless the weights cannot be
+        encoded, or the encoded file doesn't run or has wrong outputs.
 
     Raises:
-        SpecError: The combination is silently wrong.
+        SpecError: Kernels compute wrong values for this combination of scheme and sparsity.
     """
     refused = sparsity_refusal(scheme, claim, "scheme")
     if refused is not None:
@@ -55,10 +56,7 @@ def sparse_or_dense(
         reason = f"not sparse-encoded: there is no sparse kernel for {scheme.kind} with {claim.structure}"
         return dense, not_encoded(claim, uses, len(dense), reason)
     if encode is None:
-        reason = (
-            "not sparse-encoded: with `calibration_method`, `keep_float` or lowered recurrent layers it "
-            "cannot be written"
-        )
+        reason = "not sparse-encoded: the back-end for `calibration_method` and `keep_float` does not support it"
         return dense, not_encoded(claim, uses, len(dense), reason)
     plain = not_encoded(claim, uses, len(dense), "the converter found nothing to encode")
     if all(tensor.verdict == "lost" for tensor in plain.tensors):
@@ -77,12 +75,13 @@ def sparse_or_dense(
 
 
 def measure(sparse: bytes, dense: bytes, tolerance: float) -> Execution:
-    """Run an encoded file, and time it beside its dense twin, interleaved.
+    """Run an encoded file and its dense twin, and time them interleaved.
 
     Args:
-        sparse: The encoded file.
-        dense: The same weights converted densely.
-        tolerance: How far outputs with delegates may be from either file's without, as a fraction of the largest.
+        sparse: The sparse-encoded file.
+        dense: The file with the same weights in dense encoding.
+        tolerance: Largest allowed difference between the encoded file's outputs with delegates and either file's
+            outputs without, as a fraction of the largest output.
     """
     try:
         probes = random_inputs(sparse)
@@ -111,12 +110,12 @@ def measure(sparse: bytes, dense: bytes, tolerance: float) -> Execution:
 
 
 def outputs(content: bytes, probes: list[Inputs], *, delegates: bool = True) -> list[npt.NDArray[np.float64]]:
-    """The outputs of a file, each [probes, ...] in real values, with the runtime's default delegates or without any.
+    """Run a file. Returns its dequantized outputs, each [probes, ...].
 
     Args:
         content: The file.
-        probes: Input tensor's name -> what it is set to, for each invocation.
-        delegates: Whether XNNPACK may take over operators.
+        probes: Name of an input tensor -> its value, for each invocation.
+        delegates: Whether to use the runtime's default delegate, XNNPACK.
 
     Raises:
         RuntimeError, ValueError: The runtime rejects the file.
@@ -136,7 +135,7 @@ def outputs(content: bytes, probes: list[Inputs], *, delegates: bool = True) -> 
 
 
 def loaded(content: bytes, inputs: Inputs, *, delegates: bool = True) -> Any:
-    """An interpreter of a file on one thread, with its inputs set: what is timed must not run on leftover memory."""
+    """A single-threaded interpreter with its inputs set, so that timed runs don't compute on uninitialized memory."""
     interpreter = new_interpreter(content, delegates=delegates)
     interpreter.allocate_tensors()
     _fill(interpreter, inputs)
@@ -149,7 +148,7 @@ def _fill(interpreter: Any, inputs: Inputs) -> None:
 
 
 def random_inputs(content: bytes, seed: int = 0) -> list[Inputs]:
-    """Inputs that make every weight count; zeros for tokens and flags, whose range the file does not tell."""
+    """Random inputs; zeros for tokens and flags, because the file doesn't contain their valid range."""
     import tensorflow as tf
 
     random = np.random.default_rng(seed)
@@ -162,7 +161,7 @@ def largest_difference(ones: list[npt.NDArray[np.float64]], others: list[npt.NDA
     worst = 0.0
     for one, other in zip(ones, others, strict=True):
         scale = float(np.abs(other).max(initial=0.0)) or 1.0
-        # Not max() of Python's, which may drop a NaN.
+        # Python's max() may drop a NaN.
         worst = float(np.maximum(worst, np.abs(one - other).max(initial=0.0) / scale))
     return worst
 

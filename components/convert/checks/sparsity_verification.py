@@ -1,4 +1,4 @@
-"""What of a pruned model's sparsity is really in its file, and executed: pure judgment over measured facts."""
+"""Verify a pruned model's sparsity in its file, from measured facts only."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from components.core.values import FrozenModel
 from components.model.tflite_weights import WeightUse
 from components.spec.steps.sparsity import BLOCKS, SparsityTarget, SparsityVerdict, SparsityVerification, TensorSparsity
 
-# Pruning rounds to whole weights or blocks; quantization may round small weights to zero, and never the other way.
+# Pruning rounds to whole weights or blocks. Quantization may add zeros by rounding, but never removes them.
 SPARSITY_TOLERANCE = 0.02
 
 
 class Execution(FrozenModel):
-    """What was measured of a sparse-encoded file beside its dense twin.
+    """Measurements of a sparse-encoded file and its dense twin.
 
     Attributes:
-        difference: Largest difference of an output from the same and from the dense file's without delegates, as a
-            fraction of the largest output; None if it does not run.
-        tolerance: What is allowed.
-        error: Why it does not run.
-        sparse_s: Time of one invocation, in seconds; None if it was not timed.
-        dense_s, twin_s: Of the dense file, twice.
+        difference: Largest difference between outputs with delegates and the outputs without delegates of the same file
+            and of the dense file, as a fraction of the largest output; None if the file doesn't run.
+        tolerance: Largest allowed difference.
+        error: Why the file doesn't run.
+        sparse_s: Time of one invocation, in seconds; None if the file was not timed.
+        dense_s, twin_s: Times of two measurements of the dense file.
     """
 
     difference: float | None
@@ -35,7 +35,7 @@ class Execution(FrozenModel):
 
 
 def claimed_uses(claim: SparsityTarget, uses: Sequence[WeightUse]) -> list[WeightUse]:
-    """The weights that are one of the pruned kernels, by their shapes; all if the claim names none."""
+    """The weights whose shape is that of a pruned kernel; all weights if the claim lists no kernels."""
     if not claim.kernels:
         return list(uses)
     shapes = {_sizes(shape) for kernel in claim.kernels for shape in _in_a_file(kernel)}
@@ -45,13 +45,13 @@ def claimed_uses(claim: SparsityTarget, uses: Sequence[WeightUse]) -> list[Weigh
 def not_encoded(
     claim: SparsityTarget, dense: Sequence[WeightUse], dense_bytes: int, reason: str
 ) -> SparsityVerification:
-    """The proof of a file that is delivered densely.
+    """The verification of a file without sparse encoding.
 
     Args:
-        claim: What pruning said.
+        claim: The sparsity target of pruning.
         dense: The weights of the file.
-        dense_bytes: Its size.
-        reason: Why it was not encoded.
+        dense_bytes: Size of the file.
+        reason: Why the file is not sparse-encoded.
     """
     return _proof(claim, dense, dense_bytes, speed=reason, delivered="dense")
 
@@ -59,15 +59,15 @@ def not_encoded(
 def encoded(
     claim: SparsityTarget, sparse: Sequence[WeightUse], sparse_bytes: int, dense_bytes: int, execution: Execution
 ) -> SparsityVerification:
-    """The proof of a sparse-encoded file.
+    """The verification of a sparse-encoded file.
 
-    A file that computes other values with delegates than without, or does not run, is not delivered: its dense twin is.
+    If the file doesn't run, or computes other values with delegates than without, the dense twin is delivered.
 
     Args:
-        claim: What pruning said.
+        claim: The sparsity target of pruning.
         sparse: The weights of the encoded file.
         sparse_bytes, dense_bytes: Sizes of the two files.
-        execution: What was measured.
+        execution: The measurements.
     """
     wrong = _wrong(execution)
     speed, ratio, transient = ("", None, False) if wrong else _speed(execution)
@@ -88,7 +88,7 @@ def _wrong(execution: Execution) -> str:
     dense = "the dense file is delivered"
     if execution.difference is None:
         return f"the sparse-encoded file does not run ({execution.error}): {dense}"
-    # A NaN is no small difference.
+    # Written so that NaN fails.
     if not execution.difference <= execution.tolerance:
         return (
             f"outputs of the sparse-encoded file differ from those without delegates by {execution.difference:.3g} of "
@@ -98,7 +98,7 @@ def _wrong(execution: Execution) -> str:
 
 
 def _speed(execution: Execution) -> tuple[str, float | None, bool]:
-    """Why the file cannot be called faster than its dense twin ("" if it can), the ratio, and whether it was noise."""
+    """Why the file isn't faster than its dense twin ("" if it is), the ratio, and whether that is due to noise."""
     sparse, dense, twin = execution.sparse_s, execution.dense_s, execution.twin_s
     if sparse is None or dense is None or twin is None:
         return "not judged: the file was not timed", None, False
@@ -111,10 +111,10 @@ def _speed(execution: Execution) -> tuple[str, float | None, bool]:
             limit = f"under {MIN_JUDGED_S * 1e6:.0f} us nothing is judged"
             return f"not judged: {what} takes {seconds * 1e6:.1f} us, and {limit}", None, False
     ratio = sparse / best
-    # As much faster as two runs of one file may differ.
+    # Faster by more than two runs of one file may differ.
     if not twins_agree(sparse, best) and ratio < 1:
         return "", ratio, False
-    return f"no speed on this machine: the sparse file takes {ratio:.2f} of its dense twin's time", ratio, False
+    return f"not faster on this machine: the sparse file takes {ratio:.2f} of its dense twin's time", ratio, False
 
 
 def _proof(
@@ -177,7 +177,7 @@ def _verdict(claim: SparsityTarget, use: WeightUse, speed: str) -> tuple[Sparsit
 
 
 def _claimed(claim: SparsityTarget, use: WeightUse) -> float:
-    """What is claimed of a weight; the least of those of its shape."""
+    """The claimed sparsity of a weight: the least among kernels of its shape."""
     size = _sizes(use.fact.shape)
     own = [
         sparsity
@@ -192,7 +192,7 @@ def _zeros(use: WeightUse) -> float:
 
 
 def _tolerance(claim: SparsityTarget, use: WeightUse) -> float:
-    """A small kernel cannot have any fraction of zeros: what is left is rounded to whole groups."""
+    """The tolerance; for a small kernel one block, because its zeros are rounded to whole blocks."""
     group = BLOCKS.get(claim.structure, 1)
     return max(SPARSITY_TOLERANCE, group / math.prod(use.fact.shape))
 
@@ -200,10 +200,10 @@ def _tolerance(claim: SparsityTarget, use: WeightUse) -> float:
 def _in_a_file(kernel: tuple[int, ...]) -> list[tuple[int, ...]]:
     shapes = [kernel]
     if len(kernel) == 3:
-        shapes.append((1, *kernel))  # a one-dimensional convolution is a two-dimensional one of height 1
+        shapes.append((1, *kernel))  # TFLite stores a 1-D convolution as a 2-D convolution of height 1
     return shapes
 
 
 def _sizes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The axes of a kernel lie in another order in a file, but are as long."""
+    """The sorted lengths of the axes, because a file may store a kernel's axes in another order."""
     return tuple(sorted(shape))

@@ -1,4 +1,4 @@
-"""The child process itself: bound to its parent's life, its output in a file."""
+"""The child process, which ends with its parent and writes its output to a file."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Child(ForkedProcess):
-    """What the fork server unpickles and runs in a new process, under the limits of its parent."""
+    """A conversion that the fork server unpickles and runs in a new process. The parent enforces limits."""
 
     def __init__(self, request: ConversionRequest, folder: Path) -> None:
         self._request, self._folder = request, folder
 
     def run(self) -> int:
-        """Run the conversion; returns the exit code."""
+        """Run the conversion. Returns the exit code."""
         _end_with_the_fork_server()
-        # The converter's own temporary SavedModels go with the folder, even when this process is killed.
+        # The parent removes the converter's temporary SavedModels with the folder, even if this process is killed.
         tempfile.tempdir = str(self._folder)
         descriptor = os.open(self._folder / LOG_FILE, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(descriptor, 1)

@@ -1,4 +1,4 @@
-"""Conversions in child processes, under limits: what kills a converter is recorded, not suffered."""
+"""Conversions in child processes under limits, so that a crash of the converter becomes a recorded failure."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from components.upstream.fork_server import exit_code, fork_server, forked
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
 _LAST_LINES = 5
-# Information and warnings of TensorFlow's C++ loggers, and of ours.
+# Information and warnings of TensorFlow's C++ loggers and of Python's.
 _CHATTER = re.compile(r"\d{4}-\d\d-\d\d .*?: [IW] |[IW]\d{4} |INFO:|WARNING:")
 _OUTCOME: TypeAdapter[ConversionOutcome] = TypeAdapter(ConversionOutcome)
 
-# A process of our own that has TensorFlow imported and forks a child per conversion: five conversions pay for one
-# import. Not multiprocessing's shared one, whose children import the caller's main module again.
+# This fork server imports TensorFlow once and forks a child per conversion. multiprocessing's shared fork server isn't
+# used, because its children import the caller's main module again.
 _FORK_SERVER = fork_server(["components.convert.tensorflow.converter"])
 
 
 def warm_up() -> None:
-    """Begin to import TensorFlow in the background; returns at once. The process ends with this one."""
+    """Start importing TensorFlow in a background process, which ends with this one. Returns immediately."""
     _FORK_SERVER.ensure_running()
 
 
 def run_conversion(request: ConversionRequest, limits: ConversionLimits) -> tuple[ConversionOutcome, bytes | None]:
-    """Convert in a child process that is killed when it exceeds its limits, or when this process ends.
+    """Convert in a child process, which is killed if it exceeds its limits or if this process ends.
 
     Args:
         request: What to convert.
-        limits: Wall time, and resident memory of the child together with its own children.
+        limits: Limits of wall time, and of the total resident memory of the child and its descendants.
 
     Returns:
-        What became of it, and the file's content if it was converted. A refusal, a crash, an abort, a time-out, too
-        much memory and a broken promise are ConversionFailures, never exceptions.
+        The outcome, and the content of the file if the conversion succeeded. A refusal, a crash, an abort, a timeout,
+        too much memory, and a broken promise are ConversionFailures, never exceptions.
     """
     _LOG.info("%s: converting to %s", request.name, request.scheme.kind)
     with tempfile.TemporaryDirectory(prefix="edgemill-convert-") as name:
@@ -75,7 +75,7 @@ def _outcome(request: ConversionRequest, limits: ConversionLimits, folder: Path)
             request,
             "crashed",
             f"the process that starts conversions ended: {error or type(error).__name__}",
-            "run it again; if it ends again, look for what kills processes on this machine",
+            "run again; if the process ends again, find out what kills processes on this machine",
             transient=True,
         )
     if stopped is not None:
@@ -89,7 +89,7 @@ def _outcome(request: ConversionRequest, limits: ConversionLimits, folder: Path)
 def _watch(
     process: int, sentinel: int, limits: ConversionLimits
 ) -> tuple[Literal["timed_out", "out_of_memory"] | None, int]:
-    """Wait for the child's end; kill it at a limit. Returns which limit, and the peak of memory in bytes."""
+    """Wait for the child, and kill it at a limit. Returns the exceeded limit, and the peak memory in bytes."""
     deadline = time.monotonic() + limits.timeout_s
     peak = 0
     try:
@@ -105,7 +105,7 @@ def _watch(
                 _kill(process)
                 return "timed_out", peak
     except BaseException:
-        # Interrupted while it waits: nothing may go on behind the user's back.
+        # If the wait is interrupted, no process may keep running.
         _kill(process)
         raise
 
@@ -149,7 +149,7 @@ def _stopped(
         request,
         cause,
         f"stopped at {peak} bytes of memory while {_stage(folder)} (at most {limits.memory_bytes} bytes allowed)",
-        "raise `convert.memory_bytes`, or take a scheme without calibration",
+        "raise `convert.memory_bytes`, or use a scheme without calibration",
     )
 
 
@@ -165,8 +165,8 @@ def _died(request: ConversionRequest, code: int, peak: int, folder: Path) -> Con
         )
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     remedy = (
-        "take another scheme, or replace recurrent layers that become loops: TensorFlow Lite does not survive "
-        "calibrating them"
+        "use another scheme, or replace recurrent layers that become loops: TensorFlow Lite crashes when it "
+        "calibrates them"
         if code < 0
         else "fix the error in the last log lines; the task's decode() also runs in this process"
     )
@@ -180,7 +180,7 @@ def _failure(
     remedy: str,
     transient: bool = False,
 ) -> ConversionFailure:
-    # How much time and memory a conversion takes depends on what else the machine does.
+    # The time and memory of a conversion depend on the load of the machine.
     transient = transient or cause in {"out_of_memory", "timed_out"}
     return ConversionFailure(
         scheme=request.scheme.kind, cause=cause, message=message.strip(), remedy=remedy, transient=transient

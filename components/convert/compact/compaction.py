@@ -1,4 +1,4 @@
-"""A TFLite file in fewer bytes that computes the same: what no reader needs is left out. Imports TensorFlow."""
+"""Make TFLite files smaller by removing what no reader needs. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from components.convert.compact.inline import AlignedBuffer, fits_inside, packed, read_model
 
-# How the converter calls tensors that have no name in the model: after its own operations, with a number.
+# Names that the converter generates for tensors without a name in the model: one of its operations and a number.
 _MADE_UP = re.compile(rb"(arith\.\w+?|tfl\.\w+?|input_to_\w+_intermediate|effective_hidden_scale_intermediate)\d*")
 _OF_THE_CONVERSION = b"CONVERSION_METADATA"
 
@@ -17,22 +17,22 @@ _OF_THE_CONVERSION = b"CONVERSION_METADATA"
 def compacted(content: bytes) -> bytes:
     """Rewrite a file in fewer bytes.
 
-    Equal parts are stored once; buffers of activations, ranges that scales were computed from (`min`, `max`), and the
-    record of the converter's options are left out; tensors that the converter itself has named are called "". Kept are
-    the order of tensors and operators, names from the model, signatures, other metadata, and the alignment of buffers.
+    Equal parts are stored once. Buffers of activations, ranges that scales were computed from (`min`, `max`), and the
+    record of the converter's options are removed. Tensor names that the converter generated become "". The order of
+    tensors and operators, names from the model, signatures, other metadata, and the alignment of buffers don't change.
 
     Args:
-        content: A TFLite file of any kind. Data behind the flatbuffer moves into it; a file above 2 GB has no room
-            for that and stays as it is.
+        content: Any TFLite file. Data behind the flatbuffer moves into it. A file above 2 GB has no room for that, and
+            is returned unchanged.
 
     Returns:
-        An equivalent file. What is compact already stays what it is, to the byte.
+        An equivalent file. A compact file is returned byte for byte.
     """
     model = read_model(content)
     if not fits_inside(model):
         return content
     model.description = None
-    # A reader takes the first of a name; the quantizer adds an empty second one.
+    # Readers use the first entry of a name. The quantizer adds an empty second one.
     held = [each for each in model.metadata or [] if each.name != _OF_THE_CONVERSION]
     model.metadata = list({each.name: each for each in reversed(held)}.values())[::-1]
     buffers = _Buffers(model.buffers)
@@ -53,7 +53,7 @@ def compacted(content: bytes) -> bytes:
 
 
 class _Buffers:
-    """The buffers with something in them, each once, behind the empty one that stands for all others."""
+    """The distinct buffers with content, after the empty buffer that replaces all buffers without."""
 
     def __init__(self, buffers: list[Any]) -> None:
         self._all = buffers
@@ -70,7 +70,7 @@ class _Buffers:
 
 
 def _strip(tensor: Any) -> None:
-    """Leave out what only tells where scales come from, and what is empty."""
+    """Remove ranges that scales were computed from, and empty fields."""
     held = tensor.quantization
     held.min = held.max = None
     for field in ("scale", "zeroPoint"):

@@ -1,8 +1,8 @@
-"""TFLite files whose data lies behind the flatbuffer, with that data in its place. Imports TensorFlow.
+"""Read and rewrite TFLite files whose data lies behind the flatbuffer. Imports TensorFlow.
 
-A buffer can name an offset from the beginning of the file instead of holding its bytes. Files above 2 GB need that;
-ai-edge-quantizer does it as soon as the weights pack to more than 256 KiB. TensorFlow Lite for microcontrollers ignores
-such offsets and computes something else, without an error.
+A buffer can refer to its bytes by an offset from the beginning of the file. Files above 2 GB need that.
+ai-edge-quantizer does it for weights that pack to more than 256 KiB. TensorFlow Lite for Microcontrollers ignores such
+offsets, and computes wrong values without an error.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import numpy as np
 from components.convert.compact.sharing import SharingBuilder
 from components.upstream.tflite.objects import schema, unpack
 
-# What `schema.fbs` demands of the data of a buffer (`force_align`).
+# Alignment of buffer data that `schema.fbs` requires (`force_align`).
 _ALIGNMENT = 16
-# Offsets inside a flatbuffer have 31 bits; the tables around the data need some of that room.
+# Offsets inside a flatbuffer have 31 bits. The tables around the data need some of that room.
 _MOST_INSIDE = 2**31 - 2**20
 
 
 def read_model(content: bytes) -> Any:
-    """A file as objects, each buffer with its data.
+    """Unpack a file, with the data of each buffer in the buffer.
 
     Returns:
-        A `ModelT`. `AlignedBuffer` writes its buffers as the format demands.
+        A `ModelT`. To write it, replace its buffers by instances of `AlignedBuffer`.
     """
     model = unpack(content)
     for buffer in model.buffers:
-        # 1 is what a writer puts there before it knows the offset.
+        # A writer uses 1 as a placeholder until it knows the offset.
         if buffer.offset > 1:
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
@@ -42,7 +42,7 @@ def read_model(content: bytes) -> Any:
 
 
 def fits_inside(model: Any) -> bool:
-    """Whether a flatbuffer has room for the data of all buffers."""
+    """Whether the data of all buffers fits inside a flatbuffer."""
     return sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None) < _MOST_INSIDE
 
 
@@ -50,10 +50,10 @@ def inlined(content: bytes) -> bytes:
     """Move data that lies behind the flatbuffer into it.
 
     Args:
-        content: A TFLite file of any kind.
+        content: Any TFLite file.
 
     Returns:
-        An equivalent file; the same bytes if all data is inside already, or has no room there.
+        An equivalent file; the same bytes if all data is already inside, or if it doesn't fit.
     """
     model = unpack(content)
     if not any(buffer.offset > 1 for buffer in model.buffers):
@@ -69,11 +69,11 @@ def inlined(content: bytes) -> bytes:
 
 
 def packed(model: Any, size: int) -> bytes:
-    """Write objects as a file, equal parts once.
+    """Write a model as a file, in which equal parts are stored once.
 
     Args:
         model: A `ModelT` with instances of `AlignedBuffer`.
-        size: About how many bytes it takes.
+        size: Approximate size of the file in bytes.
     """
     builder = SharingBuilder(size)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
@@ -81,13 +81,13 @@ def packed(model: Any, size: int) -> bytes:
 
 
 class AlignedBuffer:
-    """A buffer that packs itself; the generated `BufferT` knows nothing of alignment in Python."""
+    """A buffer that packs its data aligned, which the generated Python class `BufferT` doesn't."""
 
     def __init__(self, data: bytes | None) -> None:
         self._data = data
 
     def Pack(self, builder: SharingBuilder) -> int:
-        """Write data and table, as the generated `BufferT.Pack` does."""
+        """Write the data and the table, like the generated `BufferT.Pack`."""
         data = None if self._data is None else builder.CreateByteVector(self._data, _ALIGNMENT)
         schema.BufferStart(builder)
         if data is not None:

@@ -1,4 +1,4 @@
-"""A writer of flatbuffers that stores what is equal once: tables, vectors and strings."""
+"""A flatbuffer writer that stores equal tables, vectors, and strings once."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import flatbuffers
 
 
 class SharingBuilder(flatbuffers.Builder):
-    """The builder that generated `Pack` methods write into; readers cannot tell its files from others.
+    """A builder for generated `Pack` methods that stores equal objects once. Any flatbuffer reader can read its files.
 
-    A table is kept back until it is complete. One that is equal to an earlier one is that one: the format allows
-    offsets from several places to the same. Fields are laid out from wide to narrow, so that none needs padding.
+    A table is buffered until it is complete. If it equals an earlier table, its offset is that of the earlier one: the
+    format allows several references to one object. Fields are laid out from wide to narrow, so that none needs padding.
     """
 
-    def __init__(self, initialSize: int = 1024) -> None:  # noqa: N803 - as the base class calls it
+    def __init__(self, initialSize: int = 1024) -> None:  # noqa: N803 - the name in the base class
         super().__init__(initialSize)
         self._written: dict[Any, int] = {}
         self._fields: dict[int, tuple[Any, Any]] = {}
         self._slots = 0
-        # Of the vector that is being written: where it begins, what it is made of, the offsets in it.
+        # The vector that is being written: its start, its (element size, length, alignment), and the offsets in it.
         self._vector: tuple[int, tuple[int, int, int], list[int]] | None = None
 
     def StartObject(self, numfields: int) -> None:  # noqa: D102
@@ -35,9 +35,9 @@ class SharingBuilder(flatbuffers.Builder):
 
     def EndObject(self) -> int:  # noqa: D102
         fields = self._fields
-        # As text: 0.0 and -0.0 are equal, and not the same.
+        # Compare as text, because 0.0 == -0.0.
         key = tuple((slot, flags, str(value)) for slot, (flags, value) in sorted(fields.items()))
-        # Two types of tables with the same bytes are as good as one.
+        # Tables of different types can share the same bytes.
         if key in self._written:
             return self._written[key]
         super().StartObject(self._slots)

@@ -1,4 +1,4 @@
-"""A conversion by way of our own lowering of recurrent layers. Imports TensorFlow where it runs one."""
+"""Conversion of recurrent layers that Edgemill lowers itself. Imports TensorFlow only when it converts."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ Examples = Iterator[tuple[Mapping[str, Array], Mapping[str, Array]]]
 
 
 def lowers(keras_file: Path, scheme: Scheme, form: Form | None) -> bool:
-    """Whether a model has layers that are lowered in this scheme and form; reads names of layers only.
+    """Whether a model has layers that are lowered in this scheme and form. Reads only the names of layer classes.
 
     Args:
-        keras_file: The Keras model, if there is one.
-        scheme: The recipe's.
-        form: What the recipe says.
+        keras_file: The Keras model. The file may be missing.
+        scheme: The recipe's scheme.
+        form: The recipe's form for recurrent layers.
     """
     return bool(form or scheme.is_static) and not LOWERED.isdisjoint(_kinds(keras_file))
 
 
 def holds_lstm(keras_file: Path) -> bool:
-    """Whether a Keras model, if there is one, has an LSTM; likewise."""
+    """Whether a Keras model has an LSTM. Reads only the names of layer classes; the file may be missing."""
     return "LSTM" in _kinds(keras_file)
 
 
@@ -68,18 +68,18 @@ def convert_lowered(
     folder: Path,
     enter: Callable[[str], None],
 ) -> ConversionResult:
-    """Lower a model's recurrent layers, convert it, and hold its states against the float model's.
+    """Lower a model's recurrent layers, convert it, and compare its states with the float model's.
 
     Args:
-        model_folder: The Model artifact's, with its Keras model.
+        model_folder: Folder of the Model artifact, with its Keras model.
         scheme: Numeric format.
         form: One time step or a sequence.
-        examples: The calibration sample; needed by static schemes.
-        folder: For files of its own.
+        examples: The calibration sample. Static schemes require it.
+        folder: Folder for temporary files.
         enter: Called with the name of each stage.
 
     Raises:
-        SpecError, DataError, ModelError, ConversionError: As told by `lower` and `convert`.
+        SpecError, DataError, ModelError, ConversionError: See `lower` and `convert`.
     """
     from components.cells import sru  # noqa: F401 - registers the layer
     from components.lowering.lowering import lower
@@ -92,13 +92,13 @@ def convert_lowered(
         raise SpecError(
             f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
             where="calibrate",
-            remedy="declare `calibrate` in the pipeline file, or take a scheme without calibration",
+            remedy="declare `calibrate` in the pipeline file, or use a scheme without calibration",
         )
     sample = None
     if examples is not None:
         enter("reading the calibration sample")
         sample = load_sample(examples, [tensor.name.partition(":")[0] for tensor in model.inputs], None).inputs
-    enter("lowering recurrent layers along the float model's states")
+    enter("lowering recurrent layers with the states of the float model")
     (output,) = output_names(model)
     seen, ranges = lower(model, scheme, form, folder, sample, output)
     each_step = model.outputs[0].shape.rank > 2 and form == "streaming"
@@ -106,7 +106,7 @@ def convert_lowered(
 
 
 def convert_trained(model_folder: Path, scheme: Scheme, enter: Callable[[str], None]) -> ConversionResult:
-    """Convert a model whose recurrent layers were lowered when they were trained; otherwise as `convert_lowered`."""
+    """Like `convert_lowered`, for a model whose recurrent layers were lowered in training."""
     from components.lowering.lowering import load_trajectories
 
     seen, each_step = load_trajectories(model_folder / TRAJECTORIES_FILE)
@@ -114,10 +114,10 @@ def convert_trained(model_folder: Path, scheme: Scheme, enter: Callable[[str], N
 
 
 def with_fixed_batch(model_folder: Path, folder: Path) -> Path:
-    """The SavedModel of a Keras model whose batch is 1 everywhere inside.
+    """Export a Keras model as a SavedModel whose batch size is 1 in all layers.
 
-    Of LSTMs behind one another the converter fuses only the first where the batch is open: it is fixed at the border,
-    and not between them (TensorFlow 2.16).
+    If the batch size is open inside the model, the converter fuses only the first of consecutive LSTMs, because the
+    signature fixes the batch size of inputs but not of tensors between layers (TensorFlow 2.16).
     """
     from components.model.keras_model import export, load_kept
 
@@ -126,11 +126,11 @@ def with_fixed_batch(model_folder: Path, folder: Path) -> Path:
 
 
 def known_cells(model_folder: Path, examples: Examples) -> KnownRanges:
-    """What a float model's LSTMs do inside the sequences of a calibration sample: cells' ranges, and hidden states.
+    """The ranges of cell states, and the hidden states, of a float model's LSTMs on a calibration sample.
 
     Args:
-        model_folder: The Model artifact's, with its Keras model.
-        examples: The sample.
+        model_folder: Folder of the Model artifact, with its Keras model.
+        examples: The calibration sample.
     """
     from components.convert.tensorflow.fused_ranges import CellRanges, KnownRanges
     from components.lowering.lowering import STEP_EXAMPLES, seen_cells
@@ -147,11 +147,11 @@ def known_cells(model_folder: Path, examples: Examples) -> KnownRanges:
 def convert_trained_lstm(
     model_folder: Path, scheme: Scheme, trained: Sequence[TrainedRange], enter: Callable[[str], None]
 ) -> ConversionResult:
-    """Convert a model whose LSTMs were trained under quantization: fused, with the trained ranges.
+    """Convert a model whose LSTMs were trained under quantization to fused operators with the trained ranges.
 
     Args:
         model_folder: The Model artifact of the training step.
-        scheme: Numeric format, with 8 bits.
+        scheme: Numeric format with 8 bits.
         trained: The trained ranges.
         enter: Called with the name of each stage.
     """
@@ -185,7 +185,7 @@ def convert_trained_lstm(
 
     enter("converting with trained ranges")
     content = make(sparse=False)
-    enter("holding each time step against the float model")
+    enter("comparing each time step with the float model")
     return ConversionResult(content, steps=fused_state_errors(content, known), encode_sparse=lambda: make(sparse=True))
 
 
@@ -205,7 +205,7 @@ def _converted(
     contract = streaming_contract(content)
     steps = None
     if seen is not None:
-        enter("holding each time step against the float model")
+        enter("comparing each time step with the float model")
         steps = state_errors(content, seen.inputs, seen.states)
     return ConversionResult(
         content, ranges=ranges, encode_sparse=lambda: make(sparse=True), streaming=contract, steps=steps

@@ -1,4 +1,4 @@
-"""The states of a recurrent file, time step by time step, against the float model's. Imports TensorFlow."""
+"""Errors of the states of a recurrent file relative to the float model, per time step. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-# What the lowering calls the operator that computes a state: `<layer>/step_<index>/after_<state>`.
+# Name that the lowering gives the operator that computes a state: `<layer>/step_<index>/after_<state>`.
 _STATE_TENSOR = re.compile(r"([^;]*?)/step_(\d+)/after_(\w+?)(?:_\d+)?(?:[;/]|$)")
 
 
 def streaming_contract(content: bytes) -> StreamingContract | None:
-    """How a streaming file is driven; None for a file that is not one.
+    """The input and output contract of a streaming file; None for any other file.
 
     Raises:
-        ConversionError: A state goes out in another type or scale than it comes in with.
+        ConversionError: The output of a state has another type or scale than its input.
     """
     model = TFLiteModel(content)
     if not model.streaming:
@@ -49,24 +49,24 @@ def streaming_contract(content: bytes) -> StreamingContract | None:
         ]
         if border[0] != border[1]:
             raise ConversionError(
-                f"the state {taken[0]} goes out otherwise than it comes in, so that each frame would need another "
-                "rounding",
+                f"the output of the state {taken[0]} has another type or scale than its input, so that each frame "
+                "would round it again",
                 where=taken[0],
                 bound=border[0],
                 measured=border[1],
-                remedy="tell the maintainers, with the model",
+                remedy="report a bug, and attach the model",
             )
         states.append(StateTensor(input=taken[0], output=given[0], **border[0]))
     return StreamingContract(frames=model.input_names, states=tuple(states), outputs=model.output_names)
 
 
 def state_errors(content: bytes, inputs: Mapping[str, Array], states: Mapping[str, Array]) -> StateErrors:
-    """Run sequences through a file and compare its states.
+    """Run sequences through a file and compare its states with the float model's.
 
     Args:
         content: A file in either form.
         inputs: Model input -> [N, time, ...].
-        states: `state_name` -> the float model's states after each step [N, time, units].
+        states: `state_name` -> the float model's states after each time step [N, time, units].
 
     Raises:
         ConversionError: A state of the sequence form cannot be found in the file.
@@ -77,13 +77,14 @@ def state_errors(content: bytes, inputs: Mapping[str, Array], states: Mapping[st
 
 
 def fused_state_errors(content: bytes, known: KnownRanges) -> StateErrors | None:
-    """Run sequences through a file with fused LSTMs and compare their hidden states.
+    """Run sequences through a file with fused LSTMs and compare their hidden states with the float model's.
 
-    A fused LSTM gives its hidden state after each time step, whatever of it the model takes; its cell state it keeps.
+    A fused LSTM outputs its hidden state after each time step, even if the model uses only the last one. Its cell state
+    is not visible.
 
     Args:
-        content: A file of integers.
-        known: The float model's hidden states, and the sequences they are of.
+        content: An integer file.
+        known: The float model's hidden states, and the sequences that they were computed on.
 
     Returns:
         None if there are no states to compare with.
@@ -102,7 +103,7 @@ def fused_state_errors(content: bytes, known: KnownRanges) -> StateErrors | None
         detail = details[kernel]
         weights = dequantize(interpreter.get_tensor(kernel), *detail["quantization"])
         for number, cell in enumerate(cells):
-            # Each weight is rounded to the nearest step.
+            # Rounding changes each weight by less than one step.
             if cell.kernel.shape == weights.shape and np.abs(cell.kernel - weights).max() <= detail["quantization"][0]:
                 wanted[f"{number}"], places[f"{number}"] = np.asarray(cell.states), output
     if len(places) != len(cells):
@@ -111,7 +112,7 @@ def fused_state_errors(content: bytes, known: KnownRanges) -> StateErrors | None
             where="LSTM",
             bound=f"{len(cells)} fused operators",
             measured=f"{len(places)} of them found",
-            remedy="tell the maintainers, with the model",
+            remedy="report a bug, and attach the model",
         )
     found = {name: np.zeros(states.shape, np.float32) for name, states in wanted.items()}
     for position in _run_each(interpreter, content, known.sequences):
@@ -135,7 +136,7 @@ def _compared(found: Mapping[str, Array], states: Mapping[str, Array]) -> StateE
 
 
 def _traced(content: bytes, inputs: Mapping[str, Array], states: Mapping[str, Array]) -> dict[str, Array]:
-    """The states inside a file of a whole sequence."""
+    """The states inside a file of the `sequence` form."""
     interpreter = _watched(content)
     places: dict[str, dict[int, Any]] = {}
     for detail in interpreter.get_tensor_details():
@@ -147,11 +148,11 @@ def _traced(content: bytes, inputs: Mapping[str, Array], states: Mapping[str, Ar
         missing = sorted(set(range(wanted.shape[1])) - set(places.get(name, {})))
         if missing:
             raise ConversionError(
-                f"the state {name} after the step {missing[0]} cannot be found in the file",
+                f"the state {name} after time step {missing[0]} cannot be found in the file",
                 where=name,
                 bound="a tensor for each time step",
                 measured=f"{len(places.get(name, {}))} of {wanted.shape[1]}",
-                remedy="tell the maintainers, with the model",
+                remedy="report a bug, and attach the model",
             )
     found = {name: np.zeros(wanted.shape, np.float32) for name, wanted in states.items()}
     for position in _run_each(interpreter, content, inputs):
@@ -164,14 +165,14 @@ def _traced(content: bytes, inputs: Mapping[str, Array], states: Mapping[str, Ar
 
 
 def _watched(content: bytes) -> Any:
-    """An interpreter that keeps all tensors."""
+    """An interpreter that preserves all tensors."""
     interpreter = new_interpreter(content, keeps_all_tensors=True)
     interpreter.allocate_tensors()
     return interpreter
 
 
 def _run_each(interpreter: Any, content: bytes, inputs: Mapping[str, Array]) -> Iterator[int]:
-    """Run one sequence after the other, each from a reset state; yields its number once it has been run."""
+    """Run each sequence from a reset state, and yield its index afterward."""
     runner = TFLiteModel(content)
     details = interpreter.get_signature_runner().get_input_details()
     for position in range(len(next(iter(inputs.values())))):
@@ -184,6 +185,6 @@ def _run_each(interpreter: Any, content: bytes, inputs: Mapping[str, Array]) -> 
 
 
 def _is_of(name: str, path: str, state: str) -> bool:
-    """Whether a state is that of the layer at the end of a path of scopes, which may be a path itself."""
+    """Whether a state belongs to the layer at the end of a scope path. Layer names may contain slashes, too."""
     parts = path.split("/")
     return any(state_name("/".join(parts[start:]), state) == name for start in range(len(parts)))

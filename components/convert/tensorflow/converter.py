@@ -1,4 +1,4 @@
-"""From a float SavedModel to the bytes of a TFLite file, in one numeric format. Imports TensorFlow."""
+"""Convert a float SavedModel to the bytes of a TFLite file in one scheme. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from components.upstream.tflite.converter import (
     without_model_hash,
 )
 
-# The operators by which a graph holds trained ranges.
+# Operators that hold trained ranges in a graph.
 _FAKE_QUANTIZATION = re.compile(r"FakeQuantWithMinMax|QuantizeAndDequantize")
 
-# Bits of activations -> the operators that calibration may use, and the type of the model's inputs and outputs.
+# Bits of activations -> the operators that a calibrated model may use, and the type of its inputs and outputs.
 _STATIC = {
     8: (tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8),
     16: (tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8, tf.int16),
@@ -46,26 +46,27 @@ def convert(
 ) -> bytes:
     """Convert the signature `serving_default` of a SavedModel, with the batch fixed to 1.
 
-    The same model and the same representative dataset give the same bytes. The file keeps the signature: its tensors
-    are found by the decoded inputs' names through the interpreter's `get_signature_runner()`, and an input tensor is
-    called `serving_default_<name>:0`.
+    The same model and the same representative dataset give the same bytes. The file keeps the signature: the
+    interpreter's `get_signature_runner()` uses the names of the decoded inputs. An input tensor is named
+    `serving_default_<name>:0`.
 
     Args:
         saved_model: Folder of a SavedModel whose signature takes the model's inputs by name.
-        scheme: Numeric format; static ones calibrate on `representative`, unless the model holds trained ranges.
-        representative: A function that yields one example at a time, as decoded for the float model; ignored by
-            schemes without calibration.
-        sparse: Whether weights with many zeros are sparse-encoded; the converter picks the blocks by itself.
-        known: Ranges in a model with fused LSTMs that go before the measured ones.
+        scheme: Numeric format. Static schemes calibrate on `representative`, unless the model has trained ranges.
+        representative: Yields one example at a time, as decoded for the float model. Schemes without calibration ignore
+            it.
+        sparse: Whether to sparse-encode weights with many zeros. The converter chooses the blocks.
+        known: Ranges that override measured ones in a model with fused LSTMs.
 
     Returns:
         The content of a `.tflite` file.
 
     Raises:
-        SpecError: A static scheme without a representative dataset or trained ranges, or 4-bit weights without.
-        ModelError: The model keeps state, has an open dimension beside the batch, or lacks the signature.
+        SpecError: A static scheme has neither a representative dataset nor trained ranges, 4-bit weights have no
+            trained ranges, or a model with trained ranges has a scheme that is not static.
+        ModelError: The model keeps state, has an open dimension other than the batch, or lacks the signature.
         DataError: The representative dataset is empty, lacks an input, or cannot be decoded.
-        ConversionError: TensorFlow Lite refuses the model in this scheme; the message names operators.
+        ConversionError: TensorFlow Lite refuses the model in this scheme. The message names operators.
     """
     model, signature = load_serving(saved_model)
     trained = _holds_trained_ranges(signature)
@@ -75,7 +76,7 @@ def convert(
     fixed = {name: with_batch_of_one(name, specs[name], str(saved_model)) for name in sorted(specs)}
     serve = tf.function(signature, autograph=False)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function(**fixed)], model)
-    # Loops inside the loaded functions still have an open batch; it is 1 by the signature above.
+    # Loops inside the loaded functions still have an open batch size. The signature above makes it 1.
     set_option(converter, BATCH_OF_ONE, True)
     with_one_scale_per_dense_layer(converter)
     _configure(converter, scheme, trained)
@@ -86,8 +87,8 @@ def convert(
         converter.representative_dataset = lambda: by_input_name(samples(), list(fixed))
         if scheme.activation_bits == 8 and _has_fusible_lstm(signature):
             quantize_fused(converter, known or KnownRanges())
-    # The quantizer for float16 never ends on a fused LSTM and takes all memory (tensorflow/model-optimization#1091);
-    # its predecessor does, in an order of its own every time.
+    # On a fused LSTM, the float16 quantizer never terminates and uses all memory (tensorflow/model-optimization#1091).
+    # Its predecessor terminates, but its output order varies.
     predecessor = scheme.weight_bits == 16 and _has_fusible_lstm(signature)
     set_option(converter, NEW_DYNAMIC_RANGE, not predecessor)
     try:
@@ -98,7 +99,7 @@ def convert(
     except EdgemillError:
         raise
     except Exception as error:
-        # The converter raises whatever its layers raise: ConverterError, RuntimeError, ValueError, MLIR's own.
+        # The converter raises many types: ConverterError, RuntimeError, ValueError, and MLIR's own.
         raise _refusal(str(error), scheme) from error
 
 
@@ -111,24 +112,24 @@ def _holds_trained_ranges(signature: Any) -> bool:
 def _check_ranges(scheme: Scheme, trained: bool, representative: Representative | None) -> None:
     if trained and not scheme.is_static:
         raise SpecError(
-            "a model that was trained under quantization has integer ranges, and the scheme has none",
+            "a model that was trained under quantization has integer ranges, but the scheme does not use any",
             where="scheme",
             bound=static_kinds(),
             measured=scheme.kind,
-            remedy="take one of these schemes, or convert a model without fake quantization",
+            remedy="use one of these schemes, or convert a model without fake quantization",
         )
     if scheme.must_be_trained and not trained:
         raise SpecError(
-            "4-bit weights must be trained: the converter makes them of trained ranges only",
+            "4-bit weights must be trained: the converter creates them only from trained ranges",
             where="scheme",
             measured=scheme.kind,
-            remedy="add a step `{kind: qat, epochs: ...}` to the recipe, or take static_wi8_ai8",
+            remedy="add a step `{kind: qat, epochs: ...}` to the recipe, or use static_wi8_ai8",
         )
     if scheme.is_static and not trained and representative is None:
         raise SpecError(
             f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
             where="calibrate",
-            remedy="declare `calibrate` in the pipeline file, or take a scheme without calibration",
+            remedy="declare `calibrate` in the pipeline file, or use a scheme without calibration",
         )
 
 
@@ -148,9 +149,9 @@ def _configure(converter: Any, scheme: Scheme, trained: bool) -> None:
 
 
 def _configure_trained(converter: Any, scheme: StaticScheme) -> None:
-    """All ranges are in the graph: nothing is calibrated, and what has none stays float."""
+    """Configure without calibration, because all ranges are in the graph. Tensors without a range stay float."""
     if scheme.activation_bits == 16:
-        # The only path of the converter's that heeds the bits of fake quantization of activations.
+        # Only this path of the converter respects the bits of an activation's fake quantization.
         set_option(converter, ANY_BITS, True)
     elif not scheme.float_io:
         converter.inference_input_type = converter.inference_output_type = tf.int8
@@ -171,7 +172,7 @@ def _has_fusible_lstm(signature: Any) -> bool:
 
 
 def _refusal(message: str, scheme: Scheme) -> ConversionError:
-    """The converter's long message in one sentence: operators by name where it names them."""
+    """Shorten the converter's message to one sentence, with the names of operators if it has them."""
     lacking = re.findall(r"^(?:TF Select|Custom) ops: (.*)$", message, re.MULTILINE)
     if lacking:
         return ConversionError(
@@ -184,12 +185,12 @@ def _refusal(message: str, scheme: Scheme) -> ConversionError:
         return ConversionError(
             f"TensorFlow Lite cannot quantize the operator {unquantized.group(1)} in this scheme",
             where=scheme.kind,
-            remedy="take another scheme for this model (static_wi8_ai8 has the most operators), or replace the layer",
+            remedy="use another scheme for this model (static_wi8_ai8 has the most operators), or replace the layer",
         )
-    # MLIR's diagnostics are a source position, the message, and an echo of the source line.
+    # An MLIR diagnostic has a source position, the message, and the source line.
     errors = re.findall(r"error: (.*)", message) or [message.strip()]
     return ConversionError(
         f"TensorFlow Lite refused the model: {'; '.join(dict.fromkeys(errors))[:600]}",
         where=scheme.kind,
-        remedy="replace the operation that the message names, or take another scheme",
+        remedy="replace the operation that the message names, or use another scheme",
     )

@@ -1,4 +1,4 @@
-"""One order for what the converter leaves in an order of chance: the same model is the same bytes."""
+"""Sort what the converter writes in random order, so that the same model gives the same bytes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from components.upstream.tflite.objects import pack, schema
 
 
 def with_sorted_dequantization(content: bytes) -> bytes:
-    """Put DEQUANTIZE operators of constants first, in the order of the constants, and their outputs likewise.
+    """Put DEQUANTIZE operators of constants first, and sort them and their outputs by the index of the constant.
 
-    The older of the two quantizers adds them in the order of addresses in memory.
+    The older of the two quantizers adds them in the order of memory addresses.
 
     Args:
         content: A TFLite file.

@@ -1,8 +1,8 @@
-"""Fused LSTMs with ranges of our own: states reset between examples, and trained ranges. Imports TensorFlow.
+"""Ranges for fused LSTMs: measured from reset states, or trained. Imports TensorFlow.
 
-TensorFlow's calibrator runs one example after the other without resetting the state of a fused LSTM, so that ranges are
-those of one endless sequence; it sees the cell state at the end of a sequence only, not inside; and two LSTMs one after
-the other end its process (TensorFlow 2.16).
+It replaces TensorFlow's calibrator, which has three problems with fused LSTMs (TensorFlow 2.16). It doesn't reset their
+state between examples, so that ranges are those of one endless sequence. It observes the cell state only at the end of
+a sequence. It crashes on two consecutive LSTMs.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from components.upstream.tflite.objects import pack, schema
 Array = npt.NDArray[Any]
 
 _LSTM = schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM
-# What hands on the integers that it is given.
+# Operators that copy integers without rescaling.
 _MOVING = frozenset({schema.BuiltinOperator.REVERSE_V2, schema.BuiltinOperator.STRIDED_SLICE})
-# Among its inputs: the weights that tell which layer it is, and its states.
+# Indices of inputs: the weights that identify the layer, and the states.
 _KERNEL, _HIDDEN, _CELL = 1, 18, 19
-# Its intermediate tensor with the scale of the hidden state before a projection.
+# Index of the intermediate tensor with the scale of the hidden state before a projection.
 _EFFECTIVE_HIDDEN = 4
 
 
@@ -36,9 +36,9 @@ class CellRanges:
     """The ranges of one LSTM.
 
     Attributes:
-        kernel: Its weights from the input to the input gate [units, features]: what it is found by.
+        kernel: Weights from the input to the input gate [units, features]. They identify the LSTM.
         cell: Least and greatest value of the cell state over all time steps.
-        hidden: Of the hidden state; None takes what is measured.
+        hidden: Range of the hidden state; None uses the measured range.
         states: The float model's hidden state after each time step of `KnownRanges.sequences` [N, time, units].
     """
 
@@ -50,14 +50,14 @@ class CellRanges:
 
 @dataclass(frozen=True)
 class KnownRanges:
-    """What is known better than by calibration.
+    """Ranges that override calibrated ones.
 
     Attributes:
-        cells: Of LSTMs.
+        cells: Ranges of LSTMs.
         layers: Name of a layer -> range of its output.
         inputs: Name of a model input -> its range.
-        output: Of the model's output; None takes what is measured.
-        sequences: Model input -> the sequences that the cells' states are of [N, time, ...].
+        output: Range of the model's output; None uses the measured range.
+        sequences: Model input -> the sequences that the cells' states belong to [N, time, ...].
     """
 
     cells: Sequence[CellRanges] = ()
@@ -68,11 +68,11 @@ class KnownRanges:
 
 
 def quantize_fused(converter: Any, known: KnownRanges) -> None:
-    """Let a converter of TensorFlow's calibrate and quantize so.
+    """Replace the calibration and quantization of a TFLiteConverter.
 
     Args:
-        converter: A static scheme with 8-bit activations, and its representative dataset.
-        known: Ranges that go before the measured ones.
+        converter: Converter with a static scheme, 8-bit activations, and a representative dataset.
+        known: Ranges that override the measured ones.
     """
 
     def quantize(result: bytes, input_type: Any, output_type: Any, variables: bool) -> bytes:
@@ -84,13 +84,13 @@ def quantize_fused(converter: Any, known: KnownRanges) -> None:
 
 
 def _measured(content: bytes, samples: Callable[[], Iterator[Any]]) -> bytes:
-    """The float file with the least and greatest value of each tensor, from a reset state for each example."""
+    """Add the least and greatest value of each tensor to a float file. States are reset for each example."""
     interpreter = new_interpreter(content, keeps_all_tensors=True)
     interpreter.allocate_tensors()
     inputs = interpreter.get_signature_runner().get_input_details()
     model = read_model(with_intermediate_tensors(content))
     graph = model.subgraphs[0]
-    # Intermediates have been added behind all others, and hold nothing.
+    # Intermediate tensors were appended to the others, and have no values.
     held = {int(index) for operator in graph.operators for index in operator.outputs} | set(map(int, graph.inputs))
     held |= {index for index, tensor in enumerate(graph.tensors) if tensor.isVariable}
     held = {index for index in held if graph.tensors[index].type == schema.TensorType.FLOAT32}
@@ -109,11 +109,11 @@ def _measured(content: bytes, samples: Callable[[], Iterator[Any]]) -> bytes:
 
 
 def with_ranges(content: bytes, known: KnownRanges) -> bytes:
-    """Replace measured ranges by known ones; the hidden state and the output of an LSTM are one tensor to its kernel.
+    """Override measured ranges. The hidden state and the output of an LSTM get one range: its kernel requires that.
 
     Args:
         content: A float file with the least and greatest value of each tensor.
-        known: What is known better.
+        known: Ranges that override the measured ones.
     """
     model = read_model(content)
     graph = model.subgraphs[0]
@@ -139,10 +139,10 @@ def with_ranges(content: bytes, known: KnownRanges) -> bytes:
 
 
 def _unify_concatenated(graph: Any, codes: Sequence[int]) -> None:
-    """Give what is concatenated one range, and the hidden states behind it too.
+    """Give concatenated tensors, and the hidden states of the LSTMs that compute them, one common range.
 
-    The kernel of a concatenation takes one scale, which the quantizer then gives to the outputs of both directions of a
-    bidirectional LSTM, and not to their hidden states: each step would read them in another scale.
+    A concatenation requires one scale. For a bidirectional LSTM, the quantizer sets it on the outputs of both
+    directions but not on their hidden states, so that each time step would read the hidden state in the wrong scale.
     """
     made_by = {int(index): operator for operator in graph.operators for index in operator.outputs}
     for operator in graph.operators:
@@ -163,16 +163,16 @@ def _unify_concatenated(graph: Any, codes: Sequence[int]) -> None:
             continue
         union = min(low for low, _ in ends), max(high for _, high in ends)
         for index in joined:
-            # A constant is rounded to the scale of the result.
+            # Constants have no range. They are rounded to the scale of the result.
             if _has_range(graph.tensors[index]):
                 _set(graph.tensors[index], union)
 
 
 def _carry(graph: Any, codes: Sequence[int]) -> None:
-    """Give what only moves values the range of what it moves.
+    """Give the outputs of operators that only move values the range of their input.
 
-    The quantizer lets a reversal have a range of its own, and its kernel copies the integers as they are: where the
-    input's range is not the measured one, all that follows reads them in a wrong scale.
+    The quantizer gives a reversal a separate range, but its kernel copies integers unchanged. If the input's range was
+    overridden, all later operators would read them in the wrong scale.
     """
     for operator in graph.operators:
         source = graph.tensors[operator.inputs[0]]
@@ -194,7 +194,7 @@ def _set_cell(model: Any, graph: Any, operator: Any, cells: Sequence[CellRanges]
 
 
 def _has_range(tensor: Any) -> bool:
-    """Whether it is computed of floats; constants and integers have none."""
+    """Whether a tensor has a range: only computed float tensors and inputs do, not constants and integers."""
     return tensor.quantization is not None and tensor.quantization.min is not None and len(tensor.quantization.min) > 0
 
 

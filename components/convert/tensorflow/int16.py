@@ -1,4 +1,4 @@
-"""What the converter leaves undone of trained 16-bit activations: the types of biases, inputs and outputs."""
+"""Fix the types of biases, inputs, and outputs that the converter writes for trained 16-bit activations."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ _BIASES = {
 
 
 def with_int16_io(content: bytes, float_io: bool) -> bytes:
-    """Widen biases to int64, as the kernels read them beside 16-bit activations, and drop the float border.
+    """Widen biases to int64, mark sums as having arbitrary scales, and make inputs and outputs int16.
 
-    The options of sums record that scales are no powers of two, which the converter leaves out here.
-
-    The converter writes biases of models that were trained under quantization as int32 whatever the activations: some
-    kernels refuse that, others read it wrongly (TensorFlow 2.16).
+    For models that were trained under quantization, the converter writes int32 biases regardless of the activations.
+    With 16-bit activations, kernels expect int64: some reject int32, others misread it (TensorFlow 2.16). The converter
+    also omits the option of sums that says that scales are not powers of two.
 
     Args:
         content: A TFLite file with int16 activations and float inputs and outputs.
@@ -38,14 +37,14 @@ def with_int16_io(content: bytes, float_io: bool) -> bytes:
         An equivalent file.
 
     Raises:
-        ConversionError: A bias does not fit 32 bits, so it was cut off.
+        ConversionError: A bias does not fit 32 bits, so the converter clipped it.
     """
     model = read_model(content)
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     for graph in model.subgraphs:
         for operator in graph.operators:
             if codes[operator.opcodeIndex] in _SUMS and graph.tensors[operator.inputs[0]].type == _INT16:
-                # Their kernels take other scales than powers of two only when their options say so.
+                # By default, kernels of sums expect scales that are powers of two.
                 operator.builtinOptions.potScaleInt16 = False
             place = _BIASES.get(codes[operator.opcodeIndex])
             if place is None or len(operator.inputs) <= place or operator.inputs[place] < 0:
@@ -57,7 +56,7 @@ def with_int16_io(content: bytes, float_io: bool) -> bytes:
 
 
 def _widen(model: Any, tensor: Any) -> None:
-    if tensor.type != schema.TensorType.INT32:  # widened already: several operators share it
+    if tensor.type != schema.TensorType.INT32:  # already widened: several operators share it
         return
     values = np.frombuffer(bytes(bytearray(model.buffers[tensor.buffer].data)), np.int32)
     limits = np.iinfo(np.int32)
@@ -67,9 +66,9 @@ def _widen(model: Any, tensor: Any) -> None:
             where=(tensor.name or b"").decode(),
             bound=f"at most {limits.max} scales",
             measured=f"{int(np.abs(values.astype(np.int64)).max())} or more",
-            remedy="take static_wi8_ai8 for this model, or train with smaller biases (weight decay)",
+            remedy="use static_wi8_ai8 for this model, or train with smaller biases (weight decay)",
         )
-    # A buffer of its own: tensors of equal content share theirs, and not all of them become wider.
+    # Add a buffer, because tensors with equal content share one, and not all of them are widened.
     wide = schema.BufferT()
     wide.data = np.frombuffer(values.astype(np.int64).tobytes(), np.uint8)
     model.buffers.append(wide)

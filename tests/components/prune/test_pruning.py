@@ -100,7 +100,7 @@ def test_what_will_be_executed_sparse_is_told_before() -> None:
     )
     plans = {plan.layer: plan for plan in preview(built, step(structure="block_1x16", layers=["a"]), StaticWi8Ai8())}
     assert (plans["a"].mode, plans["a"].weights) == ("pruned", "sparsity 0.75, block_1x16")
-    assert plans["a"].note == "executed sparse, where its kernel is"
+    assert plans["a"].note == "executed by a sparse kernel, if the runtime has one"
     assert plans["b"].mode == "as it is"
     plans = {plan.layer: plan for plan in preview(built, step(), Float32())}
     assert "the sparse kernel of float32 takes blocks of 1x4, not unstructured" in plans["a"].note

@@ -323,7 +323,7 @@ def test_metric_that_keras_lacks_is_told_when_float_layers_are_chosen_by_it(tmp_
     check(small)
     small.spec["recipes"].append({"name": "auto", "scheme": AUTO})
     said = errors_of(small)
-    assert "evaluate.metrics[0]: `keep_float: auto` needs a metric of Keras" in said
+    assert "evaluate.metrics[0]: `keep_float: auto` needs a Keras metric" in said
     assert "found: BalancedAccuracy" in said
     thresholds = {"name": "precision", "class_name": "Precision", "config": {"thresholds": [0.3, 0.7]}}
     small.spec["evaluate"]["metrics"] = [thresholds, "accuracy"]

@@ -209,8 +209,8 @@ def test_metric_of_several_classes_is_that_of_the_evaluation():
 @pytest.mark.parametrize(
     ("class_name", "config", "message"),
     [
-        ("MeanLabel", {}, "needs a metric of Keras.*found: MeanLabel"),
-        ("AUC", {"thresolds": 3}, "does not take its config: .*thresolds"),
+        ("MeanLabel", {}, "needs a Keras metric.*found: MeanLabel"),
+        ("AUC", {"thresolds": 3}, "rejects its config: .*thresolds"),
     ],
 )
 def test_metric_is_refused_when_keras_does_not_know_it(class_name, config, message):

@@ -73,7 +73,7 @@ def test_promise_is_kept_when_file_holds_what_scheme_says(scheme, found):
         (
             DynamicWi8Afp32(),
             inspection(tensor("w", "FLOAT32", (31, 33))),
-            "no weight has the 1024 elements that it takes to be quantized",
+            "no weight has the 1024 elements that quantization requires",
         ),
         (
             DynamicWi8Afp32(granularity="per_tensor"),
@@ -83,7 +83,7 @@ def test_promise_is_kept_when_file_holds_what_scheme_says(scheme, found):
         (
             StaticWi8Ai8(),
             inspection(NARROW, border="INT8", inner=["gelu", "erf"]),
-            "2 float tensors in a file of integers only: gelu, erf",
+            "2 float tensors in an integer-only file: gelu, erf",
         ),
         (
             StaticWi8Ai8(float_io=True),
@@ -110,7 +110,7 @@ def test_promise_is_kept_when_file_holds_what_scheme_says(scheme, found):
             inspection(NARROW, border="INT8"),
             "2 inputs or outputs are not INT16: in (INT8, 4 elements), out (INT8, 4 elements)",
         ),
-        (StaticWi8Ai16(float_io=True), inspection(NARROW), "not one tensor is INT16: nothing was quantized"),
+        (StaticWi8Ai16(float_io=True), inspection(NARROW), "no tensor is INT16: nothing was quantized"),
     ],
     ids=lambda value: value.kind if hasattr(value, "kind") else "",
 )
@@ -121,7 +121,7 @@ def test_promise_is_broken_by_name_when_file_holds_something_else(scheme, found,
 def test_promise_names_five_and_counts_the_rest_when_many_tensors_break_it():
     floats = [f"f{index}" for index in range(9)]
     assert broken_promises(StaticWi8Ai8(), inspection(NARROW, border="INT8", inner=floats)) == [
-        "9 float tensors in a file of integers only: f0, f1, f2, f3, f4 and 4 more"
+        "9 float tensors in an integer-only file: f0, f1, f2, f3, f4 and 4 more"
     ]
 
 

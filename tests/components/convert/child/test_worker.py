@@ -86,7 +86,7 @@ def test_conversion_is_crashed_with_the_signals_name_when_child_dies(request_wit
     assert content is None
     assert (outcome.scheme, outcome.cause, outcome.transient) == ("static_wi8_ai8", "crashed", False)
     assert f"died of {name} while converting" in outcome.message
-    assert "take another scheme" in outcome.remedy
+    assert "use another scheme" in outcome.remedy
 
 
 def test_conversion_is_out_of_memory_when_the_system_kills_the_child(request_with):

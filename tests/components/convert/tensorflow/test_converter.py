@@ -191,7 +191,7 @@ def test_convert_refuses_an_empty_sample_when_calibrating(convnet):
 
 def test_convert_names_the_missing_input_when_sample_lacks_it(mixed):
     samples = [{"zeta": np.zeros((1, 4), np.float32)}]
-    with pytest.raises(DataError, match=r"do not hold the model's input alpha, middle .*found: zeta from"):
+    with pytest.raises(DataError, match=r"lack the model's input alpha, middle .*found: zeta from"):
         convert(mixed, StaticWi8Ai8(), lambda: iter(samples))
 
 

@@ -112,4 +112,4 @@ def test_bias_that_was_cut_off_is_refused(file, value):
     said = str(caught.value)
     assert said.startswith("model/head/bias: a bias is too large for the scales of its layer's input and weights")
     assert f"found: {abs(int(value))} or more" in said
-    assert "take static_wi8_ai8 for this model" in said
+    assert "use static_wi8_ai8 for this model" in said
