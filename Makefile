@@ -1,4 +1,4 @@
-# Everything a user needs: `make run` and `make test` set themselves up on a machine with python3, venv, make and a compiler.
+# `make run` and `make test` need only python3, venv, make, and a compiler: they set up .venv/ themselves.
 PYTHON ?= python3
 LOCKS := $(wildcard requirements/*.lock)
 VENV := .venv
@@ -16,7 +16,7 @@ endef
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Fill .venv/ from the hash-locked requirements of this machine's generation of TFX
+setup: $(STAMP) ## Install the hash-locked requirements of this machine's generation of TFX into .venv/
 
 $(STAMP): $(LOCKS) pyproject.toml requirements/choose_lock.py | $(UV)
 	$(require_python)
@@ -31,7 +31,7 @@ $(UV):
 	$(PYTHON) -m venv .uv
 	.uv/bin/pip --quiet --disable-pip-version-check install uv
 
-run: setup ## Train, optimize, evaluate, gate and push the embedded example
+run: setup ## Train, optimize, evaluate, gate, and push the embedded example
 	$(VENV)/bin/edgemill run pipelines/fashion_mnist/pipeline.yaml
 
 check: setup ## Check lint, format, words, types, and that docs/reference/ is up to date
@@ -45,8 +45,8 @@ check: setup ## Check lint, format, words, types, and that docs/reference/ is up
 reference: setup ## Regenerate docs/reference/ from the schemas and the command line
 	$(VENV)/bin/python docs/reference/generate.py
 
-# Half of a test's time is Python in one thread; a process needs up to 4 GB. What the tests of a file share stays in one process.
-test: setup ## Run the whole test suite
+# Half of a test's time is single-threaded Python; a process needs up to 4 GB. --dist loadfile keeps what the tests of a file share in one process.
+test: setup ## Run the complete test suite
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --durations 25
 
 test-fast: setup ## Run the tests that need neither TensorFlow nor TFX (under two minutes)
@@ -58,10 +58,10 @@ test-metadata: setup ## Test metadata on real MariaDB and PostgreSQL servers (De
 test-examples: setup ## Run the long examples and check their figures (about 10 minutes)
 	EDGEMILL_TEST_DATA="$(DATA)" $(VENV)/bin/pytest -rs -s tests/examples/activity.py tests/examples/digits.py tests/examples/hard_channels.py
 
-test-next-generation: ## Run set-up and the whole suite on TFX 1.21 in a Debian 13 root (needs root and debootstrap)
+test-next-generation: ## Run setup and the complete test suite on TFX 1.21 in a Debian 13 root (needs root and debootstrap)
 	tests/next_generation.sh
 
-test-beam: setup ## Test runs in Beam's worker processes, and in a worker pool behind its job service
+test-beam: setup ## Test runs in Beam's worker processes and in a worker pool behind its job service
 	$(VENV)/bin/pytest tests/servers/beam_processes.py tests/servers/beam_services.py
 
 format: setup ## Format the code
@@ -79,14 +79,14 @@ benchmark: setup ## Measure the figures in docs/benchmarks.md (about half an hou
 image: ## Build the container image (see kubeflow/build_image.sh --help)
 	kubeflow/build_image.sh
 
-containers: setup ## Run a compiled pipeline whole under kfp's local Docker runner (DEBOOTSTRAP=1 pulls no image)
+containers: setup ## Run a complete compiled pipeline under kfp's local Docker runner (DEBOOTSTRAP=1 pulls no image)
 	tests/kubeflow/containers.sh
 
 LOCK_OPTIONS := --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
 
-lock: $(UV) ## Resolve requirements/*.in for all supported Pythons (hashes only, no addresses)
+lock: $(UV) ## Resolve requirements/*.in for all supported Pythons (hashes only, no URLs)
 	$(UV) pip compile $(LOCK_OPTIONS) --python-version 3.10 --override requirements/tfx-1.16.overrides requirements/tfx-1.16.in -o requirements/tfx-1.16.lock
 	$(UV) pip compile $(LOCK_OPTIONS) --no-config --python-version 3.12 requirements/tfx-1.21.in -o requirements/tfx-1.21.lock
 
-clean: ## Remove what runs and set-up made
+clean: ## Remove the files of runs and setup
 	rm -rf build $(VENV) .uv

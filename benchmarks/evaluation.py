@@ -1,8 +1,8 @@
-"""Examples per CPU second from TFRecord files to predictions: Edgemill's extractors against TFMA's TFLite extractors.
+"""Examples per CPU second from TFRecord files to predictions, of Edgemill's extractors and TFMA's TFLite extractors.
 
 Both read the same gzipped tf.Examples with Beam's DirectRunner and run the same int8 model (8x8 image -> convolution ->
-10 classes), in turns; the best of several rounds counts. Then the predictions are held against an oracle that runs one
-example at a time and is written without the code that is measured.
+10 classes), in turns. The best of several rounds counts. The predictions are then compared with those of an oracle that
+runs one example at a time and shares no code with the extractors.
 
     python benchmarks/evaluation.py [--examples 60000] [--rounds 3]
 """
@@ -34,7 +34,7 @@ class DigitTask:
     """Rows of 64 floats as 8x8 images."""
 
     def feature_spec(self) -> dict[str, Any]:
-        """What one example has."""
+        """The features of one example."""
         import tensorflow as tf
 
         return {"image": tf.io.FixedLenFeature([64], tf.float32), "label": tf.io.FixedLenFeature([], tf.int64)}
@@ -50,7 +50,7 @@ TASK = DigitTask()
 
 
 def make_model(images: np.ndarray) -> bytes:
-    """An int8 convolutional net with random weights, calibrated on `images`."""
+    """An int8 convolutional network with random weights, calibrated on `images`."""
     import tensorflow as tf
 
     random = np.random.default_rng(1)
@@ -74,7 +74,7 @@ def make_model(images: np.ndarray) -> bytes:
 
 
 def write_examples(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """One gzipped TFRecord file."""
+    """Write one gzipped TFRecord file."""
     import tensorflow as tf
 
     with tf.io.TFRecordWriter(str(path), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
@@ -87,7 +87,7 @@ def write_examples(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
 
 
 class Keep(beam.DoFn):
-    """Writes predictions where the benchmark finds them."""
+    """Collects predictions and writes them to a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
@@ -107,7 +107,7 @@ class Keep(beam.DoFn):
 
 
 def run_ours(examples: Path, model: Path, kept: Path) -> None:
-    """Edgemill: from file to extracts with predictions."""
+    """Run Edgemill, from the file to extracts with predictions."""
     from components.evaluate.extractors import EXTRACTS, PredictExtractor, load_tflite, read_batches, shared_model
 
     extractor = PredictExtractor([shared_model("", str(model), load_tflite)], f"{__name__}:TASK", None, ["label"])
@@ -117,7 +117,7 @@ def run_ours(examples: Path, model: Path, kept: Path) -> None:
 
 
 def run_stock(examples: Path, model: Path, kept: Path) -> None:
-    """TFMA as its Evaluator does for model_type `tf_lite`: TFXIO, FeaturesExtractor, TFLitePredictExtractor."""
+    """Run TFMA as its Evaluator does for model_type `tf_lite`: TFXIO, FeaturesExtractor, TFLitePredictExtractor."""
     import tensorflow_model_analysis as tfma
     from tensorflow_model_analysis.extractors import tflite_predict_extractor
     from tensorflow_model_analysis.proto import config_pb2
@@ -141,7 +141,7 @@ def run_stock(examples: Path, model: Path, kept: Path) -> None:
 
 
 def oracle(content: bytes, images: np.ndarray) -> np.ndarray:
-    """One example at a time: round, clip, invoke, dequantize."""
+    """Predict one example at a time: round, clip, invoke, dequantize."""
     import tensorflow as tf
 
     interpreter = tf.lite.Interpreter(model_content=content)
@@ -159,14 +159,14 @@ def oracle(content: bytes, images: np.ndarray) -> np.ndarray:
 
 
 def main() -> int:
-    """Measure and print; the exit code says whether bar and equality hold."""
+    """Measure and print. Returns 0 if the ratio meets its bound and Edgemill's predictions equal the oracle's."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--examples", type=int, default=60000)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
 
     random = np.random.default_rng(0)
-    # A little beyond the calibrated range [0, 1], as real data is.
+    # Slightly beyond the calibrated range [0, 1], like real data.
     images = random.uniform(-0.02, 1.02, size=(asked.examples, 64)).astype(np.float32)
     labels = random.integers(10, size=asked.examples)
     with tempfile.TemporaryDirectory() as name:

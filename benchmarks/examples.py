@@ -1,10 +1,10 @@
-"""The shipped examples, run as a user runs them, each as a row per candidate: tables in docs/benchmarks.md.
+"""Runs the shipped examples as a user would, and prints the tables of docs/benchmarks.md, a row for each candidate.
 
     python benchmarks/examples.py [FILE...]
 
-Prints, for each pipeline file: the first metric with its 95 % interval, bytes of the file and under gzip, how much
-smaller than the float32 file, and what Vela says of one inference where a device has it (of a streaming model: of one
-frame).
+Prints for each pipeline file: the first metric with its 95 % interval, the bytes of the file and under gzip, how many
+times smaller it is than the float32 file, and Vela's figures of one inference if a device has Vela (of one frame for a
+streaming model).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EXAMPLES = (
 
 
 def run(file: Path, root: Path) -> RunSummary:
-    """Run a pipeline file from nothing; exit code 3, a device that refuses all, is a result too."""
+    """Run a pipeline file in an empty root. Exit status 3, a device that refuses every candidate, is a result too."""
     command = [sys.executable, "-m", "edgemill", "run", str(file), "--root", str(root)]
     done = subprocess.run(command, cwd=HOUSE, check=False, capture_output=True, text=True)
     if done.returncode not in {0, 3}:
@@ -40,7 +40,7 @@ def run(file: Path, root: Path) -> RunSummary:
 
 
 def rows(summary: RunSummary) -> list[tuple[str, ...]]:
-    """One for each candidate."""
+    """A header and one row for each candidate."""
     assert summary.evaluation is not None
     baseline = summary.evaluation
     metric = next(iter(baseline.baseline_slices[0].metrics))
@@ -70,7 +70,7 @@ def rows(summary: RunSummary) -> list[tuple[str, ...]]:
 
 
 def main(arguments: list[str]) -> None:
-    """Run what is named, or all of them."""
+    """Run the named files, or all examples."""
     for file in [Path(name).resolve() for name in arguments] or [HOUSE / "pipelines" / name for name in EXAMPLES]:
         with tempfile.TemporaryDirectory() as root:
             summary = run(file, Path(root))

@@ -1,7 +1,7 @@
-"""The example without recipes that train, against a plain script that does the same: `python benchmarks/pipeline.py`.
+"""Compares the example without recipes that train with a plain script: `python benchmarks/pipeline.py`.
 
-Wall times of whole processes, interleaved, minima over the rounds. Measures the first run, an unchanged second run, and
-which nodes a run with one more recipe executes.
+Measures wall times of complete processes, interleaved, and takes minima over the rounds. Measures the first run and an
+unchanged second run, and lists the nodes that a run with one more recipe executes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROUNDS = 2
 
 
 def main() -> None:
-    """Print the figures, and the bounds they are held to."""
+    """Print the figures and their bounds."""
     plain, first, second = [], [], []
     with tempfile.TemporaryDirectory() as temporary:
         for number in range(ROUNDS):

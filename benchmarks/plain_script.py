@@ -1,6 +1,6 @@
-"""What a careful engineer would write without Edgemill: the same training, conversions, evaluation and benchmark.
+"""A plain script without Edgemill: the same training, conversions, evaluation, and benchmark.
 
-One process, no metadata, no cache, no gate. `benchmarks/pipeline.py` holds `make run` against it.
+It has one process, no metadata, no cache, and no gate. `benchmarks/pipeline.py` compares the example with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DATA = Path(__file__).parent.parent / "pipelines" / "fashion_mnist" / "data"
 
 
 def main() -> None:
-    """Train, convert five times, evaluate, benchmark; print a line per candidate."""
+    """Train, convert five times, evaluate, and benchmark. Prints a line for each candidate."""
     images, labels = _read("train")
     test_images, test_labels = _read("eval")
     tf.keras.utils.set_random_seed(17)

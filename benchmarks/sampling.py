@@ -1,8 +1,8 @@
-"""Sampling against merely reading and counting the same records with Beam: at most 1.3 times the time.
+"""Compares sampling with reading and counting the same records in Beam. Bound: at most 1.3 times the time.
 
-`python benchmarks/sampling.py` writes 150,000 small examples to gzipped TFRecord shards in a temporary folder, runs
-the pipelines interleaved in this process (DirectRunner, in memory), and compares minima over the rounds: of the wall
-time, and of this process's CPU time, which other work on the machine disturbs less.
+`python benchmarks/sampling.py` writes 150,000 small examples to gzipped TFRecord shards in a temporary folder. It runs
+the pipelines interleaved in this process (DirectRunner, in memory), and compares minima over the rounds of wall time
+and of this process's CPU time, which other work on the machine affects less.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BOUND = 1.3
 
 
 def main() -> None:
-    """Print a line per pipeline: minimum seconds and ratio."""
+    """Print the minimum seconds and the ratio of each pipeline."""
     with tempfile.TemporaryDirectory() as folder:
         _write(Path(folder))
         pattern = str(Path(folder, "*.gz"))

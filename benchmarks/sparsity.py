@@ -1,15 +1,16 @@
-"""A dense network at 80 % block sparsity: its sparse-encoded files against float and int8 dense ones, in one process.
+"""Compares sparse-encoded files of a network at 80 % block sparsity with dense float and int8 files, in one process.
 
-Four fully connected layers with ReLU, whose zeros lie in blocks of 16 weights along the input axis, are converted four
-times (float32 and int8, dense and sparse), run against each other, and timed interleaved, the dense float file twice.
+The network has four fully connected layers with ReLU, with zeros in blocks of 16 weights along the input axis. It is
+converted four times (float32 and int8, dense and sparse). The outputs are compared, and the files are timed
+interleaved, the dense float file twice.
 
     python benchmarks/sparsity.py [--width 4096] [--layers 4] [--sparsity 0.8]
 
-The bars: the fastest sparse file takes at most a third of float dense, and int8 dense at least 1.3 times as long as it.
-The second depends on the processor and on the size: XNNPACK's dense int8 kernels use VNNI where there is one
-(`lscpu | grep vnni`), and TFLite's sparse int8 kernel is plain C++ on x86. Dense weights that fit the caches are read
-faster than sparse ones are computed (try `--width 2048`); dense weights that do not, wait for memory. So int8 dense is
-also timed by TFLite's built-in kernels, to compare.
+Bounds: the fastest sparse file takes at most a third of the time of float dense, and int8 dense takes at least 1.3
+times as long as the fastest sparse file. The second ratio depends on the processor and on the size. XNNPACK's dense
+int8 kernels use VNNI if the processor has it (`lscpu | grep vnni`), and TFLite's sparse int8 kernel is plain C++ on
+x86. If dense weights fit the caches, reading them is faster than computing with sparse ones (try `--width 2048`); if
+not, they wait for memory. For comparison, int8 dense is also timed with TFLite's built-in kernels.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ import components  # noqa: F401  # chooses tf-keras before TensorFlow is importe
 
 FLOAT_BAR, INT8_BAR = 3.0, 1.3
 BLOCK = 16
-ROUNDS = 300  # memory is shared with whatever else runs, so minima need more of them
+ROUNDS = 300  # other processes share the memory, so that minima need more rounds
 TWIN, BUILTIN = "float32 dense, twin", "int8 dense, built-in kernels"
 
 
 def kernels(width: int, layers: int, sparsity: float) -> list[np.ndarray]:
-    """Kernels [width, width] whose columns each keep the same number of blocks, at random places."""
+    """Kernels [width, width]. Each column has the same number of nonzero blocks, at random positions."""
     random = np.random.default_rng(1)
     blocks = width // BLOCK
     kept = round(blocks * (1 - sparsity))
@@ -53,7 +54,7 @@ def kernels(width: int, layers: int, sparsity: float) -> list[np.ndarray]:
 
 
 def save(made: list[np.ndarray], folder: Path) -> None:
-    """A SavedModel of the network."""
+    """Save the network as a SavedModel."""
     import tensorflow as tf
 
     module = tf.Module()
@@ -70,7 +71,7 @@ def save(made: list[np.ndarray], folder: Path) -> None:
 
 
 def convert_all(folder: Path, width: int) -> dict[str, bytes]:
-    """The four files, by Edgemill's converter."""
+    """Convert the network to the four files with Edgemill's converter."""
     from components.convert.tensorflow.converter import convert
     from components.spec.scheme import Float32, StaticWi8Ai8
 
@@ -87,7 +88,10 @@ def convert_all(folder: Path, width: int) -> dict[str, bytes]:
 
 
 def check(files: dict[str, bytes]) -> dict[str, float]:
-    """Each sparse file's largest difference from itself and its dense twin without delegates; none may be densified."""
+    """Each sparse file's largest output difference from itself and its dense twin, both without delegates.
+
+    Asserts that no weight is densified.
+    """
     from components.convert.checks.sparse import largest_difference, outputs, random_inputs
     from components.model.tflite_weights import weight_uses
 
@@ -105,7 +109,7 @@ def check(files: dict[str, bytes]) -> dict[str, float]:
 
 
 def time_all(files: dict[str, bytes]) -> dict[str, float]:
-    """File -> minimum time of one invocation, in seconds, from a run whose twins agree."""
+    """File -> minimum time of one invocation, in seconds, from an attempt in which the twins agree."""
     from components.convert.checks.sparse import loaded, random_inputs
     from components.core.timing import ATTEMPTS, interleaved_minima, twins_agree
 
@@ -122,7 +126,7 @@ def time_all(files: dict[str, bytes]) -> dict[str, float]:
 
 
 def main() -> int:
-    """Measure and print; the exit code says whether both bars hold."""
+    """Measure and print. Returns 0 if both bounds are met."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--width", type=int, default=4096, help=f"a multiple of {BLOCK}")
     parser.add_argument("--layers", type=int, default=4)

@@ -1,6 +1,6 @@
-"""Edgemill: the command line, and the names that a user's task imports.
+"""Edgemill: the command line, and the public names that tasks import.
 
-`from edgemill import SRU` imports TensorFlow only if the name needs it: each name is looked up when it is first used.
+Names are imported at their first use, so that only names that need TensorFlow import it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m edgemill`, for places where no command is on PATH: timers, containers."""
+"""`python -m edgemill`, for timers and containers, where the command is not on PATH."""
 
 from edgemill.main import main
 

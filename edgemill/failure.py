@@ -1,4 +1,4 @@
-"""Errors on the terminal: our own in words and with an exit status, others with their stack."""
+"""Prints errors: an EdgemillError as a message with its exit status, any other exception with its stack."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from edgemill.termination import Terminated
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Print an EdgemillError without its stack and leave with its exit status."""
+    """Print an EdgemillError without its stack and exit with its status."""
     try:
         with exits_reported(), process_kept():
             yield
     except KeyboardInterrupt as error:
         code = interruption_of(error)
-        print(f"edgemill: {code.name.lower()}; run it again: what was done is taken from cache", file=sys.stderr)
+        print(f"edgemill: {code.name.lower()}; run it again: finished work comes from the cache", file=sys.stderr)
         raise SystemExit(code) from None
     except Exception as error:
         if not isinstance(error, EdgemillError):
-            # By its name: ML Metadata is not imported for help and validation.
+            # Compare names, because help and validation do not import ML Metadata.
             if not type(error).__module__.startswith("ml_metadata"):
                 raise
             from pipelines.runs.metadata_connection import store_error
@@ -48,7 +48,7 @@ def interruption_of(error: KeyboardInterrupt) -> ExitCode:
 
 
 def exit_code_of(error: Exception) -> ExitCode:
-    """The exit status that an error stands for; one that is not ours ends Python itself, with 1."""
+    """The exit status of an error. Python itself exits with 1 after an exception that is not an EdgemillError."""
     ours = isinstance(error, EdgemillError)
     outside = isinstance(
         error, ClusterError | MetadataError | RegistryError | RunFailedError | StorageError | TamperedError

@@ -1,4 +1,4 @@
-"""Our package `kubeflow` beside another that is called so: the SDK of the Kubeflow project is."""
+"""Lets Edgemill's package `kubeflow` coexist with another of that name, such as the SDK of the Kubeflow project."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ _OURS = str(Path(__file__).resolve().parents[1] / "kubeflow")
 
 
 def share_name() -> None:
-    """Let `import kubeflow.x` find our modules too where another package has taken the name.
+    """Let `import kubeflow.x` find Edgemill's modules even if another package has the name.
 
-    Ours has no `__init__.py`, so that it never hides that one; a package that has one hides ours, whatever the order.
+    Edgemill's package has no `__init__.py`, so that it never hides the other. A package with an `__init__.py` hides
+    Edgemill's, whatever the order on the path.
     """
     package = importlib.import_module("kubeflow")
     if _OURS not in list(package.__path__):

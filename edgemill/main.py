@@ -1,4 +1,4 @@
-"""The command `edgemill`. Heavy imports happen inside the commands that need them: help and validation are quick."""
+"""The command `edgemill`. Commands import heavy modules themselves, so that help and validation are quick."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # it would take a default in brackets, `[build/edgemill]`, for markup
+    rich_markup_mode=None,  # a default in brackets, `[build/edgemill]`, would be markup
 )
 
 
@@ -52,26 +52,26 @@ def every_command(
 @app.command()
 def run(
     file: PipelineFile,
-    runner: Annotated[str | None, typer.Option(help="Which TFX runner orchestrates: local or beam [local].")] = None,
+    runner: Annotated[str | None, typer.Option(help="TFX runner: local or beam [local].")] = None,
     root: Root = None,
     pipeline_root: Annotated[
         str | None,
-        typer.Option("--pipeline-root", help="Where artifacts go, s3://... or gs://... [inside the root]."),
+        typer.Option("--pipeline-root", help="Address of artifacts: s3://... or gs://... [inside the root]."),
     ] = None,
     metadata: Metadata = None,
     beam_arg: Annotated[
-        list[str] | None, typer.Option("--beam-arg", help="An argument of every Beam pipeline; may be repeated.")
+        list[str] | None, typer.Option("--beam-arg", help="Argument of every Beam pipeline. Can be repeated.")
     ] = None,
     environment: Annotated[
-        Path | None, typer.Option("--environment", "-e", help="Where it runs (YAML); options go before it.")
+        Path | None, typer.Option("--environment", "-e", help="Environment file. Command-line options override it.")
     ] = None,
     summary_json: SummaryJson = None,
     log_format: LogFormatName = "text",
     rehash: Annotated[
-        bool, typer.Option("--rehash", help="Read all example files and do all checks, whatever is remembered.")
+        bool, typer.Option("--rehash", help="Read all example files and repeat checks that passed before.")
     ] = False,
 ) -> None:
-    """Run a pipeline: train, optimize, evaluate, gate, push."""
+    """Run a pipeline: train, optimize, evaluate, gate, and push."""
     from edgemill.commands.run import place_of, run_and_report
     from edgemill.output_options import OutputOptions, log_format_of
 
@@ -86,7 +86,7 @@ def run(
 def validate(
     file: PipelineFile,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Also import the task, build its model and decode examples.")
+        bool, typer.Option("--deep", help="Also import the task, build its model, and decode examples.")
     ] = False,
 ) -> None:
     """Check a pipeline file without running it.
@@ -100,7 +100,7 @@ def validate(
         make_importable(file)
         loaded = preflight(file)
         if deep:
-            # TensorFlow tells at length what it did not find on this machine.
+            # TensorFlow logs at length what this machine lacks.
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
             warnings.simplefilter("ignore")
             from edgemill.preview import print_previews
@@ -192,16 +192,18 @@ def report(
 @app.command()
 def clean(
     keep_runs: Annotated[
-        int | None, typer.Option("--keep-runs", min=1, help="Keep so many of the newest runs of each pipeline.")
+        int | None, typer.Option("--keep-runs", min=1, help="Keep this many of the newest runs of each pipeline.")
     ] = None,
     older_than: Annotated[
-        float | None, typer.Option("--older-than", min=0, help="Keep runs that began less than so many days ago.")
+        float | None, typer.Option("--older-than", min=0, help="Keep runs that began less than this many days ago.")
     ] = None,
-    pipeline: Annotated[str | None, typer.Option("--pipeline", help="Of this one alone [all in the root].")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be removed, and remove nothing.")] = False,
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", help="Clean only this pipeline [all in the root].")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, and remove nothing.")] = False,
     root: Root = None,
     metadata: Metadata = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sentences.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Remove old runs and their artifacts.
 
@@ -218,7 +220,10 @@ def rollback(
     release: Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of an earlier release.")],
     channel: Annotated[str, typer.Option("--channel", help="The pointer that devices follow.")] = "stable",
 ) -> None:
-    """Point a channel of a registry at an earlier release. The next run that pushes points it at its own choice."""
+    """Point a channel of a registry at an earlier release.
+
+    The next run that pushes points it at the choice of its gate.
+    """
     from components.push.registries import registry_at
 
     with exit_on_error():
@@ -234,7 +239,7 @@ def compile_for_kubeflow(
     output: Annotated[Path, typer.Option("-o", "--output", help="The compiled file (.yaml).")],
     environment: EnvironmentFile = DEFAULT_ENVIRONMENT,
 ) -> None:
-    """Compile a pipeline for Kubeflow Pipelines; needs no cluster."""
+    """Compile a pipeline for Kubeflow Pipelines. Needs no cluster."""
     with exit_on_error():
         share_name()
         from edgemill.commands.kubeflow import compile_to
@@ -247,14 +252,16 @@ def submit(
     file: PipelineFile,
     environment: EnvironmentFile = DEFAULT_ENVIRONMENT,
     cron: CronLine = None,
-    name: Annotated[str | None, typer.Option("--name", help="Of the run or the schedule [the pipeline's].")] = None,
-    upload_only: Annotated[bool, typer.Option("--upload-only", help="Start and schedule nothing.")] = False,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the run or the schedule [the pipeline's].")
+    ] = None,
+    upload_only: Annotated[bool, typer.Option("--upload-only", help="Upload only: no run, no schedule.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compile a pipeline, upload it to a cluster, and run it.
 
-    The upload is a new version of the pipeline. With --cron, the cluster runs it repeatedly. A bearer token is taken
-    from EDGEMILL_KUBEFLOW_TOKEN, and from nowhere else.
+    The upload is a new version of the pipeline. With --cron, the cluster runs it repeatedly. The bearer token comes
+    only from EDGEMILL_KUBEFLOW_TOKEN.
     """
     with exit_on_error():
         share_name()
@@ -266,16 +273,16 @@ def submit(
 @app.command()
 def schedule(
     file: PipelineFile,
-    cron: Annotated[str, typer.Option("--cron", help="Five fields, as in crontab; local time.")],
+    cron: Annotated[str, typer.Option("--cron", help="Five fields, as in crontab, in local time.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the systemd units.")] = Path(),
-    name: Annotated[str | None, typer.Option("--name", help="Of the schedule [the pipeline's].")] = None,
-    environment: Annotated[Path | None, typer.Option("--environment", "-e", help="Where it runs (YAML).")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the schedule [the pipeline's].")] = None,
+    environment: Annotated[Path | None, typer.Option("--environment", "-e", help="Environment file.")] = None,
     summary_json: SummaryJson = None,
     log_format: LogFormatName = "text",
 ) -> None:
     """Write a systemd timer that runs a pipeline on this machine.
 
-    Also prints the same as a line for crontab.
+    Also prints the equivalent line for crontab.
     """
     with exit_on_error():
         share_name()
@@ -286,5 +293,5 @@ def schedule(
 
 
 def main() -> None:
-    """The entry point of the command."""
+    """Run the command `edgemill`."""
     app()

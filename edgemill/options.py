@@ -11,7 +11,7 @@ PipelineFile = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline
 
 
 Root = Annotated[
-    Path | None, typer.Option("--root", help="Folder of artifacts, metadata and reports [build/edgemill].")
+    Path | None, typer.Option("--root", help="Folder of artifacts, metadata, and reports [build/edgemill].")
 ]
 
 
@@ -21,24 +21,27 @@ Metadata = Annotated[
         "--metadata",
         envvar="EDGEMILL_METADATA",
         show_envvar=False,
-        help="sqlite:PATH, mysql://... or postgres://...; may hold a password: better in EDGEMILL_METADATA "
+        help="sqlite:PATH, mysql://..., or postgres://... For a URL with a password, set EDGEMILL_METADATA instead "
         "[sqlite inside the root].",
     ),
 ]
 
 
-EnvironmentFile = Annotated[Path, typer.Option("--environment", "-e", help="Where it runs (YAML): docs/kubeflow.md.")]
+EnvironmentFile = Annotated[Path, typer.Option("--environment", "-e", help="Environment file: docs/kubeflow.md.")]
 
 
 DEFAULT_ENVIRONMENT = Path("environment.yaml")
 
 
 SummaryJson = Annotated[
-    Path | None, typer.Option("--summary-json", help="Also write how the run stands and ends: docs/production.md.")
+    Path | None,
+    typer.Option("--summary-json", help="Write machine-readable run status at start and end: docs/production.md."),
 ]
 
 
-LogFormatName = Annotated[str, typer.Option("--log-format", help="Of the log: text, or json: one object a line.")]
+LogFormatName = Annotated[
+    str, typer.Option("--log-format", help="Format of the log: text, or json (one object per line).")
+]
 
 
 CronLine = Annotated[

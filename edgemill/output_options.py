@@ -1,4 +1,4 @@
-"""What a run tells besides its report, as the command line names it."""
+"""Options of a run's log and status file."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from edgemill.run_log import LogFormat
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What a run tells besides its report.
+    """What a run writes in addition to its report.
 
     Attributes:
-        summary_json: File for whatever watches it (`pipelines.report.status`); None writes none.
-        log_format: Of the log.
+        summary_json: Status file for monitoring (`pipelines.report.status`). None writes no file.
+        log_format: Format of the log.
     """
 
     summary_json: Path | None = None
     log_format: LogFormat = "text"
 
     def options(self) -> tuple[str, ...]:
-        """The same as options of `edgemill run`, paths absolute; what is the default is left out."""
+        """The options of `edgemill run` with these values, without defaults. Paths are absolute."""
         summary = ("--summary-json", os.path.realpath(self.summary_json)) if self.summary_json is not None else ()
         return (*summary, *(("--log-format", self.log_format) if self.log_format != "text" else ()))
 
 
 def log_format_of(name: str) -> LogFormat:
-    """What `--log-format` names.
+    """The log format of a `--log-format` value.
 
     Raises:
         SpecError: There is no such format.

@@ -1,4 +1,4 @@
-"""What recipes will do to each layer, as tables."""
+"""Tables of what recipes do to each layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgemill.terminal import terminal
 
 
 def print_previews(previews: Mapping[str, Sequence[LayerPlan]]) -> None:
-    """Print a table per recipe and step; nothing where none trains and no layer is recurrent."""
+    """Print a table for each recipe and step, and nothing if no recipe trains and no layer is recurrent."""
     console = terminal()
     for recipe, layers in previews.items():
         table = Table(title=Text(f"recipe {recipe}: {_subject(layers)}"), title_justify="left")
@@ -26,11 +26,11 @@ def print_previews(previews: Mapping[str, Sequence[LayerPlan]]) -> None:
 
 
 def summaries(previews: Mapping[str, Sequence[LayerPlan]]) -> tuple[str, ...]:
-    """A line per recipe and step: how many layers of each mode. The tables are `print_previews`."""
+    """A line for each recipe and step: the number of layers of each mode. `print_previews` prints the details."""
     lines = []
     for recipe, layers in previews.items():
         modes = ", ".join(f"{count} {mode}" for mode, count in Counter(layer.mode for layer in layers).items())
-        # What holds for all layers is the point of the table.
+        # Repeat a note only if all layers have it.
         notes = {layer.note for layer in layers}
         shared = f" ({notes.pop()})" if len(notes) == 1 and "" not in notes else ""
         lines.append(f"recipe {recipe}: {_subject(layers)}: {modes}{shared}")
@@ -42,11 +42,11 @@ def _subject(layers: Sequence[LayerPlan]) -> str:
     return next((subject for some, subject in _SUBJECTS if modes & some), "what happens to each layer")
 
 
-# Training before the recurrent forms: its tables name both.
+# The first match counts. Tables of training contain recurrent modes too, so training comes first.
 _SUBJECTS: tuple[tuple[Set[str], str], ...] = (
     ({"pruned"}, "what pruning does to each layer"),
     ({"clustered"}, "what clustering does to each layer"),
     ({"trained", "observed", "refused"}, "what training does to each layer"),
-    ({"fused", "lowered", "unrolled", "loop"}, "what becomes of recurrent layers"),
+    ({"fused", "lowered", "unrolled", "loop"}, "what happens to recurrent layers"),
     ({"float"}, "what stays float"),
 )

@@ -1,4 +1,4 @@
-"""The deep checks that a pipeline has passed: a run repeats them only if something that they depend on has changed."""
+"""Remembers deep checks that a pipeline passed. A run repeats them only if their inputs have changed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pipelines.file.load import LoadedPipeline
 
 _LOG = logging.getLogger(__name__)
 
-# Of one pipeline; the oldest go first.
+# Entries of one pipeline. The oldest are dropped first.
 _MOST = 8
-# What is larger was not written here, or is not worth its room.
+# A larger file was not written here, or is not worth its space.
 _MOST_BYTES = 1 << 20
 _DISTRIBUTIONS = (".dist-info", ".egg-info")
 
@@ -29,8 +29,8 @@ class Passed(FrozenModel):
     """Checks that passed.
 
     Attributes:
-        digest: Of all that they depend on.
-        lines: What a run prints of them.
+        digest: SHA-256 over everything that they depend on.
+        lines: What a run prints about them.
     """
 
     digest: str
@@ -38,30 +38,30 @@ class Passed(FrozenModel):
 
 
 class _Memory(FrozenModel):
-    """The newest last."""
+    """Passed checks, the newest last."""
 
     passed: tuple[Passed, ...] = ()
 
 
 def check_once(loaded: LoadedPipeline, memory: Path, data: str, *, again: bool = False) -> tuple[str, ...]:
-    """Do the deep check, unless it has passed with the same inputs.
+    """Run the deep check, unless it has passed with the same inputs.
 
     Args:
         loaded: The pipeline.
-        memory: The file that remembers what passed. A missing or damaged one remembers nothing.
+        memory: The file of passed checks. A missing or damaged file counts as empty.
         data: The identities of its examples (`pipelines.graph.sources`).
-        again: Do it, whatever is remembered.
+        again: Run it even if it has passed.
 
     Returns:
-        A line per recipe and step that does something to layers.
+        A line for each recipe and step that changes layers.
 
     Raises:
-        PipelineFileError: With the first thing that is wrong; that is never remembered.
+        PipelineFileError: The check failed. The error is the first one found; failures are never remembered.
     """
     digest = digest_of_inputs(loaded, data)
     lines = None if again else recall(memory, digest)
     if lines is not None:
-        _LOG.info("the deep check has passed with the same inputs before and is not repeated")
+        _LOG.info("the deep check has passed with the same inputs before; it is not repeated")
         return lines
     from pipelines.checks.dry_run import dry_run
 
@@ -71,11 +71,11 @@ def check_once(loaded: LoadedPipeline, memory: Path, data: str, *, again: bool =
 
 
 def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
-    """The SHA-256 over all that the deep check depends on.
+    """The SHA-256 over everything that the deep check depends on.
 
-    It is read, never imported: the pipeline file and its profiles as they were understood, the user's modules and
-    those that they import, the model, the schema, our own source, and the names and versions of installed packages.
-    What user code reads from other files is not known here.
+    It covers the parsed pipeline file and device profiles, the user's modules and their imports, the model, the schema,
+    Edgemill's own source, and the names and versions of installed packages. Nothing is imported. Other files that user
+    code reads are not covered.
 
     Args:
         loaded: The pipeline.
@@ -101,18 +101,18 @@ def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
 
 
 def _packages() -> list[str]:
-    """Names and versions as the names of their metadata folders give them."""
+    """Names and versions of installed packages, from the names of their metadata folders."""
     folders = [Path(entry) for entry in sys.path if entry and Path(entry).is_dir()]
     return sorted({found.name for folder in folders for found in folder.iterdir() if found.suffix in _DISTRIBUTIONS})
 
 
 def recall(memory: Path, digest: str) -> tuple[str, ...] | None:
-    """What checks of these inputs printed when they passed; None if nothing is known of them."""
+    """What checks of these inputs printed when they passed; None if they are not remembered."""
     return next((passed.lines for passed in _read(memory) if passed.digest == digest), None)
 
 
 def remember(memory: Path, digest: str, lines: tuple[str, ...]) -> None:
-    """Write that checks have passed."""
+    """Record that checks have passed."""
     others = [passed for passed in _read(memory) if passed.digest != digest]
     kept = (*others, Passed(digest=digest, lines=lines))[-_MOST:]
     content = _Memory(passed=kept).model_dump_json(indent=1).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""The log of a run: for people (`log.txt`) or for programs (`log.jsonl`, one JSON object a line)."""
+"""The log of a run: text (`log.txt`) or JSON (`log.jsonl`, one object per line)."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from pipelines.file.redaction import hide
 LogFormat = Literal["text", "json"]
 
 _NAMES: dict[LogFormat, str] = {"text": "log.txt", "json": "log.jsonl"}
-# What native code and child processes write is not in lines of ours.
+# Output of native code and child processes, which has no log format.
 NATIVE_NAME = "stderr.txt"
-# What TFX's runners say of a node. They run one at a time.
+# How TFX's runners log the start and end of a node. Nodes run one at a time.
 _BORDER = re.compile(r"(?:Component|node) (\S+) is (running|finished)\.")
 
 
 def log_path(folder: Path, form: LogFormat) -> Path:
-    """Where the log of a run lies, in the run's folder."""
+    """The path of the log in a run's folder."""
     return folder / _NAMES[form]
 
 
 @contextmanager
 def logged_to(folder: Path, form: LogFormat, run_id: str, secrets: tuple[str, ...] = ()) -> Iterator[None]:
-    """Send all logs, and what native code writes to stderr, to files: the terminal is for progress and results.
+    """Send all logs, and native code's stderr, to files. The terminal shows progress and results only.
 
     Args:
-        folder: The run's.
-        form: `text` writes both into one file; `json` what native code writes into `stderr.txt`.
-        run_id: Told in every line of JSON.
-        secrets: Never written.
+        folder: The run's folder.
+        form: `text` writes both into one file. `json` writes the output of native code into `stderr.txt`.
+        run_id: Written in every line of JSON.
+        secrets: Replaced with asterisks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = log_path(folder, form).open("a")
@@ -50,12 +50,12 @@ def logged_to(folder: Path, form: LogFormat, run_id: str, secrets: tuple[str, ..
     terminal = os.dup(2)
     try:
         os.dup2(native.fileno(), 2)
-        # absl would otherwise install a handler of its own on stderr, and TFX logs through absl.
+        # TFX logs through absl, which would otherwise install its own handler on stderr.
         from absl import logging as absl_logging
 
         absl_logging.use_python_logging(quiet=True)
         absl_logging.get_absl_logger().handlers = []
-        # Said once and for all: training parses absl's flags, whose default would end what TFX says of later nodes.
+        # Set explicitly: training parses absl's flags, whose default verbosity would hide TFX's logs of later nodes.
         verbosity = absl_logging.get_verbosity()
         absl_logging.set_verbosity(absl_logging.INFO)
         try:
@@ -72,7 +72,7 @@ def logged_to(folder: Path, form: LogFormat, run_id: str, secrets: tuple[str, ..
 
 
 class _Text(logging.Formatter):
-    """Lines for people."""
+    """One line of text per record."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")

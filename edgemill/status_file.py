@@ -1,4 +1,4 @@
-"""The file that `edgemill run --summary-json` writes: that the run has begun, and how it ended, whatever happened."""
+"""The file of `edgemill run --summary-json`: written when the run starts, and when it ends for whatever reason."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from pipelines.file.redaction import hide
 from pipelines.report.status import RunStatus, versions, with_summary
 from pipelines.report.summary import RunSummary
 
-# What a file says of a run that had no time to say it.
+# `exit_meaning` of a run that could not write its own end.
 KILLED = "KILLED"
 
 
 class StatusFile:
-    """How one run stands.
+    """The status of one run.
 
     Args:
-        path: The file; None keeps the status to itself.
-        pipeline_file: As it was given.
+        path: The file. None writes nothing.
+        pipeline_file: The path as the user gave it.
 
     Attributes:
-        secrets: Never written; to be set as soon as they are known.
+        secrets: Replaced with asterisks. Set them as soon as they are known.
     """
 
     def __init__(self, path: Path | None, pipeline_file: Path) -> None:
@@ -49,7 +49,7 @@ class StatusFile:
         )
 
     def begin(self) -> None:
-        """Write that the run has begun, so that what an earlier one left is gone.
+        """Write that the run has started, which replaces the status of an earlier run.
 
         Raises:
             SpecError: The file cannot be written.
@@ -61,21 +61,21 @@ class StatusFile:
                 "the summary cannot be written",
                 where=f"--summary-json {self._path}",
                 measured=error.strerror,
-                remedy="name a file in a folder that can be written",
+                remedy="name a file in a writable folder",
             ) from error
 
     def runs(self, pipeline: str, run_id: str, log: Path) -> None:
-        """Tell which run it is, as soon as it has a name."""
+        """Write the pipeline, the run ID, and the path of the log."""
         self._change(pipeline=pipeline, run_id=run_id, log=str(log))
         self._write()
 
     def summarized(self, summary: RunSummary, report: Path, details: Path) -> None:
-        """Take over what a run's summary tells; written with the end."""
+        """Add the content of a run's summary. `end` writes it."""
         self._status = with_summary(self._status, summary)
         self._change(report=str(report), details=str(details))
 
     def end(self, code: ExitCode, error: str = "") -> None:
-        """Write how it ended."""
+        """Write how the run ended."""
         self._change(
             state="ended",
             exit_status=int(code),
@@ -96,7 +96,7 @@ class StatusFile:
 
     @contextmanager
     def outlived(self) -> Iterator[None]:
-        """As long as the context lasts, a process that does nothing else writes the end if this one is killed."""
+        """Start a watcher process that writes the end if this process is killed within the context."""
         if self._path is None:
             yield
             return
@@ -109,19 +109,19 @@ class StatusFile:
             finally:
                 os._exit(0)
         os.close(held)
-        # Not of the group that Ctrl-C and `killpg` reach; from here, so that it is true at once.
+        # A group of its own, which Ctrl-C and `killpg` do not reach. Set here, so that it applies at once.
         os.setpgid(watcher, watcher)
         try:
             yield
         finally:
-            with suppress(OSError):  # somebody has killed it
+            with suppress(OSError):  # the watcher was killed
                 os.write(kept, b".")
             os.close(kept)
             with suppress(ChildProcessError):
                 os.waitpid(watcher, 0)
 
     def _wait(self, held: int) -> None:
-        # What ends the run is not meant for this one.
+        # Signals that end the run must not end the watcher.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         if os.read(held, 1) or self._path is None:
@@ -136,7 +136,7 @@ class StatusFile:
 
 @contextmanager
 def ending(status: StatusFile) -> Iterator[None]:
-    """Tell in the status file of whatever ends a run early; the exception goes on."""
+    """Record in the status file whatever ends a run early, and raise the exception again."""
     with status.outlived():
         yield from _ending(status)
 

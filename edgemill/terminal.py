@@ -1,4 +1,4 @@
-"""Where the commands print to."""
+"""The console that commands print to."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import sys
 
 from rich.console import Console
 
-# Wider than any line of ours: into a file or a pipe nothing is cut or wrapped.
+# Wider than any line of ours, so that nothing is cut or wrapped in a file or a pipe.
 _UNBOUNDED = 2000
 
 
 def terminal() -> Console:
-    """Standard output, as wide as the terminal; without a bound where it is none."""
+    """Standard output: as wide as the terminal, or practically unbounded in a file or a pipe."""
     return Console(markup=False, width=None if sys.stdout.isatty() else _UNBOUNDED)

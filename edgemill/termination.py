@@ -1,4 +1,4 @@
-"""SIGTERM as an exception, so that a run that systemd or a container runtime ends leaves as one does on Ctrl-C."""
+"""Raises SIGTERM as an exception, so that systemd and container runtimes end a run as Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from types import FrameType
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came. Like Ctrl-C it is no `Exception`, so that no node takes it for a failure of its own."""
+    """SIGTERM was received. Like Ctrl-C, it is not an `Exception`, so that no node reports it as its own failure."""
 
 
 class Interruption:
-    """What ended the block of an `interruptible`, if anything did."""
+    """The signal that ended an `interruptible` block, if any."""
 
     def __init__(self) -> None:
         self._came: type[KeyboardInterrupt] | None = None
 
     def raise_if_it_came(self) -> None:
-        """Raise once more what Beam has made a failure of the node that it ran.
+        """Raise the interruption again if Beam turned it into a failure of its node.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C came; Terminated if it was SIGTERM.
+            KeyboardInterrupt: SIGINT was received. `Terminated` for SIGTERM.
         """
         if self._came is not None:
             raise self._came
 
     def come(self, number: int, _frame: FrameType | None) -> None:
-        """Take a signal: end what this process has started, and raise. The next one ends the process at once."""
+        """Handle a signal: terminate child processes, and raise. A second signal ends the process at once."""
         signal.signal(number, signal.SIG_DFL)
         self._came = Terminated if number == signal.SIGTERM else KeyboardInterrupt
         _terminate_children()
@@ -40,8 +40,8 @@ class Interruption:
 def interruptible() -> Iterator[Interruption]:
     """Raise `Terminated` on SIGTERM and KeyboardInterrupt on SIGINT in the main thread, and end all child processes.
 
-    Beam waits for its worker processes, which a signal to this process alone does not reach. In other threads, where
-    Python lets nobody handle signals, nothing changes; nor does it for a signal that whoever started us has ignored.
+    Beam waits for its worker processes, which a signal to this process alone does not reach. In other threads, Python
+    cannot handle signals, so nothing changes. Signals that the parent process set to be ignored stay ignored.
     """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
@@ -59,7 +59,7 @@ def interruptible() -> Iterator[Interruption]:
 
 
 def _terminate_children() -> None:
-    # Imported on the way out, so that start-up does not pay for it.
+    # Imported here to keep startup fast.
     import psutil
 
     for child in psutil.Process().children(recursive=True):

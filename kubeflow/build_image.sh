@@ -1,15 +1,15 @@
 #!/bin/sh
-# Build the image of Edgemill, or of Edgemill and a project.
+# Build an image of Edgemill, optionally with a project.
 #
 #   kubeflow/build_image.sh [--tag NAME] [--project FOLDER] [--base IMAGE | --debootstrap]
 #
-#   --tag          What the image is called [edgemill:dev].
-#   --project      A folder with a pipeline file, its task and its data; the image has it as /project.
-#   --base         Image to start from [docker.io/library/debian:bookworm-slim].
-#   --debootstrap  Pull no image: make the base from Debian's packages, whose server the machine's apt knows. Needs root.
+#   --tag          Name of the image [edgemill:dev].
+#   --project      Folder with a pipeline file, its task, and its data; it becomes /project in the image.
+#   --base         Base image [docker.io/library/debian:bookworm-slim].
+#   --debootstrap  Pull no image: make the base from Debian's packages, from the server in apt's sources. Needs root.
 #
-# DOCKER names the command, if it is not `docker`. A proxy's certificates are taken from SSL_CERT_FILE; they do not
-# get into the image.
+# Set DOCKER if the command is not `docker`. The build uses the certificates of a proxy from SSL_CERT_FILE; they do not
+# become part of the image.
 set -eu
 
 docker=${DOCKER:-docker}
@@ -46,7 +46,7 @@ cp "$here/requirements/tfx-1.16.lock" "$context/lock"
 for package in components pipelines kubeflow edgemill; do cp -R "$here/$package" "$context/source/"; done
 [ -z "$project" ] || cp -R "$project/." "$context/project/"
 find "$context" -name __pycache__ -prune -exec rm -rf {} +
-# Others than the owner may read everything: the container's user is nobody that this machine knows.
+# Everyone needs read access: the container's user does not exist on this machine.
 chmod -R a+rX "$context"
 [ -z "${SSL_CERT_FILE:-}" ] || cp "$SSL_CERT_FILE" "$context/ca.pem"
 

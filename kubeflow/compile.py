@@ -1,4 +1,4 @@
-"""A pipeline file and a cluster -> the file that Kubeflow Pipelines runs. Same input, same bytes."""
+"""Compiles a pipeline file for a cluster of Kubeflow Pipelines. The same input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SPEC_MODULE = "kubeflow.pages.ui_component"
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes everything where it stands, without anchors."""
+    """Writes repeated values in full, without anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         """See the base class."""
@@ -44,7 +44,7 @@ class Compiled(FrozenModel):
     Attributes:
         name: The pipeline's name.
         pipeline: A PipelineSpec of schema 2.1, as JSON.
-        platform: A PlatformSpec, as JSON; None if nothing is Kubernetes' own.
+        platform: A PlatformSpec, as JSON. None if the pipeline needs nothing specific to Kubernetes.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Compiled(FrozenModel):
     platform: Json | None
 
     def to_yaml(self) -> str:
-        """What Kubeflow Pipelines takes: one document or two, keys in order of name."""
+        """The file for Kubeflow Pipelines: one or two documents with sorted keys."""
         documents = [self.pipeline] if self.platform is None else [self.pipeline, self.platform]
         head = f"# PIPELINE DEFINITION\n# Name: {self.name}\n"
         return head + yaml.dump_all(documents, Dumper=_Dumper, sort_keys=True, width=120)
@@ -62,7 +62,7 @@ def compile_file(file: Path, environment: Path) -> Compiled:
     """Check a pipeline file and an environment file, and compile.
 
     Raises:
-        SpecError: One of them is wrong, or the image would lack something.
+        SpecError: A file is wrong, or the image would lack something.
     """
     found = read_environment(environment)
     cluster = cluster_of(found, environment)
@@ -71,32 +71,32 @@ def compile_file(file: Path, environment: Path) -> Compiled:
 
 
 def write_compiled(compiled: Compiled, output: Path) -> None:
-    """Write the compiled file, whole or not at all.
+    """Write the compiled file atomically.
 
     Raises:
-        SpecError: It is not called `.yaml`, or cannot be written.
+        SpecError: The name does not end in `.yaml` or `.yml`, or the file cannot be written.
     """
     if output.suffix not in {".yaml", ".yml"}:
-        raise SpecError("Kubeflow Pipelines takes YAML", where=f"-o {output}", bound="a name that ends in .yaml",
+        raise SpecError("the compiled file is YAML", where=f"-o {output}", bound="a name that ends in .yaml",
                         remedy="rename it")  # fmt: skip
     try:
         write_atomically(output, compiled.to_yaml().encode())
     except OSError as error:
         raise SpecError(
-            f"this file cannot be written: {error.strerror}", where=f"-o {output}", remedy="choose another place"
+            f"this file cannot be written: {error.strerror}", where=f"-o {output}", remedy="choose another path"
         ) from error
 
 
 def compile_pipeline(loaded: LoadedPipeline, found: EnvironmentFile, cluster: KubeflowEnvironment) -> Compiled:
-    """Compile a pipeline that passed its checks.
+    """Compile a pipeline that has passed its checks.
 
     Raises:
-        SpecError: The image would lack data, a model or a module; or two nodes would have one name.
+        SpecError: The image would lack data, a model, or a module, or two nodes would have the same name.
     """
     spec, folders = loaded.spec, ImageFolders(cluster.folders)
     placed = _placed(spec, cluster, folders)
     python_path = folders.python_path(spec)
-    # Edgemill first: a project may have packages that are called like ours.
+    # Edgemill comes first, because a project can have packages of the same names.
     env = {**({"PYTHONPATH": ":".join([EDGEMILL_IN_IMAGE, *python_path])} if python_path else {}), **cluster.env}
     nodes = _tfx_spec(loaded, found, cluster)
     push = {
@@ -118,10 +118,10 @@ def compile_pipeline(loaded: LoadedPipeline, found: EnvironmentFile, cluster: Ku
 
 
 def check_spec(pipeline: Json) -> Json:
-    """The PipelineSpec in its canonical form.
+    """Check a PipelineSpec, and return its canonical form.
 
     Raises:
-        google.protobuf.json_format.ParseError: It does not hold to Kubeflow's protocol buffers.
+        google.protobuf.json_format.ParseError: It does not match Kubeflow's protocol buffers.
     """
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
@@ -134,7 +134,7 @@ def check_spec(pipeline: Json) -> Json:
 
 @dataclass(frozen=True)
 class _Placed:
-    """Node id -> path parameters as the image has them, node id -> arguments, and nodes that no cache may serve."""
+    """Node ID -> path parameters in the image, node ID -> arguments, and the nodes that must not use the cache."""
 
     parameters: dict[str, dict[str, str]]
     arguments: dict[str, list[str]]
@@ -145,7 +145,7 @@ def _placed(spec: PipelineSpec, cluster: KubeflowEnvironment, folders: ImageFold
     parameters, arguments, uncached = {}, {}, set()
     elsewhere = cluster.examples or (spec.examples.path if "://" in spec.examples.path else None)
     if elsewhere is not None:
-        # Kubeflow's cache looks at parameters only, not at what lies at an address or in a volume.
+        # Kubeflow's cache compares parameters only, not the data at an address or in a volume.
         parameters["examples"] = {"input_base": elsewhere}
         uncached.add("examples")
     else:

@@ -1,7 +1,7 @@
-"""What the launcher of Kubeflow Pipelines hands to a container and takes back, as plain JSON. Nothing here is TFX.
+"""The JSON that the launcher of Kubeflow Pipelines passes to a container and expects back. Does not depend on TFX.
 
-The launcher stages `s3://bucket/key` below `/s3/bucket/key` and so on, but tells containers the URI. TFX's executors
-and ours work on paths. The contract as read in Kubeflow Pipelines' `backend/src/v2/component/launcher_v2.go`.
+The launcher stages `s3://bucket/key` below `/s3/bucket/key` and so on, but passes the URI to containers. TFX's and
+Edgemill's executors need paths. The contract follows `backend/src/v2/component/launcher_v2.go` of Kubeflow Pipelines.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Any
 
 Json = dict[str, Any]
 
-# Scheme -> where the launcher puts it.
+# Scheme -> folder where the launcher stages it.
 STAGED = {"s3://": "/s3/", "minio://": "/minio/", "gs://": "/gcs/"}
 
 
 def local_path(uri: str, prefix: str = "") -> str:
-    """Where the launcher stages a URI; what it does not stage is returned as it is.
+    """The path where the launcher stages a URI. Other URIs are returned unchanged.
 
     Args:
         uri: An artifact's URI.
-        prefix: Put before the launcher's folders: only for a launcher that may not write to `/`.
+        prefix: Prepended to the launcher's folders. Set it only for a launcher that cannot write to `/`.
     """
     for scheme, folder in STAGED.items():
         if uri.startswith(scheme):
@@ -29,7 +29,7 @@ def local_path(uri: str, prefix: str = "") -> str:
 
 
 def remote_uri(path: str, prefix: str = "") -> str:
-    """What `local_path` made a path of; other paths are returned as they are."""
+    """The URI that `local_path` mapped to a path. Other paths are returned unchanged."""
     for scheme, folder in STAGED.items():
         if path.startswith(prefix + folder):
             return scheme + path.removeprefix(prefix + folder)
@@ -37,14 +37,14 @@ def remote_uri(path: str, prefix: str = "") -> str:
 
 
 def localize(executor_input: Json, inputs_spec: Json, classes: Mapping[str, str], prefix: str = "") -> Json:
-    """An ExecutorInput that TFX understands: artifacts with types, at paths.
+    """Convert an ExecutorInput for TFX: artifacts get types and paths.
 
     Args:
-        executor_input: What the launcher puts for `{{$}}`.
-        inputs_spec: The component's `inputDefinitions`, from the compiled file. The backend forgets the types of
+        executor_input: What the launcher substitutes for `{{$}}`.
+        inputs_spec: The component's `inputDefinitions`, from the compiled file. The backend loses the types of
             input artifacts.
-        classes: Title beginning with `system.` -> path of the artifact class that we have for it. Other such outputs
-            are the backend's own additions, a container's log say, which no executor knows: they are left out.
+        classes: Title that starts with `system.` -> path of Edgemill's artifact class for it. The backend adds other
+            such outputs, such as a container's log. No executor knows them, so they are dropped.
         prefix: As for `local_path`.
     """
     inputs, outputs = executor_input.get("inputs", {}), executor_input.get("outputs", {})
@@ -73,17 +73,17 @@ def localize(executor_input: Json, inputs_spec: Json, classes: Mapping[str, str]
 
 
 def publish(executor_output: Json, handed: Json, prefix: str = "") -> Json:
-    """An ExecutorOutput that the launcher takes: every path a URI again, in properties too.
+    """Convert an ExecutorOutput for the launcher: paths become URIs again, also in properties.
 
-    A URI that is a local path would be registered, and silently not uploaded.
+    The launcher would register a local path as a URI, and silently upload nothing.
 
     Args:
-        executor_output: What the executor made, with paths.
-        handed: The ExecutorInput as the launcher gave it: an output keeps the URI it was given.
+        executor_output: Output of the executor, with paths.
+        handed: The launcher's ExecutorInput. Each output must keep the URI from there.
         prefix: As for `local_path`.
 
     Raises:
-        ValueError: An output lies elsewhere than where the launcher looks for it.
+        ValueError: An output is not where the launcher looks for it.
     """
     given = {
         name: listed["artifacts"][0]["uri"]
@@ -102,11 +102,11 @@ def publish(executor_output: Json, handed: Json, prefix: str = "") -> Json:
 
 
 def with_metadata(executor_input: Json, output: Mapping[str, Any]) -> Json:
-    """The ExecutorInput with the properties that a driver's ExecutorOutput gives to output artifacts.
+    """Add the properties and parameters of a driver's ExecutorOutput to an ExecutorInput.
 
     Args:
         executor_input: As `localize` returned it.
-        output: What ExampleGen's driver wrote.
+        output: ExecutorOutput of ExampleGen's driver.
     """
     outputs = executor_input["outputs"]
     artifacts = dict(outputs["artifacts"])
@@ -139,7 +139,7 @@ def _is_known(artifact: Json, classes: Mapping[str, str]) -> bool:
 
 
 def _typed(artifact_type: Json, classes: Mapping[str, str]) -> Json:
-    # TFX takes the title of a type that is not its own for the path of a class.
+    # TFX reads the title of a type that is not its own as the path of a class.
     own = classes.get(title_of(artifact_type))
     return {"instanceSchema": f"title: {own}\ntype: object\n"} if own else artifact_type
 

@@ -1,4 +1,4 @@
-"""Cron expressions, checked before anybody is asked to keep them, and as systemd writes them."""
+"""Parses cron expressions, and converts them for Kubeflow and systemd."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from components.core.errors import SpecError
 
-# Name, least, greatest: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday).
+# Name, minimum, maximum. On days of the week, 0 and 7 are Sunday.
 _FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of the month", 1, 31), ("month", 1, 12), ("day of the week", 0, 7))
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _PART = re.compile(r"(\*|\d+(?:-\d+)?)(?:/(\d+))?$")
@@ -15,11 +15,11 @@ _PART = re.compile(r"(\*|\d+(?:-\d+)?)(?:/(\d+))?$")
 
 @dataclass(frozen=True)
 class Cron:
-    """When something is due.
+    """A parsed cron expression.
 
     Attributes:
-        text: The five fields, single spaces between them.
-        values: Per field the values that it names, in order; None for all.
+        text: The five fields, separated by single spaces.
+        values: For each field, its values in ascending order. None means all values.
     """
 
     text: str
@@ -27,23 +27,23 @@ class Cron:
 
     @property
     def kubeflow(self) -> str:
-        """As Kubeflow Pipelines takes it: the seconds come first."""
+        """The format of Kubeflow Pipelines, which starts with the seconds."""
         return f"0 {self.text}"
 
     @property
     def systemd(self) -> str:
-        """As `OnCalendar=` takes it."""
+        """The format of systemd's `OnCalendar=`."""
         minute, hour, day, month, weekday = self.values
         days = "" if weekday is None else ",".join(_DAYS[value] for value in weekday) + " "
         return f"{days}*-{_listed(month)}-{_listed(day)} {_listed(hour)}:{_listed(minute)}:00"
 
 
 def parse_cron(text: str) -> Cron:
-    """Read a cron expression of five fields: numbers, ranges, lists and steps.
+    """Parse a cron expression of five fields, with numbers, ranges, lists, and steps.
 
     Raises:
-        SpecError: It is none, or is due never, or names days of the month and of the week: cron takes either, systemd
-            both, so the same line would mean two things.
+        SpecError: The expression is invalid, never matches, or restricts both the day of the month and of the week.
+            cron runs if either matches, and systemd if both do, so the expression would have two meanings.
     """
     fields = text.split()
     if len(fields) != len(_FIELDS):
@@ -70,7 +70,7 @@ def _values(text: str, field: str, name: str, least: int, greatest: int) -> tupl
         span, step = matched.group(1), int(matched.group(2) or 1)
         low, _, high = (f"{least}-{greatest}" if span == "*" else span).partition("-")
         first = int(low)
-        # `5/10` goes on to the end; `5` alone is one value.
+        # `5/10` extends to the maximum; `5` alone is one value.
         last = int(high) if high else greatest if matched.group(2) else first
         if not least <= first <= last <= greatest or step < 1:
             raise _wrong(text, f"the {name} is out of its range, {least} to {greatest}", part)
@@ -88,9 +88,9 @@ def _longest(month: int) -> int:
 
 def _wrong(text: str, what: str, measured: str) -> SpecError:
     return SpecError(
-        f"this is no cron expression that can be kept: {what}",
+        f"this cron expression cannot be used: {what}",
         where=f"--cron {text!r}",
-        bound="minute, hour, day of the month, month, day of the week, as in `30 2 * * 1-5`",
+        bound="minute, hour, day of the month, month, and day of the week, as in `30 2 * * 1-5`",
         measured=measured,
-        remedy="correct it; use two schedules where one line is not enough",
+        remedy="correct it; if one line is not enough, use two schedules",
     )

@@ -1,4 +1,4 @@
-"""What examples there were when a pipeline was compiled, and whether a container has the same."""
+"""Checks that a container has the examples that its pipeline was compiled with."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from components.core.files import sha256_of, sha256_of_bytes
 
 
 def examples_digest(folder: Path, patterns: Iterable[str]) -> str:
-    """Hexadecimal SHA-256 of the names and digests of all files that patterns match, in order of name."""
+    """Hexadecimal SHA-256 over the names and digests of all files that match the patterns, sorted by name."""
     files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
     lines = [f"{sha256_of(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
     return sha256_of_bytes("".join(lines).encode())
 
 
 def check_examples(folder: Path, patterns: Iterable[str], expected: str) -> None:
-    """See that an image has the examples that a pipeline was compiled with.
+    """Check that the image has the examples that the pipeline was compiled with.
 
-    Kubeflow's cache knows the command line and not the data: the digest stands in the command line.
+    Kubeflow's cache compares the command line and not the data, so the command line contains the digest.
 
     Raises:
-        DataError: It has others.
+        DataError: The examples differ.
     """
     found = examples_digest(folder, patterns)
     if found != expected:
         raise DataError(
-            "the image has other examples than those that this pipeline was compiled with",
+            "the examples in the image differ from those that this pipeline was compiled with",
             where=str(folder),
             bound=f"sha256 {expected}",
             measured=found,

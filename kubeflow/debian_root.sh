@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make a folder that is a Debian system, from the server that the machine's apt knows. Needs root and debootstrap.
+# Create a Debian system in a folder, from the server in this machine's apt sources. Needs root and debootstrap.
 #
 #   kubeflow/debian_root.sh SUITE FOLDER PACKAGE,PACKAGE...
 set -eu
@@ -9,8 +9,8 @@ fail() { echo "debian_root.sh: $1" >&2; exit 2; }
 command -v debootstrap >/dev/null || fail "debootstrap is not installed (apt-get install debootstrap)"
 [ "$(id -u)" = 0 ] || fail "debootstrap needs root"
 
-# The address of Debian's server, from this machine's own sources, either of apt's two formats: other vendors may be
-# among them, so one that ends in /debian comes first.
+# The address of Debian's server, from this machine's apt sources in either format. The sources can include other
+# vendors, so an address that ends in /debian comes first.
 mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
     awk '$1 == "URIs:" { print $2 }
          $1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; break } }' |

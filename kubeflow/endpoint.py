@@ -1,4 +1,4 @@
-"""Talking to a Kubeflow Pipelines API: whether it is there, and its refusals in words without secrets."""
+"""Connects to a Kubeflow Pipelines API, and converts its errors into messages without secrets."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from dataclasses import dataclass, field
 
 from components.core.errors import ClusterError
 
-# A bearer token never stands in a file or on a command line.
+# A bearer token is never in a file or on a command line.
 TOKEN_VARIABLE = "EDGEMILL_KUBEFLOW_TOKEN"
 _TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An address, and how one signs in there.
+    """The address of an API, and its credentials.
 
     Attributes:
-        url: Without a slash at its end.
-        token: A bearer token; None sends none.
+        url: Address without a trailing slash.
+        token: Bearer token. None sends no token.
     """
 
     url: str
     token: str | None = field(repr=False, default=None)
 
     def probe(self) -> None:
-        """Ask once whether somebody is there: the client itself asks five times, and logs what it gets.
+        """Check once that the API responds. The client itself tries five times, and logs the responses.
 
         Raises:
-            ClusterError: Nobody is, or somebody else, or the credentials are refused.
+            ClusterError: Nothing or another service responds, or the credentials are refused.
         """
         request = urllib.request.Request(f"{self.url}/apis/v2beta1/healthz")
         if self.token:
@@ -44,27 +44,27 @@ class Endpoint:
         except urllib.error.HTTPError as error:
             raise self._refused("connecting", error.code, "") from None
         except json.JSONDecodeError:
-            # A page to sign in, most likely.
+            # Most likely a sign-in page.
             raise ClusterError(
-                "what answers is no Kubeflow Pipelines API",
+                "the server is not a Kubeflow Pipelines API",
                 where=self.url,
                 bound="JSON from /apis/v2beta1/healthz",
-                remedy=f"correct `kubeflow.endpoint`; if a page asks to sign in, set {TOKEN_VARIABLE}",
+                remedy=f"correct `kubeflow.endpoint`; if the server shows a sign-in page, set {TOKEN_VARIABLE}",
             ) from None
         except OSError as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             raise ClusterError(
                 f"the cluster cannot be reached: {reason}",
                 where=self.url,
-                remedy="check the address, the network, and that the API runs; nothing was submitted",
+                remedy="check the address, the network, and that the API is running; nothing was submitted",
             ) from None
 
     @contextlib.contextmanager
     def told(self, doing: str) -> Iterator[None]:
-        """The client's errors as ClusterErrors, without what it prints.
+        """Raise the client's errors as ClusterErrors, and suppress its output.
 
         Args:
-            doing: What is tried, for the message.
+            doing: The attempted action, for the message.
         """
         from kfp_server_api.exceptions import ApiException
         from urllib3.exceptions import HTTPError
@@ -76,36 +76,36 @@ class Endpoint:
             raise self._refused(doing, error.status, _message(error.body)) from None
         except HTTPError as error:
             raise ClusterError(
-                f"{doing}: the cluster does not answer any more ({type(error).__name__})",
+                f"{doing}: the cluster no longer responds ({type(error).__name__})",
                 where=self.url,
-                remedy="check the network, and submit again: what was uploaded is not uploaded twice",
+                remedy="check the network, and submit again: finished uploads are not repeated",
             ) from None
         except ValueError as error:
             raise ClusterError(
                 f"{doing}: {self._without_token(str(error))}",
                 where=self.url,
-                remedy="look at the cluster's pages for what is there twice",
+                remedy="look for duplicates on the cluster's pages",
             ) from None
 
     def _refused(self, doing: str, status: int | None, message: str) -> ClusterError:
         if status in {401, 403}:
-            # Nothing that the server says is repeated: it may repeat the credentials.
+            # Leave out the server's message, because it can contain the credentials.
             return ClusterError(
-                f"{doing}: the cluster takes no such credentials",
+                f"{doing}: the cluster refused the credentials",
                 where=self.url,
                 measured=f"HTTP status {status}",
-                remedy=f"set {TOKEN_VARIABLE} to a valid token of somebody who may use the namespace",
+                remedy=f"set {TOKEN_VARIABLE} to a valid token of an account with access to the namespace",
             )
-        remedies = {
-            404: "check `kubeflow.endpoint` and what it names: pipeline, experiment, namespace",
-            409: "somebody else makes the same thing now; look at the cluster's pages, then submit again",
+        fixes = {
+            404: "check `kubeflow.endpoint`, the pipeline, the experiment, and the namespace",
+            409: "another client is creating the same object; check the cluster's pages, then submit again",
         }
-        said = f": {self._without_token(message)}" if message else ""
+        reason = f": {self._without_token(message)}" if message else ""
         return ClusterError(
-            f"{doing}: the cluster refused{said}",
+            f"{doing}: the cluster refused{reason}",
             where=self.url,
             measured=f"HTTP status {status}",
-            remedy=remedies.get(status or 0, "fix what the message says; the cluster's log has more"),
+            remedy=fixes.get(status or 0, "fix the error in the message; see the cluster's log for details"),
         )
 
     def _without_token(self, text: str) -> str:
@@ -113,7 +113,7 @@ class Endpoint:
 
 
 def _message(body: object) -> str:
-    """What a failed call says: `message`, or `error`, of a google.rpc.Status."""
+    """The message of a failed call: `message` or `error` of a google.rpc.Status."""
     try:
         answer = json.loads(body if isinstance(body, str | bytes) else "")
     except ValueError:

@@ -1,7 +1,7 @@
-"""What every container runs: `python -m kubeflow.entrypoint`. Between the launcher and one TFX executor.
+"""The entrypoint of every container, `python -m kubeflow.entrypoint`: runs one TFX executor for the launcher.
 
-TFX's own entrypoint fails on the open-source backend: that forgets the types of input artifacts, hands out URIs where
-executors want paths, and never calls ExampleGen's driver. `kubeflow.contract` says what is done about it.
+TFX's own entrypoint fails on the open-source backend. That backend loses the types of input artifacts, passes URIs
+where executors need paths, and never calls ExampleGen's driver. `kubeflow.contract` has the conversions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from kubeflow.data import check_examples
 from pipelines.graph.tfx_start import defer_tfx_components
 from pipelines.runs.run import explain
 
-# For a launcher that may not write to `/`: put before `/s3`, `/minio` and `/gcs`.
+# Prepended to `/s3`, `/minio`, and `/gcs`, for a launcher that cannot write to `/`.
 PREFIX_VARIABLE = "EDGEMILL_STAGING_PREFIX"
 UI_CLASSES = {f"system.{name}": f"kubeflow.pages.ui_artifacts.{name}" for name in ("HTML", "Markdown", "Metrics")}
 
@@ -40,9 +40,9 @@ _LOG = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one node; returns the exit status: 0, or 1 with the reason on stderr."""
+    """Run one node. Returns the exit status: 0, or 1 with the reason on stderr."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    # Dozens of lines per pipeline, about annotations that nobody reads here.
+    # It logs dozens of irrelevant lines per pipeline about annotations.
     logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
     known, beam_args = _parser().parse_known_args(arguments)
     prefix = os.environ.get(PREFIX_VARIABLE, "")
@@ -71,15 +71,15 @@ def run_node(
     prefix: str = "",
     examples_sha256: str | None = None,
 ) -> None:
-    """Run an executor and write the ExecutorOutput where the launcher looks for it.
+    """Run an executor, and write the ExecutorOutput where the launcher looks for it.
 
     Args:
-        executor: Path of the executor's class.
-        handed: The ExecutorInput as the launcher gives it.
+        executor: Import path of the executor's class.
+        handed: The launcher's ExecutorInput.
         inputs_spec: The component's `inputDefinitions`.
-        beam_args: For every Beam pipeline of the executor.
+        beam_args: Arguments of every Beam pipeline of the executor.
         prefix: As for `kubeflow.contract.local_path`.
-        examples_sha256: What `kubeflow.data.examples_digest` gave when the pipeline was compiled; only of ExampleGen.
+        examples_sha256: Digest of the examples at compile time (`kubeflow.data.examples_digest`). Only for ExampleGen.
     """
     defer_tfx_components()
     from pipelines.storage.filesystem import register
@@ -101,7 +101,7 @@ def run_node(
 
 
 def _drive(executor_input: Json, inputs_spec: Json, output_file: Path) -> Json:
-    """Run ExampleGen's driver, which resolves spans and fingerprints; the backend never does."""
+    """Run ExampleGen's driver, which resolves spans and fingerprints. The backend never runs it."""
     drive_example_gen(executor_input, inputs_spec)
     output: Json = json.loads(output_file.read_bytes())
     return output
@@ -131,7 +131,7 @@ def _execute(executor: str, executor_input: Json, inputs_spec: Json, beam_args: 
     check_content(read)
     executor_class(context).Do(inputs, outputs, properties)
     check_content(read)
-    # The pages show every property of a `system.` artifact: nobody looks for TFX's version among metrics.
+    # The pages show every property of a `system.` artifact, so keep TFX's version out of the metrics.
     of_tfx = {name: listed for name, listed in outputs.items() if not listed[0].type_name.startswith("system.")}
     tag_with_version(of_tfx)
     for artifact in (artifact for listed in of_tfx.values() for artifact in listed):
@@ -145,7 +145,7 @@ def _execute(executor: str, executor_input: Json, inputs_spec: Json, beam_args: 
 
 
 def _parser() -> argparse.ArgumentParser:
-    # The names are those that TFX's compiler writes.
+    # TFX's compiler sets these names.
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--executor_class_path", required=True)
     parser.add_argument("--json_serialized_invocation_args", required=True)

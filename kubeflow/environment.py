@@ -1,4 +1,4 @@
-"""The environment file: where a pipeline runs, which is not what it is. Never a secret: names of secrets only."""
+"""The environment file: where a pipeline runs. It contains names of secrets, but never secrets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.file.load import read_yaml_as
 from pipelines.file.redaction import SECRET_WORDS, has_password, has_secret
 from pipelines.storage.check import check_address
 
-# What the launcher of Kubeflow Pipelines stages in and out.
+# The addresses that the launcher of Kubeflow Pipelines stages.
 ROOT_PATTERN = r"^(s3|minio|gs)://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._/-]*)?$"
 ABSOLUTE = r"^/[^\s]*$"
 _KUBERNETES_NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
@@ -173,13 +173,13 @@ class EnvironmentFileError(SpecError):
 
 
 def read_environment(file: Path) -> EnvironmentFile:
-    """Read an environment file; folders in it become absolute.
+    """Read an environment file, and make its folders absolute.
 
     Raises:
-        EnvironmentFileError: With every error at once. No message repeats the value of what may be a secret.
+        EnvironmentFileError: The file is wrong. Contains every error. No message repeats a value that can be a secret.
     """
     found, errors = read_yaml_as(file, EnvironmentFile)
-    # Errors say what is wrong without repeating it, wherever a secret may stand by mistake.
+    # Errors of fields that can contain a secret by mistake do not repeat the value.
     errors = [_without_value(error) for error in errors]
     if found is not None:
         errors += _contradictions(found)
@@ -198,14 +198,14 @@ def cluster_of(found: EnvironmentFile, file: Path) -> KubeflowEnvironment:
     """The cluster that an environment file describes.
 
     Raises:
-        SpecError: It describes none.
+        SpecError: It describes no cluster.
     """
     if found.kubeflow is None:
         raise SpecError(
             "the environment file describes no cluster",
             where=str(file),
-            bound="a section `kubeflow` with image, pipeline_root and registry",
-            remedy="add it; docs/kubeflow.md shows one",
+            bound="a section `kubeflow` with image, pipeline_root, and registry",
+            remedy="add the section; see docs/kubeflow.md",
         )
     return found.kubeflow
 
@@ -218,16 +218,18 @@ def _contradictions(found: EnvironmentFile) -> Iterator[SpecError]:
 
 def _of_plain_runs(found: EnvironmentFile) -> Iterator[SpecError]:
     if found.metadata and not found.metadata.startswith("sqlite:") and has_password(found.metadata):
-        yield _secret("metadata", "a password", "leave the password out, and set EDGEMILL_METADATA where runs start")
+        yield _secret("metadata", "a password", "omit it, and set EDGEMILL_METADATA_PASSWORD where runs start")
     for index, argument in enumerate(found.beam_args):
         if has_secret(argument):
-            yield _secret(f"beam_args[{index}]", "a secret", "let the runner find it in a variable of `secrets`")
+            yield _secret(
+                f"beam_args[{index}]", "a secret", "pass it in an environment variable (`secrets` on Kubeflow)"
+            )
     if found.root and "://" in found.root:
         yield SpecError(
             "reports, locks and SQLite cannot lie in an object store",
             where="root",
             bound="a folder, relative to this file",
-            remedy="name a folder, and the address as `pipeline_root`: artifacts go there",
+            remedy="name a folder, and set `pipeline_root` to the address for artifacts",
         )
     if found.pipeline_root is not None:
         try:
@@ -240,17 +242,15 @@ def _of_cluster(cluster: KubeflowEnvironment) -> Iterator[SpecError]:
     for name, value in cluster.env.items():
         if SECRET_WORDS.search(name) or has_password(value):
             yield _secret(
-                f"kubeflow.env.{name}", "a secret", "put it into a Kubernetes secret, and name that in `secrets`"
+                f"kubeflow.env.{name}", "a secret", "put it into a Kubernetes secret, and name that secret in `secrets`"
             )
     for field, address in (("endpoint", cluster.endpoint), ("examples", cluster.examples)):
         if address and has_password(address):
-            yield _secret(
-                f"kubeflow.{field}", "a password", "leave it out; `edgemill submit --help` tells how to sign in"
-            )
+            yield _secret(f"kubeflow.{field}", "a password", "omit it; see `edgemill submit --help` for credentials")
     covered = any(is_below(cluster.registry, volume.path) for volume in cluster.volumes)
     if not covered:
         yield SpecError(
-            "the registry would vanish with the container",
+            "the registry would be lost with the container",
             where="kubeflow.registry",
             bound="a path below one of `volumes`",
             measured=cluster.registry,
@@ -267,17 +267,17 @@ def _of_cluster(cluster: KubeflowEnvironment) -> Iterator[SpecError]:
 
 def _without_value(error: EdgemillError) -> EdgemillError:
     named = error.where or ""
-    told = ("metadata", "pipeline_root", "beam_args", "kubeflow.env", "kubeflow.endpoint", "kubeflow.examples")
-    if not named.startswith(told):
+    private = ("metadata", "pipeline_root", "beam_args", "kubeflow.env", "kubeflow.endpoint", "kubeflow.examples")
+    if not named.startswith(private):
         return error
     return SpecError(error.what, where=error.where, bound=error.bound, remedy=error.remedy)
 
 
 def _secret(where: str, what: str, remedy: str) -> SpecError:
-    # The value is not repeated: errors end in logs.
-    return SpecError(f"this holds {what}, and the file is compiled into what others read", where=where, remedy=remedy)
+    # Leave out the value, because errors are logged.
+    return SpecError(f"this holds {what}, and others can read the compiled file", where=where, remedy=remedy)
 
 
 def is_below(path: str, folder: str) -> bool:
-    """Whether a path is a folder or lies in it."""
+    """Whether a path is a folder or is below it."""
     return Path(path).is_relative_to(folder)

@@ -1,4 +1,4 @@
-"""Where the image has what lies on this machine: data, models, and the modules that a pipeline file names."""
+"""Maps paths of this machine to the image: data, models, and the modules that a pipeline file names."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from components.core.errors import SpecError
 from components.core.version import find_source, is_installed
 from pipelines.file.spec import PipelineSpec
 
-# Where the container file puts Edgemill itself, the shipped pipelines and their data with it.
+# Where the Containerfile puts Edgemill, including the shipped pipelines and their data.
 EDGEMILL_IN_IMAGE = "/opt/edgemill"
 _EDGEMILL_HERE = Path(__file__).resolve().parents[1]
 
 
 class ImageFolders:
-    """Folders of this machine and their places in the image; the innermost that holds a path decides.
+    """Folders of this machine and their paths in the image. The innermost folder that contains a path applies.
 
     Args:
-        folders: Absolute folder here -> absolute folder in the image.
+        folders: Absolute folder of this machine -> absolute folder in the image.
     """
 
     def __init__(self, folders: dict[str, str]) -> None:
@@ -30,7 +30,7 @@ class ImageFolders:
         )
 
     def find(self, path: Path) -> str | None:
-        """The path in the image; None if no folder holds it."""
+        """The path in the image. None if no folder contains it."""
         for here, there in self._folders:
             if path.is_relative_to(here):
                 return str(there / path.relative_to(here))
@@ -40,11 +40,11 @@ class ImageFolders:
         """The path in the image.
 
         Args:
-            path: An absolute path of this machine.
-            field: Who names it, for the message.
+            path: Absolute path of this machine.
+            field: The field that names it, for the message.
 
         Raises:
-            SpecError: No folder holds it.
+            SpecError: No folder contains it.
         """
         found = self.find(Path(path))
         if found is None:
@@ -53,16 +53,16 @@ class ImageFolders:
                 where=field,
                 bound=f"a path below {', '.join(str(here) for here, _ in self._folders)}",
                 measured=path,
-                remedy="copy a folder that holds it into the image (build_image.sh --project), and name both in "
+                remedy="copy a folder that contains it into the image (build_image.sh --project), and name both in "
                 "`kubeflow.folders` of the environment file",
             )
         return found
 
     def python_path(self, spec: PipelineSpec) -> tuple[str, ...]:
-        """Folders of the image from which the user's modules are imported; Edgemill's own need none.
+        """Folders of the image that the user's modules are imported from. Edgemill's own modules need none.
 
         Raises:
-            SpecError: A module lies below no folder. Installed packages are the image's business.
+            SpecError: A module is not below any folder. Installed packages are not checked: the image must have them.
         """
         roots: dict[str, None] = {}
         for field, reference in _references(spec):

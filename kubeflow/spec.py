@@ -1,4 +1,4 @@
-"""From TFX's pipeline specification to one that open-source Kubeflow Pipelines runs. Plain JSON in, plain JSON out."""
+"""Converts TFX's pipeline specification for open-source Kubeflow Pipelines. Input and output are plain JSON."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi
 
 
 def task_names(nodes: Iterable[str], recipes: Mapping[str, Sequence[str]] = {}) -> dict[str, str]:
-    """Node id -> task name: `convert__int8` is shown as `convert-int8`, a training node with its first recipe.
+    """Node ID -> task name: `convert__int8` becomes `convert-int8`; a training node has the name of its first recipe.
 
     Args:
-        nodes: Ids.
-        recipes: Id of a training node -> names of the recipes that share it. Kubeflow's cache knows no task names, so
-            they can read well.
+        nodes: Node IDs.
+        recipes: ID of a training node -> names of the recipes that share it. Kubeflow's cache ignores task names, so
+            the names can be readable.
 
     Raises:
-        SpecError: Two nodes would have one name.
+        SpecError: Two nodes would have the same name.
     """
     names: dict[str, str] = {}
     for node in nodes:
@@ -30,17 +30,17 @@ def task_names(nodes: Iterable[str], recipes: Mapping[str, Sequence[str]] = {}) 
         same = next((other for other, taken in names.items() if taken == name), None)
         if same is not None:
             raise SpecError(
-                f"the nodes {same!r} and {node!r} would have one name on Kubeflow",
+                f"the nodes {same!r} and {node!r} would have the same name on Kubeflow",
                 where="recipes",
                 measured=name,
-                remedy="rename one of the recipes, so that more than underscores tells them apart",
+                remedy="rename one of the recipes, so that they differ in more than underscores",
             )
         names[node] = name
     return names
 
 
 def shown_id(node: str, recipes: Mapping[str, Sequence[str]]) -> str:
-    """A node's id as users read it: a training node carries its first recipe's name instead of a digest."""
+    """A readable node ID: a training node has the name of its first recipe instead of a digest."""
     return f"{node.partition('__')[0]}__{recipes[node][0]}" if node in recipes else node
 
 
@@ -54,15 +54,15 @@ def adapt(
     uncached: frozenset[str],
     recipes: Mapping[str, Sequence[str]] = {},
 ) -> Json:
-    """A PipelineSpec for a cluster.
+    """Convert TFX's PipelineSpec for a cluster.
 
     Args:
-        spec: What TFX's KubeflowV2DagRunner made.
-        cluster: Resources, retries, caching.
-        parameters: Node id -> constants that differ from what TFX wrote: paths in the image.
-        arguments: Node id -> arguments to add to its command line.
-        env: Variables of every container.
-        uncached: Ids of the nodes whose outputs are never taken from an earlier run.
+        spec: PipelineSpec of TFX's KubeflowV2DagRunner.
+        cluster: Provides resources, retries, and caching.
+        parameters: Node ID -> constants that replace those of TFX: paths in the image.
+        arguments: Node ID -> arguments to add to its command line.
+        env: Environment variables of every container.
+        uncached: IDs of the nodes whose outputs never come from an earlier run.
         recipes: As for `task_names`.
     """
     names = task_names(spec["root"]["dag"]["tasks"], recipes)
@@ -95,10 +95,10 @@ def adapt(
 
 
 def platform(spec: Json, cluster: KubeflowEnvironment) -> Json | None:
-    """The second document of the compiled file: what is Kubernetes' own. None if there is nothing.
+    """The second document of the compiled file, specific to Kubernetes. None if it would be empty.
 
-    It names secrets and their keys, never what is in them. Of fields that have an older and a newer form, the older
-    one: backends read both, and an older backend refuses fields that it does not know.
+    It contains the names and keys of secrets, never their values. If a field has an older and a newer form, this uses
+    the older one: backends read both, and older backends refuse unknown fields.
     """
     executors = {label: _pod(label, cluster) for label in spec["deploymentSpec"]["executors"]}
     if not any(executors.values()):
@@ -126,7 +126,7 @@ def _pod(label: str, cluster: KubeflowEnvironment) -> Json:
 
 
 def _mounts(label: str, volume: Volume, cluster: KubeflowEnvironment) -> bool:
-    """Only who needs a volume mounts it: many can be mounted by one machine at a time only."""
+    """Whether a node mounts a volume. Only nodes that need it do: many volumes allow one machine at a time."""
     users = {
         "exec-push-": cluster.registry,
         "exec-examples": cluster.examples if cluster.examples and cluster.examples.startswith("/") else None,
@@ -171,7 +171,7 @@ def _producer(source: Json) -> str:
 
 
 def _typed(component: Json) -> Json:
-    """The backend's own types by their title and version, as its pages look for them."""
+    """Write the backend's own types as title and version, as its pages expect them."""
     outputs = component.get("outputDefinitions", {})
     artifacts = {}
     for name, output in outputs.get("artifacts", {}).items():
@@ -182,7 +182,7 @@ def _typed(component: Json) -> Json:
 
 
 def _container(container: Json, resources: Resources, arguments: list[str], env: Mapping[str, str]) -> Json:
-    # Nobody calls the hook before the cache; our entrypoint does its work.
+    # The backend never calls the pre-cache hook. Edgemill's entrypoint does its work.
     kept: dict[str, Any] = {name: value for name, value in container.items() if name != "lifecycle"}
     bounds: Json = {}
     if resources.cpu:

@@ -1,4 +1,4 @@
-"""A compiled pipeline onto a cluster, through the client of Kubeflow Pipelines: versions, runs, schedules."""
+"""Uploads, runs, and schedules compiled pipelines on a cluster, through the client of Kubeflow Pipelines."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from kubeflow.endpoint import TOKEN_VARIABLE, Endpoint
 from kubeflow.environment import KubeflowEnvironment
 
 _PAGE = 100
-# In the API's filter.proto.
+# From the API's filter.proto.
 _EQUALS = 1
 
 
 class Submitted(FrozenModel):
-    """What the cluster has now.
+    """The result of a submission.
 
     Attributes:
-        pipeline_id, version_id: The pipeline and the version of it.
-        version: The version's name; it holds a digest of the compiled file.
-        new_version: Whether the cluster did not have it before.
-        run_id: The run that was started; None without one.
-        recurring_run_id: The schedule that was made; None without one.
-        link: Page of the run, of the schedule, or of the pipeline.
+        pipeline_id, version_id: IDs of the pipeline and its version.
+        version: The version's name, which contains a digest of the compiled file.
+        new_version: Whether the version is new on the cluster.
+        run_id: ID of the started run, if any.
+        recurring_run_id: ID of the created schedule, if any.
+        link: Page of the run, the schedule, or the pipeline.
     """
 
     pipeline_id: str
@@ -49,12 +49,13 @@ class Cluster:
     """A Kubeflow Pipelines API.
 
     Args:
-        environment: Its `endpoint`, `namespace` and `experiment`.
-        token: A bearer token; None takes `EDGEMILL_KUBEFLOW_TOKEN`, and without that none is sent.
+        environment: Provides `endpoint`, `namespace`, and `experiment`.
+        token: Bearer token. By default, `EDGEMILL_KUBEFLOW_TOKEN`; without either, none is sent.
 
     Raises:
         SpecError: The environment names no endpoint.
-        ClusterError: It cannot be reached, or takes no such credentials. The message holds neither token nor password.
+        ClusterError: The API cannot be reached, or refuses the credentials. The message contains neither token nor
+            password.
     """
 
     def __init__(self, environment: KubeflowEnvironment, token: str | None = None) -> None:
@@ -62,7 +63,7 @@ class Cluster:
             raise SpecError(
                 "the environment file names no cluster to submit to",
                 where="kubeflow.endpoint",
-                bound="the address of the Kubeflow Pipelines API, as in https://kubeflow.example.org/pipeline",
+                bound="the address of the Kubeflow Pipelines API, such as https://kubeflow.example.org/pipeline",
                 remedy="add it",
             )
         self._environment = environment
@@ -79,7 +80,7 @@ class Cluster:
             )
 
     def submit(self, compiled: Compiled) -> Submitted:
-        """Upload a compiled pipeline: as a new one, as a new version, or not at all if the cluster has the version."""
+        """Upload a compiled pipeline as a new pipeline or version. Uploads nothing if the cluster has the version."""
         text = compiled.to_yaml()
         version = f"{compiled.name}-{sha256_of_bytes(text.encode())[:12]}"
         with tempfile.TemporaryDirectory() as folder, self._endpoint.told(f"uploading {compiled.name}"):
@@ -115,10 +116,10 @@ class Cluster:
         return submitted.model_copy(update={"run_id": str(started.run_id), "link": link})
 
     def schedule(self, submitted: Submitted, name: str, cron: Cron) -> Submitted:
-        """Have the cluster run a version now and then; turns that were missed are not caught up.
+        """Create a recurring run of a version. It does not catch up on missed runs.
 
         Raises:
-            SpecError: There is a schedule of that name.
+            SpecError: A schedule of that name exists.
         """
         with self._endpoint.told(f"scheduling {name}"):
             experiment = self._experiment()
@@ -136,11 +137,11 @@ class Cluster:
                 )
         if same is not None:
             raise SpecError(
-                f"there is a schedule called {name!r} already",
+                f"a schedule called {name!r} already exists",
                 where=f"--name {name}",
-                bound="one schedule of a name",
+                bound="a new name",
                 measured=f"recurring run {same}",
-                remedy="give this one another --name, or delete the other on the cluster's pages",
+                remedy="choose another --name, or delete the other schedule on the cluster's pages",
             )
         link = f"{self._endpoint.url}/#/recurringrun/details/{made.recurring_run_id}"
         return submitted.model_copy(update={"recurring_run_id": str(made.recurring_run_id), "link": link})
@@ -150,7 +151,7 @@ class Cluster:
         return str(found.experiment_id)
 
     def _pipeline(self, name: str) -> str | None:
-        # The client's own look-up knows no namespaces.
+        # The client's own lookup ignores namespaces.
         wanted = json.dumps({"predicates": [{"operation": _EQUALS, "key": "display_name", "stringValue": name}]})
         pipelines = self._pages(
             lambda page: self._client.list_pipelines(
@@ -161,7 +162,7 @@ class Cluster:
         return next((str(pipeline.pipeline_id) for pipeline in pipelines), None)
 
     def _new_pipeline(self, name: str) -> str:
-        # Not by upload: the version that comes with it would be called like the pipeline, and not be found again.
+        # An upload would also create a version with the name of the pipeline, which would not be found again.
         from kfp_server_api import V2beta1Pipeline
 
         asked = V2beta1Pipeline(display_name=name, namespace=self._environment.namespace)
@@ -173,7 +174,7 @@ class Cluster:
         return next((version for version in versions if version.display_name == name), None)
 
     def _scheduled(self, name: str) -> str | None:
-        # In all experiments: pages and logs tell schedules apart by their names alone.
+        # Search all experiments, because pages and logs identify schedules only by name.
         runs = self._pages(
             lambda page: self._client.list_recurring_runs(
                 namespace=self._environment.namespace, page_token=page, page_size=_PAGE

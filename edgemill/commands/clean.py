@@ -1,4 +1,4 @@
-"""`edgemill clean`: old runs and their artifacts, pipeline by pipeline."""
+"""`edgemill clean`: removes old runs and their artifacts, pipeline by pipeline."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ def clean_root(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Remove what the rules do not keep, and print what it was.
+    """Remove the runs that no rule keeps, and print them.
 
     Raises:
-        SpecError: There is no rule, no such pipeline, or a run is going on.
+        SpecError: There is no rule or no such pipeline, or a run is active.
         MetadataError: There is no store, it cannot be reached, or it does not know a run of the root.
         StorageError: A folder cannot be removed.
     """
     if keep_runs is None and older_than_days is None:
         raise SpecError(
-            "nothing says what is old",
+            "no rule says which runs are old",
             where="edgemill clean",
             bound="--keep-runs, --older-than, or both",
-            remedy="name at least one; a run that either keeps is kept",
+            remedy="set at least one; a run that either rule keeps stays",
         )
     if older_than_days is not None and not math.isfinite(older_than_days):
         raise SpecError(
-            "this is no number of days",
+            "this is not a number of days",
             where="--older-than",
             bound="a finite number, 0 or more",
             measured=older_than_days,
-            remedy="correct it, or leave it out",
+            remedy="set a finite number, or omit the option",
         )
     place = environment(root, metadata_url)
     if pipeline is not None and not is_folder(place.runs(pipeline)):
         raise _no_pipeline(pipeline, place)
     store = open_existing_store(place.metadata_url)
-    # Of all pipelines, before anything is removed from the first.
+    # Find all pipelines before anything is removed from the first.
     pipelines = _chosen(known_pipelines(store, place), place, pipeline)
     rules = Rules(keep_runs=keep_runs, older_than_days=older_than_days)
     plans = []
@@ -64,14 +64,14 @@ def clean_root(
         with nullcontext() if dry_run else removing(place.root / name):
             plan = plan_removal(store, place, name, rules, datetime.now(timezone.utc))
             if not as_json:
-                _tell(plan, dry_run=dry_run)
+                _print_plan(plan, dry_run=dry_run)
             if not dry_run:
                 with terminal().status(f"removing from {name}") as status:
                     remove(store, place, plan, lambda path: status.update(f"removing {path}"))
         plans.append(plan)
     if as_json:
-        told = {"dry_run": dry_run, "pipelines": [plan.model_dump(mode="json") for plan in plans]}
-        typer.echo(json.dumps(told, indent=2))
+        content = {"dry_run": dry_run, "pipelines": [plan.model_dump(mode="json") for plan in plans]}
+        typer.echo(json.dumps(content, indent=2))
 
 
 def _chosen(found: list[str], place: Environment, wanted: str | None) -> list[str]:
@@ -86,13 +86,13 @@ def _no_pipeline(wanted: str, place: Environment) -> SpecError:
     return SpecError(
         "no pipeline of this name has run here",
         where=f"--pipeline {wanted}",
-        bound="one whose runs this root and its metadata store hold",
+        bound="a pipeline with runs in this root and its metadata store",
         measured=str(place.root),
-        remedy="name another pipeline, another --root, or the --metadata that it ran with",
+        remedy="name another pipeline or another --root, or set the --metadata that the pipeline ran with",
     )
 
 
-def _tell(plan: RetentionPlan, *, dry_run: bool) -> None:
+def _print_plan(plan: RetentionPlan, *, dry_run: bool) -> None:
     gone = [run for run in plan.runs if not run.kept]
     would = "would remove" if dry_run else "removes"
     console = terminal()

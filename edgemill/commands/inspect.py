@@ -1,4 +1,4 @@
-"""`edgemill inspect`: an Inspection as tables."""
+"""`edgemill inspect`: prints an Inspection as tables."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from edgemill.terminal import terminal
 
 
 def read_model(path: Path) -> bytes:
-    """The bytes of a file.
+    """The content of a model file.
 
     Raises:
-        ModelError: It cannot be read.
+        ModelError: The file cannot be read.
     """
     try:
-        # Of a pipe, reading waits for its writer; of some devices, it has no end.
+        # Reading a pipe waits for its writer, and reading some devices never ends.
         if path.exists() and not path.is_file():
-            raise OSError(errno.EINVAL, "it is no regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
         return path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", where=str(path), remedy="check the path") from error
 
 
 def print_inspection(path: Path, inspection: Inspection) -> None:
-    """Print what a TFLite file holds."""
+    """Print the content of a TFLite file."""
     console = terminal()
     floats = inspection.float_tensors
     sizes = f": {inspection.file_bytes:,} bytes, {inspection.weight_bytes:,} of them weights"

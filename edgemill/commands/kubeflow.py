@@ -1,4 +1,4 @@
-"""`edgemill compile`, `submit` and `schedule`: what they do and what they print."""
+"""`edgemill compile`, `submit`, and `schedule`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipelines.file.environment import DEFAULT_ROOT
 
 
 def compile_to(file: Path, environment: Path, output: Path) -> None:
-    """Compile, and write the result."""
+    """Compile a pipeline, and write the compiled file."""
     compiled = _compiled(file, environment)
     write_compiled(compiled, output)
     nodes = len(compiled.pipeline["root"]["dag"]["tasks"])
@@ -33,11 +33,11 @@ def submit_to_cluster(
     """Compile, upload, and run or schedule."""
     due = parse_cron(cron) if cron is not None else None
     if due is not None and upload_only:
-        raise SpecError("--upload-only schedules nothing", where="--cron", remedy="leave one of the two out")
+        raise SpecError("--upload-only schedules nothing", where="--cron", remedy="omit one of the two")
     cluster = cluster_of(read_environment(environment), environment)
     from kubeflow.submit import Cluster
 
-    # Before the work of compiling: wrong credentials are reported at once.
+    # Connect before compiling, so that wrong credentials are reported at once.
     connected = Cluster(cluster)
     compiled = _compiled(file, environment)
     submitted = connected.submit(compiled)
@@ -48,14 +48,14 @@ def submit_to_cluster(
     if as_json:
         typer.echo(submitted.model_dump_json(indent=2))
         return
-    typer.echo(f"version {submitted.version}{'' if submitted.new_version else ' (there already)'}")
+    typer.echo(f"version {submitted.version}{'' if submitted.new_version else ' (already uploaded)'}")
     typer.echo(submitted.link)
 
 
 def write_schedule(
     file: Path, cron: str, output: Path, name: str | None, environment: Path | None, output_options: OutputOptions
 ) -> None:
-    """Write the units, print the crontab line and how to install either."""
+    """Write the units, and print the crontab line and how to install either."""
     due = parse_cron(cron)
     make_importable(file)
     loaded = preflight(file)
@@ -69,7 +69,7 @@ def write_schedule(
     schedule = Schedule(name=called, command=tuple(command), folder=Path.cwd(), root=root)
     service, timer = write_units(schedule, due, output)
     typer.echo(f"{service}\n{timer}\n")
-    typer.echo("systemd: copy both to /etc/systemd/system, then")
+    typer.echo("systemd: copy both files to /etc/systemd/system, then run")
     typer.echo(f"  systemctl daemon-reload && systemctl enable --now {timer.name}")
     typer.echo("or cron: add this line with `crontab -e`")
     typer.echo(f"  {crontab_line(schedule, due)}")
@@ -77,7 +77,7 @@ def write_schedule(
 
 def _compiled(file: Path, environment: Path) -> Compiled:
     make_importable(file)
-    # TensorFlow tells at length what it did not find on this machine.
+    # TensorFlow logs at length what this machine lacks.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

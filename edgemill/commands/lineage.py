@@ -1,4 +1,4 @@
-"""`edgemill lineage`: where bytes came from, as a tree or as JSON."""
+"""`edgemill lineage`: prints where a model came from, as a tree or as JSON."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pipelines.runs.metadata_connection import open_existing_store
 
 
 def print_lineage(target: Path, root: Path | None, metadata_url: str | None, *, as_json: bool, short: bool) -> None:
-    """Print the lineage of a release or a model file, each artifact compared with what was written.
+    """Print the lineage of a release or a model file, and compare each artifact with what was written.
 
     Args:
         target: The release, or the model file.
         root, metadata_url: Where the store is.
-        as_json: Print JSON, which is always whole, instead of a tree.
+        as_json: Print JSON, always complete, instead of a tree.
         short: Print one line for each artifact.
 
     Raises:
-        TamperedError: One differs; it is printed too.
+        TamperedError: An artifact differs. Raised after the lineage is printed.
     """
     node = trace_target(open_existing_store(environment(root, metadata_url).metadata_url), target)
     if as_json:
@@ -38,7 +38,7 @@ def print_lineage(target: Path, root: Path | None, metadata_url: str | None, *, 
 
 
 def tree_of(node: LineageNode) -> Tree:
-    """A node and all that it was made from, for `rich.console.Console.print`."""
+    """A node and everything that it was made from, for `rich.console.Console.print`."""
     tree = Tree(Text(node.label, style="bold"))
     for name, value in node.details.items():
         tree.add(Text.assemble((f"{name}:", "dim"), f" {value}"))
@@ -48,7 +48,7 @@ def tree_of(node: LineageNode) -> Tree:
 
 
 def short_tree_of(node: LineageNode) -> Tree:
-    """The same with one line for each artifact: its maker, its digest, and whether it is what was written."""
+    """Like `tree_of`, with one line per artifact: its maker, its digest, and whether it is what was written."""
     makers = [child for child in node.children if child.kind == "execution"]
     line = Text(node.label, style="bold")
     line.append("".join(f" by {maker.label}" for maker in makers), style="not bold")

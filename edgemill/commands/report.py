@@ -1,4 +1,4 @@
-"""`edgemill report`: the report of a run, from what ML Metadata and the artifacts hold now."""
+"""`edgemill report`: rewrites the report of a run from the current content of ML Metadata and the artifacts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUMMARY_NAME = "summary.json"
 
 
 def keep_report(summary: RunSummary, place: Environment) -> Path:
-    """Write `report.html` and `summary.json` into the run's folder; returns the path of the first."""
+    """Write `report.html` and `summary.json` into the run's folder, and return the path of `report.html`."""
     folder = place.runs(summary.pipeline) / summary.run_id
     write_atomically(folder / SUMMARY_NAME, summary.model_dump_json(indent=2).encode() + b"\n")
     write_report(summary, folder / "report.html")
@@ -38,6 +38,6 @@ def report_again(run_id: str, root: Path | None, metadata_url: str | None) -> No
             "there is no such run",
             where=run_id,
             bound="a run id that `edgemill run` printed, or `latest`",
-            remedy="name the run's --root or --metadata",
+            remedy="set the --root or the --metadata of the run",
         )
     typer.echo(str(keep_report(summarize(store, read_plan(place, found[0], found[1])), place)))

@@ -1,4 +1,4 @@
-"""`edgemill run`: progress while it runs, a table at the end, an exit status for whatever started it."""
+"""`edgemill run`: runs a pipeline, shows progress, prints a table of results, and returns an exit status."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def place_of(
     beam_args: tuple[str, ...],
     pipeline_root: str | None = None,
 ) -> Environment:
-    """Where to run: what the command line says, then what an environment file says, then the defaults.
+    """Where to run. The command line overrides the environment file, which overrides the defaults.
 
     Raises:
-        SpecError: There is no such runner, the environment file is wrong, or an argument holds a secret.
+        SpecError: There is no such runner, the environment file is wrong, or an argument contains a secret.
     """
     for argument in beam_args:
         if has_secret(argument):
             raise SpecError(
-                "this holds a secret, and logs tell the arguments of Beam",
+                "this holds a secret, and Beam's arguments are logged",
                 where=f"--beam-arg={argument.partition('=')[0]}",
-                remedy="leave it out, and set what the runner reads of its environment: AWS_SECRET_ACCESS_KEY, say",
+                remedy="omit it, and set an environment variable that the runner reads, such as AWS_SECRET_ACCESS_KEY",
             )
     if pipeline_root is not None:
         check_address(pipeline_root, "--pipeline-root")
@@ -69,20 +69,20 @@ def place_of(
         beam_args = (*found.beam_args, *beam_args)
     if runner not in {None, *get_args(RunnerName)}:
         raise SpecError("there is no such runner", where="--runner", bound="local or beam", measured=runner,
-                        remedy="name one of the two")  # fmt: skip
+                        remedy="choose one of the two")  # fmt: skip
     return environment(root, metadata_url, "beam" if runner == "beam" else "local", beam_args, pipeline_root)
 
 
 def run_and_report(
     file: Path, find_place: Callable[[], Environment], output_options: OutputOptions, *, rehash: bool = False
 ) -> ExitCode:
-    """Check, run, report. Raises an EdgemillError if anything is wrong before the first node.
+    """Check a pipeline, run it, and write its report. Raises an EdgemillError for any error before the first node.
 
     Args:
         file: The pipeline file.
-        find_place: Where to run, as `place_of` says; errors in it are reported like all others.
-        output_options: What to report besides.
-        rehash: Read all example files and do all checks, whatever is remembered.
+        find_place: Returns where to run (`place_of`). Its errors are reported like all others.
+        output_options: Status file and log format.
+        rehash: Read all example files and repeat checks that passed before.
     """
     status_file = StatusFile(output_options.summary_json, file)
     status_file.begin()
@@ -130,8 +130,8 @@ def _run(
 
         def watch(record: NodeRecord) -> None:
             if record.state == "running":
-                # Conversions fork from a server that imports TensorFlow. It starts with the first node that really
-                # runs; those of delivery run in each run, and nothing converts after them.
+                # Conversions fork from a server that imports TensorFlow. Start it with the first node that executes.
+                # Gates and pushes execute in every run, and no conversion follows them.
                 if not record.node.startswith(("gate__", "push__")):
                     warm_up()
                 status.update(f"{record.node} is running")
@@ -156,7 +156,7 @@ def _run(
 
 
 class _Epochs(logging.Handler):
-    """Shows each epoch of a training as it ends; everything else is in the log."""
+    """Shows each finished epoch of a training. Everything else is in the log."""
 
     def __init__(self, status: Status) -> None:
         super().__init__(logging.INFO)
@@ -164,13 +164,13 @@ class _Epochs(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See the base class."""
-        told = record.getMessage()
-        if "epoch " in told:
-            self._status.update(escape(told))
+        message = record.getMessage()
+        if "epoch " in message:
+            self._status.update(escape(message))
 
 
 def exit_code(summary: RunSummary) -> ExitCode:
-    """What a run's end says to whatever started it."""
+    """The exit status of a finished run."""
     if summary.verdict == "failed":
         return ExitCode.NODE_FAILED
     pushed = {release.device for release in summary.releases if release.pushed}
@@ -182,7 +182,7 @@ def exit_code(summary: RunSummary) -> ExitCode:
 
 
 def _check_root(root: Path) -> None:
-    """Raise a SpecError unless the root can be written."""
+    """Raise a SpecError if the root cannot be written."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         writable = os.access(root, os.W_OK)
@@ -193,7 +193,7 @@ def _check_root(root: Path) -> None:
 
 
 def _check_stores(loaded: LoadedPipeline, place: Environment) -> None:
-    """Raise what is wrong with a pipeline root or examples in an object store."""
+    """Raise the errors of a pipeline root or of examples in an object store."""
     if place.pipeline_root is not None:
         check_writable(place.pipeline_root)
     errors = list(examples_errors(loaded.spec.examples))

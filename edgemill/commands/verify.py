@@ -1,4 +1,4 @@
-"""`edgemill verify`: whether the artifacts of a run or of a release are what was written, file by file."""
+"""`edgemill verify`: compares the artifacts of a run or a release with what was written, file by file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pipelines.runs.verification import breaks, has_digest
 
 
 def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
-    """Print a line per artifact, and one that sums them up.
+    """Print a line for each artifact, and a summary line.
 
     Raises:
-        TamperedError: One of them is not what was written; the first, after all lines are printed.
+        TamperedError: An artifact is not what was written. Raised for the first one, after all lines are printed.
         RegistryError: The release itself is damaged.
-        MetadataError: There is no such run or release, or the store has no digest of any artifact of it.
+        MetadataError: There is no such run or release, or the store has no digest of any of its artifacts.
     """
     store = open_existing_store(environment(root, metadata_url).metadata_url)
     if Path(target).exists():
@@ -38,9 +38,9 @@ def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
         compared, broken, error = compared + 1, broken + (found is not None), error or found
     if not compared:
         raise MetadataError(
-            f"this {what} has no artifact yet that could be verified",
+            f"this {what} has no artifact yet that can be verified",
             where=name,
-            remedy="wait until the first node of the run is complete, or name another",
+            remedy="wait until the first node of the run is complete, or name another target",
         )
     outcome = f"{broken} {'is' if broken == 1 else 'are'} not" if broken else "all are"
     typer.echo(f"{compared} artifact{'s' if compared != 1 else ''} compared: {outcome} what was written")
@@ -61,7 +61,7 @@ def _run_named(store: Any, name: str) -> tuple[str, str]:
         raise MetadataError(
             "there is no such run or release",
             where=name,
-            bound="a run id that `edgemill run` printed, `latest`, a release's folder or a .tflite file",
-            remedy="name the run's --root or --metadata",
+            bound="a run id that `edgemill run` printed, `latest`, a release's folder, or a .tflite file",
+            remedy="set the --root or the --metadata of the run",
         )
     return found[0], found[1]

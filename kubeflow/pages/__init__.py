@@ -1,1 +1,1 @@
-"""What the Kubeflow pages show of a run."""
+"""What the pages of Kubeflow Pipelines show about a run."""

@@ -1,4 +1,4 @@
-"""What the pages of Kubeflow Pipelines show of a run: figures per candidate, and the verdict with its reasons."""
+"""Content for the pages of Kubeflow Pipelines: metrics of each candidate, and the verdict with its reasons."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pipelines.report.wording import verdict
 
 
 def candidate_metrics(candidate: CandidateReport, evaluation: EvaluationReport) -> dict[str, float]:
-    """Figures of one candidate on the whole evaluation split, by name.
+    """Metrics of one candidate on the complete evaluation split, by name.
 
     Returns:
-        Each metric and its change from the baseline, `file_bytes`, `times_smaller`, `latency_ratio` where there is one,
-        and `converted` (1 or 0). What is not finite is left out: the pages take numbers only.
+        Each metric and its change from the baseline, `file_bytes`, `times_smaller`, `latency_ratio` if there is one,
+        and `converted` (1 or 0). Values that are not finite are left out, because the pages accept numbers only.
     """
     whole = overall(candidate.slices)
     figures = {"converted": float(isinstance(candidate.outcome, Converted))}
@@ -34,7 +34,7 @@ def candidate_metrics(candidate: CandidateReport, evaluation: EvaluationReport) 
 
 
 def verdict_markdown(summary: RunSummary) -> str:
-    """The verdict of each device, what was delivered, and every check that a candidate did not pass."""
+    """The verdict of each device, the delivered release, and every check that a candidate did not pass."""
     lines = [f"# {_plain(summary.pipeline)}: {summary.headline}", ""]
     for decision in summary.decisions:
         lines += [f"## {decision.device}: {verdict(decision.verdict)}", "", _plain(decision.why), ""]
@@ -63,5 +63,5 @@ def _cell(text: object) -> str:
 
 
 def _plain(text: str) -> str:
-    # Errors of converters hold brackets, which Markdown would take for HTML, and several lines.
+    # Errors of converters have several lines, and brackets that Markdown would read as HTML.
     return " ".join(text.split()).replace("<", "&lt;")

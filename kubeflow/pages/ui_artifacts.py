@@ -1,21 +1,21 @@
-"""Artifact types that the pages of Kubeflow Pipelines show: an HTML document, Markdown, and figures."""
+"""Artifact types that the pages of Kubeflow Pipelines show: HTML, Markdown, and metrics."""
 
 from tfx.types.artifact import Artifact
 
 
 class HTML(Artifact):
-    """A file that is shown as a page."""
+    """A file that the pages show as HTML."""
 
     TYPE_NAME = "system.HTML"
 
 
 class Markdown(Artifact):
-    """A file that is shown as text."""
+    """A file that the pages show as formatted text."""
 
     TYPE_NAME = "system.Markdown"
 
 
 class Metrics(Artifact):
-    """Figures, as custom properties; there is no file."""
+    """Metrics, as custom properties. There is no file."""
 
     TYPE_NAME = "system.Metrics"

@@ -1,4 +1,4 @@
-"""TFX shell of the last node on Kubeflow: what a run left behind -> what the pages show."""
+"""TFX component of the last node on Kubeflow: summarizes a run's artifacts for the pages."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _METRICS = "metrics_"
 
 
 class ReportRequest(FrozenModel):
-    """What the node is asked: its `spec` parameter.
+    """The node's `spec` parameter.
 
     Attributes:
-        pipeline: Its name.
-        devices: Their profiles.
-        recipes: Id of a training node -> names of the recipes that it works for.
+        pipeline: Name of the pipeline.
+        devices: Device profiles.
+        recipes: ID of a training node -> names of the recipes that use it.
     """
 
     pipeline: str
@@ -47,7 +47,7 @@ class ReportRequest(FrozenModel):
 
 
 class RunReportExecutor(base_executor.BaseExecutor):
-    """Writes the report and the verdict as files, and figures as properties."""
+    """Writes the report and the verdict as files, and metrics as properties."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         """See the class."""
@@ -67,12 +67,12 @@ class RunReportExecutor(base_executor.BaseExecutor):
 
 
 def summarize_artifacts(request: ReportRequest, artifacts: Mapping[str, Any], run_id: str) -> RunSummary:
-    """What artifacts alone say about a run; the cluster's pages show nodes and lineage.
+    """Summarize a run from its artifacts alone. The cluster's pages show nodes and lineage.
 
     Args:
         request: The pipeline and its devices.
-        artifacts: Input name -> its artifact, or the folder of it.
-        run_id: What the run is called.
+        artifacts: Input name -> artifact, or the artifact's folder.
+        run_id: ID of the run.
     """
 
     def read(prefix: str, file: str, kind: Any) -> tuple[Any, ...]:
@@ -106,7 +106,7 @@ def _run_of(uri: str) -> str:
 
 
 class RunReportSpec(ComponentSpec):
-    """What all such nodes have; `run_report` adds one input per device and training, one output per candidate."""
+    """Common inputs and outputs. `run_report` adds inputs for devices and trainings, and outputs for candidates."""
 
     PARAMETERS = {"spec": ExecutionParameter(type=str), "code_version": ExecutionParameter(type=str)}
     INPUTS: dict[str, ChannelParameter] = {
@@ -120,7 +120,7 @@ class RunReportSpec(ComponentSpec):
 
 
 class RunReport(base_component.BaseComponent):
-    """Shows a run on the pages of Kubeflow Pipelines. Made by `run_report`."""
+    """Shows a run on the pages of Kubeflow Pipelines. Create it with `run_report`."""
 
     SPEC_CLASS = RunReportSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(RunReportExecutor)
@@ -138,17 +138,18 @@ def run_report(
     request: ReportRequest,
     code_version: str,
 ) -> RunReport:
-    """The node; set its id with `.with_id`.
+    """Create the node. Set its ID with `.with_id`.
 
     Args:
-        evaluation: Channel of one ModelEvaluation.
-        blessings, pushed: Device -> channel of the gate's ModelBlessing, of the PushedModel.
-        trained: Node id -> channel of a trained Model.
-        on_devices: Device -> channel of what its own tools say, for devices that declare some.
+        evaluation: Channel of a ModelEvaluation.
+        blessings: Device -> channel of the gate's ModelBlessing.
+        pushed: Device -> channel of the PushedModel.
+        trained: Node ID -> channel of a trained Model.
+        on_devices: Device -> channel of the report of the device's tools, for devices that declare tools.
         sample: Channel of the calibration sample, if there is one.
         candidates: Names of the recipes.
         request: The pipeline and its devices.
-        code_version: Of this module.
+        code_version: Version of this module's code.
     """
     kinds: dict[str, Any] = {}
     channels: dict[str, BaseChannel] = {}

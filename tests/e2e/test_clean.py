@@ -66,7 +66,7 @@ def test_removed_artifacts_are_made_again_and_kept_ones_come_from_the_cache(tmp_
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "nothing says what is old"),
+        ([], "no rule says which runs are old"),
         (["--keep-runs", "1", "--pipeline", "other"], "no pipeline of this name has run here"),
         (["--keep-runs", "0"], "Invalid value for '--keep-runs'"),
     ],

@@ -57,7 +57,7 @@ def test_gate_bounds_the_error_of_each_step(ran: Ran) -> None:
 
 def test_what_becomes_of_each_layer_is_told_before_anything_runs(ran: Ran) -> None:
     told = ran.output
-    for words in ("recipe streaming: what becomes of recurrent layers", "lowered", "unrolled", "loop"):
+    for words in ("recipe streaming: what happens to recurrent layers", "lowered", "unrolled", "loop"):
         assert words in told
     assert "recipe trained: what training does to each layer" in told
 

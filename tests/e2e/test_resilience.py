@@ -47,7 +47,7 @@ def test_interrupted_run_says_so_with_a_status_of_its_own(
     os.kill(process.pid, sent)
     output, _ = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == status, output
-    assert f"edgemill: {word}; run it again: what was done is taken from cache" in output
+    assert f"edgemill: {word}; run it again: finished work comes from the cache" in output
     assert "Traceback" not in output
     summary = json.loads(told.read_text())
     assert (summary["state"], summary["exit_status"], summary["exit_meaning"]) == ("ended", status, word.upper())

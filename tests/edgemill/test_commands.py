@@ -179,7 +179,7 @@ def test_commands_that_read_create_neither_a_root_nor_a_metadata_store(arguments
 
 def test_clean_refuses_days_without_end(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["clean", "--older-than", "inf", "--root", str(tmp_path)])
-    assert (result.exit_code, "this is no number of days" in result.output) == (2, True), result.output
+    assert (result.exit_code, "this is not a number of days" in result.output) == (2, True), result.output
 
 
 def test_report_of_unknown_run_is_an_error(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_short_lineage_has_one_line_for_each_artifact(capsys: pytest.CaptureFixt
         (("pruned", "pruned", "as it is"), "what pruning does to each layer", "2 pruned, 1 as it is"),
         (("as it is", "clustered"), "what clustering does to each layer", "1 as it is, 1 clustered"),
         (("trained", "float", "lowered"), "what training does to each layer", "1 trained, 1 float, 1 lowered"),
-        (("lowered", "fused"), "what becomes of recurrent layers", "1 lowered, 1 fused"),
+        (("lowered", "fused"), "what happens to recurrent layers", "1 lowered, 1 fused"),
         (("float", "float"), "what stays float", "2 float"),
         (("as it is",), "what happens to each layer", "1 as it is"),
     ],

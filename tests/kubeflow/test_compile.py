@@ -196,7 +196,7 @@ def test_two_recipes_that_kubeflow_cannot_tell_apart_are_refused(
     pipeline, environment = small(tmp_path, monkeypatch)
     pipeline.spec["recipes"] = [{"name": name, "scheme": "float32"} for name in ("a_b", "a__b")]
     pipeline.write()
-    with pytest.raises(SpecError, match="would have one name on Kubeflow"):
+    with pytest.raises(SpecError, match="would have the same name on Kubeflow"):
         compile_file(pipeline.file, environment)
 
 

@@ -55,7 +55,7 @@ def test_secrets_are_refused_and_not_repeated(
 @pytest.mark.parametrize(
     ("section", "said"),
     [
-        ({"registry": "/elsewhere"}, "the registry would vanish with the container"),
+        ({"registry": "/elsewhere"}, "the registry would be lost with the container"),
         ({"pipeline_root": "/mnt/artifacts"}, "kubeflow.pipeline_root"),
         ({"pipeline_root": "hdfs://host/x"}, "kubeflow.pipeline_root"),
         ({"image": "Not An Image"}, "kubeflow.image"),

@@ -273,4 +273,4 @@ def test_a_container_whose_examples_are_others_fails_and_says_why(
     with pytest.raises(LaunchError, match="examples: exit status 1"):
         launcher.run_all()
     assert "edgemill: " in (said := capfd.readouterr().err)
-    assert "the image has other examples than those that this pipeline was compiled with" in said
+    assert "the examples in the image differ from those that this pipeline was compiled with" in said

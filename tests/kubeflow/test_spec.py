@@ -60,7 +60,7 @@ def test_nodes_are_called_as_they_read_and_refer_to_each_other_so() -> None:
 
 
 def test_names_that_underscores_alone_tell_apart_are_refused() -> None:
-    with pytest.raises(SpecError, match="'convert__a_b' and 'convert__a__b' would have one name"):
+    with pytest.raises(SpecError, match="'convert__a_b' and 'convert__a__b' would have the same name"):
         task_names(["convert__a_b", "convert__a__b"])
 
 

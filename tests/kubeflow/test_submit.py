@@ -103,7 +103,7 @@ def test_two_schedules_of_one_name_are_refused(api: FakeApi) -> None:
     submitted = there.submit(compiled())
     for name in ("nightly", "weekly"):
         there.schedule(submitted, name, parse_cron("30 2 * * *"))
-    with pytest.raises(SpecError, match=r"there is a schedule called 'weekly' already .*recurring_run_id-1"):
+    with pytest.raises(SpecError, match=r"a schedule called 'weekly' already exists .*recurring_run_id-1"):
         there.schedule(submitted, "weekly", parse_cron("0 5 * * *"))
     assert len(api.recurring) == 2
 
@@ -114,7 +114,7 @@ def test_the_token_is_sent_and_never_told(api: FakeApi, monkeypatch: pytest.Monk
     assert connect(api).submit(compiled()).new_version
     wrong = f"wrong-{SECRET}"
     monkeypatch.setenv(TOKEN_VARIABLE, wrong)
-    with pytest.raises(ClusterError, match="takes no such credentials") as caught:
+    with pytest.raises(ClusterError, match="refused the credentials") as caught:
         connect(api)
     assert "HTTP status 401" in str(caught.value)
     assert SECRET not in str(caught.value)
@@ -137,10 +137,10 @@ def test_a_server_that_repeats_the_token_later_does_not_make_us_repeat_it(
 @pytest.mark.parametrize(
     ("failure", "status", "said"),
     [
-        (("POST", ".*/upload_version"), 409, "somebody else makes the same thing now"),
-        (("POST", ".*/upload_version"), 404, "check `kubeflow.endpoint` and what it names"),
-        (("GET", ".*/pipelines"), 403, "takes no such credentials"),
-        (("POST", ".*/upload_version"), 503, "the cluster's own log tells more"),
+        (("POST", ".*/upload_version"), 409, "another client is creating the same object"),
+        (("POST", ".*/upload_version"), 404, "check `kubeflow.endpoint`, the pipeline, the experiment"),
+        (("GET", ".*/pipelines"), 403, "refused the credentials"),
+        (("POST", ".*/upload_version"), 503, "see the cluster's log for details"),
     ],
 )
 def test_refusals_say_what_to_do(api: FakeApi, failure: tuple[str, str], status: int, said: str) -> None:
@@ -183,9 +183,9 @@ def test_command_submits_and_schedules(api: FakeApi, tmp_path: Path, monkeypatch
     assert f"{api.url}/#/runs/details/run_id-0" in result.output
     assert api.versions[0]["pipeline_spec"]["pipelineInfo"] == {"name": "small"}
     result = CliRunner().invoke(app, [*arguments, "--cron", "30 2 * * *"])
-    assert (result.exit_code, "(there already)" in result.output, len(api.versions)) == (0, True, 1)
+    assert (result.exit_code, "(already uploaded)" in result.output, len(api.versions)) == (0, True, 1)
     result = CliRunner().invoke(app, [*arguments, "--cron", "30 2 * * *"])
-    assert (result.exit_code, "there is a schedule called 'small' already" in result.output) == (2, True)
+    assert (result.exit_code, "a schedule called 'small' already exists" in result.output) == (2, True)
     api.token = SECRET
     result = CliRunner().invoke(app, arguments)
-    assert (result.exit_code, "takes no such credentials" in result.output) == (1, True)
+    assert (result.exit_code, "refused the credentials" in result.output) == (1, True)
