@@ -1,4 +1,4 @@
-"""What cells of recurrent layers compute with, and the base of all cells. Imports TensorFlow."""
+"""The arithmetic interface of recurrent cells, and their base class. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 import tensorflow as tf
 
-# Functions that TFLite has a kernel for; the kernel prescribes the scale of the first two's results.
+# Functions that have a TFLite kernel. For the fixed ones, the kernel prescribes the output scale.
 FIXED = frozenset({"tanh", "sigmoid"})
 
 
@@ -19,33 +19,33 @@ Weights = dict[str, Any]
 
 
 class Arithmetic(Protocol):
-    """What a cell computes with."""
+    """Operations that a cell computes with: in floats, or under quantization."""
 
     def kernel(self, name: str) -> Any:
-        """A matrix of weights, each with a scale of its own."""
+        """A weight matrix with its own scale."""
 
     def vector(self, name: str) -> Any:
-        """Weights that are multiplied element by element."""
+        """A weight vector for element-wise multiplication."""
 
     def bias(self, name: str) -> Any:
-        """A bias: integers in the scale of the product that it is added to."""
+        """A bias, whose integers have the scale of the product that it is added to."""
 
     def ranged(self, point: str, value: Any) -> Any:
         """A value whose range is measured."""
 
     def fixed(self, function: str, value: Any) -> Any:
-        """The result of `tanh` or `sigmoid`, whose scale the kernel prescribes."""
+        """A result of `tanh` or `sigmoid`, whose scale the kernel prescribes."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A kind of cell, and its sizes.
+    """A cell and its sizes.
 
     Attributes:
         units: Size of the output.
         features: Size of the input.
-        activation: Of the candidate.
-        biased: Whether it has biases.
+        activation: Activation of the candidate state.
+        biased: Whether the cell has biases.
     """
 
     units: int
@@ -54,7 +54,7 @@ class Cell:
     biased: bool = True
 
     kind: ClassVar[str]
-    # Names of the states; each is also the name of the point with its range.
+    # Names of the states. The point that holds the range of a state has the same name.
     states: ClassVar[tuple[str, ...]] = ("h",)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -70,37 +70,37 @@ class Cell:
         raise NotImplementedError
 
     def points(self) -> tuple[str, ...]:
-        """Names of the points of `step`, without those whose range is fixed."""
+        """Names of the points of `step`, except those with a fixed range."""
         raise NotImplementedError
 
     def for_output(self) -> frozenset[int]:
-        """Which of `project`'s results only the output needs, and no state."""
+        """Indexes of the results of `project` that only the output needs, not a state."""
         return frozenset()
 
     def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
-        """What depends on the inputs [..., features] alone: tensors [..., units], for any number of time steps."""
+        """What depends only on the inputs [..., features]: tensors [..., units], for any number of time steps."""
         raise NotImplementedError
 
     def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """One time step: from `project`'s results and the states, [batch, units] each, to the output and new states.
+        """One time step: from the results of `project` and the states, [batch, units] each, to output and new states.
 
-        Where the results in `for_output` are None, so is the output.
+        If the results in `for_output` are None, the output is None.
         """
         raise NotImplementedError
 
     def enter(self, a: Arithmetic, state: str, value: Any) -> Any:
-        """A state that comes from outside, in the very scale that it goes out with."""
+        """A state input, in the same scale as the state output."""
         return a.ranged(state, value)
 
 
 def affine(a: Arithmetic, point: str, x: Any, kernel: str, bias: str | None) -> Any:
-    """A product with a kernel, plus a bias if there is one, as the value of a point."""
+    """The product of `x` and a weight matrix, plus the bias if there is one, as the value of a point."""
     product = tf.matmul(x, a.kernel(kernel))
     return a.ranged(point, product if bias is None else tf.nn.bias_add(product, a.bias(bias)))
 
 
 def activated(a: Arithmetic, function: str, value: Any, name: str | None = None) -> Any:
-    """An activation function of a value; its result has the scale that the kernel of the function prescribes."""
+    """Apply an activation function. The result of tanh and sigmoid has the scale that the kernel prescribes."""
     match function:
         case "tanh" | "sigmoid":
             return a.fixed(function, getattr(tf, function)(value, name=name))
@@ -111,5 +111,5 @@ def activated(a: Arithmetic, function: str, value: Any, name: str | None = None)
 
 
 def after_name(state: str) -> str:
-    """What the operator is called that computes a state of the next time step."""
+    """Name of the operator that computes a state of the next time step."""
     return f"after_{state}"

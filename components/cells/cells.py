@@ -1,7 +1,7 @@
-"""The cells of recurrent layers as TFLite's integer kernels compute them: one operator at a time. Imports TensorFlow.
+"""Recurrent cells, computed one operator at a time like TFLite's integer kernels. Imports TensorFlow.
 
-One definition serves calibration, training, the single-step form and the sequence form. A cell is arithmetic over an
-`Arithmetic`, which decides what a range is: nothing (floats), watched, or fake-quantized.
+Calibration, training, the streaming form, and the sequence form share one definition. A cell computes with an
+`Arithmetic`, which decides what happens at a range: nothing (floats), observation, or fake quantization.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from components.cells.sru import GATES
 
 @dataclass(frozen=True)
 class GRU(Cell):
-    """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), as Keras has it with `reset_after` and without.
+    """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), with and without Keras' `reset_after`.
 
-    The update `h' = hh + z * (h - hh)` takes one product less than Keras' `z * h + (1 - z) * hh`.
+    The update `h' = hh + z * (h - hh)` needs one product less than Keras' `z * h + (1 - z) * hh`.
     """
 
     kind = "GRU"
@@ -150,7 +150,7 @@ class SRU(Cell):
 
 @dataclass(frozen=True)
 class SimpleRNN(Cell):
-    """The plain recurrent network, `h' = activation(x W + h U + b)`."""
+    """Simple recurrent network, `h' = activation(x W + h U + b)`."""
 
     kind = "SimpleRNN"
 
@@ -193,11 +193,11 @@ class SimpleRNN(Cell):
 
 @dataclass(frozen=True)
 class LSTM(Cell):
-    """Long short-term memory, as the fused integer kernel computes it: 16 bits inside, 8 bits in and out.
+    """Long short-term memory, computed like the fused integer kernel: 16 bits inside, 8-bit inputs and outputs.
 
-    Gates before their activation have 12 fractional bits of 16, after it 15; the cell state has 16 bits with a power
-    of two as scale, the hidden state 8 (Li and Alvarez 2021, "On the quantization of recurrent neural networks",
-    arXiv:2101.05453; `tensorflow/lite/kernels/lstm_eval.cc`).
+    Gates have 16 bits, 12 of them fractional before the activation and 15 after it. The cell state has 16 bits and a
+    power of two as scale; the hidden state has 8 bits (Li and Alvarez 2021, "On the quantization of recurrent neural
+    networks", arXiv:2101.05453; `tensorflow/lite/kernels/lstm_eval.cc`).
     """
 
     kind = "LSTM"
@@ -245,7 +245,7 @@ CELLS: dict[str, type[Cell]] = {kind.kind: kind for kind in (GRU, SRU, SimpleRNN
 
 
 def cell_of(layer: Any, features: int) -> Cell:
-    """The cell of a Keras layer that `components.cells.plan.why_not` finds nothing wrong with."""
+    """The cell of a Keras layer that `components.cells.plan.why_not` accepts."""
     config = layer.get_config()
     units = int(config["units"])
     match type(layer).__name__:
@@ -258,7 +258,7 @@ def cell_of(layer: Any, features: int) -> Cell:
         case "LSTM":
             return LSTM(units, features)
         case kind:
-            raise ValueError(f"{kind} is no recurrent layer that is known here")
+            raise ValueError(f"{kind} is not a supported recurrent layer")
 
 
 def _name(config: Mapping[str, Any]) -> str:

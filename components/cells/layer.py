@@ -1,4 +1,4 @@
-"""A recurrent layer written out for integer kernels, as a Keras layer. Imports TensorFlow."""
+"""A Keras layer that decomposes a recurrent layer for integer kernels. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from components.cells.quantizers import ActivationQuantizer
 from components.cells.weight_quantizer import WeightQuantizer
 from components.upstream.autograph import do_not_convert
 
-# What the kernels prescribe: function -> bits of activations -> bits, least and greatest value.
+# Ranges that the kernels prescribe: function -> activation bits -> bits, least value, greatest value.
 _FIXED: dict[str, dict[int, tuple[int, float, float]]] = {
     "tanh": {8: (8, -1.0, 1.0 - 2.0**-7), 16: (16, -1.0, 1.0 - 2.0**-15)},
     "sigmoid": {8: (8, 0.0, 1.0 - 2.0**-8), 16: (16, -1.0, 1.0 - 2.0**-15)},
-    # Of the fused LSTM: gates before and after their activation.
+    # Gates of the fused LSTM before and after their activation.
     "gate": {8: (16, -8.0, 8.0 - 2.0**-12)},
     "inner": {8: (16, -1.0, 1.0 - 2.0**-15)},
 }
 
 
 class IntegerRecurrent(tf.keras.layers.Layer):
-    """A recurrent layer with the weights of each gate by themselves, in floats until it is given quantizers.
+    """A recurrent layer with separate weights for each gate. It computes in floats until it gets quantizers.
 
     Args:
         cell: `kind` and fields of a `Cell`.
-        return_sequences: Whether all outputs are returned, [batch, time, units], or the last one.
-        go_backwards: Whether it starts at the last time step.
-        in_order: Whether outputs of a layer that goes backwards are turned round again, as `Bidirectional` does.
+        return_sequences: Whether to return all outputs, [batch, time, units], or only the last one.
+        go_backwards: Whether to start at the last time step.
+        in_order: Whether to reverse the outputs of a backward layer again, like `Bidirectional`.
 
     Attributes:
         cell: The cell.
-        unrolled: Whether time steps are written out one by one when the layer is called next.
-        watching: Whether, called eagerly, it computes in floats and shows each point's values to its quantizer.
-        trajectory: State name -> its values after each time step [batch, time, units], of the last watching call.
+        unrolled: Whether the next call unrolls the time steps.
+        watching: Whether an eager call computes in floats and passes each point's values to its quantizer.
+        trajectory: State name -> its values after each time step [batch, time, units], from the last watching call.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class IntegerRecurrent(tf.keras.layers.Layer):
         self.bits = 0
         self._quantizers: dict[str, ActivationQuantizer] = {}
         self._ranges: dict[str, dict[str, Any]] = {}
-        # A function: Keras would take layers in a list for parts of this one.
+        # A function, because Keras would track layers in a list as sublayers.
         self._joined: Callable[[], tuple[IntegerRecurrent, ...]] = tuple
 
     def build(self, input_shape: Any) -> None:
-        """Make the weights, one variable for each gate."""
+        """Create the weights, one variable per gate."""
         shapes = self.cell.shapes()
         self.held = {
             name: self.add_weight(name, shape, initializer="zeros" if "bias" in name else "glorot_uniform")
@@ -71,31 +71,31 @@ class IntegerRecurrent(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def get_prunable_weights(self) -> list[Any]:
-        """The matrices, whose zeros and shared values training keeps (the name is that of TFMOT's `PrunableLayer`)."""
+        """The matrices whose zeros and shared values training keeps. The name comes from TFMOT's `PrunableLayer`."""
         return [weight for weight in self.held.values() if len(weight.shape) > 1]
 
     def equip(self, bits: int, make: Callable[[str], ActivationQuantizer], weights: WeightQuantizer) -> None:
-        """Give it quantizers: of activations with `bits`, one for each point, and of weights."""
+        """Add a quantizer for each point, whose activations have `bits` bits, and a weight quantizer."""
         self.bits, self._weights = bits, weights
         for point in (*self.cell.projected(), *self.cell.points()):
             self._quantizers[point] = make(point)
             self._ranges[point] = self._quantizers[point].build(None, point, self)
 
     def join(self, layers: Sequence[IntegerRecurrent]) -> None:
-        """Give the output `h` one range with those of other layers; this one is among `layers`.
+        """Share one range for the output `h` among `layers`, which include this layer.
 
-        The kernel of a concatenation takes and gives one scale, and that of the fused LSTM hands out its hidden state
-        in the scale that it keeps it in. The range is the least that holds all of theirs.
+        A concatenation kernel has the same scale for inputs and output, and the fused LSTM returns its hidden state in
+        the scale of its state. The shared range is the smallest range that includes those of all layers.
         """
         joined = tuple(layers)
         self._joined = lambda: joined
 
     def ranges(self) -> dict[str, tuple[ActivationQuantizer, dict[str, Any]]]:
-        """Point -> its quantizer, and the variables that hold its range."""
+        """Point -> its quantizer and the variables of its range."""
         return {point: (quantizer, self.range_of(point)) for point, quantizer in self._quantizers.items()}
 
     def range_of(self, point: str) -> dict[str, Any]:
-        """The variables of a point's range; of an output that is joined with others the ends of all of them."""
+        """The variables of a point's range; a joined output has the shared minimum and maximum instead."""
         own = self._ranges[point]
         if point != "h" or not self._joined():
             return own
@@ -113,7 +113,7 @@ class IntegerRecurrent(tf.keras.layers.Layer):
     def call(self, inputs: Any, training: Any = None) -> Any:
         """From [batch, time, features] to [batch, time, units], or [batch, units]."""
         training = tf.keras.backend.learning_phase() if training is None else training
-        # The learning phase is 0 or 1 where it is no tensor.
+        # The learning phase is 0 or 1 unless it is a tensor.
         training = bool(training) if isinstance(training, int) else training
         outer = _Numbers(self, training)
         xs = self.cell.project(outer, inputs)
@@ -141,7 +141,7 @@ class IntegerRecurrent(tf.keras.layers.Layer):
         def step(inputs: Any, states: Any) -> tuple[Any, list[Any]]:
             numbers = _Numbers(self, training)
             output, after = self.cell.step(numbers, inputs, dict(zip(names, states, strict=True)))
-            # The pool of values that ranges are taken from leaves the loop with the outputs.
+            # The values that the ranges are computed from leave the loop with the outputs.
             return (output, numbers.seen, after), [after[name] for name in names]
 
         zeros = tf.zeros([tf.shape(xs[0])[0], self.cell.units])
@@ -155,7 +155,7 @@ class IntegerRecurrent(tf.keras.layers.Layer):
     def _unroll(self, xs: tuple[Any, ...]) -> list[Any]:
         numbers = _Numbers(self, False)
         frames = list(zip(*(self._frames(x, index) for index, x in enumerate(xs)), strict=True))
-        # A constant zero would be folded into constants of floats by the converter; this one it leaves alone.
+        # The converter would fold a constant zero into float constants, but it does not fold this expression.
         nothing = frames[0][0] - frames[0][0]
         states = {name: self.cell.enter(numbers, name, nothing) for name in self.cell.states}
         outputs = []
@@ -168,12 +168,12 @@ class IntegerRecurrent(tf.keras.layers.Layer):
     def _frames(self, x: Any, index: int) -> list[Any]:
         if self.return_sequences or index not in self.cell.for_output():
             return tf.unstack(x, axis=1)
-        # What is unpacked and not used keeps the converter from making the rest of it integers.
+        # Unused unpacked tensors keep the converter from quantizing the used ones.
         nothing = [None] * (x.shape[1] - 1)
         return [x[:, 0], *nothing] if self.go_backwards else [*nothing, x[:, -1]]
 
     def _update(self, seen: Mapping[str, Any], training: Any) -> None:
-        """Take the values of all time steps into the ranges of the points."""
+        """Update the ranges of the points with the values of all time steps."""
         if self.watching:
             for point, values in seen.items():
                 self._quantizers[point].observe(values.numpy())
@@ -188,7 +188,7 @@ class IntegerRecurrent(tf.keras.layers.Layer):
                 held["batches"].assign_add(tf.cast(grows, tf.int64))
 
     def settled(self, point: str, low: Any, high: Any) -> tuple[Any, Any]:
-        """A range as the kernels can hold it."""
+        """The range, adjusted to one that the kernels can represent."""
         if self.cell.kind == "LSTM" and point == "c":
             most = tf.maximum(tf.maximum(-low, high), 2.0**-8)
             power = 2.0 ** tf.math.ceil(tf.math.log(most) / tf.math.log(2.0))
@@ -202,7 +202,7 @@ class IntegerRecurrent(tf.keras.layers.Layer):
         return tf.TensorShape([batch, time, self.cell.units] if self.return_sequences else [batch, self.cell.units])
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` makes the same layer from, without quantizers."""
+        """The configuration for `from_config`, without quantizers."""
         return {
             **super().get_config(),
             "cell": described(self.cell),
@@ -213,7 +213,7 @@ class IntegerRecurrent(tf.keras.layers.Layer):
 
 
 class _Numbers:
-    """The arithmetic of one call: floats, watched values, or fake-quantized ones."""
+    """The arithmetic of one call: in floats, watched, or fake-quantized."""
 
     def __init__(self, layer: IntegerRecurrent, training: Any) -> None:
         self._layer, self._training = layer, training
@@ -226,7 +226,7 @@ class _Numbers:
         return self._layer._weights(value, self._training, weights={}) if self._quantizes else value
 
     def vector(self, name: str) -> Any:
-        """See `Arithmetic`. To its kernel it is an activation that does not change, with the range of its values."""
+        """See `Arithmetic`. The kernel takes it as a constant activation with the range of its values."""
         value = self._layer.held[name]
         if not self._quantizes:
             return value
@@ -268,5 +268,5 @@ def described(cell: Cell) -> dict[str, Any]:
 
 
 def step_scope(layer: str, index: int) -> str:
-    """The scope of names of one time step of a layer that is written out."""
+    """The name scope of one time step of an unrolled layer."""
     return f"{layer}/step_{index}"

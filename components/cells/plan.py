@@ -1,7 +1,8 @@
-"""What a recurrent layer becomes, told from its Keras layer before anything runs. Needs no TensorFlow.
+"""Decide from a Keras layer whether it can be fused or lowered, before anything runs. Needs no TensorFlow.
 
-The converter fuses an LSTM into one operator where Keras' own rules for its fast kernel hold. All else becomes a loop,
-whose calibration kills the process (TensorFlow 2.16), unless it is lowered here to plain integer operators.
+The converter fuses an LSTM into one operator if it meets Keras' requirements for its fast kernel. Any other recurrent
+layer becomes a loop, whose calibration kills the process (TensorFlow 2.16), unless it is lowered to plain integer
+operators.
 """
 
 from __future__ import annotations
@@ -16,31 +17,31 @@ from components.upstream.keras import calls_of, is_masked
 
 LOWERED = frozenset({"GRU", "SRU", "SimpleRNN"})
 RECURRENT = LOWERED | {"LSTM", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "RNN", "StackedRNNCells"}
-# Of the candidate; gates must be sigmoids.
+# Supported activations of the candidate state. Gates must use sigmoid.
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "linear")
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a layer cannot be made integers, and what to do about it."""
+    """Why a layer cannot be computed in integers, and how to fix it."""
 
     reason: str
     remedy: str
 
 
 def is_recurrent(layer: Any) -> bool:
-    """Whether a Keras layer goes from time step to time step."""
+    """Whether a Keras layer is recurrent."""
     kinds = {base.__name__ for base in type(layer).__mro__}
     return bool(kinds & RECURRENT)
 
 
 def inner(layer: Any) -> Any:
-    """The recurrent layer itself; of a `Bidirectional` the forward one."""
+    """The recurrent layer itself, or the forward layer of a `Bidirectional`."""
     return layer.forward_layer if type(layer).__name__ == "Bidirectional" else layer
 
 
 def why_not(layer: Any) -> Refusal | None:
-    """Why neither the fused kernel nor our lowering can compute a recurrent layer; None if one can.
+    """Why neither the fused kernel nor the lowering can compute a recurrent layer; None if one of them can.
 
     Args:
         layer: A built Keras layer, called in a functional model.
@@ -49,12 +50,12 @@ def why_not(layer: Any) -> Refusal | None:
     kind = type(one).__name__
     config = one.get_config()
     if kind not in LOWERED | {"LSTM"}:
-        remedy = "take frames through Conv2D layers in the task's decode or before an LSTM, GRU or SRU of vectors"
+        remedy = "process frames with Conv2D layers in the task's decode or before an LSTM, GRU, or SRU of vectors"
         if not kind.startswith("ConvLSTM"):
             remedy = "use LSTM, GRU, SimpleRNN, or SRU of components.cells.sru"
         return Refusal(f"{kind} has neither a fused integer kernel nor a lowering", remedy)
     if config.get("stateful"):
-        return Refusal("it is stateful", "build it with stateful=False; the streaming form has the state in and out")
+        return Refusal("it is stateful", "build it with stateful=False; the streaming form takes and returns the state")
     if config.get("return_state"):
         return Refusal(
             "it returns its state (return_state=True)",
@@ -105,19 +106,19 @@ def _named(function: Any) -> str:
 
 
 def refused_scheme(layer: Any, scheme: Scheme, form: Form | None, trained: bool) -> Refusal | None:
-    """Why a scheme, or a form, cannot be had with a recurrent layer that has one of the two ways.
+    """Why a recurrent layer that can be fused or lowered does not support a scheme or a form; None if it does.
 
     Args:
-        layer: What `why_not` finds nothing wrong with.
-        scheme: The recipe's.
-        form: What the recipe says; None if it says nothing.
+        layer: A layer that `why_not` accepts.
+        scheme: The recipe's scheme.
+        form: The recipe's form; None if the recipe does not set it.
         trained: Whether the recipe has the step `qat`.
     """
     kind = type(inner(layer)).__name__
     both_ways = type(layer).__name__ == "Bidirectional"
     if both_ways and form == "streaming":
         return Refusal(
-            "a bidirectional layer must know the end of the sequence, and the streaming form never does",
+            "a bidirectional layer needs the end of the sequence, which the streaming form never has",
             "take `recurrent: sequence`",
         )
     if kind == "LSTM":
@@ -126,37 +127,37 @@ def refused_scheme(layer: Any, scheme: Scheme, form: Form | None, trained: bool)
         return Refusal("4-bit weights must be trained", "add a step `qat`, or take static_wi8_ai8")
     if scheme.activation_bits == 16 and form != "streaming":
         return Refusal(
-            "written out over a sequence, the converter leaves weights that time steps share in floats beside 16-bit "
-            "activations",
+            "in a layer unrolled over a sequence, the converter leaves weights that time steps share as floats if "
+            "activations have 16 bits",
             "take `recurrent: streaming`, or static_wi8_ai8",
         )
     if scheme.kept_float is not None:
         return Refusal(
             "the lowering keeps no layer float",
-            "remove `keep_float`; `calibration_method` and static_wi8_ai16 are there for it",
+            "remove `keep_float`; use `calibration_method` or static_wi8_ai16 instead",
         )
     if scheme.is_static and getattr(scheme, "float_fallback", False) and not trained:
-        return Refusal("the lowering has integers for all of it", "remove `float_fallback`")
+        return Refusal("the lowering computes all of it in integers", "remove `float_fallback`")
     return None
 
 
 def _refused_lstm(scheme: Scheme, form: Form | None) -> Refusal | None:
     if form == "streaming":
         return Refusal(
-            "the fused LSTM keeps its state inside, and has no streaming form of ours",
+            "the fused LSTM keeps its state inside, so it has no streaming form",
             "leave `recurrent` out, or use a GRU or an SRU",
         )
     if scheme.activation_bits == 16:
         return Refusal(
             "the fused LSTM has no kernel for 16-bit activations",
-            "take static_wi8_ai8, whose LSTM has 16 bits inside and 8 bits at its border, or use a GRU or an SRU in "
+            "take static_wi8_ai8, whose LSTM has 16 bits inside and 8-bit inputs and outputs, or use a GRU or SRU in "
             "static_wi8_ai16",
         )
     if scheme.weight_bits == 4:
         return Refusal("the fused LSTM has no kernel for 4-bit weights", "take static_wi8_ai8")
     if scheme.backend == "aeq":
         return Refusal(
-            "ranges cannot be injected into the fused LSTM, nor can layers beside it be kept float",
+            "ranges cannot be injected into the fused LSTM, and no other layer of its model can stay float",
             "leave out `calibration_method` and `keep_float`",
         )
     return None

@@ -1,4 +1,4 @@
-"""Ranges of fake quantizers: of a batch over all replicas, and as integer kernels hold them. Imports TensorFlow."""
+"""Ranges of fake quantizers: over all replicas, and adjusted for integer kernels. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def batch_range(inputs: Any) -> tuple[Any, Any]:
 
 
 def nudged_range(low: Any, high: Any, bits: int, symmetric: bool) -> tuple[Any, Any]:
-    """A range that the kernels can hold: with zero inside, exactly representable; of the full width of the integers.
+    """Adjust a range for the kernels: it includes an exactly representable zero, and uses all integers.
 
     Args:
-        low, high: Wanted, float32 scalars.
+        low, high: The wanted range, float32 scalars.
         bits: 8 or 16.
         symmetric: Whether the zero point is 0.
 
     Returns:
-        low', high' with (high' - low') / (2^bits - 1) as scale; at least 1e-6 wide.
+        low', high' with the scale (high' - low') / (2^bits - 1); at least 1e-6 wide.
     """
     low, high = tf.minimum(low, 0.0), tf.maximum(high, 0.0)
     steps = 2.0**bits - 1
@@ -39,7 +39,7 @@ def nudged_range(low: Any, high: Any, bits: int, symmetric: bool) -> tuple[Any, 
 
 
 def summed_over_replicas(values: Any) -> Any:
-    """The sum of each element over all replicas of a distribution strategy."""
+    """The element-wise sum over all replicas of a distribution strategy."""
     replicas = tf.distribute.get_replica_context()
     if replicas is None or replicas.num_replicas_in_sync == 1:
         return values

@@ -1,11 +1,11 @@
-"""Quantizers: how a tensor is quantized in training, and where its range comes from. Imports TensorFlow.
+"""Activation quantizers: how a tensor is quantized in training, and where its range comes from. Imports TensorFlow.
 
-All are `tfmot.quantization.keras.quantizers.Quantizer`s, of two methods: `build` makes the variables that hold the
-range, `__call__` updates them in training and quantizes. What they compute is what TFLite's integer kernels compute:
-a real value is `(q - zero_point) * scale` with q from -2^(bits-1) to 2^(bits-1) - 1.
+All are `tfmot.quantization.keras.quantizers.Quantizer`s with two methods. `build` creates the variables of the range;
+`__call__` updates them in training and quantizes. They match TFLite's integer kernels: a real value is
+`(q - zero_point) * scale` with q from -2^(bits-1) to 2^(bits-1) - 1.
 
-They run in graph mode, with a `training` that is a Python bool or a tensor, and under `tf.distribute`: each replica
-sees the values of all.
+They run in graph mode, with a Python bool or a tensor as `training`, and under `tf.distribute`, where each replica
+uses the values of all replicas.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from components.cells.quantizer_ranges import batch_range, nudged_range, summed_
 from components.upstream.autograph import do_not_convert
 from components.upstream.tfmot import smart_cond
 
-# Batches for which a range is only watched, and not applied in training: as long as training lasts.
+# A delay that never ends: the range is only observed in training, and applied afterwards.
 NEVER = -1
 
 
 class ActivationQuantizer(quantizers.Quantizer):
-    """Base of quantizers of activations: a range that is updated with every training batch.
+    """Base class of activation quantizers, whose range is updated with every training batch.
 
     Args:
-        bits: 8, with any zero point, or 16, symmetric, as the kernels have it.
+        bits: 8, with any zero point, or 16, always symmetric like the kernels.
         symmetric: Whether the zero point is 0.
-        delay: Training batches before the values are quantized in training; `NEVER` watches the range only. Outside
-            training they always are.
+        delay: Training batches before values are quantized in training. `NEVER` only observes the range. Outside
+            training, values are always quantized.
     """
 
     def __init__(self, bits: int = 8, symmetric: bool = False, delay: int = 0) -> None:
         self.bits, self.symmetric, self.delay = bits, symmetric or bits == 16, delay
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:  # noqa: ARG002
-        """Make the variables `min`, `max` and `batches` (training batches seen), and what a subclass needs."""
+        """Create the variables `min`, `max`, and `batches` (training batches seen), and those of the subclass."""
         return {
             "min_var": _variable(layer, f"{name}_min"),
             "max_var": _variable(layer, f"{name}_max"),
@@ -46,16 +46,16 @@ class ActivationQuantizer(quantizers.Quantizer):
         }
 
     def build_more(self, name: str, layer: Any) -> dict[str, Any]:  # noqa: ARG002
-        """Variables of a subclass."""
+        """Create the variables of a subclass."""
         return {}
 
     def new_range(self, inputs: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
-        """The least and greatest value to represent, after one more batch; may update the subclass's variables."""
+        """The least and greatest value to represent after one more batch. May update the subclass's variables."""
         raise NotImplementedError
 
     @do_not_convert
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:
-        """Quantize; in training, update the range first."""
+        """Quantize. In training, update the range first."""
         return smart_cond(training, lambda: self._train(inputs, weights), lambda: self.quantize(inputs, weights))
 
     def _train(self, inputs: Any, weights: dict[str, Any]) -> Any:
@@ -71,21 +71,21 @@ class ActivationQuantizer(quantizers.Quantizer):
         return tf.cond(seen > self.delay, lambda: self.quantize(inputs, weights), lambda: tf.identity(inputs))
 
     def quantize(self, inputs: Any, weights: dict[str, Any]) -> Any:
-        """Quantize by the range that the variables hold, without updating it."""
+        """Quantize with the current range, without updating it."""
         return tf.quantization.fake_quant_with_min_max_vars(
             inputs, weights["min_var"], weights["max_var"], num_bits=self.bits
         )
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` makes the same quantizer from."""
+        """The configuration for `from_config`."""
         return {"bits": self.bits, "symmetric": self.symmetric, "delay": self.delay}
 
 
 class MovingAverageQuantizer(ActivationQuantizer):
-    """Range by an exponential moving average of each batch's least and greatest value (Jacob et al. 2018, 3.1).
+    """Exponential moving average of each batch's least and greatest value (Jacob et al. 2018, 3.1).
 
-    The first batch sets the range. (TFMOT's own starts at -6..6 and keeps 0.999 of it with each batch, so thousands
-    of batches pass before it says anything about the data.)
+    The first batch initializes the range. TFMOT's quantizer starts at -6..6 and keeps 0.999 of it per batch, so its
+    range depends on the data only after thousands of batches.
     """
 
     def __init__(self, bits: int = 8, symmetric: bool = False, delay: int = 0, decay: float = 0.95) -> None:
@@ -93,10 +93,10 @@ class MovingAverageQuantizer(ActivationQuantizer):
         self.decay = decay
 
     def build_more(self, name: str, layer: Any) -> dict[str, Any]:
-        """The averages themselves.
+        """Create the averages.
 
-        The range that is made of them for the kernels is none to go on from: of a symmetric one the wider side would
-        be averaged again each time, and grow without end; of another, moves of less than half a step would be lost.
+        They are separate from the range, which is adjusted for the kernels. Averaging a symmetric range would feed its
+        wider side back and grow without bound; averaging any other would lose changes of less than half a step.
         """
         return {
             "low": _variable(layer, f"{name}_average_low"),
@@ -126,13 +126,13 @@ class LastValueQuantizer(ActivationQuantizer):
 
 
 class ExtremesQuantizer(ActivationQuantizer):
-    """Range of all values of an epoch, for outputs of the model: a clipped one is wrong, and gets no gradient.
+    """Range of all values of an epoch, for model outputs: a clipped output is wrong and gets no gradient.
 
-    While an epoch lasts, the range holds the epoch before it too; at the end, it holds the epoch's own values only.
+    During an epoch, the range also includes the previous epoch. At its end, the range includes only its own values.
 
     Args:
-        epoch: Training batches in an epoch; 0 never forgets.
-        bits, symmetric, delay: As for `ActivationQuantizer`.
+        epoch: Training batches in an epoch; 0 keeps the extremes of all batches.
+        bits, symmetric, delay: See `ActivationQuantizer`.
     """
 
     def __init__(self, bits: int = 8, symmetric: bool = False, delay: int = 0, epoch: int = 0) -> None:
@@ -140,7 +140,7 @@ class ExtremesQuantizer(ActivationQuantizer):
         self.epoch = epoch
 
     def build_more(self, name: str, layer: Any) -> dict[str, Any]:
-        """The extremes of this epoch and of the one before it; zero is inside every range anyway."""
+        """Create the extremes of this and the previous epoch. They start at zero, which every range includes."""
         return {key: _variable(layer, f"{name}_{key}") for key in ("low", "high", "last_low", "last_high")}
 
     def new_range(self, inputs: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
@@ -166,16 +166,16 @@ class ExtremesQuantizer(ActivationQuantizer):
 
 
 class HistogramQuantizer(ActivationQuantizer):
-    """Range that holds a share of all values seen, from a running histogram.
+    """Range of a percentile of all values seen, from a running histogram.
 
-    The histogram spans what was seen so far; when a batch goes beyond, its counts move to bins of the wider span, each
-    to the bin that its middle falls into. The range is where the cumulative counts leave half of the rest at each end,
-    to within one bin (the percentile calibration of Wu et al. 2020, arXiv:2004.09602, section 5, kept up in training).
+    The histogram spans all values seen so far. If a batch exceeds the span, each count moves to the bin of the wider
+    span that includes its center. The range cuts off half of the excluded values at each end, to within one bin. This
+    is the percentile calibration of Wu et al. 2020 (arXiv:2004.09602, section 5), continued during training.
 
     Args:
-        percentile: Share of the values that stays inside, in percent.
+        percentile: Share of the values inside the range, in percent.
         bins: Number of bins.
-        bits, symmetric, delay: As for `ActivationQuantizer`.
+        bits, symmetric, delay: See `ActivationQuantizer`.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class HistogramQuantizer(ActivationQuantizer):
         self.percentile, self.bins = percentile, bins
 
     def build_more(self, name: str, layer: Any) -> dict[str, Any]:
-        """The counts of the bins, and the span that they cover."""
+        """Create the counts of the bins, and their span."""
         return {
             "counts": _variable(layer, f"{name}_counts", shape=(self.bins,)),
             "low": _variable(layer, f"{name}_low"),
@@ -199,7 +199,7 @@ class HistogramQuantizer(ActivationQuantizer):
         first = weights["batches"] == 0
         low = tf.where(first, batch_low, tf.minimum(old_low, batch_low))
         high = tf.where(first, batch_high, tf.maximum(old_high, batch_high))
-        # A tensor of one value has no span: a small one, which others can widen.
+        # If all values are equal, use a small span, which later values can widen.
         high = tf.where(high > low, high, low + tf.maximum(1e-6, 1e-3 * tf.abs(low)))
         middles = old_low + (tf.range(self.bins, dtype=tf.float32) + 0.5) * (old_high - old_low) / self.bins
         moved = tf.math.unsorted_segment_sum(counts, self._bin_of(middles, low, high), self.bins)
@@ -217,7 +217,7 @@ class HistogramQuantizer(ActivationQuantizer):
             cumulative = tf.cumsum(tf.identity(counts))
         outside = cumulative[-1] * (1 - self.percentile / 100) / 2
         width = (high - low) / self.bins
-        # The first bin whose values may not be cut off, and the last.
+        # The first and the last bin whose values stay inside the range.
         first_bin = tf.reduce_sum(tf.cast(cumulative <= outside, tf.float32))
         last_bin = tf.reduce_sum(tf.cast(cumulative < cumulative[-1] - outside, tf.float32))
         return low + first_bin * width, tf.minimum(high, low + (last_bin + 1) * width)
@@ -232,33 +232,33 @@ class HistogramQuantizer(ActivationQuantizer):
 
 
 class FixedQuantizer(quantizers.Quantizer):
-    """A range that the operator's kernel prescribes: [-1, 1) for a 16-bit sigmoid, tanh or softmax."""
+    """A range that the operator's kernel prescribes: [-1, 1) for a 16-bit sigmoid, tanh, or softmax."""
 
     def __init__(self, bits: int = 16, low: float = -1.0, high: float = 1.0 - 2.0**-15, delay: int = 0) -> None:
         self.bits, self.low, self.high, self.delay = bits, low, high, delay
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:  # noqa: ARG002
-        """Nothing to build."""
+        """Return no variables: the range is fixed."""
         return {}
 
     @do_not_convert
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
-        """Quantize; where only ranges are watched, not in training."""
+        """Quantize, but not in training with the delay `NEVER`."""
         if self.delay == NEVER:
             return smart_cond(training, lambda: tf.identity(inputs), lambda: self.quantize(inputs))
         return self.quantize(inputs)
 
     def quantize(self, inputs: Any) -> Any:
-        """Quantize by the given range."""
+        """Quantize with the prescribed range."""
         return tf.quantization.fake_quant_with_min_max_args(inputs, self.low, self.high, num_bits=self.bits)
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` makes the same quantizer from."""
+        """The configuration for `from_config`."""
         return {"bits": self.bits, "low": self.low, "high": self.high, "delay": self.delay}
 
 
 def _variable(layer: Any, name: str, shape: tuple[int, ...] = (), dtype: Any = tf.float32) -> Any:
-    # Each replica holds its own, and all compute the same from what they gather.
+    # Each replica has its own variable, and all compute the same value from the gathered batches.
     return layer.add_weight(
         name,
         shape=shape,

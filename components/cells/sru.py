@@ -6,8 +6,8 @@
     r_t  = sigmoid(x_t W_r + v_r * c_(t-1) + b_r)
     h_t  = r_t * c_t + (1 - r_t) * s_t
 
-with `*` element by element. The skip `s_t` is `x_t` where it has as many features as the layer has units, and `x_t W_s`
-otherwise. No matrix is multiplied by the state: all products with matrices can be done for all time steps at once.
+where `*` is element-wise. The skip `s_t` is `x_t` if it has as many features as the layer has units, and `x_t W_s`
+otherwise. No matrix multiplies the state, so all matrix products can be computed for all time steps at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import tensorflow as tf
 
 _PACKAGE = "edgemill"
-# Parts of the kernel, in order; the last one only where the skip is projected.
+# Parts of the kernel, in order. The last one exists only if the skip is projected.
 GATES = ("candidate", "forget", "reset", "skip")
 
 
@@ -37,7 +37,7 @@ class SRUCell(tf.keras.layers.Layer):
         self.state_size = self.output_size = units
 
     def build(self, input_shape: Any) -> None:
-        """Make `kernel` [features, 3 or 4 x units], `state_kernel` [2, units] and `bias` [2, units]."""
+        """Create `kernel` [features, 3 or 4 x units], `state_kernel` [2, units], and `bias` [2, units]."""
         features = int(input_shape[-1])
         self.projects = features != self.units
         width = (4 if self.projects else 3) * self.units
@@ -59,18 +59,18 @@ class SRUCell(tf.keras.layers.Layer):
         return reset * after + (1.0 - reset) * skip, [after]
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` makes the same cell from."""
+        """The configuration for `from_config`."""
         return {**super().get_config(), "units": self.units}
 
 
 @tf.keras.utils.register_keras_serializable(_PACKAGE)
 class SRU(tf.keras.layers.RNN):
-    """The layer: [batch, time, features] to [batch, units], or to [batch, time, units] with `return_sequences`.
+    """The layer, from [batch, time, features] to [batch, units], or [batch, time, units] with `return_sequences`.
 
     Args:
         units: Size of the output and of the state.
-        return_sequences: Whether the outputs of all time steps are returned, or the last one's.
-        go_backwards, unroll, name, dtype: As for `tf.keras.layers.RNN`.
+        return_sequences: Whether to return the outputs of all time steps, or only the last one.
+        go_backwards, unroll, name, dtype: See `tf.keras.layers.RNN`.
     """
 
     def __init__(self, units: int, return_sequences: bool = False, **kwargs: Any) -> None:
@@ -83,15 +83,15 @@ class SRU(tf.keras.layers.RNN):
         return int(self.cell.units)
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Nothing: a model that is loaded calls its layers, which builds them. (Of an RNN no shape is kept.)"""
+        """Do nothing: an RNN saves no shape, and loading a model calls its layers, which builds them."""
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` makes the same layer from."""
+        """The configuration for `from_config`."""
         config = super().get_config()
         config.pop("cell")
         return {**config, "units": self.units}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> SRU:  # noqa: ARG003
-        """A layer of the same configuration."""
+        """Create a layer from its configuration."""
         return cls(**config)

@@ -12,27 +12,27 @@ from components.upstream.tfmot import smart_cond
 
 
 class WeightQuantizer(quantizers.Quantizer):
-    """Symmetric quantization of a kernel by the range of its current values, so that no range is ever out of date.
+    """Symmetric quantization of a weight tensor with the range of its current values, which is never out of date.
 
     Args:
-        bits: 8 or 4; the least value is not used, so that zero is the middle (`[-127, 127]`).
-        axes: The axes that have a scale each, together; none for one scale.
+        bits: 8 or 4. The least integer is unused, so that the range is symmetric (`[-127, 127]`).
+        axes: The axes that together have one scale per position; empty for a single scale.
         trains: False leaves the weights unquantized in training.
-        one_range: Whether all those scales are the same, so that equal weights of different channels become equal
-            integers: one for each value that a clustered kernel has. (The converter multiplies scales, and not the
-            integers, when it folds batch normalization.)
+        one_range: Whether all scales are equal, so that equal weights of different channels become equal integers: one
+            for each value of a clustered weight tensor. When the converter folds batch normalization, it multiplies the
+            scales, not the integers.
     """
 
     def __init__(self, bits: int = 8, axes: tuple[int, ...] = (), trains: bool = True, one_range: bool = False) -> None:
         self.bits, self.axes, self.trains, self.one_range = bits, tuple(axes), trains, one_range
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:  # noqa: ARG002
-        """Nothing to build."""
+        """Return no variables: the range comes from the current weights."""
         return {}
 
     @do_not_convert
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
-        """Quantize."""
+        """Quantize, but not in training if `trains` is False."""
         if self.trains:
             return self._quantize(inputs)
         return smart_cond(training, lambda: tf.identity(inputs), lambda: self._quantize(inputs))
@@ -43,8 +43,8 @@ class WeightQuantizer(quantizers.Quantizer):
             return tf.quantization.fake_quant_with_min_max_vars(
                 inputs, -most, most, num_bits=self.bits, narrow_range=True
             )
-        # The operator knows the last axis only; the converter sees through the reshape. Axes that have a scale each
-        # come last in the kernels of all layers (a depthwise kernel is [h, w, channels, multiplier]).
+        # The operator supports only the last axis; the converter handles the reshape. In the weights of all layers, the
+        # axes with scales come last (depthwise weights are [h, w, channels, multiplier]).
         scales = 1
         for axis in self.axes:
             scales *= inputs.shape[axis]
@@ -58,10 +58,10 @@ class WeightQuantizer(quantizers.Quantizer):
         return quantized if len(self.axes) == 1 else tf.reshape(quantized, inputs.shape)
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` makes the same quantizer from."""
+        """The configuration for `from_config`."""
         return {"bits": self.bits, "axes": self.axes, "trains": self.trains, "one_range": self.one_range}
 
 
 def _not_zero(most: Any) -> Any:
-    """The scale of a channel of (nearly) zeros: not so small that its bias, in units of it, would not fit 32 bits."""
+    """A lower bound for the range of a channel of (near) zeros, so that its bias in units of the scale fits 32 bits."""
     return tf.maximum(most, 2.0**-16)

@@ -1,1 +1,1 @@
-"""From a Keras model to one that trains under fake quantization."""
+"""Prepare a Keras model for training under fake quantization."""

@@ -1,4 +1,4 @@
-"""Quantizers, configs, and schemes that the user's task brings, checked as they are used. Imports TensorFlow."""
+"""Custom quantizers, configs, and schemes from the user's task, with checks. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,56 +13,56 @@ from components.spec.steps.qat import CustomQuantizer
 
 
 class Checked:
-    """A quantizer of the task's, held to returning what it was given in shape and type."""
+    """A custom quantizer of the task. Checks that it preserves the shape and type of its input."""
 
     def __init__(self, quantizer: Any, layer: str) -> None:
         self.quantizer, self._layer = quantizer, layer
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Any:
-        """As the quantizer's own; then tries it, where errors still reach the caller as they are.
+        """Build the quantizer, then try it, because errors at this point still reach the caller unchanged.
 
         Raises:
-            ModelError: It returns another shape or type.
+            ModelError: The quantizer returns a different shape or type.
         """
         weights = self.quantizer.build(tensor_shape, name, layer)
         inputs = tf.zeros([size or 1 for size in tensor_shape])
         outputs = self.quantizer(inputs, False, weights=weights)
         if tuple(outputs.shape) != tuple(inputs.shape) or outputs.dtype != inputs.dtype:
             raise ModelError(
-                f"the quantizer {type(self.quantizer).__name__} returns another shape or type than it is given",
+                f"the quantizer {type(self.quantizer).__name__} returns a different shape or type than its input",
                 where=f"layer {self._layer}",
                 bound=f"{inputs.dtype.name} {inputs.shape}",
                 measured=f"{outputs.dtype.name} {outputs.shape}",
-                remedy="return the quantized values in place of the inputs, each at its place",
+                remedy="return the quantized values in the shape, order, and type of the inputs",
             )
         return weights
 
     def __call__(self, inputs: Any, training: Any, weights: Any, **more: Any) -> Any:
-        """As the quantizer's own."""
+        """Call the quantizer."""
         return self.quantizer(inputs, training, weights=weights, **more)
 
     def get_config(self) -> Any:
-        """As the quantizer's own."""
+        """The quantizer's configuration."""
         return self.quantizer.get_config()
 
 
 def custom_quantizer(own: CustomQuantizer) -> Any:
-    """A new quantizer of the task's."""
+    """Create a custom quantizer of the task."""
     from tensorflow_model_optimization.quantization.keras import quantizers
 
     return own_object(own.object, quantizers.Quantizer, "quantizer")
 
 
 def own_object(reference: str, kind: type[Any], field: Literal["config", "quantizer", "scheme"]) -> Any:
-    """What a class or function of the user's makes, or an object itself.
+    """The object that a reference names, or that a class or function it names creates.
 
     Args:
         reference: `package.module:NAME`.
-        kind: What it must be.
-        field: Where the pipeline file names it.
+        kind: The required type.
+        field: The field of the pipeline file with the reference.
 
     Raises:
-        SpecError: It cannot be imported or made, or is something else.
+        SpecError: The object cannot be imported or created, or has another type.
     """
     named = load_object(reference, field)
     if isinstance(named, kind):
@@ -74,14 +74,14 @@ def own_object(reference: str, kind: type[Any], field: Literal["config", "quanti
         raise
     except Exception as error:
         raise SpecError(
-            f"{reference!r} cannot be made: {type(error).__name__}: {error}",
+            f"{reference!r} cannot be created: {type(error).__name__}: {error}",
             where=field,
             bound="a class or function that takes no arguments",
             remedy="give its arguments defaults, or name a function that returns the object",
         ) from error
     if not isinstance(made, kind):
         raise SpecError(
-            f"{reference!r} makes something else",
+            f"{reference!r} has the wrong type",
             where=field,
             bound=f"a {kind.__name__} of tensorflow_model_optimization",
             measured=type(made).__name__,

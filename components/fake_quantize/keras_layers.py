@@ -1,4 +1,4 @@
-"""Facts about Keras layers and models that rewriting needs. Imports TensorFlow."""
+"""Properties of Keras layers and models that the rewriting uses. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MERGES = {"concat": _layers.Concatenate, "sum": _layers.Add, "mul": _layers.Mult
 
 
 def activation_name(function: Any) -> str | None:
-    """The name of an activation function; None if it has none that could be looked up."""
+    """The name of an activation function; None if it has no usable name."""
     if function is None:
         return NO_ACTIVATION
     name = getattr(function, "__name__", None)
@@ -28,14 +28,14 @@ def activation_name(function: Any) -> str | None:
 
 
 class WithWeights:
-    """A new layer that takes its weights when it is first called."""
+    """A new layer whose weights are set on its first call."""
 
     def __init__(self, layer: Any, weights: Callable[[Any], list[Any]] | None) -> None:
         self.layer, self._weights = layer, weights
         self.called_on: Any = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the layer, and set its weights if this is the first call."""
+        """Call the layer, and set its weights on the first call."""
         self.called_on = args[0] if args else None
         outputs = self.layer(*args, **kwargs)
         if self._weights is not None:
@@ -45,21 +45,21 @@ class WithWeights:
 
 
 def itself(layer: Any) -> Any:
-    """A dense layer goes over the last axis, whatever is before it."""
+    """The layer, or the dense layer inside a TimeDistributed: Dense applies to the last axis at any rank."""
     if type(layer).__name__ == "TimeDistributed" and type(layer.layer).__name__ == "Dense":
         return layer.layer
     return layer
 
 
 def written_out(layer: Any) -> bool:
-    """Whether a recurrent layer is rewritten as a cell that integer kernels compute."""
+    """Whether a recurrent layer is rewritten as a cell for integer kernels."""
     if type(layer).__name__ == "Bidirectional" and layer.merge_mode not in MERGES:
         return False
     return type(inner(layer)).__name__ in CELLS and why_not(layer) is None
 
 
 def call_counts(model: Any, prefix: str = "") -> Counter[str]:
-    """How often each layer is called, nested models' layers by their full name."""
+    """Number of calls of each layer; layers of nested models have their full name."""
     calls: Counter[str] = Counter()
     for node in graph_nodes(model):
         name = f"{prefix}{node.layer.name}"
@@ -70,7 +70,7 @@ def call_counts(model: Any, prefix: str = "") -> Counter[str]:
 
 
 def reader_counts(model: Any) -> dict[int, int]:
-    """How many nodes of the model, or outputs of it, read each of its tensors."""
+    """Number of nodes and model outputs that read each tensor of a model."""
     counts: dict[int, int] = {}
     for node in graph_nodes(model):
         for tensor in [] if node.is_input else node.keras_inputs:
@@ -81,13 +81,13 @@ def reader_counts(model: Any) -> dict[int, int]:
 
 
 def last_axis(layer: Any, x: Any) -> bool:
-    """Whether a normalization layer works on the last axis alone."""
+    """Whether a normalization layer normalizes only the last axis."""
     axis = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
     return [a % x.shape.rank for a in axis] == [x.shape.rank - 1]
 
 
 def affine(layer: Any) -> tuple[Any, Any]:
-    """Factor and shift, [channels] each, that batch normalization is outside training."""
+    """Factor and shift of a batch normalization outside training, [channels] each."""
     mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
     gamma = layer.gamma.numpy() if layer.scale else np.ones_like(mean)
     beta = layer.beta.numpy() if layer.center else np.zeros_like(mean)
@@ -96,7 +96,7 @@ def affine(layer: Any) -> tuple[Any, Any]:
 
 
 def folded_weights(weighted: Any, factor: Any, shift: Any) -> list[Any]:
-    """Kernel and bias of a weighted layer with a normalization `y * factor + shift` behind it folded in.
+    """Kernel and bias of a weighted layer with the following normalization `y * factor + shift` folded in.
 
     Args:
         weighted: A dense layer or a convolution.
@@ -108,6 +108,6 @@ def folded_weights(weighted: Any, factor: Any, shift: Any) -> list[Any]:
     if kind == "DepthwiseConv2D":
         scaled = kernel * factor.reshape(kernel.shape[2:])
     else:
-        # A transposed convolution has its output channels before the last axis.
+        # The output channels of a transposed convolution are on the second-to-last axis.
         scaled = kernel * (factor[:, None] if kind == "Conv2DTranspose" else factor)
     return [scaled, bias * factor + shift]

@@ -28,12 +28,12 @@ from components.upstream.autograph import do_not_convert
 
 
 class LayerConfig(QuantizeConfig):
-    """Quantizers of one rewritten layer: of its kernel, and of its output.
+    """Weight and output quantizers of one rewritten layer.
 
     Args:
-        kernel: The attribute that holds the weights; None quantizes none.
-        weight_quantizer: Quantizes them.
-        output_quantizer: Quantizes the output; None for a layer that has no range of its own.
+        kernel: The attribute that holds the weights; None quantizes no weights.
+        weight_quantizer: Quantizes the weights.
+        output_quantizer: Quantizes the output; None for a layer without a range of its own.
     """
 
     def __init__(self, kernel: str | None = None, weight_quantizer: Any = None, output_quantizer: Any = None) -> None:
@@ -44,7 +44,7 @@ class LayerConfig(QuantizeConfig):
         return [] if self.kernel is None else [(getattr(layer, self.kernel), self.weight_quantizer)]
 
     def get_activations_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:  # noqa: ARG002
-        """None: activations stand alone in a rewritten model."""
+        """None: activations are separate layers in a rewritten model."""
         return []
 
     @do_not_convert
@@ -71,34 +71,34 @@ class LayerConfig(QuantizeConfig):
 
 
 class Quantizers:
-    """Makes the quantizers of layers; these train.
+    """Creates quantizers of layers for training.
 
     Args:
-        epoch: Training batches in an epoch, which ranges of the model's outputs are taken from; 0 takes all batches.
+        epoch: Training batches per epoch. The ranges of model outputs cover one epoch; 0 covers all batches.
     """
 
     def __init__(self, epoch: int = 0) -> None:
         self._epoch = epoch
 
     def output(self, policy: LayerPolicy, delay: int, name: str) -> Any:
-        """Of what a layer, or a point within it, gives."""
+        """The quantizer of the output of a layer, or of a point in it."""
         return _output_quantizer(policy, delay, name, self._epoch)
 
     def weights(self, policy: LayerPolicy, axes: tuple[int, ...], trains: bool, one_range: bool = False) -> Any:
-        """Of weights, with a scale for each place along `axes`, all the same ones if there is to be one range."""
+        """The quantizer of weights, with one scale per position along `axes`; all scales are equal with `one_range`."""
         return WeightQuantizer(policy.weight_bits, axes, trains, one_range)
 
     def fixed(self, policy: LayerPolicy) -> Any:
-        """Of what a kernel gives whose scale it prescribes."""
+        """The quantizer of an output whose scale the kernel prescribes."""
         return FixedQuantizer(delay=NEVER if policy.mode == "observed" else 0)
 
 
 def equip(layer: IntegerRecurrent, policy: LayerPolicy, delay: int, quantizers: Quantizers) -> None:
-    """Give a recurrent layer its quantizers, as its policy says."""
+    """Add the quantizers of its policy to a recurrent layer."""
     if policy.mode == "float":
         return
     trains = policy.trains_weights and policy.mode == "trained"
-    # Inside the fused LSTM the cell state has 16 bits.
+    # The cell state inside the fused LSTM has 16 bits.
     inside = replace(policy, extremes=False)
     wide = replace(inside, activation_bits=16)
 

@@ -1,4 +1,4 @@
-"""The plan of quantizers in words, layer by layer, for previews and reports. Needs no TensorFlow."""
+"""Describes the plan of quantizers layer by layer, for previews and reports. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from components.fake_quantize.placement_plan import Node, Plan, QuantizerSlot
 def layer_plans(
     nodes: Sequence[Node], plan: Plan, kinds: Mapping[str, str], notes: Mapping[str, str]
 ) -> Iterable[LayerPlan]:
-    """What becomes of each layer of the user's model.
+    """Describe how each layer of the user's model is quantized.
 
     Args:
         nodes: The rewritten model's graph.
-        plan: Where quantizers go.
+        plan: The placement of quantizers.
         kinds: Name of a layer of the user's model -> its class.
-        notes: Name of such a layer -> what rewriting did to it.
+        notes: Name of a layer of the user's model -> how it was rewritten.
     """
     refused = {node.origin: f"{reason}; {remedy}" for node, reason, remedy in plan.refused}
     members: dict[str, list[Node]] = {origin: [] for origin, kind in kinds.items() if kind != "InputLayer"}
@@ -37,10 +37,10 @@ def layer_plans(
         places = [plan.places[node.name] for node in own]
         weighted = [made for made in places if made.weights or made.role == "recurrent"]
         policy = weighted[0].policy if weighted else places[-1].policy
-        # The last range of a layer is its output's; without one, its kernel tells more than a reshape behind it.
+        # The last range of a layer is that of its output. Without one, its kernel says more than a reshape after it.
         ends = [made for made in places if made.output != "none"] or [m for m in places if m.role != "passing"]
         enters = any(name in plan.input_quantizers for node in own for name in node.inputs)
-        said = [notes.get(origin, ""), "its input gets a range too" if enters else ""]
+        remarks = [notes.get(origin, ""), "its input also gets a range" if enters else ""]
         recurrent = [node for node in own if plan.places[node.name].role == "recurrent"]
         carrying = [node for node in own if plan.places[node.name].weights] + recurrent
         weights = " and ".join(dict.fromkeys(_weights(node, plan) for node in carrying))
@@ -50,15 +50,15 @@ def layer_plans(
             mode="refused" if origin in refused else policy.mode,
             weights=weights,
             outputs=_recurrent_outputs(recurrent[0], policy) if recurrent else _outputs((ends or places)[-1]),
-            note=refused.get(origin) or "; ".join(filter(None, said)),
+            note=refused.get(origin) or "; ".join(filter(None, remarks)),
         )
 
 
 def _weights(node: Node, plan: Plan) -> str:
     policy = plan.places[node.name].policy
     if plan.places[node.name].role == "recurrent":
-        told = "" if policy.trains_weights else ", after training"
-        return "" if policy.mode == "float" else f"int{policy.weight_bits} per gate{told}"
+        suffix = "" if policy.trains_weights else ", after training"
+        return "" if policy.mode == "float" else f"int{policy.weight_bits} per gate{suffix}"
     if policy.weight_quantizer is not None:
         return policy.weight_quantizer.object
     per = "per channel" if policy.per_channel and WEIGHTED[node.kind][1] else "per tensor"

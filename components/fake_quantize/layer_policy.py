@@ -1,4 +1,4 @@
-"""What quantization-aware training will do to each layer: a recipe's words about layers, resolved. No TensorFlow."""
+"""How quantization-aware training treats each layer, resolved from a recipe. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ class LayerPolicy:
     """How one layer is quantized.
 
     Attributes:
-        mode: `trained` under quantization; `observed`: its ranges are seen in training and applied afterwards; `float`.
+        mode: `trained` under quantization; `observed`, with ranges observed in training and applied afterwards; or
+            `float`.
         weight_bits: 8 or 4.
-        per_channel: Whether the weights have a scale per channel where the kernel can.
-        trains_weights: Whether the weights are quantized in training; afterwards they always are.
-        weight_quantizer: One of the task's, instead of ours.
-        activations: How outputs are quantized; None watches their range only.
-        says_activations: Whether the file says so of this very layer.
+        per_channel: Whether the weights have a scale per channel if the kernel supports it.
+        trains_weights: Whether the weights are quantized in training. After training, they always are.
+        weight_quantizer: A custom quantizer of the task, instead of the built-in one.
+        activations: How outputs are quantized; None only observes their range.
+        says_activations: Whether the pipeline file sets `activations` for this layer specifically.
         activation_bits: 8 or 16.
-        extremes: Whether a range that we choose holds all values: that of an output of the model.
-        config: Reference of a QuantizeConfig of the task's, instead of all this.
+        extremes: Whether a built-in range includes all values, which it must for an output of the model.
+        config: Reference of a custom QuantizeConfig of the task, which overrides all other attributes.
     """
 
     mode: Mode = "trained"
@@ -45,15 +46,15 @@ class LayerPolicy:
 
 
 def policies(step: QatStep, scheme: Scheme, names: Iterable[str]) -> dict[str, LayerPolicy]:
-    """How each layer of a model is treated, by name; nested models' layers are called `outer/inner`.
+    """The policy of each layer of a model, by name; layers of nested models are called `outer/inner`.
 
     Args:
-        step: The recipe's.
-        scheme: The recipe's numeric format, a static one.
-        names: All layers' names.
+        step: The recipe's `qat` step.
+        scheme: The recipe's numeric format, a static scheme.
+        names: The names of all layers.
 
     Raises:
-        SpecError: A name or glob fits no layer, or nothing is left to quantize.
+        SpecError: A name or glob matches no layer, or nothing is left to quantize.
     """
     known = list(names)
     fields: dict[str, tuple[str, ...]] = {"layers": step.layers, "except": step.except_layers}
@@ -89,15 +90,15 @@ def _described(step: QatStep, scheme: Scheme, own: list[LayerQuantization], mode
     weights = next((one.weights for one in reversed(own) if one.weights is not None), step.weights)
     activations = next((one.activations for one in reversed(own) if one.activations is not None), step.activations)
     trains = weights != "none"
-    said = step.weights if weights == "none" else weights
-    granularity = said.granularity or step.weights.granularity or getattr(scheme, "granularity", "per_channel")
-    bits = said.bits or step.weights.bits or scheme.weight_bits
+    settings = step.weights if weights == "none" else weights
+    granularity = settings.granularity or step.weights.granularity or getattr(scheme, "granularity", "per_channel")
+    bits = settings.bits or step.weights.bits or scheme.weight_bits
     return LayerPolicy(
         mode=mode,
         weight_bits=bits,
         per_channel=granularity == "per_channel",
         trains_weights=trains,
-        weight_quantizer=said.quantizer or step.weights.quantizer,
+        weight_quantizer=settings.quantizer or step.weights.quantizer,
         activations=None if activations == "none" else activations,
         says_activations=any(one.activations is not None for one in own),
         activation_bits=scheme.activation_bits,

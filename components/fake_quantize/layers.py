@@ -1,14 +1,14 @@
-"""What the integer kernels of TFLite do with each kind of Keras layer. A table of names; needs no TensorFlow.
+"""How TFLite's integer kernels compute each kind of Keras layer. A table of names; needs no TensorFlow.
 
-Measured by converting each layer alone after training under fake quantization, with TensorFlow 2.16, and comparing the
-file's output with the layer's: `tests/components/fake_quantize/test_layer_table.py` does it again.
+Measured with TensorFlow 2.16 by converting each layer alone after training under fake quantization, and comparing the
+file's output with the layer's. `tests/components/fake_quantize/test_layer_table.py` repeats the measurement.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-# Kernel attribute and the axes that have a scale each. Fully connected and transposed kernels are per tensor.
+# Weight attribute and the axes with scales. Weights of dense layers and transposed convolutions are per tensor.
 WEIGHTED: dict[str, tuple[str, tuple[int, ...]]] = {
     "Dense": ("kernel", ()),
     "Conv2D": ("kernel", (-1,)),
@@ -16,14 +16,14 @@ WEIGHTED: dict[str, tuple[str, tuple[int, ...]]] = {
     "Conv2DTranspose": ("kernel", ()),
 }
 
-# Their output has a range of its own.
+# Layers whose output has its own range.
 RANGED = frozenset(
     {
         *("Add", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate"),
         *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "LeakyReLU", "ReLU"),
     }
 )
-# Their kernels take over the range of what goes in, or do nothing outside training.
+# Layers whose kernel keeps the range of its input, or that do nothing outside training.
 PASSING = frozenset(
     {
         *("Flatten", "Reshape", "Permute", "UpSampling2D", "RepeatVector"),
@@ -34,19 +34,19 @@ PASSING = frozenset(
         "ActivityRegularization",
     }
 )
-# An activation that the kernel before it can do at its end: only the result needs a range.
+# Activations that the preceding kernel can compute: only the result needs a range.
 FUSED_ACTIVATIONS = frozenset({"relu", "relu6"})
 FUSING = frozenset({*WEIGHTED, "Add", "Subtract", "Multiply", "BatchNormalization"})
-# The kernel prescribes the range of what comes out.
+# Activations whose output range the kernel prescribes.
 FIXED_ACTIVATIONS = frozenset({"sigmoid", "tanh", "softmax"})
 RANGED_ACTIVATIONS = frozenset({"relu", "relu6", "gelu", "exponential"})
-# Written out as x * sigmoid(x).
+# Rewritten as x * sigmoid(x).
 SWISH = frozenset({"swish", "silu"})
 NO_ACTIVATION = "linear"
 
-# What 16-bit activations have no kernel for.
+# No kernel for 16-bit activations.
 NOT_IN_16_BITS = frozenset({"Concatenate", "RepeatVector", "Conv2DTranspose", "gelu"})
-# What 4-bit weights have no kernel for.
+# No kernel for 4-bit weights.
 NOT_IN_4_BITS = frozenset({"Conv2DTranspose"})
 
 _REMEDIES = {
@@ -55,7 +55,7 @@ _REMEDIES = {
     "Embedding": "quantize this model after training (no `qat` step)",
     "TFOpLambda": "use layers instead of operations on tensors (Add, Multiply, ReLU, Rescaling in the task's decode)",
     "SlicingOpLambda": "use Cropping layers instead of slices",
-    "Lambda": "write it as a layer of its own, registered with register_keras_serializable, and give it a config",
+    "Lambda": "write it as a custom layer, registered with register_keras_serializable, and give it a config",
     "Rescaling": "rescale in the task's decode",
     "Normalization": "normalize in the task's decode",
     "Average": "use Add, and let the next layer's weights absorb the factor",
@@ -65,12 +65,12 @@ _ACTIVATION_REMEDY = "use relu, relu6, leaky ReLU, swish, gelu, sigmoid, tanh or
 
 Role = Literal["weighted", "ranged", "passing", "fixed", "batch_norm", "recurrent", "unknown"]
 
-# What recurrent layers are rewritten to.
+# The class that recurrent layers are rewritten to.
 INTEGER_RECURRENT = "IntegerRecurrent"
 
 
 def role_of(kind: str, activation: str | None = None) -> Role:
-    """What a layer is to quantization.
+    """The role of a layer in quantization.
 
     Args:
         kind: Class name of the layer.
@@ -95,7 +95,7 @@ def role_of(kind: str, activation: str | None = None) -> Role:
 
 
 def remedy_for(kind: str) -> str:
-    """What a user can do about a layer that cannot be quantized in training, beside leaving it out."""
+    """How to fix a layer that cannot be quantized in training, other than excluding it."""
     if kind in {"Activation", "ReLU"}:
         return _ACTIVATION_REMEDY
     return _REMEDIES.get(

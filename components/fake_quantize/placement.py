@@ -1,4 +1,4 @@
-"""Where quantizers go in a rewritten model, and what becomes of each layer. Pure: a graph of names; no TensorFlow."""
+"""Place quantizers in a rewritten model. Pure functions on a graph of names; needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from components.fake_quantize.layers import (
 )
 from components.fake_quantize.placement_plan import Node, Plan, QuantizerSlot
 
-# Cells whose outputs cannot be rounded again for their readers: the fused LSTM's are its states, an SRU's are nothing
-# else. (A GRU's and a SimpleRNN's states go into the next step as they are, and are rounded on the way out.)
+# Cells whose outputs cannot be requantized for their readers: the output of the fused LSTM is its state, and the output
+# of an SRU is only an output. The states of a GRU and a SimpleRNN enter the next time step unchanged, and only their
+# outputs are requantized.
 _HAND_OUT = frozenset({"LSTM", "SRU"})
 
 
@@ -32,16 +33,16 @@ def place(
 ) -> Plan:
     """Decide where quantizers go.
 
-    A range is needed at the end of each kernel: behind a convolution with its batch normalization and ReLU once, not
-    three times. What TFLite's kernels fuse shares the policy of the layer that has the weights.
+    Each kernel needs one range at its end: a convolution with batch normalization and ReLU needs one, not three. Layers
+    that TFLite fuses into one kernel share the policy of the layer with the weights.
 
     Args:
-        nodes: The rewritten model, every layer after those it reads.
-        policies: By name of the user's layers.
-        kinds: Class names of the user's layers, by name, in order.
-        notes: What the rewriting did, by name of the user's layers.
-        outputs: Layers whose outputs are the model's.
-        integer_io: Whether these and the model's inputs are integers even where the layers there stay float.
+        nodes: The rewritten model in topological order.
+        policies: Policies by name of the user's layers.
+        kinds: Class names by name of the user's layers, in order.
+        notes: How layers were rewritten, by name of the user's layers.
+        outputs: Names of the layers whose outputs are outputs of the model.
+        integer_io: Whether inputs and outputs of the model are integers even if the layers next to them stay float.
     """
     by_name = {node.name: node for node in nodes}
     readers: dict[str, int] = {}
@@ -75,7 +76,7 @@ def _leaders(nodes: Sequence[Node], by_name: Mapping[str, Node], readers: Mappin
 
 
 def _fused_into(node: Node, by_name: Mapping[str, Node], readers: Mapping[str, int]) -> str | None:
-    """The layer at whose end this one is computed; None if it is a kernel by itself."""
+    """The layer whose kernel also computes this one; None if it has its own kernel."""
     if not node.inputs or node.inputs[0] not in by_name:
         return None
     source = by_name[node.inputs[0]]
@@ -90,7 +91,7 @@ def _fused_into(node: Node, by_name: Mapping[str, Node], readers: Mapping[str, i
 
 
 def _join(nodes: Sequence[Node], by_name: Mapping[str, Node], plan: Plan) -> None:
-    """Find what is concatenated of such layers alone."""
+    """Find concatenations whose inputs all come from such cells, and join the ranges of these inputs."""
     for node in nodes:
         made = plan.places[node.name]
         if node.kind != "Concatenate" or made.output != "range":
@@ -99,7 +100,7 @@ def _join(nodes: Sequence[Node], by_name: Mapping[str, Node], plan: Plan) -> Non
         if all(one.activation in _HAND_OUT and plan.places[one.name].policy.mode != "float" for one in sources):
             made.output = "none"
             group = dict.fromkeys(node.inputs)
-            # One that goes into two concatenations makes one of them.
+            # Concatenations with a common input share one group.
             for other in [other for other in plan.joined if not group.keys().isdisjoint(other)]:
                 plan.joined.remove(other)
                 group |= dict.fromkeys(other)
@@ -107,7 +108,7 @@ def _join(nodes: Sequence[Node], by_name: Mapping[str, Node], plan: Plan) -> Non
 
 
 def _shared(own: LayerPolicy, leading: LayerPolicy) -> LayerPolicy:
-    """The policy of a layer in another's kernel: the leader's, but for what the file says of this very layer."""
+    """The policy of a layer fused into another's kernel: the leader's, except for activations set for this layer."""
     if own.says_activations and not leading.says_activations:
         return LayerPolicy(**{**vars(leading), "activations": own.activations, "says_activations": True})
     return leading
@@ -120,8 +121,8 @@ def _placed(node: Node, policy: LayerPolicy, plan: Plan) -> QuantizerSlot:
         plan.refused.append((node, *node.refusal))
         return made
     if role == "recurrent":
-        told = _recurrent_refusal(node, policy)
-        plan.refused += [(node, *told)] if told else []
+        refusal = _recurrent_refusal(node, policy)
+        plan.refused += [(node, *refusal)] if refusal else []
         return made
     if policy.mode == "float" or policy.config or node.kind == "InputLayer":
         return made
@@ -133,7 +134,7 @@ def _placed(node: Node, policy: LayerPolicy, plan: Plan) -> QuantizerSlot:
         return made
     if role == "batch_norm" and not _folds(node, plan):
         plan.refused.append(
-            (node, "normalizes along another axis than the last", "put the channels last, with axis=-1")
+            (node, "normalizes along an axis other than the last", "put the channels last, with axis=-1")
         )
         return made
     if policy.activation_bits == 16 and {node.kind, node.activation} & NOT_IN_16_BITS:
@@ -163,13 +164,13 @@ def _recurrent_refusal(node: Node, policy: LayerPolicy) -> tuple[str, str] | Non
 
 
 def _folds(node: Node, plan: Plan) -> bool:
-    # The rewriting leaves a batch normalization only behind a convolution, or where it cannot handle its axis.
+    # The rewriting keeps a batch normalization only after a convolution, or if it does not support its axis.
     source = plan.places.get(node.inputs[0])
     return source is not None and (source.role == "weighted" or node.inputs[0].endswith("/flat"))
 
 
 def _open_input_quantizers(nodes: Sequence[Node], plan: Plan, outputs: Collection[str]) -> None:
-    """Find what kernels of integers read that has no range yet, and what else must have one at the model's border."""
+    """Find tensors without a range that integer kernels read, or that are inputs or outputs of the model."""
     ranged: dict[str, bool] = {}
     floats = {node.name: node.is_float for node in nodes}
     for node in nodes:
@@ -195,7 +196,7 @@ def _open_input_quantizers(nodes: Sequence[Node], plan: Plan, outputs: Collectio
 
 
 def _keep_extremes(nodes: Sequence[Node], plan: Plan, outputs: Collection[str]) -> None:
-    """Let the ranges that the model's outputs have, or that kernels without weights make them of, hold all values."""
+    """Use full ranges for model outputs, and for the inputs that kernels without weights compute them from."""
     inputs = {node.name: node.inputs for node in nodes}
     pending, seen = list(outputs), set()
     while pending:
@@ -209,7 +210,7 @@ def _keep_extremes(nodes: Sequence[Node], plan: Plan, outputs: Collection[str]) 
         made = plan.places[name]
         made.policy = replace(made.policy, extremes=True)
         if made.role in {"passing", "ranged"}:
-            # Clipped terms make a clipped sum: its own range would never see the values that they lost.
+            # Clipped terms clip the sum: its own range would never see the lost values.
             pending += inputs[name]
 
 

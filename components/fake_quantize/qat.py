@@ -1,4 +1,4 @@
-"""From a float Keras model to one that trains under quantization, and its ranges afterwards. Imports TensorFlow."""
+"""Prepare a float Keras model for training under quantization, and read the trained ranges. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ _NOTHING = WeightInvariants()
 
 
 def checked_preview(model: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
-    """As `preview`, after inserting the quantizers once, without training.
+    """Like `preview`, but also insert the quantizers once, without training.
 
     Raises:
-        SpecError, ModelError: As `preview` and `quantized`.
+        SpecError, ModelError: See `preview` and `quantized`.
     """
     plans = preview(model, step, scheme)
-    # Quantizers may bring trainable weights of their own.
+    # Quantizers may add trainable weights.
     check_learns(quantized(model, step, scheme, steps_per_epoch=1), "model")
     return plans
 
 
 def preview(model: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
-    """What the step will do to each layer, refusals included.
+    """How the step treats each layer, including refused layers.
 
     Args:
-        model: A functional or Sequential Keras model that is built.
-        step: The recipe's.
-        scheme: The recipe's numeric format, a static one.
+        model: A built functional or Sequential Keras model.
+        step: The recipe's `qat` step.
+        scheme: The recipe's numeric format, a static scheme.
 
     Raises:
-        SpecError: A name or glob fits no layer, or nothing is left to quantize.
+        SpecError: A name or glob matches no layer, or nothing is left to quantize.
     """
     flat = _flat(model)
     by_name = policies(step, scheme, _names(flat))
@@ -82,24 +82,24 @@ def quantized(
     invariants: WeightInvariants = _NOTHING,
     quantizers: Quantizers | None = None,
 ) -> Any:
-    """A model of the same weights that trains under quantization; the original stays as it is.
+    """Create a model with the same weights that trains under quantization; the original is unchanged.
 
     Args:
-        model: A functional or Sequential Keras model that is built.
-        step: The recipe's.
-        scheme: The recipe's numeric format, a static one.
-        steps_per_epoch: Training batches in an epoch.
-        invariants: What the weights are to keep. Shared values have one range for all channels, so that they stay
-            shared when they are rounded; and no zeros are lost, for zero is always one of the integers.
-        quantizers: What makes the quantizers; None makes those that train.
+        model: A built functional or Sequential Keras model.
+        step: The recipe's `qat` step.
+        scheme: The recipe's numeric format, a static scheme.
+        steps_per_epoch: Training batches per epoch.
+        invariants: What the weights must preserve. Tensors with shared values have one range for all channels, so the
+            values stay shared after rounding. Zeros are preserved in any case, because zero is always an integer.
+        quantizers: The factory of quantizers; None uses quantizers for training.
 
     Returns:
         An uncompiled functional `tf_keras.Model` with the same inputs, and with outputs of the same shapes.
 
     Raises:
-        SpecError: A name or glob fits no layer, nothing is left to quantize, or an object of the task's is not what
-            it must be.
-        ModelError: A layer cannot be quantized; the message names all such layers, and what to do about each.
+        SpecError: A name or glob matches no layer, nothing is left to quantize, or a custom object of the task has the
+            wrong type.
+        ModelError: A layer cannot be quantized; the message names all such layers and how to fix them.
     """
     flat = _flat(model)
     by_name = policies(step, scheme, _names(flat))
@@ -121,20 +121,20 @@ def quantized(
     )
     kinds = {type(layer).__name__: type(layer) for layer in flat.layers}
     try:
-        # Layers are made again from their configs. Lambdas among them are in memory already: whether their code may run
-        # was decided when the model was loaded.
+        # This recreates layers from their configs. Lambda layers are allowed, because loading the model already decided
+        # whether their code may run.
         with lambdas_allowed(), quantize_scope(kinds):
             made = quantize_apply(annotated, own or ours)
     except EdgemillError:
         raise
     except Exception as error:
-        # The toolkit raises whatever a layer, a config or a scheme of the user's raises.
+        # TFMOT passes on all errors of the user's layers, configs, and schemes.
         raise ModelError(
             f"the model cannot be prepared for training under quantization: {summary_line(error)}",
             where="qat",
             bound="layers that the scheme supports, and configs that fit them",
             measured=type(error).__name__,
-            remedy="give the layer that is named a config, or leave it out with `except`",
+            remedy="give the named layer a config, or exclude it with `except`",
         ) from error
     for layer in made.layers:
         if isinstance(layer, QuantizeWrapper) and not layer.layer.trainable:
@@ -143,7 +143,7 @@ def quantized(
 
 
 def trained_kernels(model: Any) -> tuple[Kernel, ...]:
-    """The kernels of a model that `quantized` returned, under the names of its layers without their wrappers."""
+    """The weight tensors of a model from `quantized`, by the names of its layers without their wrappers."""
     found: dict[int, Kernel] = {}
     for layer in model.layers:
         if isinstance(layer, QuantizeWrapper):
@@ -155,7 +155,7 @@ def trained_kernels(model: Any) -> tuple[Kernel, ...]:
 
 
 def held_ranges(model: Any) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
-    """Each range of a quantized model: what it is of, its layer, its quantizer, and the variables that hold it."""
+    """Each range of a quantized model: its tensor, its layer, its quantizer, and its variables."""
     for layer in model.layers:
         if isinstance(layer, IntegerRecurrent):
             for point, (quantizer, variables) in layer.ranges().items():
@@ -163,18 +163,18 @@ def held_ranges(model: Any) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
         elif isinstance(layer, QuantizeWrapper):
             for quantizer in layer.quantize_config.get_output_quantizers(layer.layer)[:1]:
                 name, suffix = layer.layer.name, INPUT_QUANTIZER.format("")
-                told = f"input {name.removesuffix(suffix)}" if name.endswith(suffix) else name
+                tensor = f"input {name.removesuffix(suffix)}" if name.endswith(suffix) else name
                 if isinstance(quantizer, ActivationQuantizer):
-                    yield told, layer, quantizer, output_range(layer)
+                    yield tensor, layer, quantizer, output_range(layer)
 
 
 def trained_ranges(model: Any) -> tuple[TrainedRange, ...]:
-    """The ranges of a trained model's activations, as far as quantizers of ours hold them."""
-    return tuple(_range(told, quantizer, variables) for told, _, quantizer, variables in held_ranges(model))
+    """The activation ranges of a trained model that built-in quantizers hold."""
+    return tuple(_range(tensor, quantizer, variables) for tensor, _, quantizer, variables in held_ranges(model))
 
 
 def check_ranges(ranges: Sequence[TrainedRange]) -> None:
-    """Raise a ModelError if a range is not finite: the activations it was taken from were not."""
+    """Raise a ModelError if a range is not finite, which means that the activations were not."""
     wrong = [one.tensor for one in ranges if not (math.isfinite(one.low) and math.isfinite(one.high))]
     if wrong:
         raise ModelError(
@@ -202,7 +202,7 @@ def _range(tensor: str, quantizer: ActivationQuantizer, variables: dict[str, Any
 
 
 def _flat(model: Any) -> Any:
-    """Nested models' layers in one model, each as it is."""
+    """The model with nested models flattened, and all layers unchanged."""
     nested = {name for name, layer in _walk(model, "") if isinstance(layer, tf.keras.Model)}
     return rewrite(model, lambda name: name not in nested).model
 

@@ -1,8 +1,8 @@
-"""A Keras model as the layers that TFLite's integer kernels are: what quantization-aware training starts from.
+"""Rewrite a Keras model as layers that match TFLite's integer kernels, for quantization-aware training.
 
-Imports TensorFlow. The rewritten model computes what the original computes outside training, and nothing in it is
-hidden: nested models are flattened, activations stand alone, batch normalization stands only behind a convolution,
-one-dimensional convolutions are two-dimensional ones of height 1.
+Imports TensorFlow. Outside training, the rewritten model computes the same as the original. Nested models are
+flattened, activations are separate layers, batch normalization only follows convolutions, and one-dimensional
+convolutions become two-dimensional convolutions of height 1.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from components.model.keras_graph import input_like, replay
 from components.upstream.keras import is_graph
 
 _layers = tf.keras.layers
-# Attributes of a one-dimensional convolution that name sizes; two-dimensional ones have a 1 before them.
+# Size attributes of a one-dimensional convolution, which get a leading 1 in the two-dimensional one.
 _SIZES = ("kernel_size", "strides", "dilation_rate")
 _LONE = frozenset({"Conv1D", "DepthwiseConv1D", "SeparableConv1D"})
 
@@ -44,16 +44,16 @@ def rewrite(
     """Rewrite a model.
 
     Args:
-        model: A functional or Sequential Keras model that is built.
-        kept: Tells by a layer's name that it must stay as it is (it has a config of the user's, or stays float).
-            Layers inside nested models are called `outer/inner`.
-        folds: Tells by a convolution's name that the batch normalization behind it must be folded into its weights
-            now: the converter can do that only where each channel has a scale of its own.
+        model: A built functional or Sequential Keras model.
+        kept: Returns whether the layer of a name must stay unchanged, because it has a custom config or stays float.
+            Layers of nested models are called `outer/inner`.
+        folds: Returns whether the batch normalization after the convolution of a name must be folded into its weights
+            now. The converter can fold it only if each channel has its own scale.
     """
     inputs = [input_like(tensor) for tensor in model.inputs]
     rewriter = _Rewriter(kept, folds, model)
     outputs = rewriter.follow(model, inputs, "")
-    # The names of the outputs are names of layers, and the exported signature's: they stay.
+    # Output names are layer names and part of the exported signature, so they must not change.
     result = tf.keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0], name=model.name)
     return Rewritten(result, rewriter.origins, rewriter.notes)
 
@@ -65,13 +65,13 @@ class _Rewriter:
         self._made: dict[tuple[str, str], Any] = {}
         self.origins: dict[str, str] = {}
         self.notes: dict[str, str] = {}
-        # Rewritten tensor -> the four-dimensional one that it was reshaped from.
+        # Rewritten tensor -> the four-dimensional tensor that it was reshaped from.
         self._upright: dict[int, Any] = {}
-        # Rewritten tensor -> the weighted layer it comes straight from, if nothing else reads it.
+        # Rewritten tensor -> the weighted layer that directly produces it, if it has only one reader.
         self._sole: dict[int, Any] = {}
 
     def follow(self, model: Any, inputs: list[Any], prefix: str) -> list[Any]:
-        """Call the model's layers, or what stands for them, on new tensors in the order of the graph."""
+        """Call the model's layers, or their replacements, on new tensors in topological order."""
         readers = reader_counts(model)
 
         def call(node: Any, args: Any, kwargs: Any) -> Any:
@@ -109,7 +109,7 @@ class _Rewriter:
                 return self._copy(layer, name, name)(*args, **kwargs)
 
     def _recurrent(self, layer: Any, name: str, x: Any, origin: str = "", in_order: bool = False) -> Any:
-        """A layer whose cell is written out, gate by gate."""
+        """Rewrite a recurrent layer as a cell with separate gates."""
         cell = cell_of(layer, int(x.shape[-1]))
         config = {
             "cell": described(cell),
@@ -122,11 +122,11 @@ class _Rewriter:
     def _both_ways(self, layer: Any, name: str, x: Any) -> Any:
         forward = self._recurrent(layer.forward_layer, f"{name}/forward", x, name)
         backward = self._recurrent(layer.backward_layer, f"{name}/backward", x, name, in_order=True)
-        self.notes[name] = "written out as one layer for each direction"
+        self.notes[name] = "rewritten as one layer per direction"
         return self._new(MERGES[layer.merge_mode], name, name, {})([forward, backward])
 
     def _pairwise(self, layer: Any, name: str, inputs: list[Any]) -> Any:
-        """The kernels take two inputs, so each sum between them needs a range."""
+        """Apply the layer to two inputs at a time, like the kernels, so that each partial result gets a range."""
         y = inputs[0]
         for index, x in enumerate(inputs[1:], start=1):
             last = index == len(inputs) - 1
@@ -138,7 +138,7 @@ class _Rewriter:
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _copy(self, layer: Any, name: str, origin: str, **changes: Any) -> Any:
-        """The layer itself under its full name, with its weights; the same for every call of a shared layer."""
+        """Copy a layer with its weights under its full name; all calls of a shared layer share the copy."""
         return self._new(
             type(layer), name, origin, {**layer.get_config(), **changes}, lambda _: layer.get_weights(), layer
         )
@@ -167,7 +167,7 @@ class _Rewriter:
         """The output of a weighted layer, through its activation."""
         if activation_name(activation) != NO_ACTIVATION:
             return self._activate(y, activation, f"{name}/activation", name)
-        # A shared layer's weights cannot take over what follows only one of its calls.
+        # The weights of a shared layer cannot absorb what follows only one of its calls.
         if self.call_counts[name] == 1:
             self._sole[id(y)] = (made.layer, y)
         return y
@@ -184,11 +184,11 @@ class _Rewriter:
         weights = layer.get_weights()
         x = self._new(_layers.DepthwiseConv2D, f"{name}/depthwise", name, depthwise, lambda _: weights[:1], layer)(x)
         made = self._new(_layers.Conv2D, name, name, {**pointwise, "padding": "valid"}, lambda _: weights[1:], layer)
-        self.notes[name] = "written out as a depthwise and a pointwise convolution"
+        self.notes[name] = "rewritten as a depthwise and a pointwise convolution"
         return self._ended(made, name, made(x), layer.activation)
 
     def _lone(self, layer: Any, name: str, x: Any) -> Any:
-        """A one-dimensional convolution as a two-dimensional one of height 1."""
+        """Rewrite a one-dimensional convolution as a two-dimensional convolution of height 1."""
         config = layer.get_config()
         for key in _SIZES:
             config[key] = (1, *tuple(config[key]))
@@ -198,11 +198,11 @@ class _Rewriter:
             x = self._new(_layers.ZeroPadding1D, f"{name}/padding", name, padding)(x)
             config["padding"] = "valid"
         if type(layer).__name__ != "Conv1D" and config["strides"][1] > 1:
-            # Depthwise kernels take equal strides only; a height of 1 has one row whatever the stride.
+            # Depthwise convolutions require equal strides. At height 1, the vertical stride has no effect.
             config["strides"] = (config["strides"][1],) * 2
         weights = [np.expand_dims(w, 0) if w.ndim == 3 else w for w in layer.get_weights()]
         upright = self._reshape(x, (1, *x.shape[1:]), f"{name}/upright", name)
-        self.notes[name] = "written as a two-dimensional convolution of height 1"
+        self.notes[name] = "rewritten as a two-dimensional convolution of height 1"
         if type(layer).__name__ == "SeparableConv1D":
             two = _layers.SeparableConv2D.from_config({**config, "activation": NO_ACTIVATION})
             two.build(upright.shape)
@@ -244,7 +244,7 @@ class _Rewriter:
         return self._scaling(layer, name, x)
 
     def _folded(self, made: Any, layer: Any) -> Any:
-        """Replace a weighted layer by one that normalizes as well."""
+        """Replace a weighted layer by one that also normalizes."""
         folded = folded_weights(made, *affine(layer))
         stored = next(one for one in self._made.values() if one.layer is made)
         config = {**made.get_config(), "use_bias": True}
@@ -256,12 +256,12 @@ class _Rewriter:
         return new(stored.called_on)
 
     def _scaling(self, layer: Any, name: str, x: Any) -> Any:
-        """A batch normalization that follows no weights, as a depthwise 1x1 convolution with its statistics."""
+        """Rewrite a batch normalization that follows no weights as a depthwise 1x1 convolution with its statistics."""
         factor, shift = affine(layer)
         channels = len(factor)
-        self.notes[name] = "written as a depthwise 1x1 convolution, with its statistics"
+        self.notes[name] = "rewritten as a depthwise 1x1 convolution, with its statistics"
         rank = x.shape.rank
-        # Of volumes, all but the last two axes become one.
+        # Above rank 4, merge all axes between the batch and the last two.
         shape = (*([1] * (4 - rank)), *tuple(x.shape[1:])) if rank < 4 else (-1, *tuple(x.shape[-2:]))
         upright = x if rank == 4 else self._reshape(x, shape, f"{name}/upright", name)
         made = self._new(
@@ -282,7 +282,7 @@ class _Rewriter:
         if called in {"relu", "relu6"}:
             return self._new(_layers.ReLU, name, origin, {"max_value": 6.0 if called == "relu6" else None})(x)
         if called in SWISH:
-            self.notes.setdefault(origin, "its swish is written out as x * sigmoid(x)")
+            self.notes.setdefault(origin, "its swish is rewritten as x * sigmoid(x)")
             gate = self._new(_layers.Activation, f"{name}/sigmoid", origin, {"activation": "sigmoid"})(x)
             return self._new(_layers.Multiply, name, origin, {})([x, gate])
         known = called in FIXED_ACTIVATIONS | RANGED_ACTIVATIONS | {NO_ACTIVATION}

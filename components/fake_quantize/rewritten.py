@@ -1,4 +1,4 @@
-"""A model whose layers are what TFLite's integer kernels are."""
+"""A model whose layers match TFLite's integer kernels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Rewritten:
     """A rewritten model.
 
     Attributes:
-        model: Functional, uncompiled, with the original's weights.
-        origins: Name of each of its layers -> name of the original's layer that it comes from.
-        notes: Name of an original layer -> what was done to it, where something was.
+        model: A functional, uncompiled model with the weights of the original.
+        origins: Name of each rewritten layer -> name of the original layer that it comes from.
+        notes: Name of an original layer -> how it was rewritten. Unchanged layers have no note.
     """
 
     model: Any

@@ -1,8 +1,8 @@
-"""The quantization scheme of ours for TFMOT: which layer gets which quantizers, so that the file has integers only.
+"""Edgemill's quantization scheme for TFMOT: which layer gets which quantizers, so that the file has only integers.
 
-Imports TensorFlow. `Tflite8BitScheme` is a `tfmot.quantization.keras.QuantizeScheme`, so it also works by itself:
-`quantize_apply(quantize_annotate_model(model), Tflite8BitScheme(weight_bits=4))`. Its layout transform is `rewrite`,
-followed by quantizers wherever an integer kernel needs a range.
+Imports TensorFlow. `Tflite8BitScheme` is a `tfmot.quantization.keras.QuantizeScheme`, so you can use it on its own:
+`quantize_apply(quantize_annotate_model(model), Tflite8BitScheme(weight_bits=4))`. Its layout transform applies
+`rewrite`, then adds quantizers wherever an integer kernel needs a range.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from components.upstream.keras import layer_behind
 from components.upstream.tfmot import QuantizeLayoutTransform, QuantizeRegistry, QuantizeScheme
 
 _NOTHING = WeightInvariants()
-# Names the layer that quantizes what enters a kernel.
+# Name of the layer that quantizes the input of a kernel.
 INPUT_QUANTIZER = "{}/entrance"
 
 
@@ -36,13 +36,13 @@ class Tflite8BitScheme(QuantizeScheme):
     """Integer weights and activations for every layer that TFLite's integer kernels can run.
 
     Args:
-        weight_bits: 8, or 4: the converter stores such weights as INT4.
+        weight_bits: 8, or 4, which the converter stores as INT4.
         activation_bits: 8, or 16 (symmetric, "16x8").
-        policies: How each layer of the model is treated, by name, instead of both; every layer must be in it.
+        policies: Policy of each layer of the model, by name, which overrides both; must include every layer.
         delay: Training batches before activations are quantized.
-        integer_io: Whether the model's inputs and outputs are integers even where the layers there stay float.
-        invariants: What earlier steps made of the weights.
-        quantizers: What makes the quantizers; None makes those that train.
+        integer_io: Whether inputs and outputs of the model are integers even if the layers next to them stay float.
+        invariants: Properties of the weights from earlier steps, to preserve.
+        quantizers: The factory of quantizers; None uses quantizers for training.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Tflite8BitScheme(QuantizeScheme):
         return _Layout(self.policy_of, self._delay, self._integer_io, self._invariants, self._quantizers)
 
     def get_quantize_registry(self) -> Any:
-        """See the base class; the layout transform gives every layer its config."""
+        """See the base class. The registry is empty, because the layout transform gives every layer its config."""
         return _NothingByItself()
 
     def policy_of(self, name: str) -> LayerPolicy:
-        """How a layer of the model is quantized; custom schemes override it."""
+        """The policy of a layer of the model. Custom schemes can override this method."""
         # Input layers have no policy.
         return self._default if self._treatments is None else self._treatments.get(name, self._default)
 
@@ -95,7 +95,7 @@ class _Layout(QuantizeLayoutTransform):
         self._invariants, self._quantizers = invariants, quantizers
 
     def apply(self, model: Any, layer_quantize_map: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Rewrite, and give quantizers; layers that were annotated with a config keep it."""
+        """Rewrite the model and add quantizers. Layers that are annotated with a config keep it."""
         configs = {name: held["quantize_config"] for name, held in layer_quantize_map.items() if held}
         annotated = {name: config for name, config in configs.items() if config is not None}
         by_name = {
@@ -125,7 +125,7 @@ class _Layout(QuantizeLayoutTransform):
 
 
 def planned(model: Any, policies: Mapping[str, LayerPolicy], integer_io: bool) -> tuple[Rewritten, Plan]:
-    """Rewrite a model and decide where quantizers go; refuses nothing yet."""
+    """Rewrite a model and plan its quantizers. Refused layers do not raise an error yet."""
 
     def kept(name: str) -> bool:
         policy = policies.get(name)
@@ -142,7 +142,7 @@ def planned(model: Any, policies: Mapping[str, LayerPolicy], integer_io: bool) -
 
 
 def graph(rewritten: Rewritten) -> list[Node]:
-    """A rewritten model as a graph of names."""
+    """The graph of a rewritten model as nodes with names."""
     nodes = []
     for node in graph_nodes(rewritten.model):
         layer = node.layer
@@ -179,7 +179,7 @@ def _activation(layer: Any) -> str | None:
 def _of_annotation(
     policy: LayerPolicy, name: str, annotations: Mapping[str, Any], configs: Mapping[str, Any]
 ) -> LayerPolicy:
-    """A layer without annotation stays float; one annotated with a config keeps that."""
+    """Keep a layer without annotation float; let a layer annotated with a config keep the config."""
     if name not in annotations:
         return replace(policy, mode="float", config=None)
     if name in configs and policy.config is None:
@@ -188,9 +188,9 @@ def _of_annotation(
 
 
 def _with_input_quantizers(model: Any, plan: Plan) -> Any:
-    """The same layers on new tensors, with a layer to quantize at each entrance to the integers.
+    """Call the same layers on new tensors, with a quantizing layer wherever floats enter integer kernels.
 
-    Not TFMOT's QuantizeLayer: it is rebuilt from the name of its quantizer's class, looked up among TFMOT's own.
+    TFMOT's QuantizeLayer is not an option: it looks up its quantizer's class name only among TFMOT's own classes.
     """
     quantized: dict[int, Any] = {}
     model_io: dict[int, Any] = {}

@@ -1,1 +1,1 @@
-"""The training loop that prune, cluster, and qat share."""
+"""The training loop shared by prune, cluster, and qat."""

@@ -1,4 +1,4 @@
-"""Where fine-tuning keeps the checkpoints that a killed execution resumes from."""
+"""The checkpoints that an interrupted fine-tuning resumes from."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from components.core.files import sha256_of_bytes
 
 
 def checkpoint_folder(artifact: Path, key: Sequence[str]) -> Path:
-    """Where an execution keeps its checkpoints: found again by the next one that is asked the same.
+    """The checkpoint folder of an execution, which the next execution with the same key finds again.
 
-    TFX deletes what a failed execution wrote, and gives the next one another folder.
+    TFX deletes the outputs of a failed execution, and the next execution gets another folder.
 
     Args:
         artifact: Folder of the output artifact, `<root>/<node>/<output>/<execution>`.
-        key: All that the result depends on.
+        key: Everything that the result depends on.
     """
     return artifact.parents[1] / "checkpoints" / sha256_of_bytes("\0".join(key).encode())[:16]
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove what `fine_tune` kept."""
+    """Remove the checkpoints of `fine_tune`."""
     shutil.rmtree(folder, ignore_errors=True)

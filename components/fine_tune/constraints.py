@@ -1,10 +1,10 @@
-"""Keeping zeros and shared values while a model trains, by projection after each batch. Imports TensorFlow.
+"""Preserve zeros and shared values during training by projection after each batch. Imports TensorFlow.
 
-The kernels that are zero in given places, or equal in given places, are a linear subspace; after each step of the
-optimizer the weights go to the nearest point of it. For zeros that is a mask. For shared values it is each group's
-mean: with plain gradient descent the same as training the shared value by the mean of its weights' gradients (Han et
-al. 2016, arXiv:1510.00149, section 3.3, takes their sum). All that must be kept is in the weights themselves, so a
-training that was killed goes on from its checkpoint as if it had not been.
+The weight tensors that are zero, or equal, at given positions form a linear subspace. After each optimizer step, the
+weights move to the nearest point of it. For zeros, the projection is a mask. For shared values, it is the mean of each
+group: with plain gradient descent, this equals training the shared value with the mean gradient of its weights (Han et
+al. 2016, arXiv:1510.00149, section 3.3, uses the sum). The constraints are fully determined by the weights, so an
+interrupted training resumes from its checkpoint as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from components.spec.steps.fine_tuning import WeightInvariants
 
 
 class Constraint:
-    """What some variables keep.
+    """Invariants of some variables.
 
     Args:
-        variables: Kernels of a model.
-        invariants: What of them.
+        variables: Weight tensors of a model.
+        invariants: What to preserve.
     """
 
     def __init__(self, variables: Sequence[Any], invariants: WeightInvariants) -> None:
@@ -31,10 +31,10 @@ class Constraint:
         self._project: Any = None
 
     def __call__(self, done: int, steps_per_epoch: int) -> None:  # noqa: ARG002
-        """After a batch, or before the first one of this process: an `after_batch` of `fine_tune`.
+        """Project the variables, as the `after_batch` of `fine_tune`: after each batch, and once before the first one.
 
         Args:
-            done: Batches that were trained on.
+            done: Number of batches trained on.
             steps_per_epoch: Batches in an epoch.
         """
         if self._project is None:
@@ -63,7 +63,7 @@ class Constraint:
 
 
 def shares(values: Any, invariants: WeightInvariants) -> bool:
-    """Whether the weights of a kernel share values that must be kept: an array of any shape."""
+    """Whether a weight tensor, an array of any shape, has shared values to preserve."""
     return (
         invariants.num_clusters is not None
         and invariants.num_clusters < values.size
@@ -76,13 +76,13 @@ def _distinct(values: Any) -> int:
 
 
 def _groups(values: Any, zeros: bool) -> tuple[Any, Any, int]:
-    """Group of each weight, float64 [groups] that is 0 for the zeros if they stay and 1 otherwise, and their number."""
+    """Group of each weight; factor of each group, float64 (0 for preserved zeros, else 1); number of groups."""
     centroids, group = np.unique(values, return_inverse=True)
     moves = np.where(zeros & (centroids == 0), 0.0, 1.0)
     return tf.constant(group.reshape(-1), tf.int32), tf.constant(moves, tf.float64), len(centroids)
 
 
 def _shared(variable: Any, group: Any, moves: Any, count: int) -> Any:
-    # In float64: the mean of many equal float32 would drift a little with each batch.
+    # In float64, because the float32 mean of many equal values would drift with each batch.
     means = tf.math.unsorted_segment_mean(tf.cast(tf.reshape(variable, [-1]), tf.float64), group, count) * moves
     return tf.reshape(tf.gather(tf.cast(means, variable.dtype), group), variable.shape)

@@ -1,4 +1,4 @@
-"""The one fine-tuning loop: what every step that trains a model further has in common. Imports TensorFlow."""
+"""The fine-tuning loop that all training steps share. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _STATE_FILE = "state.json"
 
 
 class TrainingState(FrozenModel):
-    """Where a fine-tuning stands after an epoch.
+    """The state of fine-tuning after an epoch.
 
     Attributes:
-        epochs: What happened so far.
-        best_epoch: The epoch with the least loss on held-out examples; the last one without early stopping.
-        best_loss: That loss.
+        epochs: The completed epochs.
+        best_epoch: The epoch with the least loss on held-out examples; the last epoch without early stopping.
+        best_loss: The loss of that epoch.
     """
 
     epochs: tuple[EpochFact, ...] = ()
@@ -54,25 +54,27 @@ def fine_tune(
 ) -> TrainingState:
     """Train a model further, in place.
 
-    The same model, data and spec give the same weights, whether or not the process was killed in between, up to what
-    the order of floating-point sums leaves open; noise layers' draws are not repeated after a kill.
+    The same model, data, and spec give the same weights, even if the process was killed in between, up to the order of
+    floating-point sums. The draws of noise layers are not repeated after a kill.
 
     Args:
         model: An uncompiled Keras model.
-        task: Compiles it; its optimizer gets the spec's learning rate.
-        data: What to train on.
-        spec: How.
-        name: The recipe's, for messages.
-        checkpoints: A folder that outlives this process; training goes on from what an earlier one left there, and
-            each epoch is kept. The caller removes it when what comes out is safe. None keeps nothing.
-        logs: A folder for TensorBoard; None writes none.
-        before_epoch: Called with each epoch's index from 0; returns whether it changed how the model trains.
-        after_batch: Called after each batch with the number of batches done since the start, and in an epoch; and
-            once before this process's first, when the weights are those to go on from.
-        counts_from: Epochs that early stopping does not choose from, nor count as waiting.
+        task: Compiles the model. The optimizer gets the learning rate of the spec.
+        data: The training data.
+        spec: The parameters of the fine-tuning.
+        name: The recipe's name, for messages.
+        checkpoints: A folder that outlives this process. Each epoch is saved there, and training resumes from the
+            epoch that an earlier process saved. The caller removes the folder when the result is safe. None disables
+            checkpoints.
+        logs: A folder for TensorBoard logs; None writes none.
+        before_epoch: Called with each epoch's index from 0. Returns whether it changed how the model trains.
+        after_batch: Called after each batch, and once before the first batch of this process with the weights to start
+            from. Takes the number of batches since the start of the training, and the number of batches per epoch.
+        counts_from: Number of first epochs that early stopping ignores: they are never the best, nor part of the
+            patience.
 
     Returns:
-        What happened. With early stopping, the model has the best epoch's weights.
+        The final state. With early stopping, the model has the weights of the best epoch.
 
     Raises:
         ModelError: The loss is not finite, or the model cannot be trained on these examples.
@@ -84,7 +86,7 @@ def fine_tune(
         examples, held_out = data.without_each(_period(spec.early_stopping, count))
     steps = _steps(count, spec)
     watched = None if held_out is None else held_out.batches(spec.batch_size, 0)
-    # What trains is settled when the model is compiled; the optimizer is restored into the shape of the first epoch.
+    # Before compiling, which fixes the trainable weights. The optimizer is restored with the first epoch's variables.
     before_epoch(0)
     _compile(model, task, spec)
     loop = _Loop(model, spec, name, steps, checkpoints, logs, after_batch, counts_from)
@@ -101,7 +103,7 @@ def fine_tune(
             raise ModelError(
                 f"the model cannot be trained on these examples: {summary_line(error)}",
                 where=name,
-                remedy="check labels, the task's decode and the model's input and output shapes against each other",
+                remedy="check that the labels, the task's decode, and the model's input and output shapes match",
             ) from error
     if spec.early_stopping is not None and state.best_epoch:
         loop.take_best()
@@ -109,7 +111,7 @@ def fine_tune(
 
 
 def steps_per_epoch(data: TrainingData, spec: FineTuning) -> int:
-    """Training batches in an epoch, of the examples that are not held out.
+    """Training batches per epoch, without the held-out examples.
 
     Raises:
         ModelError: There are too few examples to hold some out.
@@ -124,7 +126,7 @@ def _steps(count: int, spec: FineTuning) -> int:
 
 
 def _period(stopping: EarlyStopping, count: int) -> int:
-    """Each so-many-th example is held out."""
+    """The interval between held-out examples."""
     period = max(2, round(1 / stopping.hold_out))
     if count < 2 * period:
         raise ModelError(
@@ -145,20 +147,20 @@ def _stops(state: TrainingState, stopping: EarlyStopping | None, counts_from: in
 def _compile(model: Any, task: CompilingTask, spec: FineTuning) -> None:
     task.compile(model)
     optimizer = model.optimizer
-    # An optimizer that was made with a schedule refuses a rate: it is rebuilt with one.
+    # An optimizer created with a schedule does not accept a learning rate, so rebuild it with one.
     config = {**optimizer.get_config(), "learning_rate": learning_rate_at(spec.learning_rate, 0.0)}
     model.optimizer = type(optimizer).from_config(config)
 
 
 def _compile_again(model: Any, task: CompilingTask) -> None:
-    """Take over what trains now: Keras goes by what did when the model was compiled. The optimizer goes on."""
+    """Compile again after the trainable weights changed, and keep the optimizer with its state."""
     optimizer = model.optimizer
     task.compile(model)
     model.optimizer = optimizer
 
 
 class _Loop:
-    """One epoch after the other, each kept before the next begins."""
+    """Runs one epoch after the other, and saves each before the next one starts."""
 
     def __init__(
         self,
@@ -178,13 +180,13 @@ class _Loop:
         self._best: list[Any] | None = None
 
     def restore(self) -> TrainingState:
-        """The state that an earlier process left, with its weights; a new one if there is none."""
+        """Restore the state and weights that an earlier process saved; return a new state if there is none."""
         if self._folder is None or not (self._folder / _STATE_FILE).is_file():
             return TrainingState()
         state = TrainingState.model_validate_json((self._folder / _STATE_FILE).read_bytes())
         done = len(state.epochs)
         model, optimizer = self._model, self._model.optimizer
-        # Keras' legacy optimizers make their variables as they are restored.
+        # Keras' legacy optimizers have no `build`; they create their variables while they are restored.
         if hasattr(optimizer, "build"):
             optimizer.build(model.trainable_variables)
         self._checkpoint.restore(str(self._folder / f"epoch-{done}")).expect_partial()
@@ -192,11 +194,11 @@ class _Loop:
         if state.best_epoch and self._spec.early_stopping is not None:
             with np.load(self._folder / f"best-{state.best_epoch}.npz") as held:
                 self._best = [held[f"arr_{index}"] for index in range(len(held.files))]
-        _LOG.info("%s: goes on after epoch %d of %d", self._name, done, self._spec.epochs)
+        _LOG.info("%s: resumes after epoch %d of %d", self._name, done, self._spec.epochs)
         return state
 
     def run(self, epoch: int, train: Any, watch: Any, state: TrainingState) -> TrainingState:
-        """Train one epoch, keep it, and return the state after it."""
+        """Train one epoch, save it, and return the state after it."""
         began = time.perf_counter()
         history = self._model.fit(
             train,
@@ -209,7 +211,7 @@ class _Loop:
         figures = {name: float(values[-1]) for name, values in history.items()}
         rate = float(tf.keras.backend.get_value(self._model.optimizer.learning_rate))
         fact = EpochFact(epoch=epoch + 1, learning_rate=rate, seconds=time.perf_counter() - began, figures=figures)
-        self._tell(fact)
+        self._log(fact)
         state = self._after(state, fact)
         if self._folder is not None:
             self._keep(state)
@@ -237,15 +239,15 @@ class _Loop:
         self._checkpoint.write(str(folder / f"epoch-{done}"))
         if state.best_epoch == done and self._best is not None:
             np.savez(folder / f"best-{done}.npz", *self._best)
-        # The state names what counts; until it is written, the epoch before does.
+        # The state file names the valid checkpoint. Until it is replaced, this is the previous epoch.
         write_atomically(folder / _STATE_FILE, state.model_dump_json().encode())
         for old in folder.glob("*-*"):
             if not old.name.startswith((f"epoch-{done}.", f"best-{state.best_epoch}.")):
                 old.unlink()
 
-    def _tell(self, fact: EpochFact) -> None:
-        told = ", ".join(f"{name} {value:.4f}" for name, value in fact.figures.items())
-        _LOG.info("%s: epoch %d of %d: %s", self._name, fact.epoch, self._spec.epochs, told)
+    def _log(self, fact: EpochFact) -> None:
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in fact.figures.items())
+        _LOG.info("%s: epoch %d of %d: %s", self._name, fact.epoch, self._spec.epochs, figures)
         if self._writer is None:
             return
         with self._writer.as_default(step=fact.epoch):
@@ -255,7 +257,7 @@ class _Loop:
 
 
 class _Rate(tf.keras.callbacks.Callback):
-    """Sets the learning rate before each batch; stops at a loss that is not finite after it, and names the batch."""
+    """Sets the learning rate before each batch, and raises an error if the loss after it is not finite."""
 
     def __init__(
         self, spec: FineTuning, name: str, steps: int, epoch: int, after_batch: Callable[[int, int], None]

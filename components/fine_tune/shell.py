@@ -1,4 +1,4 @@
-"""What the TFX shells of training steps have in common: from artifacts to plain values, and back."""
+"""The code that the TFX components of training steps share: from artifacts to plain values, and back."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def run_step(
     task_version: str,
     code_version: str,
 ) -> None:
-    """Do a step, and write its artifact: beside the SavedModel `training.json`, TensorBoard's logs and the manifest.
+    """Run a step and write its artifact: the SavedModel, `training.json`, TensorBoard logs, and the manifest.
 
     Args:
-        train: The step, a function of what it starts from.
-        examples, model, trained, transform_graph: The node's artifacts; the last may be None.
-        spec: The node's parameter; part of what checkpoints are kept by.
-        node: Id of the node, for messages.
+        train: The step, a function of its inputs.
+        examples, model, trained, transform_graph: The node's artifacts. `transform_graph` may be None.
+        spec: The node's parameter; part of the key of the checkpoints.
+        node: The node's ID, for messages.
         split: Split to train on.
         task, label, task_version, code_version: The node's parameters.
     """

@@ -1,4 +1,4 @@
-"""What every step that trains starts from: a Model artifact's folder, the task and the examples. Imports TensorFlow."""
+"""The inputs of every training step: a Model artifact, the task, and the examples. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from components.model.keras_model import check_keras_takes, load_kept
 
 @dataclass(frozen=True)
 class StepInputs:
-    """Where a step reads and writes.
+    """The inputs and output folders of a step.
 
     Attributes:
         source: Folder of the Model artifact to start from, with its Keras model.
-        folder: Where the SavedModel goes, in `Format-Serving`.
-        name: The node's, for messages.
+        folder: Output folder; the SavedModel goes into `Format-Serving`.
+        name: The node's ID, for messages.
         task: Reference of the task.
-        label: The feature that is the target.
-        decoder: From serialized examples to inputs and features.
+        label: Name of the target feature.
+        decoder: Decodes serialized examples to inputs and features.
         files: Gzipped TFRecord files to train on.
-        checkpoints, logs: As for `fine_tune`.
+        checkpoints, logs: See `fine_tune`.
     """
 
     source: Path
@@ -40,25 +40,25 @@ class StepInputs:
     logs: Path | None = None
 
     def load(self) -> tuple[Any, CompilingTask]:
-        """The model to start from, and the task that compiles it.
+        """Load the model to start from, and the task that compiles it.
 
         Raises:
-            SpecError, ModelError: There is no such task or model.
+            SpecError, ModelError: The task or the model does not exist.
         """
         check_dense({self.label: "examples.label"}, self.decoder.feature_spec)
         maker = compiling(load_task(self.task))
         return load_kept(self.source), maker
 
     def load_data(self, model: Any) -> TrainingData:
-        """The examples, which the model takes.
+        """Load the examples, and check that the model accepts them.
 
         Raises:
-            DataError, ModelError: There are none, or it does not take them.
+            DataError, ModelError: There are no examples, or the model does not accept them.
         """
         data = load_training_data(self.decoder, self.files, self.label, self.name)
         check_keras_takes(model, data.few)
         return data
 
     def earlier(self) -> TrainingReport | None:
-        """What the step before did; None for a baseline."""
+        """The report of the previous step; None for a baseline."""
         return training_of(self.source)

@@ -1,1 +1,1 @@
-"""Recurrent layers written out as plain integer operators."""
+"""Lowering of recurrent layers to plain integer operators."""

@@ -1,4 +1,4 @@
-"""From a model that was trained under quantization to what its layers are converted from. Imports TensorFlow."""
+"""Export of a model with recurrent layers that was trained under quantization. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ Array = npt.NDArray[Any]
 
 
 def has_recurrent(model: Any) -> bool:
-    """Whether a quantized model has recurrent layers that were written out."""
+    """Whether a quantized model has lowered recurrent layers."""
     return any(isinstance(layer, IntegerRecurrent) for layer in model.layers)
 
 
 def deploy(model: Any, form: Form, folder: Path, output: str, sample: Mapping[str, Array]) -> Export:
-    """Write a trained model's SavedModel into the artifact of its training step, and what conversion needs beside it.
+    """Write a trained model's SavedModel into the artifact of its training step, with the files that conversion needs.
 
-    Layers that are lowered keep their trained ranges in the graph. LSTMs become Keras' own again, which the converter
-    fuses, beside sequences of the training split: the converter measures there what was not trained.
+    Lowered layers keep their trained ranges in the graph. LSTMs become Keras' own LSTMs again, which the converter
+    fuses. Sequences of the training split are saved with them, on which the converter measures untrained ranges.
 
     Args:
-        model: What `components.fake_quantize.qat.quantized` returned, trained; it has recurrent layers.
-        form: How GRU, SRU and SimpleRNN are written out.
-        folder: The artifact's.
-        output: What the model's one output is called.
+        model: A trained model with recurrent layers from `components.fake_quantize.qat.quantized`.
+        form: The form of GRU, SRU, and SimpleRNN.
+        folder: The artifact's folder.
+        output: The name of the model's only output.
         sample: Model input -> a few sequences [N, time, ...].
 
     Returns:
-        How it is written.
+        The kind of export.
 
     Raises:
         ModelError: The model cannot be streamed.
@@ -60,9 +60,9 @@ def deploy(model: Any, form: Form, folder: Path, output: str, sample: Mapping[st
 
 
 def save_fused(model: Any, path: Path, sample: Mapping[str, Array]) -> None:
-    """Keep sequences, the weights by which a file's LSTMs are recognized, and the name of the last layer.
+    """Save sequences, the weights that identify the LSTMs of a file, and the name of the last layer.
 
-    Of the first sequences the hidden states are kept too, as the model of the trained weights has them in floats.
+    This also saves the hidden states of the first sequences, computed in floats with the trained weights.
     """
     held: dict[str, Any] = {f"input {name}": values for name, values in sample.items()}
     seen = trajectories(stripped(model), sample)
@@ -78,8 +78,8 @@ def stripped(model: Any, fuse: bool = False) -> Any:
     """The same model in floats, with the trained weights and without quantizers.
 
     Args:
-        model: As for `deploy`.
-        fuse: Whether LSTMs are Keras' own again.
+        model: See `deploy`.
+        fuse: Whether LSTMs become Keras' own LSTMs again.
     """
     made: dict[str, Any] = {}
 
@@ -109,7 +109,7 @@ def _in_floats(layer: Any, fuse: bool) -> Any:
 
 
 class _Lstm:
-    """Keras' LSTM, whose outputs are turned round where a `Bidirectional` would."""
+    """Keras' LSTM, with reversed outputs where a `Bidirectional` reverses them."""
 
     def __init__(self, units: int, turned: bool, **options: Any) -> None:
         self.layer = tf.keras.layers.LSTM(units, **options)
@@ -129,7 +129,7 @@ def _take_weights(new: Any, old: Any) -> None:
         ]
         new.layer.set_weights(rows)
         return
-    # A wrapper holds the weights that it quantizes itself, so their order is another.
+    # A wrapper holds the weights that it quantizes itself, so their order differs.
     by_name = {_last(weight): weight for weight in old.weights}
     for weight in new.weights:
         weight.assign(by_name[_last(weight)])

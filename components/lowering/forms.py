@@ -1,4 +1,4 @@
-"""The two forms of a lowered model: one time step with its state in and out, or a sequence. Imports TensorFlow."""
+"""The two forms of a lowered model: `streaming`, one time step per call, and `sequence`. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from components.model.streaming import next_name, state_name
 from components.spec.recurrent import Form
 from components.upstream.keras import takes_training
 
-# Layers that do to each time step what they do to it alone.
+# Layers that process each time step independently.
 _FRAMEWISE = frozenset(
     {
         *("Dense", "Activation", "ReLU", "LeakyReLU", "Softmax", "BatchNormalization"),
@@ -29,15 +29,15 @@ _FRAMEWISE = frozenset(
 def export_form(model: Any, form: Form, folder: Path, output: str) -> None:
     """Write the SavedModel of a model whose recurrent layers are `IntegerRecurrent`s.
 
-    Its signature `serving_default` takes inputs by name with an open batch dimension: in the form `sequence` those of
-    the model; in the form `streaming` one frame of each, and each state under its `state_name`, and returns the new
-    states under their `next_name` beside the output.
+    Its signature `serving_default` takes inputs by name, with a dynamic batch dimension. In the form `sequence`, these
+    are the model's inputs. In the form `streaming`, these are one time step of each input, and each state under its
+    `state_name`; the signature returns the output, and each new state under its `next_name`.
 
     Args:
-        model: A functional model, with ranges or without.
-        form: Which one.
-        folder: The artifact's; the SavedModel goes into `Format-Serving`.
-        output: What the model's one output is called.
+        model: A functional model, with or without ranges.
+        form: The form to write.
+        folder: The artifact's folder; the SavedModel goes into `Format-Serving`.
+        output: The name of the model's only output.
 
     Raises:
         ModelError: The model cannot be streamed.
@@ -70,20 +70,20 @@ def export_form(model: Any, form: Form, folder: Path, output: str) -> None:
         return {output: result}
 
     module = tf.Module()
-    # Not the model itself: Keras would trace each of its layers.
+    # Hold the variables, not the model, because Keras would trace each of its layers.
     module.held, module.serve = list(model.variables), serve
     path = str(folder / SERVING_FOLDER)
     tf.saved_model.save(module, path, signatures={"serving_default": serve.get_concrete_function(**specs)})
 
 
 def check_streams(model: Any) -> None:
-    """See that each layer before the last state looks at one time step only.
+    """Check that each layer before the last state processes one time step at a time.
 
     Args:
-        model: As for `export_form`.
+        model: See `export_form`.
 
     Raises:
-        ModelError: The message names the layer.
+        ModelError: A layer needs several time steps; the message names it.
     """
     _walk(model, {}, {}, refuse=True)
 
@@ -102,9 +102,9 @@ def _frame(model: Any, inputs: Mapping[str, Any], output: str) -> dict[str, Any]
 def _walk(
     model: Any, frames: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]], refuse: bool = False
 ) -> tuple[Any, dict[str, dict[str, Any]]]:
-    """Call the model's layers on one time step; with `refuse` only see whether that can be.
+    """Call the model's layers on one time step. With `refuse`, only check whether this is possible.
 
-    A tensor of the model that has a time axis is a frame without it here.
+    A tensor with a time axis in the model is a frame without time axis here.
     """
     tensors: dict[int, Any] = {}
     timed: set[int] = set()
@@ -139,7 +139,7 @@ def _walk(
 
 
 def _reshaped(frame: Any, layer: Any) -> Any:
-    """Rewriting puts batch normalization into a convolution of height and width 1, and takes it out again."""
+    """Apply a Reshape of the rewriting, which turns batch normalization into a 1x1 convolution, to one time step."""
     channels = layer.target_shape[-1]
     return tf.reshape(frame, [-1, 1, 1, channels] if layer.name.endswith("/upright") else [-1, channels])
 
@@ -148,23 +148,23 @@ def _check(layer: Any, one: Any, is_timed: list[bool]) -> None:
     name, kind = one.name, type(one).__name__
     if isinstance(layer, IntegerRecurrent):
         if not is_timed[0]:
-            raise _not_streamed(f"layer {name}", "what it reads comes after the last time step")
+            raise _not_streamed(f"layer {name}", "its input has no time axis")
         if layer.go_backwards:
-            raise _not_streamed(f"layer {name}", "it begins at the end of the sequence")
+            raise _not_streamed(f"layer {name}", "it starts at the end of the sequence")
         return
     if not any(is_timed):
         return
     inner = kind == "Reshape" and name.endswith(("/upright", "/flat"))
     pointwise = kind in {"Conv2D", "DepthwiseConv2D"} and set(one.kernel_size) | set(one.strides) == {1}
     if not all(is_timed) or not (kind in _FRAMEWISE or inner or pointwise):
-        raise _not_streamed(f"layer {name}", f"a {kind} looks at more than one time step here")
+        raise _not_streamed(f"layer {name}", f"a {kind} reads more than one time step here")
 
 
 def _not_streamed(where: str, why: str) -> ModelError:
     return ModelError(
         f"the model cannot be streamed: {why}",
         where=where,
-        bound="layers that see one time step, up to the last recurrent layer or to the output",
+        bound="layers that process one time step, up to the last recurrent layer or to the output",
         remedy="take `recurrent: sequence`, or change the layer",
     )
 

@@ -1,4 +1,4 @@
-"""From a float Keras model with recurrent layers to a SavedModel of plain operators with ranges. Imports TensorFlow."""
+"""Lower the recurrent layers of a float Keras model to plain operators with ranges. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _LOG = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 
 _CHUNK = 64
-# Sequences that each step's error is measured on.
+# Number of sequences that the error of each time step is measured on.
 STEP_EXAMPLES = 64
 
 
 @dataclass(frozen=True)
 class Trajectories:
-    """What the float model does, step by step, on a few sequences.
+    """The states of the float model after each time step of a few sequences.
 
     Attributes:
         inputs: Model input -> [N, time, ...].
-        states: Name of a state -> its values after each step [N, time, units], in the order of processing.
+        states: Name of a state -> its values after each time step [N, time, units], in processing order.
     """
 
     inputs: dict[str, Array]
@@ -60,22 +60,22 @@ def lower(
     sample: Mapping[str, Array] | None,
     output: str,
 ) -> tuple[Trajectories | None, tuple[ActivationRange, ...]]:
-    """Write out the recurrent layers of a model, with ranges from the float model's own trajectories.
+    """Write a model with lowered recurrent layers, whose ranges come from the float model's own trajectories.
 
     Args:
-        model: Functional or Sequential, with one output.
-        scheme: A static one gets ranges; others stay floats.
-        form: One time step, or the whole sequence.
-        folder: Where the SavedModel goes, in `Format-Serving`.
-        sample: Model input -> [N, time, ...]; needed by static schemes, and for trajectories.
-        output: What the output is called.
+        model: A functional or Sequential model with one output.
+        scheme: The numeric format. Static schemes get ranges; others stay float.
+        form: One time step (`streaming`), or the complete sequence (`sequence`).
+        folder: Output folder; the SavedModel goes into `Format-Serving`.
+        sample: Model input -> [N, time, ...]; required for static schemes and for trajectories.
+        output: The name of the output.
 
     Returns:
-        The float model's trajectories on the first sequences, and the ranges of activations, most clipped first.
+        The float model's trajectories on the first sequences, and the activation ranges, most clipped first.
 
     Raises:
-        ModelError: A layer cannot be lowered, or not in this form; the message names it.
-        DataError: The scheme is static and there is no sample, or no finite value in it.
+        ModelError: A layer cannot be lowered, or not in this form; the message names the layer.
+        DataError: The scheme is static, and the sample is missing or has no finite values.
     """
     if not scheme.is_static:
         lowered = rewrite(model).model
@@ -94,12 +94,12 @@ def lower(
 
 @dataclass(frozen=True)
 class SeenCell:
-    """What one LSTM of the float model does.
+    """Observations of one LSTM of the float model.
 
     Attributes:
-        kernel: Its weights from the input to the input gate [units, features].
-        cell: Least and greatest value of its cell state over all time steps of all sequences.
-        hidden: Its hidden state after each time step of the first sequences [N, time, units], as they are processed.
+        kernel: Weights from the input to the input gate [units, features].
+        cell: Least and greatest value of the cell state over all time steps of all sequences.
+        hidden: Hidden state after each time step of the first sequences [N, time, units], in processing order.
     """
 
     kernel: Array
@@ -108,7 +108,7 @@ class SeenCell:
 
 
 def seen_cells(model: Any, sample: Mapping[str, Array]) -> list[SeenCell]:
-    """Run a model with LSTMs in floats; each direction of a bidirectional one is a cell.
+    """Run a model with LSTMs in floats. Each direction of a bidirectional LSTM is a cell.
 
     Args:
         model: A functional or Sequential Keras model.
@@ -131,14 +131,14 @@ def seen_cells(model: Any, sample: Mapping[str, Array]) -> list[SeenCell]:
 
 
 def save_trajectories(seen: Trajectories, each_step: bool, path: Path) -> None:
-    """Keep trajectories beside a model that was lowered when it was trained."""
+    """Save trajectories next to a model that its training step lowered."""
     held = {f"input {name}": values for name, values in seen.inputs.items()}
     held |= {f"state {name}": values for name, values in seen.states.items()}
     np.savez(path, each_step=np.array(each_step), **held)
 
 
 def load_trajectories(path: Path) -> tuple[Trajectories, bool]:
-    """What `save_trajectories` kept, and whether the output counts after each time step."""
+    """Load the trajectories, and whether the model returns an output for each time step."""
     with np.load(path) as archive:
         held = {name: archive[name] for name in archive.files}
     each_step = bool(held.pop("each_step"))
@@ -150,7 +150,7 @@ def load_trajectories(path: Path) -> tuple[Trajectories, bool]:
 
 
 class _Watching(Quantizers):
-    """Makes quantizers that watch, then hold."""
+    """Creates quantizers that first observe values, then quantize."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
@@ -178,13 +178,13 @@ class _WatchedFixed(FixedQuantizer):
 def trajectories(
     model: Any, sample: Mapping[str, Array], whole: bool = False, keep: int = STEP_EXAMPLES
 ) -> Trajectories:
-    """Run a lowered model in floats and keep the states of the first sequences.
+    """Run a lowered model in floats and return the states of the first sequences.
 
     Args:
-        model: Its recurrent layers are `IntegerRecurrent`s; quantizers that watch see all values.
+        model: A model whose recurrent layers are `IntegerRecurrent`s. Observing quantizers see all values.
         sample: Model input -> [N, time, ...].
-        whole: Whether all of the sample is run, and not only what is kept.
-        keep: How many sequences' states are kept.
+        whole: Whether to run the entire sample, not only the sequences whose states are returned.
+        keep: Number of sequences whose states are returned.
     """
     layers = [layer for layer in model.layers if isinstance(layer, IntegerRecurrent)]
     names = [tensor.name.partition(":")[0] for tensor in model.inputs]
@@ -202,7 +202,7 @@ def trajectories(
     finally:
         for layer in layers:
             layer.watching, layer.trajectory = False, {}
-    _LOG.info("calibrated on the states of %d sequences", count)
+    _LOG.info("calibrated on %d sequences", count)
     return Trajectories(
         inputs={name: np.asarray(sample[name][:keep]) for name in names},
         states={name: np.concatenate(parts)[:keep] for name, parts in kept.items()},
@@ -210,13 +210,13 @@ def trajectories(
 
 
 def _settle(model: Any, ranges: Ranges) -> tuple[ActivationRange, ...]:
-    """Give every quantizer the range that its values ask for."""
+    """Set the range of every quantizer from its observed values."""
     last = {layer_behind(tensor).name for tensor in model.outputs}
     facts = []
     for name, layer, quantizer, variables in held_ranges(model):
         assert isinstance(quantizer, Observer)
         observed = quantizer.chosen(MinMax())
-        # What is clipped at the output is wrong, whatever it saves.
+        # Clipping a model output always makes it wrong, so outputs keep their full range.
         wanted = observed if layer.name in last else quantizer.chosen(ranges)
         nudged = nudged_range(np.float32(wanted[0]), np.float32(wanted[1]), quantizer.bits, quantizer.symmetric)
         low, high = (float(end) for end in nudged)

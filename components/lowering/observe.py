@@ -1,7 +1,6 @@
-"""Ranges after training: quantizers that watch a float model on the calibration sample, then hold. Imports TensorFlow.
+"""Quantizers that observe a float model on the calibration sample, then fix their ranges. Imports TensorFlow.
 
-The model is called eagerly while it is watched: what it computes are floats, so that states are those of the float
-model's own trajectories.
+While quantizers observe, the model runs eagerly and in floats, so the states follow the float model's own trajectories.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from components.spec.ranges import MinMax, Ranges
 
 
 class Watch:
-    """Whether quantizers watch; one for all of a model."""
+    """A switch, shared by all quantizers of a model, between observing and quantizing."""
 
     def __init__(self) -> None:
         self.on = True
 
 
 class Observer(ActivationQuantizer):
-    """Counts the values that it is shown, then holds the range that an estimator takes from them, or of all."""
+    """Counts observed values, then quantizes with an estimated range, or with the full range for `extremes`."""
 
     def __init__(self, bits: int, symmetric: bool, watch: Watch, extremes: bool = False) -> None:
         super().__init__(bits, symmetric)
@@ -33,7 +32,7 @@ class Observer(ActivationQuantizer):
         self.histogram = ActivationHistogram()
 
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
-        """Watch, or quantize."""
+        """Observe, or quantize."""
         if not self._watch.on:
             return self.quantize(inputs, weights)
         if isinstance(inputs, tf.Tensor) and hasattr(inputs, "numpy"):
@@ -41,21 +40,21 @@ class Observer(ActivationQuantizer):
         return inputs
 
     def observe(self, values: Any) -> None:
-        """Count values, an array of any shape."""
+        """Count the values of an array of any shape."""
         self.histogram.add(values)
 
     def chosen(self, ranges: Ranges) -> tuple[float, float]:
-        """The range that its integers are to stand for."""
+        """The range that the integers represent."""
         return estimate_range(self.histogram, MinMax() if self._extremes else ranges, self.bits)
 
 
 class WatchedWeights(WeightQuantizer):
-    """Leaves weights as they are while the model is watched."""
+    """Leaves weights unchanged while the model is observed."""
 
     def __init__(self, bits: int, axes: tuple[int, ...], watch: Watch) -> None:
         super().__init__(bits, axes)
         self._watch = watch
 
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **more: Any) -> Any:
-        """Watch, or quantize."""
+        """Return the weights unchanged, or quantize."""
         return inputs if self._watch.on else super().__call__(inputs, training, weights, **more)

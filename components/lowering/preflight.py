@@ -1,4 +1,4 @@
-"""What becomes of each recurrent layer of a model in a recipe, told before anything is trained. Imports TensorFlow."""
+"""Plan how a recipe converts each recurrent layer of a model, before anything is trained. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from components.upstream.keras import is_graph
 
 
 def plan_layers(model: Any, scheme: Scheme, form: Form | None, trained: bool) -> tuple[LayerPlan, ...]:
-    """What becomes of each recurrent layer.
+    """Plan the conversion of each recurrent layer.
 
     Args:
-        model: A functional or Sequential Keras model that is built.
+        model: A built functional or Sequential Keras model.
         scheme: The recipe's numeric format.
         form: The recipe's form of recurrent layers.
         trained: Whether the recipe has the step `qat`.
 
     Returns:
-        One fact per recurrent layer, none for a model without: `fused` into one operator, `lowered` to a single step,
-        `unrolled` over the sequence, or left a `loop` of floats.
+        One fact per recurrent layer: `fused` into one operator, `lowered` to a single time step, `unrolled` over the
+        sequence, or left as a float `loop`. Empty for a model without recurrent layers.
 
     Raises:
-        ModelError: A layer is impossible in this scheme and form; the message says why and names the alternative.
+        ModelError: The scheme and form do not support a layer; the message gives the reason and an alternative.
     """
     found = [(name, layer) for name, layer in recurrent_layers(model) if is_recurrent(layer)]
     if not found:
@@ -41,7 +41,7 @@ def plan_layers(model: Any, scheme: Scheme, form: Form | None, trained: bool) ->
     lowers = form is not None or scheme.is_static
     if lowers and "LSTM" in kinds and kinds & LOWERED:
         name = next(name for name, layer in found if type(inner(layer)).__name__ == "LSTM")
-        why = f"a fused LSTM and a {min(kinds & LOWERED)} that is lowered cannot be in one integer file"
+        why = f"a fused LSTM and a {min(kinds & LOWERED)}, which is lowered, cannot be in one integer file"
         raise _impossible(name, Refusal(why, "make all recurrent layers of one kind"), scheme.kind)
     if form == "streaming":
         check_streams(rewrite(model).model)
@@ -49,7 +49,7 @@ def plan_layers(model: Any, scheme: Scheme, form: Form | None, trained: bool) ->
 
 
 def recurrent_layers(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All layers by name; inside nested models `outer/inner`."""
+    """All layers by name; layers of nested models are called `outer/inner`."""
     for layer in model.layers:
         name = f"{prefix}{layer.name}"
         if is_graph(layer):
@@ -61,11 +61,11 @@ def recurrent_layers(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _planned(name: str, layer: Any, scheme: Scheme, form: Form | None, trained: bool) -> LayerPlan:
     one = inner(layer)
     kind, both = type(one).__name__, type(layer).__name__ == "Bidirectional"
-    told = f"Bidirectional {kind}" if both else kind
+    full_kind = f"Bidirectional {kind}" if both else kind
     refusal = why_not(layer)
     integers = scheme.is_static
     if not (integers or form):
-        return _in_floats(name, told, kind, layer, refusal)
+        return _in_floats(name, full_kind, kind, layer, refusal)
     refusal = refusal or refused_scheme(layer, scheme, form, trained)
     if refusal is None and kind == "LSTM" and one.unroll:
         refusal = Refusal("it is built with unroll=True, so the converter does not fuse it", "build it without")
@@ -73,39 +73,40 @@ def _planned(name: str, layer: Any, scheme: Scheme, form: Form | None, trained: 
         raise _impossible(name, refusal, scheme.kind if integers else f"recurrent: {form}")
     bits = f"int{scheme.activation_bits}" if integers else "float"
     if kind == "LSTM":
-        directions = "one operator for each direction" if both else "one operator, which keeps the state inside"
+        directions = "one operator per direction" if both else "one operator, which keeps the state inside"
         return LayerPlan(
-            layer=name, kind=told, mode="fused", weights="int8 per gate", outputs="int8; gates and cell state int16",
+            layer=name, kind=full_kind, mode="fused", weights="int8 per gate",
+            outputs="int8; gates and cell state int16",
             note=f"{directions}; the state is reset before each sequence",
         )  # fmt: skip
     steps = int(layer.input_shape[1]) if layer.input_shape[1] is not None else 0
     how = (
-        "one time step a call; its state goes in and out"
+        "one time step a call; takes and returns its state"
         if form == "streaming"
         else f"plain operators, one set for each of {steps} time steps"
     )
     return LayerPlan(
         layer=name,
-        kind=told,
+        kind=full_kind,
         mode="lowered" if form == "streaming" else "unrolled",
         weights="int8 per gate" if integers else "float per gate",
         outputs=f"{bits} at each step, state included",
-        note=how + ("; the converter's own loop would end its process" if integers else ""),
+        note=how + ("; the converter's own loop would crash its process" if integers else ""),
     )
 
 
-def _in_floats(name: str, told: str, kind: str, layer: Any, refusal: Refusal | None) -> LayerPlan:
+def _in_floats(name: str, full_kind: str, kind: str, layer: Any, refusal: Refusal | None) -> LayerPlan:
     if kind == "LSTM" and refusal is None and not inner(layer).unroll:
-        return LayerPlan(layer=name, kind=told, mode="fused", outputs="float", note="one operator")
+        return LayerPlan(layer=name, kind=full_kind, mode="fused", outputs="float", note="one operator")
     if inner(layer).unroll if hasattr(inner(layer), "unroll") else False:
-        return LayerPlan(layer=name, kind=told, mode="unrolled", outputs="float", note="built with unroll=True")
-    why = f"; integers are out of reach: {refusal.reason}" if refusal else ""
-    return LayerPlan(layer=name, kind=told, mode="loop", outputs="float", note=f"a loop of floats{why}")
+        return LayerPlan(layer=name, kind=full_kind, mode="unrolled", outputs="float", note="built with unroll=True")
+    why = f"; integers are not possible: {refusal.reason}" if refusal else ""
+    return LayerPlan(layer=name, kind=full_kind, mode="loop", outputs="float", note=f"a float loop{why}")
 
 
 def _impossible(name: str, refusal: Refusal, scheme: str) -> ModelError:
     return ModelError(
-        f"this layer is impossible in this recipe: {refusal.reason}",
+        f"this recipe cannot be applied: {refusal.reason}",
         where=f"layer {name}",
         measured=scheme,
         remedy=refusal.remedy,

@@ -1,4 +1,4 @@
-"""Whether a model returns probabilities, logits or plain values, and what makes probabilities of its logits. Pure."""
+"""Detect whether a model returns probabilities, logits, or values, and convert logits. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from components.spec.metric import MetricSpec, OutputKind
 Array = npt.NDArray[Any]
 Activation = Literal["", "softmax", "sigmoid"]
 
-# Beginnings of the classes of metrics that compare probabilities with labels.
+# Class name prefixes of the metrics that compare probabilities with labels.
 _OF_PROBABILITIES = (
     *("AUC", "Balanced", "Binary", "Calibration", "Categorical", "ConfusionMatrix", "DiagnosticOdds", "F1", "FBeta"),
     *("FN", "FP", "FallOut", "False", "Fowlkes", "Informedness", "KLDivergence", "Markedness", "Matthews"),
     *("MissRate", "Multi", "NPV", "Negative", "PPV", "Positive", "Precision", "Predicted", "Prevalence"),
     *("Recall", "Sensitivity", "Sparse", "Specificity", "TN", "TP", "Threat", "TopK", "True"),
 )
-# Softmax in float16 sums to 1 within this.
+# Softmax outputs in float16 sum to 1 within this tolerance.
 _TOLERANCE = 5e-3
 
 
@@ -35,15 +35,15 @@ def read_outputs(
     labels: Array,
     metrics: Sequence[MetricSpec],
 ) -> OutputReading:
-    """Tell what the model's output is, and what that means for its metrics.
+    """Determine the kind of the model's output, and what that means for its metrics.
 
     Args:
-        declared: What the pipeline file says; None detects it.
-        final_operator: TensorFlow's name of the operator that computes the baseline's output; "" if it is not known.
-        from_logits: What the task's loss says; None where it says nothing.
-        predictions: The baseline's outputs of some real examples, [N, ...].
-        labels: Theirs, [N, ...].
-        metrics: What is computed.
+        declared: The kind from the pipeline file; None detects it.
+        final_operator: TensorFlow's name of the operator that computes the baseline's output; "" if it is unknown.
+        from_logits: Whether the task's loss takes logits; None if it is unknown.
+        predictions: The baseline's outputs for some real examples, [N, ...].
+        labels: The labels of these examples, [N, ...].
+        metrics: The metrics to compute.
     """
     read = _read(declared, final_operator, from_logits, predictions, labels, metrics)
     return read.model_copy(update={"averages": tuple(_averages(predictions, labels, metrics))})
@@ -59,12 +59,12 @@ def _read(
 ) -> OutputReading:
     activation = _activation(predictions, labels, metrics)
     if declared is not None:
-        why = "as `evaluate.outputs` says"
+        why = "set by `evaluate.outputs`"
         return OutputReading(kind=declared, applied=activation if declared == "logits" else "", why=why)
     if final_operator in ("Softmax", "Sigmoid"):
         return OutputReading(kind="probabilities", why=f"the model ends in {final_operator}")
     if own := [metric.name for metric in metrics if _has_own_threshold(metric)]:
-        return OutputReading(kind="values", why=f"the threshold of the metric {own[0]} is none of a probability")
+        return OutputReading(kind="values", why=f"the threshold of the metric {own[0]} is not a probability")
     if from_logits:
         return OutputReading(kind="logits", applied=activation, why="the loss takes logits (from_logits=True)")
     if not any(_kind(metric).startswith(_OF_PROBABILITIES) for metric in metrics):
@@ -88,23 +88,23 @@ def _averages(predictions: Array, labels: Array, metrics: Sequence[MetricSpec]) 
     if outputs == 1 or (of_classes and outputs == 2):
         return
     over, aside = (
-        (f"{outputs} classes of the area of each against all others", "a class that no example has")
+        (f"{outputs} classes, each against all others", "classes that no example has")
         if of_classes
-        else (f"{outputs} outputs of the area of each", "an output whose labels are all alike")
+        else (f"{outputs} outputs", "outputs whose labels are all equal")
     )
     for metric in metrics:
         if is_exact_auc(metric.class_name, metric.config):
-            yield f"{metric.name} is the mean over {over}; {aside} does not count"
+            yield f"{metric.name} is the mean of the areas of {over}; {aside} do not count"
 
 
 def _activation(predictions: Array, labels: Array, metrics: Sequence[MetricSpec]) -> Activation:
-    """Softmax where one of several classes is right, else sigmoid."""
+    """Softmax if exactly one of several classes is correct, else sigmoid."""
     outputs = predictions.shape[-1] if predictions.ndim > 1 else 1
     if outputs == 1:
         return "sigmoid"
     if labels.size != predictions.size:
         return "softmax"
-    # As many labels as outputs: one-hot, or each a class of its own, as one label per example may be by chance.
+    # As many labels as outputs: either one-hot, or independent labels that may look one-hot by chance.
     if any(_kind(metric).startswith("Binary") for metric in metrics):
         return "sigmoid"
     rows = labels.reshape(-1, outputs)
@@ -121,19 +121,19 @@ def _has_own_threshold(metric: MetricSpec) -> bool:
 
 
 def as_probabilities(applied: Activation, outputs: Array) -> Array:
-    """What the metrics compare, float32; the outputs themselves if nothing is applied."""
+    """The values that the metrics compare, float32; the outputs unchanged if no activation is applied."""
     if not applied:
         return outputs
     wide = outputs.astype(np.float64)
     if applied == "sigmoid":
-        # Without an overflow at either end.
+        # Unlike 1 / (1 + exp(-x)), this form does not overflow.
         return (0.5 * (1 + np.tanh(wide / 2))).astype(np.float32)
     powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
     return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
 def of_probabilities(metric: MetricSpec) -> MetricSpec:
-    """A metric that would make probabilities of logits itself, without that."""
+    """The same metric without its own conversion of logits (`from_logits`)."""
     if not metric.config.get("from_logits"):
         return metric
     return metric.model_copy(update={"config": {**metric.config, "from_logits": False}})

@@ -1,1 +1,1 @@
-"""Reading and running models: SavedModel, Keras, and TFLite."""
+"""Read and run SavedModel, Keras, and TFLite models."""

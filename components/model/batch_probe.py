@@ -1,4 +1,4 @@
-"""Probes of whether a file computes the same for one example and for several at once."""
+"""Checks whether a file returns the same for a single example and for a batch."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from components.ranges.affine import Array
 PROBES = 3
 
 
-# Float kernels may add in another order for another batch size; relative to the largest output.
+# Relative to the largest output. Float kernels may sum in a different order at a different batch size.
 _FLOAT_TOLERANCE = 1e-4
 
 
 def random_values(detail: Mapping[str, Any], random: np.random.Generator) -> Array:
-    """Raw values [PROBES, ...] that an input takes, from its details."""
+    """Random raw values [PROBES, ...] for an input, given its details."""
     shape, dtype = [PROBES, *detail["shape"][1:]], np.dtype(detail["dtype"])
     if detail["quantization"][0]:
         bounds = np.iinfo(dtype)
         return random.integers(bounds.min, bounds.max, shape, dtype, endpoint=True)
     if dtype.kind == "f":
         return random.standard_normal(shape).astype(dtype)
-    # Token numbers and flags: 0 is the one value that is in every vocabulary.
+    # Token IDs and flags: 0 is the only value that every vocabulary has.
     return np.zeros(shape, dtype)
 
 
 def same_outputs(alone: Array, together: Array) -> bool:
-    """Whether outputs of single examples and of a batch are the same but for the order of float additions."""
+    """Whether the outputs of single examples and of a batch match, up to the order of float additions."""
     if alone.shape != together.shape:
         return False
     if together.dtype.kind == "f":

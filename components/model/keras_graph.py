@@ -1,4 +1,4 @@
-"""The one walk over the graph of a functional Keras model, and calling its layers again on new tensors."""
+"""Traverse the graph of a functional Keras model, and call its layers again on new tensors."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from components.upstream.keras import nodes_in_order
 
 
 def graph_nodes(model: Any) -> Iterator[Any]:
-    """Calls of layers in a functional or Sequential model, each after the calls whose outputs it reads.
+    """The layer calls of a functional or Sequential model, in topological order.
 
-    Nested models are one call. Input layers come first; their nodes say `is_input`.
+    A nested model is a single call. Input layers come first; their nodes have `is_input`.
     """
     return nodes_in_order(model)
 
 
 def replay(model: Any, inputs: Iterable[Any], call: Callable[[Any, Any, Any], Any]) -> list[Any]:
-    """Call the layers of a model, or what stands for them, on new tensors in the order of the graph.
+    """Call the layers of a model, or their replacements, on new tensors in topological order.
 
     Args:
         model: A functional or Sequential Keras model.
         inputs: New tensors in the order of `model.inputs`.
-        call: A function of a node and of the new args and kwargs of its layer; returns the new outputs.
+        call: A function that takes a node and the new args and kwargs of its layer, and returns the new outputs.
 
     Returns:
         The new tensors in the order of `model.outputs`.
@@ -43,5 +43,5 @@ def replay(model: Any, inputs: Iterable[Any], call: Callable[[Any, Any, Any], An
 
 
 def input_like(tensor: Any) -> Any:
-    """A new input of the shape, dtype, and name of a model's input."""
+    """A new input with the shape, dtype, and name of a model's input."""
     return tf.keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name.partition(":")[0])

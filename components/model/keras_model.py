@@ -1,4 +1,4 @@
-"""A Keras model in a Model artifact: as a SavedModel that conversion starts from, and as what training goes on from."""
+"""A Keras model in a Model artifact: a SavedModel for conversion, and a Keras file for further training."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def export(
     traces_layers: bool = True,
     batch: int | None = None,
 ) -> None:
-    """Write a Keras model's SavedModel into the artifact of a baseline or of a training step.
+    """Write a Keras model as a SavedModel into the artifact of a baseline or of a training step.
 
-    The SavedModel's `serving_default` takes decoded inputs by name, with an open batch dimension, and returns its
+    The SavedModel's `serving_default` takes decoded inputs by name, with a dynamic batch dimension, and returns its
     output by name.
 
     Args:
-        model: What `check_exportable` accepts.
-        folder: The artifact's.
-        outputs: What the model's one output is called; none takes the model's own name of it.
-        traces_layers: Whether each layer is saved as well, with the tables it may hold, and not the signature and the
-            variables alone. Layers under quantization cannot be: they hold weights of the trace before.
-        batch: Fixes the batch dimension everywhere inside; None leaves it open.
+        model: A model that `check_exportable` accepts.
+        folder: The artifact's folder.
+        outputs: The name of the model's only output; empty for the model's own name.
+        traces_layers: Whether to save each layer with its tables, in addition to the signature and the variables.
+            Layers trained under quantization cannot be saved: they hold weights of an earlier trace.
+        batch: Fixes the batch dimension throughout the graph; None leaves it dynamic.
     """
     import tensorflow as tf
 
@@ -64,10 +64,10 @@ def export(
 
 
 def save_keras(model: Any, folder: Path) -> None:
-    """Keep the model itself beside its SavedModel, for steps that train it further.
+    """Save the Keras model next to its SavedModel, for steps that train it further.
 
-    A model that Keras cannot save (a layer that is not registered) is left out: only such steps miss it, and
-    `check_trains_on` reports it before they are run.
+    If Keras cannot save the model, for example because a layer is not registered, this only logs a warning. Only those
+    steps need the file, and `check_trains_on` reports the error before they run.
     """
     path = folder / KERAS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,14 +75,14 @@ def save_keras(model: Any, folder: Path) -> None:
         model.save(path)
     except Exception as error:
         path.unlink(missing_ok=True)
-        _LOG.warning("the Keras model is not kept, so no step can train it further: %s", summary_line(error))
+        _LOG.warning("Keras cannot save the model, so no step can train it further: %s", summary_line(error))
 
 
 def load_kept(folder: Path) -> Any:
-    """The Keras model that `save_keras` kept, uncompiled; layers of the task's must be registered by then.
+    """The uncompiled Keras model that `save_keras` wrote. Register the task's own layers first.
 
     Raises:
-        ModelError: There is none, or it cannot be loaded.
+        ModelError: There is no such model, or it cannot be loaded.
     """
     import tensorflow as tf
 
@@ -96,21 +96,21 @@ def load_kept(folder: Path) -> Any:
             remedy="name a Keras file as baseline, register its layers, or remove the steps",
         )
     try:
-        # What a pretrained model may hold was decided when it was imported; any other is the task's own.
+        # Safe: a pretrained model was checked when it was imported, and any other model comes from the task.
         return tf.keras.models.load_model(path, compile=False, safe_mode=False)
     except Exception as error:
         raise _cannot_be_kept(error) from error
 
 
 def loss_takes_logits(task: str, folder: Path) -> bool | None:
-    """Whether the loss that a task compiles its model with takes logits; None where nothing says so.
+    """Whether the loss that a task compiles its model with takes logits; None if it is unknown.
 
     Args:
-        task: Its reference, `package.module:NAME`.
-        folder: The artifact of the baseline.
+        task: The task's reference, `package.module:NAME`.
+        folder: The baseline's artifact.
 
     Raises:
-        SpecError: The task's compile exits instead of returning.
+        SpecError: The task's `compile` exits instead of returning.
     """
     if not (folder / KERAS_FILE).is_file():
         return None
@@ -125,17 +125,17 @@ def loss_takes_logits(task: str, folder: Path) -> bool | None:
         except Exception as error:
             failure = error
     if failure is not None:
-        # A baseline that came with its weights need not suit the task's compile: it was never called.
-        _LOG.info("The loss of the model is not known: %s", summary_line(failure))
+        # The task's compile was never called on a pretrained baseline, so it may not fit that model.
+        _LOG.info("The model's loss is unknown: %s", summary_line(failure))
         return None
     return takes_logits(model.loss)
 
 
 def check_trains_on(model: Any) -> None:
-    """See that a Keras model can be saved and loaded again, as steps that train it need.
+    """Check that a Keras model can be saved and loaded again, which training steps require.
 
     Raises:
-        ModelError: It cannot.
+        ModelError: The model cannot be saved or loaded.
     """
     import tempfile
 
@@ -152,7 +152,7 @@ def check_trains_on(model: Any) -> None:
 
 def _cannot_be_kept(error: Exception) -> ModelError:
     return ModelError(
-        f"Keras cannot save the model and load it again, as a step that trains it needs: {summary_line(error)}",
+        f"Keras cannot save the model and load it again, which training steps require: {summary_line(error)}",
         where="recipes",
         measured=type(error).__name__,
         remedy="register the model's own layers and functions with keras.utils.register_keras_serializable in the "
@@ -161,32 +161,32 @@ def _cannot_be_kept(error: Exception) -> ModelError:
 
 
 def check_learns(model: Any, where: str = "task") -> None:
-    """See that training can change a Keras model: Keras itself goes through all epochs and leaves it as it is.
+    """Check that training can change a Keras model. Keras itself runs all epochs even if no weight is trainable.
 
     Args:
-        model: After everything that sets `trainable`.
-        where: What is to be trained, for the message.
+        model: The model, after `trainable` is set on all layers.
+        where: What is trained, for the error message.
 
     Raises:
-        ModelError: It has no trainable weights.
+        ModelError: The model has no trainable weights.
     """
     if not model.trainable_weights:
         raise ModelError(
-            "the model is to be trained, and has no trainable weights",
+            "the model has no trainable weights, so it cannot be trained",
             where=where,
             bound="at least one trainable weight",
             measured=f"{len(model.weights)} weights, all of them frozen" if model.weights else "no weights",
-            remedy="set `trainable = True` on the layers to train or add layers with weights; a model that is to stay "
-            "as it is belongs into `baseline: {kind: pretrained}`, in recipes without steps",
+            remedy="set `trainable = True` on the layers to train, or add layers with weights; to keep the model as it "
+            "is, use `baseline: {kind: pretrained}` and recipes without steps",
         )
 
 
 def check_exportable(model: Any, where: str = "task") -> None:
-    """See that a Keras model can be exported, converted and evaluated, before it is trained for hours.
+    """Check that a Keras model can be exported, converted, and evaluated, before hours of training.
 
     Raises:
-        ModelError: It is stateful, computes in 16 bits, does not say what it takes, has an open dimension, or several
-            outputs.
+        ModelError: The model is stateful, computes in 16 bits, has no defined inputs, has a dynamic dimension other
+            than the batch, or has several outputs.
     """
     from components.model.saved_model import check_signature
 
@@ -197,7 +197,7 @@ def check_exportable(model: Any, where: str = "task") -> None:
             where=f"layer {', '.join(stateful)}",
             bound="stateful=False",
             measured="stateful=True",
-            remedy="build it with stateful=False and give it whole sequences",
+            remedy="build it with stateful=False and give it complete sequences",
         )
     half = {
         layer.name: layer.compute_dtype
@@ -207,31 +207,31 @@ def check_exportable(model: Any, where: str = "task") -> None:
     if half:
         names = list(half)
         raise ModelError(
-            "the model computes in 16-bit floats, which no conversion takes",
+            "the model computes in 16-bit floats, which cannot be converted",
             where=f"layer {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
             bound="layers with the policy float32",
             measured=", ".join(sorted(set(half.values()))),
             remedy="build it with `tf.keras.mixed_precision.set_global_policy('float32')`; to store weights as float16 "
-            "take the scheme float16",
+            "use the scheme float16",
         )
     if not getattr(model, "inputs", None):
         raise ModelError(
-            "the model does not say what it takes",
+            "the model does not define its inputs",
             where=where,
-            bound="a functional model, or a Sequential one that begins with an Input",
+            bound="a functional model, or a Sequential model that starts with an Input",
             measured=type(model).__name__,
-            remedy="give a Sequential model an Input first; of a subclassed one make a functional one: "
+            remedy="give a Sequential model an Input first; wrap a subclassed model in a functional one: "
             "`image = Input(shape, name='image'); Model(image, model(image))`",
         )
     check_signature(input_specs(model), output_names(model), where)
 
 
 def check_keras_takes(model: Any, inputs: Any) -> None:
-    """See that an exportable Keras model takes what the task's decode returns for a few examples.
+    """Check that an exportable Keras model accepts what the task's `decode` returns for a few examples.
 
     Raises:
         DataError: Names or shapes differ.
-        ModelError: It cannot be run.
+        ModelError: The model fails on these inputs.
     """
     from components.model.saved_model import check_takes
 
@@ -239,7 +239,7 @@ def check_keras_takes(model: Any, inputs: Any) -> None:
 
 
 def input_specs(model: Any) -> dict[str, tf.TensorSpec]:
-    """What the model takes, by name."""
+    """The specs of the model's inputs, by name."""
     import tensorflow as tf
 
     named = {tensor.name.partition(":")[0]: tensor for tensor in model.inputs}
@@ -247,5 +247,5 @@ def input_specs(model: Any) -> dict[str, tf.TensorSpec]:
 
 
 def output_names(model: Any) -> tuple[str, ...]:
-    """What the model's outputs are called."""
+    """The names of the model's outputs."""
     return tuple(name.partition(":")[0] for name in model.output_names)

@@ -1,4 +1,4 @@
-"""The signature of a SavedModel that everything starts from: loading it, what it must be like, and running it."""
+"""Load, check, and run the serving signature of a SavedModel."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import tensorflow as tf
 from components.core.errors import DataError, ModelError, summary_line
 
 SIGNATURE = "serving_default"
-# Examples that are run at once: activations of more of them can take gigabytes.
+# Examples per call. The activations of a larger batch can take gigabytes.
 CHUNK = 256
 
 _ASSIGNMENTS = re.compile(r"Assign.*Variable|ResourceScatter|ResourceApply|ResourceSparseApply")
 
 
 def load_serving(folder: Path) -> tuple[Any, Any]:
-    """A SavedModel and its signature `serving_default`, which lives only as long as the model is held.
+    """A SavedModel and its signature `serving_default`. Keep a reference to the model while you use the signature.
 
     Raises:
-        ModelError: It cannot be loaded, or lacks the signature.
+        ModelError: The SavedModel cannot be loaded, or lacks the signature.
     """
     try:
         model = tf.saved_model.load(str(folder))
     except Exception as error:
-        # A damaged folder raises whatever its damage meets: OSError, DecodeError, KeyError, TensorFlow's own.
+        # A damaged folder raises OSError, DecodeError, KeyError, or TensorFlow's own errors.
         raise ModelError(
             f"the SavedModel cannot be loaded: {summary_line(error)}",
             where=str(folder),
@@ -38,11 +38,11 @@ def load_serving(folder: Path) -> tuple[Any, Any]:
     if SIGNATURE not in model.signatures:
         others = sorted(model.signatures)
         raise ModelError(
-            "the SavedModel lacks the signature that conversion starts from",
+            "the SavedModel lacks the signature that conversion requires",
             where=str(folder),
             bound=SIGNATURE,
             measured=", ".join(others) or "no signature",
-            # An existing signature only needs the name; else a function has to be traced.
+            # An existing signature only needs to be renamed; without one, a function must be traced.
             remedy="load it and save it again under that name: `model = tf.saved_model.load(folder); "
             f"tf.saved_model.save(model, other, signatures={{'serving_default': model.signatures[{others[0]!r}]}})`"
             if others
@@ -53,10 +53,10 @@ def load_serving(folder: Path) -> tuple[Any, Any]:
 
 
 def check_serving(signature: Any, where: str) -> None:
-    """See that a signature can be converted and evaluated.
+    """Check that a signature can be converted and evaluated.
 
     Raises:
-        ModelError: It keeps state, takes strings, has an open or fixed dimension where it must not, or several
+        ModelError: The signature keeps state, takes strings, has an invalid dynamic or fixed dimension, or has several
             outputs.
     """
     check_signature(signature.structured_input_signature[1], tuple(signature.structured_outputs), where)
@@ -64,10 +64,10 @@ def check_serving(signature: Any, where: str) -> None:
 
 
 def check_signature(inputs: Mapping[str, tf.TensorSpec], outputs: Sequence[str], where: str) -> None:
-    """See that a model takes decoded inputs of fixed size per example, and has one output.
+    """Check that a model takes decoded inputs of a fixed size per example, and has one output.
 
     Raises:
-        ModelError: It does not.
+        ModelError: It takes strings, its inputs have no fixed size per example, or it has several outputs.
     """
     strings = [name for name, spec in inputs.items() if spec.dtype == tf.string]
     if strings:
@@ -84,7 +84,7 @@ def check_signature(inputs: Mapping[str, tf.TensorSpec], outputs: Sequence[str],
 
 
 def refuse_state(signature: Any, where: str) -> None:
-    """Raise a ModelError if a signature assigns variables: what it returns would depend on earlier calls."""
+    """Raise a ModelError if a signature assigns variables: its outputs would depend on earlier calls."""
     graph = signature.graph.as_graph_def()
     functions = (node for function in graph.library.function for node in function.node_def)
     assigning = sorted({node.op for node in (*graph.node, *functions) if _ASSIGNMENTS.match(node.op)})
@@ -99,13 +99,13 @@ def refuse_state(signature: Any, where: str) -> None:
 
 
 def final_operator(signature: Any) -> str:
-    """TensorFlow's name of the operator that computes the one output (`Softmax`, `BiasAdd`); "" if it is not found."""
+    """TensorFlow's name of the operator that computes the only output, such as `Softmax`; "" if it is not found."""
     graph = signature.graph.as_graph_def()
     functions = {function.signature.name: function for function in graph.library.function}
     nodes = {node.name: node for node in graph.node}
     (tensor,) = signature.outputs
     name, output = tensor.op.name, tensor.value_index
-    # Each step goes back by one node or into a function: a graph has no cycles but those of loops.
+    # Each step moves back by one node or into a function. Only loops make cycles in a graph.
     for _ in range(1000):
         node = nodes.get(name)
         if node is None:
@@ -118,14 +118,14 @@ def final_operator(signature: Any) -> str:
             source = node.input[output if node.op == "IdentityN" else 0]
         else:
             return str(node.op)
-        # `node`, `node:0` in a graph, `node:output:0` in a function.
+        # The source is `node` or `node:0` in a graph, and `node:output:0` in a function.
         name, *place = source.split(":")
         output = int(place[-1]) if place else 0
     return ""
 
 
 def with_batch_of_one(name: str, spec: tf.TensorSpec, where: str) -> tf.TensorSpec:
-    """The spec of an input for one example; raises a ModelError unless all but the batch is fixed."""
+    """The spec of an input for one example; raises a ModelError unless every dimension but the batch is fixed."""
     shape = spec.shape.as_list() if spec.shape.rank is not None else None
     if not shape or shape[0] not in {None, 1} or None in shape[1:]:
         raise ModelError(
@@ -139,49 +139,49 @@ def with_batch_of_one(name: str, spec: tf.TensorSpec, where: str) -> tf.TensorSp
 
 
 def only_output(outputs: Sequence[str], where: str) -> str:
-    """The name of the one output; raises a ModelError if there are several."""
+    """The name of the only output; raises a ModelError if there are several."""
     if len(outputs) != 1:
         raise ModelError(
             "the model has several outputs",
             where=where,
             bound="one output, which the metrics compare with the label",
             measured=", ".join(sorted(outputs)),
-            remedy="make a model with the one output that matters",
+            remedy="build a model with a single output",
         )
     return outputs[0]
 
 
 def by_input_name(inputs: Mapping[str, Any], specs: Mapping[str, tf.TensorSpec]) -> Mapping[str, Any]:
-    """Decoded inputs by the model's names; one unnamed input, "", is a model's only one.
+    """Decoded inputs by the model's input names. The name "" stands for the only input of a model.
 
     Raises:
-        DataError: They are not exactly the model's, or have other shapes.
+        DataError: The names or shapes differ from the model's inputs.
     """
     named = {next(iter(specs)): inputs[""]} if set(inputs) == {""} and len(specs) == 1 else inputs
     if set(named) != set(specs) or any(
         not spec.shape[1:].is_compatible_with(named[name].shape[1:]) for name, spec in specs.items()
     ):
         raise DataError(
-            "the decoded inputs are not those of the model",
+            "the decoded inputs do not match the model's inputs",
             where="model inputs",
             bound=", ".join(f"{name} {spec.shape}" for name, spec in sorted(specs.items())),
             measured=", ".join(f"{name} {values.shape}".strip() for name, values in sorted(named.items())),
-            remedy="make the task's decode() return exactly the model's inputs, by name and of their shapes",
+            remedy="make the task's decode() return exactly the model's inputs, with their names and shapes",
         )
     return named
 
 
 def check_takes(run: Callable[[], Any], specs: Mapping[str, tf.TensorSpec], inputs: Any) -> None:
-    """See that a model takes what the task's decode returns.
+    """Check that a model accepts what the task's `decode` returns.
 
     Args:
         run: Runs the model on these inputs.
         specs: The model's inputs.
-        inputs: What decode returned for a few examples.
+        inputs: What `decode` returned for a few examples.
 
     Raises:
         DataError: Names or shapes differ.
-        ModelError: It cannot be run.
+        ModelError: The model fails on these inputs.
     """
     by_input_name(inputs if isinstance(inputs, Mapping) else {"": inputs}, specs)
     try:
@@ -195,17 +195,17 @@ def check_takes(run: Callable[[], Any], specs: Mapping[str, tf.TensorSpec], inpu
 
 
 def run_serving(signature: Any, inputs: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """The one output for N examples, run in chunks; one by one where the signature's batch is fixed to 1.
+    """Run N examples in chunks, or one by one if the signature's batch is fixed to 1, and return the only output.
 
     Args:
-        signature: What `check_serving` accepts.
+        signature: A signature that `check_serving` accepts.
         inputs: Input name -> array [N, ...], cast to the signature's dtypes.
 
     Returns:
         Array [N, ...].
 
     Raises:
-        DataError: The inputs are not the signature's.
+        DataError: The names or shapes differ from the signature's inputs.
     """
     specs = signature.structured_input_signature[1]
     named = by_input_name(inputs, specs)

@@ -1,8 +1,8 @@
-"""A model that sees one time step at a time: what its state tensors are called, and the loop that drives it.
+"""A streaming model, which processes one time step per call: the names of its state tensors, and its reference loop.
 
-The contract is in the file itself: an input `state_X` and an output `next_X` of the same shape, type, scale and zero
-point. Before a sequence each state is zero, which in integers is its zero point. After each frame the bytes of `next_X`
-are the bytes of `state_X` for the next one: nothing is computed in between.
+The contract is in the file itself: an input `state_X` and an output `next_X` of the same shape, type, scale, and zero
+point. Before a sequence, each state is zero, which for integers is the zero point. After each time step, copy the bytes
+of `next_X` to `state_X` unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def state_name(layer: str, state: str) -> str:
 
 
 def next_name(layer: str, state: str) -> str:
-    """Name of the output that returns it."""
+    """Name of the output that returns the next state."""
     return f"{_NEXT}{_plain(layer)}_{state}"
 
 
@@ -34,7 +34,7 @@ def _plain(layer: str) -> str:
 
 
 def state_pairs(inputs: Iterable[str], outputs: Iterable[str]) -> dict[str, str]:
-    """Input -> output of each state; empty for a model that is not a streaming one."""
+    """Input -> output of each state; empty if the model is not a streaming model."""
     pairs = {name: _NEXT + name.removeprefix(_STATE) for name in inputs if name.startswith(_STATE)}
     return pairs if pairs and set(pairs.values()) <= set(outputs) else {}
 
@@ -45,16 +45,16 @@ def drive(
     states: Mapping[str, Array],
     pairs: Mapping[str, str],
 ) -> list[Mapping[str, Array]]:
-    """The reference loop: run a sequence through a streaming model, in whatever numbers the file has.
+    """The reference loop: run a sequence through a streaming model, in the file's own dtypes.
 
     Args:
-        step: Runs the file once: input name -> array [batch, ...] to output name -> array [batch, ...].
+        step: Runs the file once. Maps input name -> array [batch, ...] to output name -> array [batch, ...].
         frames: Input name -> array [batch, time, ...].
-        states: State input -> its zeros, [batch, ...].
+        states: State input -> its initial value, [batch, ...].
         pairs: State input -> state output.
 
     Returns:
-        What each time step returned.
+        The outputs of each time step.
     """
     returned = []
     for index in range(next(iter(frames.values())).shape[1]):

@@ -1,4 +1,4 @@
-"""What is really in a TFLite file, read from its flatbuffer; without importing TensorFlow."""
+"""The content of a TFLite file, read from its flatbuffer without importing TensorFlow."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _NUMPY = {
     "UINT64": np.uint64,
     "BOOL": np.bool_,
 }
-# What the generated readers and numpy raise on offsets and lengths that point outside the file.
+# Errors that the generated readers and NumPy raise if an offset or length points outside the file.
 _BROKEN = (struct.error, IndexError, ValueError, TypeError, OverflowError, KeyError, AttributeError, MemoryError)
 
 
 def inspect_model(content: bytes) -> Inspection:
-    """Read operators, tensors and weights of all subgraphs of a TFLite file.
+    """Read the operators, tensors, and weights of all subgraphs of a TFLite file.
 
     Args:
-        content: The whole file.
+        content: The complete file.
 
     Returns:
-        The facts. Inputs and outputs are the main subgraph's, in the interpreter's order; a constant buffer that
+        The facts. Inputs and outputs are those of the main subgraph, in the interpreter's order. A constant buffer that
         several tensors share counts once in `weight_bytes` and in `weights`.
 
     Raises:
@@ -70,7 +70,7 @@ def inspect_model(content: bytes) -> Inspection:
 
 
 def scales_of(content: bytes) -> set[tuple[float, int]]:
-    """Scale and zero point of every tensor that is quantized as a whole, of a file that `inspect_model` can read."""
+    """Scale and zero point of every per-tensor quantized tensor, in a file that `inspect_model` can read."""
     model = load_schema().Model.GetRootAs(content, 0)
     found = set()
     for graph in (model.Subgraphs(index) for index in range(model.SubgraphsLength())):
@@ -118,7 +118,7 @@ def _inspect(content: bytes) -> Inspection:
 
 
 def _placeholders(subgraphs: list[Any]) -> Iterator[int]:
-    """Positions, among all tensors, of the intermediates of fused LSTMs: they carry ranges and never hold data."""
+    """Positions, among all tensors, of the intermediates of fused LSTMs. They only carry ranges, never data."""
     offset = 0
     for graph in subgraphs:
         operators = [graph.Operators(index) for index in range(graph.OperatorsLength())]
@@ -135,7 +135,7 @@ def _operators(model: Any, subgraphs: list[Any]) -> tuple[OperatorUse, ...]:
     codes = []
     for index in range(model.OperatorCodesLength()):
         code = model.OperatorCodes(index)
-        # Files from before schema 3a hold the code in one byte; newer ones fill both as far as it fits.
+        # Files from before schema 3a store the code in one byte. Newer files set both fields if the code fits.
         name = builtins[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
         custom = (code.CustomCode() or b"").decode()
         codes.append((f"CUSTOM:{custom}" if name == "CUSTOM" else name, int(code.Version())))
@@ -149,9 +149,9 @@ def _operators(model: Any, subgraphs: list[Any]) -> tuple[OperatorUse, ...]:
 
 
 def constant_of(model: Any, content: bytes, tensor: Any) -> npt.NDArray[np.uint8]:
-    """The bytes of a tensor's constant buffer, wherever the file keeps them; empty for activations."""
+    """The bytes of a tensor's constant buffer, inside or after the flatbuffer; empty for activations."""
     buffer = model.Buffers(tensor.Buffer())
-    # Files above 2 GB keep their data behind the flatbuffer, at an offset from the beginning of the file; so does
+    # Files above 2 GB store their data after the flatbuffer, at an offset from the start of the file. So does
     # ai-edge-quantizer above 256 KiB.
     if buffer.Offset() > 1:
         return np.frombuffer(content, np.uint8, buffer.Size(), buffer.Offset())
@@ -176,7 +176,7 @@ def _fact(tensor: Any, data: npt.NDArray[np.uint8] | None, place: int) -> Tensor
     if values is None or not values.size:
         return fact
     zero_points = quantization.ZeroPointAsNumpy() if quantization and quantization.ZeroPointLength() else np.zeros(1)
-    # Biases come with per-channel zero points along a dimension they do not have; symmetric ones are all 0 anyway.
+    # Biases have per-channel zero points along a dimension that they lack. Symmetric zero points are all 0 anyway.
     if sparse or len(set(zero_points.tolist())) == 1:
         nonzero = np.count_nonzero(values != zero_points[0])
     else:
@@ -186,7 +186,7 @@ def _fact(tensor: Any, data: npt.NDArray[np.uint8] | None, place: int) -> Tensor
     total = int(np.prod(sizes))
     return fact.model_copy(
         update={
-            # A sparse encoding leaves zeros out, so the shape says how many values there are.
+            # A sparse encoding omits zeros, so the number of values comes from the shape.
             "sparsity": float((total - nonzero) / total),
             "unique_values": len(np.unique(values)),
         }
@@ -196,7 +196,7 @@ def _fact(tensor: Any, data: npt.NDArray[np.uint8] | None, place: int) -> Tensor
 def _values(dtype: str, data: npt.NDArray[np.uint8], count: int | None) -> npt.NDArray[Any] | None:
     """The stored values, flat; None for types that are not numbers."""
     if dtype == "INT4":
-        # Two in a byte, the first in the low half; an odd number of values leaves the last half empty.
+        # Two values per byte, the first in the low half. With an odd number of values, the last half is padding.
         halves = np.stack([data << 4, data & 0xF0], axis=-1).reshape(-1).view(np.int8) >> 4
         return halves[:count]
     if dtype not in _NUMPY:

@@ -1,4 +1,4 @@
-"""What a TFLite file says about how to run it: kept state, fixed shapes, outputs of each time step."""
+"""Properties of a TFLite file that determine how to run it: state, fixed shapes, and outputs per time step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def keeps_state(content: bytes) -> bool:
     """Whether tensors keep their values between invocations.
 
     Raises:
-        ModelError: It has resource variables that it assigns to, which the runtime cannot reset.
+        ModelError: The model assigns to resource variables, which the runtime cannot reset.
     """
     from components.upstream.tflite.objects import schema
 
@@ -35,7 +35,7 @@ _EACH_STEP = "edgemill_each_step"
 
 
 def with_each_step(content: bytes) -> bytes:
-    """Mark a streaming file as one whose outputs count after each time step, and not only after the last."""
+    """Mark a streaming file as one that returns an output for each time step, not only for the last."""
     from components.upstream.tflite.objects import pack, schema, unpack
 
     model = unpack(content)
@@ -56,7 +56,7 @@ def returns_each_step(content: bytes) -> bool:
 
 
 def has_fixed_shapes(content: bytes) -> bool:
-    """Whether an operator holds its output's shape, batch included: XNNPACK writes past it when the batch grows."""
+    """Whether an operator fixes its output shape, including the batch. XNNPACK writes past it when the batch grows."""
     from components.upstream.tflite.objects import schema
 
     model = schema.Model.GetRootAs(content)

@@ -1,4 +1,4 @@
-"""The tensors of fused recurrent operators by what the operator takes them for."""
+"""The tensors of fused recurrent operators, by their role in the operator."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fused_cells(model: Any, subgraphs: Sequence[Any], facts: Sequence[TensorFact
     Args:
         model: TensorFlow's reader of the file.
         subgraphs: Its subgraphs.
-        facts: Of all tensors, one subgraph after the other.
+        facts: The facts of all tensors, in the order of the subgraphs.
     """
     offset = 0
     for graph in subgraphs:
@@ -42,13 +42,13 @@ def fused_cells(model: Any, subgraphs: Sequence[Any], facts: Sequence[TensorFact
                 inputs = [operator.Inputs(index) for index in range(operator.InputsLength())]
                 taken = [(role, index) for role, index in zip(roles, inputs, strict=False) if index >= 0]
                 given = operator.Outputs(0)
-                tensors = [_told(role, facts[offset + index]) for role, index in [*taken, ("output", given)]]
+                tensors = [_cell_tensor(role, facts[offset + index]) for role, index in [*taken, ("output", given)]]
                 yield FusedCell(name=facts[offset + given].name, operator=name, tensors=tuple(tensors))
         offset += graph.TensorsLength()
 
 
 def fused_outputs(content: bytes) -> Iterator[tuple[int, int]]:
-    """Of each fused LSTM of the main subgraph the tensors of its weights from input to input gate, and output."""
+    """Tensor indexes of each fused LSTM in the main subgraph: weights from input to input gate, and output."""
     from components.upstream.tflite.objects import schema
 
     model = schema.Model.GetRootAs(content)
@@ -59,5 +59,5 @@ def fused_outputs(content: bytes) -> Iterator[tuple[int, int]]:
             yield int(operator.Inputs(1)), int(operator.Outputs(0))
 
 
-def _told(role: str, fact: TensorFact) -> CellTensor:
+def _cell_tensor(role: str, fact: TensorFact) -> CellTensor:
     return CellTensor(role=role, dtype=fact.dtype, shape=fact.shape)

@@ -1,4 +1,4 @@
-"""What the inputs and outputs of a TFLite file are called."""
+"""The names of the inputs and outputs of a TFLite file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def by_name(interpreter: Any, side: str) -> dict[str, dict[str, Any]]:
-    """Details of the inputs or outputs by the names of the file's signature, or else of its tensors."""
+    """Details of the inputs or outputs, by their names in the file's signature or else their tensor names."""
     details = interpreter.get_input_details() if side == "inputs" else interpreter.get_output_details()
     signatures = interpreter.get_signature_list()
     if len(signatures) == 1:
@@ -19,6 +19,6 @@ def by_name(interpreter: Any, side: str) -> dict[str, dict[str, Any]]:
 
 
 def _plain(name: str) -> str:
-    """`serving_default_image:0` is the input `image`; outputs may differ in nothing but the number after the colon."""
+    """`serving_default_image:0` is the input `image`. Outputs may differ only in the number after the colon."""
     plain = name.removeprefix("serving_default_")
     return plain.removesuffix(":0")

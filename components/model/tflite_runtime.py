@@ -1,4 +1,4 @@
-"""A TFLite file as a function of numpy arrays, the same for evaluation, benchmarks and checks."""
+"""A TFLite file as a function of NumPy arrays, shared by evaluation, benchmarks, and checks."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from components.ranges.affine import Array, dequantize, quantize
 logger = logging.getLogger(__name__)
 
 
-# Larger batches gain nothing more per example, and the activations of a whole evaluation batch need not fit in memory.
+# Larger batches are no faster per example, and the activations of a full evaluation batch may not fit in memory.
 _MAX_BATCH = 64
 
 
 class TFLiteModel:
     """A TFLite file on this machine's TFLite runtime with its default delegate (XNNPACK).
 
-    Examples are run in batches where that yields what single examples yield: this is tried once, when the model
-    is loaded, bit for bit on quantized inputs. A model that keeps state between invocations is run one example (one
-    whole sequence) at a time, from a reset state.
+    Examples run in batches if a batch returns the same as single examples. This is checked once, when the model is
+    loaded: bit for bit, if outputs are integers. A model that keeps state between invocations runs one example
+    (one complete sequence) at a time, from a reset state.
 
-    A model of one time step (`components.model.streaming`) is run through whole sequences: `predict` takes and returns
-    what the model of the whole sequence would.
+    A streaming model (`components.model.streaming`) runs over complete sequences: `predict` takes and returns the same
+    as a model of the complete sequence.
 
     Attributes:
-        each_step: Whether what is returned of a streaming model is its output after each time step, or after the last.
+        each_step: Whether a streaming model returns its output after each time step, or only after the last.
 
     Args:
-        content: The file. It must be whole: the runtime verifies nothing, and damaged bytes can crash the process.
+        content: The file. It must be complete: the runtime verifies nothing, and damaged bytes can crash the process.
         num_threads: Threads of the runtime.
 
     Raises:
@@ -76,36 +76,36 @@ class TFLiteModel:
 
     @property
     def tensor_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Names of all inputs and outputs in the order of the file, with states."""
+        """Names of all inputs and outputs, including states, in the order of the file."""
         return tuple(self._inputs), tuple(self._outputs)
 
     @property
     def streaming(self) -> bool:
-        """Whether it is a model of one time step."""
+        """Whether the model processes one time step per call."""
         return bool(self._pairs)
 
     def zero_states(self, batch: int) -> dict[str, Array]:
-        """State input -> what it is before a sequence, [batch, ...], as its tensor holds it."""
+        """State input -> its raw tensor values before a sequence, [batch, ...]."""
         return {
             taken: zero_state(batch, detail["shape"][1:], detail["dtype"], detail["quantization"][1])
             for (taken, detail), _ in self.state_details()
         }
 
     def state_details(self) -> list[tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]]:
-        """Name and the runtime's details of each state, as input and as output."""
+        """Name and runtime details of each state, as input and as output."""
         return [((a, self._inputs[a]), (b, self._outputs[b])) for a, b in self._pairs.items()]
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run N examples.
 
         Args:
-            inputs: Input name -> array [N, ...] in real values; "" is the only input of a model with one.
+            inputs: Input name -> array [N, ...] in real values. "" names the only input of a model.
 
         Returns:
-            Output name -> array [N, ...]; float32 real values where the output is quantized.
+            Output name -> array [N, ...]; float32 real values if the output is quantized.
 
         Raises:
-            DataError: An input is missing, superfluous, of the wrong shape or type, or NaN where integers are asked.
+            DataError: An input is missing, unexpected, or of the wrong shape or type, or a quantized input has a NaN.
             ModelError: The runtime fails.
         """
         return {
@@ -114,16 +114,16 @@ class TFLiteModel:
         }
 
     def to_tensors(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """The inputs of `predict` as the model's tensors hold them, in the order of the file.
+        """The inputs of `predict` as raw tensor values, in the order of the file.
 
         Raises:
-            DataError: As `predict`.
+            DataError: See `predict`.
         """
         named = self._match(inputs)
         return {name: self.to_raw(name, named[name]) for name in self.input_names}
 
     def predict_tensors(self, raw: Mapping[str, Array]) -> dict[str, Array]:
-        """Run N examples, what `to_tensors` returned; outputs as their tensors hold them, in the order of the file.
+        """Run N examples that `to_tensors` returned, and return raw output tensors in the order of the file.
 
         Raises:
             ModelError: The runtime fails.
@@ -137,15 +137,15 @@ class TFLiteModel:
         return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
 
     def output_index(self, name: str) -> int:
-        """Of the output's tensor in the file's main subgraph."""
+        """The index of the output's tensor in the file's main subgraph."""
         return int(self._outputs[name]["index"])
 
     def output_scale(self, name: str) -> float | None:
-        """Real value of one step of a quantized output; None if it is not quantized."""
+        """The scale of a quantized output; None if it is not quantized."""
         return float(self._outputs[name]["quantization"][0]) or None
 
     def trace(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """State input -> what the state is after each time step [N, time, ...], in real values, streaming."""
+        """State input of a streaming model -> the state after each time step [N, time, ...], in real values."""
         raw = self.to_tensors(inputs)
         step = _MAX_BATCH if self.batched else 1
         parts = [
@@ -161,9 +161,9 @@ class TFLiteModel:
         }
 
     def invoke_once(self) -> None:
-        """Run whatever the input tensors hold, once, at batch 1, from a reset state: what a benchmark times.
+        """Run the current input tensors once, at batch 1, from a reset state. Benchmarks time this call.
 
-        Of a streaming model, the whole sequence of `load_example`.
+        A streaming model runs the complete sequence of `load_example`.
         """
         if self.streaming and self._loaded:
             self._drive(self._loaded)
@@ -176,7 +176,7 @@ class TFLiteModel:
         self._interpreter.invoke()
 
     def load_example(self, inputs: Mapping[str, Array]) -> None:
-        """Put one example, arrays [1, ...] as for `predict`, into the input tensors, for `invoke_once`."""
+        """Load one example, arrays [1, ...] as for `predict`, into the input tensors for `invoke_once`."""
         raw = self.to_tensors(inputs)
         self._resize(1)
         if self.streaming:
@@ -186,7 +186,7 @@ class TFLiteModel:
             self._interpreter.set_tensor(self._inputs[name]["index"], values)
 
     def _drive(self, raw: Mapping[str, Array]) -> list[Mapping[str, Array]]:
-        """What a streaming model returns after each time step, from a state of zeros."""
+        """The outputs of a streaming model after each time step, starting from zero states."""
         return drive(self._invoke, raw, self.zero_states(len(next(iter(raw.values())))), self._pairs)
 
     def _invoke_sequence(self, raw: Mapping[str, Array]) -> dict[str, Array]:
@@ -213,7 +213,7 @@ class TFLiteModel:
         return dict(inputs)
 
     def to_raw(self, name: str, values: Array) -> Array:
-        """What an input tensor holds for real values [N, ...]; of a streaming model [N, time, ...]."""
+        """The raw tensor values for real input values [N, ...], or [N, time, ...] for a streaming model."""
         detail = self._inputs[name]
         values = np.asarray(values)
         if tuple(values.shape[2 if self.streaming else 1 :]) != tuple(detail["shape_signature"][1:]):
@@ -262,7 +262,7 @@ class TFLiteModel:
         return {name: self._interpreter.get_tensor(detail["index"]) for name, detail in self._outputs.items()}
 
     def _batches_soundly(self) -> bool:
-        """Whether a batch yields what its examples yield alone; a Reshape to a constant [1, n], for one, does not."""
+        """Whether a batch returns the same as single examples; a Reshape to a constant [1, n] prevents it."""
         random = np.random.default_rng(0)
         probe = {name: random_values(detail, random) for name, detail in self._inputs.items()}
         alone = [self._invoke({name: values[i : i + 1] for name, values in probe.items()}) for i in range(PROBES)]
@@ -273,8 +273,8 @@ class TFLiteModel:
         if together is None or not all(
             same_outputs(np.concatenate([one[name] for one in alone]), together[name]) for name in self._outputs
         ):
-            logger.info("This model cannot be run in batches: its examples are run one by one.")
-            # After a failed resize an interpreter may be in any state: another resize can kill the process.
+            logger.info("This model does not support batches, so its examples run one by one.")
+            # After a failed resize, another resize of the same interpreter can kill the process.
             self._start()
             return False
         return True
@@ -284,5 +284,5 @@ def _rejected(error: Exception) -> ModelError:
     return ModelError(
         f"the TFLite runtime rejects the file: {str(error).strip()}",
         where="TFLite file",
-        remedy="try another scheme, or replace the operator it names; a file that is damaged must be converted again",
+        remedy="try another scheme, or replace the operator in the message; convert a damaged file again",
     )

@@ -1,4 +1,4 @@
-"""The weights of a TFLite file with what computes with them, and whether they are unpacked before."""
+"""The weight tensors of a TFLite file, the operators that use them, and whether DENSIFY unpacks them first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from components.facts.conversion import TensorFact
 from components.model.tflite_file import _fact, _names, constant_of
 from components.upstream.tflite.schema import load_schema
 
-# Operators with kernels (weights, not tables or shapes), and which of their inputs these are.
+# Operators with weight tensors (not tables or shapes), and the positions of these among their inputs.
 _WEIGHTS = {
     "FULLY_CONNECTED": (1,),
     "CONV_2D": (1,),
@@ -23,13 +23,13 @@ _WEIGHTS = {
 
 
 class WeightUse(FrozenModel):
-    """One kernel of a file.
+    """One weight tensor of a file.
 
     Attributes:
         fact: The tensor.
-        operator: What computes with it.
-        encoding: `dense`, `sparse` (value by value), or the blocks: `1x4`.
-        densify: Whether DENSIFY stands between the two.
+        operator: The operator that uses it.
+        encoding: `dense`, `sparse` (value by value), or the block shape, such as `1x4`.
+        densify: Whether DENSIFY is between the tensor and the operator.
     """
 
     fact: TensorFact
@@ -39,7 +39,7 @@ class WeightUse(FrozenModel):
 
 
 def weight_uses(content: bytes) -> tuple[WeightUse, ...]:
-    """The constant kernels of a file that `inspect_model` can read, in the order of its operators; each once."""
+    """The constant weight tensors of a file that `inspect_model` can read, each once, in the order of its operators."""
     model = load_schema().Model.GetRootAs(content, 0)
     builtins = _names(load_schema().BuiltinOperator)
     codes = [model.OperatorCodes(index) for index in range(model.OperatorCodesLength())]
@@ -48,7 +48,7 @@ def weight_uses(content: bytes) -> tuple[WeightUse, ...]:
     for number in range(model.SubgraphsLength()):
         graph = model.Subgraphs(number)
         operators = [graph.Operators(index) for index in range(graph.OperatorsLength())]
-        # Weights reach a kernel as they are stored, unpacked, or (float16) widened.
+        # Weights reach an operator as stored, unpacked by DENSIFY, or widened from float16 by DEQUANTIZE.
         sources = {
             int(operator.Outputs(0)): (int(operator.Inputs(0)), names[operator.OpcodeIndex()])
             for operator in operators
@@ -63,7 +63,7 @@ def weight_uses(content: bytes) -> tuple[WeightUse, ...]:
                     index, through = sources[index]
                     densify |= through == "DENSIFY"
                 if index < 0:
-                    continue  # an optional input that is not there
+                    continue  # an omitted optional input
                 tensor = graph.Tensors(index)
                 data = constant_of(model, content, tensor)
                 fact = _fact(tensor, data if data.size else None, index)

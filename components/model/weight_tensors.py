@@ -1,4 +1,4 @@
-"""The kernels of a Keras model: which weights of which layers pruning and clustering work on. Imports TensorFlow."""
+"""The weight tensors of a Keras model that pruning and clustering work on. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from components.facts.training import WeightFact
 from components.spec.steps.layer_patterns import check_fits, chosen, fits
 from components.upstream.keras import attention_projections
 
-# Class of a layer -> its kernels, and the axis of each along which a sum runs over inputs; None where there is none.
+# Class of a layer -> its weight tensors, each with the axis that is summed over inputs; None if there is none.
 _KERNELS: dict[str, tuple[tuple[str, int | None], ...]] = {
     "Dense": (("kernel", 0),),
     "Conv1D": (("kernel", -2),),
@@ -35,23 +35,23 @@ _KERNELS: dict[str, tuple[tuple[str, int | None], ...]] = {
     "SRUCell": (("kernel", 0),),
 }
 _GATES = {"LSTM": 4, "GRU": 3}
-# Few weights that matter much: only where they are asked for by name.
+# These layers have few but important weights, so a step changes them only if it names the layer.
 _BY_NAME_ONLY = {"DepthwiseConv1D": "depthwise_kernel", "DepthwiseConv2D": "depthwise_kernel"}
 _HELD = {"Bidirectional": ("forward_layer", "backward_layer"), "TimeDistributed": ("layer",), "RNN": ("cell",)}
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel of a model.
+    """One weight tensor of a model.
 
     Attributes:
         layer: Full name of its layer, `outer/inner` in nested models.
         kind: Class of the layer.
-        weight: Which of the layer's: `kernel`, `recurrent_kernel`, `forward_layer/kernel`.
+        weight: Name within the layer: `kernel`, `recurrent_kernel`, `forward_layer/kernel`.
         variable: The variable itself.
-        input_axis: The axis of inputs, counted from the front; None where there is none.
-        by_name_only: Whether it is left as it is unless a step names the layer.
-        gates: Number of matrices that lie beside each other on its last axis: TFLite holds each by itself.
+        input_axis: The input axis, counted from the front; None if there is none.
+        by_name_only: Whether it stays unchanged unless a step names the layer.
+        gates: Number of matrices concatenated on its last axis. TFLite stores each separately.
     """
 
     layer: str
@@ -64,12 +64,12 @@ class Kernel:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The kernel's."""
+        """The shape of the weight tensor."""
         return tuple(int(size) for size in self.variable.shape)
 
     @property
     def shapes_in_a_file(self) -> tuple[tuple[int, ...], ...]:
-        """As one matrix, and as that of each gate: what a file has depends on how the layer is converted."""
+        """The shape as one matrix, and per gate: the conversion of the layer decides which one a file has."""
         gate = (*self.shape[:-1], self.shape[-1] // self.gates)
         return (self.shape,) if self.gates == 1 else (self.shape, gate)
 
@@ -80,12 +80,12 @@ class Kernel:
 
     @property
     def name(self) -> str:
-        """For messages: the layer's name, and which kernel where it has several."""
+        """The layer's name for messages, with the weight's name if the layer has several."""
         return self.layer if self.weight in {"kernel", "pointwise_kernel"} else f"{self.layer} ({self.weight})"
 
 
 def named_layers(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The layers of a model with their full names, those of nested models instead of these."""
+    """The layers of a model with their full names; nested models are replaced by their layers."""
     for layer in model.layers:
         name = f"{prefix}{layer.name}"
         if isinstance(layer, tf.keras.Model):
@@ -95,9 +95,9 @@ def named_layers(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def kernels(model: Any) -> tuple[Kernel, ...]:
-    """The kernels of a built Keras model in the order of its layers, each once.
+    """The weight tensors of a built Keras model, each once, in the order of its layers.
 
-    A layer of the task's tells its own by `get_prunable_weights`, as TFMOT's `PrunableLayer` does.
+    A custom layer of the task lists its own in `get_prunable_weights`, like TFMOT's `PrunableLayer`.
     """
     found: dict[int, Kernel] = {}
     for name, layer in named_layers(model):
@@ -122,15 +122,15 @@ def chosen_kernels(
     except_layers: tuple[str, ...],
     targets: Sequence[tuple[str, ...]],
 ) -> tuple[Kernel, ...]:
-    """The kernels that a step works on.
+    """The weight tensors that a step works on.
 
     Args:
-        model: A Keras model that is built.
-        layers, except_layers: Names or globs of the step's fields `layers` and `except`.
-        targets: The same of each of its `targets`; they choose nothing, but have to mean a layer.
+        model: A built Keras model.
+        layers, except_layers: Names or globs from the step's fields `layers` and `except`.
+        targets: Names or globs of each of the step's `targets`. They select nothing, but must match a layer.
 
     Raises:
-        SpecError: A name or glob fits no layer.
+        SpecError: A name or glob matches no layer.
     """
     own = [(f"targets[{index}].layers", patterns) for index, patterns in enumerate(targets)]
     check_fits([("layers", layers), ("except", except_layers), *own], [name for name, _ in named_layers(model)])
@@ -142,7 +142,7 @@ def chosen_kernels(
 
 
 def weight_fact(kernel: Kernel, wanted_sparsity: float | None = None, wanted_values: int | None = None) -> WeightFact:
-    """What a kernel holds now, beside what was asked of it."""
+    """The measured facts of a weight tensor, with the values that its step asks for."""
     values = kernel.variable.numpy()
     return WeightFact(
         layer=kernel.layer,

@@ -1,1 +1,1 @@
-"""Ranges of activations: histograms and their estimators."""
+"""Activation ranges: histograms and estimators."""

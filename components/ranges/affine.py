@@ -1,4 +1,4 @@
-"""Affine quantization: real values to integers and back. Needs no TensorFlow."""
+"""Affine quantization of real values to integers, and back. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Array = npt.NDArray[Any]
 
 
 def quantize(values: Array, scale: float, zero_point: int, dtype: npt.DTypeLike) -> Array:
-    """Real values to integers, `q = clip(rint(x / scale) + zero_point)` (Jacob et al. 2018, arXiv:1712.05877, eq. 1).
+    """Quantize by `q = clip(rint(x / scale) + zero_point)` (Jacob et al. 2018, arXiv:1712.05877, eq. 1).
 
     Args:
-        values: float [...]. What the integers cannot hold saturates, as it does on a device; it never wraps around.
-        scale: Real value of one step.
-        zero_point: Integer that stands for 0.0.
-        dtype: int8, uint8 or int16.
+        values: float [...]. Values out of range saturate, as on a device; they never wrap around.
+        scale: Real value of one integer step.
+        zero_point: Integer that represents 0.0.
+        dtype: int8, uint8, or int16.
 
     Raises:
-        DataError: There is a NaN, which no integer stands for.
+        DataError: A value is NaN, which no integer represents.
     """
     bounds = np.iinfo(np.dtype(dtype))
     steps = np.rint(np.asarray(values) / np.float32(scale))
@@ -36,5 +36,5 @@ def quantize(values: Array, scale: float, zero_point: int, dtype: npt.DTypeLike)
 
 
 def dequantize(values: Array, scale: float, zero_point: int) -> Array:
-    """Integers to float32, `x = (q - zero_point) * scale`."""
+    """Dequantize to float32 by `x = (q - zero_point) * scale`."""
     return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)

@@ -1,4 +1,4 @@
-"""A histogram of one tensor's values, filled in one pass with bounded memory."""
+"""A one-pass histogram of a tensor's values with bounded memory."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-# Half a megabyte a tensor. With one outlier a hundred times above all else, the rest still has more than 300 bins.
+# 512 KiB per tensor. With one outlier 100 times above all other values, these still have more than 300 bins.
 BINS = 1 << 16
-# Bins are never narrower than the largest magnitude's 2**-17: so the magnitudes' own bins are bounded too.
+# Bins are at least 2**-17 of the largest magnitude wide, which also bounds the number of magnitude bins.
 _FINEST = 17
 
 
 class ActivationHistogram:
     """Counts of values in bins of equal width, which is a power of two.
 
-    Bins begin at whole multiples of their width. When values leave the range, the width doubles and neighbors merge,
-    exactly: what it holds depends on the values alone, not on their order or on how they came in batches. Zero is
-    always the edge of a bin.
+    Bins start at integer multiples of their width. If a value is out of range, the width doubles and neighbors merge
+    exactly, so the counts depend only on the values, not on their order or batches. Zero is always a bin edge.
 
     Attributes:
-        minimum, maximum: Of all finite values, exact.
-        zeros: How many values are exactly zero.
+        minimum, maximum: Exact extremes of all finite values.
+        zeros: Number of values that are exactly zero.
     """
 
     def __init__(self) -> None:
@@ -35,7 +34,7 @@ class ActivationHistogram:
         self._counts: Array = np.zeros(0, np.int64)
 
     def add(self, values: Array) -> None:
-        """Count values; what is not finite has no place in a range and is left out."""
+        """Count values. Values that are not finite are ignored, because no range can hold them."""
         values = np.asarray(values, np.float64).ravel()
         values = values[np.isfinite(values)]
         if not values.size:
@@ -52,44 +51,44 @@ class ActivationHistogram:
 
     @property
     def total(self) -> int:
-        """How many finite values were counted."""
+        """Number of finite values counted."""
         return int(self._counts.sum())
 
     @property
     def width(self) -> float:
-        """The width of a bin."""
+        """Width of a bin."""
         return math.ldexp(1.0, self._exponent)
 
     def centers(self) -> Array:
-        """The middle of each bin, inside the exact range."""
+        """The center of each bin, clipped to the exact range."""
         middles = (self._first + np.arange(self._counts.size) + 0.5) * self.width
         return np.clip(middles, self.minimum, self.maximum)
 
     def counts(self) -> Array:
-        """How many values each bin has, exact zeros included."""
+        """Number of values in each bin, including exact zeros."""
         return self._counts.copy()
 
     def nonzero_counts(self) -> Array:
-        """The same without the values that are exactly zero, which quantization keeps as they are."""
+        """Number of values in each bin without exact zeros, which quantization preserves."""
         counts = self._counts.copy()
         if self.zeros:
             counts[-self._first] -= self.zeros
         return counts
 
     def magnitudes(self) -> Array:
-        """Counts of the absolute values but zero, in bins of the same width that begin at zero."""
+        """Counts of nonzero absolute values, in bins of the same width that start at zero."""
         counts, places = self.nonzero_counts(), self._first + np.arange(self._counts.size)
         return np.bincount(np.where(places < 0, -places - 1, places), weights=counts).astype(np.int64)
 
     def quantile(self, fraction: float) -> float:
-        """The value that a fraction of all values is below, to the width of a bin."""
+        """The quantile of all values, accurate to the width of a bin."""
         cumulative = np.concatenate([[0], np.cumsum(self._counts)])
         edges = (self._first + np.arange(cumulative.size)) * self.width
         value = float(np.interp(fraction * cumulative[-1], cumulative, edges))
         return min(max(value, self.minimum), self.maximum)
 
     def coarse(self, bins: int) -> tuple[int, ...]:
-        """Counts in a few bins of equal width over the exact range, for a picture."""
+        """Counts in a few bins of equal width over the exact range, for plots."""
         if not self.maximum > self.minimum:
             return (self.total,)
         counts, _ = np.histogram(self.centers(), bins, (self.minimum, self.maximum), weights=self._counts)
@@ -114,11 +113,11 @@ class ActivationHistogram:
 
 
 def _exponent(low: float, high: float) -> int:
-    """The least exponent of two whose multiples divide a range into at most `BINS` bins."""
+    """The least exponent of 2 whose power, as bin width, divides a range into at most `BINS` bins."""
     largest = max(abs(low), abs(high))
     if largest == 0:
         return -(1 << 10)
-    # A double's exponents end at -1074.
+    # The smallest double is 2**-1074.
     exponent = max(-1000, math.frexp(largest)[1] - _FINEST)
     if high > low:
         exponent = max(exponent, math.frexp((high - low) / BINS)[1] - 2)

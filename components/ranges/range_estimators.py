@@ -1,4 +1,4 @@
-"""From the values of an activation to the range that its integers stand for."""
+"""Estimators of the quantization range of an activation from a histogram of its values."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from components.spec.ranges import Entropy, MeanSquaredError, MinMax, Percentile
 
 Array = npt.NDArray[Any]
 
-# Thresholds that are tried, as parts of the extreme value: 2 % apart, down to a thousandth. The error is flat about its
-# minimum, so that finer steps find nothing better.
+# Candidate thresholds as fractions of the extreme value: 2% apart, down to a thousandth. The error is flat around its
+# minimum, so finer steps find nothing better.
 _SHRINKING = 0.98 ** np.arange(343)
-# Bins of the reference distribution, as Migacz has them; thresholds; and what smooths the quantized distribution.
+# Bins of the reference distribution, as in Migacz; number of thresholds; smoothing of the quantized distribution.
 _KL_BINS, _KL_CANDIDATES, _KL_SMOOTHING = 2048, 100, 1e-4
 
 
 def estimate_range(histogram: ActivationHistogram, ranges: Ranges, bits: int) -> tuple[float, float]:
-    """The least and the greatest value that a quantized tensor can hold.
+    """Estimate the least and the greatest value that a quantized tensor represents.
 
     Args:
-        histogram: Of the tensor's values over the calibration sample.
-        ranges: How to estimate.
-        bits: 8 is asymmetric; 16 is symmetric, as TFLite's kernels demand.
+        histogram: The tensor's values over the calibration sample.
+        ranges: The estimator.
+        bits: 8 is asymmetric; 16 is symmetric, as TFLite's kernels require.
 
     Returns:
-        A range that holds zero, which padding needs exactly (arXiv:1712.05877, 2.1).
+        A range that includes zero, because padding must be exact (arXiv:1712.05877, 2.1).
     """
     if not histogram.total:
         return 0.0, 0.0
@@ -56,7 +56,7 @@ def _least_squares(histogram: ActivationHistogram, bits: int) -> tuple[float, fl
     """Least expected squared error (Nagel et al. 2021, arXiv:2106.08295, 3.1; Choukroun et al. 2019, arXiv:1902.06822).
 
     The error of a range [low, high] with step s = (high - low) / (2**bits - 1) is the sum of (x - high)**2 above it,
-    of (low - x)**2 below it, and of s**2 / 12 for each value inside but zero, which is kept exactly.
+    of (low - x)**2 below it, and of s**2 / 12 for each nonzero value inside it. Zeros are exact.
     """
     centers, counts = histogram.centers(), histogram.nonzero_counts()
     sums = [np.concatenate([[0.0], np.cumsum(counts * centers**power)]) for power in range(3)]
@@ -88,10 +88,10 @@ def _least_squares(histogram: ActivationHistogram, bits: int) -> tuple[float, fl
 def _least_divergence(histogram: ActivationHistogram, bits: int) -> tuple[float, float]:
     """Least Kullback-Leibler divergence (Migacz 2017, "8-bit Inference with TensorRT").
 
-    A threshold T is tried on the magnitudes: the reference is their distribution up to T with all above in its last
-    bin, the candidate the same distribution in as many steps as the integers have. Unlike there, the 2048 bins span
-    99.9 % of the magnitudes and more of them follow, so that a far outlier leaves the rest its resolution; and exact
-    zeros do not count, for integers keep them.
+    For a threshold T, the reference is the distribution of magnitudes up to T, with all larger magnitudes in its last
+    bin. The candidate is the same distribution in as many levels as the integers have. Unlike in the original, the 2048
+    bins span 99.9% of the magnitudes and further bins follow, so a far outlier does not reduce the resolution of the
+    rest. Exact zeros are not counted, because integers represent them exactly.
     """
     fine = histogram.magnitudes()
     if not fine.any():
@@ -102,7 +102,7 @@ def _least_divergence(histogram: ActivationHistogram, bits: int) -> tuple[float,
     both_signs = histogram.minimum < 0 < histogram.maximum
     levels = 2 ** (bits - 1) if both_signs else 2**bits
     counts = np.geomspace(min(levels, magnitudes.size), magnitudes.size, _KL_CANDIDATES).astype(int)
-    # Of equals the widest.
+    # The widest of equal candidates.
     best = min(np.unique(counts)[::-1].tolist(), key=lambda count: _divergence(magnitudes, count, levels))
     bound = best * group * histogram.width
     return max(histogram.minimum, -bound), min(histogram.maximum, bound)

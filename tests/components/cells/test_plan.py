@@ -76,8 +76,8 @@ def test_model_without_recurrent_layers_has_nothing_to_tell():
         ("gru", {"activation": "softsign"}, INT8, None, "its activation is softsign.*Remedy: use tanh or relu"),
         ("gru", {"recurrent_activation": "hard_sigmoid"}, INT8, None, "is hard_sigmoid.*Remedy: use sigmoid"),
         ("gru", {"stateful": True}, INT8, None, "it is stateful.*Remedy: build it with stateful=False"),
-        ("gru", {}, INT16, "sequence", "beside 16-bit.*Remedy: take `recurrent: streaming`"),
-        ("gru", {}, INT16, None, "beside 16-bit.*Remedy: take `recurrent: streaming`"),
+        ("gru", {}, INT16, "sequence", "activations have 16 bits.*Remedy: take `recurrent: streaming`"),
+        ("gru", {}, INT16, None, "activations have 16 bits.*Remedy: take `recurrent: streaming`"),
         ("gru", {}, StaticWi4Ai8(), "streaming", "4-bit weights must be trained.*Remedy: add a step `qat`"),
         ("gru", {}, StaticWi8Ai8(keep_float=["a"]), "streaming", "keeps no layer float.*Remedy: remove `keep_float`"),
     ],
@@ -87,7 +87,7 @@ def test_what_is_impossible_is_refused_by_name_with_the_remedy(kind, options, sc
 
     x = tf.keras.layers.Input([STEPS, FEATURES], batch_size=1 if "stateful" in options else None, name="x")
     model = tf.keras.Model(x, recurrent_layer(kind, **options)(x))
-    with pytest.raises(ModelError, match=f"layer cell: this layer is impossible in this recipe: .*{words}"):
+    with pytest.raises(ModelError, match=f"layer cell: this recipe cannot be applied: .*{words}"):
         plan(model, scheme, form)
 
 
@@ -126,7 +126,7 @@ def test_conv_lstm_is_refused_by_name():
 
     x = tf.keras.layers.Input([3, 4, 4, 1])
     model = tf.keras.Model(x, tf.keras.layers.ConvLSTM2D(2, 3, name="frames")(x))
-    with pytest.raises(ModelError, match=r"layer frames: .*ConvLSTM2D has neither.*Remedy: take frames through Conv2D"):
+    with pytest.raises(ModelError, match=r"layer frames: .*ConvLSTM2D has neither.*Remedy: process frames with Conv2D"):
         plan(model, INT8)
 
 

@@ -190,8 +190,8 @@ WITHOUT_IMAGE = {name: value for name, value in row().items() if name != "image"
 BROKEN = (
     ([row(), WITHOUT_IMAGE], "does not have the features that the task declares"),
     ([row(image=np.full(64, np.nan)), row()], "model input 'image': 64 decoded values are NaN"),
-    ([row(), row(label=4)], r"a label is none of the classes .*expected: 0 to 3; found: 4 and 0 more of 2"),
-    ([row(label=-1)], "a label is none of the classes"),
+    ([row(), row(label=4)], r"a label is not one of the model's classes .*expected: 0 to 3; found: 4 and 0 more of 2"),
+    ([row(label=-1)], "a label is not one of the model's classes"),
 )
 
 

@@ -115,8 +115,7 @@ def test_multi_class_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_
     found, models = evaluated(tmp_path, monkeypatch, logits, labels, spec, activation)
     assert (found.kind, found.applied) == (("logits", "softmax") if activation is None else ("probabilities", ""))
     assert found.averages == (
-        "auc is the mean over 7 classes of the area of each against all others; a class that no example has "
-        "does not count",
+        "auc is the mean of the areas of 7 classes, each against all others; classes that no example has do not count",
     )
     scores = softmax(logits)
     for figures in models:
@@ -138,7 +137,7 @@ def test_multi_label_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_
     found, models = evaluated(tmp_path, monkeypatch, logits, labels, spec, activation)
     assert found.applied == ("sigmoid" if activation is None else "")
     assert found.averages == (
-        "auc is the mean over 3 outputs of the area of each; an output whose labels are all alike does not count",
+        "auc is the mean of the areas of 3 outputs; outputs whose labels are all equal do not count",
     )
     scores = sigmoid(logits)
     for figures in models:

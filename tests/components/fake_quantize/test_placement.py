@@ -183,7 +183,7 @@ def test_convolution_with_normalization_and_relu_has_one_range_at_its_end():
         ("norm", "", "inside the kernel"),
         ("relu", "", "int8, moving average"),
     ]
-    assert plan.layers[0].note == "its input gets a range too"
+    assert plan.layers[0].note == "its input also gets a range"
 
 
 def test_convolution_whose_output_has_two_readers_has_a_range_of_its_own():
@@ -299,7 +299,7 @@ def test_refused_layers_are_all_named_with_reason_and_remedy():
 def test_normalization_along_another_axis_is_refused():
     # Where its axis is the last, the rewriting would have made a convolution of it.
     plan = placed(graph(("flat", "Flatten"), ("norm", "BatchNormalization")))
-    with pytest.raises(ModelError, match=r"norm .BatchNormalization.: normalizes along another axis than the last"):
+    with pytest.raises(ModelError, match=r"norm .BatchNormalization.: normalizes along an axis other than the last"):
         plan.refuse()
 
 

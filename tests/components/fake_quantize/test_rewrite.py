@@ -221,7 +221,7 @@ def test_layers_of_nested_models_have_full_names():
         *("outer/block/conv", "outer/block/norm", "outer/block/relu", "outer/point"),
         *("block/conv", "block/norm", "block/relu", "minus"),
     }
-    assert rewritten.notes["outer/point"] == "its swish is written out as x * sigmoid(x)"
+    assert rewritten.notes["outer/point"] == "its swish is rewritten as x * sigmoid(x)"
 
 
 def test_kept_nested_model_stays_whole():

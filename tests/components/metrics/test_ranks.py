@@ -48,7 +48,7 @@ def test_auc_of_classes_leaves_out_those_without_examples():
         np.mean([roc_auc_score(numbers == each, scores[:, each]) for each in range(3)]), abs=1e-12
     )
     assert np.isnan(macro_auc(np.ones(4), scores[:4]))
-    with pytest.raises(DataError, match=r"none of the classes .*expected: 0 to 4; found: 5 and 0 more of 200"):
+    with pytest.raises(DataError, match=r"not one of the model's .*expected: 0 to 4; found: 5 and 0 more of 200"):
         macro_auc(np.where(np.arange(200) == 7, 5, numbers), scores)
     with pytest.raises(SpecError, match=r"expected: 200 or 1000 labels; found: labels \[400\], outputs \[200, 5\]"):
         macro_auc(np.zeros(400), scores)

@@ -217,7 +217,7 @@ def with_model(folder: Path, body: str) -> SmallPipeline:
     ("body", "message"),
     [
         (TWO_OUTPUTS, "task: the model has several outputs (expected: one output"),
-        (SUBCLASSED, "task: the model does not say what it takes"),
+        (SUBCLASSED, "task: the model does not define its inputs"),
         (OPEN, "task: the input 'image' has no fixed size per example"),
     ],
     ids=["two outputs", "subclassed", "open dimension"],
@@ -250,7 +250,7 @@ def test_decoded_names_that_are_not_the_models_are_told(tmp_path: Path) -> None:
     text = TASK.replace('return tf.reshape(features["image"], [-1, 4, 4, 1])', 'return {"picture": features["image"]}')
     said = errors_of(SmallPipeline(tmp_path, text))
     assert (
-        "the decoded inputs are not those of the model (expected: image (None, 4, 4, 1); found: picture (4, 16))"
+        "the decoded inputs do not match the model's inputs (expected: image (None, 4, 4, 1); found: picture (4, 16))"
         in said
     )
 
@@ -581,7 +581,7 @@ FROZEN = TASK.replace("layers.Conv2D(8, 3,", "layers.Conv2D(8, 3, trainable=Fals
 def test_model_without_anything_to_train_is_refused(tmp_path: Path, *, frozen: bool) -> None:
     small = SmallPipeline(tmp_path, FROZEN) if frozen else with_model(tmp_path, NOTHING_TO_TRAIN)
     said = errors_of(small)
-    assert "task: the model is to be trained, and has no trainable weights (expected: at least one" in said
+    assert "task: the model has no trainable weights, so it cannot be trained (expected: at least one" in said
     assert ("found: 4 weights, all of them frozen)" if frozen else "found: no weights)") in said
 
 
@@ -597,7 +597,7 @@ def test_pretrained_model_without_anything_to_train_passes_until_a_step_trains_i
     step = {"kind": kind, "epochs": 2, "split": "train", **more}
     small.spec["recipes"].append({"name": "trained", "scheme": "static_wi8_ai8", "steps": [step]})
     said = errors_of(small)
-    assert "recipes[2] (trained): model: the model is to be trained, and has no trainable weights" in said
+    assert "recipes[2] (trained): model: the model has no trainable weights, so it cannot be trained" in said
 
 
 def test_compile_that_runs_several_batches_at_once_passes(tmp_path: Path) -> None:
@@ -617,7 +617,7 @@ def test_label_beyond_the_models_outputs_is_refused_in_either_split(tmp_path: Pa
 def test_model_that_computes_in_16_bits_is_refused_with_its_layer(tmp_path: Path, policy: str) -> None:
     text = TASK.replace("layers.Conv2D(8, 3,", f"layers.Conv2D(8, 3, name='half', dtype='{policy}',")
     said = errors_of(SmallPipeline(tmp_path, text))
-    assert "layer half: the model computes in 16-bit floats, which no conversion takes" in said
+    assert "layer half: the model computes in 16-bit floats, which cannot be converted" in said
     assert f"found: {policy.removeprefix('mixed_')})" in said
 
 

@@ -44,7 +44,7 @@ def test_each_layer_of_the_model_is_told(tmp_path: Path) -> None:
         ("Flatten", "trained", ""),
         ("Dense", "trained", "int8 per tensor"),
     ]
-    assert layers[0].note == "its input gets a range too"
+    assert layers[0].note == "its input also gets a range"
 
 
 def test_each_step_is_told_and_that_nothing_executes_the_zeros(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_step_that_quantizes_nothing_is_refused(tmp_path: Path) -> None:
 )
 def test_layer_without_integer_form_is_refused_with_its_name_and_remedy(tmp_path: Path, layer: str, told: str) -> None:
     said = refused(tmp_path, with_layer(layer))
-    assert "recipes[0] (a): layer odd: quantization-aware training cannot make integers of odd" in said
+    assert "recipes[0] (a): layer odd: quantization-aware training cannot quantize odd" in said
     assert told in said
     assert "`except: [odd]` in the step and `float_fallback: true` in the scheme" in said
 
@@ -213,9 +213,9 @@ class Ends(Sum):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Sum", "the quantizer Sum returns another shape or type than it is given (expected: float32 (1, 4, 4, 1)"),
-        ("Asks", "cannot be made: TypeError"),
-        ("nothing", "makes something else (expected: a Quantizer of tensorflow_model_optimization; found: NoneType)"),
+        ("Sum", "the quantizer Sum returns a different shape or type than its input (expected: float32 (1, 4, 4, 1)"),
+        ("Asks", "cannot be created: TypeError"),
+        ("nothing", "has the wrong type (expected: a Quantizer of tensorflow_model_optimization; found: NoneType)"),
         ("leaves", "quantizer: user code exits with SystemExit(0) instead of returning"),
         ("Ends", "user code exits with os._exit(0) instead of returning"),
     ],
