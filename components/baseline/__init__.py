@@ -1,1 +1,1 @@
-"""The float model that everything else is made from and held against: trained here, or pretrained."""
+"""The float baseline, trained or pretrained: every candidate is derived from it and compared with it."""

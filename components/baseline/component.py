@@ -1,4 +1,4 @@
-"""The two nodes that yield a baseline: TFX's Trainer with our run_fn and manifest, and the import of a model."""
+"""The two nodes that produce a baseline: TFX's Trainer with Edgemill's run_fn and manifest, and a model import."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from components.upstream.tfx.executors import trainer_config
 
 
 class BaselineExecutor(GenericExecutor):
-    """Trains by `run_fn`, then writes the manifest."""
+    """Trains with `run_fn`, then writes the manifest."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         """See the base class."""
@@ -41,7 +41,7 @@ class BaselineExecutor(GenericExecutor):
 
 
 class BaselineTrainer(Trainer):
-    """Trains the float baseline of a pipeline."""
+    """Trains a pipeline's float baseline."""
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(BaselineExecutor)
 
@@ -56,7 +56,7 @@ def baseline_trainer(
     task_version: str,
     code_version: str,
 ) -> BaselineTrainer:
-    """The node that trains the baseline. Outputs `model` (a SavedModel in `Format-Serving`) and `model_run`."""
+    """Create the node that trains the baseline. Outputs: `model` (a SavedModel in `Format-Serving`) and `model_run`."""
     return BaselineTrainer(
         examples=examples,
         transform_graph=transform_graph,
@@ -83,8 +83,8 @@ def PretrainedModel(
     code_version: Parameter[str],
     model: OutputArtifact[Model],
 ) -> None:
-    """Imports a pretrained model; its digest is a parameter, so that a changed file is not served from cache."""
-    # Importing the task registers its custom layers; its version is a parameter for the same reason as the digest.
+    """Imports a pretrained model. The file's digest is a parameter so that a changed file invalidates the cache."""
+    # Importing the task registers its custom layers. Its version is a parameter for the same reason as the digest.
     load_task(task)
     import_model(Path(path), Path(model.uri), trust_code=bool(trust_code))
     check_unchanged(Path(path), sha256_of(Path(path)), sha256)

@@ -1,4 +1,4 @@
-"""Python code inside a pretrained Keras model, found by reading its configs as data: nothing is loaded or executed."""
+"""Detects Python code inside a pretrained Keras model by parsing its configs, without loading or executing anything."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from components.core.errors import ModelError
 
 T = TypeVar("T")
 
-# Lambda layers, and lambdas in place of a function, such as an activation.
+# Lambda layers, and lambdas used as functions, such as activations.
 _CODE = {"Lambda", "__lambda__"}
-# Layers that call whatever TensorFlow exports under a name, while the model is loaded if all arguments are constants:
-# there are functions that write files, and that load libraries or other models.
+# Layers that call any function that TensorFlow exports. If all arguments are constants, the call happens at load time.
+# Some of these functions write files or load libraries or other models.
 _CALLS = {"TFOpLambda": "function", "ClassMethod": "cls_symbol", "InstanceMethod": "attr_name"}
 _COMPUTING_MODULES = re.compile(
     "__operators__|bitwise|dtypes|image|linalg|manip|math|nn|quantization|random|sets|signal|sparse|ragged|spectral|strings"
@@ -32,31 +32,30 @@ _KERAS = re.compile(r"(tf_)?keras(\.|$)")
 _KERAS_FUNCTIONS = re.compile(
     r"(tf_)?keras\.(src\.)?(activations|constraints|initializers|losses|metrics|regularizers)(\.|$)"
 )
-# Fields of the messages SavedMetadata and SavedObject of Keras.
+# Field numbers in Keras's SavedMetadata and SavedObject messages.
 _NODES, _JSON = 1, 5
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def refuse_code(path: Path) -> None:
-    """See that a model brings no code of its own.
+    """Refuse a model that contains its own code.
 
     Raises:
-        ModelError: It does, or its config cannot be read.
+        ModelError: The model contains code, or its config cannot be read.
     """
     names = code_inside(path)
     if names:
         raise ModelError(
-            "the model holds Python code, which loading it executes",
+            "the model contains Python code, which runs when the model is loaded",
             where=str(path),
             bound="layers without lambdas, or `trust_code: true` in `baseline`",
             measured=", ".join(names),
-            remedy="write these as layers of the task's module, or, if you trust whoever made the file, set "
-            "baseline.trust_code",
+            remedy="rewrite them as layers in the task's module, or set baseline.trust_code if you trust the author",
         )
 
 
 def code_inside(path: Path) -> tuple[str, ...]:
-    """Names of layers that are Lambdas, hold one, or call what does more than compute; in order of name.
+    """Return the sorted names of layers that are or contain Lambdas, or that call functions with side effects.
 
     Raises:
         ModelError: A config cannot be read.
@@ -65,7 +64,7 @@ def code_inside(path: Path) -> tuple[str, ...]:
 
 
 class Import(NamedTuple):
-    """What loading a model takes from a Python module, unless it is registered: `name` of `module`."""
+    """An unregistered object that loading a model imports: `name` from `module`."""
 
     registered_name: str
     module: str
@@ -73,7 +72,7 @@ class Import(NamedTuple):
 
 
 def imports_inside(path: Path) -> tuple[Import, ...]:
-    """What loading a model would import that is no layer, function, or other object of Keras.
+    """Return the objects outside Keras that loading a model would import.
 
     Raises:
         ModelError: A config cannot be read.
@@ -85,9 +84,9 @@ def _found(path: Path, look: Callable[[Any], Iterator[T]]) -> list[T]:
     try:
         return [found for config in _configs(path) for found in look(json.loads(config))]
     except Exception as error:
-        # Of damaged archives come errors of zipfile, zlib, h5py and JSON, and some are bare RuntimeErrors.
+        # Damaged archives raise errors from zipfile, zlib, h5py, or json; some are bare RuntimeErrors.
         raise ModelError(
-            "the config of this Keras model cannot be read, so nothing says whether it holds code",
+            "the config of this Keras model cannot be read, so it is unknown whether the model contains code",
             where=str(path),
             measured=type(error).__name__,
             remedy="copy or save the model again",
@@ -95,7 +94,7 @@ def _found(path: Path, look: Callable[[Any], Iterator[T]]) -> list[T]:
 
 
 def _configs(path: Path) -> Iterator[bytes]:
-    """JSON of every format that the bytes fit: which one Keras reads depends on the name of the file."""
+    """Yield the JSON config of every format that the bytes match: Keras picks the format by file name."""
     if path.is_dir():
         if (path / _METADATA).is_file():
             for node in _fields((path / _METADATA).read_bytes(), _NODES):
@@ -137,7 +136,7 @@ def _code(config: Any, layer: str) -> Iterator[str]:
 
 
 def _computes(function: str) -> bool:
-    """Whether a function of TensorFlow, by the name that Keras gives it, does no more than compute tensors."""
+    """Return whether a TensorFlow function, given by its name in Keras, only computes tensors."""
     module, dot, _ = function.removeprefix("compat.v1.").partition(".")
     if dot:
         return any(
@@ -156,11 +155,11 @@ def _imports(config: Any) -> Iterator[Import]:
     if isinstance(module, str) and isinstance(name, str):
         function = config.get("config") if name == "function" else None
         if isinstance(function, str):
-            # The functions of Keras are named without their module.
+            # Keras names its own functions without their module.
             ours = _KERAS_FUNCTIONS.match(module) or (module == "builtins" and not hasattr(builtins, function))
             if not ours:
                 yield Import(function, module, function)
-        # Keras has classes and functions in one namespace, and functions that read and write files.
+        # Keras keeps classes and functions in one namespace, and some of its functions read and write files.
         elif not (_KERAS.match(module) and name[:1].isupper()):
             yield Import(str(config.get("registered_name")), module, name)
     for item in config.values():
@@ -168,7 +167,7 @@ def _imports(config: Any) -> Iterator[Import]:
 
 
 def _fields(message: bytes, wanted: int) -> Iterator[bytes]:
-    """The fields of bytes of one number in a protocol buffer, read without its schema, which needs TensorFlow."""
+    """Yield the bytes fields with one number from a protocol buffer, without its schema, which needs TensorFlow."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
@@ -187,7 +186,7 @@ def _fields(message: bytes, wanted: int) -> Iterator[bytes]:
                     yield message[at : at + size]
                 at += size
             case _:
-                raise ValueError("no protocol buffer")
+                raise ValueError("not a protocol buffer")
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:

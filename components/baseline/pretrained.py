@@ -1,4 +1,4 @@
-"""A float model that exists already: recognizing its format, and bringing it into the layout of a baseline."""
+"""Import of an existing float model: detects its format and converts it to the layout of a baseline."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ModelFormat = Literal["saved_model", "keras"]
 
 
 def recognize(path: Path) -> ModelFormat:
-    """The format of a model file or folder, told from its bytes; needs no TensorFlow.
+    """Detect the format of a model file or folder from its bytes, without TensorFlow.
 
     Raises:
-        ModelError: Nothing is there, it is no format we know, or it was written by Keras 3.
+        ModelError: The path doesn't exist, the format is unknown, or Keras 3 wrote the file.
     """
     if is_folder(path) and is_file(path / "saved_model.pb"):
         return "saved_model"
@@ -33,11 +33,11 @@ def recognize(path: Path) -> ModelFormat:
             where=str(path),
             bound="a file written by tf-keras (Keras 2), or a SavedModel",
             measured=f"Keras {version}",
-            remedy="load it where it was made, call `model.export('folder')`, and name that folder instead",
+            remedy="load it in its original environment, call `model.export('folder')`, and name that folder instead",
         )
     measured, remedy = _something_else(path)
     raise ModelError(
-        "there is no model that can be read here",
+        "there is no readable model here",
         where=str(path),
         bound="a SavedModel folder (with saved_model.pb), or a .keras or .h5 file",
         measured=measured,
@@ -46,40 +46,40 @@ def recognize(path: Path) -> ModelFormat:
 
 
 def _something_else(path: Path) -> tuple[str, str]:
-    """What is there instead of a model that can be read, and what to do."""
+    """Describe what a path holds instead of a readable model, and how to fix it."""
     if is_folder(path):
         return "a folder", "correct baseline.path"
     if not is_file(path):
-        return "nothing that is a file or a folder", "correct baseline.path"
+        return "no file or folder", "correct baseline.path"
     with path.open("rb") as file:
         head = file.read(8)
     if head[4:8] == b"TFL3":
         return (
-            "a TFLite file, which is converted already",
-            "name the model that it was converted from; a TFLite file cannot be converted once more",
+            "a TFLite file, which is already converted",
+            "name the model that it was converted from; a TFLite file cannot be converted again",
         )
     if path.name == "saved_model.pb":
         return "the graph of a SavedModel without its folder", f"name the folder: {path.parent}"
-    # Field 1 of a GraphDef is its first node; a SavedModel begins with its version instead.
+    # A GraphDef begins with field 1, its first node. A SavedModel begins with its version.
     if (path.suffix == ".pb" and head[:1] == b"\n") or path.suffix == ".pbtxt":
         return (
-            "a frozen graph (GraphDef), which names neither its inputs nor its outputs",
-            "wrap it in a SavedModel: import it by `tf.compat.v1.wrap_function`, prune it to its inputs and outputs, "
-            "and save that as the signature `serving_default`; or name the model that it was frozen from",
+            "a frozen graph (GraphDef), which does not declare its inputs and outputs",
+            "wrap it in a SavedModel: import it with `tf.compat.v1.wrap_function`, prune it to its inputs and outputs, "
+            "and save the result as the signature `serving_default`; or name the model that it was frozen from",
         )
-    return "a file of another format", "correct baseline.path"
+    return "a file in another format", "correct baseline.path"
 
 
 def has_keras_structure(path: Path) -> bool:
-    """Whether a model that can be read holds layers, and not a mere graph; needs no TensorFlow."""
+    """Return whether a readable model has Keras layers rather than only a graph, without TensorFlow."""
     return recognize(path) == "keras" or is_file(path / "keras_metadata.pb")
 
 
 def import_model(path: Path, folder: Path, *, trust_code: bool = False) -> None:
-    """Bring a pretrained model into the baseline layout at `folder`; `trust_code` as in the baseline's spec.
+    """Import a pretrained model into `folder` in the baseline layout. `trust_code` is as in the baseline's spec.
 
     Raises:
-        ModelError: It cannot be loaded, converted or evaluated.
+        ModelError: The model cannot be loaded, converted, or evaluated.
     """
     from components.model.saved_model import check_serving, load_serving
 
@@ -101,7 +101,7 @@ def load_keras(path: Path, *, trust_code: bool = False) -> Any:
     """Load a Keras file for inference.
 
     Raises:
-        ModelError: It holds code that is not trusted, or it cannot be loaded, converted or evaluated.
+        ModelError: The model contains untrusted code, or it cannot be loaded, converted, or evaluated.
     """
     import tensorflow as tf
 
@@ -117,18 +117,18 @@ def load_keras(path: Path, *, trust_code: bool = False) -> Any:
             where=str(path),
             remedy="copy or save it again"
             if isinstance(error, OSError | KeyError | RuntimeError)
-            else "register its custom layers with keras.utils.register_keras_serializable in the task's module; if it "
-            "has none, copy or save it again",
+            else "register its custom layers with keras.utils.register_keras_serializable in the task's module; if the "
+            "model has none, copy or save it again",
         ) from error
     check_exportable(model, str(path))
     return model
 
 
 def _refuse_imports(path: Path) -> None:
-    """See that loading imports no Python but the task's, which has registered what the model may take from it.
+    """Refuse a model whose loading imports Python objects that the task hasn't registered.
 
     Raises:
-        ModelError: It does.
+        ModelError: The model imports such objects.
     """
     import tensorflow as tf
 
@@ -139,20 +139,19 @@ def _refuse_imports(path: Path) -> None:
     }
     if foreign:
         raise ModelError(
-            "loading the model imports Python that the task does not register",
+            "loading the model imports Python objects that the task does not register",
             where=str(path),
-            bound="objects of Keras, or of the task's by keras.utils.register_keras_serializable",
+            bound="objects of Keras, or objects that the task registers with keras.utils.register_keras_serializable",
             measured=", ".join(sorted(foreign)),
-            remedy="register them in the task's module, or, if you trust whoever made the file, set "
-            "baseline.trust_code",
+            remedy="register them in the task's module, or set baseline.trust_code if you trust the author",
         )
 
 
 def _refuse_damage(path: Path) -> None:
-    """See that an archive holds what was put in: Keras reads weights from it without looking at their checksums.
+    """Verify an archive's checksums, which Keras doesn't check when it reads weights.
 
     Raises:
-        ModelError: It does not.
+        ModelError: The archive is damaged.
     """
     if not zipfile.is_zipfile(path):
         return
@@ -167,7 +166,7 @@ def _refuse_damage(path: Path) -> None:
 
 
 def _version_of(path: Path) -> str | None:
-    """As `_keras_version`; raises a ModelError if the file is Keras' by its first bytes but damaged."""
+    """Like `_keras_version`, but raise a ModelError if the file starts like a Keras file and is damaged."""
     try:
         return _keras_version(path)
     except Exception as error:
@@ -185,7 +184,7 @@ def _damaged(path: Path, error: Exception) -> ModelError:
 
 
 def _keras_version(path: Path) -> str | None:
-    """The version of Keras that wrote a file; None if the file is not Keras'."""
+    """Return the version of Keras that wrote a file, or None if it isn't a Keras file."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if "metadata.json" in archive.namelist():

@@ -1,4 +1,4 @@
-"""Training of the float baseline. Called by TFX's Trainer through `run_fn`."""
+"""Trains the float baseline. TFX's Trainer calls `run_fn`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def run_fn(fn_args: Any) -> None:
-    """TFX's entry point. `custom_config` holds `spec` (TrainedBaseline as JSON), `task` and `label`."""
+    """Entry point for TFX. `custom_config` holds `spec` (a TrainedBaseline as JSON), `task`, and `label`."""
     config = fn_args.custom_config
     decoder = ExampleDecoder(config["task"], fn_args.transform_graph_path)
     spec = TrainedBaseline.model_validate_json(config["spec"])
@@ -29,24 +29,24 @@ def run_fn(fn_args: Any) -> None:
 def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list[str], label: str) -> Any:
     """Build and fit the task's model.
 
-    The order of examples within files may differ from one ingestion to the next, so weights are reproducible from one
-    Examples artifact, not from one data folder.
+    The order of examples within files can differ between ingestions, so weights are reproducible for one Examples
+    artifact, not for one data folder.
 
     Args:
         task: Reference of the task.
-        spec: Epochs, batch size, seed.
-        decoder: From serialized examples to inputs and features.
+        spec: Epochs, batch size, and seed.
+        decoder: Decodes serialized examples into inputs and features.
         files: Gzipped TFRecord files of the training split.
-        label: The feature that `fit` is given as target.
+        label: The feature that `fit` uses as the target.
 
     Returns:
         The trained `tf_keras.Model`.
 
     Raises:
-        SpecError: The task has no dense feature with the label's name, or builds no model.
-        ModelError: The model could not be exported or has nothing to train, it does not take the data, or the loss is
-            not finite.
-        DataError: There are no examples, or their inputs have other names than the model's.
+        SpecError: The task has no dense feature with the label's name, or doesn't build a model.
+        ModelError: The model cannot be exported, has nothing to train, or doesn't accept the data, or the loss isn't
+            finite.
+        DataError: There are no examples, or their input names differ from the model's.
     """
     import tensorflow as tf
 
@@ -75,7 +75,7 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
         raise ModelError(
             f"the model cannot be trained on these examples: {summary_line(error)}",
             where="baseline",
-            remedy="check labels, the task's decode and the model's input and output shapes against each other",
+            remedy="check that the labels and the task's decode() match the model's input and output shapes",
         ) from error
     return model
 
@@ -89,7 +89,7 @@ def _progress(tf: Any, epochs: int) -> Any:
                 f"the loss is {logs['loss']} after epoch {epoch + 1}",
                 where="baseline",
                 bound="a finite loss",
-                remedy="lower the learning rate in the task's compile, or look for NaN in the examples",
+                remedy="lower the learning rate in the task's compile(), or look for NaN in the examples",
             )
 
     return tf.keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)

@@ -1,1 +1,1 @@
-"""A representative dataset: which examples, and whether they can be trusted."""
+"""Draws a representative dataset and audits it."""

@@ -1,4 +1,4 @@
-"""How many examples each stratum gives: exact integer arithmetic, so that every machine agrees."""
+"""Apportions a sample among strata, in exact integer arithmetic so that results are the same on every machine."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 
 def proportional(available: Sequence[int], total: int) -> list[int]:
-    """Shares in proportion to what is available, by the largest remainder method (Hamilton's).
+    """Apportion in proportion to the available examples, by Hamilton's largest remainder method.
 
     Args:
-        available: Number of examples of each stratum; of equal remainders the earlier stratum's is the larger.
-        total: Number to take; everything is taken if less is available.
+        available: Number of examples of each stratum. If remainders are equal, the earlier stratum wins.
+        total: Number of examples to take. If fewer are available, all are taken.
 
     Returns:
-        One number per stratum, never more than available; they sum to `total`.
+        One number per stratum, at most the available number. They sum to `total`, or to all available examples.
     """
     whole = sum(available)
     if whole <= total:
@@ -26,14 +26,14 @@ def proportional(available: Sequence[int], total: int) -> list[int]:
 
 
 def balanced(available: Sequence[int], total: int) -> list[int]:
-    """The same number from each stratum; what small strata lack is shared out among the others.
+    """Take the same number from each stratum. The other strata make up for strata that are too small.
 
     Args:
-        available: Number of examples of each stratum; the earlier strata give what does not divide evenly.
-        total: Number to take; everything is taken if less is available.
+        available: Number of examples of each stratum. The earlier strata contribute the indivisible rest.
+        total: Number of examples to take. If fewer are available, all are taken.
 
     Returns:
-        One number per stratum, never more than available; they sum to `total`.
+        One number per stratum, at most the available number. They sum to `total`, or to all available examples.
     """
     if sum(available) <= total:
         return list(available)
@@ -46,10 +46,10 @@ def balanced(available: Sequence[int], total: int) -> list[int]:
 
 
 def water_level(available: Sequence[int], total: int) -> int:
-    """The greatest L for which taking min(available, L) of each stratum takes no more than `total`.
+    """Return the greatest L such that taking min(available, L) examples of each stratum takes at most `total`.
 
-    Only meaningful when more than `total` is available. It never rises when examples are added: whoever has seen a
-    part of the data may forget all but L + 1 examples of each stratum.
+    The value is meaningful only if more than `total` examples are available. L never increases as examples are added,
+    so after seeing part of the data, all but L + 1 examples of each stratum can be discarded.
     """
     rest = total
     ascending = sorted(available)

@@ -1,4 +1,4 @@
-"""Whether a calibration sample can be trusted to set ranges: findings with severities, from plain facts."""
+"""Audits whether a calibration sample is fit for calibrating ranges: derives findings with severities from facts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from components.core.wording import some_of
 from components.facts.audit import AuditReport, Finding, RangeFact
 from components.spec.calibrate import CalibrationSpec
 
-# Below it, min/max ranges of activations are known to wander: TensorFlow's guide asks for 100 to 500 examples.
+# With fewer examples, min/max ranges of activations are unstable. TensorFlow's guide recommends 100 to 500 examples.
 FEW_SAMPLES = 100
-# A sample that covers less of the split's range than this clips real inputs.
+# A sample that covers a smaller fraction of the split's range clips real inputs.
 LEAST_COVERAGE = 0.9
-# Halves that differ by more than this fraction of the range say that more examples would widen it again.
+# If the halves differ by more than this fraction of the range, more examples would widen the range further.
 MOST_INSTABILITY = 0.1
-# Data sets have some repeated examples; more than this fraction is a leak between the splits.
+# Some repeated examples are normal. A larger fraction is a leak between the splits.
 MOST_REPEATED = 0.01
 
 
@@ -35,19 +35,19 @@ def audit_sample(
     transformed: bool = False,
     max_overlap: float = MOST_REPEATED,
 ) -> AuditReport:
-    """Everything that is known about a sample.
+    """Audit a sample.
 
     Args:
-        sample: What was drawn.
-        spec: What was asked for.
+        sample: The drawn sample.
+        spec: The requested sample.
         inputs: Input name -> decoded sample, [N, ...].
-        labels: Distinct integer labels in the sample; None if labels are no classes.
-        survey: Facts about the splits around it.
-        transformed: Whether the examples went through a transform graph: different ones may have become equal.
-        max_overlap: Largest share of the sample that the evaluation split may have too.
+        labels: Distinct integer labels in the sample; None if the labels aren't classes.
+        survey: Facts about the sampled split and the evaluation split.
+        transformed: Whether the examples went through a transform graph, which can make different examples equal.
+        max_overlap: The largest share of the sample that may also occur in the evaluation split.
     """
     ranges = tuple(_range_fact(name, values, survey.inputs[name], spec.seed) for name, values in inputs.items())
-    # One constant input, a flag say, still leaves a model to calibrate.
+    # If only some inputs are constant, such as a flag, calibration is still possible.
     dead = bool(inputs) and all(_is_constant(values) for values in inputs.values())
     findings = [*_size(sample, spec), *_missing(sample, spec, labels, survey)]
     findings += _repeated(sample, survey, transformed, max_overlap)
@@ -71,23 +71,23 @@ def audit_sample(
 
 
 def finite_range(values: npt.NDArray[Any]) -> tuple[float, float]:
-    """Least and greatest finite value; (0, 0) if there is none."""
+    """Return the least and greatest finite value, or (0, 0) if there is none."""
     finite = values[np.isfinite(values)]
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
 def refuse_errors(audit: AuditReport) -> None:
-    """Raise a DataError that names every finding of severity error."""
+    """Raise a DataError that lists every finding of severity error."""
     errors = [finding for finding in audit.findings if finding.severity == "error"]
     if errors:
         raise DataError(
-            "the calibration sample cannot be used: " + " | ".join(_said(finding) for finding in errors),
+            "the calibration sample cannot be used: " + " | ".join(_described(finding) for finding in errors),
             where="calibrate",
             remedy="; ".join(dict.fromkeys(finding.remedy for finding in errors)),
         )
 
 
-def _said(finding: Finding) -> str:
+def _described(finding: Finding) -> str:
     return f"{finding.where}: {finding.message}" if finding.where else finding.message
 
 
@@ -114,16 +114,17 @@ def _size(sample: Sample, spec: CalibrationSpec) -> Iterator[Finding]:
             severity="warning" if taken else "error",
             check="size",
             where="calibrate.samples",
-            message=f"{spec.samples} examples were asked for, the split {spec.split!r} has {taken}: all were taken",
-            remedy="ask for fewer, or bring more data",
+            message=f"{spec.samples} examples were requested, but the split {spec.split!r} has only {taken}, so all "
+            "were taken",
+            remedy="request fewer samples, or provide more data",
         )
     if 0 < taken < FEW_SAMPLES:
         yield Finding(
             severity="info",
             check="size",
             where="calibrate.samples",
-            message=f"{taken} examples are few: ranges settle at {FEW_SAMPLES} to 500",
-            remedy="ask for more",
+            message=f"{taken} examples are few: ranges settle at {FEW_SAMPLES} to 500 examples",
+            remedy="request more samples",
         )
 
 
@@ -135,7 +136,7 @@ def _missing(sample: Sample, spec: CalibrationSpec, labels: set[int] | None, sur
             check="missing_stratum",
             where=str(spec.stratify_by),
             message=f"{len(left_out)} of {len(sample.strata)} values are not in the sample: {some_of(left_out)}",
-            remedy="ask for more samples, or `stratify: balanced`",
+            remedy="request more samples, or set `stratify: balanced`",
         )
     if labels is not None and survey.labels is not None and (absent := sorted(survey.labels - labels)):
         yield Finding(
@@ -143,7 +144,7 @@ def _missing(sample: Sample, spec: CalibrationSpec, labels: set[int] | None, sur
             check="missing_stratum",
             where="label",
             message=f"{len(absent)} of {len(survey.labels)} classes are not in the sample: {some_of(map(str, absent))}",
-            remedy="stratify by the label, or ask for more samples",
+            remedy="stratify by the label, or request more samples",
         )
 
 
@@ -155,8 +156,8 @@ def _repeated(sample: Sample, survey: Survey, transformed: bool, max_overlap: fl
             check="leak",
             where="",
             message=f"{survey.repeated} of the sampled examples ({share:.1%}) also occur in the evaluation split"
-            + (", as transformed: they may differ before it" if transformed else ""),
-            remedy="remove what the splits share, or hash the splits by a feature that keeps such examples together",
+            + (" after the transformation; before it, they may differ" if transformed else ""),
+            remedy="remove the shared examples, or hash the splits by a feature that keeps such examples together",
         )
 
 
@@ -168,7 +169,7 @@ def _not_finite(name: str, values: npt.NDArray[Any], split: InputSurvey) -> Iter
             check="non_finite",
             where=_input(name),
             message=f"{in_sample} values in the sample and {split.not_finite} in its split are NaN or infinite",
-            remedy="remove or repair these examples, or let the task's decode replace such values",
+            remedy="remove or repair these examples, or replace such values in the task's decode()",
         )
 
 
@@ -186,9 +187,9 @@ def _constant(name: str, values: npt.NDArray[Any], dead: bool) -> Iterator[Findi
             check="constant",
             where=_input(name),
             message=f"every value in the sample is {flat.flat[0]}",
-            remedy="check the task's decode: ranges cannot be calibrated on a constant",
+            remedy="check the task's decode(): ranges cannot be calibrated on a constant",
         )
-    elif values.ndim == 2:  # one number per feature; constant pixels of images are normal
+    elif values.ndim == 2:  # One number per feature. In images, constant pixels are normal.
         columns = np.flatnonzero((flat == flat[0]).all(axis=0))
         if columns.size:
             yield Finding(
@@ -196,7 +197,7 @@ def _constant(name: str, values: npt.NDArray[Any], dead: bool) -> Iterator[Findi
                 check="constant",
                 where=_input(name),
                 message=f"{columns.size} of {flat.shape[1]} features are constant: {some_of(map(str, columns))}",
-                remedy="drop them, or ask for more samples if they vary in the data",
+                remedy="drop them, or request more samples if they vary in the data",
             )
 
 
@@ -208,9 +209,9 @@ def _coverage(fact: RangeFact) -> Iterator[Finding]:
             severity="warning",
             check="range",
             where=_input(fact.input),
-            message=f"the sample reaches from {fact.sample[0]:.4g} to {fact.sample[1]:.4g}, its split from "
+            message=f"the sample ranges from {fact.sample[0]:.4g} to {fact.sample[1]:.4g}, its split from "
             f"{fact.split[0]:.4g} to {fact.split[1]:.4g}: {covered:.0%} of that range is covered",
-            remedy="ask for more samples; values beyond the sample's range are clipped",
+            remedy="request more samples; values beyond the sample's range are clipped",
         )
 
 
@@ -224,8 +225,8 @@ def _stability(fact: RangeFact) -> Iterator[Finding]:
             check="stability",
             where=_input(fact.input),
             message=f"two halves of the sample have ranges [{low:.4g}, {high:.4g}] and "
-            f"[{other_low:.4g}, {other_high:.4g}]: they differ by {difference:.0%} of the whole",
-            remedy="ask for more samples until the halves agree",
+            f"[{other_low:.4g}, {other_high:.4g}]: they differ by {difference:.0%} of the sample's range",
+            remedy="request more samples until the halves agree",
         )
 
 

@@ -1,4 +1,4 @@
-"""TFX shell of calibration sampling: Examples -> Examples with the one split `calibration`, audited."""
+"""TFX components of calibration: Examples -> audited Examples with a single split, `calibration`."""
 
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,15 @@ from components.upstream.tfx.dsl import InputArtifact, Parameter, component
 from components.upstream.tfx.executors import pipeline_maker
 
 AUDIT_FILE = "audit.json"
-# What ExampleGen says of its own output, so that any TFX component reads ours.
+# Properties that ExampleGen sets on its output. With them, any TFX component can read the sample.
 _FORMAT_PROPERTIES = ("file_format", "payload_format")
 
 
 class CalibrationSamplerExecutor(base_beam_executor.BaseBeamExecutor):
-    """Writes `Split-calibration/`, `audit.json` (AuditReport) and `manifest.json`."""
+    """Writes `Split-calibration/`, `audit.json` (an AuditReport), and `manifest.json`."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
-        """Draw and audit; `CalibrationAudit` acts on the findings."""
+        """Draw and audit the sample. `CalibrationAudit` acts on the findings."""
         spec = CalibrationSpec.model_validate_json(exec_properties["spec"])
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         sample = artifact_utils.get_single_instance(output_dict["sample"])
@@ -73,7 +73,7 @@ class CalibrationSamplerExecutor(base_beam_executor.BaseBeamExecutor):
 
 
 class CalibrationSamplerSpec(ComponentSpec):
-    """Inputs, outputs and parameters of a CalibrationSampler."""
+    """Inputs, outputs, and parameters of a CalibrationSampler."""
 
     PARAMETERS = {
         name: ExecutionParameter(type=str)
@@ -93,13 +93,13 @@ class CalibrationSampler(base_beam_component.BaseBeamComponent):
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(CalibrationSamplerExecutor)
 
     def __init__(self, examples: BaseChannel, transform_graph: BaseChannel | None = None, **parameters: str) -> None:
-        """A sampler; set its id with `.with_id`.
+        """Create a sampler. Set its id with `.with_id`.
 
         Args:
             examples: Channel of one Examples artifact.
             transform_graph: Channel of the TransformGraph that the examples went through, if any.
-            parameters: `spec` (JSON of a CalibrationSpec), `task`, `label`, `eval_split`, `max_overlap`,
-                `task_version`, `code_version`.
+            parameters: `spec` (a CalibrationSpec as JSON), `task`, `label`, `eval_split`, `max_overlap`,
+                `task_version`, and `code_version`.
         """
         optional = {} if transform_graph is None else {"transform_graph": transform_graph}
         sample = OutputChannel(standard_artifacts.Examples, self, "sample")
@@ -108,8 +108,8 @@ class CalibrationSampler(base_beam_component.BaseBeamComponent):
 
 @component
 def CalibrationAudit(sample: InputArtifact[standard_artifacts.Examples], code_version: Parameter[str]) -> None:  # noqa: ARG001
-    """Stops the run if the audit of a sample has a finding of severity error.
+    """Stops the run if a sample's audit has a finding of severity error.
 
-    A node of its own, since TFX deletes what a failed node wrote: the report shows the audit when it is needed most.
+    This is a separate node because TFX deletes the outputs of a failed node, and the report must show the audit.
     """
     refuse_errors(AuditReport.model_validate_json(verified(sample).read(AUDIT_FILE)))

@@ -1,4 +1,4 @@
-"""Drawing and auditing a sample: two Beam pipelines, one file and an AuditReport as result. Nothing here is TFX."""
+"""Draws and audits a sample in two Beam pipelines, independently of TFX. Results are a file and an AuditReport."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def draw_and_audit(
     output: Path,
     max_overlap: float = MOST_REPEATED,
 ) -> AuditReport:
-    """Write a sample's records to `output` and say what is known about it.
+    """Draw a sample, write its records to `output`, and audit it.
 
     Args:
-        make_pipeline: Makes a Beam pipeline; called twice.
-        spec: What sample to draw.
-        split_files, evaluation_files: Gzipped TFRecord files of the split to sample, and of the evaluation split.
+        make_pipeline: Creates a Beam pipeline; called twice.
+        spec: The sample to draw.
+        split_files, evaluation_files: Gzipped TFRecord files of the split to sample and of the evaluation split.
         task, transform_graph: As for `components.data.examples.ExampleDecoder`.
         label: Feature that holds the label.
-        output: A gzipped TFRecord file.
+        output: The gzipped TFRecord file to write.
         max_overlap: As for `components.calibrate.audit.audit_sample`.
 
     Raises:
         DataError: The split is empty, an example lacks a feature, or there are too many strata.
     """
-    # Beside the result, so that workers that see the pipeline root can hand theirs over, whoever drives Beam.
+    # Next to the result: workers can write there with any Beam runner, because they can access the pipeline root.
     with _working_folder(output.parent) as folder:
         with make_pipeline() as pipeline:
             _ = (
@@ -69,7 +69,7 @@ def draw_and_audit(
             raise DataError(
                 f"the split {spec.split!r} has no examples to calibrate on",
                 where="calibrate.split",
-                remedy="name another split, or bring data",
+                remedy="name another split, or provide data",
             )
         inputs, features = ExampleDecoder(task, transform_graph).decode(sample.examples)
         labels = features.get(label, np.empty(0))

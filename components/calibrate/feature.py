@@ -1,4 +1,4 @@
-"""Reading one feature of many serialized tf.Examples, without parsing the others."""
+"""Reads one feature of serialized tf.Examples without parsing the others."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _SECOND_FIELD = b"\x12"  # Field 2, length-delimited: an entry's value.
 
 
 def feature_reader(name: str) -> Callable[[bytes], bytes]:
-    """A function from a serialized tf.Example to one of its features, serialized: equal values, equal bytes.
+    """Return a function that extracts one feature from a serialized tf.Example, in canonical serialized form.
 
-    The function raises a DataError when the feature is missing or empty, or when the bytes are no tf.Example.
+    Equal values give equal bytes. The function raises a DataError if the feature is missing or empty, or if the bytes
+    aren't a tf.Example.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -37,7 +38,7 @@ def feature_reader(name: str) -> Callable[[bytes], bytes]:
             content = canonical(feature)
         except DecodeError as error:
             raise DataError(
-                "a record is no tf.Example", where="examples", remedy="write the records as serialized tf.Examples"
+                "a record is not a tf.Example", where="examples", remedy="write the records as serialized tf.Examples"
             ) from error
         # A feature without values takes two bytes: its kind and the length 0.
         if len(content) <= 2:
@@ -53,23 +54,23 @@ def feature_reader(name: str) -> Callable[[bytes], bytes]:
 
 
 def feature_values(feature: bytes) -> tuple[int | float | str, ...]:
-    """The values of a serialized feature; bytes as text, with escapes for what is none."""
+    """Return the values of a serialized feature. Bytes are decoded as text, with escapes for invalid UTF-8."""
     import tensorflow as tf
 
     parsed = tf.train.Feature.FromString(feature)
     if parsed.HasField("bytes_list"):
         return tuple(value.decode(errors="backslashreplace") for value in parsed.bytes_list.value)
     if parsed.HasField("float_list"):
-        # The shortest decimal that is the same float32.
+        # The shortest decimal that rounds to the same float32.
         return tuple(float(str(np.float32(value))) for value in parsed.float_list.value)
     return tuple(parsed.int64_list.value)
 
 
 def _walk(example: bytes, prefix: bytes) -> bytes | None:
-    """The value of the map entry that begins with `prefix`, several times faster than parsing the whole.
+    """Return the value of the map entry that begins with `prefix`, several times faster than a full parse.
 
-    None if there is none, or if the bytes are not laid out as every serializer lays them out: Example holds one
-    Features, an entry holds key, then value. Then only a real parser knows.
+    Return None if there is no such entry, or if the bytes don't have the usual layout: an Example with one Features,
+    whose entries have the key before the value. In both cases, the caller needs a full parse.
     """
     try:
         size, at = _read_varint(example, 1)

@@ -1,4 +1,4 @@
-"""A bounded, mergeable reservoir: the examples with the least hashes of every stratum."""
+"""A bounded, mergeable reservoir that keeps the examples with the smallest hashes of every stratum."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from components.core.errors import DataError
 
 MAX_STRATA = 10_000
 _LAST = b"\xff" * 16
-# Below this many examples a proportional reservoir keeps all that could be taken, whatever the data.
+# Up to this many examples, a proportional reservoir keeps every example that could be taken, for any data.
 _SAFE_SIZE = 4096
 _SLACK = 12
 
@@ -21,18 +21,18 @@ Allocation = Literal["proportional", "balanced"]
 
 
 def salt_of(seed: int) -> bytes:
-    """The 16 bytes that stand for a seed in `priority`."""
+    """Return the 16-byte salt for `priority` that represents a seed."""
     return hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
 
 
 def priority(content: bytes, salt: bytes) -> bytes:
-    """The keyed hash that orders examples: BLAKE2b, 16 bytes; equal contents, and only they, are equal."""
+    """Return the keyed hash that orders examples: 16 bytes of BLAKE2b. Only equal contents have equal hashes."""
     return hashlib.blake2b(content, digest_size=16, salt=salt).digest()
 
 
 @dataclass
 class _Stratum:
-    """The examples of one stratum whose priority is at most `threshold`: no other can be among the least."""
+    """The examples of one stratum with priorities up to `threshold`. No others can be among the smallest."""
 
     available: int = 0
     threshold: bytes = _LAST
@@ -40,7 +40,7 @@ class _Stratum:
     kept: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
 
     def cut(self, keep: int) -> None:
-        """Forget all but the `keep` least examples, copies counted, never only some copies of one content."""
+        """Discard all but the `keep` smallest examples. Copies count, and all copies of one content stay together."""
         ascending = sorted(self.kept)
         copies = accumulate(self.kept[digest][0] for digest in ascending)
         needed = next((index for index, count in enumerate(copies, 1) if count >= keep), None)
@@ -48,13 +48,13 @@ class _Stratum:
             self.restrict(ascending[needed - 1])
 
     def restrict(self, threshold: bytes) -> None:
-        """Lower the threshold."""
+        """Lower the threshold, and discard the examples above it."""
         if threshold < self.threshold:
             self.threshold = threshold
             self.kept = {digest: entry for digest, entry in self.kept.items() if digest <= threshold}
 
     def least(self, count: int) -> Iterator[tuple[bytes, bytes]]:
-        """(priority, content) of the `count` least examples; fewer if fewer are kept."""
+        """Yield (priority, content) of the `count` smallest examples, or of all if fewer are kept."""
         for digest in sorted(self.kept):
             copies, content = self.kept[digest]
             for _ in range(min(copies, count)):
@@ -63,20 +63,20 @@ class _Stratum:
 
 
 class Reservoir:
-    """What a worker remembers of the examples that it has seen, whatever their order.
+    """A bottom-k sample of the examples that a worker has seen, independent of their order.
 
     An example's priority is a keyed hash of its content (bottom-k sampling; Cohen and Kaplan, "Summarizing data using
-    bottom-k sketches", 2007), so the sample depends on the data and the seed alone. Copies of one content share a
-    priority and are counted, not stored: they are taken together, as far as the number asked for allows.
+    bottom-k sketches", 2007), so the sample depends only on the data and the seed. Copies of one content share a
+    priority. They are counted, not stored, and taken together up to the requested number.
 
-    Memory is O(samples + strata) examples. Uniform and balanced reservoirs forget only what provably cannot be taken.
-    So does a proportional one while strata times samples is at most 4096; beyond that it keeps twice every stratum's
-    expected share, and `take` fails rather than return a wrong sample if that did not suffice.
+    Memory is O(samples + strata) examples. Uniform and balanced reservoirs discard only examples that provably cannot
+    be taken. So does a proportional one while strata times samples is at most 4096. Beyond that, it keeps twice the
+    expected share of every stratum. If that isn't enough, `take` fails rather than return a wrong sample.
 
     Args:
         samples: Number of examples to take.
-        allocation: How they are shared out among strata; one stratum makes the sample uniform.
-        seed: Of the hash.
+        allocation: How the samples are distributed among strata. With one stratum, the sample is uniform.
+        seed: Seed of the hash.
     """
 
     def __init__(self, samples: int, allocation: Allocation, seed: int) -> None:
@@ -86,8 +86,8 @@ class Reservoir:
         self.refused: DataError | None = None
 
     def add(self, stratum: bytes, content: bytes) -> None:
-        """Take note of one example of a stratum."""
-        # The one line that every example of a split passes: no helper is called before the threshold.
+        """Add one example of a stratum."""
+        # Hot path: every example of a split gets here, so `priority` is inlined.
         digest = hashlib.blake2b(content, digest_size=16, salt=self._salt).digest()
         held = self._strata.get(stratum) or self._open(stratum)
         held.available += 1
@@ -100,12 +100,12 @@ class Reservoir:
             self.shrink()
 
     def refuse(self, error: DataError) -> None:
-        """Note that the data cannot be sampled; of several reasons the same one is kept, whatever their order."""
+        """Record that the data cannot be sampled. Which of several reasons is kept doesn't depend on their order."""
         self.refused = min(error, self.refused or error, key=str)
         self._strata, self._size = {}, 0
 
     def merge(self, other: Reservoir) -> None:
-        """Add what another reservoir of the same parameters has seen."""
+        """Merge another reservoir with the same parameters into this one."""
         if other.refused:
             self.refuse(other.refused)
         for name, theirs in other._strata.items():
@@ -119,7 +119,7 @@ class Reservoir:
         self.shrink()
 
     def shrink(self) -> None:
-        """Forget what cannot be taken any more."""
+        """Discard examples that can no longer be taken."""
         counts = [stratum.available for stratum in self._strata.values()]
         whole = sum(counts)
         if whole > self._samples:
@@ -132,14 +132,14 @@ class Reservoir:
         self._size = self._held()
 
     def take(self) -> tuple[tuple[bytes, ...], dict[bytes, tuple[int, int]]]:
-        """The sample in order of priority, and stratum -> (available, taken).
+        """Return the sample in order of priority, and stratum -> (available, taken).
 
         Raises:
-            DataError: The data cannot be sampled as asked.
+            DataError: The data cannot be sampled as requested.
         """
         if self.refused:
             raise self.refused
-        # A seeded order decides ties: the order of values would favor the small ones.
+        # A seeded order breaks ties. The order of the values would favor small ones.
         names = sorted(self._strata, key=lambda name: priority(name, self._salt))
         available = [self._strata[name].available for name in names]
         share = balanced if self._allocation == "balanced" else proportional
@@ -150,7 +150,7 @@ class Reservoir:
                 "too many examples have identical contents to sample so many strata in bounded memory",
                 where="calibrate.stratify_by",
                 measured=f"{len(names)} strata, {self._samples} samples",
-                remedy="remove the copies, take `stratify: balanced`, or stratify by a feature with fewer values",
+                remedy="remove the copies, set `stratify: balanced`, or stratify by a feature with fewer values",
             )
         examples = (content for _, content in sorted(pair for pairs in taken.values() for pair in pairs))
         return tuple(examples), {name: (self._strata[name].available, quotas[name]) for name in names}
@@ -168,7 +168,7 @@ class Reservoir:
                     remedy="stratify by a feature with few values, such as the label, or sample uniformly",
                 )
             )
-        # Half as many again as is needed: the reservoir is then sorted rarely.
+        # 50% more than needed, so that the reservoir is rarely sorted.
         self._limit = self._bound() * 3 // 2 + 1
         return stratum
 

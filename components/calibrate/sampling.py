@@ -1,4 +1,4 @@
-"""A seeded sample of exactly N examples, in one pass over the data: a Beam transform."""
+"""A Beam transform that draws a seeded sample of exactly N examples in one pass over the data."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from components.spec.calibrate import CalibrationSpec
 
 @dataclass(frozen=True)
 class Sample:
-    """What came out of one pass.
+    """The result of one pass.
 
     Attributes:
-        examples: Serialized tf.Examples in order of their seeded hash: any prefix is a random part of the sample.
+        examples: Serialized tf.Examples in order of their seeded hash, so any prefix is a random part of the sample.
         available: Number of examples in the split.
         strata: Counts per value of the stratifying feature, in order of value; empty for a uniform sample.
-        refused: Why the data cannot be sampled as asked; there are no examples then. A value, not an exception:
-            Beam would turn it into a RuntimeError.
+        refused: Why the data cannot be sampled as requested; then there are no examples. It is a value because Beam
+            would turn a raised exception into a RuntimeError.
     """
 
     examples: tuple[bytes, ...] = ()
@@ -36,14 +36,14 @@ class Sample:
 @beam.typehints.with_input_types(bytes)
 @beam.typehints.with_output_types(Sample)
 class SampleExamples(beam.PTransform):
-    """Serialized tf.Examples -> one `Sample` of exactly `spec.samples` of them (of all, if there are fewer).
+    """Serialized tf.Examples -> one `Sample` of exactly `spec.samples` of them, or of all if there are fewer.
 
-    The same data and seed give the same sample, whatever the sharding, the order, the runner or the number of workers.
-    `FlatMap(lambda sample: sample.examples)` turns it back into a collection of examples. See `Reservoir` for the
-    method and its memory; the sample itself is one element, so it must fit into a worker's memory.
+    The same data and seed give the same sample, regardless of sharding, order, runner, and number of workers.
+    `FlatMap(lambda sample: sample.examples)` turns the sample back into a collection of examples. See `Reservoir` for
+    the method and its memory use. The sample is one element, so it must fit into a worker's memory.
 
     Args:
-        spec: How many, stratified by what, with which seed.
+        spec: The number of samples, the stratification, and the seed.
     """
 
     def __init__(self, spec: CalibrationSpec) -> None:

@@ -1,4 +1,4 @@
-"""One Beam pass over the splits around a sample: ranges and labels of its own, repetitions in the evaluation's."""
+"""Surveys two splits in one Beam pass: ranges and labels of the sampled split, and repeats in the evaluation split."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from components.core.files import write_atomically
 
 BINS = 64
 _BATCH = 512
-# Labels with more values than that are no classes.
+# Labels with more distinct values aren't classes.
 _MOST_LABELS = 1000
 
 
@@ -29,7 +29,7 @@ class InputSurvey:
     Attributes:
         low, high: Least and greatest finite value.
         not_finite: Number of NaN and infinite values.
-        histogram: Counts in `BINS` equal bins over the sample's range; what is outside counts in the outermost.
+        histogram: Counts in `BINS` equal bins over the sample's range. Values outside count in the outermost bins.
     """
 
     low: float = float("inf")
@@ -40,11 +40,11 @@ class InputSurvey:
 
 @dataclass
 class Survey:
-    """What is known about the splits around a sample.
+    """Facts about the sampled split and the evaluation split.
 
     Attributes:
-        inputs: Input name -> facts over the sample's split.
-        labels: Distinct integer labels of that split; None if they are no classes.
+        inputs: Input name -> facts about the sampled split.
+        labels: Distinct integer labels of the sampled split; None if they aren't classes.
         repeated: Number of distinct sampled examples that also occur in the evaluation split.
         refused: Why an example of the split cannot be decoded; a value, as in `components.calibrate.sampling.Sample`.
     """
@@ -56,7 +56,7 @@ class Survey:
 
 
 def content_hash(example: bytes) -> bytes:
-    """What two identical examples have in common."""
+    """Return a hash that identical examples share."""
     return hashlib.blake2b(example, digest_size=16).digest()
 
 
@@ -72,14 +72,14 @@ def survey_splits(
     label: str,
     output: Path,
 ) -> None:
-    """Add the survey to a Beam pipeline; `read_survey(output)` reads it when the pipeline has run.
+    """Add the survey to a Beam pipeline. After the pipeline has run, `read_survey(output)` reads it.
 
     Args:
         pipeline: A Beam pipeline.
-        split_files: Gzipped TFRecord files of the split that was sampled.
-        evaluation_files: Those of the evaluation split.
+        split_files: Gzipped TFRecord files of the sampled split.
+        evaluation_files: Gzipped TFRecord files of the evaluation split.
         sample: The sampled examples.
-        ranges: Input name -> least and greatest value in the sample: the range of the histogram.
+        ranges: Input name -> least and greatest value in the sample, which is the range of the histogram.
         task, transform_graph: As for `components.data.examples.ExampleDecoder`.
         label: Feature that holds the label.
         output: Folder for the results.
@@ -106,7 +106,7 @@ def survey_splits(
 
 
 def read_survey(output: Path) -> Survey:
-    """The results of a survey whose pipeline has run.
+    """Read the results of a survey after its pipeline has run.
 
     Raises:
         DataError: An example lacks a feature that the task declares.

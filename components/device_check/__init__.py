@@ -1,1 +1,1 @@
-"""Candidates judged by the device makers' own tools: Arm Vela and TensorFlow Lite for microcontrollers."""
+"""Checks candidates with device vendors' tools: Arm Vela and TensorFlow Lite for Microcontrollers (TFLM)."""

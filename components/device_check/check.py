@@ -1,4 +1,4 @@
-"""All candidates under one device's tools, as one report."""
+"""Runs one device's tools on all candidates and combines the results into one report."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def check_candidates(
     candidates: Mapping[str, Verified],
     inputs: Inputs | None,
 ) -> DeviceReport:
-    """Give every candidate that was converted to every tool; what a tool cannot take is a result.
+    """Run every tool on every converted candidate. If a tool rejects a file, that is a result, not an error.
 
     Args:
-        device: Name of the profile.
-        evaluators: Its tools.
+        device: Name of the device profile.
+        evaluators: The device's tools.
         candidates: Recipe name -> Model artifact, in the order of the report.
-        inputs: What `first_inputs` returned; None where no tool runs the files.
+        inputs: Inputs from `first_inputs`; None if no tool runs the files.
 
     Raises:
-        DataError: A tool that runs files is declared, and there are no inputs.
-        TamperedError: A candidate is not the one that was written.
+        DataError: A tool runs files, but there are no inputs.
+        TamperedError: A candidate has changed since it was written.
     """
     checked = []
     for name, candidate in candidates.items():
@@ -48,7 +48,7 @@ def check_candidates(
         vela: VelaOutcome | None = None
         tflm: TflmOutcome | None = None
         for evaluator in evaluators:
-            logger.info("%s: %s: asking %s", device, name, evaluator.kind)
+            logger.info("%s: %s: running %s", device, name, evaluator.kind)
             if isinstance(evaluator, VelaEvaluator):
                 vela = measure_with_vela(content, operators, evaluator)
             else:
@@ -61,11 +61,11 @@ def check_candidates(
 
 
 def first_inputs(files: Sequence[str], count: int, task: str, transform_graph: str | None) -> Inputs:
-    """The decoded model inputs of the first examples.
+    """Return the decoded model inputs of the first examples.
 
     Args:
         files: Gzipped TFRecord files of tf.Examples.
-        count: How many; fewer where there are no more.
+        count: The maximum number of examples.
         task: Reference of the task.
         transform_graph: Folder of the TensorFlow Transform graph that the examples went through, if any.
 
@@ -73,7 +73,7 @@ def first_inputs(files: Sequence[str], count: int, task: str, transform_graph: s
         Input name -> array [N, ...].
 
     Raises:
-        DataError: There is none.
+        DataError: There are no examples.
     """
     serialized = list(islice(read_serialized(files), count))
     if not serialized:

@@ -1,6 +1,6 @@
-"""The child process: one tool on one file, in a folder that holds all it reads and writes.
+"""The child process: runs one tool on one file, in a folder with everything it reads and writes.
 
-Only the standard library, numpy and the tool are imported here: it starts in a fraction of a second.
+It imports only the standard library, numpy, and the tool, so that it starts in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import signal
 import sys
 from pathlib import Path
 
-# In the folder: what it was doing, for whoever finds it dead.
+# Files in the folder. The stage file records what the child was doing, in case it dies.
 STAGE_FILE, MODEL_FILE = "stage", "model.tflite"
-# Exit code for a file that the tool refuses in words of its own, the last lines of the log.
+# Exit code if the tool rejects the file. The last lines of the log hold the tool's message.
 REFUSED = 3
 _PR_SET_PDEATHSIG = 1
 
 
 def enter(folder: Path, stage: str) -> None:
-    """Say what is done next."""
+    """Record the next stage."""
     (folder / STAGE_FILE).write_text(stage)
 
 
 def vela(folder: Path, options: list[str]) -> int:
-    """Compile `MODEL_FILE`; Vela writes its tables beside it and its warnings to standard output."""
+    """Compile `MODEL_FILE`. Vela writes its tables to the same folder and its warnings to standard output."""
     from ethosu.vela.errors import VelaError
     from ethosu.vela.vela import main
 
@@ -45,11 +45,11 @@ def tflm(folder: Path, options: list[str]) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """`child TOOL FOLDER PARENT [OPTION...]`; returns the exit code."""
+    """Run `child TOOL FOLDER PARENT [OPTION...]`, and return the exit code."""
     tool, folder, parent, *options = arguments
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(parent):
-        return 1  # it died before this process asked to die with it
+        return 1  # The parent died before prctl took effect.
     return {"vela": vela, "tflm": tflm}[tool](Path(folder), options)
 
 

@@ -1,4 +1,4 @@
-"""TFX shell of the device check: Examples + N candidates -> what one device's own tools say of them."""
+"""TFX component of the device check: Examples + N candidates -> the findings of one device's tools."""
 
 import json
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ from components.tfx.candidate_inputs import input_of, with_candidates
 
 
 class DeviceCheckRequest(FrozenModel):
-    """What one device check is asked: its `spec` parameter.
+    """The `spec` parameter of a device check.
 
-    The device's bounds are no part of it, so that changing one measures nothing again.
+    It doesn't include the device's bounds, so that changing a bound doesn't repeat the measurement.
 
     Attributes:
-        device: Name of the profile.
-        evaluators: Its tools.
-        split: Whose first examples are run.
+        device: Name of the device profile.
+        evaluators: The device's tools.
+        split: The split whose first examples are run.
     """
 
     device: str
@@ -38,7 +38,7 @@ class DeviceCheckRequest(FrozenModel):
 
 
 class DeviceCheckExecutor(base_executor.BaseExecutor):
-    """Writes `device_report.json` (`components.facts.device.DeviceReport`) and `manifest.json`."""
+    """Writes `device_report.json` (a `components.facts.device.DeviceReport`) and `manifest.json`."""
 
     def Do(
         self,
@@ -46,7 +46,7 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[Any]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Check; the report has the candidates in the order of the property `recipes`."""
+        """Check the candidates. The report lists them in the order of the property `recipes`."""
         request = DeviceCheckRequest.model_validate_json(exec_properties["spec"])
         folders = {name: Path(artifact_utils.get_single_uri(each)) for name, each in input_dict.items() if each}
         candidates = {
@@ -88,7 +88,7 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
 
 
 class DeviceCheckSpec(component_spec.ComponentSpec):
-    """What all device checks have; `device_check` adds one named input per candidate."""
+    """The interface that all device checks share. `device_check` adds one named input per candidate."""
 
     PARAMETERS = {
         name: component_spec.ExecutionParameter(type=str)
@@ -102,7 +102,7 @@ class DeviceCheckSpec(component_spec.ComponentSpec):
 
 
 class DeviceCheck(base_component.BaseComponent):
-    """Asks one device's tools about all candidates. Made by `device_check`."""
+    """Runs one device's tools on all candidates. Created by `device_check`."""
 
     SPEC_CLASS = DeviceCheckSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(DeviceCheckExecutor)
@@ -119,17 +119,17 @@ def device_check(
     code_version: str,
     retry: str = "",
 ) -> DeviceCheck:
-    """A device check; set its id with `.with_id`.
+    """Create a device check. Set its id with `.with_id`.
 
     Args:
-        examples: Channel of one Examples artifact; its first examples are run where a tool runs files.
-        candidates: Recipe name -> channel of one Model, each an input of its own, as for the gate.
+        examples: Channel of one Examples artifact. If a tool runs files, it runs them on the first examples.
+        candidates: Recipe name -> channel of one Model. Each is a separate input, as for the gate.
         transform_graph: Channel of the TransformGraph that the examples went through, if any.
         spec: JSON of a `DeviceCheckRequest`.
         task: Reference of the task, `package.module:NAME`.
         task_version: `components.core.version.code_version` of the task's module.
         code_version: `components.core.version.code_version("components.device_check.component")`.
-        retry: Another value executes it again where the cache would do: after an outcome that was transient.
+        retry: A new value bypasses the cache, to repeat an execution whose outcome was transient.
     """
     spec_class, named = with_candidates(DeviceCheckSpec, candidates)
     if transform_graph is not None:

@@ -1,7 +1,7 @@
-"""TensorFlow Lite for microcontrollers on one candidate, beside the desktop runtime.
+"""Runs TensorFlow Lite for Microcontrollers (TFLM) on one candidate, and compares it with the desktop runtime.
 
-The interpreter of the package `tflite-micro` has the reference kernels of TensorFlow Lite for microcontrollers (David
-et al. 2021, arXiv:2010.08678), so its outputs are those of a device without optimized kernels.
+The interpreter in the package `tflite-micro` uses TFLM's reference kernels (David et al. 2021, arXiv:2010.08678), so
+its outputs are those of a device without optimized kernels.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ Array = npt.NDArray[Any]
 
 
 def measure_with_tflm(content: bytes, inputs: Mapping[str, Array], evaluator: TflmEvaluator) -> TflmOutcome:
-    """Run a file; one of a single time step through whole sequences, with TFLM's own states.
+    """Run a file. A file of a single time step runs through whole sequences, with states from TFLM itself.
 
     Args:
-        content: The TFLite file; the desktop runtime must take it.
-        inputs: Input name -> array [N, ...] in real values, as `TFLiteModel.predict` takes them.
-        evaluator: The time-out.
+        content: The TFLite file, which the desktop runtime must accept.
+        inputs: Input name -> array [N, ...] in real values, as for `TFLiteModel.predict`.
+        evaluator: The evaluator, with its timeout.
 
     Returns:
-        Facts, or why there are none.
+        Facts, or the reason why there are none.
 
     Raises:
         ModelError, DataError: From the desktop runtime.
@@ -51,14 +51,14 @@ def measure_with_tflm(content: bytes, inputs: Mapping[str, Array], evaluator: Tf
         if desktop.streaming:
             pairs = [(taken.index(a), returned.index(b)) for (a, _), (b, _) in desktop.state_details()]
             (folder / LOOP_FILE).write_text(json.dumps(pairs))
-        said = run_tool("TensorFlow Lite Micro", "tflm", folder, evaluator.timeout_s)
-        if isinstance(said, ToolFailure):
-            return said
+        log = run_tool("TensorFlow Lite Micro", "tflm", folder, evaluator.timeout_s)
+        if isinstance(log, ToolFailure):
+            return log
         with np.load(folder / OUTPUTS_FILE) as stored:
             found = {name: stored[str(index)] for index, name in enumerate(returned)}
         if desktop.streaming and not desktop.each_step:
             found = {name: values[:, -1] for name, values in found.items()}
-        persistent, non_persistent = allocations(said)
+        persistent, non_persistent = allocations(log)
         return TflmFacts(
             arena_bytes=int((folder / ARENA_FILE).read_text()),
             persistent_bytes=persistent,
@@ -72,12 +72,12 @@ def measure_with_tflm(content: bytes, inputs: Mapping[str, Array], evaluator: Tf
 
 
 def difference(output: str, expected: Array, found: Array, scale: float | None) -> OutputDifference:
-    """Two runtimes' values of one output.
+    """Compare two runtimes' values of one output.
 
     Args:
-        output: Its name.
-        expected, found: The desktop runtime's and TFLM's, [N, ...], as the tensor holds them.
-        scale: Real value of one step of a quantized output; None if it is not quantized.
+        output: Name of the output.
+        expected, found: Raw tensor values [N, ...] from the desktop runtime and from TFLM.
+        scale: Scale of a quantized output; None if it isn't quantized.
     """
     is_float = expected.dtype.kind == "f"
     apart = np.abs(found.astype(np.float64) - expected.astype(np.float64))
@@ -97,17 +97,17 @@ def difference(output: str, expected: Array, found: Array, scale: float | None) 
 
 
 def _gross(expected: Array, unit: float, quantized: bool) -> float:
-    """The mean difference above which found values are no rounding of the expected ones.
+    """Return the mean difference above which rounding cannot explain how found values differ from the expected ones.
 
-    Values that are independent of the expected ones differ from them in the mean by at least as much as the best
-    constant does, the median. Half of that is gross. Rounding in another order also adds up where the expected values
-    hardly vary, so 1/16 of the range is allowed in any case: recurrent models differ by up to 50 steps of 256 in single
-    values, and by far less in the mean.
+    Values that are independent of the expected ones have at least the mean difference of the best constant, the median.
+    Half of that is gross. If the expected values hardly vary, differences in rounding order can also add up, so 1/16 of
+    the range is always allowed: in recurrent models, single values differ by up to 50 steps of 256, but the mean
+    difference is far smaller.
     """
     values = expected.astype(np.float64)
     spread = float(np.mean(np.abs(values - np.median(values)))) / unit
     span = 256.0
     if expected.dtype.kind != "f":
-        # Integers without a scale are counts or places: they have no range, and rounding moves some by one.
+        # Integers without a scale are counts or indices. They have no range, and rounding changes some by one.
         span = 2.0 ** (8 * expected.dtype.itemsize) if quantized else 8.0
     return max(spread / 2, span / 16)

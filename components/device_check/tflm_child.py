@@ -1,7 +1,7 @@
-"""Inside the child process: TensorFlow Lite for microcontrollers on one file, and the smallest arena it runs in.
+"""Runs TensorFlow Lite for Microcontrollers on one file in the child process, and finds the smallest arena that works.
 
-Sizes of arenas are tried in processes of their own: one that is too small does not always end in an error, but may in a
-segmentation fault.
+Each arena size is tried in a separate process, because an arena that is too small can cause a segmentation fault rather
+than an error.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ import numpy.typing as npt
 from components.device_check.child import MODEL_FILE, REFUSED, enter
 
 INPUTS_FILE, OUTPUTS_FILE, ARENA_FILE = "inputs.npz", "outputs.npz", "arena"
-# Of a model of one time step: pairs of an input that takes a state and the output that returns it, by their numbers.
+# For a model of one time step: pairs of the index of a state's input and the index of the output that returns it.
 LOOP_FILE = "loop.json"
-# More than a microcontroller has; only what is touched is real memory.
+# More than any microcontroller has. Only the touched pages occupy memory.
 LARGEST_ARENA = 64 << 20
-# Buffers in an arena are aligned to this.
+# Alignment of the buffers in an arena, in bytes.
 STEP = 16
 _USED = "Arena allocation total"
 
 
 def run(folder: Path) -> int:
-    """Run all inputs, each from a reset state; leave `OUTPUTS_FILE` and `ARENA_FILE`, and the allocations in the log.
+    """Run all inputs, each from a reset state. Write `OUTPUTS_FILE` and `ARENA_FILE`, and log the allocations.
 
-    `INPUTS_FILE` has arrays `0`, `1`... [N, ...], one per input, as its tensor holds them; so have the outputs. With a
-    `LOOP_FILE`, states are what they are before a sequence [1, ...], and all else is [N, time, ...].
+    `INPUTS_FILE` has one array of raw tensor values per input, `0`, `1`, ..., [N, ...]. `OUTPUTS_FILE` has the same
+    form. With a `LOOP_FILE`, states have their values before a sequence [1, ...], and all other arrays are
+    [N, time, ...].
     """
     from tflite_micro import runtime
 
@@ -57,9 +58,9 @@ def run(folder: Path) -> int:
         return REFUSED
     outputs = {str(index): np.concatenate(values) for index, values in enumerate(zip(*rows, strict=True))}
     np.savez(folder / OUTPUTS_FILE, **outputs)
-    enter(folder, "telling its allocations")
+    enter(folder, "printing allocations")
     interpreter.print_allocations()
-    enter(folder, "trying sizes of the arena")
+    enter(folder, "trying arena sizes")
     used = sum(allocations((folder / "log").read_text(errors="replace")))
     first = _frame(example(0), {i: inputs[i] for i in loop}, 0)
     (folder / ARENA_FILE).write_text(str(least(used, lambda size: _survives(lambda: infer(start(size), first)))))
@@ -67,7 +68,7 @@ def run(folder: Path) -> int:
 
 
 def infer(interpreter: Any, example: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-    """One example, arrays [1, ...], from a reset state; variables would be kept from the one before."""
+    """Run one example, arrays [1, ...]. The reset clears variables of the previous example."""
     interpreter.reset()
     for index, values in enumerate(example):
         interpreter.set_input(values, index)
@@ -83,7 +84,7 @@ def infer(interpreter: Any, example: list[npt.NDArray[Any]]) -> list[npt.NDArray
 def infer_sequence(
     interpreter: Any, example: list[npt.NDArray[Any]], loop: Mapping[int, int]
 ) -> list[npt.NDArray[Any]]:
-    """One example; of a model of one time step, all of them in turn, each output [1, time, ...]."""
+    """Run one example. A model of one time step runs all time steps in turn, and each output is [1, time, ...]."""
     if not loop:
         return infer(interpreter, example)
     states = {taken: example[taken] for taken in loop}
@@ -97,12 +98,12 @@ def infer_sequence(
 def _frame(
     example: list[npt.NDArray[Any]], states: Mapping[int, npt.NDArray[Any]], index: int
 ) -> list[npt.NDArray[Any]]:
-    """What a model takes at a time step, or all it takes where there are no states."""
+    """Return a model's inputs at a time step, or all inputs if there are no states."""
     return [states[i] if i in states else values[:, index] if states else values for i, values in enumerate(example)]
 
 
 def allocations(log: str) -> tuple[int, int]:
-    """Persistent and non-persistent bytes of the arena, as the recording allocator told them last."""
+    """Return the persistent and non-persistent bytes of the arena from the recording allocator's last log lines."""
 
     def last(what: str) -> int:
         return int(log.rpartition(f"Arena allocation {what} ")[2].split()[0])
@@ -111,11 +112,11 @@ def allocations(log: str) -> tuple[int, int]:
 
 
 def least(used: int, works: Callable[[int], bool]) -> int:
-    """The smallest multiple of `STEP` from `used` on that works, where everything above one that works does too."""
-    low, width = -(-used // STEP), 1  # in steps; nothing below `low` works
+    """Return the smallest multiple of `STEP` >= `used` that works, assuming that all larger sizes work too."""
+    low, width = -(-used // STEP), 1  # In steps. Nothing below `low` works.
     while not works((low + width - 1) * STEP):
         low, width = low + width, width * 2
-    high = low + width - 1  # works
+    high = low + width - 1  # This size works.
     while low < high:
         middle = (low + high) // 2
         if works(middle * STEP):
@@ -126,7 +127,7 @@ def least(used: int, works: Callable[[int], bool]) -> int:
 
 
 def _survives(attempt: Callable[[], object]) -> bool:
-    """Whether it comes to its end, in a process of its own."""
+    """Return whether the attempt succeeds in a separate process."""
     process = os.fork()
     if process == 0:
         silent = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""Tools in child processes with a time-out: what kills a tool is recorded, not suffered."""
+"""Runs tools in child processes with a timeout. If a tool crashes, the failure is recorded and the run continues."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from components.facts.device import ToolFailure
 _LOG_FILE = "log"
 _LAST_LINES = 6
 _ROOT = Path(components.__file__).resolve().parents[1]
-# Vela's table of performance and its rulers say nothing about a failure.
+# Log lines that don't explain a failure: Vela's warnings about options, rulers, and the frames of tracebacks.
 _CHATTER = re.compile(r"Warning: Option |#+$|Traceback |  File |\s+[\^~]+$")
 
 
 def run_tool(name: str, kind: str, folder: Path, timeout_s: float, options: Sequence[str] = ()) -> ToolFailure | str:
-    """Run a tool on `folder / child.MODEL_FILE`; its process ends with this one.
+    """Run a tool on `folder / child.MODEL_FILE`. Its process dies when this process does.
 
     Args:
-        name: What people call it.
-        kind: What `child` calls it.
-        folder: Holds the model; the tool writes into it.
-        timeout_s: Wall time, in seconds; then it and its children are killed.
-        options: For the tool.
+        name: The tool's name in messages.
+        kind: The tool's name in `child`.
+        folder: Folder with the model. The tool writes its output there.
+        timeout_s: Wall time in seconds after which the tool and its children are killed.
+        options: The tool's options.
 
     Returns:
-        What it wrote to standard output and error, or why it did not come to its end.
+        Its standard output and error, or why it failed.
     """
     command = [sys.executable, "-m", child.__name__, kind, str(folder), str(os.getpid()), *options]
     paths = [str(_ROOT), *(entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
@@ -46,7 +46,7 @@ def run_tool(name: str, kind: str, folder: Path, timeout_s: float, options: Sequ
             stderr=subprocess.STDOUT,
             cwd=folder,
             env=environment,
-            # A group of its own, so that what it starts can be killed with it.
+            # Start a new process group, so that the tool's children can be killed with it.
             start_new_session=True,
         )
         try:
@@ -60,30 +60,31 @@ def run_tool(name: str, kind: str, folder: Path, timeout_s: float, options: Sequ
                 transient=True,
             )
         except BaseException:
-            # Interrupted while it waits: nothing may go on behind the user's back.
+            # Interrupted while waiting: don't leave the tool running in the background.
             _kill(process)
             raise
-    said = (folder / _LOG_FILE).read_text(errors="replace")
-    return said if code == 0 else _failure(name, code, folder, _last_lines(said))
+    output = (folder / _LOG_FILE).read_text(errors="replace")
+    return output if code == 0 else _failure(name, code, folder, _last_lines(output))
 
 
-def _failure(name: str, code: int, folder: Path, words: str) -> ToolFailure:
+def _failure(name: str, code: int, folder: Path, last_lines: str) -> ToolFailure:
     if code == child.REFUSED:
         return ToolFailure(
             cause="refused",
-            message=f"{name} refuses the file: {words or 'without saying why'}",
-            remedy="take a recipe whose scheme and operators the device has, or remove the evaluator",
+            message=f"{name} refuses the file: {last_lines or 'it gives no reason'}",
+            remedy="use a recipe whose scheme and operators the device supports, or remove the evaluator",
         )
     if code < 0:
         how = signal.Signals(-code).name
-        # The out-of-memory killer's, mostly.
+        # SIGKILL mostly comes from the out-of-memory killer.
         transient = -code == signal.SIGKILL
     else:
         how, transient = f"exit code {code}", False
     return ToolFailure(
         cause="crashed",
-        message=f"{name} died of {how} while {_stage(folder)}" + (f"; its last log lines: {words}" if words else ""),
-        remedy="take another scheme for this model: on the device the same code may fail alike",
+        message=f"{name} died of {how} while {_stage(folder)}"
+        + (f"; its last log lines: {last_lines}" if last_lines else ""),
+        remedy="use another scheme for this model, because the same code may also fail on the device",
         transient=transient,
     )
 
@@ -100,6 +101,6 @@ def _stage(folder: Path) -> str:
     return "starting"
 
 
-def _last_lines(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip() and not _CHATTER.match(line)]
+def _last_lines(log: str) -> str:
+    lines = [line.strip() for line in log.splitlines() if line.strip() and not _CHATTER.match(line)]
     return " | ".join(lines[-_LAST_LINES:])[-1000:]

@@ -1,7 +1,7 @@
-"""Arm's Vela on one candidate: compiled in a child process, its tables read as facts.
+"""Compiles one candidate with Arm's Vela in a child process, and reads facts from its tables.
 
-Vela is Arm's compiler for Ethos-U NPUs (`ethos-u-vela` on PyPI). Its cycles are an estimate by a model of the NPU and
-its memories, not a measurement; operators that fall back to the CPU are in no figure of it.
+Vela is Arm's compiler for Ethos-U NPUs (`ethos-u-vela` on PyPI). Its cycles are estimates from a model of the NPU and
+its memories, not measurements. Its figures exclude operators that fall back to the CPU.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def measure_with_vela(content: bytes, operators: int, evaluator: VelaEvaluator) 
 
     Args:
         content: The TFLite file.
-        operators: How many operators it has.
-        evaluator: What to compile for, and the time-out.
+        operators: The number of operators in the file.
+        evaluator: The compilation target and the timeout.
 
     Returns:
-        Facts, or why there are none.
+        Facts, or the reason why there are none.
     """
     options = [
         *("--accelerator-config", evaluator.accelerator),
@@ -46,13 +46,13 @@ def measure_with_vela(content: bytes, operators: int, evaluator: VelaEvaluator) 
     with tempfile.TemporaryDirectory(prefix="edgemill-vela-") as name:
         folder = Path(name)
         (folder / MODEL_FILE).write_bytes(content)
-        said = run_tool("Vela", "vela", folder, evaluator.timeout_s, options)
-        if isinstance(said, ToolFailure):
-            return said
+        log = run_tool("Vela", "vela", folder, evaluator.timeout_s, options)
+        if isinstance(log, ToolFailure):
+            return log
         return facts(
             summary=(folder / f"{_STEM}_summary_{evaluator.system_config}.csv").read_text(),
             per_layer=(folder / f"{_STEM}_per-layer.csv").read_text(),
-            said=said,
+            said=log,
             operators=operators,
             compiled_bytes=(folder / f"{_STEM}_vela.tflite").stat().st_size,
             evaluator=evaluator,
@@ -62,14 +62,14 @@ def measure_with_vela(content: bytes, operators: int, evaluator: VelaEvaluator) 
 def facts(
     *, summary: str, per_layer: str, said: str, operators: int, compiled_bytes: int, evaluator: VelaEvaluator
 ) -> VelaFacts:
-    """What Vela's tables say.
+    """Parse Vela's output.
 
     Args:
-        summary, per_layer: Its CSV files.
-        said: Its standard output, which alone has the reasons of fall-backs.
-        operators: How many operators the TFLite file has.
+        summary, per_layer: Content of Vela's CSV files.
+        said: Vela's standard output, the only place with the reasons for CPU fallbacks.
+        operators: The number of operators in the TFLite file.
         compiled_bytes: Size of the compiled file.
-        evaluator: What was compiled for.
+        evaluator: The compilation target.
     """
     (row,) = csv.DictReader(io.StringIO(summary))
     layers = list(_layers(per_layer))
@@ -84,7 +84,7 @@ def facts(
             CpuOperator(
                 name=layer["Original Operator"],
                 output=layer["Name"],
-                # An operator with a fused activation is reported under the name of what goes into the activation.
+                # Vela reports an operator with a fused activation under the name of the activation's input.
                 reason=reasons.get(layer["Name"], reasons.get(f"{layer['Name']}_act", "")),
             )
             for layer in layers
@@ -93,9 +93,9 @@ def facts(
         compiled_bytes=compiled_bytes,
     )
     if all(layer["Target"] == "CPU" for layer in layers):
-        return known  # zeros everywhere: the best figures of all, if one believed them
+        return known  # Vela's figures are all zero here, which would look like the best possible result.
     on_chip, off_chip = (_bytes(row[f"{place}_chip_flash_memory_used"]) for place in ("on", "off"))
-    # Where weights lie in SRAM, Vela reports them as an on-chip flash that is as fast as SRAM.
+    # If weights are in SRAM, Vela reports them as on-chip flash that is as fast as SRAM.
     in_sram = on_chip if evaluator.memory_mode == SRAM_ONLY else 0
     return known.model_copy(
         update={
@@ -109,7 +109,7 @@ def facts(
 
 
 def _layers(table: str) -> Iterator[dict[str, str]]:
-    """The rows of the table per layer; its last column, a name, is not quoted and may hold commas."""
+    """Yield the rows of the per-layer table. Its last column, a name, isn't quoted and can contain commas."""
     header, *rows = table.splitlines()
     columns = header.split(",")
     for row in rows:

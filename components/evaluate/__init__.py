@@ -1,1 +1,1 @@
-"""What the baseline and every candidate score, weigh and take, in one pass over the data."""
+"""Measures the metrics, size, and latency of the baseline and every candidate, in one pass over the data."""

@@ -1,4 +1,4 @@
-"""Everything that is measured about candidates, as one report."""
+"""Measures all candidates and combines the results into one report."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ def assess(
     transform_graph: str | None = None,
     make_pipeline: Callable[[], Any],
 ) -> EvaluationReport:
-    """Evaluate and time candidates; a candidate that cannot be run is reported as failed and keeps none from it.
+    """Evaluate and time candidates. A candidate that cannot run is reported as failed and doesn't affect the others.
 
     Args:
         files: Gzipped TFRecord files of tf.Examples.
         baseline: The baseline Model artifact.
-        float_reference: A Model artifact with the baseline as float32 TFLite file: what sizes and times are compared
-            with. Without such a file (its conversion failed) nothing is timed, and `baseline_bytes` is
-            the size of the SavedModel.
+        float_reference: A Model artifact with the baseline as a float32 TFLite file, the reference for sizes and
+            times. If its conversion failed and there is no file, nothing is timed, and `baseline_bytes` is the size of
+            the SavedModel.
         candidates: Model artifacts, in the order of the report.
         spec, label, task, transform_graph, make_pipeline: As for `run_evaluation`.
         output: Folder for TFMA's files.
 
     Raises:
         SpecError, DataError, ModelError: As for `run_evaluation`.
-        TamperedError: An artifact is not the one that was written any more.
+        TamperedError: An artifact has changed since it was written.
     """
     example = first_example(files, task, transform_graph)
     recipes = [_recipe(candidate) for candidate in candidates]
@@ -70,7 +70,7 @@ def assess(
         files=files,
         baseline=baseline.folder / SERVING_FOLDER,
         candidates={name: candidate.folder / TFLITE_FILE for name, candidate in runnable.items()},
-        # The figures are bound to the bytes of the manifest: every worker compares what it runs.
+        # Every worker verifies the digest of the file that it runs, so the metrics belong to the bytes in the manifest.
         reads={name: functools.partial(candidate.read, TFLITE_FILE) for name, candidate in runnable.items()},
         spec=spec,
         label=label,
@@ -106,10 +106,10 @@ def assess(
 
 
 def first_example(files: Sequence[str], task: str, transform_graph: str | None) -> Inputs:
-    """The decoded inputs of the first example, arrays [1, ...].
+    """Return the decoded inputs of the first example, arrays [1, ...].
 
     Raises:
-        DataError: There is none.
+        DataError: There are no examples.
     """
     for file in files:
         for batch in read_batches(file, 1):
@@ -124,14 +124,14 @@ def first_example(files: Sequence[str], task: str, transform_graph: str | None) 
 def _recipe(candidate: Verified) -> Recipe:
     recipe = candidate.manifest.recipe
     if recipe is None:
-        raise ValueError(f"{candidate.folder} is no candidate: its manifest names no recipe")
+        raise ValueError(f"{candidate.folder} is not a candidate: its manifest has no recipe")
     return Recipe.model_validate(recipe)
 
 
 def _runnable(
     recipe: Recipe, candidate: Verified, example: Mapping[str, np.ndarray[Any, Any]]
 ) -> tuple[ConversionOutcome, bytes | None]:
-    """What became of a candidate, and its file if that can be run."""
+    """Return a candidate's conversion outcome, and its file's content if it can run."""
     outcome = outcome_of(candidate.read(OUTCOME_FILE))
     if isinstance(outcome, ConversionFailure):
         return outcome, None
@@ -139,7 +139,7 @@ def _runnable(
     try:
         TFLitePredict(content, str(candidate.folder / TFLITE_FILE))(example)
     except EdgemillError as error:
-        logger.warning("The candidate %s cannot be run: %s", recipe.name, error)
+        logger.warning("The candidate %s cannot run: %s", recipe.name, error)
         failure = ConversionFailure(
             scheme=recipe.scheme.kind, cause="broken_promise", message=error.what, remedy=error.remedy
         )
@@ -149,7 +149,7 @@ def _runnable(
 
 def _latencies(reference: bytes | None, contents: Mapping[str, bytes], example: Inputs) -> dict[str, Latency]:
     if reference is None:
-        logger.warning("There is no float TFLite file: nothing is timed")
+        logger.warning("There is no float TFLite file, so nothing is timed")
         return {}
     return measure_latency(reference, contents, example)
 

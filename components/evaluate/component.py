@@ -1,4 +1,4 @@
-"""TFX shell of evaluation: Examples + baseline + N candidates -> ModelEvaluation."""
+"""TFX component of evaluation: Examples + baseline + N candidates -> ModelEvaluation."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ REPORT_FILE = "report.json"
 
 
 class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
-    """Writes TFMA's files, `report.json` (`components.report.EvaluationReport`) and `manifest.json`."""
+    """Writes TFMA's files, `report.json` (`components.facts.evaluation.EvaluationReport`), and `manifest.json`."""
 
     def Do(
         self,
@@ -30,8 +30,8 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[Any]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Evaluate; the report has the candidates in the order of the property `recipes`."""
-        # TensorFlow Model Analysis takes seconds to import, which a run served from cache need not pay.
+        """Evaluate the models. The report lists candidates in the order of the property `recipes`."""
+        # TensorFlow Model Analysis takes seconds to import. A cached run skips that.
         from components.evaluate.assess import assess
 
         spec = EvaluationSpec.model_validate_json(exec_properties["spec"])
@@ -73,7 +73,7 @@ def _input(input_dict: dict[str, list[Any]], name: str) -> Verified:
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
-    """What all evaluators have; `evaluator` adds one named input per candidate."""
+    """The interface that all evaluators share. `evaluator` adds one named input per candidate."""
 
     PARAMETERS = {
         name: component_spec.ExecutionParameter(type=str)
@@ -89,7 +89,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):
-    """Scores the float baseline and all candidates in one pass over the examples. Made by `evaluator`."""
+    """Evaluates the float baseline and all candidates in one pass over the examples. Created by `evaluator`."""
 
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EvaluatorExecutor)
@@ -109,22 +109,22 @@ def evaluator(
     code_version: str,
     retry: str = "",
 ) -> Evaluator:
-    """An evaluator; set its id with `.with_id`.
+    """Create an evaluator. Set its id with `.with_id`.
 
     Args:
         examples: Channel of one Examples artifact with the split to evaluate on.
         baseline: Channel of the float Model: a SavedModel in `Format-Serving`.
-        float_reference: Channel of a Model with the baseline as float32 TFLite file, which sizes and times are
-            compared with; it may be one of the candidates.
-        candidates: Recipe name -> channel of one Model, each an input of its own: one channel of N artifacts does not
-            work on Kubeflow.
+        float_reference: Channel of a Model with the baseline as a float32 TFLite file, the reference for sizes and
+            times. It can be one of the candidates.
+        candidates: Recipe name -> channel of one Model. Each is a separate input, because one channel of N artifacts
+            doesn't work on Kubeflow.
         transform_graph: Channel of the TransformGraph that the examples went through, if any.
         spec: JSON of an `EvaluationSpec`.
         task: Reference of the task, `package.module:NAME`.
         label: Feature that the metrics compare predictions with.
         task_version: `components.core.version.code_version` of the task's module.
         code_version: `components.core.version.code_version("components.evaluate.component")`.
-        retry: Another value executes it again where the cache would do: after an outcome that was transient.
+        retry: A new value bypasses the cache, to repeat an execution whose outcome was transient.
     """
     spec_class, named = with_candidates(EvaluatorSpec, candidates)
     if transform_graph is not None:
@@ -135,7 +135,7 @@ def evaluator(
             baseline=baseline,
             float_reference=float_reference,
             spec=spec,
-            # The inputs of an execution come back in no particular order.
+            # TFX returns the inputs of an execution in no particular order.
             recipes=json.dumps(list(candidates)),
             task=task,
             label=label,

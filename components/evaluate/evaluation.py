@@ -1,4 +1,4 @@
-"""One TFMA run over one split: the float baseline and all candidates, with slices, intervals and changes."""
+"""Runs TFMA on one split for the float baseline and all candidates, with slices, intervals, and changes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from components.spec.metric import MetricSpec
 
 logger = logging.getLogger(__name__)
 
-# No recipe can be called that: their names have no hyphen.
+# No recipe can have this name, because recipe names have no hyphens.
 BASELINE = "float-baseline"
 
 
@@ -62,26 +62,26 @@ def run_evaluation(
     transform_graph: str | None = None,
     make_pipeline: Callable[[], Any] = beam.Pipeline,
 ) -> OutputReading:
-    """Evaluate and write what stock TFMA reads (`tfma.load_eval_result`, `tfma.load_metrics`), and what saturates.
+    """Evaluate, and write files for stock TFMA (`tfma.load_eval_result`, `tfma.load_metrics`) and saturation shares.
 
     Args:
         files: Gzipped TFRecord files of tf.Examples.
-        baseline: Folder of the float SavedModel; it has the model name `BASELINE` in the output.
+        baseline: Folder of the float SavedModel, which has the model name `BASELINE` in the output.
         candidates: Name -> TFLite file.
-        reads: Name -> what every worker reads that file with; None reads the paths.
-        spec: Metrics, slices, batch size.
+        reads: Name -> function with which every worker reads that file; None reads the paths.
+        spec: Metrics, slices, and batch size.
         label: Feature that the metrics compare predictions with.
         task: Reference of the task that decodes examples, `package.module:NAME`.
         output: Folder to write to.
         transform_graph: Folder of the Transform graph that the examples went through, if any.
-        make_pipeline: A new Beam pipeline, with the runner's options.
+        make_pipeline: Creates a Beam pipeline with the runner's options.
 
     Returns:
-        What the models' outputs were taken for.
+        How the models' outputs are interpreted.
 
     Raises:
-        SpecError: A metric, the label or a slice is not known; before any example is read.
-        DataError: An example lacks a feature, has NaN, or a label out of range.
+        SpecError: A metric, the label, or a slice is unknown. This is raised before any example is read.
+        DataError: An example lacks a feature, contains NaN, or has a label out of range.
         ModelError: The baseline cannot be run.
         TamperedError: `reads` raised it.
     """
@@ -121,24 +121,24 @@ def run_evaluation(
         predicted = batches | predict.stage_name >> predict.ptransform
         predicted[SATURATED] | "Saturated" >> WriteSaturated(output)
         extracts = predicted[EXTRACTS]
-        # Not tfma.ExtractEvaluateAndWriteResults: it does just this, and warns once per batch about a byte counter.
+        # tfma.ExtractEvaluateAndWriteResults does the same, but warns about a byte counter once per batch.
         for stage in (*extractors, evaluator, writer):
             extracts = extracts | stage.stage_name >> stage.ptransform
-    # Written last, so that a folder with it is whole.
+    # Written last: a folder that has this file is complete.
     _write_eval_run(output, _eval_config(spec, label, list(candidates), spec.metrics), models)
     return outputs
 
 
 def check_metrics(spec: EvaluationSpec, label: str, candidates: Sequence[str] = ()) -> None:
-    """See that each metric exists and takes its config.
+    """Check that each metric exists and accepts its config.
 
     Args:
         spec: Metrics and slices.
         label: Feature that the metrics compare predictions with.
-        candidates: Names.
+        candidates: Names of the candidates.
 
     Raises:
-        SpecError: One does not.
+        SpecError: A metric is unknown or doesn't accept its config.
     """
     _checked_evaluator(_eval_config(spec, label, candidates, _others(spec)), mean_metrics(spec.metrics))
 
@@ -172,10 +172,10 @@ def _batches(files: Sequence[str], size: int) -> Iterator[Any]:
 
 
 def check_features(spec: EvaluationSpec, label: str, feature_spec: Mapping[str, Any]) -> None:
-    """See that label and slices are dense features of the task.
+    """Check that the label and the slices are dense features of the task, and that metric names are unique.
 
     Raises:
-        SpecError: One is not.
+        SpecError: One of them isn't.
     """
     slices = {feature: "evaluate.slices" for features in spec.slices for feature in features}
     check_dense({**slices, label: "label"}, feature_spec)
@@ -186,7 +186,7 @@ def check_features(spec: EvaluationSpec, label: str, feature_spec: Mapping[str, 
             f"the metric name {repeated[0]!r} is used twice",
             where="evaluate.metrics",
             bound=f"unique names other than {EXAMPLE_COUNT}",
-            remedy="give each metric a name of its own",
+            remedy="give each metric a different name",
         )
 
 
@@ -197,7 +197,7 @@ def _checked_evaluator(config: Any, means: Sequence[MetricSpec]) -> Any:
         return JackknifeEvaluator(config, [metric.name for metric in means])
     except Exception as error:
         raise SpecError(
-            f"TensorFlow Model Analysis does not take a metric: {error}",
+            f"TensorFlow Model Analysis rejects a metric: {error}",
             where="evaluate.metrics",
             bound="a metric class of TFMA or Keras, with its own keyword arguments",
             remedy="correct class_name or config",
@@ -225,7 +225,7 @@ def _eval_config(spec: EvaluationSpec, label: str, candidates: Sequence[str], me
 
 
 def metric_config(metric: MetricSpec) -> Any:
-    """What TFMA makes the metric of."""
+    """Return TFMA's config of a metric."""
     config = json.dumps({**metric.config, "name": metric.name})
     if is_exact_auc(metric.class_name, metric.config):
         return config_pb2.MetricConfig(class_name=ExactAUC.__name__, module=ExactAUC.__module__, config=config)
@@ -244,7 +244,7 @@ def _write_eval_run(output: Path, config: Any, models: Sequence[Any]) -> None:
 
 @contextlib.contextmanager
 def _typed_errors() -> Iterator[None]:
-    """Beam wraps what a worker raises; callers want to know whose fault it was."""
+    """Raise the EdgemillError inside an exception that Beam wrapped, so that callers see the cause."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The exact area under the ROC curve as a metric of TFMA: it keeps the scores, where TFMA's own counts thresholds."""
+"""A TFMA metric for the exact area under the ROC curve. It keeps all scores; TFMA's own metric counts by threshold."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from components.metrics.ranks import macro_auc
 
 
 class Scores(NamedTuple):
-    """What is kept of some examples: 8 bytes per label and output.
+    """Labels and scores of some examples, 8 bytes each.
 
     Attributes:
-        labels, scores: Of one example after another.
-        outputs: Of the model.
+        labels, scores: Values of all examples, concatenated.
+        outputs: Number of the model's outputs.
     """
 
     labels: array[float]
@@ -30,7 +30,7 @@ class ExactAUC(metric_types.Metric):
     """AUC by ranks, the mean over classes or outputs (`components.metrics.ranks.macro_auc`)."""
 
     def __init__(self, name: str = "auc", curve: str = "ROC") -> None:
-        """Take TFMA's arguments of the metrics that `is_exact_auc` holds for."""
+        """Accept the TFMA arguments of metrics for which `is_exact_auc` is true."""
         super().__init__(metric_util.merge_per_key_computations(_computations), name=name, curve=curve)
 
 
@@ -63,7 +63,7 @@ class _KeepScores(beam.CombineFn):
         ):
             outputs = score.shape[-1]
             if label.size not in {score.size, score.size // outputs}:
-                # Of all examples together, another number of labels might look right.
+                # Raises the error for a wrong number of labels. Over all examples, a wrong number could look right.
                 macro_auc(label[None], score[None])
             accumulator.labels.extend(np.ravel(label).astype(np.float64).tolist())
             accumulator.scores.extend(np.ravel(score).astype(np.float64).tolist())

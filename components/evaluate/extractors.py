@@ -1,7 +1,7 @@
-"""What TFMA needs of every example - features, label, every model's prediction - in one decode and one pass.
+"""Extracts what TFMA needs from each example (features, label, and all models' predictions) in one pass.
 
-The stock extractors cannot serve: a run cannot mix SavedModel and TFLite, and the TFLite extractor truncates and wraps
-quantized inputs, fills missing features with -1 and runs a Python loop over examples.
+The stock extractors aren't suitable: they cannot mix SavedModel and TFLite in one run, and the TFLite extractor
+truncates and wraps quantized inputs, fills missing features with -1, and runs a Python loop over examples.
 """
 
 from __future__ import annotations
@@ -36,36 +36,36 @@ Array = npt.NDArray[Any]
 Predict = Callable[[Mapping[str, Array]], Array]
 Extracts = dict[str, Any]
 
-# Not one of TFMA's model types, so that nothing of TFMA ever tries to load or run these models itself.
+# Not one of TFMA's model types, so that TFMA never tries to load or run these models itself.
 MODEL_TYPE = "edgemill"
-# Main and other output of the stage that predicts: extracts, and per model what saturates.
+# Main and side output of the prediction stage: extracts, and saturation counts per model.
 EXTRACTS, SATURATED = "extracts", "saturated"
-# Of `BUCKETS`: to look inside a model costs another run of it.
+# How many of the `BUCKETS` are used to look inside a model, which costs another run of it.
 INSIDE_BUCKETS = BUCKETS // 5
 
 
 def load_saved_model(path: str) -> Predict:
-    """The `serving_default` signature of a SavedModel.
+    """Load the `serving_default` signature of a SavedModel.
 
     Raises:
-        ModelError: There is none, or it has several outputs.
+        ModelError: The signature doesn't exist or has several outputs.
     """
     loaded, signature = load_serving(Path(path))
     only_output(tuple(signature.structured_outputs), "baseline")
 
     def predict(inputs: Mapping[str, Array]) -> Array:
-        # By way of the loaded model, to hold it: signatures hold their variables by weak reference only.
+        # Signatures hold only weak references to their variables, so keep the loaded model alive.
         return run_serving(loaded.signatures[SIGNATURE], inputs)
 
     return predict
 
 
 class TFLitePredict:
-    """A TFLite file with one output, and how many of its values saturate.
+    """Predicts with a single-output TFLite file, and counts saturated values.
 
     Args:
-        content: What the file holds.
-        where: What errors call it.
+        content: The file's content.
+        where: The file's name in errors.
 
     Raises:
         ModelError: The runtime rejects it, or it has several outputs.
@@ -84,7 +84,7 @@ class TFLitePredict:
         return Saturation(self._content, self._model)
 
     def saturated(self, inputs: Mapping[str, Array], outputs: Array, buckets: Array) -> Counts:
-        """Count the outputs of all these examples; what they are made of for those in the first buckets."""
+        """Count saturated outputs of all examples, and saturated inner values of examples in the first buckets."""
         counts = self._saturation.output(outputs)
         chosen = buckets < INSIDE_BUCKETS
         if not self._saturation.looks_inside or not chosen.any():
@@ -93,11 +93,11 @@ class TFLitePredict:
 
 
 def load_tflite(path: str, read: Callable[[], bytes] | None = None) -> TFLitePredict:
-    """A TFLite file with one output.
+    """Load a TFLite file with one output.
 
     Args:
-        path: Of the file.
-        read: Returns its content, which it may hold to a digest; None reads the path.
+        path: The file's path.
+        read: Returns the file's content, and may verify its digest; None reads the path.
 
     Raises:
         ModelError: The runtime rejects it, or it has several outputs.
@@ -106,7 +106,7 @@ def load_tflite(path: str, read: Callable[[], bytes] | None = None) -> TFLitePre
 
 
 def shared_model(name: str, path: str, load: Callable[[str], Predict], is_baseline: bool = False) -> Any:
-    """A model for TFMA that every worker loads once, from its path."""
+    """Create a model for TFMA that every worker loads once from its path."""
     return tfma.types.EvalSharedModel(
         model_path=path,
         model_name=name,
@@ -117,7 +117,7 @@ def shared_model(name: str, path: str, load: Callable[[str], Predict], is_baseli
 
 
 def read_batches(file: str, batch_size: int) -> Iterator[Extracts]:
-    """Batches of serialized tf.Examples of one gzipped TFRecord file, as TFMA's extracts.
+    """Yield batches of serialized tf.Examples from one gzipped TFRecord file, as TFMA extracts.
 
     Raises:
         DataError: The file is truncated or damaged.
@@ -130,14 +130,14 @@ def read_batches(file: str, batch_size: int) -> Iterator[Extracts]:
         raise DataError(
             f"the TFRecord file is truncated or damaged: {error.message}",
             where=file,
-            remedy="write the file again and ingest it again",
+            remedy="write the file again, and then ingest it again",
         ) from error
 
 
 class _DecodeAndPredict(model_util.DoFnWithModels):
-    """Extracts with INPUT_KEY -> extracts with FEATURES_KEY, PREDICTIONS_KEY and BUCKET_KEY.
+    """Extracts with INPUT_KEY -> extracts with FEATURES_KEY, PREDICTIONS_KEY, and BUCKET_KEY.
 
-    Not TFMA's BatchReducible variant: that one answers errors by running the batch example by example.
+    TFMA's BatchReducible variant isn't used because after an error, it runs the batch again example by example.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
                     where=f"model input {name!r}",
                     remedy="remove or repair these examples, or replace NaN in the task's decode()",
                 )
-        # That depends on the example's bytes alone.
+        # An example's bucket depends only on its bytes.
         buckets = np.array([zlib.crc32(example) % BUCKETS for example in element[tfma.INPUT_KEY]])
         predictions, saturated = {}, {}
         for name, predict in loaded_models(self).items():
@@ -178,7 +178,7 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
         logger.info("%d examples predicted by %d models", len(element[tfma.INPUT_KEY]), len(predictions))
         yield {
             tfma.FEATURES_KEY: {name: features[name] for name in self._features},
-            # TFMA's own rule: a single model's predictions are not keyed by its name.
+            # TFMA's rule: the predictions of a single model aren't keyed by its name.
             BUCKET_KEY: buckets,
             tfma.PREDICTIONS_KEY: predictions if len(predictions) > 1 else next(iter(predictions.values())),
         }
@@ -201,16 +201,16 @@ def _Predict(
 def PredictExtractor(
     models: Sequence[Any], task: str, transform_graph: str | None, features: Sequence[str], applied: Activation = ""
 ) -> tfma.extractors.Extractor:
-    """An extractor from serialized examples to features and all models' predictions, and to what saturates.
+    """Create an extractor from serialized examples to features, all models' predictions, and saturation counts.
 
-    It has two results, `EXTRACTS` and `SATURATED`: for each batch, the `Counts` of each TFLite model by its name.
+    It has two results: `EXTRACTS`, and `SATURATED` with the `Counts` of each TFLite model by name, for each batch.
 
     Args:
-        models: What `shared_model` returned.
+        models: Models from `shared_model`.
         task: Reference of the task, whose feature_spec() and decode() turn examples into model inputs.
         transform_graph: As for `ExampleDecoder`.
-        features: The parsed features to keep: label, slices.
-        applied: What makes probabilities of every model's outputs.
+        features: The parsed features to keep: the label and slice features.
+        applied: The activation that turns every model's outputs into probabilities.
     """
     return tfma.extractors.Extractor(
         stage_name="DecodeAndPredict",

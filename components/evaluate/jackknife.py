@@ -1,12 +1,13 @@
-"""Metrics per slice with 95 % confidence intervals, of all models and of each candidate's change from the baseline.
+"""Computes metrics and changes from the baseline per slice and model, with 95 % confidence intervals.
 
-TFMA's own intervals are sound and dear: its evaluator builds one Beam sub-graph per jackknife bucket or bootstrap
-sample. This one keeps all buckets in one accumulator, so that an evaluation is a single combine. The metrics are
-TFMA's computations, unchanged, but for means over examples (`components.evaluate.means`).
+TFMA's own intervals are sound but expensive: its evaluator builds one Beam sub-graph per jackknife bucket or bootstrap
+sample. This evaluator keeps all buckets in one accumulator, so that an evaluation is a single combine. Except for means
+over examples (`components.evaluate.means`), the metrics are TFMA's unchanged computations.
 
 Method: delete-m_j jackknife with Student's t (Busing, Meijer & van der Leeden 1999, "Delete-m Jackknife for Unequal
 m", Statistics and Computing 9:3-8). A bootstrap would visit every example once per sample. As with every interval of
-the form estimate +- t * error, a slice without a single wrong answer has an interval of no width: mind its size.
+the form estimate +- t * error, the interval of a slice without a single wrong answer has zero width, so consider the
+slice's size.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from tensorflow_model_analysis.metrics import metric_specs, metric_types
 from components.evaluate.means import MEANS_KEY
 from components.upstream.autograph import do_not_convert
 
-# An example's bucket among the extracts: a number below BUCKETS that depends on the example's bytes alone, so that
-# intervals are the same whatever the order, the sharding or the runner.
+# Extracts key of an example's bucket, a number below BUCKETS. It depends only on the example's bytes, so that order,
+# sharding, and runner don't affect intervals.
 BUCKET_KEY = "jackknife_bucket"
 BUCKETS = 20
 EXAMPLE_COUNT = "example_count"
@@ -37,7 +38,7 @@ Metrics = dict[Any, Any]
 
 
 class Part(NamedTuple):
-    """What is known about some examples: their number, the sums of `MEANS_KEY`, an accumulator per computation."""
+    """Accumulated facts about some examples: their number, the sums of `MEANS_KEY`, an accumulator per computation."""
 
     size: int
     sums: npt.NDArray[np.float64] | float
@@ -48,12 +49,12 @@ Buckets = dict[int, Part]
 
 
 def standard_error(estimate: float, without: Sequence[float], sizes: Sequence[int]) -> float:
-    """Delete-m_j jackknife standard error.
+    """Return the delete-m_j jackknife standard error.
 
     Args:
         estimate: The statistic of all n examples.
-        without: The statistic of all examples but those of one bucket, for each of at least 2 buckets.
-        sizes: The buckets' numbers of examples m_j.
+        without: For each of at least 2 buckets, the statistic of all examples outside it.
+        sizes: The number of examples m_j in each bucket.
     """
     deleted, m = np.asarray(without, np.float64), np.asarray(sizes, np.float64)
     n, buckets = m.sum(), len(m)
@@ -64,7 +65,7 @@ def standard_error(estimate: float, without: Sequence[float], sizes: Sequence[in
 
 
 class _BucketedMetrics(beam.CombineFn):
-    """Combines (bucket, sums, inputs per computation) of one slice to metrics with intervals."""
+    """Combines (bucket, values, inputs per computation) of one slice into metrics with intervals."""
 
     def __init__(self, eval_config: Any, means: Sequence[str]) -> None:
         specs = list(eval_config.metrics_specs)
@@ -91,7 +92,7 @@ class _BucketedMetrics(beam.CombineFn):
     def _empty(self) -> Part:
         return Part(0, 0.0, [computation.combiner.create_accumulator() for computation in self.computations])
 
-    # Otherwise AutoGraph converts a Keras metric's update_state() again on every eager call, ten times the cost of it.
+    # Otherwise, AutoGraph converts a Keras metric's update_state() on every eager call, at ten times the call's cost.
     @do_not_convert
     def add_input(self, accumulator: Buckets, element: tuple[int, Any, list[Any]]) -> Buckets:
         bucket, values, inputs = element
@@ -125,7 +126,7 @@ class _BucketedMetrics(beam.CombineFn):
     @do_not_convert
     def extract_output(self, accumulator: Buckets) -> Metrics:
         parts = [part for _, part in sorted(accumulator.items(), key=lambda item: item[0])]
-        # All but one is what comes before it and what comes after it: 3 merges per bucket instead of one per pair.
+        # Joining the parts before and after each bucket takes 3 merges per bucket, instead of one per pair of buckets.
         before = list(itertools.accumulate(parts, self._join, initial=self._empty()))
         after = list(itertools.accumulate(reversed(parts), self._join, initial=self._empty()))[::-1]
         metrics = self._metrics(before[-1])
@@ -147,7 +148,7 @@ class _BucketedMetrics(beam.CombineFn):
         )
 
     def _merge(self, into: Part, other: Part) -> Part:
-        # An iterator, not a list: TFMA's regression errors start over on a list and count its first entry twice.
+        # An iterator, because with a list, TFMA's regression errors start over and count the first entry twice.
         accumulators = [
             computation.combiner.merge_accumulators(iter((a, b)))
             for computation, a, b in zip(self.computations, into.accumulators, other.accumulators, strict=True)
@@ -155,7 +156,7 @@ class _BucketedMetrics(beam.CombineFn):
         return Part(into.size + other.size, into.sums + other.sums, accumulators)
 
     def _join(self, left: Part, right: Part) -> Part:
-        """Merge without touching either: TFMA's combiners may write into the first of those they merge."""
+        """Merge without changing either part, because TFMA's combiners may modify the first accumulator in place."""
         return self._merge(self._merge(self._empty(), left), right)
 
     def _metrics(self, part: Part) -> Metrics:
@@ -179,7 +180,7 @@ class _BucketedMetrics(beam.CombineFn):
 
 
 def model_names(eval_config: Any) -> list[str]:
-    """The models' names in extracts and metrics; by TFMA's rule a single model has the name ""."""
+    """Return the models' names in extracts and metrics. By TFMA's rule, a single model has the name ""."""
     names = [spec.name for spec in eval_config.model_specs]
     return names if len(names) > 1 else [""]
 
@@ -189,7 +190,7 @@ def _is_number(value: Any) -> bool:
 
 
 class _FanOut(beam.DoFn):
-    """One example's extracts -> (slice, (bucket, mean values, inputs per computation)) for each slice it is in."""
+    """One example's extracts -> (slice, (bucket, mean values, inputs per computation)) for each of its slices."""
 
     def __init__(self, computations: Sequence[Any]) -> None:
         self._preprocessors = [computation.preprocessors for computation in computations]
@@ -218,16 +219,16 @@ def _Evaluate(extracts: Any, combine: _BucketedMetrics) -> dict[str, Any]:
 
 
 def JackknifeEvaluator(eval_config: Any, means: Sequence[str]) -> tfma.evaluators.Evaluator:
-    """A TFMA evaluator with intervals, changes from the baseline, and the number of examples per slice.
+    """Create a TFMA evaluator with intervals, changes from the baseline, and the number of examples per slice.
 
     It runs after TFMA's SliceKeyExtractor, on unbatched extracts that also have `BUCKET_KEY` and `MEANS_KEY`.
 
     Args:
-        eval_config: Its metrics_specs name the metrics that are not means.
+        eval_config: TFMA's config. Its metrics_specs name the metrics that aren't means.
         means: Names of the metrics in `MEANS_KEY`.
 
     Raises:
-        ValueError, TypeError: TFMA does not know a metric, or not with this config.
+        ValueError, TypeError: TFMA doesn't know a metric or doesn't accept its config.
     """
     return tfma.evaluators.Evaluator(
         stage_name="EvaluateWithIntervals",

@@ -1,6 +1,6 @@
-"""Host latency as a ratio to the float TFLite model, by the protocol of `components.core.timing`.
+"""Measures host latency as a ratio to the float TFLite model, with the protocol of `components.core.timing`.
 
-The float model runs twice: where these twins disagree, the run is repeated.
+The float model is timed twice, as two twins. If the twins disagree, the measurement is repeated.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ def measure_latency(
     example: Mapping[str, npt.NDArray[np.generic]],
     seed: int = 0,
 ) -> dict[str, Latency]:
-    """Time TFLite files against the float one, on one thread, by one invocation on one example.
+    """Time TFLite files relative to the float file: one invocation on one example, on one thread.
 
     Args:
         reference: The float32 TFLite file.
         candidates: Name -> TFLite file.
-        example: Input name -> array [1, ...]: real data, since some kernels' time depends on it.
-        seed: Of the order within the rounds.
+        example: Input name -> array [1, ...] of real data, because the time of some kernels depends on it.
+        seed: Seed of the order within the rounds.
 
     Returns:
-        Name -> latency; without ratio when no run out of three had agreeing twins.
+        Name -> latency, without a ratio if the twins disagreed in all three runs.
     """
     models: dict[object, TFLiteModel] = {_REFERENCE: TFLiteModel(reference), _TWIN: TFLiteModel(reference)}
     models |= {name: TFLiteModel(content) for name, content in candidates.items()}
@@ -55,7 +55,7 @@ def measure_latency(
 
 
 def judge(reference_s: float, twin_s: float, candidates_s: Mapping[str, float]) -> dict[str, Latency]:
-    """Times of one run, in seconds, to latencies with a ratio where one can be given."""
+    """Convert the times of one run, in seconds, to latencies, with a ratio if the times support one."""
     best = min(reference_s, twin_s)
 
     def latency(seconds: float) -> Latency:
@@ -70,7 +70,7 @@ def judge(reference_s: float, twin_s: float, candidates_s: Mapping[str, float]) 
             )
         for what, value in (("the float model", best), ("it", seconds)):
             if value < MIN_JUDGED_S:
-                note = f"{what} takes {value * 1e6:.1f} us: under {MIN_JUDGED_S * 1e6:.0f} us nothing is judged"
+                note = f"{what} takes {value * 1e6:.1f} us; times below {MIN_JUDGED_S * 1e6:.0f} us are not judged"
                 return Latency(microseconds=microseconds, ratio=None, note=note)
         return Latency(microseconds=microseconds, ratio=seconds / best)
 
@@ -78,12 +78,12 @@ def judge(reference_s: float, twin_s: float, candidates_s: Mapping[str, float]) 
 
 
 def kernel_note(scheme: Scheme, outcome: ConversionOutcome) -> str:
-    """What to bear in mind where the host runs reference kernels; empty if there is nothing."""
+    """Return a note about latency if the host runs reference kernels; empty otherwise."""
     recurrent = isinstance(outcome, Converted) and any(
         operator.name == "UNIDIRECTIONAL_SEQUENCE_LSTM" for operator in outcome.inspection.operators
     )
     if scheme.activation_bits == 16 or (scheme.is_static and recurrent):
         what = "16-bit activations" if scheme.activation_bits == 16 else "the integer LSTM"
         lacks = f"this machine has only reference kernels for {what}"
-        return f"{lacks}: it says nothing about the device, whose own tools do (`evaluators` of its profile)"
+        return f"{lacks}, so this is not the device's time; for that, add `evaluators` to its profile"
     return ""

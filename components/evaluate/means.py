@@ -1,6 +1,6 @@
-"""Metrics that are the mean of a value per example: the value is computed once per batch, before any slicing.
+"""Computes metrics that are means over examples: the value per example is computed once per batch, before slicing.
 
-TFMA would call the Keras metric for every slice, jackknife bucket and model: 1320 times for 6 models on 11 slices.
+TFMA would call the Keras metric for every slice, jackknife bucket, and model: 1320 times for 6 models on 11 slices.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from components.upstream.keras import wrapped_function
 Array = npt.NDArray[Any]
 Extracts = dict[str, Any]
 
-# Values per example among the extracts, float64 [N, metrics x models], metric after metric.
+# Extracts key of the values per example, float64 [N, metrics x models], ordered by metric, then by model.
 MEANS_KEY = "mean_values"
 
 
 def mean_metrics(metrics: Sequence[MetricSpec]) -> tuple[MetricSpec, ...]:
-    """Those metrics that TFMA would take from Keras and that Keras defines as a mean over examples."""
+    """Return the metrics that TFMA would take from Keras and that Keras defines as a mean over examples."""
     return tuple(
         metric
         for metric in metrics
@@ -42,28 +42,28 @@ def mean_metrics(metrics: Sequence[MetricSpec]) -> tuple[MetricSpec, ...]:
 
 
 def per_example(metric: MetricSpec) -> Callable[[Array, Array], Array]:
-    """A function of labels [N, ...] and predictions [N, ...] to the values [N], float64, whose mean is the metric."""
+    """Return a function from labels and predictions [N, ...] to float64 values [N], the mean of which is the metric."""
     wrapped = wrapped_function(getattr(tf_keras.metrics, metric.class_name)(**metric.config))
 
     @do_not_convert
     def values(labels: Array, predictions: Array) -> Array:
         labels, predictions = compared(metric, labels, predictions)
-        # What MeanMetricWrapper.update_state does before it takes the mean.
+        # As MeanMetricWrapper.update_state does before it takes the mean.
         result = wrapped(tf.cast(labels, tf.float32), tf.cast(predictions, tf.float32))
-        # Where an example has several values (a sequence), each example has as many.
+        # If examples have several values (sequences), all have the same number.
         return np.asarray(result, np.float64).reshape(len(labels), -1).mean(axis=1)
 
     return values
 
 
 def compared(metric: MetricSpec, labels: Array, predictions: Array) -> tuple[Array, Array]:
-    """Labels and predictions in the shapes that a metric of Keras compares: arrays [N, ...] of the same N.
+    """Return labels and predictions in the shapes that a Keras metric compares: arrays [N, ...] with the same N.
 
-    Of any others Keras would take the mean over all pairs, or stop in the midst.
+    For other shapes, Keras would take the mean over all pairs, or fail during the evaluation.
 
     Raises:
-        SpecError: There are not as many labels as the metric compares.
-        DataError: A label is not the number of a class.
+        SpecError: The number of labels isn't the number that the metric compares.
+        DataError: A label isn't a class number.
     """
     predictions = _column(predictions)
     sparse = metric.class_name.startswith("Sparse")
@@ -71,13 +71,13 @@ def compared(metric: MetricSpec, labels: Array, predictions: Array) -> tuple[Arr
     if labels.size != math.prod(shape):
         raise SpecError(
             f"the metric {metric.name!r} compares "
-            + ("a class number with an output for each class" if sparse else "each output with a label of its own"),
+            + ("a class number with an output for each class" if sparse else "each output with its own label"),
             where="evaluate.metrics",
             bound=f"{math.prod(shape[1:])} labels per example",
             measured=f"labels {list(labels.shape)}, outputs {list(predictions.shape)}",
-            remedy="take `binary_accuracy`, which compares each output with a label of its own, or a class number"
+            remedy="use `binary_accuracy`, which compares each output with its own label, or provide a class number"
             if sparse
-            else "take `accuracy` or `cross_entropy`, which compare a class number, or give a label for each output",
+            else "use `accuracy` or `cross_entropy`, which compare a class number, or provide a label for each output",
         )
     if sparse:
         check_classes(labels, predictions.shape[-1])
@@ -106,7 +106,7 @@ class _MeanValues(beam.DoFn):
         ]
         extracts = dict(element) | {MEANS_KEY: np.stack(columns, axis=1) if columns else np.zeros((len(labels), 0))}
         if self._only:
-            # Nothing after this reads them, and splitting them into examples costs more than all the rest.
+            # No later stage reads them, and splitting them into examples costs more than everything else.
             del extracts[tfma.PREDICTIONS_KEY], extracts[tfma.LABELS_KEY]
         return [extracts]
 
@@ -114,13 +114,13 @@ class _MeanValues(beam.DoFn):
 def MeanValuesExtractor(
     metrics: Sequence[MetricSpec], models: Sequence[str], label: str, only: bool
 ) -> tfma.extractors.Extractor:
-    """An extractor of `MEANS_KEY`.
+    """Create an extractor of `MEANS_KEY`.
 
     Args:
-        metrics: What `mean_metrics` returned.
-        models: Names of the models as in the predictions.
-        label: Feature that is the label.
-        only: Whether no other metric is asked for: then predictions and labels go no further.
+        metrics: Metrics from `mean_metrics`.
+        models: Names of the models, as in the predictions.
+        label: Feature that holds the label.
+        only: Whether there are no other metrics. Then predictions and labels are dropped.
     """
     return tfma.extractors.Extractor(
         stage_name="MeanValues", ptransform=beam.ParDo(_MeanValues(metrics, models, label, only))

@@ -1,4 +1,4 @@
-"""Whether metrics can be computed, tried on a few examples before a run. Imports TensorFlow Model Analysis."""
+"""Checks before a run, on a few examples, that metrics can be computed. Imports TensorFlow Model Analysis."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ Array = npt.NDArray[Any]
 
 
 def check_computed(metrics: Sequence[MetricSpec], labels: Array, predictions: Array) -> None:
-    """Compute each metric on a few examples; what it gives does not matter.
+    """Compute each metric on a few examples, and ignore the values.
 
     Args:
-        metrics: Those that `check_metrics` takes.
-        labels: Of a few examples, [N, ...].
-        predictions: In the shape of the model's outputs, [N, ...].
+        metrics: Metrics that `check_metrics` accepts.
+        labels: Labels of a few examples, [N, ...].
+        predictions: Values in the shape of the model's outputs, [N, ...].
 
     Raises:
-        SpecError: A metric does not take its config together with such labels and outputs.
-        DataError: A label is not the number of a class.
+        SpecError: A metric cannot be computed with its config from such labels and outputs.
+        DataError: A label isn't a class number.
     """
     means = mean_metrics(metrics)
     for metric in metrics:
         _refuse_pooled(metric, labels, predictions)
         try:
-            # Where all first labels are alike, ratios without a denominator are no news.
+            # If the first labels are all equal, divisions by zero are expected.
             with np.errstate(all="ignore"):
                 if metric in means:
                     per_example(metric)(labels, predictions)
@@ -48,7 +48,7 @@ def check_computed(metrics: Sequence[MetricSpec], labels: Array, predictions: Ar
                 f"the metric {metric.name!r} cannot be computed on the first examples: "
                 f"{type(error).__name__}: {summary_line(error)}",
                 where="evaluate.metrics",
-                bound="a config that goes with the labels and the model's outputs",
+                bound="a config that fits the labels and the model's outputs",
                 measured=f"{metric.config or 'no config'}, labels {list(labels.shape)}, outputs "
                 f"{list(predictions.shape)}",
                 remedy="correct the metric's config, or choose a metric that compares such labels and outputs",
@@ -56,15 +56,15 @@ def check_computed(metrics: Sequence[MetricSpec], labels: Array, predictions: Ar
 
 
 def _refuse_pooled(metric: MetricSpec, labels: Array, predictions: Array) -> None:
-    """See that no area under a curve ranks the outputs of one class among those of another."""
+    """Refuse an area under a curve that ranks the outputs of different classes together."""
     if predictions.ndim > 1 and labels.size < predictions.size and pools_classes(metric.class_name, metric.config):
         classes = predictions.shape[-1]
         raise SpecError(
-            f"the metric {metric.name!r} ranks the outputs of all classes together, which says little of any",
+            f"the metric {metric.name!r} ranks the outputs of all classes together, which says little about any class",
             where="evaluate.metrics",
             bound=f"class_id, one of 0 to {classes - 1}, in the config of {metric.class_name}",
             measured=f"{metric.config or 'no config'}, with class numbers as labels and {classes} outputs",
-            remedy=f"write `config: {{class_id: {classes - 1}}}`, with a metric for each class that matters, or take "
+            remedy=f"write `config: {{class_id: {classes - 1}}}`, with a metric for each class that matters, or use "
             "`auc`, the mean over all classes of the area under the ROC curve",
         )
 
@@ -76,7 +76,7 @@ def _compute(metric: MetricSpec, labels: Array, predictions: Array) -> None:
     for computation in metric_specs.to_computations([spec], config):
         if isinstance(computation, metric_types.DerivedMetricComputation):
             results.update(computation.result(results))
-        # Preprocessors read more of an example than its label and its prediction.
+        # Computations with preprocessors are skipped: they need more of an example than its label and prediction.
         elif isinstance(computation, metric_types.MetricComputation) and not computation.preprocessors:
             combiner = computation.combiner
             combiner.setup()

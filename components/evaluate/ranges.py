@@ -1,10 +1,10 @@
-"""The values that a metric can take at all, by its class: what no bound should lie beyond."""
+"""The possible range of a metric, by its class. A bound outside the range makes no sense."""
 
 from __future__ import annotations
 
 import math
 
-# Beginnings and ends of names of metric classes of Keras and TFMA, in lower case.
+# Prefixes and suffixes of the lowercase names of Keras and TFMA metric classes.
 _SHARES = ("accuracy", "auc", "precision", "recall", "sensitivity", "specificity", "iou")
 _SHARES_BY_END = (*_SHARES, "f1", "f1score", "fbetascore", "ndcg", "hammingloss", "fallout", "missrate")
 _NEVER_NEGATIVE = ("error", "crossentropy", "hinge", "divergence", "positives", "negatives", "examplecount")
@@ -18,13 +18,13 @@ _OTHERS = {
 
 
 def metric_range(class_name: str) -> tuple[float, float] | None:
-    """The least and the greatest value of a metric.
+    """Return the range of a metric's values.
 
     Args:
         class_name: A metric class of Keras or TFMA.
 
     Returns:
-        Both, infinity where there is no least or greatest; None for a class that is not known.
+        The least and the greatest value, infinite if there is none; None for an unknown class.
     """
     name = class_name.rpartition(".")[2].lower()
     if name.startswith(_SHARES) or name.endswith(_SHARES_BY_END):

@@ -1,4 +1,4 @@
-"""From TFMA's output to the report's slices."""
+"""Converts TFMA's output to the report's slices."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from components.facts.slices import OVERALL
 
 
 def load_slices(folder: Path, models: Sequence[str], metrics: Sequence[str]) -> dict[str, tuple[SliceResult, ...]]:
-    """The slices of each model, the whole split first, the others in order of their features and values.
+    """Load the slices of each model: the whole split first, then the others sorted by features and values.
 
     Args:
-        folder: What `run_evaluation` wrote.
+        folder: The output folder of `run_evaluation`.
         models: Names of the models, the baseline first.
-        metrics: Names of the metrics, in the order that the results shall have: TFMA sorts them.
+        metrics: Names of the metrics in the order of the results. TFMA sorts them otherwise.
     """
     results: dict[str, list[SliceResult]] = defaultdict(list)
     for record in sorted(tfma.load_metrics(str(folder)), key=_order):
         values: dict[tuple[str, bool], dict[str, MetricValue]] = defaultdict(dict)
         for entry in record.metric_keys_and_values:
             if entry.value.WhichOneof("type") == "double_value":
-                # By TFMA's rule a single model has the name "".
+                # By TFMA's rule, a single model has the name "".
                 model = entry.key.model_name or models[0]
                 values[model, entry.key.is_diff][entry.key.name] = _metric_value(entry)
         for model in models:
@@ -45,7 +45,7 @@ def load_slices(folder: Path, models: Sequence[str], metrics: Sequence[str]) -> 
 
 
 def _in_order(found: dict[str, MetricValue], names: Sequence[str]) -> dict[str, MetricValue]:
-    # A metric of several outputs has names of its own; those come last.
+    # A metric with several outputs has additional names, which come last.
     return {name: found[name] for name in [*(name for name in names if name in found), *found]}
 
 

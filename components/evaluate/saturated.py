@@ -1,4 +1,4 @@
-"""What saturates in the examples of an evaluation, from its workers' counts to a share for each candidate."""
+"""Aggregates the saturation counts of an evaluation's workers into a share for each candidate."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _FILE = "saturated.json"
 
 @beam.ptransform_fn
 def WriteSaturated(counts: Any, folder: Path) -> Any:
-    """Write the share for each model: of all batches' `Counts` by model name, one is made."""
+    """Merge all batches' `Counts` by model name, and write each model's share."""
     return counts | beam.CombineGlobally(_all_merged) | beam.Map(functools.partial(_write, path=str(folder / _FILE)))
 
 
 def take_saturated(folder: Path) -> dict[str, float | None]:
-    """The greatest share of each model; what `WriteSaturated` wrote is removed."""
+    """Read each model's greatest share, and remove the file that `WriteSaturated` wrote."""
     path = folder / _FILE
     shares: dict[str, float | None] = json.loads(path.read_bytes())
     path.unlink()

@@ -1,4 +1,4 @@
-"""Which share of a model's output values sits at an end of the integers that hold them. Imports TensorFlow."""
+"""Measures the share of a model's output values that are at an end of their quantized range. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from components.model.tflite_runtime import TFLiteModel
 from components.ranges.affine import quantize
 from components.upstream.tflite.objects import pack, schema, unpack
 
-# They return the values they take, in another order or shape, or as floats.
+# Operators that return their input values in another order or shape, or as floats.
 _PASSING = frozenset({"DEQUANTIZE", "EXPAND_DIMS", "RESHAPE", "SQUEEZE", "TRANSPOSE"})
-# The whole range of their results has an integer: an end of it is a value like any other.
+# Operators whose quantized range covers all possible results, so values at its ends aren't clipped.
 _FIXED = frozenset({"L2_NORMALIZATION", "LOGISTIC", "LOG_SOFTMAX", "SOFTMAX", "TANH"})
-# They compute of tensors with ranges of their own: what is lost there does not come to an end of the result's range.
+# Operators whose inputs have their own ranges: values clipped in an input needn't be at an end of the result's range.
 _MADE_OF_INPUTS = frozenset(
     {"ABS", "ADD", "ADD_N", "AVERAGE_POOL_2D", "CONCATENATION", "DIV", "LEAKY_RELU", "MEAN", "MUL", "NEG", "PRELU"}
     | {"QUANTIZE", "SUB", "SUM"}
 )
-# Activations that end at a value of their own.
+# Upper limits of activations.
 _TOPS = {"RELU6": 6.0, "RELU_N1_TO_1": 1.0, "RELU_0_TO_1": 1.0}
 _TYPES: dict[int, type[np.signedinteger[Any] | np.unsignedinteger[Any]]] = {
     schema.TensorType.INT8: np.int8,
@@ -36,12 +36,12 @@ _ACTIVATIONS = {value: name for name, value in vars(schema.ActivationFunctionTyp
 
 @dataclass(frozen=True)
 class Grid:
-    """The integers that hold an output's values.
+    """The quantization of a tensor.
 
     Attributes:
         scale, zero_point: A real value is scale x (integer - zero_point).
-        dtype: NumPy's.
-        low_loses, high_loses: Whether a value at this end may have been one beyond it.
+        dtype: NumPy's integer type.
+        low_loses, high_loses: Whether a value at this end may be a clipped one.
     """
 
     scale: float
@@ -53,7 +53,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Count:
-    """Values that are at an end of their range, of all."""
+    """The number of values at an end of their range, and of all values."""
 
     lost: int
     values: int
@@ -62,16 +62,16 @@ class Count:
         return Count(self.lost + other.lost, self.values + other.values)
 
 
-# Index of a tensor in a file -> its values.
+# Index of a tensor in a file -> count of its values.
 Counts = dict[int, Count]
 
 
 class Saturation:
-    """Counts the values of a file's output, and of what its last operators make it of, that are at an end of a range.
+    """Counts values at an end of their range, in a file's output and in the tensors that it is computed from.
 
     Args:
-        content: The file, with one output; of integers, or of floats that were integers (`float_io`).
-        model: It, loaded.
+        content: The file, with one output of integers, or of floats dequantized from integers (`float_io`).
+        model: The loaded file.
     """
 
     def __init__(self, content: bytes, model: TFLiteModel) -> None:
@@ -79,22 +79,23 @@ class Saturation:
         self._output = model.output_index(name)
         self._grids = ends(content, self._output)
         self._inside = sorted(self._grids.keys() - {self._output})
-        # The file does not return what is inside. States of streaming models are matched by the names of outputs.
+        # The file doesn't return inner tensors, so load a version that does. Streaming models are excluded because
+        # their states are matched by output names.
         seen = bool(self._inside) and not model.streaming
         self._opened = TFLiteModel(_returning(content, self._inside)) if seen else None
 
     @property
     def looks_inside(self) -> bool:
-        """Whether `inside` counts anything, at the price of running the examples again."""
+        """Whether `inside` counts anything, which requires running the examples again."""
         return self._opened is not None
 
     def output(self, values: npt.NDArray[Any]) -> Counts:
-        """Count output values [N, ...] as the model returned them, in real values."""
+        """Count output values, given as the real values [N, ...] that the model returned."""
         grid = self._grids.get(self._output)
         return {self._output: _count(grid, values)} if grid is not None and values.size else {}
 
     def inside(self, inputs: Inputs) -> Counts:
-        """Count the values of what the output is made of, for inputs [N, ...]."""
+        """Count the values of the tensors that the output is computed from, for inputs [N, ...]."""
         if self._opened is None:
             return {}
         names = {self._opened.output_index(name): name for name in self._opened.output_names}
@@ -103,7 +104,7 @@ class Saturation:
 
 
 def merged(counts: Iterable[Counts]) -> Counts:
-    """Counts of different examples as one."""
+    """Add up the counts of different examples."""
     total: Counts = {}
     for each in counts:
         for index, count in each.items():
@@ -112,21 +113,22 @@ def merged(counts: Iterable[Counts]) -> Counts:
 
 
 def greatest_share(counts: Counts) -> float | None:
-    """The share of the tensor that loses most; None if no integers hold any, or their ranges are all there is."""
+    """Return the greatest share of any tensor, or None if no tensor has a quantized range that can clip values."""
     return max((count.lost / count.values for count in counts.values() if count.values), default=None)
 
 
 def saturated_share(content: bytes, sample: Inputs) -> float | None:
-    """The share of a file's output values that sit at an end of their range, where a value beyond would be lost.
+    """Return the share of a file's output values that are at an end of their range and may be clipped.
 
-    Where a sum, a mean, a concatenation or the like makes the output, the same of what it is made of, if that is more.
+    If the output is computed by an operator such as a sum, a mean, or a concatenation, its inputs are examined too, and
+    the greatest share counts.
 
     Args:
         content: The file, as for `Saturation`.
-        sample: Inputs, [N, ...] in real values.
+        sample: Inputs [N, ...] in real values.
 
     Returns:
-        None if no integers hold the output, or their range is all that the operator can return.
+        The share; None if the output isn't quantized, or its range covers all possible results of the operator.
     """
     model = TFLiteModel(content)
     (name,) = model.output_names
@@ -135,14 +137,14 @@ def saturated_share(content: bytes, sample: Inputs) -> float | None:
 
 
 def ends(content: bytes, output: int) -> dict[int, Grid]:
-    """The integers that hold an output, and what its last operators make it of, by the tensors' indices.
+    """Find the quantization of an output and of the tensors that it is computed from.
 
     Args:
         content: The file.
         output: Index of the output's tensor in the main subgraph.
 
     Returns:
-        Without tensors that no integers hold, or that hold whatever their operator can return.
+        Tensor index -> quantization, without tensors that aren't quantized or whose range covers all possible results.
     """
     model = schema.Model.GetRootAs(content)
     graph = model.Subgraphs(0)
@@ -163,13 +165,13 @@ def ends(content: bytes, output: int) -> dict[int, Grid]:
             held = held or (tensor if _is_quantized(tensor) else None)
         kind = _kind(model, maker) if maker is not None else ""
         if kind in _FIXED or (maker is None and first != output):
-            # What comes from outside is at the ends of its range by right: a white pixel, a full scale.
+            # Model inputs are legitimately at the ends of their range, such as white pixels.
             continue
         if held is not None:
             found[first] = _grid(held, _TOPS.get(kind) or _TOPS.get(_fused(maker)))
         if maker is not None and kind in _MADE_OF_INPUTS:
             sources = [maker.Inputs(place) for place in range(maker.InputsLength())]
-            # A number for all examples together is none of an example's.
+            # Skip scalars: they don't belong to an example.
             pending += [source for source in sources if source in makers and graph.Tensors(source).ShapeLength()]
     return found
 
@@ -182,7 +184,7 @@ def _grid(tensor: schema.Tensor, top: float | None) -> Grid:
         scale=scale,
         zero_point=zero_point,
         dtype=dtype,
-        # Zero as an end is what a ReLU returns.
+        # If the low end is zero, the values there are the zeros of a ReLU.
         low_loses=zero_point != bounds.min,
         high_loses=top is None or scale * (bounds.max - zero_point) < top - scale,
     )
@@ -195,7 +197,7 @@ def _count(grid: Grid, values: npt.NDArray[Any]) -> Count:
 
 
 def _returning(content: bytes, tensors: Sequence[int]) -> bytes:
-    """A file that returns these tensors, too."""
+    """Return a version of the file that also outputs these tensors."""
     model = unpack(content)
     graph = model.subgraphs[0]
     graph.outputs = [*graph.outputs, *tensors]
@@ -218,7 +220,7 @@ def _kind(model: schema.Model, operator: schema.Operator) -> str:
 
 
 def _fused(operator: schema.Operator | None) -> str:
-    """The activation that an operator applies to its own result; "" for none."""
+    """Return an operator's fused activation, or "" if it has none."""
     if operator is None or operator.BuiltinOptions() is None:
         return ""
     options = schema.BuiltinOptionsCreator(operator.BuiltinOptionsType(), operator.BuiltinOptions())

@@ -1,1 +1,1 @@
-"""Which candidate may reach which device: a pure policy over measured facts."""
+"""Decides which candidate each device gets: a pure policy over measured facts."""

@@ -1,8 +1,8 @@
-"""Single bounds held against single measured values.
+"""Checks of single measured values against single bounds.
 
-A bound that is met exactly passes. Metrics are computed in float32 somewhere on their way, so two values that differ by
-no more than one float32 epsilon (2**-23, about 1.2e-7) of the largest magnitude involved count as equal:
-0.85 - 0.84 is 0.010000000000000009 in floating point, and a permitted drop of 0.01 permits it.
+A bound that is met exactly passes. Metrics are partly computed in float32, so two values that differ by at most one
+float32 epsilon (2**-23, about 1.2e-7) of the largest magnitude involved count as equal. For example, 0.85 - 0.84 is
+0.010000000000000009 in floating point, which a permitted drop of 0.01 allows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from components.spec.devices.device import DeviceProfile
 from components.spec.gate import GateSpec, MetricBound
 
 FLOAT32_EPSILON = 2.0**-23
-OPERATORS, LATENCY_RATIO = "operators", "latency ratio"  # what a check is of
+OPERATORS, LATENCY_RATIO = "operators", "latency ratio"  # Quantities of checks.
 STEP_ERROR = "error of the state"
 SATURATED = "saturated outputs"
 
@@ -26,7 +26,7 @@ SATURATED = "saturated outputs"
 def device_checks(
     candidate: CandidateReport, inspection: Inspection, device: DeviceProfile
 ) -> Iterator[Check | Requirement]:
-    """A converted candidate against what the device can run and has room for; unbounded budgets give no check."""
+    """Check a converted candidate against a device's capabilities and budgets. Unset budgets aren't checked."""
     scheme = candidate.recipe.scheme.kind
     yield _required("scheme", device, f"one of {', '.join(device.schemes)}", scheme, scheme in device.schemes)
     if device.operators is not None:
@@ -51,7 +51,7 @@ def device_checks(
 
 
 def step_checks(name: str, outcome: Converted, policy: GateSpec) -> Iterator[Check]:
-    """The states of a lowered recurrent model at each time step; none for floats, which round nothing."""
+    """Check the state error of a lowered recurrent model at each time step. Float models have none."""
     limit = policy.max_state_error
     if limit is None or outcome.steps is None:
         return
@@ -67,7 +67,7 @@ def step_checks(name: str, outcome: Converted, policy: GateSpec) -> Iterator[Che
 
 
 def saturation_checks(candidate: CandidateReport, policy: GateSpec) -> Iterator[Check]:
-    """The share of output values at an end of the quantized range; none where the output has no such end."""
+    """Check the share of output values at an end of the quantized range, if the output has a range that can clip."""
     limit, share = policy.max_saturated_outputs, candidate.saturated
     if limit is None or share is None:
         return
@@ -77,10 +77,10 @@ def saturation_checks(candidate: CandidateReport, policy: GateSpec) -> Iterator[
 def bound_checks(
     candidate: CandidateReport, report: EvaluationReport, bound: MetricBound, policy: GateSpec
 ) -> Iterator[Check]:
-    """One metric's bounds on every slice that they name; what the evaluation lacks is not enough data."""
+    """Check one metric's bounds on every slice that they name. Missing values give `not_enough_data`."""
     own, baseline = _named(candidate.slices), _named(report.baseline_slices)
     for wanted in bound.slices or (OVERALL,):
-        # A slice that only the baseline has was not measured on this candidate: asked for, and missing.
+        # A slice that only the baseline has is requested but not measured on this candidate.
         names = [name for name in dict.fromkeys([*own, *baseline]) if matches(name, wanted)]
         for name in names or [wanted]:
             yield from _on_slice(own.get(name), name, baseline.get(name), bound, policy)
@@ -92,7 +92,7 @@ def _on_slice(
     metric = result.metrics.get(bound.name) if result else None
     reference = baseline.metrics.get(bound.name) if baseline else None
     change = result.change.get(bound.name) if result else None
-    # A difference is as exact as the values it was made from.
+    # The precision of a difference is that of the values that were subtracted.
     scale = max((abs(m.value) for m in (metric, reference) if m and math.isfinite(m.value)), default=0.0)
     pair = f" ({_figure(metric.value)} against {_figure(reference.value)})" if metric and reference else ""
     op: Operation
@@ -125,7 +125,7 @@ def _on_slice(
 def _compare(
     result: SliceResult | None, value: MetricValue | None, edge: float, sign: int, scale: float, policy: GateSpec
 ) -> tuple[Verdict, str]:
-    """Whether sign * value >= sign * edge, and what must be known to judge the value."""
+    """Return the verdict on sign * value >= sign * edge, and a note about the data."""
     if result is None or value is None:
         return "not_enough_data", ""
     interval = None if value.lower is None or value.upper is None else (value.lower, value.upper)
@@ -142,7 +142,7 @@ def _compare(
     low, high = sorted(sign * (end - edge) for end in interval)
     if low >= -slack:
         return "pass", note
-    return ("fail", note) if high < -slack else ("not_enough_data", f"{note}: the bound lies in the interval")
+    return ("fail", note) if high < -slack else ("not_enough_data", f"{note}: the bound is within the interval")
 
 
 def _lacks(result: SliceResult | None, where: str, metric: str, what: str) -> str:
@@ -163,7 +163,7 @@ def _latency(candidate: CandidateReport, device: DeviceProfile, limit: float) ->
 
 def _size(what: str, device: DeviceProfile, limit: int, size: int | None) -> Check:
     if size is None:
-        return _unmeasured(what, device, limit, "bytes", "the evaluation does not tell it")
+        return _unmeasured(what, device, limit, "bytes", "missing in the evaluation")
     return Check(
         quantity=what,
         scope=device.name,

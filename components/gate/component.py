@@ -1,4 +1,4 @@
-"""TFX shell of the gate: evaluation + candidates -> ModelBlessing + the chosen Model."""
+"""TFX component of the gate: evaluation + candidates -> ModelBlessing + the chosen Model."""
 
 import logging
 from collections.abc import Mapping
@@ -25,10 +25,12 @@ from components.tfx.candidate_inputs import candidate_names, input_of, with_cand
 
 
 class GateRequest(FrozenModel):
-    """What one gate node is asked: its `spec` parameter.
+    """The `spec` parameter of a gate node.
 
     Attributes:
-        less_is_better: Which way the policy's first metric improves; None where that is not known.
+        device: The device to decide for.
+        policy: The bounds and the preference.
+        less_is_better: Whether smaller values of the policy's first metric are better; None if unknown.
     """
 
     device: DeviceProfile
@@ -37,7 +39,7 @@ class GateRequest(FrozenModel):
 
 
 class GateExecutor(base_executor.BaseExecutor):
-    """Decides for one device. A refusal is a normal end: `NOT_BLESSED`, and the reasons in `decision.json`."""
+    """Decides for one device. A refusal isn't a failure: it gives `NOT_BLESSED`, with reasons in `decision.json`."""
 
     def Do(
         self,
@@ -48,8 +50,8 @@ class GateExecutor(base_executor.BaseExecutor):
         """Write `blessing` and `chosen`.
 
         Raises:
-            TamperedError: An artifact is not the one that was written.
-            UnblessedError: The chosen candidate's bytes are not those that were evaluated.
+            TamperedError: An artifact has changed since it was written.
+            UnblessedError: The chosen candidate's bytes aren't the evaluated bytes.
         """
         request = GateRequest.model_validate_json(exec_properties["spec"])
         version = exec_properties["code_version"]
@@ -83,8 +85,8 @@ class GateExecutor(base_executor.BaseExecutor):
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         folder = Path(blessing.uri)
         _write_decision(folder, decision)
-        # Mark and properties are those of TFX's own Evaluator (tfx/components/evaluator/constants.py, too heavy to
-        # import for four words), so that its Pusher and its latest-blessed-model resolver read them.
+        # The mark and the properties are those of TFX's Evaluator, so that TFX's Pusher and latest-blessed-model
+        # resolver can read them. Their names are in tfx/components/evaluator/constants.py, which is slow to import.
         write_atomically(folder / ("NOT_BLESSED" if winner is None else "BLESSED"), b"")
         if winner is not None:
             properties["current_model"] = winner.uri
@@ -124,7 +126,7 @@ def _write_chosen(
         TFLITE_FILE,
         role="chosen",
         recipe=facts.recipe.model_dump(mode="json"),
-        # The candidate's own parents too: a release can then be traced without the store that made it.
+        # Includes the candidate's parents, so that a release can be traced without the metadata store.
         parents={**origin.parents, **parents, "candidate": origin.sha256},
         code_version=version,
         streaming=origin.streaming,
@@ -132,7 +134,7 @@ def _write_chosen(
 
 
 class GateComponentSpec(component_spec.ComponentSpec):
-    """What all gates have; `gate` adds one named input per candidate."""
+    """The interface that all gates share. `gate` adds one named input per candidate."""
 
     PARAMETERS = {
         "spec": component_spec.ExecutionParameter(type=str),
@@ -149,7 +151,7 @@ class GateComponentSpec(component_spec.ComponentSpec):
 
 
 class Gate(base_component.BaseComponent):
-    """Blesses the best candidate for one device, or none. Made by `gate`."""
+    """Blesses the best candidate for one device, or none. Created by `gate`."""
 
     SPEC_CLASS = GateComponentSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(GateExecutor)
@@ -163,13 +165,13 @@ def gate(
     spec: str,
     code_version: str,
 ) -> Gate:
-    """A gate for one device; set its id with `.with_id`.
+    """Create a gate for one device. Set its id with `.with_id`.
 
     Args:
         evaluation: Channel of one ModelEvaluation with a `report.json`.
-        candidates: Recipe name -> channel of one Model, each an input of its own: one channel of N artifacts does not
-            work on Kubeflow.
-        on_device: Channel of what `device_check` made for this device; None for a profile without evaluators.
+        candidates: Recipe name -> channel of one Model. Each is a separate input, because one channel of N artifacts
+            doesn't work on Kubeflow.
+        on_device: Channel of this device's `device_check` output; None for a profile without evaluators.
         spec: JSON of a `GateRequest`.
         code_version: `components.core.version.code_version("components.gate.component")`.
     """

@@ -1,4 +1,4 @@
-"""The gate's policy: measured facts and bounds in, a decision with reasons out. Nothing here knows TFX."""
+"""The gate's policy, independent of TFX: turns measured facts and bounds into a decision with reasons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from components.gate.tools import tool_checks
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import GateSpec
 
-UNJUDGED_LATENCY_REMEDY = "drop max_latency_ratio from the device profile, or raise the work per call"
+UNJUDGED_LATENCY_REMEDY = "remove max_latency_ratio from the device profile, or increase the work per call"
 
 
 def decide(
@@ -27,19 +27,19 @@ def decide(
     less_is_better: bool | None = None,
     on_device: DeviceReport | None = None,
 ) -> Decision:
-    """Hold every candidate against the policy and the device's budgets, and pick the best that passes.
+    """Check every candidate against the policy and the device's budgets, and choose the best that passes.
 
     Args:
-        report: What was measured. Changes are candidate minus baseline.
+        report: The measurements. Changes are candidate minus baseline.
         device: The device to decide for.
         policy: The bounds and the preference. The first metric ranks accuracy.
-        less_is_better: Which way the first metric improves. None if that is not known: then it is guessed from its
-            bounds, and less is better only if it has none but `at_most` and `max_rise_from_baseline`.
-        on_device: What the device's own tools say; None for a profile without evaluators.
+        less_is_better: Whether smaller values of the first metric are better. If None, it is inferred from the metric's
+            bounds: less is better only if it has neither `at_least` nor `max_drop_from_baseline`.
+        on_device: Facts from the device's own tools; None for a profile without evaluators.
 
     Returns:
-        A decision whose candidates are in the order of the report. A bound that is met exactly passes; a
-        difference within the rounding of float32 counts as exact (`components.gate.checks`).
+        A decision with the candidates in the order of the report. A bound that is met exactly passes, and a difference
+        within float32 rounding counts as exact (`components.gate.checks`).
     """
     if less_is_better is None:
         less_is_better = policy.metrics[0].at_least is None and policy.metrics[0].max_drop_from_baseline is None
@@ -68,7 +68,7 @@ def decide(
 
 
 def worst(verdicts: Iterator[Verdict]) -> Verdict:
-    """`fail` beats `not_enough_data` beats `pass`."""
+    """Return the worst verdict: `fail` before `not_enough_data` before `pass`."""
     found = set(verdicts)
     return "fail" if "fail" in found else "not_enough_data" if "not_enough_data" in found else "pass"
 
@@ -87,7 +87,7 @@ def _judge(
             Requirement(
                 quantity="conversion",
                 scope=candidate.name,
-                bound=f"a file that holds what {outcome.scheme} promises",
+                bound=f"a file that meets the guarantees of {outcome.scheme}",
                 measured=f"{outcome.cause}: {outcome.message} Remedy: {outcome.remedy}",
                 verdict="fail",
             ),
@@ -130,7 +130,8 @@ def _rank(
             compressed = candidate.compressed
             return (math.inf, size, accuracy) if compressed is None else (compressed.gzip, accuracy, size)
         case "fastest" if vela is not None:
-            # The device's own cost model, not this machine's kernels. What falls back has no cycles: fewest first.
+            # Prefer the device's cost model to this machine's kernels. Operators that fall back to the CPU have no
+            # cycles, so fewer of them come first.
             return len(vela.cpu_operators), math.inf if vela.cycles is None else vela.cycles, accuracy
         case "fastest":
             ratio = _ratio(candidate)
@@ -147,7 +148,7 @@ def _ratio(candidate: CandidateReport) -> float | None:
 
 
 def _badness(candidate: CandidateReport, name: str, less_is_better: bool) -> float:
-    """The metric, turned so that less is better; not measured is worst."""
+    """Return the metric with its sign set so that less is better; infinity if it wasn't measured."""
     whole = overall(candidate.slices)
     metric = whole.metrics.get(name) if whole else None
     if metric is None or math.isnan(metric.value):
@@ -183,9 +184,9 @@ def _why_this(best: CandidateReport, passing: int, policy: GateSpec, vela: VelaF
     if passing == 1:
         return f"{best.name} is the only candidate that passes ({figure})"
     if policy.prefer == "fastest" and ratio is None and vela is None:
-        # An untimed one is the best only where none that passes was timed.
+        # An untimed candidate is best only if no passing candidate was timed.
         return (
-            f"latency was not judged, so the smallest was taken instead of the fastest: {best.name} "
+            f"latency was not judged, so the smallest was chosen instead of the fastest: {best.name} "
             f"of {passing} candidates that pass ({_file_bytes(best):,} bytes)"
         )
     what = "smallest when compressed" if policy.prefer == "smallest_compressed" else policy.prefer.replace("_", " ")
@@ -195,14 +196,14 @@ def _why_this(best: CandidateReport, passing: int, policy: GateSpec, vela: VelaF
 def _why_none(judged: list[tuple[CandidateReport, CandidateDecision]], device: DeviceProfile) -> str:
     if not judged:
         return "there is no candidate"
-    reasons, remedies = [], list[str]()
+    reasons, fixes = [], list[str]()
     for candidate, decision in judged:
-        # A plain failure is what to fix first; missing data matters only when nothing failed.
+        # Name a failed check first. Missing data matters only if no check failed.
         check = next(check for check in decision.checks if check.verdict == decision.verdict)
         unjudged = check.quantity == LATENCY_RATIO and check.verdict == "not_enough_data"
         if unjudged:
             noisy = candidate.latency is not None and candidate.latency.transient
-            remedies.append("run again on a quieter machine" if noisy else UNJUDGED_LATENCY_REMEDY)
+            fixes.append("run again on a quieter machine" if noisy else UNJUDGED_LATENCY_REMEDY)
         if isinstance(check, Check) and unjudged:
             what = f"{check.quantity} {check.note}"
         elif isinstance(check, Requirement) and check.quantity == OPERATORS:
@@ -212,4 +213,4 @@ def _why_none(judged: list[tuple[CandidateReport, CandidateDecision]], device: D
             what = check.quantity if of_itself else f"{check.quantity} on {check.scope}"
             what = f"too little data for {what}" if check.verdict == "not_enough_data" else what
         reasons.append(f"{decision.candidate} ({what})")
-    return "; ".join([f"no candidate passes: {', '.join(reasons)}", *dict.fromkeys(remedies)])
+    return "; ".join([f"no candidate passes: {', '.join(reasons)}", *dict.fromkeys(fixes)])

@@ -1,4 +1,4 @@
-"""Bounds of a device profile held against what the device's own tools say of a candidate."""
+"""Checks of a device profile's bounds against the findings of the device's tools."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from components.facts.device import CandidateOnDevice, TflmFacts, ToolFailure, V
 from components.facts.evaluation import CandidateReport
 from components.spec.devices.device import DeviceProfile
 
-VELA, TFLM = "Vela", "TensorFlow Lite Micro"  # what a check of the tool itself is of
+VELA, TFLM = "Vela", "TensorFlow Lite Micro"  # Quantities of checks of the tools themselves.
 NPU_CYCLES, CPU_OPERATORS = "NPU cycles", "operators on the CPU"
 
 
 def tool_checks(
     candidate: CandidateReport, device: DeviceProfile, facts: CandidateOnDevice | None
 ) -> Iterator[Check | Requirement]:
-    """A converted candidate against what the device's tools found; unbounded figures give no check.
+    """Check a converted candidate against the findings of the device's tools. Figures without bounds aren't checked.
 
-    A tool that cannot take the file fails the candidate, for the device could not either; one that was stopped at its
-    time-out says nothing.
+    If a tool rejects the file, the candidate fails, because the device would reject it too. If a tool times out, there
+    is no verdict.
     """
     if not device.evaluators:
         return
     if facts is None:
-        yield _required("device check", device, "the word of its tools", "none on this candidate", "not_enough_data")
+        yield _required("device check", device, "results of its tools", "none for this candidate", "not_enough_data")
         return
     if facts.sha256 != candidate.sha256:
         yield _required(
-            "sha256", device, f"the evaluated file, {candidate.sha256}", f"its tools were given {facts.sha256}", "fail"
+            "sha256", device, f"the evaluated file, {candidate.sha256}", f"its tools ran on {facts.sha256}", "fail"
         )
         return
     if device.vela is not None:
@@ -50,7 +50,7 @@ def _vela(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | R
         )
         note = f" of {found.operators}" + (f" ({which})" if fallen else "")
         yield _at_most(CPU_OPERATORS, device, device.max_cpu_operators, fallen, "operators", note)
-    # Vela estimates nothing of what the CPU does.
+    # Vela's estimates exclude operators on the CPU.
     partly = f" (without {fallen} operators on the CPU)" if fallen else ""
     unit: Unit
     for what, unit, limit, value in (
@@ -59,7 +59,7 @@ def _vela(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | R
         ("flash bytes", "bytes", device.max_flash_bytes, found.flash_bytes),
     ):
         if limit is not None:
-            # No figure at all must not pass for the best of all figures.
+            # A missing figure must not pass as the best possible one.
             yield _at_most(what, device, limit, value, unit, "no operator runs on the NPU" if value is None else partly)
 
 
@@ -69,7 +69,7 @@ def _tflm(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | R
         return
     found = facts.tflm
     for output in found.outputs:
-        # Whether or not `max_tflm_lsb` is declared: such a file does not compute there what was evaluated.
+        # Fails even without `max_tflm_lsb`, because on TFLM the file doesn't compute what was evaluated.
         if output.gross:
             yield Check(
                 quantity=f"output {output.output} on {TFLM}",
@@ -90,14 +90,14 @@ def _tflm(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | R
 
 def _not_taken(tool: str, failure: ToolFailure | None, device: DeviceProfile) -> Requirement:
     if failure is None:
-        return _required(tool, device, "a file that it takes", "it was not asked", "not_enough_data")
+        return _required(tool, device, "a file that it accepts", "it was not run", "not_enough_data")
     verdict: Verdict = "not_enough_data" if failure.transient else "fail"
     measured = f"{failure.cause}: {failure.message} Remedy: {failure.remedy}"
-    return _required(tool, device, "a file that it takes", measured, verdict)
+    return _required(tool, device, "a file that it accepts", measured, verdict)
 
 
 def _at_most(what: str, device: DeviceProfile, limit: float, value: float | None, unit: Unit, note: str = "") -> Check:
-    # NaN is at most nothing.
+    # NaN fails the comparison.
     return Check(
         quantity=what,
         scope=device.name,

@@ -1,1 +1,1 @@
-"""Bringing examples in where TFX's own way loses something."""
+"""Ingestion of examples and schemas where TFX's stock components lose information."""

@@ -1,4 +1,4 @@
-"""TFX shells of bringing things in: a Parquet ExampleGen, and the import of a schema."""
+"""TFX components of ingestion: a Parquet ExampleGen, digest-checked executors, and a schema import."""
 
 import json
 from pathlib import Path
@@ -19,38 +19,38 @@ from components.ingest.schema import parse_schema
 from components.ingest.sources import check_sources, description_in
 from components.upstream.tfx.dsl import OutputArtifact, Parameter, component
 
-# What stock components look for in a Schema artifact.
+# The file name that stock components look for in a Schema artifact.
 SCHEMA_FILE = "schema.pbtxt"
 
 
 class _Checked(BaseExampleGenExecutor):
-    """An ExampleGen that fails if the files that it read were not those that its parameter names."""
+    """An ExampleGen executor that fails if the files it read differ from those that its parameter describes."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: dict[str, Any]) -> None:
         """See the base class."""
         super().Do(input_dict, output_dict, exec_properties)
         address = exec_properties["input_base"]
         description = description_in(exec_properties.get("custom_config") or "")
-        # Objects have been listed with their versions; reading all again would cost more than it saves.
+        # Objects in a bucket are listed with their versions. Reading them all again would cost more than it saves.
         if description and "://" not in address:
             splits = json.loads(exec_properties["input_config"])["splits"]
             check_sources(Path(address), [split["pattern"] for split in splits], description)
 
 
 class CheckedImport(_Checked, ImportExecutor):
-    """TFX's for TFRecords."""
+    """TFX's executor for TFRecords, with the check."""
 
 
 class CheckedCsv(_Checked, CsvExecutor):
-    """TFX's for CSV."""
+    """TFX's executor for CSV, with the check."""
 
 
 class CheckedParquet(_Checked, ParquetExecutor):
-    """Ours for Parquet."""
+    """Edgemill's executor for Parquet, with the check."""
 
 
 def packed(text: str) -> example_gen_pb2.CustomConfig:
-    """A text as ExampleGen's custom configuration."""
+    """Pack a string as ExampleGen's custom configuration."""
     custom = example_gen_pb2.CustomConfig()
     custom.custom_config.Pack(wrappers_pb2.StringValue(value=text))
     return custom
@@ -62,7 +62,7 @@ def parquet_example_gen(
     output_config: example_gen_pb2.Output | None,
     code_version: str,
 ) -> FileBasedExampleGen:
-    """An ExampleGen for Parquet files; its code version is in its custom configuration, which nothing else reads."""
+    """Create an ExampleGen for Parquet files. Its otherwise unused custom configuration holds the code version."""
     return FileBasedExampleGen(
         input_base=input_base,
         input_config=input_config,
@@ -79,10 +79,10 @@ def ImportedSchema(
     code_version: Parameter[str],  # noqa: ARG001
     schema: OutputArtifact[Schema],
 ) -> None:
-    """Imports a schema; its digest is a parameter, so that a changed file is not served from cache."""
+    """Imports a schema. The file's digest is a parameter so that a changed file invalidates the cache."""
     content = Path(path).read_bytes()
     check_unchanged(Path(path), sha256_of_bytes(content), sha256)
     parse_schema(content, path)
     write_atomically(Path(schema.uri, SCHEMA_FILE), content)
-    # No manifest here: stock components take the only file of a Schema artifact for the schema.
+    # No manifest: stock components read the only file of a Schema artifact as the schema.
     schema.set_string_custom_property("sha256", sha256)

@@ -1,6 +1,6 @@
-"""Parquet rows as tf.Examples, by an ExampleGen executor.
+"""An ExampleGen executor that converts Parquet rows to tf.Examples.
 
-TFX's own Parquet executor (1.16) writes 0, 0.0, false and "" as missing values, and cannot take bytes other than UTF-8.
+TFX's own Parquet executor (1.16) writes 0, 0.0, false, and "" as missing values, and accepts only UTF-8 bytes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from components.core.errors import DataError
 
 
 def to_example(row: Mapping[str, Any]) -> tf.train.Example:
-    """One row as a tf.Example: integers and booleans as int64, floats as float32, texts (UTF-8) and bytes as bytes.
+    """Convert a row to a tf.Example.
 
-    A column of lists becomes a feature of several values; a null becomes a feature without values.
+    Integers and booleans become int64, floats float32, and strings (as UTF-8) and bytes become bytes. A list becomes a
+    feature with several values. A null becomes a feature without values.
 
     Raises:
         DataError: A column has another type.
@@ -45,9 +46,9 @@ def _feature(name: str, value: Any) -> tf.train.Feature:
         case []:
             return tf.train.Feature()
     raise DataError(
-        "a Parquet column has a type that no feature can hold",
+        "a Parquet column has a type that tf.Example does not support",
         where=f"column {name}",
-        bound="integers, booleans, floats, texts, bytes, or lists of them",
+        bound="integers, booleans, floats, strings, bytes, or lists of them",
         measured=type(values[0]).__name__,
         remedy="convert the column, or leave it out",
     )
@@ -62,7 +63,7 @@ def _parquet_to_example(pipeline: Any, exec_properties: dict[str, Any], split_pa
 
 
 class ParquetExecutor(BaseExampleGenExecutor):
-    """ExampleGen's executor for Parquet files."""
+    """ExampleGen executor for Parquet files."""
 
     def GetInputSourceToExamplePTransform(self) -> Any:
         """See the base class."""

@@ -1,4 +1,4 @@
-"""Reading a schema that a pipeline file names."""
+"""Parses the schema that a pipeline file names."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from components.core.errors import DataError
 
 
 def parse_schema(content: bytes, path: str) -> Any:
-    """A TensorFlow Metadata schema from a text proto.
+    """Parse a TensorFlow Metadata schema from a text proto.
 
     Args:
         content: The file's content.
-        path: The file, for the message.
+        path: The file's path, for error messages.
 
     Raises:
-        DataError: The content is not a schema.
+        DataError: The content isn't a schema.
     """
     try:
         return text_format.Parse(content, schema_pb2.Schema())
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise DataError(
-            f"this is no schema: {error}",
+            f"this is not a schema: {error}",
             where=path,
-            bound="a TensorFlow Metadata schema as text proto",
-            remedy="correct that place, or leave `examples.schema_file` out to infer a schema",
+            bound="a TensorFlow Metadata schema as a text proto",
+            remedy="correct the file at that position, or omit `examples.schema_file` to infer a schema",
         ) from error

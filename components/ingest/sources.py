@@ -1,4 +1,4 @@
-"""What example files are, by content, as a parameter of the node that reads them says it: TFX goes by size and time."""
+"""Identifies example files by content, in a node parameter. TFX's own fingerprint uses only sizes and times."""
 
 from __future__ import annotations
 
@@ -10,34 +10,38 @@ from typing import Any
 from components.core.errors import DataError
 from components.core.files import is_file, sha256_of, sha256_of_bytes
 
-# ML Metadata holds the parameter in one value; of more files, the digest over all stands for the digests of each.
+# ML Metadata stores the parameter as one value. With more files than this, only the digest over all of them is kept.
 _MOST_LISTED = 1_000
-# Files that an error names; the count includes the others.
+# The most files that an error names.
 _MOST_NAMED = 5
 _STRING_VALUE = "type.googleapis.com/google.protobuf.StringValue"
 
 
 def matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    """The files that patterns match, in order of name."""
+    """Return the files that match any pattern, sorted by name."""
     return sorted({file for pattern in patterns for file in folder.glob(pattern) if is_file(file)})
 
 
 def described(identities: Mapping[str, str]) -> str:
-    """Names and identities (digests of files, versions of objects) as JSON: over all, and each unless very many."""
+    """Describe files as JSON: the digest over all names and identities, their count, and each identity.
+
+    An identity is a file's digest or an object's version. The individual identities are left out if there are more
+    than `_MOST_LISTED`.
+    """
     lines = "".join(f"{identity}  {name}\n" for name, identity in sorted(identities.items()))
     listed = {"each": dict(identities)} if len(identities) <= _MOST_LISTED else {}
     return json.dumps({"all": sha256_of_bytes(lines.encode()), "count": len(identities), **listed}, sort_keys=True)
 
 
 def check_sources(folder: Path, patterns: Iterable[str], before: Mapping[str, Any]) -> None:
-    """See that example files are what they were.
+    """Check that example files haven't changed.
 
     Args:
-        folder, patterns: Where they lie.
-        before: What `described` said of their digests.
+        folder, patterns: Locate the files.
+        before: The parsed description of their digests from `described`.
 
     Raises:
-        DataError: They have changed since.
+        DataError: The files have changed.
     """
     found = {file.relative_to(folder).as_posix(): f"sha256 {sha256_of(file)}" for file in matching(folder, patterns)}
     now = json.loads(described(found))
@@ -52,24 +56,24 @@ def check_sources(folder: Path, patterns: Iterable[str], before: Mapping[str, An
         where=str(folder),
         bound=f"sha256 {before['all']} over {before['count']} files",
         measured=f"sha256 {now['all']} over {now['count']} files",
-        remedy="run again once nothing writes there any more",
+        remedy="run again when no process writes to the folder",
     )
 
 
 def description_in(custom_config: str) -> dict[str, Any]:
-    """What `described` said, out of ExampleGen's parameter; nothing if another parameter is given."""
+    """Extract the description from ExampleGen's custom configuration; empty if it holds something else."""
     try:
         packed = json.loads(custom_config)["custom_config"]
-        held = json.loads(packed["value"]) if packed["@type"] == _STRING_VALUE else {}
+        description = json.loads(packed["value"]) if packed["@type"] == _STRING_VALUE else {}
     except (ValueError, KeyError, TypeError):
         return {}
-    return held if isinstance(held, dict) and {"all", "count"} <= held.keys() else {}
+    return description if isinstance(description, dict) and {"all", "count"} <= description.keys() else {}
 
 
 def shown(custom_config: str) -> dict[str, str]:
-    """What the lineage shows of ExampleGen's parameter; nothing if another parameter is given."""
-    held = description_in(custom_config)
-    if not held:
+    """Return what the lineage shows of ExampleGen's custom configuration; empty if it holds no description."""
+    description = description_in(custom_config)
+    if not description:
         return {}
-    each = {f"data {name}": identity for name, identity in held.get("each", {}).items()}
-    return {"data": f"{held['count']} files, sha256 {held['all']} over their names and digests", **each}
+    each = {f"data {name}": identity for name, identity in description.get("each", {}).items()}
+    return {"data": f"{description['count']} files, sha256 {description['all']} over their names and digests", **each}

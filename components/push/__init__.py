@@ -1,1 +1,1 @@
-"""Delivery of blessed bytes to a registry."""
+"""Publishes blessed models in a registry."""

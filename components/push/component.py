@@ -1,4 +1,4 @@
-"""TFX shell of the registry: the chosen Model and its blessing -> PushedModel. Without a blessing nothing is pushed."""
+"""TFX component of the push: the chosen Model and its blessing -> PushedModel. Nothing is pushed without a blessing."""
 
 import logging
 from pathlib import Path
@@ -21,21 +21,22 @@ def Pusher(
     attempt: Parameter[str],  # noqa: ARG001
     code_version: Parameter[str],
 ) -> None:
-    """Deliver the blessed bytes, or nothing.
+    """Publish the chosen model if it is blessed.
 
     Args:
-        chosen: The gate's choice.
-        blessing: The gate's blessing. Not blessed is a normal end with `pushed` = 0.
-        pushed: Holds `push.json` (a PushOutcome); custom properties tell device, version, release path, model digest.
+        chosen: The model that the gate chose.
+        blessing: The gate's blessing. Without one, the node succeeds with `pushed` = 0.
+        pushed: Holds `push.json` (a PushOutcome). Its custom properties include the device, version, release path, and
+            model digest.
         spec: JSON of a PushRequest.
-        attempt: Different for every run, so that TFX never serves a push from its cache: the registry is outside
-            state that the cache knows nothing of. A repeated push of the same bytes changes nothing there.
+        attempt: Different for every run, so that TFX never serves a push from its cache, which doesn't know the
+            registry's state. Pushing the same bytes again doesn't change the registry.
         code_version: `components.core.version.code_version("components.push.component")`.
 
     Raises:
-        TamperedError: An artifact is not the one that was written.
+        TamperedError: An artifact has changed since it was written.
         UnblessedError: The blessing is incomplete, contradicts itself, or is for other bytes or another device.
-        RegistryError: The registry refused.
+        RegistryError: The registry refused the release.
     """
     request = PushRequest.model_validate_json(spec)
     choice, mark = verified(chosen), verified(blessing)

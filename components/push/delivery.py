@@ -1,4 +1,4 @@
-"""What a push does between gate and registry: check the blessing, deliver the bytes. Nothing here knows TFX."""
+"""The push, independent of TFX: checks the blessing and delivers the model to the registry."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ OUTCOME_NAME = "push.json"
 
 
 class PushRequest(FrozenModel):
-    """What one push node is asked: its `spec` parameter.
+    """The `spec` parameter of a push node.
 
     Attributes:
-        registry: Where to.
-        device: Whom for; the gate must have decided for the same device.
-        name: What the release is called: the pipeline's name.
+        registry: The target registry.
+        device: The target device. The gate's decision must be for the same device.
+        name: Name of the release, which is the pipeline's name.
     """
 
     registry: Registry
@@ -39,13 +39,13 @@ class PushOutcome(FrozenModel):
 
     Attributes:
         device: Name of the device profile.
-        pushed: Whether the registry holds the chosen bytes now.
-        reason: The gate's sentence: why this one, or why none.
-        version: Of the release.
-        path: The release's address.
-        bytes, sha256: Of its model file.
-        compressed_bytes: Of what is served.
-        manifest_sha256: Of the release's manifest.
+        pushed: Whether the registry now holds the chosen bytes.
+        reason: The gate's reason for choosing this candidate or none.
+        version: Version of the release.
+        path: Address of the release.
+        bytes, sha256: Size and digest of the release's model file.
+        compressed_bytes: Size of the compressed file that is served.
+        manifest_sha256: Digest of the release's manifest.
     """
 
     device: str
@@ -60,18 +60,18 @@ class PushOutcome(FrozenModel):
 
 
 def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision_sha256: str) -> PushOutcome:
-    """Publish what the decision blesses, or nothing.
+    """Publish the model that the decision blesses, if any.
 
     Args:
-        request: Where to, whom for.
+        request: The registry, the device, and the release's name.
         chosen: The gate's `chosen` artifact.
-        decision: As `read_blessing` returned it.
-        decision_sha256: Of its file; the release names it.
+        decision: The decision from `read_blessing`.
+        decision_sha256: Digest of the decision's file, recorded in the release.
 
     Raises:
-        TamperedError: The artifact is not the one that was written.
-        UnblessedError: The decision is for another device or other bytes than those in `chosen`.
-        RegistryError: The registry refused.
+        TamperedError: The artifact has changed since it was written.
+        UnblessedError: The decision is for another device, or for other bytes than those in `chosen`.
+        RegistryError: The registry refused the release.
     """
     if decision.device != request.device.name:
         raise _unblessed(chosen.place, "it is for another device", request.device.name, decision.device)
@@ -86,7 +86,7 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
     if digest != decision.chosen_sha256:
         raise _unblessed(chosen.place, "it is for other bytes", f"sha256 {decision.chosen_sha256}", digest)
     if (facts.name, facts.sha256) != (decision.chosen, digest):
-        raise _unblessed(chosen.place, "the chosen model's facts are another's", decision.chosen, facts.name)
+        raise _unblessed(chosen.place, "the chosen model's facts are for another model", decision.chosen, facts.name)
     parents = {**chosen.manifest.parents, "decision": decision_sha256}
     manifest = _release_manifest(request, facts, decision, parents, len(model))
     registry = open_registry(request.registry)
@@ -105,23 +105,23 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
 
 
 def read_blessing(blessing: Verified, *, blessed: int) -> Decision:
-    """The decision of a blessing whose mark file, custom property and decision agree.
+    """Read a blessing's decision, and check that its mark file, custom property, and decision agree.
 
     Args:
         blessing: The ModelBlessing artifact.
-        blessed: Its custom property; 0 also when it is not set.
+        blessed: The artifact's custom property; 0 if it isn't set.
 
     Raises:
-        TamperedError: The artifact is not the one that was written.
-        UnblessedError: One is missing, or they contradict each other.
+        TamperedError: The artifact has changed since it was written.
+        UnblessedError: The decision cannot be read, or the three contradict each other.
     """
     try:
         decision = Decision.model_validate_json(blessing.read("decision.json"))
     except ValidationError as error:
         raise _unblessed(blessing.place, f"its decision cannot be read: {_first_line(error)}") from error
-    says = decision.verdict == "pass"
+    passed = decision.verdict == "pass"
     marks = {name for name in ("BLESSED", "NOT_BLESSED") if name in blessing.manifest.files}
-    if marks != {"BLESSED" if says else "NOT_BLESSED"} or blessed != int(says):
+    if marks != {"BLESSED" if passed else "NOT_BLESSED"} or blessed != int(passed):
         raise _unblessed(
             blessing.place,
             "it contradicts itself",
@@ -151,7 +151,7 @@ def _release_manifest(
 
 def _unblessed(where: object, what: str, bound: object = None, measured: object = None) -> UnblessedError:
     return UnblessedError(
-        f"this blessing does not hold: {what}",
+        f"this blessing is not valid: {what}",
         where=str(where),
         bound=bound,
         measured=measured,

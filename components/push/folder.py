@@ -1,4 +1,4 @@
-"""A folder as a kind of registry: an address is the path of a release's folder, or of a model file."""
+"""The kind of registry that is a folder. An address is the path of a release's folder or of a model file."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from components.spec.registry import LocalRegistry
 
 
 class FolderRegistry:
-    """Releases in a folder of this machine."""
+    """Releases in a folder on this machine."""
 
     def __init__(self, spec: LocalRegistry) -> None:
         self._spec = spec
 
     def check_writable(self) -> None:
-        """Try to write there."""
+        """Check that the folder is writable."""
         registry.check_writable(self._spec)
 
     def publish(self, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
-        """Write a release and the channel's pointer; its path is absolute."""
+        """Write a release and the channel's pointer. The release's path is absolute."""
         release = registry.publish(self._spec, device_class, name, model, manifest)
         return release.model_copy(update={"path": str(Path(release.path).resolve())})
 
     def manifest_sha256(self, release: Release) -> str:
-        """Digest of the file that holds the manifest."""
+        """Return the digest of the manifest's file."""
         return registry.manifest_digest(release.manifest)
 
     @staticmethod
     def resolve(target: str) -> Located:
-        """A release's folder or its compressed file is verified; another file is a model."""
+        """Resolve a path. A release's folder or compressed file is verified; any other file is a model."""
         path = Path(target)
         if is_folder(path) or (path.name == COMPRESSED_NAME and is_file(path)):
             digest = registry.find_release(path).manifest.sha256
@@ -42,7 +42,7 @@ class FolderRegistry:
             digest = sha256_of(path)
         else:
             raise MetadataError(
-                "there is no such release or model", where=target, remedy="name a release folder or a .tflite file"
+                "there is no release or model here", where=target, remedy="name a release folder or a .tflite file"
             )
         folder = Path(os.path.realpath(path if is_folder(path) else path.parent))
         manifest = folder / registry.MANIFEST_NAME
@@ -60,5 +60,5 @@ class FolderRegistry:
 
     @staticmethod
     def exists(address: str) -> bool:
-        """A folder that is not mounted has lost nothing."""
+        """Return whether a release exists. If its parent folder is missing, it may not be mounted, so return True."""
         return Path(address).exists() or not Path(address).parent.exists()

@@ -1,4 +1,4 @@
-"""Files of a registry in a folder: written whole or not at all, and what the file system refuses explained."""
+"""File operations of a registry in a folder: atomic writes, and explanations of file system errors."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from pathlib import Path
 from components.core.errors import RegistryError
 from components.core.files import sync_folder, write_atomically
 
-# A push takes seconds; what is older than this was left by one that was killed.
+# A push takes seconds. Files older than this are leftovers of a killed push.
 STALE_SECONDS = 3600.0
 STAGING_PREFIX = ".staging-"
 
 
 def is_there(path: Path) -> bool:
-    """Whether anything stands at a path, a broken link included."""
+    """Return whether a path exists, including broken symbolic links."""
     try:
-        path.lstat()  # A symbolic link that leads nowhere is there, and in the way.
+        path.lstat()  # A broken symbolic link blocks the path too.
     except FileNotFoundError:
         return False
     return True
 
 
 def stage_and_rename(final: Path, files: dict[str, bytes]) -> None:
-    """Write a folder beside its final place, and rename it: a reader sees all of it or nothing."""
+    """Write a folder next to its final place and rename it, so that readers see all of it or nothing."""
     staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=final.parent))
     try:
         for name, content in files.items():
             write_atomically(staging / name, content)
-        staging.chmod(0o755)  # mkdtemp makes folders private; a registry is read by others.
+        staging.chmod(0o755)  # mkdtemp makes folders private, but other users read a registry.
         try:
             staging.rename(final)
         except OSError as error:
-            # Another pusher of the same bytes was first: its release is verified like any that exists.
+            # Another push of the same bytes was first. Its release is verified like any existing release.
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
     finally:
@@ -46,8 +46,8 @@ def stage_and_rename(final: Path, files: dict[str, bytes]) -> None:
 
 
 def remove_stale(folder: Path, channel: str) -> None:
-    """Remove what killed pushes left: staging folders, and temporary files of the pointer. Nothing else is ours."""
-    pointers = f".{channel}.json.{'?' * 8}"  # what `write_atomically` and mkstemp call them
+    """Remove leftovers of killed pushes: staging folders and temporary pointer files. Nothing else is touched."""
+    pointers = f".{channel}.json.{'?' * 8}"  # The names that `write_atomically` and mkstemp give them.
     for entry in [*folder.glob(f"{STAGING_PREFIX}*"), *folder.glob(pointers)]:
         try:
             if time.time() - entry.stat().st_mtime < STALE_SECONDS:
@@ -57,29 +57,29 @@ def remove_stale(folder: Path, channel: str) -> None:
             else:
                 entry.unlink()
         except FileNotFoundError:
-            continue  # another pusher cleans too
+            continue  # A concurrent push removed it.
 
 
 @contextmanager
 def explained(where: Path, needed: int) -> Iterator[None]:
-    """Turn what the file system refuses into a RegistryError with a remedy."""
+    """Convert file system errors into a RegistryError that says how to fix them."""
     try:
         yield
     except OSError as error:
         match error.errno:
             case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-                what = "there is no room for the release"
-                room = f"at least {needed:,} bytes" if needed else "some room"
+                what = "there is not enough space for the release"
+                room = f"at least {needed:,} bytes" if needed else "some space"
                 remedy = f"free {room} there, or choose another root; then run again"
             case errno.EACCES | errno.EPERM | errno.EROFS:
-                what = "the registry may not be written"
+                what = "there is no permission to write to the registry"
                 remedy = "grant write permission on the folder, or choose another root; then run again"
             case errno.ENOTDIR | errno.EEXIST:
-                what = "a file stands where the registry needs a folder"
+                what = "there is a file where the registry needs a folder"
                 remedy = "move the file away, or choose another root; then run again"
             case _:
                 what = "the registry could not be written"
-                remedy = "fix what the message says; then run again"
+                remedy = "fix the error in the message; then run again"
         raise RegistryError(
             f"{what}: {error.strerror or error}", where=str(error.filename or where), remedy=remedy
         ) from error

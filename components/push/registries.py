@@ -1,4 +1,4 @@
-"""What every kind of registry can do. Nothing outside this package knows how one keeps its releases."""
+"""The interface of every kind of registry. Only this package knows how a registry stores its releases."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from components.spec.registry import REGISTRIES, BaseRegistry
 
 
 class Located(FrozenModel):
-    """What was found at an address.
+    """A release or model at an address.
 
     Attributes:
-        address: Of the release, as `Release.path` tells it.
-        sha256: Of the model.
-        manifest_sha256: Of the release's manifest; None where there is none.
-        manifest: Where the manifest is, for messages.
+        address: Address of the release, as in `Release.path`.
+        sha256: Digest of the model.
+        manifest_sha256: Digest of the release's manifest; None if there is no manifest.
+        manifest: Location of the manifest, for messages.
     """
 
     address: str
@@ -27,70 +27,70 @@ class Located(FrozenModel):
 
 
 class Registry(Protocol):
-    """A kind of registry. Releases are named by addresses, which begin with the kind's prefix."""
+    """A kind of registry. The addresses of its releases begin with the kind's prefix."""
 
     def __init__(self, spec: Any) -> None: ...
 
     def check_writable(self) -> None:
-        """Try, before anything runs, that a release can be published. Leaves nothing behind.
+        """Check, before anything runs, that a release can be published. Leaves no files behind.
 
         Raises:
-            RegistryError: It cannot, with the remedy.
+            RegistryError: A release cannot be published.
         """
 
     def publish(self, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
-        """Deliver a model, and point the channel at it. The same bytes again are the same release.
+        """Publish a model, and point the channel at it. The same bytes always give the same release.
 
         Raises:
-            RegistryError: The registry refused; the channel points where it did.
-            SpecError: The registry cannot hold such a name.
+            RegistryError: The registry refused the release. The channel is unchanged.
+            SpecError: The registry doesn't support the name.
         """
         ...
 
     def manifest_sha256(self, release: Release) -> str:
-        """Digest of a release's manifest, as the registry keeps it."""
+        """Return the digest of a release's manifest, as stored in the registry."""
         ...
 
     @staticmethod
     def resolve(target: str) -> Located:
-        """What is at an address: a release, verified, or a part of one.
+        """Resolve an address to a verified release or a file of one.
 
         Raises:
-            RegistryError: A damaged release.
-            MetadataError: There is nothing.
+            RegistryError: The release is damaged.
+            MetadataError: The address doesn't exist.
         """
         ...
 
     @staticmethod
     def point_at(address: str, channel: str) -> tuple[str | None, Release]:
-        """Point a channel that exists at a release that is there.
+        """Point an existing channel at an existing release.
 
         Returns:
-            The version that the channel pointed at, None if that could not be read; and the verified release.
+            The version that the channel pointed at before (None if that cannot be read), and the verified release.
 
         Raises:
-            RegistryError: It is no whole release, there is no such channel, or the registry cannot be written.
+            RegistryError: The release is incomplete, the channel doesn't exist, or the registry isn't writable.
         """
         ...
 
     @staticmethod
     def exists(address: str) -> bool:
-        """Whether a release was not removed. A registry that cannot be reached has lost nothing."""
+        """Return whether a release exists. If the registry cannot be reached, assume that it does."""
         ...
 
 
 def open_registry(spec: BaseRegistry) -> Registry:
-    """The registry that a pipeline file names."""
+    """Open the registry that a pipeline file names."""
     return _backend(type(spec))(spec)
 
 
 def registry_at(address: str) -> type[Registry]:
-    """The kind of registry that an address is of."""
+    """Return the kind of registry that an address belongs to."""
     return _backend(max((kind for kind in REGISTRIES if address.startswith(kind.address_prefix)), key=_specificity))
 
 
 def backend_module(spec: BaseRegistry) -> str:
-    """The module whose code delivers."""
+    """Return the module that implements a kind of registry."""
     return spec.backend.partition(":")[0]
 
 

@@ -1,21 +1,21 @@
-"""A folder as a registry of releases: content-addressed, atomic, idempotent. Nothing here knows TFX.
+"""A registry of releases in a folder, independent of TFX: content-addressed, atomic, and idempotent.
 
     <root>/<device class>/<name>/<version>/model.tflite      version: first 16 hex digits of the bytes' SHA-256
-    <root>/<device class>/<name>/<version>/model.tflite.gz   the same bytes, as they are served
+    <root>/<device class>/<name>/<version>/model.tflite.gz   the same bytes in the compressed form that is served
     <root>/<device class>/<name>/<version>/manifest.json     a ReleaseManifest
-    <root>/<device class>/<name>/<channel>.json              a ChannelPointer: what devices follow
+    <root>/<device class>/<name>/<channel>.json              a ChannelPointer, which devices follow
 
-A release is staged beside its final place, made durable, and renamed; the pointer is replaced after that. So a reader
-sees a whole release or none, and two pushers of the same bytes make one release. A push that fails leaves at most
-empty folders.
+A release is staged next to its final place, made durable, and renamed. Then the pointer is replaced. So a reader sees
+a complete release or none, and two pushes of the same bytes make one release. A failed push leaves at most empty
+folders.
 
-A push of bytes that are there already verifies them, and leaves a release that is, file by file, what it writes: a
-manifest that a hand has edited, or that an earlier decision wrote, is replaced. So a release never says what the newest
-push did not decide.
+A push of bytes that are already there verifies them. It replaces any other file of the release that differs from what
+it writes, such as a manifest that was edited by hand or written after an earlier decision. So a release always reflects
+the newest push.
 
-Served is gzip, not Zstandard, though that is a few percent smaller: every phone's platform, every HTTP client
-(`Content-Encoding: gzip`) and zlib's small relatives for microcontrollers decode it, with a window of 32 KiB, where
-Zstandard at its high levels asks for megabytes and a library of its own.
+The compressed form is gzip, although Zstandard is a few percent smaller. Every phone platform, every HTTP client
+(`Content-Encoding: gzip`), and small zlib implementations for microcontrollers decode gzip with a 32 KiB window.
+Zstandard at high levels needs megabytes and an additional library.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ _LOG = logging.getLogger(__name__)
 
 
 def publish(spec: LocalRegistry, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
-    """Put a model and its compressed form into the registry, and point the channel at it.
+    """Publish a model and its compressed form, and point the channel at the release.
 
-    An existing release of the same bytes is verified; what else in it is not what this push writes is written again.
+    An existing release of the same bytes is verified, and its other files are replaced if they differ.
 
     Args:
         spec: The registry.
-        device_class, name: Where in it.
-        model: The file.
-        manifest: What it records about the release; its compressed form is added here.
+        device_class, name: Folders of the release in the registry.
+        model: Content of the model file.
+        manifest: The release's manifest. Its compressed form is filled in here.
 
     Raises:
-        RegistryError: The registry cannot be written, or holds a corrupt release; the channel points where it did.
-        SpecError: The device class or the name cannot be a folder's name.
+        RegistryError: The registry isn't writable, or it holds a corrupt release. The channel is unchanged.
+        SpecError: The device class or the name isn't a valid folder name.
     """
     digest = sha256_of_bytes(model)
     if (manifest.sha256, manifest.bytes) != (digest, len(model)):
@@ -98,7 +98,7 @@ def find_release(path: Path) -> Release:
         path: The release's folder, or its model file, compressed or not.
 
     Raises:
-        RegistryError: It is no release, or its bytes are not what its manifest and its version say.
+        RegistryError: There is no release, or its bytes don't match its manifest and version.
     """
     folder = path.parent if path.name in {MODEL_NAME, COMPRESSED_NAME} else path
     try:
@@ -106,10 +106,10 @@ def find_release(path: Path) -> Release:
         manifest = ReleaseManifest.model_validate_json(read_regular(folder / MANIFEST_NAME))
     except (OSError, ValidationError) as error:
         raise RegistryError(
-            f"this is no whole release: {_first_line(error)}",
+            f"this is not a complete release: {_first_line(error)}",
             where=str(path),
             bound=f"a folder with {MODEL_NAME} and {MANIFEST_NAME}",
-            remedy="name a release's folder or its model file; if it was whole once, move it away and push it again",
+            remedy="name a release's folder or its model file; if it was complete before, move it away and push again",
         ) from error
     digest = sha256_of_bytes(model)
     if digest != manifest.sha256 or not _is_version_of(folder.resolve().name, digest):
@@ -126,34 +126,34 @@ def find_release(path: Path) -> Release:
 
 
 def manifest_digest(manifest: ReleaseManifest) -> str:
-    """The SHA-256 of the file that holds a manifest."""
+    """Return the SHA-256 of a manifest's file."""
     return sha256_of_bytes(_json(manifest))
 
 
 def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest) -> Release:
-    """A whole release, with the compressed form and the manifest of this push, whatever they were."""
+    """Verify a release, and replace its compressed form and its manifest if they differ from this push."""
     release = find_release(folder)
-    # In this order: a reader that comes in between refuses the release, and reads it again.
+    # The order matters: a reader in between refuses the release and reads it again.
     for name, content in ((COMPRESSED_NAME, compressed), (MANIFEST_NAME, _json(manifest))):
         path = folder / name
-        # The manifest of an old release names no compressed form, and such a file need not be there.
+        # The manifest of an old release has no compressed form, so the file may be missing.
         if not is_file(path) or read_regular(path) != content:
-            _LOG.warning("%s is not what this push writes; it is written again", path)
+            _LOG.warning("%s differs from what this push writes and is replaced", path)
             write_atomically(path, content)
     return release if release.manifest == manifest else find_release(folder)
 
 
 def _check_compressed(folder: Path, form: CompressedForm, model: bytes) -> None:
-    """A device that fetches the compressed form must get the model: both its digest and its content are compared."""
+    """Verify the digest and the content of the compressed form, so that devices that fetch it get the model."""
     path = folder / COMPRESSED_NAME
     try:
         compressed = read_regular(path)
     except OSError as error:
         raise RegistryError(
-            f"this is no whole release: {_first_line(error)}",
+            f"this is not a complete release: {_first_line(error)}",
             where=str(folder),
             bound=f"a folder with {MODEL_NAME}, {COMPRESSED_NAME} and {MANIFEST_NAME}",
-            remedy="if it was whole once, move it away and push it again",
+            remedy="if it was complete before, move it away and push again",
         ) from error
     digest = sha256_of_bytes(compressed)
     same = form.file == COMPRESSED_NAME and gunzip(compressed, len(model)) == model
@@ -162,16 +162,16 @@ def _check_compressed(folder: Path, form: CompressedForm, model: bytes) -> None:
             "the release is corrupt: its compressed form is not the model that was pushed",
             where=str(path),
             bound=f"sha256 {form.sha256}, {form.bytes:,} bytes, of the model's content",
-            measured=f"sha256 {digest}, {len(compressed):,} bytes{'' if same else ', of another content'}",
+            measured=f"sha256 {digest}, {len(compressed):,} bytes{'' if same else ', of other content'}",
             remedy="find out what changed it, move the folder away, and push again",
         )
 
 
 def current(root: Path, device_class: str, name: str, channel: str = "stable") -> Release | None:
-    """The release that a channel points at; None if the channel is not there.
+    """Return the release that a channel points at, or None if the channel doesn't exist.
 
     Raises:
-        RegistryError: The pointer cannot be read, or what it points at is not whole.
+        RegistryError: The pointer cannot be read, or its release is incomplete or corrupt.
     """
     path = root / device_class / name / f"{channel}.json"
     try:
@@ -187,7 +187,7 @@ def current(root: Path, device_class: str, name: str, channel: str = "stable") -
     release = find_release(path.parent / pointer.version)
     if release.manifest.sha256 != pointer.sha256:
         raise RegistryError(
-            "the channel points at other bytes than the release holds",
+            "the channel's digest differs from that of the release",
             where=str(path),
             bound=pointer.sha256,
             measured=release.manifest.sha256,
@@ -197,17 +197,17 @@ def current(root: Path, device_class: str, name: str, channel: str = "stable") -
 
 
 def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
-    """Point a channel at a release that is there: the way back from a bad one.
+    """Point a channel at an existing release, to roll back from a bad one.
 
     Args:
         release: The release's folder.
-        channel: One that exists: a rollback starts nothing new.
+        channel: An existing channel. A rollback doesn't create channels.
 
     Returns:
-        The version that the channel pointed at, None if its pointer could not be read; and the verified release.
+        The version that the channel pointed at before (None if its pointer cannot be read), and the verified release.
 
     Raises:
-        RegistryError: It is no whole release, there is no such channel, or the registry cannot be written.
+        RegistryError: The release is incomplete, the channel doesn't exist, or the registry isn't writable.
     """
     found = find_release(release)
     folder = Path(found.path).resolve().parent
@@ -216,7 +216,7 @@ def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
         raise RegistryError(
             "there is no such channel",
             where=str(folder),
-            bound=", ".join(channels) or "none is there",
+            bound=", ".join(channels) or "there are no channels",
             measured=channel,
             remedy="name another --channel",
         )
@@ -232,10 +232,10 @@ def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
 
 
 def check_writable(spec: LocalRegistry) -> None:
-    """Try, before anything runs, that the registry can be written. Leaves nothing behind.
+    """Check, before anything runs, that the registry is writable. Leaves no files behind.
 
     Raises:
-        RegistryError: It cannot, with the remedy.
+        RegistryError: The registry isn't writable.
     """
     nearest = Path(spec.root)
     with explained(nearest, 0):
@@ -249,8 +249,8 @@ def _folder(spec: LocalRegistry, device_class: str, name: str) -> Path:
     for what, value in (("device class", device_class), ("name", name)):
         if not _FOLDER_NAME.fullmatch(value):
             raise SpecError(
-                f"the {what} cannot be a folder of the registry",
-                bound="small letters, digits, - and _",
+                f"the {what} cannot be a folder name in the registry",
+                bound="lowercase letters, digits, - and _",
                 measured=repr(value),
                 remedy="rename it",
             )

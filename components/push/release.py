@@ -1,4 +1,4 @@
-"""What a release says about itself, whatever kind of registry holds it."""
+"""The manifest of a release, the same for every kind of registry."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ COMPRESSED_NAME = "model.tflite.gz"
 
 
 class CompressedForm(FrozenModel):
-    """A file beside the model with the same bytes, compressed.
+    """The compressed model, in a file next to the model.
 
     Attributes:
-        file: Its name.
-        sha256, bytes: Of the compressed file.
+        file: Name of the compressed file.
+        sha256, bytes: Digest and size of the compressed file.
     """
 
     file: str = COMPRESSED_NAME
@@ -27,19 +27,19 @@ class CompressedForm(FrozenModel):
 
 
 class ReleaseManifest(FrozenModel):
-    """What a release says about itself. No times and no execution ids: a repeated push gives the same bytes.
+    """The manifest of a release. It has no times or execution IDs, so that a repeated push gives the same bytes.
 
     Attributes:
-        name: What is released: the pipeline's name.
-        device_class: The registry folder.
-        device: The device profile that it was gated for.
-        sha256, bytes: Of `model.tflite`.
-        compressed: What devices fetch; None in releases from before there was one.
-        recipe: What made it.
-        metrics: On the whole evaluation split, with 95 % confidence intervals.
+        name: Name of the release, which is the pipeline's name.
+        device_class: Device class, which is the folder in the registry.
+        device: The device profile that the gate decided for.
+        sha256, bytes: Digest and size of `model.tflite`.
+        compressed: The compressed form that devices fetch; None in releases that predate it.
+        recipe: The recipe of the model.
+        metrics: Metrics on the whole evaluation split, with 95 % confidence intervals.
         change: Metric name -> release minus float baseline.
-        checks: What the gate held it against.
-        parents: Role -> SHA-256 of what it was made from (baseline, calibration, candidate, evaluation, ...).
+        checks: The gate's checks.
+        parents: Role -> SHA-256 of the inputs (baseline, calibration, candidate, evaluation, ...).
     """
 
     name: str
@@ -56,7 +56,7 @@ class ReleaseManifest(FrozenModel):
 
 
 class ChannelPointer(FrozenModel):
-    """Which release a channel is at."""
+    """The release that a channel points at."""
 
     version: str
     sha256: str
@@ -64,7 +64,7 @@ class ChannelPointer(FrozenModel):
 
 
 class Release(FrozenModel):
-    """One verified release: the files in `path` have the digests that its manifest tells."""
+    """A verified release: the files in `path` match the digests in its manifest."""
 
     version: str
     path: str
@@ -72,5 +72,5 @@ class Release(FrozenModel):
 
     @property
     def model_path(self) -> Path:
-        """The model's file."""
+        """Path of the model file."""
         return Path(self.path) / MODEL_NAME

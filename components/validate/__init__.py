@@ -1,1 +1,1 @@
-"""Whether examples are what the pipeline file says they are."""
+"""Validates examples against the expectations in the pipeline file."""

@@ -1,4 +1,4 @@
-"""TFX's ExampleValidator, made strict: it knows the pipeline file's expectations, and anomalies stop the run."""
+"""A strict ExampleValidator: it checks the pipeline file's expectations, and anomalies stop the run."""
 
 import json
 import logging
@@ -28,32 +28,34 @@ _LOG = logging.getLogger(__name__)
 
 
 class StrictExampleValidatorExecutor(ExampleValidatorExecutor):
-    """Validates every split against the tightened schema, then refuses what has anomalies and is read."""
+    """Validates every split against the tightened schema, and refuses anomalies in features that the run reads."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         """See the base class.
 
         Raises:
-            DataError: Some split has an anomaly in a feature that is read, or too much of the evaluation split.
+            DataError: A split has an anomaly in a feature that is read, or shares too many examples with the evaluation
+                split.
         """
         self._expectations = ReadExpectations.model_validate_json(exec_properties["spec"])
         self._found: dict[str, Any] = {}
         super().Do(input_dict, output_dict, exec_properties)
         unread = refuse_anomalies(self._found, _read(self._expectations))
         for anomaly in unread:
-            _LOG.warning("Nobody reads this feature, so the run goes on: %s", anomaly)
+            _LOG.warning("The run doesn't read this feature, so it continues: %s", anomaly)
         overlaps = self._overlaps(artifact_utils.get_single_instance(input_dict["examples"]))
         anomalies = artifact_utils.get_single_instance(output_dict[ANOMALIES_KEY])
         folder = Path(anomalies.uri)
-        # What was held against the data, and where: the anomalies themselves are empty, or we were not here.
-        held = {
+        # Record which expectations were checked on which splits. At this point, the anomalies themselves are empty
+        # except for unread features.
+        record = {
             "expectations": self._expectations.model_dump(),
             "splits": sorted(self._found),
             "unread": unread,
             "overlaps": [each.model_dump() for each in overlaps],
         }
-        write_atomically(folder / VALIDATION_FILE, json.dumps(held, indent=2).encode() + b"\n")
-        # The statistics stand for the examples, whose bytes would have to be read once more.
+        write_atomically(folder / VALIDATION_FILE, json.dumps(record, indent=2).encode() + b"\n")
+        # The digest of the statistics represents the examples, so that their bytes needn't be read again.
         parents = {
             key: content_digest(Path(artifact_utils.get_single_uri(input_dict[key])))
             for key in (STATISTICS_KEY, SCHEMA_KEY)
@@ -98,7 +100,7 @@ class StrictExampleValidatorExecutor(ExampleValidatorExecutor):
 
 
 def _read(expectations: ReadExpectations) -> set[str] | None:
-    """The features that are held to the schema; None for all."""
+    """Return the features that must conform to the schema, or None for all."""
     if expectations.task is None:
         return None
     declared = features_of(load_task(expectations.task))
@@ -106,7 +108,7 @@ def _read(expectations: ReadExpectations) -> set[str] | None:
 
 
 class StrictExampleValidatorSpec(ExampleValidatorSpec):
-    """TFX's inputs and outputs, our parameters."""
+    """ExampleValidator's inputs and outputs with additional parameters and an `examples` input."""
 
     PARAMETERS = {
         **ExampleValidatorSpec.PARAMETERS,
@@ -117,7 +119,7 @@ class StrictExampleValidatorSpec(ExampleValidatorSpec):
 
 
 class StrictExampleValidator(base_component.BaseComponent):
-    """Examples with anomalies go no further."""
+    """Stops the run if examples have anomalies."""
 
     SPEC_CLASS = StrictExampleValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(StrictExampleValidatorExecutor)

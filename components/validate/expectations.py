@@ -1,4 +1,4 @@
-"""A schema tightened by what the pipeline file says about the data, and anomalies in words."""
+"""Tightens a schema with the pipeline file's expectations, and reports anomalies."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from components.spec.validate import DataExpectations
 
 
 def tighten(schema: Any, expectations: DataExpectations) -> None:
-    """Add to a TensorFlow Metadata schema: every example has its label, classes are in range, floats are finite.
+    """Add constraints to a TensorFlow Metadata schema: labels are present, classes in range, floats finite.
 
     Raises:
-        DataError: The schema has no such label.
+        DataError: The schema doesn't have the label.
     """
     label = next((feature for feature in schema.feature if feature.name == expectations.label), None)
     if label is None:
         raise DataError(
-            "the examples have no such label",
+            "the examples do not have this label",
             where="examples.label",
             bound=f"one of {', '.join(sorted(feature.name for feature in schema.feature))}",
             measured=expectations.label,
-            remedy="name the feature that holds the label, or write the examples with it",
+            remedy="name the feature that holds the label, or add the label to the examples",
         )
     label.presence.min_fraction = 1.0
     label.presence.min_count = 1
@@ -38,25 +38,25 @@ def tighten(schema: Any, expectations: DataExpectations) -> None:
 
 
 def refuse_anomalies(anomalies: Mapping[str, Any], read: Collection[str] | None = None) -> list[str]:
-    """Refuse every anomaly of every split, but for those of features that nobody reads.
+    """Refuse every anomaly of every split, except in features that the run doesn't read.
 
     Args:
         anomalies: Split name -> `tensorflow_metadata` Anomalies.
-        read: The features that are read; None for all.
+        read: The features that the run reads; None for all.
 
     Returns:
-        The anomalies of the other features, in words.
+        Descriptions of the anomalies in features that the run doesn't read.
 
     Raises:
-        DataError: With every anomaly of what is read.
+        DataError: There are anomalies in features that the run reads. The error lists them all.
     """
     found: list[str] = []
     unread: list[str] = []
     for split, report in anomalies.items():
         for name, info in sorted(report.anomaly_info.items()):
             feature = info.path.step[0] if info.path.step else name
-            said = f"split {split!r}, feature {name!r}: {info.description or info.short_description}"
-            (found if read is None or feature in read else unread).append(said)
+            description = f"split {split!r}, feature {name!r}: {info.description or info.short_description}"
+            (found if read is None or feature in read else unread).append(description)
     found += [
         f"split {split!r}: {report.dataset_anomaly_info.description}"
         for split, report in anomalies.items()
@@ -64,9 +64,9 @@ def refuse_anomalies(anomalies: Mapping[str, Any], read: Collection[str] | None 
     ]
     if found:
         raise DataError(
-            "the examples are not what they should be: " + " | ".join(found),
+            "the examples have anomalies: " + " | ".join(found),
             where="examples",
-            bound="the schema, labels in range, finite numbers",
-            remedy="correct the data, or declare what is right in examples.schema_file or examples.num_classes",
+            bound="examples that match the schema, with labels in range and finite numbers",
+            remedy="correct the data, examples.schema_file, or examples.num_classes",
         )
     return unread

@@ -1,4 +1,4 @@
-"""Examples of the evaluation split that another split has too, by content."""
+"""Finds evaluation examples whose content also occurs in another split."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from components.core.errors import DataError
 from components.core.values import FrozenModel
 
-# Hashes that are compared at a time: a few MB, whatever the size of a split.
+# Hashes compared at a time. This limits memory to a few MB for splits of any size.
 _CHUNK = 1 << 18
 
 
@@ -30,16 +30,16 @@ class Overlap(FrozenModel):
 
     @property
     def share(self) -> float:
-        """Of the evaluation split."""
+        """The shared fraction of the evaluation split."""
         return self.shared / self.examples if self.examples else 0.0
 
 
 def find_overlaps(evaluation: Iterable[bytes], others: Mapping[str, Iterable[bytes]]) -> tuple[Overlap, ...]:
-    """Count the examples that are held out and yet seen.
+    """Count the held-out examples that also occur in other splits.
 
     Args:
         evaluation: The evaluation split's serialized examples.
-        others: Name -> those of another split.
+        others: Split name -> the split's serialized examples.
     """
     held_out = _hashes(evaluation)
     distinct, counts = np.unique(held_out, return_counts=True)
@@ -59,20 +59,20 @@ def refuse_overlaps(overlaps: Sequence[Overlap], evaluation: str, max_overlap: f
     Args:
         overlaps: As `find_overlaps` returns them.
         evaluation: Name of the evaluation split.
-        max_overlap: Largest share of its examples that another split may have.
+        max_overlap: The largest share of its examples that another split may contain.
     """
     wrong = [each for each in overlaps if each.share > max_overlap]
     if wrong:
         raise DataError(
-            f"the evaluation split {evaluation!r} has examples that other splits have too, so the evaluation would "
-            "flatter every candidate",
+            f"the evaluation split {evaluation!r} shares examples with other splits, so the evaluation would be too "
+            "optimistic for every candidate",
             where="examples.splits",
             bound=f"at most {max_overlap:.2%} of its examples (examples.max_overlap: {max_overlap:g})",
             measured="; ".join(
                 f"{each.shared} of {each.examples} ({each.share:.2%}) in the split {each.split!r}" for each in wrong
             ),
-            remedy="remove what the splits share, hash the splits by a feature that keeps such examples together, or "
-            "raise examples.max_overlap if the same example may rightly occur again",
+            remedy="remove the shared examples, hash the splits by a feature that keeps such examples together, or "
+            "raise examples.max_overlap if repeated examples are legitimate",
         )
 
 
@@ -81,7 +81,7 @@ def _hashes(examples: Iterable[bytes]) -> npt.NDArray[np.uint64]:
 
 
 def _chunks(examples: Iterable[bytes]) -> Iterable[npt.NDArray[np.uint64]]:
-    # 64 bits: among ten million examples on either side, one pair in 180,000 such audits is taken for equal.
+    # With 64 bits and ten million examples on each side, about one audit in 180,000 has a false match.
     chunk = bytearray()
     for example in examples:
         chunk += hashlib.blake2b(example, digest_size=8).digest()

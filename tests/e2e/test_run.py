@@ -223,7 +223,7 @@ def test_anomalies_in_examples_stop_the_run_before_training(tmp_path: Path) -> N
     ran = Ran(small.write(), "small")
     assert ran.code == ExitCode.NODE_FAILED
     said = " ".join(ran.output.split())
-    assert "the examples are not what they should be" in said
+    assert "the examples have anomalies" in said
     # Not a number, no label, and a label out of range.
     for where in ("split 'train', feature 'image'", "split 'train', feature 'label'", "split 'eval', feature 'label'"):
         assert where in said

@@ -64,7 +64,7 @@ def test_lambda_is_refused_by_name_before_it_executes_and_loaded_where_code_is_t
     outer = tf.keras.Sequential([tf.keras.Input([3]), inner, tf.keras.layers.Dense(2)])
     outer.save(tmp_path / file)
     mark.unlink()
-    refused = r"holds Python code.*trust_code: true.*found: doubled\)"
+    refused = r"contains Python code.*trust_code: true.*found: doubled\)"
     with pytest.raises(ModelError, match=refused):
         import_model(tmp_path / file, tmp_path / "baseline")
     with pytest.raises(ModelError, match=refused):
@@ -110,7 +110,7 @@ def test_module_that_a_config_names_is_not_imported(
                 content = json.dumps(config).encode()
             changed.writestr(name, content)
     found = f"{layer['module']}.{layer['config'] if layer['class_name'] == 'function' else layer['class_name']}"
-    with pytest.raises(ModelError, match=rf"imports Python that the task does not register.*found: {found}\)"):
+    with pytest.raises(ModelError, match=rf"imports Python objects that the task does not register.*found: {found}\)"):
         load_keras(tmp_path / "model.keras")
     assert not (tmp_path / "executed").exists()
 
@@ -217,7 +217,7 @@ def test_saved_model_without_signature_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "found"), [("nothing", "nothing"), ("a.txt", "a file of another format"), ("d", "a folder")]
+    ("name", "found"), [("nothing", "no file or folder"), ("a.txt", "a file in another format"), ("d", "a folder")]
 )
 def test_what_is_no_model_is_refused(tmp_path: Path, name: str, found: str) -> None:
     (tmp_path / "a.txt").write_text("text, long enough for a header")
@@ -229,8 +229,8 @@ def test_what_is_no_model_is_refused(tmp_path: Path, name: str, found: str) -> N
 @pytest.mark.parametrize(
     ("name", "content", "found", "advice"),
     [
-        ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(8), "a TFLite file, which is converted already", "converted from"),
-        ("renamed", b"\x1c\0\0\0TFL3" + bytes(8), "a TFLite file, which is converted already", "converted from"),
+        ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(8), "a TFLite file, which is already converted", "converted from"),
+        ("renamed", b"\x1c\0\0\0TFL3" + bytes(8), "a TFLite file, which is already converted", "converted from"),
         ("m.pb", b"\n\x0b\n\x01x\x12\x06", "a frozen graph (GraphDef)", "wrap_function"),
         ("saved_model.pb", b"\x08\x01\x12\x06", "the graph of a SavedModel without its folder", "name the folder: "),
     ],

@@ -123,7 +123,7 @@ def test_audit_warns_when_less_than_nine_tenths_of_the_range_is_covered(high, wa
     messages = found(audited(high=high), "range")
     assert bool(messages) == warned
     if warned:
-        expected = "the sample reaches from 0 to 1, its split from 0 to 1.12: 89% of that range is covered"
+        expected = "the sample ranges from 0 to 1, its split from 0 to 1.12: 89% of that range is covered"
         assert messages == [("warning", expected)]
 
 
@@ -139,7 +139,8 @@ def test_audit_only_warns_of_repetitions_when_examples_were_transformed():
     report = audited(repeated=150, transformed=True)
     ((severity, message),) = found(report, "leak")
     assert severity == "warning"
-    assert message.endswith("(75.0%) also occur in the evaluation split, as transformed: they may differ before it")
+    assert message.endswith("also occur in the evaluation split after the transformation; before it, they may differ")
+    assert "(75.0%)" in message
     refuse_errors(report)
 
 
@@ -159,7 +160,7 @@ def test_audit_is_silent_when_halves_differ_by_less_than_a_tenth():
 
 def test_audit_says_that_all_were_taken_when_fewer_exist():
     assert found(audited(samples=500), "size") == [
-        ("warning", "500 examples were asked for, the split 'train' has 200: all were taken")
+        ("warning", "500 examples were requested, but the split 'train' has only 200, so all were taken")
     ]
 
 
@@ -177,4 +178,4 @@ def test_refuse_errors_names_all_errors_and_no_warning_when_there_are_several():
     assert "1 values in the sample and 0 in its split are NaN" in str(caught.value)
     assert "50 of the sampled examples (25.0%)" in str(caught.value)
     assert "of that range is covered" not in str(caught.value)
-    assert "Remedy: remove what the splits share" in str(caught.value)
+    assert "Remedy: remove the shared examples" in str(caught.value)

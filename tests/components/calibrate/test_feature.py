@@ -71,7 +71,7 @@ def test_feature_reader_names_the_feature_when_it_is_empty():
 
 
 def test_feature_reader_says_so_when_record_is_no_example():
-    with pytest.raises(DataError, match=r"a record is no tf\.Example"):
+    with pytest.raises(DataError, match=r"a record is not a tf\.Example"):
         feature_reader("label")(b"\n\xff\xff")
 
 

@@ -218,7 +218,7 @@ def test_evaluation_refuses_when_a_file_is_truncated(world, task, write_examples
 
 
 UNKNOWN = (
-    ({"metrics": [{"name": "m", "class_name": "NoSuchMetric"}]}, "label", "does not take a metric: .*NoSuchMetric"),
+    ({"metrics": [{"name": "m", "class_name": "NoSuchMetric"}]}, "label", "rejects a metric: .*NoSuchMetric"),
     ({"metrics": [{"name": "m", "class_name": "SparseTopKCategoricalAccuracy", "config": {"q": 1}}]}, "label", "'q'"),
     ({"metrics": ["accuracy", "accuracy"]}, "label", "the metric name 'accuracy' is used twice"),
     ({"metrics": ["accuracy"], "slices": [["town"]]}, "label", "no dense feature 'town' .*found: no such feature"),

@@ -52,4 +52,4 @@ def test_area_that_ranks_classes_among_each_other_is_refused(class_name, config,
     said = str(caught.value)
     assert "the metric 'area' ranks the outputs of all classes together" in said
     assert f"write `config: {{class_id: {classes - 1}}}`" in said
-    assert "or take `auc`" in said
+    assert "or use `auc`" in said

@@ -390,7 +390,7 @@ def test_smallest_is_taken_and_said_when_fastest_is_wanted_and_none_was_timed():
     found = decide(report(large, small), device(), policy(FINE, prefer="fastest"))
     assert found.chosen == "small"
     assert found.why == (
-        "latency was not judged, so the smallest was taken instead of the fastest: small of 2 candidates that pass "
+        "latency was not judged, so the smallest was chosen instead of the fastest: small of 2 candidates that pass "
         "(1,000 bytes)"
     )
 
@@ -404,7 +404,7 @@ def test_refusal_tells_the_real_reason_and_a_remedy_when_latency_is_unjudged():
     found = decide(report(*unjudged), device(max_latency_ratio=1.0), policy(FINE))
     assert found.why == (
         f"no candidate passes: a (latency ratio not judged: {note}), b (latency ratio not judged: {note}); "
-        "drop max_latency_ratio from the device profile, or raise the work per call"
+        "remove max_latency_ratio from the device profile, or increase the work per call"
     )
 
 

@@ -144,10 +144,10 @@ def test_gross_difference_fails_without_a_bound_and_under_a_lax_one(mean, verdic
 
 def test_facts_that_are_missing_or_of_another_file_bless_nothing():
     assert decision(device()).verdict == "not_enough_data"
-    assert reason(decision(device(), on_device(name="other"))).measured == "none on this candidate"
+    assert reason(decision(device(), on_device(name="other"))).measured == "none for this candidate"
     other = decision(device(), on_device(sha256="digest of other"))
     assert other.verdict == "fail"
-    assert reason(other).measured == "its tools were given digest of other"
+    assert reason(other).measured == "its tools ran on digest of other"
     assert decision(device(), on_device(vela=None)).verdict == "not_enough_data"
     assert decision(device(evaluators=[])).verdict == "pass"
 

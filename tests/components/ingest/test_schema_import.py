@@ -24,7 +24,7 @@ def test_schema_is_copied_when_it_is_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"featur { }", b"feature { name: ", b"\xff\xfe"])
 def test_file_that_is_no_schema_is_named_and_leaves_nothing(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "mine.pbtxt").write_bytes(content)
-    with pytest.raises(DataError, match=rf"{tmp_path}/mine.pbtxt: this is no schema: .*Remedy: correct that place"):
+    with pytest.raises(DataError, match=rf"{tmp_path}/mine.pbtxt: this is not a schema: .*correct the file"):
         run(tmp_path / "mine.pbtxt", tmp_path / "schema")
     assert not (tmp_path / "schema").exists()
 

@@ -106,7 +106,7 @@ def test_nothing_is_pushed_when_the_gate_refused(tmp_path, chosen):
         ({"device": "other"}, "for another device"),
         ({"chosen_sha256": "0" * 64}, "for other bytes"),
         ({"chosen_sha256": None}, "for other bytes"),
-        ({"chosen": "float32"}, "facts are another's"),
+        ({"chosen": "float32"}, "facts are for another model"),
     ],
 )
 def test_nothing_is_pushed_when_the_blessing_is_for_something_else(tmp_path, chosen, changes, words):

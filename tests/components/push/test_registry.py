@@ -101,7 +101,7 @@ def forge(folder, served):
 def test_release_is_refused_when_its_compressed_form_was_changed(tmp_path, damage):
     folder = Path(push(tmp_path).path)
     damage(folder, (folder / "model.tflite.gz").read_bytes())
-    with pytest.raises(RegistryError, match=r"compressed form is not the model|no whole release.*model\.tflite\.gz"):
+    with pytest.raises(RegistryError, match=r"compressed form is not the model|complete release.*model\.tflite\.gz"):
         find_release(folder)
     with pytest.raises(RegistryError, match="push"):
         push(tmp_path)
@@ -150,7 +150,7 @@ def test_release_is_what_is_pushed_file_by_file_when_a_hand_has_edited_it(tmp_pa
     assert tree_of(tmp_path) == before
     # A channel moves with every model; what does not change by itself is named.
     changed = {path for path, content in tree_of(tmp_path).items() if content != edited.get(path)}
-    assert {path for path in changed if f"{tmp_path / path} is not what this push writes" in caplog.text} == {
+    assert {path for path in changed if f"{tmp_path / path} differs from what this push writes" in caplog.text} == {
         path for path in changed if not path.endswith("stable.json")
     }
 
@@ -216,9 +216,9 @@ def test_corrupt_release_is_refused_and_kept_when_pushed_again(tmp_path, damage)
         case "other_manifest":
             (folder / "manifest.json").write_text(manifest_of(b"other").model_dump_json())
     before = tree_of(tmp_path)
-    with pytest.raises(RegistryError, match=r"corrupt|no whole release") as caught:
+    with pytest.raises(RegistryError, match=r"corrupt|not a complete release") as caught:
         push(tmp_path)
-    assert "push again" in str(caught.value) or "push it again" in str(caught.value)
+    assert "push again" in str(caught.value)
     assert tree_of(tmp_path) == before
 
 
@@ -235,7 +235,7 @@ def test_broken_pointer_is_told_when_read_and_rewritten_when_pushed(tmp_path, po
     path = tmp_path / "phone" / "shoes" / "stable.json"
     other = json.dumps({"version": VERSION, "sha256": "0" * 64, "bytes": 1}).encode()
     path.write_bytes(pointer or other)
-    with pytest.raises(RegistryError, match=r"pointer cannot be read|points at other bytes"):
+    with pytest.raises(RegistryError, match=r"pointer cannot be read|digest differs from that of the release"):
         current(tmp_path, "phone", "shoes")
     push(tmp_path)
     assert current(tmp_path, "phone", "shoes") == release
@@ -270,7 +270,7 @@ def test_manifest_of_other_bytes_is_refused_when_published(tmp_path):
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "Upper"])
 def test_name_is_refused_when_it_is_no_folder_name(tmp_path, name):
-    with pytest.raises(SpecError, match="cannot be a folder of the registry"):
+    with pytest.raises(SpecError, match="cannot be a folder name in the registry"):
         push(tmp_path, name=name)
     assert list(tmp_path.iterdir()) == []
 
@@ -279,7 +279,7 @@ def test_error_names_the_file_when_root_is_a_file(tmp_path):
     root = tmp_path / "registry"
     root.write_bytes(b"a file")
     for attempt in (lambda: push(root), lambda: check_writable(LocalRegistry(root=str(root)))):
-        with pytest.raises(RegistryError, match=r"a file stands where .*move the file away"):
+        with pytest.raises(RegistryError, match=r"there is a file where .*move the file away"):
             attempt()
     assert root.read_bytes() == b"a file"
 
@@ -357,7 +357,7 @@ def test_registry_is_as_before_when_a_file_size_limit_stops_the_push(tmp_path):
         "lambda: push(Path(sys.argv[1]), MODEL[::-1]), lambda: push(Path(sys.argv[1]))",
     )
     assert again == "NO ERROR"  # what is there already needs no room
-    assert "there is no room for the release" in told
+    assert "there is not enough space for the release" in told
     assert f"free at least {2048 + len(gzip_of(MODEL[::-1])):,} bytes" in told
     assert tree_of(tmp_path) == before
     assert current(tmp_path, "phone", "shoes") == release
@@ -380,7 +380,9 @@ def test_registry_is_as_before_when_the_disk_is_full(small_disk):
     release = push(small_disk)
     before = tree_of(small_disk)
     needed = 65536 + len(gzip_of(bytes(65536)))
-    with pytest.raises(RegistryError, match=rf"no room for the release: No space left.*free at least {needed:,} bytes"):
+    with pytest.raises(
+        RegistryError, match=rf"not enough space for the release: No space left.*free at least {needed:,} bytes"
+    ):
         push(small_disk, bytes(65536))
     assert tree_of(small_disk) == before
     assert current(small_disk, "phone", "shoes") == release
@@ -407,11 +409,13 @@ def test_registry_is_as_before_when_write_permission_is_missing(tmp_path):
         for folder in folders:
             folder.chmod(0o755)
     assert len(told) == 2
-    assert all("may not be written" in line and "grant write permission" in line for line in told)
+    assert all(
+        "there is no permission to write to the registry" in line and "grant write permission" in line for line in told
+    )
     assert tree_of(root) == before
 
 
-def test_full_disk_asks_for_some_room_where_a_pointer_alone_is_written(tmp_path):
+def test_full_disk_asks_for_some_space_where_a_pointer_alone_is_written(tmp_path):
     first, _ = push(tmp_path), push(tmp_path, MODEL[::-1])
     release = tmp_path / "phone" / "shoes" / first.version
     told, _ = run_child(
@@ -420,7 +424,7 @@ def test_full_disk_asks_for_some_room_where_a_pointer_alone_is_written(tmp_path)
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))",
         "lambda: point_at(release, 'stable'), lambda: None",
     )
-    assert "free some room there" in told
+    assert "free some space there" in told
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "model.tflite.gz", "manifest.json"])
@@ -428,7 +432,7 @@ def test_pipe_in_a_release_is_an_error_and_not_waited_for(tmp_path, name):
     path = Path(push(tmp_path).path)
     (path / name).unlink()
     os.mkfifo(path / name)
-    with pytest.raises(RegistryError, match=r"this is no whole release: .*Not a regular file"):
+    with pytest.raises(RegistryError, match=r"this is not a complete release: .*Not a regular file"):
         find_release(path)
 
 

@@ -31,7 +31,7 @@ def test_label_without_classes_has_no_range() -> None:
 
 
 def test_missing_label_is_told_with_the_features_there_are() -> None:
-    with pytest.raises(DataError, match=r"no such label \(expected: one of image, label, name; found: class\)"):
+    with pytest.raises(DataError, match=r"not have this label \(expected: one of image, label, name; found: class\)"):
         tighten(schema(), DataExpectations(label="class"))
 
 
@@ -79,7 +79,7 @@ def test_overlap_above_the_bound_is_refused_with_bound_count_and_share() -> None
     overlaps = (Overlap(split="train", shared=3, examples=200), Overlap(split="few", shared=2, examples=200))
     with pytest.raises(DataError) as caught:
         refuse_overlaps(overlaps, "eval", 0.01)
-    assert "the evaluation split 'eval' has examples that other splits have too" in str(caught.value)
+    assert "the evaluation split 'eval' shares examples with other splits" in str(caught.value)
     assert (
         "expected: at most 1.00% of its examples (examples.max_overlap: 0.01); "
         "found: 3 of 200 (1.50%) in the split 'train')"

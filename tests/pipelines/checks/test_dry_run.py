@@ -431,7 +431,7 @@ def test_decode_that_returns_no_numbers_is_refused(tmp_path: Path) -> None:
 def test_metric_that_cannot_be_made_is_refused(tmp_path: Path, metric: dict[str, Any]) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["evaluate"]["metrics"].append(metric)
-    assert "evaluate.metrics: TensorFlow Model Analysis does not take a metric: " in errors_of(small)
+    assert "evaluate.metrics: TensorFlow Model Analysis rejects a metric: " in errors_of(small)
 
 
 @pytest.mark.parametrize(
@@ -456,8 +456,8 @@ def test_metric_that_cannot_be_computed_is_refused(
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
-        ("featur { }", "mine.pbtxt: this is no schema: "),
-        ('feature { name: "image" type: FLOAT }', "examples.label: the examples have no such label"),
+        ("featur { }", "mine.pbtxt: this is not a schema: "),
+        ('feature { name: "image" type: FLOAT }', "examples.label: the examples do not have this label"),
     ],
 )
 def test_schema_file_that_cannot_be_used_is_refused(tmp_path: Path, schema: str, message: str) -> None:
@@ -535,8 +535,8 @@ def test_metric_that_compares_each_output_is_refused_where_a_label_is_a_class_nu
     small = SmallPipeline(tmp_path)
     small.spec["evaluate"]["metrics"].append({"name": "cross", "class_name": "BinaryCrossentropy"})
     said = errors_of(small)
-    assert "evaluate.metrics: the metric 'cross' compares each output with a label of its own" in said
-    assert "take `accuracy` or `cross_entropy`" in said
+    assert "evaluate.metrics: the metric 'cross' compares each output with its own label" in said
+    assert "use `accuracy` or `cross_entropy`" in said
 
 
 COMPILES = 'model.compile(tf.keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", ["accuracy"])'

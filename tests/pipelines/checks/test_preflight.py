@@ -227,7 +227,7 @@ def test_gzipped_files_beyond_the_budget_are_only_looked_into(
 
 def test_missing_pretrained_model_is_named(small: SmallPipeline) -> None:
     small.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
-    assert "there is no model that can be read here" in errors_of(small)
+    assert "there is no readable model here" in errors_of(small)
 
 
 def test_keras_3_file_is_refused_by_name_with_the_remedy(small: SmallPipeline) -> None:
@@ -247,7 +247,7 @@ def test_lambda_in_a_keras_file_needs_trust(small: SmallPipeline) -> None:
         archive.writestr("metadata.json", '{"keras_version": "2.16.0"}')
         archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}}))
     said = errors_of(small)
-    assert "holds Python code, which loading it executes" in said
+    assert "contains Python code, which runs when the model is loaded" in said
     assert "found: doubled" in said
     small.spec["baseline"]["trust_code"] = True
     check(small)
