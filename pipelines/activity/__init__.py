@@ -1,1 +1,1 @@
-"""The recurrent example: exercises of physiotherapy, told apart by the motion of a smartwatch."""
+"""The recurrent example: physiotherapy exercises, classified by smartwatch motion."""

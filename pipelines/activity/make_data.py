@@ -1,6 +1,6 @@
 """Writes the example's TFRecords from an archive of recordings: `python make_data.py watch_25hz_int16.npz`.
 
-The archive holds y and subject (int [N]) and x0, x1... (int16 [time, 6] at 25 Hz: accelerometer and gyroscope).
+The archive contains y and subject (int [N]), and x0, x1... (int16 [time, 6] at 25 Hz: accelerometer and gyroscope).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import tensorflow as tf
 
 from pipelines.activity.task import CHANNELS, STEPS
 
-# No window of theirs is trained on: neighboring windows of one person are nearly alike.
+# None of their windows are in the training split, because neighboring windows of one person are nearly the same.
 HELD_OUT = (9, 10)
 
 
 def main(archive: str) -> None:
-    """Write `data/train.tfrecord.gz` and `data/eval.tfrecord.gz` beside this file: windows of 2.56 s at 12.5 Hz."""
+    """Write `data/train.tfrecord.gz` and `data/eval.tfrecord.gz` next to this file: windows of 2.56 s at 12.5 Hz."""
     arrays = np.load(archive)
     folder = Path(__file__).parent / "data"
     for split in ("train", "eval"):
@@ -31,7 +31,7 @@ def main(archive: str) -> None:
 
 
 def _windows(recording: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-    """Mean of each two samples, int16 [windows, STEPS, CHANNELS]; what is shorter than a window at the end is left."""
+    """Average pairs of samples to int16 [windows, STEPS, CHANNELS], and drop an incomplete window at the end."""
     count = len(recording) // (2 * STEPS)
     pairs = recording[: count * 2 * STEPS].reshape(count, STEPS, 2, CHANNELS)
     return np.rint(pairs.astype(np.float32).mean(axis=2)).astype("<i2")

@@ -1,4 +1,4 @@
-"""Small recurrent networks for windows of 32 frames, one for each kind of cell."""
+"""Small recurrent networks for windows of 32 frames, one for each cell type."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from edgemill import SRU
 
 STEPS, CHANNELS, CLASSES = 32, 6, 7
 UNITS = 96
-# Milli-units of the accelerometer, and of the gyroscope, that make about 1.
+# Divisors that scale the milli-units of the accelerometer and the gyroscope to about 1.
 _SCALES = (1000.0, 1000.0, 1000.0, 2000.0, 2000.0, 2000.0)
 
 
 class Activity:
-    """How examples become windows, and the float baseline.
+    """Decodes examples to windows, and builds the float baseline.
 
     Args:
-        cell: `lstm`, `gru` or `sru`.
+        cell: `lstm`, `gru`, or `sru`.
     """
 
     def __init__(self, cell: str) -> None:
         self._cell = cell
 
     def feature_spec(self) -> Mapping[str, Any]:
-        """Raw samples, frame by frame, the exercise and the person."""
+        """Raw samples, frame by frame, the exercise, and the person."""
         number = tf.io.FixedLenFeature([], tf.int64)
         return {"motion": tf.io.FixedLenFeature([], tf.string), "label": number, "subject": number}
 
     def decode(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Windows as float32 [batch, 32, 6], about -3 to 3."""
+        """Decode windows to float32 [batch, 32, 6], about -3 to 3."""
         samples = tf.io.decode_raw(features["motion"], tf.int16, fixed_length=2 * STEPS * CHANNELS)
         return tf.reshape(tf.cast(samples, tf.float32), [-1, STEPS, CHANNELS]) / tf.constant(_SCALES)
 
     def build_model(self) -> tf.keras.Model:
-        """A dense layer for each frame, the recurrent layer, and the exercises."""
+        """Build a dense layer for each frame, the recurrent layer, and a softmax over the exercises."""
         layers = tf.keras.layers
         motion = layers.Input([STEPS, CHANNELS], name="motion")
         x = layers.Dense(24, activation="relu", name="frame")(motion)
@@ -45,7 +45,7 @@ class Activity:
         return tf.keras.Model(motion, layers.Dense(CLASSES, activation="softmax", name="exercise")(x))
 
     def compile(self, model: tf.keras.Model) -> None:
-        """Adam on the cross entropy."""
+        """Compile with Adam and cross entropy."""
         model.compile(tf.keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", ["accuracy"])
 
 

@@ -1,4 +1,4 @@
-"""Whether Beam's job service is there: Beam itself reports only a timeout, a minute later."""
+"""Checks that Beam's job service is reachable. Beam itself reports only a timeout, after a minute."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Iterable
 from components.core.errors import ClusterError, SpecError
 
 _OPTION = "--job_endpoint="
-# The portable runner starts a job service of its own.
+# With this value, the portable runner starts its own job service.
 _EMBEDDED = "embed"
 _SECONDS = 5.0
 
 
 def check_job_service(beam_args: Iterable[str]) -> None:
-    """See that somebody listens where the Beam arguments say that a job service is.
+    """Check that the job service in the Beam arguments accepts connections.
 
     Args:
-        beam_args: `--name=value` each; the last `--job_endpoint` counts, as in Beam.
+        beam_args: Arguments `--name=value`. The last `--job_endpoint` counts, as in Beam.
 
     Raises:
-        SpecError: The end point is not HOST:PORT.
-        ClusterError: Nobody listens there within five seconds.
+        SpecError: The endpoint isn't HOST:PORT.
+        ClusterError: The service doesn't accept a connection within five seconds.
     """
     endpoints = [argument.removeprefix(_OPTION) for argument in beam_args if argument.startswith(_OPTION)]
     if not endpoints or endpoints[-1] == _EMBEDDED:

@@ -1,4 +1,4 @@
-"""Whether CSV and Parquet files have the columns that the pipeline file names. Needs no TensorFlow."""
+"""Checks that CSV and Parquet files have the columns that the pipeline file names. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from components.core.errors import DataError, summary_line
 from components.core.files import is_file, is_folder
 from pipelines.file.spec import CsvExamples, DeclaredSplits, HashedSplits, ParquetExamples, PipelineSpec
 
-# Files of one pattern whose columns are read: a second or two.
+# Files per pattern whose columns are read. This takes a second or two.
 _MOST_FILES = 1000
-# Characters of a header line that are read, so that a file without a line break is not read whole.
+# Limit for a header line, so that a file without line breaks isn't read completely.
 _MOST_CHARACTERS = 1 << 24
-# Columns that an error names, and how many characters of each.
+# Columns listed in an error, and the characters shown of each.
 _MOST_NAMED, _MOST_SHOWN = 20, 40
 
 
 def column_errors(spec: PipelineSpec) -> Iterator[DataError]:
-    """Columns that the pipeline file names and files lack, and header lines that TFX refuses.
+    """Yield an error for each missing column, and for header lines that TFX refuses.
 
-    TFRecords have no header: the deep check decodes them.
+    TFRecord files have no header; the dry run decodes them.
     """
     examples = spec.examples
     if not isinstance(examples, CsvExamples | ParquetExamples) or "://" in examples.path:
         return
     folder, splits = Path(examples.path), examples.splits
     patterns = splits.patterns if isinstance(splits, DeclaredSplits) else {None: splits.pattern}
-    told: set[str] = set()
+    reported: set[str] = set()
     for split, pattern in patterns.items():
         columns: dict[Path, tuple[str, ...]] = {}
         for file in islice(_files(folder, pattern), _MOST_FILES):
@@ -44,15 +44,15 @@ def column_errors(spec: PipelineSpec) -> Iterator[DataError]:
                 return
         for column, field in _named(spec, split).items():
             lacking = [file for file, held in columns.items() if column not in held]
-            if lacking and column not in told:
-                told.add(column)
+            if lacking and column not in reported:
+                reported.add(column)
                 yield _missing(column, field, lacking, columns[lacking[0]], len(columns), csv=examples.kind == "csv")
-        if examples.kind == "csv" and not told:
+        if examples.kind == "csv" and not reported:
             yield from _different(columns, split or "all")
 
 
 def _files(folder: Path, pattern: str) -> Iterator[Path]:
-    """Files with content that TFX reads: it does not match hidden ones."""
+    """Yield the nonempty files that TFX reads. It skips hidden files."""
     if is_folder(folder):
         for file in sorted(folder.glob(pattern)):
             if is_file(file) and not file.name.startswith(".") and file.stat().st_size:
@@ -60,11 +60,11 @@ def _files(folder: Path, pattern: str) -> Iterator[Path]:
 
 
 def _named(spec: PipelineSpec, split: str | None) -> dict[str, str]:
-    """Column -> the field that names it, of those that a split must have; None is all of hashed splits."""
+    """Map the columns that a split must have to the fields that name them. The split None means all hashed splits."""
     columns = {spec.examples.label: "examples.label"}
     if isinstance(spec.examples.splits, HashedSplits) and spec.examples.splits.feature:
         columns.setdefault(spec.examples.splits.feature, "examples.splits.feature")
-    # A preprocessing function may make all others.
+    # A preprocessing function can create all other columns.
     if spec.preprocess is None:
         if split in {None, spec.evaluate.split}:
             own = {name for names in spec.evaluate.slices for name in names}
@@ -77,7 +77,7 @@ def _named(spec: PipelineSpec, split: str | None) -> dict[str, str]:
 
 
 def _of_csv(file: Path) -> tuple[str, ...]:
-    # As `tfx.utils.io_utils.load_csv_column_names` does it: quotes are parts of names, and so are spaces.
+    # Same parsing as `tfx.utils.io_utils.load_csv_column_names`: quotes and spaces are part of a name.
     with file.open(encoding="utf-8", errors="replace") as lines:
         return tuple(lines.readline(_MOST_CHARACTERS).strip().split(","))
 
@@ -93,7 +93,7 @@ def _missing(
 ) -> DataError:
     near = next((name for name in held if name.strip("\ufeff\"' ") == column), None)
     if near is not None:
-        remedy = f"write {column} instead of {near!r} there: TFX keeps quotes, spaces and byte order marks"
+        remedy = f"write {column} instead of {near!r} there: TFX keeps quotes, spaces, and byte order marks"
     elif csv:
         remedy = f"correct {field}, or write the name into the header, the first line of each file"
     else:

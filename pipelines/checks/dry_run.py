@@ -1,4 +1,4 @@
-"""What only TensorFlow and the task's own code can tell before the first node runs."""
+"""Checks before the first node runs that need TensorFlow and the task's code."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from pipelines.file.accuracy_bound import asks_for_fewest_float
 from pipelines.file.load import LoadedPipeline, PipelineFileError
 from pipelines.file.spec import Examples, HashedSplits, PipelineSpec
 
-# Split, None where splits are hashed -> the model's inputs and the labels for a few examples.
+# Split (None if splits are hashed) -> the model inputs and the labels of a few examples.
 Batches = dict[str | None, tuple[Any, Any]]
 
-# How many times the limit of user code: models may be fetched, and are traced.
+# Multiple of the time limit for user code: models are traced, and may be downloaded.
 _BUILDING = 5.0
 
 
 def dry_run(loaded: LoadedPipeline) -> Previews:
-    """Import the task, decode the first records, build the model, and hold them and the recipes against each other.
+    """Import the task, decode the first records, build the model, and check them against each other and the recipes.
 
     Returns:
-        What the recipes that train do to each layer.
+        What each recipe with steps does to each layer.
 
     Raises:
-        PipelineFileError: With the first thing that is wrong.
+        PipelineFileError: With the first error.
     """
     try:
         with exits_reported("task"):
@@ -51,15 +51,15 @@ def dry_run(loaded: LoadedPipeline) -> Previews:
 
 
 def _checked(spec: PipelineSpec) -> Previews:
-    """As `dry_run`; raises what is wrong as it is."""
-    import tensorflow  # noqa: F401  # in nobody's time but ours
+    """Do the same as `dry_run`, but raise the original error."""
+    import tensorflow  # noqa: F401  # so that its import time doesn't count against user code
 
     check_schema(spec.examples)
     task = load_task(spec.task)
     if spec.preprocess is not None:
         load_object(spec.preprocess, "preprocess")
     batches: Batches = {}
-    # What a preprocessing function returns is known when Transform has run; remote data is not ours to read.
+    # The output of a preprocessing function is unknown until Transform runs. Remote data isn't read here.
     if spec.preprocess is None:
         features = features_of(task)
         check_dense(_dense_features(spec), features)
@@ -89,14 +89,14 @@ def _checked(spec: PipelineSpec) -> Previews:
 
 
 def _dense_features(spec: PipelineSpec) -> dict[str, str]:
-    """The features that evaluation reads, and the field that asks for each."""
+    """Map the features that the evaluation reads to the fields that name them."""
     wanted = dict.fromkeys(chain.from_iterable(spec.slices()), "gate.metrics")
     wanted |= dict.fromkeys(chain.from_iterable(spec.evaluate.slices), "evaluate.slices")
     return wanted | {spec.examples.label: "examples.label"}
 
 
 def _decode_first_records(spec: PipelineSpec, task: Task, declared: Mapping[str, Any]) -> Batches:
-    """A batch of each split, after a look at each file."""
+    """Decode one batch of each split, and check the first records of each file."""
     stratifying = _stratifying(spec)
     batches: Batches = {}
     for split, files in files_by_split(spec.examples):
@@ -120,7 +120,7 @@ def _decode_first_records(spec: PipelineSpec, task: Task, declared: Mapping[str,
 
 
 def _stratifying(spec: PipelineSpec) -> CalibrationSpec | None:
-    """The sample, if one is drawn by a feature: any that each tf.Example has, known to the task or not."""
+    """Return the `calibrate` section if the sample is stratified by a feature, which need not be in the task's spec."""
     drawn = any(recipe.needs_calibration for recipe in spec.recipes)
     return spec.calibrate if drawn and spec.calibrate and spec.calibrate.stratify_by else None
 
@@ -132,7 +132,7 @@ def _decode(
 
     try:
         features = tf.io.parse_example(tf.constant(records), dict(declared))
-    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the record as it is
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the raw record
         held = _features_in(records[0])
         raise DataError(
             f"the examples do not have the features that the task declares: {summary_line(error)}",
@@ -161,11 +161,11 @@ def _features_in(record: bytes) -> str:
     try:
         return ", ".join(sorted(tf.train.Example.FromString(record).features.feature)) or "no features"
     except DecodeError:
-        return "records that are no tf.Example"
+        return "records that are not tf.Examples"
 
 
 def _trace_decode(task: Task, declared: Mapping[str, Any]) -> None:
-    """See that decode runs on features of the declared shapes, where no record can be read up front."""
+    """Check that decode runs on features of the declared shapes, if no records can be read in advance."""
     import tensorflow as tf
 
     def parse_and_decode(serialized: Any) -> Any:
@@ -192,7 +192,7 @@ def _decode_fails(error: Exception) -> SpecError:
 
 
 def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
-    """The Keras model, and the shape of its output."""
+    """Build and check the Keras model, and return it with the shape of its output."""
     maker = trainable(task)
     try:
         with in_time("the task's build_model or compile", "task", _BUILDING):
@@ -215,7 +215,7 @@ def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
 
 
 def _check_pretrained(path: Path, inputs: Any, *, trust_code: bool) -> tuple[Any, Any]:
-    """The Keras model, or None for one without Keras structure, and the shape of its output."""
+    """Check the model, and return it (None without Keras structure) with the shape of its output."""
     if has_keras_structure(path):
         model = load_keras(path, trust_code=trust_code)
         if inputs is not None:
@@ -223,7 +223,7 @@ def _check_pretrained(path: Path, inputs: Any, *, trust_code: bool) -> tuple[Any
         return model, model.outputs[0].shape
     from components.model.saved_model import check_serving, check_takes, load_serving, run_serving
 
-    # The model is held to the end: its signature's variables live no longer.
+    # Keep a reference to the model: the variables of its signature live only as long as it does.
     _model, signature = load_serving(path)
     check_serving(signature, str(path))
     if inputs is not None:
@@ -233,36 +233,36 @@ def _check_pretrained(path: Path, inputs: Any, *, trust_code: bool) -> tuple[Any
 
 
 def _check_output(spec: PipelineSpec, shape: Any) -> None:
-    """Hold the shape of the model's output against the number of classes and the metrics."""
+    """Check the shape of the model's output against the number of classes and the metrics."""
     outputs = shape.rank and (1 if shape.rank == 1 else shape[-1])
     classes = spec.examples.num_classes
     if classes is not None and shape.rank == 2 and outputs not in {None, 1, classes}:
         raise ModelError(
             "the model's output does not fit the number of classes",
             where="examples.num_classes",
-            bound=f"{outputs}, as the model has outputs",
+            bound=f"{outputs}, the number of the model's outputs",
             measured=classes,
             remedy="correct num_classes, or the model's last layer",
         )
     sparse = [metric.name for metric in spec.evaluate.metrics if metric.class_name.startswith("Sparse")]
     if sparse and outputs == 1:
         raise SpecError(
-            f"the metric {sparse[0]!r} compares outputs for each class, and the model has one output",
+            f"the metric {sparse[0]!r} needs one output for each class, but the model has one output",
             where="evaluate.metrics",
             bound="at least two outputs",
             measured=f"an output of shape {shape}",
-            remedy="take `binary_accuracy` (`evaluate: {metrics: [binary_accuracy]}`), or give the model an output "
+            remedy="use `binary_accuracy` (`evaluate: {metrics: [binary_accuracy]}`), or give the model an output "
             "for each class",
         )
 
 
 def _check_computed(spec: PipelineSpec, labels: Any, output: Any) -> None:
-    """See that each metric can be computed of the labels and of outputs in the model's shape."""
+    """Check that each metric can be computed from the labels and from outputs of the model's shape."""
     import numpy as np
 
     from components.evaluate.metric_check import check_computed
 
-    # As if the model found all classes equally probable.
+    # Equal probabilities for all classes.
     outputs = np.full((len(labels), *output[1:]), 1 / max(2, output[-1] if output.rank > 1 else 1), np.float32)
     check_computed(spec.evaluate.metrics, np.asarray(labels), outputs)
     if any(map(asks_for_fewest_float, spec.recipes)):
@@ -273,7 +273,7 @@ def _check_computed(spec: PipelineSpec, labels: Any, output: Any) -> None:
 
 
 def _check_metrics(spec: PipelineSpec) -> None:
-    """See that each metric can be made, and the first be computed on the calibration sample where a recipe needs it."""
+    """Check that each metric can be created, and that `keep_float: auto` can use the first one."""
     from components.evaluate.evaluation import check_metrics
 
     check_metrics(spec.evaluate, spec.examples.label)

@@ -1,4 +1,4 @@
-"""The first records of the example files, as the tf.Examples that ExampleGen makes of them. Needs TensorFlow."""
+"""Reads the first records of the example files as the tf.Examples that ExampleGen creates. Needs TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import IO, Any
 from components.core.errors import DataError, summary_line
 from pipelines.file.spec import DeclaredSplits, Examples
 
-# Enough to see what every record has wrong, and few enough for models that are slow.
+# Enough to find errors that all records share, and few enough for slow models.
 _COUNT = 4
-# No row of a CSV file is as long, and so much of its end is looked at.
+# Limit for a CSV row, and the bytes that are checked at the end of the file.
 _MOST_BYTES, _TAIL_BYTES = 16 << 20, 64 << 10
 
 
 def files_by_split(examples: Examples) -> Iterator[tuple[str | None, list[Path]]]:
-    """The files by declared split; under None where splits are hashed."""
+    """Yield each declared split with its files; None with all files if splits are hashed."""
     splits = examples.splits
     patterns: Mapping[Any, str] = splits.patterns if isinstance(splits, DeclaredSplits) else {None: splits.pattern}
     for split, pattern in patterns.items():
@@ -30,15 +30,15 @@ def files_by_split(examples: Examples) -> Iterator[tuple[str | None, list[Path]]
 
 
 def first_records(file: Path, kind: str, feature_spec: Mapping[str, Any]) -> list[bytes]:
-    """A file's first records, serialized.
+    """Read a file's first records, serialized.
 
     Args:
-        file: Of the examples.
-        kind: `tfrecord`, `csv` or `parquet`.
-        feature_spec: The task's. What a CSV column holds is known when all of it is read; until then the task is right.
+        file: An example file.
+        kind: `tfrecord`, `csv`, or `parquet`.
+        feature_spec: The task's, which gives the types of CSV columns: the actual types are known only from all rows.
 
     Raises:
-        DataError: The file cannot be read.
+        DataError: The file can't be read.
     """
     try:
         if kind == "tfrecord":
@@ -74,7 +74,7 @@ def _of_parquet(file: Path) -> list[bytes]:
 
 
 def _of_csv(file: Path, feature_spec: Mapping[str, Any]) -> list[bytes]:
-    """As CsvExampleGen reads it: UTF-8, names in the first line, as many cells as names in each row."""
+    """Read a file as CsvExampleGen does: UTF-8, names in the first line, and one cell per name in each row."""
     import tensorflow as tf
 
     with file.open("rb") as content:
@@ -95,7 +95,7 @@ def _of_csv(file: Path, feature_spec: Mapping[str, Any]) -> list[bytes]:
 
 
 def _csv_rows(content: IO[bytes]) -> Iterator[list[str]]:
-    """The cells of each row that is not blank; a row goes on to the next line within quotes."""
+    """Yield the cells of each nonblank row. Within quotes, a row continues on the next line."""
     lines: list[str] = []
     quotes = size = 0
     while line := content.readline(_MOST_BYTES):
@@ -110,11 +110,11 @@ def _csv_rows(content: IO[bytes]) -> Iterator[list[str]]:
             lines.clear()
             quotes = size = 0
     if lines:
-        raise ValueError("a quote is opened and not closed")
+        raise ValueError("a quote is not closed")
 
 
 def _check_last_row(file: Path, cells: int) -> None:
-    """See that a file does not end within a row; where quotes are near, nothing tells rows from lines."""
+    """Check that a file doesn't end within a row. Near quotes, rows can't be distinguished from lines."""
     with file.open("rb") as content:
         begins = max(0, file.stat().st_size - _TAIL_BYTES)
         content.seek(begins)
@@ -129,7 +129,7 @@ def _ragged(row: str, cells: int, found: int) -> DataError:
         f"{row} of the file is cut off, or has other columns than the first line names",
         bound=f"{cells} cells",
         measured=found,
-        remedy="copy or write the file again; quote cells that hold commas",
+        remedy="copy or write the file again; quote cells that contain commas",
     )
 
 
@@ -139,7 +139,7 @@ def _cell(text: str, declared: Any) -> Any:
     if not text:
         return tf.train.Feature()
     dtype = getattr(declared, "dtype", tf.string)
-    # What is of another type than declared is kept in its own: parsing says so.
+    # A value of another type than declared keeps its own type, so that parsing reports it.
     if dtype.is_integer:
         with suppress(ValueError):
             return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(text)]))

@@ -1,4 +1,4 @@
-"""What keeps a model from becoming integers whatever its layers are: integers or masks turned into floats inside it."""
+"""Finds casts from integers or masks to floats inside a model, which prevent full-integer conversion."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from components.model.keras_model import input_specs
 from components.spec.recipe import Recipe
 from components.spec.scheme import Scheme
 
-# What depends on sizes alone is constant in a file whose shapes are fixed.
+# Results that depend only on sizes are constants in a file with fixed shapes.
 _OF_SIZES = ("Shape", "ShapeN", "Size", "Rank")
 
 
 def check_integers(recipes: Sequence[Recipe], model: Any) -> None:
-    """See that a Keras model makes floats of nothing that it computes, if a recipe is to hold integers only.
+    """Check that a Keras model casts no computed value to float, if a recipe requires integers only.
 
-    TensorFlow's converter has no integer CAST: behind one of `uint8` or `bool` inputs, or of the mask of `mask_zero`, a
-    float tensor stays, and the candidate breaks its promise after everything was trained.
+    TensorFlow's converter has no integer CAST. After a cast of `uint8` or `bool` inputs, or of the mask of `mask_zero`,
+    a float tensor remains, and the candidate would be refused only after all training.
 
     Raises:
-        ModelError: It does; the message names the recipe and the operators.
+        ModelError: The model has such a cast. The message names the recipe and the operators.
     """
     asked = next(((index, recipe) for index, recipe in enumerate(recipes) if _takes_no_floats(recipe.scheme)), None)
     if asked is None:
@@ -33,7 +33,7 @@ def check_integers(recipes: Sequence[Recipe], model: Any) -> None:
     names = [cast.name for cast in casts]
     masked = any(cast.inputs[0].dtype.name == "bool" for cast in casts)
     raise ModelError(
-        "the model turns integers or booleans into floats inside, which no integer file can hold",
+        "the model casts integers or booleans to floats internally, which an integer-only file can't contain",
         where=f"recipes[{index}] ({recipe.name}): {', '.join(names[:3])}"
         + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
         bound="inputs of float32, or integers that are indices of an Embedding" + (", and no masks" if masked else ""),
@@ -48,7 +48,7 @@ def _takes_no_floats(scheme: Scheme) -> bool:
 
 
 def _casts(model: Any) -> list[Any]:
-    """The operators that turn what is no float, and depends on the inputs' values, into floats."""
+    """List the operators that cast non-float values that depend on the inputs to float."""
     import tensorflow as tf
 
     specs = [tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, name=name) for name, spec in input_specs(model).items()]
@@ -59,7 +59,7 @@ def _casts(model: Any) -> list[Any]:
 
     graph = run.get_concrete_function(*specs).graph
     inputs = {tensor.op.name for tensor in graph.inputs[: len(specs)]}
-    # What nobody reads is not in the file: a mask that no layer asks for.
+    # Unused results, such as a mask that no layer reads, aren't in the file.
     return [
         operator
         for operator in _behind(graph.outputs)
@@ -71,7 +71,7 @@ def _casts(model: Any) -> list[Any]:
 
 
 def _behind(tensors: Iterable[Any]) -> list[Any]:
-    """The operators that tensors are computed by."""
+    """List the operators that compute the tensors."""
     found: dict[str, Any] = {}
     waiting = [tensor.op for tensor in tensors]
     while waiting:

@@ -1,6 +1,6 @@
-"""What can be known about a pipeline before its first node runs, from the file system alone: no TensorFlow, no task.
+"""Checks before the first node runs that need only the file system, not TensorFlow.
 
-The task and other Python is found and parsed, never imported.
+The task and other user code is found and parsed, but never imported.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ from pipelines.file.spec import DeclaredSplits, Examples, PipelineSpec
 _OURS = ("components", "pipelines", "kubeflow", "edgemill")
 _OUR_ROOT = Path(__file__).resolve().parents[2]
 
-# Files that an error names; the count includes the others.
+# Files listed in an error; the count includes the others.
 _MOST_NAMED = 5
 
 
 def make_importable(file: Path) -> None:
-    """Let tasks be found from the working directory and from the pipeline file's folder, in this order.
+    """Put the working directory and the pipeline file's folder, in this order, on the Python path for the task.
 
-    Beam workers and conversion children inherit it through PYTHONPATH. Where one of these folders has packages that
-    are called like ours, ours go before it, here and in the children: they would import a stranger's code otherwise.
+    Beam workers and conversion child processes inherit the path through PYTHONPATH. If one of these folders contains a
+    package with the name of one of Edgemill's, Edgemill's folder goes first, here and in the children, so that
+    they don't import the wrong package.
     """
-    # Not `resolve`: that raises for symbolic links in a circle, which reading the file reports in words.
+    # Not `resolve`: it raises an error for circular symbolic links, which reading the file reports.
     folders = [str(Path.cwd())]
-    # What is in the place of a folder is opened as an archive, and opening a pipe waits for its writer.
+    # Python opens any other path entry as an archive, and opening a pipe blocks until it has a writer.
     if is_folder(beside := Path(os.path.realpath(file)).parent):
         folders.append(str(beside))
     if any(_shadowing(folder, name) for folder in folders for name in _OURS):
@@ -52,17 +53,17 @@ def make_importable(file: Path) -> None:
 
 
 def _shadowing(folder: str, name: str) -> Path | None:
-    """What a folder other than ours would let `import name` find."""
+    """Return what `import name` would find in a folder, if that isn't Edgemill's own."""
     found = [path for path in (Path(folder, name), Path(folder, f"{name}.py")) if path.exists()]
     return found[0] if found and Path(folder).resolve() != _OUR_ROOT else None
 
 
 def preflight(file: Path, *, data: bool = True, registry: bool = True) -> LoadedPipeline:
-    """Read a pipeline file and check all that needs no TensorFlow.
+    """Read a pipeline file and run all checks that don't need TensorFlow.
 
     Args:
         file: The pipeline file.
-        data, registry: Whether the examples are read from this machine, and the registry is written from it.
+        data, registry: Whether this machine reads the examples, and whether it writes to the registry.
 
     Raises:
         PipelineFileError: With every error at once.
@@ -99,7 +100,7 @@ def _object_errors(field: str, reference: str) -> Iterator[EdgemillError]:
         namesake = next(filter(None, (_shadowing(folder, top) for folder in sys.path)), None) if top in _OURS else None
         if namesake is not None:
             yield SpecError(
-                f"the module {module!r} is looked for in Edgemill itself: a package of yours has the same name",
+                f"the module {module!r} is looked up in Edgemill itself: one of your packages has the same name",
                 where=field,
                 bound=f"a top-level package not called {', '.join(_OURS)}",
                 measured=namesake,
@@ -109,22 +110,22 @@ def _object_errors(field: str, reference: str) -> Iterator[EdgemillError]:
         yield SpecError(
             f"the module {module!r} cannot be found",
             where=field,
-            bound="a module below the working directory, the pipeline file's folder or the Python path",
+            bound="a module below the working directory, the pipeline file's folder, or the Python path",
             measured=reference,
             remedy="correct the name, or run from the folder that holds it",
         )
         return
     try:
         tree = ast.parse(source.read_bytes())
-    # Python's parser raises the others for what is nested too deeply, and for a NUL byte.
+    # Python's parser raises the other errors for code that is nested too deeply, and for a NUL byte.
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        said = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
+        reason = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
         yield SpecError(
-            f"the module {module!r} is not Python: {said}{line}",
+            f"the module {module!r} is not Python: {reason}{line}",
             where=field,
             measured=source,
-            remedy=f"run `python -m py_compile {source}` and correct what it names",
+            remedy=f"run `python -m py_compile {source}` and fix the errors that it reports",
         )
         return
     names = set(_top_level_names(tree))
@@ -161,7 +162,7 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
             remedy="correct it; it is relative to the pipeline file",
         )
         return
-    records: dict[Path, None] = {}  # of all splits, each file once
+    records: dict[Path, None] = {}  # each file of all splits once
     splits = examples.splits
     patterns = splits.patterns if isinstance(splits, DeclaredSplits) else {"all": splits.pattern}
     for split, pattern in patterns.items():
@@ -184,7 +185,7 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
 
 
 def _shared_file_errors(spec: PipelineSpec) -> Iterator[EdgemillError]:
-    """Files of the evaluation split that another split has too, under whichever name: the evaluation would flatter."""
+    """Yield an error for each split that shares files with the evaluation split, which makes metrics too optimistic."""
     splits, held_out = spec.examples.splits, spec.evaluate.split
     if not isinstance(splits, DeclaredSplits) or held_out not in splits.patterns:
         return
@@ -206,7 +207,7 @@ def _shared_file_errors(spec: PipelineSpec) -> Iterator[EdgemillError]:
 
 
 def _by_inode(folder: str, pattern: str) -> dict[tuple[int, int], Path]:
-    """Files with content, by what tells whether two names mean one file (symbolic and hard links)."""
+    """Map device and inode to each nonempty file, to detect symbolic and hard links to one file."""
     files = [file for file in sorted(Path(folder).glob(pattern)) if is_file(file)]
     statuses = [(file, file.stat()) for file in files]
     return {(status.st_dev, status.st_ino): file for file, status in statuses if status.st_size}
@@ -232,7 +233,7 @@ def _baseline_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
         training = [recipe.name for recipe in loaded.spec.recipes if recipe.steps]
         if training and not structured:
             yield ModelError(
-                "this SavedModel is a graph without Keras layers, and some recipes train its layers",
+                "this SavedModel is a graph without Keras layers, but some recipes train its layers",
                 where=str(path),
                 bound="a .keras or .h5 file, or a SavedModel that `model.save` of tf-keras wrote",
                 measured=f"no keras_metadata.pb; recipes {', '.join(training)}",
@@ -242,7 +243,7 @@ def _baseline_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
 
 def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
     if any("://" in path for path in loaded.spec.push.paths.values()):
-        return  # told already: `pipelines.file.cross_field_checks`
+        return  # reported by `pipelines.file.cross_field_checks`
     try:
         open_registry(loaded.spec.push).check_writable()
     except RegistryError as error:

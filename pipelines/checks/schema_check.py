@@ -1,4 +1,4 @@
-"""Holds a given schema against the first records, as the run's validation does against all. Needs TensorFlow."""
+"""Checks a given schema against the first records; the run validates all records. Needs TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from components.validate.expectations import tighten
 from pipelines.checks.first_records import files_by_split, first_records
 from pipelines.file.spec import Examples
 
-# Of a feature in the schema and of its values in the data, so many characters are quoted.
+# Characters that an error quotes of a feature in the schema, and of its values in the data.
 _QUOTED = 200
 
 
 def check_schema(examples: Examples) -> None:
-    """See that a given schema can be read, has the label, and does not contradict the first records of a split.
+    """Check that a given schema is readable, has the label, and matches the first records of each split.
 
     Raises:
-        DataError: It does; the message names the feature, what the schema says of it, and what the records hold.
+        DataError: A check fails. The message shows the feature, its entry in the schema, and its values in the records.
     """
     if not examples.schema_file:
         return
@@ -38,7 +38,7 @@ def check_schema(examples: Examples) -> None:
 
 
 def _of_each_record(schema: Any) -> Any:
-    """What a schema says of every single record; a few of them tell nothing of shares and counts over all."""
+    """Keep the schema's constraints on single records. A few records can't show fractions and counts over all."""
     schema.ClearField("dataset_constraints")
     for feature in schema.feature:
         feature.ClearField("unique_constraints")
@@ -55,7 +55,7 @@ def _of_each_record(schema: Any) -> Any:
 
 
 def _declared(schema: Any) -> dict[str, Any]:
-    """What the cells of CSV columns are taken for: the schema is right as far as they can be read so."""
+    """Map features to the schema's types, which CSV cells get if they can be parsed so."""
     import tensorflow as tf
     from tensorflow_metadata.proto.v0 import schema_pb2
 
@@ -75,7 +75,7 @@ def _compare(schema: Any, records: Sequence[bytes], path: str, where: str) -> No
     try:
         parsed = [tf.train.Example.FromString(record) for record in records]
     except DecodeError:
-        return  # told where the task's features are parsed
+        return  # reported when the task's features are parsed
     statistics = generate_statistics_in_memory(ExamplesToRecordBatchDecoder().DecodeBatch(list(records)))
     anomalies = tfdv.validate_statistics(statistics, schema).anomaly_info
     if not anomalies:
@@ -96,15 +96,15 @@ def _compare(schema: Any, records: Sequence[bytes], path: str, where: str) -> No
 
 
 def _held(features: Any, name: str) -> str:
-    """What a record holds of a feature."""
+    """Describe a feature's value in a record."""
     kind = features[name].WhichOneof("kind") if name in features else None
     if kind is None:
         return "no value"
     values = getattr(features[name], kind).value
-    told = {"int64_list": "INT", "float_list": "FLOAT", "bytes_list": "BYTES"}[kind]
+    type_name = {"int64_list": "INT", "float_list": "FLOAT", "bytes_list": "BYTES"}[kind]
     if len(values) != 1:
-        return f"{told} of {len(values)} values"
-    return f"{told} {values[0]:g}" if kind != "bytes_list" else f"{told} {values[0][:20]!r}"
+        return f"{type_name} of {len(values)} values"
+    return f"{type_name} {values[0]:g}" if kind != "bytes_list" else f"{type_name} {values[0][:20]!r}"
 
 
 def _cut(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What the steps of recipes will do to each layer of the model, told and refused before the first node runs."""
+"""Previews what the steps of recipes do to each layer, and refuses impossible steps before the first node runs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def check_steps(spec: PipelineSpec, task: Task, model: Any) -> Previews:
         model: The baseline's Keras model, trained or not.
 
     Returns:
-        Recipe name (and step, where it has several) -> what happens to each layer, for the recipes that train; of a
-        model with recurrent layers, what becomes of these in the others; of a model that is too small for dynamic range
-        quantization, the sizes of its weights.
+        Recipe name (and step, if the recipe has several) -> what happens to each layer, for recipes with steps. For a
+        model with recurrent layers, also what happens to these in the other recipes. For a model that is too small for
+        dynamic range quantization, also the sizes of its weights.
 
     Raises:
-        SpecError, ModelError: A step cannot be done on this model; the message names the recipe.
+        SpecError, ModelError: A step is impossible for this model. The message names the recipe.
     """
     recurrent = _recurrent_layers(spec, model)
     small = {} if model is None or recurrent else _too_small_for_dynamic(spec, model)
@@ -55,7 +55,7 @@ def check_steps(spec: PipelineSpec, task: Task, model: Any) -> Previews:
 
 
 def _too_small_for_dynamic(spec: PipelineSpec, model: Any) -> Previews:
-    """The layers with weights, for the recipes whose conversion fails because none has enough elements."""
+    """List the layers with weights, for recipes whose conversion fails because no layer has enough elements."""
     sizes = {
         layer: max(math.prod(weight.shape) for weight in layer.weights)
         for layer in layers_within(model)
@@ -66,7 +66,7 @@ def _too_small_for_dynamic(spec: PipelineSpec, model: Any) -> Previews:
         return {}
     note = (
         f"dynamic range quantizes weights of at least {DYNAMIC_MINIMUM_ELEMENTS:,} elements, and the largest here has "
-        f"{largest:,}: the conversion will fail"
+        f"{largest:,}: the conversion fails"
     )
     plans = tuple(
         LayerPlan(layer=layer.name, kind=type(layer).__name__, mode="float", weights=f"{size:,} elements", note=note)
@@ -82,10 +82,10 @@ def _prepared(model: Any, recipe: Recipe, step: Step) -> tuple[LayerPlan, ...]:
 
 
 def _recurrent_layers(spec: PipelineSpec, model: Any) -> Previews:
-    """What becomes of recurrent layers, for the recipes of a model that has some.
+    """Plan the recurrent layers, if the model has any, for each recipe.
 
     Raises:
-        ModelError: One is impossible in a recipe, or Keras cannot keep a model whose layers are to be lowered.
+        ModelError: A recurrent layer can't be converted in a recipe, or Keras can't save a model with lowered layers.
     """
     from components.cells.plan import is_recurrent
 
@@ -93,7 +93,7 @@ def _recurrent_layers(spec: PipelineSpec, model: Any) -> Previews:
     if model is None:
         if asked:
             raise ModelError(
-                "this SavedModel is a graph without Keras layers, so that no recurrent layer can be lowered",
+                "this SavedModel is a graph without Keras layers, so no recurrent layer can be lowered",
                 where=f"recipes ({asked[0].name})",
                 bound="a .keras or .h5 file, or a SavedModel that `model.save` of tf-keras wrote",
                 remedy="name the Keras model as baseline, or remove `recurrent`",

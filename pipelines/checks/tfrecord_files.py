@@ -1,4 +1,4 @@
-"""Whether TFRecord files are whole, from their bytes alone: no TensorFlow."""
+"""Checks that TFRecord files are complete, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ import google_crc32c
 
 from components.core.errors import DataError, EdgemillError
 
-# Of each TFRecord file that is not gzipped, so many records are read and compared with their checksums, as far as they
-# lie in the first bytes. More than the deep check decodes.
+# Records of each uncompressed TFRecord file that are read and compared with their checksums, if they are within the
+# first `_READ_BYTES`. More than the dry run decodes.
 _FIRST_RECORDS, _READ_BYTES = 8, 16 << 20
 
 
-# Compressed bytes, over all files, that are unpacked to find truncated ones: a second or two. Of what is beyond, only
-# each file's first record is read; if such a file ends within a record, ExampleGen fails: "Not a valid TFRecord".
+# Compressed bytes, over all files, that are decompressed to find truncated files. This takes a second or two. Of the
+# remaining files, only the first record is read; if one ends within a record, ExampleGen fails: "Not a valid TFRecord".
 _GZIP_BUDGET = 64 << 20
 
 
 def tfrecord_errors(files: Iterable[Path]) -> Iterator[EdgemillError]:
-    """What is wrong with the first records of each file, and with the ends of gzipped ones."""
+    """Yield errors in the first records of each file, and truncated ends."""
     unzip = _GZIP_BUDGET
     for file in files:
         with file.open("rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
         if zipped != (file.suffix == ".gz"):
-            # Beam goes by the name.
+            # Beam decides by the name.
             yield DataError(
-                "the TFRecord file is gzipped, and its name does not say so"
+                "the TFRecord file is gzipped, but its name does not end in .gz"
                 if zipped
-                else "the TFRecord file is called .gz, and is not gzipped",
+                else "the TFRecord file's name ends in .gz, but it is not gzipped",
                 where=str(file),
                 remedy="rename it: gzipped files end in .gz, others do not",
             )
@@ -47,7 +47,7 @@ def tfrecord_errors(files: Iterable[Path]) -> Iterator[EdgemillError]:
 
 
 def _plain_error(file: Path) -> Iterator[EdgemillError]:
-    """Walk from frame to frame (uint64 length, its CRC, the record, its CRC); of the records, the first are read."""
+    """Walk all frames (uint64 length, its CRC, the record, its CRC), and read the first records."""
     records, place, size = 0, 0, file.stat().st_size
     with file.open("rb", buffering=0) as raw:
         while place < size:
@@ -69,7 +69,7 @@ def _is_header(header: bytes) -> bool:
 
 
 def _is_record(stream: IO[bytes] | gzip.GzipFile, header: bytes) -> bool:
-    """Read the record that a header announces, and its CRC."""
+    """Read the record after a header, and return whether its CRC matches."""
     left, found = int.from_bytes(header[:8], "little"), 0
     while left and (part := stream.read(min(left, 1 << 20))):
         found = google_crc32c.extend(found, part)
@@ -78,15 +78,15 @@ def _is_record(stream: IO[bytes] | gzip.GzipFile, header: bytes) -> bool:
 
 
 def _masked(crc: int) -> bytes:
-    """A CRC-32C as TFRecord files hold it."""
+    """Mask a CRC-32C as in TFRecord files."""
     return (((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
 
 
 def _gzip_error(file: Path, budget: int) -> tuple[list[EdgemillError], int]:
-    """Walk the frames of a gzipped file, at least the first, until `budget` compressed bytes were read.
+    """Walk the frames of a gzipped file, at least the first, until `budget` compressed bytes are read.
 
     Returns:
-        The error, if there is one, and how many compressed bytes were read.
+        The error, if there is one, and the number of compressed bytes read.
     """
     records = 0
     with file.open("rb") as raw:
@@ -105,9 +105,9 @@ def _gzip_error(file: Path, budget: int) -> tuple[list[EdgemillError], int]:
 
 def _damaged(file: Path, records: int) -> DataError:
     return DataError(
-        f"the TFRecord file is truncated or damaged after {records} whole records",
+        f"the TFRecord file is truncated or damaged after {records} complete records",
         where=str(file),
-        bound="whole records to the end of the file",
+        bound="complete records to the end of the file",
         measured=f"{file.stat().st_size} bytes",
         remedy="copy or write the file again",
     )

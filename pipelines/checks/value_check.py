@@ -1,4 +1,4 @@
-"""What values the first records hold: labels that no metric takes, numbers that are none. Needs TensorFlow."""
+"""Checks the values of the first records: unusable labels, NaN, and infinity. Needs TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from components.core.errors import DataError, SpecError
 
 
 def check_label_type(feature_spec: Mapping[str, Any], label: str) -> None:
-    """See that the label is a number.
+    """Check that the label is a number.
 
     Args:
-        feature_spec: As `tf.io.parse_example` takes it; it has the label.
-        label: The feature that holds the label.
+        feature_spec: As for `tf.io.parse_example`; it contains the label.
+        label: Name of the label feature.
 
     Raises:
-        SpecError: It is text.
+        SpecError: The label is text.
     """
     import tensorflow as tf
 
     if feature_spec[label].dtype == tf.string:
         raise SpecError(
-            "the label is text, and losses and metrics compare numbers",
+            "the label is text, but losses and metrics need numbers",
             where="examples.label",
             bound="a feature of integers or floats",
             measured=f"{label!r} is {feature_spec[label].dtype.name}",
-            remedy="write the examples with class numbers from 0, or turn the text into numbers with `preprocess`",
+            remedy="write the examples with class numbers from 0, or convert the text to numbers with `preprocess`",
         )
 
 
 def check_values(features: Mapping[str, Any], label: str, num_classes: int | None, file: Path) -> None:
-    """Hold a file's first records against what the pipeline file says of them.
+    """Check a file's first records against the pipeline file.
 
     Args:
         features: The parsed features [N, ...] that the task declares.
-        label: The one that holds the label.
-        num_classes: Labels are integers from 0 to one less; None for labels that are no classes.
-        file: Where the records are from.
+        label: Name of the label feature.
+        num_classes: Labels must be integers from 0 to `num_classes - 1`. None if labels aren't classes.
+        file: The file of the records.
 
     Raises:
         DataError: A label is out of range, or a number is NaN or infinite.
@@ -47,17 +47,17 @@ def check_values(features: Mapping[str, Any], label: str, num_classes: int | Non
     import tensorflow as tf
 
     for name, values in features.items():
-        # Sparse and ragged features hold their values flat.
+        # Sparse and ragged features store flat values.
         held = getattr(values, "flat_values", getattr(values, "values", values))
         if held.dtype.is_floating:
             found = held.numpy()[~np.isfinite(held.numpy())]
             if found.size:
                 raise DataError(
-                    f"the feature {name!r} has values that are no numbers in the file's first records",
+                    f"the feature {name!r} has values that are not finite in the file's first records",
                     where=str(file),
                     bound="finite numbers",
                     measured=f"{found.flat[0]}, {found.size} of {held.numpy().size} values",
-                    remedy="correct or leave out these examples",
+                    remedy="correct or remove these examples",
                 )
     if num_classes is None:
         return
@@ -65,7 +65,7 @@ def check_values(features: Mapping[str, Any], label: str, num_classes: int | Non
     wrong = labels[(labels < 0) | (labels >= num_classes) | (labels != np.floor(labels))]
     if wrong.size:
         raise DataError(
-            f"the label {label!r} is not the number of a class in the file's first records",
+            f"the label {label!r} is not a class number in the file's first records",
             where=str(file),
             bound=f"integers from 0 to {num_classes - 1} (examples.num_classes: {num_classes})",
             measured=", ".join(f"{each:g}" for each in sorted(set(wrong))),
@@ -74,10 +74,10 @@ def check_values(features: Mapping[str, Any], label: str, num_classes: int | Non
 
 
 def check_partition(records: Sequence[bytes], feature: str, file: Path) -> None:
-    """See that ExampleGen can split a file's first records by a feature.
+    """Check that ExampleGen can split a file's first records by a feature.
 
     Raises:
-        DataError: One lacks the feature, or has floats in it.
+        DataError: A record lacks the feature, or holds it as floats.
     """
     import tensorflow as tf
 
@@ -91,15 +91,15 @@ def check_partition(records: Sequence[bytes], feature: str, file: Path) -> None:
                 where=str(file),
                 bound=f"integers or text in {feature!r} (examples.splits.feature)",
                 measured=", ".join(sorted(held)) or "no features",
-                remedy="name a feature that every example has, or leave `feature` out to hash whole examples",
+                remedy="name a feature that every example has, or remove `feature` to hash whole examples",
             )
 
 
 def check_finite(inputs: Any, file: Path) -> None:
-    """See that what the task's decode returns for a file's first records is finite.
+    """Check that the task's decode returns finite values for a file's first records.
 
     Raises:
-        DataError: A number is NaN or infinite.
+        DataError: A value is NaN or infinite.
     """
     import numpy as np
 
@@ -108,7 +108,7 @@ def check_finite(inputs: Any, file: Path) -> None:
         if np.issubdtype(held.dtype, np.floating) and not np.isfinite(held).all():
             found = held[~np.isfinite(held)]
             raise DataError(
-                "the task's decode returns values that are no numbers for the file's first records",
+                "the task's decode returns values that are not finite for the file's first records",
                 where=f"{file}, input {name}" if name else str(file),
                 bound="finite numbers",
                 measured=f"{found.flat[0]}, {found.size} of {held.size} values",

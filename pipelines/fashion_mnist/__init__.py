@@ -1,1 +1,1 @@
-"""The main example: clothing on 28x28 gray images."""
+"""The main example: 28x28 grayscale images of clothing."""

@@ -1,6 +1,6 @@
 """Writes the example's TFRecords from an archive of arrays: `python make_data.py fashion_mnist_small.npz`.
 
-The archive holds x_train, y_train, x_test and y_test as Fashion-MNIST does (uint8 [N, 28, 28] and [N]).
+The archive contains x_train, y_train, x_test, and y_test as in Fashion-MNIST (uint8 [N, 28, 28] and [N]).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 
 def main(archive: str) -> None:
-    """Write `data/train.tfrecord.gz` and `data/eval.tfrecord.gz` beside this file."""
+    """Write `data/train.tfrecord.gz` and `data/eval.tfrecord.gz` next to this file."""
     arrays = np.load(archive)
     folder = Path(__file__).parent / "data"
     for split, source in (("train", "train"), ("eval", "test")):

@@ -1,4 +1,4 @@
-"""A small convolutional network for 28x28 gray images, sized for a microcontroller."""
+"""A small convolutional network for 28x28 grayscale images, sized for a microcontroller."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ CLASSES = 10
 
 
 class FashionMnist:
-    """How examples become images, and the float baseline."""
+    """Decodes examples to images, and builds the float baseline."""
 
     def feature_spec(self) -> Mapping[str, Any]:
-        """Raw gray bytes, row by row, and the class."""
+        """Raw grayscale bytes, row by row, and the class."""
         return {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
 
     def decode(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Images as float32 [batch, 28, 28, 1] from 0 to 1."""
+        """Decode images to float32 [batch, 28, 28, 1] from 0 to 1."""
         gray = tf.io.decode_raw(features["image"], tf.uint8, fixed_length=SIDE * SIDE)
         return tf.reshape(tf.cast(gray, tf.float32) / 255.0, [-1, SIDE, SIDE, 1])
 
     def build_model(self) -> tf.keras.Model:
-        """Three convolutions with batch normalization, about 54,000 weights."""
+        """Build three convolutions with batch normalization, about 54,000 weights."""
         layers = tf.keras.layers
         image = layers.Input([SIDE, SIDE, 1], name="image")
         x = _convolution(image, filters=24, size=5, strides=2)
@@ -36,7 +36,7 @@ class FashionMnist:
         return tf.keras.Model(image, layers.Dense(CLASSES, activation="softmax", name="probabilities")(x))
 
     def compile(self, model: tf.keras.Model) -> None:
-        """Adam on the cross entropy, its rate falling to zero over the pipeline file's 10 epochs of 47 steps."""
+        """Compile with Adam and cross entropy. The rate falls to 0 over the pipeline file's 10 epochs of 47 steps."""
         rate = tf.keras.optimizers.schedules.CosineDecay(4e-3, decay_steps=10 * 47)
         model.compile(tf.keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
 

@@ -1,4 +1,4 @@
-"""The accuracy that a recipe with `keep_float: auto` has to hold, put together from the sections that say it."""
+"""The accuracy bound of a recipe with `keep_float: auto`, from the recipe, `evaluate`, and `gate`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pipelines.file.spec import PipelineSpec
 
 
 def asks_for_fewest_float(recipe: Recipe) -> AutoKeepFloat | None:
-    """The recipe's `keep_float` if that is `auto`."""
+    """Return the recipe's `keep_float` if it is `auto`."""
     keep_float = recipe.scheme.kept_float
     return keep_float if isinstance(keep_float, AutoKeepFloat) else None
 
 
 def tolerated_loss(spec: PipelineSpec) -> float | None:
-    """The gate's first bound of the first metric that is relative to the baseline and holds on the whole split."""
+    """Return the gate's first bound on the first metric that is relative to the baseline and covers the whole split."""
     metric = spec.evaluate.metrics[0]
     for bound in spec.gate.metrics:
         loss = bound.max_rise_from_baseline if metric.less_is_better else bound.max_drop_from_baseline
@@ -26,10 +26,10 @@ def tolerated_loss(spec: PipelineSpec) -> float | None:
 
 
 def accuracy_bound(spec: PipelineSpec, recipe: Recipe) -> AccuracyBound | None:
-    """What a recipe's conversion has to hold on the calibration sample; None unless it says `keep_float: auto`.
+    """Return the bound that a conversion must meet on the calibration sample; None without `keep_float: auto`.
 
     Args:
-        spec: A pipeline without contradictions.
+        spec: A pipeline that passed its cross-field checks.
         recipe: One of its recipes.
     """
     keep_float, metric = asks_for_fewest_float(recipe), spec.evaluate.metrics[0]

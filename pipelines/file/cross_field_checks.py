@@ -1,4 +1,4 @@
-"""What is wrong between fields of a pipeline file that are right by themselves. Needs nothing but their values."""
+"""Checks between fields of a pipeline file that are each valid. They need only the values of the fields."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec
 
 
 def cross_field_errors(spec: PipelineSpec) -> Iterator[SpecError]:
-    """Everything that is wrong between fields that are right by themselves."""
+    """Yield every contradiction between fields that are each valid."""
     yield from _duplicates(spec)
     yield from _splits(spec)
     yield from _steps(spec)
@@ -70,7 +70,7 @@ def _split_errors(spec: PipelineSpec, field: str, split: str) -> Iterator[SpecEr
         )
     if field != "evaluate.split" and split == spec.evaluate.split:
         yield SpecError(
-            "this split is also the evaluation split, so the evaluation would flatter every candidate",
+            "this split is also the evaluation split, so every candidate's metrics would be too optimistic",
             where=field,
             bound=f"a split other than {spec.evaluate.split!r}",
             measured=split,
@@ -79,17 +79,17 @@ def _split_errors(spec: PipelineSpec, field: str, split: str) -> Iterator[SpecEr
 
 
 def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
-    """What a recipe's steps ask of its scheme, of each other and of the data."""
+    """Check each recipe's steps against its scheme and the splits."""
     for index, recipe in enumerate(spec.recipes):
         where = f"recipes[{index}]"
         kinds: list[str] = [step.kind for step in recipe.steps]
         if "qat" in kinds and not recipe.scheme.is_static:
             yield SpecError(
-                "quantization-aware training trains ranges of integers, and the scheme has none",
+                "quantization-aware training needs a scheme with integer activations",
                 where=f"{where}.scheme",
                 bound=static_kinds(),
                 measured=recipe.scheme.kind,
-                remedy="take one of these schemes, or remove the step `qat`",
+                remedy="use one of these schemes, or remove the step `qat`",
             )
         if "qat" not in kinds and recipe.scheme.must_be_trained:
             yield SpecError(
@@ -97,15 +97,15 @@ def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
                 where=f"{where}.scheme",
                 bound="a step `qat` in the recipe",
                 measured=kinds or "no steps",
-                remedy="add `steps: [{kind: qat, epochs: 2}]`, or take static_wi8_ai8",
+                remedy="add `steps: [{kind: qat, epochs: 2}]`, or use static_wi8_ai8",
             )
         if "qat" in kinds and recipe.scheme.backend == "aeq":
             yield SpecError(
-                "the step `qat` trains ranges, and the scheme estimates them or keeps layers float",
+                "the step `qat` trains ranges, but the scheme estimates them or keeps layers float",
                 where=f"{where}.scheme",
                 bound="a scheme without `calibration_method` and `keep_float`",
                 measured=recipe.scheme.kind,
-                remedy="choose the quantizer in the step (`activations: {quantizer: histogram}`), leave layers out by "
+                remedy="choose the quantizer in the step (`activations: {quantizer: histogram}`), exclude layers with "
                 "`except` and `float_fallback`, or remove the step",
             )
         for number, step in enumerate(recipe.steps):
@@ -114,10 +114,10 @@ def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
 
 
 def sparsity_errors(claims: Iterable[tuple[str, Scheme, SparsityTarget]]) -> Iterator[SpecError]:
-    """Schemes that must not meet the sparsity that their recipe prunes to.
+    """Yield an error for each scheme that can't be combined with the sparsity target of its recipe.
 
     Args:
-        claims: Where the recipe is (`recipes[2]`), its scheme, and what its pruning will claim.
+        claims: The recipe's location (`recipes[2]`), its scheme, and its sparsity target.
     """
     for where, scheme, claim in claims:
         refused = sparsity_refusal(scheme, claim, f"{where}.scheme")
@@ -130,7 +130,7 @@ def _calibration(spec: PipelineSpec) -> Iterator[SpecError]:
         for index, recipe in enumerate(spec.recipes):
             if recipe.needs_calibration:
                 yield SpecError(
-                    "a static scheme needs ranges of activations, and there is no `calibrate` section",
+                    "a static scheme needs activation ranges, but there is no `calibrate` section",
                     where=f"recipes[{index}].scheme",
                     measured=recipe.scheme.kind,
                     remedy="add `calibrate: {split: train, samples: 500}`, or use dynamic_wi8_afp32",
@@ -156,7 +156,7 @@ def _metrics(spec: PipelineSpec) -> Iterator[SpecError]:
 
 
 def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> Iterator[SpecError]:
-    """Bounds that hold back the better values; both absolute bounds together are a range, which is fine."""
+    """Yield an error for each bound that rejects the better values. Both absolute bounds together are a valid range."""
     if less_is_better is None:
         return
     fewer = "less" if less_is_better else "more"
@@ -177,7 +177,7 @@ def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> 
 
 
 def _idle_bounds(bound: MetricBound, class_name: str, where: str) -> Iterator[SpecError]:
-    """Bounds that hold, or fail, whatever the model does."""
+    """Yield an error for each bound that every model meets, or that no model meets."""
     values = metric_range(class_name)
     if values is None:
         return
@@ -193,11 +193,11 @@ def _idle_bounds(bound: MetricBound, class_name: str, where: str) -> Iterator[Sp
             outcomes[field] = "always"
     for field, how in outcomes.items():
         yield SpecError(
-            f"this bound {how} holds, whatever the model does",
+            f"this bound {how} holds, regardless of the model",
             where=f"{where}.{field}",
-            bound=f"{bound.name!r} takes values from {least:g} to {most:g}",
+            bound=f"{bound.name!r} ranges from {least:g} to {most:g}",
             measured=f"{getattr(bound, field):g}",
-            remedy="write a bound that a good model meets and a bad one does not, or remove it",
+            remedy="set a bound that a good model meets and a bad model doesn't, or remove it",
         )
 
 
@@ -210,18 +210,18 @@ def _float_layers(spec: PipelineSpec) -> Iterator[SpecError]:
         where = f"recipes[{index}].scheme.keep_float"
         if metric.less_is_better is None:
             yield SpecError(
-                f"whether more or less of the first metric {metric.name!r} is better is not known",
+                f"it is unknown whether the first metric {metric.name!r} is better when higher or lower",
                 where=where,
-                bound="a metric class of Keras whose direction its name tells, such as SparseCategoricalAccuracy",
+                bound="a Keras metric class with a known direction, such as SparseCategoricalAccuracy",
                 measured=metric.class_name,
                 remedy="put another metric first, or name the layers that stay float",
             )
         elif keep_float.max_drop is None and tolerated_loss(spec) is None:
             field = "max_rise_from_baseline" if metric.less_is_better else "max_drop_from_baseline"
             yield SpecError(
-                f"it has no bound to hold: the gate has no overall {field} of the first metric {metric.name!r}",
+                f"it has no accuracy bound: the gate has no overall {field} for the first metric {metric.name!r}",
                 where=where,
-                bound=f"max_drop, or a bound of the gate without slices that has {field}",
+                bound=f"max_drop, or a gate bound without slices that has {field}",
                 remedy=f"write `keep_float: {{kind: auto, max_drop: 0.01}}`, or add {field} to the gate",
             )
 
@@ -237,14 +237,14 @@ def _addresses(spec: PipelineSpec) -> Iterator[SpecError]:
             yield SpecError(
                 "object stores cannot be used here",
                 where=field,
-                bound="a path of this machine; only examples.path may be an address",
+                bound="a local path; only examples.path can be an object store address",
                 measured=path,
-                remedy="copy it to a folder of this machine, or mount the store, and name that path",
+                remedy="copy it to a local folder, or mount the object store, and use that path",
             )
 
 
 def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Iterator[SpecError]:
-    """What is wrong between the recipes and the devices.
+    """Yield every mismatch between the recipes and the devices.
 
     Args:
         spec: The pipeline.
@@ -257,7 +257,7 @@ def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Itera
         yield SpecError(
             f"two device profiles share the device class {name!r}, so one release would replace the other",
             where="devices",
-            remedy="give them classes of their own, or remove one of them",
+            remedy="give each its own class, or remove one of them",
         )
     for index, device in enumerate(devices):
         known = [recipe for recipe in spec.recipes if recipe.scheme.kind in device.schemes]
@@ -271,9 +271,9 @@ def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Itera
             )
         elif device.integer_only and not any(recipe.scheme.integers_only for recipe in known):
             yield SpecError(
-                f"the device {device.name!r} takes integers only, and no recipe that it can run promises that",
+                f"the device {device.name!r} is integer-only, but no recipe that it can run guarantees that",
                 where=f"devices[{index}]",
-                bound="a static scheme without float_io, float_fallback and keep_float",
+                bound="a static scheme without float_io, float_fallback, and keep_float",
                 measured=", ".join(f"{recipe.name}: {recipe.scheme.kind}" for recipe in known),
                 remedy="remove those options from one of these recipes, or add such a recipe",
             )

@@ -1,4 +1,4 @@
-"""Where a pipeline runs, which is not what it is: root, artifacts, metadata, Beam arguments."""
+"""Where a pipeline runs: root, artifacts, metadata, and Beam arguments."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RunnerName = Literal["local", "beam"]
 
 
 class Environment(FrozenModel):
-    """One place to run in.
+    """Where a pipeline runs.
 
     Attributes:
-        root: Folder for metadata, reports, locks and artifacts of all pipelines.
-        metadata_url: Where ML Metadata lies: `sqlite:PATH`, `mysql://...` or `postgres://...`.
-        runner: Which TFX runner orchestrates.
-        beam_args: Passed to every Beam pipeline, `--name=value` each.
-        pipeline_root: Where artifacts lie if not below the root: `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX`.
+        root: Folder for the metadata, reports, locks, and artifacts of all pipelines.
+        metadata_url: Location of ML Metadata: `sqlite:PATH`, `mysql://...`, or `postgres://...`.
+        runner: TFX runner that orchestrates the pipeline.
+        beam_args: Arguments of every Beam pipeline, each `--name=value`.
+        pipeline_root: Location of artifacts if not below the root: `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX`.
     """
 
     root: Path
@@ -33,25 +33,25 @@ class Environment(FrozenModel):
     pipeline_root: str | None = None
 
     def artifacts(self, pipeline: str) -> Path:
-        """Folder of a pipeline's artifacts on this machine."""
+        """Local folder of a pipeline's artifacts."""
         return self.root / pipeline / "artifacts"
 
     def artifact_root(self, pipeline: str) -> str:
-        """Where a pipeline's nodes write: the same folder, or its like in an object store."""
+        """Where a pipeline's nodes write: the artifacts folder, or its counterpart in an object store."""
         if self.pipeline_root is None:
             return str(self.artifacts(pipeline))
         return f"{self.pipeline_root.rstrip('/')}/{pipeline}/artifacts"
 
     def staged(self, pipeline: str) -> Path:
-        """Folder of copies of what lies in object stores."""
+        """Folder of local copies of objects in object stores."""
         return self.root / pipeline / "staged"
 
     def data_digests(self, pipeline: str) -> Path:
-        """File that remembers the digests of a pipeline's examples."""
+        """File that caches the digests of a pipeline's examples."""
         return self.root / pipeline / "data_digests.json"
 
     def passed_checks(self, pipeline: str) -> Path:
-        """File that remembers which checks a pipeline has passed."""
+        """File that records which checks a pipeline has passed."""
         return self.root / pipeline / "passed_checks.json"
 
     def runs(self, pipeline: str) -> Path:
@@ -66,18 +66,19 @@ def environment(
     beam_args: tuple[str, ...] = (),
     pipeline_root: str | None = None,
 ) -> Environment:
-    """An environment with what the user left out filled in: `build/edgemill`, and SQLite inside the root.
+    """Return an environment with defaults: the root `build/edgemill`, and SQLite inside the root.
 
     Raises:
-        SpecError: The root is an address, or neither a folder nor free to become one.
+        SpecError: The root is an object store address, or neither a folder nor a path where one can be created.
     """
-    if root is not None and re.match(r"[a-z0-9]+:/", str(root)):  # a Path has made one slash of two
+    if root is not None and re.match(r"[a-z0-9]+:/", str(root)):  # Path collapses two slashes into one
         raise SpecError(
-            "reports, locks and SQLite cannot lie in an object store",
+            "reports, locks, and SQLite can't be in an object store",
             where="--root",
-            bound="a folder of this machine",
+            bound="a local folder",
             measured=root,
-            remedy="name a folder as root, and the address as --pipeline-root or `pipeline_root`: artifacts go there",
+            remedy="use a local folder as the root, and set --pipeline-root or `pipeline_root` to this address for "
+            "the artifacts",
         )
     absolute = _usable(root or DEFAULT_ROOT)
     return Environment(
@@ -90,8 +91,8 @@ def environment(
 
 
 def _usable(root: Path) -> Path:
-    # Not `resolve`, which some versions of Python let raise for symbolic links in a circle.
-    absolute, reason = Path(os.path.realpath(root)) if "\0" not in str(root) else root, "no folder"
+    # Not `resolve`: in some Python versions, it raises an error for circular symbolic links.
+    absolute, reason = Path(os.path.realpath(root)) if "\0" not in str(root) else root, "not a folder"
     try:
         if stat.S_ISDIR(absolute.stat().st_mode):
             return absolute
@@ -102,7 +103,7 @@ def _usable(root: Path) -> Path:
     raise SpecError(
         "this root cannot be used",
         where="--root",
-        bound="a folder, or a path where one can be made",
+        bound="a folder, or a path where one can be created",
         measured=f"{str(root)[:200]!r}: {reason}",
-        remedy="name another one",
+        remedy="choose another folder",
     )

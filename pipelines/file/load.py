@@ -1,4 +1,4 @@
-"""Reading a pipeline file: YAML to a typed, cross-checked value, with every error told at once and in words."""
+"""Reads a pipeline file into a typed, cross-checked value, and reports every error at once."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class PipelineFileError(SpecError):
 
 
 class LoadedPipeline(FrozenModel):
-    """A pipeline file that contradicts itself nowhere, with paths made absolute.
+    """A pipeline file without contradictions, with absolute paths.
 
     Attributes:
-        file: Where it was read from, absolute.
-        spec: What it says.
-        devices: The profiles that it names, in its order.
+        file: Absolute path of the pipeline file.
+        spec: Its content.
+        devices: The device profiles that it names, in its order.
     """
 
     file: Path
@@ -57,7 +57,7 @@ def load_pipeline(path: Path) -> LoadedPipeline:
     """Read a pipeline file. Relative paths in it are relative to its folder.
 
     Raises:
-        PipelineFileError: With every error that the file and the device profiles alone reveal.
+        PipelineFileError: With every error that can be found from the file and the device profiles alone.
     """
     loaded, errors = read_pipeline(path)
     if errors or loaded is None:
@@ -66,11 +66,11 @@ def load_pipeline(path: Path) -> LoadedPipeline:
 
 
 def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError]]:
-    """As `load_pipeline`, but returns what is wrong, for callers who know more to look for.
+    """Do the same as `load_pipeline`, but return the errors, for callers that add their own checks.
 
     Returns:
-        The pipeline, without the devices that cannot be read, and None if the file itself cannot be understood; and
-        the errors: a pipeline with errors must not run.
+        The pipeline, without devices that can't be read, or None if the file itself is invalid; and the errors. A
+        pipeline with errors must not run.
     """
     spec, errors = read_yaml_as(path, PipelineSpec)
     if spec is None:
@@ -78,7 +78,7 @@ def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError
     devices: list[DeviceProfile] = []
     for index, name in enumerate(spec.devices):
         if "://" in name:
-            continue  # cross_field_errors() tells
+            continue  # reported by cross_field_errors()
         device, wrong = _device(name, path.parent, f"devices[{index}]")
         devices.extend([device] if device else [])
         errors.extend(wrong)
@@ -92,7 +92,7 @@ def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError
 
 
 def pipeline_schema() -> dict[str, Any]:
-    """The JSON schema of the pipeline file, for editors."""
+    """Return the JSON schema of the pipeline file, for editors."""
     return schema_of(PipelineSpec)
 
 
@@ -104,7 +104,7 @@ def _device(name: str, folder: Path, field: str) -> tuple[DeviceProfile | None, 
             f"there is no device profile {name!r}{nearest(name, shipped)}",
             where=field,
             bound=f"one of {', '.join(shipped)}, or the path of a YAML file",
-            remedy="correct the name, or write a profile and name its file",
+            remedy="correct the name, or write a profile and give the path of its file",
         )
         return None, [unknown]
     device, errors = read_yaml_as(path, DeviceProfile)
@@ -112,23 +112,23 @@ def _device(name: str, folder: Path, field: str) -> tuple[DeviceProfile | None, 
 
 
 def read_yaml_as(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillError]]:
-    """A YAML file as a typed value, and all that is wrong with it, in words; no value if it cannot be understood."""
+    """Read a YAML file into a typed value, or None if the file is invalid, and return it with all errors."""
     try:
         content, repeated = _read_yaml(path)
     except SpecError as error:
         return None, [error]
     except OSError as error:
         return None, [SpecError(f"cannot be read: {error.strerror}", remedy="check the path and its permissions")]
-    # Text that is not UTF-8, a date that is none, a path with a NUL byte; and what PyYAML raises for a wrong tag.
+    # Text that isn't UTF-8, an invalid date, a path with a NUL byte, and what PyYAML raises for an invalid tag.
     except (yaml.YAMLError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-        said = " ".join(str(error).split())
-        return None, [SpecError(f"is not YAML: {said}", remedy="correct the place it names")]
+        message = " ".join(str(error).split())
+        return None, [SpecError(f"is not YAML: {message}", remedy="correct the file at that position")]
     errors: list[EdgemillError] = list(repeated)
     if not isinstance(content, dict):
         return None, [
             *errors,
             SpecError(
-                "must be a mapping of `key: value` pairs",
+                "The file must be a mapping of `key: value` pairs",
                 measured=type(content).__name__,
                 remedy="see `edgemill schema`",
             ),
@@ -141,11 +141,11 @@ def read_yaml_as(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillErro
 
 
 def _booleans(written: Any, value: Any, where: str) -> Iterator[SpecError]:
-    """What is written as `true` or `false` (or `yes`, `on`: YAML 1.1) and was taken for a number."""
+    """Yield an error for each boolean (`true`, `false`, or YAML 1.1's `yes` and `on`) that was read as a number."""
     match written, value:
         case bool(), int() | float() if not isinstance(value, bool):
             yield SpecError(
-                "a number is needed here, and this is a boolean",
+                "must be a number, not a boolean",
                 where=where,
                 bound="a number",
                 measured=str(written).lower(),
@@ -171,7 +171,7 @@ def _read_yaml(path: Path) -> tuple[Any, list[SpecError]]:
         if root is None:
             return None, []
         refuse_unusable(root)
-        # Before the content is made: that would keep the last value of each key, and say nothing.
+        # Before construction, which silently keeps only the last value of each key.
         repeated = list(_repeated_keys(root, set()))
         return loader.construct_document(root), repeated
     finally:
@@ -192,7 +192,7 @@ def _repeated_keys(node: yaml.Node, seen: set[int]) -> Iterator[SpecError]:
                 name, line = (key.tag, key.value), key.start_mark.line + 1
                 if name in lines:
                     yield SpecError(
-                        f"the key {key.value!r} is written twice",
+                        f"the key {key.value!r} occurs twice",
                         where=f"line {line}",
                         bound="each key once",
                         measured=f"also in line {lines[name]}",
@@ -204,7 +204,8 @@ def _repeated_keys(node: yaml.Node, seen: set[int]) -> Iterator[SpecError]:
 
 def _with_absolute_paths(spec: PipelineSpec, folder: Path) -> PipelineSpec:
     def absolute(path: str) -> str:
-        return path if "://" in path else os.path.realpath(folder / path)  # refused elsewhere, but for examples.path
+        # Addresses are valid for examples.path only; cross_field_errors() refuses the others.
+        return path if "://" in path else os.path.realpath(folder / path)
 
     examples = {"path": absolute(spec.examples.path)}
     if spec.examples.schema_file:

@@ -1,4 +1,4 @@
-"""Secrets out of what is written: TFX logs the whole connection of its metadata store, password included."""
+"""Redacts secrets in logs: TFX logs its metadata store's connection, including the password."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from urllib.parse import unquote, urlsplit
 from pipelines.runs.metadata_server import libpq_quoted
 
 PASSWORD_VARIABLE = "EDGEMILL_METADATA_PASSWORD"
-# What stands for an object store's user. Its clients do not log them: this is the second lock.
+# Credentials of object stores. The clients don't log them; this is a second safeguard.
 _KEY_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _HIDDEN = "***"
-# `key` alone names too much that is none; an access key's id is none either, but belongs to one.
+# `key` alone matches too many names that aren't secrets. An access key's ID isn't a secret, but it belongs to one.
 SECRET_WORDS = re.compile(r"passw|secret|token|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
-# The text form of a protocol buffer, whatever its password is.
+# A password in the text format of a protocol buffer.
 _PROTO_PASSWORD = re.compile(r'(password: )"(?:[^"\\]|\\.)*"')
-# Anything shorter would be found in innocent words.
+# Shorter strings occur in ordinary words.
 _SHORTEST = 4
-# Amazon's have 40 characters; shorter ones are made up for a store that asks nobody's name: `test`, say.
+# Amazon's keys have 40 characters. Shorter ones, such as `test`, are placeholders for stores without authentication.
 _SHORTEST_KEY = 16
 
 
 def secrets_of(metadata_url: str) -> tuple[str, ...]:
-    """The password of a metadata URL, and the secrets of the environment, in all forms of logs; longest first."""
+    """Return the password of a metadata URL and the environment's secrets, in all forms used in logs; longest first."""
     from google.protobuf.text_encoding import CEscape
 
     try:
@@ -40,13 +40,13 @@ def secrets_of(metadata_url: str) -> tuple[str, ...]:
 
 
 def has_secret(argument: str) -> bool:
-    """Whether an argument `--name=value` of a Beam pipeline holds a secret: logs tell these arguments."""
+    """Return whether a Beam pipeline's argument `--name=value` holds a secret. Logs contain these arguments."""
     name, _, value = argument.partition("=")
     return bool(SECRET_WORDS.search(name)) or has_password(value)
 
 
 def has_password(url: str) -> bool:
-    """Whether a text is a URL with a password, or may be one."""
+    """Return whether a text is a URL with a password, or might be one."""
     try:
         return bool(urlsplit(url).password)
     except ValueError:
@@ -54,7 +54,7 @@ def has_password(url: str) -> bool:
 
 
 def hide(text: str, secrets: tuple[str, ...]) -> str:
-    """The text with asterisks instead of every secret."""
+    """Replace every secret in the text with asterisks."""
     for secret in secrets:
         text = text.replace(secret, _HIDDEN)
     return _PROTO_PASSWORD.sub(rf'\1"{_HIDDEN}"', text)

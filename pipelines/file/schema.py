@@ -1,4 +1,4 @@
-"""JSON schemas of the YAML files, with a description of every field, for editors and for `docs/reference/`."""
+"""JSON schemas of the YAML files, with a description of each field, for editors and for `docs/reference/`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ENTRY = re.compile(r"^ {4}(\w+(?:, \w+)*):(.*(?:\n(?: {5,}.*)?)*)", re.MULTILIN
 
 
 def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a file's root type.
+    """Return the JSON schema of a file's root type.
 
     Args:
         kind: A class whose docstring describes its fields in a section `Attributes:`.
@@ -25,7 +25,7 @@ def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 class _Described(GenerateJsonSchema):
-    """Moves the descriptions of fields from class docstrings to the fields."""
+    """Copies the descriptions of fields from class docstrings to the fields."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         kind = schema["cls"]
@@ -42,13 +42,13 @@ class _Described(GenerateJsonSchema):
 
 
 def summary(kind: type[BaseModel]) -> str:
-    """The docstring of a class without its sections, each paragraph on one line."""
+    """Return a class docstring without its sections, with each paragraph on one line."""
     text = _SECTION.split(inspect.cleandoc(kind.__doc__ or ""))[0]
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
 
 
 def field_descriptions(kind: type[BaseModel]) -> dict[str, str]:
-    """Field -> description from the section `Attributes:` of a class and, for inherited fields, of its bases."""
+    """Map fields to their descriptions in the `Attributes:` sections of a class and its bases."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if not issubclass(base, BaseModel) or base is BaseModel:

@@ -1,7 +1,7 @@
 """The pipeline file: the typed root of everything a user declares.
 
-Only types live here. What must hold between fields is in `pipelines.file.cross_field_checks`, what needs the file
-system in `pipelines.checks.preflight`, what needs TensorFlow in `pipelines.checks.dry_run`.
+This module has only types. Checks between fields are in `pipelines.file.cross_field_checks`, checks that need the file
+system in `pipelines.checks.preflight`, and checks that need TensorFlow in `pipelines.checks.dry_run`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from components.spec.registry import Registry
 from components.spec.scheme import Float32
 from components.spec.validate import DataExpectations
 
-# Kubeflow's alphabet for pipeline names, refused here rather than on the day of the first submission.
+# Kubeflow's rule for pipeline names, checked here rather than at the first submission.
 PIPELINE_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?$"
-# What `tfx.types.standard_artifact_utils.encode_split_names` takes (it raises a ValueError at other names), in names
-# of folders that no file system finds too long.
+# Names that `tfx.types.standard_artifact_utils.encode_split_names` accepts (it raises a ValueError for others), short
+# enough for folder names on any file system.
 SPLIT_NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 OBJECT_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
-# What sizes and times are compared with if no recipe is a float32 one.
+# The reference for sizes and times if no recipe uses float32.
 FLOAT_REFERENCE = Recipe(name="float_reference", scheme=Float32())
 
 
@@ -41,9 +41,9 @@ def _file_pattern(pattern: str) -> str:
     if PurePath(pattern).is_absolute() or "://" in pattern:
         raise ValueError("this pattern is absolute; patterns are relative to examples.path")
     if any("**" in part and part != "**" for part in parts):
-        raise ValueError("`**` stands for whole folders: write it between slashes, as in `**/*.tfrecord`")
+        raise ValueError("`**` matches whole folders: write it between slashes, as in `**/*.tfrecord`")
     if any(len(part.encode(errors="replace")) > 255 for part in parts) or len(pattern) > 1000:
-        raise ValueError("this pattern is longer than the name of a file can be")
+        raise ValueError("this pattern is longer than a file name can be")
     return pattern
 
 
@@ -53,8 +53,8 @@ FilePattern = Annotated[str, AfterValidator(_file_pattern)]
 def _split_name(name: str) -> str:
     if not re.fullmatch(SPLIT_NAME_PATTERN, name):
         raise ValueError(
-            f"TFX takes no split called {name!r}: a name is letters, digits, hyphens and underscores, begins with a "
-            "letter or a digit, and has at most 100 of them"
+            f"TFX accepts no split called {name!r}: a name has at most 100 letters, digits, hyphens, and underscores, "
+            "and begins with a letter or a digit"
         )
     return name
 
@@ -103,7 +103,7 @@ Splits = Annotated[DeclaredSplits | HashedSplits, Field(discriminator="kind")]
 
 
 class _Examples(DataExpectations):
-    """What all kinds of examples have.
+    """Fields of all kinds of examples.
 
     Attributes:
         path: Folder of the files.
@@ -170,7 +170,11 @@ class PipelineSpec(FrozenModel):
     push: Registry
 
     def training_split(self, step: Step) -> str:
-        """The split that a step trains on: its own, the baseline's, the calibration sample's, or the first other."""
+        """Return the split that a step trains on.
+
+        The first that exists of the step's own split, the baseline's, the calibration sample's, and the first split
+        that isn't the evaluation split.
+        """
         if step.split is not None:
             return step.split
         if isinstance(self.baseline, TrainedBaseline):
@@ -180,9 +184,9 @@ class PipelineSpec(FrozenModel):
         return next(name for name in self.examples.splits.names if name != self.evaluate.split)
 
     def slices(self) -> tuple[tuple[str, ...], ...]:
-        """Features to cross for slices: the evaluation's own, and those that the gate's bounds need."""
+        """Return the features to cross for slices: those of `evaluate`, and those that the gate's bounds need."""
         needed = [features(name) for bound in self.gate.metrics for name in bound.slices]
         crossed: dict[frozenset[str], tuple[str, ...]] = {}
         for names in (*self.evaluate.slices, *filter(None, needed)):
-            crossed.setdefault(frozenset(names), names)  # the order of crossed features changes nothing
+            crossed.setdefault(frozenset(names), names)  # the order of crossed features doesn't matter
         return tuple(crossed.values())

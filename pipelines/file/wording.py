@@ -1,4 +1,4 @@
-"""Pydantic's findings in the user's words: which field, what was expected, what was found, what to do."""
+"""Converts pydantic's errors to messages for users: the field, what was expected and found, and how to fix it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pydantic import TypeAdapter
 
 from components.core.errors import SpecError
 
-# Names of earlier versions.
+# Field names in earlier versions.
 _RENAMED = {"ranges": "calibration_method", "centroids": "num_clusters", "max_step_error": "max_state_error"}
 
 
 def all_in_words(details: Sequence[Any], kind: type[Any]) -> list[SpecError]:
-    """All of `ValidationError.errors()`, but for those that merely follow from others.
+    """Convert `ValidationError.errors()`, except for errors that only follow from others.
 
     Args:
-        details: What pydantic found.
+        details: The errors from pydantic.
         kind: The type that was validated.
     """
 
     def follows(detail: Any) -> bool:
-        # pydantic does not count items that are wrong, and then finds too few.
+        # pydantic doesn't count invalid items, and then finds too few.
         place = detail["loc"]
         return detail["type"] == "too_short" and any(
             len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in details
@@ -33,11 +33,11 @@ def all_in_words(details: Sequence[Any], kind: type[Any]) -> list[SpecError]:
 
 
 def in_words(detail: Any, kind: type[Any]) -> SpecError:
-    """One of pydantic's error details as ours: path, expectation, value, remedy.
+    """Convert one of pydantic's errors to a SpecError.
 
     Args:
         detail: One element of `ValidationError.errors()`.
-        kind: The type that was validated, to say which fields it has.
+        kind: The type that was validated; the error lists its fields.
     """
     schema = TypeAdapter(kind).json_schema()
     where = _field_path(detail["loc"], schema)
@@ -73,23 +73,23 @@ def in_words(detail: Any, kind: type[Any]) -> SpecError:
                 remedy="correct the name",
             )
         case "union_tag_not_found":
-            return SpecError("it does not say its kind", where=where, measured=value, remedy="add `kind: ...`")
+            return SpecError("the field `kind` is missing", where=where, measured=value, remedy="add `kind: ...`")
         case "value_error":
             return SpecError(str(context["error"]), where=where, measured=_short(value), remedy="correct this field")
         case "string_pattern_mismatch":
             return SpecError(
-                "this text does not have the right form",
+                "this text does not match the pattern",
                 where=where,
                 bound=f"the pattern {context['pattern']}",
                 measured=value,
-                remedy="use only the letters that the pattern allows",
+                remedy="use only the characters that the pattern allows",
             )
         case _:
             return SpecError(
                 detail["msg"][:1].lower() + detail["msg"][1:],
                 where=where,
                 measured=_short(value),
-                remedy="give a value of that kind; see `edgemill schema`",
+                remedy="use a value of the expected type; see `edgemill schema`",
             )
 
 
@@ -104,23 +104,24 @@ def _field_path(location: tuple[int | str, ...], schema: Any) -> str:
 
 
 def _known_fields(schema: Any, location: tuple[int | str, ...]) -> list[str]:
-    """The fields that the JSON schema allows at a place of the file."""
+    """List the fields that the JSON schema allows at a location in the file."""
     *_, nodes = [schema], *(below for *_, below in _walk(location, schema))
     members = _members(nodes, schema)
     return sorted({name for node in members for name in node.get("properties", {})})
 
 
 def _walk(location: tuple[int | str, ...], schema: Any) -> Iterator[tuple[int | str, bool, list[Any]]]:
-    """Each part of a place, whether it is a field of the file or an index, and the schemas below it.
+    """Yield each part of a location, whether it is a field or an index of the file, and the schemas below it.
 
-    pydantic names the chosen member of a union in the place: a kind, which is no field even if one is called like it.
+    pydantic's locations include the chosen member of a union. That is a kind, not a field, even if a field has the
+    same name.
     """
     nodes = [schema]
     chosen: list[Any] = []
     for part in location:
         members = _members(nodes, schema)
         kinds = [node for node in members if node.get("properties", {}).get("kind", {}).get("const") == part]
-        # Behind a kind comes a field, also one that is called like it.
+        # A kind is followed by a field, which can have the same name.
         chosen = kinds if not chosen else []
         if isinstance(part, int):
             nodes = [node["items"] for node in members if "items" in node]
@@ -132,7 +133,7 @@ def _walk(location: tuple[int | str, ...], schema: Any) -> Iterator[tuple[int | 
 
 
 def _members(nodes: list[Any], schema: Any) -> list[Any]:
-    """Follows references and unions until only plain schemas are left."""
+    """Resolve references and unions to plain schemas."""
     plain = []
     waiting = list(nodes)
     while waiting:
@@ -146,7 +147,7 @@ def _members(nodes: list[Any], schema: Any) -> list[Any]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at the known name that `name` is probably meant to be; empty if none is near."""
+    """Suggest the known name closest to `name`; empty if none is similar."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 

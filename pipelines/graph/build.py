@@ -1,4 +1,4 @@
-"""From a pipeline file to a TFX pipeline. Every call makes new nodes: a node belongs to one Pipeline object only."""
+"""Builds a TFX pipeline from a pipeline file. Each call creates new nodes: a node belongs to one Pipeline only."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def build_pipeline(
     retry: Callable[[str], str] = lambda _: "",
     digests: str | None = None,
 ) -> Pipeline:
-    """The nodes of a pipeline file as a TFX pipeline.
+    """Build the TFX pipeline of a pipeline file.
 
     Args:
         loaded: A pipeline that passed its checks.
         environment: Where it runs.
         attempt, retry: As for `pipeline_nodes`.
-        digests: What the examples are (`pipelines.graph.sources`); None looks.
+        digests: Identities of the examples (`pipelines.graph.sources`). If None, they are computed.
 
     Raises:
-        DataError: An example file cannot be read.
+        DataError: An example file can't be read.
     """
     if digests is None:
         digests = source_digests(loaded.spec, environment)
@@ -69,14 +69,14 @@ def build_pipeline(
 def pipeline_nodes(
     loaded: LoadedPipeline, attempt: str, retry: Callable[[str], str] = lambda _: "", digests: str | None = None
 ) -> list[BaseNode]:
-    """Chain the components that a pipeline file asks for.
+    """Connect the components of a pipeline file.
 
-    Node ids read `convert__int8`, `gate__phone_cpu`.
+    Node IDs look like `convert__int8` and `gate__phone_cpu`.
 
     Args:
         loaded: A pipeline that passed its checks.
-        attempt: A token of this run; a parameter of the nodes that must never be served from cache.
-        retry: Node id -> a token that changes when the node's last outcome is worth another attempt.
+        attempt: A token of this run: a parameter of nodes whose outputs must never come from the cache.
+        retry: Node ID -> a token that changes when the node's last outcome is worth another attempt.
         digests: As for `pipelines.graph.ingest.ingest`.
     """
     spec = loaded.spec
@@ -111,7 +111,7 @@ def pipeline_nodes(
         spec=spec.evaluate.model_copy(update={"slices": spec.slices()}).model_dump_json(),
         task=spec.task,
         label=spec.examples.label,
-        # Nobody waits for a ratio that no device bounds.
+        # No retry for a ratio that no device bounds.
         retry=retry("evaluate") if any(device.max_latency_ratio is not None for device in loaded.devices) else "",
         **_versions(spec, "components.evaluate.component"),
     ).with_id("evaluate")
@@ -127,7 +127,7 @@ def pipeline_nodes(
 
 
 def _trainers(spec: PipelineSpec, data: Ingested, baseline: BaseNode) -> dict[str, BaseNode]:
-    """Node id -> the node, of the baseline and of every training step."""
+    """Map node IDs to the nodes of the baseline and of all training steps."""
     made = {BASELINE_NODE: baseline}
     for name, node in step_nodes(spec.recipes).items():
         module, _, component = node.step.shell.partition(":")
@@ -147,7 +147,7 @@ def _trainers(spec: PipelineSpec, data: Ingested, baseline: BaseNode) -> dict[st
 
 
 def _converted_model(recipe: Recipe, made: dict[str, BaseNode]) -> BaseChannel:
-    """Where the converter of a recipe reads: the model of its last step, or the baseline."""
+    """Return the model that a recipe converts: that of its last step, or the baseline."""
     nodes = chain(recipe)
     return made[nodes[-1].id].outputs["trained"] if nodes else made[BASELINE_NODE].outputs["model"]
 
@@ -176,7 +176,7 @@ def _sampler(spec: PipelineSpec, calibrate: CalibrationSpec, data: Ingested) -> 
 
 
 def _with_reference(recipes: tuple[Recipe, ...]) -> tuple[Recipe, ...]:
-    """The recipes, and a float32 file to hold them against if none of them is one."""
+    """Return the recipes, with a float32 reference for comparison if none of them uses float32."""
     return recipes if any(r.scheme.is_float for r in recipes) else (FLOAT_REFERENCE, *recipes)
 
 
@@ -188,7 +188,7 @@ def _converter(
     graph: BaseChannel | None,
     retry: Callable[[str], str],
 ) -> BaseNode:
-    # Only static schemes read the sample: a changed one must not convert the others again.
+    # Only static schemes read the sample. A changed sample must not cause other conversions to rerun.
     node = f"convert__{recipe.name}"
     calibration = sample if recipe.needs_calibration else None
     return TFLiteConverter(
@@ -202,7 +202,7 @@ def _converter(
 
 
 def _bound(spec: PipelineSpec, recipe: Recipe) -> dict[str, Any]:
-    # The gate's bounds are no parameter of recipes that do not read them: changing one must not convert again.
+    # Only recipes that read the gate's bounds get them. A changed bound must not cause other conversions to rerun.
     bound = accuracy_bound(spec, recipe)
     return {"bound": bound.model_dump()} if bound else {}
 

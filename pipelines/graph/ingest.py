@@ -1,4 +1,4 @@
-"""The nodes that bring examples in and look at them, before anything of ours touches them."""
+"""The nodes that ingest and validate examples."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ from pipelines.file.spec import (
 
 @dataclass(frozen=True)
 class Ingested:
-    """Validated examples, and the nodes that made them.
+    """Validated examples, and the nodes that produce them.
 
     Attributes:
         nodes: In topological order.
-        validated: What later nodes must wait for.
-        examples: What later nodes read: raw, or transformed if the pipeline preprocesses.
-        transform_graph: The graph that transformed them; None without preprocessing.
+        validated: The node that later nodes must wait for.
+        examples: Examples for later nodes: raw, or transformed if the pipeline preprocesses.
+        transform_graph: The graph of the transformation; None without preprocessing.
     """
 
     nodes: tuple[BaseNode, ...]
@@ -63,12 +63,12 @@ class Ingested:
 
 
 def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
-    """ExampleGen, StatisticsGen, SchemaGen (or a given schema), a strict ExampleValidator, and maybe Transform.
+    """Build ExampleGen, StatisticsGen, SchemaGen (or a given schema), a strict ExampleValidator, and maybe Transform.
 
     Args:
         spec: The pipeline.
-        digests: What the examples are, as `pipelines.graph.sources.source_digests` says; a parameter of ExampleGen,
-            which then sees that it read nothing else. None where they are not known.
+        digests: Identities of the examples from `pipelines.graph.sources.source_digests`: a parameter of ExampleGen,
+            which then checks that it reads these examples. None if they are unknown.
     """
     examples = _example_gen(spec.examples, digests).with_id("examples")
     statistics = StatisticsGen(examples.outputs["examples"]).with_id("statistics")
@@ -79,7 +79,7 @@ def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
             code_version=code_version("components.ingest.component"),
         ).with_id("schema")
     else:
-        # Inferred without the evaluation split, or that split could not deviate from it.
+        # Inferred without the evaluation split, so that deviations in that split are found.
         schema = SchemaGen(statistics.outputs["statistics"], exclude_splits=[spec.evaluate.split]).with_id("schema")
     validated = StrictExampleValidator(
         examples.outputs["examples"],
@@ -99,7 +99,7 @@ def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
         schema=schema.outputs["schema"],
         preprocessing_fn=f"{module}.{function}",
         splits_config=_transform_splits(spec),
-        # Transform passes it on to functions that ask for it; here it keeps a changed function out of the cache.
+        # Makes a changed function invalidate the cache. Transform passes it to functions that accept it.
         custom_config={"code_version": code_version(module)},
     ).with_id("transform")
     transform.add_upstream_node(validated)
@@ -110,7 +110,7 @@ def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
 
 def _expectations(spec: PipelineSpec) -> ReadExpectations:
     splits = spec.examples.splits
-    # A given schema says what its author means; an inferred one says what happens to be in the training data.
+    # A given schema states what its author requires; an inferred schema only describes the training data.
     holds_all = spec.preprocess is not None or spec.examples.schema_file is not None
     others = {feature for features in spec.slices() for feature in features}
     if spec.calibrate is not None and spec.calibrate.stratify_by is not None:
@@ -128,7 +128,7 @@ def _expectations(spec: PipelineSpec) -> ReadExpectations:
 
 
 def _transform_splits(spec: PipelineSpec) -> transform_pb2.SplitsConfig:
-    """Vocabularies and moments come from what the model trains or is calibrated on, never from the evaluation split."""
+    """Compute vocabularies and moments from the training or calibration split, never from the evaluation split."""
     names = spec.examples.splits.names
     if isinstance(spec.baseline, TrainedBaseline):
         analyzed = spec.baseline.split
@@ -158,7 +158,8 @@ def _example_gen(examples: Examples, digests: str | None) -> FileBasedExampleGen
         case _:
             assert_never(examples)
     if digests is not None:
-        # No argument of the stock components: TFX's cache reads it, and the executor that checks what was read.
+        # The stock components have no argument for it. TFX's cache reads it, and so does the executor that checks the
+        # inputs.
         node.executor_spec = BeamExecutorSpec(checked)
         node.spec.exec_properties["custom_config"] = proto_to_json(packed(digests))
     return node
@@ -180,7 +181,7 @@ def _output_config(splits: Splits) -> example_gen_pb2.Output | None:
                 example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=count)
                 for name, count in splits.buckets.items()
             ]
-            # An empty feature name is not the same as none: TFX would look for it.
+            # TFX would look up an empty feature name.
             partition = {"partition_feature_name": splits.feature} if splits.feature else {}
             return example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=buckets, **partition))
         case _:

@@ -1,4 +1,4 @@
-"""What the examples of a pipeline are when a run begins, wherever they lie."""
+"""Identifies the examples of a pipeline at the start of a run, on disk or in an object store."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pipelines.storage.bucket import is_address, split
 
 
 def source_digests(spec: PipelineSpec, place: Environment, *, rehash: bool = False) -> str:
-    """The examples' names and identities as the text of a parameter: other content is another parameter.
+    """Describe the examples' names and identities as a parameter, which changes with their content.
 
-    Files are identified by the SHA-256 of their content, objects by their size and by the version that their store
-    gives them, which changes with each write.
+    Files are identified by the SHA-256 of their content. Objects are identified by their size and by the store's
+    version, which changes with each write.
 
     Args:
         spec: The pipeline.
-        place: Where digests of files are remembered.
-        rehash: Read all files, even those whose digests are remembered.
+        place: The environment, which caches digests of files.
+        rehash: Read all files, even those with cached digests.
 
     Raises:
-        DataError: A file cannot be read.
-        StorageError: The object store does not answer.
+        DataError: A file can't be read.
+        StorageError: The object store doesn't respond.
     """
     splits = spec.examples.splits
     patterns = tuple(splits.patterns.values()) if isinstance(splits, DeclaredSplits) else (splits.pattern,)

@@ -1,4 +1,4 @@
-"""The training nodes of a pipeline: recipes that ask the same of the same model share a node. Imports no TFX."""
+"""The training nodes of a pipeline. Recipes with the same step on the same model share a node. Imports no TFX."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class StepNode:
     """One training node.
 
     Attributes:
-        id: `<kind>__<digest>`. The digest is of what the step is asked and of its parent, not of the recipe's name: a
-            renamed recipe, or the removal of one that shares the step, trains nothing again.
-        parent: Id of the node whose model the step starts from.
+        id: `<kind>__<digest>`. The digest covers the step's parameters and its parent, but not the recipe's name. A
+            renamed recipe, or the removal of a recipe that shares the step, causes no new training.
+        parent: ID of the node whose model the step starts from.
         step: The recipe's step.
-        asked: Parameters that recipes sharing the node agree on.
+        asked: Parameters of the step, which all recipes of the node share.
         recipes: Names of these recipes, in the order of the pipeline file.
     """
 
@@ -35,7 +35,7 @@ class StepNode:
 
 
 def chain(recipe: Recipe) -> tuple[StepNode, ...]:
-    """The training nodes of one recipe, in order; the last one's model is what the recipe converts."""
+    """List the training nodes of a recipe in order. The recipe converts the model of the last one."""
     nodes: list[StepNode] = []
     for step in recipe.steps:
         parent = nodes[-1].id if nodes else BASELINE_NODE
@@ -46,7 +46,7 @@ def chain(recipe: Recipe) -> tuple[StepNode, ...]:
 
 
 def step_nodes(recipes: Iterable[Recipe]) -> dict[str, StepNode]:
-    """Node id -> training node of all recipes, parents first."""
+    """Map node IDs to the training nodes of all recipes, parents first."""
     nodes: dict[str, StepNode] = {}
     for recipe in recipes:
         for node in chain(recipe):
@@ -56,7 +56,7 @@ def step_nodes(recipes: Iterable[Recipe]) -> dict[str, StepNode]:
 
 
 def recipes_of_nodes(recipes: Iterable[Recipe]) -> dict[str, tuple[str, ...]]:
-    """Node id -> names of the recipes that the node works for; training nodes only."""
+    """Map the IDs of training nodes to the names of their recipes."""
     return {name: node.recipes for name, node in step_nodes(recipes).items()}
 
 
@@ -65,8 +65,7 @@ def _asked(recipe: Recipe, step: Step) -> dict[str, Any]:
     if "invariants" in step.depends_on:
         asked["invariants"] = recipe.invariants_of(step).model_dump()
     if "scheme" in step.depends_on:
-        # Conversion decides the type of the model's inputs and outputs, unless layers there may stay float: those have
-        # no range.
+        # `float_io` matters only to conversion, unless layers can stay float: inputs and outputs then have no range.
         fallback = getattr(recipe.scheme, "float_fallback", False)
         asked["scheme"] = recipe.scheme.model_copy(update={} if fallback else {"float_io": False}).model_dump()
         asked["recurrent"] = recipe.recurrent

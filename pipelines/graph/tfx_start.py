@@ -1,4 +1,4 @@
-"""Importing TFX for what is used of it."""
+"""Imports only the parts of TFX that are used."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 def defer_tfx_components() -> None:
-    """Let `tfx.components` run its `__init__` only when something asks the package itself for a name.
+    """Defer the `__init__` of `tfx.components` until a name of the package itself is used.
 
-    That module imports every component there is, Keras Tuner and the bulk inferrer among them: 3 of the 15 seconds of
-    CPU that a run takes to start. We import submodules, which need the package's path and nothing else of it. Whoever
-    says `from tfx.components import X` still gets X.
+    That module imports every component, including Keras Tuner and the bulk inferrer, which takes 3 of the 15 CPU
+    seconds of a run's start. Edgemill imports submodules, which need only the package's path.
+    `from tfx.components import X` still works.
     """
     name = "tfx.components"
     if name in sys.modules:

@@ -1,1 +1,1 @@
-"""A model that plain int8 cannot hold, and three ways to win it back."""
+"""A model that loses accuracy with plain int8, and three ways to recover it."""

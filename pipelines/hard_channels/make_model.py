@@ -2,10 +2,10 @@
 
 Run from the repository: `python -m pipelines.hard_channels.make_model`.
 
-Rescaling a channel behind a ReLU, and dividing the weights that read it by the same factor, changes nothing in
-floating point. It is cross-layer equalization (Nagel et al. 2019, arXiv:1906.04721, section 4.1) backwards: what that
-paper finds in MobileNets and repairs, this script makes. One scale per tensor must then span the widest channel, and
-leaves few of 256 steps to the narrow ones.
+Scaling a channel after a ReLU, and dividing the weights that read it by the same factor, doesn't change results in
+floating point. This is cross-layer equalization (Nagel et al. 2019, arXiv:1906.04721, section 4.1) in reverse: the
+paper fixes such channels in MobileNets, and this script creates them. One scale per tensor must then cover the widest
+channel, which leaves few of the 256 levels for narrow channels.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pipelines.fashion_mnist.task import CLASSES, SIDE, TASK
 
 FOLDER = Path(__file__).parent
 DATA = FOLDER.parent / "fashion_mnist" / "data" / "train.tfrecord.gz"
-# Standard deviation of the scales' logarithms: at 1 int8 loses nothing, at 2 half of its accuracy.
+# Standard deviation of the scales' logarithms. With 1, int8 loses nothing; with 2, it loses half of its accuracy.
 SPREAD = 1.4
 SEED, EPOCHS, BATCH_SIZE = 17, 10, 64
 
 
 def build_model() -> tf.keras.Model:
-    """Two depthwise-separable convolutions behind a plain one, about 8,000 weights."""
+    """Build a plain convolution and two depthwise-separable convolutions, about 8,000 weights."""
     layers = tf.keras.layers
     image = layers.Input([SIDE, SIDE, 1], name="image")
     x = _normalized(layers.Conv2D(24, 5, strides=2, padding="same", use_bias=False, name="stem")(image), "stem")
@@ -43,7 +43,7 @@ def build_model() -> tf.keras.Model:
 
 
 def with_heavy_tails(model: tf.keras.Model, seed: int = 6) -> None:
-    """Scale the channels between `depthwise_2` and `pointwise_2` by log-normal factors, and back."""
+    """Scale the channels between `depthwise_2` and `pointwise_2` by log-normal factors, undone in `pointwise_2`."""
     norm, reader = model.get_layer("depthwise_2_norm"), model.get_layer("pointwise_2")
     gamma, beta, *statistics = norm.get_weights()
     factors = np.exp(np.random.RandomState(seed).normal(0.0, SPREAD, len(gamma))).astype(np.float32)
@@ -53,14 +53,14 @@ def with_heavy_tails(model: tf.keras.Model, seed: int = 6) -> None:
 
 
 def training_examples() -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Images [3000, 28, 28, 1] and labels [3000] of the Fashion-MNIST example."""
+    """Read images [3000, 28, 28, 1] and labels [3000] of the Fashion-MNIST example."""
     records = tf.data.TFRecordDataset(str(DATA), compression_type="GZIP")
     features = tf.io.parse_example([record.numpy() for record in records], dict(TASK.feature_spec()))
     return TASK.decode(features).numpy(), features["label"].numpy()
 
 
 def main() -> None:
-    """Train, rescale and save."""
+    """Train, rescale, and save the model."""
     tf.keras.utils.set_random_seed(SEED)
     model = build_model()
     TASK.compile(model)
@@ -68,7 +68,7 @@ def main() -> None:
     model.fit(images, labels, BATCH_SIZE, EPOCHS, verbose=2)
     before = model.predict(images[:100], verbose=0)
     with_heavy_tails(model)
-    # In floating point nothing changes but the rounding.
+    # In floating point, only the rounding changes.
     np.testing.assert_allclose(model.predict(images[:100], verbose=0), before, atol=1e-4)
     tf.keras.Model(model.inputs, model.outputs).save(FOLDER / "model.keras")
 

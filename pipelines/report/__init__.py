@@ -1,1 +1,1 @@
-"""What a run tells: a typed summary, one HTML file for people, one table for the terminal."""
+"""The results of a run: a typed summary, an HTML report, and a table for the terminal."""

@@ -1,4 +1,4 @@
-"""The gate's checks in words: the same in the report, on Kubeflow's pages, and in what programs read."""
+"""The gate's checks as text, for the report, for Kubeflow's pages, and for the run status."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from components.facts.decision import Check, Operation, Requirement, Unit, Verdi
 
 
 class CheckWords(FrozenModel):
-    """One check in words.
+    """One check as text.
 
     Attributes:
         what: The quantity, with its unit.
         where: The slice, or the device's name for a budget.
         bound: `at least 0.85`.
         measured: `0.8312 [0.8080, 0.8544], 1000 examples`.
-        verdict: Of this check alone.
+        verdict: The verdict of this check.
     """
 
     what: str
@@ -28,7 +28,7 @@ class CheckWords(FrozenModel):
 
 
 class _Form(NamedTuple):
-    """How a unit's bound and figure are written, and what follows the bound."""
+    """How the bound and the measured value of a unit are formatted, and the text after the bound."""
 
     bound: Callable[[float], str]
     measured: Callable[[float], str]
@@ -67,7 +67,7 @@ _FORMS: dict[Unit, _Form] = {
 
 
 def in_words(check: Check | Requirement) -> CheckWords:
-    """A check as people read it."""
+    """Convert a check to text."""
     if isinstance(check, Requirement):
         bound, measured = check.bound, check.measured
     else:

@@ -1,6 +1,6 @@
-"""Pictures as inline SVG: the same summary gives the same bytes, and text takes the color of the page around it.
+"""Charts as inline SVG. The same summary gives the same bytes, and text has the color of the page.
 
-Every label stands in a column of its own beside the axes, so none can cover another or a point.
+Labels are in a column next to the axes, so that no label covers another or a point.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from components.facts.evaluation import CandidateReport, MetricValue
 from components.facts.slices import overall
 from pipelines.report.summary import RunSummary
 
-# At least 3:1 on white and on near-black, the bound of WCAG 2.1 for graphics. Text needs more: it takes the page's.
+# Contrast of at least 3:1 on white and near-black, as WCAG 2.1 requires for graphics. Text needs more, so it has the
+# page's color.
 BLESSED, PASSED, OTHER, SPLIT = "#1a8f4c", "#2f7fd1", "#8a8f98", "#c2701c"
-# matplotlib knows no currentColor: this stands for it until the SVG is written.
+# Placeholder for currentColor, which matplotlib doesn't support.
 _INK = "#010203"
 _STYLE = {
     "svg.fonttype": "path",
@@ -37,7 +38,7 @@ _STYLE = {
 
 
 class _Point:
-    """One candidate in a picture."""
+    """One candidate in a chart."""
 
     def __init__(self, candidate: CandidateReport, x: float, y: MetricValue, summary: RunSummary) -> None:
         verdicts = {summary.verdict_on(candidate.name, device.name) for device in summary.devices}
@@ -48,7 +49,7 @@ class _Point:
 
 
 def accuracy_against_size(summary: RunSummary) -> str | None:
-    """The first metric with its interval over the file's size; None without a converted candidate."""
+    """Draw the first metric with its interval against the file size; None without a converted candidate."""
     points = [
         _Point(candidate, candidate.outcome.inspection.file_bytes / 1024, metric, summary)
         for candidate, metric in _measured(summary)
@@ -59,7 +60,7 @@ def accuracy_against_size(summary: RunSummary) -> str | None:
 
 
 def accuracy_against_latency(summary: RunSummary) -> str | None:
-    """The first metric with its interval over host time relative to float; None without a judged candidate."""
+    """Draw the first metric with its interval against host time relative to float; None without a latency ratio."""
     points = [
         _Point(candidate, candidate.latency.ratio, metric, summary)
         for candidate, metric in _measured(summary)
@@ -69,7 +70,7 @@ def accuracy_against_latency(summary: RunSummary) -> str | None:
 
 
 def ranges(fact: RangeFact, salt: str) -> str | None:
-    """Histograms of the sample and of its split, with the ranges of both halves below; None if a range is empty."""
+    """Draw histograms of the sample and of its split, and the ranges of both halves; None if a range is empty."""
     if not (fact.sample[1] > fact.sample[0] and fact.split[1] > fact.split[0]):
         return None
     from matplotlib.figure import Figure
@@ -81,7 +82,7 @@ def ranges(fact: RangeFact, salt: str) -> str | None:
         for name, counts, color in (("split", fact.split_histogram, SPLIT), ("sample", fact.histogram, PASSED)):
             edges, densities = _density(fact.sample, counts)
             top.stairs(densities, edges, color=color, linewidth=1.6, label=name, fill=False)
-        # Images are mostly background: on a linear scale one bin hides all others.
+        # Images are mostly background. On a linear scale, one bin would hide all others.
         top.set_yscale("log")
         top.yaxis.set_minor_formatter(NullFormatter())
         top.set_ylabel("density (log)")
@@ -103,7 +104,7 @@ def _measured(summary: RunSummary) -> list[tuple[CandidateReport, MetricValue]]:
     for candidate in summary.evaluation.candidates:
         whole = overall(candidate.slices)
         metric = whole.metrics.get(name) if whole else None
-        if metric is not None and metric.value == metric.value:  # NaN has no place in a picture
+        if metric is not None and metric.value == metric.value:  # NaN can't be drawn
             found.append((candidate, metric))
     return found
 
@@ -121,7 +122,7 @@ def _scatter(
         for point in points:
             low = point.y.value if point.y.lower is None else point.y.lower
             high = point.y.value if point.y.upper is None else point.y.upper
-            # An interval need not hold the estimate; matplotlib refuses negative lengths.
+            # An interval might not contain the estimate, and matplotlib refuses negative lengths.
             errors = [[max(0.0, point.y.value - low)], [max(0.0, high - point.y.value)]]
             axes.errorbar(
                 point.x,
@@ -157,15 +158,15 @@ def _scatter(
 
 
 def _label_beside(axes: Any, labels: Sequence[tuple[float, float, str, str]]) -> None:
-    """Names in a column right of the axes, in order of height and never closer than one line, led to their points.
+    """Write names in a column right of the axes, sorted by height, at least one line apart, with lines to the points.
 
     Args:
-        axes: With its final limits.
+        axes: Axes with final limits.
         labels: y, x, name, color.
     """
     bottom, top = axes.get_ylim()
     line = 1.0 / max(13, len(labels))
-    # Of points at one height the leftmost gets the highest label: so their leaders do not cross.
+    # Among points at one height, the leftmost gets the highest label, so that their lines don't cross.
     ordered = sorted(labels, key=lambda label: (label[0], -label[1]))
     places = spread([(y - bottom) / (top - bottom) for y, *_ in ordered], line)
     for (y, x, name, color), place in zip(ordered, places, strict=True):
@@ -184,11 +185,11 @@ def _label_beside(axes: Any, labels: Sequence[tuple[float, float, str, str]]) ->
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Places at least `gap` apart and at most 1, near the wanted ones; both in ascending order."""
+    """Return places at least `gap` apart and at most 1, near the wanted ones. Both are in ascending order."""
     places: list[float] = []
     for place in wanted:
         places.append(max(place, places[-1] + gap) if places else place)
-    # What was pushed over the top moves down again, and pushes those below it.
+    # Places above the top move down again, and push those below them.
     ceiling = 1.0
     for index in reversed(range(len(places))):
         places[index] = min(places[index], ceiling)
@@ -197,12 +198,12 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
 
 
 def plain(text: str) -> str:
-    """A dollar sign would start a formula."""
+    """Escape dollar signs, which would start a formula."""
     return text.replace("$", r"\$")
 
 
 def shorten(name: str, longest: int = 16) -> str:
-    """A name that fits beside a picture."""
+    """Shorten a name to fit next to a chart."""
     return name if len(name) <= longest else f"{name[: longest - 6]}…{name[-5:]}"
 
 
@@ -214,14 +215,14 @@ def _density(bounds: tuple[float, float], counts: Sequence[int]) -> tuple[list[f
 
 
 def style() -> Any:
-    """The context that every picture is drawn in."""
+    """Return the matplotlib context for all charts."""
     import matplotlib as mpl
 
     return mpl.rc_context({**mpl.rcParamsDefault, **_STYLE, "backend": "agg"})
 
 
 def svg(figure: Any, salt: str) -> str:
-    """A figure as an SVG element for a document in which `salt` is given once."""
+    """Convert a figure to an SVG element. `salt` must be unique in the document."""
     import matplotlib as mpl
 
     mpl.rcParams["svg.hashsalt"] = salt
@@ -230,8 +231,8 @@ def svg(figure: Any, salt: str) -> str:
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)  # inside HTML the namespaces are known
-    # The width of the column rules; several pictures share one document, so identifiers get a prefix.
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)  # HTML doesn't need namespaces
+    # The column determines the width. Identifiers get a prefix, because the document contains several charts.
     text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">', text, count=1)
     text = re.sub(r'\bid="', f'id="{salt}-', text)
     text = re.sub(r'(href="#|url\(#)', rf"\1{salt}-", text)

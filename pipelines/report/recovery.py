@@ -1,4 +1,4 @@
-"""What the report shows of ranges and of layers that stay float: which candidates, and their pictures."""
+"""The report's section on ranges and on layers that stay float: its candidates and charts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from components.facts.evaluation import CandidateReport
 from pipelines.report import recovery_figures
 from pipelines.report.summary import RunSummary
 
-# Tensors with the largest differences; the rest say little.
+# Number of tensors, those clipped most first.
 MOST_RANGES = 10
 
 
@@ -16,12 +16,12 @@ class RecoveryView(FrozenModel):
     """One candidate's section.
 
     Attributes:
-        name: The candidate's.
-        options: `calibration_method` and `keep_float` in words.
+        name: The candidate's name.
+        options: `calibration_method` and `keep_float` as text.
         ranges: The tensors that were clipped most.
-        more_ranges: How many others there are.
-        sensitivity, search: As `Converted` has them.
-        range_picture, layer_picture: SVG; None where there is nothing to draw.
+        more_ranges: Number of other tensors.
+        sensitivity, search: As in `Converted`.
+        range_picture, layer_picture: SVG; None if there is nothing to draw.
     """
 
     name: str
@@ -35,30 +35,30 @@ class RecoveryView(FrozenModel):
 
 
 def recovery_views(summary: RunSummary) -> list[RecoveryView]:
-    """Sections of the candidates that were recovered by estimated ranges or float layers."""
+    """Return the sections of candidates with estimated ranges or float layers."""
     candidates = summary.evaluation.candidates if summary.evaluation else ()
     return [view for index, one in enumerate(candidates) if (view := _view(one, f"recovery{index}")) is not None]
 
 
 def options_of(candidate: CandidateReport) -> str:
-    """`ranges percentile 99.9, keep_float auto`; empty for a candidate without these options."""
+    """Return, for example, `calibration percentile 99.9, keep_float auto`; empty if neither option is used."""
     estimator, kept = candidate.recipe.scheme.range_estimator, candidate.recipe.scheme.kept_float
-    told = []
+    options = []
     if estimator.kind != "min_max":
-        told.append(f"calibration {estimator.kind}")
+        options.append(f"calibration {estimator.kind}")
         if estimator.kind == "percentile":
-            told[0] += f" {estimator.percentile:g}"
+            options[0] += f" {estimator.percentile:g}"
     if kept is not None:
         names = f" {', '.join(kept.names)}" if kept.kind == "layers" else " auto"
-        told.append(f"keep_float{names}")
-    return ", ".join(told)
+        options.append(f"keep_float{names}")
+    return ", ".join(options)
 
 
 def _view(candidate: CandidateReport, salt: str) -> RecoveryView | None:
     outcome, options = candidate.outcome, options_of(candidate)
     if not isinstance(outcome, Converted) or not options:
         return None
-    # Without an estimator the ranges are the observed ones: nothing to tell.
+    # Without an estimator, the ranges are the observed ones, which needs no section.
     ranges = outcome.ranges if any(fact.clipped for fact in outcome.ranges) else ()
     return RecoveryView(
         name=candidate.name,

@@ -1,4 +1,4 @@
-"""Pictures of accuracy recovery: a range that was clipped, and what quantizing each layer alone costs."""
+"""Charts of accuracy recovery: a clipped range, and the error from quantizing each layer alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MOST_BARS = 24
 
 
 def sensitivity(layers: Sequence[LayerSensitivity], salt: str) -> str | None:
-    """The error that each layer adds at the output, on a logarithmic scale; None without one that adds any."""
+    """Draw the output error that each layer adds, on a logarithmic scale; None if no layer adds any."""
     drawn = [layer for layer in layers if layer.error > 0][:_MOST_BARS]
     if not drawn:
         return None
@@ -28,7 +28,7 @@ def sensitivity(layers: Sequence[LayerSensitivity], salt: str) -> str | None:
             [layer.error for layer in drawn],
             height=0.62,
             edgecolor=colors,
-            # Hatched too: not everyone tells the colors apart.
+            # Hatching too, because not everyone can distinguish the colors.
             facecolor=["none" if layer.kept_float else PASSED for layer in drawn],
             hatch=["////" if layer.kept_float else "" for layer in drawn],
         )
@@ -41,7 +41,7 @@ def sensitivity(layers: Sequence[LayerSensitivity], salt: str) -> str | None:
 
 
 def clipped_range(fact: ActivationRange, salt: str) -> str | None:
-    """The values of one tensor, with the chosen range marked; None if they are all one value."""
+    """Draw the values of one tensor with the chosen range; None if all values are the same."""
     low, high = fact.histogram_bounds
     if not (fact.histogram and high > low):
         return None
@@ -56,7 +56,7 @@ def clipped_range(fact: ActivationRange, salt: str) -> str | None:
         for bound in fact.chosen:
             axes.axvline(bound, color=SPLIT, linewidth=1.6, linestyle="--")
         axes.axvspan(*fact.chosen, color=SPLIT, alpha=0.12, linewidth=0)
-        # Most values are near zero: on a linear scale what is clipped could not be seen.
+        # Most values are near zero. On a linear scale, clipped values would be invisible.
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylabel("density (log)")

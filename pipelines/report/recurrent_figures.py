@@ -1,4 +1,4 @@
-"""Pictures of lowered recurrent models: how the error of the state grows from step to step. As in `figures`."""
+"""Charts of lowered recurrent models: how the error of the state grows over time steps. Same style as `figures`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class RecurrentView(FrozenModel):
     """One candidate's section.
 
     Attributes:
-        name: The candidate's.
-        steps: Errors of its states.
-        streaming: How it is driven; None for a whole sequence.
-        picture: SVG.
+        name: The candidate's name.
+        steps: Errors of its states at each time step.
+        streaming: The streaming contract; None for a model of a whole sequence.
+        picture: SVG of the errors.
     """
 
     name: str
@@ -27,7 +27,7 @@ class RecurrentView(FrozenModel):
 
 
 def recurrent_views(summary: RunSummary) -> list[RecurrentView]:
-    """Sections of the candidates whose recurrent layers were lowered."""
+    """Return the sections of candidates whose recurrent layers were lowered."""
     candidates = summary.evaluation.candidates if summary.evaluation else ()
     return [view for index, one in enumerate(candidates) if (view := _view(one, f"steps{index}")) is not None]
 
@@ -41,7 +41,7 @@ def _view(candidate: CandidateReport, salt: str) -> RecurrentView | None:
 
 
 def state_errors(errors: StateErrors, salt: str) -> str:
-    """Root mean square and greatest error after each time step."""
+    """Draw the root mean square and the greatest error after each time step."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

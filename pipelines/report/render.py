@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, verdict first."""
+"""Renders the report as one self-contained HTML file, with the verdict first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.report.training_figures import training_pictures
 
 
 class SliceCell(FrozenModel):
-    """One candidate on one slice: the metric, its change, and how deeply the cell is colored (-3..3)."""
+    """One candidate on one slice: the metric, its change, and the color intensity of the cell (-3..3)."""
 
     value: str
     change: str
@@ -37,7 +37,7 @@ class SliceRow(FrozenModel):
 
 
 class Picture(FrozenModel):
-    """An SVG and what it shows in words."""
+    """An SVG with its title and caption."""
 
     svg: str
     title: str
@@ -45,7 +45,7 @@ class Picture(FrozenModel):
 
 
 def render_report(summary: RunSummary) -> str:
-    """Render one self-contained HTML document: no script, no address outside it; same summary, same text."""
+    """Render a self-contained HTML document without scripts or external URLs. The same summary gives the same text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -62,7 +62,7 @@ def render_report(summary: RunSummary) -> str:
         overall=overall,
         size_ratio=size_ratio,
         slice_rows=slice_rows,
-        svg=Markup,  # what figures.py draws holds no text of the user's: glyphs are paths
+        svg=Markup,  # figures.py draws glyphs as paths, so its output contains no text from users
     )
     return environment.get_template("report.html").render(
         run=summary,
@@ -71,7 +71,7 @@ def render_report(summary: RunSummary) -> str:
         converted=[c for c in summary.evaluation.candidates if c.outcome.status == "converted"]
         if summary.evaluation
         else [],
-        # Candidates of one cause share a footnote.
+        # Candidates with the same cause share a footnote.
         latency_notes=list(
             dict.fromkeys(
                 candidate.latency.note
@@ -94,15 +94,15 @@ def render_report(summary: RunSummary) -> str:
 
 
 def write_report(summary: RunSummary, path: Path) -> None:
-    """Render the report into a file, whole or not at all."""
+    """Render the report to a file, atomically."""
     write_atomically(path, render_report(summary).encode())
 
 
 def slice_rows(summary: RunSummary, metric: str) -> list[SliceRow]:
-    """The per-slice table of one metric: baseline and converted candidates, colored by the change from the baseline.
+    """Return the per-slice table of one metric: baseline and converted candidates, colored by change from the baseline.
 
-    Depth of color is relative to the largest change in the table, in three steps. A change is `certain` when its 95 %
-    confidence interval excludes zero.
+    The color intensity has three levels, relative to the largest change in the table. A change is `certain` if its
+    95 % confidence interval excludes zero.
     """
     if summary.evaluation is None:
         return []

@@ -1,6 +1,6 @@
-"""What watches a run reads one short file: how it stands, what was decided, with which figures. Its form is kept.
+"""The machine-readable status of a run: its state, decisions, and figures, in a stable format.
 
-A field may be added while `format` stays; one that is renamed, removed or given another meaning raises it.
+New fields don't change `format`. Renaming or removing a field, or changing its meaning, increments it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from components.facts.slices import overall
 from pipelines.report.checks import CheckWords, in_words
 from pipelines.report.summary import NodeFact, RunSummary, size_ratio
 
-# What may change what a run computes, or how it is stored.
+# Libraries that can affect what a run computes, or how it is stored.
 _LIBRARIES = ("edgemill", "tfx", "tensorflow", "tf-keras", "ml-metadata", "apache-beam")
 
 
 class ReleaseStatus(FrozenModel):
-    """What the registry holds for a device.
+    """The release for a device.
 
     Attributes:
-        version: Of the release.
-        path: Its folder.
-        bytes, sha256: Of its model file.
-        compressed_bytes: Of what is served.
+        version: Version of the release.
+        path: Folder of the release.
+        bytes, sha256: Size and digest of its model file.
+        compressed_bytes: Size of the compressed file that is served.
     """
 
     version: str | None
@@ -39,14 +39,14 @@ class ReleaseStatus(FrozenModel):
 
 
 class DeviceStatus(FrozenModel):
-    """What became of one device.
+    """The result for one device.
 
     Attributes:
         device: Name of the device profile.
-        verdict: The gate's; None if it did not run.
+        verdict: The gate's verdict; None if the gate didn't run.
         chosen: The blessed candidate; None without one.
-        why: The gate's sentence.
-        release: None if nothing was pushed.
+        why: The gate's reason.
+        release: The release; None if nothing was pushed.
     """
 
     device: str
@@ -60,18 +60,18 @@ class CandidateStatus(FrozenModel):
     """The figures of one candidate, on the whole evaluation split.
 
     Attributes:
-        name: The recipe's.
-        scheme: Kind of its numeric format.
-        status: Whether its conversion yielded a file.
-        error: Why not; empty if it did.
-        sha256, bytes: Of its file.
-        gzip_bytes: Of the file under gzip.
-        times_smaller: Than the float32 file.
-        latency_ratio: Host time over the float32 file's; None where nothing can be said.
+        name: Name of the recipe.
+        scheme: Kind of its scheme.
+        status: Whether the conversion produced a file.
+        error: Reason for a failure; empty otherwise.
+        sha256, bytes: Digest and size of its file.
+        gzip_bytes: Size of the file under gzip.
+        times_smaller: Size of the float32 file divided by the size of this file.
+        latency_ratio: Host time divided by the float32 file's; None if it wasn't judged.
         metrics: Name -> value with its 95 % confidence interval.
         change: Name -> candidate minus baseline on the same examples.
-        verdicts: Device -> `blessed`, `pass`, `fail` or `not_enough_data`; None where the gate did not run.
-        reasons: Device -> the checks that did not pass.
+        verdicts: Device -> `blessed`, `pass`, `fail`, or `not_enough_data`; None if the gate didn't run.
+        reasons: Device -> the checks that didn't pass.
     """
 
     name: str
@@ -90,25 +90,25 @@ class CandidateStatus(FrozenModel):
 
 
 class RunStatus(FrozenModel):
-    """One run, for programs: what `edgemill run --summary-json` writes when it starts, and again when it ends.
+    """One run, for programs: `edgemill run --summary-json` writes it at the start and at the end of a run.
 
     Attributes:
-        format: Of this file.
-        state: `running` until the process ends by itself. A file that says so although no process `pid` lives on
-            `host` is of a run that was killed.
-        exit_status: The process's; None as long as it runs.
-        exit_meaning: Name of the exit status (`OK`, `GATE_REFUSED`); empty as long as it runs.
-        pipeline_file: As it was given.
+        format: Version of this format.
+        state: `running` until the process ends by itself. If the state is `running`, but `host` has no process `pid`,
+            the run was killed.
+        exit_status: Exit status of the process; None while it runs.
+        exit_meaning: Name of the exit status (`OK`, `GATE_REFUSED`); empty while it runs.
+        pipeline_file: The pipeline file as given.
         pid, host: The process.
-        started, ended: In UTC.
-        seconds: From start to end of the process.
-        pipeline, run_id: None if the run did not get that far.
+        started, ended: Times in UTC.
+        seconds: Duration of the process.
+        pipeline, run_id: The pipeline and the run; None if the run didn't get that far.
         verdict: `pushed` for at least one device, `refused` by every gate, or `failed`; None if nothing ran.
-        devices, candidates, nodes: In the order of the pipeline.
-        failed: Node id -> why it failed.
-        errors: All that went wrong, with remedies.
-        report, details, log: Paths of `report.html`, `summary.json` and the log.
-        versions: Of Python, Edgemill and the libraries.
+        devices, candidates, nodes: Results in the order of the pipeline.
+        failed: Node ID -> why it failed.
+        errors: All errors, with how to fix them.
+        report, details, log: Paths of `report.html`, `summary.json`, and the log.
+        versions: Versions of Python, Edgemill, and the libraries.
     """
 
     format: Literal[1] = 1
@@ -136,7 +136,7 @@ class RunStatus(FrozenModel):
 
 
 def versions() -> dict[str, str]:
-    """Name -> version of what a run is made with; nothing is imported."""
+    """Map the names of Python, Edgemill, and the libraries to their versions, without importing them."""
     found = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
@@ -147,7 +147,7 @@ def versions() -> dict[str, str]:
 
 
 def with_summary(status: RunStatus, summary: RunSummary) -> RunStatus:
-    """The same status with all that a run's summary tells."""
+    """Return the status with the content of a run's summary."""
     return status.model_copy(
         update={
             "pipeline": summary.pipeline,

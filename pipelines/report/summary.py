@@ -1,4 +1,4 @@
-"""Everything that is reported about one run, as one typed value: the report and the terminal's table show it."""
+"""Everything that is reported about one run, as a typed value for the report and the terminal's table."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NodeState = Literal["complete", "cached", "failed", "running", "not_run"]
 
 
 class NodeFact(FrozenModel):
-    """What became of one node.
+    """The result of one node.
 
     Attributes:
-        id: The node's id in the pipeline.
-        state: `cached` means that an earlier run's outputs were taken.
-        seconds: Wall time; None if it did not run.
+        id: The node's ID in the pipeline.
+        state: `cached` means that an earlier run's outputs were reused.
+        seconds: Wall time; None if it didn't run.
         message: The error of a failed node.
     """
 
@@ -38,9 +38,9 @@ class LineageNode(FrozenModel):
     """One artifact or execution, and what it was made from.
 
     Attributes:
-        label: What a person calls it.
-        kind: The type in ML Metadata, or `file`.
-        details: Figures and digests, in the order to be shown.
+        label: Name for display.
+        kind: Type in ML Metadata, `execution`, `run`, or `releases`.
+        details: Figures and digests, in display order.
         children: What it was made from.
     """
 
@@ -55,20 +55,20 @@ class RunSummary(FrozenModel):
 
     Attributes:
         pipeline: Name of the pipeline.
-        run_id: The run's id in ML Metadata.
-        started: When, with time zone.
-        seconds: Wall time of the whole run; None where it is not known.
+        run_id: The run's ID in ML Metadata.
+        started: Start time, with time zone.
+        seconds: Wall time of the run; None if unknown.
         verdict: `pushed` for at least one device, `refused` by every gate, or `failed`.
         nodes: In order of execution.
-        evaluation: None if the run did not come that far.
-        trainings: What the steps did that train.
-        on_devices: What the tools of each device say that declares some.
+        evaluation: The evaluation; None if the run didn't get that far.
+        trainings: Results of the training steps.
+        on_devices: Results of device tools, for each device that declares some.
         decisions: One per device whose gate ran.
         devices: The pipeline's device profiles.
         releases: One per device whose pusher ran.
-        audit: Of the calibration sample; None without one.
-        lineage: Of what was pushed.
-        errors: Messages of what went wrong, with remedies.
+        audit: Audit of the calibration sample; None without one.
+        lineage: Lineage of the pushed models.
+        errors: Error messages, with how to fix each.
     """
 
     pipeline: str
@@ -89,7 +89,7 @@ class RunSummary(FrozenModel):
 
     @property
     def headline(self) -> str:
-        """The verdict, with the number of devices where not all of them got a release."""
+        """The verdict, with the number of devices if only some got a release."""
         reached = sum(release.pushed for release in self.releases)
         if self.verdict == "pushed" and reached < len(self.devices):
             return f"pushed to {reached} of {len(self.devices)} devices"
@@ -97,28 +97,28 @@ class RunSummary(FrozenModel):
 
     @property
     def first_metric(self) -> str | None:
-        """The metric that tables and pictures lead with: the first of `evaluate.metrics` in the pipeline file."""
+        """The first of `evaluate.metrics` in the pipeline file, which tables and charts show."""
         slices = self.evaluation.baseline_slices if self.evaluation else ()
         whole = overall(slices)
         return next(iter(whole.metrics), None) if whole else None
 
     def decision_for(self, device: str) -> Decision | None:
-        """The gate's decision for a device."""
+        """Return the gate's decision for a device."""
         return next((decision for decision in self.decisions if decision.device == device), None)
 
     def release_for(self, device: str) -> PushOutcome | None:
-        """What was pushed for a device."""
+        """Return the push result for a device."""
         return next((release for release in self.releases if release.device == device), None)
 
     def why_nothing(self, device: str) -> str:
-        """Why nothing was pushed for a device: what the gate says only if that is what it refused."""
+        """Return why nothing was pushed for a device: the gate's reason, unless a candidate passed."""
         decision = self.decision_for(device)
         if decision is None:
             return "its gate did not run"
         return f"{decision.chosen} passed, but the push failed" if decision.verdict == "pass" else decision.why
 
     def verdict_on(self, candidate: str, device: str) -> Verdict | Literal["blessed"] | None:
-        """A device's verdict on a candidate; None if its gate did not run."""
+        """Return a device's verdict on a candidate; None if its gate didn't run."""
         decision = self.decision_for(device)
         if decision is None:
             return None
@@ -128,7 +128,7 @@ class RunSummary(FrozenModel):
 
 
 def size_ratio(candidate: CandidateReport, evaluation: EvaluationReport) -> float | None:
-    """How many times smaller than the float32 file; None for a candidate that was not converted."""
+    """Return how many times smaller than the float32 file a candidate is; None if its conversion failed."""
     if candidate.outcome.status == "failed":
         return None
     return evaluation.baseline_bytes / candidate.outcome.inspection.file_bytes

@@ -16,10 +16,10 @@ _STYLES = {"blessed": "bold green", "pass": "green", "fail": "red", "not_enough_
 
 
 def render_table(summary: RunSummary) -> RenderableType:
-    """Candidates, if any, with the first metric, interval, bytes, ratios and verdicts; below it warnings and pushes.
+    """Render candidates with the first metric, its interval, sizes, ratios, and verdicts, then warnings and pushes.
 
     Returns:
-        Something for `rich.console.Console.print`.
+        A renderable for `rich.console.Console.print`.
     """
     from rich.console import Group
     from rich.table import Table
@@ -29,7 +29,7 @@ def render_table(summary: RunSummary) -> RenderableType:
     name = summary.first_metric or "metric"
     table = Table(title=title, title_justify="left")
     table.add_column("candidate")
-    # Text, not str: brackets in what users name, and around intervals, would be read as markup.
+    # Text, not str: rich would parse brackets in names and intervals as markup.
     for heading in (f"{name} [95 %]", "bytes", "gzip", "smaller", "latency ratio"):
         table.add_column(Text(heading), justify="right")
     for device in summary.devices:
@@ -50,7 +50,7 @@ def render_table(summary: RunSummary) -> RenderableType:
             wording.figure(candidate.latency.ratio if candidate.latency else None, 2),
             *(Text(wording.verdict(verdict), style=_STYLES.get(verdict or "", "")) for verdict in verdicts),
         )
-    # Errors of the audit stop the run and are reported as such.
+    # Errors of the audit stop the run and are listed as errors.
     findings = [
         finding for finding in (summary.audit.findings if summary.audit else ()) if finding.severity == "warning"
     ]
@@ -71,7 +71,7 @@ def render_table(summary: RunSummary) -> RenderableType:
 
 
 def _notes(summary: RunSummary) -> dict[tuple[str, str, str], list[str]]:
-    """(subject, note, style) -> names of candidates: a note that several share is printed once."""
+    """Map (subject, note, style) to the names of candidates, to print a shared note once."""
     notes: dict[tuple[str, str, str], list[str]] = {}
     for candidate in summary.evaluation.candidates if summary.evaluation else ():
         if candidate.latency and candidate.latency.note:

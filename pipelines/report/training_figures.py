@@ -1,4 +1,4 @@
-"""Pictures of a training: its loss, and the ranges that came out of it. In the manner of `figures`."""
+"""Charts of a training: its loss, and the trained ranges. Same style as `figures`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from components.core.values import FrozenModel
 from components.facts.training import TrainingReport
 from pipelines.report.figures import OTHER, PASSED, SPLIT, plain, shorten, style, svg
 
-# More bars than these are distinguishable in the table only.
+# More bars would not be distinguishable. The table lists all.
 _MOST_RANGES = 24
 
 
 class TrainingPictures(FrozenModel):
-    """SVGs of one training; no ranges where a scheme of the user's kept them to itself."""
+    """SVGs of one training. The ranges are None if a custom scheme doesn't report them."""
 
     loss: str | None
     ranges: str | None
@@ -21,8 +21,8 @@ def training_pictures(training: TrainingReport, salt: str) -> TrainingPictures:
     """Draw one training.
 
     Args:
-        training: What a step did; without epochs there is no loss to draw.
-        salt: Sets the identifiers apart in a document.
+        training: The results of a step. Without epochs, there is no loss to draw.
+        salt: Makes the identifiers unique in a document.
     """
     loss = _loss(training, f"{salt}-loss") if training.epochs else None
     return TrainingPictures(loss=loss, ranges=_ranges(training, f"{salt}-ranges"))

@@ -1,4 +1,4 @@
-"""How figures are written, alike in the report and in the terminal."""
+"""Formats figures for the report and the terminal."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from components.facts.evaluation import MetricValue
 
 
 def figure(value: float | None, digits: int = 4) -> str:
-    """A number with a fixed count of digits after the point; a dash where there is none."""
+    """Format a number with fixed decimal places; a dash for None and NaN."""
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"  # noqa: RUF001
 
 
 def signed(value: float | None, digits: int = 4) -> str:
-    """As `figure`, with its sign; no sign at what rounds to zero."""
+    """Format as `figure` does, with a sign unless the value rounds to zero."""
     if value is None or math.isnan(value):
         return figure(value, digits)
     rounded = round(value, digits)
@@ -21,7 +21,7 @@ def signed(value: float | None, digits: int = 4) -> str:
 
 
 def with_interval(metric: MetricValue | None, digits: int = 4) -> str:
-    """`0.8910 [0.8720, 0.9090]`."""
+    """Format a metric as `0.8910 [0.8720, 0.9090]`."""
     if metric is None:
         return figure(None)
     if metric.lower is None or metric.upper is None:
@@ -30,12 +30,12 @@ def with_interval(metric: MetricValue | None, digits: int = 4) -> str:
 
 
 def times(ratio: float | None) -> str:
-    """How many times: the ratio and a multiplication sign."""
+    """Format a ratio with a multiplication sign."""
     return figure(None) if ratio is None else f"{ratio:.2f}×"  # noqa: RUF001
 
 
 def duration(seconds: float | None) -> str:
-    """`31.4 s`, `2 min 5 s`."""
+    """Format a duration as `31.4 s` or `2 min 5 s`."""
     if seconds is None:
         return figure(None)
     if seconds < 99.95:
@@ -44,5 +44,5 @@ def duration(seconds: float | None) -> str:
 
 
 def verdict(value: str | None) -> str:
-    """A verdict for people."""
+    """Format a verdict for display."""
     return figure(None) if value is None else value.replace("_", " ")

@@ -1,4 +1,4 @@
-"""From bytes back to what they were made of, by ML Metadata alone."""
+"""Traces files back to everything that they were made from, with ML Metadata only."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from components.push.registries import Located, registry_at
 from pipelines.report.summary import LineageNode
 from pipelines.runs.verification import breaks, has_digest, inputs_of, maker_of
 
-# Parameters that say what a step did; the rest is plumbing.
-_TOLD_PARAMETERS = (
+# Parameters that describe what a node did. The others are internal.
+_SHOWN_PARAMETERS = (
     "spec",
     "task",
     "task_version",
@@ -28,19 +28,19 @@ _HIDDEN_PROPERTIES = {"name", "producer_component", "pipeline_name", "tfx_versio
 
 
 def trace_target(store: Any, target: Path) -> LineageNode:
-    """The lineage of a release or of a model file.
+    """Trace the lineage of a release or of a model file.
 
-    A release, or the model file in one, is traced from its own delivery. Other bytes are traced from every release
-    they were delivered to, or from the candidate if there was none.
+    A release, or the model file in one, is traced from its own push. Other bytes are traced from every release that
+    contains them, or from the candidate if there is none.
 
     Args:
         store: A connected MetadataStore.
         target: A release folder or a model file.
 
     Raises:
-        RegistryError: A damaged release, or a folder that is none.
-        MetadataError: There is no such release or file, or the store knows no such bytes.
-        TamperedError: The release's manifest is not the one that was written.
+        RegistryError: The release is damaged, or the folder isn't a release.
+        MetadataError: There is no such release or file, or the store has no record of the bytes.
+        TamperedError: The release's manifest isn't the one that was written.
     """
     found = registry_at(str(target)).resolve(str(target))
     digest = found.sha256
@@ -49,7 +49,7 @@ def trace_target(store: Any, target: Path) -> LineageNode:
     for artifact in store.get_artifacts_by_type("PushedModel"):
         known = {name: value.string_value for name, value in artifact.custom_properties.items()}
         if known.get("model_sha256") == digest:
-            # The same bytes pushed again are the same release; the newest push tells.
+            # The same bytes pushed again are the same release; the newest push counts.
             deliveries[known["release_path"]] = artifact
             if known["release_path"] == found.address:
                 manifests.add(known.get("release_manifest_sha256", ""))
@@ -67,39 +67,39 @@ def trace_target(store: Any, target: Path) -> LineageNode:
     for artifact in [*deliveries.values(), *candidates]:
         return trace(store, artifact)
     raise MetadataError(
-        "the metadata store knows no model of these bytes",
+        "the metadata store has no record of a model with these bytes",
         where=f"sha256 {digest}",
         remedy="name the store of the run that made it, with --root or --metadata",
     )
 
 
 def _compare_manifest(release: Located, written: set[str]) -> None:
-    # Several if another decision pushed the same bytes again; none by versions that recorded none.
+    # Several if another decision pushed the same bytes again. Earlier versions recorded none.
     if written and release.manifest_sha256 is not None and release.manifest_sha256 not in written:
         raise TamperedError(
             "the manifest of this release is not the one that was written",
             where=release.manifest,
             bound=" or ".join(f"sha256 {one}" for one in sorted(written)),
             measured=f"sha256 {release.manifest_sha256}",
-            remedy="run the pipeline again, which writes it again; or name the store of the run that pushed last",
+            remedy="run the pipeline again to rewrite it, or name the store of the run that pushed last",
         )
 
 
 def trace(store: Any, artifact: Any, *, compare: bool = True) -> LineageNode:
-    """The tree of artifacts and executions that an artifact was made from.
+    """Build the tree of artifacts and executions that an artifact was made from.
 
     Args:
         store: A connected MetadataStore.
-        artifact: As it returns it.
+        artifact: An artifact from that store.
         compare: Whether to read all files of all artifacts, and compare them with what was written.
 
-    Walks event by event: the store's own subgraph query takes only `filter_query`, which later releases lack.
+    Follows single events, because the store's subgraph query needs `filter_query`, which later releases lack.
     """
     return _Tree(store, compare=compare).of_artifact(artifact)
 
 
 def compared_artifacts(node: LineageNode) -> Iterator[tuple[str, TamperedError | None]]:
-    """The label of each artifact of a lineage that was compared, and where the lineage breaks if it does so there."""
+    """Yield the label of each compared artifact of a lineage, and an error if the lineage breaks there."""
     if (verified := node.details.get("verified")) is not None:
         yield (
             node.label,
@@ -109,7 +109,7 @@ def compared_artifacts(node: LineageNode) -> Iterator[tuple[str, TamperedError |
                 f"the lineage breaks at {node.label}",
                 where=node.details["uri"],
                 measured=verified.removeprefix("NO: "),
-                remedy="do not use what was made from it; delete its folder, and run again",
+                remedy="do not use anything made from it; delete its folder, and run again",
             ),
         )
     for child in node.children:
@@ -117,22 +117,22 @@ def compared_artifacts(node: LineageNode) -> Iterator[tuple[str, TamperedError |
 
 
 def first_break(node: LineageNode) -> TamperedError | None:
-    """Where a lineage breaks: the first artifact that is not what was written; None if all are."""
+    """Return the error for the first artifact that differs from what was written, or None."""
     return next((found for _, found in compared_artifacts(node) if found is not None), None)
 
 
 class _Tree:
-    """A lineage graph as a tree, which shows each artifact and execution in full only once."""
+    """A lineage graph as a tree that shows each artifact and execution in full only once."""
 
     def __init__(self, store: Any, *, compare: bool) -> None:
         self._store, self._compare = store, compare
-        self._told: set[int] = set()
+        self._shown: set[int] = set()
 
     def of_artifact(self, artifact: Any, role: str = "") -> LineageNode:
         label = f"{artifact.type} {artifact.id}" + (f" as {role}" if role else "")
-        if artifact.id in self._told:
-            return LineageNode(label=label, kind=artifact.type, details={"lineage": "told above"})
-        self._told.add(artifact.id)
+        if artifact.id in self._shown:
+            return LineageNode(label=label, kind=artifact.type, details={"lineage": "shown above"})
+        self._shown.add(artifact.id)
         details = {
             name: _plain(value)
             for name, value in sorted({**artifact.properties, **artifact.custom_properties}.items())
@@ -151,7 +151,7 @@ class _Tree:
     def _of_execution(self, execution: Any) -> LineageNode:
         details = {
             name: _plain(execution.custom_properties[name])
-            for name in _TOLD_PARAMETERS
+            for name in _SHOWN_PARAMETERS
             if _plain(execution.custom_properties[name])
         }
         details |= shown(details.get("custom_config", ""))

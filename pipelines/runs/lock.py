@@ -1,5 +1,5 @@
-"""Who works on a pipeline's folder: any number of runs, or one that removes. POSIX record locks: a killed process
-holds none, children do not inherit them, and NFS knows them."""
+"""Locks a pipeline's folder for any number of runs, or for one removal. Uses POSIX record locks: a killed process
+releases them, child processes don't inherit them, and NFS supports them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NAME = ".lock"
 
 @contextmanager
 def running(folder: Path) -> Iterator[None]:
-    """Keep others from removing what is below a pipeline's folder.
+    """Prevent removals below a pipeline's folder.
 
     Raises:
-        SpecError: Something is being removed there.
+        SpecError: A removal is in progress.
     """
     with _locked(folder, fcntl.LOCK_SH, "old runs are being removed here", "wait for `edgemill clean` to end"):
         yield
@@ -27,12 +27,12 @@ def running(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def removing(folder: Path) -> Iterator[None]:
-    """Keep runs from starting below a pipeline's folder.
+    """Prevent runs from starting below a pipeline's folder.
 
     Raises:
-        SpecError: A run is going on there, or something else removes.
+        SpecError: A run or another removal is in progress.
     """
-    with _locked(folder, fcntl.LOCK_EX, "a run is going on here", "clean when it has ended"):
+    with _locked(folder, fcntl.LOCK_EX, "a run is in progress here", "clean after it ends"):
         yield
 
 

@@ -1,6 +1,6 @@
-"""ML Metadata: connecting by URL, and what it says about a run. Needs neither TFX nor TensorFlow.
+"""Reads and registers runs in ML Metadata. Needs neither TFX nor TensorFlow.
 
-Queries use no `filter_query`: later releases of ml-metadata do not support it.
+Queries don't use `filter_query`, which later releases of ml-metadata don't support.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-# Of a run in ML Metadata: 1 if its artifacts were removed by our retention, or are about to be.
+# Property of a run in ML Metadata: 1 if `edgemill clean` has removed its artifacts, or is about to.
 REMOVED_PROPERTY = "edgemill_removed"
-# Of a run in ML Metadata: its pipeline. Its executions say so as well, but a run that was killed early has none.
+# Property of a run in ML Metadata: its pipeline. Its executions also have it, but a run killed early has none.
 PIPELINE_PROPERTY = "edgemill_pipeline"
 
 
@@ -23,10 +23,10 @@ class NodeRecord:
     """One node's execution in one run.
 
     Attributes:
-        node: Node id.
-        state: As ML Metadata has it.
+        node: Node ID.
+        state: State in ML Metadata.
         began, ended: Registration and last change of state, in seconds since the epoch.
-        message: Why it failed; empty otherwise.
+        message: Reason for a failure; empty otherwise.
         outputs: Output name -> MLMD artifact.
     """
 
@@ -39,7 +39,7 @@ class NodeRecord:
 
 
 def register_run(store: Any, pipeline: str, run_id: str) -> None:
-    """Make a run known before its first node: TFX goes on with the context that it finds."""
+    """Register a run before its first node runs. TFX uses the existing context."""
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 
     if store.get_context_by_type_and_name("pipeline_run", run_id) is not None:
@@ -51,7 +51,7 @@ def register_run(store: Any, pipeline: str, run_id: str) -> None:
 
 
 def run_records(store: Any, pipeline: str, run_id: str, *, with_outputs: bool = True) -> dict[str, NodeRecord]:
-    """What ML Metadata knows about each node of a run; a node that never started is absent."""
+    """Map the nodes of a run to their records in ML Metadata, without nodes that never started."""
     context = store.get_context_by_type_and_name("pipeline_run", run_id)
     if context is None:
         return {}
@@ -70,10 +70,10 @@ def run_records(store: Any, pipeline: str, run_id: str, *, with_outputs: bool = 
 
 
 def transient_outcome(store: Any, pipeline: str, node: str) -> str:
-    """The id of the newest output of a node, in any run, that another attempt may better; empty if there is none.
+    """Return the ID of a node's newest output, in any run, that another attempt might improve; empty if there is none.
 
-    As a parameter of the node it keeps such an output from being served from cache, and nothing else: a success with
-    the same inputs bears the id of the failure before it.
+    As a parameter of the node, it keeps only such outputs from being reused: a later success with the same inputs has
+    the ID of the failure before it.
     """
     context = store.get_context_by_type_and_name("node", f"{pipeline}.{node}")
     artifacts = store.get_artifacts_by_context(context.id) if context is not None else []
@@ -82,7 +82,7 @@ def transient_outcome(store: Any, pipeline: str, node: str) -> str:
 
 
 def latest_run(store: Any, pipeline: str | None = None) -> tuple[str, str] | None:
-    """(pipeline, run id) of the newest run, of one pipeline or of any; None if there is none."""
+    """Return (pipeline, run ID) of the newest run of one pipeline or of any; None if there is none."""
     runs = store.get_contexts_by_type("pipeline_run")
     for context in sorted(runs, key=lambda run: run.create_time_since_epoch, reverse=True):
         name = pipeline_of_run(store, context.name)
@@ -92,7 +92,7 @@ def latest_run(store: Any, pipeline: str | None = None) -> tuple[str, str] | Non
 
 
 def pipeline_of_run(store: Any, run_id: str) -> str | None:
-    """The pipeline that a run belongs to; None for an unknown run."""
+    """Return the pipeline of a run; None for an unknown run."""
     context = store.get_context_by_type_and_name("pipeline_run", run_id)
     if context is None:
         return None

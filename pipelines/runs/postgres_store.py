@@ -1,13 +1,13 @@
-"""Two things that ML Metadata does otherwise on PostgreSQL, and that end runs there.
+"""Works around two problems of ML Metadata on PostgreSQL that make runs fail.
 
-Backslashes: it quotes a string by libpq's PQescapeLiteral and cuts the first and the last character off, to put quotes
-of its own around the rest. But libpq writes a string with a backslash as ` E'...'`, and what is left is a syntax error:
-a parameter with JSON in JSON, or an error message, ends the run. So another character stands in the database for each
-backslash, one that people read as a backslash, and is exchanged on the way in and out.
+Backslashes: ML Metadata quotes a string with libpq's PQescapeLiteral, removes the first and last character, and adds
+its own quotes. But libpq writes a string with a backslash as ` E'...'`, and the remainder is a syntax error. A
+parameter with JSON in JSON, or an error message, then ends the run. So each backslash is replaced in the database by a
+character that looks like one, and is restored when it is read.
 
-Order: its queries have no ORDER BY. SQLite and MySQL give rows by id all the same, PostgreSQL gives those last that
-were changed last. TFX pairs artifacts that it asked for by id with what it asked for, by position: outputs from the
-cache then come under each other's names. So rows are put in order of their ids.
+Order: ML Metadata's queries have no ORDER BY. SQLite and MySQL still return rows by ID, but PostgreSQL returns the rows
+that were changed last at the end. TFX matches the artifacts that it requested by ID by position, so outputs from the
+cache would get each other's names. So rows are sorted by ID.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _ROWS = ("artifacts", "executions", "contexts")
 
 
 def mend_postgres() -> None:
-    """Repair every MetadataStore on PostgreSQL in this process, TFX's own too; others are as they were.
+    """Fix every MetadataStore on PostgreSQL in this process, including TFX's own. Others are unchanged.
 
-    There is no public place for this: TFX makes its stores itself.
+    There is no public hook for this: TFX creates its stores itself.
     """
     surround_native_calls(_MARK, _mended)
 
@@ -42,7 +42,7 @@ def _mended(original: NativeCall, store: Any, method: Any, request: Any, respons
     original(store, method, request, response)
     if STAND_IN.encode() in response.SerializeToString():
         _replace(response, STAND_IN, BACKSLASH)
-    # Who gives options may have asked for an order.
+    # A request with options may specify an order.
     if "options" not in request.DESCRIPTOR.fields_by_name or not request.HasField("options"):
         _sort(response)
 
@@ -54,7 +54,7 @@ def _sort(response: Any) -> None:
 
 
 def _replace(message: Any, old: str, new: str) -> None:
-    """Exchange a character in all strings of a protocol buffer, keys of maps excepted."""
+    """Replace a character in all strings of a protocol buffer, except keys of maps."""
     for field, value in message.ListFields():
         if field.type == field.TYPE_MESSAGE:
             if field.message_type.GetOptions().map_entry:

@@ -1,8 +1,7 @@
-"""Removing what a plan of retention names, so that a kill at any point loses nothing that is still in use.
+"""Carries out a retention plan, so that a kill at any point loses nothing that is still in use.
 
-First the runs are marked in ML Metadata, then their artifacts: from then on TFX's cache serves none of them. Then
-addresses and folders go, and at last artifacts are marked as deleted. What was killed in between is ended by the next
-removal.
+Marks the runs and then their artifacts in ML Metadata, so that TFX's cache no longer serves them. Then removes
+addresses and folders, and finally marks the artifacts as deleted. The next removal completes an interrupted one.
 """
 
 from __future__ import annotations
@@ -19,32 +18,32 @@ from pipelines.runs.retention import RetentionPlan
 from pipelines.storage.staging import discard
 
 
-def remove(store: Any, place: Environment, plan: RetentionPlan, told: Callable[[str], None] = lambda _: None) -> None:
+def remove(store: Any, place: Environment, plan: RetentionPlan, notify: Callable[[str], None] = lambda _: None) -> None:
     """Carry out a plan. The pipeline's folder must be locked (`pipelines.runs.lock.removing`).
 
     Args:
         store: The store that the plan was made from.
-        place: Likewise.
+        place: The environment that the plan was made for.
         plan: What to remove.
-        told: Called before each folder or address is removed.
+        notify: Called before each folder or address is removed.
 
     Raises:
-        StorageError: A folder or an address cannot be removed; all others that come before it are.
+        StorageError: A folder or an address can't be removed. All those before it are removed.
     """
     _mark_runs(store, plan)
     _mark_artifacts(store, plan, "MARKED_FOR_DELETION")
-    # Before the folders of runs, which tell where artifacts lie.
+    # Before the run folders, which record where the artifacts are.
     for address in plan.addresses:
-        told(address)
+        notify(address)
         discard(address)
     runs = place.runs(plan.pipeline)
     for path in map(Path, plan.folders):
-        told(str(path))
+        notify(str(path))
         try:
             if not path.is_symlink() and not path.resolve().is_relative_to(place.root.resolve() / plan.pipeline):
                 raise OSError("a symbolic link leads out of the pipeline's folder")
             if path.parent == runs and not path.name.startswith("."):
-                # A report is there whole, or not at all.
+                # So that a report never exists partially.
                 path = path.rename(runs / f".removing-{path.name}")  # noqa: PLW2901
             if path.is_symlink():
                 raise OSError("it is a symbolic link")
@@ -55,7 +54,7 @@ def remove(store: Any, place: Environment, plan: RetentionPlan, told: Callable[[
             raise StorageError(
                 f"cannot be removed: {error.strerror or error}",
                 where=str(error.filename or path),
-                remedy="let it be a folder that can be written, and clean again: what was begun is ended",
+                remedy="make it a writable folder, and clean again to complete the removal",
             ) from error
     _mark_artifacts(store, plan, "DELETED")
 

@@ -1,8 +1,8 @@
-"""Which old runs may go, and with them which artifacts: decided from ML Metadata and folders, nothing is changed.
+"""Decides from ML Metadata and folders which old runs and artifacts can be removed. Changes nothing.
 
-Kept is every run that the rules keep and every run whose release is in a registry; with them all artifacts that they
-made, took from cache, or were made from. A run of another root on the same metadata store is not ours to judge, nor is
-a folder without a `run.json` of a run that the store knows, nor anything outside the pipeline's folder.
+Every run that the rules keep is kept, and every run whose release is in a registry, with all artifacts that these runs
+made, took from the cache, or were made from. Runs of another root on the same metadata store are not considered, nor
+are folders without the `run.json` of a run in the store, nor anything outside the pipeline's folder.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pipelines.storage.bucket import is_address
 from pipelines.storage.staging import Staging, folder_sizes
 
 _OUTPUT_FOLDERS = ("*/*/*", "*/.system/*/*")
-# `<node>/<output>/<execution>`; the store has nothing of TFX's own.
+# `<node>/<output>/<execution>`. Object stores contain none of TFX's own folders.
 _OUTPUT_DEPTH = 3
 
 
 class Rules(FrozenModel):
-    """Which runs of a pipeline are kept: those that any of the rules keeps, and always the newest.
+    """Which runs of a pipeline are kept: those that any rule keeps, and always the newest.
 
     Attributes:
-        keep_runs: The newest so many; None does not count.
-        older_than_days: Those that started less than so many days ago; None does not ask.
+        keep_runs: Number of newest runs to keep; None disables the rule.
+        older_than_days: Runs that started at most this many days ago are kept; None disables the rule.
     """
 
     keep_runs: int | None = None
@@ -39,13 +39,13 @@ class Rules(FrozenModel):
 
 
 class RunChoice(FrozenModel):
-    """What is to become of one run.
+    """The decision on one run.
 
     Attributes:
-        run_id: Which run.
-        started: In UTC.
-        kept: Whether it stays.
-        why: In words.
+        run_id: The run's ID.
+        started: Start time, in UTC.
+        kept: Whether the run is kept.
+        why: The reason.
     """
 
     run_id: str
@@ -55,16 +55,16 @@ class RunChoice(FrozenModel):
 
 
 class RetentionPlan(FrozenModel):
-    """What is to be removed of one pipeline.
+    """What to remove of one pipeline.
 
     Attributes:
-        pipeline: Its name.
-        runs: Newest first.
-        contexts: Ids of the runs to remove in ML Metadata.
-        artifacts: Ids of the artifacts to remove there.
-        addresses: What is to be removed of object stores.
-        folders: What is to be removed of the disk, copies of what goes there among it.
-        freed_bytes: How much that is.
+        pipeline: The pipeline's name.
+        runs: The decisions, newest run first.
+        contexts: IDs of the runs to remove in ML Metadata.
+        artifacts: IDs of the artifacts to remove there.
+        addresses: What to remove from object stores.
+        folders: What to remove from disk, including copies of objects that are removed.
+        freed_bytes: Total size of addresses and folders.
     """
 
     pipeline: str
@@ -77,18 +77,18 @@ class RetentionPlan(FrozenModel):
 
 
 def plan_removal(store: Any, place: Environment, pipeline: str, rules: Rules, now: datetime) -> RetentionPlan:
-    """Decide what of a pipeline's folder may go.
+    """Decide what to remove of a pipeline.
 
     Args:
         store: A connected MetadataStore.
         place: Where the pipeline ran.
-        pipeline: Its name.
+        pipeline: The pipeline's name.
         rules: What to keep.
-        now: With time zone.
+        now: The current time, with time zone.
 
     Raises:
-        MetadataError: Some `run.json` names a run that the store does not know.
-        StorageError: Some run's artifacts lie in an object store that cannot be read.
+        MetadataError: A `run.json` names a run that isn't in the store.
+        StorageError: A run's artifacts are in an object store that can't be read.
     """
     history = History(store, pipeline)
     here = _runs_here(place, pipeline, set(history.runs))
@@ -134,20 +134,20 @@ class _Here(NamedTuple):
 
 
 def known_pipelines(store: Any, place: Environment) -> list[str]:
-    """The pipelines below a root that the store has runs of. Other folders are another's, whatever they are called.
+    """List the pipelines below a root that have runs in the store. Other folders are ignored.
 
     Raises:
-        MetadataError: Some `run.json` names a run that the store does not know.
+        MetadataError: A `run.json` names a run that isn't in the store.
     """
     names = sorted({path.parent.name for path in place.root.glob("*/runs") if path.is_dir()})
     return [name for name in names if _runs_here(place, name, set(History(store, name).runs))]
 
 
 def _runs_here(place: Environment, pipeline: str, known: set[str]) -> dict[str, _Here]:
-    """The runs that have a folder with a `run.json` below the root, when they started, and where they wrote.
+    """Map runs with a `run.json` below the root to their start and to the location of their artifacts.
 
     Raises:
-        MetadataError: A `run.json` names a run that is not known: this is not the store that the runs were recorded in.
+        MetadataError: A `run.json` names an unknown run: the runs were recorded in another store.
     """
     found: dict[str, _Here] = {}
     runs = place.runs(pipeline)
@@ -160,17 +160,17 @@ def _runs_here(place: Environment, pipeline: str, known: set[str]) -> dict[str, 
         try:
             plan = RunPlan.model_validate_json(file.read_bytes())
         except (OSError, ValueError):
-            # Another version wrote it, or it is another's.
+            # Written by another version, or not by Edgemill.
             if folder.name in known:
                 found[folder.name] = _Here(datetime.fromtimestamp(folder.stat().st_mtime, timezone.utc), None)
             continue
         if plan.run_id not in known:
             raise MetadataError(
-                "the metadata store does not know this run, so it cannot say what its release was made from",
+                "this run is not in the metadata store, so its release cannot be traced",
                 where=str(file),
-                bound="a run that the store holds",
+                bound="a run in the store",
                 measured=plan.run_id,
-                remedy="name the --metadata that it ran with, or, if that store is gone, remove the folder yourself",
+                remedy="use the --metadata that it ran with or, if that store no longer exists, remove the folder",
             )
         if (plan.pipeline, plan.run_id) == (pipeline, folder.name):
             found[folder.name] = _Here(plan.started, plan.artifacts)
@@ -178,7 +178,7 @@ def _runs_here(place: Environment, pipeline: str, known: set[str]) -> dict[str, 
 
 
 def _inside(place: Environment, pipeline: str, path: Path) -> bool:
-    """Whether a path lies in a pipeline's folder, and no symbolic link leads out of it."""
+    """Return whether a path, with symbolic links resolved, is in a pipeline's folder."""
     return path.resolve().is_relative_to(place.root.resolve() / pipeline)
 
 
@@ -190,7 +190,7 @@ def _choices(
     for run in youngest:
         age = now - here[run].started
         if run in removed:
-            # An earlier removal was killed: what it began is ended.
+            # An earlier removal was killed; complete it.
             kept, why = False, "its removal had begun"
         elif rank == 0:
             kept, why = True, "the newest"
@@ -207,29 +207,29 @@ def _choices(
 
 
 class _Places:
-    """Where runs wrote that are here: a folder below the root, and addresses with the folders of their copies."""
+    """Where the runs of this root wrote: a folder below the root, and addresses with the folders of their copies."""
 
     def __init__(self, place: Environment, pipeline: str, here: Mapping[str, _Here]) -> None:
-        told = (one.artifacts for one in here.values() if one.artifacts is not None)
-        self._addresses = sorted({address for address in told if is_address(address)})
+        recorded = (one.artifacts for one in here.values() if one.artifacts is not None)
+        self._addresses = sorted({address for address in recorded if is_address(address)})
         self._staging = Staging(place.staged(pipeline))
         self._roots = [place.artifacts(pipeline), *map(self.path, self._addresses)]
 
     def path(self, uri: str) -> Path:
-        """Where an artifact, or its copy, lies on this machine."""
+        """Return the local path of an artifact or its copy."""
         return Path(self._staging.local(uri))
 
     def hold(self, uri: str) -> bool:
-        """Whether an artifact lies in one of them."""
+        """Return whether an artifact is in one of these places."""
         return any(self.path(uri).is_relative_to(root) for root in self._roots)
 
     def left_by(self, executions: set[str]) -> set[Path]:
-        """Folders that executions wrote, also of those that were killed: these are in no artifact."""
+        """Return the folders that executions wrote, including killed ones, which have no artifacts."""
         found = (path for root in self._roots for pattern in _OUTPUT_FOLDERS for path in root.glob(pattern))
         return {path for path in found if path.name in executions}
 
     def checkpoints_before(self, newest: datetime) -> set[Path]:
-        """Checkpoints of trainings that were killed, and that the newest run has not gone on with."""
+        """Return the checkpoints of killed trainings that the newest kept run didn't continue."""
         stale = set()
         for folder in (folder for root in self._roots for folder in root.glob("*/checkpoints/*")):
             written = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
@@ -238,5 +238,5 @@ class _Places:
         return stale
 
     def stored(self) -> dict[str, int]:
-        """What executions wrote to object stores: address -> bytes."""
+        """Map the addresses that executions wrote in object stores to their sizes in bytes."""
         return {uri: size for root in self._addresses for uri, size in folder_sizes(root, _OUTPUT_DEPTH).items()}

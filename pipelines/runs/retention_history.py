@@ -1,4 +1,4 @@
-"""What ML Metadata knows about the runs, artifacts, and releases of a pipeline, for retention."""
+"""Reads the runs, artifacts, and releases of a pipeline from ML Metadata, for retention."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pipelines.runs.metadata import PIPELINE_PROPERTY, REMOVED_PROPERTY
 
 
 class Run(NamedTuple):
-    """A run in ML Metadata: the id of its context and those of its executions."""
+    """A run in ML Metadata: the IDs of its context and of its executions."""
 
     context: int
     executions: set[int]
 
 
 class History:
-    """What ML Metadata holds of all runs of one pipeline, whatever their root."""
+    """The records in ML Metadata of all runs of one pipeline, under any root."""
 
     def __init__(self, store: Any, pipeline: str) -> None:
         self._store = store
@@ -41,17 +41,17 @@ class History:
                 self._inputs.setdefault(event.execution_id, set()).add(event.artifact_id)
 
     def made_by(self, runs: set[str]) -> set[int]:
-        """Ids of the artifacts that runs made or took from cache."""
+        """Return the IDs of artifacts that runs made or took from the cache."""
         numbers = [number for run in runs for number in self.runs[run].executions]
         return set().union(*(self._outputs.get(number, set()) for number in numbers))
 
     def artifacts_of(self, runs: set[str]) -> set[int]:
-        """Ids of the artifacts that runs read, made, or took from cache."""
+        """Return the IDs of artifacts that runs read, made, or took from the cache."""
         numbers = [number for run in runs for number in self.runs[run].executions]
         return self.made_by(runs).union(*(self._inputs.get(number, set()) for number in numbers))
 
     def upstream(self, artifacts: set[int]) -> set[int]:
-        """Ids of artifacts and of all that they were made from."""
+        """Return the IDs of artifacts and of everything that they were made from."""
         found: set[int] = set()
         waiting = set(artifacts)
         while waiting:
@@ -61,7 +61,7 @@ class History:
         return found
 
     def releases(self) -> dict[str, tuple[str, set[int]]]:
-        """Run -> the path of a release in a registry, and the ids of the newest deliveries that this run made."""
+        """Map runs to the path of a release in a registry, and to the IDs of the newest pushes by this run."""
         newest: dict[str, Any] = {}
         for artifact in sorted(self._store.get_artifacts_by_id(sorted(self._makers)), key=lambda one: one.id):
             path = artifact.custom_properties["release_path"].string_value

@@ -1,4 +1,4 @@
-"""Running a pipeline: one TFX runner, watched through ML Metadata, and judged by what ML Metadata holds afterwards."""
+"""Runs a pipeline with a TFX runner, follows it through ML Metadata, and checks the result there."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from pipelines.storage.staging import Staging
 Watcher = Callable[[NodeRecord], None]
 
 _LOG = logging.getLogger(__name__)
-# Often enough to follow by eye, rarely enough not to be felt.
+# Frequent enough to follow a run, and rare enough not to slow it down.
 _POLL_SECONDS = 0.5
 PLAN_NAME = "run.json"
 
 
 class RunPlan(FrozenModel):
-    """What a run sets out to do; `run.json` in its folder holds it from before the first node on.
+    """The plan of a run, stored as `run.json` in its folder before the first node runs.
 
     Attributes:
-        pipeline, run_id: Which run.
-        started: When, in UTC.
-        nodes: Ids of the nodes, in order.
+        pipeline, run_id: The run's pipeline and ID.
+        started: Start time, in UTC.
+        nodes: IDs of the nodes, in order.
         devices: The device profiles of the pipeline.
-        artifacts: Where its nodes write; None in files of versions that knew one place only.
-        recipes: Id of a training node -> names of the recipes that it works for.
-        errors: Node id -> why it failed or is missing. Written at the end; None as long as the run has not ended.
+        artifacts: Where its nodes write; None in files of earlier versions.
+        recipes: ID of a training node -> names of its recipes.
+        errors: Node ID -> why it failed or is missing. Written at the end; None until then.
     """
 
     pipeline: str
@@ -60,27 +60,27 @@ class RunPlan(FrozenModel):
 
 
 def new_run_id() -> str:
-    """A run id that sorts by time and that two simultaneous runs do not share."""
+    """Create a run ID that sorts by time and is unique among simultaneous runs."""
     return f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def run_pipeline(
     loaded: LoadedPipeline, environment: Environment, run_id: str, watch: Watcher, digests: str | None = None
 ) -> RunPlan:
-    """Run all nodes of a pipeline; what an earlier run did with the same inputs is taken from its cache.
+    """Run all nodes of a pipeline. Results of earlier runs with the same inputs come from the cache.
 
-    Whatever the runner returns, ML Metadata is read afterwards: an execution that failed or is missing is an error.
+    Regardless of what the runner returns, a failed or missing execution in ML Metadata is an error.
 
     Args:
         loaded: A pipeline that passed its checks.
         environment: Where to run.
-        run_id: A new one, from `new_run_id`.
-        watch: Called in another thread whenever a node's state changes.
+        run_id: A new ID from `new_run_id`.
+        watch: Called in another thread when a node's state changes.
         digests: As for `build_pipeline`.
 
     Raises:
-        DataError: An example file cannot be read.
-        MetadataError: The metadata store cannot be reached, or not any more.
+        DataError: An example file can't be read.
+        MetadataError: The metadata store can't be reached, or was lost during the run.
     """
     defer_tfx_components()
     from ml_metadata.errors import StatusError
@@ -98,7 +98,7 @@ def run_pipeline(
             loaded, environment, attempt=run_id, retry=partial(transient_outcome, store, name), digests=digests
         )
     )
-    # So that the run can be followed from its first node.
+    # So that the run can be followed from its first node on.
     set_run_id(pipeline, run_id)
     plan = RunPlan(
         pipeline=name,
@@ -123,12 +123,12 @@ def run_pipeline(
                 raised = explain(error)
         records = run_records(open_store(environment.metadata_url), name, run_id)
     except (StatusError, MetadataError) as error:
-        # What became of the nodes, nobody knows now.
+        # The state of the nodes is unknown now.
         raise MetadataError(
             "the metadata store was lost during the run",
             where=place_of_store(environment.metadata_url),
             measured=raised or explain(error),
-            remedy="see that it answers, and run again: what was done and recorded comes from the cache",
+            remedy="make sure that it responds, and run again: recorded results come from the cache",
         ) from None
     ended = plan.model_copy(update={"errors": _errors(plan.nodes, records, raised)})
     _keep(ended, environment)
@@ -136,13 +136,13 @@ def run_pipeline(
 
 
 def begin(store: Any, plan: RunPlan, environment: Environment) -> None:
-    """Make a run known, and then its folder: `clean` takes a folder whose run the store does not know for another's."""
+    """Register a run, then create its folder. `clean` refuses a folder whose run isn't in the store."""
     register_run(store, plan.pipeline, plan.run_id)
     _keep(plan, environment)
 
 
 def read_plan(environment: Environment, pipeline: str, run_id: str) -> RunPlan:
-    """What a run set out to do, and how it ended if it has.
+    """Read the plan of a run, with its errors if it has ended.
 
     Raises:
         MetadataError: There is no such run below the environment's root.
@@ -155,7 +155,7 @@ def read_plan(environment: Environment, pipeline: str, run_id: str) -> RunPlan:
             "there is no such run",
             where=str(path),
             measured=error.strerror,
-            remedy="name a run that `edgemill run` printed, and the --root it ran with",
+            remedy="name a run that `edgemill run` printed, and the --root that it ran with",
         ) from error
     except ValidationError as error:
         raise damaged(path, error) from error
@@ -167,7 +167,7 @@ def _keep(plan: RunPlan, environment: Environment) -> None:
 
 
 def explain(error: BaseException) -> str:
-    """The error in words: ours if one is in its chain of causes, else its type and text without the stack."""
+    """Describe an error: the EdgemillError in its chain of causes, or else its type and text without the stack."""
     seen: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in seen:
@@ -175,18 +175,18 @@ def explain(error: BaseException) -> str:
             return str(current)
         seen.append(current)
         current = current.__cause__ or current.__context__
-    # Beam re-raises errors of its workers as text, with the stack above the message.
+    # Beam re-raises errors of its workers as text, with the stack before the message.
     text = str(error)
     for line in reversed(text.splitlines()):
         if "Remedy: " in line:
             return line.partition("Error: ")[2] or line
     if "Not a valid TFRecord" in text:
-        # Beam's reader names no file; the preflight finds all but those beyond its budget for gzipped data.
+        # Beam's reader names no file. The preflight finds all except those beyond its budget for gzipped data.
         return str(
             DataError(
                 "a TFRecord file is truncated or damaged",
                 where="examples.path",
-                bound="whole records to the end of every file",
+                bound="complete records to the end of every file",
                 remedy="find it with `gzip --test` and write it again",
             )
         )
@@ -224,7 +224,7 @@ def _runner(environment: Environment) -> Any:
 
 
 class _Watch:
-    """Reports changes of state while the runner works, and of the last ones when it is done."""
+    """Reports changes of state while the runner works, and the last ones when it ends."""
 
     def __init__(self, metadata_url: str, pipeline: str, run_id: str, watch: Watcher) -> None:
         self._url, self._pipeline, self._run_id, self._watch = metadata_url, pipeline, run_id, watch
@@ -246,13 +246,13 @@ class _Watch:
             try:
                 self._look()
             except Exception:
-                # A busy store is asked again; whether the run succeeded is decided elsewhere.
+                # A busy store is polled again. Success is decided elsewhere.
                 _LOG.debug("the metadata store did not answer", exc_info=True)
 
     def _look(self) -> None:
         store, self._store = self._store or open_store(self._url), None
         found = run_records(store, self._pipeline, self._run_id, with_outputs=False).values()
-        # Only one that answered is asked again: ML Metadata's client of MySQL kills the process otherwise.
+        # Reuse only a store that answered: otherwise, ML Metadata's MySQL client kills the process.
         self._store = store
         for record in sorted(found, key=lambda record: record.began):
             if self._states.get(record.node) != record.state:

@@ -1,4 +1,4 @@
-"""From ML Metadata and artifacts to everything that is reported about a run."""
+"""Collects everything that is reported about a run from ML Metadata and artifacts."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ V = TypeVar("V", bound=FrozenModel)
 
 
 def summarize(store: Any, plan: RunPlan) -> RunSummary:
-    """Everything about a run that its nodes left behind, finished or not.
+    """Summarize a run, finished or not.
 
     Args:
         store: A connected MetadataStore.
-        plan: What the run set out to do.
+        plan: The run's plan.
     """
     records = run_records(store, plan.pipeline, plan.run_id)
     errors = plan.errors if plan.errors is not None else {"the run": "it has not ended, or was killed"}
@@ -69,7 +69,7 @@ def _node_fact(node: str, record: NodeRecord | None, error: str) -> NodeFact:
 
 
 def _read_all(records: dict[str, NodeRecord], prefix: str, output: str, file: str, kind: type[V]) -> tuple[V, ...]:
-    """The value in `file` of the output of every node whose id begins with `prefix`."""
+    """Read `file` from the output of every node whose ID begins with `prefix`."""
     found = []
     for node, record in records.items():
         if node.startswith(prefix) and output in record.outputs:

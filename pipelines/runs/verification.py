@@ -1,4 +1,4 @@
-"""Artifacts as ML Metadata knows them, compared with what lies in their folders or below their addresses."""
+"""Compares artifacts with their records in ML Metadata, in folders or in object stores."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from pipelines.storage.staging import Staging, read
 
 
 def stored_file(artifact: Any, name: str) -> bytes | None:
-    """The content of one file of an artifact of ours, compared; None if the artifact does not have it, or is removed.
+    """Read and compare one file of an Edgemill artifact; None if the artifact lacks the file or was removed.
 
     Args:
-        artifact: As ML Metadata returns it.
-        name: Path inside it.
+        artifact: An artifact from ML Metadata.
+        name: Path inside the artifact.
 
     Raises:
-        TamperedError: It is not what was written.
-        StorageError: The store cannot be read.
+        TamperedError: The file differs from what was written.
+        StorageError: The store can't be read.
     """
     content = read(artifact.uri, name)
     described = read(artifact.uri, MANIFEST_NAME)
@@ -37,21 +37,21 @@ def stored_file(artifact: Any, name: str) -> bytes | None:
 
 
 def has_digest(artifact: Any) -> bool:
-    """Whether ML Metadata has a digest of an artifact, and it is still to be there."""
+    """Return whether ML Metadata has a digest of an artifact that isn't marked as deleted."""
     recorded = _recorded(artifact)
     return bool(recorded["manifest_sha256"] or recorded[CONTENT_PROPERTY]) and artifact.state != artifact.DELETED
 
 
 def maker_of(store: Any, artifact: Any) -> Any:
-    """The execution that wrote an artifact; None if no node did."""
+    """Return the execution that wrote an artifact; None if no node did."""
     events = store.get_events_by_artifact_ids([artifact.id])
     makers = store.get_executions_by_id([event.execution_id for event in events if event.type == event.OUTPUT])
-    # A cached execution names the same outputs as the one that made them.
+    # A cached execution has the same outputs as the one that made them.
     return next((one for one in makers if one.last_known_state == one.COMPLETE), None)
 
 
 def inputs_of(store: Any, execution: Any) -> list[tuple[str, Any]]:
-    """Names and artifacts of all that an execution read, in order of name; one of two names of an artifact."""
+    """List the names and artifacts of an execution's inputs by name. An artifact with two names has one of them."""
     roles = {
         (next((step.key for step in event.path.steps if step.HasField("key")), ""), event.artifact_id)
         for event in store.get_events_by_execution_ids([execution.id])
@@ -62,12 +62,12 @@ def inputs_of(store: Any, execution: Any) -> list[tuple[str, Any]]:
 
 
 def breaks(store: Any, artifact: Any) -> TamperedError | None:
-    """What is wrong with an artifact of which there is a digest; None if nothing is.
+    """Check an artifact that has a digest; return None if it is intact.
 
-    All its files are compared; and what its manifest says that it was made from, with what its node was given.
+    Compares all its files with the digest, and the parents in its manifest with its node's inputs.
 
     Raises:
-        StorageError: The store cannot be read.
+        StorageError: The store can't be read.
     """
     with tempfile.TemporaryDirectory() as copies:
         staging = Staging(Path(copies))
@@ -91,14 +91,14 @@ def breaks(store: Any, artifact: Any) -> TamperedError | None:
     return None
 
 
-# What a manifest calls a parent -> what its node calls that input, where it is not the same.
+# Name of a parent in a manifest -> name of that input of the node, if they differ.
 _INPUT_OF_PARENT = {"decision": "blessing"}
 
 
 def _compare_parents(place: str, manifest: Manifest, inputs: Mapping[str, Any]) -> None:
     for parent, digest in manifest.parents.items():
         given = inputs.get(_INPUT_OF_PARENT.get(parent, parent)) or inputs.get(input_of(parent))
-        # Of examples most nodes read one split.
+        # Most nodes read only one split of the examples.
         if given is None or parent == "examples":
             continue
         recorded = _recorded(given)
@@ -109,7 +109,7 @@ def _compare_parents(place: str, manifest: Manifest, inputs: Mapping[str, Any]) 
                 where=place,
                 bound=f"sha256 {expected} ({given.uri})",
                 measured=f"sha256 {digest}",
-                remedy="delete its folder, and run again once nothing else writes to the artifacts",
+                remedy="delete its folder, and run again when nothing else writes to the artifacts",
             )
 
 

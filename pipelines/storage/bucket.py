@@ -1,4 +1,4 @@
-"""A bucket of an object store: what we ask of one, and which client answers for an address."""
+"""The interface of an object store's bucket, and the choice of a client for an address."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Protocol
 from components.core.errors import SpecError, StorageError
 
 SCHEMES = ("s3", "gs")
-# Where clients look for endpoints and users.
+# Prefixes of the environment variables with endpoints and credentials.
 _VARIABLES = ("AWS_", "GOOGLE_", "STORAGE_")
-# As Amazon and Google name buckets and as TFX takes paths: no user, no port, no query.
+# Bucket names of Amazon and Google, and paths that TFX accepts, without user, port, or query.
 ADDRESS_PATTERN = r"^(s3|gs)://[a-z0-9][a-z0-9._-]{1,253}[a-z0-9](/[A-Za-z0-9._-]+)*/?$"
 
 
@@ -23,10 +23,10 @@ class Stored:
     """One object.
 
     Attributes:
-        key: Its name in the bucket.
-        size: In bytes.
-        modified: Seconds since the epoch.
-        version: What the store changes whenever the content does: an ETag, or a generation and a digest.
+        key: Name in the bucket.
+        size: Size in bytes.
+        modified: Time of the last change, in seconds since the epoch.
+        version: Changes with the content: an ETag, or a generation and a digest.
     """
 
     key: str
@@ -36,60 +36,60 @@ class Stored:
 
 
 class Bucket(Protocol):
-    """One bucket. Every member raises a StorageError that says what the store said, and never a secret."""
+    """One bucket. Every method raises a StorageError with the store's reason and without secrets."""
 
     def objects(self, prefix: str) -> Iterator[Stored]:
-        """All objects whose keys begin so, in order of key."""
+        """Yield all objects whose keys begin with a prefix, sorted by key."""
 
     def read(self, key: str) -> bytes:
-        """An object's content.
+        """Read an object's content.
 
         Raises:
             FileNotFoundError: There is no such object.
         """
 
     def write(self, key: str, content: bytes) -> None:
-        """Make or replace an object; it is there whole, or as it was before."""
+        """Create or replace an object atomically."""
 
     def download(self, key: str, path: Path) -> None:
         """Copy an object to a file."""
 
     def upload(self, path: Path, key: str) -> None:
-        """Copy a file to an object; likewise whole."""
+        """Copy a file to an object atomically."""
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects; those that are not there are no error."""
+        """Remove objects. A missing object isn't an error."""
 
 
 class RefusedError(StorageError):
-    """The object store answers, and the address is wrong: no such bucket, or no permission. The user's to correct."""
+    """The object store responds, but the bucket doesn't exist or access is denied. The user must correct it."""
 
 
 def is_address(path: str) -> bool:
-    """Whether a path lies in an object store."""
+    """Return whether a path is an object store address."""
     return path.partition("://")[0] in SCHEMES and "://" in path
 
 
 def split(uri: str) -> tuple[str, str, str]:
-    """Scheme, bucket and key of an address; the key without slashes at its ends."""
+    """Split an address into scheme, bucket, and key without leading and trailing slashes."""
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
     return scheme, bucket, key.strip("/")
 
 
 def below(key: str) -> str:
-    """The prefix of all keys in the `folder` that a key names: stores have none, only slashes in names."""
+    """Return the prefix of all keys in a `folder`. Object stores have no folders, only slashes in keys."""
     return f"{key}/" if key else ""
 
 
 def bucket_of(uri: str) -> Bucket:
-    """The bucket of an address, with the credentials of this process' environment.
+    """Return the bucket of an address, with the credentials from the environment.
 
     Raises:
-        SpecError: We have no client for it.
+        SpecError: There is no client for this scheme.
     """
     scheme, name, _ = split(uri)
-    # Part of the key, since a client goes on as it was made.
+    # Part of the cache key, because a client doesn't notice later changes of the environment.
     asked = {variable: value for variable, value in os.environ.items() if variable.startswith(_VARIABLES)}
     return _client(scheme, name, tuple(sorted(asked.items())))
 
@@ -109,5 +109,5 @@ def _client(scheme: str, name: str, environment: tuple[tuple[str, str], ...]) ->
         "there is no client for this kind of address",
         where=f"{scheme}://{name}",
         bound=" or ".join(f"{one}://" for one in SCHEMES),
-        remedy="name such an address, or mount the store as a folder",
+        remedy="use such an address, or mount the store as a folder",
     )

@@ -1,4 +1,4 @@
-"""What can be known of an object store before the first node runs."""
+"""Checks of object stores before the first node runs."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from components.core.errors import DataError, EdgemillError, SpecError, StorageE
 from pipelines.file.spec import DeclaredSplits, Examples
 from pipelines.storage.bucket import ADDRESS_PATTERN, RefusedError, below, bucket_of, is_address, split
 
-# Written and removed again before each run. The name keeps apart from all that TFX writes.
+# Object that is written and removed before each run. TFX never uses this name.
 _PROBE = ".edgemill-probe"
 
 
 def check_address(address: str, where: str) -> None:
-    """See that an address can be that of a pipeline root.
+    """Check that an address is valid for a pipeline root.
 
     Raises:
-        SpecError: It is none. The message does not repeat it: a secret may stand in it by mistake.
+        SpecError: The address is invalid. The message doesn't quote it, because it could contain a secret by mistake.
     """
     if not re.fullmatch(ADDRESS_PATTERN, address):
         raise SpecError(
             "this is no address of a pipeline root",
             where=where,
-            bound="s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, of letters, digits, dots, hyphens and underscores",
+            bound="s3://BUCKET/PREFIX or gs://BUCKET/PREFIX with letters, digits, dots, hyphens, and underscores",
             remedy="correct it; credentials and endpoint come from the environment: docs/production.md",
         )
 
 
 def check_writable(address: str) -> None:
-    """See that a pipeline root can be listed, written, read, and removed from.
+    """Check that objects in a pipeline root can be listed, written, read, and removed.
 
     Raises:
-        SpecError: The bucket does not exist, or something of that is denied.
-        StorageError: The store cannot be reached, or does not accept the credentials.
+        SpecError: The bucket doesn't exist, or one of these operations is denied.
+        StorageError: The store can't be reached, or doesn't accept the credentials.
     """
     bucket, key = bucket_of(address), f"{below(split(address)[2])}{_PROBE}"
     try:
@@ -52,7 +52,7 @@ def check_writable(address: str) -> None:
 
 
 def examples_errors(examples: Examples) -> Iterator[EdgemillError]:
-    """What is wrong with examples in an object store: that there are none for a split."""
+    """Yield an error for each split without examples, if the examples are in an object store."""
     if not is_address(examples.path):
         return
     from pipelines.storage.filesystem import ObjectStoreFilesystem

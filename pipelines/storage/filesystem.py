@@ -1,6 +1,6 @@
-"""Object stores for TFX's own file operations: what its launcher and ExampleGen's driver ask, by the same clients.
+"""Object stores for the file operations of TFX's launcher and ExampleGen's driver, with the same clients.
 
-TensorFlow knows no `s3://`, and has another client for `gs://`, with other variables.
+TensorFlow doesn't support `s3://`, and uses another client with other environment variables for `gs://`.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from tfx.dsl.io import filesystem, filesystem_registry
 from pipelines.storage.bucket import SCHEMES, Stored, below, bucket_of, split
 from pipelines.storage.staging import discard, is_empty
 
-# Before TensorFlow's, which says 10.
+# Before TensorFlow's file system, whose priority is 10.
 _PRIORITY = 5
-# TFX's own, which staging keeps on this machine: not to be looked for in a store, least of all in one that was lost.
+# TFX's own folders, which staging keeps on this machine. They are never in a store, which might be unreachable.
 _WORKING_FOLDERS = "/.system/"
 _WILDCARD = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
 class FileStatus:
-    """What TFX asks of a file, under TensorFlow's names."""
+    """What TFX needs to know about a file, with TensorFlow's names."""
 
     length: int
     mtime_nsec: int
 
 
 class ObjectStoreFilesystem(filesystem.Filesystem):
-    """TFX's file operations on object stores, where a folder is what keys have before a slash, and needs no making."""
+    """TFX's file operations on object stores. A folder is a prefix of keys, and isn't created."""
 
     SUPPORTED_SCHEMES = [f"{scheme}://" for scheme in SCHEMES]
 
     @staticmethod
     def open(name: str, mode: str = "r") -> Any:
-        """A whole object in memory: these are small files. Written when it is closed without an error."""
+        """Open an object in memory; the files are small. It is written when it is closed without an error."""
         if "r" in mode:
             content = _found(name, lambda: bucket_of(name).read(split(name)[2]))
             return io.BytesIO(content) if "b" in mode else io.StringIO(content.decode())
@@ -55,23 +55,23 @@ class ObjectStoreFilesystem(filesystem.Filesystem):
 
     @staticmethod
     def exists(path: str) -> bool:
-        """Whether there is such an object, or any below it."""
+        """Return whether an object exists at a path or below it."""
         return _status(path) is not None or not is_empty(path)
 
     @staticmethod
     def glob(pattern: str) -> list[str]:
-        """Objects whose names match, as Beam's file systems have it."""
+        """List the objects whose names match a pattern, with the rules of Beam's file systems."""
         scheme, bucket, _ = split(pattern)
         return [f"{scheme}://{bucket}/{one.key}" for one in matching_objects(pattern)]
 
     @staticmethod
     def isdir(path: str) -> bool:
-        """Whether there is any object below it."""
+        """Return whether there is an object below a path."""
         return not is_empty(path)
 
     @staticmethod
     def listdir(path: str) -> list[str]:
-        """Names of what is directly below it."""
+        """List the names directly below a path."""
         prefix = below(split(path)[2])
         found = (one.key.removeprefix(prefix) for one in bucket_of(path).objects(prefix))
         return list(dict.fromkeys(name.partition("/")[0] for name in found if name))
@@ -86,24 +86,24 @@ class ObjectStoreFilesystem(filesystem.Filesystem):
 
     @staticmethod
     def remove(path: str) -> None:
-        """Remove an object; one that is not there is no error, as in object stores."""
+        """Remove an object. A missing object isn't an error, as in object stores."""
         bucket_of(path).delete([split(path)[2]])
 
     @staticmethod
     def rename(src: str, dst: str, overwrite: bool = False) -> None:
-        """Copy, then remove: not at once."""
+        """Copy, then remove. This isn't atomic."""
         ObjectStoreFilesystem.copy(src, dst, overwrite)
         ObjectStoreFilesystem.remove(src)
 
     @staticmethod
     def rmtree(path: str) -> None:
-        """Remove all objects below it; that there is none is no error, for folders are not made either."""
+        """Remove all objects below a path. It isn't an error if there are none."""
         if _WORKING_FOLDERS not in path:
             discard(path)
 
     @staticmethod
     def stat(path: str) -> FileStatus:
-        """Size and time of change of an object."""
+        """Return the size and the time of the last change of an object."""
         found = _status(path)
         if found is None:
             raise filesystem.NotFoundError(path)
@@ -115,7 +115,7 @@ class ObjectStoreFilesystem(filesystem.Filesystem):
         topdown: bool = True,
         onerror: Callable[..., None] | None = None,  # noqa: ARG004
     ) -> Iterable[tuple[str, list[str], list[str]]]:
-        """Folders with what they hold."""
+        """List folders with their content."""
         prefix = below(split(top)[2])
         folders: dict[str, tuple[dict[str, None], list[str]]] = {"": ({}, [])}
         for one in bucket_of(top).objects(prefix):
@@ -125,20 +125,20 @@ class ObjectStoreFilesystem(filesystem.Filesystem):
                 folders.setdefault("/".join(parents[: depth + 1]), ({}, []))
             if name:
                 folders["/".join(parents)][1].append(name)
-        told = [(f"{top.rstrip('/')}/{folder}".rstrip("/"), list(inner), files)
-                for folder, (inner, files) in folders.items()]  # fmt: skip
-        return told if topdown else told[::-1]
+        found = [(f"{top.rstrip('/')}/{folder}".rstrip("/"), list(inner), files)
+                 for folder, (inner, files) in folders.items()]  # fmt: skip
+        return found if topdown else found[::-1]
 
 
 def matching_objects(pattern: str) -> list[Stored]:
-    """Objects whose names match an address with wildcards, in order of key."""
+    """List the objects that match an address with wildcards, sorted by key."""
     key = split(pattern)[2]
     matching = re.compile(BeamFileSystem.translate_pattern(key))
     return [one for one in bucket_of(pattern).objects(_WILDCARD.split(key)[0]) if matching.fullmatch(one.key)]
 
 
 def register() -> None:
-    """Let TFX use it in this process. To do so twice changes nothing."""
+    """Register the file system with TFX in this process. Can be called repeatedly."""
     filesystem_registry.DEFAULT_FILESYSTEM_REGISTRY.register(ObjectStoreFilesystem, priority=_PRIORITY)
 
 
@@ -153,7 +153,7 @@ def _written(name: str, mode: str) -> Iterator[IO[Any]]:
 
 def _status(path: str) -> Stored | None:
     key = split(path)[2]
-    # In order of key, so that a key comes before those that begin with it.
+    # Objects are sorted by key, so a key comes before those that begin with it.
     first = next(bucket_of(path).objects(key), None) if key else None
     return first if first is not None and first.key == key else None
 

@@ -1,6 +1,6 @@
-"""Buckets of Google Cloud Storage, by Google's own client.
+"""Buckets of Google Cloud Storage, with Google's own client.
 
-Credentials are those of the environment (`GOOGLE_APPLICATION_CREDENTIALS`, `gcloud auth`, the machine's account).
+Credentials come from the environment: `GOOGLE_APPLICATION_CREDENTIALS`, `gcloud auth`, or the machine's account.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class GoogleBucket:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        # An emulator asks for nobody's name.
+        # An emulator needs no credentials.
         anonymous = {"credentials": AnonymousCredentials(), "project": "emulated"} if _EMULATOR in os.environ else {}
         with self._told(""):
             self._bucket = storage.Client(**anonymous).bucket(name)
@@ -53,7 +53,7 @@ class GoogleBucket:
     def write(self, key: str, content: bytes) -> None:
         """See `Bucket`."""
         with self._told(key):
-            # Ours may be tried again: nobody else writes these objects.
+            # Retries are safe, because no other process writes these objects.
             self._bucket.blob(key).upload_from_string(content, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
 
     def download(self, key: str, path: Path) -> None:
@@ -77,20 +77,22 @@ class GoogleBucket:
 
     @contextmanager
     def _told(self, key: str, *, listing: bool = False) -> Iterator[None]:
-        # Without causes: what a client puts into its exceptions is not ours to vouch for.
+        # Without causes, because a client could put a secret into its exceptions.
         place = f"gs://{self._name}/{key}"
         try:
             yield
         except NotFound as error:
-            # To list nothing is no error, so it is the bucket that was not found.
+            # An empty listing isn't an error, so the bucket itself wasn't found.
             if not listing and "bucket does not exist" not in str(error.message):
                 raise FileNotFoundError(place) from None
-            raise RefusedError("there is no such bucket", where=place, remedy="make it, or correct its name") from None
+            raise RefusedError(
+                "there is no such bucket", where=place, remedy="create it, or correct its name"
+            ) from None
         except Forbidden:
             raise RefusedError(
                 "the object store denies access",
                 where=place,
-                bound="permission to list, read, write and delete objects below the pipeline root",
+                bound="permission to list, read, write, and delete objects below the pipeline root",
                 measured="403",
                 remedy="grant it to these credentials, or use others",
             ) from None
@@ -106,13 +108,13 @@ class GoogleBucket:
                 "the object store cannot be reached",
                 where=place,
                 measured=type(error).__name__,
-                remedy="check the network, and what firewalls let through; run again then",
+                remedy="check the network and firewalls, and run again",
             ) from None
         except GoogleAPICallError as error:
             raise StorageError(
-                "the object store refuses",
+                "the object store refuses the request",
                 where=place,
                 measured=error.code,
-                remedy="see what this code means in its documentation, and run again: what was done is taken from "
+                remedy="look up this code in the store's documentation, and run again: finished nodes come from the "
                 "cache",
             ) from None

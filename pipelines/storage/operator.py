@@ -1,7 +1,7 @@
-"""TFX's launcher with artifacts in an object store: each node finds its inputs in folders, and leaves outputs there.
+"""Lets TFX's launcher use artifacts in an object store: each node reads and writes local folders.
 
-One place for TFX's own executors and ours. The same is done on Kubeflow Pipelines by its launcher. Here, too, the
-content of every input without a manifest is compared with what ML Metadata has of it, wherever it lies.
+Works for TFX's executors and Edgemill's. Kubeflow Pipelines' launcher does the same. This module also compares the
+content of every input without a manifest with its record in ML Metadata, on disk or in an object store.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from pipelines.storage.staging import Staging, is_empty
 
 
 def staged(staging: Staging) -> AbstractContextManager[None]:
-    """As long as the context lasts, runners of this process stage what their executors read and write."""
+    """Make runners in this process stage what their executors read and write, for the duration of the context."""
     return surrounded_executors(lambda operator: StagedOperator(operator, staging))
 
 
 class StagedOperator:
-    """An executor operator around one of TFX's.
+    """Wraps one of TFX's executor operators.
 
     Args:
-        operator: What runs the executor.
-        staging: Where its folders lie.
+        operator: The operator that runs the executor.
+        staging: The local copies of artifacts.
     """
 
     def __init__(self, operator: Any, staging: Staging) -> None:
@@ -45,11 +45,11 @@ class StagedOperator:
         return self
 
     def run_executor(self, info: Any) -> Any:
-        """Run the executor on copies; its outputs are in the store when this returns, and nowhere if it raises.
+        """Run the executor on local copies, then upload its outputs. If this raises an error, no outputs remain.
 
         Raises:
-            StorageError: The store cannot be read or written, or holds something where an output is to lie.
-            TamperedError: An input without a manifest is not what was written, before the executor reads it or after.
+            StorageError: The store can't be read or written, or an output's address is in use.
+            TamperedError: An input without a manifest differs from what was written, before or after the execution.
         """
         outputs = list(_addresses(info.output_dict))
         _refuse_taken(outputs)
@@ -59,7 +59,7 @@ class StagedOperator:
             localized = self._localized(info)
             inputs = [one for listed in localized.input_dict.values() for one in listed]
             check_content(inputs)
-            # TFX records the failure of a node for what is an Exception alone.
+            # TFX records a node's failure only for an Exception.
             with exits_reported():
                 made = self._operator.run_executor(localized)
             if made.execution_result.code == 0:
@@ -76,11 +76,11 @@ class StagedOperator:
 
     @contextmanager
     def _folders(self, outputs: Sequence[str], working: Sequence[str]) -> Iterator[None]:
-        """Have empty folders for what an executor writes; outputs stay if all goes well, the others do not."""
+        """Create empty folders for what an executor writes. Only outputs remain, and only without an error."""
         lasting, passing = ([Path(self._staging.local(uri)) for uri in uris] for uris in (outputs, working))
         try:
             for folder in (*lasting, *passing):
-                # A copy of what another metadata store counted alike, or left by a process that was killed.
+                # Left by a killed process, or by another metadata store with the same execution number.
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
             yield
@@ -93,7 +93,7 @@ class StagedOperator:
 
     @contextmanager
     def _addressed(self) -> Iterator[None]:
-        """An artifact that was changed is named by its address: removing a copy would help nobody."""
+        """Name a changed artifact by its address in errors: removing the local copy wouldn't help."""
         try:
             yield
         except TamperedError as error:
@@ -103,7 +103,7 @@ class StagedOperator:
             ) from error
 
     def _localized(self, info: Any) -> Any:
-        """The launcher's orders with folders instead of addresses."""
+        """Return the launcher's execution info with folders instead of addresses."""
         local = self._staging.local
         return attr.evolve(
             info,
@@ -115,7 +115,7 @@ class StagedOperator:
         )
 
     def _artifacts(self, named: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-        # The launcher publishes its own.
+        # Copies, because the launcher publishes the original artifacts.
         copies = copy.deepcopy({name: list(listed) for name, listed in named.items()})
         for listed in copies.values():
             for one in listed:
@@ -132,35 +132,35 @@ def _record_content(made: Any) -> None:
 
 
 def _addresses(named: Mapping[str, Sequence[Any]]) -> Iterator[Any]:
-    """The artifacts that lie in object stores."""
+    """Yield the artifacts in object stores."""
     yield from (one for listed in named.values() for one in listed if is_address(one.uri))
 
 
 def _working_folders(info: Any) -> list[str]:
-    """The launcher's folders for what an executor writes in between, where they would lie in an object store."""
-    # The temporary folder lies in that of the executor's own words.
+    """List the launcher's folders for temporary files that would be in an object store."""
+    # The temporary folder is in the same folder as the executor's output file.
     folders = [info.stateful_working_dir, info.execution_output_uri.rpartition("/")[0], info.tmp_dir]
     return [folder for folder in folders if is_address(folder)]
 
 
 def _refuse_taken(outputs: Sequence[Any]) -> None:
-    # Sorted, since the launcher's messages of Protobuf 6 have no order.
+    # Sorted, because with Protobuf 6, the launcher's messages have no order.
     taken = sorted(one.uri for one in outputs if is_address(one.uri) and not is_empty(one.uri))
     if not taken:
         return
     for one in outputs:
-        # Or the launcher would remove it, as it does with outputs of nodes that fail.
+        # Otherwise, the launcher would remove it, as it does with outputs of failed nodes.
         one.is_external = True
     raise StorageError(
-        "there is something already where this node is to write",
+        "there are already objects where this node writes its outputs",
         where=", ".join(taken),
-        bound="a pipeline root that one metadata store alone writes to",
-        remedy="keep the metadata that belongs to this pipeline root, or name another pipeline root",
+        bound="a pipeline root that is used with only one metadata store",
+        remedy="use the metadata store that belongs to this pipeline root, or choose another pipeline root",
     )
 
 
 def _replace(properties: Any, change: Callable[[str], str]) -> None:
-    """Change all texts of a message's map of properties: the gate tells the address of what it blessed, for one."""
+    """Change all strings in a map of properties, which can contain addresses, such as that of the blessed candidate."""
     for value in properties.values():
         if value.HasField("string_value"):
             value.string_value = change(value.string_value)

@@ -1,7 +1,7 @@
-"""Buckets of Amazon S3, and of all that speaks its protocol, by boto3.
+"""Buckets of Amazon S3 and compatible object stores, with boto3.
 
-Credentials, region and endpoint come from boto3's own chain: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE,
-AWS_ENDPOINT_URL_S3, `~/.aws`, the machine's role. None of them ever stands in a file of ours.
+Credentials, region, and endpoint come from boto3's own chain: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE,
+AWS_ENDPOINT_URL_S3, `~/.aws`, and the machine's role. Edgemill never writes them to a file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 from components.core.errors import StorageError
 from pipelines.storage.bucket import RefusedError, Stored
 
-# An unreachable store is reported within a minute: connections that are refused at once, others after their attempts.
+# An unreachable store is reported within a minute: refused connections at once, others after their attempts.
 _CONFIG = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
 _MOST_DELETED = 1000
 _MISSING = {"NoSuchKey", "404", "NotFound"}
@@ -40,7 +40,7 @@ class S3Bucket:
     def __init__(self, name: str) -> None:
         self._name = name
         with self._told(""):
-            # A session of its own: the default one may not be shared between threads while it makes clients.
+            # Not the default session: threads must not share a session while it creates clients.
             self._client = boto3.session.Session().client("s3", config=_CONFIG)
 
     def objects(self, prefix: str) -> Iterator[Stored]:
@@ -84,7 +84,7 @@ class S3Bucket:
 
     @contextmanager
     def _told(self, key: str) -> Iterator[None]:
-        # Without causes: what a client puts into its exceptions is not ours to vouch for.
+        # Without causes, because a client could put a secret into its exceptions.
         try:
             yield
         except ClientError as error:
@@ -104,14 +104,14 @@ class S3Bucket:
                 "the object store cannot be reached",
                 where=self._place(key),
                 measured=f"{type(error).__name__} from {self._client.meta.endpoint_url}",
-                remedy="check that it runs, AWS_ENDPOINT_URL_S3, and what firewalls let through; run again then",
+                remedy="check that it runs, AWS_ENDPOINT_URL_S3, and firewalls, and run again",
             ) from None
         except BotoCoreError as error:
             raise StorageError(
-                "the client of the object store cannot work",
+                "the client of the object store does not work",
                 where=self._place(key),
                 measured=type(error).__name__,
-                remedy="check the AWS_ variables and ~/.aws/config: region, profile and endpoint",
+                remedy="check the AWS_ variables and ~/.aws/config: region, profile, and endpoint",
             ) from None
 
     def _place(self, key: str) -> str:
@@ -123,13 +123,13 @@ class S3Bucket:
             return FileNotFoundError(place)
         if code == "NoSuchBucket":
             return RefusedError(
-                "there is no such bucket", where=place, measured=code, remedy="make it, or correct its name"
+                "there is no such bucket", where=place, measured=code, remedy="create it, or correct its name"
             )
         if code in _NO_PERMISSION:
             return RefusedError(
                 "the object store denies access",
                 where=place,
-                bound="permission to list, read, write and delete objects below the pipeline root",
+                bound="permission to list, read, write, and delete objects below the pipeline root",
                 measured=code,
                 remedy="grant it to these credentials, or use others",
             )
@@ -138,11 +138,11 @@ class S3Bucket:
                 "the object store does not accept the credentials",
                 where=place,
                 measured=code,
-                remedy="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the profile",
+                remedy="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN, or the profile",
             )
         return StorageError(
-            "the object store refuses",
+            "the object store refuses the request",
             where=place,
             measured=code or "no reason given",
-            remedy="see what this code means in its documentation, and run again: what was done is taken from cache",
+            remedy="look up this code in the store's documentation, and run again: finished nodes come from the cache",
         )

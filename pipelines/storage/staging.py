@@ -1,7 +1,7 @@
-"""Artifacts of an object store as folders of this machine: executors and TensorFlow work on paths.
+"""Copies artifacts between object stores and local folders, because executors and TensorFlow need paths.
 
-`s3://bucket/key` lies below `<folder>/s3/bucket/key`. What is there is compared with the store before it is used, name
-by name, by size and time of change, so that each object comes over the network once.
+`s3://bucket/key` is copied to `<folder>/s3/bucket/key`. Before a copy is used, the name, size, and time of change of
+each file are compared with the store, so that each object is downloaded only once.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pipelines.storage.bucket import SCHEMES, Stored, below, bucket_of, is_addre
 
 # Transfers wait for the network, not for the processor.
 _THREADS = 8
-# Where files lie until they are whole: no digest of an artifact's folder must ever meet half of one.
+# Folder of incomplete downloads. An artifact's folder never contains one, so its digest is always valid.
 _INCOMING = ".incoming"
 
 
 class Staging:
-    """The copies of one pipeline.
+    """The local copies of one pipeline's artifacts.
 
     Args:
-        folder: Below which they lie. It may be removed whenever no run goes on.
+        folder: The folder of the copies. It can be removed when no run is in progress.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,30 +35,30 @@ class Staging:
         self._prefixes = {f"{folder}/{scheme}/": f"{scheme}://" for scheme in SCHEMES}
 
     def local(self, uri: str) -> str:
-        """Where the copy of an address lies, or is to lie; anything else is returned as it is."""
+        """Return the path of an address's copy; return anything else unchanged."""
         if not is_address(uri):
             return uri
         scheme, _, rest = uri.partition("://")
         return f"{self._folder}/{scheme}/{rest}"
 
     def remote(self, path: str) -> str:
-        """What `local` made a path of; anything else is returned as it is."""
+        """Return the address of a path from `local`; return anything else unchanged."""
         for prefix, scheme in self._prefixes.items():
             if path.startswith(prefix):
                 return scheme + path.removeprefix(prefix)
         return path
 
     def fetch(self, uri: str) -> None:
-        """Have a whole copy of an artifact.
+        """Make a complete copy of an artifact.
 
         Raises:
-            StorageError: The store cannot be read, or an object vanished.
+            StorageError: The store can't be read, or an object was removed meanwhile.
         """
         stored = _listed(uri)
         folder = Path(self.local(uri))
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.rglob("*"):
-            # Left by another metadata store that counted its executions alike.
+            # Left by another metadata store with the same execution number.
             if path.is_file() and path.relative_to(folder).as_posix() not in stored:
                 path.unlink()
         wanted = [name for name, one in stored.items() if not _is_copy(folder / name, one)]
@@ -76,7 +76,7 @@ class Staging:
                     raise StorageError(
                         "an object of the artifact has vanished",
                         where=f"{uri}/{name}",
-                        remedy="run again; if it is not there then either, remove the run that made it",
+                        remedy="run again; if it is still missing, remove the run that made it",
                     ) from None
                 _date(whole, stored[name])
                 whole.replace(path)
@@ -84,10 +84,10 @@ class Staging:
         _all(download, wanted)
 
     def publish(self, uri: str) -> None:
-        """Copy what an executor wrote into the store, the manifest last: it means a whole artifact.
+        """Upload what an executor wrote. The manifest is last, because it marks a complete artifact.
 
         Raises:
-            StorageError: The store cannot be written.
+            StorageError: The store can't be written.
         """
         folder, bucket = Path(self.local(uri)), bucket_of(uri)
         key = split(uri)[2]
@@ -100,26 +100,26 @@ class Staging:
         _all(upload, [name for name in names if name not in last])
         _all(upload, last)
         if not names:
-            # An output may be empty; TFX's cache asks whether it is there.
+            # An output can be empty, but TFX's cache checks that it exists.
             bucket.write(below(key), b"")
         for name, one in _listed(uri).items():
             _date(folder / name, one)
 
 
 def is_empty(uri: str) -> bool:
-    """Whether nothing lies at an address.
+    """Return whether there are no objects at an address.
 
     Raises:
-        StorageError: The store cannot be read.
+        StorageError: The store can't be read.
     """
     return next(bucket_of(uri).objects(below(split(uri)[2])), None) is None
 
 
 def folder_sizes(uri: str, depth: int) -> dict[str, int]:
-    """Addresses so many steps below an address, and the bytes of all that lies below each.
+    """Map the addresses at a depth below an address to the total bytes below each.
 
     Raises:
-        StorageError: The store cannot be read.
+        StorageError: The store can't be read.
     """
     prefix = below(split(uri)[2])
     sizes: dict[str, int] = {}
@@ -132,20 +132,20 @@ def folder_sizes(uri: str, depth: int) -> dict[str, int]:
 
 
 def discard(uri: str) -> None:
-    """Remove all that lies below an address.
+    """Remove all objects below an address.
 
     Raises:
-        StorageError: The store cannot be written.
+        StorageError: The store can't be written.
     """
     bucket = bucket_of(uri)
     bucket.delete([one.key for one in bucket.objects(below(split(uri)[2]))])
 
 
 def read(uri: str, name: str) -> bytes | None:
-    """A file of an artifact's folder, here or in an object store; None if there is none.
+    """Read a file of an artifact, on disk or in an object store; None if there is no such file.
 
     Raises:
-        StorageError: The store cannot be read.
+        StorageError: The store can't be read.
     """
     try:
         if is_address(uri):
@@ -157,7 +157,7 @@ def read(uri: str, name: str) -> bytes | None:
 
 def _listed(uri: str) -> dict[str, Stored]:
     prefix = below(split(uri)[2])
-    # A key that ends in a slash stands for a folder in some programs, and has no content.
+    # In some programs, a key that ends in a slash represents a folder. It has no content.
     found = bucket_of(uri).objects(prefix)
     return {one.key.removeprefix(prefix): one for one in found if not one.key.endswith("/")}
 

@@ -155,7 +155,7 @@ def test_missing_bucket_is_told_before_anything_starts(small: SmallPipeline, ser
     ran = refused(small, "s3://nobodys/mill")
     assert ran.code == ExitCode.BAD_INPUT
     assert "s3://nobodys/mill/.edgemill-probe: this pipeline root cannot be used: there is no such bucket" in ran.output
-    assert "Remedy: make it, or correct its name" in ran.output
+    assert "Remedy: create it, or correct its name" in ran.output
 
 
 def test_server_that_is_away_is_told_before_anything_starts(small: SmallPipeline, server: S3Server) -> None:
@@ -198,8 +198,8 @@ def test_secrets_among_arguments_of_beam_are_refused_without_repeating_them(smal
 def test_root_that_is_an_address_is_refused_with_what_to_write(small: SmallPipeline) -> None:
     told = CliRunner().invoke(app, ["run", str(small.write()), "--root", ROOT])
     assert told.exit_code == ExitCode.BAD_INPUT
-    assert "--root: reports, locks and SQLite cannot lie in an object store" in told.output
-    assert "as --pipeline-root" in told.output
+    assert "--root: reports, locks, and SQLite can't be in an object store" in told.output
+    assert "set --pipeline-root" in told.output
     assert not Path("s3:").exists()
 
 

@@ -84,5 +84,5 @@ def test_contract_in_the_manifest_drives_the_file(ran: Ran) -> None:
 
 def test_report_shows_the_growth_of_the_error(ran: Ran) -> None:
     html = (ran.folder / "report.html").read_text()
-    for words in ("Recurrent layers", "Error from step to step", "state_gru_h", "one time step a call"):
+    for words in ("Recurrent layers", "Error per time step", "state_gru_h", "one time step per call"):
         assert words in html

@@ -141,7 +141,7 @@ def test_lineage_of_unknown_bytes_is_an_error(first: tuple[SmallPipeline, Ran], 
     (tmp_path / "x.tflite").write_bytes(b"other bytes")
     result = CliRunner().invoke(app, ["lineage", str(tmp_path / "x.tflite"), "--root", str(ran.root)])
     assert result.exit_code == ExitCode.NODE_FAILED
-    assert "the metadata store knows no model of these bytes" in result.output
+    assert "the metadata store has no record of a model with these bytes" in result.output
 
 
 def test_report_is_written_anew_from_metadata(first: tuple[SmallPipeline, Ran]) -> None:

@@ -53,7 +53,7 @@ def test_short_lineage_has_one_line_for_each_artifact(capsys: pytest.CaptureFixt
         return LineageNode(label=label, kind="Model", details={"uri": "/a", **details}, children=(by,))
 
     examples = made("Examples 1", "examples", version="0", verified="NO: changed")
-    again = LineageNode(label="Examples 1 as examples", kind="Examples", details={"lineage": "told above"})
+    again = LineageNode(label="Examples 1 as examples", kind="Examples", details={"lineage": "shown above"})
     model = made("Model 2 as baseline", "baseline", again, sha256="ab" * 32, verified="yes")
     release = made("PushedModel 3", "push__phone", examples, model, device="phone", version="cd", release_path="/r")
     Console(soft_wrap=True, markup=False).print(short_tree_of(release))
@@ -62,7 +62,7 @@ def test_short_lineage_has_one_line_for_each_artifact(capsys: pytest.CaptureFixt
         "PushedModel 3 by push__phone: phone, release cd",
         "Examples 1 by examples: NOT what was written",
         "Model 2 as baseline by baseline: sha256 abababababab, verified",
-        "Examples 1 as examples: told above",
+        "Examples 1 as examples: shown above",
     ]
     several = LineageNode(label="2 releases of these bytes", kind="releases", children=(release, release))
     Console(soft_wrap=True).print(short_tree_of(several))

@@ -170,7 +170,7 @@ HEADER = b"image,label\n"
         (HEADER + b"0.5,1\n0.5,1,7\n", "(expected: 2 cells; found: 3)"),
         (HEADER + b"0.5,1\n" * 20000 + b"0.5", "the last row of the file is cut off"),
         (HEADER + b"0.5,1\n" * 9 + bytes(500), "the last row of the file is cut off"),
-        (HEADER + b'"0.5,1\n' + b"0.5,1\n" * 9, "the first records of this file cannot be read: a quote is opened"),
+        (HEADER + b'"0.5,1\n' + b"0.5,1\n" * 9, "the first records of this file cannot be read: a quote is not closed"),
         (HEADER + b"0.5,\xff\xfe\n", "the first records of this file cannot be read: 'utf-8' codec"),
         (garbage(b""), "the examples have no column 'label'"),
         (HEADER + b"0.5," + b"1" * 200_000 + b"\n", "the first records of this file cannot be read: field larger"),

@@ -164,7 +164,7 @@ def test_records_that_are_no_examples_are_told(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     with tf.io.TFRecordWriter(str(tmp_path / "data" / "train.tfrecord")) as writer:
         writer.write(b"\xff\xfe no example")
-    assert "found: records that are no tf.Example" in errors_of(small)
+    assert "found: records that are not tf.Examples" in errors_of(small)
 
 
 def test_decode_that_fails_is_told(tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_number_of_classes_that_does_not_fit_the_model_is_told(tmp_path: Path) -
     small = SmallPipeline(tmp_path)
     small.spec["examples"]["num_classes"] = 4
     assert (
-        "the model's output does not fit the number of classes (expected: 3, as the model has outputs; found: 4)"
-        in (errors_of(small))
+        "the model's output does not fit the number of classes "
+        "(expected: 3, the number of the model's outputs; found: 4)" in (errors_of(small))
     )
 
 
@@ -239,7 +239,7 @@ def test_one_output_is_told_when_the_metric_compares_classes(tmp_path: Path) -> 
         small.write_split(split, 30, seed=1, change=lambda _, features: features | {"label": features["label"] % 2})
     small.spec["examples"]["num_classes"] = 2
     said = errors_of(small)
-    assert "evaluate.metrics: the metric 'accuracy' compares outputs for each class" in said
+    assert "evaluate.metrics: the metric 'accuracy' needs one output for each class" in said
     assert "binary_accuracy" in said
     small.spec["evaluate"]["metrics"] = ["binary_accuracy"]
     small.spec["gate"]["metrics"][0]["name"] = "binary_accuracy"
@@ -343,7 +343,7 @@ def test_area_of_all_classes_together_is_refused(tmp_path: Path) -> None:
 def test_labels_of_text_are_refused(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, TASK.replace('"label": tf.io.FixedLenFeature([], tf.int64)', LABEL_OF_TEXT))
     said = errors_of(small)
-    assert "examples.label: the label is text, and losses and metrics compare numbers" in said
+    assert "examples.label: the label is text, but losses and metrics need numbers" in said
     assert "found: 'label' is string" in said
 
 
@@ -357,10 +357,10 @@ LABEL_OF_TEXT = '"label": tf.io.FixedLenFeature([], tf.string)'
             "eval",
             "label",
             3,
-            "the label 'label' is not the number of a class in the file's first records (expected: int",
+            "the label 'label' is not a class number in the file's first records (expected: int",
         ),
         ("train", "label", -1, "integers from 0 to 2 (examples.num_classes: 3); found: -1)"),
-        ("train", "image", float("nan"), "the feature 'image' has values that are no numbers in the file's first"),
+        ("train", "image", float("nan"), "the feature 'image' has values that are not finite in the file's first"),
         ("eval", "image", float("inf"), "(expected: finite numbers; found: inf, 16 of 64 values)"),
     ],
 )
@@ -403,7 +403,7 @@ def test_first_rows_of_parquet_files_are_read_as_records_are(tmp_path: Path) -> 
     small.spec["examples"] |= {"kind": "parquet", "splits": {"kind": "hashed", "pattern": "*.parquet"}}
     file = tmp_path / "data" / "rows.parquet"
     pyarrow.parquet.write_table(pa.table({"image": [0.5, 0.5], "label": [1, 7]}), file)
-    assert "rows.parquet: the label 'label' is not the number of a class" in errors_of(small)
+    assert "rows.parquet: the label 'label' is not a class number" in errors_of(small)
     pyarrow.parquet.write_table(pa.table({"image": [0.5, 0.5], "label": [1, None]}), file)
     assert "rows.parquet: the examples do not have the features that the task declares" in errors_of(small)
     file.write_bytes(b"PAR1 nothing of the kind")
@@ -415,7 +415,7 @@ def test_first_rows_of_parquet_files_are_read_as_records_are(tmp_path: Path) -> 
 def test_decode_that_returns_no_numbers_is_refused(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, TASK.replace('tf.reshape(features["image"]', 'tf.reshape(features["image"] / 0.0'))
     said = errors_of(small)
-    assert "train.tfrecord: the task's decode returns values that are no numbers" in said
+    assert "train.tfrecord: the task's decode returns values that are not finite" in said
     assert "(expected: finite numbers; found: inf, 64 of 64 values)" in said
 
 
@@ -545,7 +545,7 @@ COMPILES = 'model.compile(tf.keras.optimizers.Adam(0.05), "sparse_categorical_cr
 @pytest.mark.parametrize(
     ("compiles", "message"),
     [
-        ("pass", "task: the task's compile does not compile the model, so nothing can train it"),
+        ("pass", "task: the task's compile does not compile the model, so it can't be trained"),
         ('model.compile("adam")', "task: the model cannot be trained on the first examples: "),
         (
             'model.compile("adam", "no_such_loss")',
@@ -557,7 +557,7 @@ COMPILES = 'model.compile(tf.keras.optimizers.Adam(0.05), "sparse_categorical_cr
         ),
         (
             'model.compile("adam", lambda _, outputs: tf.reduce_mean(outputs) / 0.0)',
-            "task: the loss is no number when the model is trained on the first examples (expected: a finite loss",
+            "task: the loss is not finite when the model is trained on the first examples (expected: a finite loss",
         ),
         ('model.compile("adam", "mse", ["no_such_metric"])', "task: the model cannot be trained on the first examples"),
     ],
@@ -633,7 +633,10 @@ def test_inputs_that_become_floats_inside_are_refused_with_the_recipe(tmp_path: 
     small = SmallPipeline(tmp_path, with_input(dtype))
     said = errors_of(small)
     assert "recipes[1] (int8): " in said
-    assert "/Cast: the model turns integers or booleans into floats inside, which no integer file can hold" in said
+    assert (
+        "/Cast: the model casts integers or booleans to floats internally, which an integer-only file can't contain"
+        in said
+    )
     assert f"found: {dtype} to float32)" in said
     small.spec["recipes"][1]["scheme"] = {"kind": "static_wi8_ai8", "float_fallback": True}
     check(small)
@@ -660,7 +663,7 @@ def test_mask_that_a_layer_reads_is_refused_with_the_recipe(tmp_path: Path, laye
     if refused:
         said = errors_of(small)
         assert "recipes[1] (int8): " in said
-        assert "/reads/Cast: the model turns integers or booleans into floats inside" in said
+        assert "/reads/Cast: the model casts integers or booleans to floats internally" in said
         assert "found: bool to float32). Remedy: remove Masking layers and mask_zero" in said
         small.spec["recipes"].pop()
     check(small)

@@ -114,7 +114,7 @@ def test_task_in_a_package_called_like_ours_is_refused_by_name(
     (small.folder / "pipelines" / "mine.py").write_text("TASK = 1\n")
     small.spec["task"] = "pipelines.mine:TASK"
     said = errors_of(small)
-    assert "task: the module 'pipelines.mine' is looked for in Edgemill itself" in said
+    assert "task: the module 'pipelines.mine' is looked up in Edgemill itself" in said
     assert f"found: {small.folder / 'pipelines'}" in said
     assert "Remedy: rename it" in said
 
@@ -169,7 +169,7 @@ def test_truncated_tfrecord_counts_whole_records(small: SmallPipeline) -> None:
     path = small.write_split("eval", 10, seed=2)
     content = path.read_bytes()
     path.write_bytes(content[: -len(content) // 10 - 1])
-    assert "after 8 whole records" in errors_of(small)
+    assert "after 8 complete records" in errors_of(small)
 
 
 def test_large_records_of_plain_files_are_not_read(small: SmallPipeline) -> None:
@@ -181,7 +181,7 @@ def test_large_records_of_plain_files_are_not_read(small: SmallPipeline) -> None
     check(small)
     with path.open("ab") as file:
         file.truncate(length + 15)
-    assert "after 0 whole records" in errors_of(small)
+    assert "after 0 complete records" in errors_of(small)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -193,12 +193,12 @@ def test_flipped_bit_in_the_first_records_is_told(small: SmallPipeline, bit: int
     file = small.folder / "data" / f"train-1.tfrecord{'.gz' if zipped else ''}"
     file.write_bytes(gzip.compress(content) if zipped else content)
     said = errors_of(small)
-    assert f"{file}: the TFRecord file is truncated or damaged after {whole} whole records" in said
+    assert f"{file}: the TFRecord file is truncated or damaged after {whole} complete records" in said
 
 
 def test_file_that_is_no_tfrecord_is_told(small: SmallPipeline) -> None:
     (small.folder / "data" / "train.tfrecord").write_text("label,image\n1,2\n" * 50)
-    assert "truncated or damaged after 0 whole records" in errors_of(small)
+    assert "truncated or damaged after 0 complete records" in errors_of(small)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -206,7 +206,7 @@ def test_name_and_compression_must_agree_because_beam_goes_by_the_name(small: Sm
     (small.folder / "data" / "eval.tfrecord").unlink()
     path = small.write_split("eval", 120, seed=2, zipped=zipped)
     wrong = path.rename(path.with_suffix("" if zipped else ".gz"))
-    said = "is gzipped, and its name does not say so" if zipped else "is called .gz, and is not gzipped"
+    said = "is gzipped, but its name does not end in .gz" if zipped else "name ends in .gz, but it is not gzipped"
     assert f"{wrong}: the TFRecord file {said}" in errors_of(small)
 
 
@@ -222,7 +222,7 @@ def test_gzipped_files_beyond_the_budget_are_only_looked_into(
     assert "after 9" in errors_of(small)  # the first file is read to its end, the second is not
     assert "one error" in errors_of(small)
     path.write_bytes(path.read_bytes()[:20])
-    assert "after 0 whole records" in errors_of(small)
+    assert "after 0 complete records" in errors_of(small)
 
 
 def test_missing_pretrained_model_is_named(small: SmallPipeline) -> None:

@@ -98,7 +98,7 @@ def test_model_too_small_for_dynamic_range_is_named_with_the_size_of_its_largest
     assert (name, others) == ("dynamic, scheme", [])
     # 8 kernels of 3 x 3; 2 x 2 x 8 features to 3 classes.
     assert [(layer.kind, layer.weights) for layer in layers] == [("Conv2D", "72 elements"), ("Dense", "96 elements")]
-    assert "at least 1,024 elements, and the largest here has 96: the conversion will fail" in layers[0].note
+    assert "at least 1,024 elements, and the largest here has 96: the conversion fails" in layers[0].note
 
 
 def test_model_with_one_large_weight_is_not(tmp_path: Path) -> None:

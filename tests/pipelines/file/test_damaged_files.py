@@ -58,7 +58,7 @@ def test_locked_store_is_called_locked(store: Path) -> None:
 
 def test_store_that_is_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(MetadataError, match="it is no regular file"):
+    with pytest.raises(MetadataError, match="it is not a regular file"):
         open_store(f"sqlite:{tmp_path / 'pipe'}")
 
 

@@ -59,7 +59,7 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
             "baseline.batchsize: there is no field 'batchsize' here; did you mean 'batch_size'?",
         ),
         (("nmae",), "x", "nmae: there is no field 'nmae' here; did you mean 'name'?"),
-        (("name",), "My Pipeline", "name: this text does not have the right form"),
+        (("name",), "My Pipeline", "name: this text does not match the pattern"),
         (("baseline", "epochs"), "many", "baseline.epochs: input should be a valid integer"),
         (("baseline", "epochs"), 0, "baseline.epochs: input should be greater than 0 (found: 0)"),
         (("calibrate", "samples"), -3, "calibrate.samples: input should be greater than 0 (found: -3)"),
@@ -71,7 +71,7 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
             "recipes[0].scheme.float_io: there is no field 'float_io' here",
         ),
         (("recipes", 1, "name"), "float32", "recipes: the name 'float32' occurs more than once"),
-        (("calibrate",), None, "recipes[1].scheme: a static scheme needs ranges of activations"),
+        (("calibrate",), None, "recipes[1].scheme: a static scheme needs activation ranges"),
         (("calibrate", "split"), "eval", "calibrate.split: this split is also the evaluation split"),
         (
             ("evaluate", "split"),
@@ -93,7 +93,7 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
         (("examples", "splits", "patterns", "train"), "/data/train*", "patterns.train: this pattern is absolute"),
         (("examples", "splits", "patterns", "train"), "", "patterns.train: this pattern matches no file"),
         (("examples", "splits", "patterns", "train"), ".", "patterns.train: this pattern matches no file"),
-        (("examples", "splits", "patterns", "train"), "a**/b", "patterns.train: `**` stands for whole folders"),
+        (("examples", "splits", "patterns", "train"), "a**/b", "patterns.train: `**` matches whole folders"),
         (("examples", "splits"), {"kind": "hashed", "pattern": "/x"}, "splits.pattern: this pattern is absolute"),
         (
             ("recipes", 0, "scheme"),
@@ -157,23 +157,31 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
         (("gate", "metrics", 0, "max_drop_from_baseline"), float("inf"), "input should be a finite number"),
         (("gate", "metrics", 0, "max_rise_from_baseline"), float("nan"), "input should be a finite number"),
         (("convert",), {"timeout_s": float("inf")}, "convert.timeout_s: input should be a finite number"),
-        (("task",), "no colon", "task: this text does not have the right form"),
-        (("gate", "metrics", 0, "at_least"), 2, "gate.metrics[0].at_least: this bound never holds, whatever the model"),
-        (("gate", "metrics", 0, "at_least"), 0, "expected: 'accuracy' takes values from 0 to 1; found: 0)"),
-        (("gate", "metrics", 0, "at_most"), 1, "gate.metrics[0].at_most: this bound always holds, whatever the model"),
+        (("task",), "no colon", "task: this text does not match the pattern"),
+        (
+            ("gate", "metrics", 0, "at_least"),
+            2,
+            "gate.metrics[0].at_least: this bound never holds, regardless of the model",
+        ),
+        (("gate", "metrics", 0, "at_least"), 0, "expected: 'accuracy' ranges from 0 to 1; found: 0)"),
+        (
+            ("gate", "metrics", 0, "at_most"),
+            1,
+            "gate.metrics[0].at_most: this bound always holds, regardless of the model",
+        ),
         (("gate", "metrics", 0, "max_drop_from_baseline"), 1.0, "max_drop_from_baseline: this bound always holds"),
-        (("baseline", "epochs"), True, "baseline.epochs: a number is needed here, and this is a boolean"),
-        (("gate", "metrics", 0, "at_least"), True, "gate.metrics[0].at_least: a number is needed here"),
-        (("convert",), {"timeout_s": True}, "convert.timeout_s: a number is needed here, and this is a boolean"),
+        (("baseline", "epochs"), True, "baseline.epochs: must be a number, not a boolean"),
+        (("gate", "metrics", 0, "at_least"), True, "gate.metrics[0].at_least: must be a number"),
+        (("convert",), {"timeout_s": True}, "convert.timeout_s: must be a number, not a boolean"),
         (
             ("examples", "splits"),
             {"kind": "hashed", "buckets": {"train": 4, "eval": True}},
-            "examples.splits.buckets.eval: a number is needed here",
+            "examples.splits.buckets.eval: must be a number",
         ),
         (
             ("recipes", 1, "steps"),
             [{"kind": "cluster", "epochs": 2, "seed": True}],
-            "recipes[1].steps[0].seed: a number is needed here, and this is a boolean (expected: a number; found",
+            "recipes[1].steps[0].seed: must be a number, not a boolean (expected: a number; found",
         ),
         (("baseline", "epochs"), 10**18, "baseline.epochs: input should be less than or equal to 1000000"),
         (
@@ -189,7 +197,7 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
         (("recipes", 1, "steps"), [{"kind": "prune", "epochs": 1, "sparsity": "1.5"}], "input should be less than 1"),
         (("convert",), {"timeout_s": 1e18}, "convert.timeout_s: input should be less than or equal to 31536000"),
         (("examples", "num_classes"), 10**18, "examples.num_classes: input should be less than 2147483648"),
-        (("examples", "max_overlap"), True, "examples.max_overlap: a number is needed here, and this is a boolean"),
+        (("examples", "max_overlap"), True, "examples.max_overlap: must be a number, not a boolean"),
         (("examples", "max_overlap"), 1.5, "examples.max_overlap: input should be less than or equal to 1"),
         (("baseline", "batch_size"), 1 << 31, "baseline.batch_size: input should be less than 2147483648"),
         (("baseline", "seed"), -1, "baseline.seed: input should be greater than or equal to 0 (found: -1)"),
@@ -199,7 +207,7 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
         (
             ("examples", "splits", "patterns"),
             {"train": "train*", "eval": "eval*", "my split": "a*"},
-            "TFX takes no split called 'my split': a name is letters, digits, hyphens and underscores",
+            "TFX accepts no split called 'my split': a name has at most 100 letters, digits, hyphens, and underscores",
         ),
         (("examples", "splits", "patterns"), {"train": "train*", "eval": "eval*", "": "a*"}, "no split called ''"),
         (("examples", "splits", "patterns"), {"train": "train*", "eval": "eval*", "a" * 101: "a*"}, "at most 100"),
@@ -242,7 +250,7 @@ def test_device_of_integers_only_needs_a_recipe_that_promises_them(
     small.spec["devices"] = ["cortex_m55"]
     small.spec["recipes"] = [{"name": "int8", "scheme": int8(**option)}]
     said = errors_of(small)
-    assert "devices[0]: the device 'cortex_m55' takes integers only, and no recipe that it can run promises" in said
+    assert "devices[0]: the device 'cortex_m55' is integer-only, but no recipe that it can run guarantees" in said
     assert (
         "expected: a static scheme without float_io, float_fallback and keep_float; found: int8: static_wi8_ai8" in said
     )
@@ -272,7 +280,7 @@ def test_fewest_float_layers_need_a_bound_to_hold(small: SmallPipeline, metric: 
     ]
     said = errors_of(small)
     assert (
-        f"recipes[0].scheme.keep_float: it has no bound to hold: the gate has no overall {field}_from_baseline" in said
+        f"recipes[0].scheme.keep_float: it has no accuracy bound: the gate has no overall {field}_from_baseline" in said
     )
     assert "Remedy: write `keep_float: {kind: auto, max_drop: 0.01}`" in said
     small.spec["gate"]["metrics"].append({"name": metric, f"{field}_from_baseline": 0.02})
@@ -292,7 +300,9 @@ def test_fewest_float_layers_need_a_bound_to_hold(small: SmallPipeline, metric: 
 def test_fewest_float_layers_need_a_metric_whose_direction_is_known(small: SmallPipeline) -> None:
     small.spec["recipes"] = [{"name": "auto", "scheme": int8(keep_float="auto")}]
     small.spec["evaluate"]["metrics"] = [{"name": "accuracy", "class_name": "MeanLabel"}]
-    assert "keep_float: whether more or less of the first metric 'accuracy' is better is not known" in errors_of(small)
+    assert "keep_float: it is unknown whether the first metric 'accuracy' is better when higher or lower" in errors_of(
+        small
+    )
 
 
 def test_repeated_key_is_told_with_both_lines(small: SmallPipeline) -> None:
@@ -303,7 +313,7 @@ def test_repeated_key_is_told_with_both_lines(small: SmallPipeline) -> None:
     with pytest.raises(PipelineFileError) as caught:
         load_pipeline(small.file)
     assert (
-        f"line {lines[1]}: the key 'seed' is written twice (expected: each key once; found: also in line {lines[0]})"
+        f"line {lines[1]}: the key 'seed' occurs twice (expected: each key once; found: also in line {lines[0]})"
         in str(caught.value)
     )
 
@@ -312,7 +322,7 @@ def test_repeated_keys_are_told_in_one_line_but_aliases_are_none(tmp_path: Path)
     (tmp_path / "p.yaml").write_text("a: &a {x: 1, x: 2}\nb: *a\nc: {x: 1}\n1: 2\n'1': 3\n")
     with pytest.raises(PipelineFileError) as caught:
         load_pipeline(tmp_path / "p.yaml")
-    assert str(caught.value).count("is written twice") == 1
+    assert str(caught.value).count("occurs twice") == 1
 
 
 @pytest.mark.parametrize(
@@ -360,8 +370,8 @@ def test_own_device_profile_is_read_beside_the_file(small: SmallPipeline) -> Non
     ("text", "message"),
     [
         ("a: [", "is not YAML"),
-        ("- 1", "must be a mapping of `key: value` pairs (found: list)"),
-        ("", "must be a mapping of"),
+        ("- 1", "The file must be a mapping of `key: value` pairs (found: list)"),
+        ("", "The file must be a mapping of"),
     ],
 )
 def test_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -376,11 +386,11 @@ BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 1
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (BOMB, "its aliases stand for too much"),
+        (BOMB, "its aliases expand to too many values"),
         ("a: &a [*a]", "has an alias inside its own anchor"),
         ("a: " + "[" * 1200 + "]" * 1200, "is nested too deeply"),
-        ("a: x\n" * 200_000, "is too large for a file that people write"),
-        ('a: "x\\0y"', "holds a NUL byte"),
+        ("a: x\n" * 200_000, "is too large for a pipeline, environment, or device file"),
+        ('a: "x\\0y"', "contains a NUL byte"),
         ("name: 1" + ":59" * 5000, "line 1: this number is too long"),
         ("name: 0x" + "f" * 5000, "line 1: this number is too long"),
         ("a: !!timestamp x", "is not YAML"),
@@ -566,7 +576,7 @@ def test_bound_that_a_metric_cannot_meet_is_refused_and_others_are_not(
     if outcome is None:
         assert load_pipeline(small.write()).spec.gate.metrics[0].name == name
     else:
-        assert f"gate.metrics[0].{field}: this bound {outcome} holds, whatever the model does" in errors_of(small)
+        assert f"gate.metrics[0].{field}: this bound {outcome} holds, regardless of the model" in errors_of(small)
 
 
 def test_greatest_seed_is_accepted_and_quoted_numbers_are_no_booleans(small: SmallPipeline) -> None:

@@ -37,7 +37,7 @@ def refused(small: SmallPipeline, scheme: Any, *steps: dict[str, Any]) -> str:
 @pytest.mark.parametrize("scheme", ["float32", "float16", "dynamic_wi8_afp32"])
 def test_training_is_refused_for_a_scheme_without_ranges(small: SmallPipeline, scheme: str) -> None:
     said = refused(small, scheme, qat())
-    assert "recipes[0].scheme: quantization-aware training trains ranges of integers" in said
+    assert "recipes[0].scheme: quantization-aware training needs a scheme with integer activations" in said
     assert f"found: {scheme}" in said
     assert "remove the step `qat`" in said
 
@@ -61,7 +61,7 @@ def test_four_bit_weights_are_refused_without_training(small: SmallPipeline) -> 
 def test_ranges_are_trained_or_estimated_but_not_both(small: SmallPipeline, kind: str, more: dict[str, Any]) -> None:
     said = refused(small, {"kind": kind, **more}, qat())
     assert (
-        "recipes[0].scheme: the step `qat` trains ranges, and the scheme estimates them or keeps layers float" in said
+        "recipes[0].scheme: the step `qat` trains ranges, but the scheme estimates them or keeps layers float" in said
     )
     assert "expected: a scheme without `calibration_method` and `keep_float`" in said
     assert "`activations: {quantizer: histogram}`" in said
@@ -139,12 +139,10 @@ def test_blocks_are_refused_where_they_compute_wrong_values(small: SmallPipeline
 def test_pruning_alone_leaves_ranges_to_calibration(small: SmallPipeline) -> None:
     del small.spec["calibrate"]
     said = refused(small, "static_wi8_ai8", prune(), cluster())
-    assert "a static scheme needs ranges of activations, and there is no `calibrate` section" in said
+    assert "a static scheme needs activation ranges, but there is no `calibrate` section" in said
 
 
-@pytest.mark.parametrize(
-    ("split", "message"), [("dev", "there is no such split"), ("eval", "would flatter every candidate")]
-)
+@pytest.mark.parametrize(("split", "message"), [("dev", "there is no such split"), ("eval", "would be too optimistic")])
 def test_training_split_must_exist_and_not_be_evaluated_on(small: SmallPipeline, split: str, message: str) -> None:
     said = refused(small, "static_wi8_ai8", qat(split=split))
     assert message in said
@@ -211,5 +209,5 @@ def test_saved_model_without_keras_layers_cannot_be_trained(small: SmallPipeline
     with pytest.raises(PipelineFileError) as caught:
         preflight(small.file)
     said = str(caught.value)
-    assert "is a graph without Keras layers, and some recipes train its layers" in said
+    assert "is a graph without Keras layers, but some recipes train its layers" in said
     assert "recipes trained" in said

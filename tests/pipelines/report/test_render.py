@@ -143,12 +143,11 @@ def test_long_notes_on_latency_are_footnotes_below_the_table_and_not_in_its_cell
 READINGS = (
     (
         {"kind": "logits", "applied": "sigmoid", "why": "as it is", "averages": ["auc is a mean"]},
-        "returns logits (as it is): all metrics are those of their sigmoid, the baseline's and the candidates' alike. "
-        "auc is a mean.",
+        "returns logits (as it is): all metrics of the baseline and the candidates use their sigmoid. auc is a mean.",
     ),
     (
         {"kind": "probabilities", "why": "by Softmax"},
-        "returns probabilities (by Softmax): all metrics are those of its outputs as they are",
+        "returns probabilities (by Softmax): all metrics of the baseline and the candidates use its outputs unchanged",
     ),
 )
 
@@ -330,7 +329,7 @@ def test_constant_input_has_no_picture_but_its_numbers_when_rendered(run_summary
     assert figures.ranges(constant, "x") is None
     audit = run_summary.audit.model_copy(update={"ranges": (constant,)})
     page = Page(render_report(run_summary.model_copy(update={"audit": audit})))
-    assert "zero has one value only" in page.text["calibration"]
+    assert "zero has only one value" in page.text["calibration"]
     assert row_of(page, "zero") == ["zero", "0 to 0", "0 to 0", "0 to 0", "0 to 0"]
 
 

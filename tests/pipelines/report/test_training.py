@@ -38,10 +38,10 @@ def test_zeros_and_values_are_told_beside_what_was_asked_for(html):
 
 
 def test_sensitivity_is_told_where_it_was_measured(html):
-    assert html.count("when one layer alone has so many zeros") == 1
+    assert html.count("with one layer alone pruned to each sparsity") == 1
     assert '<td class="n">0.0123</td><td class="n">1.5</td><td class="n">0.700</td>' in html
 
 
 def test_steps_without_quantization_have_no_table_of_it(html):
-    assert "What became of each layer" not in html
+    assert "What happened to each layer" not in html
     assert "Trained ranges of activations" not in html

@@ -55,13 +55,13 @@ def test_password_that_is_not_escaped_is_refused_without_repeating_it(scheme: st
 
 @pytest.mark.parametrize("port", ["port", "99999"])
 def test_port_that_is_none_is_refused(port: str) -> None:
-    with pytest.raises(SpecError, match="its port is no number"):
+    with pytest.raises(SpecError, match="its port is not a number"):
         connection_config(f"mysql://me:secret@db.example:{port}/mill")
 
 
 @pytest.mark.parametrize(
     ("host", "port", "why"),
-    [("127.0.0.1", 1, "nothing listens there"), ("no-such-host.invalid", 5432, "its host is not known")],
+    [("127.0.0.1", 1, "nothing listens there"), ("no-such-host.invalid", 5432, "its host is unknown")],
 )
 @pytest.mark.parametrize("scheme", ["mysql", "postgres"])
 def test_unreachable_server_is_told_without_the_password(scheme: str, host: str, port: int, why: str) -> None:

@@ -236,7 +236,7 @@ def test_folder_without_a_run_of_ours_stays_however_old(recorded: RecordedRuns) 
 
 def test_run_that_the_store_does_not_know_is_refused(recorded: RecordedRuns, tmp_path: Path) -> None:
     other = RecordedRuns(recorded.place.root, metadata_url=f"sqlite:{tmp_path / 'other.sqlite'}")
-    refused = r"runs/a/run\.json: the metadata store does not know this run.*name the --metadata that it ran with"
+    refused = r"runs/a/run\.json: this run is not in the metadata store.*use the --metadata that it ran with"
     with pytest.raises(MetadataError, match=refused):
         known_pipelines(other.store, other.place)
     with pytest.raises(MetadataError, match=refused):
@@ -260,7 +260,7 @@ def test_run_killed_before_its_first_node_goes_like_any_other(recorded: Recorded
     assert known_pipelines(recorded.store, recorded.place) == ["small"]
     other = RecordedRuns(recorded.place.root, "other", recorded.place.metadata_url)
     other.run("y", 1, registered=False)
-    with pytest.raises(MetadataError, match=r"other/runs/y/run\.json: the metadata store does not know this run"):
+    with pytest.raises(MetadataError, match=r"other/runs/y/run\.json: this run is not in the metadata store"):
         known_pipelines(recorded.store, recorded.place)
 
 
@@ -331,7 +331,7 @@ def test_busy_folder_is_told_with_a_remedy(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
         with (
-            pytest.raises(SpecError, match=r"a run is going on here\. Remedy: clean when it has ended"),
+            pytest.raises(SpecError, match=r"a run is in progress here\. Remedy: clean after it ends"),
             removing(tmp_path),
         ):
             pass

@@ -56,7 +56,7 @@ def test_any_number_of_objects_is_removed_whether_or_not_they_are_there(address:
 def test_missing_bucket_is_told(address: str) -> None:
     missing = f"{address.partition('://')[0]}://nobodys/x"
     with pytest.raises(
-        RefusedError, match=r"nobodys/x: there is no such bucket.* Remedy: make it, or correct its name"
+        RefusedError, match=r"nobodys/x: there is no such bucket.* Remedy: create it, or correct its name"
     ):
         list(bucket_of(missing).objects("x"))
 

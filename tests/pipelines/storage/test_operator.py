@@ -133,7 +133,7 @@ def test_store_that_is_lost_while_a_node_runs_fails_that_node(server: S3Server, 
 def test_artifact_of_another_metadata_store_is_neither_mixed_nor_removed(server: S3Server, tmp_path: Path) -> None:
     run(tmp_path / "one", *two())
     taken = rf"s3://{BUCKET}/root/Writes/empty/1, s3://{BUCKET}/root/Writes/model/1"
-    with pytest.raises(Exception, match=rf"{taken}: there is something already .*one metadata store alone"):
+    with pytest.raises(Exception, match=rf"{taken}: there are already objects .*only one metadata store"):
         run(tmp_path / "other", *two("of another"))
     assert server.objects() == WRITTEN
     # A machine of its own has the folder, and nothing of the first one's copies.
