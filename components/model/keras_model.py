@@ -181,12 +181,40 @@ def check_learns(model: Any, where: str = "task") -> None:
         )
 
 
+def _refuse_widths(model: Any) -> None:
+    """Raise a ModelError if a layer computes in floats of other than 32 bits."""
+    import tensorflow as tf
+
+    # The file doesn't contain what `compile` adds, and an Input of float64 is cast to the float32 of what follows.
+    found = {
+        layer.name: layer.compute_dtype
+        for layer in model.submodules
+        if getattr(layer, "compute_dtype", None) in ("float16", "bfloat16", "float64")
+        and not isinstance(layer, tf.keras.metrics.Metric)
+        and not (isinstance(layer, tf.keras.layers.InputLayer) and layer.compute_dtype == "float64")
+    }
+    if not found:
+        return
+    names = list(found)
+    wide = "float64" in found.values()
+    raise ModelError(
+        f"the model computes in {64 if wide else 16}-bit floats, which cannot be converted",
+        where=f"layer {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
+        bound="layers with the policy float32",
+        measured=", ".join(sorted(set(found.values()))),
+        remedy="build it without `dtype='float64'` and `tf.keras.backend.set_floatx`, and copy the weights over"
+        if wide
+        else "build it with `tf.keras.mixed_precision.set_global_policy('float32')`; to store weights as float16 "
+        "use the scheme float16",
+    )
+
+
 def check_exportable(model: Any, where: str = "task") -> None:
     """Check that a Keras model can be exported, converted, and evaluated, before hours of training.
 
     Raises:
-        ModelError: The model is stateful, computes in 16 bits, has no defined inputs, has a dynamic dimension other
-            than the batch, or has several outputs.
+        ModelError: The model is stateful, computes in 16 or 64 bits, has no defined inputs, has a dynamic dimension
+            other than the batch, or has several outputs.
     """
     from components.model.saved_model import check_signature
 
@@ -199,21 +227,7 @@ def check_exportable(model: Any, where: str = "task") -> None:
             measured="stateful=True",
             remedy="build it with stateful=False and give it complete sequences",
         )
-    half = {
-        layer.name: layer.compute_dtype
-        for layer in model.submodules
-        if getattr(layer, "compute_dtype", None) in ("float16", "bfloat16")
-    }
-    if half:
-        names = list(half)
-        raise ModelError(
-            "the model computes in 16-bit floats, which cannot be converted",
-            where=f"layer {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
-            bound="layers with the policy float32",
-            measured=", ".join(sorted(set(half.values()))),
-            remedy="build it with `tf.keras.mixed_precision.set_global_policy('float32')`; to store weights as float16 "
-            "use the scheme float16",
-        )
+    _refuse_widths(model)
     if not getattr(model, "inputs", None):
         raise ModelError(
             "the model does not define its inputs",

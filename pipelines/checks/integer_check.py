@@ -18,7 +18,7 @@ def check_integers(recipes: Sequence[Recipe], model: Any) -> None:
     """Check that a Keras model casts no computed value to float, if a recipe requires integers only.
 
     TensorFlow's converter has no integer CAST. After a cast of `uint8` or `bool` inputs, or of the mask of `mask_zero`,
-    a float tensor remains, and the candidate would be refused only after all training.
+    a float tensor remains, as does an input of `float64`. The candidate would be refused only after all training.
 
     Raises:
         ModelError: The model has such a cast. The message names the recipe and the operators.
@@ -31,9 +31,11 @@ def check_integers(recipes: Sequence[Recipe], model: Any) -> None:
         return
     index, recipe = asked
     names = [cast.name for cast in casts]
+    wide = all(cast.inputs[0].dtype.is_floating for cast in casts)
     masked = any(cast.inputs[0].dtype.name == "bool" for cast in casts)
     raise ModelError(
-        "the model casts integers or booleans to floats internally, which an integer-only file can't contain",
+        f"the model {'takes float64' if wide else 'casts integers or booleans to floats internally'}, which an "
+        "integer-only file can't contain",
         where=f"recipes[{index}] ({recipe.name}): {', '.join(names[:3])}"
         + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
         bound="inputs of float32, or integers that are indices of an Embedding" + (", and no masks" if masked else ""),
@@ -48,7 +50,7 @@ def _takes_no_floats(scheme: Scheme) -> bool:
 
 
 def _casts(model: Any) -> list[Any]:
-    """List the operators that cast non-float values that depend on the inputs to float."""
+    """List the operators that cast values that are not float32, and that depend on the inputs, to float."""
     import tensorflow as tf
 
     specs = [tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, name=name) for name, spec in input_specs(model).items()]
@@ -65,7 +67,7 @@ def _casts(model: Any) -> list[Any]:
         for operator in _behind(graph.outputs)
         if operator.type == "Cast"
         and operator.outputs[0].dtype.is_floating
-        and not operator.inputs[0].dtype.is_floating
+        and operator.inputs[0].dtype not in (tf.float32, operator.outputs[0].dtype)
         and any(source.name in inputs for source in _behind(operator.inputs))
     ]
 

@@ -613,12 +613,26 @@ def test_label_beyond_the_models_outputs_is_refused_in_either_split(tmp_path: Pa
     assert f"task: the model cannot be {doing} on the first examples: InvalidArgumentError" in said
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_model_that_computes_in_16_bits_is_refused_with_its_layer(tmp_path: Path, policy: str) -> None:
-    text = TASK.replace("layers.Conv2D(8, 3,", f"layers.Conv2D(8, 3, name='half', dtype='{policy}',")
+@pytest.mark.parametrize(("policy", "bits"), [("mixed_float16", 16), ("mixed_bfloat16", 16), ("float64", 64)])
+def test_model_that_computes_in_other_than_32_bits_is_refused_with_its_layer(
+    tmp_path: Path, policy: str, bits: int
+) -> None:
+    text = TASK.replace("layers.Conv2D(8, 3,", f"layers.Conv2D(8, 3, name='odd', dtype='{policy}',")
     said = errors_of(SmallPipeline(tmp_path, text))
-    assert "layer half: the model computes in 16-bit floats, which cannot be converted" in said
+    assert f"layer odd: the model computes in {bits}-bit floats, which cannot be converted" in said
     assert f"found: {policy.removeprefix('mixed_')})" in said
+
+
+def test_input_of_float64_is_refused_where_only_integers_may_be(tmp_path: Path) -> None:
+    text = TASK.replace("return tf.reshape(", "return tf.cast(tf.reshape(").replace(
+        "[-1, 4, 4, 1])", "[-1, 4, 4, 1]), 'float64')"
+    )
+    small = SmallPipeline(tmp_path, text.replace('name="image")', 'name="image", dtype="float64")'))
+    said = errors_of(small)
+    assert "recipes[1] (int8): " in said
+    assert "the model takes float64, which an integer-only file can't contain" in said
+    small.spec["recipes"].pop()
+    check(small)
 
 
 def with_input(dtype: str) -> str:
