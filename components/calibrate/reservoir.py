@@ -126,10 +126,10 @@ class Reservoir:
             keep = water_level(counts, self._samples) + 1 if self._allocation == "balanced" else self._samples
             for stratum in self._strata.values():
                 stratum.cut(keep)
-            if self._allocation == "proportional" and self._held() > self._bound():
+            if self._allocation == "proportional" and len(self) > self._bound():
                 for stratum in self._strata.values():
                     stratum.cut(2 * self._samples * stratum.available // whole + _SLACK)
-        self._size = self._held()
+        self._size = len(self)
 
     def take(self) -> tuple[tuple[bytes, ...], dict[bytes, tuple[int, int]]]:
         """Return the sample in order of priority, and stratum -> (available, taken).
@@ -178,5 +178,5 @@ class Reservoir:
             return self._samples + strata
         return max(2 * self._samples + (_SLACK + 1) * strata, min(strata * self._samples, _SAFE_SIZE))
 
-    def _held(self) -> int:
+    def __len__(self) -> int:
         return sum(len(stratum.kept) for stratum in self._strata.values())

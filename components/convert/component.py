@@ -118,13 +118,14 @@ def TFLiteConverter(
         scheme=scheme.kind,
         status=outcome.status,
         cause="" if isinstance(outcome, Converted) else outcome.cause,
-        transient=int(_may_end_otherwise(outcome)),
+        transient=int(is_transient(outcome)),
         file_bytes=converted.inspection.file_bytes if converted else 0,
         integer_only=int(converted is not None and converted.inspection.integer_only),
     )
 
 
-def _may_end_otherwise(outcome: ConversionOutcome) -> bool:
+def is_transient(outcome: ConversionOutcome) -> bool:
+    """Whether another run with the same inputs may end differently, so that the cache must not serve the outcome."""
     if isinstance(outcome, ConversionFailure):
         return outcome.transient
     return outcome.sparsity is not None and outcome.sparsity.transient

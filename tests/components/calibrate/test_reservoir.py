@@ -55,7 +55,7 @@ def test_reservoir_is_exact_and_small_when_strata_outnumber_samples(allocation, 
     reservoir, most = Reservoir(100, allocation, 7), 0
     for stratum, content in items:
         reservoir.add(stratum, content)
-        most = max(most, reservoir._held()) if content.endswith(b"99") else most
+        most = max(most, len(reservoir)) if content.endswith(b"99") else most
     taken, counts = reservoir.take()
     assert len(taken) == 100 == sum(count for _, count in counts.values())
     assert {available for available, _ in counts.values()} == {20}
@@ -70,7 +70,7 @@ def test_reservoir_remembers_no_more_than_half_as_many_again_when_uniform():
     reservoir, most = Reservoir(100, "proportional", 7), 0
     for stratum, content in contents(20_000):
         reservoir.add(stratum, content)
-        most = max(most, reservoir._held())
+        most = max(most, len(reservoir))
     assert 300 < most <= 1.5 * (2 * 100 + 13) + 1
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from components.convert.checks import sparse as sparse_module
 from components.convert.checks.sparse import largest_difference, measure, outputs, random_inputs, sparse_or_dense
-from components.convert.component import _may_end_otherwise
+from components.convert.component import is_transient
 from components.convert.job import ConversionRequest, run
 from components.convert.tensorflow.converter import convert
 from components.core.errors import ConversionError, SpecError
@@ -281,8 +281,8 @@ def test_next_run_tries_again_when_the_machine_was_too_noisy_to_judge(in_sixteen
         _, content, proof = in_sixteens.choose(Float32(), "block_1x16", SPARSITY, PRUNED)
         return Converted(inspection=inspect_model(content), seconds=1, peak_memory_bytes=1, sparsity=proof)
 
-    assert not _may_end_otherwise(converted(**FAST))
-    assert _may_end_otherwise(converted(**FAST | {"twin": 110e-6}))
+    assert not is_transient(converted(**FAST))
+    assert is_transient(converted(**FAST | {"twin": 110e-6}))
     failure = {"scheme": "float32", "cause": "timed_out", "message": "m", "remedy": "r"}
-    assert _may_end_otherwise(ConversionFailure(**failure, transient=True))
-    assert not _may_end_otherwise(ConversionFailure(**failure))
+    assert is_transient(ConversionFailure(**failure, transient=True))
+    assert not is_transient(ConversionFailure(**failure))
