@@ -10,7 +10,8 @@ from components.core.errors import SpecError
 # Name, minimum, maximum. On days of the week, 0 and 7 are Sunday.
 _FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of the month", 1, 31), ("month", 1, 12), ("day of the week", 0, 7))
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
-_PART = re.compile(r"(\*|\d+(?:-\d+)?)(?:/(\d+))?$")
+# ASCII digits only, because the text goes to cron and Kubeflow unchanged.
+_PART = re.compile(r"(\*|\d+(?:-\d+)?)(?:/(\d+))?$", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,10 @@ class Cron:
 
     @property
     def kubeflow(self) -> str:
-        """The format of Kubeflow Pipelines, which starts with the seconds."""
-        return f"0 {self.text}"
+        """The format of Kubeflow Pipelines, which starts with the seconds and knows Sunday only as 0."""
+        *fields, weekday = self.text.split()
+        days = self.values[4]
+        return " ".join(["0", *fields, weekday if days is None else ",".join(str(day) for day in days)])
 
     @property
     def systemd(self) -> str:

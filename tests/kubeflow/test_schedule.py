@@ -36,6 +36,19 @@ def test_kubeflow_takes_seconds_first() -> None:
 
 
 @pytest.mark.parametrize(
+    ("cron", "kubeflow"),
+    [
+        ("0 0 * * 7", "0 0 0 * * 0"),
+        ("0 0 * * 5-7", "0 0 0 * * 0,5,6"),
+        ("0 0 * * 2/5", "0 0 0 * * 0,2"),
+        ("*/15 0 1-7 1,7 *", "0 */15 0 1-7 1,7 *"),
+    ],
+)
+def test_kubeflow_knows_no_day_7(cron: str, kubeflow: str) -> None:
+    assert parse_cron(cron).kubeflow == kubeflow
+
+
+@pytest.mark.parametrize(
     ("cron", "said"),
     [
         ("30 2 * *", "does not have five fields"),
@@ -43,6 +56,7 @@ def test_kubeflow_takes_seconds_first() -> None:
         ("60 * * * *", "the minute is out of its range, 0 to 59"),
         ("0 5-2 * * *", "the hour is out of its range"),
         ("0 0 * * MON", "the day of the week is not understood"),
+        ("\u0663 2 * * *", "the minute is not understood"),
         ("*/0 * * * *", "the minute is out of its range"),
         ("0 0 30 2 *", "no month that it names has such a day"),
         ("0 0 1 * 1", "names days of the month and of the week"),
