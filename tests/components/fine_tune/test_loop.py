@@ -165,7 +165,7 @@ def test_one_rate_is_always_the_same():
         ({"learning_rate": 0}, "greater than 0"),
         (
             {"learning_rate": [phase("constant", 2, 0.1), phase("constant", 1.5, 0.1)]},
-            "take 3.5 epochs, and epochs is 3",
+            "take 3.5 epochs, but epochs is 3",
         ),
         ({"early_stopping": {"hold_out": 0.6}}, "less than or equal to 0.5"),
         ({"early_stopping": {"patience": 0}}, "greater than 0"),
@@ -310,7 +310,7 @@ def test_loss_that_is_not_finite_is_told_with_epoch_and_rate(task, data):
     with pytest.raises(ModelError) as caught:
         fine_tune(line(), task.TASK, data, said, name="a")
     told = str(caught.value)
-    assert told.startswith("recipe a: the loss is ")
+    assert told.startswith("a: the loss is ")
     assert "in epoch 2, after 2 of 5 steps, at a learning rate of 1e+25" in told
     assert "lower the step's learning_rate" in told
 
@@ -318,7 +318,7 @@ def test_loss_that_is_not_finite_is_told_with_epoch_and_rate(task, data):
 def test_labels_that_do_not_fit_are_told(task, data):
     with pytest.raises(ModelError) as caught:
         fine_tune(line(), task.CLASSES, data, spec(), name="a")
-    assert "recipe a: the model cannot be trained on these examples" in str(caught.value)
+    assert "a: the model cannot be trained on these examples" in str(caught.value)
 
 
 def test_logs_hold_every_epochs_figures(task, data, tmp_path):

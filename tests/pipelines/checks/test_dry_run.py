@@ -175,7 +175,7 @@ def test_decode_that_fails_is_told(tmp_path: Path) -> None:
 def test_model_that_does_not_take_what_decode_returns_is_told(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, TASK.replace("layers.Input([4, 4, 1]", "layers.Input([5, 5, 1]"))
     said = errors_of(small)
-    assert "model (expected: image (None, 5, 5, 1); found: image (4, 4, 4, 1))" in said
+    assert "(expected: image (None, 5, 5, 1); found: image (4, 4, 4, 1))" in said
 
 
 def test_number_of_classes_that_does_not_fit_the_model_is_told(tmp_path: Path) -> None:

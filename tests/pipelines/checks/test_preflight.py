@@ -100,7 +100,7 @@ def test_packages_of_the_user_called_like_ours_do_not_replace_them_in_children(t
     assert done.returncode == 0, done.stderr
     places, imported, run = done.stdout.splitlines()[-3:]
     assert places == "0 1"
-    assert imported == f"{root}/components/errors.py {root}/pipelines {tmp_path}/mine.py"
+    assert imported == f"{root}/components/core/errors.py {root}/pipelines {tmp_path}/mine.py"
     assert run == f"{root}/components/__init__.py"
 
 
@@ -206,8 +206,8 @@ def test_name_and_compression_must_agree_because_beam_goes_by_the_name(small: Sm
     (small.folder / "data" / "eval.tfrecord").unlink()
     path = small.write_split("eval", 120, seed=2, zipped=zipped)
     wrong = path.rename(path.with_suffix("" if zipped else ".gz"))
-    said = "is gzipped, but its name does not end in .gz" if zipped else "name ends in .gz, but it is not gzipped"
-    assert f"{wrong}: the TFRecord file {said}" in errors_of(small)
+    said = " is gzipped, but its name does not end in .gz" if zipped else "'s name ends in .gz, but it is not gzipped"
+    assert f"{wrong}: the TFRecord file{said}" in errors_of(small)
 
 
 def test_gzipped_files_beyond_the_budget_are_only_looked_into(

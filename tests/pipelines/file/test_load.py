@@ -252,7 +252,8 @@ def test_device_of_integers_only_needs_a_recipe_that_promises_them(
     said = errors_of(small)
     assert "devices[0]: the device 'cortex_m55' is integer-only, but no recipe that it can run guarantees" in said
     assert (
-        "expected: a static scheme without float_io, float_fallback and keep_float; found: int8: static_wi8_ai8" in said
+        "expected: a static scheme without float_io, float_fallback, and keep_float; found: int8: static_wi8_ai8"
+        in said
     )
     small.spec["recipes"].append({"name": "all_int8", "scheme": "static_wi8_ai8"})
     assert load_pipeline(small.write()).spec.recipes
