@@ -18,6 +18,7 @@ from components.spec.scheme import Scheme, StaticScheme, static_kinds
 from components.upstream.tflite.converter import (
     ANY_BITS,
     BATCH_OF_ONE,
+    INT16_OPERATORS,
     NEW_DYNAMIC_RANGE,
     PER_TENSOR,
     SPARSITY,
@@ -32,7 +33,7 @@ _FAKE_QUANTIZATION = re.compile(r"FakeQuantWithMinMax|QuantizeAndDequantize")
 # Bits of activations -> the operators that a calibrated model may use, and the type of its inputs and outputs.
 _STATIC = {
     8: (tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8),
-    16: (tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8, tf.int16),
+    16: (INT16_OPERATORS, tf.int16),
 }
 
 
