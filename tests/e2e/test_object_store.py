@@ -223,7 +223,7 @@ class TestServerThatAsksNames:
         assert (
             f"{ROOT}/.edgemill-probe: this pipeline root cannot be used: the object store denies access" in ran.output
         )
-        assert "expected: permission to list, read, write and delete objects below the pipeline root" in ran.output
+        assert "expected: permission to list, read, write, and delete objects below the pipeline root" in ran.output
         assert "Remedy: grant it to these credentials, or use others" in ran.output
         assert secret not in ran.output
 
