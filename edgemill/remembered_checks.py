@@ -86,6 +86,9 @@ def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
     references += [reference for recipe in spec.recipes for step in recipe.steps for reference in step.references()]
     modules = {reference.partition(":")[0] for reference in references}
     schema, baseline = spec.examples.schema_file, spec.baseline
+    # Steps name their previews as text, which no version follows.
+    ours = {"pipelines.checks.dry_run", "edgemill.preview", __name__}
+    ours |= {step.preview.partition(":")[0] for recipe in spec.recipes for step in recipe.steps}
     inputs = {
         "pipeline": spec.model_dump(mode="json"),
         "devices": [device.model_dump(mode="json") for device in loaded.devices],
@@ -93,7 +96,7 @@ def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
         "schema": sha256_of(Path(schema)) if schema else None,
         "model": sha256_of(Path(baseline.path)) if baseline.kind == "pretrained" else None,
         "modules": {name: code_version(name) for name in sorted(modules)},
-        "ours": [code_version("pipelines.checks.dry_run"), code_version("edgemill.preview"), code_version(__name__)],
+        "ours": {name: code_version(name) for name in sorted(ours)},
         "python": [platform.python_version(), platform.machine()],
         "packages": _packages(),
     }

@@ -35,7 +35,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPipeline:
     pipeline.spec["preprocess"] = f"{stem(pipeline)}_more:preprocess"
     (tmp_path / "board.yaml").write_text(yaml.safe_dump(PROFILE))
     pipeline.spec["devices"] = ["board.yaml"]
-    (tmp_path / "mine.pbtxt").write_text('feature { name: "label" type: INT }\n')
+    (tmp_path / "mine.pbtxt").write_text('feature { name: "image" type: FLOAT } feature { name: "label" type: INT }\n')
     pipeline.spec["examples"]["schema_file"] = "mine.pbtxt"
     (tmp_path / "model.keras").write_bytes(b"weights")
     pipeline.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
@@ -113,8 +113,8 @@ for changed in sys.argv[2:]:
 """
     changed = [
         str(small.folder / "own_quantizers.py"),
-        str(copy / "pipelines" / "training_check.py"),
-        str(copy / "components" / "quantize" / "qat.py"),
+        str(copy / "pipelines" / "checks" / "training_check.py"),
+        str(copy / "components" / "fake_quantize" / "qat.py"),
         str(copy / "edgemill" / "preview.py"),
         "/dev/null",
     ]

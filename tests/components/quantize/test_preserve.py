@@ -154,7 +154,7 @@ def test_layers_with_more_values_than_weights_are_refused_with_a_remedy(baseline
     said = str(caught.value)
     assert said.startswith("layer convolution, probabilities: there are more centroids than weights")
     assert "found: convolution: 200 of 144; probabilities: 200 of 96" in said
-    assert "`except: [convolution, probabilities]`, or lower `centroids`" in said
+    assert "`except: [convolution, probabilities]`, or lower `num_clusters`" in said
 
 
 def test_layers_have_the_values_of_the_last_target_that_names_them(baseline: TrainedBaseline) -> None:

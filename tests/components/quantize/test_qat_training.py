@@ -182,7 +182,7 @@ def test_lambda_is_refused_by_its_name_or_left_float():
         [layers.Input([4]), layers.Dense(8), layers.Lambda(lambda x: x * 2.0, name="doubled"), layers.Dense(3)]
     )
     said = {"kind": "qat", "epochs": 1, "learning_rate": 0.01}
-    with pytest.raises(ModelError, match=r"cannot quantize doubled \(Lambda\): .*write it as a layer"):
+    with pytest.raises(ModelError, match=r"cannot quantize doubled \(Lambda\): .*write it as a custom layer"):
         quantized(model, QatStep.model_validate(said), StaticWi8Ai8(), steps_per_epoch=1)
     step = QatStep.model_validate({**said, "except": ["doubled"]})
     made = quantized(model, step, StaticWi8Ai8(float_fallback=True), steps_per_epoch=1)
