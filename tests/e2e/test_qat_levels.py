@@ -83,7 +83,7 @@ def test_ranges_are_those_of_the_quantizers_that_were_asked_for(levels: Ran) -> 
     histogram = ranges["within"]["conv_relu"]
     assert histogram.seen is not None
     assert histogram.high < histogram.seen[1]
-    assert ranges["custom_quantizer"] == {}  # its ranges are its own business
+    assert ranges["own_quantizer"] == {}  # its ranges are its own business
     assert {one.zero_point for one in ranges["int16"].values()} == {0}
 
 
