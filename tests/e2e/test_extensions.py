@@ -149,8 +149,8 @@ REGISTRY = {
                 CHANNELS[place, self._channel] = version
                 return release
 
-            def manifest_sha256(self, release, manifest):
-                return sha256_of_bytes(manifest.model_dump_json().encode())
+            def manifest_sha256(self, release):
+                return sha256_of_bytes(release.manifest.model_dump_json().encode())
 
             @staticmethod
             def resolve(target):
