@@ -1,6 +1,10 @@
-"""The shipped example on its real images, as `make run` runs it."""
+"""The shipped example on its real images, as `make run` runs it, without the recipes that prune or cluster.
+
+The guide to pruning and clustering runs those on small data (test_combinations.py), and `make benchmark` on these.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,12 +16,17 @@ pytestmark = pytest.mark.e2e
 EXAMPLE = Path("pipelines/fashion_mnist/pipeline.yaml").resolve()
 
 
+def kinds(recipe: dict[str, Any]) -> set[str]:
+    return {step["kind"] for step in recipe.get("steps", ())}
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("fashion")
     content = yaml.safe_load(EXAMPLE.read_text())
     content["examples"]["path"] = str(EXAMPLE.parent / content["examples"]["path"])
     content["push"]["root"] = str(folder / "registry")
+    content["recipes"] = [one for one in content["recipes"] if not {"prune", "cluster"} & kinds(one)]
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(content))
     return Ran(folder / "pipeline.yaml", "fashion-mnist")
 
