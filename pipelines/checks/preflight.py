@@ -120,7 +120,9 @@ def _object_errors(field: str, reference: str) -> Iterator[EdgemillError]:
     # Python's parser raises the other errors for code that is nested too deeply, and for a NUL byte.
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        reason = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
+        # Python 3.12 and later say more of a MemoryError, in words that name no cause in the file.
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        reason = "it is nested too deeply" if isinstance(error, MemoryError) else reason
         yield SpecError(
             f"the module {module!r} is not Python: {reason}{line}",
             where=field,
