@@ -157,20 +157,6 @@ def test_unread_text_that_differs_between_splits_does_not_stop_the_run(with_spea
     assert unread.startswith("split 'eval', feature 'speaker': ")
 
 
-def test_beam_in_several_processes_draws_the_same_sample(with_speakers: Ran, tmp_path: Path) -> None:
-    workers = ["--beam-arg=--direct_running_mode=multi_processing", "--beam-arg=--direct_num_workers=2"]
-    spread = Ran(pipeline_with_speakers(tmp_path).write(), "small", *workers)
-    assert spread.code == ExitCode.OK, spread.output
-
-    def sample(ran: Ran) -> list[bytes]:
-        (file,) = (ran.root / "small" / "artifacts" / "calibrate").glob("sample/*/Split-calibration/*.gz")
-        return sorted(tf.data.TFRecordDataset(str(file), compression_type="GZIP").as_numpy_iterator())
-
-    assert len(sample(with_speakers)) == 100
-    assert sample(with_speakers) == sample(spread)
-    assert examples_evaluated(with_speakers) == examples_evaluated(spread) == 120
-
-
 def test_evaluation_examples_in_the_training_split_stop_the_run_although_nothing_calibrates(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["recipes"] = [{"name": "float32", "scheme": "float32"}]

@@ -1,4 +1,4 @@
-"""A run whose Beam works in several processes, ended by a signal to the run alone: `make test-beam`."""
+"""Runs whose Beam works in several processes, also ended by a signal to the run alone: `make test-beam`."""
 
 import json
 import os
@@ -7,7 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
+from edgemill.exit_codes import ExitCode
+from tests.e2e.test_inputs import examples_evaluated, pipeline_with_speakers
+from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline
 from tests.started_run import LIMIT_SECONDS, members, start, states, wait_until, wait_until_gone
 
@@ -43,3 +47,18 @@ def test_signal_to_the_run_alone_ends_beams_workers_and_the_next_run_goes_on(
     wait_until(root, "statistics", "running", again)
     os.killpg(again.pid, signal.SIGKILL)
     again.wait()
+
+
+def test_beam_in_several_processes_draws_the_same_sample(tmp_path: Path) -> None:
+    alone = Ran(pipeline_with_speakers(tmp_path / "alone").write(), "small")
+    workers = ["--beam-arg=--direct_running_mode=multi_processing", "--beam-arg=--direct_num_workers=2"]
+    spread = Ran(pipeline_with_speakers(tmp_path / "spread").write(), "small", *workers)
+    assert spread.code == ExitCode.OK, spread.output
+
+    def sample(ran: Ran) -> list[bytes]:
+        (file,) = (ran.root / "small" / "artifacts" / "calibrate").glob("sample/*/Split-calibration/*.gz")
+        return sorted(tf.data.TFRecordDataset(str(file), compression_type="GZIP").as_numpy_iterator())
+
+    assert len(sample(alone)) == 100
+    assert sample(alone) == sample(spread)
+    assert examples_evaluated(alone) == examples_evaluated(spread) == 120
