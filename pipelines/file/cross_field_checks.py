@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from components.core.errors import SpecError
-from components.evaluate.ranges import metric_range
+from components.metrics.metric_ranges import metric_range
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import MetricBound

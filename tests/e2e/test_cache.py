@@ -79,8 +79,9 @@ def test_audit_is_in_the_report_when_it_stops_the_run_and_an_edited_schema_is_re
     with (tmp_path / "mine.pbtxt").open("a") as file:
         file.write('feature { name: "weight" type: FLOAT presence { min_fraction: 1.0 min_count: 1 } }\n')
     edited = Ran(small.file, "small")
-    assert edited.states()["validate"] == "failed"
-    assert "weight" in edited.output
+    # The run does not start: the first records contradict the schema.
+    assert edited.code == ExitCode.BAD_INPUT
+    assert "feature 'weight'" in edited.output
 
 
 def test_labels_changed_under_the_same_size_and_time_are_evaluated_and_not_served_from_cache(tmp_path: Path) -> None:
