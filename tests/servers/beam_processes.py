@@ -51,8 +51,7 @@ def test_signal_to_the_run_alone_ends_beams_workers_and_the_next_run_goes_on(
 
 def test_beam_in_several_processes_draws_the_same_sample(tmp_path: Path) -> None:
     alone = Ran(pipeline_with_speakers(tmp_path / "alone").write(), "small")
-    workers = ["--beam-arg=--direct_running_mode=multi_processing", "--beam-arg=--direct_num_workers=2"]
-    spread = Ran(pipeline_with_speakers(tmp_path / "spread").write(), "small", *workers)
+    spread = Ran(pipeline_with_speakers(tmp_path / "spread").write(), "small", *_WORKERS)
     assert spread.code == ExitCode.OK, spread.output
 
     def sample(ran: Ran) -> list[bytes]:
