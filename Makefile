@@ -18,11 +18,12 @@ help: ## List the targets
 
 setup: $(STAMP) ## Install the hash-locked requirements of this machine's generation of TFX into .venv/
 
+# Without compiled bytecode, `import tensorflow` takes 25 s instead of 5 s where PYTHONDONTWRITEBYTECODE is set.
 $(STAMP): $(LOCKS) pyproject.toml requirements/choose_lock.py | $(UV)
 	$(require_python)
 	rm -rf $(VENV)
 	$(UV) venv --quiet --no-python-downloads --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
-	$(UV) pip sync --quiet --python $(VENV)/bin/python --require-hashes "$$($(PYTHON) requirements/choose_lock.py)"
+	$(UV) pip sync --quiet --compile-bytecode --python $(VENV)/bin/python --require-hashes "$$($(PYTHON) requirements/choose_lock.py)"
 	$(UV) pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -14,10 +14,10 @@ import tensorflow as tf
 
 from components.convert.checks.lost_ranges import lost_ranges
 from components.convert.tensorflow.converter import convert
+from components.fake_quantize import layers as table
 from components.fake_quantize.qat import quantized, trained_ranges
 from components.model.keras_model import export
 from components.model.tflite_file import inspect_model
-from components.quantize import layers as table
 from components.spec.scheme import StaticWi4Ai8, StaticWi8Ai8, StaticWi8Ai16
 from components.spec.steps.qat import QatStep
 

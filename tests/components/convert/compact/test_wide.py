@@ -37,10 +37,10 @@ SCHEMES = {
     "float16": Float16(),
     "dynamic": DynamicWi8Afp32(),
     "int8": StaticWi8Ai8(),
-    "int8 with chosen ranges": StaticWi8Ai8(ranges=WHOLE),
+    "int8 with chosen ranges": StaticWi8Ai8(calibration_method=WHOLE),
     "int8 with a float layer": StaticWi8Ai8(keep_float=LAST),
     "16x8": StaticWi8Ai16(),
-    "16x8 with chosen ranges": StaticWi8Ai16(ranges=WHOLE),
+    "16x8 with chosen ranges": StaticWi8Ai16(calibration_method=WHOLE),
     "16x8 with a float layer": StaticWi8Ai16(keep_float=LAST),
 }
 INJECTED = [name for name in SCHEMES if name.endswith(("ranges", "layer"))]
@@ -198,4 +198,4 @@ def test_clipped_bias_is_refused_wherever_the_file_keeps_it(save):
     folder = save(serve, tf.TensorSpec([None, FEATURES], tf.float32, name="x"), variables=[kernel, bias])
     inputs = random.normal(size=(8, FEATURES)).astype(np.float32)
     with pytest.raises(ConversionError, match="does not fit 32 bits"):
-        recover(convert(folder, Float32(), None), StaticWi8Ai8(ranges=WHOLE), Sample({"x": inputs}))
+        recover(convert(folder, Float32(), None), StaticWi8Ai8(calibration_method=WHOLE), Sample({"x": inputs}))
