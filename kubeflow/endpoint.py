@@ -60,7 +60,7 @@ class Endpoint:
             ) from None
 
     @contextlib.contextmanager
-    def told(self, doing: str) -> Iterator[None]:
+    def errors_explained(self, doing: str) -> Iterator[None]:
         """Raise the client's errors as ClusterErrors, and suppress its output.
 
         Args:

@@ -69,7 +69,7 @@ class Cluster:
         self._environment = environment
         self._endpoint = Endpoint(environment.endpoint.rstrip("/"), token or os.environ.get(TOKEN_VARIABLE) or None)
         self._endpoint.probe()
-        with warnings.catch_warnings(), self._endpoint.told("connecting"):
+        with warnings.catch_warnings(), self._endpoint.errors_explained("connecting"):
             warnings.simplefilter("ignore")
             from kfp.client import Client
 
@@ -83,7 +83,7 @@ class Cluster:
         """Upload a compiled pipeline as a new pipeline or version. Uploads nothing if the cluster has the version."""
         text = compiled.to_yaml()
         version = f"{compiled.name}-{sha256_of_bytes(text.encode())[:12]}"
-        with tempfile.TemporaryDirectory() as folder, self._endpoint.told(f"uploading {compiled.name}"):
+        with tempfile.TemporaryDirectory() as folder, self._endpoint.errors_explained(f"uploading {compiled.name}"):
             path = Path(folder, "pipeline.yaml")
             path.write_text(text)
             pipeline_id = self._pipeline(compiled.name) or self._new_pipeline(compiled.name)
@@ -104,7 +104,7 @@ class Cluster:
 
     def run(self, submitted: Submitted, name: str) -> Submitted:
         """Start a run of a version."""
-        with self._endpoint.told(f"starting {name}"):
+        with self._endpoint.errors_explained(f"starting {name}"):
             started = self._client.run_pipeline(
                 experiment_id=self._experiment(),
                 job_name=f"{name} {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}",
@@ -121,7 +121,7 @@ class Cluster:
         Raises:
             SpecError: A schedule of that name exists.
         """
-        with self._endpoint.told(f"scheduling {name}"):
+        with self._endpoint.errors_explained(f"scheduling {name}"):
             experiment = self._experiment()
             same = self._scheduled(name)
             if same is None:

@@ -18,7 +18,7 @@ def choose_lock(python, glibc):
     """The lock file for a Python, (major, minor), on a C library, "2.41"; "" is one that is not glibc.
 
     Raises:
-        ValueError: There is none; the message says what was found, and the remedy.
+        ValueError: There is none; the message says what was found and how to fix it.
     """
     found = "Python " + ".".join(map(str, python))
     lock = next((lock for lock, pythons in _LOCKS.items() if python in pythons), None)

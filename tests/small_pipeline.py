@@ -57,7 +57,7 @@ class SmallPipeline:
     """
 
     def __init__(self, folder: Path, task: str = TASK) -> None:
-        # A module name of its own: Python would go on using the first test's module otherwise.
+        # A unique module name: otherwise Python keeps using the module of the first test.
         module = f"small_task_{next(_NUMBERS)}"
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)

@@ -39,14 +39,14 @@ def test_python_and_c_library_decide(python: tuple[int, int], glibc: str, lock: 
         ((3, 12), "", r"glibc >= 2\.39 \(found: none\)"),
     ],
 )
-def test_machine_that_no_generation_takes_is_told(python: tuple[int, int], glibc: str, message: str) -> None:
+def test_machine_that_no_generation_takes_is_reported(python: tuple[int, int], glibc: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         choose_lock(python, glibc)
 
 
 def test_this_machine_has_the_lock_that_is_chosen_for_it() -> None:
-    told = subprocess.run([sys.executable, "requirements/choose_lock.py"], check=True, capture_output=True, text=True)
-    chosen = Path(told.stdout.strip()).read_text()
+    output = subprocess.run([sys.executable, "requirements/choose_lock.py"], check=True, capture_output=True, text=True)
+    chosen = Path(output.stdout.strip()).read_text()
     tfx = subprocess.run(
         [sys.executable, "-c", "import importlib.metadata; print(importlib.metadata.version('tfx'))"],
         check=True,

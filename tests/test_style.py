@@ -1,20 +1,15 @@
-"""The word list of docs/style.md is one that codespell can enforce, and its exceptions are still needed."""
+"""The word list of docs/style.md is one that codespell can enforce."""
 
 import re
 from pathlib import Path
 
-STYLE = Path("docs/style")
+LINES = Path("docs/style/words.txt").read_text().splitlines()
+ENTRIES = [line.split("->")[0] for line in LINES]
 
 
-def entries(name: str) -> list[str]:
-    return [line.split("->")[0] for line in (STYLE / name).read_text().splitlines()]
-
-
-def test_word_lists_map_each_word_once() -> None:
-    lines = [line for path in sorted(STYLE.glob("words*.txt")) for line in path.read_text().splitlines()]
-    assert not [line for line in lines if not re.fullmatch(r"[^A-Z>]+->[^>]+", line)]
-    words = [line.split("->")[0] for line in lines]
-    assert sorted(words) == sorted(set(words))
+def test_word_list_maps_each_word_once() -> None:
+    assert not [line for line in LINES if not re.fullmatch(r"[^A-Z>]+->[^>]+", line)]
+    assert sorted(ENTRIES) == sorted(set(ENTRIES))
 
 
 def test_codespell_looks_for_every_phrase() -> None:
@@ -23,14 +18,4 @@ def test_codespell_looks_for_every_phrase() -> None:
     searched = re.search(r'^regex = """\\\n\\\\b\(\?i:\\\n(.*?)\\\n\)', settings, re.MULTILINE | re.DOTALL)
     assert searched is not None
     found = searched[1].replace("\\\n", "").replace("\\\\.", ".").split("|")
-    phrases = [entry for path in sorted(STYLE.glob("words*.txt")) for entry in entries(path.name)]
-    assert sorted(found) == sorted(phrase for phrase in phrases if not re.fullmatch(r"[\w'-]+", phrase))
-
-
-def test_exceptions_are_files_that_still_need_one() -> None:
-    words = "|".join(map(re.escape, entries("words-in-prose.txt")))
-    searched = re.compile(rf"(?<![\w'-])(?:{words})(?![\w'-])", re.IGNORECASE)
-    listed = (STYLE / "exceptions.txt").read_text().splitlines()
-    assert listed == sorted(set(listed))
-    needless = [file for file in listed if not Path(file).is_file() or not searched.search(Path(file).read_text())]
-    assert not needless, "remove these lines from docs/style/exceptions.txt:\n" + "\n".join(needless)
+    assert sorted(found) == sorted(entry for entry in ENTRIES if not re.fullmatch(r"[\w'-]+", entry))

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from components.core.errors import MetadataError, SpecError, summary_line
 from pipelines.file.redaction import PASSWORD_VARIABLE, hide, secrets_of
 from pipelines.runs.metadata_server import libpq_quoted, native_words, why_unreachable
-from pipelines.runs.postgres_store import mend_postgres
+from pipelines.runs.postgres_store import patch_postgres
 
 # A transaction on SQLite takes milliseconds.
 _LOCK_SECONDS = 5.0
@@ -51,7 +51,7 @@ def connection_config(url: str) -> Any:
             config.mysql.host, config.mysql.port = parts.hostname, port or _PORTS["mysql"]
             config.mysql.user, config.mysql.password, config.mysql.database = user, password, database
         else:
-            mend_postgres()
+            patch_postgres()
             # Unlike MySQL's, this port is a string.
             config.postgresql.host, config.postgresql.port = parts.hostname, str(port or _PORTS["postgres"])
             config.postgresql.user, config.postgresql.dbname = libpq_quoted(user), database

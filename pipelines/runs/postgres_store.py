@@ -18,19 +18,19 @@ from components.upstream.ml_metadata import NativeCall, is_postgresql, surround_
 
 BACKSLASH = "\\"
 STAND_IN = "\N{REVERSE SOLIDUS OPERATOR}"
-_MARK = "mends_postgres"
+_MARK = "patches_postgres"
 _ROWS = ("artifacts", "executions", "contexts")
 
 
-def mend_postgres() -> None:
+def patch_postgres() -> None:
     """Fix every MetadataStore on PostgreSQL in this process, including TFX's own. Others are unchanged.
 
     There is no public hook for this: TFX creates its stores itself.
     """
-    surround_native_calls(_MARK, _mended)
+    surround_native_calls(_MARK, _patched)
 
 
-def _mended(original: NativeCall, store: Any, method: Any, request: Any, response: Any) -> None:
+def _patched(original: NativeCall, store: Any, method: Any, request: Any, response: Any) -> None:
     if not is_postgresql(store):
         original(store, method, request, response)
         return

@@ -33,12 +33,12 @@ class GoogleBucket:
         self._name = name
         # An emulator needs no credentials.
         anonymous = {"credentials": AnonymousCredentials(), "project": "emulated"} if _EMULATOR in os.environ else {}
-        with self._told(""):
+        with self._errors_explained(""):
             self._bucket = storage.Client(**anonymous).bucket(name)
 
     def objects(self, prefix: str) -> Iterator[Stored]:
         """See `Bucket`."""
-        with self._told(prefix, listing=True):
+        with self._errors_explained(prefix, listing=True):
             found = self._bucket.client.list_blobs(self._bucket, prefix=prefix, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
             for blob in found:
                 version = f"{blob.generation} {blob.md5_hash or blob.crc32c}"
@@ -46,37 +46,37 @@ class GoogleBucket:
 
     def read(self, key: str) -> bytes:
         """See `Bucket`."""
-        with self._told(key):
+        with self._errors_explained(key):
             content: bytes = self._bucket.blob(key).download_as_bytes(timeout=_TIMEOUT_SECONDS, retry=_RETRY)
             return content
 
     def write(self, key: str, content: bytes) -> None:
         """See `Bucket`."""
-        with self._told(key):
+        with self._errors_explained(key):
             # Retries are safe, because no other process writes these objects.
             self._bucket.blob(key).upload_from_string(content, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
 
     def download(self, key: str, path: Path) -> None:
         """See `Bucket`."""
-        with self._told(key):
+        with self._errors_explained(key):
             self._bucket.blob(key).download_to_filename(str(path), timeout=_TIMEOUT_SECONDS, retry=_RETRY)
 
     def upload(self, path: Path, key: str) -> None:
         """See `Bucket`."""
-        with self._told(key):
+        with self._errors_explained(key):
             self._bucket.blob(key).upload_from_filename(str(path), timeout=_TIMEOUT_SECONDS, retry=_RETRY)
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Bucket`."""
         for key in keys:
-            with self._told(key):
+            with self._errors_explained(key):
                 try:
                     self._bucket.blob(key).delete(timeout=_TIMEOUT_SECONDS, retry=_RETRY)
                 except NotFound:
                     continue
 
     @contextmanager
-    def _told(self, key: str, *, listing: bool = False) -> Iterator[None]:
+    def _errors_explained(self, key: str, *, listing: bool = False) -> Iterator[None]:
         # Without causes, because a client could put a secret into its exceptions.
         place = f"gs://{self._name}/{key}"
         try:

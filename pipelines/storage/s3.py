@@ -39,13 +39,13 @@ class S3Bucket:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        with self._told(""):
+        with self._errors_explained(""):
             # Not the default session: threads must not share a session while it creates clients.
             self._client = boto3.session.Session().client("s3", config=_CONFIG)
 
     def objects(self, prefix: str) -> Iterator[Stored]:
         """See `Bucket`."""
-        with self._told(prefix):
+        with self._errors_explained(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix)
             for page in pages:
                 for one in page.get("Contents", ()):
@@ -53,23 +53,23 @@ class S3Bucket:
 
     def read(self, key: str) -> bytes:
         """See `Bucket`."""
-        with self._told(key):
+        with self._errors_explained(key):
             content: bytes = self._client.get_object(Bucket=self._name, Key=key)["Body"].read()
             return content
 
     def write(self, key: str, content: bytes) -> None:
         """See `Bucket`."""
-        with self._told(key):
+        with self._errors_explained(key):
             self._client.put_object(Bucket=self._name, Key=key, Body=content)
 
     def download(self, key: str, path: Path) -> None:
         """See `Bucket`."""
-        with self._told(key):
+        with self._errors_explained(key):
             self._client.download_file(self._name, key, str(path))
 
     def upload(self, path: Path, key: str) -> None:
         """See `Bucket`."""
-        with self._told(key):
+        with self._errors_explained(key):
             self._client.upload_file(str(path), self._name, key)
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -77,13 +77,13 @@ class S3Bucket:
         waiting = list(keys)
         for start in range(0, len(waiting), _MOST_DELETED):
             objects = [{"Key": key} for key in waiting[start : start + _MOST_DELETED]]
-            with self._told(waiting[start]):
+            with self._errors_explained(waiting[start]):
                 answer = self._client.delete_objects(Bucket=self._name, Delete={"Objects": objects, "Quiet": True})
             for error in answer.get("Errors", ()):
                 raise self._refused(error["Code"], error["Key"])
 
     @contextmanager
-    def _told(self, key: str) -> Iterator[None]:
+    def _errors_explained(self, key: str) -> Iterator[None]:
         # Without causes, because a client could put a secret into its exceptions.
         try:
             yield

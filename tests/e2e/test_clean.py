@@ -34,11 +34,11 @@ def test_removed_artifacts_are_made_again_and_kept_ones_come_from_the_cache(tmp_
     status = tmp_path / "status.json"
     second = Ran(small.write(), "small", "--summary-json", str(status), "--log-format", "json")
     assert (first.code, second.code) == (ExitCode.OK, ExitCode.OK), second.output
-    told = json.loads(status.read_text())
-    assert (told["state"], told["exit_status"], told["run_id"]) == ("ended", 0, second.folder.name)
-    assert {node["id"]: node["state"] for node in told["nodes"]} == second.states()
+    written = json.loads(status.read_text())
+    assert (written["state"], written["exit_status"], written["run_id"]) == ("ended", 0, second.folder.name)
+    assert {node["id"]: node["state"] for node in written["nodes"]} == second.states()
     lines = [json.loads(line) for line in (second.folder / "log.jsonl").read_text().splitlines()]
-    # Nodes after the training too: it ends what absl tells unless that is prevented.
+    # Nodes after the training too: unless that is prevented, training silences absl's log.
     assert set(second.states()) <= {line["node"] for line in lines}
 
     assert "small: would remove 0 of 2 runs and 0 artifacts, 0 bytes" in clean(
@@ -71,7 +71,7 @@ def test_removed_artifacts_are_made_again_and_kept_ones_come_from_the_cache(tmp_
         (["--keep-runs", "0"], "Invalid value for '--keep-runs'"),
     ],
 )
-def test_wrong_options_are_told_and_nothing_is_removed(arguments: list[str], words: str, tmp_path: Path) -> None:
+def test_wrong_options_are_reported_and_nothing_is_removed(arguments: list[str], words: str, tmp_path: Path) -> None:
     (tmp_path / "small" / "runs" / "a").mkdir(parents=True)
     result = CliRunner().invoke(app, ["clean", "--root", str(tmp_path), *arguments])
     assert result.exit_code == ExitCode.BAD_INPUT

@@ -61,7 +61,7 @@ def test_candidate_that_the_tools_take_is_pushed_with_its_facts(first: Ran) -> N
     assert 'id="devices"' in html and f'<td class="n">{int8.vela.cycles:,}</td>' in html
 
 
-def test_changed_bound_refuses_without_measuring_anew(small: SmallPipeline, first: Ran) -> None:
+def test_changed_bound_refuses_without_measuring_again(small: SmallPipeline, first: Ran) -> None:
     (on_device,) = first.summary.on_devices
     tight = PROFILE | {"max_npu_cycles": on_device.of("int8").vela.cycles - 1}
     (small.folder / "board.yaml").write_text(yaml.safe_dump(tight))

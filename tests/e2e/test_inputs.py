@@ -1,4 +1,4 @@
-"""The kinds of data and baselines that a pipeline file may name, each through a whole run."""
+"""Complete runs on each kind of data and each source of a baseline."""
 
 import csv
 import json
@@ -111,9 +111,9 @@ def test_parquet_with_pretrained_saved_model_runs_and_notices_a_changed_model(tm
     assert ran.states()["convert__float_reference"] == "complete"
     candidate = ran.summary.evaluation.candidates[0]
     assert candidate.slices[0].change["accuracy"].value == 0.0
-    told = CliRunner().invoke(app, ["lineage", str(ran.summary.releases[0].path), "--root", str(ran.root), "--json"])
-    assert f'"sha256":"{sha256_of(tmp_path / "exported")}"' in told.output.replace(": ", ":")
-    assert f'"data rows.parquet":"sha256 {sha256_of(tmp_path / "data" / "rows.parquet")}"' in told.output.replace(
+    lineage = CliRunner().invoke(app, ["lineage", str(ran.summary.releases[0].path), "--root", str(ran.root), "--json"])
+    assert f'"sha256":"{sha256_of(tmp_path / "exported")}"' in lineage.output.replace(": ", ":")
+    assert f'"data rows.parquet":"sha256 {sha256_of(tmp_path / "data" / "rows.parquet")}"' in lineage.output.replace(
         ": ", ":"
     )
 

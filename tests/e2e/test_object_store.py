@@ -114,8 +114,8 @@ def test_nothing_is_left_in_folders_but_copies_of_what_the_store_has(twice: Twic
 def test_report_and_lineage_read_the_store(twice: Twice) -> None:
     before = (twice.second.folder / "summary.json").read_bytes()
     (twice.second.folder / "summary.json").unlink()
-    told = CliRunner().invoke(app, ["report", "--root", str(twice.first.root)])
-    assert told.exit_code == 0, told.output
+    result = CliRunner().invoke(app, ["report", "--root", str(twice.first.root)])
+    assert result.exit_code == 0, result.output
     assert (twice.second.folder / "summary.json").read_bytes() == before
     (release,) = twice.second.summary.releases
     lineage = CliRunner().invoke(app, ["lineage", str(release.path), "--root", str(twice.first.root)])
@@ -151,14 +151,14 @@ def refused(small: SmallPipeline, root: str) -> Ran:
     return ran
 
 
-def test_missing_bucket_is_told_before_anything_starts(small: SmallPipeline, server: S3Server) -> None:
+def test_missing_bucket_is_reported_before_anything_starts(small: SmallPipeline, server: S3Server) -> None:
     ran = refused(small, "s3://nobodys/mill")
     assert ran.code == ExitCode.BAD_INPUT
     assert "s3://nobodys/mill/.edgemill-probe: this pipeline root cannot be used: there is no such bucket" in ran.output
     assert "Remedy: create it, or correct its name" in ran.output
 
 
-def test_server_that_is_away_is_told_before_anything_starts(small: SmallPipeline, server: S3Server) -> None:
+def test_server_that_is_away_is_reported_before_anything_starts(small: SmallPipeline, server: S3Server) -> None:
     away = f"http://127.0.0.1:{free_port()}"
     with s3_user(away, server.key_id, server.secret):
         ran = refused(small, ROOT)
@@ -166,7 +166,9 @@ def test_server_that_is_away_is_told_before_anything_starts(small: SmallPipeline
     assert re.search(rf"the object store cannot be reached \(found: EndpointConnectionError from {away}\)", ran.output)
 
 
-def test_examples_that_are_not_there_are_told_before_anything_starts(small: SmallPipeline, server: S3Server) -> None:
+def test_examples_that_are_not_there_are_reported_before_anything_starts(
+    small: SmallPipeline, server: S3Server
+) -> None:
     small.spec["examples"]["path"] = f"s3://{BUCKET}/elsewhere"
     ran = refused(small, ROOT)
     assert ran.code == ExitCode.BAD_INPUT
@@ -196,10 +198,10 @@ def test_secrets_among_arguments_of_beam_are_refused_without_repeating_them(smal
 
 
 def test_root_that_is_an_address_is_refused_with_what_to_write(small: SmallPipeline) -> None:
-    told = CliRunner().invoke(app, ["run", str(small.write()), "--root", ROOT])
-    assert told.exit_code == ExitCode.BAD_INPUT
-    assert "--root: reports, locks, and SQLite can't be in an object store" in told.output
-    assert "set --pipeline-root" in told.output
+    result = CliRunner().invoke(app, ["run", str(small.write()), "--root", ROOT])
+    assert result.exit_code == ExitCode.BAD_INPUT
+    assert "--root: reports, locks, and SQLite can't be in an object store" in result.output
+    assert "set --pipeline-root" in result.output
     assert not Path("s3:").exists()
 
 
@@ -213,7 +215,7 @@ class TestServerThatAsksNames:
             yield running
 
     @pytest.mark.parametrize("name", ["reader", "keeper"])
-    def test_root_without_permission_is_told_before_anything_starts(
+    def test_root_without_permission_is_reported_before_anything_starts(
         self, name: str, small: SmallPipeline, strict: S3Server
     ) -> None:
         key_id, secret = getattr(self, name)
@@ -228,7 +230,7 @@ class TestServerThatAsksNames:
         assert secret not in ran.output
 
     @pytest.mark.parametrize("wrong", ["secret", "id"])
-    def test_wrong_credentials_are_told_without_repeating_them(
+    def test_wrong_credentials_are_reported_without_repeating_them(
         self, wrong: str, small: SmallPipeline, strict: S3Server
     ) -> None:
         key_id = self.reader[0] if wrong == "secret" else "AKIANOBODYNOBODYNOBO"

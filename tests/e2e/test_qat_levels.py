@@ -87,7 +87,7 @@ def test_ranges_are_those_of_the_quantizers_that_were_asked_for(levels: Ran) -> 
     assert {one.zero_point for one in ranges["int16"].values()} == {0}
 
 
-def test_layers_that_are_not_trained_are_told(levels: Ran) -> None:
+def test_layers_that_are_not_trained_are_reported(levels: Ran) -> None:
     modes = {
         training.recipe: {layer.layer: layer.mode for layer in training.layers} for training in levels.summary.trainings
     }
@@ -115,8 +115,8 @@ def test_own_layer_with_a_config_becomes_integers_only(tmp_path: Path) -> None:
 def test_own_layer_without_a_config_is_refused_before_anything_runs(tmp_path: Path) -> None:
     ran = run(tmp_path, "own_layer", "recipes: [{name: a, steps: [{kind: qat, epochs: 1}], scheme: static_wi8_ai8}]")
     assert ran.code == ExitCode.BAD_INPUT
-    told = " ".join(ran.output.split())
-    assert "recipes[0] (a): layer gain" in told
-    assert "give it a config of its own" in told
-    assert "except: [gain]" in told
+    output = " ".join(ran.output.split())
+    assert "recipes[0] (a): layer gain" in output
+    assert "give it a config of its own" in output
+    assert "except: [gain]" in output
     assert ran.summary is None

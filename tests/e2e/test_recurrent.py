@@ -55,11 +55,11 @@ def test_gate_bounds_the_error_of_each_step(ran: Ran) -> None:
         assert re.match(r"0\.\d+ after step \d of 4, 64 sequences", check.measured), check.measured
 
 
-def test_what_becomes_of_each_layer_is_told_before_anything_runs(ran: Ran) -> None:
-    told = ran.output
+def test_what_happens_to_each_layer_is_printed_before_anything_runs(ran: Ran) -> None:
+    output = ran.output
     for words in ("recipe streaming: what happens to recurrent layers", "lowered", "unrolled", "loop"):
-        assert words in told
-    assert "recipe trained: what training does to each layer" in told
+        assert words in output
+    assert "recipe trained: what training does to each layer" in output
 
 
 def test_contract_in_the_manifest_drives_the_file(ran: Ran) -> None:

@@ -53,7 +53,7 @@ def test_first_run_pushes_the_smallest_passing_candidate(first: tuple[SmallPipel
     assert delivered.manifest.sha256 == release.sha256 == decision.chosen_sha256
 
 
-def test_terminal_tells_nodes_table_and_report(first: tuple[SmallPipeline, Ran]) -> None:
+def test_terminal_reports_nodes_table_and_report(first: tuple[SmallPipeline, Ran]) -> None:
     _, ran = first
     for text in ("baseline", "convert__int8", "gate__phone_cpu", "complete", "report: "):
         assert text in ran.output
@@ -90,10 +90,10 @@ def test_lineage_leads_from_pushed_bytes_to_examples(first: tuple[SmallPipeline,
     assert ran.summary is not None
     release = ran.summary.releases[0].path
     assert release is not None
-    told = ran.summary.releases[0]
-    delivered = next(one for one in ran.summary.evaluation.candidates if one.sha256 == told.sha256)
-    assert Path(release, "model.tflite.gz").stat().st_size == told.compressed_bytes == delivered.compressed.gzip
-    assert told.compressed_bytes < told.bytes
+    pushed = ran.summary.releases[0]
+    delivered = next(one for one in ran.summary.evaluation.candidates if one.sha256 == pushed.sha256)
+    assert Path(release, "model.tflite.gz").stat().st_size == pushed.compressed_bytes == delivered.compressed.gzip
+    assert pushed.compressed_bytes < pushed.bytes
     for target in (release, f"{release}/model.tflite", f"{release}/model.tflite.gz"):
         result = CliRunner().invoke(app, ["lineage", target, "--root", str(ran.root), "--json"])
         assert result.exit_code == 0, result.output
@@ -122,17 +122,17 @@ def test_lineage_of_a_release_is_that_of_its_own_delivery(copy_of_first: SmallPi
     ran = Ran(copy_of_first.write(), "small")
     assert ran.code == ExitCode.OK, ran.output
 
-    def told(target: str) -> dict[str, object]:
+    def lineage(target: str) -> dict[str, object]:
         result = CliRunner().invoke(app, ["lineage", target, "--root", str(ran.root), "--json"])
         return json.loads(result.output)
 
     for release in ran.summary.releases:
         for target in (release.path, f"{release.path}/model.tflite"):
-            assert told(target)["details"]["device"] == release.device
-            assert told(target)["details"]["release_path"] == release.path
+            assert lineage(target)["details"]["device"] == release.device
+            assert lineage(target)["details"]["release_path"] == release.path
     copied = copy_of_first.folder / "copied.tflite"
     copied.write_bytes(Path(f"{ran.summary.releases[0].path}/model.tflite").read_bytes())
-    devices = {child["details"]["device"] for child in told(str(copied))["children"]}
+    devices = {child["details"]["device"] for child in lineage(str(copied))["children"]}
     assert devices == {"phone_cpu", "board"}
 
 
@@ -144,7 +144,7 @@ def test_lineage_of_unknown_bytes_is_an_error(first: tuple[SmallPipeline, Ran], 
     assert "the metadata store has no record of a model with these bytes" in result.output
 
 
-def test_report_is_written_anew_from_metadata(first: tuple[SmallPipeline, Ran]) -> None:
+def test_report_is_written_again_from_metadata(first: tuple[SmallPipeline, Ran]) -> None:
     _, ran = first
     assert ran.folder is not None
     before = (ran.folder / "report.html").read_bytes()

@@ -89,7 +89,7 @@ def test_validate_says_what_is_valid(tmp_path: Path) -> None:
     assert (result.exit_code, "valid (2 recipes for 1 devices)" in result.output) == (0, True)
 
 
-def test_validate_tells_errors_and_ends_with_the_status_of_bad_input(tmp_path: Path) -> None:
+def test_validate_reports_errors_and_ends_with_the_status_of_bad_input(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["nmae"] = small.spec.pop("name")
     result = CliRunner().invoke(app, ["validate", str(small.write())])
@@ -135,9 +135,9 @@ def test_exit_or_endless_loop_in_the_task_is_an_error_that_names_its_line(
     ran = CliRunner().invoke(
         app, ["run", str(small.file), "--summary-json", str(status), "--root", str(tmp_path / "root")]
     )
-    told = json.loads(status.read_text())
-    assert (ran.exit_code, told["state"], told["exit_status"]) == (2, "ended", 2)
-    assert function in told["errors"][0]
+    written = json.loads(status.read_text())
+    assert (ran.exit_code, written["state"], written["exit_status"]) == (2, "ended", 2)
+    assert function in written["errors"][0]
 
 
 def test_task_that_is_a_class_is_an_error_that_says_so(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_every_record_is_one_json_object_with_its_run_and_node(tmp_path: Path) -
             raise ValueError("broken")
         except ValueError:
             log.exception("it failed")
-        log.debug("not told")
+        log.debug("below the level")
         os.write(2, b"native text\n")
     lines = lines_of(log_path(tmp_path, "json"))
     assert [line["node"] for line in lines] == [None, *["convert__int8"] * 3, None, "evaluate", "evaluate"]
@@ -49,9 +49,9 @@ def test_text_log_holds_native_output_too_and_logging_is_as_before(tmp_path: Pat
     with logged_to(tmp_path, "text", "run-1"):
         logging.getLogger("x").info("ours")
         os.write(2, b"native text\n")
-    told = (tmp_path / "log.txt").read_text()
-    assert " INFO x: ours\n" in told
-    assert "native text\n" in told
+    written = (tmp_path / "log.txt").read_text()
+    assert " INFO x: ours\n" in written
+    assert "native text\n" in written
     assert (logging.getLogger().level, logging.getLogger().handlers[:]) == before
     assert not (tmp_path / "stderr.txt").exists()
 
@@ -71,11 +71,11 @@ def test_password_of_the_metadata_server_is_in_no_log(
             raise ValueError(f"cannot open {URL}")
         except ValueError:
             log.exception("failed with %s", PASSWORD)
-    told = "".join(path.read_text() for path in tmp_path.iterdir())
-    assert told.count("***") >= 5
+    written = "".join(path.read_text() for path in tmp_path.iterdir())
+    assert written.count("***") >= 5
     for form_of_it in (PASSWORD, "s%C3%A4cret", "cret", "from-the-environment"):
-        assert form_of_it not in told
-    assert 'user: \\"mill\\"' in told or 'user: "mill"' in told
+        assert form_of_it not in written
+    assert 'user: \\"mill\\"' in written or 'user: "mill"' in written
 
 
 def test_keys_of_object_stores_are_in_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,9 +83,9 @@ def test_keys_of_object_stores_are_in_no_log(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("AWS_SESSION_TOKEN", "made-up")
     with logged_to(tmp_path, "text", "run-1", secrets_of("sqlite:m.sqlite")):
         logging.getLogger("x").info("%r and made-up", {"aws": "wJalr/XUtn+FEMI=K7MDENG'b"})
-    told = (tmp_path / "log.txt").read_text()
-    assert "***" in told and "XUtn" not in told
-    assert "made-up" in told  # too short for a real one, and a word that paths may hold
+    written = (tmp_path / "log.txt").read_text()
+    assert "***" in written and "XUtn" not in written
+    assert "made-up" in written  # too short for a real one, and a word that paths may hold
 
 
 def test_nothing_is_hidden_where_nothing_is_secret(monkeypatch: pytest.MonkeyPatch) -> None:

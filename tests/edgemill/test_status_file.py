@@ -18,7 +18,7 @@ from pipelines.report import status
 from pipelines.report.status import RunStatus
 
 
-def test_file_says_that_the_run_goes_on_until_it_has_ended(tmp_path: Path) -> None:
+def test_file_says_that_the_run_continues_until_it_has_ended(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "status.json"
     kept = StatusFile(path, Path("p.yaml"))
     kept.begin()
@@ -56,7 +56,7 @@ def test_code_that_ends_by_a_generators_exit_ends_the_file(tmp_path: Path) -> No
         (Terminated(), 143),
     ],
 )
-def test_every_early_end_is_told_with_its_exit_status_and_without_secrets(
+def test_every_early_end_is_reported_with_its_exit_status_and_without_secrets(
     error: BaseException, code: int, tmp_path: Path
 ) -> None:
     kept = StatusFile(tmp_path / "s.json", Path("p.yaml"))
@@ -114,7 +114,7 @@ def test_bad_pipeline_file_replaces_what_an_earlier_run_left(tmp_path: Path) -> 
         (["--log-format", "xml"], "--log-format: there is no such format (expected: text or json; found: xml)"),
     ],
 )
-def test_wrong_option_is_told_before_anything_runs(arguments: list[str], words: str, tmp_path: Path) -> None:
+def test_wrong_option_is_reported_before_anything_runs(arguments: list[str], words: str, tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, ["run", "no.yaml", "--root", str(tmp_path), *arguments])
     assert ran.exit_code == ExitCode.BAD_INPUT
     assert words in ran.output

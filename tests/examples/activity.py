@@ -97,7 +97,7 @@ def test_every_operator_runs_on_the_npu(run: Run) -> None:
         assert facts.vela.cycles
 
 
-def test_error_of_each_time_step_is_told_and_bounded(run: Run) -> None:
+def test_error_of_each_time_step_is_reported_and_bounded(run: Run) -> None:
     (decision,) = run.summary.decisions
     for name in INTEGER:
         steps = run.by_name[name].outcome.steps

@@ -103,14 +103,16 @@ def test_nothing_that_changes_outside_is_served_from_cache(shipped: dict[str, Co
     assert uncached == {"push-phone-cpu", "push-cortex-m55", "report"}
 
 
-def test_report_is_given_all_that_a_local_report_tells(shipped: dict[str, Compiled]) -> None:
+def test_report_gets_all_inputs_of_a_local_report(shipped: dict[str, Compiled]) -> None:
     tasks = shipped["pipelines/fashion_mnist/pipeline.yaml"].pipeline["root"]["dag"]["tasks"]
     given = set(tasks["report"]["inputs"]["artifacts"])
     assert given >= {"evaluation", "sample"}
     for prefix, inputs in (("gate", "blessing"), ("push", "pushed"), ("device-check", "on_device")):
         devices = {name.removeprefix(f"{prefix}-") for name in tasks if name.startswith(f"{prefix}-")}
-        told = {name.removeprefix(f"{inputs}_").replace("_", "-") for name in given if name.startswith(f"{inputs}_")}
-        assert told == devices != set(), prefix
+        reported = {
+            name.removeprefix(f"{inputs}_").replace("_", "-") for name in given if name.startswith(f"{inputs}_")
+        }
+        assert reported == devices != set(), prefix
     trainings = {name for name in tasks if name.startswith(("qat-", "prune-", "cluster-"))}
     recipes = recipes_of_nodes(load_pipeline(Path("pipelines/fashion_mnist/pipeline.yaml")).spec.recipes)
     assert {f"trained_{node}" for node in recipes} == {name for name in given if name.startswith("trained_")}
@@ -184,7 +186,7 @@ def test_examples_elsewhere_are_never_cached_and_need_no_data_here(
     assert task["cachingOptions"] == {}
 
 
-def test_what_the_image_lacks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_image_lacks_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline, environment = small(tmp_path, monkeypatch, folders={"project/data": "/data"})
     with pytest.raises(SpecError, match=r"task: the image does not have this path .*small_task_"):
         compile_file(pipeline.file, environment)
@@ -204,7 +206,7 @@ def test_two_recipes_that_kubeflow_cannot_tell_apart_are_refused(
 
 
 @pytest.mark.parametrize("name", ["Small", "small_1", "-small", "small-", "s" * 129, "small.v1"])
-def test_names_that_kubeflow_refuses_are_told_at_validate(tmp_path: Path, name: str) -> None:
+def test_names_that_kubeflow_refuses_are_reported_at_validate(tmp_path: Path, name: str) -> None:
     pipeline = SmallPipeline(tmp_path)
     pipeline.spec["name"] = name
     result = CliRunner().invoke(app, ["validate", str(pipeline.write())])

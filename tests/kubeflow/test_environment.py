@@ -74,7 +74,7 @@ def test_errors_name_the_field(tmp_path: Path, section: dict[str, Any], said: st
     assert said in str(caught.value)
 
 
-def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFileError, match="2 errors in the environment file"):
         read(tmp_path, cluster(registry="/elsewhere", env={"API_TOKEN": "x"}))
 

@@ -122,10 +122,10 @@ def test_command_writes_units_and_prints_both_ways(tmp_path: Path) -> None:
     assert f'"run" "{file}" "--environment" "{tmp_path / "environment.yaml"}"' in service
     assert f"flock --nonblock {tmp_path / 'out'}/.schedule-small.lock" in result.output.replace("\n", "")
     assert "systemctl enable --now edgemill-small.timer" in result.output.replace("\n", " ")
-    told = ["--name", "told", "--summary-json", str(tmp_path / "s.json"), "--log-format", "json"]
-    watched = CliRunner().invoke(app, [*arguments, *told])
+    options = ["--name", "watched", "--summary-json", str(tmp_path / "s.json"), "--log-format", "json"]
+    watched = CliRunner().invoke(app, [*arguments, *options])
     assert watched.exit_code == 0, watched.output
-    service = (tmp_path / "units/edgemill-told.service").read_text()
+    service = (tmp_path / "units/edgemill-watched.service").read_text()
     assert f'"--summary-json" "{tmp_path / "s.json"}" "--log-format" "json"\n' in service
     unknown = CliRunner().invoke(app, [*arguments, "--name", "other", "--log-format", "xml"])
     assert (unknown.exit_code, "there is no such format" in unknown.output) == (2, True)

@@ -108,7 +108,7 @@ def test_two_schedules_of_one_name_are_refused(api: FakeApi) -> None:
     assert len(api.recurring) == 2
 
 
-def test_the_token_is_sent_and_never_told(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_sent_and_never_printed(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     api.token = SECRET
     monkeypatch.setenv(TOKEN_VARIABLE, SECRET)
     assert connect(api).submit(compiled()).new_version
@@ -152,13 +152,13 @@ def test_refusals_say_what_to_do(api: FakeApi, failure: tuple[str, str], status:
     assert ("because of the moon" in str(caught.value)) == (status != 403)
 
 
-def test_an_address_without_the_api_is_told(api: FakeApi) -> None:
+def test_an_address_without_the_api_is_reported(api: FakeApi) -> None:
     environment = KubeflowEnvironment.model_validate(cluster(endpoint=f"{api.url}/nowhere"))
     with pytest.raises(ClusterError, match="HTTP status 404"):
         Cluster(environment)
 
 
-def test_an_unreachable_cluster_is_told_at_once() -> None:
+def test_an_unreachable_cluster_is_reported_at_once() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -167,7 +167,7 @@ def test_an_unreachable_cluster_is_told_at_once() -> None:
         Cluster(environment)
 
 
-def test_an_environment_without_endpoint_is_told() -> None:
+def test_an_environment_without_endpoint_is_reported() -> None:
     with pytest.raises(SpecError, match="names no cluster to submit to"):
         Cluster(KubeflowEnvironment.model_validate(cluster()))
 

@@ -148,7 +148,7 @@ def test_bound_is_refused_when_nothing_measures_it(changes, message):
         ),
     ],
 )
-def test_wrong_evaluator_is_told_with_its_field_before_any_work(tmp_path, evaluator, message):
+def test_wrong_evaluator_is_reported_with_its_field_before_any_work(tmp_path, evaluator, message):
     small = SmallPipeline(tmp_path)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**PROFILE, "evaluators": [evaluator]}))
     small.spec["devices"] = ["mine.yaml"]

@@ -22,12 +22,12 @@ _WORKERS = ("--beam-arg=--direct_num_workers=2", "--beam-arg=--direct_running_mo
     ("runner", "sent", "status"),
     [("local", signal.SIGTERM, 143), ("beam", signal.SIGTERM, 143), ("beam", signal.SIGINT, 130)],
 )
-def test_signal_to_the_run_alone_ends_beams_workers_and_the_next_run_goes_on(
+def test_signal_to_the_run_alone_ends_beams_workers_and_the_next_run_continues(
     runner: str, sent: signal.Signals, status: int, tmp_path: Path
 ) -> None:
-    small, root, told = SmallPipeline(tmp_path), tmp_path / "root", tmp_path / "summary.json"
+    small, root, status_file = SmallPipeline(tmp_path), tmp_path / "root", tmp_path / "summary.json"
     options = (f"--runner={runner}", *_WORKERS)
-    process = start(small, root, "--summary-json", str(told), *options)
+    process = start(small, root, "--summary-json", str(status_file), *options)
     wait_until(root, "examples", "complete", process)
     deadline = time.monotonic() + LIMIT_SECONDS
     while not any("sdk_worker_main" in command for command in members(process.pid)):
@@ -37,7 +37,7 @@ def test_signal_to_the_run_alone_ends_beams_workers_and_the_next_run_goes_on(
     os.kill(process.pid, sent)
     output, _ = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == status, output
-    summary = json.loads(told.read_text())
+    summary = json.loads(status_file.read_text())
     assert (summary["state"], summary["exit_status"]) == ("ended", status)
     wait_until_gone(process.pid)
     assert states(root)["statistics"] != "complete"

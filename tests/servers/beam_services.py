@@ -1,4 +1,4 @@
-"""A whole run on Beam's portable job service, its work in an external worker pool: `make test-beam`."""
+"""A complete run on Beam's portable job service with an external worker pool: `make test-beam`."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Services:
     pool_log: Path
 
     def arguments(self) -> list[str]:
-        told = {
+        options = {
             "runner": "PortableRunner",
             "job_endpoint": self.jobs,
             "environment_type": "EXTERNAL",
             "environment_config": self.pool,
             "job_server_timeout": "600",
         }
-        return [f"--beam-arg=--{name}={value}" for name, value in told.items()]
+        return [f"--beam-arg=--{name}={value}" for name, value in options.items()]
 
     def states(self) -> list[str]:
         """Of every job that the service was given."""

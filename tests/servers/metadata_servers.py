@@ -40,8 +40,8 @@ def running(request: pytest.FixtureRequest) -> Iterator[Server]:
 def refused(url: str) -> str:
     with pytest.raises(MetadataError) as caught:
         open_store(url)
-    told = "".join(traceback.format_exception(caught.value))
-    assert not [form for form in (*FORMS, "hunter22") if form in told]
+    printed = "".join(traceback.format_exception(caught.value))
+    assert not [form for form in (*FORMS, "hunter22") if form in printed]
     return str(caught.value)
 
 
@@ -50,7 +50,7 @@ def test_store_opens_again_and_again(running: Server) -> None:
         assert open_store(running.url).get_contexts() is not None
 
 
-def test_wrong_credentials_are_told_without_repeating_them(
+def test_wrong_credentials_are_reported_without_repeating_them(
     running: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     reasons = {
@@ -67,10 +67,10 @@ def test_wrong_credentials_are_told_without_repeating_them(
     }[running.scheme]
     urls = (running.url_with("hunter22"), running.url_with(""), running.url_with(QUOTED, "closed"))
     for url, reason in zip(urls, reasons, strict=True):
-        told = refused(url)
-        assert f"{running.scheme}://127.0.0.1:{running.port}/" in told
-        assert "the metadata server refuses" in told
-        assert reason in told
+        message = refused(url)
+        assert f"{running.scheme}://127.0.0.1:{running.port}/" in message
+        assert "the metadata server refuses" in message
+        assert reason in message
     monkeypatch.setenv("EDGEMILL_METADATA_PASSWORD", "hunter22")
     assert reasons[0] in refused(running.url_with(""))
     assert capfd.readouterr().err == ""
@@ -135,9 +135,9 @@ def test_whole_pipeline_its_lineage_and_a_second_run_from_cache(
     assert second.executed() == {"push__phone_cpu"}
     assert not (second.root / "metadata.sqlite").exists()
 
-    told = RunStatus.model_validate_json(status.read_bytes())
-    (device,) = told.devices
-    assert (told.exit_meaning, device.chosen) == ("OK", "int8")
+    ended = RunStatus.model_validate_json(status.read_bytes())
+    (device,) = ended.devices
+    assert (ended.exit_meaning, device.chosen) == ("OK", "int8")
     assert device.release is not None
     lineage = CliRunner().invoke(app, ["lineage", str(device.release.path), "--metadata", url, "--json"])
     assert lineage.exit_code == 0, lineage.output
@@ -172,7 +172,7 @@ def test_server_that_is_away_ends_a_run_before_anything_starts(running: Server, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_server_that_is_lost_during_a_run_is_told(name: str, tmp_path: Path) -> None:
+def test_server_that_is_lost_during_a_run_is_reported(name: str, tmp_path: Path) -> None:
     with server(name) as started:
         # Checks build the model too, before the first node has made anything.
         task = TASK.replace(
@@ -191,9 +191,9 @@ def test_server_that_is_lost_during_a_run_is_told(name: str, tmp_path: Path) -> 
         place = f"{started.scheme}://127.0.0.1:{started.port}/mill"
         assert f"edgemill: {place}: the metadata store was lost during the run" in ran.output
         assert "Traceback" not in ran.output
-        told = RunStatus.model_validate_json(status.read_bytes())
-        assert (told.state, told.exit_meaning) == ("ended", "NODE_FAILED")
-        assert "was lost during the run" in told.errors[0]
+        ended = RunStatus.model_validate_json(status.read_bytes())
+        assert (ended.state, ended.exit_meaning) == ("ended", "NODE_FAILED")
+        assert "was lost during the run" in ended.errors[0]
         for form in FORMS:
             assert form not in ran.output
             assert not [path for path in tmp_path.rglob("*") if path.is_file() and form.encode() in path.read_bytes()]

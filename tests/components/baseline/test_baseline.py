@@ -320,7 +320,7 @@ def test_custom_layer_without_config_is_exported(tmp_path: Path) -> None:
     np.testing.assert_array_equal(result, np.full([2, 3], 2.0))
 
 
-def test_example_without_a_feature_is_told_in_one_line(tmp_path: Path) -> None:
+def test_example_without_a_feature_is_reported_in_one_line(tmp_path: Path) -> None:
     _, decoder, _ = small_files(SmallPipeline(tmp_path))
     with pytest.raises(DataError) as caught:
         decoder.decode([serialize({"image": np.zeros(16)})])

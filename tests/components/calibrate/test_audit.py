@@ -55,7 +55,7 @@ def test_audit_finds_nothing_when_sample_is_sound():
     refuse_errors(report)
 
 
-def test_audit_tells_ranges_and_histogram_when_sample_is_sound():
+def test_audit_reports_ranges_and_histogram_when_sample_is_sound():
     (fact,) = audited(low=-0.05, high=1.05).ranges
     assert fact.sample == (0, 1) and fact.split == (-0.05, 1.05)
     assert fact.halves == ((0, 1), (0, 1))
@@ -167,10 +167,10 @@ def test_audit_says_that_all_were_taken_when_fewer_exist():
     ]
 
 
-@pytest.mark.parametrize(("count", "told"), [(99, True), (100, False)])
-def test_audit_informs_when_examples_are_fewer_than_100(count, told):
+@pytest.mark.parametrize(("count", "informs"), [(99, True), (100, False)])
+def test_audit_informs_when_examples_are_fewer_than_100(count, informs):
     severities = [severity for severity, _ in found(audited(evenly()[:count]), "size")]
-    assert severities == (["info"] if told else [])
+    assert severities == (["info"] if informs else [])
 
 
 def test_refuse_errors_names_all_errors_and_no_warning_when_there_are_several():

@@ -120,7 +120,7 @@ def test_audit_stops_the_run_when_evaluation_examples_are_in_the_sample(execute)
         audit(sample)
 
 
-def test_component_tells_figures_when_fewer_examples_exist_and_one_is_shared(execute):
+def test_component_reports_figures_when_fewer_examples_exist_and_one_is_shared(execute):
     train = examples_of(110, 1)
     sample, folder = execute(train, [train[4], train[4], *examples_of(60, 2)], samples=500)
     audit(sample)

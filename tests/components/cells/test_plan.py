@@ -1,4 +1,4 @@
-"""What a recurrent layer becomes in a recipe, and what is refused, by name and with the remedy."""
+"""What recipes make of recurrent layers, and which layers they refuse, with their names and a fix."""
 
 import pytest
 
@@ -37,18 +37,18 @@ def plan(model, scheme, form=None, trained=False):
         ("gru", DynamicWi8Afp32(), "streaming", "lowered"),
     ],
 )
-def test_each_layer_is_told_what_it_becomes(kind, scheme, form, mode):
+def test_plan_lists_what_each_layer_becomes(kind, scheme, form, mode):
     (layer,) = plan(model_of(recurrent_layer(kind)), scheme, form)
     assert (layer.layer, layer.mode) == ("cell", mode)
     assert layer.note
 
 
-def test_fused_lstm_is_told_its_bits():
+def test_plan_lists_the_bits_of_a_fused_lstm():
     (layer,) = plan(model_of(recurrent_layer("lstm")), INT8)
     assert (layer.weights, layer.outputs) == ("int8 per gate", "int8; gates and cell state int16")
 
 
-def test_model_without_recurrent_layers_has_nothing_to_tell():
+def test_model_without_recurrent_layers_has_no_plan():
     import tensorflow as tf
 
     model = model_of(tf.keras.layers.Dense(3))
@@ -82,7 +82,7 @@ def test_model_without_recurrent_layers_has_nothing_to_tell():
         ("gru", {}, StaticWi8Ai8(keep_float=["a"]), "streaming", "keeps no layer float.*Remedy: remove `keep_float`"),
     ],
 )
-def test_what_is_impossible_is_refused_by_name_with_the_remedy(kind, options, scheme, form, words):
+def test_what_is_impossible_is_refused_by_name_with_a_fix(kind, options, scheme, form, words):
     import tensorflow as tf
 
     x = tf.keras.layers.Input([STEPS, FEATURES], batch_size=1 if "stateful" in options else None, name="x")

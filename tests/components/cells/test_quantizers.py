@@ -1,4 +1,4 @@
-"""Quantizers against numpy: the range after each batch, and what becomes of the values."""
+"""Quantizers compared with numpy: the range after each batch, and the quantized values."""
 
 import subprocess
 import sys

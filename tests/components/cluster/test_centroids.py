@@ -67,7 +67,7 @@ def test_kernel_without_zeros_spends_no_value_on_them() -> None:
         ({"initialization": "kmeans"}, "'linear', 'random', 'density' or 'kmeans++'"),
     ],
 )
-def test_bad_step_is_told(said: dict[str, Any], message: str) -> None:
+def test_bad_step_is_reported(said: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as caught:
         ClusterStep.model_validate({"kind": "cluster", "epochs": 1, **said})
     assert message in str(caught.value)

@@ -5,12 +5,12 @@ import pytest
 from components.core.errors import DataError, EdgemillError, SpecError, summary_line
 
 
-def test_error_tells_place_bound_measured_value_and_remedy() -> None:
+def test_error_reports_place_bound_measured_value_and_fix() -> None:
     error = SpecError("too many", where="a.b", bound=3, measured=0, remedy="use fewer")
     assert str(error) == "a.b: too many (expected: 3; found: 0). Remedy: use fewer"
 
 
-def test_error_without_figures_tells_what_and_remedy() -> None:
+def test_error_without_figures_reports_what_and_fix() -> None:
     assert str(SpecError("it is wrong", remedy="fix it")) == "it is wrong. Remedy: fix it"
 
 

@@ -51,7 +51,7 @@ def test_forked_processes_end_as_ever() -> None:
     assert child.exitcode == 7
 
 
-def test_code_that_goes_on_forever_is_stopped_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_that_never_returns_is_stopped_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LIMIT_VARIABLE, "0.05")
     before = signal.getsignal(signal.SIGALRM)
     late = rf"decode does not return \(expected: 0.1 s at most; found: {__file__}, loop, line \d+\).*{LIMIT_VARIABLE}"

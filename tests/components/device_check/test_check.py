@@ -83,7 +83,7 @@ def test_tools_that_are_not_declared_are_not_asked(candidates):
         check_candidates("board", (TflmEvaluator(),), candidates, None)
 
 
-def test_damaged_file_is_told_and_reaches_no_tool(candidates):
+def test_damaged_file_is_reported_and_reaches_no_tool(candidates):
     path = candidates["int8"].folder / "Format-Serving" / "tflite"
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(TamperedError, match=r"artifact \(candidate 'int8'\) is not the one that was written"):

@@ -118,7 +118,7 @@ def test_dynamic_range_is_refused_in_the_tools_words(files, examples):
     assert "failed to prepare" in found.message
 
 
-def test_crash_is_told_by_the_name_of_its_signal(files, examples, tmp_path):
+def test_crash_is_reported_by_the_name_of_its_signal(files, examples, tmp_path):
     (tmp_path / MODEL_FILE).write_bytes(out_of_range(files["int8"]))
     np.savez(tmp_path / INPUTS_FILE, **{"0": np.zeros((1, 8, 8, 1), np.int8)})
     found = run_tool("TensorFlow Lite Micro", "tflm", tmp_path, 60)
@@ -152,7 +152,7 @@ def test_least_finds_any_threshold_in_few_attempts(threshold):
     assert len(asked) <= 26
 
 
-def test_allocations_are_the_last_that_were_told():
+def test_allocations_are_the_last_that_were_printed():
     log = "[x] Arena allocation {} {} bytes\n"
     said = log.format("tail", 5) + log.format("total", 2352) + log.format("head", 368) + log.format("tail", 1984)
     assert allocations(said + "'y' used 4\n") == (1984, 368)

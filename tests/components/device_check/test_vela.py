@@ -96,7 +96,7 @@ def test_refusal_has_velas_words(files):
     assert "IFM must be INT8 or INT16" in found.message
 
 
-def test_crash_is_told_by_the_name_of_its_signal(files):
+def test_crash_is_reported_by_the_name_of_its_signal(files):
     found = measure_with_vela(files["int8"][:1500], 4, evaluator())
     assert (found.cause, found.transient) == ("crashed", False)
     assert found.message.startswith(
@@ -104,7 +104,7 @@ def test_crash_is_told_by_the_name_of_its_signal(files):
     )
 
 
-def test_time_out_is_transient_and_told_with_its_limit(files):
+def test_time_out_is_transient_and_reported_with_its_limit(files):
     found = measure_with_vela(files["int8"], 4, evaluator(timeout_s=0.02))
     assert (found.cause, found.transient) == ("timed_out", True)
     assert found.message == "Vela was stopped after 0.02 s while starting"

@@ -146,7 +146,7 @@ def test_multi_label_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_
         check_errors(figures, labels, scores)
 
 
-def test_loss_tells_logits_when_no_value_does(tmp_path, monkeypatch):
+def test_loss_reports_logits_when_no_value_does(tmp_path, monkeypatch):
     random = np.random.default_rng(8)
     labels = random.integers(2, size=100)
     logits = random.uniform(0.1, 0.9, size=(100, 1)).astype(np.float32)

@@ -159,8 +159,8 @@ def save(model, names, folder):
 def run(content, data):
     """Outputs of a file, [example, ...] as integers, with the scale and zero point of each."""
     runner = tf.lite.Interpreter(model_content=content).get_signature_runner()
-    given, told = runner.get_input_details(), runner.get_output_details()
-    found = {name: [] for name in told}
+    given, outputs = runner.get_input_details(), runner.get_output_details()
+    found = {name: [] for name in outputs}
     for index in range(EXAMPLES):
         fed = {}
         for name, values in zip(SHAPES, data, strict=True):
@@ -169,7 +169,7 @@ def run(content, data):
             fed[name] = np.clip(codes, np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
         for name, values in runner(**fed).items():
             found[name].append(values.astype(np.float64))
-    return {name: (np.concatenate(values), *told[name]["quantization"]) for name, values in found.items()}
+    return {name: (np.concatenate(values), *outputs[name]["quantization"]) for name, values in found.items()}
 
 
 @pytest.fixture(scope="module", params=ZOOS)

@@ -66,7 +66,7 @@ def test_layer_that_is_left_out_is_watched_or_float_with_a_fallback():
         ),
     ],
 )
-def test_name_that_fits_no_layer_is_told_with_the_nearest(said, place, pattern):
+def test_name_that_fits_no_layer_is_reported_with_the_nearest(said, place, pattern):
     with pytest.raises(SpecError) as caught:
         policies(step(**said), StaticWi8Ai8(), NAMES)
     assert str(caught.value).startswith(f"{place}: no layer of the model is called '{pattern}'; did you mean head")
@@ -79,7 +79,7 @@ def test_nested_model_is_among_the_nearest():
         policies(step(**{"except": ["blok_1"]}), StaticWi8Ai8(), NAMES)
 
 
-def test_name_that_is_near_nothing_is_told_without():
+def test_name_that_is_near_nothing_is_reported_without():
     with pytest.raises(SpecError, match=r"no layer of the model is called 'zzz' \(expected"):
         policies(step(layers=["zzz"]), StaticWi8Ai8(), NAMES)
 
@@ -275,7 +275,7 @@ def test_input_of_integers_needs_no_range():
     assert placed(nodes, own=LayerPolicy(config="a:B")).input_quantizers == {}
 
 
-def test_refused_layers_are_all_named_with_reason_and_remedy():
+def test_refused_layers_are_all_named_with_reason_and_fix():
     nodes = graph(
         ("dense", "Dense"), ("odd", "LayerNormalization"), ("act", "Activation", "elu"), ("mystery", "Mystery")
     )
@@ -329,13 +329,13 @@ def test_layer_that_is_float_or_has_a_config_is_not_refused(policy):
     assert placed(graph(("dense", "Dense"), ("odd", "LayerNormalization")), odd=policy).refused == []
 
 
-def test_layer_that_was_folded_away_is_told():
+def test_layer_that_was_folded_away_is_reported():
     nodes = graph(("dense", "Dense"))
     plan = place(nodes, {"dense": LayerPolicy()}, {"dense": "Dense", "norm": "BatchNormalization"}, {"norm": "folded"})
     assert [(one.layer, one.outputs, one.note) for one in plan.layers][1] == ("norm", "none", "folded")
 
 
-def test_table_tells_what_each_layer_gets():
+def test_table_reports_what_each_layer_gets():
     four = step(weights={"bits": 4, "granularity": "per_tensor"}, activations={"quantizer": "own:Clip"})
     by_name = policies(four, StaticWi8Ai8(), ["conv", "late", "odd", "end"])
     nodes = graph(("conv", "Conv2D"), ("late", "Dense"), ("odd", "Own"), ("end", "Activation", "softmax"))
@@ -351,8 +351,8 @@ def test_table_tells_what_each_layer_gets():
 
 
 def test_plan_needs_no_tensorflow():
-    told = "import sys, components.fake_quantize.placement; print('tensorflow' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    program = "import sys, components.fake_quantize.placement; print('tensorflow' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
 
 

@@ -215,7 +215,7 @@ def test_each_so_many_th_example_is_held_out(either, period):
     assert (others.count(), held_out.count()) == (COUNT - len(x[::period]), len(x[::period]))
 
 
-def test_empty_split_is_told(data, folder):
+def test_empty_split_is_reported(data, folder):
     with pytest.raises(DataError, match="recipe a: there are no examples to train on"):
         load_training_data(data.decoder, [str(folder / "empty.gz")], "y", "recipe a")
 
@@ -296,7 +296,7 @@ def test_fall_of_less_than_min_delta_is_none(task, data):
     assert (len(state.epochs), state.best_epoch) == (2, 1)
 
 
-def test_too_few_examples_to_hold_out_are_told_before_training(task, data):
+def test_too_few_examples_to_hold_out_are_reported_before_training(task, data):
     few = data.without_each(5)[1]
     with pytest.raises(ModelError) as caught:
         fine_tune(line(), task.TASK, few, spec(early_stopping={"hold_out": 0.1}), name="a")
@@ -305,17 +305,17 @@ def test_too_few_examples_to_hold_out_are_told_before_training(task, data):
     assert "expected: at least 20 examples; found: 10" in said
 
 
-def test_loss_that_is_not_finite_is_told_with_epoch_and_rate(task, data):
+def test_loss_that_is_not_finite_is_reported_with_epoch_and_rate(task, data):
     said = spec(batch_size=10, learning_rate=[phase("constant", 1, 0.01), phase("constant", 1, 1e25)])
     with pytest.raises(ModelError) as caught:
         fine_tune(line(), task.TASK, data, said, name="a")
-    told = str(caught.value)
-    assert told.startswith("a: the loss is ")
-    assert "in epoch 2, after 2 of 5 steps, at a learning rate of 1e+25" in told
-    assert "lower the step's learning_rate" in told
+    message = str(caught.value)
+    assert message.startswith("a: the loss is ")
+    assert "in epoch 2, after 2 of 5 steps, at a learning rate of 1e+25" in message
+    assert "lower the step's learning_rate" in message
 
 
-def test_labels_that_do_not_fit_are_told(task, data):
+def test_labels_that_do_not_fit_are_reported(task, data):
     with pytest.raises(ModelError) as caught:
         fine_tune(line(), task.CLASSES, data, spec(), name="a")
     assert "a: the model cannot be trained on these examples" in str(caught.value)
@@ -354,7 +354,7 @@ def same_weights(one, other, rtol=1e-5):
 @pytest.mark.parametrize(
     ("either", "optimizer"), [("whole", "TASK"), ("whole", "LEGACY"), ("streamed", "ADAM")], indirect=["either"]
 )
-def test_interrupted_training_goes_on_to_the_same_weights(task, either, tmp_path, optimizer):
+def test_interrupted_training_continues_to_the_same_weights(task, either, tmp_path, optimizer):
     used = getattr(task, optimizer)
     said = spec(epochs=4, batch_size=16, learning_rate=[phase("cosine", 4, 0.05, 0.001)])
     whole = line()
@@ -465,7 +465,7 @@ fine_tune(model, fine_tuned_task.ADAM, data, spec, name="a", checkpoints=Path({c
 """
 
 
-def test_training_that_was_killed_within_an_epoch_goes_on_to_the_same_weights(task, data, folder, tmp_path):
+def test_training_that_was_killed_within_an_epoch_continues_to_the_same_weights(task, data, folder, tmp_path):
     # Four steps an epoch: it dies in the third.
     said = spec(epochs=4, batch_size=16, learning_rate=0.03)
     whole = line()

@@ -18,7 +18,7 @@ from tests.small_pipeline import SmallPipeline
         ({"name": "mine", "class_name": "MeanLabel"}, None),
     ],
 )
-def test_gate_is_told_the_direction_of_its_first_metric(
+def test_gate_gets_the_direction_of_its_first_metric(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: dict[str, str], expected: bool | None
 ) -> None:
     small = SmallPipeline(tmp_path)

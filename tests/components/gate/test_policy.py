@@ -226,7 +226,7 @@ def test_every_value_of_a_feature_is_held_when_bound_names_the_feature():
     }
 
 
-def test_check_tells_bound_and_measured_in_figures_when_it_fails():
+def test_check_reports_bound_and_measured_in_figures_when_it_fails():
     found = decide(
         report(candidate("int8", slice_of(metric(0.8312, (0.808, 0.8544)), metric(-0.0188, (-0.03, -0.01))))),
         device(),
@@ -391,7 +391,7 @@ def test_smallest_is_taken_and_said_when_fastest_is_wanted_and_none_was_timed():
     )
 
 
-def test_refusal_tells_the_real_reason_and_a_remedy_when_latency_is_unjudged():
+def test_refusal_reports_the_real_reason_and_a_fix_when_latency_is_unjudged():
     note = "under 20 microseconds nothing is judged"
     unjudged = [
         candidate(name).model_copy(update={"latency": Latency(microseconds=9.0, ratio=None, note=note)})
@@ -470,8 +470,8 @@ def test_sparse_encoded_weights_fail_on_a_device_that_cannot_read_them():
     ):
         facts = report(candidate(weights=(weight(sparse), weight(False))))
         assert decide(facts, device(sparse_weights=sparse_weights), bounds).verdict == verdict
-    told = decide(report(candidate(weights=(weight(True),))), device(sparse_weights=False), bounds)
-    assert told.candidates[0].reasons[0].measured == "1 (kernel)"
+    decision = decide(report(candidate(weights=(weight(True),))), device(sparse_weights=False), bounds)
+    assert decision.candidates[0].reasons[0].measured == "1 (kernel)"
 
 
 def test_a_release_from_before_checks_were_numeric_can_be_read():

@@ -21,7 +21,7 @@ def checks(rms, limit):
 
 
 @pytest.mark.parametrize(("limit", "verdict"), [(0.03, "pass"), (0.0299, "fail"), (0.031, "pass")])
-def test_greatest_error_of_any_step_is_held_against_the_bound(limit, verdict):
+def test_greatest_error_of_any_step_is_compared_with_the_bound(limit, verdict):
     (check,) = checks((0.01, 0.03, 0.02), limit)
     assert check.verdict == verdict
     assert in_words(check).measured == "0.03 after step 2 of 3, 20 sequences"

@@ -99,7 +99,7 @@ def test_figure_passes_at_its_bound_and_fails_above_it(bound, met, missed, what,
         assert (found.bound, found.measured) == (f"at most {limit:,}", measured)
 
 
-def test_operators_on_the_cpu_are_counted_and_told_with_their_reason():
+def test_operators_on_the_cpu_are_counted_and_reported_with_their_reason():
     facts = on_device(vela=vela(cpu=(SQRT, SQRT)))
     assert check(device(max_cpu_operators=2), facts).verdict == "pass"
     found = check(device(max_cpu_operators=1), facts)

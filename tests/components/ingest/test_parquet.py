@@ -41,6 +41,6 @@ def test_missing_value_is_a_feature_without_values(value: object) -> None:
     assert feature(value).WhichOneof("kind") is None
 
 
-def test_other_type_is_told_with_its_column() -> None:
+def test_other_type_is_reported_with_its_column() -> None:
     with pytest.raises(DataError, match=r"column x: a Parquet column has a type that tf\.Example does not .*Decimal"):
         feature(decimal.Decimal(1))

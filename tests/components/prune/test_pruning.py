@@ -90,11 +90,11 @@ def test_structure_that_does_not_divide_an_input_axis_is_refused_with_all_such_l
     with pytest.raises(ModelError) as caught:
         targets(model(), step(structure="block_1x16", layers=["depthwise", "both"]))
     said = str(caught.value)
-    assert "both (forward_layer/kernel): 8 inputs" not in said  # told once for each layer, by its last kernel
+    assert "both (forward_layer/kernel): 8 inputs" not in said  # listed once for each layer, by its last kernel
     assert "both (backward_layer/recurrent_kernel): 8 inputs; depthwise (depthwise_kernel): no input axis" in said
 
 
-def test_what_will_be_executed_sparse_is_told_before() -> None:
+def test_what_will_run_sparse_is_listed_before_pruning() -> None:
     built = tf.keras.Sequential(
         [layers.Input([32]), layers.Dense(16, name="a"), layers.Reshape([4, 4, 1]), layers.Conv2D(4, 2, name="b")]
     )

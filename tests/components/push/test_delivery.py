@@ -76,7 +76,7 @@ def chosen(tmp_path):
     return folder
 
 
-def test_release_tells_metrics_checks_and_parents_when_delivered(tmp_path, chosen):
+def test_release_reports_metrics_checks_and_parents_when_delivered(tmp_path, chosen):
     outcome = deliver(request(tmp_path / "registry"), verified(chosen), decision(), DECIDED)
     assert (outcome.pushed, outcome.sha256, outcome.bytes, outcome.version) == (True, SHA256, 13, SHA256[:16])
     release = find_release(Path(outcome.path))

@@ -147,10 +147,10 @@ def test_winner_is_blessed_and_pushed_once_when_it_passes(tmp_path):
     }
 
     (pushed,) = artifacts["PushedModel"]
-    told = properties(pushed)
-    assert (told["pushed"], told["version"], told["model_sha256"]) == (1, digest[:16], digest)
+    recorded = properties(pushed)
+    assert (recorded["pushed"], recorded["version"], recorded["model_sha256"]) == (1, digest[:16], digest)
     release = current(tmp_path / "registry", "phone", "shoes")
-    assert release.path == told["release_path"]
+    assert release.path == recorded["release_path"]
     assert release.model_path.read_bytes() == MODELS["int8"]
 
     # A new attempt pushes again although the gate comes from the cache, and brings back what was lost outside.

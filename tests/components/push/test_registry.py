@@ -61,27 +61,27 @@ def test_release_is_laid_out_by_content_when_pushed(tmp_path):
         assert (folder / VERSION / file).stat().st_mode & 0o777 == 0o644
 
 
-def test_compressed_form_is_the_model_and_its_digest_is_told_when_pushed(tmp_path):
+def test_compressed_form_is_the_model_and_its_digest_is_reported_when_pushed(tmp_path):
     release = push(tmp_path)
     served = (Path(release.path) / "model.tflite.gz").read_bytes()
     assert gzip.decompress(served) == MODEL
     # 8 times the same 256 bytes: stored once, and referred to.
     assert 256 < len(served) < 400
-    told = json.loads((Path(release.path) / "manifest.json").read_text())
-    assert told["compressed"] == {
+    manifest = json.loads((Path(release.path) / "manifest.json").read_text())
+    assert manifest["compressed"] == {
         "file": "model.tflite.gz",
         "sha256": hashlib.sha256(served).hexdigest(),
         "bytes": len(served),
     }
-    assert (told["sha256"], told["bytes"]) == (SHA256, 2048)
+    assert (manifest["sha256"], manifest["bytes"]) == (SHA256, 2048)
 
 
 def forge(folder, served):
     """Another compressed form, with its digest in the manifest."""
     (folder / "model.tflite.gz").write_bytes(served)
-    told = json.loads((folder / "manifest.json").read_text())
-    told["compressed"] |= {"sha256": hashlib.sha256(served).hexdigest(), "bytes": len(served)}
-    (folder / "manifest.json").write_text(json.dumps(told))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["compressed"] |= {"sha256": hashlib.sha256(served).hexdigest(), "bytes": len(served)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def test_release_is_refused_when_its_compressed_form_was_changed(tmp_path, damag
 def test_release_without_a_compressed_form_is_read_and_gets_one_when_pushed_again(tmp_path):
     folder = Path(push(tmp_path).path)
     before = tree_of(tmp_path)
-    told = json.loads((folder / "manifest.json").read_text())
-    del told["compressed"]
-    (folder / "manifest.json").write_text(json.dumps(told))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["compressed"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "model.tflite.gz").unlink()
     assert find_release(folder).manifest.compressed is None
     assert push(tmp_path) == current(tmp_path, "phone", "shoes") == find_release(folder)
@@ -230,7 +230,7 @@ def test_release_in_a_folder_of_another_version_is_refused_when_read(tmp_path):
 
 
 @pytest.mark.parametrize("pointer", [b"{", b'{"version": "x"}', None])
-def test_broken_pointer_is_told_when_read_and_rewritten_when_pushed(tmp_path, pointer):
+def test_broken_pointer_is_reported_when_read_and_rewritten_when_pushed(tmp_path, pointer):
     release = push(tmp_path)
     path = tmp_path / "phone" / "shoes" / "stable.json"
     other = json.dumps({"version": VERSION, "sha256": "0" * 64, "bytes": 1}).encode()
@@ -338,9 +338,9 @@ def test_each_model_is_one_release_when_four_pushers_race(tmp_path):
     time.sleep(1.5)  # lets all of them reach the barrier; without that the race is only less likely
     go.touch()
     for pusher in pushers:
-        told, _ = pusher.communicate()
+        output, _ = pusher.communicate()
         assert pusher.returncode == 0
-        assert told.decode().split("\n") == ["NO ERROR"] * 25 + [""]
+        assert output.decode().split("\n") == ["NO ERROR"] * 25 + [""]
     folder = root / "phone" / "shoes"
     assert {path.name for path in folder.iterdir()} == {
         hashlib.sha256(MODEL + bytes([index])).hexdigest()[:16] for index in range(25)
@@ -351,14 +351,14 @@ def test_each_model_is_one_release_when_four_pushers_race(tmp_path):
 def test_registry_is_as_before_when_a_file_size_limit_stops_the_push(tmp_path):
     release = push(tmp_path)
     before = tree_of(tmp_path)
-    told, again = run_child(
+    refusal, again = run_child(
         tmp_path,
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))",
         "lambda: push(Path(sys.argv[1]), MODEL[::-1]), lambda: push(Path(sys.argv[1]))",
     )
     assert again == "NO ERROR"  # what is there already needs no room
-    assert "there is not enough space for the release" in told
-    assert f"free at least {2048 + len(gzip_of(MODEL[::-1])):,} bytes" in told
+    assert "there is not enough space for the release" in refusal
+    assert f"free at least {2048 + len(gzip_of(MODEL[::-1])):,} bytes" in refusal
     assert tree_of(tmp_path) == before
     assert current(tmp_path, "phone", "shoes") == release
 
@@ -400,7 +400,7 @@ def test_registry_is_as_before_when_write_permission_is_missing(tmp_path):
         if parent.stat().st_uid == os.getuid() and parent != Path("/"):
             parent.chmod(parent.stat().st_mode | 0o055)
     try:
-        told = run_child(
+        refusals = run_child(
             root,
             "os.getuid() or os.setuid(65534)",  # root may write anywhere: become nobody
             "lambda: push(Path(sys.argv[1]), MODEL[::-1]), lambda: check_writable(LocalRegistry(root=sys.argv[1]))",
@@ -408,9 +408,10 @@ def test_registry_is_as_before_when_write_permission_is_missing(tmp_path):
     finally:
         for folder in folders:
             folder.chmod(0o755)
-    assert len(told) == 2
+    assert len(refusals) == 2
     assert all(
-        "there is no permission to write to the registry" in line and "grant write permission" in line for line in told
+        "there is no permission to write to the registry" in line and "grant write permission" in line
+        for line in refusals
     )
     assert tree_of(root) == before
 
@@ -418,13 +419,13 @@ def test_registry_is_as_before_when_write_permission_is_missing(tmp_path):
 def test_full_disk_asks_for_some_space_where_a_pointer_alone_is_written(tmp_path):
     first, _ = push(tmp_path), push(tmp_path, MODEL[::-1])
     release = tmp_path / "phone" / "shoes" / first.version
-    told, _ = run_child(
+    refusal, _ = run_child(
         tmp_path,
         f"from components.push.registry import point_at; release = Path({str(release)!r}); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))",
         "lambda: point_at(release, 'stable'), lambda: None",
     )
-    assert "free some space there" in told
+    assert "free some space there" in refusal
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "model.tflite.gz", "manifest.json"])

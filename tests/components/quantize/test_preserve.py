@@ -89,7 +89,7 @@ def test_training_under_quantization_keeps_every_zero(baseline: TrainedBaseline,
     assert len(proof.tensors) == 3
 
 
-def test_zeros_that_training_does_not_keep_are_told_as_lost(baseline: TrainedBaseline, pruned: Path) -> None:
+def test_zeros_that_training_does_not_keep_are_reported_as_lost(baseline: TrainedBaseline, pruned: Path) -> None:
     folder, report = baseline.do("plain", pruned, train_quantized, QAT, INT8, WeightInvariants())
     # Weights behind a unit that never fires have no gradient: some zeros stay by chance.
     assert all(fact.sparsity < 0.5 for fact in report.weights)
@@ -147,7 +147,7 @@ def test_values_are_trained_and_zero_is_not(baseline: TrainedBaseline, pruned: P
     assert np.abs(np.unique(after) - np.unique(untrained)).max() > 1e-3
 
 
-def test_layers_with_more_values_than_weights_are_refused_with_a_remedy(baseline: TrainedBaseline) -> None:
+def test_layers_with_more_values_than_weights_are_refused_with_a_fix(baseline: TrainedBaseline) -> None:
     step = CLUSTER.model_copy(update={"num_clusters": 200})
     with pytest.raises(ModelError) as caught:
         targets(baseline.model, step)
@@ -161,10 +161,10 @@ def test_layers_have_the_values_of_the_last_target_that_names_them(baseline: Tra
     step = ClusterStep.model_validate(
         {**CLUSTER.model_dump(), "except": ["hidden"], "targets": [{"layers": ["prob*"], "num_clusters": 4}]}
     )
-    told = {plan.layer: (plan.mode, plan.weights) for plan in preview(baseline.model, step)}
-    assert told["convolution"] == ("clustered", "8 values")
-    assert told["probabilities"] == ("clustered", "4 values")
-    assert told["hidden"] == ("as it is", "")
+    plans = {plan.layer: (plan.mode, plan.weights) for plan in preview(baseline.model, step)}
+    assert plans["convolution"] == ("clustered", "8 values")
+    assert plans["probabilities"] == ("clustered", "4 values")
+    assert plans["hidden"] == ("as it is", "")
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ COARSE = {"quantizer": {"kind": "histogram", "percentile": 60, "bins": 64}}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_range_that_is_not_finite_is_told(value):
+def test_range_that_is_not_finite_is_reported(value):
     good = TrainedRange(tensor="relu", low=0.0, high=1.0, scale=1 / 255, zero_point=-128)
     check_ranges([good])
     bad = good.model_copy(update={"tensor": "head", "high": value})

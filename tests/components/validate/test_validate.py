@@ -30,12 +30,12 @@ def test_label_without_classes_has_no_range() -> None:
     assert not made.feature[1].HasField("int_domain")
 
 
-def test_missing_label_is_told_with_the_features_there_are() -> None:
+def test_missing_label_is_reported_with_the_features_there_are() -> None:
     with pytest.raises(DataError, match=r"not have this label \(expected: one of image, label, name; found: class\)"):
         tighten(schema(), DataExpectations(label="class"))
 
 
-def test_every_anomaly_of_every_split_is_told() -> None:
+def test_every_anomaly_of_every_split_is_reported() -> None:
     train, evaluation = anomalies_pb2.Anomalies(), anomalies_pb2.Anomalies()
     train.anomaly_info["label"].description = "Unexpectedly large value: 12."
     evaluation.anomaly_info["image"].description = "Float feature has NaN values."

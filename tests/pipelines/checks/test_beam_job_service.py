@@ -32,7 +32,7 @@ def test_what_is_no_address_is_refused(endpoint: str) -> None:
         check_job_service([f"--job_endpoint={endpoint}"])
 
 
-def test_one_that_is_away_is_told_before_anything_runs(tmp_path: Path) -> None:
+def test_one_that_is_away_is_reported_before_anything_runs(tmp_path: Path) -> None:
     endpoint = f"localhost:{free_port()}"
     with pytest.raises(ClusterError, match="Connection refused"):
         check_job_service([f"--job_endpoint={endpoint}"])

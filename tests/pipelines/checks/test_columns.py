@@ -110,7 +110,7 @@ def test_hidden_files_are_not_read_as_examples(small: SmallPipeline) -> None:
     check(small)
 
 
-def test_parquet_without_the_label_is_told(small: SmallPipeline) -> None:
+def test_parquet_without_the_label_is_reported(small: SmallPipeline) -> None:
     small.spec["examples"]["kind"] = "parquet"
     hashed(small, pattern="*.parquet")
     file = small.folder / "data" / "rows.parquet"

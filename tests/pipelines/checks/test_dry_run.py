@@ -30,27 +30,27 @@ def test_whole_pipeline_passes(tmp_path: Path) -> None:
     check(SmallPipeline(tmp_path))
 
 
-def test_task_that_raises_on_import_is_told_with_its_error(tmp_path: Path) -> None:
+def test_task_that_raises_on_import_is_reported_with_its_error(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, "import nowhere_at_all\nTASK = 1\n")
     assert "cannot be imported: ModuleNotFoundError: No module named 'nowhere_at_all'" in errors_of(small)
 
 
-def test_object_without_the_methods_of_a_task_is_told(tmp_path: Path) -> None:
+def test_object_without_the_methods_of_a_task_is_reported(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, "TASK = 1\n")
     assert "is not a task: it lacks feature_spec, decode" in errors_of(small)
 
 
-def test_task_without_build_model_is_told_when_the_baseline_is_trained(tmp_path: Path) -> None:
+def test_task_without_build_model_is_reported_when_the_baseline_is_trained(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, TASK.replace("def build_model", "def make_model"))
     assert "the task has no build_model and compile" in errors_of(small)
 
 
-def test_model_that_cannot_be_built_is_told(tmp_path: Path) -> None:
+def test_model_that_cannot_be_built_is_reported(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, TASK.replace("layers.Flatten()", "layers.Flatten(3, 4, 5)"))
     assert "the task's model cannot be built: TypeError" in errors_of(small)
 
 
-def test_stateful_model_is_told_with_its_layer(tmp_path: Path) -> None:
+def test_stateful_model_is_reported_with_its_layer(tmp_path: Path) -> None:
     recurrent = "layers.Reshape([4, 8]), layers.LSTM(4, stateful=True, name='memory'),"
     text = TASK.replace("layers.Flatten(),", recurrent).replace("Input([4, 4, 1], ", "Input([4, 4, 1], 1, ")
     said = errors_of(SmallPipeline(tmp_path, text))
@@ -58,7 +58,7 @@ def test_stateful_model_is_told_with_its_layer(tmp_path: Path) -> None:
     assert "stateful=False" in said
 
 
-def test_examples_without_the_label_are_told(tmp_path: Path) -> None:
+def test_examples_without_the_label_are_reported(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.write_split("eval", 9, seed=1, change=lambda _, features: {"image": features["image"]})
     said = errors_of(small)
@@ -66,7 +66,7 @@ def test_examples_without_the_label_are_told(tmp_path: Path) -> None:
     assert "(expected: image, label; found: image)" in said
 
 
-def test_label_that_the_task_does_not_declare_is_told(tmp_path: Path) -> None:
+def test_label_that_the_task_does_not_declare_is_reported(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["examples"]["label"] = "class"
     said = errors_of(small)
@@ -74,7 +74,7 @@ def test_label_that_the_task_does_not_declare_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["tfrecord", "csv"])
-def test_slice_that_the_task_does_not_declare_is_told_with_its_field(tmp_path: Path, kind: str) -> None:
+def test_slice_that_the_task_does_not_declare_is_reported_with_its_field(tmp_path: Path, kind: str) -> None:
     small = with_csv(tmp_path) if kind == "csv" else SmallPipeline(tmp_path)
     if kind == "csv":
         (tmp_path / "data" / "eval.csv").write_text("image,label,town\n0.5,1,A\n")
@@ -85,7 +85,7 @@ def test_slice_that_the_task_does_not_declare_is_told_with_its_field(tmp_path: P
     assert "gate.metrics: the task has no dense feature 'town'" in errors_of(small)
 
 
-def test_stratifying_feature_that_records_lack_is_told(tmp_path: Path) -> None:
+def test_stratifying_feature_that_records_lack_is_reported(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["calibrate"]["stratify_by"] = "town"
     assert "calibrate.stratify_by: an example lacks the feature 'town'" in errors_of(small)
@@ -100,7 +100,7 @@ def test_stratifying_feature_that_only_the_records_have_passes(tmp_path: Path) -
     check(small)
 
 
-def test_stratifying_feature_that_is_no_column_is_told(tmp_path: Path) -> None:
+def test_stratifying_feature_that_is_no_column_is_reported(tmp_path: Path) -> None:
     small = with_csv(tmp_path)
     small.spec["calibrate"]["stratify_by"] = "town"
     assert "calibrate.stratify_by: the examples have no column 'town'" in errors_of(small)
@@ -114,7 +114,7 @@ def test_gzipped_file_without_records_is_skipped(tmp_path: Path) -> None:
     check(small)
 
 
-def test_split_whose_files_hold_no_record_is_told(tmp_path: Path) -> None:
+def test_split_whose_files_hold_no_record_is_reported(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     (tmp_path / "data" / "eval.tfrecord").unlink()
     (tmp_path / "data" / "eval.gz").write_bytes(gzip.compress(b""))
@@ -134,7 +134,7 @@ def test_split_whose_files_hold_no_record_is_told(tmp_path: Path) -> None:
         ("{1: features['image']}", "found: a name of type int"),
     ],
 )
-def test_decode_that_returns_no_tensor_is_told(tmp_path: Path, kind: str, returned: str, found: str) -> None:
+def test_decode_that_returns_no_tensor_is_reported(tmp_path: Path, kind: str, returned: str, found: str) -> None:
     small = SmallPipeline(tmp_path)
     if kind == "remote":  # where no record is read
         small.spec["examples"]["path"] = "s3://bucket/data"
@@ -154,31 +154,31 @@ def test_decode_that_returns_no_tensor_is_told(tmp_path: Path, kind: str, return
         ("        return {", "        raise SystemExit(0)\n        return {", "feature_spec, line 6"),
     ],
 )
-def test_feature_spec_that_cannot_be_used_is_told(tmp_path: Path, old: str, new: str, words: str) -> None:
+def test_feature_spec_that_cannot_be_used_is_reported(tmp_path: Path, old: str, new: str, words: str) -> None:
     task = TASK.replace(old, new)
     task = task.replace("tf.int64)}", "tf.int64)})") if "list(" in new else task
     assert words in errors_of(SmallPipeline(tmp_path, task))
 
 
-def test_records_that_are_no_examples_are_told(tmp_path: Path) -> None:
+def test_records_that_are_no_examples_are_reported(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     with tf.io.TFRecordWriter(str(tmp_path / "data" / "train.tfrecord")) as writer:
         writer.write(b"\xff\xfe no example")
     assert "found: records that are not tf.Examples" in errors_of(small)
 
 
-def test_decode_that_fails_is_told(tmp_path: Path) -> None:
+def test_decode_that_fails_is_reported(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, TASK.replace("[-1, 4, 4, 1]", "[-1, 5, 5, 1]"))
     assert "the task's decode fails: InvalidArgumentError" in errors_of(small)
 
 
-def test_model_that_does_not_take_what_decode_returns_is_told(tmp_path: Path) -> None:
+def test_model_that_does_not_take_what_decode_returns_is_reported(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, TASK.replace("layers.Input([4, 4, 1]", "layers.Input([5, 5, 1]"))
     said = errors_of(small)
     assert "(expected: image (None, 5, 5, 1); found: image (4, 4, 4, 1))" in said
 
 
-def test_number_of_classes_that_does_not_fit_the_model_is_told(tmp_path: Path) -> None:
+def test_number_of_classes_that_does_not_fit_the_model_is_reported(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["examples"]["num_classes"] = 4
     assert (
@@ -223,7 +223,7 @@ def with_model(folder: Path, body: str) -> SmallPipeline:
     ids=["two outputs", "subclassed", "open dimension"],
 )
 @pytest.mark.parametrize("classes", [3, None])
-def test_model_that_cannot_be_exported_is_told_before_training(
+def test_model_that_cannot_be_exported_is_reported_before_training(
     tmp_path: Path, body: str, message: str, classes: int | None
 ) -> None:
     small = with_model(tmp_path, body)
@@ -231,7 +231,7 @@ def test_model_that_cannot_be_exported_is_told_before_training(
     assert message in errors_of(small)
 
 
-def test_one_output_is_told_when_the_metric_compares_classes(tmp_path: Path) -> None:
+def test_one_output_is_reported_when_the_metric_compares_classes(tmp_path: Path) -> None:
     small = with_model(tmp_path, ONE_OUTPUT)
     task = next(tmp_path.glob("small_task_*.py"))
     task.write_text(task.read_text().replace("sparse_categorical_crossentropy", "binary_crossentropy"))
@@ -246,7 +246,7 @@ def test_one_output_is_told_when_the_metric_compares_classes(tmp_path: Path) -> 
     check(small)
 
 
-def test_decoded_names_that_are_not_the_models_are_told(tmp_path: Path) -> None:
+def test_decoded_names_that_are_not_the_models_are_reported(tmp_path: Path) -> None:
     text = TASK.replace('return tf.reshape(features["image"], [-1, 4, 4, 1])', 'return {"picture": features["image"]}')
     said = errors_of(SmallPipeline(tmp_path, text))
     assert (
@@ -295,20 +295,20 @@ def test_saved_model_passes_when_it_takes_what_decode_returns(tmp_path: Path, ba
     ],
     ids=["other shape", "raises", "open dimension", "state", "five outputs"],
 )
-def test_saved_model_that_does_not_fit_is_told(
+def test_saved_model_that_does_not_fit_is_reported(
     tmp_path: Path, function: Callable[[Any, Any], Any], shape: list[int | None], message: str
 ) -> None:
     assert message in errors_of(with_saved_model(tmp_path, function, shape))
 
 
 @pytest.mark.parametrize("damaged", ["saved_model.pb", "variables/variables.index"])
-def test_damaged_saved_model_is_told(tmp_path: Path, damaged: str) -> None:
+def test_damaged_saved_model_is_reported(tmp_path: Path, damaged: str) -> None:
     small = with_saved_model(tmp_path, first_three, [None, 4, 4, 1])
     (tmp_path / "saved" / damaged).write_bytes(b"\x0a\xff nothing of the kind")
     assert "the SavedModel cannot be loaded: " in errors_of(small)
 
 
-def test_decode_that_fails_is_told_for_csv_too(tmp_path: Path) -> None:
+def test_decode_that_fails_is_reported_for_csv_too(tmp_path: Path) -> None:
     small = with_csv(tmp_path, OF_SCALARS.replace("return tf", "raise ValueError('boom'); return tf"))
     small.spec["examples"]["splits"] = {"kind": "hashed"}
     assert "the task's decode fails: ValueError: boom" in errors_of(small)
@@ -317,7 +317,7 @@ def test_decode_that_fails_is_told_for_csv_too(tmp_path: Path) -> None:
 AUTO = {"kind": "static_wi8_ai8", "keep_float": {"kind": "auto", "max_drop": 0.01}}
 
 
-def test_metric_that_keras_lacks_is_told_when_float_layers_are_chosen_by_it(tmp_path: Path) -> None:
+def test_metric_that_keras_lacks_is_reported_when_float_layers_are_chosen_by_it(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["evaluate"]["metrics"] = [{"name": "accuracy", "class_name": "BalancedAccuracy"}]
     check(small)
@@ -517,7 +517,7 @@ def test_schema_about_shares_and_counts_over_all_records_is_left_to_the_run(tmp_
     check(small)
 
 
-def test_schema_is_held_against_csv_columns_whose_type_the_whole_file_tells(tmp_path: Path) -> None:
+def test_schema_is_compared_with_csv_columns_whose_type_is_inferred_from_the_complete_file(tmp_path: Path) -> None:
     small = with_csv(tmp_path)
     (tmp_path / "data" / "train.csv").write_text("image,label,more\n0,1,2\n")
     (tmp_path / "data" / "eval.csv").write_text("image,label,more\n0.5,1,a\n")

@@ -61,8 +61,8 @@ def test_missing_task_attribute_is_named_with_those_there_are(small: SmallPipeli
 def test_task_that_is_not_python_is_named_with_its_line(small: SmallPipeline, text: str, said: str) -> None:
     (small.folder / "broken_task.py").write_text(text)
     small.spec["task"] = "broken_task:TASK"
-    told = errors_of(small)
-    assert f"is not Python: {said}" in told and "broken_task.py" in told
+    message = errors_of(small)
+    assert f"is not Python: {said}" in message and "broken_task.py" in message
 
 
 PROGRAM = """
@@ -152,7 +152,7 @@ def test_empty_files_are_no_examples(small: SmallPipeline) -> None:
 
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("share", [0.501, 0.999])
-def test_truncated_tfrecord_is_told_with_the_number_of_whole_records(
+def test_truncated_tfrecord_is_reported_with_the_number_of_whole_records(
     small: SmallPipeline, zipped: bool, share: float
 ) -> None:
     (small.folder / "data" / "eval.tfrecord").unlink()
@@ -186,7 +186,7 @@ def test_large_records_of_plain_files_are_not_read(small: SmallPipeline) -> None
 
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize(("bit", "whole"), [(0, 0), (9, 0), (60, 0), (-1, 0), (200, 1)])
-def test_flipped_bit_in_the_first_records_is_told(small: SmallPipeline, bit: int, whole: int, zipped: bool) -> None:
+def test_flipped_bit_in_the_first_records_is_reported(small: SmallPipeline, bit: int, whole: int, zipped: bool) -> None:
     record = serialize({"image": np.zeros(16, np.float32), "label": 1})
     content = bytearray(frame(record) * 10)
     content[bit if bit >= 0 else len(frame(record)) + bit] ^= 1
@@ -196,7 +196,7 @@ def test_flipped_bit_in_the_first_records_is_told(small: SmallPipeline, bit: int
     assert f"{file}: the TFRecord file is truncated or damaged after {whole} complete records" in said
 
 
-def test_file_that_is_no_tfrecord_is_told(small: SmallPipeline) -> None:
+def test_file_that_is_no_tfrecord_is_reported(small: SmallPipeline) -> None:
     (small.folder / "data" / "train.tfrecord").write_text("label,image\n1,2\n" * 50)
     assert "truncated or damaged after 0 complete records" in errors_of(small)
 
@@ -230,7 +230,7 @@ def test_missing_pretrained_model_is_named(small: SmallPipeline) -> None:
     assert "there is no readable model here" in errors_of(small)
 
 
-def test_keras_3_file_is_refused_by_name_with_the_remedy(small: SmallPipeline) -> None:
+def test_keras_3_file_is_refused_by_name_with_a_fix(small: SmallPipeline) -> None:
     small.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
     with zipfile.ZipFile(small.folder / "model.keras", "w") as archive:
         archive.writestr("metadata.json", '{"keras_version": "3.5.0"}')
@@ -265,7 +265,7 @@ def test_registry_that_cannot_be_a_folder_is_named(small: SmallPipeline) -> None
     assert str(small.folder / "registry") in errors_of(small)
 
 
-def test_errors_of_different_kinds_are_told_at_once(small: SmallPipeline) -> None:
+def test_errors_of_different_kinds_are_reported_at_once(small: SmallPipeline) -> None:
     small.spec["task"] = "nowhere:TASK"
     small.spec["examples"]["path"] = "elsewhere"
     (small.folder / "registry").write_text("in the way")

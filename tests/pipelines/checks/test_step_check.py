@@ -36,7 +36,7 @@ def with_layer(layer: str) -> str:
     return TASK.replace("layers.Flatten(),", f"layers.Flatten(), {layer},")
 
 
-def test_each_layer_of_the_model_is_told(tmp_path: Path) -> None:
+def test_each_layer_of_the_model_is_reported(tmp_path: Path) -> None:
     task = TASK.replace("layers.Conv2D(8, 3", 'layers.Conv2D(8, 3, name="convolution"')
     layers = checked(tmp_path, task)["a"]
     assert [(layer.kind, layer.mode, layer.weights) for layer in layers] == [
@@ -47,7 +47,7 @@ def test_each_layer_of_the_model_is_told(tmp_path: Path) -> None:
     assert layers[0].note == "its input also gets a range"
 
 
-def test_each_step_is_told_and_that_nothing_executes_the_zeros(tmp_path: Path) -> None:
+def test_each_step_is_listed_with_a_note_when_nothing_executes_the_zeros(tmp_path: Path) -> None:
     previews = with_steps(
         tmp_path,
         {"kind": "prune", "sparsity": 0.5, "epochs": 2, "structure": "block_1x16", "layers": ["probabilities"]},
@@ -56,12 +56,12 @@ def test_each_step_is_told_and_that_nothing_executes_the_zeros(tmp_path: Path) -
         scheme="static_wi8_ai8",
     )
     assert list(previews) == ["a, prune", "a, cluster", "a, qat"]
-    told = {layer.layer: layer for layer in previews["a, prune"]}["probabilities"]
-    assert (told.mode, told.weights) == ("pruned", "sparsity 0.5, block_1x16")
-    (told,) = with_steps(
+    plan = {layer.layer: layer for layer in previews["a, prune"]}["probabilities"]
+    assert (plan.mode, plan.weights) == ("pruned", "sparsity 0.5, block_1x16")
+    (plan,) = with_steps(
         tmp_path / "float", {"kind": "prune", "sparsity": 0.5, "epochs": 2, "layers": ["prob*"]}, scheme="float16"
     )["a"][-1:]
-    assert told.note == "there is no sparse kernel for float16: smaller when compressed, not faster"
+    assert plan.note == "there is no sparse kernel for float16: smaller when compressed, not faster"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_step_that_the_model_does_not_bear_is_refused_before_training(
     assert message in str(caught.value)
 
 
-def test_pipeline_without_steps_has_nothing_to_tell(tmp_path: Path) -> None:
+def test_pipeline_without_steps_has_no_plan(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     make_importable(small.write())
     assert dry_run(load_pipeline(small.file)) == {}
@@ -109,7 +109,7 @@ def test_model_with_one_large_weight_is_not(tmp_path: Path) -> None:
     assert dry_run(load_pipeline(small.file)) == {}
 
 
-def test_unknown_layer_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_unknown_layer_is_reported_with_the_nearest(tmp_path: Path) -> None:
     said = refused(tmp_path, layers=["probabilites"])
     assert "recipes[0] (a): layers: no layer of the model is called 'probabilites'; did you mean probabilities" in said
 
@@ -121,7 +121,7 @@ def test_step_that_quantizes_nothing_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "told"),
+    ("layer", "plan"),
     [
         ('layers.LayerNormalization(name="odd")', "normalize by batch (BatchNormalization"),
         ('layers.Activation("elu", name="odd")', "use relu, relu6, leaky ReLU, swish, gelu, sigmoid, tanh or softmax"),
@@ -130,10 +130,10 @@ def test_step_that_quantizes_nothing_is_refused(tmp_path: Path) -> None:
         ('layers.Rescaling(2.0, name="odd")', "rescale in the task's decode"),
     ],
 )
-def test_layer_without_integer_form_is_refused_with_its_name_and_remedy(tmp_path: Path, layer: str, told: str) -> None:
+def test_layer_without_integer_form_is_refused_with_its_name_and_fix(tmp_path: Path, layer: str, plan: str) -> None:
     said = refused(tmp_path, with_layer(layer))
     assert "recipes[0] (a): layer odd: quantization-aware training cannot quantize odd" in said
-    assert told in said
+    assert plan in said
     assert "`except: [odd]` in the step and `float_fallback: true` in the scheme" in said
 
 
@@ -147,7 +147,7 @@ def test_layer_without_integer_form_may_stay_float(tmp_path: Path) -> None:
     assert {layer.layer: layer.mode for layer in layers}["odd"] == "float"
 
 
-def test_task_without_compile_is_told_when_a_recipe_trains(tmp_path: Path) -> None:
+def test_task_without_compile_is_reported_when_a_recipe_trains(tmp_path: Path) -> None:
     import tensorflow as tf
 
     small = SmallPipeline(tmp_path, TASK.partition("    def build_model")[0] + "TASK = Task()\n")
@@ -162,7 +162,7 @@ def test_task_without_compile_is_told_when_a_recipe_trains(tmp_path: Path) -> No
     assert "a recipe has a step that trains, but the task has no compile" in str(caught.value)
 
 
-def test_model_that_keras_cannot_load_again_is_told(tmp_path: Path) -> None:
+def test_model_that_keras_cannot_load_again_is_reported(tmp_path: Path) -> None:
     task = TASK.replace(
         "class Task:",
         """class Unregistered(tf.keras.layers.Layer):

@@ -20,12 +20,12 @@ def test_our_error_is_found_in_the_text_that_beam_makes_of_it() -> None:
     assert explain(RuntimeError(text)) == "bad. Remedy: fix it"
 
 
-def test_damaged_tfrecord_beyond_the_preflight_is_told_with_the_remedy() -> None:
+def test_damaged_tfrecord_beyond_the_preflight_is_reported_with_a_fix() -> None:
     said = explain(ValueError("Not a valid TFRecord. Fewer than 8 bytes: b'x' [while running 'read']"))
     assert said.startswith("examples.path: a TFRecord file is truncated or damaged")
     assert "gzip --test" in said
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), ValueError("one\ntwo")])
-def test_other_error_is_told_with_its_type(error: Exception) -> None:
+def test_other_error_is_reported_with_its_type(error: Exception) -> None:
     assert explain(error).startswith(type(error).__name__)

@@ -214,7 +214,7 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
         (("examples", "splits"), {"kind": "hashed", "buckets": {"train": 4, "_eval": 1}}, "no split called '_eval'"),
     ],
 )
-def test_bad_field_is_named_with_bound_value_and_remedy(
+def test_bad_field_is_named_with_bound_value_and_fix(
     small: SmallPipeline, place: tuple[str | int, ...], value: object, message: str
 ) -> None:
     target = small.spec
@@ -226,7 +226,7 @@ def test_bad_field_is_named_with_bound_value_and_remedy(
     assert "Remedy: " in said
 
 
-def test_several_errors_are_told_at_once(small: SmallPipeline) -> None:
+def test_several_errors_are_reported_at_once(small: SmallPipeline) -> None:
     small.spec["baseline"]["batchsize"] = 1
     small.spec["gate"]["prefer"] = "tiny"
     small.spec["calibrate"]["samples"] = 0
@@ -306,7 +306,7 @@ def test_fewest_float_layers_need_a_metric_whose_direction_is_known(small: Small
     )
 
 
-def test_repeated_key_is_told_with_both_lines(small: SmallPipeline) -> None:
+def test_repeated_key_is_reported_with_both_lines(small: SmallPipeline) -> None:
     text = small.write().read_text().replace("  epochs: 5\n", "  epochs: 5\n  seed: 3\n")
     small.file.write_text(text)
     lines = [number for number, line in enumerate(text.splitlines(), 1) if line == "  seed: 3"]
@@ -319,7 +319,7 @@ def test_repeated_key_is_told_with_both_lines(small: SmallPipeline) -> None:
     )
 
 
-def test_repeated_keys_are_told_in_one_line_but_aliases_are_none(tmp_path: Path) -> None:
+def test_repeated_keys_are_reported_in_one_line_but_aliases_are_none(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("a: &a {x: 1, x: 2}\nb: *a\nc: {x: 1}\n1: 2\n'1': 3\n")
     with pytest.raises(PipelineFileError) as caught:
         load_pipeline(tmp_path / "p.yaml")

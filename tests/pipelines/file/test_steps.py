@@ -187,7 +187,7 @@ def test_training_split_is_the_baselines_then_the_samples_then_any_other(small: 
         ({"kind": "quantise", "epochs": 1}, "there is no 'quantise' here"),
     ],
 )
-def test_bad_step_is_told_with_its_place(small: SmallPipeline, step: dict[str, Any], message: str) -> None:
+def test_bad_step_is_reported_with_its_place(small: SmallPipeline, step: dict[str, Any], message: str) -> None:
     assert message in refused(small, "static_wi8_ai8", step)
 
 

@@ -168,7 +168,7 @@ def test_recipe_that_is_removed_or_renamed_leaves_training_nodes_as_they_are(sma
     assert not set(training()) & set(before)
 
 
-def test_device_is_checked_by_its_tools_anew_only_when_these_change(small: SmallPipeline) -> None:
+def test_device_is_checked_by_its_tools_again_only_when_these_change(small: SmallPipeline) -> None:
     assert not [name for name in nodes(small) if name.startswith("device_check__")]
     profile = {"name": "board", "device_class": "board", "description": "any", "schemes": ["static_wi8_ai8"]}
     profile["evaluators"] = [{"kind": "tflm"}]

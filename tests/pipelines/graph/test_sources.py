@@ -65,9 +65,9 @@ def test_parameters_of_other_nodes_are_no_digests() -> None:
 
 def test_of_very_many_files_one_digest_stands_for_all() -> None:
     many = {f"{number:04}": "sha256 0" for number in range(1_001)}
-    told = shown(proto_to_json(packed(described(many))))
-    assert list(told) == ["data"] and told["data"].startswith("1001 files, sha256 ")
-    assert told != shown(proto_to_json(packed(described({**many, "0500": "sha256 1"}))))
+    details = shown(proto_to_json(packed(described(many))))
+    assert list(details) == ["data"] and details["data"].startswith("1001 files, sha256 ")
+    assert details != shown(proto_to_json(packed(described({**many, "0500": "sha256 1"}))))
 
 
 def test_objects_are_identified_by_size_and_version(small: SmallPipeline) -> None:

@@ -69,7 +69,7 @@ def test_each_device_has_a_table_of_its_figures(run_summary):
     assert "no fast kernels for the integer LSTM" in said
 
 
-def test_refusal_is_told_in_the_table(run_summary):
+def test_refusal_is_reported_in_the_table(run_summary):
     said = page(run_summary, devices=(BOARD,), on_devices=(FACTS,)).text["devices"]
     assert "TFLM refused TFLM has no <kernel>Remedy: take another scheme" in " ".join(said.split())
 

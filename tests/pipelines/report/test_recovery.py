@@ -64,7 +64,7 @@ def test_only_candidates_with_these_options_have_a_section(recovered, run_summar
     assert [view.name for view in recovery_views(recovered)] == ["int8", "int8_per_tensor"]
 
 
-def test_search_is_told_in_figures(page):
+def test_search_is_reported_in_figures(page):
     text = " ".join(page.text["recovery"].split())
     assert "1 of 3 layers stay float. On the 1,500 calibration examples the float model's accuracy is 0.9125" in text
     assert "at most 0.01 worse is allowed, and it is 0.0075 better (0.045 worse with none float)" in text
@@ -105,6 +105,6 @@ def test_nothing_is_drawn_of_a_constant():
     assert recovery_figures.clipped_range(RANGES[1], "x") is None
 
 
-def test_options_are_told_in_words(recovered):
-    told = [options_of(candidate) for candidate in recovered.evaluation.candidates]
-    assert told == ["", "", "", "calibration percentile 99.9", "keep_float auto", ""]
+def test_options_are_written_in_words(recovered):
+    texts = [options_of(candidate) for candidate in recovered.evaluation.candidates]
+    assert texts == ["", "", "", "calibration percentile 99.9", "keep_float auto", ""]

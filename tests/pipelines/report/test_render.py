@@ -101,7 +101,7 @@ def test_every_picture_has_a_label_and_a_caption_when_rendered(page):
     assert sum(1 for tag, _ in page.tags if tag == "figcaption") == 3
 
 
-def test_every_table_stands_in_a_scroller_of_its_own_when_rendered(html):
+def test_every_table_has_its_own_scroller_when_rendered(html):
     assert html.count("<table") == html.count('<div class="scroll"><table')
 
 
@@ -180,7 +180,7 @@ def test_numbers_of_the_range_picture_are_in_tables_when_drawn(page, run_summary
         assert float(row[1]) == pytest.approx(index / 10)
 
 
-def test_failed_candidate_is_shown_with_cause_and_remedy_when_conversion_failed(page):
+def test_failed_candidate_is_shown_with_cause_and_fix_when_conversion_failed(page):
     row = row_of(page, "int16static_wi8_ai16")
     assert "conversion refused" in row[1]
     assert "no 16x8 kernel for <CUMSUM> & refused the graph." in row[1]
@@ -193,7 +193,7 @@ def test_failed_push_is_not_explained_by_why_its_candidate_was_chosen(run_summar
     assert f"Nothing was pushed: {run_summary.decision_for('phone_cpu').why}" not in failed.text["verdict"]
 
 
-def test_gate_tells_every_reason_when_candidates_did_not_pass(page, run_summary):
+def test_gate_reports_every_reason_when_candidates_did_not_pass(page, run_summary):
     for decision in run_summary.decisions:
         for one in decision.candidates:
             for check in map(in_words, one.reasons):
@@ -202,7 +202,7 @@ def test_gate_tells_every_reason_when_candidates_did_not_pass(page, run_summary)
                 ]
 
 
-def test_inspection_nodes_and_lineage_are_told_when_known(page):
+def test_inspection_nodes_and_lineage_are_reported_when_known(page):
     assert row_of(page, "train") == ["train", "31.4 s", "complete", ""]
     assert row_of(page, "push__cortex_m0")[1:3] == ["–", "not run"]  # noqa: RUF001
     assert "CONV_2D" in page.text["inspection"]

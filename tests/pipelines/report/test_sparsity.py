@@ -42,10 +42,10 @@ def test_no_section_when_nothing_was_pruned(run_summary):
     assert not any(line.startswith("sparsity of") for line in printed(run_summary, 400))
 
 
-def test_section_tells_figures_and_proof_when_sparsity_is_proven(pruned):
+def test_section_reports_figures_and_proof_when_sparsity_is_proven(pruned):
     made = proof("proven", "", sparse_bytes=30_212, time_ratio=0.331, difference=2.5e-7, tolerance=1e-4)
     html = section(pruned(made))
-    for told in (
+    for expected in (
         '<span class="badge proven">proven</span>',
         "<dd>83,716 bytes</dd>",
         "<dd>30,212 bytes, delivered</dd>",
@@ -55,13 +55,13 @@ def test_section_tells_figures_and_proof_when_sparsity_is_proven(pruned):
         "<td>10 × 1568</td>",  # noqa: RUF001
         '<td class="n">0.797</td><td class="n">0.800</td><td>1x4</td><td>no</td>',
     ):
-        assert told in html
+        assert expected in html
     assert "finding" not in html
     assert "sparsity of float32: proven" in [line.strip() for line in printed(pruned(made), 400)]
 
 
 @pytest.mark.parametrize(("verdict", "kind"), [("lost", "error"), ("stored_only", "warning")])
-def test_section_tells_why_when_sparsity_is_not_proven(pruned, verdict, kind):
+def test_section_reports_why_when_sparsity_is_not_proven(pruned, verdict, kind):
     html = section(pruned(proof(verdict, "zeros are <gone>", delivered="dense")))
     assert f'<p class="finding {kind}">zeros are &lt;gone&gt;.</p>' in html
     assert f'<span class="badge {verdict}">{verdict.replace("_", " ")}</span>' in html

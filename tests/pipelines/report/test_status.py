@@ -13,39 +13,43 @@ def begun() -> RunStatus:
     return RunStatus(state="running", pipeline_file="p.yaml", pid=1, host="h", started=now, versions={"tfx": "1"})
 
 
-def test_devices_and_candidates_are_told_with_their_figures(begun: RunStatus, run_summary: RunSummary) -> None:
-    told = with_summary(begun, run_summary)
-    assert (told.pipeline, told.verdict, told.run_id) == ("fashion-mnist", "pushed", run_summary.run_id)
-    phone, micro = told.devices
+def test_devices_and_candidates_are_reported_with_their_figures(begun: RunStatus, run_summary: RunSummary) -> None:
+    status = with_summary(begun, run_summary)
+    assert (status.pipeline, status.verdict, status.run_id) == ("fashion-mnist", "pushed", run_summary.run_id)
+    phone, micro = status.devices
     assert (phone.device, phone.verdict, phone.chosen) == ("phone_cpu", "pass", run_summary.decisions[0].chosen)
     assert phone.release is not None
     assert phone.release.bytes == run_summary.releases[0].bytes
     assert (micro.chosen, micro.release) == (None, None)
     assert micro.why == run_summary.decisions[1].why
-    by_name = {one.name: one for one in told.candidates}
+    by_name = {one.name: one for one in status.candidates}
     assert by_name["float32"].times_smaller == 1.0
     assert by_name["int8"].bytes == 23_104
     assert by_name["int8"].times_smaller == pytest.approx(83_716 / 23_104)
     assert by_name["int8"].metrics["accuracy"].value == pytest.approx(0.891 - 0.002)
     assert by_name["int8"].change["accuracy"].value == pytest.approx(-0.002)
     assert by_name[phone.chosen].verdicts["phone_cpu"] == "blessed"
-    failed = [one for one in told.candidates if one.status == "failed"]
+    failed = [one for one in status.candidates if one.status == "failed"]
     assert len(failed) == 1
     assert failed[0].bytes is None
     assert "Remedy: " in failed[0].error
-    refused = next(one for one in told.candidates if one.verdicts["phone_cpu"] == "fail" and one.status == "converted")
+    refused = next(
+        one for one in status.candidates if one.verdicts["phone_cpu"] == "fail" and one.status == "converted"
+    )
     assert refused.reasons["phone_cpu"][0].verdict == "fail"
 
 
-def test_failed_nodes_are_told_with_their_errors(begun: RunStatus, run_summary: RunSummary) -> None:
+def test_failed_nodes_are_reported_with_their_errors(begun: RunStatus, run_summary: RunSummary) -> None:
     nodes = (NodeFact(id="a", state="complete"), NodeFact(id="b", state="failed", message="no room"))
-    told = with_summary(
+    status = with_summary(
         begun, run_summary.model_copy(update={"nodes": nodes, "verdict": "failed", "errors": ("b: no",)})
     )
-    assert (told.failed, told.verdict, told.errors) == ({"b": "no room"}, "failed", ("b: no",))
+    assert (status.failed, status.verdict, status.errors) == ({"b": "no room"}, "failed", ("b: no",))
 
 
 def test_what_is_written_can_be_read_again(begun: RunStatus, run_summary: RunSummary, tmp_path: Path) -> None:
-    told = with_summary(begun, run_summary)
-    (tmp_path / "s.json").write_text(told.model_dump_json())
-    assert RunStatus.model_validate_json((tmp_path / "s.json").read_bytes()).model_dump_json() == told.model_dump_json()
+    status = with_summary(begun, run_summary)
+    (tmp_path / "s.json").write_text(status.model_dump_json())
+    assert (
+        RunStatus.model_validate_json((tmp_path / "s.json").read_bytes()).model_dump_json() == status.model_dump_json()
+    )

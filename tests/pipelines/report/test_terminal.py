@@ -20,14 +20,14 @@ def cells(lines, name):
     return [cell.strip() for cell in line.split("│")[1:-1]]
 
 
-def test_row_tells_figures_and_verdicts_when_candidate_was_measured(run_summary):
+def test_row_reports_figures_and_verdicts_when_candidate_was_measured(run_summary):
     lines = printed(run_summary)
     figures = ["23,104", "20,793", "3.62×", "0.78"]  # noqa: RUF001
     assert cells(lines, "int8") == ["int8", "0.8890 [0.8700, 0.9070]", *figures, "blessed", "fail"]
     assert cells(lines, "float32")[6:] == ["pass", "fail"]
 
 
-def test_row_tells_the_cause_when_conversion_failed(run_summary):
+def test_row_reports_the_cause_when_conversion_failed(run_summary):
     row = cells(printed(run_summary), "int16")
     assert row[1] == "conversion refused"
     assert row[2:] == ["–", "–", "–", "–", "fail", "fail"]  # noqa: RUF001
@@ -39,7 +39,7 @@ def test_lines_tell_what_was_pushed_and_why_not_when_table_ends(run_summary):
     assert "cortex_m0: nothing pushed: no candidate passes: float32 (scheme)" in text
 
 
-def test_failed_push_is_told_instead_of_why_its_candidate_was_chosen(run_summary):
+def test_failed_push_is_reported_instead_of_why_its_candidate_was_chosen(run_summary):
     failed = run_summary.model_copy(update={"releases": (), "errors": ("push__phone_cpu: the disk is full",)})
     text = "\n".join(printed(failed, 400))
     assert "phone_cpu: nothing pushed: int8 passed, but the push failed" in text
@@ -83,7 +83,7 @@ def test_brackets_are_text_when_a_metric_or_an_interval_holds_them(run_summary):
     assert "1.0000 [-inf, inf]" in text
 
 
-def test_warnings_of_the_audit_are_told_and_mere_information_is_not(run_summary):
+def test_warnings_of_the_audit_are_reported_and_mere_information_is_not(run_summary):
     text = "\n".join(printed(run_summary, 400))
     assert "image: the split reaches 1.04, the sample only 1.0: 0.2 % of the values will be clipped." in text
     assert "500 of 3,000 examples were taken." not in text
@@ -96,7 +96,7 @@ def test_headline_counts_devices_when_one_got_nothing(run_summary):
     assert only.headline == "pushed"
 
 
-def test_notes_on_latency_are_told_below_the_table(run_summary):
+def test_notes_on_latency_are_reported_below_the_table(run_summary):
     first, *others = run_summary.evaluation.candidates
     slow = first.model_copy(update={"latency": Latency(microseconds=9.0, ratio=6.5, note="[reference] kernels only")})
     evaluation = run_summary.evaluation.model_copy(update={"candidates": (slow, *others)})

@@ -27,7 +27,7 @@ def html(run_summary):
     return render_report(summary).partition('<section id="training">')[2].partition("</section>")[0]
 
 
-def test_zeros_and_values_are_told_beside_what_was_asked_for(html):
+def test_zeros_and_values_are_listed_next_to_the_requested_values(html):
     shape = "<td>recurrent_kernel</td><td>64 × 32</td>"  # noqa: RUF001
     none = '<td class="n">–</td>'  # noqa: RUF001
     assert (
@@ -37,7 +37,7 @@ def test_zeros_and_values_are_told_beside_what_was_asked_for(html):
     assert f'{shape}<td class="n">0.000</td>{none}<td class="n">15</td><td class="n">16</td>' in html
 
 
-def test_sensitivity_is_told_where_it_was_measured(html):
+def test_sensitivity_is_reported_where_it_was_measured(html):
     assert html.count("with one layer alone pruned to each sparsity") == 1
     assert '<td class="n">0.0123</td><td class="n">1.5</td><td class="n">0.700</td>' in html
 

@@ -64,7 +64,7 @@ def test_port_that_is_none_is_refused(port: str) -> None:
     [("127.0.0.1", 1, "nothing listens there"), ("no-such-host.invalid", 5432, "its host is unknown")],
 )
 @pytest.mark.parametrize("scheme", ["mysql", "postgres"])
-def test_unreachable_server_is_told_without_the_password(scheme: str, host: str, port: int, why: str) -> None:
+def test_unreachable_server_is_reported_without_the_password(scheme: str, host: str, port: int, why: str) -> None:
     with pytest.raises(MetadataError) as caught:
         open_store(f"{scheme}://me:hunter2@{host}:{port}/mill")
     assert f"{scheme}://{host}:{port}/mill: the metadata server cannot be reached (found: {why})" in str(caught.value)
@@ -95,7 +95,7 @@ def test_postgres_password_is_quoted_for_the_connection_string_that_ml_metadata_
     assert connection_config("postgres://me@db/mill").postgresql.password == pasted
 
 
-def test_store_in_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_store_in_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MetadataError, match="the metadata store cannot be opened"):
         open_store(f"sqlite:{tmp_path}/file/m.sqlite")

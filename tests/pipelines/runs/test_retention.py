@@ -198,7 +198,7 @@ def test_removal_that_is_killed_anywhere_is_ended_by_the_next_whatever_its_rules
     assert plan(recorded, keep_runs=100).folders == ()
 
 
-def test_folder_that_cannot_be_removed_is_told_and_the_rest_is_ended_later(
+def test_folder_that_cannot_be_removed_is_reported_and_the_rest_is_ended_later(
     recorded: RecordedRuns, tmp_path: Path
 ) -> None:
     found = plan(recorded, keep_runs=1)
@@ -323,7 +323,7 @@ def test_runs_share_a_folder_and_exclude_removal(tmp_path: Path) -> None:
     assert in_another_process("removing", tmp_path) == 0
 
 
-def test_busy_folder_is_told_with_a_remedy(tmp_path: Path) -> None:
+def test_busy_folder_is_reported_with_a_fix(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys\nfrom pipelines.runs.lock import running\n"
         f"with running(pathlib.Path({str(tmp_path)!r})):\n    print('held', flush=True)\n    sys.stdin.read()\n"

@@ -19,7 +19,7 @@ def Writes(model: OutputArtifact[Model], empty: OutputArtifact[Model], text: Par
 
 @component
 def Copies(source: InputArtifact[Model], copied: OutputArtifact[Model]) -> None:
-    """Reads what `Writes` wrote, through the property that tells where."""
+    """Reads what `Writes` wrote, from the address in its property."""
     Path(copied.uri, "text").write_text(Path(source.get_string_custom_property("where"), "text").read_text())
 
 

@@ -32,7 +32,7 @@ def test_other_content_of_the_same_size_is_another_version(address: str) -> None
     assert versions[0] != versions[1]
 
 
-def test_object_that_is_not_there_is_told(address: str) -> None:
+def test_object_that_is_not_there_is_reported(address: str) -> None:
     with pytest.raises(FileNotFoundError, match=f"{address}/nothing"):
         bucket_of(address).read(f"{split(address)[2]}/nothing")
 
@@ -53,7 +53,7 @@ def test_any_number_of_objects_is_removed_whether_or_not_they_are_there(address:
     assert list(bucket.objects("")) == []
 
 
-def test_missing_bucket_is_told(address: str) -> None:
+def test_missing_bucket_is_reported(address: str) -> None:
     missing = f"{address.partition('://')[0]}://nobodys/x"
     with pytest.raises(
         RefusedError, match=r"nobodys/x: there is no such bucket.* Remedy: create it, or correct its name"
@@ -61,7 +61,7 @@ def test_missing_bucket_is_told(address: str) -> None:
         list(bucket_of(missing).objects("x"))
 
 
-def test_s3_without_permission_and_with_wrong_credentials_is_told(server: S3Server) -> None:
+def test_s3_without_permission_and_with_wrong_credentials_is_reported(server: S3Server) -> None:
     reader = server.user("reader", "s3:ListBucket")
     server.ask_names()
     with s3_user(server.url, *reader):
@@ -74,7 +74,7 @@ def test_s3_without_permission_and_with_wrong_credentials_is_told(server: S3Serv
     assert caught.value.__cause__ is None
 
 
-def test_s3_without_credentials_is_told(server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_s3_without_credentials_is_reported(server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -82,7 +82,7 @@ def test_s3_without_credentials_is_told(server: S3Server, monkeypatch: pytest.Mo
         list(bucket_of("s3://mill/x").objects("x"))
 
 
-def test_s3_server_that_is_away_is_told(server: S3Server) -> None:
+def test_s3_server_that_is_away_is_reported(server: S3Server) -> None:
     with (
         s3_user(f"http://127.0.0.1:{free_port()}", "someone", "anything"),
         pytest.raises(StorageError, match=r"the object store cannot be reached .*EndpointConnectionError from http"),

@@ -60,7 +60,9 @@ def test_what_no_kept_run_uses_goes_from_the_store_and_its_copies_with_it(
     assert (again.artifacts, again.addresses, again.folders, again.freed_bytes) == ((), (), (), 0)
 
 
-def test_store_that_is_away_is_told_and_nothing_is_removed_or_marked(recorded: RecordedRuns, server: S3Server) -> None:
+def test_store_that_is_away_is_reported_and_nothing_is_removed_or_marked(
+    recorded: RecordedRuns, server: S3Server
+) -> None:
     found = plan(recorded)
     with s3_user(f"http://127.0.0.1:{free_port()}", "someone", "anything"):
         with pytest.raises(StorageError, match="the object store cannot be reached"):

@@ -82,7 +82,7 @@ def test_nodes_read_and_write_folders_and_the_store_has_what_they_wrote(
     assert states(run(tmp_path, *two(), runner=runner))[2:] == ["CACHED", "CACHED"]
 
 
-def test_what_vanished_from_the_store_is_made_anew(server: S3Server, tmp_path: Path) -> None:
+def test_what_vanished_from_the_store_is_made_again(server: S3Server, tmp_path: Path) -> None:
     run(tmp_path, *two())
     server.client().delete_object(Bucket=BUCKET, Key="root/Copies/copied/2/text")
     assert states(run(tmp_path, *two()))[2:] == ["CACHED", "COMPLETE"]

@@ -37,8 +37,8 @@ def test_artifact_comes_whole_and_the_manifest_was_written_last(
     assert files(Path(other.local(address))) == NAMES
     assert not list((tmp_path / "reader" / ".incoming").iterdir())
     if address.startswith("s3"):
-        told = "\n".join(record.getMessage() for record in caplog.get_records("setup"))
-        put = re.findall(r'"PUT /mill/some/where/(\S+) ', told)
+        messages = "\n".join(record.getMessage() for record in caplog.get_records("setup"))
+        put = re.findall(r'"PUT /mill/some/where/(\S+) ', messages)
         assert sorted(put) == sorted(NAMES) and put[-1] == "manifest.json"
 
 
@@ -54,7 +54,7 @@ def test_nothing_comes_twice(
     caplog.clear()
     with caplog.at_level(logging.INFO):
         other.fetch(address)
-    assert not [told for told in caplog.messages if "GET /mill/some" in told]
+    assert not [message for message in caplog.messages if "GET /mill/some" in message]
 
 
 def test_copy_that_is_not_what_the_store_has_is_replaced(published: Staging, address: str) -> None:
@@ -66,7 +66,7 @@ def test_copy_that_is_not_what_the_store_has_is_replaced(published: Staging, add
     assert files(folder) == NAMES
 
 
-def test_object_that_vanishes_is_told(published: Staging, address: str, tmp_path: Path) -> None:
+def test_object_that_vanishes_is_reported(published: Staging, address: str, tmp_path: Path) -> None:
     bucket, other = bucket_of(address), Staging(tmp_path / "reader")
 
     class Vanishing(Staging):
@@ -90,7 +90,7 @@ def test_empty_output_is_there_all_the_same(address: str, tmp_path: Path) -> Non
     assert files(Path(other.local(address))) == {}
 
 
-def test_addresses_and_folders_are_told_apart(tmp_path: Path) -> None:
+def test_addresses_and_folders_are_distinguished(tmp_path: Path) -> None:
     staging = Staging(tmp_path)
     assert staging.local("s3://b/k/x") == f"{tmp_path}/s3/b/k/x"
     assert staging.remote(f"{tmp_path}/gs/b/k") == "gs://b/k"

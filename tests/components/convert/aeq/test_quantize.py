@@ -246,7 +246,7 @@ def test_lstm_is_refused_by_name_before_anything_is_quantized(lstm):
         recover(lstm, StaticWi8Ai8(calibration_method="percentile"), sample)
 
 
-def test_lstm_stays_float_when_the_scheme_allows_and_its_state_never_goes_on(lstm):
+def test_lstm_stays_float_when_the_scheme_allows_and_its_state_never_does(lstm):
     same = np.repeat(np.random.default_rng(6).normal(size=(1, 6, 5)), 4, axis=0).astype(np.float32)
     counted = histograms_of(lstm, read_graph(lstm), Sample({"sequence": same}))
     assert all(set(histogram.counts() % 4) == {0} for histogram in counted.values())

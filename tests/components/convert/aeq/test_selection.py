@@ -126,7 +126,7 @@ def test_sixteen_bit_activations_keep_the_hard_layer_too(hard, sample):
     assert broken_promises(scheme, inspect_model(made.content), made.kept_tensors) == []
 
 
-def test_bound_that_nothing_holds_is_told_with_figures(hard, sample):
+def test_bound_that_nothing_meets_is_reported_with_figures(hard, sample):
     # Integers at the border alone are further from the float model than nothing at all.
     exact = Sample(sample.inputs, TFLiteModel(hard).predict(sample.inputs)["logits"])
     mean_squared = bound(0.0, class_name="MeanSquaredError", metric="mse", less_is_better=True)
@@ -167,7 +167,7 @@ def test_search_ends_at_the_first_number_that_holds(values, less, max_drop, drop
     assert found.drops == pytest.approx(tuple(drops))
 
 
-def test_search_tells_the_best_when_none_holds():
+def test_search_reports_the_best_when_none_passes():
     with pytest.raises(UnmetBoundError, match=r"found: 0.1 worse with 1 of 2 layers float"):
         fewest_float(2, values_of(0.2, 0.8, float("nan")), max_drop=0.01, less_is_better=False, **FACTS)
 

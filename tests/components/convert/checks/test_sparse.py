@@ -252,7 +252,7 @@ def test_wrong_outputs_are_found_when_the_encoded_file_has_other_weights(in_sixt
     assert (execution.sparse_s, execution.dense_s, execution.twin_s) == (30e-6, 100e-6, 101e-6)
 
 
-def test_encoded_file_that_does_not_run_is_told(in_sixteens):
+def test_encoded_file_that_does_not_run_is_reported(in_sixteens):
     execution = measure(b"no model", in_sixteens.convert(Float32()), 1e-4)
     assert execution.difference is None
     assert execution.error

@@ -57,7 +57,7 @@ def test_dense_file_is_delivered_when_the_encoded_one_does_not_run():
 
 
 @pytest.mark.parametrize(
-    ("times", "verdict", "told", "transient"),
+    ("times", "verdict", "reason", "transient"),
     [
         # As much faster as two runs of one file may differ is not faster.
         ({"sparse_s": 95e-6}, "proven", "", False),
@@ -69,11 +69,11 @@ def test_dense_file_is_delivered_when_the_encoded_one_does_not_run():
         ({"sparse_s": None}, "stored_only", "was not timed", False),
     ],
 )
-def test_speed_is_judged_like_latency(times, verdict, told, transient):
+def test_speed_is_judged_like_latency(times, verdict, reason, transient):
     proof = judged(**times)
     assert (proof.verdict, proof.transient, proof.delivered) == (verdict, transient, "sparse")
-    assert told in " ".join(proof.reasons)
-    assert bool(proof.reasons) == bool(told)
+    assert reason in " ".join(proof.reasons)
+    assert bool(proof.reasons) == bool(reason)
 
 
 @pytest.mark.parametrize(("sparsity", "verdict"), [(0.78, "proven"), (0.779, "lost"), (0.0, "lost"), (None, "lost")])

@@ -130,7 +130,7 @@ def test_conversion_is_timed_out_with_nothing_left_when_above_its_limit(request_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_conversion_is_refused_with_the_remedy_when_model_is_missing(tmp_path):
+def test_conversion_is_refused_with_a_fix_when_model_is_missing(tmp_path):
     request = ConversionRequest(name="int8", scheme=Float32(), saved_model=str(tmp_path / "nothing"))
     outcome, _ = run_conversion(request, LIMITS)
     assert outcome.cause == "refused"

@@ -96,9 +96,9 @@ def test_hidden_states_are_held_to_the_float_models_after_each_time_step(convert
     moved = hidden.copy()
     moved[:, 2] += 0.5 * np.sqrt(np.mean(hidden**2))
     cells = [replace(first, states=moved), second]
-    told = fused_state_errors(content, replace(known, cells=cells)).rms
-    assert told[2] == pytest.approx(0.5, abs=0.05)
-    assert max(told[:2] + told[3:]) < 0.05
+    errors = fused_state_errors(content, replace(known, cells=cells)).rms
+    assert errors[2] == pytest.approx(0.5, abs=0.05)
+    assert max(errors[:2] + errors[3:]) < 0.05
     stranger = [first, replace(second, kernel=second.kernel + 0.5)]
     with pytest.raises(ConversionError, match="cannot be found in the file by its weights"):
         fused_state_errors(content, replace(known, cells=stranger))

@@ -37,9 +37,9 @@ class File:
         return len(self.graph.tensors) - 1
 
     def operator(self, code, *inputs):
-        told = schema.OperatorCodeT()
-        told.builtinCode = told.deprecatedBuiltinCode = code
-        self.model.operatorCodes.append(told)
+        operator_code = schema.OperatorCodeT()
+        operator_code.builtinCode = operator_code.deprecatedBuiltinCode = code
+        self.model.operatorCodes.append(operator_code)
         made = schema.OperatorT()
         made.opcodeIndex, made.inputs, made.outputs = len(self.model.operatorCodes) - 1, list(inputs), []
         self.graph.operators.append(made)

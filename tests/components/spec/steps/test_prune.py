@@ -34,7 +34,7 @@ def step(**said: Any) -> PruneStep:
         ({"epochs": 1, "early_stopping": {}}, "epochs (1) leaves none"),
     ],
 )
-def test_bad_step_is_told(said: dict[str, Any], message: str) -> None:
+def test_bad_step_is_reported(said: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as caught:
         step(**said)
     assert message in str(caught.value)

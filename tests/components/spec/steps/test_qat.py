@@ -27,7 +27,7 @@ def refused(**said):
     return str(caught.value)
 
 
-def test_step_trains_the_whole_model_with_moving_averages_unless_told_otherwise():
+def test_step_trains_the_whole_model_with_moving_averages_by_default():
     plain = step()
     assert (plain.layers, plain.except_layers, plain.configs, plain.scheme) == ((), (), (), None)
     assert plain.activations == ActivationQuantization(symmetric=False, quantizer=MovingAverage(decay=0.95))

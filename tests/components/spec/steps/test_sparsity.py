@@ -35,7 +35,7 @@ def test_dynamic_range_is_refused_with_blocks_and_nothing_else_is():
     assert refused == {("dynamic_wi8_afp32", "block_1x4"), ("dynamic_wi8_afp32", "block_1x16")}
 
 
-def test_contradiction_names_the_recipe_and_the_remedy_when_dynamic_range_meets_blocks():
+def test_contradiction_names_the_recipe_and_a_fix_when_dynamic_range_meets_blocks():
     claims = [
         ("recipes[0]", StaticWi8Ai8(), claim("block_1x16")),
         ("recipes[1]", DynamicWi8Afp32(), claim("block_1x4")),
@@ -66,7 +66,7 @@ def test_contradiction_names_the_recipe_and_the_remedy_when_dynamic_range_meets_
         ("LSTM", (64, 256), Float32(), "block_1x4", "never sparse-encoded"),
     ],
 )
-def test_layers_without_a_sparse_kernel_are_told_before_pruning(kind, shape, scheme, structure, note):
+def test_layers_without_a_sparse_kernel_are_reported_before_pruning(kind, shape, scheme, structure, note):
     (kernel,) = sparse_kernels([("layer", kind, shape)], scheme, structure)
     assert (kernel.layer, kernel.kind, kernel.sparse) == ("layer", kind, not note)
     assert note in kernel.note
