@@ -49,7 +49,7 @@ def test_rows_are_put_in_order_of_their_ids() -> None:
 
 def test_other_stores_are_as_they_were(tmp_path) -> None:
     connection_config("postgres://me@db/mill")
-    assert hasattr(metadata_store.MetadataStore._pywrap_cc_call, "mends_postgres")
+    assert hasattr(metadata_store.MetadataStore._pywrap_cc_call, "patches_postgres")
     store = open_store(f"sqlite:{tmp_path}/m.sqlite")
     kind = store.put_context_type(mlmd.ContextType(name="k"))
     store.put_contexts([mlmd.Context(type_id=kind, name=f"a\\b{SEEN}c")])
