@@ -224,7 +224,7 @@ def rollback(
 
     The next run that pushes points it at the choice of its gate.
     """
-    from components.push.registries import registry_at
+    from components.push.registry import registry_at
 
     with exit_on_error():
         before, found = registry_at(str(release)).point_at(str(release), channel)

@@ -12,7 +12,7 @@ from components.facts.decision import Decision
 from components.facts.evaluation import CandidateReport
 from components.facts.slices import overall
 from components.facts.verified import Verified
-from components.push.registries import open_registry
+from components.push.registry import open_registry
 from components.push.release import ReleaseManifest
 from components.spec.devices.device import DeviceProfile
 from components.spec.registry import Registry

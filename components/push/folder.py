@@ -7,8 +7,8 @@ from pathlib import Path
 
 from components.core.errors import MetadataError
 from components.core.files import is_file, is_folder, sha256_of
-from components.push import registry
-from components.push.registries import Located
+from components.push import folder_releases
+from components.push.registry import Located
 from components.push.release import COMPRESSED_NAME, Release, ReleaseManifest
 from components.spec.registry import LocalRegistry
 
@@ -21,23 +21,23 @@ class FolderRegistry:
 
     def check_writable(self) -> None:
         """Check that the folder is writable."""
-        registry.check_writable(self._spec)
+        folder_releases.check_writable(self._spec)
 
     def publish(self, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
         """Write a release and the channel's pointer. The release's path is absolute."""
-        release = registry.publish(self._spec, device_class, name, model, manifest)
+        release = folder_releases.publish(self._spec, device_class, name, model, manifest)
         return release.model_copy(update={"path": str(Path(release.path).resolve())})
 
     def manifest_sha256(self, release: Release) -> str:
         """Return the digest of the manifest's file."""
-        return registry.manifest_digest(release.manifest)
+        return folder_releases.manifest_digest(release.manifest)
 
     @staticmethod
     def resolve(target: str) -> Located:
         """Resolve a path. A release's folder or compressed file is verified; any other file is a model."""
         path = Path(target)
         if is_folder(path) or (path.name == COMPRESSED_NAME and is_file(path)):
-            digest = registry.find_release(path).manifest.sha256
+            digest = folder_releases.find_release(path).manifest.sha256
         elif is_file(path):
             digest = sha256_of(path)
         else:
@@ -45,7 +45,7 @@ class FolderRegistry:
                 "there is no release or model here", where=target, remedy="name a release folder or a .tflite file"
             )
         folder = Path(os.path.realpath(path if is_folder(path) else path.parent))
-        manifest = folder / registry.MANIFEST_NAME
+        manifest = folder / folder_releases.MANIFEST_NAME
         return Located(
             address=str(folder),
             sha256=digest,
@@ -56,7 +56,7 @@ class FolderRegistry:
     @staticmethod
     def point_at(address: str, channel: str) -> tuple[str | None, Release]:
         """Replace the channel's pointer."""
-        return registry.point_at(Path(address), channel)
+        return folder_releases.point_at(Path(address), channel)
 
     @staticmethod
     def exists(address: str) -> bool:

@@ -14,7 +14,7 @@ class BaseRegistry(FrozenModel):
     """A kind of registry.
 
     Attributes:
-        backend: Reference of the class that delivers, `package.module:NAME` (`components.push.registries.Registry`).
+        backend: Reference of the class that delivers, `package.module:NAME` (`components.push.registry.Registry`).
         address_prefix: Prefix of the addresses of its releases. The registry with the longest matching prefix is used.
         kind: Its name in a pipeline file.
         channel: Name of the pointer that devices follow.

@@ -16,7 +16,7 @@ from components.baseline.pretrained import has_keras_structure
 from components.core.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError
 from components.core.files import is_file, is_folder
 from components.core.version import find_source
-from components.push.registries import open_registry
+from components.push.registry import open_registry
 from components.spec.baseline import PretrainedBaseline
 from pipelines.checks.columns import column_errors
 from pipelines.checks.tfrecord_files import tfrecord_errors

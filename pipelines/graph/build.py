@@ -21,7 +21,7 @@ from components.device_check.component import device_check
 from components.evaluate.component import evaluator
 from components.gate.component import gate
 from components.push.component import Pusher
-from components.push.registries import backend_module
+from components.push.registry import backend_module
 from components.spec.baseline import TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from components.spec.devices.device import DeviceProfile

@@ -8,7 +8,7 @@ from typing import Any
 
 from components.core.errors import MetadataError, TamperedError
 from components.ingest.sources import shown
-from components.push.registries import Located, registry_at
+from components.push.registry import Located, registry_at
 from pipelines.report.summary import LineageNode
 from pipelines.runs.verification import breaks, has_digest, inputs_of, maker_of
 

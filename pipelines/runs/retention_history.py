@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from components.push.registries import registry_at
+from components.push.registry import registry_at
 from pipelines.runs.metadata import PIPELINE_PROPERTY, REMOVED_PROPERTY
 
 

@@ -129,7 +129,7 @@ REGISTRY = {
     "components/memory/registry.py": """
         from components.core.errors import RegistryError
         from components.core.files import sha256_of_bytes
-        from components.push.registries import Located
+        from components.push.registry import Located
         from components.push.release import Release
 
         RELEASES, CHANNELS = {}, {}

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from components.core.files import sha256_of_bytes
-from components.push.registry import current
+from components.push.folder_releases import current
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from pipelines.file.environment import environment

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.push.registry import current
+from components.push.folder_releases import current
 from pipelines.file.environment import environment
 from pipelines.runs.metadata_connection import open_store
 from tests.small_pipeline import SmallPipeline

@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from components.facts.manifest import read_manifest
-from components.push.registry import current
+from components.push.folder_releases import current
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from tests.ran import Ran

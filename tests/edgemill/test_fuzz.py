@@ -24,7 +24,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.core.files import sha256_of_bytes
 from components.facts.manifest import MANIFEST_NAME, serialized, write_manifest
-from components.push.registry import ReleaseManifest, publish
+from components.push.folder_releases import ReleaseManifest, publish
 from components.spec.recipe import Recipe
 from components.spec.registry import LocalRegistry
 from edgemill.main import app

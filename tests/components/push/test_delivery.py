@@ -10,7 +10,7 @@ from components.facts.evaluation import CandidateReport
 from components.facts.manifest import write_manifest
 from components.facts.verified import verified
 from components.push.delivery import PushRequest, deliver, read_blessing
-from components.push.registry import current, find_release
+from components.push.folder_releases import current, find_release
 
 MODEL = b"a tflite file"
 SHA256 = hashlib.sha256(MODEL).hexdigest()

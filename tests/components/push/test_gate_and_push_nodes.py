@@ -20,7 +20,7 @@ from components.facts.manifest import read_manifest, write_manifest
 from components.gate.component import GateRequest, gate
 from components.push.component import Pusher
 from components.push.delivery import PushOutcome, PushRequest
-from components.push.registry import current
+from components.push.folder_releases import current
 
 MODELS = {"float32": b"f" * 400, "int8": b"i" * 100}
 DEVICE = {"name": "phone_cpu", "device_class": "phone", "description": "any", "schemes": ["static_wi8_ai8"]}

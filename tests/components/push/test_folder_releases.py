@@ -11,7 +11,7 @@ import pytest
 
 from components.core.compression import gzip_of
 from components.core.errors import RegistryError, SpecError
-from components.push.registry import ReleaseManifest, check_writable, current, find_release, point_at, publish
+from components.push.folder_releases import ReleaseManifest, check_writable, current, find_release, point_at, publish
 from components.spec.registry import LocalRegistry
 
 MODEL = bytes(range(256)) * 8
@@ -295,7 +295,7 @@ CHILD = """
 import os, resource, sys
 from pathlib import Path
 from components.core.errors import RegistryError
-from components.push.registry import check_writable
+from components.push.folder_releases import check_writable
 from components.spec.registry import LocalRegistry
 sys.path.insert(0, {folder!r})
 from test_registry import push, MODEL
@@ -421,7 +421,7 @@ def test_full_disk_asks_for_some_space_where_a_pointer_alone_is_written(tmp_path
     release = tmp_path / "phone" / "shoes" / first.version
     refusal, _ = run_child(
         tmp_path,
-        f"from components.push.registry import point_at; release = Path({str(release)!r}); "
+        f"from components.push.folder_releases import point_at; release = Path({str(release)!r}); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))",
         "lambda: point_at(release, 'stable'), lambda: None",
     )
