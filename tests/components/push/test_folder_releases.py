@@ -298,7 +298,7 @@ from components.core.errors import RegistryError
 from components.push.folder_releases import check_writable
 from components.spec.registry import LocalRegistry
 sys.path.insert(0, {folder!r})
-from test_registry import push, MODEL
+from test_folder_releases import push, MODEL
 {prepare}
 for attempt in ({attempts}):
     try:
