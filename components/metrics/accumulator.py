@@ -1,0 +1,111 @@
+"""Metrics that are not means over examples: what they keep of each example, and how they combine it.
+
+An evaluation computes a metric for every slice and, for its interval, without each jackknife bucket. Therefore a metric
+says what it keeps of one example, and how to combine that. The model's outputs are read once.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+# Values of a batch by name of an output or a feature, each [N, ...] with the same N.
+Arrays = Mapping[str, Array]
+
+
+@runtime_checkable
+class Accumulator(Protocol):
+    """A metric as users can write it. Edgemill creates one object and never copies its state between examples.
+
+    `add` can have a fourth parameter `features`, which gets the features that the pipeline file names.
+    """
+
+    def create(self) -> Any:
+        """Return an empty accumulator. It must be picklable."""
+        ...
+
+    def add(self, accumulator: Any, predictions: Arrays, targets: Arrays) -> Any:
+        """Return the accumulator with further examples.
+
+        Args:
+            accumulator: From `create`, `add`, or `merge`. It may be changed and returned.
+            predictions: Output name -> values [N, ...].
+            targets: Output name -> values [N, ...].
+        """
+        ...
+
+    def merge(self, accumulator: Any, other: Any) -> Any:
+        """Return both together. The first may be changed and returned, but not the second."""
+        ...
+
+    def result(self, accumulator: Any) -> float:
+        """Return the metric; NaN if these examples have none. It must not change the accumulator."""
+        ...
+
+
+class RatioOfSums(abc.ABC):
+    """A metric that is a function of sums over examples, such as all errors divided by all words."""
+
+    @abc.abstractmethod
+    def sums(self, predictions: Arrays, targets: Arrays, features: Arrays) -> Array:
+        """Return what each example adds to the sums, float64 [N, K]."""
+
+    def ratio(self, sums: Array) -> float:
+        """Return the metric for sums [K]; NaN if it is undefined. By default, the first sum divided by the second."""
+        return float(sums[0] / sums[1]) if sums[1] else float("nan")
+
+    def examples(self, predictions: Arrays, targets: Arrays, features: Arrays) -> Sequence[Any]:
+        """Return an accumulator for each example."""
+        return list(self.sums(predictions, targets, features))
+
+    def create(self) -> Array:
+        """Return an empty accumulator."""
+        return np.zeros(0)
+
+    def add(self, accumulator: Array, predictions: Arrays, targets: Arrays, features: Arrays | None = None) -> Array:
+        """Return the sums with further examples."""
+        return self.merge(accumulator, self.sums(predictions, targets, features or {}).sum(axis=0))
+
+    def merge(self, accumulator: Array, other: Array) -> Array:
+        """Return the sums of both."""
+        if not accumulator.size or not other.size:
+            return other if other.size else accumulator
+        return accumulator + other
+
+    def result(self, accumulator: Array) -> float:
+        """Return the metric; NaN without examples."""
+        return self.ratio(accumulator) if accumulator.size else float("nan")
+
+
+class KeptExamples(abc.ABC):
+    """A metric that compares examples with each other, and therefore keeps something of each."""
+
+    @abc.abstractmethod
+    def examples(self, predictions: Arrays, targets: Arrays, features: Arrays) -> list[Any]:
+        """Return what to keep: for each of the N examples, a list."""
+
+    @abc.abstractmethod
+    def result(self, accumulator: list[Any]) -> float:
+        """Return the metric; NaN without examples."""
+
+    def create(self) -> list[Any]:
+        """Return an empty accumulator."""
+        return []
+
+    def add(
+        self, accumulator: list[Any], predictions: Arrays, targets: Arrays, features: Arrays | None = None
+    ) -> list[Any]:
+        """Return the accumulator with further examples."""
+        for kept in self.examples(predictions, targets, features or {}):
+            accumulator.extend(kept)
+        return accumulator
+
+    def merge(self, accumulator: list[Any], other: list[Any]) -> list[Any]:
+        """Return both together."""
+        accumulator.extend(other)
+        return accumulator

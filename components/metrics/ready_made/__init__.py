@@ -1,0 +1,1 @@
+"""Metrics of sequences, segmentation, detection, transcripts, anomalies, embeddings, and keypoints."""
