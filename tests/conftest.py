@@ -31,6 +31,40 @@ SLOW_LIBRARIES = frozenset(
 )
 
 
+# The files that take longest, longest first. Several processes start them in this order, so that none of them is left
+# alone with a long file at the end. Files that are not listed follow, and take less than the last of these.
+LONGEST_FILES = (
+    "e2e/test_recurrent.py",
+    "e2e/test_run.py",
+    "e2e/test_tampering.py",
+    "e2e/test_fashion_mnist.py",
+    "e2e/test_resilience.py",
+    "components/convert/recurrent/test_lowered.py",
+    "components/quantize/test_preserve.py",
+    "e2e/test_qat_levels.py",
+    "e2e/test_inputs.py",
+    "e2e/test_combinations.py",
+    "components/convert/recurrent/test_fused_lstm.py",
+    "components/fake_quantize/test_layer_table.py",
+    "components/quantize/test_qat_training.py",
+    "components/prune/test_pruning.py",
+    "components/fine_tune/test_loop.py",
+    "components/convert/child/test_worker.py",
+    "e2e/test_cache.py",
+    "e2e/test_clean.py",
+    "e2e/test_object_store.py",
+    "e2e/test_extensions.py",
+    "pipelines/checks/test_dry_run.py",
+    "pipelines/checks/test_step_check.py",
+    "components/calibrate/test_sampling.py",
+    "components/calibrate/test_sampler_component.py",
+    "kubeflow/test_launcher.py",
+    "e2e/test_device_tools.py",
+    "e2e/test_recovery.py",
+    "edgemill/test_fuzz.py",
+)
+
+
 class _Fast(importlib.abc.MetaPathFinder):
     """Skips tests, or whole files, when they turn out to be slow."""
 
@@ -82,11 +116,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Without this, --dist loadfile sorts files by their number of tests, and those with whole pipelines come last.
+    config.option.loadscopereorder = False
     if config.getoption("--fast"):
         fast = _Fast()
         sys.meta_path.insert(0, fast)
         sys.addaudithook(fast.audit)
         config.pluginmanager.register(fast)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+    if gone := [file for file in LONGEST_FILES if not (root / file).is_file()]:
+        raise pytest.UsageError(f"LONGEST_FILES in tests/conftest.py names files that don't exist: {', '.join(gone)}")
+    place = {file: index for index, file in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: place.get(item.path.relative_to(root).as_posix(), len(place)))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -106,3 +150,12 @@ def pytest_make_collect_report(
 def beam_in_process() -> None:
     if "apache_beam" in sys.modules:
         keep_beam_in_process()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def keras_as_it_is() -> None:
+    """Tests build Keras models themselves: without this, AutoGraph rewrites every layer of Keras that they use."""
+    if "tensorflow" in sys.modules:
+        from components.upstream.autograph import leave_keras_as_it_is
+
+        leave_keras_as_it_is()

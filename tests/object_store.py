@@ -71,7 +71,7 @@ class S3Server:
     def ask_names(self) -> None:
         """From now on check signatures and policies; `client` and `objects` are signed by a user who may all."""
         self._keys = self.user("root", "s3:*")
-        requests.post(f"{self.url}/moto-api/reset-auth", data="0", timeout=10)
+        requests.post(f"{self.url}/moto-api/reset-auth", data="0", timeout=120)
 
 
 @contextmanager
@@ -82,11 +82,11 @@ def s3_server() -> Iterator[S3Server]:
     try:
         host, port = server.get_host_and_port()
         found = S3Server(f"http://{host}:{port}")
-        requests.post(f"{found.url}/moto-api/reset", timeout=10)  # all servers of a process have one memory
+        requests.post(f"{found.url}/moto-api/reset", timeout=120)  # all servers of a process have one memory
         found.client().create_bucket(Bucket=BUCKET)
         with s3_user(found.url, found.key_id, found.secret, found.token):
             yield found
-        requests.post(f"{found.url}/moto-api/reset-auth", data="inf", timeout=10)
+        requests.post(f"{found.url}/moto-api/reset-auth", data="inf", timeout=120)
     finally:
         server.stop()
 

@@ -45,9 +45,14 @@ def refused(url: str) -> str:
     return str(caught.value)
 
 
-def test_store_opens_again_and_again(running: Server) -> None:
-    for _ in range(2):
-        assert open_store(running.url).get_contexts() is not None
+def test_each_connection_reads_what_the_one_before_wrote(running: Server) -> None:
+    for number in range(3):
+        store = open_store(running.url)
+        assert [context.name for context in store.get_contexts_by_type("connections")] == [
+            f"{earlier}" for earlier in range(number)
+        ]
+        kind = store.put_context_type(mlmd.ContextType(name="connections"))
+        store.put_contexts([mlmd.Context(type_id=kind, name=f"{number}")])
 
 
 def test_wrong_credentials_are_reported_without_repeating_them(
@@ -76,9 +81,13 @@ def test_wrong_credentials_are_reported_without_repeating_them(
     assert capfd.readouterr().err == ""
 
 
-def test_password_may_come_from_the_environment(running: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_from_the_environment_opens_the_same_store(running: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(running.url)
+    kind = store.put_context_type(mlmd.ContextType(name="password in the URL"))
+    store.put_contexts([mlmd.Context(type_id=kind, name="kept")])
     monkeypatch.setenv("EDGEMILL_METADATA_PASSWORD", PASSWORD)
-    assert open_store(running.url_with("")).get_contexts() is not None
+    found = open_store(running.url_with("")).get_contexts_by_type("password in the URL")
+    assert [context.name for context in found] == ["kept"]
 
 
 def test_strings_come_back_as_they_were(running: Server) -> None:

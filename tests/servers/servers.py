@@ -21,7 +21,7 @@ QUOTED = "p%40ss%2Fw%C3%B6rd-%279%22%5C"
 NAMES = ("mariadb", "postgres")
 # Neither server runs as root.
 _USER = "nobody"
-_SECONDS = 60.0
+_SECONDS = 300.0
 
 
 @dataclass

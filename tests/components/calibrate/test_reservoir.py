@@ -1,6 +1,6 @@
 import hashlib
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
@@ -61,9 +61,11 @@ def test_reservoir_is_exact_and_small_when_strata_outnumber_samples(allocation, 
     assert {available for available, _ in counts.values()} == {20}
     # 13 per stratum for proportional, 1 for balanced, beside the samples, and half as many again until sorted.
     assert most <= 1.5 * ({"proportional": 13, "balanced": 1}[allocation] * 3000 + 2 * 100) + 1
+    own = defaultdict(list)
+    for stratum, content in items:
+        own[stratum].append(content)
     for stratum, (_, count) in counts.items():
-        own = [content for name, content in items if name == stratum] if count else []
-        assert set(least(own, count, 7)) <= set(taken)
+        assert set(least(own[stratum], count, 7)) <= set(taken)
 
 
 def test_reservoir_remembers_no_more_than_half_as_many_again_when_uniform():

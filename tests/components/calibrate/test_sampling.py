@@ -53,9 +53,10 @@ def test_sample_is_the_same_when_sharded_and_shuffled(draw, spec):
     assert one.available == 1000
 
 
-def test_sample_is_the_same_when_two_processes_work(draw):
+# That of several processes is compared in tests/servers/beam_processes.py.
+def test_sample_is_the_same_when_two_workers_exchange_encoded_data(draw):
     spec = SPECS[1]
-    arguments = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    arguments = ["--direct_running_mode=multi_threading", "--direct_num_workers=2"]
     assert draw(spec, shards=3, arguments=arguments) == draw(spec)
 
 

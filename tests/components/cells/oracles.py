@@ -48,3 +48,35 @@ def sru(x, kernel, state_kernel, bias):
         outputs.append(r * c + (1 - r) * skip)
         states.append(c)
     return np.stack(outputs, axis=1), np.stack(states, axis=1)
+
+
+def lstm(x, kernel, recurrent, bias):
+    """Hidden states and cell states after each step."""
+    h = c = np.zeros((len(x), recurrent.shape[0]))
+    hidden, cells = [], []
+    for t in range(x.shape[1]):
+        i, f, g, o = np.split(x[:, t] @ kernel + h @ recurrent + bias, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        hidden.append(h)
+        cells.append(c)
+    return np.stack(hidden, axis=1), np.stack(cells, axis=1)
+
+
+def states_by_numpy(kind, layer, x):
+    """Outputs and states of a Keras layer after each step, in float64."""
+    weights = [weight.astype(np.float64) for weight in layer.get_weights()]
+    match kind:
+        case "gru" | "gru_before":
+            states = gru(x, *weights, reset_after=kind == "gru")
+            return states, states
+        case "sru" | "sru_same":
+            return sru(x, *weights)
+        case _:
+            states = simple_rnn(x, *weights)
+            return states, states
+
+
+def relative_errors(found, wanted):
+    """Root mean square error after each step, relative to the root mean square of all states: [N, T, U] -> [T]."""
+    return np.sqrt(np.mean((found - wanted) ** 2, axis=(0, 2)) / np.mean(wanted**2))

@@ -3,21 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.components.cells import oracles
 from tests.components.cells.conftest import FEATURES, KINDS, STEPS
-
-
-def states_by_numpy(kind, layer, x):
-    weights = [weight.astype(np.float64) for weight in layer.get_weights()]
-    match kind:
-        case "gru" | "gru_before":
-            states = oracles.gru(x, *weights, reset_after=kind == "gru")
-            return states, states
-        case "sru" | "sru_same":
-            return oracles.sru(x, *weights)
-        case _:
-            states = oracles.simple_rnn(x, *weights)
-            return states, states
+from tests.components.cells.oracles import states_by_numpy
 
 
 @pytest.mark.parametrize("kind", KINDS)

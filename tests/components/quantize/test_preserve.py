@@ -76,8 +76,9 @@ def proven(folder: Path, report: TrainingReport) -> Converted:
 
 def test_training_under_quantization_keeps_every_zero(baseline: TrainedBaseline, pruned: Path) -> None:
     folder, report = baseline.do("pqat", pruned, train_quantized, QAT, INT8, WeightInvariants(zeros=True))
-    assert [use.fact.sparsity for use in uses(folder)] == pytest.approx([0.75] * 3, abs=0.02)
-    assert max(use.fact.unique_values or 0 for use in uses(folder)) > 100
+    found = uses(folder)
+    assert [use.fact.sparsity for use in found] == pytest.approx([0.75] * 3, abs=0.02)
+    assert max(use.fact.unique_values or 0 for use in found) > 100
     assert [(fact.layer, fact.sparsity) for fact in report.weights] == [
         ("convolution", 0.75),
         ("hidden", 0.75),
@@ -116,8 +117,9 @@ def test_training_under_quantization_keeps_shared_values_as_so_many_integers(
 ) -> None:
     kept, _ = baseline.do("cqat", clustered[0], train_quantized, QAT, INT8, WeightInvariants(num_clusters=8))
     # The converter has folded the normalization into the convolution, with a scale for each channel.
-    assert [use.fact.scales for use in uses(kept)] == [16, 1, 1]
-    assert all((use.fact.unique_values or 99) <= 8 for use in uses(kept))
+    found = uses(kept)
+    assert [use.fact.scales for use in found] == [16, 1, 1]
+    assert all((use.fact.unique_values or 99) <= 8 for use in found)
     lost, report = baseline.do("unkept", clustered[0], train_quantized, QAT, INT8, WeightInvariants())
     assert all((use.fact.unique_values or 0) > 20 for use in uses(lost))
     assert max(fact.unique_values for fact in report.weights) > 500
@@ -127,8 +129,9 @@ def test_all_three_together_keep_zeros_and_values(baseline: TrainedBaseline, bot
     folder, report = baseline.do(
         "pcqat", both, train_quantized, QAT, INT8, WeightInvariants(zeros=True, num_clusters=8)
     )
-    assert [use.fact.sparsity for use in uses(folder)] == pytest.approx([0.75] * 3, abs=0.02)
-    assert all((use.fact.unique_values or 99) <= 8 for use in uses(folder))
+    found = uses(folder)
+    assert [use.fact.sparsity for use in found] == pytest.approx([0.75] * 3, abs=0.02)
+    assert all((use.fact.unique_values or 99) <= 8 for use in found)
     assert report.sparsity_target is not None
     assert report.sparsity_target.sparsity == 0.75
     proof = proven(folder, report).sparsity

@@ -121,7 +121,7 @@ def test_step_that_quantizes_nothing_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "plan"),
+    ("layer", "fix"),
     [
         ('layers.LayerNormalization(name="odd")', "normalize by batch (BatchNormalization"),
         ('layers.Activation("elu", name="odd")', "use relu, relu6, leaky ReLU, swish, gelu, sigmoid, tanh or softmax"),
@@ -130,10 +130,10 @@ def test_step_that_quantizes_nothing_is_refused(tmp_path: Path) -> None:
         ('layers.Rescaling(2.0, name="odd")', "rescale in the task's decode"),
     ],
 )
-def test_layer_without_integer_form_is_refused_with_its_name_and_fix(tmp_path: Path, layer: str, plan: str) -> None:
+def test_layer_without_integer_form_is_refused_with_its_name_and_fix(tmp_path: Path, layer: str, fix: str) -> None:
     said = refused(tmp_path, with_layer(layer))
     assert "recipes[0] (a): layer odd: quantization-aware training cannot quantize odd" in said
-    assert plan in said
+    assert fix in said
     assert "`except: [odd]` in the step and `float_fallback: true` in the scheme" in said
 
 

@@ -7,7 +7,7 @@ from components.core.errors import ConversionError
 from components.spec.scheme import StaticWi8Ai8
 from tests.components.cells.conftest import *  # noqa: F403 - fixtures
 from tests.components.cells.conftest import FEATURES, STEPS, randomized
-from tests.components.cells.oracles import sigmoid
+from tests.components.cells.oracles import lstm
 
 
 def stacked():
@@ -18,19 +18,6 @@ def stacked():
     x = layers.Input([STEPS, FEATURES], name="x")
     y = layers.LSTM(5, name="second")(layers.LSTM(7, return_sequences=True, name="first")(x))
     return randomized(tf.keras.Model(x, layers.Dense(3, activation="softmax", name="p")(y)))
-
-
-def cells_by_numpy(layer, x):
-    kernel, recurrent, bias = layer.get_weights()
-    h = c = np.zeros((len(x), recurrent.shape[0]))
-    seen, hidden = [], []
-    for t in range(x.shape[1]):
-        i, f, g, o = np.split(x[:, t] @ kernel + h @ recurrent + bias, 4, axis=1)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        h = sigmoid(o) * np.tanh(c)
-        seen.append(c)
-        hidden.append(h)
-    return np.stack(seen, axis=1), np.stack(hidden, axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +59,7 @@ def test_integer_lstm_is_near_the_float_model_for_each_sequence_alone(converted,
 
 def test_range_of_the_cell_state_is_that_inside_the_sequences(converted, sequences):
     model, known, _ = converted
-    states, _ = cells_by_numpy(model.get_layer("first"), sequences)
+    _, states = lstm(sequences, *model.get_layer("first").get_weights())
     first = next(cell for cell in known.cells if cell.kernel.shape == (7, FEATURES))
     np.testing.assert_allclose(first.cell, (states.min(), states.max()), rtol=1e-5)
 
@@ -85,9 +72,9 @@ def test_hidden_states_are_held_to_the_float_models_after_each_time_step(convert
     model, known, content = converted
     first = next(cell for cell in known.cells if cell.kernel.shape == (7, FEATURES))
     second = next(cell for cell in known.cells if cell is not first)
-    _, hidden = cells_by_numpy(model.get_layer("first"), sequences)
+    hidden, _ = lstm(sequences, *model.get_layer("first").get_weights())
     np.testing.assert_allclose(first.states, hidden, atol=1e-5)
-    _, above = cells_by_numpy(model.get_layer("second"), hidden)
+    above, _ = lstm(hidden, *model.get_layer("second").get_weights())
     np.testing.assert_allclose(second.states, above, atol=1e-5)
     found = fused_state_errors(content, known)
     assert (found.examples, len(found.rms), len(found.worst)) == (len(sequences), STEPS, STEPS)
