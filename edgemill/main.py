@@ -166,7 +166,7 @@ def verify(
     root: Root = None,
     metadata: Metadata = None,
 ) -> None:
-    """Compare the artifacts of a run or release with the record.
+    """Compare the artifacts and releases of a run, or a release, with the record.
 
     The record is each artifact's manifest and ML Metadata. Exits with status 1 if an artifact is not what was written.
     """

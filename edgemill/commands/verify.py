@@ -1,16 +1,17 @@
-"""`edgemill verify`: compares the artifacts of a run or a release with what was written, file by file."""
+"""`edgemill verify`: compares the artifacts and releases of a run, or a release, with what was written."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from components.core.errors import MetadataError, TamperedError
+from components.core.errors import EdgemillError, MetadataError
 from pipelines.file.environment import environment
-from pipelines.runs.lineage import compared_artifacts, trace_target
+from pipelines.runs.lineage import compared_artifacts, release_break, trace_target
 from pipelines.runs.metadata import latest_run, pipeline_of_run, run_records
 from pipelines.runs.metadata_connection import open_existing_store
 from pipelines.runs.verification import breaks, has_digest
@@ -21,10 +22,11 @@ def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
 
     Raises:
         TamperedError: An artifact is not what was written. Raised for the first one, after all lines are printed.
-        RegistryError: The release itself is damaged.
+        RegistryError: A release is damaged.
         MetadataError: There is no such run or release, or the store has no digest of any of its artifacts.
     """
     store = open_existing_store(environment(root, metadata_url).metadata_url)
+    artifacts: Iterator[tuple[str, EdgemillError | None]]
     if Path(target).exists():
         what, name, artifacts = "release", target, compared_artifacts(trace_target(store, Path(target)))
     else:
@@ -32,7 +34,7 @@ def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
         typer.echo(f"run {run_id} of {pipeline}")
         what, name, artifacts = "run", run_id, _compared_outputs(store, pipeline, run_id)
     compared, broken = 0, 0
-    error: TamperedError | None = None
+    error: EdgemillError | None = None
     for label, found in artifacts:
         typer.echo(f"{label}: {'verified' if found is None else 'NOT what was written'}")
         compared, broken, error = compared + 1, broken + (found is not None), error or found
@@ -48,11 +50,15 @@ def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
         raise error
 
 
-def _compared_outputs(store: Any, pipeline: str, run_id: str) -> Iterator[tuple[str, TamperedError | None]]:
+def _compared_outputs(store: Any, pipeline: str, run_id: str) -> Iterator[tuple[str, EdgemillError | None]]:
     for node, record in run_records(store, pipeline, run_id).items():
         for name, artifact in record.outputs.items():
             if has_digest(artifact):
                 yield f"{node} {name} {artifact.id}", breaks(store, artifact)
+            if address := artifact.custom_properties["release_path"].string_value:
+                # A registry keeps releases as long as its owner wants, and may be on another machine.
+                with contextlib.suppress(MetadataError):
+                    yield f"release {address}", release_break(store, artifact)
 
 
 def _run_named(store: Any, name: str) -> tuple[str, str]:

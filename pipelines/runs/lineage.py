@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import MetadataError, TamperedError
+from components.core.errors import EdgemillError, MetadataError, RegistryError, TamperedError
 from components.ingest.sources import shown
 from components.push.registry import Located, registry_at
 from pipelines.report.summary import LineageNode
@@ -44,17 +44,10 @@ def trace_target(store: Any, target: Path) -> LineageNode:
     """
     found = registry_at(str(target)).resolve(str(target))
     digest = found.sha256
-    deliveries: dict[str, Any] = {}
-    manifests = set()
-    for artifact in store.get_artifacts_by_type("PushedModel"):
-        known = {name: value.string_value for name, value in artifact.custom_properties.items()}
-        if known.get("model_sha256") == digest:
-            # The same bytes pushed again are the same release; the newest push counts.
-            deliveries[known["release_path"]] = artifact
-            if known["release_path"] == found.address:
-                manifests.add(known.get("release_manifest_sha256", ""))
+    # The same bytes pushed again are the same release; the newest push counts.
+    deliveries = {known["release_path"]: artifact for artifact, known in _pushes(store) if _model(known) == digest}
     if found.address in deliveries:
-        _compare_manifest(found, manifests - {""})
+        _compare_manifest(store, found)
         return trace(store, deliveries[found.address])
     if len(deliveries) > 1:
         children = tuple(trace(store, artifact) for artifact in deliveries.values())
@@ -73,8 +66,54 @@ def trace_target(store: Any, target: Path) -> LineageNode:
     )
 
 
-def _compare_manifest(release: Located, written: set[str]) -> None:
+def release_break(store: Any, pushed: Any) -> EdgemillError | None:
+    """Compare the release that a run pushed with what was written; return None if it is intact.
+
+    Args:
+        store: A connected MetadataStore.
+        pushed: A PushedModel artifact from that store.
+
+    Raises:
+        MetadataError: The release isn't there.
+    """
+    known = _known(pushed)
+    address = known["release_path"]
+    try:
+        found = registry_at(address).resolve(address)
+        if found.sha256 != _model(known):
+            return TamperedError(
+                "the model of this release is not the one that the run pushed",
+                where=address,
+                bound=f"sha256 {_model(known)}",
+                measured=f"sha256 {found.sha256}",
+                remedy="run the pipeline again to push the model again",
+            )
+        _compare_manifest(store, found)
+    except (RegistryError, TamperedError) as error:
+        return error
+    return None
+
+
+def _pushes(store: Any) -> Iterator[tuple[Any, dict[str, str]]]:
+    for artifact in store.get_artifacts_by_type("PushedModel"):
+        yield artifact, _known(artifact)
+
+
+def _known(pushed: Any) -> dict[str, str]:
+    return {name: value.string_value for name, value in pushed.custom_properties.items()}
+
+
+def _model(known: dict[str, str]) -> str:
+    return known.get("model_sha256", "")
+
+
+def _compare_manifest(store: Any, release: Located) -> None:
     # Several if another decision pushed the same bytes again. Earlier versions recorded none.
+    written = {
+        known.get("release_manifest_sha256", "")
+        for _, known in _pushes(store)
+        if known.get("release_path") == release.address and _model(known) == release.sha256
+    } - {""}
     if written and release.manifest_sha256 is not None and release.manifest_sha256 not in written:
         raise TamperedError(
             "the manifest of this release is not the one that was written",

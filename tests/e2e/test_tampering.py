@@ -154,7 +154,9 @@ def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPip
     run, release, root = ran.folder.name, str(ran.summary.releases[0].path), ("--root", str(ran.root))
     code, said = invoke("verify", run, *root)
     assert (code, "NOT" in said) == (0, False), said
-    count = len(list(artifacts.glob("*/[!.]*/*")))
+    releases = len(ran.summary.releases)
+    assert said.count("release ") == releases > 0
+    count = len(list(artifacts.glob("*/[!.]*/*"))) + releases
     assert said.count(": verified") == count
     assert said.endswith(f" {count} artifacts compared: all are what was written")
     code, said = invoke("lineage", release, "--short", *root)
@@ -175,6 +177,32 @@ def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPip
     with changed(only(artifacts, "evaluate", "evaluation") / "report.json") as path:
         code, said = invoke("report", run, *root)
         assert (code, str(path) in said.replace(" ", "")) == (ExitCode.NODE_FAILED, True), said
+
+
+def test_verify_compares_the_releases_of_a_run(finished: tuple[SmallPipeline, Ran], tmp_path: Path) -> None:
+    _, ran = finished
+    assert ran.folder is not None and ran.summary is not None
+    folder, verify = Path(str(ran.summary.releases[0].path)), ("verify", ran.folder.name, "--root", str(ran.root))
+    manifest = (folder / "manifest.json").read_bytes()
+    for name, content, reason in (
+        ("model.tflite", b"another", "the release is corrupt: its model is not the one that was pushed"),
+        ("manifest.json", manifest + b" ", "the manifest of this release is not the one that was written"),
+    ):
+        before = (folder / name).read_bytes()
+        (folder / name).write_bytes(content)
+        try:
+            code, said = invoke(*verify)
+        finally:
+            (folder / name).write_bytes(before)
+        assert (code, reason in said) == (ExitCode.NODE_FAILED, True), said
+        assert f"release {folder}: NOT what was written" in said
+        assert "artifacts compared: 1 is not what was written" in said
+    moved = folder.rename(tmp_path / "moved")
+    try:
+        code, said = invoke(*verify)
+    finally:
+        moved.rename(folder)
+    assert (code, f"release {folder}" in said, "all are what was written" in said) == (ExitCode.OK, False, True), said
 
 
 def test_manifest_of_a_release_is_the_one_that_was_written(finished: tuple[SmallPipeline, Ran], tmp_path: Path) -> None:
