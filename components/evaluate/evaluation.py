@@ -152,11 +152,11 @@ def _read_outputs(
     files: Sequence[str], baseline: Path, spec: EvaluationSpec, label: str, task: str, decoder: ExampleDecoder
 ) -> OutputReading:
     loaded, signature = load_serving(baseline)
-    only_output(tuple(signature.structured_outputs), "baseline")
+    output = only_output(tuple(signature.structured_outputs), "baseline")
     examples = [batch[tfma.INPUT_KEY] for batch in itertools.islice(_batches(files, CHUNK), 2)]
     decoded = [decoder.decode(each) for each in examples]
-    final = final_operator(signature)
-    predictions = [run_serving(loaded.signatures[SIGNATURE], inputs) for inputs, _ in decoded]
+    final = final_operator(signature, output)
+    predictions = [run_serving(loaded.signatures[SIGNATURE], inputs)[output] for inputs, _ in decoded]
     return read_outputs(
         declared=spec.outputs,
         final_operator=final,

@@ -51,11 +51,11 @@ def load_saved_model(path: str) -> Predict:
         ModelError: The signature doesn't exist or has several outputs.
     """
     loaded, signature = load_serving(Path(path))
-    only_output(tuple(signature.structured_outputs), "baseline")
+    output = only_output(tuple(signature.structured_outputs), "baseline")
 
     def predict(inputs: Mapping[str, Array]) -> Array:
         # Signatures hold only weak references to their variables, so keep the loaded model alive.
-        return run_serving(loaded.signatures[SIGNATURE], inputs)
+        return run_serving(loaded.signatures[SIGNATURE], inputs)[output]
 
     return predict
 

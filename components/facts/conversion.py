@@ -38,6 +38,10 @@ class TensorFact(FrozenModel):
         sparsity: Fraction of zeros (quantized: of the zero point) among the weights; None for activations.
         sparse_encoded: Whether the file stores it in a sparse format.
         unique_values: Number of distinct values of a weight; None for activations.
+        signature: Only for an input or output: its name in the file's signature, which `get_signature_runner()` uses;
+            empty for a file without one.
+        scale, zero_point: Only for an input or output: a real value is scale x (integer - zero_point). None if it is
+            not quantized.
     """
 
     name: str
@@ -48,6 +52,9 @@ class TensorFact(FrozenModel):
     sparsity: float | None = None
     sparse_encoded: bool = False
     unique_values: int | None = None
+    signature: str = ""
+    scale: float | None = None
+    zero_point: int | None = None
 
 
 class CellTensor(FrozenModel):
@@ -86,7 +93,8 @@ class Inspection(FrozenModel):
         weight_bytes: Bytes of constant buffers.
         operators: Operators, most frequent first.
         dtype_counts: Tensor dtype -> number of tensors that hold data.
-        inputs, outputs: Inputs and outputs of the model.
+        inputs, outputs: Inputs and outputs of the model, in the order of the file. The converter chooses that order, so
+            take them by the names in the signature.
         weights: Constant tensors of at least 2 dimensions or 16 elements, largest first.
         float_tensors: Names of all float tensors. Empty if the file has only integers.
         stateful: Whether the interpreter keeps variables between invocations.

@@ -30,12 +30,12 @@ def export(
     """Write a Keras model as a SavedModel into the artifact of a baseline or of a training step.
 
     The SavedModel's `serving_default` takes decoded inputs by name, with a dynamic batch dimension, and returns its
-    output by name.
+    outputs by name.
 
     Args:
         model: A model that `check_exportable` accepts.
         folder: The artifact's folder.
-        outputs: The name of the model's only output; empty for the model's own name.
+        outputs: The names of the model's outputs, in its own order; empty for the model's own names.
         traces_layers: Whether to save each layer with its tables, in addition to the signature and the variables.
             Layers trained under quantization cannot be saved: they hold weights of an earlier trace.
         batch: Fixes the batch dimension throughout the graph; None leaves it dynamic.
@@ -48,12 +48,12 @@ def export(
     signature = list(input_specs(model).values())
     if batch is not None:
         signature = [tf.TensorSpec([batch, *spec.shape[1:]], spec.dtype, name=spec.name) for spec in signature]
-    (output,) = outputs or output_names(model)
+    names = tuple(outputs) or output_names(model)
 
     @tf.function(autograph=False)
     def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        (result,) = tf.nest.flatten(model(list(inputs) if len(inputs) > 1 else inputs[0], training=False))
-        return {output: result}
+        results = tf.nest.flatten(model(list(inputs) if len(inputs) > 1 else inputs[0], training=False))
+        return dict(zip(names, results, strict=True))
 
     module = tf.Module()
     module.held = model if traces_layers else model.variables
@@ -261,5 +261,7 @@ def input_specs(model: Any) -> dict[str, tf.TensorSpec]:
 
 
 def output_names(model: Any) -> tuple[str, ...]:
-    """The names of the model's outputs."""
-    return tuple(name.partition(":")[0] for name in model.output_names)
+    """The names of the model's outputs, in the order of `model.outputs`: those of its layers, or of its own dict."""
+    # Keras flattens a dict in the order of its sorted keys.
+    names = sorted(model.output) if isinstance(model.output, dict) else model.output_names
+    return tuple(name.partition(":")[0] for name in names)

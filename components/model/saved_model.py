@@ -98,13 +98,14 @@ def refuse_state(signature: Any, where: str) -> None:
         )
 
 
-def final_operator(signature: Any) -> str:
-    """TensorFlow's name of the operator that computes the only output, such as `Softmax`; "" if it is not found."""
+def final_operator(signature: Any, output: str) -> str:
+    """TensorFlow's name of the operator that computes an output, such as `Softmax`; "" if it is not found."""
     graph = signature.graph.as_graph_def()
     functions = {function.signature.name: function for function in graph.library.function}
     nodes = {node.name: node for node in graph.node}
-    (tensor,) = signature.outputs
-    name, output = tensor.op.name, tensor.value_index
+    # The tensors of a signature are in the order of the names of its outputs.
+    tensor = dict(zip(sorted(signature.structured_outputs), signature.outputs, strict=True))[output]
+    name, index = tensor.op.name, tensor.value_index
     # Each step moves back by one node or into a function. Only loops make cycles in a graph.
     for _ in range(1000):
         node = nodes.get(name)
@@ -113,14 +114,14 @@ def final_operator(signature: Any) -> str:
         if node.op in ("PartitionedCall", "StatefulPartitionedCall") and node.attr["f"].func.name in functions:
             function = functions[node.attr["f"].func.name]
             nodes = {each.name: each for each in function.node_def}
-            source = function.ret[function.signature.output_arg[output].name]
+            source = function.ret[function.signature.output_arg[index].name]
         elif node.op in ("Identity", "IdentityN", "Reshape", "Squeeze", "Cast", "EnsureShape", "StopGradient"):
-            source = node.input[output if node.op == "IdentityN" else 0]
+            source = node.input[index if node.op == "IdentityN" else 0]
         else:
             return str(node.op)
         # The source is `node` or `node:0` in a graph, and `node:output:0` in a function.
         name, *place = source.split(":")
-        output = int(place[-1]) if place else 0
+        index = int(place[-1]) if place else 0
     return ""
 
 
@@ -194,15 +195,15 @@ def check_takes(run: Callable[[], Any], specs: Mapping[str, tf.TensorSpec], inpu
         ) from error
 
 
-def run_serving(signature: Any, inputs: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Run N examples in chunks, or one by one if the signature's batch is fixed to 1, and return the only output.
+def run_serving(signature: Any, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """Run N examples in chunks, or one by one if the signature's batch is fixed to 1.
 
     Args:
         signature: A signature that `check_serving` accepts.
         inputs: Input name -> array [N, ...], cast to the signature's dtypes.
 
     Returns:
-        Array [N, ...].
+        Output name -> array [N, ...].
 
     Raises:
         DataError: The names or shapes differ from the signature's inputs.
@@ -212,9 +213,8 @@ def run_serving(signature: Any, inputs: Mapping[str, npt.NDArray[Any]]) -> npt.N
     single = any(spec.shape[0] == 1 for spec in specs.values())
     step = 1 if single else CHUNK
     count = len(next(iter(named.values())))
-    results = []
+    results: list[dict[str, npt.NDArray[Any]]] = []
     for start in range(0, count, step):
         part = {name: tf.cast(values[start : start + step], specs[name].dtype) for name, values in named.items()}
-        (result,) = signature(**part).values()
-        results.append(np.asarray(result))
-    return np.concatenate(results)
+        results.append({name: np.asarray(values) for name, values in signature(**part).items()})
+    return {name: np.concatenate([result[name] for result in results]) for name in results[0]}

@@ -98,7 +98,6 @@ def _inspect(content: bytes) -> Inspection:
     }
     operators = _operators(model, subgraphs)
     placeholders = set(_placeholders(subgraphs))
-    main = facts[: subgraphs[0].TensorsLength()]
     return Inspection(
         file_bytes=len(content),
         weight_bytes=sum(data.size for data in constants.values()),
@@ -106,8 +105,8 @@ def _inspect(content: bytes) -> Inspection:
         dtype_counts=dict(
             sorted(Counter(fact.dtype for index, fact in enumerate(facts) if index not in placeholders).items())
         ),
-        inputs=tuple(main[index] for index in subgraphs[0].InputsAsNumpy().tolist()),
-        outputs=tuple(main[index] for index in subgraphs[0].OutputsAsNumpy().tolist()),
+        inputs=_border(model, subgraphs[0].InputsAsNumpy().tolist(), facts, "Inputs"),
+        outputs=_border(model, subgraphs[0].OutputsAsNumpy().tolist(), facts, "Outputs"),
         weights=tuple(sorted(weights.values(), key=lambda fact: (-fact.bytes, fact.name))),
         float_tensors=tuple(
             fact.name for index, fact in enumerate(facts) if fact.dtype in _FLOATS and index not in placeholders
@@ -115,6 +114,33 @@ def _inspect(content: bytes) -> Inspection:
         cells=tuple(fused_cells(model, subgraphs, facts)),
         stateful=any(tensor.IsVariable() for tensor in tensors) or any(use.name == "VAR_HANDLE" for use in operators),
     )
+
+
+def _border(model: Any, places: list[int], facts: list[TensorFact], side: str) -> tuple[TensorFact, ...]:
+    """The inputs or outputs in the order of the file, under their names in its only signature if it has one."""
+    names: dict[int, list[str]] = {}
+    if model.SignatureDefsLength() == 1:
+        signature = model.SignatureDefs(0)
+        entries = [getattr(signature, side)(index) for index in range(getattr(signature, f"{side}Length")())]
+        for entry in entries:
+            names.setdefault(entry.TensorIndex(), []).append((entry.Name() or b"").decode())
+    found = []
+    for place in dict.fromkeys(places) if names else places:
+        quantization = model.Subgraphs(0).Tensors(place).Quantization()
+        quantized = quantization is not None and quantization.ScaleLength() == 1
+        zero_point = int(quantization.ZeroPoint(0)) if quantized and quantization.ZeroPointLength() else 0
+        found += [
+            facts[place].model_copy(
+                update={
+                    "signature": name,
+                    "scale": float(quantization.Scale(0)) if quantized else None,
+                    "zero_point": zero_point if quantized else None,
+                }
+            )
+            # One tensor can be several outputs.
+            for name in names.get(place, [""])
+        ]
+    return tuple(found)
 
 
 def _placeholders(subgraphs: list[Any]) -> Iterator[int]:

@@ -12,9 +12,12 @@ def by_name(interpreter: Any, side: str) -> dict[str, dict[str, Any]]:
     if len(signatures) == 1:
         runner = interpreter.get_signature_runner(next(iter(signatures)))
         named = runner.get_input_details() if side == "inputs" else runner.get_output_details()
-        names = {detail["index"]: name for name, detail in named.items()}
-        if set(names) == {detail["index"] for detail in details}:
-            return {names[detail["index"]]: detail for detail in details}
+        # One tensor can be several outputs.
+        if {detail["index"] for detail in named.values()} == {detail["index"] for detail in details}:
+            places = [detail["index"] for detail in details]
+            held = {detail["index"]: detail for detail in details}
+            ordered = sorted(named, key=lambda name: places.index(named[name]["index"]))
+            return {name: held[named[name]["index"]] for name in ordered}
     return {_plain(detail["name"]): detail for detail in details}
 
 

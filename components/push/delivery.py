@@ -8,12 +8,13 @@ from components.core.errors import UnblessedError
 from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel
 from components.facts.artifact_paths import TFLITE_FILE
+from components.facts.conversion import Converted, TensorFact
 from components.facts.decision import Decision
 from components.facts.evaluation import CandidateReport
 from components.facts.slices import overall
 from components.facts.verified import Verified
 from components.push.registry import open_registry
-from components.push.release import ReleaseManifest
+from components.push.release import ReleaseManifest, ReleaseTensor
 from components.spec.devices.device import DeviceProfile
 from components.spec.registry import Registry
 
@@ -135,6 +136,7 @@ def _release_manifest(
     request: PushRequest, facts: CandidateReport, decision: Decision, parents: dict[str, str], size: int
 ) -> ReleaseManifest:
     whole = overall(facts.slices)
+    inspection = facts.outcome.inspection if isinstance(facts.outcome, Converted) else None
     return ReleaseManifest(
         name=request.name,
         device_class=request.device.device_class,
@@ -142,10 +144,22 @@ def _release_manifest(
         sha256=str(facts.sha256),
         bytes=size,
         recipe=facts.recipe,
+        inputs=tuple(map(_tensor, inspection.inputs)) if inspection else (),
+        outputs=tuple(map(_tensor, inspection.outputs)) if inspection else (),
         metrics=whole.metrics if whole else {},
         change=whole.change if whole else {},
         checks=next(one.checks for one in decision.candidates if one.candidate == decision.chosen),
         parents=parents,
+    )
+
+
+def _tensor(fact: TensorFact) -> ReleaseTensor:
+    return ReleaseTensor(
+        name=fact.signature or fact.name,
+        shape=fact.shape,
+        dtype=fact.dtype,
+        scale=fact.scale,
+        zero_point=fact.zero_point,
     )
 
 

@@ -26,6 +26,23 @@ class CompressedForm(FrozenModel):
     bytes: int
 
 
+class ReleaseTensor(FrozenModel):
+    """One input or output of the model. Take it by its name: the order in the file is the converter's.
+
+    Attributes:
+        name: Name in the file's signature; the tensor's name if the file has none.
+        shape: Shape with a batch size of 1.
+        dtype: Type in the file (`INT8`, `FLOAT32`).
+        scale, zero_point: A real value is scale x (integer - zero_point). None if it is not quantized.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
 class ReleaseManifest(FrozenModel):
     """The manifest of a release. It has no times or execution IDs, so that a repeated push gives the same bytes.
 
@@ -36,6 +53,7 @@ class ReleaseManifest(FrozenModel):
         sha256, bytes: Digest and size of `model.tflite`.
         compressed: The compressed form that devices fetch; None in releases that predate it.
         recipe: The recipe of the model.
+        inputs, outputs: Inputs and outputs of the model; empty in releases that predate them.
         metrics: Metrics on the whole evaluation split, with 95 % confidence intervals.
         change: Metric name -> release minus float baseline.
         checks: The gate's checks.
@@ -49,6 +67,8 @@ class ReleaseManifest(FrozenModel):
     bytes: int
     compressed: CompressedForm | None = None
     recipe: Recipe
+    inputs: tuple[ReleaseTensor, ...] = ()
+    outputs: tuple[ReleaseTensor, ...] = ()
     metrics: dict[str, MetricValue] = {}
     change: dict[str, MetricValue] = {}
     checks: tuple[Check | Requirement, ...] = ()

@@ -39,7 +39,7 @@ def print_inspection(path: Path, inspection: Inspection) -> None:
     if inspection.stateful:
         console.print("keeps state between invocations: reset the interpreter's variables before each sequence")
     for title, tensors in (("inputs", inspection.inputs), ("outputs", inspection.outputs)):
-        console.print(f"{title}: " + ", ".join(f"{t.name} {list(t.shape)} {t.dtype}" for t in tensors))
+        console.print(f"{title}: " + ", ".join(map(_border, tensors)))
     console.print("dtypes: " + ", ".join(f"{count} {dtype}" for dtype, count in inspection.dtype_counts.items()))
     operators = Table("operator", "version", "count", title="operators", title_justify="left")
     for use in inspection.operators:
@@ -56,6 +56,12 @@ def print_inspection(path: Path, inspection: Inspection) -> None:
     for weight in inspection.weights:
         weights.add_row(*_weight(weight))
     console.print(weights)
+
+
+def _border(fact: TensorFact) -> str:
+    named = f"{fact.signature} ({fact.name})" if fact.signature else fact.name
+    scaled = "" if fact.scale is None else f", scale {fact.scale:.6g}, zero point {fact.zero_point}"
+    return f"{named} {list(fact.shape)} {fact.dtype}{scaled}"
 
 
 def _weight(fact: TensorFact) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from components.convert.checks.sparsity_verification import Execution, encoded, not_encoded
 from components.core.errors import EdgemillError
 from components.core.timing import ATTEMPTS, interleaved_minima, twins_agree
+from components.model.tflite_names import by_name
 from components.model.tflite_weights import weight_uses
 from components.spec.scheme import Scheme
 from components.spec.steps.sparsity import SparsityTarget, SparsityVerification, encodes, sparsity_refusal
@@ -27,6 +28,7 @@ _PROBES = 8
 _SPARSE, _DENSE, _TWIN = "sparse", "dense", "twin"
 
 Inputs = Mapping[str, npt.NDArray[Any]]
+Outputs = Mapping[str, npt.NDArray[np.float64]]
 
 
 def sparse_or_dense(
@@ -109,29 +111,29 @@ def measure(sparse: bytes, dense: bytes, tolerance: float) -> Execution:
     )
 
 
-def outputs(content: bytes, probes: list[Inputs], *, delegates: bool = True) -> list[npt.NDArray[np.float64]]:
-    """Run a file. Returns its dequantized outputs, each [probes, ...].
+def outputs(content: bytes, probes: list[Inputs], *, delegates: bool = True) -> Outputs:
+    """Run a file. Returns its dequantized outputs by name, each [probes, ...].
 
     Args:
         content: The file.
-        probes: Name of an input tensor -> its value, for each invocation.
+        probes: Name of an input -> its value, for each invocation.
         delegates: Whether to use the runtime's default delegate, XNNPACK.
 
     Raises:
         RuntimeError, ValueError: The runtime rejects the file.
     """
     interpreter = loaded(content, probes[0], delegates=delegates)
-    exits = interpreter.get_output_details()
-    found: list[list[npt.NDArray[np.float64]]] = [[] for _ in exits]
+    exits = by_name(interpreter, "outputs")
+    found: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in exits}
     for probe in probes:
         interpreter.reset_all_variables()
         _fill(interpreter, probe)
         interpreter.invoke()
-        for values, detail in zip(found, exits, strict=True):
+        for name, detail in exits.items():
             scale, zero_point = detail["quantization"]
             raw = np.asarray(interpreter.get_tensor(detail["index"]), np.float64)
-            values.append((raw - zero_point) * scale if scale else raw)
-    return [np.stack(values) for values in found]
+            found[name].append((raw - zero_point) * scale if scale else raw)
+    return {name: np.stack(values) for name, values in found.items()}
 
 
 def loaded(content: bytes, inputs: Inputs, *, delegates: bool = True) -> Any:
@@ -143,8 +145,8 @@ def loaded(content: bytes, inputs: Inputs, *, delegates: bool = True) -> Any:
 
 
 def _fill(interpreter: Any, inputs: Inputs) -> None:
-    for detail in interpreter.get_input_details():
-        interpreter.set_tensor(detail["index"], inputs[detail["name"]])
+    for name, detail in by_name(interpreter, "inputs").items():
+        interpreter.set_tensor(detail["index"], inputs[name])
 
 
 def random_inputs(content: bytes, seed: int = 0) -> list[Inputs]:
@@ -152,17 +154,20 @@ def random_inputs(content: bytes, seed: int = 0) -> list[Inputs]:
     import tensorflow as tf
 
     random = np.random.default_rng(seed)
-    details = tf.lite.Interpreter(model_content=content, num_threads=1).get_input_details()
-    return [{detail["name"]: _random(detail, random) for detail in details} for _ in range(_PROBES)]
+    interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    details = by_name(interpreter, "inputs")
+    return [{name: _random(detail, random) for name, detail in details.items()} for _ in range(_PROBES)]
 
 
-def largest_difference(ones: list[npt.NDArray[np.float64]], others: list[npt.NDArray[np.float64]]) -> float:
+def largest_difference(ones: Outputs, others: Outputs) -> float:
     """The largest difference of an output, as a fraction of the largest value of that output in `others`."""
     worst = 0.0
-    for one, other in zip(ones, others, strict=True):
+    # By name, because two conversions can order outputs differently.
+    for name, other in others.items():
         scale = float(np.abs(other).max(initial=0.0)) or 1.0
         # Python's max() may drop a NaN.
-        worst = float(np.maximum(worst, np.abs(one - other).max(initial=0.0) / scale))
+        worst = float(np.maximum(worst, np.abs(ones[name] - other).max(initial=0.0) / scale))
     return worst
 
 

@@ -129,7 +129,7 @@ def test_file_is_sparse_proven_and_smaller_when_blocks_have_a_kernel(in_sixteens
 def test_encoded_file_computes_the_model_when_run(in_sixteens):
     content = in_sixteens.convert(Float32(), sparse=True)
     for features in in_sixteens.features[:5]:
-        (found,) = outputs(content, [{"serving_default_features:0": features}])
+        (found,) = outputs(content, [{"features": features}]).values()
         assert np.allclose(found[0], in_sixteens.oracle(features), atol=1e-4)
 
 
@@ -176,7 +176,7 @@ def test_dense_file_is_delivered_when_the_sparse_kernel_computes_wrong_values(sa
     probes = random_inputs(encoded)
     both = outputs(encoded, probes), outputs(encoded, probes, delegates=False)
     assert largest_difference(*both) < proof.tolerance
-    (found,) = outputs(odd.convert(Float32()), [{"serving_default_features:0": f} for f in odd.features])
+    (found,) = outputs(odd.convert(Float32()), [{"features": f} for f in odd.features]).values()
     assert np.allclose(found, np.stack([odd.oracle(f) for f in odd.features]), atol=1e-4)
 
 
@@ -259,9 +259,15 @@ def test_encoded_file_that_does_not_run_is_reported(in_sixteens):
 
 
 def test_largest_difference_is_relative_and_keeps_nan():
-    assert largest_difference([np.array([1.0, 4.0])], [np.array([1.0, 5.0])]) == pytest.approx(0.2)
-    assert np.isnan(largest_difference([np.array([np.nan]), np.ones(1)], [np.ones(1), np.ones(1)]))
-    assert largest_difference([np.zeros(3)], [np.zeros(3)]) == 0.0
+    assert largest_difference({"a": np.array([1.0, 4.0])}, {"a": np.array([1.0, 5.0])}) == pytest.approx(0.2)
+    one = {"a": np.ones(1), "b": np.ones(1)}
+    assert np.isnan(largest_difference(one | {"a": np.array([np.nan])}, one))
+    assert largest_difference({"a": np.zeros(3)}, {"a": np.zeros(3)}) == 0.0
+
+
+def test_two_files_with_their_outputs_in_another_order_are_compared_by_name():
+    ones = {"scores": np.array([0.5]), "boxes": np.array([90.0])}
+    assert largest_difference(ones, {"boxes": np.array([90.0]), "scores": np.array([0.25])}) == pytest.approx(1.0)
 
 
 def test_job_delivers_the_encoded_file_with_its_proof_when_sparsity_is_claimed(in_sixteens, tmp_path: Path, timed):
