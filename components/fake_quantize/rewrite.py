@@ -30,6 +30,7 @@ from components.fake_quantize.keras_layers import (
 from components.fake_quantize.layers import FIXED_ACTIVATIONS, NO_ACTIVATION, RANGED_ACTIVATIONS, SWISH, WEIGHTED
 from components.fake_quantize.rewritten import Rewritten
 from components.model.keras_graph import input_like, replay
+from components.upstream.autograph import leave_keras_as_it_is
 from components.upstream.keras import is_graph
 
 _layers = tf.keras.layers
@@ -50,6 +51,7 @@ def rewrite(
         folds: Returns whether the batch normalization after the convolution of a name must be folded into its weights
             now. The converter can fold it only if each channel has its own scale.
     """
+    leave_keras_as_it_is()
     inputs = [input_like(tensor) for tensor in model.inputs]
     rewriter = _Rewriter(kept, folds, model)
     outputs = rewriter.follow(model, inputs, "")

@@ -24,20 +24,18 @@ def export(
     model: Any,
     folder: Path,
     outputs: Sequence[str] = (),
-    traces_layers: bool = True,
     batch: int | None = None,
 ) -> None:
     """Write a Keras model as a SavedModel into the artifact of a baseline or of a training step.
 
     The SavedModel's `serving_default` takes decoded inputs by name, with a dynamic batch dimension, and returns its
-    outputs by name.
+    outputs by name. The SavedModel has no other function: Keras would trace each layer several times, which takes a
+    minute for recurrent layers.
 
     Args:
         model: A model that `check_exportable` accepts.
         folder: The artifact's folder.
         outputs: The names of the model's outputs, in its own order; empty for the model's own names.
-        traces_layers: Whether to save each layer with its tables, in addition to the signature and the variables.
-            Layers trained under quantization cannot be saved: they hold weights of an earlier trace.
         batch: Fixes the batch dimension throughout the graph; None leaves it dynamic.
     """
     import tensorflow as tf
@@ -56,7 +54,9 @@ def export(
         return dict(zip(names, results, strict=True))
 
     module = tf.Module()
-    module.held = model if traces_layers else model.variables
+    # Besides the variables, this finds the tables of lookup layers.
+    tracked = tf.train.TrackableView(model).descendants()
+    module.held = [*model.variables, *(one for one in tracked if hasattr(one, "resource_handle"))]
     module.serve = serve
     tf.saved_model.save(
         module, str(folder / SERVING_FOLDER), signatures={"serving_default": serve.get_concrete_function(*signature)}
@@ -86,6 +86,9 @@ def load_kept(folder: Path) -> Any:
     """
     import tensorflow as tf
 
+    from components.upstream.autograph import leave_keras_as_it_is
+
+    leave_keras_as_it_is()
     path = folder / KERAS_FILE
     if not path.is_file():
         raise ModelError(

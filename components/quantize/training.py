@@ -81,7 +81,7 @@ def train_quantized(
         route = deploy(trained, recurrent or "sequence", inputs.folder, output, _sequences(trained, data, step))
     else:
         route = "plain"
-        export(trained, inputs.folder, output_names(model), traces_layers=False)
+        export(trained, inputs.folder, output_names(model))
     earlier = inputs.earlier()
     return TrainingReport(
         recipe=inputs.name,

@@ -249,7 +249,7 @@ def test_kernels_of_one_scale_give_their_inputs_that_of_the_result(kind, tmp_pat
     model = tf.keras.Model(sources, getattr(layers, kind)(name="both")(pair))
     made = quantized(model, QatStep.model_validate({"kind": "qat", "epochs": 1}), StaticWi8Ai8(), 1)
     made(np.random.default_rng(13).normal(size=(32, 6)).astype(np.float32), training=True)
-    export(made, tmp_path, traces_layers=False)
+    export(made, tmp_path)
     lost = lost_ranges(convert(tmp_path / "Format-Serving", StaticWi8Ai8(), None), trained_ranges(made))
     assert lost and set(lost) <= {"left", "right"}
 
@@ -259,5 +259,5 @@ def test_transposed_convolution_can_be_exported(tmp_path):
     model = tf.keras.Model(image, layers.Conv2DTranspose(3, 3, strides=2, name="up")(image))
     made = quantized(model, QatStep.model_validate({"kind": "qat", "epochs": 1}), StaticWi8Ai8(), 1)
     made(np.random.default_rng(14).normal(size=(8, 4, 4, 2)).astype(np.float32), training=True)
-    export(made, tmp_path, traces_layers=False)
+    export(made, tmp_path)
     assert Path(tmp_path, "Format-Serving", "saved_model.pb").is_file()

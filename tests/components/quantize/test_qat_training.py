@@ -167,7 +167,7 @@ def test_outputs_keep_their_extremes(tmp_path, scheme, quantizer):
     trained = quantized(model, QatStep.model_validate(said), scheme, steps_per_epoch=128)
     trained.compile(tf.keras.optimizers.SGD(1e-6), "mse")
     trained.fit(x, y, batch_size=16, epochs=2, verbose=0)
-    export(trained, tmp_path, output_names(model), traces_layers=False)
+    export(trained, tmp_path, output_names(model))
     content = convert(tmp_path / SERVING_FOLDER, scheme, None)
     (outputs,) = TFLiteModel(content).predict({"x": x}).values()
     # The greatest value itself is at the end.

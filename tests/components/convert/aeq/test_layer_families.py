@@ -48,15 +48,12 @@ def shared(layers):
 
 
 @pytest.fixture(scope="module", params=[residual, transformer, temporal, shared], ids=lambda make: make.__name__)
-def family(request, tmp_path_factory):
+def family(request, save):
     tf.keras.utils.set_random_seed(9)
     inputs, output = request.param(tf.keras.layers)
     model = tf.keras.Model(inputs, output)
     specs = {one.name: tf.TensorSpec([None, *one.shape[1:]], one.dtype, name=one.name) for one in inputs}
-    serve = tf.function(lambda **named: {"out": model([named[one.name] for one in inputs])})
-    folder = tmp_path_factory.mktemp(request.param.__name__)
-    signatures = {"serving_default": serve.get_concrete_function(**specs)}
-    tf.saved_model.save(model, str(folder), signatures=signatures)
+    folder = save(lambda *values: {"out": model(list(values))}, *specs.values(), variables=model.variables)
     values = {
         name: RANDOM.integers(0, 50, [60, *spec.shape[1:]]).astype(np.int32)
         if spec.dtype == tf.int32

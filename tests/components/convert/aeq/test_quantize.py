@@ -224,17 +224,15 @@ def test_bias_that_its_32_bits_do_not_hold_is_refused(save):
 
 
 @pytest.fixture(scope="module")
-def lstm(tmp_path_factory):
+def lstm(save):
     import tf_keras
 
     tf_keras.utils.set_random_seed(5)
     sequence = tf_keras.Input((6, 5), name="sequence")
     hidden = tf_keras.layers.LSTM(7)(sequence)
     model = tf_keras.Model(sequence, tf_keras.layers.Dense(3, "relu")(tf_keras.layers.Dense(9)(hidden)))
-    specs = {"sequence": tf.TensorSpec([None, 6, 5], tf.float32, name="sequence")}
-    serve = tf.function(lambda sequence: {"state": model(sequence)}).get_concrete_function(**specs)
-    folder = tmp_path_factory.mktemp("lstm")
-    tf.saved_model.save(model, str(folder), signatures={"serving_default": serve})
+    spec = tf.TensorSpec([None, 6, 5], tf.float32, name="sequence")
+    folder = save(lambda sequence: {"state": model(sequence)}, spec, variables=model.variables)
     return convert(folder, Float32(), None)
 
 

@@ -23,7 +23,7 @@ AUTO = StaticWi8Ai8(keep_float=AutoKeepFloat())
 
 
 @pytest.fixture(scope="module")
-def hard(tmp_path_factory):
+def hard(save):
     """A float file of three dense layers; the weights of the second have one huge column for an input that is 0."""
     import tf_keras
 
@@ -44,10 +44,8 @@ def hard(tmp_path_factory):
     kernel, bias = (value.numpy() for value in model.get_layer("hard").weights)
     kernel[0] = 300.0
     model.get_layer("hard").set_weights([kernel, bias])
-    serve = tf.function(lambda x: {"logits": model(x)}).get_concrete_function(x=tf.TensorSpec([None, 12], name="x"))
-    folder = tmp_path_factory.mktemp("hard")
-    tf.saved_model.save(model, str(folder), signatures={"serving_default": serve})
-    return convert(folder, Float32(), None)
+    spec = tf.TensorSpec([None, 12], name="x")
+    return convert(save(lambda x: {"logits": model(x)}, spec, variables=model.variables), Float32(), None)
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,7 @@ def test_weights_of_four_bits_of_any_size_compute_the_same_on_every_runtime(unit
     trained = quantized(model, QatStep.model_validate({"kind": "qat", "epochs": 1}), StaticWi4Ai8(), 1)
     inputs = np.random.default_rng(8).normal(size=(64, FEATURES)).astype(np.float32)
     values = trained(inputs, training=True).numpy()
-    export(trained, tmp_path, traces_layers=False)
+    export(trained, tmp_path)
     content = convert(tmp_path / "Format-Serving", StaticWi4Ai8(), None)
     small = compacted(content)
     assert broken_promises(StaticWi4Ai8(), inspect_model(content)) == []

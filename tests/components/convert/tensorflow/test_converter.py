@@ -158,18 +158,16 @@ def test_convert_fixes_the_batch_inside_loops_when_the_model_was_saved_with_it_o
     assert np.allclose(run(content, steps=steps)["running"], np.cumsum(steps, axis=1), atol=1e-5)
 
 
-def test_convert_fuses_the_lstm_into_the_same_bytes_when_scheme_is_float16(tmp_path):
+def test_convert_fuses_the_lstm_into_the_same_bytes_when_scheme_is_float16(save):
     import tf_keras
 
     tf_keras.utils.set_random_seed(7)
     sequence = tf_keras.Input((6, 5), name="sequence")
     model = tf_keras.Model(sequence, tf_keras.layers.LSTM(7)(sequence))
-    specs = {"sequence": tf.TensorSpec([None, 6, 5], tf.float32, name="sequence")}
-    serve = tf.function(lambda sequence: {"state": model(sequence)}).get_concrete_function(**specs)
-    tf.saved_model.save(model, str(tmp_path), signatures={"serving_default": serve})
-
-    content = convert(tmp_path, Float16(), None)
-    assert convert(tmp_path, Float16(), None) == content
+    spec = tf.TensorSpec([None, 6, 5], tf.float32, name="sequence")
+    folder = save(lambda sequence: {"state": model(sequence)}, spec, variables=model.variables)
+    content = convert(folder, Float16(), None)
+    assert convert(folder, Float16(), None) == content
     inspection = inspect_model(content)
     assert {use.name: use.count for use in inspection.operators}["UNIDIRECTIONAL_SEQUENCE_LSTM"] == 1
     assert inspection.stateful
