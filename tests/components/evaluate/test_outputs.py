@@ -252,4 +252,5 @@ def test_final_operator_is_found_inside_functions(tmp_path, activation, operator
     inputs = tf.keras.Input([4], name="x")
     export(tf.keras.Model(inputs, tf.keras.layers.Dense(3, activation)(inputs)), tmp_path)
     _, signature = load_serving(tmp_path / "Format-Serving")
-    assert final_operator(signature) == operator
+    (output,) = signature.structured_outputs
+    assert final_operator(signature, output) == operator
