@@ -1,6 +1,18 @@
-"""Exit statuses of the command."""
+"""How the command ends: exit statuses, errors (without a stack if they are EdgemillErrors), and signals."""
 
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from enum import IntEnum
+from types import FrameType
+
+from components.core import errors
+from components.core.errors import EdgemillError
+from components.core.user_code import exits_reported, process_kept
 
 
 class ExitCode(IntEnum):
@@ -20,3 +32,86 @@ class ExitCode(IntEnum):
     """Ctrl-C."""
     TERMINATED = 143
     """SIGTERM, as systemd and container runtimes send it."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM was received. Like Ctrl-C, it is not an `Exception`, so that no node reports it as its own failure."""
+
+
+class Interruption:
+    """The signal that ended an `interruptible` block, if any."""
+
+    def __init__(self) -> None:
+        self._came: type[KeyboardInterrupt] | None = None
+
+    def raise_if_it_came(self) -> None:
+        """Raise the KeyboardInterrupt or Terminated again if Beam turned it into a failure of its node."""
+        if self._came is not None:
+            raise self._came
+
+    def come(self, number: int, _frame: FrameType | None) -> None:
+        """Handle a signal: terminate child processes, and raise. A second signal ends the process at once."""
+        signal.signal(number, signal.SIG_DFL)
+        self._came = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        import psutil  # here, to keep startup fast
+
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.terminate()
+        raise self._came
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """Raise `Terminated` on SIGTERM and KeyboardInterrupt on SIGINT in the main thread, and end all child processes.
+
+    Beam waits for its worker processes, which a signal to this process alone does not reach. In other threads, Python
+    cannot handle signals, so nothing changes. Signals that the parent process set to be ignored stay ignored.
+    """
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handled = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
+    for number in handled:
+        signal.signal(number, interruption.come)
+    try:
+        yield interruption
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Print an EdgemillError without its stack and exit with its status."""
+    try:
+        with exits_reported(), process_kept():
+            yield
+    except KeyboardInterrupt as error:
+        code = interruption_of(error)
+        print(f"edgemill: {code.name.lower()}; run it again: finished work comes from the cache", file=sys.stderr)
+        raise SystemExit(code) from None
+    except Exception as error:
+        if not isinstance(error, EdgemillError):
+            # Compare names, because help and validation do not import ML Metadata.
+            if not type(error).__module__.startswith("ml_metadata"):
+                raise
+            from pipelines.runs.metadata_connection import store_error
+
+            error = store_error(error, "--metadata")
+        print(f"edgemill: {error}", file=sys.stderr)
+        raise SystemExit(exit_code_of(error)) from None
+
+
+def interruption_of(error: KeyboardInterrupt) -> ExitCode:
+    """The exit status of Ctrl-C or of SIGTERM."""
+    return ExitCode.TERMINATED if isinstance(error, Terminated) else ExitCode.INTERRUPTED
+
+
+def exit_code_of(error: Exception) -> ExitCode:
+    """The exit status of an error. Python itself exits with 1 after an exception that is not an EdgemillError."""
+    stores = errors.MetadataError | errors.RegistryError | errors.StorageError
+    outside = isinstance(error, stores | errors.ClusterError | errors.RunFailedError | errors.TamperedError)
+    return ExitCode.BAD_INPUT if isinstance(error, EdgemillError) and not outside else ExitCode.NODE_FAILED

@@ -12,18 +12,9 @@ from typing import Annotated
 
 import typer
 
-from edgemill.failure import exit_on_error
-from edgemill.kubeflow_package import share_name
-from edgemill.options import (
-    DEFAULT_ENVIRONMENT,
-    CronLine,
-    EnvironmentFile,
-    LogFormatName,
-    Metadata,
-    PipelineFile,
-    Root,
-    SummaryJson,
-)
+from edgemill import options
+from edgemill.commands import share_name
+from edgemill.exit_codes import exit_on_error
 
 app = typer.Typer(
     name="edgemill",
@@ -51,29 +42,29 @@ def every_command(
 
 @app.command()
 def run(
-    file: PipelineFile,
+    file: options.PipelineFile,
     runner: Annotated[str | None, typer.Option(help="TFX runner: local or beam [local].")] = None,
-    root: Root = None,
+    root: options.Root = None,
     pipeline_root: Annotated[
         str | None,
-        typer.Option("--pipeline-root", help="Address of artifacts: s3://... or gs://... [inside the root]."),
+        typer.Option(help="Address of artifacts: s3://... or gs://... [inside the root]."),
     ] = None,
-    metadata: Metadata = None,
+    metadata: options.Metadata = None,
     beam_arg: Annotated[
-        list[str] | None, typer.Option("--beam-arg", help="Argument of every Beam pipeline. Can be repeated.")
+        list[str] | None, typer.Option(help="Argument of every Beam pipeline. Can be repeated.")
     ] = None,
     environment: Annotated[
         Path | None, typer.Option("--environment", "-e", help="Environment file. Command-line options override it.")
     ] = None,
-    summary_json: SummaryJson = None,
-    log_format: LogFormatName = "text",
+    summary_json: options.SummaryJson = None,
+    log_format: options.LogFormatName = "text",
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Read all example files and repeat checks that passed before.")
     ] = False,
 ) -> None:
     """Run a pipeline: train, optimize, evaluate, gate, and push."""
     from edgemill.commands.run import place_of, run_and_report
-    from edgemill.output_options import OutputOptions, log_format_of
+    from edgemill.run_log import OutputOptions, log_format_of
 
     with exit_on_error():
         output_options = OutputOptions(summary_json, log_format_of(log_format))
@@ -84,7 +75,7 @@ def run(
 
 @app.command()
 def validate(
-    file: PipelineFile,
+    file: options.PipelineFile,
     deep: Annotated[
         bool, typer.Option("--deep", help="Also import the task, build its model, and decode examples.")
     ] = False,
@@ -103,7 +94,7 @@ def validate(
             # TensorFlow logs at length what this machine lacks.
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
             warnings.simplefilter("ignore")
-            from edgemill.preview import print_previews
+            from edgemill.terminal import print_previews
             from pipelines.checks.dry_run import dry_run
 
             print_previews(dry_run(loaded))
@@ -114,9 +105,10 @@ def validate(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of the pipeline file, for editors."""
-    from pipelines.file.load import pipeline_schema
+    from pipelines.file.schema import schema_of
+    from pipelines.file.spec import PipelineSpec
 
-    typer.echo(json.dumps(pipeline_schema(), indent=2))
+    typer.echo(json.dumps(schema_of(PipelineSpec), indent=2))
 
 
 @app.command()
@@ -144,8 +136,8 @@ def inspect(
 @app.command()
 def lineage(
     target: Annotated[Path, typer.Argument(metavar="RELEASE|MODEL", help="A registry release or a .tflite file.")],
-    root: Root = None,
-    metadata: Metadata = None,
+    root: options.Root = None,
+    metadata: options.Metadata = None,
     short: Annotated[bool, typer.Option("--short", help="Print one line for each artifact.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a tree.")] = False,
 ) -> None:
@@ -163,14 +155,14 @@ def lineage(
 @app.command()
 def verify(
     target: Annotated[str, typer.Argument(metavar="RUN|RELEASE", help="A run id, `latest`, or a release's folder.")],
-    root: Root = None,
-    metadata: Metadata = None,
+    root: options.Root = None,
+    metadata: options.Metadata = None,
 ) -> None:
     """Compare the artifacts and releases of a run, or a release, with the record.
 
     The record is each artifact's manifest and ML Metadata. Exits with status 1 if an artifact is not what was written.
     """
-    from edgemill.commands.verify import verify as verify_target
+    from edgemill.commands.lineage import verify as verify_target
 
     with exit_on_error():
         verify_target(target, root, metadata)
@@ -179,11 +171,11 @@ def verify(
 @app.command()
 def report(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or `latest`.")] = "latest",
-    root: Root = None,
-    metadata: Metadata = None,
+    root: options.Root = None,
+    metadata: options.Metadata = None,
 ) -> None:
     """Rewrite the report of a run from ML Metadata and artifacts."""
-    from edgemill.commands.report import report_again
+    from edgemill.commands.lineage import report_again
 
     with exit_on_error():
         report_again(run_id, root, metadata)
@@ -192,17 +184,15 @@ def report(
 @app.command()
 def clean(
     keep_runs: Annotated[
-        int | None, typer.Option("--keep-runs", min=1, help="Keep this many of the newest runs of each pipeline.")
+        int | None, typer.Option(min=1, help="Keep this many of the newest runs of each pipeline.")
     ] = None,
     older_than: Annotated[
-        float | None, typer.Option("--older-than", min=0, help="Keep runs that began less than this many days ago.")
+        float | None, typer.Option(min=0, help="Keep runs that began less than this many days ago.")
     ] = None,
-    pipeline: Annotated[
-        str | None, typer.Option("--pipeline", help="Clean only this pipeline [all in the root].")
-    ] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Clean only this pipeline [all in the root].")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, and remove nothing.")] = False,
-    root: Root = None,
-    metadata: Metadata = None,
+    root: options.Root = None,
+    metadata: options.Metadata = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Remove old runs and their artifacts.
@@ -218,7 +208,7 @@ def clean(
 @app.command()
 def rollback(
     release: Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of an earlier release.")],
-    channel: Annotated[str, typer.Option("--channel", help="The pointer that devices follow.")] = "stable",
+    channel: Annotated[str, typer.Option(help="The pointer that devices follow.")] = "stable",
 ) -> None:
     """Point a channel of a registry at an earlier release.
 
@@ -235,9 +225,9 @@ def rollback(
 
 @app.command("compile")
 def compile_for_kubeflow(
-    file: PipelineFile,
+    file: options.PipelineFile,
     output: Annotated[Path, typer.Option("-o", "--output", help="The compiled file (.yaml).")],
-    environment: EnvironmentFile = DEFAULT_ENVIRONMENT,
+    environment: options.EnvironmentFile = options.DEFAULT_ENVIRONMENT,
 ) -> None:
     """Compile a pipeline for Kubeflow Pipelines. Needs no cluster."""
     with exit_on_error():
@@ -249,12 +239,10 @@ def compile_for_kubeflow(
 
 @app.command()
 def submit(
-    file: PipelineFile,
-    environment: EnvironmentFile = DEFAULT_ENVIRONMENT,
-    cron: CronLine = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Name of the run or the schedule [the pipeline's].")
-    ] = None,
+    file: options.PipelineFile,
+    environment: options.EnvironmentFile = options.DEFAULT_ENVIRONMENT,
+    cron: options.CronLine = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run or the schedule [the pipeline's].")] = None,
     upload_only: Annotated[bool, typer.Option("--upload-only", help="Upload only: no run, no schedule.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -272,13 +260,13 @@ def submit(
 
 @app.command()
 def schedule(
-    file: PipelineFile,
-    cron: Annotated[str, typer.Option("--cron", help="Five fields, as in crontab, in local time.")],
+    file: options.PipelineFile,
+    cron: Annotated[str, typer.Option(help="Five fields, as in crontab, in local time.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the systemd units.")] = Path(),
-    name: Annotated[str | None, typer.Option("--name", help="Name of the schedule [the pipeline's].")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the schedule [the pipeline's].")] = None,
     environment: Annotated[Path | None, typer.Option("--environment", "-e", help="Environment file.")] = None,
-    summary_json: SummaryJson = None,
-    log_format: LogFormatName = "text",
+    summary_json: options.SummaryJson = None,
+    log_format: options.LogFormatName = "text",
 ) -> None:
     """Write a systemd timer that runs a pipeline on this machine.
 
@@ -287,7 +275,7 @@ def schedule(
     with exit_on_error():
         share_name()
         from edgemill.commands.kubeflow import write_schedule
-        from edgemill.output_options import OutputOptions, log_format_of
+        from edgemill.run_log import OutputOptions, log_format_of
 
         write_schedule(file, cron, output, name, environment, OutputOptions(summary_json, log_format_of(log_format)))
 

@@ -8,13 +8,7 @@ from typing import Annotated
 import typer
 
 PipelineFile = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file (YAML).")]
-
-
-Root = Annotated[
-    Path | None, typer.Option("--root", help="Folder of artifacts, metadata, and reports [build/edgemill].")
-]
-
-
+Root = Annotated[Path | None, typer.Option(help="Folder of artifacts, metadata, and reports [build/edgemill].")]
 Metadata = Annotated[
     str | None,
     typer.Option(
@@ -25,25 +19,13 @@ Metadata = Annotated[
         "[sqlite inside the root].",
     ),
 ]
-
-
 EnvironmentFile = Annotated[Path, typer.Option("--environment", "-e", help="Environment file: docs/kubeflow.md.")]
-
-
 DEFAULT_ENVIRONMENT = Path("environment.yaml")
-
-
 SummaryJson = Annotated[
     Path | None,
-    typer.Option("--summary-json", help="Write machine-readable run status at start and end: docs/production.md."),
+    typer.Option(help="Write machine-readable run status at start and end: docs/production.md."),
 ]
-
-
-LogFormatName = Annotated[
-    str, typer.Option("--log-format", help="Format of the log: text, or json (one object per line).")
-]
-
-
+LogFormatName = Annotated[str, typer.Option(help="Format of the log: text, or json (one object per line).")]
 CronLine = Annotated[
-    str | None, typer.Option("--cron", help="Five fields: minute, hour, day of the month, month, day of the week.")
+    str | None, typer.Option(help="Five fields: minute, hour, day of the month, month, day of the week.")
 ]

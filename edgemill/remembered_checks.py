@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from components.core.files import read_regular, sha256_of, sha256_of_bytes, write_atomically
 from components.core.values import FrozenModel
 from components.core.version import code_version
-from edgemill.preview import summaries
+from edgemill.terminal import summaries
 from pipelines.file.load import LoadedPipeline
 
 _LOG = logging.getLogger(__name__)
@@ -26,12 +26,7 @@ _DISTRIBUTIONS = (".dist-info", ".egg-info")
 
 
 class Passed(FrozenModel):
-    """Checks that passed.
-
-    Attributes:
-        digest: SHA-256 over everything that they depend on.
-        lines: What a run prints about them.
-    """
+    """Checks that passed: the digest of everything that they depend on, and what a run prints about them."""
 
     digest: str
     lines: tuple[str, ...]
@@ -44,16 +39,10 @@ class _Memory(FrozenModel):
 
 
 def check_once(loaded: LoadedPipeline, memory: Path, data: str, *, again: bool = False) -> tuple[str, ...]:
-    """Run the deep check, unless it has passed with the same inputs.
+    """Run the deep check, unless it has passed with the same inputs. Returns a line for each step that changes layers.
 
-    Args:
-        loaded: The pipeline.
-        memory: The file of passed checks. A missing or damaged file counts as empty.
-        data: The identities of its examples (`pipelines.graph.sources`).
-        again: Run it even if it has passed.
-
-    Returns:
-        A line for each recipe and step that changes layers.
+    `memory` is the file of passed checks; a missing or damaged file counts as empty. `data` is the examples' identities
+    (`pipelines.graph.sources`). With `again`, the check runs even if it has passed.
 
     Raises:
         PipelineFileError: The check failed. The error is the first one found; failures are never remembered.
@@ -73,13 +62,9 @@ def check_once(loaded: LoadedPipeline, memory: Path, data: str, *, again: bool =
 def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
     """The SHA-256 over everything that the deep check depends on.
 
-    It covers the parsed pipeline file and device profiles, the user's modules and their imports, the model, the schema,
-    Edgemill's own source, and the names and versions of installed packages. Nothing is imported. Other files that user
-    code reads are not covered.
-
-    Args:
-        loaded: The pipeline.
-        data: The identities of its examples (`pipelines.graph.sources`).
+    It covers the parsed pipeline file and device profiles, the identities of the examples, the user's modules and their
+    imports, the model, the schema, Edgemill's own source, and the names and versions of installed packages. Nothing is
+    imported. Other files that user code reads are not covered.
     """
     spec = loaded.spec
     references = [spec.task, *filter(None, [spec.preprocess])]
@@ -87,7 +72,7 @@ def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
     modules = {reference.partition(":")[0] for reference in references}
     schema, baseline = spec.examples.schema_file, spec.baseline
     # Steps name their previews as text, which no version follows.
-    ours = {"pipelines.checks.dry_run", "edgemill.preview", __name__}
+    ours = {"pipelines.checks.dry_run", "edgemill.terminal", __name__}
     ours |= {step.preview.partition(":")[0] for recipe in spec.recipes for step in recipe.steps}
     inputs = {
         "pipeline": spec.model_dump(mode="json"),

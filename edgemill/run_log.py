@@ -1,4 +1,4 @@
-"""The log of a run: text (`log.txt`) or JSON (`log.jsonl`, one object per line)."""
+"""The log of a run: text (`log.txt`) or JSON (`log.jsonl`, one object per line), and the options that choose it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from components.core.errors import SpecError
 from pipelines.file.redaction import hide
 
 LogFormat = Literal["text", "json"]
@@ -23,6 +25,33 @@ NATIVE_NAME = "stderr.txt"
 _BORDER = re.compile(r"(?:Component|node) (\S+) is (running|finished)\.")
 
 
+@dataclass(frozen=True)
+class OutputOptions:
+    """What a run writes besides its report: a status file for monitoring (`pipelines.report.status`), and its log."""
+
+    summary_json: Path | None = None
+    log_format: LogFormat = "text"
+
+    def options(self) -> tuple[str, ...]:
+        """The options of `edgemill run` with these values, without defaults. Paths are absolute."""
+        summary = ("--summary-json", os.path.realpath(self.summary_json)) if self.summary_json is not None else ()
+        return (*summary, *(("--log-format", self.log_format) if self.log_format != "text" else ()))
+
+
+def log_format_of(name: str) -> LogFormat:
+    """The log format of a `--log-format` value. Raises a SpecError if there is no such format."""
+    for known in get_args(LogFormat):
+        if name == known:
+            return known
+    raise SpecError(
+        "there is no such format",
+        where="--log-format",
+        bound="text or json",
+        measured=name,
+        remedy="name one of the two",
+    )
+
+
 def log_path(folder: Path, form: LogFormat) -> Path:
     """The path of the log in a run's folder."""
     return folder / _NAMES[form]
@@ -32,11 +61,8 @@ def log_path(folder: Path, form: LogFormat) -> Path:
 def logged_to(folder: Path, form: LogFormat, run_id: str, secrets: tuple[str, ...] = ()) -> Iterator[None]:
     """Send all logs, and native code's stderr, to files. The terminal shows progress and results only.
 
-    Args:
-        folder: The run's folder.
-        form: `text` writes both into one file. `json` writes the output of native code into `stderr.txt`.
-        run_id: Written in every line of JSON.
-        secrets: Replaced with asterisks.
+    `text` writes both into one file. `json` writes the output of native code into `stderr.txt`, and the run's ID into
+    every line. Secrets are replaced with asterisks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = log_path(folder, form).open("a")

@@ -14,8 +14,7 @@ from pathlib import Path
 from components.core.errors import SpecError
 from components.core.files import write_atomically
 from components.core.user_code import exits_reported, last_words
-from edgemill.exit_codes import ExitCode
-from edgemill.failure import exit_code_of, interruption_of
+from edgemill.exit_codes import ExitCode, exit_code_of, interruption_of
 from pipelines.file.redaction import hide
 from pipelines.report.status import RunStatus, versions, with_summary
 from pipelines.report.summary import RunSummary
@@ -25,11 +24,7 @@ KILLED = "KILLED"
 
 
 class StatusFile:
-    """The status of one run.
-
-    Args:
-        path: The file. None writes nothing.
-        pipeline_file: The path as the user gave it.
+    """The status of one run, and the file that holds it. Without a path, nothing is written.
 
     Attributes:
         secrets: Replaced with asterisks. Set them as soon as they are known.
@@ -49,11 +44,7 @@ class StatusFile:
         )
 
     def begin(self) -> None:
-        """Write that the run has started, which replaces the status of an earlier run.
-
-        Raises:
-            SpecError: The file cannot be written.
-        """
+        """Write that the run has started, which replaces an earlier status. Raises a SpecError if that fails."""
         try:
             self._write()
         except OSError as error:
@@ -138,17 +129,13 @@ class StatusFile:
 def ending(status: StatusFile) -> Iterator[None]:
     """Record in the status file whatever ends a run early, and raise the exception again."""
     with status.outlived():
-        yield from _ending(status)
-
-
-def _ending(status: StatusFile) -> Iterator[None]:
-    try:
-        with exits_reported(), last_words(lambda error: status.end(exit_code_of(error), str(error))):
-            yield
-    except KeyboardInterrupt as error:
-        code = interruption_of(error)
-        status.end(code, code.name.lower())
-        raise
-    except Exception as error:
-        status.end(exit_code_of(error), str(error) or type(error).__name__)
-        raise
+        try:
+            with exits_reported(), last_words(lambda error: status.end(exit_code_of(error), str(error))):
+                yield
+        except KeyboardInterrupt as error:
+            code = interruption_of(error)
+            status.end(code, code.name.lower())
+            raise
+        except Exception as error:
+            status.end(exit_code_of(error), str(error) or type(error).__name__)
+            raise

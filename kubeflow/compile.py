@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,12 @@ from components.core.values import FrozenModel
 from components.core.version import code_version
 from components.upstream.tfx.kubeflow import compile_for_kubeflow
 from kubeflow.contract import Json
-from kubeflow.data import examples_digest
 from kubeflow.environment import EnvironmentFile, KubeflowEnvironment, cluster_of, read_environment
-from kubeflow.folders import EDGEMILL_IN_IMAGE, ImageFolders
+from kubeflow.folders import EDGEMILL_IN_IMAGE, ImageFolders, examples_digest
 from kubeflow.spec import adapt, platform
 from pipelines.checks.preflight import preflight
 from pipelines.file.load import LoadedPipeline
-from pipelines.file.spec import DeclaredSplits, PipelineSpec
+from pipelines.file.spec import PipelineSpec
 from pipelines.graph.steps import recipes_of_nodes
 from pipelines.graph.tfx_start import defer_tfx_components
 
@@ -42,9 +40,8 @@ class Compiled(FrozenModel):
     """A compiled pipeline.
 
     Attributes:
-        name: The pipeline's name.
-        pipeline: A PipelineSpec of schema 2.1, as JSON.
-        platform: A PlatformSpec, as JSON. None if the pipeline needs nothing specific to Kubernetes.
+        pipeline, platform: A PipelineSpec of schema 2.1 and a PlatformSpec, as JSON. The second is None if the pipeline
+            needs nothing specific to Kubernetes.
     """
 
     name: str
@@ -94,7 +91,7 @@ def compile_pipeline(loaded: LoadedPipeline, found: EnvironmentFile, cluster: Ku
         SpecError: The image would lack data, a model, or a module, or two nodes would have the same name.
     """
     spec, folders = loaded.spec, ImageFolders(cluster.folders)
-    placed = _placed(spec, cluster, folders)
+    parameters, digest = _placed(spec, cluster, folders)
     python_path = folders.python_path(spec)
     # Edgemill comes first, because a project can have packages of the same names.
     env = {**({"PYTHONPATH": ":".join([EDGEMILL_IN_IMAGE, *python_path])} if python_path else {}), **cluster.env}
@@ -107,10 +104,11 @@ def compile_pipeline(loaded: LoadedPipeline, found: EnvironmentFile, cluster: Ku
     pipeline = adapt(
         nodes,
         cluster,
-        parameters={**placed.parameters, **push},
-        arguments=placed.arguments,
+        parameters={**parameters, **push},
+        arguments={"examples": ["--examples_sha256", digest]} if digest else {},
         env=env,
-        uncached=frozenset({REPORT_NODE, *push, *placed.uncached}),
+        # Kubeflow's cache compares parameters only, not the data at an address or in a volume.
+        uncached=frozenset({REPORT_NODE, *push, *([] if digest else ["examples"])}),
         recipes=recipes_of_nodes(spec.recipes),
     )
     checked = check_spec(pipeline)
@@ -118,11 +116,7 @@ def compile_pipeline(loaded: LoadedPipeline, found: EnvironmentFile, cluster: Ku
 
 
 def check_spec(pipeline: Json) -> Json:
-    """Check a PipelineSpec, and return its canonical form.
-
-    Raises:
-        google.protobuf.json_format.ParseError: It does not match Kubeflow's protocol buffers.
-    """
+    """Return the canonical form of a PipelineSpec. Raises protobuf's ParseError if it isn't valid."""
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -132,32 +126,20 @@ def check_spec(pipeline: Json) -> Json:
     return canonical
 
 
-@dataclass(frozen=True)
-class _Placed:
-    """Node ID -> path parameters in the image, node ID -> arguments, and the nodes that must not use the cache."""
-
-    parameters: dict[str, dict[str, str]]
-    arguments: dict[str, list[str]]
-    uncached: frozenset[str]
-
-
-def _placed(spec: PipelineSpec, cluster: KubeflowEnvironment, folders: ImageFolders) -> _Placed:
-    parameters, arguments, uncached = {}, {}, set()
+def _placed(
+    spec: PipelineSpec, cluster: KubeflowEnvironment, folders: ImageFolders
+) -> tuple[dict[str, dict[str, str]], str | None]:
+    """Map node IDs to path parameters in the image, and return the digest of the examples there, if they are there."""
     elsewhere = cluster.examples or (spec.examples.path if "://" in spec.examples.path else None)
-    if elsewhere is not None:
-        # Kubeflow's cache compares parameters only, not the data at an address or in a volume.
-        parameters["examples"] = {"input_base": elsewhere}
-        uncached.add("examples")
-    else:
-        splits = spec.examples.splits
-        patterns = splits.patterns.values() if isinstance(splits, DeclaredSplits) else [splits.pattern]
-        parameters["examples"] = {"input_base": folders.place(spec.examples.path, "examples.path")}
-        arguments["examples"] = ["--examples_sha256", examples_digest(Path(spec.examples.path), patterns)]
+    place = elsewhere or folders.place(spec.examples.path, "examples.path")
+    parameters, digest = {"examples": {"input_base": place}}, None
+    if elsewhere is None:
+        digest = examples_digest(Path(spec.examples.path), spec.examples.patterns.values())
     if spec.examples.schema_file is not None:
         parameters["schema"] = {"path": folders.place(spec.examples.schema_file, "examples.schema_file")}
     if spec.baseline.kind == "pretrained":
         parameters["baseline"] = {"path": folders.place(spec.baseline.path, "baseline.path")}
-    return _Placed(parameters, arguments, frozenset(uncached))
+    return parameters, digest
 
 
 def _with_registry(parameter: Json, root: str) -> str:
@@ -171,37 +153,19 @@ def _tfx_spec(loaded: LoadedPipeline, found: EnvironmentFile, cluster: KubeflowE
     defer_tfx_components()
     from tfx.orchestration.pipeline import Pipeline
 
+    from kubeflow.pages.ui_component import ReportRequest, run_report
     from pipelines.graph.build import pipeline_nodes
 
+    spec = loaded.spec
     nodes = pipeline_nodes(loaded, attempt="on Kubeflow no push is cached")
+    request = ReportRequest(pipeline=spec.name, devices=loaded.devices, recipes=recipes_of_nodes(spec.recipes))
+    candidates = tuple(recipe.name for recipe in spec.recipes)
+    report = run_report({node.id: node for node in nodes}, candidates, request, code_version(_SPEC_MODULE))
     pipeline = Pipeline(
-        pipeline_name=loaded.spec.name,
+        pipeline_name=spec.name,
         pipeline_root=cluster.pipeline_root,
-        components=[*nodes, _report_node(loaded, {node.id: node for node in nodes})],
+        components=[*nodes, report.with_id(REPORT_NODE)],
         enable_cache=True,
         beam_pipeline_args=list(found.beam_args),
     )
     return compile_for_kubeflow(pipeline, cluster.image, ENTRYPOINT)
-
-
-def _report_node(loaded: LoadedPipeline, nodes: dict[str, Any]) -> Any:
-    from kubeflow.pages.ui_component import ReportRequest, run_report
-
-    devices = [device.name for device in loaded.devices]
-    return run_report(
-        evaluation=nodes["evaluate"].outputs["evaluation"],
-        blessings={device: nodes[f"gate__{device}"].outputs["blessing"] for device in devices},
-        pushed={device: nodes[f"push__{device}"].outputs["pushed"] for device in devices},
-        trained={name: node.outputs["trained"] for name, node in nodes.items() if "trained" in node.outputs},
-        on_devices={
-            device: nodes[f"device_check__{device}"].outputs["facts"]
-            for device in devices
-            if f"device_check__{device}" in nodes
-        },
-        sample=nodes["calibrate"].outputs["sample"] if "calibrate" in nodes else None,
-        candidates=tuple(recipe.name for recipe in loaded.spec.recipes),
-        request=ReportRequest(
-            pipeline=loaded.spec.name, devices=loaded.devices, recipes=recipes_of_nodes(loaded.spec.recipes)
-        ),
-        code_version=code_version(_SPEC_MODULE),
-    ).with_id(REPORT_NODE)

@@ -18,9 +18,7 @@ STAGED = {"s3://": "/s3/", "minio://": "/minio/", "gs://": "/gcs/"}
 def local_path(uri: str, prefix: str = "") -> str:
     """The path where the launcher stages a URI. Other URIs are returned unchanged.
 
-    Args:
-        uri: An artifact's URI.
-        prefix: Prepended to the launcher's folders. Set it only for a launcher that cannot write to `/`.
+    The prefix goes before the launcher's folders. Set it only for a launcher that cannot write to `/`.
     """
     for scheme, folder in STAGED.items():
         if uri.startswith(scheme):
@@ -49,41 +47,30 @@ def localize(executor_input: Json, inputs_spec: Json, classes: Mapping[str, str]
     """
     inputs, outputs = executor_input.get("inputs", {}), executor_input.get("outputs", {})
     declared = inputs_spec.get("artifacts", {})
-    artifacts = {}
-    for name, listed in inputs.get("artifacts", {}).items():
-        typed = _typed(declared[name]["artifactType"], classes)
-        artifacts[name] = {
-            "artifacts": [{**_placed(artifact, prefix), "type": typed} for artifact in listed.get("artifacts", ())]
-        }
+
+    def placed(listed: Json, known: Json) -> Json:
+        found = listed.get("artifacts", ())
+        return {"artifacts": [_placed({**one, **known}, prefix, classes) for one in found]}
+
+    read = {
+        name: placed(listed, {"type": declared[name]["artifactType"]})
+        for name, listed in inputs.get("artifacts", {}).items()
+    }
     made = {
-        name: {
-            "artifacts": [
-                {**_placed(artifact, prefix), "type": _typed(artifact.get("type", {}), classes)}
-                for artifact in listed.get("artifacts", ())
-            ]
-        }
+        name: placed(listed, {})
         for name, listed in outputs.get("artifacts", {}).items()
         if all(_is_known(artifact, classes) for artifact in listed.get("artifacts", ()))
     }
-    return {
-        **executor_input,
-        "inputs": {**inputs, "artifacts": artifacts},
-        "outputs": {**outputs, "artifacts": made},
-    }
+    return {**executor_input, "inputs": {**inputs, "artifacts": read}, "outputs": {**outputs, "artifacts": made}}
 
 
 def publish(executor_output: Json, handed: Json, prefix: str = "") -> Json:
     """Convert an ExecutorOutput for the launcher: paths become URIs again, also in properties.
 
-    The launcher would register a local path as a URI, and silently upload nothing.
-
-    Args:
-        executor_output: Output of the executor, with paths.
-        handed: The launcher's ExecutorInput. Each output must keep the URI from there.
-        prefix: As for `local_path`.
+    The launcher would register a local path as a URI, and silently upload nothing. `handed` is its ExecutorInput.
 
     Raises:
-        ValueError: An output is not where the launcher looks for it.
+        ValueError: An output does not have the URI of `handed`, where the launcher looks for it.
     """
     given = {
         name: listed["artifacts"][0]["uri"]
@@ -96,18 +83,16 @@ def publish(executor_output: Json, handed: Json, prefix: str = "") -> Json:
         uri = remote_uri(artifact.get("uri", ""), prefix)
         if uri != given.get(name):
             raise ValueError(f"the output {name!r} is at {uri}, and Kubeflow looks for it at {given.get(name)}")
-        metadata = {key: _remote_value(value, prefix) for key, value in artifact.get("metadata", {}).items()}
+        metadata = {
+            key: remote_uri(value, prefix) if isinstance(value, str) else value
+            for key, value in artifact.get("metadata", {}).items()
+        }
         artifacts[name] = {"artifacts": [{**artifact, "uri": uri, "metadata": metadata}]}
     return {**executor_output, "artifacts": artifacts}
 
 
 def with_metadata(executor_input: Json, output: Mapping[str, Any]) -> Json:
-    """Add the properties and parameters of a driver's ExecutorOutput to an ExecutorInput.
-
-    Args:
-        executor_input: As `localize` returned it.
-        output: ExecutorOutput of ExampleGen's driver.
-    """
+    """Add the properties and parameters that ExampleGen's driver returned to an ExecutorInput from `localize`."""
     outputs = executor_input["outputs"]
     artifacts = dict(outputs["artifacts"])
     for name, listed in output.get("artifacts", {}).items():
@@ -144,13 +129,10 @@ def _typed(artifact_type: Json, classes: Mapping[str, str]) -> Json:
     return {"instanceSchema": f"title: {own}\ntype: object\n"} if own else artifact_type
 
 
-def _placed(artifact: Json, prefix: str) -> Json:
+def _placed(artifact: Json, prefix: str, classes: Mapping[str, str]) -> Json:
     metadata = {
         key: local_path(value, prefix) if isinstance(value, str) else value
         for key, value in artifact.get("metadata", {}).items()
     }
-    return {**artifact, "uri": local_path(artifact.get("uri", ""), prefix), "metadata": metadata}
-
-
-def _remote_value(value: Any, prefix: str) -> Any:
-    return remote_uri(value, prefix) if isinstance(value, str) else value
+    typed = _typed(artifact.get("type", {}), classes)
+    return {**artifact, "uri": local_path(artifact.get("uri", ""), prefix), "metadata": metadata, "type": typed}

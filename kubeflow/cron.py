@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from dataclasses import dataclass
 
 from components.core.errors import SpecError
 
 # Name, minimum, maximum. On days of the week, 0 and 7 are Sunday.
 _FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of the month", 1, 31), ("month", 1, 12), ("day of the week", 0, 7))
+_LEAP_YEAR = 2000
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 # ASCII digits only, because the text goes to cron and Kubeflow unchanged.
 _PART = re.compile(r"(\*|\d+(?:-\d+)?)(?:/(\d+))?$", re.ASCII)
@@ -55,7 +57,11 @@ def parse_cron(text: str) -> Cron:
     _, _, day, month, weekday = values
     if day is not None and weekday is not None:
         raise _wrong(text, "it names days of the month and of the week", f"{fields[2]} and {fields[4]}")
-    if day is not None and month is not None and all(each > _longest(one) for each in day for one in month):
+    if (
+        day is not None
+        and month is not None
+        and all(each > monthrange(_LEAP_YEAR, one)[1] for each in day for one in month)
+    ):
         raise _wrong(text, "no month that it names has such a day", f"day {fields[2]} of month {fields[3]}")
     if weekday is not None:
         weekday = tuple(sorted({value % 7 for value in weekday}))
@@ -83,10 +89,6 @@ def _values(text: str, field: str, name: str, least: int, greatest: int) -> tupl
 
 def _listed(values: tuple[int, ...] | None) -> str:
     return "*" if values is None else ",".join(f"{value:02d}" for value in values)
-
-
-def _longest(month: int) -> int:
-    return 29 if month == 2 else 30 if month in {4, 6, 9, 11} else 31
 
 
 def _wrong(text: str, what: str, measured: str) -> SpecError:

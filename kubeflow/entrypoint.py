@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,16 @@ import components  # noqa: F401  # chooses tf-keras before TensorFlow is importe
 from components.core.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
 from components.core.user_code import exits_reported, process_kept
 from components.upstream.beam import keep_beam_in_process
-from components.upstream.tfx.kubeflow import (
-    artifact_messages,
-    drive_example_gen,
-    parse_artifacts,
-    parse_properties,
-    tag_with_version,
-)
+from components.upstream.tfx import kubeflow as kubeflow_of_tfx
 from components.upstream.tfx.orchestration import serialize_examples_in_one_order
 from kubeflow.contract import Json, localize, publish, with_metadata
-from kubeflow.data import check_examples
+from kubeflow.folders import check_examples
 from pipelines.graph.tfx_start import defer_tfx_components
 from pipelines.runs.run import explain
 
 # Prepended to `/s3`, `/minio`, and `/gcs`, for a launcher that cannot write to `/`.
 PREFIX_VARIABLE = "EDGEMILL_STAGING_PREFIX"
-UI_CLASSES = {f"system.{name}": f"kubeflow.pages.ui_artifacts.{name}" for name in ("HTML", "Markdown", "Metrics")}
+UI_CLASSES = {f"system.{name}": f"kubeflow.pages.ui_component.{name}" for name in ("HTML", "Markdown", "Metrics")}
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,7 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     # It logs dozens of irrelevant lines per pipeline about annotations.
     logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
-    known, beam_args = _parser().parse_known_args(arguments)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    # TFX's compiler sets these names.
+    for name in ("executor_class_path", "json_serialized_invocation_args", "json_serialized_inputs_spec_args"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--examples_sha256")
+    known, beam_args = parser.parse_known_args(arguments)
     prefix = os.environ.get(PREFIX_VARIABLE, "")
     try:
         with exits_reported(), process_kept():
@@ -79,7 +79,7 @@ def run_node(
         inputs_spec: The component's `inputDefinitions`.
         beam_args: Arguments of every Beam pipeline of the executor.
         prefix: As for `kubeflow.contract.local_path`.
-        examples_sha256: Digest of the examples at compile time (`kubeflow.data.examples_digest`). Only for ExampleGen.
+        examples_sha256: `kubeflow.folders.examples_digest` at compile time. Only for ExampleGen.
     """
     defer_tfx_components()
     from pipelines.storage.filesystem import register
@@ -94,17 +94,12 @@ def run_node(
         if examples_sha256 is not None:
             patterns = [split["pattern"] for split in json.loads(parameters["input_config"])["splits"]]
             check_examples(Path(parameters["input_base"]), patterns, examples_sha256)
-        executor_input = with_metadata(executor_input, _drive(executor_input, inputs_spec, output_file))
+        # Resolves spans and fingerprints. The backend never runs this driver.
+        kubeflow_of_tfx.drive_example_gen(executor_input, inputs_spec)
+        executor_input = with_metadata(executor_input, json.loads(output_file.read_bytes()))
     made = _execute(executor, executor_input, inputs_spec, beam_args)
     output_file.parent.mkdir(parents=True, exist_ok=True)
     output_file.write_text(json.dumps(publish(made, handed, prefix), indent=2, sort_keys=True))
-
-
-def _drive(executor_input: Json, inputs_spec: Json, output_file: Path) -> Json:
-    """Run ExampleGen's driver, which resolves spans and fingerprints. The backend never runs it."""
-    drive_example_gen(executor_input, inputs_spec)
-    output: Json = json.loads(output_file.read_bytes())
-    return output
 
 
 def _execute(executor: str, executor_input: Json, inputs_spec: Json, beam_args: Sequence[str]) -> Json:
@@ -117,9 +112,9 @@ def _execute(executor: str, executor_input: Json, inputs_spec: Json, beam_args: 
     parsed = json_format.ParseDict(executor_input, pipeline_spec_pb2.ExecutorInput(), ignore_unknown_fields=True)
     spec = json_format.ParseDict(inputs_spec, pipeline_spec_pb2.ComponentInputsSpec(), ignore_unknown_fields=True)
     ids: dict[int, str] = {}
-    inputs = parse_artifacts(parsed.inputs.artifacts, ids)
-    outputs = parse_artifacts(parsed.outputs.artifacts, ids)
-    properties = parse_properties(parsed.inputs.parameter_values, parsed.inputs.parameters, spec)
+    inputs = kubeflow_of_tfx.parse_artifacts(parsed.inputs.artifacts, ids)
+    outputs = kubeflow_of_tfx.parse_artifacts(parsed.outputs.artifacts, ids)
+    properties = kubeflow_of_tfx.parse_properties(parsed.inputs.parameter_values, parsed.inputs.parameters, spec)
     executor_class: Any = import_utils.import_class_by_path(executor)
     task_root = Path(parsed.outputs.output_file).parent
     place = {"unique_id": task_root.name, "tmp_dir": str(task_root / ".temp")}
@@ -127,31 +122,21 @@ def _execute(executor: str, executor_input: Json, inputs_spec: Json, beam_args: 
         context = BaseBeamExecutor.Context(beam_pipeline_args=list(beam_args), **place)
     else:
         context = BaseExecutor.Context(extra_flags=list(beam_args), **place)
-    read = [artifact for listed in inputs.values() for artifact in listed]
+    read = list(chain.from_iterable(inputs.values()))
     check_content(read)
     executor_class(context).Do(inputs, outputs, properties)
     check_content(read)
     # The pages show every property of a `system.` artifact, so keep TFX's version out of the metrics.
     of_tfx = {name: listed for name, listed in outputs.items() if not listed[0].type_name.startswith("system.")}
-    tag_with_version(of_tfx)
-    for artifact in (artifact for listed in of_tfx.values() for artifact in listed):
+    kubeflow_of_tfx.tag_with_version(of_tfx)
+    for artifact in chain.from_iterable(of_tfx.values()):
         if digest := digest_to_record(Path(artifact.uri), artifact.mlmd_artifact.custom_properties):
             artifact.set_string_custom_property(CONTENT_PROPERTY, digest)
     output = pipeline_spec_pb2.ExecutorOutput()
-    for name, listed in artifact_messages(outputs, ids).items():
+    for name, listed in kubeflow_of_tfx.artifact_messages(outputs, ids).items():
         output.artifacts[name].CopyFrom(listed)
     made: Json = json_format.MessageToDict(output)
     return made
-
-
-def _parser() -> argparse.ArgumentParser:
-    # TFX's compiler sets these names.
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--executor_class_path", required=True)
-    parser.add_argument("--json_serialized_invocation_args", required=True)
-    parser.add_argument("--json_serialized_inputs_spec_args", required=True)
-    parser.add_argument("--examples_sha256")
-    return parser
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +13,9 @@ from pydantic import Field
 from components.core.errors import EdgemillError, SpecError
 from components.core.values import FrozenModel
 from pipelines.file.environment import RunnerName
-from pipelines.file.load import read_yaml_as
+from pipelines.file.load import InvalidFileError, read_yaml_as
 from pipelines.file.redaction import SECRET_WORDS, has_password, has_secret
-from pipelines.storage.check import check_address
+from pipelines.storage.bucket import check_address
 
 # The addresses that the launcher of Kubeflow Pipelines stages.
 ROOT_PATTERN = r"^(s3|minio|gs)://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._/-]*)?$"
@@ -156,20 +156,10 @@ class EnvironmentFile(FrozenModel):
     kubeflow: KubeflowEnvironment | None = None
 
 
-class EnvironmentFileError(SpecError):
+class EnvironmentFileError(InvalidFileError):
     """Several errors in one environment file."""
 
-    def __init__(self, file: Path, errors: Sequence[EdgemillError]) -> None:
-        self.file, self.errors = file, tuple(errors)
-        count = "one error" if len(errors) == 1 else f"{len(errors)} errors"
-        remedy = "; ".join(error.remedy for error in errors)
-        super().__init__(f"{count} in the environment file", where=str(file), remedy=remedy)
-
-    def __str__(self) -> str:
-        return "\n".join([f"{self.where}: {self.what}", *(f"  - {error}" for error in self.errors)])
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return EnvironmentFileError, (self.file, self.errors)
+    kind = "environment file"
 
 
 def read_environment(file: Path) -> EnvironmentFile:
@@ -182,7 +172,7 @@ def read_environment(file: Path) -> EnvironmentFile:
     # Errors of fields that can contain a secret by mistake do not repeat the value.
     errors = [_without_value(error) for error in errors]
     if found is not None:
-        errors += _contradictions(found)
+        errors += [*_of_plain_runs(found), *(_of_cluster(found.kubeflow) if found.kubeflow is not None else ())]
     if errors or found is None:
         raise EnvironmentFileError(file, errors)
     folder = Path(os.path.realpath(file)).parent
@@ -195,11 +185,7 @@ def read_environment(file: Path) -> EnvironmentFile:
 
 
 def cluster_of(found: EnvironmentFile, file: Path) -> KubeflowEnvironment:
-    """The cluster that an environment file describes.
-
-    Raises:
-        SpecError: It describes no cluster.
-    """
+    """The cluster that an environment file describes. Raises a SpecError if it describes none."""
     if found.kubeflow is None:
         raise SpecError(
             "the environment file describes no cluster",
@@ -208,12 +194,6 @@ def cluster_of(found: EnvironmentFile, file: Path) -> KubeflowEnvironment:
             remedy="add the section; see docs/kubeflow.md",
         )
     return found.kubeflow
-
-
-def _contradictions(found: EnvironmentFile) -> Iterator[SpecError]:
-    yield from _of_plain_runs(found)
-    if found.kubeflow is not None:
-        yield from _of_cluster(found.kubeflow)
 
 
 def _of_plain_runs(found: EnvironmentFile) -> Iterator[SpecError]:
@@ -247,8 +227,7 @@ def _of_cluster(cluster: KubeflowEnvironment) -> Iterator[SpecError]:
     for field, address in (("endpoint", cluster.endpoint), ("examples", cluster.examples)):
         if address and has_password(address):
             yield _secret(f"kubeflow.{field}", "a password", "omit it; see `edgemill submit --help` for credentials")
-    covered = any(is_below(cluster.registry, volume.path) for volume in cluster.volumes)
-    if not covered:
+    if not any(Path(cluster.registry).is_relative_to(volume.path) for volume in cluster.volumes):
         yield SpecError(
             "the registry would be lost with the container",
             where="kubeflow.registry",
@@ -276,8 +255,3 @@ def _without_value(error: EdgemillError) -> EdgemillError:
 def _secret(where: str, what: str, remedy: str) -> SpecError:
     # Leave out the value, because errors are logged.
     return SpecError(f"this holds {what}, and others can read the compiled file", where=where, remedy=remedy)
-
-
-def is_below(path: str, folder: str) -> bool:
-    """Whether a path is a folder or is below it."""
-    return Path(path).is_relative_to(folder)

@@ -1,11 +1,12 @@
-"""Maps paths of this machine to the image: data, models, and the modules that a pipeline file names."""
+"""What the image must have: paths of this machine, the modules that a pipeline file names, and the examples."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from components.core.errors import SpecError
+from components.core.errors import DataError, SpecError
+from components.core.files import sha256_of, sha256_of_bytes
 from components.core.version import find_source, is_installed
 from pipelines.file.spec import PipelineSpec
 
@@ -37,15 +38,7 @@ class ImageFolders:
         return None
 
     def place(self, path: str, field: str) -> str:
-        """The path in the image.
-
-        Args:
-            path: Absolute path of this machine.
-            field: The field that names it, for the message.
-
-        Raises:
-            SpecError: No folder contains it.
-        """
+        """The path in the image. Raises a SpecError that names the field if no folder contains it."""
         found = self.find(Path(path))
         if found is None:
             raise SpecError(
@@ -85,3 +78,26 @@ def _references(spec: PipelineSpec) -> Iterable[tuple[str, str]]:
         for step in recipe.steps:
             for reference in step.references():
                 yield f"recipes.{recipe.name}", reference
+
+
+def examples_digest(folder: Path, patterns: Iterable[str]) -> str:
+    """Hexadecimal SHA-256 over the names and digests of all files that match the patterns, sorted by name."""
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
+    lines = [f"{sha256_of(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
+    return sha256_of_bytes("".join(lines).encode())
+
+
+def check_examples(folder: Path, patterns: Iterable[str], expected: str) -> None:
+    """Raise a DataError if the image lacks the examples that the pipeline was compiled with.
+
+    Kubeflow's cache compares the command line and not the data, so the command line contains the digest.
+    """
+    found = examples_digest(folder, patterns)
+    if found != expected:
+        raise DataError(
+            "the examples in the image differ from those that this pipeline was compiled with",
+            where=str(folder),
+            bound=f"sha256 {expected}",
+            measured=found,
+            remedy="build the image and compile the pipeline from the same data",
+        )

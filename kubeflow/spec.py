@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from components.core.errors import SpecError
 from kubeflow.contract import Json, title_of
-from kubeflow.environment import KubeflowEnvironment, Resources, Volume, is_below
+from kubeflow.environment import KubeflowEnvironment, Resources, Volume
 
 _UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1.0}
 
@@ -16,13 +17,8 @@ _UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi
 def task_names(nodes: Iterable[str], recipes: Mapping[str, Sequence[str]] = {}) -> dict[str, str]:
     """Node ID -> task name: `convert__int8` becomes `convert-int8`; a training node has the name of its first recipe.
 
-    Args:
-        nodes: Node IDs.
-        recipes: ID of a training node -> names of the recipes that share it. Kubeflow's cache ignores task names, so
-            the names can be readable.
-
-    Raises:
-        SpecError: Two nodes would have the same name.
+    `recipes` maps the ID of a training node to the recipes that share it. Kubeflow's cache ignores task names, so the
+    names can be readable. Raises a SpecError if two nodes would have the same name.
     """
     names: dict[str, str] = {}
     for node in nodes:
@@ -54,11 +50,10 @@ def adapt(
     uncached: frozenset[str],
     recipes: Mapping[str, Sequence[str]] = {},
 ) -> Json:
-    """Convert TFX's PipelineSpec for a cluster.
+    """Convert the PipelineSpec of TFX's KubeflowV2DagRunner for a cluster.
 
     Args:
-        spec: PipelineSpec of TFX's KubeflowV2DagRunner.
-        cluster: Provides resources, retries, and caching.
+        spec, cluster: The specification, and what provides resources, retries, and caching.
         parameters: Node ID -> constants that replace those of TFX: paths in the image.
         arguments: Node ID -> arguments to add to its command line.
         env: Environment variables of every container.
@@ -70,21 +65,13 @@ def adapt(
         names[node]: _task(task, names, parameters.get(node, {}), cluster, cached=node not in uncached)
         for node, task in spec["root"]["dag"]["tasks"].items()
     }
-    components = {
-        f"comp-{names[node]}": {**_typed(component), "executorLabel": f"exec-{names[node]}"}
-        for node, component in spec["components"].items()
-    }
-    executors = {
-        f"exec-{names[node]}": {
-            "container": _container(
-                spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"],
-                cluster.resources_of(shown_id(node, recipes)),
-                arguments.get(node, []),
-                env,
-            )
-        }
-        for node, component in spec["components"].items()
-    }
+    components, executors = {}, {}
+    for node, component in spec["components"].items():
+        label = f"exec-{names[node]}"
+        components[f"comp-{names[node]}"] = {**_typed(component), "executorLabel": label}
+        container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+        resources = cluster.resources_of(shown_id(node, recipes))
+        executors[label] = {"container": _container(container, resources, arguments.get(node, []), env)}
     return {
         **spec,
         "components": components,
@@ -100,11 +87,8 @@ def platform(spec: Json, cluster: KubeflowEnvironment) -> Json | None:
     It contains the names and keys of secrets, never their values. If a field has an older and a newer form, this uses
     the older one: backends read both, and older backends refuse unknown fields.
     """
-    executors = {label: _pod(label, cluster) for label in spec["deploymentSpec"]["executors"]}
-    if not any(executors.values()):
-        return None
-    named = {label: pod for label, pod in executors.items() if pod}
-    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": named}}}}
+    executors = {label: pod for label in spec["deploymentSpec"]["executors"] if (pod := _pod(label, cluster))}
+    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}} if executors else None
 
 
 def _pod(label: str, cluster: KubeflowEnvironment) -> Json:
@@ -131,7 +115,7 @@ def _mounts(label: str, volume: Volume, cluster: KubeflowEnvironment) -> bool:
         "exec-push-": cluster.registry,
         "exec-examples": cluster.examples if cluster.examples and cluster.examples.startswith("/") else None,
     }
-    needed = {prefix for prefix, path in users.items() if path and is_below(path, volume.path)}
+    needed = {prefix for prefix, path in users.items() if path and PurePosixPath(path).is_relative_to(volume.path)}
     return not needed or any(label.startswith(prefix) for prefix in needed)
 
 
@@ -140,8 +124,9 @@ def _task(
 ) -> Json:
     inputs = task.get("inputs", {})
     artifacts = {
-        name: {"taskOutputArtifact": {**source["taskOutputArtifact"], "producerTask": names[_producer(source)]}}
+        name: {"taskOutputArtifact": {**output, "producerTask": names[output["producerTask"]]}}
         for name, source in inputs.get("artifacts", {}).items()
+        if (output := source["taskOutputArtifact"])
     }
     values = {
         name: {"runtimeValue": {"constant": constants[name]}} if name in constants else value
@@ -164,10 +149,6 @@ def _task(
             "backoffMaxDuration": f"{cluster.retries.longest_wait_seconds}s",
         }
     return adapted
-
-
-def _producer(source: Json) -> str:
-    return str(source["taskOutputArtifact"]["producerTask"])
 
 
 def _typed(component: Json) -> Json:

@@ -1,1 +1,19 @@
-"""One module per command."""
+"""What each command does. The package `kubeflow` coexists with another of that name, such as Kubeflow's own SDK."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+_OURS = str(Path(__file__).resolve().parents[2] / "kubeflow")
+
+
+def share_name() -> None:
+    """Let `import kubeflow.x` find Edgemill's modules even if another package has the name.
+
+    Edgemill's package has no `__init__.py`, so that it never hides the other. A package with an `__init__.py` hides
+    Edgemill's, whatever the order on the path.
+    """
+    package = importlib.import_module("kubeflow")
+    if _OURS not in list(package.__path__):
+        package.__path__.append(_OURS)

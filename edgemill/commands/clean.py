@@ -13,7 +13,7 @@ import typer
 from components.core.errors import SpecError
 from components.core.files import is_folder
 from edgemill.terminal import terminal
-from pipelines.file.environment import Environment, environment
+from pipelines.file.environment import environment
 from pipelines.runs.lock import removing
 from pipelines.runs.metadata_connection import open_existing_store
 from pipelines.runs.removal import remove
@@ -53,14 +53,23 @@ def clean_root(
             remedy="set a finite number, or omit the option",
         )
     place = environment(root, metadata_url)
+    unknown = SpecError(
+        "no pipeline of this name has run here",
+        where=f"--pipeline {pipeline}",
+        bound="a pipeline with runs in this root and its metadata store",
+        measured=str(place.root),
+        remedy="name another pipeline or another --root, or set the --metadata that the pipeline ran with",
+    )
     if pipeline is not None and not is_folder(place.runs(pipeline)):
-        raise _no_pipeline(pipeline, place)
+        raise unknown
     store = open_existing_store(place.metadata_url)
     # Find all pipelines before anything is removed from the first.
-    pipelines = _chosen(known_pipelines(store, place), place, pipeline)
+    pipelines = known_pipelines(store, place)
+    if pipeline is not None and pipeline not in pipelines:
+        raise unknown
     rules = Rules(keep_runs=keep_runs, older_than_days=older_than_days)
     plans = []
-    for name in pipelines:
+    for name in pipelines if pipeline is None else [pipeline]:
         with nullcontext() if dry_run else removing(place.root / name):
             plan = plan_removal(store, place, name, rules, datetime.now(timezone.utc))
             if not as_json:
@@ -72,24 +81,6 @@ def clean_root(
     if as_json:
         content = {"dry_run": dry_run, "pipelines": [plan.model_dump(mode="json") for plan in plans]}
         typer.echo(json.dumps(content, indent=2))
-
-
-def _chosen(found: list[str], place: Environment, wanted: str | None) -> list[str]:
-    if wanted is None:
-        return found
-    if wanted not in found:
-        raise _no_pipeline(wanted, place)
-    return [wanted]
-
-
-def _no_pipeline(wanted: str, place: Environment) -> SpecError:
-    return SpecError(
-        "no pipeline of this name has run here",
-        where=f"--pipeline {wanted}",
-        bound="a pipeline with runs in this root and its metadata store",
-        measured=str(place.root),
-        remedy="name another pipeline or another --root, or set the --metadata that the pipeline ran with",
-    )
 
 
 def _print_plan(plan: RetentionPlan, *, dry_run: bool) -> None:

@@ -15,11 +15,7 @@ from edgemill.terminal import terminal
 
 
 def read_model(path: Path) -> bytes:
-    """The content of a model file.
-
-    Raises:
-        ModelError: The file cannot be read.
-    """
+    """The content of a model file. Raises a ModelError if it cannot be read."""
     try:
         # Reading a pipe waits for its writer, and reading some devices never ends.
         if path.exists() and not path.is_file():
@@ -54,7 +50,15 @@ def print_inspection(path: Path, inspection: Inspection) -> None:
     for heading in ("weight", "shape", "dtype", "bytes", "scales", "zeros", "distinct values"):
         weights.add_column(heading, overflow="fold")
     for weight in inspection.weights:
-        weights.add_row(*_weight(weight))
+        weights.add_row(
+            weight.name,
+            str(list(weight.shape)),
+            weight.dtype + (" (sparse)" if weight.sparse_encoded else ""),
+            f"{weight.bytes:,}",
+            str(weight.scales),
+            "" if weight.sparsity is None else f"{weight.sparsity:.2f}",
+            "" if weight.unique_values is None else str(weight.unique_values),
+        )
     console.print(weights)
 
 
@@ -62,16 +66,3 @@ def _border(fact: TensorFact) -> str:
     named = f"{fact.signature} ({fact.name})" if fact.signature else fact.name
     scaled = "" if fact.scale is None else f", scale {fact.scale:.6g}, zero point {fact.zero_point}"
     return f"{named} {list(fact.shape)} {fact.dtype}{scaled}"
-
-
-def _weight(fact: TensorFact) -> tuple[str, ...]:
-    zeros = "" if fact.sparsity is None else f"{fact.sparsity:.2f}"
-    return (
-        fact.name,
-        str(list(fact.shape)),
-        fact.dtype + (" (sparse)" if fact.sparse_encoded else ""),
-        f"{fact.bytes:,}",
-        str(fact.scales),
-        zeros,
-        "" if fact.unique_values is None else str(fact.unique_values),
-    )

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from components.core.errors import SpecError
-from edgemill.output_options import OutputOptions
+from edgemill.run_log import OutputOptions
 from kubeflow.compile import Compiled, compile_file, write_compiled
 from kubeflow.cron import parse_cron
 from kubeflow.environment import EnvironmentFile, cluster_of, read_environment

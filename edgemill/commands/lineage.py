@@ -1,29 +1,30 @@
-"""`edgemill lineage`: prints where a model came from, as a tree or as JSON."""
+"""`edgemill lineage`, `verify`, and `report`: what the metadata store and the artifacts say about past runs."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.text import Text
 from rich.tree import Tree
 
+from components.core.errors import EdgemillError, MetadataError
 from edgemill.terminal import terminal
 from pipelines.file.environment import environment
 from pipelines.report.summary import LineageNode
-from pipelines.runs.lineage import first_break, trace_target
+from pipelines.runs.lineage import compared_artifacts, first_break, release_break, trace_target
+from pipelines.runs.metadata import find_run, run_records
 from pipelines.runs.metadata_connection import open_existing_store
+from pipelines.runs.verification import breaks, has_digest
 
 
 def print_lineage(target: Path, root: Path | None, metadata_url: str | None, *, as_json: bool, short: bool) -> None:
     """Print the lineage of a release or a model file, and compare each artifact with what was written.
 
-    Args:
-        target: The release, or the model file.
-        root, metadata_url: Where the store is.
-        as_json: Print JSON, always complete, instead of a tree.
-        short: Print one line for each artifact.
+    JSON is always complete. A `short` tree has one line for each artifact.
 
     Raises:
         TamperedError: An artifact differs. Raised after the lineage is printed.
@@ -72,3 +73,60 @@ def _facts(node: LineageNode) -> Iterator[str]:
             yield node.details[name]
     if "verified" in node.details:
         yield "verified" if node.details["verified"] == "yes" else "NOT what was written"
+
+
+def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
+    """Print a line for each artifact, and a summary line.
+
+    Raises:
+        TamperedError: An artifact is not what was written. Raised for the first one, after all lines are printed.
+        RegistryError: A release is damaged.
+        MetadataError: There is no such run or release, or the store has no digest of any of its artifacts.
+    """
+    store = open_existing_store(environment(root, metadata_url).metadata_url)
+    artifacts: Iterator[tuple[str, EdgemillError | None]]
+    if Path(target).exists():
+        what, name, artifacts = "release", target, compared_artifacts(trace_target(store, Path(target)))
+    else:
+        known = "`latest`, a release's folder, or a .tflite file"
+        pipeline, run_id = find_run(store, target, what="run or release", known=known)
+        typer.echo(f"run {run_id} of {pipeline}")
+        what, name, artifacts = "run", run_id, _compared_outputs(store, pipeline, run_id)
+    compared, broken = 0, 0
+    error: EdgemillError | None = None
+    for label, found in artifacts:
+        typer.echo(f"{label}: {'verified' if found is None else 'NOT what was written'}")
+        compared, broken, error = compared + 1, broken + (found is not None), error or found
+    if not compared:
+        raise MetadataError(
+            f"this {what} has no artifact yet that can be verified",
+            where=name,
+            remedy="wait until the first node of the run is complete, or name another target",
+        )
+    outcome = f"{broken} {'is' if broken == 1 else 'are'} not" if broken else "all are"
+    typer.echo(f"{compared} artifact{'s' if compared != 1 else ''} compared: {outcome} what was written")
+    if error is not None:
+        raise error
+
+
+def _compared_outputs(store: Any, pipeline: str, run_id: str) -> Iterator[tuple[str, EdgemillError | None]]:
+    for node, record in run_records(store, pipeline, run_id).items():
+        for name, artifact in record.outputs.items():
+            if has_digest(artifact):
+                yield f"{node} {name} {artifact.id}", breaks(store, artifact)
+            if address := artifact.custom_properties["release_path"].string_value:
+                # A registry keeps releases as long as its owner wants, and may be on another machine.
+                with contextlib.suppress(MetadataError):
+                    yield f"release {address}", release_break(store, artifact)
+
+
+def report_again(run_id: str, root: Path | None, metadata_url: str | None) -> None:
+    """Rewrite the report of a run and print its path."""
+    from pipelines.report.render import write_report
+    from pipelines.runs.run import read_plan
+    from pipelines.runs.summary import summarize
+
+    place = environment(root, metadata_url)
+    store = open_existing_store(place.metadata_url)
+    summary = summarize(store, read_plan(place, *find_run(store, run_id)))
+    typer.echo(str(write_report(summary, place.runs(summary.pipeline) / summary.run_id)))

@@ -13,27 +13,25 @@ from rich.markup import escape
 from rich.status import Status
 
 from components.core.errors import SpecError
-from edgemill.commands.report import SUMMARY_NAME, keep_report
-from edgemill.exit_codes import ExitCode
-from edgemill.kubeflow_package import share_name
-from edgemill.output_options import OutputOptions
+from edgemill.commands import share_name
+from edgemill.exit_codes import ExitCode, Interruption, interruptible
 from edgemill.remembered_checks import check_once
-from edgemill.run_log import LogFormat, log_path, logged_to
+from edgemill.run_log import LogFormat, OutputOptions, log_path, logged_to
 from edgemill.status_file import StatusFile, ending
 from edgemill.terminal import terminal
-from edgemill.termination import Interruption, interruptible
 from pipelines.checks.beam_job_service import check_job_service
 from pipelines.checks.preflight import make_importable, preflight
 from pipelines.file.environment import Environment, RunnerName, environment
 from pipelines.file.load import LoadedPipeline, PipelineFileError
 from pipelines.file.redaction import has_secret, secrets_of
 from pipelines.graph.sources import source_digests
+from pipelines.report.render import SUMMARY_NAME, write_report
 from pipelines.report.summary import RunSummary
 from pipelines.report.terminal import render_table
 from pipelines.runs.lock import running
 from pipelines.runs.metadata import NodeRecord
 from pipelines.runs.metadata_connection import open_store
-from pipelines.storage.check import check_address, check_writable, examples_errors
+from pipelines.storage.bucket import check_address, check_writable, examples_errors
 
 
 def place_of(
@@ -78,11 +76,8 @@ def run_and_report(
 ) -> ExitCode:
     """Check a pipeline, run it, and write its report. Raises an EdgemillError for any error before the first node.
 
-    Args:
-        file: The pipeline file.
-        find_place: Returns where to run (`place_of`). Its errors are reported like all others.
-        output_options: Status file and log format.
-        rehash: Read all example files and repeat checks that passed before.
+    `find_place` returns where to run (`place_of`). Its errors are reported like all others. With `rehash`, all example
+    files are read, and checks that passed before are repeated.
     """
     status_file = StatusFile(output_options.summary_json, file)
     status_file.begin()
@@ -148,7 +143,7 @@ def _run(
             interruption.raise_if_it_came()
         status.update("writing the report")
         summary = summarize(open_store(place.metadata_url), plan)
-        report = keep_report(summary, place)
+        report = write_report(summary, folder)
         status_file.summarized(summary, report, report.with_name(SUMMARY_NAME))
     console.print(render_table(summary))
     console.print(f"report: {_shown(report)}", soft_wrap=True)

@@ -8,9 +8,8 @@ from components.facts.conversion import Converted
 from components.facts.decision import Decision
 from components.facts.evaluation import CandidateReport, EvaluationReport
 from components.facts.slices import overall
-from pipelines.report.checks import in_words
 from pipelines.report.summary import RunSummary, size_ratio
-from pipelines.report.wording import verdict
+from pipelines.report.wording import in_words, verdict
 
 
 def candidate_metrics(candidate: CandidateReport, evaluation: EvaluationReport) -> dict[str, float]:

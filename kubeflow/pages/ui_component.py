@@ -1,4 +1,4 @@
-"""TFX component of the last node on Kubeflow: summarizes a run's artifacts for the pages."""
+"""TFX component of the last node on Kubeflow: summarizes a run's artifacts as what the pages show."""
 
 from __future__ import annotations
 
@@ -8,38 +8,45 @@ from pathlib import Path
 from typing import Any
 
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.types import artifact_utils, standard_artifacts
-from tfx.types.channel import BaseChannel, OutputChannel
+from tfx.types.artifact import Artifact
+from tfx.types.channel import OutputChannel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.core.files import write_atomically
 from components.core.values import FrozenModel
-from components.facts.artifact_paths import DEVICE_REPORT_FILE, TRAINING_FILE
-from components.facts.audit import AuditReport
-from components.facts.decision import Decision
-from components.facts.device import DeviceReport
-from components.facts.evaluation import EvaluationReport
-from components.facts.training import TrainingReport, named_by_recipes
 from components.facts.verified import verified
-from components.push.delivery import PushOutcome
 from components.spec.devices.device import DeviceProfile
-from components.spec.recipe import STEP_KINDS
 from kubeflow.pages.ui import candidate_metrics, verdict_markdown
-from kubeflow.pages.ui_artifacts import HTML, Markdown, Metrics
 from pipelines.report.render import render_report
-from pipelines.report.summary import RunSummary
+from pipelines.report.summary import RunSummary, V, results
 
 _METRICS = "metrics_"
+# Output of a node -> beginning of the names of the inputs that read it.
+_INPUTS = {"blessing": "blessing_", "pushed": "pushed_", "trained": "trained_", "facts": "on_device_"}
+
+
+class HTML(Artifact):
+    """A file that the pages show as HTML."""
+
+    TYPE_NAME = "system.HTML"
+
+
+class Markdown(Artifact):
+    """A file that the pages show as formatted text."""
+
+    TYPE_NAME = "system.Markdown"
+
+
+class Metrics(Artifact):
+    """Metrics, as custom properties. There is no file."""
+
+    TYPE_NAME = "system.Metrics"
 
 
 class ReportRequest(FrozenModel):
-    """The node's `spec` parameter.
-
-    Attributes:
-        pipeline: Name of the pipeline.
-        devices: Device profiles.
-        recipes: ID of a training node -> names of the recipes that use it.
-    """
+    """The node's `spec` parameter. `recipes` maps the ID of a training node to the names of the recipes that use it."""
 
     pipeline: str
     devices: tuple[DeviceProfile, ...]
@@ -67,35 +74,19 @@ class RunReportExecutor(base_executor.BaseExecutor):
 
 
 def summarize_artifacts(request: ReportRequest, artifacts: Mapping[str, Any], run_id: str) -> RunSummary:
-    """Summarize a run from its artifacts alone. The cluster's pages show nodes and lineage.
+    """Summarize a run from its artifacts (or their folders) by input name. The cluster shows nodes and lineage."""
 
-    Args:
-        request: The pipeline and its devices.
-        artifacts: Input name -> artifact, or the artifact's folder.
-        run_id: ID of the run.
-    """
+    def read(node: str, output: str, file: str, kind: type[V]) -> tuple[V, ...]:
+        prefix = _INPUTS.get(output, output) + (node if output == "trained" else "")
+        found = [verified(artifact) for name, artifact in artifacts.items() if name.startswith(prefix)]
+        return tuple(kind.model_validate_json(one.read(file)) for one in found if file in one.manifest.files)
 
-    def read(prefix: str, file: str, kind: Any) -> tuple[Any, ...]:
-        read = [verified(artifact) for name, artifact in artifacts.items() if name.startswith(prefix)]
-        return tuple(kind.model_validate_json(one.read(file)) for one in read if file in one.manifest.files)
-
-    releases = read("pushed_", "push.json", PushOutcome)
     return RunSummary(
         pipeline=request.pipeline,
         run_id=run_id,
         started=datetime.now(timezone.utc),
-        verdict="pushed" if any(release.pushed for release in releases) else "refused",
-        evaluation=next(iter(read("evaluation", "report.json", EvaluationReport)), None),
-        trainings=tuple(
-            training
-            for kind in STEP_KINDS
-            for training in named_by_recipes(read(f"trained_{kind}__", TRAINING_FILE, TrainingReport), request.recipes)
-        ),
-        on_devices=read("on_device_", DEVICE_REPORT_FILE, DeviceReport),
-        decisions=read("blessing_", "decision.json", Decision),
         devices=request.devices,
-        releases=releases,
-        audit=next(iter(read("sample", "audit.json", AuditReport)), None),
+        **results(read, request.recipes),
     )
 
 
@@ -127,49 +118,27 @@ class RunReport(base_component.BaseComponent):
 
 
 def run_report(
-    *,
-    evaluation: BaseChannel,
-    blessings: Mapping[str, BaseChannel],
-    pushed: Mapping[str, BaseChannel],
-    trained: Mapping[str, BaseChannel],
-    on_devices: Mapping[str, BaseChannel],
-    sample: BaseChannel | None,
-    candidates: tuple[str, ...],
-    request: ReportRequest,
-    code_version: str,
+    nodes: Mapping[str, BaseNode], candidates: tuple[str, ...], request: ReportRequest, code_version: str
 ) -> RunReport:
-    """Create the node. Set its ID with `.with_id`.
+    """Create the node, which reads the results of the other nodes. Set its ID with `.with_id`.
 
-    Args:
-        evaluation: Channel of a ModelEvaluation.
-        blessings: Device -> channel of the gate's ModelBlessing.
-        pushed: Device -> channel of the PushedModel.
-        trained: Node ID -> channel of a trained Model.
-        on_devices: Device -> channel of the report of the device's tools, for devices that declare tools.
-        sample: Channel of the calibration sample, if there is one.
-        candidates: Names of the recipes.
-        request: The pipeline and its devices.
-        code_version: Version of this module's code.
+    `candidates` are the names of the recipes, and `code_version` is that of this module.
     """
-    kinds: dict[str, Any] = {}
-    channels: dict[str, BaseChannel] = {}
-    for prefix, kind, group in (
-        ("blessing_", standard_artifacts.ModelBlessing, blessings),
-        ("pushed_", standard_artifacts.PushedModel, pushed),
-        ("trained_", standard_artifacts.Model, trained),
-        ("on_device_", standard_artifacts.ModelEvaluation, on_devices),
-    ):
-        for name, channel in group.items():
-            kinds[prefix + name] = ChannelParameter(type=kind)
-            channels[prefix + name] = channel
+    channels = {
+        prefix + (name if output == "trained" else name.partition("__")[2]): node.outputs[output]
+        for output, prefix in _INPUTS.items()
+        for name, node in nodes.items()
+        if output in node.outputs
+    }
+    inputs = {name: ChannelParameter(type=channel.type) for name, channel in channels.items()}
     outputs = {_METRICS + name: ChannelParameter(type=Metrics) for name in candidates}
-    added = {"INPUTS": {**RunReportSpec.INPUTS, **kinds}, "OUTPUTS": {**RunReportSpec.OUTPUTS, **outputs}}
+    added = {"INPUTS": {**RunReportSpec.INPUTS, **inputs}, "OUTPUTS": {**RunReportSpec.OUTPUTS, **outputs}}
     spec_class = type("RunReportSpec", (RunReportSpec,), added)
-    if sample is not None:
-        channels["sample"] = sample
+    if "calibrate" in nodes:
+        channels["sample"] = nodes["calibrate"].outputs["sample"]
     return RunReport(
         spec_class(
-            evaluation=evaluation,
+            evaluation=nodes["evaluate"].outputs["evaluation"],
             spec=request.model_dump_json(),
             code_version=code_version,
             report=OutputChannel(HTML, None, "report"),

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from components.ingest.parquet import to_example
 from pipelines.activity.task import CHANNELS, STEPS
 
 # None of their windows are in the training split, because neighboring windows of one person are nearly the same.
@@ -27,7 +28,8 @@ def main(archive: str) -> None:
             for index, (label, subject) in enumerate(zip(arrays["y"], arrays["subject"], strict=True)):
                 if (int(subject) in HELD_OUT) == (split == "eval"):
                     for window in _windows(arrays[f"x{index}"]):
-                        writer.write(_example(window, int(label), int(subject)))
+                        row = {"motion": window.tobytes(), "label": int(label), "subject": int(subject)}
+                        writer.write(to_example(row).SerializeToString(deterministic=True))
 
 
 def _windows(recording: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
@@ -35,16 +37,6 @@ def _windows(recording: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     count = len(recording) // (2 * STEPS)
     pairs = recording[: count * 2 * STEPS].reshape(count, STEPS, 2, CHANNELS)
     return np.rint(pairs.astype(np.float32).mean(axis=2)).astype("<i2")
-
-
-def _example(window: npt.NDArray[np.int16], label: int, subject: int) -> bytes:
-    integers = {"label": label, "subject": subject}
-    features = {
-        name: tf.train.Feature(int64_list=tf.train.Int64List(value=[value])) for name, value in integers.items()
-    }
-    features["motion"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[window.tobytes()]))
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return bytes(example.SerializeToString(deterministic=True))
 
 
 if __name__ == "__main__":

@@ -14,10 +14,7 @@ _SECONDS = 5.0
 
 
 def check_job_service(beam_args: Iterable[str]) -> None:
-    """Check that the job service in the Beam arguments accepts connections.
-
-    Args:
-        beam_args: Arguments `--name=value`. The last `--job_endpoint` counts, as in Beam.
+    """Check that the job service in the Beam arguments accepts connections. The last `--job_endpoint` counts.
 
     Raises:
         SpecError: The endpoint isn't HOST:PORT.

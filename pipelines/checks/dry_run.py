@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,12 @@ from components.data.task_contract import check_decoded, features_of
 from components.model.keras_model import check_exportable, check_keras_takes, check_learns
 from components.spec.baseline import TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
-from pipelines.checks.first_records import files_by_split, first_records
+from pipelines.checks import first_batch
+from pipelines.checks.first_records import check_schema, files_by_split, first_records
 from pipelines.checks.integer_check import check_integers
-from pipelines.checks.schema_check import check_schema
 from pipelines.checks.step_check import Previews, check_steps
-from pipelines.checks.training_check import check_compiled, check_trains
-from pipelines.checks.value_check import check_finite, check_label_type, check_partition, check_values
-from pipelines.file.accuracy_bound import asks_for_fewest_float
 from pipelines.file.load import LoadedPipeline, PipelineFileError
-from pipelines.file.spec import Examples, HashedSplits, PipelineSpec
+from pipelines.file.spec import Examples, HashedSplits, PipelineSpec, asks_for_fewest_float
 
 # Split (None if splits are hashed) -> the model inputs and the labels of a few examples.
 Batches = dict[str | None, tuple[Any, Any]]
@@ -63,7 +61,7 @@ def _checked(spec: PipelineSpec) -> Previews:
     if spec.preprocess is None:
         features = features_of(task)
         check_dense(_dense_features(spec), features)
-        check_label_type(features, spec.examples.label)
+        first_batch.check_label_type(features, spec.examples.label)
         if "://" not in spec.examples.path:
             batches = _decode_first_records(spec, task, features)
         if not batches:
@@ -77,7 +75,7 @@ def _checked(spec: PipelineSpec) -> Previews:
     if isinstance(spec.baseline, TrainedBaseline) and batches:
         used = (spec.baseline.split, spec.evaluate.split)
         with in_time("training on the first batch", "task", _BUILDING):
-            check_trains(model, *(batches.get(split) or batches[None] for split in used))
+            first_batch.check_trains(model, *(batches.get(split) or batches[None] for split in used))
     _check_metrics(spec)
     if output.rank and None not in output[1:]:
         for _, labels in batches.values():
@@ -112,7 +110,7 @@ def _decode_first_records(spec: PipelineSpec, task: Task, declared: Mapping[str,
         for file, records in first.items():
             batches[split] = _decode(spec.examples, task, declared, records, file)
             if isinstance(spec.examples.splits, HashedSplits) and spec.examples.splits.feature:
-                check_partition(records, spec.examples.splits.feature, file)
+                first_batch.check_partition(records, spec.examples.splits.feature, file)
             if stratifying and split in {None, stratifying.split}:
                 for record in records:
                     feature_reader(str(stratifying.stratify_by))(record)
@@ -133,24 +131,18 @@ def _decode(
     try:
         features = tf.io.parse_example(tf.constant(records), dict(declared))
     except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the raw record
-        held = _features_in(records[0])
         raise DataError(
             f"the examples do not have the features that the task declares: {summary_line(error)}",
             where=str(file),
             bound=", ".join(sorted(declared)),
-            measured=held,
+            measured=_features_in(records[0]),
             remedy="write the examples with these features, or correct the task's feature_spec()",
         ) from error
-    check_values(features, examples.label, examples.num_classes, file)
-    try:
-        with in_time("the task's decode", "task"):
-            decoded = task.decode(features)
-    except EdgemillError:
-        raise
-    except Exception as error:
-        raise _decode_fails(error) from error
+    first_batch.check_values(features, examples.label, examples.num_classes, file)
+    with _decoding():
+        decoded = task.decode(features)
     check_decoded(decoded)
-    check_finite(decoded, file)
+    first_batch.check_finite(decoded, file)
     return decoded, features[examples.label]
 
 
@@ -173,22 +165,24 @@ def _trace_decode(task: Task, declared: Mapping[str, Any]) -> None:
         check_decoded(decoded)
         return decoded
 
+    with _decoding():
+        tf.function(parse_and_decode, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.string))
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
     try:
         with in_time("the task's decode", "task"):
-            tf.function(parse_and_decode, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.string))
+            yield
     except EdgemillError:
         raise
     except Exception as error:
-        raise _decode_fails(error) from error
-
-
-def _decode_fails(error: Exception) -> SpecError:
-    return SpecError(
-        f"the task's decode fails: {type(error).__name__}: {summary_line(error)}",
-        where="task",
-        measured=raised_at(error),
-        remedy="run decode on one example and correct it",
-    )
+        raise SpecError(
+            f"the task's decode fails: {type(error).__name__}: {summary_line(error)}",
+            where="task",
+            measured=raised_at(error),
+            remedy="run decode on one example and correct it",
+        ) from error
 
 
 def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
@@ -207,7 +201,7 @@ def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
             remedy="call build_model() and compile() by themselves and correct them",
         ) from error
     check_exportable(model)
-    check_compiled(model)
+    first_batch.check_compiled(model)
     check_learns(model)
     if inputs is not None:
         check_keras_takes(model, inputs)

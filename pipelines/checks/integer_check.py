@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from components.core.errors import ModelError
+from components.core.wording import some_of
 from components.model.keras_model import input_specs
 from components.spec.recipe import Recipe
 from components.spec.scheme import Scheme
@@ -30,14 +31,12 @@ def check_integers(recipes: Sequence[Recipe], model: Any) -> None:
     if not casts:
         return
     index, recipe = asked
-    names = [cast.name for cast in casts]
     wide = all(cast.inputs[0].dtype.is_floating for cast in casts)
     masked = any(cast.inputs[0].dtype.name == "bool" for cast in casts)
     raise ModelError(
         f"the model {'takes float64' if wide else 'casts integers or booleans to floats internally'}, which an "
         "integer-only file can't contain",
-        where=f"recipes[{index}] ({recipe.name}): {', '.join(names[:3])}"
-        + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
+        where=f"recipes[{index}] ({recipe.name}): {some_of((cast.name for cast in casts), 3)}",
         bound="inputs of float32, or integers that are indices of an Embedding" + (", and no masks" if masked else ""),
         measured=", ".join(sorted({f"{cast.inputs[0].dtype.name} to {cast.outputs[0].dtype.name}" for cast in casts})),
         remedy=("remove Masking layers and mask_zero and train on padded sequences as they are; " if masked else "")

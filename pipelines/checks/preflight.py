@@ -16,19 +16,16 @@ from components.baseline.pretrained import has_keras_structure
 from components.core.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError
 from components.core.files import is_file, is_folder
 from components.core.version import find_source
+from components.core.wording import some_of
 from components.push.registry import open_registry
 from components.spec.baseline import PretrainedBaseline
-from pipelines.checks.columns import column_errors
-from pipelines.checks.tfrecord_files import tfrecord_errors
+from pipelines.checks.example_files import column_errors, tfrecord_errors
 from pipelines.file.load import LoadedPipeline, PipelineFileError, read_pipeline
 from pipelines.file.spec import DeclaredSplits, Examples, PipelineSpec
 
 # Our own top-level packages, and the folder that holds them.
 _OURS = ("components", "pipelines", "kubeflow", "edgemill")
 _OUR_ROOT = Path(__file__).resolve().parents[2]
-
-# Files listed in an error; the count includes the others.
-_MOST_NAMED = 5
 
 
 def make_importable(file: Path) -> None:
@@ -61,9 +58,7 @@ def _shadowing(folder: str, name: str) -> Path | None:
 def preflight(file: Path, *, data: bool = True, registry: bool = True) -> LoadedPipeline:
     """Read a pipeline file and run all checks that don't need TensorFlow.
 
-    Args:
-        file: The pipeline file.
-        data, registry: Whether this machine reads the examples, and whether it writes to the registry.
+    `data` and `registry` say whether this machine reads the examples, and whether it writes to the registry.
 
     Raises:
         PipelineFileError: With every error at once.
@@ -165,13 +160,11 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
         )
         return
     records: dict[Path, None] = {}  # each file of all splits once
-    splits = examples.splits
-    patterns = splits.patterns if isinstance(splits, DeclaredSplits) else {"all": splits.pattern}
-    for split, pattern in patterns.items():
+    for split, pattern in examples.patterns.items():
         files = sorted(file for file in folder.glob(pattern) if is_file(file))
         if not any(file.stat().st_size for file in files):
             yield DataError(
-                f"there are no examples for the split {split!r}",
+                f"there are no examples for the split {split or 'all'!r}",
                 where="examples.splits",
                 bound=f"files that match {pattern!r} in {folder}",
                 measured="only empty files" if files else "none",
@@ -199,8 +192,7 @@ def _shared_file_errors(spec: PipelineSpec) -> Iterator[EdgemillError]:
         if shared:
             names = sorted(str(evaluated[inode]) for inode in shared)
             yield DataError(
-                f"the split {split!r} has files of the evaluation split {held_out!r}: {', '.join(names[:_MOST_NAMED])}"
-                + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""),
+                f"the split {split!r} has files of the evaluation split {held_out!r}: {some_of(names)}",
                 where=f"examples.splits.patterns.{split}",
                 bound="no file in both",
                 measured=f"{len(names)} of {len(evaluated)} evaluation files",

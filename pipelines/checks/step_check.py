@@ -21,12 +21,7 @@ Previews = Mapping[str, tuple[LayerPlan, ...]]
 
 
 def check_steps(spec: PipelineSpec, task: Task, model: Any) -> Previews:
-    """Prepare the model for each recipe's steps, without training.
-
-    Args:
-        spec: The pipeline.
-        task: Its task.
-        model: The baseline's Keras model, trained or not.
+    """Prepare the baseline's Keras model, trained or not, for each recipe's steps, without training.
 
     Returns:
         Recipe name (and step, if the recipe has several) -> what happens to each layer, for recipes with steps. For a
@@ -82,11 +77,7 @@ def _prepared(model: Any, recipe: Recipe, step: Step) -> tuple[LayerPlan, ...]:
 
 
 def _recurrent_layers(spec: PipelineSpec, model: Any) -> Previews:
-    """Plan the recurrent layers, if the model has any, for each recipe.
-
-    Raises:
-        ModelError: A recurrent layer can't be converted in a recipe, or Keras can't save a model with lowered layers.
-    """
+    """Plan the model's recurrent layers, if any, for each recipe. Raises a ModelError if one can't be converted."""
     from components.cells.plan import is_recurrent
 
     asked = [recipe for recipe in spec.recipes if recipe.recurrent is not None]

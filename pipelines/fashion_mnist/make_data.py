@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from components.ingest.parquet import to_example
+
 
 def main(archive: str) -> None:
     """Write `data/train.tfrecord.gz` and `data/eval.tfrecord.gz` next to this file."""
@@ -19,18 +21,8 @@ def main(archive: str) -> None:
     for split, source in (("train", "train"), ("eval", "test")):
         with tf.io.TFRecordWriter(str(folder / f"{split}.tfrecord.gz"), "GZIP") as writer:
             for image, label in zip(arrays[f"x_{source}"], arrays[f"y_{source}"], strict=True):
-                writer.write(_example(image.tobytes(), int(label)).SerializeToString(deterministic=True))
-
-
-def _example(image: bytes, label: int) -> tf.train.Example:
-    return tf.train.Example(
-        features=tf.train.Features(
-            feature={
-                "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
-                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-            }
-        )
-    )
+                example = to_example({"image": image.tobytes(), "label": int(label)})
+                writer.write(example.SerializeToString(deterministic=True))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from components.spec.devices.device import DeviceProfile
 from components.spec.gate import MetricBound
 from components.spec.scheme import Scheme, static_kinds
 from components.spec.steps.sparsity import SparsityTarget, sparsity_refusal
-from pipelines.file.accuracy_bound import asks_for_fewest_float, tolerated_loss
-from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec
+from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec, asks_for_fewest_float, tolerated_loss
 
 
 def cross_field_errors(spec: PipelineSpec) -> Iterator[SpecError]:
@@ -116,8 +115,7 @@ def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
 def sparsity_errors(claims: Iterable[tuple[str, Scheme, SparsityTarget]]) -> Iterator[SpecError]:
     """Yield an error for each scheme that can't be combined with the sparsity target of its recipe.
 
-    Args:
-        claims: The recipe's location (`recipes[2]`), its scheme, and its sparsity target.
+    A claim is the recipe's location (`recipes[2]`), its scheme, and its sparsity target.
     """
     for where, scheme, claim in claims:
         refused = sparsity_refusal(scheme, claim, f"{where}.scheme")
@@ -244,12 +242,7 @@ def _addresses(spec: PipelineSpec) -> Iterator[SpecError]:
 
 
 def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Iterator[SpecError]:
-    """Yield every mismatch between the recipes and the devices.
-
-    Args:
-        spec: The pipeline.
-        devices: The profiles that `spec.devices` names, in the same order.
-    """
+    """Yield every mismatch between the recipes and the profiles that `spec.devices` names, in the same order."""
     devices = list(devices)
     for name in _repeated([device.name for device in devices]):
         yield SpecError(f"two device profiles are called {name!r}", where="devices", remedy="rename one of them")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -15,7 +15,6 @@ from components.core.values import FrozenModel
 from components.spec.devices.device import DeviceProfile
 from pipelines.file.bounded_yaml import BoundedLoader, read_small_text, refuse_unusable
 from pipelines.file.cross_field_checks import cross_field_errors, device_errors
-from pipelines.file.schema import schema_of
 from pipelines.file.spec import PipelineSpec
 from pipelines.file.wording import all_in_words, nearest
 
@@ -24,29 +23,31 @@ V = TypeVar("V", bound=FrozenModel)
 SHIPPED_DEVICES = Path(__file__).parents[1] / "devices"
 
 
-class PipelineFileError(SpecError):
-    """Several errors in one pipeline file."""
+class InvalidFileError(SpecError):
+    """Several errors in one file. Subclasses say of which kind."""
+
+    kind: ClassVar[str]
 
     def __init__(self, file: Path, errors: Sequence[EdgemillError]) -> None:
         self.file, self.errors = file, tuple(errors)
         count = "one error" if len(errors) == 1 else f"{len(errors)} errors"
-        super().__init__(f"{count} in the pipeline file", where=str(file), remedy="; ".join(e.remedy for e in errors))
+        super().__init__(f"{count} in the {self.kind}", where=str(file), remedy="; ".join(e.remedy for e in errors))
 
     def __str__(self) -> str:
         return "\n".join([f"{self.where}: {self.what}", *(f"  - {error}" for error in self.errors)])
 
     def __reduce__(self) -> tuple[object, ...]:
-        return PipelineFileError, (self.file, self.errors)
+        return type(self), (self.file, self.errors)
+
+
+class PipelineFileError(InvalidFileError):
+    """Several errors in one pipeline file."""
+
+    kind = "pipeline file"
 
 
 class LoadedPipeline(FrozenModel):
-    """A pipeline file without contradictions, with absolute paths.
-
-    Attributes:
-        file: Absolute path of the pipeline file.
-        spec: Its content.
-        devices: The device profiles that it names, in its order.
-    """
+    """A pipeline file without contradictions, with absolute paths, and its device profiles, in its order."""
 
     file: Path
     spec: PipelineSpec
@@ -91,11 +92,6 @@ def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError
     return loaded, errors
 
 
-def pipeline_schema() -> dict[str, Any]:
-    """Return the JSON schema of the pipeline file, for editors."""
-    return schema_of(PipelineSpec)
-
-
 def _device(name: str, folder: Path, field: str) -> tuple[DeviceProfile | None, list[EdgemillError]]:
     shipped = {file.stem: file for file in sorted(SHIPPED_DEVICES.glob("*.yaml"))}
     path = shipped.get(name) or (folder / name)
@@ -125,14 +121,8 @@ def read_yaml_as(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillErro
         return None, [SpecError(f"is not YAML: {message}", remedy="correct the file at that position")]
     errors: list[EdgemillError] = list(repeated)
     if not isinstance(content, dict):
-        return None, [
-            *errors,
-            SpecError(
-                "The file must be a mapping of `key: value` pairs",
-                measured=type(content).__name__,
-                remedy="see `edgemill schema`",
-            ),
-        ]
+        what, found = "The file must be a mapping of `key: value` pairs", type(content).__name__
+        return None, [*errors, SpecError(what, measured=found, remedy="see `edgemill schema`")]
     try:
         value = kind.model_validate(content)
         return value, [*errors, *_booleans(content, value, "")]

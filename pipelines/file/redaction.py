@@ -6,8 +6,6 @@ import os
 import re
 from urllib.parse import unquote, urlsplit
 
-from pipelines.runs.metadata_server import libpq_quoted
-
 PASSWORD_VARIABLE = "EDGEMILL_METADATA_PASSWORD"
 # Credentials of object stores. The clients don't log them; this is a second safeguard.
 _KEY_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
@@ -58,3 +56,11 @@ def hide(text: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         text = text.replace(secret, _HIDDEN)
     return _PROTO_PASSWORD.sub(rf'\1"{_HIDDEN}"', text)
+
+
+def libpq_quoted(value: str) -> str:
+    """Quote a value for a PostgreSQL connection string, into which ML Metadata inserts it unchanged."""
+    if re.fullmatch(r"[\w.@%+-]+", value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -16,11 +16,7 @@ _ENTRY = re.compile(r"^ {4}(\w+(?:, \w+)*):(.*(?:\n(?: {5,}.*)?)*)", re.MULTILIN
 
 
 def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schema of a file's root type.
-
-    Args:
-        kind: A class whose docstring describes its fields in a section `Attributes:`.
-    """
+    """Return the JSON schema of a file's root type, whose docstring describes its fields in a section `Attributes:`."""
     return {"$schema": GenerateJsonSchema.schema_dialect, **kind.model_json_schema(schema_generator=_Described)}
 
 

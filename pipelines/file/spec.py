@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from components.core.values import Count, FrozenModel
-from components.facts.slices import features
+from components.facts.slices import OVERALL, features
 from components.spec.baseline import Baseline, TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
-from components.spec.convert import ConversionLimits
+from components.spec.convert import AccuracyBound, ConversionLimits
 from components.spec.evaluate import EvaluationSpec
 from components.spec.gate import GateSpec
+from components.spec.ranges import AutoKeepFloat
 from components.spec.recipe import Recipe, Step
 from components.spec.registry import Registry
 from components.spec.scheme import Float32
@@ -115,6 +116,12 @@ class _Examples(DataExpectations):
     splits: Splits = HashedSplits()
     schema_file: str | None = None
 
+    @property
+    def patterns(self) -> dict[Any, str]:
+        """Shell patterns of the files of each split. If splits are hashed, all files have the key None."""
+        splits = self.splits
+        return {None: splits.pattern} if isinstance(splits, HashedSplits) else {**splits.patterns}
+
 
 class TFRecordExamples(_Examples):
     """TFRecord files of tf.Example, plain or gzipped."""
@@ -190,3 +197,36 @@ class PipelineSpec(FrozenModel):
         for names in (*self.evaluate.slices, *filter(None, needed)):
             crossed.setdefault(frozenset(names), names)  # the order of crossed features doesn't matter
         return tuple(crossed.values())
+
+
+def asks_for_fewest_float(recipe: Recipe) -> AutoKeepFloat | None:
+    """Return the recipe's `keep_float` if it is `auto`."""
+    keep_float = recipe.scheme.kept_float
+    return keep_float if isinstance(keep_float, AutoKeepFloat) else None
+
+
+def tolerated_loss(spec: PipelineSpec) -> float | None:
+    """Return the gate's first bound on the first metric that is relative to the baseline and covers the whole split."""
+    metric = spec.evaluate.metrics[0]
+    for bound in spec.gate.metrics:
+        loss = bound.max_rise_from_baseline if metric.less_is_better else bound.max_drop_from_baseline
+        if bound.name == metric.name and set(bound.slices) <= {OVERALL} and loss is not None:
+            return loss
+    return None
+
+
+def accuracy_bound(spec: PipelineSpec, recipe: Recipe) -> AccuracyBound | None:
+    """Return the bound that a conversion must meet on the calibration sample; None without `keep_float: auto`."""
+    keep_float, metric = asks_for_fewest_float(recipe), spec.evaluate.metrics[0]
+    max_drop = keep_float.max_drop if keep_float and keep_float.max_drop is not None else tolerated_loss(spec)
+    if keep_float is None or max_drop is None or metric.less_is_better is None:
+        return None
+    return AccuracyBound(
+        metric=metric.name,
+        class_name=metric.class_name,
+        config=metric.config,
+        less_is_better=metric.less_is_better,
+        max_drop=max_drop,
+        label=spec.examples.label,
+        outputs=spec.evaluate.outputs,
+    )

@@ -15,12 +15,7 @@ _RENAMED = {"ranges": "calibration_method", "centroids": "num_clusters", "max_st
 
 
 def all_in_words(details: Sequence[Any], kind: type[Any]) -> list[SpecError]:
-    """Convert `ValidationError.errors()`, except for errors that only follow from others.
-
-    Args:
-        details: The errors from pydantic.
-        kind: The type that was validated.
-    """
+    """Convert the `ValidationError.errors()` of a type, except for errors that only follow from others."""
 
     def follows(detail: Any) -> bool:
         # pydantic doesn't count invalid items, and then finds too few.
@@ -33,12 +28,7 @@ def all_in_words(details: Sequence[Any], kind: type[Any]) -> list[SpecError]:
 
 
 def in_words(detail: Any, kind: type[Any]) -> SpecError:
-    """Convert one of pydantic's errors to a SpecError.
-
-    Args:
-        detail: One element of `ValidationError.errors()`.
-        kind: The type that was validated; the error lists its fields.
-    """
+    """Convert one of `ValidationError.errors()` to a SpecError that lists fields of the validated type."""
     schema = TypeAdapter(kind).json_schema()
     where = _field_path(detail["loc"], schema)
     value = detail["input"]

@@ -33,16 +33,7 @@ from components.ingest.component import (
 from components.spec.baseline import TrainedBaseline
 from components.spec.validate import ReadExpectations
 from components.validate.component import StrictExampleValidator
-from pipelines.file.spec import (
-    CsvExamples,
-    DeclaredSplits,
-    Examples,
-    HashedSplits,
-    ParquetExamples,
-    PipelineSpec,
-    Splits,
-    TFRecordExamples,
-)
+from pipelines.file.spec import CsvExamples, DeclaredSplits, Examples, ParquetExamples, PipelineSpec, TFRecordExamples
 
 
 @dataclass(frozen=True)
@@ -65,10 +56,8 @@ class Ingested:
 def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
     """Build ExampleGen, StatisticsGen, SchemaGen (or a given schema), a strict ExampleValidator, and maybe Transform.
 
-    Args:
-        spec: The pipeline.
-        digests: Identities of the examples from `pipelines.graph.sources.source_digests`: a parameter of ExampleGen,
-            which then checks that it reads these examples. None if they are unknown.
+    The digests are the examples' identities (`pipelines.graph.sources`): a parameter of ExampleGen, which then checks
+    that it reads these examples. None if they are unknown.
     """
     examples = _example_gen(spec.examples, digests).with_id("examples")
     statistics = StatisticsGen(examples.outputs["examples"]).with_id("statistics")
@@ -123,7 +112,7 @@ def _expectations(spec: PipelineSpec) -> ReadExpectations:
         task=None if holds_all else spec.task,
         task_version="" if holds_all else code_version(spec.task.partition(":")[0]),
         others=tuple(sorted(others)),
-        apart=splits.feature if isinstance(splits, HashedSplits) else None,
+        apart=None if isinstance(splits, DeclaredSplits) else splits.feature,
     )
 
 
@@ -141,10 +130,12 @@ def _transform_splits(spec: PipelineSpec) -> transform_pb2.SplitsConfig:
 
 def _example_gen(examples: Examples, digests: str | None) -> FileBasedExampleGen:
     checked: type[BaseExampleGenExecutor]
+    split = example_gen_pb2.Input.Split
+    files = [split(name=name or "all", pattern=pattern) for name, pattern in examples.patterns.items()]
     arguments: dict[str, Any] = {
         "input_base": examples.path,
-        "input_config": _input_config(examples.splits),
-        "output_config": _output_config(examples.splits),
+        "input_config": example_gen_pb2.Input(splits=files),
+        "output_config": _output_config(examples),
     }
     match examples:
         case TFRecordExamples():
@@ -165,24 +156,12 @@ def _example_gen(examples: Examples, digests: str | None) -> FileBasedExampleGen
     return node
 
 
-def _input_config(splits: Splits) -> example_gen_pb2.Input:
-    patterns = splits.patterns if isinstance(splits, DeclaredSplits) else {"all": splits.pattern}
-    return example_gen_pb2.Input(
-        splits=[example_gen_pb2.Input.Split(name=name, pattern=pattern) for name, pattern in patterns.items()]
-    )
-
-
-def _output_config(splits: Splits) -> example_gen_pb2.Output | None:
-    match splits:
-        case DeclaredSplits():
-            return None
-        case HashedSplits():
-            buckets = [
-                example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=count)
-                for name, count in splits.buckets.items()
-            ]
-            # TFX would look up an empty feature name.
-            partition = {"partition_feature_name": splits.feature} if splits.feature else {}
-            return example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=buckets, **partition))
-        case _:
-            assert_never(splits)
+def _output_config(examples: Examples) -> example_gen_pb2.Output | None:
+    splits = examples.splits
+    if isinstance(splits, DeclaredSplits):
+        return None
+    split = example_gen_pb2.SplitConfig.Split
+    buckets = [split(name=name, hash_buckets=count) for name, count in splits.buckets.items()]
+    # TFX would look up an empty feature name.
+    partition = {"partition_feature_name": splits.feature} if splits.feature else {}
+    return example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=buckets, **partition))

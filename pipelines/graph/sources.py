@@ -7,27 +7,21 @@ from pathlib import Path
 from components.core.remembered_digests import digests_of
 from components.ingest.sources import described, matching
 from pipelines.file.environment import Environment
-from pipelines.file.spec import DeclaredSplits, PipelineSpec
+from pipelines.file.spec import PipelineSpec
 from pipelines.storage.bucket import is_address, split
 
 
 def source_digests(spec: PipelineSpec, place: Environment, *, rehash: bool = False) -> str:
     """Describe the examples' names and identities as a parameter, which changes with their content.
 
-    Files are identified by the SHA-256 of their content. Objects are identified by their size and by the store's
-    version, which changes with each write.
-
-    Args:
-        spec: The pipeline.
-        place: The environment, which caches digests of files.
-        rehash: Read all files, even those with cached digests.
+    Files are identified by the SHA-256 of their content, which the environment caches; `rehash` reads all files again.
+    Objects are identified by their size and by the store's version, which changes with each write.
 
     Raises:
         DataError: A file can't be read.
         StorageError: The object store doesn't respond.
     """
-    splits = spec.examples.splits
-    patterns = tuple(splits.patterns.values()) if isinstance(splits, DeclaredSplits) else (splits.pattern,)
+    patterns = tuple(spec.examples.patterns.values())
     if is_address(spec.examples.path):
         return described(_versions(spec.examples.path.rstrip("/"), patterns))
     found = digests_of(matching(Path(spec.examples.path), patterns), place.data_digests(spec.name), rehash=rehash)

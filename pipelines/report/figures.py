@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from components.facts.audit import RangeFact
@@ -73,37 +74,24 @@ def ranges(fact: RangeFact, salt: str) -> str | None:
     """Draw histograms of the sample and of its split, and the ranges of both halves; None if a range is empty."""
     if not (fact.sample[1] > fact.sample[0] and fact.split[1] > fact.split[0]):
         return None
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
-
-    with style():
-        figure = Figure(figsize=(3.8, 2.9), layout="constrained")
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    with chart(2.9, 2, 1, sharex=True, height_ratios=(3, 1)) as (top, bottom):
         for name, counts, color in (("split", fact.split_histogram, SPLIT), ("sample", fact.histogram, PASSED)):
-            edges, densities = _density(fact.sample, counts)
-            top.stairs(densities, edges, color=color, linewidth=1.6, label=name, fill=False)
-        # Images are mostly background. On a linear scale, one bin would hide all others.
-        top.set_yscale("log")
-        top.yaxis.set_minor_formatter(NullFormatter())
-        top.set_ylabel("density (log)")
-        top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+            draw_density(top, fact.sample, counts, color, label=name)
+        legend_above(top)
         rows = (("split", fact.split, SPLIT), *((f"half {i + 1}", half, PASSED) for i, half in enumerate(fact.halves)))
         for row, (_, (low, high), color) in enumerate(reversed(rows)):
             bottom.plot([low, high], [row, row], color=color, linewidth=3, marker="|", markersize=9)
         bottom.set_yticks(range(len(rows)), [name for name, _, _ in reversed(rows)])
         bottom.set_ylim(-0.6, len(rows) - 0.4)
         bottom.set_xlabel(plain(f"values of {fact.input or 'the input'}"))
-        return svg(figure, salt)
+        return svg(top.figure, salt)
 
 
 def _measured(summary: RunSummary) -> list[tuple[CandidateReport, MetricValue]]:
-    name = summary.first_metric
-    if summary.evaluation is None or name is None:
-        return []
     found = []
-    for candidate in summary.evaluation.candidates:
+    for candidate in summary.candidates:
         whole = overall(candidate.slices)
-        metric = whole.metrics.get(name) if whole else None
+        metric = whole.metrics.get(summary.first_metric or "") if whole else None
         if metric is not None and metric.value == metric.value:  # NaN can't be drawn
             found.append((candidate, metric))
     return found
@@ -114,26 +102,14 @@ def _scatter(
 ) -> str | None:
     if not points:
         return None
-    from matplotlib.figure import Figure
-
-    with style():
-        figure = Figure(figsize=(3.8, max(3.2, 0.24 * len(points) + 1.4)), layout="constrained")
-        axes = figure.subplots()
+    with chart(max(3.2, 0.24 * len(points) + 1.4)) as axes:
         for point in points:
             low = point.y.value if point.y.lower is None else point.y.lower
             high = point.y.value if point.y.upper is None else point.y.upper
             # An interval might not contain the estimate, and matplotlib refuses negative lengths.
             errors = [[max(0.0, point.y.value - low)], [max(0.0, high - point.y.value)]]
-            axes.errorbar(
-                point.x,
-                point.y.value,
-                yerr=errors,
-                color=point.color,
-                marker=point.marker,
-                markersize=7,
-                capsize=3,
-                elinewidth=1.1,
-            )
+            style = {"color": point.color, "marker": point.marker, "markersize": 7, "capsize": 3, "elinewidth": 1.1}
+            axes.errorbar(point.x, point.y.value, yerr=errors, **style)
         largest, smallest = max(point.x for point in points), min(point.x for point in points)
         if largest > 20 * smallest > 0:
             axes.set_xscale("log")
@@ -154,15 +130,13 @@ def _scatter(
         axes.set_ylabel(plain(name.replace("_", " ")))
         axes.grid(axis="y", alpha=0.15, color=_INK)
         _label_beside(axes, labels)
-        return svg(figure, salt)
+        return svg(axes.figure, salt)
 
 
 def _label_beside(axes: Any, labels: Sequence[tuple[float, float, str, str]]) -> None:
     """Write names in a column right of the axes, sorted by height, at least one line apart, with lines to the points.
 
-    Args:
-        axes: Axes with final limits.
-        labels: y, x, name, color.
+    The axes must have their final limits. A label is (y, x, name, color).
     """
     bottom, top = axes.get_ylim()
     line = 1.0 / max(13, len(labels))
@@ -207,18 +181,34 @@ def shorten(name: str, longest: int = 16) -> str:
     return name if len(name) <= longest else f"{name[: longest - 6]}…{name[-5:]}"
 
 
-def _density(bounds: tuple[float, float], counts: Sequence[int]) -> tuple[list[float], list[float]]:
+def draw_density(axes: Any, bounds: tuple[float, float], counts: Sequence[int], color: str, **options: Any) -> None:
+    """Draw a histogram. On a linear scale, the bin of the background or of zero would hide all others."""
+    from matplotlib.ticker import NullFormatter
+
     low, high = bounds
     width = (high - low) / len(counts)
     total = max(1, sum(counts))
-    return [low + index * width for index in range(len(counts) + 1)], [count / (total * width) for count in counts]
+    edges = [low + index * width for index in range(len(counts) + 1)]
+    densities = [count / (total * width) for count in counts]
+    axes.stairs(densities, edges, color=color, linewidth=1.6, fill=False, **options)
+    axes.set_yscale("log")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylabel("density (log)")
 
 
-def style() -> Any:
-    """Return the matplotlib context for all charts."""
+def legend_above(axes: Any) -> None:
+    """Add a legend where it covers nothing."""
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+
+
+@contextmanager
+def chart(height: float, *grid: int, **options: Any) -> Iterator[Any]:
+    """Open a chart with the style of the report. `grid` and `options` are as for matplotlib's `Figure.subplots`."""
     import matplotlib as mpl
+    from matplotlib.figure import Figure
 
-    return mpl.rc_context({**mpl.rcParamsDefault, **_STYLE, "backend": "agg"})
+    with mpl.rc_context({**mpl.rcParamsDefault, **_STYLE, "backend": "agg"}):
+        yield Figure(figsize=(3.8, height), layout="constrained").subplots(*grid, **options)
 
 
 def svg(figure: Any, salt: str) -> str:

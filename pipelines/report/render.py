@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 from components.core.files import write_atomically
@@ -11,11 +10,11 @@ from components.core.values import FrozenModel
 from components.facts.evaluation import SliceResult
 from components.facts.slices import overall
 from pipelines.report import figures, wording
-from pipelines.report.checks import in_words
-from pipelines.report.recovery import recovery_views
-from pipelines.report.recurrent_figures import recurrent_views
+from pipelines.report.sections import recovery_views, recurrent_views, training_pictures
 from pipelines.report.summary import RunSummary, size_ratio
-from pipelines.report.training_figures import training_pictures
+from pipelines.report.wording import in_words
+
+SUMMARY_NAME = "summary.json"
 
 
 class SliceCell(FrozenModel):
@@ -64,38 +63,31 @@ def render_report(summary: RunSummary) -> str:
         slice_rows=slice_rows,
         svg=Markup,  # figures.py draws glyphs as paths, so its output contains no text from users
     )
+    ranges = summary.audit.ranges if summary.audit else ()
+    whole = overall(summary.evaluation.baseline_slices) if summary.evaluation else None
     return environment.get_template("report.html").render(
         run=summary,
         metric=summary.first_metric,
-        metrics=_metrics(summary),
-        converted=[c for c in summary.evaluation.candidates if c.outcome.status == "converted"]
-        if summary.evaluation
-        else [],
+        metrics=list(whole.metrics) if whole else [],
+        converted=[one for one in summary.candidates if one.outcome.status == "converted"],
         # Candidates with the same cause share a footnote.
         latency_notes=list(
-            dict.fromkeys(
-                candidate.latency.note
-                for candidate in (summary.evaluation.candidates if summary.evaluation else ())
-                if candidate.latency is not None and candidate.latency.note
-            )
+            dict.fromkeys(one.latency.note for one in summary.candidates if one.latency and one.latency.note)
         ),
         pictures=_pictures(summary),
         recovery=recovery_views(summary),
         recurrent=recurrent_views(summary),
-        range_pictures=[
-            figures.ranges(fact, f"range{index}")
-            for index, fact in enumerate(summary.audit.ranges if summary.audit else ())
-        ],
-        training_pictures=[
-            training_pictures(training, f"training{index}") for index, training in enumerate(summary.trainings)
-        ],
+        range_pictures=[figures.ranges(fact, f"range{index}") for index, fact in enumerate(ranges)],
+        training_pictures=[training_pictures(one, f"training{index}") for index, one in enumerate(summary.trainings)],
         longest=max((node.seconds or 0.0 for node in summary.nodes), default=0.0),
     )
 
 
-def write_report(summary: RunSummary, path: Path) -> None:
-    """Render the report to a file, atomically."""
-    write_atomically(path, render_report(summary).encode())
+def write_report(summary: RunSummary, folder: Path) -> Path:
+    """Write `report.html` and `summary.json`, and return the path of `report.html`."""
+    write_atomically(folder / SUMMARY_NAME, summary.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(folder / "report.html", render_report(summary).encode())
+    return folder / "report.html"
 
 
 def slice_rows(summary: RunSummary, metric: str) -> list[SliceRow]:
@@ -108,7 +100,7 @@ def slice_rows(summary: RunSummary, metric: str) -> list[SliceRow]:
         return []
     columns = [
         {result.slice: result for result in candidate.slices}
-        for candidate in summary.evaluation.candidates
+        for candidate in summary.candidates
         if candidate.outcome.status == "converted"
     ]
     changes = [
@@ -146,20 +138,15 @@ def _cell(result: SliceResult | None, metric: str, most: float) -> SliceCell | N
     )
 
 
-def _metrics(summary: RunSummary) -> Sequence[str]:
-    whole = overall(summary.evaluation.baseline_slices) if summary.evaluation else None
-    return list(whole.metrics) if whole else []
-
-
 def _pictures(summary: RunSummary) -> list[Picture]:
     if summary.evaluation is None or summary.first_metric is None:
         return []
     name = summary.first_metric.replace("_", " ")
     key = "Squares are blessed for a device, circles pass for one, crosses pass for none. Bars are 95 % intervals."
     unjudged = [
-        candidate.name
-        for candidate in summary.evaluation.candidates
-        if candidate.outcome.status == "converted" and (candidate.latency is None or candidate.latency.ratio is None)
+        one.name
+        for one in summary.candidates
+        if one.outcome.status == "converted" and (one.latency is None or one.latency.ratio is None)
     ]
     missing = f" Not judged: {', '.join(unjudged)}." if unjudged else ""
     budgets = ", ".join(f"{d.name} {d.max_file_bytes / 1024:,.4g} KiB" for d in summary.devices if d.max_file_bytes)

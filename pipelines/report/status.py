@@ -14,8 +14,8 @@ from components.core.values import FrozenModel
 from components.facts.conversion import Converted
 from components.facts.evaluation import CandidateReport, MetricValue
 from components.facts.slices import overall
-from pipelines.report.checks import CheckWords, in_words
 from pipelines.report.summary import NodeFact, RunSummary, size_ratio
+from pipelines.report.wording import CheckWords, in_words
 
 # Libraries that can affect what a run computes, or how it is stored.
 _LIBRARIES = ("edgemill", "tfx", "tensorflow", "tf-keras", "ml-metadata", "apache-beam")
@@ -154,9 +154,7 @@ def with_summary(status: RunStatus, summary: RunSummary) -> RunStatus:
             "run_id": summary.run_id,
             "verdict": summary.verdict,
             "devices": tuple(_device(device.name, summary) for device in summary.devices),
-            "candidates": tuple(
-                _candidate(one, summary) for one in (summary.evaluation.candidates if summary.evaluation else ())
-            ),
+            "candidates": tuple(_candidate(one, summary) for one in summary.candidates),
             "nodes": summary.nodes,
             "failed": {node.id: node.message for node in summary.nodes if node.state == "failed"},
             "errors": summary.errors,
@@ -171,15 +169,7 @@ def _device(name: str, summary: RunSummary) -> DeviceStatus:
         verdict=decision.verdict if decision else None,
         chosen=decision.chosen if decision else None,
         why=decision.why if decision else "",
-        release=ReleaseStatus(
-            version=release.version,
-            path=release.path,
-            bytes=release.bytes,
-            sha256=release.sha256,
-            compressed_bytes=release.compressed_bytes,
-        )
-        if release and release.pushed
-        else None,
+        release=ReleaseStatus.model_validate(release, from_attributes=True) if release and release.pushed else None,
     )
 
 

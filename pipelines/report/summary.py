@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from itertools import chain
+from typing import Any, Literal, Protocol, TypeVar
 
 from components.core.values import FrozenModel
+from components.facts.artifact_paths import DEVICE_REPORT_FILE, TRAINING_FILE
 from components.facts.audit import AuditReport
 from components.facts.decision import Decision, Verdict
 from components.facts.device import DeviceReport
 from components.facts.evaluation import CandidateReport, EvaluationReport
 from components.facts.slices import overall
-from components.facts.training import TrainingReport
-from components.push.delivery import PushOutcome
+from components.facts.training import TrainingReport, named_by_recipes
+from components.push.delivery import OUTCOME_NAME, PushOutcome
 from components.spec.devices.device import DeviceProfile
+from components.spec.recipe import STEP_KINDS
 
+V = TypeVar("V", bound=FrozenModel)
 NodeState = Literal["complete", "cached", "failed", "running", "not_run"]
 
 
@@ -22,7 +27,6 @@ class NodeFact(FrozenModel):
     """The result of one node.
 
     Attributes:
-        id: The node's ID in the pipeline.
         state: `cached` means that an earlier run's outputs were reused.
         seconds: Wall time; None if it didn't run.
         message: The error of a failed node.
@@ -35,13 +39,12 @@ class NodeFact(FrozenModel):
 
 
 class LineageNode(FrozenModel):
-    """One artifact or execution, and what it was made from.
+    """One artifact or execution, and its children, from which it was made.
 
     Attributes:
         label: Name for display.
         kind: Type in ML Metadata, `execution`, `run`, or `releases`.
         details: Figures and digests, in display order.
-        children: What it was made from.
     """
 
     label: str
@@ -88,6 +91,11 @@ class RunSummary(FrozenModel):
     errors: tuple[str, ...] = ()
 
     @property
+    def candidates(self) -> tuple[CandidateReport, ...]:
+        """The evaluated candidates; empty if the run didn't get that far."""
+        return self.evaluation.candidates if self.evaluation else ()
+
+    @property
     def headline(self) -> str:
         """The verdict, with the number of devices if only some got a release."""
         reached = sum(release.pushed for release in self.releases)
@@ -125,6 +133,31 @@ class RunSummary(FrozenModel):
         if decision.chosen == candidate:
             return "blessed"
         return next((one.verdict for one in decision.candidates if one.candidate == candidate), None)
+
+
+class ResultReader(Protocol):
+    """Reads a file from the artifacts of a run."""
+
+    def __call__(self, node: str, output: str, file: str, kind: type[V]) -> tuple[V, ...]:
+        """Read the file from the output of every node whose ID begins with `node`, if it exists."""
+
+
+def results(read: ResultReader, recipes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Read the results of a run as fields of a RunSummary. The verdict is that of a run without errors.
+
+    `recipes` maps IDs of training nodes to the names of the recipes that use them.
+    """
+    releases = read("push__", "pushed", OUTCOME_NAME, PushOutcome)
+    trainings = (read(f"{kind}__", "trained", TRAINING_FILE, TrainingReport) for kind in STEP_KINDS)
+    return {
+        "verdict": "pushed" if any(release.pushed for release in releases) else "refused",
+        "evaluation": next(iter(read("evaluate", "evaluation", "report.json", EvaluationReport)), None),
+        "trainings": named_by_recipes(chain.from_iterable(trainings), recipes),
+        "on_devices": read("device_check__", "facts", DEVICE_REPORT_FILE, DeviceReport),
+        "decisions": read("gate__", "blessing", "decision.json", Decision),
+        "releases": releases,
+        "audit": next(iter(read("calibrate", "sample", "audit.json", AuditReport)), None),
+    }
 
 
 def size_ratio(candidate: CandidateReport, evaluation: EvaluationReport) -> float | None:

@@ -16,11 +16,7 @@ _STYLES = {"blessed": "bold green", "pass": "green", "fail": "red", "not_enough_
 
 
 def render_table(summary: RunSummary) -> RenderableType:
-    """Render candidates with the first metric, its interval, sizes, ratios, and verdicts, then warnings and pushes.
-
-    Returns:
-        A renderable for `rich.console.Console.print`.
-    """
+    """Render candidates with the first metric, its interval, sizes, ratios, and verdicts, then warnings and pushes."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -34,17 +30,19 @@ def render_table(summary: RunSummary) -> RenderableType:
         table.add_column(Text(heading), justify="right")
     for device in summary.devices:
         table.add_column(device.name)
-    for candidate in summary.evaluation.candidates if summary.evaluation else ():
+    for candidate in summary.candidates:
         whole = overall(candidate.slices)
         verdicts = [summary.verdict_on(candidate.name, device.name) for device in summary.devices]
+        if isinstance(candidate.outcome, Converted):
+            result = Text(wording.with_interval(whole.metrics.get(name) if whole else None))
+            size = f"{candidate.outcome.inspection.file_bytes:,}"
+        else:
+            result = Text(f"conversion {wording.verdict(candidate.outcome.cause)}", style="red")
+            size = wording.figure(None)
         table.add_row(
             Text(candidate.name),
-            Text(wording.with_interval(whole.metrics.get(name) if whole else None))
-            if isinstance(candidate.outcome, Converted)
-            else Text(f"conversion {wording.verdict(candidate.outcome.cause)}", style="red"),
-            f"{candidate.outcome.inspection.file_bytes:,}"
-            if isinstance(candidate.outcome, Converted)
-            else wording.figure(None),
+            result,
+            size,
             f"{candidate.compressed.gzip:,}" if candidate.compressed else wording.figure(None),
             wording.times(size_ratio(candidate, summary.evaluation)) if summary.evaluation else "",
             wording.figure(candidate.latency.ratio if candidate.latency else None, 2),
@@ -73,7 +71,7 @@ def render_table(summary: RunSummary) -> RenderableType:
 def _notes(summary: RunSummary) -> dict[tuple[str, str, str], list[str]]:
     """Map (subject, note, style) to the names of candidates, to print a shared note once."""
     notes: dict[tuple[str, str, str], list[str]] = {}
-    for candidate in summary.evaluation.candidates if summary.evaluation else ():
+    for candidate in summary.candidates:
         if candidate.latency and candidate.latency.note:
             notes.setdefault(("latency", candidate.latency.note, "dim"), []).append(candidate.name)
         if isinstance(candidate.outcome, Converted) and (proof := candidate.outcome.sparsity) is not None:

@@ -13,29 +13,15 @@ from pipelines.report.summary import LineageNode
 from pipelines.runs.verification import breaks, has_digest, inputs_of, maker_of
 
 # Parameters that describe what a node did. The others are internal.
-_SHOWN_PARAMETERS = (
-    "spec",
-    "task",
-    "task_version",
-    "code_version",
-    "run_fn",
-    "custom_config",
-    "path",
-    "sha256",
-    "input_base",
-)
+_SHOWN = ("spec", "task", "task_version", "code_version", "run_fn", "custom_config", "path", "sha256", "input_base")
 _HIDDEN_PROPERTIES = {"name", "producer_component", "pipeline_name", "tfx_version", "state", "is_external"}
 
 
 def trace_target(store: Any, target: Path) -> LineageNode:
-    """Trace the lineage of a release or of a model file.
+    """Trace the lineage of a release folder or of a model file.
 
     A release, or the model file in one, is traced from its own push. Other bytes are traced from every release that
     contains them, or from the candidate if there is none.
-
-    Args:
-        store: A connected MetadataStore.
-        target: A release folder or a model file.
 
     Raises:
         RegistryError: The release is damaged, or the folder isn't a release.
@@ -67,14 +53,9 @@ def trace_target(store: Any, target: Path) -> LineageNode:
 
 
 def release_break(store: Any, pushed: Any) -> EdgemillError | None:
-    """Compare the release that a run pushed with what was written; return None if it is intact.
+    """Compare the release of a PushedModel artifact with what was written; return None if it is intact.
 
-    Args:
-        store: A connected MetadataStore.
-        pushed: A PushedModel artifact from that store.
-
-    Raises:
-        MetadataError: The release isn't there.
+    Raises a MetadataError if the release isn't there.
     """
     known = _known(pushed)
     address = known["release_path"]
@@ -127,12 +108,8 @@ def _compare_manifest(store: Any, release: Located) -> None:
 def trace(store: Any, artifact: Any, *, compare: bool = True) -> LineageNode:
     """Build the tree of artifacts and executions that an artifact was made from.
 
-    Args:
-        store: A connected MetadataStore.
-        artifact: An artifact from that store.
-        compare: Whether to read all files of all artifacts, and compare them with what was written.
-
-    Follows single events, because the store's subgraph query needs `filter_query`, which later releases lack.
+    With `compare`, reads all files of all artifacts, and compares them with what was written. Follows single events,
+    because the store's subgraph query needs `filter_query`, which later releases lack.
     """
     return _Tree(store, compare=compare).of_artifact(artifact)
 
@@ -140,17 +117,13 @@ def trace(store: Any, artifact: Any, *, compare: bool = True) -> LineageNode:
 def compared_artifacts(node: LineageNode) -> Iterator[tuple[str, TamperedError | None]]:
     """Yield the label of each compared artifact of a lineage, and an error if the lineage breaks there."""
     if (verified := node.details.get("verified")) is not None:
-        yield (
-            node.label,
-            None
-            if verified == "yes"
-            else TamperedError(
-                f"the lineage breaks at {node.label}",
-                where=node.details["uri"],
-                measured=verified.removeprefix("NO: "),
-                remedy="do not use anything made from it; delete its folder, and run again",
-            ),
+        broken = TamperedError(
+            f"the lineage breaks at {node.label}",
+            where=node.details["uri"],
+            measured=verified.removeprefix("NO: "),
+            remedy="do not use anything made from it; delete its folder, and run again",
         )
+        yield node.label, None if verified == "yes" else broken
     for child in node.children:
         yield from compared_artifacts(child)
 
@@ -172,11 +145,9 @@ class _Tree:
         if artifact.id in self._shown:
             return LineageNode(label=label, kind=artifact.type, details={"lineage": "shown above"})
         self._shown.add(artifact.id)
-        details = {
-            name: _plain(value)
-            for name, value in sorted({**artifact.properties, **artifact.custom_properties}.items())
-            if name not in _HIDDEN_PROPERTIES and _plain(value)
-        }
+        properties = sorted({**artifact.properties, **artifact.custom_properties}.items())
+        named = ((name, _plain(value)) for name, value in properties if name not in _HIDDEN_PROPERTIES)
+        details = {name: value for name, value in named if value}
         details["uri"] = artifact.uri
         if artifact.state == artifact.DELETED:
             details["content"] = "removed by `edgemill clean`"
@@ -188,11 +159,8 @@ class _Tree:
         return LineageNode(label=label, kind=artifact.type, details=details, children=children)
 
     def _of_execution(self, execution: Any) -> LineageNode:
-        details = {
-            name: _plain(execution.custom_properties[name])
-            for name in _SHOWN_PARAMETERS
-            if _plain(execution.custom_properties[name])
-        }
+        found = ((name, _plain(execution.custom_properties[name])) for name in _SHOWN)
+        details = {name: value for name, value in found if value}
         details |= shown(details.get("custom_config", ""))
         return LineageNode(
             label=self._node(execution),

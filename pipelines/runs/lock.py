@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from components.core.errors import SpecError
@@ -14,26 +14,14 @@ from components.core.errors import SpecError
 _NAME = ".lock"
 
 
-@contextmanager
-def running(folder: Path) -> Iterator[None]:
-    """Prevent removals below a pipeline's folder.
-
-    Raises:
-        SpecError: A removal is in progress.
-    """
-    with _locked(folder, fcntl.LOCK_SH, "old runs are being removed here", "wait for `edgemill clean` to end"):
-        yield
+def running(folder: Path) -> AbstractContextManager[None]:
+    """Prevent removals below a pipeline's folder. Raises a SpecError if one is in progress."""
+    return _locked(folder, fcntl.LOCK_SH, "old runs are being removed here", "wait for `edgemill clean` to end")
 
 
-@contextmanager
-def removing(folder: Path) -> Iterator[None]:
-    """Prevent runs from starting below a pipeline's folder.
-
-    Raises:
-        SpecError: A run or another removal is in progress.
-    """
-    with _locked(folder, fcntl.LOCK_EX, "a run is in progress here", "clean after it ends"):
-        yield
+def removing(folder: Path) -> AbstractContextManager[None]:
+    """Prevent runs below a pipeline's folder. Raises a SpecError if a run or another removal is in progress."""
+    return _locked(folder, fcntl.LOCK_EX, "a run is in progress here", "clean after it ends")
 
 
 @contextmanager

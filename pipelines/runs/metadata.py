@@ -5,15 +5,18 @@ Queries don't use `filter_query`, which later releases of ml-metadata don't supp
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+from components.core.errors import MetadataError
+from components.push.registry import registry_at
 
 # Property of a run in ML Metadata: 1 if `edgemill clean` has removed its artifacts, or is about to.
 REMOVED_PROPERTY = "edgemill_removed"
 # Property of a run in ML Metadata: its pipeline. Its executions also have it, but a run killed early has none.
 PIPELINE_PROPERTY = "edgemill_pipeline"
-
 
 NodeState = Literal["running", "complete", "cached", "failed", "not_run"]
 
@@ -103,13 +106,25 @@ def pipeline_of_run(store: Any, run_id: str) -> str | None:
     return None
 
 
+def find_run(store: Any, name: str, *, what: str = "run", known: str = "or `latest`") -> tuple[str, str]:
+    """Return (pipeline, run ID) of a run that a user names by its ID or as `latest`.
+
+    Raises a MetadataError if there is none, with `what` was looked up, and what is `known` besides IDs.
+    """
+    found = latest_run(store) if name == "latest" else (pipeline_of_run(store, name), name)
+    if found is None or found[0] is None:
+        raise MetadataError(
+            f"there is no such {what}",
+            where=name,
+            bound=f"a run id that `edgemill run` printed, {known}",
+            remedy="set the --root or the --metadata of the run",
+        )
+    return found[0], found[1]
+
+
 def _record(node: str, execution: Any, outputs: dict[str, Any]) -> NodeRecord:
-    states: dict[int, NodeState] = {
-        execution.COMPLETE: "complete",
-        execution.CACHED: "cached",
-        execution.FAILED: "failed",
-        execution.CANCELED: "failed",
-    }
+    states: dict[int, NodeState] = {execution.COMPLETE: "complete", execution.CACHED: "cached"}
+    states |= dict.fromkeys((execution.FAILED, execution.CANCELED), "failed")
     return NodeRecord(
         node=node,
         state=states.get(execution.last_known_state, "running"),
@@ -133,3 +148,68 @@ def _outputs(store: Any, executions: Iterable[int]) -> dict[int, dict[str, Any]]
         if keys and event.artifact_id in artifacts:
             named.setdefault(event.execution_id, {})[keys[0]] = artifacts[event.artifact_id]
     return named
+
+
+class Run(NamedTuple):
+    """A run in ML Metadata: the IDs of its context and of its executions."""
+
+    context: int
+    executions: set[int]
+
+
+class History:
+    """The records in ML Metadata of all runs of one pipeline, under any root."""
+
+    def __init__(self, store: Any, pipeline: str) -> None:
+        self._store = store
+        whole = store.get_context_by_type_and_name("pipeline", pipeline)
+        own = {one.id for one in store.get_executions_by_context(whole.id)} if whole is not None else set()
+        self.runs: dict[str, Run] = {}
+        self.removed: set[str] = set()
+        for context in store.get_contexts_by_type("pipeline_run"):
+            executions = {one.id for one in store.get_executions_by_context(context.id)} & own if own else set[int]()
+            if executions or context.custom_properties[PIPELINE_PROPERTY].string_value == pipeline:
+                self.runs[context.name] = Run(context.id, executions)
+                if context.custom_properties[REMOVED_PROPERTY].int_value:
+                    self.removed.add(context.name)
+        self._inputs, self._outputs, self._makers = (defaultdict[int, set[int]](set) for _ in range(3))
+        for event in store.get_events_by_execution_ids(sorted(own)) if own else ():
+            if event.type in {event.OUTPUT, event.INTERNAL_OUTPUT, event.DECLARED_OUTPUT, event.PENDING_OUTPUT}:
+                self._outputs[event.execution_id].add(event.artifact_id)
+                self._makers[event.artifact_id].add(event.execution_id)
+            else:
+                self._inputs[event.execution_id].add(event.artifact_id)
+
+    def made_by(self, runs: set[str]) -> set[int]:
+        """Return the IDs of artifacts that runs made or took from the cache."""
+        numbers = [number for run in runs for number in self.runs[run].executions]
+        return set().union(*(self._outputs.get(number, set()) for number in numbers))
+
+    def artifacts_of(self, runs: set[str]) -> set[int]:
+        """Return the IDs of artifacts that runs read, made, or took from the cache."""
+        numbers = [number for run in runs for number in self.runs[run].executions]
+        return self.made_by(runs).union(*(self._inputs.get(number, set()) for number in numbers))
+
+    def upstream(self, artifacts: set[int]) -> set[int]:
+        """Return the IDs of artifacts and of everything that they were made from."""
+        found: set[int] = set()
+        waiting = set(artifacts)
+        while waiting:
+            found |= waiting
+            makers = set().union(*(self._makers.get(one, set()) for one in waiting))
+            waiting = set().union(*(self._inputs.get(one, set()) for one in makers)) - found
+        return found
+
+    def releases(self) -> dict[str, tuple[str, set[int]]]:
+        """Map runs to the path of a release in a registry, and to the IDs of the newest pushes by this run."""
+        newest: dict[str, Any] = {}
+        for artifact in sorted(self._store.get_artifacts_by_id(sorted(self._makers)), key=lambda one: one.id):
+            path = artifact.custom_properties["release_path"].string_value
+            if path and artifact.custom_properties["pushed"].int_value and registry_at(path).exists(path):
+                newest[path] = artifact
+        found: dict[str, tuple[str, set[int]]] = {}
+        for path, artifact in newest.items():
+            for run, (_, executions) in self.runs.items():
+                if self._makers[artifact.id] & executions:
+                    found[run] = (path, found.get(run, (path, set[int]()))[1] | {artifact.id})
+        return found

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import sqlite3
-from contextlib import closing
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from components.core.errors import MetadataError, SpecError, summary_line
-from pipelines.file.redaction import PASSWORD_VARIABLE, hide, secrets_of
-from pipelines.runs.metadata_server import libpq_quoted, native_words, why_unreachable
+from pipelines.file.redaction import PASSWORD_VARIABLE, hide, libpq_quoted, secrets_of
 from pipelines.runs.postgres_store import patch_postgres
 
 # A transaction on SQLite takes milliseconds.
 _LOCK_SECONDS = 5.0
-
-
+# Longer than any server takes to answer. Without a limit, the system would try for minutes.
+_ANSWER_SECONDS = 10.0
 _PORTS = {"mysql": 3306, "postgres": 5432, "postgresql": 5432}
-
-
+_NATIVE = re.compile(r"PostgreSQL error: (.*?)(?=^[IWEF]\d{4} |\Z)", re.MULTILINE | re.DOTALL)
 # ML Metadata's message for every refusal by a MySQL server.
 _EMPTY_ANSWER = "errno: , error:"
 
@@ -167,7 +169,7 @@ def _open_server(url: str, config: Any) -> Any:
     from ml_metadata.metadata_store import metadata_store
 
     place, (parts, port) = place_of_store(url), _address(url)
-    away = why_unreachable(str(parts.hostname), port or _PORTS[parts.scheme])
+    away = _why_unreachable(str(parts.hostname), port or _PORTS[parts.scheme])
     if away:
         raise MetadataError(
             "the metadata server cannot be reached",
@@ -175,7 +177,7 @@ def _open_server(url: str, config: Any) -> Any:
             measured=away,
             remedy="check that the server runs, its address, and what firewalls let through",
         )
-    with native_words() as captured:
+    with _native_words() as captured:
         try:
             return metadata_store.MetadataStore(config)
         except Exception as error:
@@ -188,3 +190,37 @@ def _open_server(url: str, config: Any) -> Any:
         remedy=f"check user, password ({PASSWORD_VARIABLE} if the URL has none), and database"
         + ("; MySQL 8 needs a user with mysql_native_password" if parts.scheme == "mysql" else ""),
     )
+
+
+def _why_unreachable(host: str, port: int) -> str:
+    """Return why a server can't be reached; empty if it accepts connections."""
+    try:
+        with socket.create_connection((host, port), _ANSWER_SECONDS):
+            return ""
+    except socket.gaierror:
+        return "its host is unknown"
+    except ConnectionRefusedError:
+        return "nothing listens there"
+    except TimeoutError:
+        return f"it does not answer within {_ANSWER_SECONDS:.0f} s"
+    except OSError as error:
+        return str(error.strerror or error)
+
+
+@contextmanager
+def _native_words() -> Iterator[Callable[[], str]]:
+    """Capture native code's output to stderr: ML Metadata's exceptions don't contain a server's answer."""
+    with tempfile.TemporaryFile() as file:
+        terminal = os.dup(2)
+        os.dup2(file.fileno(), 2)
+
+        def captured() -> str:
+            # stderr shares the file's position: read without moving it.
+            found = _NATIVE.findall(os.pread(file.fileno(), 1 << 16, 0).decode(errors="replace"))
+            return " ".join(found[-1].split()) if found else ""
+
+        try:
+            yield captured
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

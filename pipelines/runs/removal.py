@@ -19,13 +19,9 @@ from pipelines.storage.staging import discard
 
 
 def remove(store: Any, place: Environment, plan: RetentionPlan, notify: Callable[[str], None] = lambda _: None) -> None:
-    """Carry out a plan. The pipeline's folder must be locked (`pipelines.runs.lock.removing`).
+    """Carry out a plan of this store and place. The pipeline's folder must be locked (`pipelines.runs.lock.removing`).
 
-    Args:
-        store: The store that the plan was made from.
-        place: The environment that the plan was made for.
-        plan: What to remove.
-        notify: Called before each folder or address is removed.
+    `notify` is called before each folder or address is removed.
 
     Raises:
         StorageError: A folder or an address can't be removed. All those before it are removed.

@@ -16,7 +16,7 @@ from components.core.errors import MetadataError
 from components.core.files import bytes_of
 from components.core.values import FrozenModel
 from pipelines.file.environment import Environment
-from pipelines.runs.retention_history import History
+from pipelines.runs.metadata import History
 from pipelines.runs.run import PLAN_NAME, RunPlan
 from pipelines.storage.bucket import is_address
 from pipelines.storage.staging import Staging, folder_sizes
@@ -27,11 +27,8 @@ _OUTPUT_DEPTH = 3
 
 
 class Rules(FrozenModel):
-    """Which runs of a pipeline are kept: those that any rule keeps, and always the newest.
-
-    Attributes:
-        keep_runs: Number of newest runs to keep; None disables the rule.
-        older_than_days: Runs that started at most this many days ago are kept; None disables the rule.
+    """Which runs of a pipeline are kept: always the newest, the newest `keep_runs`, and those that started at most
+    `older_than_days` days ago. None disables a rule.
     """
 
     keep_runs: int | None = None
@@ -39,14 +36,7 @@ class Rules(FrozenModel):
 
 
 class RunChoice(FrozenModel):
-    """The decision on one run.
-
-    Attributes:
-        run_id: The run's ID.
-        started: Start time, in UTC.
-        kept: Whether the run is kept.
-        why: The reason.
-    """
+    """The decision on one run: whether it is kept, and why."""
 
     run_id: str
     started: datetime
@@ -58,10 +48,8 @@ class RetentionPlan(FrozenModel):
     """What to remove of one pipeline.
 
     Attributes:
-        pipeline: The pipeline's name.
         runs: The decisions, newest run first.
-        contexts: IDs of the runs to remove in ML Metadata.
-        artifacts: IDs of the artifacts to remove there.
+        contexts, artifacts: IDs of the runs and artifacts to remove in ML Metadata.
         addresses: What to remove from object stores.
         folders: What to remove from disk, including copies of objects that are removed.
         freed_bytes: Total size of addresses and folders.
@@ -77,14 +65,7 @@ class RetentionPlan(FrozenModel):
 
 
 def plan_removal(store: Any, place: Environment, pipeline: str, rules: Rules, now: datetime) -> RetentionPlan:
-    """Decide what to remove of a pipeline.
-
-    Args:
-        store: A connected MetadataStore.
-        place: Where the pipeline ran.
-        pipeline: The pipeline's name.
-        rules: What to keep.
-        now: The current time, with time zone.
+    """Decide what to remove of a pipeline. `now` needs a time zone.
 
     Raises:
         MetadataError: A `run.json` names a run that isn't in the store.
@@ -146,8 +127,7 @@ def known_pipelines(store: Any, place: Environment) -> list[str]:
 def _runs_here(place: Environment, pipeline: str, known: set[str]) -> dict[str, _Here]:
     """Map runs with a `run.json` below the root to their start and to the location of their artifacts.
 
-    Raises:
-        MetadataError: A `run.json` names an unknown run: the runs were recorded in another store.
+    Raises a MetadataError if one isn't known: the runs were recorded in another store.
     """
     found: dict[str, _Here] = {}
     runs = place.runs(pipeline)

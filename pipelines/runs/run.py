@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -69,14 +70,8 @@ def run_pipeline(
 ) -> RunPlan:
     """Run all nodes of a pipeline. Results of earlier runs with the same inputs come from the cache.
 
-    Regardless of what the runner returns, a failed or missing execution in ML Metadata is an error.
-
-    Args:
-        loaded: A pipeline that passed its checks.
-        environment: Where to run.
-        run_id: A new ID from `new_run_id`.
-        watch: Called in another thread when a node's state changes.
-        digests: As for `build_pipeline`.
+    Regardless of what the runner returns, a failed or missing execution in ML Metadata is an error. `watch` is called
+    in another thread when a node's state changes. `digests` are as for `build_pipeline`.
 
     Raises:
         DataError: An example file can't be read.
@@ -112,7 +107,7 @@ def run_pipeline(
     raised = ""
     try:
         begin(store, plan, environment)
-        with _Watch(environment.metadata_url, name, run_id, watch), staged(Staging(environment.staged(name))):
+        with _watched(environment.metadata_url, name, run_id, watch), staged(Staging(environment.staged(name))):
             try:
                 keep_beam_in_process()
                 serialize_examples_in_one_order()
@@ -142,11 +137,7 @@ def begin(store: Any, plan: RunPlan, environment: Environment) -> None:
 
 
 def read_plan(environment: Environment, pipeline: str, run_id: str) -> RunPlan:
-    """Read the plan of a run, with its errors if it has ended.
-
-    Raises:
-        MetadataError: There is no such run below the environment's root.
-    """
+    """Read the plan of a run, with its errors if it has ended. Raises a MetadataError if it isn't below the root."""
     path = environment.runs(pipeline) / run_id / PLAN_NAME
     try:
         return RunPlan.model_validate_json(path.read_bytes())
@@ -223,38 +214,36 @@ def _runner(environment: Environment) -> Any:
             assert_never(environment.runner)
 
 
-class _Watch:
-    """Reports changes of state while the runner works, and the last ones when it ends."""
+@contextmanager
+def _watched(metadata_url: str, pipeline: str, run_id: str, watch: Watcher) -> Iterator[None]:
+    """Report changes of state while the runner works, and the last ones when it ends."""
+    kept: list[Any] = []
+    states: dict[str, str] = {}
+    done = threading.Event()
 
-    def __init__(self, metadata_url: str, pipeline: str, run_id: str, watch: Watcher) -> None:
-        self._url, self._pipeline, self._run_id, self._watch = metadata_url, pipeline, run_id, watch
-        self._store: Any = None
-        self._states: dict[str, str] = {}
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
+    def look() -> None:
+        store = kept.pop() if kept else open_store(metadata_url)
+        found = run_records(store, pipeline, run_id, with_outputs=False).values()
+        # Reuse only a store that answered: otherwise, ML Metadata's MySQL client kills the process.
+        kept.append(store)
+        for record in sorted(found, key=lambda record: record.began):
+            if states.get(record.node) != record.state:
+                states[record.node] = record.state
+                watch(record)
 
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-        self._look()
-
-    def _follow(self) -> None:
-        while not self._done.wait(_POLL_SECONDS):
+    def follow() -> None:
+        while not done.wait(_POLL_SECONDS):
             try:
-                self._look()
+                look()
             except Exception:
                 # A busy store is polled again. Success is decided elsewhere.
                 _LOG.debug("the metadata store did not answer", exc_info=True)
 
-    def _look(self) -> None:
-        store, self._store = self._store or open_store(self._url), None
-        found = run_records(store, self._pipeline, self._run_id, with_outputs=False).values()
-        # Reuse only a store that answered: otherwise, ML Metadata's MySQL client kills the process.
-        self._store = store
-        for record in sorted(found, key=lambda record: record.began):
-            if self._states.get(record.node) != record.state:
-                self._states[record.node] = record.state
-                self._watch(record)
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        look()

@@ -20,10 +20,6 @@ from pipelines.storage.staging import Staging, read
 def stored_file(artifact: Any, name: str) -> bytes | None:
     """Read and compare one file of an Edgemill artifact; None if the artifact lacks the file or was removed.
 
-    Args:
-        artifact: An artifact from ML Metadata.
-        name: Path inside the artifact.
-
     Raises:
         TamperedError: The file differs from what was written.
         StorageError: The store can't be read.

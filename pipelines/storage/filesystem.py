@@ -42,7 +42,7 @@ class ObjectStoreFilesystem(filesystem.Filesystem):
     def open(name: str, mode: str = "r") -> Any:
         """Open an object in memory; the files are small. It is written when it is closed without an error."""
         if "r" in mode:
-            content = _found(name, lambda: bucket_of(name).read(split(name)[2]))
+            content = _read(name)
             return io.BytesIO(content) if "b" in mode else io.StringIO(content.decode())
         return _written(name, mode)
 
@@ -51,7 +51,7 @@ class ObjectStoreFilesystem(filesystem.Filesystem):
         """Copy one object."""
         if not overwrite and ObjectStoreFilesystem.exists(dst):
             raise FileExistsError(dst)
-        bucket_of(dst).write(split(dst)[2], _found(src, lambda: bucket_of(src).read(split(src)[2])))
+        bucket_of(dst).write(split(dst)[2], _read(src))
 
     @staticmethod
     def exists(path: str) -> bool:
@@ -80,9 +80,7 @@ class ObjectStoreFilesystem(filesystem.Filesystem):
     def makedirs(path: str) -> None:
         """Nothing needs to be done."""
 
-    @staticmethod
-    def mkdir(path: str) -> None:
-        """Nothing needs to be done."""
+    mkdir = makedirs
 
     @staticmethod
     def remove(path: str) -> None:
@@ -158,8 +156,8 @@ def _status(path: str) -> Stored | None:
     return first if first is not None and first.key == key else None
 
 
-def _found(name: str, read: Callable[[], bytes]) -> bytes:
+def _read(name: str) -> bytes:
     try:
-        return read()
+        return bucket_of(name).read(split(name)[2])
     except FileNotFoundError as error:
         raise filesystem.NotFoundError(name) from error

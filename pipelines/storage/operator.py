@@ -29,12 +29,7 @@ def staged(staging: Staging) -> AbstractContextManager[None]:
 
 
 class StagedOperator:
-    """Wraps one of TFX's executor operators.
-
-    Args:
-        operator: The operator that runs the executor.
-        staging: The local copies of artifacts.
-    """
+    """Wraps one of TFX's executor operators, so that executors read and write local copies of artifacts."""
 
     def __init__(self, operator: Any, staging: Staging) -> None:
         self._operator, self._staging = operator, staging
@@ -64,14 +59,15 @@ class StagedOperator:
                 made = self._operator.run_executor(localized)
             if made.execution_result.code == 0:
                 check_content(inputs)
-                _record_content(made)
+                for one in _outputs(made):
+                    if digest := digest_to_record(Path(one.uri), one.custom_properties):
+                        one.custom_properties[CONTENT_PROPERTY].string_value = digest
                 for one in outputs:
                     self._staging.publish(one.uri)
-        for listed in made.output_artifacts.values():
-            for one in listed.artifacts:
-                one.uri = self._staging.remote(one.uri)
-                _replace(one.properties, self._staging.remote)
-                _replace(one.custom_properties, self._staging.remote)
+        for one in _outputs(made):
+            one.uri = self._staging.remote(one.uri)
+            _replace(one.properties, self._staging.remote)
+            _replace(one.custom_properties, self._staging.remote)
         return made
 
     @contextmanager
@@ -124,11 +120,8 @@ class StagedOperator:
         return copies
 
 
-def _record_content(made: Any) -> None:
-    for listed in made.output_artifacts.values():
-        for one in listed.artifacts:
-            if digest := digest_to_record(Path(one.uri), one.custom_properties):
-                one.custom_properties[CONTENT_PROPERTY].string_value = digest
+def _outputs(made: Any) -> list[Any]:
+    return [one for listed in made.output_artifacts.values() for one in listed.artifacts]
 
 
 def _addresses(named: Mapping[str, Sequence[Any]]) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 `s3://bucket/key` is copied to `<folder>/s3/bucket/key`. Before a copy is used, the name, size, and time of change of
 each file are compared with the store, so that each object is downloaded only once.
+Functions that take an address raise a StorageError if the store can't be read or written.
 """
 
 from __future__ import annotations
@@ -78,17 +79,13 @@ class Staging:
                         where=f"{uri}/{name}",
                         remedy="run again; if it is still missing, remove the run that made it",
                     ) from None
-                _date(whole, stored[name])
+                os.utime(whole, (stored[name].modified,) * 2)
                 whole.replace(path)
 
         _all(download, wanted)
 
     def publish(self, uri: str) -> None:
-        """Upload what an executor wrote. The manifest is last, because it marks a complete artifact.
-
-        Raises:
-            StorageError: The store can't be written.
-        """
+        """Upload what an executor wrote. The manifest is last, because it marks a complete artifact."""
         folder, bucket = Path(self.local(uri)), bucket_of(uri)
         key = split(uri)[2]
         names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -103,24 +100,16 @@ class Staging:
             # An output can be empty, but TFX's cache checks that it exists.
             bucket.write(below(key), b"")
         for name, one in _listed(uri).items():
-            _date(folder / name, one)
+            os.utime(folder / name, (one.modified,) * 2)
 
 
 def is_empty(uri: str) -> bool:
-    """Return whether there are no objects at an address.
-
-    Raises:
-        StorageError: The store can't be read.
-    """
+    """Return whether there are no objects at an address."""
     return next(bucket_of(uri).objects(below(split(uri)[2])), None) is None
 
 
 def folder_sizes(uri: str, depth: int) -> dict[str, int]:
-    """Map the addresses at a depth below an address to the total bytes below each.
-
-    Raises:
-        StorageError: The store can't be read.
-    """
+    """Map the addresses at a depth below an address to the total bytes below each."""
     prefix = below(split(uri)[2])
     sizes: dict[str, int] = {}
     for one in bucket_of(uri).objects(prefix):
@@ -132,21 +121,13 @@ def folder_sizes(uri: str, depth: int) -> dict[str, int]:
 
 
 def discard(uri: str) -> None:
-    """Remove all objects below an address.
-
-    Raises:
-        StorageError: The store can't be written.
-    """
+    """Remove all objects below an address."""
     bucket = bucket_of(uri)
     bucket.delete([one.key for one in bucket.objects(below(split(uri)[2]))])
 
 
 def read(uri: str, name: str) -> bytes | None:
-    """Read a file of an artifact, on disk or in an object store; None if there is no such file.
-
-    Raises:
-        StorageError: The store can't be read.
-    """
+    """Read a file of an artifact, on disk or in an object store; None if there is no such file."""
     try:
         if is_address(uri):
             return bucket_of(uri).read(f"{split(uri)[2]}/{name}")
@@ -168,10 +149,6 @@ def _is_copy(path: Path, stored: Stored) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return found.st_size == stored.size and abs(found.st_mtime - stored.modified) < 1e-3
-
-
-def _date(path: Path, stored: Stored) -> None:
-    os.utime(path, (stored.modified, stored.modified))
 
 
 def _all(do: Callable[[str], None], names: list[str]) -> None:

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from edgemill.exit_codes import ExitCode
-from pipelines.report.checks import in_words
+from pipelines.report.wording import in_words
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline
 

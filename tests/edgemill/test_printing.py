@@ -7,7 +7,7 @@ from components.facts.conversion import Inspection, TensorFact
 from components.facts.training import LayerPlan
 from edgemill.commands.inspect import print_inspection
 from edgemill.commands.lineage import short_tree_of, tree_of
-from edgemill.preview import print_previews, summaries
+from edgemill.terminal import print_previews, summaries
 from pipelines.report.summary import LineageNode
 
 # Rich would swallow the first as a tag and stumble over the second.

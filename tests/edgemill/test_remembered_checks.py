@@ -113,9 +113,9 @@ for changed in sys.argv[2:]:
 """
     changed = [
         str(small.folder / "own_quantizers.py"),
-        str(copy / "pipelines" / "checks" / "training_check.py"),
+        str(copy / "pipelines" / "checks" / "first_batch.py"),
         str(copy / "components" / "fake_quantize" / "qat.py"),
-        str(copy / "edgemill" / "preview.py"),
+        str(copy / "edgemill" / "terminal.py"),
         "/dev/null",
     ]
     found = subprocess.run(

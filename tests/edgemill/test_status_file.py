@@ -10,10 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from components.core.errors import MetadataError, SpecError
-from edgemill.exit_codes import ExitCode
+from edgemill.exit_codes import ExitCode, Terminated
 from edgemill.main import app
 from edgemill.status_file import StatusFile, ending
-from edgemill.termination import Terminated
 from pipelines.report import status
 from pipelines.report.status import RunStatus
 

@@ -10,7 +10,7 @@ import pytest
 
 _PROGRAM = """
 import signal, subprocess, sys
-from edgemill.termination import Terminated, interruptible
+from edgemill.exit_codes import Terminated, interruptible
 if "ignoring" in sys.argv:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 try:

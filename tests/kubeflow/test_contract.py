@@ -3,7 +3,7 @@ import pytest
 from kubeflow.contract import local_path, localize, publish, remote_uri, with_metadata
 
 EXAMPLES = {"artifactType": {"instanceSchema": "title: tfx.Examples\ntype: object\n"}}
-HTML = {"system.HTML": "kubeflow.pages.ui_artifacts.HTML"}
+HTML = {"system.HTML": "kubeflow.pages.ui_component.HTML"}
 
 
 def handed() -> dict[str, object]:
@@ -67,7 +67,7 @@ def test_outputs_of_the_backend_itself_are_left_out_and_ours_get_their_class() -
     outputs = localize(handed(), {"artifacts": {"examples": EXAMPLES}}, HTML)["outputs"]["artifacts"]
     assert list(outputs) == ["model", "page"]
     assert outputs["page"]["artifacts"][0]["type"]["instanceSchema"].startswith(
-        "title: kubeflow.pages.ui_artifacts.HTML\n"
+        "title: kubeflow.pages.ui_component.HTML\n"
     )
 
 

@@ -12,9 +12,8 @@ from components.core.errors import ClusterError, SpecError
 from edgemill.main import app
 from kubeflow.compile import Compiled
 from kubeflow.cron import parse_cron
-from kubeflow.endpoint import TOKEN_VARIABLE
 from kubeflow.environment import KubeflowEnvironment
-from kubeflow.submit import Cluster
+from kubeflow.submit import TOKEN_VARIABLE, Cluster
 from tests.kubeflow.environments import SECRET, cluster, write_environment
 from tests.kubeflow.fake_api import FakeApi, served
 from tests.small_pipeline import SmallPipeline

@@ -13,7 +13,7 @@ from components.model.tflite_runtime import TFLiteModel
 from components.spec.evaluate import EvaluationSpec
 from components.spec.gate import GateSpec, MetricBound
 from components.spec.recipe import Recipe
-from pipelines.report.checks import in_words
+from pipelines.report.wording import in_words
 
 
 def integers(model, calibration, io=tf.int8):

@@ -9,7 +9,7 @@ from components.facts.evaluation import CandidateReport, EvaluationReport, Laten
 from components.gate.policy import decide
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import GateSpec, MetricBound
-from pipelines.report.checks import in_words
+from pipelines.report.wording import in_words
 
 NAN = math.nan
 

@@ -5,7 +5,7 @@ import pytest
 from components.facts.conversion import Converted, Inspection, StateErrors
 from components.gate.checks import step_checks
 from components.spec.gate import GateSpec, MetricBound
-from pipelines.report.checks import in_words
+from pipelines.report.wording import in_words
 
 INSPECTION = Inspection(
     file_bytes=1, weight_bytes=1, operators=(), dtype_counts={}, inputs=(), outputs=(), weights=(), float_tensors=(),

@@ -18,7 +18,7 @@ from components.facts.evaluation import CandidateReport, EvaluationReport, Laten
 from components.gate.policy import decide
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import GateSpec
-from pipelines.report.checks import in_words
+from pipelines.report.wording import in_words
 
 VELA = {"kind": "vela", "accelerator": "ethos-u55-128", "system_config": "Ethos_U55_High_End_Embedded"}
 SQRT = CpuOperator(name="Sqrt", output="root", reason="Unsupported opType")

@@ -218,7 +218,7 @@ def test_gzipped_files_beyond_the_budget_are_only_looked_into(
         path = small.write_split(split, 10_000, seed=2, zipped=True)
         path.write_bytes(path.read_bytes()[:-100])
     assert "2 errors" in errors_of(small)
-    monkeypatch.setattr("pipelines.checks.tfrecord_files._GZIP_BUDGET", path.stat().st_size)
+    monkeypatch.setattr("pipelines.checks.example_files._GZIP_BUDGET", path.stat().st_size)
     assert "after 9" in errors_of(small)  # the first file is read to its end, the second is not
     assert "one error" in errors_of(small)
     path.write_bytes(path.read_bytes()[:20])

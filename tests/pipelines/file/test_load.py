@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from components.spec.metric import SHORT_NAMES, MetricSpec
 from components.spec.scheme import Float32
 from edgemill.main import app
-from pipelines.file.accuracy_bound import accuracy_bound
-from pipelines.file.load import PipelineFileError, load_pipeline, pipeline_schema
+from pipelines.file.load import PipelineFileError, load_pipeline
+from pipelines.file.schema import schema_of
+from pipelines.file.spec import PipelineSpec, accuracy_bound
 from tests.small_pipeline import SmallPipeline
 
 SHIPPED = sorted(path for path in Path("pipelines").glob("*/*.yaml") if path.parent.name != "devices")
@@ -447,14 +448,14 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_schema_describes_every_field_of_the_root() -> None:
-    schema = pipeline_schema()
+    schema = schema_of(PipelineSpec)
     assert set(schema["properties"]) >= {"name", "task", "examples", "baseline", "recipes", "devices", "gate", "push"}
     assert schema["additionalProperties"] is False
     json.dumps(schema)
 
 
 def test_schema_completes_names_of_schemes_and_metrics_and_the_options_of_schemes() -> None:
-    schema = pipeline_schema()
+    schema = schema_of(PipelineSpec)
     scheme = schema["$defs"]["Recipe"]["properties"]["scheme"]
     names, options = scheme["anyOf"]
     assert names["enum"] == [

@@ -3,9 +3,9 @@
 import pytest
 
 from components.facts.conversion import ActivationRange, FloatSearch, LayerSensitivity
-from pipelines.report import recovery_figures
-from pipelines.report.recovery import options_of, recovery_views
+from pipelines.report import sections
 from pipelines.report.render import render_report
+from pipelines.report.sections import options_of, recovery_views
 from tests.pipelines.report.test_render import Page, row_of
 
 RANGES = tuple(
@@ -92,17 +92,17 @@ def test_each_candidate_has_its_pictures_with_captions_and_own_identifiers(page)
 
 
 def test_float_layers_have_another_color_and_a_pattern():
-    svg = recovery_figures.sensitivity(LAYERS, "x")
-    assert recovery_figures.SPLIT in svg and recovery_figures.PASSED in svg and "<pattern" in svg
-    assert recovery_figures.SPLIT not in recovery_figures.sensitivity(LAYERS[1:], "x")
-    assert recovery_figures.sensitivity(LAYERS[2:], "x") is None
-    assert svg == recovery_figures.sensitivity(LAYERS, "x")
+    svg = sections.sensitivity(LAYERS, "x")
+    assert sections.SPLIT in svg and sections.PASSED in svg and "<pattern" in svg
+    assert sections.SPLIT not in sections.sensitivity(LAYERS[1:], "x")
+    assert sections.sensitivity(LAYERS[2:], "x") is None
+    assert svg == sections.sensitivity(LAYERS, "x")
 
 
 def test_nothing_is_drawn_of_a_constant():
     constant = ActivationRange(tensor="t", observed=(0, 3), chosen=(0, 3), histogram=(7,), histogram_bounds=(3, 3))
-    assert recovery_figures.clipped_range(constant, "x") is None
-    assert recovery_figures.clipped_range(RANGES[1], "x") is None
+    assert sections.clipped_range(constant, "x") is None
+    assert sections.clipped_range(RANGES[1], "x") is None
 
 
 def test_options_are_written_in_words(recovered):

@@ -8,9 +8,9 @@ import pytest
 from components.facts.audit import RangeFact
 from components.facts.evaluation import Latency, MetricValue, OutputReading
 from pipelines.report import figures, wording
-from pipelines.report.checks import in_words
 from pipelines.report.render import render_report, slice_rows, write_report
 from pipelines.report.summary import LineageNode, NodeFact, RunSummary
+from pipelines.report.wording import in_words
 
 VOID = {"meta", "br", "use", "path", "hr", "input", "link", "img"}
 
@@ -271,8 +271,7 @@ def test_report_is_a_whole_document_when_every_conversion_failed(run_summary):
 
 
 def test_file_holds_the_document_when_written(tmp_path, html, run_summary):
-    write_report(run_summary, tmp_path / "reports" / "run.html")
-    assert (tmp_path / "reports" / "run.html").read_text() == html
+    assert write_report(run_summary, tmp_path / "run").read_text() == html
 
 
 def test_heat_follows_size_and_sign_of_the_change_when_tabulated(run_summary):

@@ -1,0 +1,149 @@
+"""Checks the first examples: labels, NaN, infinity, and that the model trains on them. Needs TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.errors import DataError, SpecError, summary_line
+
+
+def check_label_type(feature_spec: Mapping[str, Any], label: str) -> None:
+    """Raise a SpecError if the label is text."""
+    import tensorflow as tf
+
+    if feature_spec[label].dtype == tf.string:
+        raise SpecError(
+            "the label is text, but losses and metrics need numbers",
+            where="examples.label",
+            bound="a feature of integers or floats",
+            measured=f"{label!r} is {feature_spec[label].dtype.name}",
+            remedy="write the examples with class numbers from 0, or convert the text to numbers with `preprocess`",
+        )
+
+
+def check_values(features: Mapping[str, Any], label: str, num_classes: int | None, file: Path) -> None:
+    """Raise a DataError if a number in a file's first records is NaN or infinite, or if a label is out of range.
+
+    The features [N, ...] are those that the task declares. Labels must be integers from 0 to `num_classes - 1`. It is
+    None if labels aren't classes.
+    """
+    import tensorflow as tf
+
+    for name, values in features.items():
+        # Sparse and ragged features store flat values.
+        held = getattr(values, "flat_values", getattr(values, "values", values))
+        if held.dtype.is_floating and (measured := _not_finite(held.numpy())):
+            raise DataError(
+                f"the feature {name!r} has values that are not finite in the file's first records",
+                where=str(file),
+                bound="finite numbers",
+                measured=measured,
+                remedy="correct or remove these examples",
+            )
+    if num_classes is None:
+        return
+    labels = tf.cast(features[label], tf.float64).numpy().ravel()
+    wrong = labels[(labels < 0) | (labels >= num_classes) | (labels != np.floor(labels))]
+    if wrong.size:
+        raise DataError(
+            f"the label {label!r} is not a class number in the file's first records",
+            where=str(file),
+            bound=f"integers from 0 to {num_classes - 1} (examples.num_classes: {num_classes})",
+            measured=", ".join(f"{each:g}" for each in sorted(set(wrong))),
+            remedy="number the classes from 0, or correct num_classes",
+        )
+
+
+def check_partition(records: Sequence[bytes], feature: str, file: Path) -> None:
+    """Raise a DataError if ExampleGen can't split the first records by a feature: it is missing, or holds floats."""
+    import tensorflow as tf
+
+    for record in records:
+        held = tf.train.Example.FromString(record).features.feature
+        kind = held[feature].WhichOneof("kind") if feature in held else None
+        if kind not in {"bytes_list", "int64_list"}:
+            raise DataError(
+                f"the splits are hashed by the feature {feature!r}, which one of the file's first records "
+                + ("holds as floats" if kind else "lacks"),
+                where=str(file),
+                bound=f"integers or text in {feature!r} (examples.splits.feature)",
+                measured=", ".join(sorted(held)) or "no features",
+                remedy="name a feature that every example has, or remove `feature` to hash whole examples",
+            )
+
+
+def check_finite(inputs: Any, file: Path) -> None:
+    """Raise a DataError if the task's decode returns NaN or infinity for a file's first records."""
+    for name, values in (inputs if isinstance(inputs, Mapping) else {"": inputs}).items():
+        held = np.asarray(values)
+        if np.issubdtype(held.dtype, np.floating) and (measured := _not_finite(held)):
+            raise DataError(
+                "the task's decode returns values that are not finite for the file's first records",
+                where=f"{file}, input {name}" if name else str(file),
+                bound="finite numbers",
+                measured=measured,
+                remedy="run decode on one example and correct it (a logarithm of 0, a division by 0)",
+            )
+
+
+def _not_finite(values: npt.NDArray[Any]) -> str:
+    found = values[~np.isfinite(values)]
+    return f"{found.flat[0]}, {found.size} of {values.size} values" if found.size else ""
+
+
+def check_compiled(model: Any) -> None:
+    """Raise a SpecError if the task's compile hasn't compiled the model."""
+    if getattr(model, "optimizer", None) is None:
+        raise SpecError(
+            "the task's compile does not compile the model, so it can't be trained",
+            where="task",
+            bound="compile(model) that calls model.compile(optimizer, loss)",
+            measured="a model without an optimizer",
+            remedy="call `model.compile(...)` on the model that is passed",
+        )
+
+
+def check_trains(model: Any, trained: tuple[Any, Any], evaluated: tuple[Any, Any]) -> None:
+    """Train a compiled model on one batch, evaluate it on another, and restore the weights.
+
+    A batch is the decoded inputs and the labels of a few examples of a split.
+
+    Raises:
+        SpecError: The loss, the optimizer, or the metrics don't match the model's output and the labels, or the loss
+            isn't finite.
+    """
+    from components.upstream.autograph import leave_keras_as_it_is
+    from components.upstream.keras import train_single_batches
+
+    leave_keras_as_it_is()
+    # With `steps_per_execution`, Keras would expect several batches.
+    train_single_batches(model)
+    weights = model.get_weights()
+    for doing, on_batch, (inputs, labels) in (
+        ("trained", model.train_on_batch, trained),
+        ("evaluated", model.test_on_batch, evaluated),
+    ):
+        try:
+            loss = float(np.ravel(on_batch(inputs, labels))[0])
+        except Exception as error:
+            raise SpecError(
+                f"the model cannot be {doing} on the first examples: {type(error).__name__}: {summary_line(error)}",
+                where="task",
+                bound="a loss, an optimizer, and metrics that accept the model's output and the label",
+                measured=f"labels {list(labels.shape)} of {labels.dtype.name}, outputs {list(model.outputs[0].shape)}",
+                remedy="correct compile(), the model's last layer, or the label",
+            ) from error
+        if not np.isfinite(loss):
+            raise SpecError(
+                f"the loss is not finite when the model is {doing} on the first examples",
+                where="task",
+                bound="a finite loss",
+                measured=loss,
+                remedy="correct the loss in compile(), the model's last layer, or the label",
+            )
+    model.set_weights(weights)
