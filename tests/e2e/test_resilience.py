@@ -16,8 +16,15 @@ from tests.started_run import LIMIT_SECONDS, start, states, wait_until, wait_unt
 pytestmark = pytest.mark.e2e
 
 
+def pipeline(folder: Path) -> SmallPipeline:
+    """One of a single recipe: each conversion starts a process."""
+    small = SmallPipeline(folder)
+    small.spec["recipes"] = [{"name": "float32", "scheme": "float32"}]
+    return small
+
+
 def test_killed_run_repeats_only_what_was_not_done(tmp_path: Path) -> None:
-    small, root = SmallPipeline(tmp_path), tmp_path / "root"
+    small, root = pipeline(tmp_path), tmp_path / "root"
     killed = start(small, root)
     wait_until(root, "baseline", "complete", killed)
     os.killpg(killed.pid, signal.SIGKILL)
@@ -56,7 +63,7 @@ def test_interrupted_run_says_so_with_a_status_of_its_own(
 
 
 def test_two_runs_at_once_on_one_store_both_succeed_and_make_one_release(tmp_path: Path) -> None:
-    small, root = SmallPipeline(tmp_path), tmp_path / "root"
+    small, root = pipeline(tmp_path), tmp_path / "root"
     both = [start(small, root), start(small, root)]
     for process in both:
         output, _ = process.communicate(timeout=LIMIT_SECONDS)
