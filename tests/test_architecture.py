@@ -83,6 +83,7 @@ def test_only_shells_import_tfx() -> None:
     # An ExampleGen executor is a shell by itself, and so is what shells share.
     shells = {
         Path("components/ingest/parquet.py"),
+        Path("components/fine_tune/shell.py"),
         Path("components/tfx/candidate_inputs.py"),
         Path("components/upstream/tfx/dsl.py"),
         Path("components/upstream/tfx/example_validator.py"),

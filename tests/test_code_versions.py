@@ -32,7 +32,6 @@ RECURRENT = {
     "fake_quantize",
     "lowering",
     "ranges",
-    "spec.recurrent",
     "spec.steps.qat",
     "facts.conversion",
     "upstream.tfmot",
@@ -40,7 +39,6 @@ RECURRENT = {
 TFLITE = {f"upstream.tflite.{name}" for name in ("converter", "interpreter", "objects", "schema")}
 RECIPE = SCHEME | {
     "spec.recipe",
-    "spec.recurrent",
     "spec.steps.cluster",
     "spec.steps.fine_tuning",
     "spec.steps.layer_patterns",

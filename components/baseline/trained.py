@@ -32,13 +32,6 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
     The order of examples within files can differ between ingestions, so weights are reproducible for one Examples
     artifact, not for one data folder.
 
-    Args:
-        task: Reference of the task.
-        spec: Epochs, batch size, and seed.
-        decoder: Decodes serialized examples into inputs and features.
-        files: Gzipped TFRecord files of the training split.
-        label: The feature that `fit` uses as the target.
-
     Returns:
         The trained `tf_keras.Model`.
 

@@ -12,7 +12,7 @@ from components.calibrate.sampling import Sample
 from components.calibrate.survey import BINS, InputSurvey, Survey
 from components.core.errors import DataError
 from components.core.wording import some_of
-from components.facts.audit import AuditReport, Finding, RangeFact
+from components.facts.audit import AuditReport, Finding, RangeFact, Severity
 from components.spec.calibrate import CalibrationSpec
 
 # With fewer examples, min/max ranges of activations are unstable. TensorFlow's guide recommends 100 to 500 examples.
@@ -81,14 +81,11 @@ def refuse_errors(audit: AuditReport) -> None:
     errors = [finding for finding in audit.findings if finding.severity == "error"]
     if errors:
         raise DataError(
-            "the calibration sample cannot be used: " + " | ".join(_described(finding) for finding in errors),
+            "the calibration sample cannot be used: "
+            + " | ".join(f"{one.where}: {one.message}" if one.where else one.message for one in errors),
             where="calibrate",
             remedy="; ".join(dict.fromkeys(finding.remedy for finding in errors)),
         )
-
-
-def _described(finding: Finding) -> str:
-    return f"{finding.where}: {finding.message}" if finding.where else finding.message
 
 
 def _range_fact(name: str, values: npt.NDArray[Any], split: InputSurvey, seed: int) -> RangeFact:
@@ -110,67 +107,42 @@ def _range_fact(name: str, values: npt.NDArray[Any], split: InputSurvey, seed: i
 def _size(sample: Sample, spec: CalibrationSpec) -> Iterator[Finding]:
     taken = len(sample.examples)
     if taken < spec.samples:
-        yield Finding(
-            severity="warning" if taken else "error",
-            check="size",
-            where="calibrate.samples",
-            message=f"{spec.samples} examples were requested, but the split {spec.split!r} has only {taken}, so all "
-            "were taken",
-            remedy="request fewer samples, or provide more data",
-        )
+        found = f"{spec.samples} examples were requested, but the split {spec.split!r} has only {taken}"
+        remedy = "request fewer samples, or provide more data"
+        severity: Severity = "warning" if taken else "error"
+        yield _finding(severity, "size", "calibrate.samples", f"{found}, so all were taken", remedy)
     if 0 < taken < FEW_SAMPLES:
-        yield Finding(
-            severity="info",
-            check="size",
-            where="calibrate.samples",
-            message=f"{taken} examples are few: ranges settle at {FEW_SAMPLES} to 500 examples",
-            remedy="request more samples",
-        )
+        found = f"{taken} examples are few: ranges settle at {FEW_SAMPLES} to 500 examples"
+        yield _finding("info", "size", "calibrate.samples", found, "request more samples")
 
 
 def _missing(sample: Sample, spec: CalibrationSpec, labels: set[int] | None, survey: Survey) -> Iterator[Finding]:
     left_out = [stratum.value for stratum in sample.strata if not stratum.taken]
     if left_out:
-        yield Finding(
-            severity="warning",
-            check="missing_stratum",
-            where=str(spec.stratify_by),
-            message=f"{len(left_out)} of {len(sample.strata)} values are not in the sample: {some_of(left_out)}",
-            remedy="request more samples, or set `stratify: balanced`",
-        )
+        found = f"{len(left_out)} of {len(sample.strata)} values are not in the sample: {some_of(left_out)}"
+        remedy = "request more samples, or set `stratify: balanced`"
+        yield _finding("warning", "missing_stratum", str(spec.stratify_by), found, remedy)
     if labels is not None and survey.labels is not None and (absent := sorted(survey.labels - labels)):
-        yield Finding(
-            severity="warning",
-            check="missing_stratum",
-            where="label",
-            message=f"{len(absent)} of {len(survey.labels)} classes are not in the sample: {some_of(map(str, absent))}",
-            remedy="stratify by the label, or request more samples",
-        )
+        found = f"{len(absent)} of {len(survey.labels)} classes are not in the sample: {some_of(map(str, absent))}"
+        remedy = "stratify by the label, or request more samples"
+        yield _finding("warning", "missing_stratum", "label", found, remedy)
 
 
 def _repeated(sample: Sample, survey: Survey, transformed: bool, max_overlap: float) -> Iterator[Finding]:
     if survey.repeated and sample.examples:
         share = survey.repeated / len(set(sample.examples))
-        yield Finding(
-            severity="error" if share > max_overlap and not transformed else "warning",
-            check="leak",
-            where="",
-            message=f"{survey.repeated} of the sampled examples ({share:.1%}) also occur in the evaluation split"
-            + (" after the transformation; before it, they may differ" if transformed else ""),
-            remedy="remove the shared examples, or hash the splits by a feature that keeps such examples together",
-        )
+        found = f"{survey.repeated} of the sampled examples ({share:.1%}) also occur in the evaluation split"
+        found += " after the transformation; before it, they may differ" if transformed else ""
+        remedy = "remove the shared examples, or hash the splits by a feature that keeps such examples together"
+        yield _finding("error" if share > max_overlap and not transformed else "warning", "leak", "", found, remedy)
 
 
 def _not_finite(name: str, values: npt.NDArray[Any], split: InputSurvey) -> Iterator[Finding]:
     in_sample = int(values.size - np.isfinite(values).sum())
     if in_sample or split.not_finite:
-        yield Finding(
-            severity="error",
-            check="non_finite",
-            where=_input(name),
-            message=f"{in_sample} values in the sample and {split.not_finite} in its split are NaN or infinite",
-            remedy="remove or repair these examples, or replace such values in the task's decode()",
-        )
+        found = f"{in_sample} values in the sample and {split.not_finite} in its split are NaN or infinite"
+        remedy = "remove or repair these examples, or replace such values in the task's decode()"
+        yield _finding("error", "non_finite", _input(name), found, remedy)
 
 
 def _is_constant(values: npt.NDArray[Any]) -> bool:
@@ -182,37 +154,29 @@ def _constant(name: str, values: npt.NDArray[Any], dead: bool) -> Iterator[Findi
         return
     flat = values.reshape(len(values), -1)
     if _is_constant(values):
-        yield Finding(
-            severity="error" if dead else "warning",
-            check="constant",
-            where=_input(name),
-            message=f"every value in the sample is {flat.flat[0]}",
-            remedy="check the task's decode(): ranges cannot be calibrated on a constant",
+        found, remedy = (
+            f"every value in the sample is {flat.flat[0]}",
+            "check the task's decode(): ranges cannot be calibrated on a constant",
         )
+        yield _finding("error" if dead else "warning", "constant", _input(name), found, remedy)
     elif values.ndim == 2:  # One number per feature. In images, constant pixels are normal.
         columns = np.flatnonzero((flat == flat[0]).all(axis=0))
         if columns.size:
-            yield Finding(
-                severity="warning",
-                check="constant",
-                where=_input(name),
-                message=f"{columns.size} of {flat.shape[1]} features are constant: {some_of(map(str, columns))}",
-                remedy="drop them, or request more samples if they vary in the data",
-            )
+            found = f"{columns.size} of {flat.shape[1]} features are constant: {some_of(map(str, columns))}"
+            remedy = "drop them, or request more samples if they vary in the data"
+            yield _finding("warning", "constant", _input(name), found, remedy)
 
 
 def _coverage(fact: RangeFact) -> Iterator[Finding]:
     width = fact.split[1] - fact.split[0]
     covered = (fact.sample[1] - fact.sample[0]) / width if width > 0 else 1.0
     if covered < LEAST_COVERAGE:
-        yield Finding(
-            severity="warning",
-            check="range",
-            where=_input(fact.input),
-            message=f"the sample ranges from {fact.sample[0]:.4g} to {fact.sample[1]:.4g}, its split from "
-            f"{fact.split[0]:.4g} to {fact.split[1]:.4g}: {covered:.0%} of that range is covered",
-            remedy="request more samples; values beyond the sample's range are clipped",
+        found = (
+            f"the sample ranges from {fact.sample[0]:.4g} to {fact.sample[1]:.4g}, its split from "
+            f"{fact.split[0]:.4g} to {fact.split[1]:.4g}: {covered:.0%} of that range is covered"
         )
+        remedy = "request more samples; values beyond the sample's range are clipped"
+        yield _finding("warning", "range", _input(fact.input), found, remedy)
 
 
 def _stability(fact: RangeFact) -> Iterator[Finding]:
@@ -220,14 +184,16 @@ def _stability(fact: RangeFact) -> Iterator[Finding]:
     (low, high), (other_low, other_high) = fact.halves
     difference = max(abs(low - other_low), abs(high - other_high)) / width if width > 0 else 0.0
     if difference > MOST_INSTABILITY:
-        yield Finding(
-            severity="warning",
-            check="stability",
-            where=_input(fact.input),
-            message=f"two halves of the sample have ranges [{low:.4g}, {high:.4g}] and "
-            f"[{other_low:.4g}, {other_high:.4g}]: they differ by {difference:.0%} of the sample's range",
-            remedy="request more samples until the halves agree",
+        found = (
+            f"two halves of the sample have ranges [{low:.4g}, {high:.4g}] and "
+            f"[{other_low:.4g}, {other_high:.4g}]: they differ by {difference:.0%} of the sample's range"
         )
+        remedy = "request more samples until the halves agree"
+        yield _finding("warning", "stability", _input(fact.input), found, remedy)
+
+
+def _finding(severity: Severity, check: str, where: str, message: str, remedy: str) -> Finding:
+    return Finding(severity=severity, check=check, where=where, message=message, remedy=remedy)
 
 
 def _input(name: str) -> str:

@@ -55,21 +55,10 @@ class CalibrationSamplerExecutor(base_beam_executor.BaseBeamExecutor):
         parents = {"examples": content_digest(Path(examples.uri, f"Split-{spec.split}"))}
         if graphs:
             parents["transform_graph"] = content_digest(Path(artifact_utils.get_single_uri(graphs)))
-        manifest = write_manifest(
-            folder,
-            content,
-            role="calibration",
-            parents=parents,
-            code_version=exec_properties["code_version"],
-        )
-        describe(
-            sample,
-            manifest,
-            taken=audit.taken,
-            available=audit.available,
-            seed=audit.seed,
-            findings=len(audit.findings),
-        )
+        version = exec_properties["code_version"]
+        manifest = write_manifest(folder, content, role="calibration", parents=parents, code_version=version)
+        counts = {"taken": audit.taken, "available": audit.available, "findings": len(audit.findings)}
+        describe(sample, manifest, seed=audit.seed, **counts)
 
 
 class CalibrationSamplerSpec(ComponentSpec):

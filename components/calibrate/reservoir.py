@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Literal
 
-from components.calibrate.apportion import balanced, proportional, water_level
 from components.core.errors import DataError
 
 MAX_STRATA = 10_000
@@ -16,7 +15,6 @@ _LAST = b"\xff" * 16
 # Up to this many examples, a proportional reservoir keeps every example that could be taken, for any data.
 _SAFE_SIZE = 4096
 _SLACK = 12
-
 Allocation = Literal["proportional", "balanced"]
 
 
@@ -180,3 +178,59 @@ class Reservoir:
 
     def __len__(self) -> int:
         return sum(len(stratum.kept) for stratum in self._strata.values())
+
+
+def proportional(available: Sequence[int], total: int) -> list[int]:
+    """Apportion in proportion to the available examples, by Hamilton's largest remainder method.
+
+    Args:
+        available: Number of examples of each stratum. If remainders are equal, the earlier stratum wins.
+        total: Number of examples to take. If fewer are available, all are taken.
+
+    Returns:
+        One number per stratum, at most the available number. They sum to `total`, or to all available examples.
+    """
+    whole = sum(available)
+    if whole <= total:
+        return list(available)
+    shares = [total * count // whole for count in available]
+    by_remainder = sorted(range(len(available)), key=lambda index: -(total * available[index] % whole))
+    for index in by_remainder[: total - sum(shares)]:
+        shares[index] += 1
+    return shares
+
+
+def balanced(available: Sequence[int], total: int) -> list[int]:
+    """Take the same number from each stratum. The other strata make up for strata that are too small.
+
+    Args:
+        available: Number of examples of each stratum. The earlier strata contribute the indivisible rest.
+        total: Number of examples to take. If fewer are available, all are taken.
+
+    Returns:
+        One number per stratum, at most the available number. They sum to `total`, or to all available examples.
+    """
+    if sum(available) <= total:
+        return list(available)
+    level = water_level(available, total)
+    shares = [min(count, level) for count in available]
+    above = [index for index, count in enumerate(available) if count > level]
+    for index in above[: total - sum(shares)]:
+        shares[index] += 1
+    return shares
+
+
+def water_level(available: Sequence[int], total: int) -> int:
+    """Return the greatest L such that taking min(available, L) examples of each stratum takes at most `total`.
+
+    The value is meaningful only if more than `total` examples are available. L never increases as examples are added,
+    so after seeing part of the data, all but L + 1 examples of each stratum can be discarded.
+    """
+    rest = total
+    ascending = sorted(available)
+    for position, count in enumerate(ascending):
+        strata = len(ascending) - position
+        if count * strata > rest:
+            return rest // strata
+        rest -= count
+    return max(ascending, default=0)

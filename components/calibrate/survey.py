@@ -141,10 +141,7 @@ class _LookAtInputs(beam.DoFn):
             low, high = self._ranges[name]
             counts, _ = np.histogram(np.clip(finite, low, high), BINS, (low, high))
             found.inputs[name] = InputSurvey(
-                float(finite.min(initial=np.inf)),
-                float(finite.max(initial=-np.inf)),
-                values.size - finite.size,
-                counts,
+                float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf)), values.size - finite.size, counts
             )
         labels = features.get(self._label)
         if labels is None or not np.issubdtype(labels.dtype, np.integer):

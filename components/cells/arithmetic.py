@@ -10,11 +10,7 @@ import tensorflow as tf
 
 # Functions that have a TFLite kernel. For the fixed ones, the kernel prescribes the output scale.
 FIXED = frozenset({"tanh", "sigmoid"})
-
-
 ACTIVATIONS = FIXED | {"relu", "linear"}
-
-
 Weights = dict[str, Any]
 
 

@@ -27,7 +27,6 @@ class GRU(Cell):
     reset_after: bool = True
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """See the base class."""
         found: dict[str, tuple[int, ...]] = {f"kernel_{gate}": (self.features, self.units) for gate in "zrh"}
         found |= {f"recurrent_{gate}": (self.units, self.units) for gate in "zrh"}
         if self.biased:
@@ -37,30 +36,25 @@ class GRU(Cell):
         return found
 
     def weights(self, layer: Any) -> list[Any]:
-        """See the base class."""
         kernel, recurrent, *biases = layer.get_weights()
         rows = [kernel, recurrent, *(list(biases[0]) if biases and self.reset_after else biases)]
         return [row[..., index * self.units : (index + 1) * self.units] for row in rows for index in range(3)]
 
     def projected(self) -> tuple[str, ...]:
-        """See the base class."""
         return ("x_z", "x_r", "x_h")
 
     def points(self) -> tuple[str, ...]:
-        """See the base class."""
         return ("h_z", "h_r", "h_h", "sum_z", "sum_r", "reset", "sum_h", *self._candidate(), "delta", "update", "h")
 
     def _candidate(self) -> tuple[str, ...]:
         return () if self.activation in FIXED else ("candidate",)
 
     def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
-        """See the base class."""
         return tuple(
             affine(a, f"x_{gate}", x, f"kernel_{gate}", f"bias_{gate}" if self.biased else None) for gate in "zrh"
         )
 
     def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """See the base class."""
         h = states["h"]
         z, r = (
             a.fixed("sigmoid", tf.sigmoid(a.ranged(f"sum_{gate}", x + self._recurrent(a, gate, h))))
@@ -94,7 +88,6 @@ class SRU(Cell):
         return self.features != self.units
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """See the base class."""
         found: dict[str, tuple[int, ...]] = {
             f"kernel_{gate}": (self.features, self.units) for gate in GATES[: 4 if self._projects else 3]
         }
@@ -102,17 +95,14 @@ class SRU(Cell):
         return found | {f"bias_{gate}": (self.units,) for gate in ("forget", "reset")}
 
     def weights(self, layer: Any) -> list[Any]:
-        """See the base class."""
         kernel, state_kernel, bias = layer.get_weights()
         parts = [kernel[:, start : start + self.units] for start in range(0, kernel.shape[1], self.units)]
         return [*parts, *state_kernel, *bias]
 
     def projected(self) -> tuple[str, ...]:
-        """See the base class."""
         return tuple(f"x_{gate}" for gate in GATES[: 4 if self._projects else 3])
 
     def points(self) -> tuple[str, ...]:
-        """See the base class."""
         gates = tuple(f"{part}_{gate}" for gate in ("forget", "reset") for part in ("peek", "sum"))
         return (*gates, "delta_c", "update_c", "c", "delta_h", "update_h", "h")
 
@@ -121,7 +111,6 @@ class SRU(Cell):
         return frozenset({2, 3})
 
     def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
-        """See the base class."""
         parts = [
             affine(a, f"x_{gate}", x, f"kernel_{gate}", f"bias_{gate}" if gate in {"forget", "reset"} else None)
             for gate in GATES[: 4 if self._projects else 3]
@@ -129,7 +118,6 @@ class SRU(Cell):
         return (*parts, *(() if self._projects else (x,)))
 
     def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """See the base class."""
         candidate, _, _, skip = xs
         c = states["c"]
         forget = self._gate(a, "forget", xs[1], c)
@@ -155,31 +143,22 @@ class SimpleRNN(Cell):
     kind = "SimpleRNN"
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """See the base class."""
-        found: dict[str, tuple[int, ...]] = {
-            "kernel": (self.features, self.units),
-            "recurrent": (self.units, self.units),
-        }
+        found = {"kernel": (self.features, self.units), "recurrent": (self.units, self.units)}
         return found | ({"bias": (self.units,)} if self.biased else {})
 
     def weights(self, layer: Any) -> list[Any]:
-        """See the base class."""
         return list(layer.get_weights())
 
     def projected(self) -> tuple[str, ...]:
-        """See the base class."""
         return ("x_h",)
 
     def points(self) -> tuple[str, ...]:
-        """See the base class."""
         return ("h_h", "sum_h", *(() if self.activation in FIXED else ("h",)))
 
     def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
-        """See the base class."""
         return (affine(a, "x_h", x, "kernel", "bias" if self.biased else None),)
 
     def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """See the base class."""
         recurrent = affine(a, "h_h", states["h"], "recurrent", None)
         after = activated(a, self.activation, a.ranged("sum_h", xs[0] + recurrent), name=after_name("h"))
         if self.activation not in FIXED:
@@ -204,23 +183,19 @@ class LSTM(Cell):
     states = ("h", "c")
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """See the base class."""
         found: dict[str, tuple[int, ...]] = {f"kernel_{gate}": (self.features, self.units) for gate in "ifco"}
         found |= {f"recurrent_{gate}": (self.units, self.units) for gate in "ifco"}
         return found | {f"bias_{gate}": (self.units,) for gate in "ifco"}
 
     def weights(self, layer: Any) -> list[Any]:
-        """See the base class."""
         return [
             row[..., index * self.units : (index + 1) * self.units] for row in layer.get_weights() for index in range(4)
         ]
 
     def projected(self) -> tuple[str, ...]:
-        """See the base class."""
         return ()
 
     def points(self) -> tuple[str, ...]:
-        """See the base class."""
         return ("c", "h")
 
     def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
@@ -230,7 +205,6 @@ class LSTM(Cell):
         )
 
     def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """See the base class."""
         i, f, g, o = (
             a.fixed("gate", x + tf.matmul(states["h"], a.kernel(f"recurrent_{gate}")))
             for gate, x in zip("ifco", xs, strict=True)

@@ -221,7 +221,6 @@ class _Numbers:
         self.seen: dict[str, Any] = {}
 
     def kernel(self, name: str) -> Any:
-        """See `Arithmetic`."""
         value = self._layer.held[name]
         return self._layer._weights(value, self._training, weights={}) if self._quantizes else value
 
@@ -236,11 +235,9 @@ class _Numbers:
         return tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=bits)
 
     def bias(self, name: str) -> Any:
-        """See `Arithmetic`."""
         return self._layer.held[name]
 
     def ranged(self, point: str, value: Any) -> Any:
-        """See `Arithmetic`."""
         if not self._layer.bits:
             return value
         if self._layer.watching or self._training is not False:
@@ -255,7 +252,6 @@ class _Numbers:
         return tf.where(tf.logical_or(late, tf.logical_not(tf.cast(self._training, tf.bool))), quantized, value)
 
     def fixed(self, function: str, value: Any) -> Any:
-        """See `Arithmetic`."""
         if not self._quantizes:
             return value
         bits, low, high = _FIXED[function][self._layer.bits]

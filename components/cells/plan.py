@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.spec.recurrent import Form
-from components.spec.scheme import Scheme
+from components.spec.scheme import Form, Scheme
 from components.upstream.keras import calls_of, is_masked
 
 LOWERED = frozenset({"GRU", "SRU", "SimpleRNN"})
@@ -41,11 +40,7 @@ def inner(layer: Any) -> Any:
 
 
 def why_not(layer: Any) -> Refusal | None:
-    """Why neither the fused kernel nor the lowering can compute a recurrent layer; None if one of them can.
-
-    Args:
-        layer: A built Keras layer, called in a functional model.
-    """
+    """Why neither the fused kernel nor the lowering can compute a built recurrent layer; None if one of them can."""
     one = inner(layer)
     kind = type(one).__name__
     config = one.get_config()
@@ -106,14 +101,7 @@ def _named(function: Any) -> str:
 
 
 def refused_scheme(layer: Any, scheme: Scheme, form: Form | None, trained: bool) -> Refusal | None:
-    """Why a recurrent layer that can be fused or lowered does not support a scheme or a form; None if it does.
-
-    Args:
-        layer: A layer that `why_not` accepts.
-        scheme: The recipe's scheme.
-        form: The recipe's form; None if the recipe does not set it.
-        trained: Whether the recipe has the step `qat`.
-    """
+    """Why a recurrent layer that `why_not` accepts does not support a scheme or a form; None if it does."""
     kind = type(inner(layer)).__name__
     both_ways = type(layer).__name__ == "Bidirectional"
     if both_ways and form == "streaming":

@@ -98,10 +98,7 @@ class MovingAverageQuantizer(ActivationQuantizer):
         They are separate from the range, which is adjusted for the kernels. Averaging a symmetric range would feed its
         wider side back and grow without bound; averaging any other would lose changes of less than half a step.
         """
-        return {
-            "low": _variable(layer, f"{name}_average_low"),
-            "high": _variable(layer, f"{name}_average_high"),
-        }
+        return {"low": _variable(layer, f"{name}_average_low"), "high": _variable(layer, f"{name}_average_high")}
 
     def new_range(self, inputs: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
         """See the base class."""
@@ -155,10 +152,7 @@ class ExtremesQuantizer(ActivationQuantizer):
         high = tf.where(starts, high, tf.maximum(earlier_high, high))
         kept = {"low": low, "high": high, "last_low": last_low, "last_high": last_high}
         with tf.control_dependencies([weights[key].assign(value) for key, value in kept.items()]):
-            return (
-                tf.where(ends, low, tf.minimum(low, last_low)),
-                tf.where(ends, high, tf.maximum(high, last_high)),
-            )
+            return (tf.where(ends, low, tf.minimum(low, last_low)), tf.where(ends, high, tf.maximum(high, last_high)))
 
     def get_config(self) -> dict[str, Any]:
         """See the base class."""

@@ -1,19 +1,30 @@
-"""Clustering a Keras model: which kernels get how many values. Imports TensorFlow."""
+"""Clustering a Keras model: which kernels get how many values, by one-dimensional k-means. Imports TensorFlow.
+
+TFMOT's initializers set the initial centroids. Its wrappers are not used: they support neither nested models nor
+recurrent layers, and they reassign weights to centroids with each batch, so that training doesn't converge.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from components.cluster.centroids import clustered
+import numpy as np
+import numpy.typing as npt
+
 from components.core.errors import ModelError, SpecError
 from components.core.wording import some_of
 from components.facts.training import LayerPlan
 from components.model.keras_model import check_learns
-from components.model.weight_tensors import Kernel, chosen_kernels, named_layers
+from components.model.weight_tensors import WeightTensor, chosen_kernels, named_layers
 from components.spec.scheme import Scheme
-from components.spec.steps.cluster import ClusterStep
+from components.spec.steps.cluster import ClusterStep, Initialization
 from components.spec.steps.layer_patterns import fits
+from components.upstream.tfmot import initial_centroids
+
+_KINDS = {"linear": "LINEAR", "random": "RANDOM", "density": "DENSITY_BASED", "kmeans++": "KMEANS_PLUS_PLUS"}
+# In one dimension, k-means converges within a few tens of rounds.
+_ROUNDS = 100
 
 
 @dataclass(frozen=True)
@@ -25,16 +36,12 @@ class Target:
         num_clusters: Number of values that it gets.
     """
 
-    kernel: Kernel
+    kernel: WeightTensor
     num_clusters: int
 
 
 def targets(model: Any, step: ClusterStep) -> tuple[Target, ...]:
-    """The kernels that a step clusters.
-
-    Args:
-        model: A built Keras model.
-        step: The recipe's step.
+    """The kernels of a built Keras model that a step clusters.
 
     Raises:
         SpecError: A name or glob fits no layer, or nothing is left to cluster.
@@ -87,13 +94,43 @@ def preview(model: Any, step: ClusterStep, scheme: Scheme | None = None) -> tupl
 
 
 def cluster(found: tuple[Target, ...], step: ClusterStep, zeros: bool) -> None:
-    """Cluster the kernels in place.
-
-    Args:
-        found: The kernels, from `targets`.
-        step: The recipe's step.
-        zeros: Whether zeros stay zero.
-    """
+    """Cluster kernels from `targets` in place. With `zeros`, zeros stay zero."""
     for target in found:
         variable = target.kernel.variable
         variable.assign(clustered(variable.numpy(), target.num_clusters, step.initialization, zeros))
+
+
+def clustered(
+    values: npt.NDArray[Any], centroids: int, initialization: Initialization = "linear", zeros: bool = False
+) -> npt.NDArray[Any]:
+    """Replace each weight of a kernel by its centroid.
+
+    Args:
+        values: float32 of any shape.
+        centroids: Maximum number of centroids.
+        initialization: How to choose the initial centroids. `random` depends on TensorFlow's global seed.
+        zeros: Whether one centroid is zero, for exactly the weights that are zero.
+
+    Returns:
+        Array like `values` with at most `centroids` distinct values. Each of them, except a preserved zero, is the mean
+        of the weights it replaces (Lloyd's algorithm).
+    """
+    flat = values.reshape(-1)
+    keeps_zero = zeros and bool(np.any(flat == 0))
+    start = initial_centroids(_KINDS[initialization], flat, centroids, keeps_zero)
+    members = flat[flat != 0] if keeps_zero else flat
+    held = np.unique(start[start != 0] if keeps_zero else start).astype(np.float64)
+    nearest = np.zeros(len(members), np.int64)
+    for _ in range(_ROUNDS):
+        nearest = np.searchsorted((held[1:] + held[:-1]) / 2, members)
+        counts = np.bincount(nearest, minlength=len(held))
+        sums = np.bincount(nearest, members.astype(np.float64), minlength=len(held))
+        # Drop centroids without weights.
+        moved = (sums / np.maximum(counts, 1))[counts > 0]
+        if len(moved) == len(held) and np.array_equal(moved, held):
+            break
+        held = moved
+    nearest = np.searchsorted((held[1:] + held[:-1]) / 2, members)
+    result = np.zeros_like(flat)
+    result[flat != 0 if keeps_zero else slice(None)] = held.astype(flat.dtype)[nearest]
+    return result.reshape(values.shape)

@@ -9,7 +9,6 @@ import tensorflow as tf
 from components.cluster.clustering import cluster, targets
 from components.facts.training import TrainingReport
 from components.fine_tune.constraints import Constraint
-from components.fine_tune.loop import fine_tune
 from components.fine_tune.step import StepInputs
 from components.model.keras_model import export, output_names, save_keras
 from components.model.weight_tensors import kernels, weight_fact
@@ -22,14 +21,6 @@ _LOG = logging.getLogger(__name__)
 def train_clustered(inputs: StepInputs, step: ClusterStep, invariants: WeightInvariants) -> TrainingReport:
     """Cluster a model's weights, fine-tune it, and write its SavedModel and its Keras model.
 
-    Args:
-        inputs: The model, the data, and the folders of the step.
-        step: The recipe's `cluster` step.
-        invariants: Properties that earlier steps gave the weights.
-
-    Returns:
-        The report of the training.
-
     Raises:
         SpecError, ModelError, DataError: See `targets`, `fine_tune`, and `StepInputs`.
     """
@@ -39,27 +30,11 @@ def train_clustered(inputs: StepInputs, step: ClusterStep, invariants: WeightInv
     tf.keras.utils.set_random_seed(step.seed)
     cluster(found, step, invariants.zeros)
     keeps = WeightInvariants(zeros=invariants.zeros, num_clusters=step.largest_num_clusters)
-    state = fine_tune(
-        model,
-        maker,
-        data,
-        step,
-        name=inputs.name,
-        checkpoints=inputs.checkpoints,
-        logs=inputs.logs,
-        after_batch=Constraint([kernel.variable for kernel in kernels(model)], keeps),
-    )
+    constraint = Constraint([kernel.variable for kernel in kernels(model)], keeps)
+    state = inputs.train(model, maker, data, step, after_batch=constraint)
     export(model, inputs.folder, output_names(model))
     save_keras(model, inputs.folder)
-    earlier = inputs.earlier()
     weights = tuple(weight_fact(target.kernel, wanted_values=target.num_clusters) for target in found)
     for fact in weights:
         _LOG.info("%s: %s %s: %d values", inputs.name, fact.layer, fact.weight, fact.unique_values)
-    return TrainingReport(
-        recipe=inputs.name,
-        kind=step.kind,
-        epochs=state.epochs,
-        best_epoch=state.best_epoch,
-        weights=weights,
-        sparsity_target=earlier.sparsity_target if earlier is not None else None,
-    )
+    return inputs.report(step, state, weights=weights)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ import numpy.typing as npt
 from typing_extensions import assert_never
 
 from components.convert.aeq.selection import UnmetBoundError
-from components.convert.checks.lost_ranges import lost_ranges
-from components.convert.checks.scheme_check import broken_promises
+from components.convert.checks.scheme_check import broken_promises, lost_ranges
 from components.convert.checks.sparse import sparse_or_dense
 from components.convert.recurrent.backend import (
     convert_lowered,
@@ -26,24 +26,23 @@ from components.convert.recurrent.backend import (
     lowers,
     with_fixed_batch,
 )
-from components.convert.representative import load_sample
+from components.convert.representative import load_sample, no_sample
 from components.convert.result import ConversionResult
-from components.core.errors import EdgemillError, SpecError
+from components.core.child import enter
+from components.core.errors import EdgemillError
 from components.core.files import write_atomically
 from components.core.values import FrozenModel
 from components.data.examples import ExampleDecoder, read_serialized, split_files
 from components.data.task import load_task
-from components.facts.artifact_paths import CALIBRATION_SPLIT, KERAS_FILE
+from components.facts.artifact_paths import CALIBRATION_SPLIT, KERAS_FILE, OUTCOME_FILE
 from components.facts.conversion import ConversionFailure, Converted
 from components.facts.training import Export, TrainedRange
 from components.model.tflite_file import inspect_model
 from components.spec.convert import AccuracyBound
-from components.spec.recurrent import Form
-from components.spec.scheme import Float32, Scheme, StaticScheme
+from components.spec.scheme import Float32, Form, Scheme, StaticScheme
 from components.spec.steps.sparsity import SparsityTarget
 
-STAGE_FILE, MODEL_FILE, OUTCOME_FILE = "stage", "tflite", "outcome.json"
-
+MODEL_FILE = "tflite"
 _DECODE_BATCH = 256
 
 
@@ -78,32 +77,27 @@ class ConversionRequest(FrozenModel):
 
 
 def run(request: ConversionRequest, folder: Path) -> None:
-    """Convert, and write `outcome.json` to `folder`, and the file `tflite` if the conversion succeeds.
+    """Convert, and write `OUTCOME_FILE` to `folder`, and `MODEL_FILE` if the conversion succeeds.
 
     An EdgemillError becomes a ConversionFailure. The parent process detects a crash, and sets the peak memory.
     """
     started = time.perf_counter()
     try:
         outcome = _convert(request, folder, started)
-    except UnmetBoundError as error:
-        outcome = ConversionFailure(
-            scheme=request.scheme.kind, cause="unmet_bound", message=_without_remedy(error), remedy=error.remedy
-        )
     except EdgemillError as error:
         outcome = ConversionFailure(
-            scheme=request.scheme.kind, cause="refused", message=_without_remedy(error), remedy=error.remedy
+            scheme=request.scheme.kind,
+            cause="unmet_bound" if isinstance(error, UnmetBoundError) else "refused",
+            message=str(error).removesuffix(f". Remedy: {error.remedy}"),
+            remedy=error.remedy,
         )
     write_atomically(folder / OUTCOME_FILE, outcome.model_dump_json().encode())
-
-
-def _without_remedy(error: EdgemillError) -> str:
-    return str(error).removesuffix(f". Remedy: {error.remedy}")
 
 
 def _convert(request: ConversionRequest, folder: Path, started: float) -> Converted | ConversionFailure:
     scheme = request.scheme
     _enter(folder, "importing TensorFlow")
-    from components.convert.compact.compaction import compacted
+    from components.convert.compaction import compacted
 
     made = _made(request, folder)
     _enter(folder, "reading the converted file")
@@ -143,22 +137,19 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
 
 def _made(request: ConversionRequest, folder: Path) -> ConversionResult:
     model, scheme = Path(request.saved_model).parent, request.scheme
-
-    def enter(stage: str) -> None:
-        _enter(folder, stage)
-
+    enter_stage = functools.partial(_enter, folder)
     match request.export:
         case "lowered":
-            return convert_trained(model, scheme, enter)
+            return convert_trained(model, scheme, enter_stage)
         case "fused_lstm":
-            return convert_trained_lstm(model, scheme, request.trained, enter)
+            return convert_trained_lstm(model, scheme, request.trained, enter_stage)
         case "plain":
-            return _from_layers(request, folder, enter)
+            return _from_layers(request, folder)
         case _:
             assert_never(request.export)
 
 
-def _from_layers(request: ConversionRequest, folder: Path, enter: Callable[[str], None]) -> ConversionResult:
+def _from_layers(request: ConversionRequest, folder: Path) -> ConversionResult:
     """Convert a model whose export has no extra files: it has no trained ranges, or all of them are in its graph."""
     model, scheme = Path(request.saved_model).parent, request.scheme
     if lowers(model / KERAS_FILE, scheme, request.recurrent):
@@ -167,7 +158,8 @@ def _from_layers(request: ConversionRequest, folder: Path, enter: Callable[[str]
             load_task(request.task)  # registers its custom layers
         if request.calibration is not None and request.task is not None:
             examples = decode_examples(request.calibration, request.task, request.transform_graph)
-        return convert_lowered(model, scheme, request.recurrent or "sequence", examples, folder / "lowered", enter)
+        form, enter_stage = request.recurrent or "sequence", functools.partial(_enter, folder)
+        return convert_lowered(model, scheme, form, examples, folder / "lowered", enter_stage)
     match scheme.backend:
         case "aeq":
             return _injected(request, folder)
@@ -218,11 +210,7 @@ def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
 
     scheme = request.scheme
     if not isinstance(scheme, StaticScheme) or request.calibration is None or request.task is None:
-        raise SpecError(
-            f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
-            where="calibrate",
-            remedy="declare `calibrate` in the pipeline file, or use a scheme without calibration",
-        )
+        raise no_sample(scheme.kind)
     _enter(folder, "converting to float")
     content = convert(Path(request.saved_model), Float32(), None)
     _enter(folder, "reading the calibration sample")
@@ -230,7 +218,7 @@ def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
     sample = load_sample(examples, TFLiteModel(content).input_names, request.bound.label if request.bound else None)
     # The loss matters only to outputs that are compared with labels.
     from_logits = loss_takes_logits(request.task, Path(request.saved_model).parent) if request.bound else None
-    return recover(content, scheme, sample, request.bound, lambda stage: _enter(folder, stage), from_logits)
+    return recover(content, scheme, sample, request.bound, functools.partial(_enter, folder), from_logits)
 
 
 def decode_examples(
@@ -264,4 +252,4 @@ def _does_not_run(content: bytes) -> list[str]:
 
 def _enter(folder: Path, stage: str) -> None:
     logging.getLogger(__name__).info("%s", stage)
-    (folder / STAGE_FILE).write_text(stage)
+    enter(folder, stage)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.core.errors import DataError, EdgemillError
+from components.core.errors import DataError, EdgemillError, SpecError
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,6 +33,15 @@ class Sample:
     def first(self, count: int) -> Sample:
         """The inputs of the first `count` examples: a random choice, because the sampler orders examples by a hash."""
         return Sample({name: values[:count] for name, values in self.inputs.items()}, None)
+
+
+def no_sample(scheme: str) -> SpecError:
+    """The error for a scheme that needs a calibration sample, if there is none."""
+    return SpecError(
+        f"the scheme {scheme} measures ranges of activations, but there is no calibration sample",
+        where="calibrate",
+        remedy="declare `calibrate` in the pipeline file, or use a scheme without calibration",
+    )
 
 
 def load_sample(

@@ -5,6 +5,7 @@ The hierarchy is shallow because callers distinguish classes only where they act
 
 from __future__ import annotations
 
+import functools
 import re
 
 # What TensorFlow adds to its messages: nodes, operators, and the name of an unnamed example.
@@ -23,24 +24,15 @@ class EdgemillError(Exception):
     """
 
     def __init__(
-        self,
-        what: str,
-        *,
-        remedy: str,
-        where: str | None = None,
-        bound: object = None,
-        measured: object = None,
+        self, what: str, *, remedy: str, where: str | None = None, bound: object = None, measured: object = None
     ) -> None:
         self.what, self.where, self.bound, self.measured, self.remedy = what, where, bound, measured, remedy
         super().__init__(str(self))
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        facts = [
-            f"{name}: {value}"
-            for name, value in (("expected", self.bound), ("found", self.measured))
-            if value is not None
-        ]
+        named = {"expected": self.bound, "found": self.measured}
+        facts = [f"{name}: {value}" for name, value in named.items() if value is not None]
         detail = f" ({'; '.join(facts)})" if facts else ""
         return f"{place}{self.what}{detail}. Remedy: {self.remedy}"
 
@@ -51,13 +43,8 @@ class EdgemillError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Beam and multiprocessing pickle errors, and pickle doesn't pass keyword-only arguments by itself.
-        return _rebuild, (type(self), self.what, self.where, self.bound, self.measured, self.remedy)
-
-
-def _rebuild(
-    kind: type[EdgemillError], what: str, where: str | None, bound: object, measured: object, remedy: str
-) -> EdgemillError:
-    return kind(what, where=where, bound=bound, measured=measured, remedy=remedy)
+        rest = functools.partial(type(self), where=self.where, bound=self.bound, measured=self.measured)
+        return functools.partial(rest, remedy=self.remedy), (self.what,)
 
 
 class SpecError(EdgemillError):
@@ -112,6 +99,17 @@ def damaged(place: object, error: Exception) -> StorageError:
         bound="the file as the run wrote it",
         measured=str(error).splitlines()[-1].strip() if "Invalid JSON" not in str(error) else "invalid JSON",
         remedy="restore it, or remove the folder that holds it and run again",
+    )
+
+
+def tampered(kind: str, where: str, bound: str, measured: str) -> TamperedError:
+    """The error for an artifact that was changed after it was written."""
+    return TamperedError(
+        f"this artifact ({kind}) is not the one that was written",
+        where=where,
+        bound=bound,
+        measured=measured,
+        remedy="find out what changed the artifact, delete its folder, and run again, which produces it again",
     )
 
 

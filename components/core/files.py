@@ -97,12 +97,7 @@ def sha256_of(path: Path, of_file: Callable[[Path], str] | None = None) -> str:
 
 
 def check_unchanged(path: Path, found: str, expected: str) -> None:
-    """Check that a source has not changed since the run began.
-
-    Args:
-        path: The source.
-        found: The SHA-256 of what was read.
-        expected: The SHA-256 that the lineage records.
+    """Check that the SHA-256 of what was read from a source is still the one that the lineage records.
 
     Raises:
         DataError: They differ.

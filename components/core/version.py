@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import sysconfig
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 from components.core.errors import SpecError
@@ -98,20 +99,13 @@ def _library_version(library: str) -> str:
         return ""
 
 
-def _prefixes(module: str) -> Iterator[str]:
-    parts = module.split(".")
-    for end in range(1, len(parts) + 1):
-        yield ".".join(parts[:end])
-
-
 def _closure(module: str) -> dict[str, bytes]:
     # A task imports public names from `edgemill`, which may be an installed package.
     projects = {module.partition(".")[0], "components", "edgemill"}
     sources: dict[str, bytes] = {}
     waiting, seen = [module], set()
     while waiting:
-        name = waiting.pop()
-        if name in seen:
+        if (name := waiting.pop()) in seen:
             continue
         seen.add(name)
         path = find_source(name) if name else None
@@ -121,7 +115,7 @@ def _closure(module: str) -> dict[str, bytes]:
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         waiting.extend(_imports(sources[name], package))
         # Importing a module first runs its parent packages.
-        waiting.extend(_prefixes(name))
+        waiting.extend(accumulate(name.split("."), "{}.{}".format))
     return sources
 
 

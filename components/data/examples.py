@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from components.core.errors import DataError, SpecError, summary_line
 from components.core.user_code import exits_reported
-from components.data.task import load_task
-from components.data.task_contract import check_decoded, features_of
+from components.data.task import check_decoded, features_of, load_task
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -83,13 +83,7 @@ class TrainingData:
 
 
 def load_training_data(decoder: ExampleDecoder, files: Sequence[str], label: str, where: str) -> TrainingData:
-    """Load a split, decoded if it fits in memory.
-
-    Args:
-        decoder: Turns serialized examples into inputs and features.
-        files: Gzipped TFRecord files.
-        label: The feature that is the target.
-        where: The field that names the split, for the message.
+    """Load a split of gzipped TFRecord files, decoded if it fits in memory. `where` is the field that names the split.
 
     Raises:
         DataError: The split has no examples.

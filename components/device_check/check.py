@@ -21,10 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_candidates(
-    device: str,
-    evaluators: Sequence[DeviceEvaluator],
-    candidates: Mapping[str, Verified],
-    inputs: Inputs | None,
+    device: str, evaluators: Sequence[DeviceEvaluator], candidates: Mapping[str, Verified], inputs: Inputs | None
 ) -> DeviceReport:
     """Run every tool on every converted candidate. If a tool rejects a file, that is a result, not an error.
 

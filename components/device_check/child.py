@@ -5,22 +5,15 @@ It imports only the standard library, numpy, and the tool, so that it starts in 
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 from pathlib import Path
 
-# Files in the folder. The stage file records what the child was doing, in case it dies.
-STAGE_FILE, MODEL_FILE = "stage", "model.tflite"
+from components.core.child import end_with_parent, enter
+
+MODEL_FILE = "model.tflite"
 # Exit code if the tool rejects the file. The last lines of the log hold the tool's message.
 REFUSED = 3
-_PR_SET_PDEATHSIG = 1
-
-
-def enter(folder: Path, stage: str) -> None:
-    """Record the next stage."""
-    (folder / STAGE_FILE).write_text(stage)
 
 
 def vela(folder: Path, options: list[str]) -> int:
@@ -47,7 +40,7 @@ def tflm(folder: Path, options: list[str]) -> int:
 def main(arguments: list[str]) -> int:
     """Run `child TOOL FOLDER PARENT [OPTION...]`, and return the exit code."""
     tool, folder, parent, *options = arguments
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     if os.getppid() != int(parent):
         return 1  # The parent died before prctl took effect.
     return {"vela": vela, "tflm": tflm}[tool](Path(folder), options)

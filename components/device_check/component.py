@@ -1,11 +1,9 @@
 """TFX component of the device check: Examples + N candidates -> the findings of one device's tools."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
@@ -18,7 +16,7 @@ from components.facts.artifact_paths import DEVICE_REPORT_FILE
 from components.facts.manifest import describe, write_manifest
 from components.facts.verified import verified
 from components.spec.devices.device_tools import DeviceEvaluator, TflmEvaluator
-from components.tfx.candidate_inputs import input_of, with_candidates
+from components.tfx.candidate_inputs import input_of
 
 
 class DeviceCheckRequest(FrozenModel):
@@ -41,10 +39,7 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
     """Writes `device_report.json` (a `components.facts.device.DeviceReport`) and `manifest.json`."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[Any]],
-        output_dict: dict[str, list[Any]],
-        exec_properties: dict[str, Any],
+        self, input_dict: dict[str, list[Any]], output_dict: dict[str, list[Any]], exec_properties: dict[str, Any]
     ) -> None:
         """Check the candidates. The report lists them in the order of the property `recipes`."""
         request = DeviceCheckRequest.model_validate_json(exec_properties["spec"])
@@ -67,12 +62,9 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
         report = check_candidates(request.device, request.evaluators, candidates, inputs)
         facts = artifact_utils.get_single_instance(output_dict["facts"])
         write_atomically(Path(facts.uri) / DEVICE_REPORT_FILE, report.model_dump_json(indent=2).encode() + b"\n")
+        version = exec_properties["code_version"]
         manifest = write_manifest(
-            Path(facts.uri),
-            DEVICE_REPORT_FILE,
-            role="device_check",
-            parents=parents,
-            code_version=exec_properties["code_version"],
+            Path(facts.uri), DEVICE_REPORT_FILE, role="device_check", parents=parents, code_version=version
         )
         failures = [failure for candidate in report.candidates for failure in candidate.failures]
         figures = {f"{one.name}.{what}": value for one in report.candidates for what, value in one.figures.items()}
@@ -88,7 +80,11 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
 
 
 class DeviceCheckSpec(component_spec.ComponentSpec):
-    """The interface that all device checks share. `device_check` adds one named input per candidate."""
+    """The interface that all device checks share. `candidate_node` adds one named input per candidate.
+
+    If a tool runs files, it runs them on the first examples. `spec` is the JSON of a `DeviceCheckRequest`. A new value
+    of `retry` bypasses the cache, to repeat an execution whose outcome was transient.
+    """
 
     PARAMETERS = {
         name: component_spec.ExecutionParameter(type=str)
@@ -102,48 +98,7 @@ class DeviceCheckSpec(component_spec.ComponentSpec):
 
 
 class DeviceCheck(base_component.BaseComponent):
-    """Runs one device's tools on all candidates. Created by `device_check`."""
+    """Runs one device's tools on all candidates."""
 
     SPEC_CLASS = DeviceCheckSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(DeviceCheckExecutor)
-
-
-def device_check(
-    *,
-    examples: types.BaseChannel,
-    candidates: Mapping[str, types.BaseChannel],
-    transform_graph: types.BaseChannel | None = None,
-    spec: str,
-    task: str,
-    task_version: str,
-    code_version: str,
-    retry: str = "",
-) -> DeviceCheck:
-    """Create a device check. Set its id with `.with_id`.
-
-    Args:
-        examples: Channel of one Examples artifact. If a tool runs files, it runs them on the first examples.
-        candidates: Recipe name -> channel of one Model. Each is a separate input, as for the gate.
-        transform_graph: Channel of the TransformGraph that the examples went through, if any.
-        spec: JSON of a `DeviceCheckRequest`.
-        task: Reference of the task, `package.module:NAME`.
-        task_version: `components.core.version.code_version` of the task's module.
-        code_version: `components.core.version.code_version("components.device_check.component")`.
-        retry: A new value bypasses the cache, to repeat an execution whose outcome was transient.
-    """
-    spec_class, named = with_candidates(DeviceCheckSpec, candidates)
-    if transform_graph is not None:
-        named["transform_graph"] = transform_graph
-    return DeviceCheck(
-        spec_class(
-            examples=examples,
-            spec=spec,
-            recipes=json.dumps(list(candidates)),
-            task=task,
-            task_version=task_version,
-            code_version=code_version,
-            retry=retry,
-            facts=types.Channel(type=standard_artifacts.ModelEvaluation),
-            **named,
-        )
-    )

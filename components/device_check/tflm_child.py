@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.device_check.child import MODEL_FILE, REFUSED, enter
+from components.core.child import enter
+from components.device_check.child import MODEL_FILE, REFUSED
 
 INPUTS_FILE, OUTPUTS_FILE, ARENA_FILE = "inputs.npz", "outputs.npz", "arena"
 # For a model of one time step: pairs of the index of a state's input and the index of the output that returns it.
@@ -24,7 +25,6 @@ LOOP_FILE = "loop.json"
 LARGEST_ARENA = 64 << 20
 # Alignment of the buffers in an arena, in bytes.
 STEP = 16
-_USED = "Arena allocation total"
 
 
 def run(folder: Path) -> int:

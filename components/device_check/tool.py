@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import components
+from components.core.child import LOG_FILE, last_lines, stage_of
 from components.device_check import child
 from components.facts.device import ToolFailure
 
-_LOG_FILE = "log"
 _LAST_LINES = 6
 _ROOT = Path(components.__file__).resolve().parents[1]
 # Log lines that don't explain a failure: Vela's warnings about options, rulers, and the frames of tracebacks.
@@ -38,7 +38,7 @@ def run_tool(name: str, kind: str, folder: Path, timeout_s: float, options: Sequ
     command = [sys.executable, "-m", child.__name__, kind, str(folder), str(os.getpid()), *options]
     paths = [str(_ROOT), *(entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
-    with (folder / _LOG_FILE).open("wb") as log:
+    with (folder / LOG_FILE).open("wb") as log:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -55,7 +55,7 @@ def run_tool(name: str, kind: str, folder: Path, timeout_s: float, options: Sequ
             _kill(process)
             return ToolFailure(
                 cause="timed_out",
-                message=f"{name} was stopped after {timeout_s:g} s while {_stage(folder)}",
+                message=f"{name} was stopped after {timeout_s:g} s while {stage_of(folder)}",
                 remedy="raise `timeout_s` of the evaluator in the device profile, or run on a quieter machine",
                 transient=True,
             )
@@ -63,29 +63,24 @@ def run_tool(name: str, kind: str, folder: Path, timeout_s: float, options: Sequ
             # Interrupted while waiting: don't leave the tool running in the background.
             _kill(process)
             raise
-    output = (folder / _LOG_FILE).read_text(errors="replace")
-    return output if code == 0 else _failure(name, code, folder, _last_lines(output))
+    output = (folder / LOG_FILE).read_text(errors="replace")
+    return output if code == 0 else _failure(name, code, folder, last_lines(output, _CHATTER, _LAST_LINES))
 
 
-def _failure(name: str, code: int, folder: Path, last_lines: str) -> ToolFailure:
+def _failure(name: str, code: int, folder: Path, last: str) -> ToolFailure:
     if code == child.REFUSED:
         return ToolFailure(
             cause="refused",
-            message=f"{name} refuses the file: {last_lines or 'it gives no reason'}",
+            message=f"{name} refuses the file: {last or 'it gives no reason'}",
             remedy="use a recipe whose scheme and operators the device supports, or remove the evaluator",
         )
-    if code < 0:
-        how = signal.Signals(-code).name
-        # SIGKILL mostly comes from the out-of-memory killer.
-        transient = -code == signal.SIGKILL
-    else:
-        how, transient = f"exit code {code}", False
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return ToolFailure(
         cause="crashed",
-        message=f"{name} died of {how} while {_stage(folder)}"
-        + (f"; its last log lines: {last_lines}" if last_lines else ""),
+        message=f"{name} died of {how} while {stage_of(folder)}" + (f"; its last log lines: {last}" if last else ""),
         remedy="use another scheme for this model, because the same code may also fail on the device",
-        transient=transient,
+        # SIGKILL mostly comes from the out-of-memory killer.
+        transient=-code == signal.SIGKILL,
     )
 
 
@@ -93,14 +88,3 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _stage(folder: Path) -> str:
-    with contextlib.suppress(FileNotFoundError):
-        return (folder / child.STAGE_FILE).read_text() or "starting"
-    return "starting"
-
-
-def _last_lines(log: str) -> str:
-    lines = [line.strip() for line in log.splitlines() if line.strip() and not _CHATTER.match(line)]
-    return " | ".join(lines[-_LAST_LINES:])[-1000:]

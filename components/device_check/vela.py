@@ -26,12 +26,7 @@ _WARNING = re.compile(
 
 
 def measure_with_vela(content: bytes, operators: int, evaluator: VelaEvaluator) -> VelaOutcome:
-    """Compile a file for an NPU.
-
-    Args:
-        content: The TFLite file.
-        operators: The number of operators in the file.
-        evaluator: The compilation target and the timeout.
+    """Compile a TFLite file with the given number of operators for an NPU.
 
     Returns:
         Facts, or the reason why there are none.

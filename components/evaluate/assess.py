@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from components.core.files import bytes_of, sha256_of_bytes
 from components.data.examples import ExampleDecoder, Inputs
 from components.evaluate.evaluation import BASELINE, run_evaluation
 from components.evaluate.extractors import TFLitePredict, read_batches
+from components.evaluate.jackknife import EXAMPLE_COUNT
 from components.evaluate.latency import kernel_note, measure_latency
-from components.evaluate.results import load_slices
-from components.evaluate.saturated import take_saturated
+from components.evaluate.saturation import take_saturated
 from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE
 from components.facts.conversion import ConversionFailure, ConversionOutcome, outcome_of
-from components.facts.evaluation import CandidateReport, EvaluationReport, Latency
+from components.facts.evaluation import CandidateReport, EvaluationReport, Latency, MetricValue, SliceResult
+from components.facts.slices import OVERALL
 from components.facts.verified import Verified
 from components.spec.evaluate import EvaluationSpec
 from components.spec.recipe import Recipe
@@ -85,7 +87,9 @@ def assess(
     saturated = take_saturated(output)
     timed = TFLITE_FILE in float_reference.manifest.files
     reference = float_reference.read(TFLITE_FILE) if timed else None
-    latencies = _latencies(reference, contents, example)
+    if reference is None:
+        logger.warning("There is no float TFLite file, so nothing is timed")
+    latencies = {} if reference is None else measure_latency(reference, contents, example)
     return EvaluationReport(
         baseline_slices=slices[BASELINE],
         baseline_bytes=bytes_of(baseline.folder / SERVING_FOLDER) if reference is None else len(reference),
@@ -147,14 +151,69 @@ def _runnable(
     return outcome, content
 
 
-def _latencies(reference: bytes | None, contents: Mapping[str, bytes], example: Inputs) -> dict[str, Latency]:
-    if reference is None:
-        logger.warning("There is no float TFLite file, so nothing is timed")
-        return {}
-    return measure_latency(reference, contents, example)
-
-
 def _with_note(latency: Latency | None, note: str) -> Latency | None:
     if latency is None or not note:
         return latency
     return latency.model_copy(update={"note": "; ".join(filter(None, (latency.note, note)))})
+
+
+def load_slices(folder: Path, models: Sequence[str], metrics: Sequence[str]) -> dict[str, tuple[SliceResult, ...]]:
+    """Load the slices of each model: the whole split first, then the others sorted by features and values.
+
+    Args:
+        folder: The output folder of `run_evaluation`.
+        models: Names of the models, the baseline first.
+        metrics: Names of the metrics in the order of the results. TFMA sorts them otherwise.
+    """
+    results: dict[str, list[SliceResult]] = defaultdict(list)
+    for record in sorted(tfma.load_metrics(str(folder)), key=_order):
+        values: dict[tuple[str, bool], dict[str, MetricValue]] = defaultdict(dict)
+        for entry in record.metric_keys_and_values:
+            if entry.value.WhichOneof("type") == "double_value":
+                # By TFMA's rule, a single model has the name "".
+                model = entry.key.model_name or models[0]
+                values[model, entry.key.is_diff][entry.key.name] = _metric_value(entry)
+        for model in models:
+            found = values[model, False]
+            examples = int(found.pop(EXAMPLE_COUNT).value)
+            results[model].append(
+                SliceResult(
+                    slice=_slice_name(record.slice_key),
+                    examples=examples,
+                    metrics=_in_order(found, metrics),
+                    change=_in_order(values[model, True], metrics),
+                )
+            )
+    return {model: tuple(results[model]) for model in models}
+
+
+def _in_order(found: dict[str, MetricValue], names: Sequence[str]) -> dict[str, MetricValue]:
+    # A metric with several outputs has additional names, which come last.
+    return {name: found[name] for name in [*(name for name in names if name in found), *found]}
+
+
+def _metric_value(entry: Any) -> MetricValue:
+    value = entry.value.double_value.value
+    if not entry.HasField("confidence_interval"):
+        return MetricValue(value=value)
+    interval = entry.confidence_interval
+    return MetricValue(
+        value=value, lower=interval.lower_bound.double_value.value, upper=interval.upper_bound.double_value.value
+    )
+
+
+def _parts(slice_key: Any) -> list[tuple[str, Any]]:
+    parts = []
+    for single in slice_key.single_slice_keys:
+        value = getattr(single, single.WhichOneof("kind"))
+        parts.append((single.column, value.decode(errors="replace") if isinstance(value, bytes) else value))
+    return parts
+
+
+def _slice_name(slice_key: Any) -> str:
+    return ", ".join(f"{column}={value}" for column, value in _parts(slice_key)) or OVERALL
+
+
+def _order(record: Any) -> tuple[Any, ...]:
+    parts = _parts(record.slice_key)
+    return len(parts), [column for column, _ in parts], [value for _, value in parts]

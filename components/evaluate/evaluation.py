@@ -34,7 +34,7 @@ from components.evaluate.extractors import (
 )
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
 from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_example
-from components.evaluate.saturated import WriteSaturated
+from components.evaluate.saturation import WriteSaturated
 from components.facts.outputs import OutputReading
 from components.metrics.model_outputs import of_probabilities, read_outputs
 from components.metrics.ranks import is_exact_auc
@@ -131,11 +131,6 @@ def run_evaluation(
 
 def check_metrics(spec: EvaluationSpec, label: str, candidates: Sequence[str] = ()) -> None:
     """Check that each metric exists and accepts its config.
-
-    Args:
-        spec: Metrics and slices.
-        label: Feature that the metrics compare predictions with.
-        candidates: Names of the candidates.
 
     Raises:
         SpecError: A metric is unknown or doesn't accept its config.

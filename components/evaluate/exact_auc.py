@@ -39,9 +39,7 @@ def _computations(
 ) -> list[Any]:
     del curve
     key = metric_types.MetricKey(name=name, model_name=model_name, output_name=output_name)
-    return [
-        metric_types.MetricComputation(keys=[key], preprocessors=None, combiner=_KeepScores(key, eval_config)),
-    ]
+    return [metric_types.MetricComputation(keys=[key], preprocessors=None, combiner=_KeepScores(key, eval_config))]
 
 
 class _KeepScores(beam.CombineFn):

@@ -61,11 +61,7 @@ def load_saved_model(path: str) -> Predict:
 
 
 class TFLitePredict:
-    """Predicts with a single-output TFLite file, and counts saturated values.
-
-    Args:
-        content: The file's content.
-        where: The file's name in errors.
+    """Predicts with a single-output TFLite file, which errors call `where`, and counts saturated values.
 
     Raises:
         ModelError: The runtime rejects it, or it has several outputs.
@@ -186,15 +182,7 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
 
 
 @beam.ptransform_fn
-def _Predict(
-    extracts: Any,
-    models: Mapping[str, Any],
-    task: str,
-    transform_graph: str | None,
-    features: Sequence[str],
-    applied: Activation,
-) -> Any:
-    predict = _DecodeAndPredict(models, task, transform_graph, features, applied)
+def _Predict(extracts: Any, predict: _DecodeAndPredict) -> Any:
     return extracts | beam.ParDo(predict).with_outputs(SATURATED, main=EXTRACTS)
 
 
@@ -212,7 +200,6 @@ def PredictExtractor(
         features: The parsed features to keep: the label and slice features.
         applied: The activation that turns every model's outputs into probabilities.
     """
-    return tfma.extractors.Extractor(
-        stage_name="DecodeAndPredict",
-        ptransform=_Predict({model.model_name: model for model in models}, task, transform_graph, features, applied),
-    )
+    named = {model.model_name: model for model in models}
+    predict = _DecodeAndPredict(named, task, transform_graph, features, applied)
+    return tfma.extractors.Extractor(stage_name="DecodeAndPredict", ptransform=_Predict(predict))

@@ -23,10 +23,7 @@ _REFERENCE, _TWIN = ("reference",), ("twin",)
 
 
 def measure_latency(
-    reference: bytes,
-    candidates: Mapping[str, bytes],
-    example: Mapping[str, npt.NDArray[np.generic]],
-    seed: int = 0,
+    reference: bytes, candidates: Mapping[str, bytes], example: Mapping[str, npt.NDArray[np.generic]], seed: int = 0
 ) -> dict[str, Latency]:
     """Time TFLite files relative to the float file: one invocation on one example, on one thread.
 

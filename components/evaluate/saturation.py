@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 
+from components.core.files import write_atomically
 from components.data.examples import Inputs
 from components.model.tflite_runtime import TFLiteModel
 from components.ranges.affine import quantize
@@ -32,6 +37,7 @@ _TYPES: dict[int, type[np.signedinteger[Any] | np.unsignedinteger[Any]]] = {
 }
 _BUILTINS = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _ACTIVATIONS = {value: name for name, value in vars(schema.ActivationFunctionType).items() if not name.startswith("_")}
+_FILE = "saturated.json"
 
 
 @dataclass(frozen=True)
@@ -115,25 +121,6 @@ def merged(counts: Iterable[Counts]) -> Counts:
 def greatest_share(counts: Counts) -> float | None:
     """Return the greatest share of any tensor, or None if no tensor has a quantized range that can clip values."""
     return max((count.lost / count.values for count in counts.values() if count.values), default=None)
-
-
-def saturated_share(content: bytes, sample: Inputs) -> float | None:
-    """Return the share of a file's output values that are at an end of their range and may be clipped.
-
-    If the output is computed by an operator such as a sum, a mean, or a concatenation, its inputs are examined too, and
-    the greatest share counts.
-
-    Args:
-        content: The file, as for `Saturation`.
-        sample: Inputs [N, ...] in real values.
-
-    Returns:
-        The share; None if the output isn't quantized, or its range covers all possible results of the operator.
-    """
-    model = TFLiteModel(content)
-    (name,) = model.output_names
-    saturation = Saturation(content, model)
-    return greatest_share(saturation.output(model.predict(sample)[name]) | saturation.inside(sample))
 
 
 def ends(content: bytes, output: int) -> dict[int, Grid]:
@@ -225,3 +212,30 @@ def _fused(operator: schema.Operator | None) -> str:
         return ""
     options = schema.BuiltinOptionsCreator(operator.BuiltinOptionsType(), operator.BuiltinOptions())
     return _ACTIVATIONS.get(getattr(options, "fusedActivationFunction", None), "")
+
+
+@beam.ptransform_fn
+def WriteSaturated(counts: Any, folder: Path) -> Any:
+    """Merge all batches' `Counts` by model name, and write each model's share."""
+    return counts | beam.CombineGlobally(_all_merged) | beam.Map(functools.partial(_write, path=str(folder / _FILE)))
+
+
+def take_saturated(folder: Path) -> dict[str, float | None]:
+    """Read each model's greatest share, and remove the file that `WriteSaturated` wrote."""
+    path = folder / _FILE
+    shares: dict[str, float | None] = json.loads(path.read_bytes())
+    path.unlink()
+    return shares
+
+
+def _all_merged(batches: Iterable[Mapping[str, Counts]]) -> dict[str, Counts]:
+    total: dict[str, Counts] = {}
+    for batch in batches:
+        for name, counts in batch.items():
+            total[name] = merged((total.get(name, {}), counts))
+    return total
+
+
+def _write(counts: Mapping[str, Counts], path: str) -> None:
+    shares = {name: greatest_share(each) for name, each in counts.items()}
+    write_atomically(Path(path), json.dumps(shares).encode())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from components.core.files import bytes_of, read_regular, sha256_of, sha256_of_bytes, write_atomically
+from components.core.files import bytes_of, sha256_of, sha256_of_bytes, write_atomically
 from components.core.values import FrozenModel
 from components.facts.streaming import StreamingContract
 
@@ -98,11 +98,6 @@ def digests_of(folder: Path, of_file: Callable[[Path], str] = sha256_of) -> dict
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST_NAME
     }
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest from an artifact's folder."""
-    return Manifest.model_validate_json(read_regular(folder / MANIFEST_NAME))
 
 
 def describe(artifact: Any, manifest: Manifest, **properties: str | int | float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components.core.errors import TamperedError
+from components.core.errors import TamperedError, tampered
 from components.core.files import read_regular, sha256_of_bytes
 from components.core.remembered_digests import content_digest
 from components.facts.manifest import MANIFEST_NAME, Manifest, digests_of
@@ -119,19 +119,12 @@ def with_manifest(place: str, content: bytes, recorded: Mapping[str, str | None]
 # Properties that `components.facts.manifest.describe` writes to ML Metadata.
 RECORDED = ("manifest_sha256", "sha256")
 
-_FIX = "find out what changed the artifact, delete its folder, and run again, which produces it again"
 _NO_FILE = "no such file"
 
 
 def _tampered(manifest: Manifest, where: str, bound: str, measured: str) -> TamperedError:
     recipe = f" {manifest.recipe_name!r}" if manifest.recipe else ""
-    return TamperedError(
-        f"this artifact ({manifest.role}{recipe}) is not the one that was written",
-        where=where.rstrip("/"),
-        bound=bound,
-        measured=measured,
-        remedy=_FIX,
-    )
+    return tampered(f"{manifest.role}{recipe}", where.rstrip("/"), bound, measured)
 
 
 def _unreadable(place: str, measured: str) -> TamperedError:
@@ -140,7 +133,7 @@ def _unreadable(place: str, measured: str) -> TamperedError:
         where=f"{place}/{MANIFEST_NAME}",
         bound="the manifest that was written with the artifact",
         measured=measured,
-        remedy=_FIX,
+        remedy="find out what changed the artifact, delete its folder, and run again, which produces it again",
     )
 
 

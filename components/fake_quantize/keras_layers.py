@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,7 @@ import tensorflow as tf
 from components.cells.cells import CELLS
 from components.cells.plan import inner, why_not
 from components.fake_quantize.layers import NO_ACTIVATION
-from components.model.keras_graph import graph_nodes
-from components.upstream.keras import is_graph
+from components.upstream.keras import is_graph, nodes_in_order
 
 _layers = tf.keras.layers
 MERGES = {"concat": _layers.Concatenate, "sum": _layers.Add, "mul": _layers.Multiply}
@@ -61,7 +61,7 @@ def written_out(layer: Any) -> bool:
 def call_counts(model: Any, prefix: str = "") -> Counter[str]:
     """Number of calls of each layer; layers of nested models have their full name."""
     calls: Counter[str] = Counter()
-    for node in graph_nodes(model):
+    for node in nodes_in_order(model):
         name = f"{prefix}{node.layer.name}"
         calls[name] += not node.is_input
         if is_graph(node.layer):
@@ -72,7 +72,7 @@ def call_counts(model: Any, prefix: str = "") -> Counter[str]:
 def reader_counts(model: Any) -> dict[int, int]:
     """Number of nodes and model outputs that read each tensor of a model."""
     counts: dict[int, int] = {}
-    for node in graph_nodes(model):
+    for node in nodes_in_order(model):
         for tensor in [] if node.is_input else node.keras_inputs:
             counts[id(tensor)] = counts.get(id(tensor), 0) + 1
     for tensor in model.outputs:
@@ -111,3 +111,18 @@ def folded_weights(weighted: Any, factor: Any, shift: Any) -> list[Any]:
         # The output channels of a transposed convolution are on the second-to-last axis.
         scaled = kernel * (factor[:, None] if kind == "Conv2DTranspose" else factor)
     return [scaled, bias * factor + shift]
+
+
+@dataclass
+class Rewritten:
+    """A rewritten model.
+
+    Attributes:
+        model: A functional, uncompiled model with the weights of the original.
+        origins: Name of each rewritten layer -> name of the original layer that it comes from.
+        notes: Name of an original layer -> how it was rewritten. Unchanged layers have no note.
+    """
+
+    model: Any
+    origins: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)

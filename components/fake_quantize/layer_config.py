@@ -63,11 +63,7 @@ class LayerConfig(QuantizeConfig):
 
     def get_config(self) -> dict[str, Any]:
         """See the base class."""
-        return {
-            "kernel": self.kernel,
-            "weight_quantizer": self.weight_quantizer,
-            "output_quantizer": self.output_quantizer,
-        }
+        return dict(vars(self))
 
 
 class Quantizers:
@@ -107,11 +103,7 @@ def equip(layer: IntegerRecurrent, policy: LayerPolicy, delay: int, quantizers: 
             return quantizers.output(wide, delay, f"{layer.name}/{point}")
         return quantizers.output(policy if point == "h" else inside, delay, f"{layer.name}/{point}")
 
-    layer.equip(
-        policy.activation_bits,
-        make,
-        quantizers.weights(policy, (), trains),
-    )
+    layer.equip(policy.activation_bits, make, quantizers.weights(policy, (), trains))
 
 
 def layer_config(
@@ -124,19 +116,12 @@ def layer_config(
     layer = model.get_layer(name)
     kernel, axes = WEIGHTED[type(layer).__name__] if made.weights else (None, ())
     weights = None
-    if made.weights:
+    if made.weights and policy.weight_quantizer is not None:
+        weights = Checked(custom_quantizer(policy.weight_quantizer), name)
+    elif made.weights:
         trains = policy.trains_weights and policy.mode == "trained"
-        own = policy.weight_quantizer
-        weights = (
-            quantizers.weights(
-                policy,
-                axes if policy.per_channel else (),
-                trains,
-                one_range=shares(getattr(layer, str(kernel)).numpy(), invariants),
-            )
-            if own is None
-            else Checked(custom_quantizer(own), name)
-        )
+        one_range = shares(getattr(layer, str(kernel)).numpy(), invariants)
+        weights = quantizers.weights(policy, axes if policy.per_channel else (), trains, one_range)
     output: Any = None
     if made.output == "range":
         output = quantizers.output(policy, delay, name)

@@ -10,7 +10,7 @@ from components.core.errors import SpecError
 from components.spec.scheme import Scheme
 from components.spec.steps import layer_patterns
 from components.spec.steps.layer_patterns import check_fits, fits
-from components.spec.steps.qat import ActivationQuantization, CustomQuantizer, LayerQuantization, QatStep
+from components.spec.steps.qat import ActivationQuantization, CustomQuantizer, QatStep
 
 Mode = Literal["trained", "observed", "float"]
 
@@ -46,12 +46,7 @@ class LayerPolicy:
 
 
 def policies(step: QatStep, scheme: Scheme, names: Iterable[str]) -> dict[str, LayerPolicy]:
-    """The policy of each layer of a model, by name; layers of nested models are called `outer/inner`.
-
-    Args:
-        step: The recipe's `qat` step.
-        scheme: The recipe's numeric format, a static scheme.
-        names: The names of all layers.
+    """The policy of each layer of a model in a static scheme, by name; nested layers are called `outer/inner`.
 
     Raises:
         SpecError: A name or glob matches no layer, or nothing is left to quantize.
@@ -79,13 +74,9 @@ def chosen(step: QatStep, name: str) -> bool:
 
 def _policy(step: QatStep, scheme: Scheme, name: str) -> LayerPolicy:
     own = [config for config in step.configs if fits(name, config.layers)]
-    if not chosen(step, name):
-        fallback = bool(getattr(scheme, "float_fallback", False))
-        return _described(step, scheme, own, mode="float" if fallback else "observed")
-    return _described(step, scheme, own, mode="trained")
-
-
-def _described(step: QatStep, scheme: Scheme, own: list[LayerQuantization], mode: Mode) -> LayerPolicy:
+    mode: Mode = "float" if getattr(scheme, "float_fallback", False) else "observed"
+    if chosen(step, name):
+        mode = "trained"
     config = next((one.config for one in reversed(own) if one.config), None)
     weights = next((one.weights for one in reversed(own) if one.weights is not None), step.weights)
     activations = next((one.activations for one in reversed(own) if one.activations is not None), step.activations)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from components.fake_quantize.layer_plans import layer_plans
 from components.fake_quantize.layer_policy import LayerPolicy
 from components.fake_quantize.layers import (
     FUSED_ACTIVATIONS,
@@ -15,7 +14,7 @@ from components.fake_quantize.layers import (
     remedy_for,
     role_of,
 )
-from components.fake_quantize.placement_plan import Node, Plan, QuantizerSlot
+from components.fake_quantize.placement_plan import Node, Plan, QuantizerSlot, layer_plans
 
 # Cells whose outputs cannot be requantized for their readers: the output of the fused LSTM is its state, and the output
 # of an SRU is only an output. The states of a GRU and a SimpleRNN enter the next time step unchanged, and only their

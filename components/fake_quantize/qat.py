@@ -8,11 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_model_optimization.quantization.keras import (
-    quantize_annotate_layer,
-    quantize_apply,
-    quantize_scope,
-)
+from tensorflow_model_optimization.quantization.keras import quantize_annotate_layer, quantize_apply, quantize_scope
 
 from components.cells.layer import IntegerRecurrent
 from components.cells.quantizers import ActivationQuantizer
@@ -23,12 +19,13 @@ from components.fake_quantize.layer_config import Quantizers
 from components.fake_quantize.layer_policy import chosen, policies
 from components.fake_quantize.rewrite import rewrite
 from components.fake_quantize.tflite_8bit_scheme import INPUT_QUANTIZER, Tflite8BitScheme, planned
+from components.model.keras_graph import all_layers
 from components.model.keras_model import check_learns
-from components.model.weight_tensors import Kernel, kernels
+from components.model.weight_tensors import WeightTensor, kernels
 from components.spec.scheme import Scheme
 from components.spec.steps.fine_tuning import WeightInvariants
 from components.spec.steps.qat import QatStep
-from components.upstream.keras import is_graph, lambdas_allowed
+from components.upstream.keras import lambdas_allowed
 from components.upstream.tfmot import QuantizeScheme, QuantizeWrapper, freeze, output_range, quantized_weights
 
 _HISTOGRAM_BINS = 64
@@ -48,12 +45,7 @@ def checked_preview(model: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPla
 
 
 def preview(model: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
-    """How the step treats each layer, including refused layers.
-
-    Args:
-        model: A built functional or Sequential Keras model.
-        step: The recipe's `qat` step.
-        scheme: The recipe's numeric format, a static scheme.
+    """How the step treats each layer of a built functional or Sequential Keras model, including refused layers.
 
     Raises:
         SpecError: A name or glob matches no layer, or nothing is left to quantize.
@@ -142,14 +134,14 @@ def quantized(
     return made
 
 
-def trained_kernels(model: Any) -> tuple[Kernel, ...]:
+def trained_kernels(model: Any) -> tuple[WeightTensor, ...]:
     """The weight tensors of a model from `quantized`, by the names of its layers without their wrappers."""
-    found: dict[int, Kernel] = {}
+    found: dict[int, WeightTensor] = {}
     for layer in model.layers:
         if isinstance(layer, QuantizeWrapper):
             for variable in quantized_weights(layer):
                 weight = variable.name.rpartition("/")[2].partition(":")[0]
-                kernel = Kernel(layer.layer.name, type(layer.layer).__name__, weight, variable, input_axis=None)
+                kernel = WeightTensor(layer.layer.name, type(layer.layer).__name__, weight, variable, input_axis=None)
                 found.setdefault(id(variable), kernel)
     return (*found.values(), *kernels(model))
 
@@ -203,18 +195,8 @@ def _range(tensor: str, quantizer: ActivationQuantizer, variables: dict[str, Any
 
 def _flat(model: Any) -> Any:
     """The model with nested models flattened, and all layers unchanged."""
-    nested = {name for name, layer in _walk(model, "") if isinstance(layer, tf.keras.Model)}
+    nested = {name for name, layer in all_layers(model) if isinstance(layer, tf.keras.Model)}
     return rewrite(model, lambda name: name not in nested).model
-
-
-def _walk(model: Any, prefix: str) -> list[tuple[str, Any]]:
-    found = []
-    for layer in model.layers:
-        name = f"{prefix}{layer.name}"
-        found.append((name, layer))
-        if is_graph(layer):
-            found += _walk(layer, f"{name}/")
-    return found
 
 
 def _real_layers(flat: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from components.cells.cells import cell_of
 from components.cells.layer import IntegerRecurrent, described
 from components.fake_quantize.keras_layers import (
     MERGES,
+    Rewritten,
     WithWeights,
     activation_name,
     affine,
@@ -28,7 +29,6 @@ from components.fake_quantize.keras_layers import (
     written_out,
 )
 from components.fake_quantize.layers import FIXED_ACTIVATIONS, NO_ACTIVATION, RANGED_ACTIVATIONS, SWISH, WEIGHTED
-from components.fake_quantize.rewritten import Rewritten
 from components.model.keras_graph import input_like, replay
 from components.upstream.autograph import leave_keras_as_it_is
 from components.upstream.keras import is_graph
@@ -177,11 +177,7 @@ class _Rewriter:
     def _separable(self, layer: Any, name: str, x: Any) -> Any:
         config = layer.get_config()
         shared = {key: config[key] for key in ("padding", "data_format", "dtype", "trainable")}
-        depthwise = {
-            **shared,
-            **{key: config[key] for key in (*_SIZES, "depth_multiplier")},
-            "use_bias": False,
-        }
+        depthwise = {**shared, **{key: config[key] for key in (*_SIZES, "depth_multiplier")}, "use_bias": False}
         pointwise = {**shared, "filters": config["filters"], "kernel_size": (1, 1), "use_bias": config["use_bias"]}
         weights = layer.get_weights()
         x = self._new(_layers.DepthwiseConv2D, f"{name}/depthwise", name, depthwise, lambda _: weights[:1], layer)(x)

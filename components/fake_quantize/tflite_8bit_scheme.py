@@ -15,16 +15,15 @@ import tensorflow as tf
 
 from components.cells.layer import IntegerRecurrent
 from components.cells.plan import is_recurrent, why_not
-from components.fake_quantize.keras_layers import activation_name
+from components.fake_quantize.keras_layers import Rewritten, activation_name
 from components.fake_quantize.layer_config import LayerConfig, Quantizers, equip, layer_config
 from components.fake_quantize.layer_policy import LayerPolicy
 from components.fake_quantize.placement import place
 from components.fake_quantize.placement_plan import Node, Plan
 from components.fake_quantize.rewrite import rewrite
-from components.fake_quantize.rewritten import Rewritten
-from components.model.keras_graph import graph_nodes, input_like
+from components.model.keras_graph import input_like
 from components.spec.steps.fine_tuning import WeightInvariants
-from components.upstream.keras import layer_behind
+from components.upstream.keras import layer_behind, nodes_in_order
 from components.upstream.tfmot import QuantizeLayoutTransform, QuantizeRegistry, QuantizeScheme
 
 _NOTHING = WeightInvariants()
@@ -144,7 +143,7 @@ def planned(model: Any, policies: Mapping[str, LayerPolicy], integer_io: bool) -
 def graph(rewritten: Rewritten) -> list[Node]:
     """The graph of a rewritten model as nodes with names."""
     nodes = []
-    for node in graph_nodes(rewritten.model):
+    for node in nodes_in_order(rewritten.model):
         layer = node.layer
         outputs = tf.nest.flatten(node.outputs)
         nodes.append(
@@ -196,7 +195,7 @@ def _with_input_quantizers(model: Any, plan: Plan) -> Any:
     model_io: dict[int, Any] = {}
     inputs = [input_like(tensor) for tensor in model.inputs]
     tensors: dict[int, Any] = {id(old): new for old, new in zip(model.inputs, inputs, strict=True)}
-    for node in graph_nodes(model):
+    for node in nodes_in_order(model):
         if not node.is_input:
             reads = quantized if plan.places[node.layer.name].policy.mode != "float" else model_io
             args, kwargs = tf.nest.map_structure(

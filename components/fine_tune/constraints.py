@@ -19,24 +19,14 @@ from components.spec.steps.fine_tuning import WeightInvariants
 
 
 class Constraint:
-    """Invariants of some variables.
-
-    Args:
-        variables: Weight tensors of a model.
-        invariants: What to preserve.
-    """
+    """Preserves invariants of some weight tensors."""
 
     def __init__(self, variables: Sequence[Any], invariants: WeightInvariants) -> None:
         self._variables, self._invariants = tuple(variables), invariants
         self._project: Any = None
 
     def __call__(self, done: int, steps_per_epoch: int) -> None:  # noqa: ARG002
-        """Project the variables, as the `after_batch` of `fine_tune`: after each batch, and once before the first one.
-
-        Args:
-            done: Number of batches trained on.
-            steps_per_epoch: Batches in an epoch.
-        """
+        """Project the variables. `fine_tune` calls this after each batch, and once before the first one."""
         if self._project is None:
             self._project = self._reading_what_is_there()
         self._project()

@@ -268,12 +268,10 @@ class _Rate(tf.keras.callbacks.Callback):
         self._rate = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
-        """See the base class."""
         self._rate = learning_rate_at(self._spec.learning_rate, self._epoch + batch / self._steps)
         tf.keras.backend.set_value(self.model.optimizer.learning_rate, self._rate)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """See the base class."""
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             raise ModelError(

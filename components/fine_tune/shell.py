@@ -1,10 +1,13 @@
-"""The code that the TFX components of training steps share: from artifacts to plain values, and back."""
+"""The TFX shell that all training steps share: from artifacts to plain values, and back."""
 
-from __future__ import annotations
-
+import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import validate_call
+from tfx.types.standard_artifacts import Examples, Model, TransformGraph
 
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
@@ -13,63 +16,61 @@ from components.facts.artifact_paths import LOGS_FOLDER, SERVING_FOLDER, TRAININ
 from components.facts.manifest import describe, write_manifest
 from components.facts.training import TrainingReport
 from components.facts.verified import verified
-
-if TYPE_CHECKING:
-    from components.fine_tune.step import StepInputs
+from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter, component
 
 
-def run_step(
-    train: Callable[[StepInputs], TrainingReport],
-    *,
-    examples: Any,
-    model: Any,
-    trained: Any,
-    transform_graph: Any,
-    spec: str,
-    node: str,
-    split: str,
-    task: str,
-    label: str,
-    task_version: str,
-    code_version: str,
-) -> None:
-    """Run a step and write its artifact: the SavedModel, `training.json`, TensorBoard logs, and the manifest.
+def training_step(train: Callable[..., TrainingReport]) -> Any:
+    """Make a step a TFX component with the step's name, module, and docstring.
+
+    The component writes the SavedModel, `training.json`, TensorBoard logs, and the manifest. The fields of its `spec`
+    are `node` (the node's ID, for messages, because several recipes may share the node), `split` (the split to train
+    on), and the step's own arguments.
 
     Args:
-        train: The step, a function of its inputs.
-        examples, model, trained, transform_graph: The node's artifacts. `transform_graph` may be None.
-        spec: The node's parameter; part of the key of the checkpoints.
-        node: The node's ID, for messages.
-        split: Split to train on.
-        task, label, task_version, code_version: The node's parameters.
+        train: A function at the top level of a module. It takes a `StepInputs`, and arguments that Pydantic validates
+            by their annotations.
     """
-    from components.fine_tune.checkpoints import checkpoint_folder, remove_checkpoints
-    from components.fine_tune.step import StepInputs
 
-    source = verified(model)
-    parents = {"model": source.manifest.sha256, "examples": content_digest(Path(examples.uri))}
-    if transform_graph is not None:
-        parents["transform_graph"] = content_digest(Path(transform_graph.uri))
-    folder = Path(trained.uri)
-    checkpoints = checkpoint_folder(folder, [spec, task, task_version, code_version, *parents.values()])
-    report = train(
-        StepInputs(
+    @functools.wraps(train, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
+    def shell(
+        examples: InputArtifact[Examples],
+        model: InputArtifact[Model],
+        trained: OutputArtifact[Model],
+        spec: Parameter[str],
+        task: Parameter[str],
+        label: Parameter[str],
+        task_version: Parameter[str],
+        code_version: Parameter[str],
+        transform_graph: InputArtifact[TransformGraph] = None,
+    ) -> None:
+        from components.fine_tune.step import StepInputs, checkpoint_folder, remove_checkpoints
+
+        asked = json.loads(spec)
+        source = verified(model)
+        parents = {"model": source.manifest.sha256, "examples": content_digest(Path(examples.uri))}
+        if transform_graph is not None:
+            parents["transform_graph"] = content_digest(Path(transform_graph.uri))
+        folder = Path(trained.uri)
+        checkpoints = checkpoint_folder(folder, [spec, task, task_version, code_version, *parents.values()])
+        inputs = StepInputs(
             source=Path(model.uri),
             folder=folder,
-            name=node,
+            name=asked.pop("node"),
             task=task,
             label=label,
             decoder=ExampleDecoder(task, transform_graph.uri if transform_graph is not None else None),
-            files=split_files(examples.uri, split),
+            files=split_files(examples.uri, asked.pop("split")),
             checkpoints=checkpoints,
             logs=folder / LOGS_FOLDER,
         )
-    )
-    source.check()
-    write_atomically(folder / TRAINING_FILE, report.model_dump_json(indent=2).encode() + b"\n")
-    manifest = write_manifest(folder, SERVING_FOLDER, role="trained", parents=parents, code_version=code_version)
-    describe(trained, manifest, step=report.kind, epochs=len(report.epochs), **_of_weights(report))
-    remove_checkpoints(checkpoints)
+        report = validate_call(train)(inputs, **asked)
+        source.check()
+        write_atomically(folder / TRAINING_FILE, report.model_dump_json(indent=2).encode() + b"\n")
+        manifest = write_manifest(folder, SERVING_FOLDER, role="trained", parents=parents, code_version=code_version)
+        describe(trained, manifest, step=report.kind, epochs=len(report.epochs), **_of_weights(report))
+        remove_checkpoints(checkpoints)
+
+    return component(shell)
 
 
 def _of_weights(report: TrainingReport) -> dict[str, int | float]:

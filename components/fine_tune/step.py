@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.core.files import sha256_of_bytes
 from components.data.examples import ExampleDecoder, check_dense
 from components.data.task import CompilingTask, compiling, load_task
 from components.data.training_data import TrainingData, load_training_data
 from components.facts.training import TrainingReport, training_of
+from components.fine_tune.loop import TrainingState, fine_tune
 from components.model.keras_model import check_keras_takes, load_kept
 
 
@@ -62,3 +65,32 @@ class StepInputs:
     def earlier(self) -> TrainingReport | None:
         """The report of the previous step; None for a baseline."""
         return training_of(self.source)
+
+    def train(self, model: Any, maker: CompilingTask, data: TrainingData, step: Any, **hooks: Any) -> TrainingState:
+        """Call `fine_tune` with the name, checkpoints, and logs of the step."""
+        hooks |= {"name": self.name, "checkpoints": self.checkpoints, "logs": self.logs}
+        return fine_tune(model, maker, data, step, **hooks)
+
+    def report(self, step: Any, state: TrainingState, **facts: Any) -> TrainingReport:
+        """The report of the step. Unless `facts` names a sparsity target, it is that of the previous step."""
+        earlier = self.earlier()
+        facts = {"sparsity_target": earlier.sparsity_target if earlier is not None else None, **facts}
+        epochs = {"epochs": state.epochs, "best_epoch": state.best_epoch}
+        return TrainingReport(recipe=self.name, kind=step.kind, **epochs, **facts)
+
+
+def checkpoint_folder(artifact: Path, key: Sequence[str]) -> Path:
+    """The checkpoint folder of an execution, which the next execution with the same key finds again.
+
+    TFX deletes the outputs of a failed execution, and the next execution gets another folder.
+
+    Args:
+        artifact: Folder of the output artifact, `<root>/<node>/<output>/<execution>`.
+        key: Everything that the result depends on.
+    """
+    return artifact.parents[1] / "checkpoints" / sha256_of_bytes("\0".join(key).encode())[:16]
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of `fine_tune`."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -45,7 +45,8 @@ def device_checks(
         ("zstd bytes", device.max_zstd_bytes, compressed.zstd if compressed else None),
     ):
         if limit is not None:
-            yield _size(what, device, limit, size)
+            note = "missing in the evaluation" if size is None else ""
+            yield at_most(what, device.name, limit, size, "bytes", note, missing="not_enough_data")
     if device.max_latency_ratio is not None:
         yield _latency(candidate, device, device.max_latency_ratio)
 
@@ -56,14 +57,8 @@ def step_checks(name: str, outcome: Converted, policy: GateSpec) -> Iterator[Che
     if limit is None or outcome.steps is None:
         return
     greatest, rms = outcome.steps.greatest, outcome.steps.rms
-    yield _at_most(
-        STEP_ERROR,
-        name,
-        limit,
-        greatest,
-        "state_error",
-        f" after step {rms.index(greatest) + 1} of {len(rms)}, {outcome.steps.examples} sequences",
-    )
+    note = f" after step {rms.index(greatest) + 1} of {len(rms)}, {outcome.steps.examples} sequences"
+    yield at_most(STEP_ERROR, name, limit, greatest, "state_error", note, slack=FLOAT32_EPSILON)
 
 
 def saturation_checks(candidate: CandidateReport, policy: GateSpec) -> Iterator[Check]:
@@ -71,7 +66,7 @@ def saturation_checks(candidate: CandidateReport, policy: GateSpec) -> Iterator[
     limit, share = policy.max_saturated_outputs, candidate.saturated
     if limit is None or share is None:
         return
-    yield _at_most(SATURATED, candidate.name, limit, share, "fraction_of_values")
+    yield at_most(SATURATED, candidate.name, limit, share, "fraction_of_values", slack=FLOAT32_EPSILON)
 
 
 def bound_checks(
@@ -94,7 +89,7 @@ def _on_slice(
     change = result.change.get(bound.name) if result else None
     # The precision of a difference is that of the values that were subtracted.
     scale = max((abs(m.value) for m in (metric, reference) if m and math.isfinite(m.value)), default=0.0)
-    pair = f" ({_figure(metric.value)} against {_figure(reference.value)})" if metric and reference else ""
+    pair = f" ({metric.value:.6g} against {reference.value:.6g})" if metric and reference else ""
     op: Operation
     for op, limit, sign, value, is_change in (
         ("at_least", bound.at_least, 1, metric, False),
@@ -156,23 +151,10 @@ def _latency(candidate: CandidateReport, device: DeviceProfile, limit: float) ->
     latency = candidate.latency
     if latency is None or latency.ratio is None or math.isnan(latency.ratio):
         why = latency.note if latency and latency.note else "no ratio was measured"
-        return _unmeasured(LATENCY_RATIO, device, limit, "ratio", f"not judged: {why}")
+        note = f"not judged: {why}"
+        return at_most(LATENCY_RATIO, device.name, limit, None, "ratio", note, missing="not_enough_data")
     note = f" ({latency.note})" if latency.note else ""
-    return _at_most(LATENCY_RATIO, device.name, limit, latency.ratio, "ratio", note)
-
-
-def _size(what: str, device: DeviceProfile, limit: int, size: int | None) -> Check:
-    if size is None:
-        return _unmeasured(what, device, limit, "bytes", "missing in the evaluation")
-    return Check(
-        quantity=what,
-        scope=device.name,
-        op="at_most",
-        bound=limit,
-        measured=size,
-        unit="bytes",
-        verdict="pass" if size <= limit else "fail",
-    )
+    return at_most(LATENCY_RATIO, device.name, limit, latency.ratio, "ratio", note, slack=FLOAT32_EPSILON)
 
 
 def _count(names: Sequence[str]) -> str:
@@ -181,40 +163,26 @@ def _count(names: Sequence[str]) -> str:
 
 
 def _required(what: str, device: DeviceProfile, bound: str, measured: str, holds: bool) -> Requirement:
-    return Requirement(
-        quantity=what, scope=device.name, bound=bound, measured=measured, verdict="pass" if holds else "fail"
-    )
+    verdict: Verdict = "pass" if holds else "fail"
+    return Requirement(quantity=what, scope=device.name, bound=bound, measured=measured, verdict=verdict)
 
 
-def _at_most(what: str, where: str, limit: float, value: float, unit: Unit, note: str = "") -> Check:
+def at_most(
+    what: str,
+    where: str,
+    limit: float,
+    value: float | None,
+    unit: Unit,
+    note: str = "",
+    missing: Verdict = "fail",
+    slack: float = 0.0,
+) -> Check:
+    """A check of an upper limit, which a value may exceed by a relative slack. NaN fails; None gives `missing`."""
+    verdict: Verdict = missing if value is None else "pass" if value <= limit * (1 + slack) else "fail"
     return Check(
-        quantity=what,
-        scope=where,
-        op="at_most",
-        bound=limit,
-        measured=value,
-        unit=unit,
-        verdict="pass" if value <= limit * (1 + FLOAT32_EPSILON) else "fail",
-        note=note,
-    )
-
-
-def _unmeasured(what: str, device: DeviceProfile, limit: float, unit: Unit, note: str) -> Check:
-    return Check(
-        quantity=what,
-        scope=device.name,
-        op="at_most",
-        bound=limit,
-        measured=None,
-        unit=unit,
-        verdict="not_enough_data",
-        note=note,
+        quantity=what, scope=where, op="at_most", bound=limit, measured=value, unit=unit, verdict=verdict, note=note
     )
 
 
 def _named(slices: Sequence[SliceResult]) -> dict[str, SliceResult]:
     return {result.slice: result for result in slices}
-
-
-def _figure(value: float) -> str:
-    return f"{value:.6g}"

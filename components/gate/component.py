@@ -1,11 +1,9 @@
 """TFX component of the gate: evaluation + candidates -> ModelBlessing + the chosen Model."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
@@ -21,7 +19,7 @@ from components.facts.verified import Verified, verified
 from components.gate.policy import decide
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import GateSpec
-from components.tfx.candidate_inputs import candidate_names, input_of, with_candidates
+from components.tfx.candidate_inputs import candidate_names, input_of
 
 
 class GateRequest(FrozenModel):
@@ -42,10 +40,7 @@ class GateExecutor(base_executor.BaseExecutor):
     """Decides for one device. A refusal isn't a failure: it gives `NOT_BLESSED`, with reasons in `decision.json`."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[Any]],
-        output_dict: dict[str, list[Any]],
-        exec_properties: dict[str, Any],
+        self, input_dict: dict[str, list[Any]], output_dict: dict[str, list[Any]], exec_properties: dict[str, Any]
     ) -> None:
         """Write `blessing` and `chosen`.
 
@@ -134,7 +129,11 @@ def _write_chosen(
 
 
 class GateComponentSpec(component_spec.ComponentSpec):
-    """The interface that all gates share. `gate` adds one named input per candidate."""
+    """The interface that all gates share. `candidate_node` adds one named input per candidate.
+
+    Inputs are one ModelEvaluation with a `report.json`, and this device's device check, which a profile without
+    evaluators lacks. `spec` is the JSON of a `GateRequest`.
+    """
 
     PARAMETERS = {
         "spec": component_spec.ExecutionParameter(type=str),
@@ -151,40 +150,7 @@ class GateComponentSpec(component_spec.ComponentSpec):
 
 
 class Gate(base_component.BaseComponent):
-    """Blesses the best candidate for one device, or none. Created by `gate`."""
+    """Blesses the best candidate for one device, or none."""
 
     SPEC_CLASS = GateComponentSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(GateExecutor)
-
-
-def gate(
-    *,
-    evaluation: types.BaseChannel,
-    candidates: Mapping[str, types.BaseChannel],
-    on_device: types.BaseChannel | None = None,
-    spec: str,
-    code_version: str,
-) -> Gate:
-    """Create a gate for one device. Set its id with `.with_id`.
-
-    Args:
-        evaluation: Channel of one ModelEvaluation with a `report.json`.
-        candidates: Recipe name -> channel of one Model. Each is a separate input, because one channel of N artifacts
-            doesn't work on Kubeflow.
-        on_device: Channel of this device's `device_check` output; None for a profile without evaluators.
-        spec: JSON of a `GateRequest`.
-        code_version: `components.core.version.code_version("components.gate.component")`.
-    """
-    spec_class, named = with_candidates(GateComponentSpec, candidates)
-    if on_device is not None:
-        named["on_device"] = on_device
-    return Gate(
-        spec_class(
-            evaluation=evaluation,
-            spec=spec,
-            code_version=code_version,
-            blessing=types.Channel(type=standard_artifacts.ModelBlessing),
-            chosen=types.Channel(type=standard_artifacts.Model),
-            **named,
-        )
-    )

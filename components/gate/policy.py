@@ -46,23 +46,21 @@ def decide(
     judged = [(candidate, _judge(candidate, report, device, policy, on_device)) for candidate in report.candidates]
     passing = [candidate for candidate, decision in judged if decision.verdict == "pass"]
     decisions = tuple(decision for _, decision in judged)
+    verdict: Verdict = "pass"
+    best = None
     if passing:
         # min() keeps the first of equals.
         best = min(passing, key=lambda candidate: _rank(candidate, policy, less_is_better, _vela(candidate, on_device)))
-        return Decision(
-            device=device.name,
-            verdict="pass",
-            chosen=best.name,
-            chosen_sha256=best.sha256,
-            why=_why_this(best, len(passing), policy, _vela(best, on_device)),
-            candidates=decisions,
-        )
+        why = _why_this(best, len(passing), policy, _vela(best, on_device))
+    else:
+        verdict = "not_enough_data" if any(one.verdict == "not_enough_data" for one in decisions) else "fail"
+        why = _why_none(judged, device)
     return Decision(
         device=device.name,
-        verdict="not_enough_data" if any(d.verdict == "not_enough_data" for d in decisions) else "fail",
-        chosen=None,
-        chosen_sha256=None,
-        why=_why_none(judged, device),
+        verdict=verdict,
+        chosen=best.name if best else None,
+        chosen_sha256=best.sha256 if best else None,
+        why=why,
         candidates=decisions,
     )
 
@@ -105,13 +103,8 @@ def _judge(
 
 
 def _no_digest(candidate: CandidateReport) -> Requirement:
-    return Requirement(
-        quantity="sha256",
-        scope=candidate.name,
-        bound="the digest of the evaluated bytes",
-        measured="none in the evaluation report",
-        verdict="fail",
-    )
+    bound, measured = "the digest of the evaluated bytes", "none in the evaluation report"
+    return Requirement(quantity="sha256", scope=candidate.name, bound=bound, measured=measured, verdict="fail")
 
 
 def _vela(candidate: CandidateReport, on_device: DeviceReport | None) -> VelaFacts | None:

@@ -8,6 +8,7 @@ from components.core.wording import some_of
 from components.facts.decision import Check, Requirement, Unit, Verdict
 from components.facts.device import CandidateOnDevice, TflmFacts, ToolFailure, VelaFacts
 from components.facts.evaluation import CandidateReport
+from components.gate.checks import at_most
 from components.spec.devices.device import DeviceProfile
 
 VELA, TFLM = "Vela", "TensorFlow Lite Micro"  # Quantities of checks of the tools themselves.
@@ -45,11 +46,9 @@ def _vela(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | R
     found = facts.vela
     fallen = len(found.cpu_operators)
     if device.max_cpu_operators is not None:
-        which = some_of(
-            dict.fromkeys(f"{one.name}: {one.reason or 'no reason given'}" for one in found.cpu_operators), 3
-        )
-        note = f" of {found.operators}" + (f" ({which})" if fallen else "")
-        yield _at_most(CPU_OPERATORS, device, device.max_cpu_operators, fallen, "operators", note)
+        reasons = dict.fromkeys(f"{one.name}: {one.reason or 'no reason given'}" for one in found.cpu_operators)
+        note = f" of {found.operators}" + (f" ({some_of(reasons, 3)})" if fallen else "")
+        yield at_most(CPU_OPERATORS, device.name, device.max_cpu_operators, fallen, "operators", note)
     # Vela's estimates exclude operators on the CPU.
     partly = f" (without {fallen} operators on the CPU)" if fallen else ""
     unit: Unit
@@ -60,7 +59,8 @@ def _vela(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | R
     ):
         if limit is not None:
             # A missing figure must not pass as the best possible one.
-            yield _at_most(what, device, limit, value, unit, "no operator runs on the NPU" if value is None else partly)
+            note = "no operator runs on the NPU" if value is None else partly
+            yield at_most(what, device.name, limit, value, unit, note)
 
 
 def _tflm(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | Requirement]:
@@ -68,24 +68,16 @@ def _tflm(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | R
         yield _not_taken(TFLM, facts.tflm, device)
         return
     found = facts.tflm
+    note = f" over {found.examples} examples"
     for output in found.outputs:
         # Fails even without `max_tflm_lsb`, because on TFLM the file doesn't compute what was evaluated.
         if output.gross:
-            yield Check(
-                quantity=f"output {output.output} on {TFLM}",
-                scope=device.name,
-                op="at_most",
-                bound=output.gross_lsb,
-                measured=output.mean_lsb,
-                unit="mean_LSB_from_desktop",
-                verdict="fail",
-                note=f" over {found.examples} examples",
-            )
+            what = f"output {output.output} on {TFLM}"
+            yield at_most(what, device.name, output.gross_lsb, output.mean_lsb, "mean_LSB_from_desktop", note)
     if device.max_arena_bytes is not None:
-        yield _at_most("arena bytes", device, device.max_arena_bytes, found.arena_bytes, "bytes")
+        yield at_most("arena bytes", device.name, device.max_arena_bytes, found.arena_bytes, "bytes")
     if device.max_tflm_lsb is not None:
-        note = f" over {found.examples} examples"
-        yield _at_most("difference in LSB", device, device.max_tflm_lsb, found.max_lsb, "LSB", note)
+        yield at_most("difference in LSB", device.name, device.max_tflm_lsb, found.max_lsb, "LSB", note)
 
 
 def _not_taken(tool: str, failure: ToolFailure | None, device: DeviceProfile) -> Requirement:
@@ -94,20 +86,6 @@ def _not_taken(tool: str, failure: ToolFailure | None, device: DeviceProfile) ->
     verdict: Verdict = "not_enough_data" if failure.transient else "fail"
     measured = f"{failure.cause}: {failure.message} Remedy: {failure.remedy}"
     return _required(tool, device, "a file that it accepts", measured, verdict)
-
-
-def _at_most(what: str, device: DeviceProfile, limit: float, value: float | None, unit: Unit, note: str = "") -> Check:
-    # NaN fails the comparison.
-    return Check(
-        quantity=what,
-        scope=device.name,
-        op="at_most",
-        bound=limit,
-        measured=value,
-        unit=unit,
-        verdict="pass" if value is not None and value <= limit else "fail",
-        note=note,
-    )
 
 
 def _required(what: str, device: DeviceProfile, bound: str, measured: str, verdict: Verdict) -> Requirement:

@@ -27,7 +27,6 @@ class _Checked(BaseExampleGenExecutor):
     """An ExampleGen executor that fails if the files it read differ from those that its parameter describes."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: dict[str, Any]) -> None:
-        """See the base class."""
         super().Do(input_dict, output_dict, exec_properties)
         address = exec_properties["input_base"]
         description = description_in(exec_properties.get("custom_config") or "")

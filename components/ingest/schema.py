@@ -11,11 +11,7 @@ from components.core.errors import DataError
 
 
 def parse_schema(content: bytes, path: str) -> Any:
-    """Parse a TensorFlow Metadata schema from a text proto.
-
-    Args:
-        content: The file's content.
-        path: The file's path, for error messages.
+    """Parse a TensorFlow Metadata schema from a text proto. The path is for error messages.
 
     Raises:
         DataError: The content isn't a schema.

@@ -34,11 +34,7 @@ def described(identities: Mapping[str, str]) -> str:
 
 
 def check_sources(folder: Path, patterns: Iterable[str], before: Mapping[str, Any]) -> None:
-    """Check that example files haven't changed.
-
-    Args:
-        folder, patterns: Locate the files.
-        before: The parsed description of their digests from `described`.
+    """Check that example files haven't changed since their digests were `described` and parsed.
 
     Raises:
         DataError: The files have changed.

@@ -18,7 +18,7 @@ from components.lowering.lowering import save_trajectories, trajectories
 from components.model.keras_graph import input_like, replay
 from components.model.keras_model import export
 from components.model.streaming import state_name
-from components.spec.recurrent import Form
+from components.spec.scheme import Form
 from components.upstream.keras import layer_behind
 
 Array = npt.NDArray[Any]

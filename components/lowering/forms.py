@@ -11,10 +11,9 @@ import tensorflow as tf
 from components.cells.layer import IntegerRecurrent
 from components.core.errors import ModelError
 from components.facts.artifact_paths import SERVING_FOLDER
-from components.model.keras_graph import graph_nodes
 from components.model.streaming import next_name, state_name
-from components.spec.recurrent import Form
-from components.upstream.keras import takes_training
+from components.spec.scheme import Form
+from components.upstream.keras import nodes_in_order, takes_training
 
 # Layers that process each time step independently.
 _FRAMEWISE = frozenset(
@@ -77,10 +76,7 @@ def export_form(model: Any, form: Form, folder: Path, output: str) -> None:
 
 
 def check_streams(model: Any) -> None:
-    """Check that each layer before the last state processes one time step at a time.
-
-    Args:
-        model: See `export_form`.
+    """Check that each layer of a model, as for `export_form`, processes one time step at a time before the last state.
 
     Raises:
         ModelError: A layer needs several time steps; the message names it.
@@ -114,7 +110,7 @@ def _walk(
             raise _not_streamed(f"input {name}", "it has no time axis")
         tensors[id(tensor)] = frames.get(name)
         timed.add(id(tensor))
-    for node in graph_nodes(model):
+    for node in nodes_in_order(model):
         if node.is_input:
             continue
         layer, one = node.layer, getattr(node.layer, "layer", node.layer)

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from components.cells.layer import IntegerRecurrent
 from components.cells.quantizer_ranges import nudged_range
-from components.cells.quantizers import FixedQuantizer
+from components.cells.quantizers import ActivationQuantizer, FixedQuantizer
+from components.cells.weight_quantizer import WeightQuantizer
 from components.core.errors import DataError
 from components.facts.conversion import ActivationRange
 from components.fake_quantize.layer_config import Quantizers
@@ -22,18 +23,16 @@ from components.fake_quantize.layer_policy import LayerPolicy
 from components.fake_quantize.qat import held_ranges, quantized
 from components.fake_quantize.rewrite import rewrite
 from components.lowering.forms import export_form
-from components.lowering.observe import Observer, Watch, WatchedWeights
 from components.model.streaming import state_name
+from components.ranges.histogram import ActivationHistogram
+from components.ranges.range_estimators import estimate_range
 from components.spec.ranges import MinMax, Ranges
-from components.spec.recurrent import Form
-from components.spec.scheme import Scheme
+from components.spec.scheme import Form, Scheme
 from components.spec.steps.qat import QatStep
 from components.upstream.keras import layer_behind
 
 _LOG = logging.getLogger(__name__)
-
 Array = npt.NDArray[Any]
-
 _CHUNK = 64
 # Number of sequences that the error of each time step is measured on.
 STEP_EXAMPLES = 64
@@ -53,12 +52,7 @@ class Trajectories:
 
 
 def lower(
-    model: Any,
-    scheme: Scheme,
-    form: Form,
-    folder: Path,
-    sample: Mapping[str, Array] | None,
-    output: str,
+    model: Any, scheme: Scheme, form: Form, folder: Path, sample: Mapping[str, Array] | None, output: str
 ) -> tuple[Trajectories | None, tuple[ActivationRange, ...]]:
     """Write a model with lowered recurrent layers, whose ranges come from the float model's own trajectories.
 
@@ -225,3 +219,47 @@ def _settle(model: Any, ranges: Ranges) -> tuple[ActivationRange, ...]:
         if not isinstance(ranges, MinMax):
             facts.append(ActivationRange(tensor=name, observed=observed, chosen=(low, high)))
     return tuple(sorted(facts, key=lambda fact: (-fact.clipped, fact.tensor)))
+
+
+class Watch:
+    """A switch, shared by all quantizers of a model, between observing and quantizing."""
+
+    def __init__(self) -> None:
+        self.on = True
+
+
+class Observer(ActivationQuantizer):
+    """Counts observed values, then quantizes with an estimated range, or with the full range for `extremes`."""
+
+    def __init__(self, bits: int, symmetric: bool, watch: Watch, extremes: bool = False) -> None:
+        super().__init__(bits, symmetric)
+        self._watch, self._extremes = watch, extremes
+        self.histogram = ActivationHistogram()
+
+    def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
+        """Observe, or quantize."""
+        if not self._watch.on:
+            return self.quantize(inputs, weights)
+        if isinstance(inputs, tf.Tensor) and hasattr(inputs, "numpy"):
+            self.observe(inputs.numpy())
+        return inputs
+
+    def observe(self, values: Any) -> None:
+        """Count the values of an array of any shape."""
+        self.histogram.add(values)
+
+    def chosen(self, ranges: Ranges) -> tuple[float, float]:
+        """The range that the integers represent."""
+        return estimate_range(self.histogram, MinMax() if self._extremes else ranges, self.bits)
+
+
+class WatchedWeights(WeightQuantizer):
+    """Leaves weights unchanged while the model is observed."""
+
+    def __init__(self, bits: int, axes: tuple[int, ...], watch: Watch) -> None:
+        super().__init__(bits, axes)
+        self._watch = watch
+
+    def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **more: Any) -> Any:
+        """Return the weights unchanged, or quantize."""
+        return inputs if self._watch.on else super().__call__(inputs, training, weights, **more)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from components.cells.plan import LOWERED, Refusal, inner, is_recurrent, refused_scheme, why_not
@@ -10,19 +9,12 @@ from components.core.errors import ModelError
 from components.facts.training import LayerPlan
 from components.fake_quantize.rewrite import rewrite
 from components.lowering.forms import check_streams
-from components.spec.recurrent import Form
-from components.spec.scheme import Scheme
-from components.upstream.keras import is_graph
+from components.model.keras_graph import all_layers
+from components.spec.scheme import Form, Scheme
 
 
 def plan_layers(model: Any, scheme: Scheme, form: Form | None, trained: bool) -> tuple[LayerPlan, ...]:
-    """Plan the conversion of each recurrent layer.
-
-    Args:
-        model: A built functional or Sequential Keras model.
-        scheme: The recipe's numeric format.
-        form: The recipe's form of recurrent layers.
-        trained: Whether the recipe has the step `qat`.
+    """Plan the conversion of each recurrent layer of a built functional or Sequential Keras model.
 
     Returns:
         One fact per recurrent layer: `fused` into one operator, `lowered` to a single time step, `unrolled` over the
@@ -31,7 +23,7 @@ def plan_layers(model: Any, scheme: Scheme, form: Form | None, trained: bool) ->
     Raises:
         ModelError: The scheme and form do not support a layer; the message gives the reason and an alternative.
     """
-    found = [(name, layer) for name, layer in recurrent_layers(model) if is_recurrent(layer)]
+    found = [(name, layer) for name, layer in all_layers(model) if is_recurrent(layer)]
     if not found:
         if form is not None:
             raise _impossible("model", Refusal("it has no recurrent layer", "remove `recurrent` from the recipe"), form)
@@ -46,16 +38,6 @@ def plan_layers(model: Any, scheme: Scheme, form: Form | None, trained: bool) ->
     if form == "streaming":
         check_streams(rewrite(model).model)
     return plans
-
-
-def recurrent_layers(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All layers by name; layers of nested models are called `outer/inner`."""
-    for layer in model.layers:
-        name = f"{prefix}{layer.name}"
-        if is_graph(layer):
-            yield from recurrent_layers(layer, f"{name}/")
-        else:
-            yield name, layer
 
 
 def _planned(name: str, layer: Any, scheme: Scheme, form: Form | None, trained: bool) -> LayerPlan:
@@ -105,9 +87,5 @@ def _in_floats(name: str, full_kind: str, kind: str, layer: Any, refusal: Refusa
 
 
 def _impossible(name: str, refusal: Refusal, scheme: str) -> ModelError:
-    return ModelError(
-        f"this recipe cannot be applied: {refusal.reason}",
-        where=f"layer {name}",
-        measured=scheme,
-        remedy=refusal.remedy,
-    )
+    what = f"this recipe cannot be applied: {refusal.reason}"
+    return ModelError(what, where=f"layer {name}", measured=scheme, remedy=refusal.remedy)

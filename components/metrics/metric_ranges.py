@@ -18,10 +18,7 @@ _OTHERS = {
 
 
 def metric_range(class_name: str) -> tuple[float, float] | None:
-    """Return the range of a metric's values.
-
-    Args:
-        class_name: A metric class of Keras or TFMA.
+    """The range of the values of a metric class of Keras or TFMA.
 
     Returns:
         The least and the greatest value, infinite if there is none; None for an unknown class.

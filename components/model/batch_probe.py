@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,13 @@ import numpy as np
 from components.ranges.affine import Array
 
 PROBES = 3
-
-
 # Relative to the largest output. Float kernels may sum in a different order at a different batch size.
 _FLOAT_TOLERANCE = 1e-4
 
 
-def random_values(detail: Mapping[str, Any], random: np.random.Generator) -> Array:
-    """Random raw values [PROBES, ...] for an input, given its details."""
-    shape, dtype = [PROBES, *detail["shape"][1:]], np.dtype(detail["dtype"])
+def random_values(detail: Mapping[str, Any], shape: Sequence[int], random: np.random.Generator) -> Array:
+    """Random raw values of the given shape for an input, given its details."""
+    dtype = np.dtype(detail["dtype"])
     if detail["quantization"][0]:
         bounds = np.iinfo(dtype)
         return random.integers(bounds.min, bounds.max, shape, dtype, endpoint=True)

@@ -7,15 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.upstream.keras import nodes_in_order
-
-
-def graph_nodes(model: Any) -> Iterator[Any]:
-    """The layer calls of a functional or Sequential model, in topological order.
-
-    A nested model is a single call. Input layers come first; their nodes have `is_input`.
-    """
-    return nodes_in_order(model)
+from components.upstream.keras import is_graph, nodes_in_order
 
 
 def replay(model: Any, inputs: Iterable[Any], call: Callable[[Any, Any, Any], Any]) -> list[Any]:
@@ -30,7 +22,7 @@ def replay(model: Any, inputs: Iterable[Any], call: Callable[[Any, Any, Any], An
         The new tensors in the order of `model.outputs`.
     """
     tensors = {id(old): new for old, new in zip(model.inputs, inputs, strict=True)}
-    for node in graph_nodes(model):
+    for node in nodes_in_order(model):
         if node.is_input:
             continue
         args, kwargs = tf.nest.map_structure(
@@ -40,6 +32,14 @@ def replay(model: Any, inputs: Iterable[Any], call: Callable[[Any, Any, Any], An
         for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True):
             tensors[id(old)] = new
     return [tensors[id(output)] for output in model.outputs]
+
+
+def all_layers(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All layers by name, nested models too, each followed by its layers, which are called `outer/inner`."""
+    for layer in model.layers:
+        yield f"{prefix}{layer.name}", layer
+        if is_graph(layer):
+            yield from all_layers(layer, f"{prefix}{layer.name}/")
 
 
 def input_like(tensor: Any) -> Any:

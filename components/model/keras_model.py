@@ -21,10 +21,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def export(
-    model: Any,
-    folder: Path,
-    outputs: Sequence[str] = (),
-    batch: int | None = None,
+    model: Any, folder: Path, outputs: Sequence[str] = (), batch: int | None = None
 ) -> None:
     """Write a Keras model as a SavedModel into the artifact of a baseline or of a training step.
 
@@ -107,10 +104,6 @@ def load_kept(folder: Path) -> Any:
 
 def loss_takes_logits(task: str, folder: Path) -> bool | None:
     """Whether the loss that a task compiles its model with takes logits; None if it is unknown.
-
-    Args:
-        task: The task's reference, `package.module:NAME`.
-        folder: The baseline's artifact.
 
     Raises:
         SpecError: The task's `compile` exits instead of returning.

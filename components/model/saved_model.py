@@ -173,12 +173,7 @@ def by_input_name(inputs: Mapping[str, Any], specs: Mapping[str, tf.TensorSpec])
 
 
 def check_takes(run: Callable[[], Any], specs: Mapping[str, tf.TensorSpec], inputs: Any) -> None:
-    """Check that a model accepts what the task's `decode` returns.
-
-    Args:
-        run: Runs the model on these inputs.
-        specs: The model's inputs.
-        inputs: What `decode` returned for a few examples.
+    """Check that a model accepts what the task's `decode` returned for a few examples, on which `run` runs it.
 
     Raises:
         DataError: Names or shapes differ.

@@ -1,6 +1,8 @@
-"""Properties of a TFLite file that determine how to run it: state, fixed shapes, and outputs per time step."""
+"""Properties of a TFLite file that determine how to run it: names, state, fixed shapes, and outputs per time step."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -62,3 +64,25 @@ def has_fixed_shapes(content: bytes) -> bool:
     model = schema.Model.GetRootAs(content)
     codes = [model.OperatorCodes(i).BuiltinCode() for i in range(model.OperatorCodesLength())]
     return schema.BuiltinOperator.TRANSPOSE_CONV in codes
+
+
+def by_name(interpreter: Any, side: str) -> dict[str, dict[str, Any]]:
+    """Details of the inputs or outputs, by their names in the file's signature or else their tensor names."""
+    details = interpreter.get_input_details() if side == "inputs" else interpreter.get_output_details()
+    signatures = interpreter.get_signature_list()
+    if len(signatures) == 1:
+        runner = interpreter.get_signature_runner(next(iter(signatures)))
+        named = runner.get_input_details() if side == "inputs" else runner.get_output_details()
+        # One tensor can be several outputs.
+        if {detail["index"] for detail in named.values()} == {detail["index"] for detail in details}:
+            places = [detail["index"] for detail in details]
+            held = {detail["index"]: detail for detail in details}
+            ordered = sorted(named, key=lambda name: places.index(named[name]["index"]))
+            return {name: held[named[name]["index"]] for name in ordered}
+    return {_plain(detail["name"]): detail for detail in details}
+
+
+def _plain(name: str) -> str:
+    """`serving_default_image:0` is the input `image`. Outputs may differ only in the number after the colon."""
+    plain = name.removeprefix("serving_default_")
+    return plain.removesuffix(":0")

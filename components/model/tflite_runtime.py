@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,7 @@ import numpy as np
 from components.core.errors import DataError, ModelError
 from components.model.batch_probe import PROBES, random_values, same_outputs
 from components.model.streaming import drive, state_pairs, zero_state
-from components.model.tflite_flags import has_fixed_shapes, keeps_state, returns_each_step
-from components.model.tflite_names import by_name
+from components.model.tflite_flags import by_name, has_fixed_shapes, keeps_state, returns_each_step
 from components.ranges.affine import Array, dequantize, quantize
 
 logger = logging.getLogger(__name__)
@@ -128,13 +127,14 @@ class TFLiteModel:
         Raises:
             ModelError: The runtime fails.
         """
-        total = len(next(iter(raw.values())))
-        step = _MAX_BATCH if self.batched else 1
         run = self._invoke_sequence if self.streaming else self._invoke
-        parts = [
-            run({name: values[start : start + step] for name, values in raw.items()}) for start in range(0, total, step)
-        ]
+        parts = [run(part) for part in self._batches(raw)]
         return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
+
+    def _batches(self, raw: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+        step = _MAX_BATCH if self.batched else 1
+        for start in range(0, len(next(iter(raw.values()))), step):
+            yield {name: values[start : start + step] for name, values in raw.items()}
 
     def output_index(self, name: str) -> int:
         """The index of the output's tensor in the file's main subgraph."""
@@ -146,16 +146,10 @@ class TFLiteModel:
 
     def trace(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """State input of a streaming model -> the state after each time step [N, time, ...], in real values."""
-        raw = self.to_tensors(inputs)
-        step = _MAX_BATCH if self.batched else 1
-        parts = [
-            self._drive({name: values[start : start + step] for name, values in raw.items()})
-            for start in range(0, len(next(iter(raw.values()))), step)
-        ]
+        parts = [self._drive(part) for part in self._batches(self.to_tensors(inputs))]
         return {
             taken: self._to_real(
-                self._outputs[given],
-                np.concatenate([np.stack([now[given] for now in part], axis=1) for part in parts]),
+                self._outputs[given], np.concatenate([np.stack([now[given] for now in part], axis=1) for part in parts])
             )
             for taken, given in self._pairs.items()
         }
@@ -264,7 +258,9 @@ class TFLiteModel:
     def _batches_soundly(self) -> bool:
         """Whether a batch returns the same as single examples; a Reshape to a constant [1, n] prevents it."""
         random = np.random.default_rng(0)
-        probe = {name: random_values(detail, random) for name, detail in self._inputs.items()}
+        probe = {
+            name: random_values(detail, [PROBES, *detail["shape"][1:]], random) for name, detail in self._inputs.items()
+        }
         alone = [self._invoke({name: values[i : i + 1] for name, values in probe.items()}) for i in range(PROBES)]
         try:
             together = self._invoke(probe)

@@ -41,7 +41,7 @@ _HELD = {"Bidirectional": ("forward_layer", "backward_layer"), "TimeDistributed"
 
 
 @dataclass(frozen=True)
-class Kernel:
+class WeightTensor:
     """One weight tensor of a model.
 
     Attributes:
@@ -94,16 +94,16 @@ def named_layers(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield name, layer
 
 
-def kernels(model: Any) -> tuple[Kernel, ...]:
+def kernels(model: Any) -> tuple[WeightTensor, ...]:
     """The weight tensors of a built Keras model, each once, in the order of its layers.
 
     A custom layer of the task lists its own in `get_prunable_weights`, like TFMOT's `PrunableLayer`.
     """
-    found: dict[int, Kernel] = {}
+    found: dict[int, WeightTensor] = {}
     for name, layer in named_layers(model):
         for weight, variable, axis, by_name, gates in _of_layer(layer, ""):
             rank = len(variable.shape)
-            kernel = Kernel(
+            kernel = WeightTensor(
                 layer=name,
                 kind=type(layer).__name__,
                 weight=weight,
@@ -117,11 +117,8 @@ def kernels(model: Any) -> tuple[Kernel, ...]:
 
 
 def chosen_kernels(
-    model: Any,
-    layers: tuple[str, ...],
-    except_layers: tuple[str, ...],
-    targets: Sequence[tuple[str, ...]],
-) -> tuple[Kernel, ...]:
+    model: Any, layers: tuple[str, ...], except_layers: tuple[str, ...], targets: Sequence[tuple[str, ...]]
+) -> tuple[WeightTensor, ...]:
     """The weight tensors that a step works on.
 
     Args:
@@ -141,7 +138,9 @@ def chosen_kernels(
     )
 
 
-def weight_fact(kernel: Kernel, wanted_sparsity: float | None = None, wanted_values: int | None = None) -> WeightFact:
+def weight_fact(
+    kernel: WeightTensor, wanted_sparsity: float | None = None, wanted_values: int | None = None
+) -> WeightFact:
     """The measured facts of a weight tensor, with the values that its step asks for."""
     values = kernel.variable.numpy()
     return WeightFact(

@@ -13,9 +13,8 @@ from components.core.errors import ModelError, SpecError
 from components.core.wording import some_of
 from components.facts.training import LayerPlan, PruningSensitivity
 from components.model.keras_model import check_learns
-from components.model.weight_tensors import Kernel, chosen_kernels, named_layers
-from components.prune.masks import mask_of
-from components.prune.sensitivity import LEVELS, spread
+from components.model.weight_tensors import WeightTensor, chosen_kernels, named_layers
+from components.prune.masks import LEVELS, mask_of, spread
 from components.spec.scheme import Scheme
 from components.spec.steps.layer_patterns import fits
 from components.spec.steps.prune import PruneStep, group_of, sparsity_at
@@ -34,16 +33,12 @@ class Target:
         sparsity: Its final sparsity.
     """
 
-    kernel: Kernel
+    kernel: WeightTensor
     sparsity: float
 
 
 def targets(model: Any, step: PruneStep) -> tuple[Target, ...]:
-    """The kernels that a step prunes.
-
-    Args:
-        model: A built Keras model.
-        step: The recipe's step.
+    """The kernels of a built Keras model that a step prunes.
 
     Raises:
         SpecError: A name or glob fits no layer, or nothing is left to prune.
@@ -123,12 +118,6 @@ def by_sensitivity(
 
     The model's weights are restored.
 
-    Args:
-        model: The model that `pruned` belongs to.
-        pruned: The kernels, from `targets`.
-        step: The recipe's step.
-        inputs: Model inputs of some examples.
-
     Returns:
         The kernels that get a sparsity above 0, and the measured sensitivity of all.
     """
@@ -154,7 +143,7 @@ def by_sensitivity(
     return tuple(replace(target, sparsity=sparsity) for target, sparsity in spread_over if sparsity > 0), facts
 
 
-def _mask(kernel: Kernel, values: Any, sparsity: float, step: PruneStep) -> Any:
+def _mask(kernel: WeightTensor, values: Any, sparsity: float, step: PruneStep) -> Any:
     """The pruning mask of a kernel. Each gate of a recurrent kernel is pruned to the sparsity separately."""
     parts = np.split(values, kernel.gates, axis=-1)
     return np.concatenate([mask_of(part, sparsity, step.structure, kernel.input_axis) for part in parts], axis=-1)
@@ -180,10 +169,6 @@ class MagnitudePruning:
 
     Zeros stay zero, because they have the smallest magnitude when masks are recomputed. An interrupted training
     therefore resumes with the same result.
-
-    Args:
-        step: The recipe's step.
-        pruned: The kernels to prune.
     """
 
     def __init__(self, step: PruneStep, pruned: Sequence[Target]) -> None:
@@ -202,12 +187,7 @@ class MagnitudePruning:
         self._project = project
 
     def __call__(self, done: int, steps_per_epoch: int) -> None:
-        """Recompute the masks if they are due, and apply them.
-
-        Args:
-            done: Number of batches trained so far.
-            steps_per_epoch: Number of batches in an epoch.
-        """
+        """Recompute the masks if they are due after `done` batches, and apply them."""
         step = self._step
         chosen_at = done if done >= step.ends * steps_per_epoch else done - done % step.update_every
         sparsities = [sparsity_at(step, target.sparsity, chosen_at / steps_per_epoch) for target in self._targets]

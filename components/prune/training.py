@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from components.facts.training import PruningSensitivity, TrainingReport, WeightFact
-from components.fine_tune.loop import fine_tune
 from components.fine_tune.step import StepInputs
 from components.model.keras_model import export, output_names, save_keras
 from components.model.weight_tensors import weight_fact
@@ -25,13 +24,6 @@ _NO_KERNEL = frozenset({"Embedding", "MultiHeadAttention"})
 def train_pruned(inputs: StepInputs, step: PruneStep) -> TrainingReport:
     """Prune a model while it trains, and write its SavedModel and its Keras model.
 
-    Args:
-        inputs: The model, the data, and the folders of the step.
-        step: The recipe's `prune` step.
-
-    Returns:
-        The report of the training.
-
     Raises:
         SpecError, ModelError, DataError: See `targets`, `fine_tune`, `check_zeros`, and `StepInputs`.
     """
@@ -43,35 +35,18 @@ def train_pruned(inputs: StepInputs, step: PruneStep) -> TrainingReport:
     if step.spread == "sensitivity":
         pruned, sensitivity = by_sensitivity(model, pruned, step, probes(data.batches(step.batch_size, step.seed)))
     for target in pruned:
-        _LOG.info(
-            "%s: %s %s to a sparsity of %.3f", inputs.name, target.kernel.name, target.kernel.shape, target.sparsity
-        )
-    state = fine_tune(
-        model,
-        maker,
-        data,
-        step,
-        name=inputs.name,
-        checkpoints=inputs.checkpoints,
-        logs=inputs.logs,
-        after_batch=MagnitudePruning(step, pruned),
-        counts_from=math.ceil(step.ends),
-    )
+        kernel = target.kernel
+        _LOG.info("%s: %s %s to a sparsity of %.3f", inputs.name, kernel.name, kernel.shape, target.sparsity)
+    hooks = {"after_batch": MagnitudePruning(step, pruned), "counts_from": math.ceil(step.ends)}
+    state = inputs.train(model, maker, data, step, **hooks)
     check_zeros(pruned, step)
     export(model, inputs.folder, output_names(model))
     save_keras(model, inputs.folder)
     weights = tuple(weight_fact(target.kernel, wanted_sparsity=target.sparsity) for target in pruned)
     for fact in weights:
         _LOG.info("%s: %s %s: sparsity %.4f", inputs.name, fact.layer, fact.weight, fact.sparsity)
-    return TrainingReport(
-        recipe=inputs.name,
-        kind=step.kind,
-        epochs=state.epochs,
-        best_epoch=state.best_epoch,
-        weights=weights,
-        sensitivity=sensitivity,
-        sparsity_target=_target_of(step, pruned, weights),
-    )
+    zeros = _target_of(step, pruned, weights)
+    return inputs.report(step, state, weights=weights, sensitivity=sensitivity, sparsity_target=zeros)
 
 
 def _target_of(step: PruneStep, pruned: Sequence[Target], weights: Sequence[WeightFact]) -> SparsityTarget | None:

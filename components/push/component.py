@@ -42,23 +42,14 @@ def Pusher(
     choice, mark = verified(chosen), verified(blessing)
     decision = read_blessing(mark, blessed=blessing.get_int_custom_property("blessed"))
     outcome = deliver(request, choice, decision, mark.manifest.sha256)
-    logging.getLogger(__name__).info(
-        "%s: %s (%s)", outcome.device, "pushed" if outcome.pushed else "nothing pushed", outcome.reason
-    )
+    done = "pushed" if outcome.pushed else "nothing pushed"
+    logging.getLogger(__name__).info("%s: %s (%s)", outcome.device, done, outcome.reason)
     folder = Path(pushed.uri)
     write_atomically(folder / OUTCOME_NAME, outcome.model_dump_json(indent=2).encode() + b"\n")
+    parents = {"chosen": choice.manifest.sha256, "decision": mark.manifest.sha256}
     describe(
         pushed,
-        write_manifest(
-            folder,
-            OUTCOME_NAME,
-            role="release",
-            parents={
-                "chosen": choice.manifest.sha256,
-                "decision": mark.manifest.sha256,
-            },
-            code_version=code_version,
-        ),
+        write_manifest(folder, OUTCOME_NAME, role="release", parents=parents, code_version=code_version),
         pushed=int(outcome.pushed),
         device=outcome.device,
         version=outcome.version or "",

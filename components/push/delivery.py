@@ -14,7 +14,7 @@ from components.facts.evaluation import CandidateReport
 from components.facts.slices import overall
 from components.facts.verified import Verified
 from components.push.registry import open_registry
-from components.push.release import ReleaseManifest, ReleaseTensor
+from components.push.release import ReleaseManifest, ReleaseTensor, first_line
 from components.spec.devices.device import DeviceProfile
 from components.spec.registry import Registry
 
@@ -82,7 +82,7 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
     try:
         facts = CandidateReport.model_validate_json(chosen.read("facts.json"))
     except ValidationError as error:
-        raise _unblessed(chosen.place, f"the chosen model is incomplete: {_first_line(error)}") from error
+        raise _unblessed(chosen.place, f"the chosen model is incomplete: {first_line(error)}") from error
     digest = sha256_of_bytes(model)
     if digest != decision.chosen_sha256:
         raise _unblessed(chosen.place, "it is for other bytes", f"sha256 {decision.chosen_sha256}", digest)
@@ -119,16 +119,12 @@ def read_blessing(blessing: Verified, *, blessed: int) -> Decision:
     try:
         decision = Decision.model_validate_json(blessing.read("decision.json"))
     except ValidationError as error:
-        raise _unblessed(blessing.place, f"its decision cannot be read: {_first_line(error)}") from error
+        raise _unblessed(blessing.place, f"its decision cannot be read: {first_line(error)}") from error
     passed = decision.verdict == "pass"
     marks = {name for name in ("BLESSED", "NOT_BLESSED") if name in blessing.manifest.files}
     if marks != {"BLESSED" if passed else "NOT_BLESSED"} or blessed != int(passed):
-        raise _unblessed(
-            blessing.place,
-            "it contradicts itself",
-            f"the decision's verdict {decision.verdict!r}",
-            f"files {sorted(marks)}, property blessed={blessed}",
-        )
+        found = f"files {sorted(marks)}, property blessed={blessed}"
+        raise _unblessed(blessing.place, "it contradicts itself", f"the decision's verdict {decision.verdict!r}", found)
     return decision
 
 
@@ -171,7 +167,3 @@ def _unblessed(where: object, what: str, bound: object = None, measured: object 
         measured=measured,
         remedy="run the gate again and push what it blesses; never edit a blessing by hand",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

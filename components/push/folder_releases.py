@@ -39,6 +39,7 @@ from components.push.release import (
     CompressedForm,
     Release,
     ReleaseManifest,
+    first_line,
 )
 from components.spec.registry import LocalRegistry
 
@@ -106,13 +107,13 @@ def find_release(path: Path) -> Release:
         manifest = ReleaseManifest.model_validate_json(read_regular(folder / MANIFEST_NAME))
     except (OSError, ValidationError) as error:
         raise RegistryError(
-            f"this is not a complete release: {_first_line(error)}",
+            f"this is not a complete release: {first_line(error)}",
             where=str(path),
             bound=f"a folder with {MODEL_NAME} and {MANIFEST_NAME}",
             remedy="name a release's folder or its model file; if it was complete before, move it away and push again",
         ) from error
     digest = sha256_of_bytes(model)
-    if digest != manifest.sha256 or not _is_version_of(folder.resolve().name, digest):
+    if digest != manifest.sha256 or folder.resolve().name != digest[:16]:
         raise RegistryError(
             "the release is corrupt: its model is not the one that was pushed",
             where=str(folder),
@@ -150,7 +151,7 @@ def _check_compressed(folder: Path, form: CompressedForm, model: bytes) -> None:
         compressed = read_regular(path)
     except OSError as error:
         raise RegistryError(
-            f"this is not a complete release: {_first_line(error)}",
+            f"this is not a complete release: {first_line(error)}",
             where=str(folder),
             bound=f"a folder with {MODEL_NAME}, {COMPRESSED_NAME} and {MANIFEST_NAME}",
             remedy="if it was complete before, move it away and push again",
@@ -180,7 +181,7 @@ def current(root: Path, device_class: str, name: str, channel: str = "stable") -
         return None
     except (OSError, ValidationError) as error:
         raise RegistryError(
-            f"the channel's pointer cannot be read: {_first_line(error)}",
+            f"the channel's pointer cannot be read: {first_line(error)}",
             where=str(path),
             remedy="push again to rewrite the pointer",
         ) from error
@@ -257,13 +258,5 @@ def _folder(spec: LocalRegistry, device_class: str, name: str) -> Path:
     return Path(spec.root) / device_class / name
 
 
-def _is_version_of(version: str, digest: str) -> bool:
-    return version == digest[:16]
-
-
 def _json(value: FrozenModel) -> bytes:
     return value.model_dump_json(indent=2).encode() + b"\n"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -86,7 +86,8 @@ def open_registry(spec: BaseRegistry) -> Registry:
 
 def registry_at(address: str) -> type[Registry]:
     """Return the kind of registry that an address belongs to."""
-    return _backend(max((kind for kind in REGISTRIES if address.startswith(kind.address_prefix)), key=_specificity))
+    fitting = (kind for kind in REGISTRIES if address.startswith(kind.address_prefix))
+    return _backend(max(fitting, key=lambda kind: len(kind.address_prefix)))
 
 
 def backend_module(spec: BaseRegistry) -> str:
@@ -94,11 +95,6 @@ def backend_module(spec: BaseRegistry) -> str:
     return spec.backend.partition(":")[0]
 
 
-def _specificity(kind: type[BaseRegistry]) -> int:
-    return len(kind.address_prefix)
-
-
 def _backend(kind: type[BaseRegistry]) -> type[Registry]:
     module, _, name = kind.backend.partition(":")
-    backend: type[Registry] = getattr(importlib.import_module(module), name)
-    return backend
+    return getattr(importlib.import_module(module), name)

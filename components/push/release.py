@@ -94,3 +94,8 @@ class Release(FrozenModel):
     def model_path(self) -> Path:
         """Path of the model file."""
         return Path(self.path) / MODEL_NAME
+
+
+def first_line(error: Exception) -> str:
+    """The first line of another library's error."""
+    return str(error).splitlines()[0]

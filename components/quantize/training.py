@@ -14,14 +14,13 @@ from components.data.training_data import TrainingData
 from components.facts.training import Export, TrainingReport
 from components.fake_quantize.qat import check_ranges, preview, quantized, trained_kernels, trained_ranges
 from components.fine_tune.constraints import Constraint
-from components.fine_tune.loop import fine_tune, steps_per_epoch
+from components.fine_tune.loop import steps_per_epoch
 from components.fine_tune.step import StepInputs
 from components.lowering.deploy import deploy, has_recurrent
 from components.lowering.lowering import STEP_EXAMPLES
 from components.model.keras_model import export, output_names
 from components.model.weight_tensors import weight_fact
-from components.spec.recurrent import Form
-from components.spec.scheme import Scheme
+from components.spec.scheme import Form, Scheme
 from components.spec.steps.fine_tuning import WeightInvariants
 from components.spec.steps.qat import QatStep
 
@@ -38,16 +37,6 @@ def train_quantized(
 ) -> TrainingReport:
     """Train a model under quantization and write its SavedModel, including fake quantization.
 
-    Args:
-        inputs: The model, the data, and the folders of the step.
-        step: The recipe's `qat` step.
-        scheme: The static scheme to train for.
-        invariants: Properties that earlier steps gave the weights and that training preserves.
-        recurrent: The recipe's form for lowered recurrent layers.
-
-    Returns:
-        The report of the training.
-
     Raises:
         SpecError, ModelError, DataError: See `quantized`, `fine_tune`, and `StepInputs`.
     """
@@ -62,38 +51,19 @@ def train_quantized(
     tf.keras.utils.set_random_seed(step.seed)
     trained = quantized(model, step, scheme, steps_per_epoch(data, step), invariants)
     held = trained_kernels(trained)
-    state = fine_tune(
-        trained,
-        maker,
-        data,
-        step,
-        name=inputs.name,
-        checkpoints=inputs.checkpoints,
-        logs=inputs.logs,
-        before_epoch=_freezing(trained, step.freeze_batch_norm),
-        after_batch=Constraint([kernel.variable for kernel in held], invariants),
-    )
+    constraint = Constraint([kernel.variable for kernel in held], invariants)
+    freezing = _freezing(trained, step.freeze_batch_norm)
+    state = inputs.train(trained, maker, data, step, before_epoch=freezing, after_batch=constraint)
     ranges = trained_ranges(trained)
     check_ranges(ranges)
-    route: Export
+    route: Export = "plain"
     if has_recurrent(trained):
         (output,) = output_names(model)
         route = deploy(trained, recurrent or "sequence", inputs.folder, output, _sequences(trained, data, step))
     else:
-        route = "plain"
         export(trained, inputs.folder, output_names(model))
-    earlier = inputs.earlier()
-    return TrainingReport(
-        recipe=inputs.name,
-        kind=step.kind,
-        epochs=state.epochs,
-        best_epoch=state.best_epoch,
-        layers=layers,
-        ranges=ranges,
-        weights=tuple(weight_fact(kernel) for kernel in held) if earlier is not None else (),
-        sparsity_target=earlier.sparsity_target if earlier is not None else None,
-        export=route,
-    )
+    weights = tuple(weight_fact(kernel) for kernel in held) if inputs.earlier() is not None else ()
+    return inputs.report(step, state, layers=layers, ranges=ranges, weights=weights, export=route)
 
 
 def _sequences(model: Any, data: TrainingData, step: QatStep) -> dict[str, Any]:

@@ -9,13 +9,7 @@ from pydantic import BeforeValidator
 from components.core.values import FrozenModel
 
 ShortName = Literal[
-    "accuracy",
-    "top_5_accuracy",
-    "binary_accuracy",
-    "auc",
-    "cross_entropy",
-    "mean_absolute_error",
-    "mean_squared_error",
+    "accuracy", "top_5_accuracy", "binary_accuracy", "auc", "cross_entropy", "mean_absolute_error", "mean_squared_error"
 ]
 
 # What a model returns. Metrics of classes compare probabilities.
@@ -60,18 +54,8 @@ class MetricSpec(FrozenModel):
 # `PrecisionAtRecall`, and `BinaryIoU`. The first list takes precedence.
 _LESS_IS_BETTER = ("error", "crossentropy", "loss", "hinge", "poisson", "kldivergence", "fallout", "missrate")
 _MORE_IS_BETTER = (
-    "accuracy",
-    "auc",
-    "precision",
-    "recall",
-    "sensitivity",
-    "specificity",
-    "f1",
-    "f1score",
-    "fbetascore",
-    "r2score",
-    "iou",
-    "ndcg",
+    *("accuracy", "auc", "precision", "recall", "sensitivity", "specificity", "f1", "f1score", "fbetascore"),
+    *("r2score", "iou", "ndcg"),
 )
 
 

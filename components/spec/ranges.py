@@ -66,14 +66,14 @@ class KeepLayersFloat(FrozenModel):
     names: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-def _from_kind(value: Any) -> Any:
-    """`percentile` is short for `{kind: percentile}`."""
+def from_kind(value: Any) -> Any:
+    """A kind without options, such as `percentile`, is short for `{kind: percentile}`."""
     return {"kind": value} if isinstance(value, str) else value
 
 
 def _from_names(value: Any) -> Any:
     """`auto` is short for `{kind: auto}`, and a list for `{kind: layers, names: ...}`."""
-    return {"kind": "layers", "names": value} if isinstance(value, list | tuple) else _from_kind(value)
+    return {"kind": "layers", "names": value} if isinstance(value, list | tuple) else from_kind(value)
 
 
 _AnyRanges8 = Annotated[MinMax | Percentile | MeanSquaredError | Entropy, Field(discriminator="kind")]
@@ -82,8 +82,8 @@ _AnyKeepFloat = Annotated[AutoKeepFloat | KeepLayersFloat, Field(discriminator="
 _Kind16 = Literal["min_max", "percentile", "mse"]
 _Kind8 = Literal["min_max", "percentile", "mse", "entropy"]
 
-Ranges16 = Annotated[_AnyRanges16, BeforeValidator(_from_kind, json_schema_input_type=_Kind16 | _AnyRanges16)]
-Ranges8 = Annotated[_AnyRanges8, BeforeValidator(_from_kind, json_schema_input_type=_Kind8 | _AnyRanges8)]
+Ranges16 = Annotated[_AnyRanges16, BeforeValidator(from_kind, json_schema_input_type=_Kind16 | _AnyRanges16)]
+Ranges8 = Annotated[_AnyRanges8, BeforeValidator(from_kind, json_schema_input_type=_Kind8 | _AnyRanges8)]
 Ranges = MinMax | Percentile | MeanSquaredError | Entropy
 KeepFloat = Annotated[
     _AnyKeepFloat, BeforeValidator(_from_names, json_schema_input_type=Literal["auto"] | list[str] | _AnyKeepFloat)

@@ -9,8 +9,7 @@ from typing import Annotated, get_args
 from pydantic import Field, field_validator
 
 from components.core.values import FrozenModel
-from components.spec.recurrent import Form
-from components.spec.scheme import Scheme
+from components.spec.scheme import Form, Scheme
 from components.spec.steps.cluster import ClusterStep
 from components.spec.steps.fine_tuning import WeightInvariants
 from components.spec.steps.prune import PruneStep

@@ -6,10 +6,11 @@ scheme has no field for an option that doesn't apply to it, so invalid combinati
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Field
 
+from components.spec.ranges import from_kind
 from components.spec.schemes.base import BaseScheme, CalibratedScheme, Granularity, StaticScheme
 from components.spec.schemes.dynamic_range import DynamicWi8Afp32
 from components.spec.schemes.floats import Float16, Float32
@@ -23,6 +24,7 @@ __all__ = [
     "DynamicWi8Afp32",
     "Float16",
     "Float32",
+    "Form",
     "Granularity",
     "Scheme",
     "SchemeKind",
@@ -36,6 +38,10 @@ __all__ = [
 # Add a new scheme here. Its class has all facts about it.
 AnyScheme = Float32 | Float16 | DynamicWi8Afp32 | StaticWi8Ai8 | StaticWi8Ai16 | StaticWi4Ai8
 
+# How recurrent layers are lowered. `streaming`: a model of one time step with its state as inputs and outputs;
+# `sequence`: one graph over all time steps.
+Form = Literal["streaming", "sequence"]
+
 SCHEMES: dict[str, type[BaseScheme]] = {
     get_args(scheme.model_fields["kind"].annotation)[0]: scheme for scheme in get_args(AnyScheme)
 }
@@ -45,13 +51,8 @@ else:
     SchemeKind = Literal[tuple(SCHEMES)]
 
 
-def _from_name(value: Any) -> Any:
-    """`static_wi8_ai8` is short for `{kind: static_wi8_ai8}`."""
-    return {"kind": value} if isinstance(value, str) else value
-
-
 _ByKind = Annotated[AnyScheme, Field(discriminator="kind")]
-Scheme = Annotated[_ByKind, BeforeValidator(_from_name, json_schema_input_type=SchemeKind | _ByKind)]
+Scheme = Annotated[_ByKind, BeforeValidator(from_kind, json_schema_input_type=SchemeKind | _ByKind)]
 
 
 def static_kinds() -> str:

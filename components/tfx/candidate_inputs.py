@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfx import types
-    from tfx.types import component_spec
 
 _PREFIX = "candidate_"
 
 
-def with_candidates(
-    spec_class: type[component_spec.ComponentSpec], candidates: Mapping[str, types.BaseChannel]
-) -> tuple[Any, dict[str, types.BaseChannel]]:
-    """Add an input for each candidate to a node's spec.
+def candidate_node(component: Any, candidates: Mapping[str, types.BaseChannel], **given: Any) -> Any:
+    """Create a node with an input for each candidate. Set its id with `.with_id`.
 
     Args:
-        spec_class: The spec that all such nodes have.
-        candidates: Recipe name -> channel with one Model.
-
-    Returns:
-        A subclass with these inputs, and the channels by input name.
+        component: A component class. Its `SPEC_CLASS` has what all such nodes share: inputs, outputs, and parameters.
+        candidates: Recipe name -> channel of one Model. The parameter `recipes`, if there is one, gets the names in
+            this order.
+        given: The other inputs and parameters, by name. None stands for an absent optional input.
     """
     # Imported here because commands that only read need the names of inputs but not TFX.
-    from tfx.types import component_spec, standard_artifacts
+    from tfx.types import channel, component_spec, standard_artifacts
 
-    named = {f"{_PREFIX}{name}": channel for name, channel in candidates.items()}
-    inputs = {name: component_spec.ChannelParameter(type=standard_artifacts.Model) for name in named}
-    return type(spec_class.__name__, (spec_class,), {"INPUTS": {**spec_class.INPUTS, **inputs}}), named
+    shared = component.SPEC_CLASS
+    given |= {input_of(name): each for name, each in candidates.items()}
+    given |= {name: channel.Channel(type=output.type) for name, output in shared.OUTPUTS.items()}
+    if "recipes" in shared.PARAMETERS:
+        # TFX returns the inputs of an execution in no particular order.
+        given["recipes"] = json.dumps(list(candidates))
+    named = {input_of(name): component_spec.ChannelParameter(type=standard_artifacts.Model) for name in candidates}
+    spec_class = type(shared.__name__, (shared,), {"INPUTS": {**shared.INPUTS, **named}})
+    return component(spec_class(**{name: each for name, each in given.items() if each is not None}))
 
 
 def input_of(recipe: str) -> str:

@@ -10,7 +10,10 @@ from typing import Any
 
 
 def nodes_in_order(model: Any) -> Iterator[Any]:
-    """Calls of layers in a functional or Sequential model, each after the calls whose outputs it reads."""
+    """Calls of layers in a functional or Sequential model, each after the calls whose outputs it reads.
+
+    A nested model is a single call. Input layers come first; their nodes have `is_input`.
+    """
     for depth in sorted(model._nodes_by_depth, reverse=True):
         yield from model._nodes_by_depth[depth]
 

@@ -7,5 +7,4 @@ from typing import Any
 
 def loaded_models(do_fn: Any) -> dict[str, Any]:
     """Name -> model of a `DoFnWithModels` after its setup."""
-    models: dict[str, Any] = do_fn._loaded_models
-    return models
+    return do_fn._loaded_models

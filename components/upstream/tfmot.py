@@ -55,8 +55,7 @@ def quantized_weights(wrapper: Any) -> Iterator[Any]:
 
 def output_range(wrapper: Any) -> dict[str, Any]:
     """The variables of a QuantizeWrapper's output quantizer, only for layers whose config has one."""
-    held: dict[str, Any] = wrapper._output_quantizer_vars
-    return held
+    return wrapper._output_quantizer_vars
 
 
 def initial_centroids(kind: str, values: npt.NDArray[Any], centroids: int, keeps_zero: bool) -> npt.NDArray[Any]:

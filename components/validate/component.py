@@ -14,8 +14,7 @@ from tfx.types.standard_component_specs import ANOMALIES_KEY, SCHEMA_KEY, STATIS
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
 from components.data.examples import read_serialized, split_files
-from components.data.task import load_task
-from components.data.task_contract import features_of
+from components.data.task import features_of, load_task
 from components.facts.manifest import describe, write_manifest
 from components.spec.validate import ReadExpectations
 from components.upstream.tfx.example_validator import ExampleValidatorExecutor
@@ -56,20 +55,13 @@ class StrictExampleValidatorExecutor(ExampleValidatorExecutor):
         }
         write_atomically(folder / VALIDATION_FILE, json.dumps(record, indent=2).encode() + b"\n")
         # The digest of the statistics represents the examples, so that their bytes needn't be read again.
-        parents = {
-            key: content_digest(Path(artifact_utils.get_single_uri(input_dict[key])))
-            for key in (STATISTICS_KEY, SCHEMA_KEY)
-        }
-        describe(
-            anomalies,
-            write_manifest(
-                folder,
-                VALIDATION_FILE,
-                role="validation",
-                parents=parents,
-                code_version=exec_properties["code_version"],
-            ),
+        uris = {key: artifact_utils.get_single_uri(input_dict[key]) for key in (STATISTICS_KEY, SCHEMA_KEY)}
+        parents, version = (
+            {key: content_digest(Path(uri)) for key, uri in uris.items()},
+            exec_properties["code_version"],
         )
+        manifest = write_manifest(folder, VALIDATION_FILE, role="validation", parents=parents, code_version=version)
+        describe(anomalies, manifest)
 
     def _overlaps(self, examples: Any) -> tuple[Overlap, ...]:
         evaluation = self._expectations.evaluation
@@ -78,15 +70,10 @@ class StrictExampleValidatorExecutor(ExampleValidatorExecutor):
             for name in sorted(artifact_utils.decode_split_names(examples.split_names))
         }
         overlaps = find_overlaps(splits.pop(evaluation), splits)
+        text = "%d of %d evaluation examples (%.2f %%) also occur in the split %s"
         for each in overlaps:
             if each.shared:
-                _LOG.warning(
-                    "%d of %d evaluation examples (%.2f %%) also occur in the split %s",
-                    each.shared,
-                    each.examples,
-                    100 * each.share,
-                    each.split,
-                )
+                _LOG.warning(text, each.shared, each.examples, 100 * each.share, each.split)
         refuse_overlaps(overlaps, evaluation, self._expectations.max_overlap)
         return overlaps
 
@@ -132,17 +119,7 @@ class StrictExampleValidator(base_component.BaseComponent):
         spec: ReadExpectations,
         code_version: str,
     ) -> None:
-        anomalies = standard_artifacts.ExampleAnomalies
-        super().__init__(
-            StrictExampleValidatorSpec(
-                **{
-                    "examples": examples,
-                    STATISTICS_KEY: statistics,
-                    SCHEMA_KEY: schema,
-                    "exclude_splits": "[]",
-                    "spec": spec.model_dump_json(),
-                    "code_version": code_version,
-                    ANOMALIES_KEY: OutputChannel(anomalies, self, ANOMALIES_KEY),
-                }
-            )
-        )
+        anomalies = OutputChannel(standard_artifacts.ExampleAnomalies, self, ANOMALIES_KEY)
+        named = {STATISTICS_KEY: statistics, SCHEMA_KEY: schema, ANOMALIES_KEY: anomalies, "exclude_splits": "[]"}
+        parameters = {"spec": spec.model_dump_json(), "code_version": code_version}
+        super().__init__(StrictExampleValidatorSpec(examples=examples, **named, **parameters))

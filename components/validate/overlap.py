@@ -35,12 +35,7 @@ class Overlap(FrozenModel):
 
 
 def find_overlaps(evaluation: Iterable[bytes], others: Mapping[str, Iterable[bytes]]) -> tuple[Overlap, ...]:
-    """Count the held-out examples that also occur in other splits.
-
-    Args:
-        evaluation: The evaluation split's serialized examples.
-        others: Split name -> the split's serialized examples.
-    """
+    """Count the serialized examples of the evaluation split that also occur in other splits."""
     held_out = _hashes(evaluation)
     distinct, counts = np.unique(held_out, return_counts=True)
     found = []

@@ -13,8 +13,7 @@ from components.calibrate.feature import feature_reader
 from components.core.errors import DataError, EdgemillError, ModelError, SpecError, summary_line
 from components.core.user_code import exits_reported, in_time, raised_at
 from components.data.examples import check_dense
-from components.data.task import Task, load_object, load_task, trainable
-from components.data.task_contract import check_decoded, features_of
+from components.data.task import Task, check_decoded, features_of, load_object, load_task, trainable
 from components.model.keras_model import check_exportable, check_keras_takes, check_learns
 from components.spec.baseline import TrainedBaseline
 from components.spec.calibrate import CalibrationSpec

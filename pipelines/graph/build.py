@@ -18,15 +18,16 @@ from components.calibrate.component import CalibrationAudit, CalibrationSampler
 from components.convert.component import TFLiteConverter
 from components.core.files import sha256_of
 from components.core.version import code_version
-from components.device_check.component import device_check
-from components.evaluate.component import evaluator
-from components.gate.component import gate
+from components.device_check.component import DeviceCheck
+from components.evaluate.component import Evaluator
+from components.gate.component import Gate
 from components.push.component import Pusher
 from components.push.registry import backend_module
 from components.spec.baseline import TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from components.spec.devices.device import DeviceProfile
 from components.spec.recipe import Recipe
+from components.tfx.candidate_inputs import candidate_node
 from pipelines.file.environment import Environment
 from pipelines.file.load import LoadedPipeline
 from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec, accuracy_bound
@@ -104,11 +105,12 @@ class _Graph:
         candidates = {recipe.name: converters[recipe.name].outputs["candidate"] for recipe in spec.recipes}
         # No retry for a ratio that no device bounds.
         bounded = any(device.max_latency_ratio is not None for device in self.devices)
-        evaluation = evaluator(
+        evaluation = candidate_node(
+            Evaluator,
+            candidates,
             examples=data.examples,
             baseline=baseline.outputs["model"],
             float_reference=converters[reference].outputs["candidate"],
-            candidates=candidates,
             transform_graph=data.transform_graph,
             spec=spec.evaluate.model_copy(update={"slices": spec.slices()}).model_dump_json(),
             retry=self.retry("evaluate") if bounded else "",
@@ -188,9 +190,10 @@ class _Graph:
     def _device_check(self, device: DeviceProfile, candidates: dict[str, BaseChannel]) -> BaseNode:
         node = f"device_check__{device.name}"
         evaluators = [evaluator.model_dump() for evaluator in device.evaluators]
-        return device_check(
+        return candidate_node(
+            DeviceCheck,
+            candidates,
             examples=self.data.examples,
-            candidates=candidates,
             transform_graph=self.data.transform_graph,
             spec=json.dumps({"device": device.name, "evaluators": evaluators, "split": self.spec.evaluate.split}),
             retry=self.retry(node),
@@ -207,9 +210,10 @@ class _Graph:
         policy, ranking = self.spec.gate, self.spec.gate.metrics[0].name
         less_is_better = next(one.less_is_better for one in self.spec.evaluate.metrics if one.name == ranking)
         asked = {"device": device.model_dump(), "policy": policy.model_dump(), "less_is_better": less_is_better}
-        return gate(
+        return candidate_node(
+            Gate,
+            candidates,
             evaluation=evaluation,
-            candidates=candidates,
             on_device=on_device,
             spec=json.dumps(asked),
             code_version=code_version("components.gate.component"),

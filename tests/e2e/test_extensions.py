@@ -65,37 +65,15 @@ STEP = {
             return TrainingReport(recipe=inputs.name, kind=step.kind, epochs=(), best_epoch=0)
         """,
     "components/noise/component.py": """
-        import json
-
-        from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
-        from tfx.dsl.component.experimental.decorators import component
-        from tfx.types.standard_artifacts import Examples, Model, TransformGraph
-
-        from components.fine_tune.shell import run_step
+        from components.fine_tune.shell import training_step
         from components.noise.spec import NoiseStep
 
 
-        @component
-        def Noise(
-            examples: InputArtifact[Examples],
-            model: InputArtifact[Model],
-            trained: OutputArtifact[Model],
-            spec: Parameter[str],
-            task: Parameter[str],
-            label: Parameter[str],
-            task_version: Parameter[str],
-            code_version: Parameter[str],
-            transform_graph: InputArtifact[TransformGraph] = None,
-        ) -> None:
+        @training_step
+        def Noise(inputs, step: NoiseStep):
             from components.noise.noise import add_noise
 
-            asked = json.loads(spec)
-            run_step(
-                lambda inputs: add_noise(inputs, NoiseStep.model_validate(asked["step"])),
-                examples=examples, model=model, trained=trained, transform_graph=transform_graph, spec=spec,
-                node=asked["node"], split=asked["split"], task=task, label=label, task_version=task_version,
-                code_version=code_version,
-            )
+            return add_noise(inputs, step)
         """,
 }
 SCHEME = {

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from components.facts.manifest import read_manifest
 from components.push.folder_releases import current
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
+from tests.artifacts import read_manifest
 from tests.ran import Ran
 from tests.small_pipeline import TASK, SmallPipeline
 

@@ -35,8 +35,8 @@ def test_trained_lstm_scores_above_98_5_percent_by_the_evaluator(
 ) -> None:
     import tensorflow as tf
 
+    from components.evaluate.assess import load_slices
     from components.evaluate.evaluation import BASELINE, run_evaluation
-    from components.evaluate.results import load_slices
     from components.spec.evaluate import EvaluationSpec
 
     folder = Path(str(DATA))

@@ -26,11 +26,6 @@ _FINEST_STEP = 2.0**-28
 def histograms_of(content: bytes, graph: Graph, sample: Sample) -> dict[str, ActivationHistogram]:
     """Run a float file on each example, from a reset state, and count the values of its activations in histograms.
 
-    Args:
-        content: The file.
-        graph: Its graph, from `read_graph`.
-        sample: The calibration sample.
-
     Returns:
         Tensor name -> histogram, in the order of execution.
 
@@ -99,10 +94,7 @@ def range_facts(
     if facts:
         most = histograms[facts[0].tensor]
         facts[0] = facts[0].model_copy(
-            update={
-                "histogram": most.coarse(_PICTURE_BINS),
-                "histogram_bounds": (most.minimum, most.maximum),
-            }
+            update={"histogram": most.coarse(_PICTURE_BINS), "histogram_bounds": (most.minimum, most.maximum)}
         )
     return tuple(facts)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from components.convert.compact.inline import read_model
+from components.convert.compaction import read_model
 from components.core.errors import SpecError
 from components.core.wording import some_of
 from components.upstream.tflite.objects import schema

@@ -16,6 +16,7 @@ from components.core.wording import some_of
 from components.model.tflite_file import constant_of
 from components.spec.scheme import StaticScheme
 
+# Activation -> least and greatest value, dequantized.
 Ranges = Mapping[str, tuple[float, float]]
 
 # Least magnitude of a clipped bias in steps, allowing for float32 rounding.
@@ -47,20 +48,11 @@ def quantizable(scheme: StaticScheme) -> frozenset[str]:
 
 
 def quantize_all(content: bytes, scheme: StaticScheme, ranges: Ranges, kept: Iterable[Layer] = ()) -> bytes:
-    """Quantize a float file in a static scheme.
+    """Quantize a float file in a static scheme, with these ranges of activations. The `kept` layers stay float.
 
     The same arguments give the same bytes. Inputs, outputs, and the signature keep their names. The weights of a fully
     connected operator have one scale, as in TensorFlow's converter, so that two recipes with different
     `calibration_method` differ in nothing else.
-
-    Args:
-        content: The float file.
-        scheme: The static scheme.
-        ranges: Activation -> least and greatest value, dequantized.
-        kept: Layers that stay float.
-
-    Returns:
-        The content of a `.tflite` file.
 
     Raises:
         ConversionError: The back-end fails.
@@ -129,9 +121,7 @@ class _BackEnd:
         return True
 
 
-@functools.cache
-def _back_end() -> _BackEnd:
-    return _BackEnd()
+_back_end = functools.cache(_BackEnd)
 
 
 def _config(scheme: StaticScheme, granularity: str) -> Any:
@@ -164,7 +154,7 @@ def _scope(operator: Operator) -> str:
 
 
 def _quantized(content: bytes, recipe: Iterable[_Rule], ranges: Ranges, scheme: StaticScheme) -> bytes:
-    from components.convert.compact.inline import inlined
+    from components.convert.compaction import inlined
 
     back_end = _back_end()
     # The back-end modifies these arrays.

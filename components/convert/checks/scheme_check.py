@@ -1,4 +1,4 @@
-"""Check that a TFLite file keeps the promises of its scheme."""
+"""Check that a TFLite file keeps the promises of its scheme, and that it has the ranges that were trained."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Sequence, Set
 
 from components.core.wording import some_of
 from components.facts.conversion import Inspection, TensorFact
+from components.facts.training import TrainedRange
+from components.model.tflite_file import scales_of
 from components.spec.scheme import Scheme, StaticScheme
 
 # In dynamic range quantization, smaller weights stay float (the converter's `minimum_elements_for_weights`).
@@ -15,6 +17,8 @@ DYNAMIC_MINIMUM_ELEMENTS = 1024
 _BORDER = ("input or output is", "inputs or outputs are")
 # Suffixes that ai-edge-quantizer gives to tensors that it adds between integers and floats.
 _ADDED = re.compile(r"(_(dequant|quantized|requant|duplicated)(_?\d+)?)+$")
+# The file holds float32 scales, computed from float32 limits.
+_RELATIVE = 1e-6
 
 
 def broken_promises(scheme: Scheme, inspection: Inspection, kept_float: Set[str] = frozenset()) -> list[str]:
@@ -99,3 +103,16 @@ def _named(tensors: Sequence[TensorFact]) -> str:
 
 def _elements(tensor: TensorFact) -> int:
     return math.prod(tensor.shape)
+
+
+def lost_ranges(content: bytes, ranges: Sequence[TrainedRange]) -> tuple[str, ...]:
+    """The names of trained ranges whose scale and zero point no tensor of the file has."""
+    held = scales_of(content)
+    return tuple(
+        one.tensor
+        for one in ranges
+        if not any(
+            zero_point == one.zero_point and math.isclose(scale, one.scale, rel_tol=_RELATIVE)
+            for scale, zero_point in held
+        )
+    )

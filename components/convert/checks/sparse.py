@@ -12,7 +12,8 @@ import numpy.typing as npt
 from components.convert.checks.sparsity_verification import Execution, encoded, not_encoded
 from components.core.errors import EdgemillError
 from components.core.timing import ATTEMPTS, interleaved_minima, twins_agree
-from components.model.tflite_names import by_name
+from components.model.batch_probe import random_values
+from components.model.tflite_flags import by_name
 from components.model.tflite_weights import weight_uses
 from components.spec.scheme import Scheme
 from components.spec.steps.sparsity import SparsityTarget, SparsityVerification, encodes, sparsity_refusal
@@ -54,12 +55,11 @@ def sparse_or_dense(
     if refused is not None:
         raise refused
     uses = weight_uses(dense)
-    if not encodes(scheme, claim.structure):
-        reason = f"not sparse-encoded: there is no sparse kernel for {scheme.kind} with {claim.structure}"
-        return dense, not_encoded(claim, uses, len(dense), reason)
-    if encode is None:
-        reason = "not sparse-encoded: the back-end for `calibration_method` and `keep_float` does not support it"
-        return dense, not_encoded(claim, uses, len(dense), reason)
+    if encode is None or not encodes(scheme, claim.structure):
+        reason = f"there is no sparse kernel for {scheme.kind} with {claim.structure}"
+        if encodes(scheme, claim.structure):
+            reason = "the back-end for `calibration_method` and `keep_float` does not support it"
+        return dense, not_encoded(claim, uses, len(dense), f"not sparse-encoded: {reason}")
     plain = not_encoded(claim, uses, len(dense), "the converter found nothing to encode")
     if all(tensor.verdict == "lost" for tensor in plain.tensors):
         return dense, plain
@@ -157,7 +157,10 @@ def random_inputs(content: bytes, seed: int = 0) -> list[Inputs]:
     interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
     details = by_name(interpreter, "inputs")
-    return [{name: _random(detail, random) for name, detail in details.items()} for _ in range(_PROBES)]
+    return [
+        {name: random_values(detail, detail["shape"], random) for name, detail in details.items()}
+        for _ in range(_PROBES)
+    ]
 
 
 def largest_difference(ones: Outputs, others: Outputs) -> float:
@@ -169,13 +172,3 @@ def largest_difference(ones: Outputs, others: Outputs) -> float:
         # Python's max() may drop a NaN.
         worst = float(np.maximum(worst, np.abs(ones[name] - other).max(initial=0.0) / scale))
     return worst
-
-
-def _random(detail: Mapping[str, Any], random: np.random.Generator) -> npt.NDArray[Any]:
-    shape, dtype = detail["shape"], np.dtype(detail["dtype"])
-    if detail["quantization"][0]:
-        bounds = np.iinfo(dtype)
-        return random.integers(bounds.min, bounds.max, shape, dtype, endpoint=True)
-    if dtype.kind == "f":
-        return random.standard_normal(shape).astype(dtype)
-    return np.zeros(shape, dtype)

@@ -45,29 +45,16 @@ def claimed_uses(claim: SparsityTarget, uses: Sequence[WeightUse]) -> list[Weigh
 def not_encoded(
     claim: SparsityTarget, dense: Sequence[WeightUse], dense_bytes: int, reason: str
 ) -> SparsityVerification:
-    """The verification of a file without sparse encoding.
-
-    Args:
-        claim: The sparsity target of pruning.
-        dense: The weights of the file.
-        dense_bytes: Size of the file.
-        reason: Why the file is not sparse-encoded.
-    """
+    """The verification of a file without sparse encoding, and the reason why it has none."""
     return _proof(claim, dense, dense_bytes, speed=reason, delivered="dense")
 
 
 def encoded(
     claim: SparsityTarget, sparse: Sequence[WeightUse], sparse_bytes: int, dense_bytes: int, execution: Execution
 ) -> SparsityVerification:
-    """The verification of a sparse-encoded file.
+    """The verification of a sparse-encoded file, from the weights in it and the measurements.
 
     If the file doesn't run, or computes other values with delegates than without, the dense twin is delivered.
-
-    Args:
-        claim: The sparsity target of pruning.
-        sparse: The weights of the encoded file.
-        sparse_bytes, dense_bytes: Sizes of the two files.
-        execution: The measurements.
     """
     wrong = _wrong(execution)
     speed, ratio, transient = ("", None, False) if wrong else _speed(execution)

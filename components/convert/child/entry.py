@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import signal
 import sys
 import tempfile
 import traceback
 from pathlib import Path
 
 from components.convert.job import ConversionRequest, run
+from components.core.child import LOG_FILE, end_with_parent
 from components.core.user_code import process_kept
 from components.upstream.fork_server import ForkedProcess, release_server
-
-LOG_FILE = "log"
-_PR_SET_PDEATHSIG = 1
 
 
 class Child(ForkedProcess):
@@ -27,7 +23,8 @@ class Child(ForkedProcess):
 
     def run(self) -> int:
         """Run the conversion. Returns the exit code."""
-        _end_with_the_fork_server()
+        end_with_parent()
+        release_server()
         # The parent removes the converter's temporary SavedModels with the folder, even if this process is killed.
         tempfile.tempdir = str(self._folder)
         descriptor = os.open(self._folder / LOG_FILE, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
@@ -42,8 +39,3 @@ class Child(ForkedProcess):
             sys.stderr.flush()
             return 1
         return 0
-
-
-def _end_with_the_fork_server() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    release_server()

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-from pydantic import TypeAdapter
 
-from components.convert.child.entry import LOG_FILE, Child
-from components.convert.job import MODEL_FILE, OUTCOME_FILE, STAGE_FILE, ConversionRequest
-from components.facts.conversion import ConversionFailure, ConversionOutcome, Converted
+from components.convert.child.entry import Child
+from components.convert.job import MODEL_FILE, ConversionRequest
+from components.core.child import LOG_FILE, last_lines, stage_of
+from components.facts.artifact_paths import OUTCOME_FILE
+from components.facts.conversion import ConversionFailure, ConversionOutcome, Converted, outcome_of
 from components.spec.convert import ConversionLimits
 from components.upstream.fork_server import exit_code, fork_server, forked
 
@@ -27,7 +28,6 @@ _POLL_SECONDS = 0.1
 _LAST_LINES = 5
 # Information and warnings of TensorFlow's C++ loggers and of Python's.
 _CHATTER = re.compile(r"\d{4}-\d\d-\d\d .*?: [IW] |[IW]\d{4} |INFO:|WARNING:")
-_OUTCOME: TypeAdapter[ConversionOutcome] = TypeAdapter(ConversionOutcome)
 
 # This fork server imports TensorFlow once and forks a child per conversion. multiprocessing's shared fork server isn't
 # used, because its children import the caller's main module again.
@@ -71,17 +71,22 @@ def _outcome(request: ConversionRequest, limits: ConversionLimits, folder: Path)
             stopped, peak = _watch(process, sentinel, limits)
             code = exit_code(sentinel)
     except (EOFError, OSError) as error:
-        return _failure(
-            request,
-            "crashed",
-            f"the process that starts conversions ended: {error or type(error).__name__}",
-            "run again; if the process ends again, find out what kills processes on this machine",
-            transient=True,
+        message = f"the process that starts conversions ended: {error or type(error).__name__}"
+        remedy = "run again; if the process ends again, find out what kills processes on this machine"
+        return _failure(request, "crashed", message, remedy, transient=True)
+    if stopped == "timed_out":
+        message = (
+            f"stopped after {limits.timeout_s:g} s while {stage_of(folder)} (at most {limits.timeout_s:g} s allowed)"
         )
-    if stopped is not None:
-        return _stopped(request, limits, stopped, peak, folder)
+        return _failure(request, stopped, message, "raise `convert.timeout_s`, or calibrate on fewer samples")
+    if stopped == "out_of_memory":
+        message = (
+            f"stopped at {peak} bytes of memory while {stage_of(folder)} (at most {limits.memory_bytes} bytes allowed)"
+        )
+        remedy = "raise `convert.memory_bytes`, or use a scheme without calibration"
+        return _failure(request, stopped, message, remedy)
     if (folder / OUTCOME_FILE).exists():
-        outcome = _OUTCOME.validate_json((folder / OUTCOME_FILE).read_bytes())
+        outcome = outcome_of((folder / OUTCOME_FILE).read_bytes())
         return outcome.model_copy(update={"peak_memory_bytes": peak}) if isinstance(outcome, Converted) else outcome
     return _died(request, code, peak, folder)
 
@@ -131,38 +136,14 @@ def _resident(process: psutil.Process) -> int:
         return 0
 
 
-def _stopped(
-    request: ConversionRequest,
-    limits: ConversionLimits,
-    cause: Literal["timed_out", "out_of_memory"],
-    peak: int,
-    folder: Path,
-) -> ConversionFailure:
-    if cause == "timed_out":
-        return _failure(
-            request,
-            cause,
-            f"stopped after {limits.timeout_s:g} s while {_stage(folder)} (at most {limits.timeout_s:g} s allowed)",
-            "raise `convert.timeout_s`, or calibrate on fewer samples",
-        )
-    return _failure(
-        request,
-        cause,
-        f"stopped at {peak} bytes of memory while {_stage(folder)} (at most {limits.memory_bytes} bytes allowed)",
-        "raise `convert.memory_bytes`, or use a scheme without calibration",
-    )
-
-
 def _died(request: ConversionRequest, code: int, peak: int, folder: Path) -> ConversionFailure:
-    log = _last_lines(folder)
-    stage = _stage(folder)
+    log, stage = _last_lines(folder), stage_of(folder)
     if code == -signal.SIGKILL or "bad_alloc" in log or "MemoryError" in log:
-        return _failure(
-            request,
-            "out_of_memory",
-            f"the machine ran out of memory while {stage}; {peak} bytes were in use before the process ended. {log}",
-            "give the machine more memory, or calibrate on fewer samples",
+        message = (
+            f"the machine ran out of memory while {stage}; {peak} bytes were in use before the process ended. {log}"
         )
+        remedy = "give the machine more memory, or calibrate on fewer samples"
+        return _failure(request, "out_of_memory", message, remedy)
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     remedy = (
         "use another scheme, or replace recurrent layers that become loops: TensorFlow Lite crashes when it "
@@ -187,15 +168,8 @@ def _failure(
     )
 
 
-def _stage(folder: Path) -> str:
-    with contextlib.suppress(FileNotFoundError):
-        return (folder / STAGE_FILE).read_text() or "starting"
-    return "starting"
-
-
 def _last_lines(folder: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
-        lines = (folder / LOG_FILE).read_text(errors="replace").splitlines()
-        last = [line.strip() for line in lines if line.strip() and not _CHATTER.match(line)][-_LAST_LINES:]
-        return f"Its last log lines: {' | '.join(last)[-1000:]}" if last else ""
+        last = last_lines((folder / LOG_FILE).read_text(errors="replace"), _CHATTER, _LAST_LINES)
+        return f"Its last log lines: {last}" if last else ""
     return ""

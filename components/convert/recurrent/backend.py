@@ -12,13 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from components.cells.plan import LOWERED
-from components.convert.representative import load_sample
+from components.convert.representative import load_sample, no_sample
 from components.convert.result import ConversionResult
-from components.core.errors import SpecError
 from components.facts.artifact_paths import FUSED_SAMPLE_FILE, SERVING_FOLDER, TRAJECTORIES_FILE
 from components.facts.training import TrainedRange
-from components.spec.recurrent import Form
-from components.spec.scheme import Scheme
+from components.spec.scheme import Form, Scheme
 
 if TYPE_CHECKING:
     from components.convert.tensorflow.fused_ranges import KnownRanges
@@ -28,13 +26,7 @@ Examples = Iterator[tuple[Mapping[str, Array], Mapping[str, Array]]]
 
 
 def lowers(keras_file: Path, scheme: Scheme, form: Form | None) -> bool:
-    """Whether a model has layers that are lowered in this scheme and form. Reads only the names of layer classes.
-
-    Args:
-        keras_file: The Keras model. The file may be missing.
-        scheme: The recipe's scheme.
-        form: The recipe's form for recurrent layers.
-    """
+    """Whether a model has layers that are lowered in this scheme and form. Reads only the names of classes."""
     return bool(form or scheme.is_static) and not LOWERED.isdisjoint(_kinds(keras_file))
 
 
@@ -89,11 +81,7 @@ def convert_lowered(
     model = load_kept(model_folder)
     plan_layers(model, scheme, form, trained=False)
     if scheme.is_static and examples is None:
-        raise SpecError(
-            f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
-            where="calibrate",
-            remedy="declare `calibrate` in the pipeline file, or use a scheme without calibration",
-        )
+        raise no_sample(scheme.kind)
     sample = None
     if examples is not None:
         enter("reading the calibration sample")
@@ -126,12 +114,7 @@ def with_fixed_batch(model_folder: Path, folder: Path) -> Path:
 
 
 def known_cells(model_folder: Path, examples: Examples) -> KnownRanges:
-    """The ranges of cell states, and the hidden states, of a float model's LSTMs on a calibration sample.
-
-    Args:
-        model_folder: Folder of the Model artifact, with its Keras model.
-        examples: The calibration sample.
-    """
+    """The ranges of cell states, and the hidden states, of a float model's LSTMs on a calibration sample."""
     from components.convert.tensorflow.fused_ranges import CellRanges, KnownRanges
     from components.lowering.lowering import STEP_EXAMPLES, seen_cells
     from components.model.keras_model import load_kept
@@ -147,14 +130,7 @@ def known_cells(model_folder: Path, examples: Examples) -> KnownRanges:
 def convert_trained_lstm(
     model_folder: Path, scheme: Scheme, trained: Sequence[TrainedRange], enter: Callable[[str], None]
 ) -> ConversionResult:
-    """Convert a model whose LSTMs were trained under quantization to fused operators with the trained ranges.
-
-    Args:
-        model_folder: The Model artifact of the training step.
-        scheme: Numeric format with 8 bits.
-        trained: The trained ranges.
-        enter: Called with the name of each stage.
-    """
+    """Convert a model whose LSTMs were trained under 8-bit quantization to fused operators with the trained ranges."""
     from components.convert.recurrent.state_errors import fused_state_errors
     from components.convert.tensorflow.converter import convert
     from components.convert.tensorflow.fused_ranges import CellRanges, KnownRanges

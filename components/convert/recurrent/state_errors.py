@@ -13,7 +13,7 @@ from components.core.errors import ConversionError
 from components.facts.conversion import StateErrors
 from components.facts.streaming import StateTensor, StreamingContract
 from components.model.streaming import state_name
-from components.model.tflite_lstm import fused_outputs
+from components.model.tflite_file import fused_outputs
 from components.model.tflite_runtime import TFLiteModel
 from components.ranges.affine import dequantize
 from components.upstream.tflite.interpreter import interpreter as new_interpreter

@@ -8,10 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.convert.representative import Representative, by_input_name
-from components.convert.tensorflow.dequantize_order import with_sorted_dequantization
+from components.convert.representative import Representative, by_input_name, no_sample
+from components.convert.tensorflow.fixes import with_int16_io, with_sorted_dequantization
 from components.convert.tensorflow.fused_ranges import KnownRanges, quantize_fused
-from components.convert.tensorflow.int16 import with_int16_io
 from components.core.errors import ConversionError, EdgemillError, SpecError
 from components.model.saved_model import load_serving, refuse_state, with_batch_of_one
 from components.spec.scheme import Scheme, StaticScheme, static_kinds
@@ -31,10 +30,7 @@ from components.upstream.tflite.converter import (
 _FAKE_QUANTIZATION = re.compile(r"FakeQuantWithMinMax|QuantizeAndDequantize")
 
 # Bits of activations -> the operators that a calibrated model may use, and the type of its inputs and outputs.
-_STATIC = {
-    8: (tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8),
-    16: (INT16_OPERATORS, tf.int16),
-}
+_STATIC = {8: (tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8), 16: (INT16_OPERATORS, tf.int16)}
 
 
 def convert(
@@ -127,11 +123,7 @@ def _check_ranges(scheme: Scheme, trained: bool, representative: Representative 
             remedy="add a step `{kind: qat, epochs: ...}` to the recipe, or use static_wi8_ai8",
         )
     if scheme.is_static and not trained and representative is None:
-        raise SpecError(
-            f"the scheme {scheme.kind} measures ranges of activations, but there is no calibration sample",
-            where="calibrate",
-            remedy="declare `calibrate` in the pipeline file, or use a scheme without calibration",
-        )
+        raise no_sample(scheme.kind)
 
 
 def _configure(converter: Any, scheme: Scheme, trained: bool) -> None:

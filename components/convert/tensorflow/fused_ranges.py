@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.convert.compact.inline import read_model
+from components.convert.compaction import read_model
 from components.upstream.tflite.converter import quantize_with_ranges, replace_quantizer, with_intermediate_tensors
 from components.upstream.tflite.interpreter import interpreter as new_interpreter
 from components.upstream.tflite.objects import pack, schema
@@ -109,12 +109,7 @@ def _measured(content: bytes, samples: Callable[[], Iterator[Any]]) -> bytes:
 
 
 def with_ranges(content: bytes, known: KnownRanges) -> bytes:
-    """Override measured ranges. The hidden state and the output of an LSTM get one range: its kernel requires that.
-
-    Args:
-        content: A float file with the least and greatest value of each tensor.
-        known: Ranges that override the measured ones.
-    """
+    """Override measured ranges. The hidden state and the output of an LSTM get one range: its kernel requires that."""
     model = read_model(content)
     graph = model.subgraphs[0]
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
 from components.core.values import Count, FrozenModel
+from components.spec.ranges import from_kind
 from components.spec.steps.fine_tuning import FineTuning, WeightInvariants
 from components.spec.steps.layer_patterns import LayerPattern
 from components.spec.steps.sparsity import BLOCKS, Structure
@@ -58,15 +59,9 @@ class PolynomialSchedule(FrozenModel):
     power: Annotated[FiniteFloat, Field(gt=0)] = 3.0
 
 
-def _named(value: Any) -> Any:
-    """`constant` is short for `{kind: constant}`."""
-    return {"kind": value} if isinstance(value, str) else value
-
-
 _AnySchedule = Annotated[ConstantSchedule | PolynomialSchedule, Field(discriminator="kind")]
 Schedule = Annotated[
-    _AnySchedule,
-    BeforeValidator(_named, json_schema_input_type=Literal["constant", "polynomial"] | _AnySchedule),
+    _AnySchedule, BeforeValidator(from_kind, json_schema_input_type=Literal["constant", "polynomial"] | _AnySchedule)
 ]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
 from components.core.values import FrozenModel
+from components.spec.ranges import from_kind
 from components.spec.steps.fine_tuning import FineTuning
 from components.spec.steps.layer_patterns import LayerPattern
 
@@ -57,9 +58,7 @@ class CustomQuantizer(FrozenModel):
 
 def _named(value: Any) -> Any:
     """`histogram` is short for `{kind: histogram}`, and `package.module:NAME` for your own quantizer."""
-    if not isinstance(value, str):
-        return value
-    return {"kind": "own", "object": value} if ":" in value else {"kind": value}
+    return {"kind": "own", "object": value} if isinstance(value, str) and ":" in value else from_kind(value)
 
 
 _AnyQuantizer = Annotated[MovingAverage | LastValue | Histogram | CustomQuantizer, Field(discriminator="kind")]

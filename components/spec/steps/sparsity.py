@@ -126,13 +126,7 @@ def encodes(scheme: Scheme, structure: Structure) -> bool:
 
 
 def sparsity_refusal(scheme: Scheme, claim: SparsityTarget, where: str | None = None) -> SpecError | None:
-    """The error if a scheme can't be combined with a sparsity; None if it can.
-
-    Args:
-        scheme: Numeric format of the file.
-        claim: The zeros that pruning makes.
-        where: The field for the error.
-    """
+    """The error if a scheme can't be combined with a sparsity; None if it can."""
     if scheme.miscomputes_sparse_blocks and claim.structure in BLOCKS:
         return SpecError(
             "dynamic range quantization of block-sparse weights silently computes wrong values under XNNPACK",

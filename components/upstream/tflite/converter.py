@@ -97,15 +97,7 @@ def replace_quantizer(converter: Any, quantize: Callable[[bytes, Any, Any, bool]
 
 
 def quantize_with_ranges(converter: Any, content: bytes, input_type: Any, output_type: Any, variables: bool) -> bytes:
-    """Quantize a float file that contains the range of each tensor, with the converter's own quantizer.
-
-    Args:
-        converter: A TFLiteConverter, for its options.
-        content: The file.
-        input_type: Type of the inputs.
-        output_type: Type of the outputs.
-        variables: Whether remaining variables are quantized.
-    """
+    """Quantize a float file that contains the range of each tensor, with the converter's own quantizer."""
     newer = {_DENSE_ARGUMENT: getattr(converter, _PER_TENSOR_DENSE)} if _has_scales_per_row() else {}
     return bytes(
         convert.mlir_quantize(

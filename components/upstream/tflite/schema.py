@@ -23,9 +23,7 @@ def load_schema() -> ModuleType:
     path = find_source(_MODULE)
     if path is None:
         raise ModelError(
-            "TensorFlow's reader of TFLite files is not installed",
-            bound=_MODULE,
-            remedy="run `make setup`",
+            "TensorFlow's reader of TFLite files is not installed", bound=_MODULE, remedy="run `make setup`"
         )
     loader = importlib.machinery.SourceFileLoader("edgemill_tflite_schema", str(path))
     spec = importlib.util.spec_from_loader(loader.name, loader)

@@ -8,8 +8,7 @@ from typing import Any
 
 def pipeline_maker(executor: Any) -> Callable[[], Any]:
     """The function with which a BaseBeamExecutor creates a Beam pipeline with the arguments of the run."""
-    make: Callable[[], Any] = executor._make_beam_pipeline
-    return make
+    return executor._make_beam_pipeline
 
 
 def trainer_config(executor: Any, inputs: Any, outputs: Any, properties: Any) -> dict[str, Any]:

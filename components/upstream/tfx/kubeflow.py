@@ -9,18 +9,11 @@ from typing import Any
 
 
 def compile_for_kubeflow(pipeline: Any, image: str, command: Sequence[str]) -> dict[str, Any]:
-    """Compile a TFX pipeline into a PipelineSpec of schema 2.1, as JSON.
-
-    Args:
-        pipeline: A `tfx.orchestration.pipeline.Pipeline`.
-        image: Image of all containers.
-        command: The command in the image, before TFX's own arguments.
-    """
+    """Compile a TFX pipeline into a PipelineSpec of schema 2.1, as JSON. TFX's own arguments follow the command."""
     from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
     config = KubeflowV2DagRunnerConfig(default_image=image, default_commands=list(command), use_pipeline_spec_2_1=True)
-    made: dict[str, Any] = KubeflowV2DagRunner(config=config).run(pipeline, write_out=False)["pipelineSpec"]
-    return made
+    return KubeflowV2DagRunner(config=config).run(pipeline, write_out=False)["pipelineSpec"]
 
 
 def drive_example_gen(executor_input: dict[str, Any], inputs_spec: dict[str, Any]) -> None:
@@ -48,13 +41,7 @@ def parse_artifacts(messages: Any, ids: dict[int, str]) -> dict[str, Any]:
 
 
 def parse_properties(values: Any, parameters: Any, inputs_spec: Any) -> dict[str, Any]:
-    """Turn parameters of an ExecutorInput into execution properties for an executor.
-
-    Args:
-        values: Its `parameter_values`.
-        parameters: Its `parameters`.
-        inputs_spec: The component's ComponentInputsSpec.
-    """
+    """Turn `parameter_values` of an ExecutorInput into execution properties, with the component's `inputs_spec`."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 
     return dict(kubeflow_v2_entrypoint_utils.parse_execution_properties(values, parameters, inputs_spec))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from components.calibrate.apportion import balanced, proportional, water_level
+from components.calibrate.reservoir import balanced, proportional, water_level
 
 
 def poured(available, total):

@@ -11,7 +11,7 @@ from components.calibrate.component import CalibrationAudit, CalibrationSampler
 from components.core.errors import DataError
 from components.data.examples import read_serialized, split_files
 from components.facts.audit import AuditReport
-from components.facts.manifest import read_manifest
+from tests.artifacts import read_manifest
 from tests.small_pipeline import TASK, frame, serialize
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from components.cluster.centroids import clustered
+from components.cluster.clustering import clustered
 from components.spec.steps.cluster import ClusterStep
 
 KINDS = ("linear", "random", "density", "kmeans++")

@@ -10,7 +10,8 @@ from components.core.errors import SpecError
 from components.core.files import sha256_of
 from components.facts.artifact_paths import OUTCOME_FILE
 from components.facts.conversion import outcome_of
-from components.facts.manifest import read_manifest, write_manifest
+from components.facts.manifest import write_manifest
+from tests.artifacts import read_manifest
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from components.device_check.check import check_candidates
 from components.device_check.component import DeviceCheckExecutor
 from components.facts.conversion import ConversionFailure, Converted, Inspection, OperatorUse
 from components.facts.device import DeviceReport
-from components.facts.manifest import read_manifest, write_manifest
+from components.facts.manifest import write_manifest
 from components.facts.verified import verified
 from components.spec.devices.device_tools import TflmEvaluator, VelaEvaluator
+from tests.artifacts import read_manifest
 
 VELA = VelaEvaluator(accelerator="ethos-u55-64", system_config="Ethos_U55_Deep_Embedded")
 FAILURE = ConversionFailure(scheme="static_wi8_ai16", cause="refused", message="no kernel", remedy="another scheme")

@@ -12,7 +12,7 @@ from components.device_check.tflm import difference, measure_with_tflm
 from components.device_check.tflm_child import INPUTS_FILE, STEP, allocations, least
 from components.device_check.tool import run_tool
 from components.spec.devices.device_tools import TflmEvaluator
-from tests.components.convert.compact.test_compaction import behind_the_flatbuffer
+from tests.components.convert.test_compaction import behind_the_flatbuffer
 
 RUN = """
 import sys

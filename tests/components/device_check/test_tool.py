@@ -10,7 +10,8 @@ import numpy as np
 import psutil
 import pytest
 
-from components.device_check.child import MODEL_FILE, STAGE_FILE
+from components.core.child import STAGE_FILE
+from components.device_check.child import MODEL_FILE
 from components.device_check.tflm_child import INPUTS_FILE
 from components.device_check.tool import run_tool
 

@@ -6,10 +6,10 @@ import tensorflow_model_analysis as tfma
 from sklearn.metrics import roc_auc_score
 
 from components.core.errors import DataError, ModelError, SpecError
+from components.evaluate.assess import load_slices
 from components.evaluate.evaluation import BASELINE, run_evaluation
 from components.evaluate.extractors import load_saved_model, load_tflite
 from components.evaluate.means import mean_metrics, per_example
-from components.evaluate.results import load_slices
 from components.spec.evaluate import EvaluationSpec
 from components.spec.metric import MetricSpec
 

@@ -13,12 +13,14 @@ from tfx.types import standard_artifacts
 
 from components.core.errors import TamperedError
 from components.evaluate.assess import assess
-from components.evaluate.component import evaluator
+from components.evaluate.component import Evaluator
 from components.facts.conversion import ConversionFailure, Converted, Inspection
 from components.facts.evaluation import EvaluationReport
-from components.facts.manifest import read_manifest, write_manifest
+from components.facts.manifest import write_manifest
 from components.facts.verified import verified
 from components.spec.evaluate import EvaluationSpec
+from components.tfx.candidate_inputs import candidate_node
+from tests.artifacts import read_manifest
 
 SCHEMES = {
     "int8": "static_wi8_ai8",
@@ -91,16 +93,18 @@ def run(world, task, tmp_path_factory):
         artifact_type=standard_artifacts.Examples,
         properties={"split_names": json.dumps(["eval"])},
     ).with_id("examples")
-    evaluation = evaluator(
+    evaluation = candidate_node(
+        Evaluator,
+        {name: imported[name].outputs["result"] for name in SCHEMES},
         examples=examples.outputs["result"],
         baseline=imported["baseline"].outputs["result"],
         float_reference=imported["float32"].outputs["result"],
-        candidates={name: imported[name].outputs["result"] for name in SCHEMES},
         spec=SPEC.model_dump_json(),
         task=task,
         label="label",
         task_version="1",
         code_version="2",
+        retry="",
     ).with_id("evaluate")
     LocalDagRunner().run(
         pipeline.Pipeline(

@@ -6,9 +6,9 @@ import sklearn.metrics as sk
 import tensorflow as tf
 
 from components.core.errors import SpecError
+from components.evaluate.assess import load_slices
 from components.evaluate.evaluation import BASELINE, run_evaluation
 from components.evaluate.means import per_example
-from components.evaluate.results import load_slices
 from components.metrics.model_outputs import as_probabilities, read_outputs
 from components.model.keras_model import export, loss_takes_logits, save_keras
 from components.model.saved_model import final_operator, load_serving

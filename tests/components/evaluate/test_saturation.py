@@ -4,8 +4,7 @@ import pytest
 import tensorflow as tf
 
 from components.evaluate.evaluation import run_evaluation
-from components.evaluate.saturated import take_saturated
-from components.evaluate.saturation import saturated_share
+from components.evaluate.saturation import take_saturated
 from components.facts.conversion import ConversionFailure
 from components.facts.evaluation import CandidateReport
 from components.gate.checks import saturation_checks
@@ -14,6 +13,7 @@ from components.spec.evaluate import EvaluationSpec
 from components.spec.gate import GateSpec, MetricBound
 from components.spec.recipe import Recipe
 from pipelines.report.wording import in_words
+from tests.artifacts import saturated_share
 
 
 def integers(model, calibration, io=tf.int8):

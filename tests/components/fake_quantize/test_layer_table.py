@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.convert.checks.lost_ranges import lost_ranges
+from components.convert.checks.scheme_check import lost_ranges
 from components.convert.tensorflow.converter import convert
 from components.fake_quantize import layers as table
 from components.fake_quantize.qat import quantized, trained_ranges

@@ -15,8 +15,8 @@ from components.core.errors import DataError, ModelError
 from components.data import training_data
 from components.data.examples import ExampleDecoder
 from components.data.training_data import load_training_data
-from components.fine_tune.checkpoints import checkpoint_folder, remove_checkpoints
 from components.fine_tune.loop import fine_tune, steps_per_epoch
+from components.fine_tune.step import checkpoint_folder, remove_checkpoints
 from components.spec.steps.fine_tuning import FineTuning, LearningRatePhase, learning_rate_at
 
 COUNT = 50

@@ -4,8 +4,8 @@ import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 from components.core.errors import DataError, SpecError
+from components.evaluate.assess import load_slices
 from components.evaluate.evaluation import BASELINE, run_evaluation
-from components.evaluate.results import load_slices
 from components.metrics.ranks import exact_auc, macro_auc
 from components.spec.evaluate import EvaluationSpec
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from components.prune.sensitivity import spread
+from components.prune.masks import spread
 
 LEVELS = (0.25, 0.5, 0.75, 1.0)
 

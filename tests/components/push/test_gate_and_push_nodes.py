@@ -16,11 +16,13 @@ from components.core.errors import TamperedError
 from components.facts.conversion import ConversionFailure, Converted, Inspection
 from components.facts.decision import Decision
 from components.facts.evaluation import CandidateReport, EvaluationReport, MetricValue, SliceResult
-from components.facts.manifest import read_manifest, write_manifest
-from components.gate.component import GateRequest, gate
+from components.facts.manifest import write_manifest
+from components.gate.component import Gate, GateRequest
 from components.push.component import Pusher
 from components.push.delivery import PushOutcome, PushRequest
 from components.push.folder_releases import current
+from components.tfx.candidate_inputs import candidate_node
+from tests.artifacts import read_manifest
 
 MODELS = {"float32": b"f" * 400, "int8": b"i" * 100}
 DEVICE = {"name": "phone_cpu", "device_class": "phone", "description": "any", "schemes": ["static_wi8_ai8"]}
@@ -80,13 +82,14 @@ def run(root, attempt="1"):
         if path.name == "evaluation" or path.name.startswith("candidate_")
     }
     policy = {"metrics": [{"name": "accuracy", "at_least": 0.8}]}
-    decided = gate(
-        evaluation=imported["evaluation"].outputs["result"],
-        candidates={
+    decided = candidate_node(
+        Gate,
+        {
             name.removeprefix("candidate_"): node.outputs["result"]
             for name, node in imported.items()
             if name != "evaluation"
         },
+        evaluation=imported["evaluation"].outputs["result"],
         spec=GateRequest.model_validate({"device": DEVICE, "policy": policy}).model_dump_json(),
         code_version="1",
     ).with_id("gate__phone_cpu")

@@ -143,7 +143,7 @@ def test_values_are_trained_and_zero_is_not(baseline: TrainedBaseline, pruned: P
     before = load_kept(pruned).get_layer("hidden").kernel.numpy()
     after = load_kept(both).get_layer("hidden").kernel.numpy()
     assert np.array_equal(before == 0, after == 0)
-    from components.cluster.centroids import clustered as at_once
+    from components.cluster.clustering import clustered as at_once
 
     untrained = at_once(before, 8, "linear", zeros=True)
     assert len(np.unique(after)) == 8

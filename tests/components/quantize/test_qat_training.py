@@ -9,7 +9,6 @@ import tensorflow as tf
 from components.convert.tensorflow.converter import convert
 from components.core.errors import ModelError
 from components.data.examples import ExampleDecoder
-from components.evaluate.saturation import saturated_share
 from components.facts.artifact_paths import SERVING_FOLDER
 from components.facts.training import TrainedRange
 from components.fake_quantize.qat import check_ranges, quantized
@@ -19,6 +18,7 @@ from components.model.tflite_runtime import TFLiteModel
 from components.quantize.training import train_quantized
 from components.spec.scheme import StaticWi8Ai8, StaticWi8Ai16
 from components.spec.steps.qat import QatStep
+from tests.artifacts import saturated_share
 
 COUNT = 48
 TASK = """

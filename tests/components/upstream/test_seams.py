@@ -198,7 +198,7 @@ def test_arguments_of_the_interpreter() -> None:
     assert {resolvers.AUTO, resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
 
 
-# flatbuffers: what convert/compact/sharing.py overrides, and the fields it writes.
+# flatbuffers: what convert/compaction.py overrides, and the fields it writes.
 
 
 def test_builder_of_flatbuffers() -> None:

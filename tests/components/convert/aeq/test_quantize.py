@@ -12,11 +12,11 @@ from components.convert.checks.scheme_check import broken_promises
 from components.convert.representative import Sample
 from components.convert.tensorflow.converter import convert
 from components.core.errors import ConversionError
-from components.evaluate.saturation import saturated_share
 from components.model.tflite_file import inspect_model
 from components.model.tflite_runtime import TFLiteModel
 from components.spec.ranges import KeepLayersFloat, Percentile
 from components.spec.scheme import Float32, StaticWi8Ai8, StaticWi8Ai16
+from tests.artifacts import saturated_share
 
 
 @pytest.fixture(scope="module")

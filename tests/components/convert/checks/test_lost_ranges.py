@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tensorflow.lite.python import schema_py_generated as schema
 
-from components.convert.checks.lost_ranges import lost_ranges
+from components.convert.checks.scheme_check import lost_ranges
 from components.facts.training import TrainedRange
 
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from components.convert.child.worker import run_conversion
-from components.convert.compact.compaction import compacted
+from components.convert.compaction import compacted
 from components.convert.job import ConversionRequest
 from components.convert.tensorflow.converter import convert
 from components.spec.convert import AccuracyBound, ConversionLimits

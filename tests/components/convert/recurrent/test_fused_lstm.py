@@ -110,7 +110,7 @@ def trained(model, sequences, labels, folder, epochs=2):
 
 
 def test_trained_ranges_reach_the_fused_operator(sequences, tmp_path):
-    from components.convert.checks.lost_ranges import lost_ranges
+    from components.convert.checks.scheme_check import lost_ranges
     from components.model.tflite_file import inspect_model
     from components.model.tflite_runtime import TFLiteModel
 
@@ -162,7 +162,7 @@ def scales(content):
 
 @pytest.mark.parametrize("kind", ["stacked", "sum"])
 def test_trained_ranges_of_both_directions_reach_the_file(sequences, tmp_path, kind):
-    from components.convert.checks.lost_ranges import lost_ranges
+    from components.convert.checks.scheme_check import lost_ranges
     from components.model.tflite_file import inspect_model
     from components.model.tflite_runtime import TFLiteModel
 
@@ -204,7 +204,7 @@ def rounded(ranges):
 def test_bidirectional_lstm_keeps_its_accuracy_when_trained_under_quantization(tmp_path):
     import tensorflow as tf
 
-    from components.convert.checks.lost_ranges import lost_ranges
+    from components.convert.checks.scheme_check import lost_ranges
     from components.model.tflite_runtime import TFLiteModel
 
     # Whether the loud frame at the beginning and the one at the end have one sign: neither direction knows alone.

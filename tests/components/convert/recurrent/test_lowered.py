@@ -209,7 +209,7 @@ def test_trained_ranges_of_both_directions_of_an_sru_reach_the_file(sequences, t
     import tensorflow as tf
 
     from components.cells.sru import SRU
-    from components.convert.checks.lost_ranges import lost_ranges
+    from components.convert.checks.scheme_check import lost_ranges
     from components.convert.recurrent.backend import convert_trained
     from components.fake_quantize.qat import quantized, trained_ranges
     from components.lowering.deploy import deploy

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tensorflow.lite.python import schema_py_generated as schema
 
-from components.convert.tensorflow.int16 import with_int16_io
+from components.convert.tensorflow.fixes import with_int16_io
 from components.core.errors import ConversionError
 
 OPERATORS = schema.BuiltinOperator

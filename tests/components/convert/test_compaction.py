@@ -6,7 +6,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from components.convert.checks.sparse import outputs, random_inputs
-from components.convert.compact.compaction import compacted
+from components.convert.compaction import compacted
 from components.model.tflite_file import inspect_model
 from components.spec.scheme import (
     DynamicWi8Afp32,

@@ -12,7 +12,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from components.convert.aeq.recover import recover
 from components.convert.checks.scheme_check import broken_promises
-from components.convert.compact.compaction import compacted
+from components.convert.compaction import compacted
 from components.convert.representative import Sample
 from components.convert.tensorflow.converter import convert
 from components.core.errors import ConversionError

@@ -1,4 +1,4 @@
-"""Fix the types of biases, inputs, and outputs that the converter writes for trained 16-bit activations."""
+"""Fix what the converter writes: random order, and the types of biases, inputs, and outputs of 16-bit activations."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.convert.compact.inline import read_model
+from components.convert.compaction import read_model
 from components.core.errors import ConversionError
 from components.upstream.tflite.converter import with_integer_io
 from components.upstream.tflite.objects import pack, schema
 
 _INT16 = schema.TensorType.INT16
 _SUMS = frozenset({schema.BuiltinOperator.ADD, schema.BuiltinOperator.SUB})
+_BUILTIN = schema.BuiltinOperator
 # Position of the bias among the inputs of the operators that have one.
-_BIASES = {
-    schema.BuiltinOperator.CONV_2D: 2,
-    schema.BuiltinOperator.DEPTHWISE_CONV_2D: 2,
-    schema.BuiltinOperator.FULLY_CONNECTED: 2,
-}
+_BIASES = dict.fromkeys((_BUILTIN.CONV_2D, _BUILTIN.DEPTHWISE_CONV_2D, _BUILTIN.FULLY_CONNECTED), 2)
 
 
 def with_int16_io(content: bytes, float_io: bool) -> bytes:
@@ -74,3 +71,34 @@ def _widen(model: Any, tensor: Any) -> None:
     model.buffers.append(wide)
     tensor.buffer = len(model.buffers) - 1
     tensor.type = schema.TensorType.INT64
+
+
+def with_sorted_dequantization(content: bytes) -> bytes:
+    """Put DEQUANTIZE operators of constants first, and sort them and their outputs by the index of the constant.
+
+    The older of the two quantizers adds them in the order of memory addresses.
+    """
+    model = read_model(content)
+    dequantize = {
+        index
+        for index, code in enumerate(model.operatorCodes)
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == schema.BuiltinOperator.DEQUANTIZE
+    }
+    for graph in model.subgraphs:
+        first = [
+            operator
+            for operator in graph.operators
+            if operator.opcodeIndex in dequantize
+            and model.buffers[graph.tensors[operator.inputs[0]].buffer].data is not None
+        ]
+        first.sort(key=lambda operator: int(operator.inputs[0]))
+        places = sorted(int(operator.outputs[0]) for operator in first)
+        moved = {int(operator.outputs[0]): place for operator, place in zip(first, places, strict=True)}
+        tensors = list(graph.tensors)
+        for old, new in moved.items():
+            graph.tensors[new] = tensors[old]
+        for operator in graph.operators:
+            operator.inputs = [moved.get(int(index), int(index)) for index in operator.inputs]
+            operator.outputs = [moved.get(int(index), int(index)) for index in operator.outputs]
+        graph.operators = first + [operator for operator in graph.operators if operator not in first]
+    return pack(model)

@@ -1,1 +1,0 @@
-"""Smaller files with the same content."""
