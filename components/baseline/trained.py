@@ -32,9 +32,6 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
     The order of examples within files can differ between ingestions, so weights are reproducible for one Examples
     artifact, not for one data folder.
 
-    Returns:
-        The trained `tf_keras.Model`.
-
     Raises:
         SpecError: The task has no dense feature with the label's name, or doesn't build a model.
         ModelError: The model cannot be exported, has nothing to train, or doesn't accept the data, or the loss isn't

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from components.calibrate.sampling import Sample
 from components.calibrate.survey import BINS, InputSurvey, Survey
-from components.core.errors import DataError
-from components.core.wording import some_of
+from components.core.errors import DataError, some_of
 from components.facts.audit import AuditReport, Finding, RangeFact, Severity
 from components.spec.calibrate import CalibrationSpec
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.core.errors import ModelError, SpecError
-from components.core.wording import some_of
+from components.core.errors import ModelError, SpecError, some_of
 from components.facts.training import LayerPlan
 from components.model.keras_model import check_learns
 from components.model.weight_tensors import WeightTensor, chosen_kernels, named_layers

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from typing_extensions import assert_never
 
 from components.convert.aeq.selection import UnmetBoundError
-from components.convert.checks.scheme_check import broken_promises, lost_ranges
+from components.convert.checks.scheme_check import lost_ranges, scheme_violations
 from components.convert.checks.sparse import sparse_or_dense
 from components.convert.recurrent.backend import (
     convert_lowered,
@@ -102,7 +102,7 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
     made = _made(request, folder)
     _enter(folder, "reading the converted file")
     # Before compaction, because messages about broken promises need the tensor names that the converter generated.
-    broken = broken_promises(scheme, inspect_model(made.content), made.kept_tensors)
+    broken = scheme_violations(scheme, inspect_model(made.content), made.kept_tensors)
     content, proof = compacted(made.content), None
     if not broken:
         # Last, because it may crash this process. A file that crashes the runtime must not reach the evaluator.
@@ -131,7 +131,7 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
         lost_ranges=lost_ranges(content, request.trained),
         sparsity=proof,
         streaming=made.streaming,
-        steps=made.steps,
+        state_errors=made.state_errors,
     )
 
 
@@ -189,15 +189,15 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> ConversionResult
             known = known_cells(model.parent, decode_examples(calibration, task, request.transform_graph))
         model = with_fixed_batch(model.parent, folder / "fixed")
     content = convert(model, request.scheme, representative, known=known)
-    steps = None
+    errors = None
     if known is not None:
         from components.convert.recurrent.state_errors import fused_state_errors
 
         _enter(folder, "comparing each time step with the float model")
-        steps = fused_state_errors(content, known)
+        errors = fused_state_errors(content, known)
     return ConversionResult(
         content,
-        steps=steps,
+        state_errors=errors,
         encode_sparse=lambda: convert(model, request.scheme, representative, sparse=True, known=known),
     )
 

@@ -17,7 +17,7 @@ class ConversionResult:
         content: The file.
         kept_tensors: Names of the tensors of layers that stay float.
         ranges, sensitivity, search: See `Converted`.
-        streaming, steps: See `Converted`.
+        streaming, state_errors: See `Converted`.
         encode_sparse: Converts again with sparse-encoded weights; None if the back-end cannot.
     """
 
@@ -27,5 +27,5 @@ class ConversionResult:
     sensitivity: tuple[LayerSensitivity, ...] = ()
     search: FloatSearch | None = None
     streaming: StreamingContract | None = None
-    steps: StateErrors | None = None
+    state_errors: StateErrors | None = None
     encode_sparse: Callable[[], bytes] | None = None

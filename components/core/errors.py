@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 
 # What TensorFlow adds to its messages: nodes, operators, and the name of an unnamed example.
 _WRAPPING = re.compile(r"\{\{.*?\}\} ?|Name: <unknown>, |^\(0\) [A-Z_]+: +|\s*\[Op:.*$")
@@ -127,3 +128,9 @@ def summary_line(error: BaseException) -> str:
     else:
         message = "" if not lines else lines[-1] if lines[0] == "in user code:" else lines[0]
     return _WRAPPING.sub("", message) or type(error).__name__
+
+
+def some_of(names: Iterable[str], most: int = 5) -> str:
+    """The first names of a possibly long list, such as `a, b and 3 more`."""
+    known = list(names)
+    return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,9 +148,42 @@ class ExampleDecoder:
 
 
 def read_serialized(files: Sequence[str]) -> Iterator[bytes]:
-    """Serialized tf.Examples of gzipped TFRecord files, in the order of the files."""
+    """Serialized tf.Examples of gzipped TFRecord files, in the order of the files. Raises as `serialized_batches`."""
+    # Without batches, TensorFlow takes longer to return a record than to read it.
+    for records in serialized_batches(files, 64):
+        yield from records
+
+
+def serialized_batches(files: Sequence[str], batch_size: int) -> Iterator[npt.NDArray[Any]]:
+    """Like `read_serialized`, in arrays of up to `batch_size` tf.Examples.
+
+    Raises:
+        DataError: A file is truncated or damaged.
+    """
     import tensorflow as tf
 
-    # Without batches, TensorFlow takes longer to return a record than to read it.
-    for records in tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(64):
-        yield from records.numpy()
+    records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
+    try:
+        yield from records.batch(batch_size).as_numpy_iterator()
+    except tf.errors.DataLossError as error:
+        raise DataError(
+            f"the TFRecord file is truncated or damaged: {error.message}",
+            where=", ".join(files),
+            remedy="write the file again, and then ingest it again",
+        ) from error
+
+
+def first_inputs(files: Sequence[str], count: int, task: str, transform_graph: str | None, purpose: str) -> Inputs:
+    """The decoded model inputs of the first examples of a split, by name, arrays [N, ...] with N at most `count`.
+
+    Raises:
+        DataError: There are no examples for this purpose.
+    """
+    serialized = list(islice(read_serialized(files), count))
+    if not serialized:
+        raise DataError(
+            f"there are no examples to {purpose}",
+            where=", ".join(files) or "evaluate.split",
+            remedy="check the data folder and the splits",
+        )
+    return ExampleDecoder(task, transform_graph).decode(serialized)[0]

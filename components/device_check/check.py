@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from itertools import islice
 
 from components.core.errors import DataError, EdgemillError
 from components.core.files import sha256_of_bytes
-from components.data.examples import ExampleDecoder, Inputs, read_serialized
+from components.data.examples import Inputs
 from components.device_check.tflm import measure_with_tflm
 from components.device_check.vela import measure_with_vela
 from components.facts.artifact_paths import OUTCOME_FILE, TFLITE_FILE
@@ -55,31 +54,6 @@ def check_candidates(
             logger.warning("%s: %s: %s", device, name, failure.message)
         checked.append(one)
     return DeviceReport(device=device, candidates=tuple(checked))
-
-
-def first_inputs(files: Sequence[str], count: int, task: str, transform_graph: str | None) -> Inputs:
-    """Return the decoded model inputs of the first examples.
-
-    Args:
-        files: Gzipped TFRecord files of tf.Examples.
-        count: The maximum number of examples.
-        task: Reference of the task.
-        transform_graph: Folder of the TensorFlow Transform graph that the examples went through, if any.
-
-    Returns:
-        Input name -> array [N, ...].
-
-    Raises:
-        DataError: There are no examples.
-    """
-    serialized = list(islice(read_serialized(files), count))
-    if not serialized:
-        raise DataError(
-            "there are no examples to run on the device's runtime",
-            where=", ".join(files) or "evaluate.split",
-            remedy="check the data folder and the splits",
-        )
-    return ExampleDecoder(task, transform_graph).decode(serialized)[0]
 
 
 def _run(content: bytes, inputs: Inputs | None, evaluator: TflmEvaluator) -> TflmOutcome:

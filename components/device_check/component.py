@@ -10,8 +10,8 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
 from components.core.values import FrozenModel
-from components.data.examples import split_files
-from components.device_check.check import check_candidates, first_inputs
+from components.data.examples import first_inputs, split_files
+from components.device_check.check import check_candidates
 from components.facts.artifact_paths import DEVICE_REPORT_FILE
 from components.facts.manifest import describe, write_manifest
 from components.facts.verified import verified
@@ -57,6 +57,7 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
                 max(each.examples for each in running),
                 exec_properties["task"],
                 str(folders["transform_graph"]) if "transform_graph" in folders else None,
+                "run on the device's runtime",
             )
             parents["examples"] = content_digest(folders["examples"] / f"Split-{request.split}")
         report = check_candidates(request.device, request.evaluators, candidates, inputs)

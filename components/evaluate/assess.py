@@ -13,11 +13,11 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 
 from components.core.compression import compressed_bytes
-from components.core.errors import DataError, EdgemillError
+from components.core.errors import EdgemillError
 from components.core.files import bytes_of, sha256_of_bytes
-from components.data.examples import ExampleDecoder, Inputs
+from components.data.examples import first_inputs
 from components.evaluate.evaluation import BASELINE, run_evaluation
-from components.evaluate.extractors import TFLitePredict, read_batches
+from components.evaluate.extractors import TFLitePredict
 from components.evaluate.jackknife import EXAMPLE_COUNT
 from components.evaluate.latency import kernel_note, measure_latency
 from components.evaluate.saturation import take_saturated
@@ -61,7 +61,7 @@ def assess(
         SpecError, DataError, ModelError: As for `run_evaluation`.
         TamperedError: An artifact has changed since it was written.
     """
-    example = first_example(files, task, transform_graph)
+    example = first_inputs(files, 1, task, transform_graph, "evaluate on")
     recipes = [_recipe(candidate) for candidate in candidates]
     outcomes, contents, runnable = {}, {}, {}
     for recipe, candidate in zip(recipes, candidates, strict=True):
@@ -106,22 +106,6 @@ def assess(
             for recipe in recipes
         ),
         outputs=outputs,
-    )
-
-
-def first_example(files: Sequence[str], task: str, transform_graph: str | None) -> Inputs:
-    """Return the decoded inputs of the first example, arrays [1, ...].
-
-    Raises:
-        DataError: There are no examples.
-    """
-    for file in files:
-        for batch in read_batches(file, 1):
-            return ExampleDecoder(task, transform_graph).decode(batch[tfma.INPUT_KEY])[0]
-    raise DataError(
-        "there are no examples to evaluate on",
-        where=", ".join(files) or "evaluate.split",
-        remedy="check the data folder and the splits",
     )
 
 

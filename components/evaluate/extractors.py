@@ -16,12 +16,11 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.utils import model_util
 
 from components.core.errors import DataError
-from components.data.examples import ExampleDecoder
+from components.data.examples import ExampleDecoder, serialized_batches
 from components.evaluate.jackknife import BUCKET_KEY, BUCKETS
 from components.evaluate.saturation import Counts, Saturation
 from components.metrics.model_outputs import Activation, as_probabilities
@@ -118,16 +117,8 @@ def read_batches(file: str, batch_size: int) -> Iterator[Extracts]:
     Raises:
         DataError: The file is truncated or damaged.
     """
-    records = tf.data.TFRecordDataset(file, compression_type="GZIP")
-    try:
-        for batch in records.batch(batch_size).as_numpy_iterator():
-            yield {tfma.INPUT_KEY: batch}
-    except tf.errors.DataLossError as error:
-        raise DataError(
-            f"the TFRecord file is truncated or damaged: {error.message}",
-            where=file,
-            remedy="write the file again, and then ingest it again",
-        ) from error
+    for batch in serialized_batches([file], batch_size):
+        yield {tfma.INPUT_KEY: batch}
 
 
 class _DecodeAndPredict(model_util.DoFnWithModels):

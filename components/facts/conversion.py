@@ -220,7 +220,7 @@ class Converted(FrozenModel):
         search: The search of `keep_float: auto`; None without it.
         sparsity: Verification of the sparse weights; None for a model that was not pruned.
         streaming: How to run a model of one time step; None for any other model.
-        steps: Errors of the states of a lowered recurrent model; None for any other model.
+        state_errors: Errors of the states of a lowered recurrent model; None for any other model.
     """
 
     status: Literal["converted"] = "converted"
@@ -233,7 +233,7 @@ class Converted(FrozenModel):
     search: FloatSearch | None = None
     sparsity: SparsityVerification | None = None
     streaming: StreamingContract | None = None
-    steps: StateErrors | None = None
+    state_errors: StateErrors | None = None
 
 
 class ConversionFailure(FrozenModel):

@@ -54,10 +54,10 @@ def device_checks(
 def step_checks(name: str, outcome: Converted, policy: GateSpec) -> Iterator[Check]:
     """Check the state error of a lowered recurrent model at each time step. Float models have none."""
     limit = policy.max_state_error
-    if limit is None or outcome.steps is None:
+    if limit is None or outcome.state_errors is None:
         return
-    greatest, rms = outcome.steps.greatest, outcome.steps.rms
-    note = f" after step {rms.index(greatest) + 1} of {len(rms)}, {outcome.steps.examples} sequences"
+    greatest, rms = outcome.state_errors.greatest, outcome.state_errors.rms
+    note = f" after step {rms.index(greatest) + 1} of {len(rms)}, {outcome.state_errors.examples} sequences"
     yield at_most(STEP_ERROR, name, limit, greatest, "state_error", note, slack=FLOAT32_EPSILON)
 
 

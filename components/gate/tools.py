@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from components.core.wording import some_of
+from components.core.errors import some_of
 from components.facts.decision import Check, Requirement, Unit, Verdict
 from components.facts.device import CandidateOnDevice, TflmFacts, ToolFailure, VelaFacts
 from components.facts.evaluation import CandidateReport

@@ -7,13 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import DataError
+from components.core.errors import DataError, some_of
 from components.core.files import is_file, sha256_of, sha256_of_bytes
 
 # ML Metadata stores the parameter as one value. With more files than this, only the digest over all of them is kept.
 _MOST_LISTED = 1_000
-# The most files that an error names.
-_MOST_NAMED = 5
 _STRING_VALUE = "type.googleapis.com/google.protobuf.StringValue"
 
 
@@ -45,10 +43,8 @@ def check_sources(folder: Path, patterns: Iterable[str], before: Mapping[str, An
         return
     known = before.get("each")
     changed = sorted(name for name in {*found, *known} if found.get(name) != known.get(name)) if known else []
-    more = f" and {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
-    names = f": {', '.join(changed[:_MOST_NAMED])}{more}" if changed else ""
     raise DataError(
-        f"the examples changed while the run read them{names}",
+        "the examples changed while the run read them" + (f": {some_of(changed)}" if changed else ""),
         where=str(folder),
         bound=f"sha256 {before['all']} over {before['count']} files",
         measured=f"sha256 {now['all']} over {now['count']} files",

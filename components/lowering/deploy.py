@@ -42,9 +42,6 @@ def deploy(model: Any, form: Form, folder: Path, output: str, sample: Mapping[st
         output: The name of the model's only output.
         sample: Model input -> a few sequences [N, time, ...].
 
-    Returns:
-        The kind of export.
-
     Raises:
         ModelError: The model cannot be streamed.
     """

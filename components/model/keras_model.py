@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.errors import ModelError, summary_line
+from components.core.errors import ModelError, some_of, summary_line
 from components.core.user_code import exits_reported
 from components.data.task import CompilingTask, load_task
 from components.facts.artifact_paths import KERAS_FILE, SERVING_FOLDER
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-def export(
-    model: Any, folder: Path, outputs: Sequence[str] = (), batch: int | None = None
-) -> None:
+def export(model: Any, folder: Path, outputs: Sequence[str] = (), batch: int | None = None) -> None:
     """Write a Keras model as a SavedModel into the artifact of a baseline or of a training step.
 
     The SavedModel's `serving_default` takes decoded inputs by name, with a dynamic batch dimension, and returns its
@@ -191,11 +189,10 @@ def _refuse_widths(model: Any) -> None:
     }
     if not found:
         return
-    names = list(found)
     wide = "float64" in found.values()
     raise ModelError(
         f"the model computes in {64 if wide else 16}-bit floats, which cannot be converted",
-        where=f"layer {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
+        where=f"layer {some_of(found, 3)}",
         bound="layers with the policy float32",
         measured=", ".join(sorted(set(found.values()))),
         remedy="build it without `dtype='float64'` and `tf.keras.backend.set_floatx`, and copy the weights over"

@@ -8,8 +8,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from components.core.errors import ModelError
-from components.core.wording import some_of
+from components.core.errors import ModelError, some_of
 from components.facts.conversion import Inspection, TensorFact
 from edgemill.terminal import terminal
 

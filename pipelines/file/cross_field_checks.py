@@ -21,9 +21,9 @@ def cross_field_errors(spec: PipelineSpec) -> Iterator[SpecError]:
     yield from _splits(spec)
     yield from _steps(spec)
     yield from sparsity_errors(
-        (f"recipes[{index}]", recipe.scheme, claim)
+        (f"recipes[{index}]", recipe.scheme, target)
         for index, recipe in enumerate(spec.recipes)
-        if (claim := recipe.sparsity_target) is not None
+        if (target := recipe.sparsity_target) is not None
     )
     yield from _calibration(spec)
     yield from _metrics(spec)
@@ -112,13 +112,14 @@ def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
                 yield from _split_errors(spec, f"{where}.steps[{number}].split", step.split)
 
 
-def sparsity_errors(claims: Iterable[tuple[str, Scheme, SparsityTarget]]) -> Iterator[SpecError]:
+def sparsity_errors(targets: Iterable[tuple[str, Scheme, SparsityTarget]]) -> Iterator[SpecError]:
     """Yield an error for each scheme that can't be combined with the sparsity target of its recipe.
 
-    A claim is the recipe's location (`recipes[2]`), its scheme, and its sparsity target.
+    Args:
+        targets: The recipe's location (`recipes[2]`), its scheme, and its sparsity target.
     """
-    for where, scheme, claim in claims:
-        refused = sparsity_refusal(scheme, claim, f"{where}.scheme")
+    for where, scheme, target in targets:
+        refused = sparsity_refusal(scheme, target, f"{where}.scheme")
         if refused is not None:
             yield refused
 

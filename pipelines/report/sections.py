@@ -81,8 +81,8 @@ def recurrent_views(summary: RunSummary) -> list[RecurrentView]:
     """Return the sections of candidates whose recurrent layers were lowered."""
     views = []
     for index, one in enumerate(summary.candidates):
-        if isinstance(one.outcome, Converted) and (one.outcome.steps or one.outcome.streaming):
-            steps, streaming = one.outcome.steps, one.outcome.streaming
+        if isinstance(one.outcome, Converted) and (one.outcome.state_errors or one.outcome.streaming):
+            steps, streaming = one.outcome.state_errors, one.outcome.streaming
             picture = _state_errors(steps, f"steps{index}") if steps else None
             views.append(RecurrentView(name=one.name, steps=steps, streaming=streaming, picture=picture))
     return views

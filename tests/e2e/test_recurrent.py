@@ -38,7 +38,7 @@ def test_every_recipe_is_converted_and_as_accurate_as_the_float_model(ran: Ran) 
         assert candidate.slices[0].metrics["accuracy"].value >= baseline - 0.02, candidate.name
         if candidate.name != "float32":
             assert candidate.outcome.inspection.integer_only
-            assert len(candidate.outcome.steps.rms) == 4
+            assert len(candidate.outcome.state_errors.rms) == 4
             assert candidate.outcome.lost_ranges == ()
 
 

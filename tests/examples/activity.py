@@ -100,7 +100,7 @@ def test_every_operator_runs_on_the_npu(run: Run) -> None:
 def test_error_of_each_time_step_is_reported_and_bounded(run: Run) -> None:
     (decision,) = run.summary.decisions
     for name in INTEGER:
-        steps = run.by_name[name].outcome.steps
+        steps = run.by_name[name].outcome.state_errors
         assert steps is not None
         assert len(steps.rms) == 32
         checks = [one.checks for one in decision.candidates if one.candidate == name]

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from components.convert.compaction import read_model
-from components.core.errors import SpecError
-from components.core.wording import some_of
+from components.core.errors import SpecError, some_of
 from components.upstream.tflite.objects import schema
 
 # Operators that only move values. Integers keep the scale of the input, so that quantization adds no error.

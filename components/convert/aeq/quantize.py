@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.convert.aeq.layers import Graph, Layer, Operator
-from components.core.errors import ConversionError
-from components.core.wording import some_of
+from components.core.errors import ConversionError, some_of
 from components.model.tflite_file import constant_of
 from components.spec.scheme import StaticScheme
 

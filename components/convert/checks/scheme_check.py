@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence, Set
 
-from components.core.wording import some_of
+from components.core.errors import some_of
 from components.facts.conversion import Inspection, TensorFact
 from components.facts.training import TrainedRange
 from components.model.tflite_file import scales_of
@@ -21,7 +21,7 @@ _ADDED = re.compile(r"(_(dequant|quantized|requant|duplicated)(_?\d+)?)+$")
 _RELATIVE = 1e-6
 
 
-def broken_promises(scheme: Scheme, inspection: Inspection, kept_float: Set[str] = frozenset()) -> list[str]:
+def scheme_violations(scheme: Scheme, inspection: Inspection, kept_float: Set[str] = frozenset()) -> list[str]:
     """Compare a file with its scheme.
 
     Args:

@@ -33,7 +33,7 @@ Outputs = Mapping[str, npt.NDArray[np.float64]]
 
 
 def sparse_or_dense(
-    dense: bytes, encode: Callable[[], bytes] | None, scheme: Scheme, claim: SparsityTarget
+    dense: bytes, encode: Callable[[], bytes] | None, scheme: Scheme, target: SparsityTarget
 ) -> tuple[bytes, SparsityVerification]:
     """Choose between a file and its sparse-encoded twin, and verify the sparsity.
 
@@ -42,7 +42,7 @@ def sparse_or_dense(
         encode: Converts the same weights with sparse encoding. Called only if a sparse kernel exists. None if the
             back-end doesn't support it.
         scheme: The scheme of both files.
-        claim: The sparsity target of the pruned weights.
+        target: The sparsity target of the pruned weights.
 
     Returns:
         The file to deliver, and the verification. The file is the encoded one, unless the weights cannot be
@@ -51,27 +51,27 @@ def sparse_or_dense(
     Raises:
         SpecError: Kernels compute wrong values for this combination of scheme and sparsity.
     """
-    refused = sparsity_refusal(scheme, claim, "scheme")
+    refused = sparsity_refusal(scheme, target, "scheme")
     if refused is not None:
         raise refused
     uses = weight_uses(dense)
-    if encode is None or not encodes(scheme, claim.structure):
-        reason = f"there is no sparse kernel for {scheme.kind} with {claim.structure}"
-        if encodes(scheme, claim.structure):
+    if encode is None or not encodes(scheme, target.structure):
+        reason = f"there is no sparse kernel for {scheme.kind} with {target.structure}"
+        if encodes(scheme, target.structure):
             reason = "the back-end for `calibration_method` and `keep_float` does not support it"
-        return dense, not_encoded(claim, uses, len(dense), f"not sparse-encoded: {reason}")
-    plain = not_encoded(claim, uses, len(dense), "the converter found nothing to encode")
+        return dense, not_encoded(target, uses, len(dense), f"not sparse-encoded: {reason}")
+    plain = not_encoded(target, uses, len(dense), "the converter found nothing to encode")
     if all(tensor.verdict == "lost" for tensor in plain.tensors):
         return dense, plain
     try:
         sparse = encode()
     except EdgemillError as error:
-        return dense, not_encoded(claim, uses, len(dense), f"not sparse-encoded: {error.what}")
+        return dense, not_encoded(target, uses, len(dense), f"not sparse-encoded: {error.what}")
     found = weight_uses(sparse)
     if all(use.encoding == "dense" for use in found):
         return dense, plain
     execution = measure(sparse, dense, INTEGER_TOLERANCE if scheme.is_static else FLOAT_TOLERANCE)
-    proof = encoded(claim, found, len(sparse), len(dense), execution)
+    proof = encoded(target, found, len(sparse), len(dense), execution)
     _LOG.info("sparsity: %s, %d bytes instead of %d", proof.verdict, len(sparse), len(dense))
     return (sparse if proof.delivered == "sparse" else dense), proof
 

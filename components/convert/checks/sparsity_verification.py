@@ -34,23 +34,16 @@ class Execution(FrozenModel):
     twin_s: float | None = None
 
 
-def claimed_uses(claim: SparsityTarget, uses: Sequence[WeightUse]) -> list[WeightUse]:
-    """The weights whose shape is that of a pruned kernel; all weights if the claim lists no kernels."""
-    if not claim.kernels:
+def targeted_uses(target: SparsityTarget, uses: Sequence[WeightUse]) -> list[WeightUse]:
+    """The weights whose shape is that of a pruned kernel; all weights if the target lists no kernels."""
+    if not target.kernels:
         return list(uses)
-    shapes = {_sizes(shape) for kernel in claim.kernels for shape in _in_a_file(kernel)}
+    shapes = {_sizes(shape) for kernel in target.kernels for shape in _in_a_file(kernel)}
     return [use for use in uses if _sizes(use.fact.shape) in shapes]
 
 
-def not_encoded(
-    claim: SparsityTarget, dense: Sequence[WeightUse], dense_bytes: int, reason: str
-) -> SparsityVerification:
-    """The verification of a file without sparse encoding, and the reason why it has none."""
-    return _proof(claim, dense, dense_bytes, speed=reason, delivered="dense")
-
-
 def encoded(
-    claim: SparsityTarget, sparse: Sequence[WeightUse], sparse_bytes: int, dense_bytes: int, execution: Execution
+    target: SparsityTarget, sparse: Sequence[WeightUse], sparse_bytes: int, dense_bytes: int, execution: Execution
 ) -> SparsityVerification:
     """The verification of a sparse-encoded file, from the weights in it and the measurements.
 
@@ -58,15 +51,15 @@ def encoded(
     """
     wrong = _wrong(execution)
     speed, ratio, transient = ("", None, False) if wrong else _speed(execution)
-    proof = _proof(
-        claim, sparse, dense_bytes, speed=wrong or speed, delivered="dense" if wrong else "sparse", transient=transient
-    )
+    proof = not_encoded(target, sparse, dense_bytes, wrong or speed)
     return proof.model_copy(
         update={
             "difference": execution.difference,
             "tolerance": execution.tolerance,
             "time_ratio": ratio,
             "sparse_bytes": sparse_bytes,
+            "delivered": "dense" if wrong else "sparse",
+            "transient": transient,
         }
     )
 
@@ -104,43 +97,37 @@ def _speed(execution: Execution) -> tuple[str, float | None, bool]:
     return f"not faster on this machine: the sparse file takes {ratio:.2f} of its dense twin's time", ratio, False
 
 
-def _proof(
-    claim: SparsityTarget,
-    uses: Sequence[WeightUse],
-    dense_bytes: int,
-    *,
-    speed: str,
-    delivered: str,
-    transient: bool = False,
+def not_encoded(
+    target: SparsityTarget, uses: Sequence[WeightUse], dense_bytes: int, reason: str
 ) -> SparsityVerification:
-    tensors = tuple(_tensor(claim, use, speed) for use in claimed_uses(claim, uses))
+    """The verification of a file without sparse encoding, and the reason why it has none."""
+    tensors = tuple(_tensor(target, use, reason) for use in targeted_uses(target, uses))
     verdicts = {tensor.verdict for tensor in tensors}
     verdict: SparsityVerdict = "lost" if "lost" in verdicts else "proven" if "proven" in verdicts else "stored_only"
     reasons = [tensor.reason for tensor in tensors if tensor.reason]
     if not tensors:
         reasons.append(
-            "no weight of the file has a pruned kernel's shape" if claim.kernels else "the file has no weights"
+            "no weight of the file has a pruned kernel's shape" if target.kernels else "the file has no weights"
         )
         verdict = "lost"
     return SparsityVerification(
-        claim=claim,
+        target=target,
         verdict=verdict,
         reasons=tuple(dict.fromkeys(reasons)),
         tensors=tensors,
         dense_bytes=dense_bytes,
-        delivered="sparse" if delivered == "sparse" else "dense",
-        transient=transient,
+        delivered="dense",
     )
 
 
-def _tensor(claim: SparsityTarget, use: WeightUse, speed: str) -> TensorSparsity:
-    verdict, reason = _verdict(claim, use, speed)
+def _tensor(target: SparsityTarget, use: WeightUse, speed: str) -> TensorSparsity:
+    verdict, reason = _verdict(target, use, speed)
     return TensorSparsity(
         tensor=use.fact.name,
         operator=use.operator,
         shape=use.fact.shape,
         sparsity=_zeros(use),
-        claimed=_claimed(claim, use),
+        wanted=_wanted(target, use),
         encoding=use.encoding,
         densify=use.densify,
         verdict=verdict,
@@ -148,13 +135,13 @@ def _tensor(claim: SparsityTarget, use: WeightUse, speed: str) -> TensorSparsity
     )
 
 
-def _verdict(claim: SparsityTarget, use: WeightUse, speed: str) -> tuple[SparsityVerdict, str]:
-    claimed = _claimed(claim, use)
-    least = claimed - _tolerance(claim, use)
+def _verdict(target: SparsityTarget, use: WeightUse, speed: str) -> tuple[SparsityVerdict, str]:
+    wanted = _wanted(target, use)
+    least = wanted - _tolerance(target, use)
     if _zeros(use) < least:
         return (
             "lost",
-            f"zeros are gone: {_zeros(use):.3f} of the weights instead of {claimed:.3f} (at least {least:.3f})",
+            f"zeros are gone: {_zeros(use):.3f} of the weights instead of {wanted:.3f} (at least {least:.3f})",
         )
     if use.densify:
         return "stored_only", f"DENSIFY unpacks the weights of {use.operator} when the model is loaded"
@@ -163,24 +150,24 @@ def _verdict(claim: SparsityTarget, use: WeightUse, speed: str) -> tuple[Sparsit
     return ("stored_only", speed) if speed else ("proven", "")
 
 
-def _claimed(claim: SparsityTarget, use: WeightUse) -> float:
-    """The claimed sparsity of a weight: the least among kernels of its shape."""
+def _wanted(target: SparsityTarget, use: WeightUse) -> float:
+    """The wanted sparsity of a weight: the least among kernels of its shape."""
     size = _sizes(use.fact.shape)
     own = [
         sparsity
-        for kernel, sparsity in zip(claim.kernels, claim.sparsities, strict=False)
+        for kernel, sparsity in zip(target.kernels, target.sparsities, strict=False)
         if size in map(_sizes, _in_a_file(kernel))
     ]
-    return min(own, default=claim.sparsity)
+    return min(own, default=target.sparsity)
 
 
 def _zeros(use: WeightUse) -> float:
     return use.fact.sparsity or 0.0
 
 
-def _tolerance(claim: SparsityTarget, use: WeightUse) -> float:
+def _tolerance(target: SparsityTarget, use: WeightUse) -> float:
     """The tolerance; for a small kernel one block, because its zeros are rounded to whole blocks."""
-    group = BLOCKS.get(claim.structure, 1)
+    group = BLOCKS.get(target.structure, 1)
     return max(SPARSITY_TOLERANCE, group / math.prod(use.fact.shape))
 
 

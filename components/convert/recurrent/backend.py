@@ -162,7 +162,9 @@ def convert_trained_lstm(
     enter("converting with trained ranges")
     content = make(sparse=False)
     enter("comparing each time step with the float model")
-    return ConversionResult(content, steps=fused_state_errors(content, known), encode_sparse=lambda: make(sparse=True))
+    return ConversionResult(
+        content, state_errors=fused_state_errors(content, known), encode_sparse=lambda: make(sparse=True)
+    )
 
 
 def _converted(
@@ -179,10 +181,10 @@ def _converted(
     enter("converting")
     content = make(sparse=False)
     contract = streaming_contract(content)
-    steps = None
+    errors = None
     if seen is not None:
         enter("comparing each time step with the float model")
-        steps = state_errors(content, seen.inputs, seen.states)
+        errors = state_errors(content, seen.inputs, seen.states)
     return ConversionResult(
-        content, ranges=ranges, encode_sparse=lambda: make(sparse=True), streaming=contract, steps=steps
+        content, ranges=ranges, encode_sparse=lambda: make(sparse=True), streaming=contract, state_errors=errors
     )

@@ -55,9 +55,6 @@ def convert(
         sparse: Whether to sparse-encode weights with many zeros. The converter chooses the blocks.
         known: Ranges that override measured ones in a model with fused LSTMs.
 
-    Returns:
-        The content of a `.tflite` file.
-
     Raises:
         SpecError: A static scheme has neither a representative dataset nor trained ranges, 4-bit weights have no
             trained ranges, or a model with trained ranges has a scheme that is not static.

@@ -30,9 +30,6 @@ def with_int16_io(content: bytes, float_io: bool) -> bytes:
         content: A TFLite file with int16 activations and float inputs and outputs.
         float_io: Whether inputs and outputs stay float.
 
-    Returns:
-        An equivalent file.
-
     Raises:
         ConversionError: A bias does not fit 32 bits, so the converter clipped it.
     """

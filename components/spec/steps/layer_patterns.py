@@ -9,8 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from components.core.errors import SpecError
-from components.core.wording import some_of
+from components.core.errors import SpecError, some_of
 
 # A layer name or a shell pattern, such as `block_1_*`.
 LayerPattern = Annotated[str, Field(min_length=1)]

@@ -51,7 +51,7 @@ class TensorSparsity(FrozenModel):
         operator: Operator that uses it.
         shape: As in the file.
         sparsity: Fraction of zeros in the file.
-        claimed: Fraction of zeros after pruning.
+        wanted: Fraction of zeros after pruning.
         encoding: `dense`, `sparse` (single values), or the block, such as `1x4`.
         densify: Whether a DENSIFY operator unpacks it.
         verdict: `proven` to execute sparse, `stored_only`, or `lost`.
@@ -62,7 +62,7 @@ class TensorSparsity(FrozenModel):
     operator: str
     shape: tuple[int, ...]
     sparsity: float
-    claimed: float
+    wanted: float
     encoding: str
     densify: bool
     verdict: SparsityVerdict
@@ -73,7 +73,7 @@ class SparsityVerification(FrozenModel):
     """The verification of one file's sparsity.
 
     Attributes:
-        claim: The zeros that pruning made.
+        target: The zeros that pruning made.
         verdict: `proven` if at least one weight tensor executes sparse, none lost its zeros, outputs are correct, and
             the file is faster than its dense twin. `stored_only` if the zeros are in the file and at best make it
             smaller. `lost` if at least one weight tensor lost its zeros.
@@ -90,7 +90,7 @@ class SparsityVerification(FrozenModel):
         transient: Whether another run may be able to judge the time.
     """
 
-    claim: SparsityTarget
+    target: SparsityTarget
     verdict: SparsityVerdict
     reasons: tuple[str, ...] = ()
     tensors: tuple[TensorSparsity, ...] = ()
@@ -125,14 +125,14 @@ def encodes(scheme: Scheme, structure: Structure) -> bool:
     return needed is not None and BLOCKS.get(structure, 0) % needed == 0 and structure in BLOCKS
 
 
-def sparsity_refusal(scheme: Scheme, claim: SparsityTarget, where: str | None = None) -> SpecError | None:
+def sparsity_refusal(scheme: Scheme, target: SparsityTarget, where: str | None = None) -> SpecError | None:
     """The error if a scheme can't be combined with a sparsity; None if it can."""
-    if scheme.miscomputes_sparse_blocks and claim.structure in BLOCKS:
+    if scheme.miscomputes_sparse_blocks and target.structure in BLOCKS:
         return SpecError(
             "dynamic range quantization of block-sparse weights silently computes wrong values under XNNPACK",
             where=where,
             bound=" or ".join(_sparse_kinds()),
-            measured=f"{scheme.kind} with {claim.structure}",
+            measured=f"{scheme.kind} with {target.structure}",
             remedy="use one of these schemes, or prune without blocks: the file compresses but is never sparse-encoded",
         )
     return None

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
 from components.convert.aeq.recover import recover
-from components.convert.checks.scheme_check import broken_promises
+from components.convert.checks.scheme_check import scheme_violations
 from components.convert.compaction import compacted
 from components.convert.representative import Sample
 from components.convert.tensorflow.converter import convert
@@ -120,7 +120,7 @@ def test_weights_of_any_size_are_inside_the_compact_file_which_computes_the_same
     content, kept = model.made(name)
     small = compacted(content)
     facts = inspect_model(small)
-    assert broken_promises(SCHEMES[name], inspect_model(content), kept) == []
+    assert scheme_violations(SCHEMES[name], inspect_model(content), kept) == []
     assert max(one.bytes for one in facts.weights) == FEATURES * model.units * {"float32": 4, "float16": 2}.get(name, 1)
     assert facts.weight_bytes == inspect_model(content).weight_bytes
     # Beside weights there is metadata.
@@ -175,7 +175,7 @@ def test_weights_of_four_bits_of_any_size_compute_the_same_on_every_runtime(unit
     export(trained, tmp_path)
     content = convert(tmp_path / "Format-Serving", StaticWi4Ai8(), None)
     small = compacted(content)
-    assert broken_promises(StaticWi4Ai8(), inspect_model(content)) == []
+    assert scheme_violations(StaticWi4Ai8(), inspect_model(content)) == []
     assert [(one.dtype, one.bytes) for one in inspect_model(small).weights[:1]] == [("INT4", FEATURES * units // 2)]
     assert 0 <= inline_bytes(small) - inspect_model(small).weight_bytes < 256
     before, after = (outputs(one, {"x": inputs}) for one in (content, small))

@@ -15,7 +15,7 @@ INSPECTION = Inspection(
 
 def checks(rms, limit):
     steps = None if rms is None else StateErrors(examples=20, rms=rms, worst=tuple(2 * one for one in rms))
-    outcome = Converted(inspection=INSPECTION, seconds=1, peak_memory_bytes=1, steps=steps)
+    outcome = Converted(inspection=INSPECTION, seconds=1, peak_memory_bytes=1, state_errors=steps)
     policy = GateSpec(metrics=(MetricBound(name="accuracy", at_least=0.5),), max_state_error=limit)
     return list(step_checks("gru", outcome, policy))
 

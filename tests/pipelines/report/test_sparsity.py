@@ -8,7 +8,7 @@ WEIGHT = {
     "tensor": "model/<dense>/MatMul",
     "operator": "FULLY_CONNECTED",
     "shape": (10, 1568),
-    "claimed": 0.8,
+    "wanted": 0.8,
     "encoding": "1x4",
     "densify": False,
 }
@@ -16,7 +16,11 @@ WEIGHT = {
 
 def proof(verdict, reason, **changes):
     tensor = TensorSparsity(**WEIGHT | {"sparsity": 0.797, "verdict": verdict, "reason": reason})
-    facts = {"claim": SparsityTarget(structure="block_1x4", sparsity=0.8), "dense_bytes": 83_716, "delivered": "sparse"}
+    facts = {
+        "target": SparsityTarget(structure="block_1x4", sparsity=0.8),
+        "dense_bytes": 83_716,
+        "delivered": "sparse",
+    }
     reasons = (reason,) if reason else ()
     return SparsityVerification(**facts | {"verdict": verdict, "reasons": reasons, "tensors": (tensor,)} | changes)
 

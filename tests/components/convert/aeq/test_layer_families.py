@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from components.convert.aeq.layers import read_graph
 from components.convert.aeq.recover import recover
-from components.convert.checks.scheme_check import broken_promises
+from components.convert.checks.scheme_check import scheme_violations
 from components.convert.representative import Sample
 from components.convert.tensorflow.converter import convert
 from components.core.errors import ConversionError
@@ -82,7 +82,7 @@ def test_file_is_all_integers_and_near_float(family, scheme, tolerance):
     made = recover(content, scheme, sample)
     inspection = inspect_model(made.content)
     assert inspection.integer_only
-    assert broken_promises(scheme, inspection) == []
+    assert scheme_violations(scheme, inspection) == []
     (expected,), (found,) = (TFLiteModel(one).predict(sample.inputs).values() for one in (content, made.content))
     assert ((found - expected) ** 2).sum() <= tolerance * (expected**2).sum()
 
@@ -94,5 +94,5 @@ def test_any_layer_can_be_kept_float(family):
         made = recover(content, scheme, Sample({name: values[:8] for name, values in sample.inputs.items()}))
         assert [one.layer for one in made.sensitivity if one.kept_float] == [layer.name]
         inspection = inspect_model(made.content)
-        assert broken_promises(scheme, inspection, made.kept_tensors) == []
+        assert scheme_violations(scheme, inspection, made.kept_tensors) == []
         assert inspection.float_tensors

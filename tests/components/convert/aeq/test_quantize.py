@@ -8,7 +8,7 @@ from components.convert.aeq.activations import histograms_of
 from components.convert.aeq.layers import read_graph
 from components.convert.aeq.quantize import quantize_all
 from components.convert.aeq.recover import recover
-from components.convert.checks.scheme_check import broken_promises
+from components.convert.checks.scheme_check import scheme_violations
 from components.convert.representative import Sample
 from components.convert.tensorflow.converter import convert
 from components.core.errors import ConversionError
@@ -86,7 +86,7 @@ def test_chosen_range_is_in_the_file_and_in_the_facts(content, convnet, images, 
     assert sum(made.ranges[0].histogram) > 0 and not made.ranges[1].histogram
     inspection = inspect_model(made.content)
     assert inspection.integer_only
-    assert broken_promises(scheme, inspection) == []
+    assert scheme_violations(scheme, inspection) == []
     assert error(made.content, images, convnet) < 2e-3
 
 
@@ -155,10 +155,10 @@ def test_an_outlier_hurts_min_max_and_estimators_win_it_back(content, convnet):
 def test_border_is_float_when_asked_and_symmetric_int16_in_16x8(content, images, convnet):
     floats = recover(content, StaticWi8Ai8(calibration_method="percentile", float_io=True), sample_of(images)).content
     assert [tensor.dtype for tensor in inspect_model(floats).inputs + inspect_model(floats).outputs] == ["FLOAT32"] * 2
-    assert broken_promises(StaticWi8Ai8(calibration_method="percentile", float_io=True), inspect_model(floats)) == []
+    assert scheme_violations(StaticWi8Ai8(calibration_method="percentile", float_io=True), inspect_model(floats)) == []
     scheme = StaticWi8Ai16(calibration_method="percentile")
     wide = recover(content, scheme, sample_of(images))
-    assert broken_promises(scheme, inspect_model(wide.content)) == []
+    assert scheme_violations(scheme, inspect_model(wide.content)) == []
     assert [tensor.dtype for tensor in inspect_model(wide.content).inputs] == ["INT16"]
     found = scales(wide.content)
     for fact in wide.ranges:
@@ -251,7 +251,7 @@ def test_lstm_stays_float_when_the_scheme_allows_and_its_state_never_does(lstm):
     scheme = StaticWi8Ai8(calibration_method="percentile", float_fallback=True)
     made = recover(lstm, scheme, Sample({"sequence": same}))
     inspection = inspect_model(made.content)
-    assert broken_promises(scheme, inspection) == []
+    assert scheme_violations(scheme, inspection) == []
     assert {weight.dtype for weight in inspection.weights} == {"FLOAT32", "INT8"}
 
 
@@ -268,6 +268,6 @@ def test_named_layer_alone_is_float(content, images, convnet):
     inspection = inspect_model(made.content)
     assert {weight.shape: weight.dtype for weight in inspection.weights} == {(8, 3, 3, 1): "FLOAT32", (10, 288): "INT8"}
     assert [tensor.dtype for tensor in inspection.inputs + inspection.outputs] == ["INT8", "INT8"]
-    assert broken_promises(scheme, inspection, made.kept_tensors) == []
-    assert "float tensors inside the model: " in broken_promises(scheme, inspection)[0]
+    assert scheme_violations(scheme, inspection, made.kept_tensors) == []
+    assert "float tensors inside the model: " in scheme_violations(scheme, inspection)[0]
     assert error(made.content, images, convnet) < 1e-3

@@ -9,7 +9,7 @@ from components.convert.aeq.layers import float_tensors_of, matching, read_graph
 from components.convert.aeq.metric import keras_metric, score, scorer
 from components.convert.aeq.recover import recover
 from components.convert.aeq.selection import UnmetBoundError, fewest_float, relative_error
-from components.convert.checks.scheme_check import broken_promises
+from components.convert.checks.scheme_check import scheme_violations
 from components.convert.representative import Sample
 from components.convert.tensorflow.converter import convert
 from components.core.errors import SpecError
@@ -97,7 +97,7 @@ def test_hard_layer_alone_is_most_sensitive_and_kept(hard, sample):
         "INT8",
         "INT8",
     ]
-    assert broken_promises(AUTO, inspection, made.kept_tensors) == []
+    assert scheme_violations(AUTO, inspection, made.kept_tensors) == []
 
 
 def test_sensitivity_is_what_a_file_with_only_that_layer_in_integers_shows(hard, sample):
@@ -121,7 +121,7 @@ def test_sixteen_bit_activations_keep_the_hard_layer_too(hard, sample):
     scheme = StaticWi8Ai16(keep_float=AutoKeepFloat())
     made = recover(hard, scheme, sample, bound(0.02))
     assert [one.layer for one in made.sensitivity if one.kept_float] == ["net/hard"]
-    assert broken_promises(scheme, inspect_model(made.content), made.kept_tensors) == []
+    assert scheme_violations(scheme, inspect_model(made.content), made.kept_tensors) == []
 
 
 def test_bound_that_nothing_meets_is_reported_with_figures(hard, sample):

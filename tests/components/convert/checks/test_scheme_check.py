@@ -1,6 +1,6 @@
 import pytest
 
-from components.convert.checks.scheme_check import broken_promises
+from components.convert.checks.scheme_check import scheme_violations
 from components.facts.conversion import Inspection, TensorFact
 from components.spec.ranges import KeepLayersFloat
 from components.spec.scheme import DynamicWi8Afp32, Float16, Float32, StaticWi8Ai8, StaticWi8Ai16
@@ -49,7 +49,7 @@ PER_CHANNEL = tensor("conv/kernel", "INT8", (8, 3, 3, 1), scales=8)
     ids=lambda value: value.kind if hasattr(value, "kind") else "",
 )
 def test_promise_is_kept_when_file_holds_what_scheme_says(scheme, found):
-    assert broken_promises(scheme, found) == []
+    assert scheme_violations(scheme, found) == []
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_promise_is_kept_when_file_holds_what_scheme_says(scheme, found):
     ids=lambda value: value.kind if hasattr(value, "kind") else "",
 )
 def test_promise_is_broken_by_name_when_file_holds_something_else(scheme, found, complaint):
-    assert complaint in broken_promises(scheme, found)
+    assert complaint in scheme_violations(scheme, found)
 
 
 def test_promise_names_five_and_counts_the_rest_when_many_tensors_break_it():
     floats = [f"f{index}" for index in range(9)]
-    assert broken_promises(StaticWi8Ai8(), inspection(NARROW, border="INT8", inner=floats)) == [
+    assert scheme_violations(StaticWi8Ai8(), inspection(NARROW, border="INT8", inner=floats)) == [
         "9 float tensors in an integer-only file: f0, f1, f2, f3, f4 and 4 more"
     ]
 
@@ -131,10 +131,10 @@ KEEP = StaticWi8Ai8(keep_float=KeepLayersFloat(names=("net/hard",)))
 
 def test_layers_that_are_kept_float_may_be_and_all_else_must_not():
     around = ["net/hard/Relu", "net/first/Relu_dequant", "net/hard/Relu_quantized_12", "arith.constant1"]
-    assert broken_promises(KEEP, inspection(NARROW, border="INT8", inner=around), KEPT) == []
-    assert broken_promises(
+    assert scheme_violations(KEEP, inspection(NARROW, border="INT8", inner=around), KEPT) == []
+    assert scheme_violations(
         KEEP, inspection(NARROW, border="INT8", inner=[*around, "net/last", "arith.constant"]), KEPT
     ) == ["2 float tensors outside the layers that are kept float: arith.constant, net/last"]
-    assert broken_promises(KEEP, inspection(NARROW, dtypes=["INT8"]), KEPT) == [
+    assert scheme_violations(KEEP, inspection(NARROW, dtypes=["INT8"]), KEPT) == [
         "2 inputs or outputs are not INT8: in (FLOAT32, 4 elements), out (FLOAT32, 4 elements)"
     ]

@@ -63,9 +63,9 @@ class Network:
         return convert(self.saved_model, scheme, self.samples, sparse=sparse)
 
     def choose(self, scheme, structure, sparsity, kernels=()):
-        claim = SparsityTarget(structure=structure, sparsity=sparsity, kernels=kernels)
+        target = SparsityTarget(structure=structure, sparsity=sparsity, kernels=kernels)
         dense = self.convert(scheme)
-        content, proof = sparse_or_dense(dense, lambda: self.convert(scheme, sparse=True), scheme, claim)
+        content, proof = sparse_or_dense(dense, lambda: self.convert(scheme, sparse=True), scheme, target)
         return dense, content, proof
 
 
@@ -185,8 +185,8 @@ def test_claim_is_lost_when_the_weights_are_dense(save, monkeypatch):
     kernels = [random.normal(size=shape).astype(np.float32) for shape in ((INPUTS, UNITS), (UNITS, CLASSES))]
     full = Network(save, *kernels)
     dense = full.convert(Float32())
-    claim = SparsityTarget(structure="block_1x4", sparsity=0.8)
-    content, proof = sparse_or_dense(dense, lambda: pytest.fail("encoded"), Float32(), claim)
+    target = SparsityTarget(structure="block_1x4", sparsity=0.8)
+    content, proof = sparse_or_dense(dense, lambda: pytest.fail("encoded"), Float32(), target)
     assert content == dense
     assert (proof.verdict, proof.delivered) == ("lost", "dense")
     assert len(proof.tensors) == 2
@@ -214,8 +214,8 @@ def test_pruned_model_is_lost_when_plain_quantization_aware_training_follows(tmp
     trained.fit(features, labels, epochs=1, verbose=0)
     export(trained, tmp_path)
     dense = convert(tmp_path / SERVING_FOLDER, StaticWi8Ai8(), None)
-    claim = SparsityTarget(structure="block_1x16", sparsity=SPARSITY, kernels=((64, UNITS),))
-    _, proof = sparse_or_dense(dense, lambda: pytest.fail("encoded"), StaticWi8Ai8(), claim)
+    target = SparsityTarget(structure="block_1x16", sparsity=SPARSITY, kernels=((64, UNITS),))
+    _, proof = sparse_or_dense(dense, lambda: pytest.fail("encoded"), StaticWi8Ai8(), target)
     assert proof.verdict == "lost"
     (tensor,) = proof.tensors
     assert tensor.sparsity < 0.6
@@ -234,8 +234,8 @@ def test_dense_file_is_delivered_when_encoding_is_refused(in_fours):
         raise ConversionError("no room", where="float32", remedy="none")
 
     dense = in_fours.convert(Float32())
-    claim = SparsityTarget(structure="block_1x4", sparsity=SPARSITY, kernels=PRUNED)
-    content, proof = sparse_or_dense(dense, refuse, Float32(), claim)
+    target = SparsityTarget(structure="block_1x4", sparsity=SPARSITY, kernels=PRUNED)
+    content, proof = sparse_or_dense(dense, refuse, Float32(), target)
     assert content == dense
     assert (proof.verdict, proof.reasons) == ("stored_only", ("not sparse-encoded: no room",))
 
@@ -272,8 +272,10 @@ def test_two_files_with_their_outputs_in_another_order_are_compared_by_name():
 
 def test_job_delivers_the_encoded_file_with_its_proof_when_sparsity_is_claimed(in_sixteens, tmp_path: Path, timed):
     timed(**FAST)
-    claim = SparsityTarget(structure="block_1x16", sparsity=SPARSITY, kernels=PRUNED)
-    request = ConversionRequest(name="sparse", scheme=Float32(), saved_model=str(in_sixteens.saved_model), sparse=claim)
+    target = SparsityTarget(structure="block_1x16", sparsity=SPARSITY, kernels=PRUNED)
+    request = ConversionRequest(
+        name="sparse", scheme=Float32(), saved_model=str(in_sixteens.saved_model), sparse=target
+    )
     run(request, tmp_path)
     outcome = Converted.model_validate_json((tmp_path / "outcome.json").read_bytes())
     assert outcome.sparsity.verdict == "proven"

@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from components.convert.checks.sparsity_verification import Execution, claimed_uses, encoded, not_encoded
+from components.convert.checks.sparsity_verification import Execution, encoded, not_encoded, targeted_uses
 from components.facts.conversion import TensorFact
 from components.model.tflite_weights import WeightUse
 from components.spec.steps.sparsity import SparsityTarget
 
-CLAIM = SparsityTarget(structure="block_1x4", sparsity=0.8)
+TARGET = SparsityTarget(structure="block_1x4", sparsity=0.8)
 FAST = {"difference": 2e-7, "tolerance": 1e-4, "sparse_s": 30e-6, "dense_s": 100e-6, "twin_s": 102e-6}
 
 
@@ -26,8 +26,8 @@ def use(sparsity=0.8, encoding="1x4", densify=False, shape=(64, 256), operator="
     return WeightUse(fact=fact, operator=operator, encoding=encoding, densify=densify)
 
 
-def judged(*uses, claim=CLAIM, **changes):
-    return encoded(claim, uses or (use(),), 400, 1000, Execution(**FAST | changes))
+def judged(*uses, target=TARGET, **changes):
+    return encoded(target, uses or (use(),), 400, 1000, Execution(**FAST | changes))
 
 
 def test_sparsity_is_proven_when_encoded_right_and_faster():
@@ -36,7 +36,7 @@ def test_sparsity_is_proven_when_encoded_right_and_faster():
     assert proof.time_ratio == pytest.approx(0.3)
     assert (proof.difference, proof.tolerance, proof.sparse_bytes, proof.dense_bytes) == (2e-7, 1e-4, 400, 1000)
     (tensor,) = proof.tensors
-    assert (tensor.verdict, tensor.sparsity, tensor.claimed, tensor.encoding) == ("proven", 0.8, 0.8, "1x4")
+    assert (tensor.verdict, tensor.sparsity, tensor.wanted, tensor.encoding) == ("proven", 0.8, 0.8, "1x4")
 
 
 @pytest.mark.parametrize(("difference", "delivered"), [(1e-4, "sparse"), (1.001e-4, "dense"), (math.nan, "dense")])
@@ -51,7 +51,7 @@ def test_dense_file_is_delivered_when_outputs_differ_by_more_than_the_tolerance(
 
 
 def test_dense_file_is_delivered_when_the_encoded_one_does_not_run():
-    proof = encoded(CLAIM, (use(),), 400, 1000, Execution(difference=None, tolerance=1e-4, error="node 3 failed"))
+    proof = encoded(TARGET, (use(),), 400, 1000, Execution(difference=None, tolerance=1e-4, error="node 3 failed"))
     assert (proof.verdict, proof.delivered, proof.transient) == ("stored_only", "dense", False)
     assert "does not run (node 3 failed)" in proof.reasons[0]
 
@@ -105,30 +105,30 @@ def test_only_unpacked_weights_are_stored_only_when_others_execute():
 
 
 def test_dense_file_is_stored_only_or_lost_and_never_proven_when_not_encoded():
-    proof = not_encoded(CLAIM, (use(0.8, "dense"),), 1000, "no kernel")
+    proof = not_encoded(TARGET, (use(0.8, "dense"),), 1000, "no kernel")
     assert (proof.verdict, proof.reasons, proof.delivered) == ("stored_only", ("no kernel",), "dense")
     assert (proof.sparse_bytes, proof.time_ratio, proof.difference) == (None, None, None)
-    assert not_encoded(CLAIM, (use(0.4, "dense"),), 1000, "no kernel").verdict == "lost"
+    assert not_encoded(TARGET, (use(0.4, "dense"),), 1000, "no kernel").verdict == "lost"
 
 
 def test_only_pruned_kernels_are_held_to_the_claim_when_it_names_shapes():
-    claim = SparsityTarget(
+    target = SparsityTarget(
         structure="unstructured", sparsity=0.8, kernels=((256, 64), (3, 3, 8, 16), (32, 128), (32, 32))
     )
     dense_layer = use(shape=(64, 256), name="dense")
     convolution = use(shape=(16, 3, 3, 8), name="convolution")
     gate = use(shape=(32, 32), name="a gate of an LSTM of 32 units")
     head = use(0.0, shape=(10, 64), name="head")
-    kept = claimed_uses(claim, (dense_layer, head, convolution, gate))
+    kept = targeted_uses(target, (dense_layer, head, convolution, gate))
     assert kept == [dense_layer, convolution, gate]
-    assert not_encoded(claim, (dense_layer, head), 1000, "why").verdict == "stored_only"
-    assert claimed_uses(CLAIM, (dense_layer, head)) == [dense_layer, head]
-    nothing = not_encoded(claim, (head,), 1000, "why")
+    assert not_encoded(target, (dense_layer, head), 1000, "why").verdict == "stored_only"
+    assert targeted_uses(TARGET, (dense_layer, head)) == [dense_layer, head]
+    nothing = not_encoded(target, (head,), 1000, "why")
     assert (nothing.verdict, nothing.reasons[-1]) == ("lost", "no weight of the file has a pruned kernel's shape")
 
 
 def test_each_kernel_is_held_to_its_own_sparsity_and_those_of_one_shape_to_the_least():
-    claim = SparsityTarget(
+    target = SparsityTarget(
         structure="unstructured",
         sparsity=0.3,
         kernels=((256, 64), (64, 64), (64, 64), (5, 8, 16)),
@@ -136,8 +136,8 @@ def test_each_kernel_is_held_to_its_own_sparsity_and_those_of_one_shape_to_the_l
     )
     wide, one, other = use(0.5, "dense"), use(0.3, "dense", shape=(64, 64)), use(0.6, "dense", shape=(64, 64))
     line = use(0.2, "dense", shape=(16, 1, 5, 8), operator="CONV_2D")  # a one-dimensional convolution in a file
-    proof = not_encoded(claim, (wide, one, other, line), 1000, "why")
-    assert [(tensor.verdict, tensor.claimed) for tensor in proof.tensors] == [
+    proof = not_encoded(target, (wide, one, other, line), 1000, "why")
+    assert [(tensor.verdict, tensor.wanted) for tensor in proof.tensors] == [
         ("lost", 0.9),
         ("stored_only", 0.3),
         ("stored_only", 0.3),

@@ -170,8 +170,8 @@ def test_trained_ranges_of_both_directions_reach_the_file(sequences, tmp_path, k
     assert inspect_model(made.content).integer_only
     assert lost_ranges(made.content, ranges) == ()
     # Also of what runs from the end to the beginning.
-    assert (made.steps.examples, len(made.steps.rms)) == (len(sequences), STEPS)
-    assert max(made.steps.rms) < 0.1
+    assert (made.state_errors.examples, len(made.state_errors.rms)) == (len(sequences), STEPS)
+    assert max(made.state_errors.rms) < 0.1
     found = scales(made.content)
     # What enters a direction, what it keeps, what it hands out.
     for entering, hidden, leaving in found["UNIDIRECTIONAL_SEQUENCE_LSTM"]:

@@ -91,12 +91,12 @@ def traced(content, sequences):
 @pytest.mark.parametrize(("form", "scheme"), [("streaming", StaticWi8Ai8()), ("sequence", StaticWi8Ai8()),
                                               ("streaming", StaticWi8Ai16())])  # fmt: skip
 def test_lowered_file_is_of_integers_only_and_near_the_float_model(kind, form, scheme, lowered, sequences):
-    from components.convert.checks.scheme_check import broken_promises
+    from components.convert.checks.scheme_check import scheme_violations
     from components.model.tflite_file import inspect_model
 
     model, made = lowered(kind, scheme, form)
     inspection = inspect_model(made.content)
-    assert broken_promises(scheme, inspection) == []
+    assert scheme_violations(scheme, inspection) == []
     assert inspection.integer_only
     assert "WHILE" not in {use.name for use in inspection.operators}
     # int8 products of 8 units; 16-bit activations leave the weights' own error.
@@ -104,9 +104,9 @@ def test_lowered_file_is_of_integers_only_and_near_the_float_model(kind, form, s
     states, detail = (stepped if form == "streaming" else traced)(made.content, sequences)
     errors = relative_errors(reals(detail, states), states_by_numpy(kind, model.get_layer("cell"), sequences)[1])
     assert 0 < errors.max() < (0.05 if scheme.kind == "static_wi8_ai8" else 0.025)
-    assert made.steps.examples == 48
+    assert made.state_errors.examples == 48
     # The delegate may round a last bit otherwise.
-    np.testing.assert_allclose(made.steps.rms, errors, rtol=0.05)
+    np.testing.assert_allclose(made.state_errors.rms, errors, rtol=0.05)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -135,7 +135,7 @@ def test_float_streaming_model_computes_what_the_model_does(lowered, sequences):
     model, made = lowered("gru", Float32(), "streaming")
     np.testing.assert_allclose(predicted(made.content, sequences), model(sequences), atol=1e-6)
     assert made.streaming.states[0].scale == 0
-    assert made.steps.greatest < 1e-6
+    assert made.state_errors.greatest < 1e-6
 
 
 def test_output_of_each_step_is_returned_where_the_model_returns_sequences(lowered, sequences):

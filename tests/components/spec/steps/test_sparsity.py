@@ -16,7 +16,7 @@ STRUCTURES = ("unstructured", "2:4", "block_1x4", "block_1x16")
 SCHEMES = (Float32(), Float16(), DynamicWi8Afp32(), StaticWi8Ai8(), StaticWi8Ai16(), StaticWi4Ai8())
 
 
-def claim(structure):
+def target(structure):
     return SparsityTarget(structure=structure, sparsity=0.8)
 
 
@@ -30,18 +30,18 @@ def test_files_are_encoded_only_where_a_kernel_takes_their_blocks():
 
 def test_dynamic_range_is_refused_with_blocks_and_nothing_else_is():
     refused = {
-        (s.kind, structure) for s in SCHEMES for structure in STRUCTURES if sparsity_refusal(s, claim(structure))
+        (s.kind, structure) for s in SCHEMES for structure in STRUCTURES if sparsity_refusal(s, target(structure))
     }
     assert refused == {("dynamic_wi8_afp32", "block_1x4"), ("dynamic_wi8_afp32", "block_1x16")}
 
 
 def test_contradiction_names_the_recipe_and_a_fix_when_dynamic_range_meets_blocks():
-    claims = [
-        ("recipes[0]", StaticWi8Ai8(), claim("block_1x16")),
-        ("recipes[1]", DynamicWi8Afp32(), claim("block_1x4")),
-        ("recipes[2]", DynamicWi8Afp32(), claim("unstructured")),
+    targets = [
+        ("recipes[0]", StaticWi8Ai8(), target("block_1x16")),
+        ("recipes[1]", DynamicWi8Afp32(), target("block_1x4")),
+        ("recipes[2]", DynamicWi8Afp32(), target("unstructured")),
     ]
-    (error,) = sparsity_errors(claims)
+    (error,) = sparsity_errors(targets)
     assert isinstance(error, SpecError)
     assert (error.where, error.measured) == ("recipes[1].scheme", "dynamic_wi8_afp32 with block_1x4")
     assert "static_wi8_ai8" in str(error)
