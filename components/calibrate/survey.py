@@ -74,15 +74,7 @@ def survey_splits(
 ) -> None:
     """Add the survey to a Beam pipeline. After the pipeline has run, `read_survey(output)` reads it.
 
-    Args:
-        pipeline: A Beam pipeline.
-        split_files: Gzipped TFRecord files of the sampled split.
-        evaluation_files: Gzipped TFRecord files of the evaluation split.
-        sample: The sampled examples.
-        ranges: Input name -> least and greatest value in the sample, which is the range of the histogram.
-        task, transform_graph: As for `components.data.examples.ExampleDecoder`.
-        label: Feature that holds the label.
-        output: Folder for the results.
+    `ranges` has the least and greatest value of each input in the sample, which is the range of the histogram.
     """
     (
         pipeline

@@ -40,13 +40,8 @@ def recover(
 ) -> ConversionResult:
     """Quantize a float file with estimated ranges, and keep the layers float that the scheme selects.
 
-    Args:
-        content: The float file.
-        scheme: A scheme with `calibration_method`, `keep_float`, or both.
-        sample: The calibration sample. `keep_float: auto` requires its labels.
-        bound: Accuracy bound of `keep_float: auto`.
-        enter: Called with the name of each stage.
-        from_logits: Whether the task's loss takes logits; None if unknown.
+    The scheme has `calibration_method`, `keep_float`, or both. `keep_float: auto` requires the bound, and labels in the
+    calibration sample. `from_logits` says whether the task's loss takes logits; None if unknown.
 
     Raises:
         ConversionError: The back-end cannot quantize an operator, or no choice of float layers meets the bound.

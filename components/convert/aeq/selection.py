@@ -42,20 +42,9 @@ def fewest_float(
 ) -> FloatSearch:
     """Find the smallest number of float layers, most sensitive first, that meets a bound.
 
+    `value_of` maps a number of float layers to the value of the metric; for the other arguments, see `FloatSearch`.
     Numbers are tried in order from 0. Binary search could miss the smallest one, because one more float layer doesn't
     always help.
-
-    Args:
-        count: Number of layers.
-        value_of: Number of most sensitive layers that stay float -> value of the metric.
-        metric: Name of the metric.
-        examples: Number of examples that the metric is computed on.
-        float_value: The float model's value.
-        max_drop: How much worse than `float_value` the value can be.
-        less_is_better: Whether smaller values of the metric are better.
-
-    Returns:
-        The search. Its last drop is at most `max_drop`.
 
     Raises:
         UnmetBoundError: No number meets the bound.

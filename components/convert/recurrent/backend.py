@@ -62,13 +62,7 @@ def convert_lowered(
 ) -> ConversionResult:
     """Lower a model's recurrent layers, convert it, and compare its states with the float model's.
 
-    Args:
-        model_folder: Folder of the Model artifact, with its Keras model.
-        scheme: Numeric format.
-        form: One time step or a sequence.
-        examples: The calibration sample. Static schemes require it.
-        folder: Folder for temporary files.
-        enter: Called with the name of each stage.
+    Static schemes require the examples, which are the calibration sample.
 
     Raises:
         SpecError, DataError, ModelError, ConversionError: See `lower` and `convert`.
