@@ -12,9 +12,8 @@ from typing import IO
 
 import google_crc32c
 
-from components.core.errors import DataError, EdgemillError, summary_line
+from components.core.errors import DataError, EdgemillError, some_of, summary_line
 from components.core.files import is_file, is_folder
-from components.core.wording import some_of
 from pipelines.file.spec import CsvExamples, HashedSplits, ParquetExamples, PipelineSpec
 
 # Records of each uncompressed TFRecord file that are read and compared with their checksums, if they are within the

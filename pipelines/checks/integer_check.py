@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from components.core.errors import ModelError
-from components.core.wording import some_of
+from components.core.errors import ModelError, some_of
 from components.model.keras_model import input_specs
 from components.spec.recipe import Recipe
 from components.spec.scheme import Scheme

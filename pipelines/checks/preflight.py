@@ -13,10 +13,9 @@ from pathlib import Path
 
 from components.baseline.lambdas import refuse_code
 from components.baseline.pretrained import has_keras_structure
-from components.core.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError
+from components.core.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError, some_of
 from components.core.files import is_file, is_folder
 from components.core.version import find_source
-from components.core.wording import some_of
 from components.push.registry import open_registry
 from components.spec.baseline import PretrainedBaseline
 from pipelines.checks.example_files import column_errors, tfrecord_errors
