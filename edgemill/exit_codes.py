@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
+from pathlib import Path
 from types import FrameType
 
 from components.core import errors
@@ -96,13 +99,34 @@ def exit_on_error() -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, EdgemillError):
             # Compare names, because help and validation do not import ML Metadata.
-            if not type(error).__module__.startswith("ml_metadata"):
-                raise
-            from pipelines.runs.metadata_connection import store_error
+            if type(error).__module__.startswith("ml_metadata"):
+                from pipelines.runs.metadata_connection import store_error
 
-            error = store_error(error, "--metadata")
+                error = store_error(error, "--metadata")
+            elif isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                error = _of_system(error)
+            else:
+                raise
         print(f"edgemill: {error}", file=sys.stderr)
         raise SystemExit(exit_code_of(error)) from None
+
+
+def _of_system(error: OSError) -> EdgemillError:
+    """The error for an operation that no other code explains, such as output to a full disk."""
+    logging.getLogger(__name__).debug("the operating system refused an operation", exc_info=error)
+    try:
+        Path.cwd()
+    except OSError:
+        return errors.SpecError(
+            "the working directory no longer exists",
+            measured=os.environ.get("PWD"),
+            remedy="change to an existing folder",
+        )
+    return errors.StorageError(
+        f"the operating system refused an operation: {error.strerror or error}",
+        where=str(error.filename) if error.filename is not None else "the output of this command",
+        remedy="check the space there, the permissions, and what kind of file it is; then run again",
+    )
 
 
 def interruption_of(error: KeyboardInterrupt) -> ExitCode:

@@ -85,12 +85,14 @@ def validate(
     Without --deep, neither TensorFlow nor the task is imported. With --deep, also show what
     recipes that train do to each layer.
     """
-    from pipelines.checks.preflight import make_importable, preflight
+    from pipelines.checks.preflight import preflight
+    from pipelines.file.user_folders import findable, make_importable
 
     with exit_on_error():
-        make_importable(file)
-        loaded = preflight(file)
+        with findable(file):
+            loaded = preflight(file)
         if deep:
+            make_importable(file)
             # TensorFlow logs at length what this machine lacks.
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
             warnings.simplefilter("ignore")
@@ -108,7 +110,8 @@ def schema() -> None:
     from pipelines.file.schema import schema_of
     from pipelines.file.spec import PipelineSpec
 
-    typer.echo(json.dumps(schema_of(PipelineSpec), indent=2))
+    with exit_on_error():
+        typer.echo(json.dumps(schema_of(PipelineSpec), indent=2))
 
 
 @app.command()

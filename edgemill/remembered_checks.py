@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import sys
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from components.core.files import read_regular, sha256_of, sha256_of_bytes, write_atomically
+from components.core.files import is_file, read_regular, sha256_of, sha256_of_bytes, write_atomically
+from components.core.read_files import files_read, recording
+from components.core.remembered_digests import digests_of
 from components.core.values import FrozenModel
 from components.core.version import code_version
 from edgemill.terminal import summaries
@@ -26,10 +29,22 @@ _DISTRIBUTIONS = (".dist-info", ".egg-info")
 
 
 class Passed(FrozenModel):
-    """Checks that passed: the digest of everything that they depend on, and what a run prints about them."""
+    """Checks that passed.
+
+    Attributes:
+        digest: SHA-256 over everything that they depend on.
+        lines: What a run prints about them.
+        files: Path -> SHA-256 of each file that user code read meanwhile, beside the modules that its source names.
+    """
 
     digest: str
     lines: tuple[str, ...]
+    files: dict[str, str] = {}
+
+    def files_digest(self, folder: Path) -> str:
+        """16 hexadecimal digits over the files' contents and their names as seen from `folder`; empty without files."""
+        names = {os.path.relpath(file, folder): sha256 for file, sha256 in self.files.items()}
+        return sha256_of_bytes(json.dumps(names, sort_keys=True).encode())[:16] if names else ""
 
 
 class _Memory(FrozenModel):
@@ -38,25 +53,35 @@ class _Memory(FrozenModel):
     passed: tuple[Passed, ...] = ()
 
 
-def check_once(loaded: LoadedPipeline, memory: Path, data: str, *, again: bool = False) -> tuple[str, ...]:
-    """Run the deep check, unless it has passed with the same inputs. Returns a line for each step that changes layers.
+def check_once(loaded: LoadedPipeline, memory: Path, data: str, *, again: bool = False) -> Passed:
+    """Run the deep check, unless it has passed with the same inputs.
 
-    `memory` is the file of passed checks; a missing or damaged file counts as empty. `data` is the examples' identities
-    (`pipelines.graph.sources`). With `again`, the check runs even if it has passed.
+    Args:
+        loaded: The pipeline.
+        memory: The file of passed checks. A missing or damaged file counts as empty.
+        data: The identities of its examples (`pipelines.graph.sources`).
+        again: Run it even if it has passed.
+
+    Returns:
+        What passed, with a line for each recipe and step that changes layers.
 
     Raises:
+        DataError: A file that user code read can't be read.
         PipelineFileError: The check failed. The error is the first one found; failures are never remembered.
     """
     digest = digest_of_inputs(loaded, data)
-    lines = None if again else recall(memory, digest)
-    if lines is not None:
+    passed = None if again else recall(memory, digest)
+    if passed is not None:
         _LOG.info("the deep check has passed with the same inputs before; it is not repeated")
-        return lines
+        return passed
     from pipelines.checks.dry_run import dry_run
 
-    lines = summaries(dry_run(loaded))
-    remember(memory, digest, lines)
-    return lines
+    with recording():
+        lines = summaries(dry_run(loaded))
+    files = files_read({Path(os.path.realpath(Path.cwd())), loaded.file.parent})
+    passed = Passed(digest=digest, lines=lines, files=_digests(files, memory))
+    remember(memory, passed)
+    return passed
 
 
 def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
@@ -64,7 +89,7 @@ def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
 
     It covers the parsed pipeline file and device profiles, the identities of the examples, the user's modules and their
     imports, the model, the schema, Edgemill's own source, and the names and versions of installed packages. Nothing is
-    imported. Other files that user code reads are not covered.
+    imported. Other files that user code reads are in `Passed.files`.
     """
     spec = loaded.spec
     references = [spec.task, *filter(None, [spec.preprocess])]
@@ -94,16 +119,25 @@ def _packages() -> list[str]:
     return sorted({found.name for folder in folders for found in folder.iterdir() if found.suffix in _DISTRIBUTIONS})
 
 
-def recall(memory: Path, digest: str) -> tuple[str, ...] | None:
-    """What checks of these inputs printed when they passed; None if they are not remembered."""
-    return next((passed.lines for passed in _read(memory) if passed.digest == digest), None)
+def recall(memory: Path, digest: str) -> Passed | None:
+    """Checks of these inputs that passed; None if they are not remembered, or a file that user code read changed."""
+    return next((one for one in _read(memory) if one.digest == digest and _unchanged(one.files, memory)), None)
 
 
-def remember(memory: Path, digest: str, lines: tuple[str, ...]) -> None:
+def _unchanged(files: dict[str, str], memory: Path) -> bool:
+    paths = [Path(file) for file in files]
+    return all(map(is_file, paths)) and _digests(paths, memory) == files
+
+
+def _digests(files: list[Path], memory: Path) -> dict[str, str]:
+    found = digests_of(files, memory.with_name("task_file_digests.json"))
+    return {str(file): digest for file, digest in found.items()}
+
+
+def remember(memory: Path, passed: Passed) -> None:
     """Record that checks have passed."""
-    others = [passed for passed in _read(memory) if passed.digest != digest]
-    kept = (*others, Passed(digest=digest, lines=lines))[-_MOST:]
-    content = _Memory(passed=kept).model_dump_json(indent=1).encode() + b"\n"
+    others = [other for other in _read(memory) if other.digest != passed.digest]
+    content = _Memory(passed=(*others, passed)[-_MOST:]).model_dump_json(indent=1).encode() + b"\n"
     if len(content) <= _MOST_BYTES:
         write_atomically(memory, content)
 

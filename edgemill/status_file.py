@@ -36,7 +36,7 @@ class StatusFile:
         self._began = time.monotonic()
         self._status = RunStatus(
             state="running",
-            pipeline_file=str(pipeline_file),
+            pipeline_file=_in_utf8(str(pipeline_file)),
             pid=os.getpid(),
             host=socket.gethostname(),
             started=datetime.now(timezone.utc),
@@ -75,7 +75,7 @@ class StatusFile:
             seconds=round(time.monotonic() - self._began, 3),
         )
         if error:
-            self._change(errors=(*self._status.errors, error))
+            self._change(errors=(*self._status.errors, _in_utf8(error)))
         self._write()
 
     def _change(self, **fields: object) -> None:
@@ -123,6 +123,11 @@ class StatusFile:
             self._change(state="ended", exit_meaning=KILLED, ended=datetime.now(timezone.utc))
             self._change(errors=(*found.errors, "the process was killed, or native code in it ended it"))
             self._write()
+
+
+def _in_utf8(text: str) -> str:
+    """The text with a backslash form of what JSON can't hold: names of files that are not UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 @contextmanager

@@ -18,7 +18,13 @@ T = TypeVar("T")
 _CODE = {"Lambda", "__lambda__"}
 # Layers that call any function that TensorFlow exports. If all arguments are constants, the call happens at load time.
 # Some of these functions write files or load libraries or other models.
-_CALLS = {"TFOpLambda": "function", "ClassMethod": "cls_symbol", "InstanceMethod": "attr_name"}
+_CALLS = {
+    "TFOpLambda": "function",
+    "SlicingOpLambda": "function",
+    "ClassMethod": "cls_symbol",
+    "InstanceMethod": "attr_name",
+    "TensorFlowOpLayer": "node_def",
+}
 _COMPUTING_MODULES = re.compile(
     "__operators__|bitwise|dtypes|image|linalg|manip|math|nn|quantization|random|sets|signal|sparse|ragged|spectral|strings"
 )
@@ -27,6 +33,11 @@ _NOT_COMPUTING = re.compile(
     r"(load|py|numpy|rpc|read|write|matching|import|wrap|register|enable|disable|print|session|interactive)(_|$)|\w*session",
     re.IGNORECASE,
 )
+# Operators that do more than compute tensors. An empty name is one that cannot be read.
+_NOT_COMPUTING_OPERATORS = re.compile(
+    "^$|File|PyFunc|Rpc|Remote|Print|Save|Restore|Write|Import|Load|Dump|Debug|Dataset|Iterator|Summary|Checkpoint|"
+    "Send|Recv|Call|Variable|Table|Queue|Assert"
+)
 _METADATA = "keras_metadata.pb"
 _KERAS = re.compile(r"(tf_)?keras(\.|$)")
 _KERAS_FUNCTIONS = re.compile(
@@ -34,6 +45,8 @@ _KERAS_FUNCTIONS = re.compile(
 )
 # Field numbers in Keras's SavedMetadata and SavedObject messages.
 _NODES, _JSON = 1, 5
+# Field number in TensorFlow's NodeDef.
+_OPERATOR = 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -129,10 +142,22 @@ def _code(config: Any, layer: str) -> Iterator[str]:
         yield layer
     for kind in names & set(_CALLS):
         called = inner.get(_CALLS[kind]) if isinstance(inner, dict) else None
-        if kind != "TFOpLambda" or not _computes(str(called)):
+        if _CALLS[kind] == "node_def":
+            called = _operator(called)
+            computes = not _NOT_COMPUTING_OPERATORS.search(called)
+        else:
+            computes = _CALLS[kind] == "function" and _computes(str(called))
+        if not computes:
             yield f"{layer} (calls {called})"
     for item in config.values():
         yield from _code(item, layer)
+
+
+def _operator(node: Any) -> str:
+    """The operator of a NodeDef, which a config holds as JSON or as text of its serialized bytes."""
+    if isinstance(node, dict):
+        return str(node.get("op", ""))
+    return b"".join(list(_fields(str(node).encode(), _OPERATOR))[-1:]).decode()
 
 
 def _computes(function: str) -> bool:

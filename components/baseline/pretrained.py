@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,7 +113,8 @@ def load_keras(path: Path, *, trust_code: bool = False) -> Any:
         refuse_code(path)
         _refuse_imports(path)
     try:
-        model = tf.keras.models.load_model(path, compile=False, safe_mode=not trust_code)
+        with _named_for_keras(path) as named:
+            model = tf.keras.models.load_model(named, compile=False, safe_mode=not trust_code)
     except Exception as error:
         raise ModelError(
             f"the model cannot be loaded: {type(error).__name__}: {summary_line(error)}",
@@ -122,6 +126,21 @@ def load_keras(path: Path, *, trust_code: bool = False) -> Any:
         ) from error
     check_exportable(model, str(path))
     return model
+
+
+@contextmanager
+def _named_for_keras(path: Path) -> Iterator[Path]:
+    """A path by which Keras recognizes its archives, which it does by the suffix.
+
+    Data versioning tools and caches keep a file under a name without a suffix, and link to it.
+    """
+    if path.suffix == ".keras" or not zipfile.is_zipfile(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        named = Path(folder, "model.keras")
+        named.symlink_to(path.absolute())
+        yield named
 
 
 def _refuse_imports(path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
+import sys
 import sysconfig
 from collections.abc import Iterator
 from itertools import accumulate
@@ -29,6 +31,8 @@ LIBRARIES = (
 )
 _INSTALLED_FOLDERS = {"site-packages", "dist-packages"}
 _STANDARD_LIBRARY = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
+# Folders that `find_source` searches before those of Python, which therefore imports nothing from them.
+LOOKED_INTO: list[str] = []
 
 
 @functools.cache
@@ -69,8 +73,11 @@ def find_source(module: str) -> Path | None:
     finder.
     """
     top, *inner = module.split(".")
+    # An imported module stays the one that Python finds.
+    looked_up = None if top in sys.modules else importlib.machinery.PathFinder.find_spec(top, list(LOOKED_INTO))
     try:
-        spec = importlib.util.find_spec(top)
+        # A folder without `__init__.py` is a package only if there is no other.
+        spec = looked_up if looked_up is not None and looked_up.loader else importlib.util.find_spec(top) or looked_up
     except ValueError:  # `__main__`, or a module that was created by hand
         return None
     if spec is None:

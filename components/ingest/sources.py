@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,58 @@ from components.core.files import is_file, sha256_of, sha256_of_bytes
 
 # ML Metadata stores the parameter as one value. With more files than this, only the digest over all of them is kept.
 _MOST_LISTED = 1_000
+# Beam and TensorFlow read these characters of a path as a pattern, and nothing can quote all of them for both.
+_WILDCARDS = frozenset("*?[\\")
 _STRING_VALUE = "type.googleapis.com/google.protobuf.StringValue"
 
 
 def matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
     """Return the files that match any pattern, sorted by name."""
     return sorted({file for pattern in patterns for file in folder.glob(pattern) if is_file(file)})
+
+
+def wildcards_in(path: Path) -> str:
+    """Return the characters of a path that TFX would read as a pattern; empty if there are none."""
+    return "".join(sorted(_WILDCARDS & set(str(path))))
+
+
+def read_by_tfx(folder: Path, pattern: str) -> set[Path]:
+    """Return the files that ExampleGen reads for a pattern, by the rules of Beam's `LocalFileSystem.match`.
+
+    They differ from the shell's: `**` stands for at least one folder, links to folders are not followed, pipes and
+    sockets are files, and no name with a backslash matches `*`.
+
+    Args:
+        folder: A folder for which `wildcards_in` is empty.
+        pattern: The pattern of a split.
+    """
+    whole = f"{folder}/{pattern}"
+    prefix = re.split(r"[*?\[]", whole, maxsplit=1)[0]
+    if prefix == whole:
+        return {path for path in (Path(whole),) if path.exists()}
+    matches = re.compile(_translated(whole), re.DOTALL).fullmatch
+    # Without these, a pattern matches no slash, and folders below its last part need not be listed.
+    deepest = math.inf if re.search(r"\*\*|[?\[]", pattern) else whole.count("/")
+    found = set()
+    for at, folders, names in os.walk(prefix.rpartition("/")[0]):
+        found |= {Path(path) for path in (f"{at}/{name}" for name in names) if matches(path) and Path(path).exists()}
+        if at.count("/") + 1 >= deepest:
+            folders.clear()
+    return found
+
+
+def _translated(pattern: str) -> str:
+    """Translate a pattern to a regular expression. `[` without `]` stands for itself."""
+    parts = re.split(r"(\*\*|\*|\?|\[!?\]?[^\]]*\])", pattern)
+    return "".join(_of_wildcard(part) if index % 2 else re.escape(part) for index, part in enumerate(parts))
+
+
+def _of_wildcard(part: str) -> str:
+    if part[0] != "[":
+        return {"**": ".*", "*": r"[^/\\]*", "?": "."}[part]
+    inside = part[1:-1].replace("\\", "\\\\").replace("[", "\\[")
+    negated, quoted = "^" * (inside[0] == "!"), "\\" * (inside[0] == "^")
+    return f"[{negated}{quoted}{inside.removeprefix('!')}]"
 
 
 def described(identities: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ class DataExpectations(FrozenModel):
         label: Feature that holds the label. Every example must have it.
         num_classes: Number of classes: labels are integers from 0 to one less. By default, labels are not classes.
         max_overlap: Largest share of the evaluation split's examples that another split can contain too, compared by
-            content. A larger share ends the run.
+            the content of the features that the task reads. A larger share ends the run.
     """
 
     label: str
@@ -28,8 +28,9 @@ class ReadExpectations(DataExpectations):
     """Expectations with the features that the pipeline reads, because only those are checked against the schema.
 
     Attributes:
-        task: The task with the feature spec, `package.module:NAME`. None checks every feature, because a preprocessing
-            function can read any of them or the user provides the schema.
+        task: The task with the feature spec, `package.module:NAME`. None if a preprocessing function can read any
+            feature.
+        whole_schema: Whether every feature must conform to the schema, because the user provides it.
         task_version: Version of the task's code, so that a changed feature spec is not served from the cache.
         others: Other features that are read, for slices and strata.
         evaluation: The evaluation split.
@@ -38,6 +39,7 @@ class ReadExpectations(DataExpectations):
 
     task: str | None = None
     task_version: str = ""
+    whole_schema: bool = False
     others: tuple[str, ...] = ()
     evaluation: str
     apart: str | None = None

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from components.facts.manifest import describe, write_manifest
 from components.spec.validate import ReadExpectations
 from components.upstream.tfx.example_validator import ExampleValidatorExecutor
 from components.validate.expectations import refuse_anomalies, tighten
-from components.validate.overlap import Overlap, find_overlaps, refuse_overlaps
+from components.validate.overlap import Overlap, find_overlaps, of_features, refuse_overlaps
 
 VALIDATION_FILE = "validation.json"
 
@@ -65,10 +66,10 @@ class StrictExampleValidatorExecutor(ExampleValidatorExecutor):
 
     def _overlaps(self, examples: Any) -> tuple[Overlap, ...]:
         evaluation = self._expectations.evaluation
-        splits = {
-            name: read_serialized(split_files(examples.uri, name))
-            for name in sorted(artifact_utils.decode_split_names(examples.split_names))
-        }
+        names = sorted(artifact_utils.decode_split_names(examples.split_names))
+        stored = {name: partial(read_serialized, split_files(examples.uri, name)) for name in names}
+        read = _declared(self._expectations)
+        splits = of_features(stored, read) if read else {name: each() for name, each in stored.items()}
         overlaps = find_overlaps(splits.pop(evaluation), splits)
         text = "%d of %d evaluation examples (%.2f %%) also occur in the split %s"
         for each in overlaps:
@@ -88,10 +89,16 @@ class StrictExampleValidatorExecutor(ExampleValidatorExecutor):
 
 def _read(expectations: ReadExpectations) -> set[str] | None:
     """Return the features that must conform to the schema, or None for all."""
-    if expectations.task is None:
+    if expectations.task is None or expectations.whole_schema:
         return None
-    declared = features_of(load_task(expectations.task))
-    return {*declared, expectations.label, *(set(expectations.others) - {expectations.apart})}
+    return _declared(expectations) | (set(expectations.others) - {expectations.apart})
+
+
+def _declared(expectations: ReadExpectations) -> set[str]:
+    """Return the features that the task reads, and the label; empty if they are unknown."""
+    if expectations.task is None:
+        return set()
+    return {*features_of(load_task(expectations.task)), expectations.label}
 
 
 class StrictExampleValidatorSpec(ExampleValidatorSpec):

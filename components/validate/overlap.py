@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +35,33 @@ class Overlap(FrozenModel):
     def share(self) -> float:
         """The shared fraction of the evaluation split."""
         return self.shared / self.examples if self.examples else 0.0
+
+
+def of_features(
+    splits: Mapping[str, Callable[[], Iterable[bytes]]], read: Collection[str]
+) -> dict[str, Iterable[bytes]]:
+    """Reduce the examples of all splits to the features that are read, if the first example of a split has others.
+
+    Otherwise, a number or a file name of each example would hide that two examples are the same.
+
+    Args:
+        splits: Split name -> function that returns the split's serialized tf.Examples.
+        read: The names of these features.
+    """
+    import tensorflow as tf
+
+    parse = tf.train.Example.FromString
+    firsts = [parse(first) for each in splits.values() for first in islice(each(), 1)]
+    if all(example.features.feature.keys() <= set(read) for example in firsts):
+        return {name: each() for name, each in splits.items()}
+    kept = sorted(read)
+    return {name: map(partial(_reduced, parse, kept), each()) for name, each in splits.items()}
+
+
+def _reduced(parse: Callable[[bytes], Any], kept: Sequence[str], example: bytes) -> bytes:
+    features = parse(example).features.feature
+    held = [(name.encode(), features[name].SerializeToString()) for name in kept if name in features]
+    return b"".join(b"%d %d %s%s" % (len(name), len(value), name, value) for name, value in held)
 
 
 def find_overlaps(evaluation: Iterable[bytes], others: Mapping[str, Iterable[bytes]]) -> tuple[Overlap, ...]:

@@ -15,8 +15,9 @@ from kubeflow.compile import Compiled, compile_file, write_compiled
 from kubeflow.cron import parse_cron
 from kubeflow.environment import EnvironmentFile, cluster_of, read_environment
 from kubeflow.schedule import Schedule, check_name, crontab_line, write_units
-from pipelines.checks.preflight import make_importable, preflight
+from pipelines.checks.preflight import preflight
 from pipelines.file.environment import DEFAULT_ROOT
+from pipelines.file.user_folders import findable
 
 
 def compile_to(file: Path, environment: Path, output: Path) -> None:
@@ -57,8 +58,8 @@ def write_schedule(
 ) -> None:
     """Write the units, and print the crontab line and how to install either."""
     due = parse_cron(cron)
-    make_importable(file)
-    loaded = preflight(file)
+    with findable(file):
+        loaded = preflight(file)
     called = name or loaded.spec.name
     check_name(called)
     place = read_environment(environment) if environment is not None else EnvironmentFile()
@@ -76,9 +77,8 @@ def write_schedule(
 
 
 def _compiled(file: Path, environment: Path) -> Compiled:
-    make_importable(file)
     # TensorFlow logs at length what this machine lacks.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    with warnings.catch_warnings():
+    with findable(file), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return compile_file(file, environment)

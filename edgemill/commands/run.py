@@ -20,10 +20,11 @@ from edgemill.run_log import LogFormat, OutputOptions, log_path, logged_to
 from edgemill.status_file import StatusFile, ending
 from edgemill.terminal import terminal
 from pipelines.checks.beam_job_service import check_job_service
-from pipelines.checks.preflight import make_importable, preflight
+from pipelines.checks.preflight import path_error, preflight
 from pipelines.file.environment import Environment, RunnerName, environment
 from pipelines.file.load import LoadedPipeline, PipelineFileError
 from pipelines.file.redaction import has_secret, secrets_of
+from pipelines.file.user_folders import make_importable
 from pipelines.graph.sources import source_digests
 from pipelines.report.render import SUMMARY_NAME, write_report
 from pipelines.report.summary import RunSummary
@@ -118,7 +119,8 @@ def _run(
     status_file.runs(loaded.spec.name, run_id, log)
     with logged_to(folder, log_format, run_id, status_file.secrets), console.status("starting TensorFlow") as status:
         digests = source_digests(loaded.spec, place, rehash=rehash)
-        for line in check_once(loaded, place.passed_checks(loaded.spec.name), digests, again=rehash):
+        passed = check_once(loaded, place.passed_checks(loaded.spec.name), digests, again=rehash)
+        for line in passed.lines:
             console.print(line, soft_wrap=True, highlight=False)
         console.print(f"run {run_id}, log in {_shown(log)}", soft_wrap=True)
         status.update("building the pipeline")
@@ -137,7 +139,7 @@ def _run(
         epochs = _Epochs(status)
         logging.getLogger("components").addHandler(epochs)
         try:
-            plan = run_pipeline(loaded, place, run_id, watch, digests)
+            plan = run_pipeline(loaded, place, run_id, watch, digests, passed.files_digest(loaded.file.parent))
         finally:
             logging.getLogger("components").removeHandler(epochs)
             interruption.raise_if_it_came()
@@ -177,7 +179,9 @@ def exit_code(summary: RunSummary) -> ExitCode:
 
 
 def _check_root(root: Path) -> None:
-    """Raise a SpecError if the root cannot be written."""
+    """Raise a SpecError if the root cannot be written, or if TFX can't take its path."""
+    if error := path_error("--root", root):
+        raise error
     try:
         root.mkdir(parents=True, exist_ok=True)
         writable = os.access(root, os.W_OK)

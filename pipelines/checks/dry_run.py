@@ -247,6 +247,18 @@ def _check_output(spec: PipelineSpec, shape: Any) -> None:
             remedy="use `binary_accuracy` (`evaluate: {metrics: [binary_accuracy]}`), or give the model an output "
             "for each class",
         )
+    for metric in spec.evaluate.metrics:
+        of_top = metric.class_name.endswith("TopKCategoricalAccuracy") and metric.config.keys() <= {"k"}
+        most = metric.config.get("k", 5) if of_top else 0
+        if outputs and isinstance(most, int) and most >= outputs:
+            raise SpecError(
+                f"the metric {metric.name!r} is always 1, so every bound on it always holds",
+                where="evaluate.metrics",
+                bound=f"k below {outputs}, the number of the model's outputs",
+                measured=most,
+                remedy="use `accuracy`, or {name: top_2_accuracy, class_name: SparseTopKCategoricalAccuracy, "
+                "config: {k: 2}}",
+            )
 
 
 def _check_computed(spec: PipelineSpec, labels: Any, output: Any) -> None:

@@ -6,8 +6,6 @@ The task and other user code is found and parsed, but never imported.
 from __future__ import annotations
 
 import ast
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,42 +14,13 @@ from components.baseline.pretrained import has_keras_structure
 from components.core.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError, some_of
 from components.core.files import is_file, is_folder
 from components.core.version import find_source
+from components.ingest.sources import read_by_tfx, wildcards_in
 from components.push.registry import open_registry
 from components.spec.baseline import PretrainedBaseline
 from pipelines.checks.example_files import column_errors, tfrecord_errors
 from pipelines.file.load import LoadedPipeline, PipelineFileError, read_pipeline
 from pipelines.file.spec import DeclaredSplits, Examples, PipelineSpec
-
-# Our own top-level packages, and the folder that holds them.
-_OURS = ("components", "pipelines", "kubeflow", "edgemill")
-_OUR_ROOT = Path(__file__).resolve().parents[2]
-
-
-def make_importable(file: Path) -> None:
-    """Put the working directory and the pipeline file's folder, in this order, on the Python path for the task.
-
-    Beam workers and conversion child processes inherit the path through PYTHONPATH. If one of these folders contains a
-    package with the name of one of Edgemill's, Edgemill's folder goes first, here and in the children, so that
-    they don't import the wrong package.
-    """
-    # Not `resolve`: it raises an error for circular symbolic links, which reading the file reports.
-    folders = [str(Path.cwd())]
-    # Python opens any other path entry as an archive, and opening a pipe blocks until it has a writer.
-    if is_folder(beside := Path(os.path.realpath(file)).parent):
-        folders.append(str(beside))
-    if any(_shadowing(folder, name) for folder in folders for name in _OURS):
-        folders.insert(0, str(_OUR_ROOT))
-        # Children are started with `-c` and `-m`, which put the working directory before PYTHONPATH (Python >= 3.11).
-        os.environ["PYTHONSAFEPATH"] = "1"
-    sys.path[:] = dict.fromkeys([*folders, *sys.path])
-    inherited = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*folders, *filter(None, inherited.split(os.pathsep))]))
-
-
-def _shadowing(folder: str, name: str) -> Path | None:
-    """Return what `import name` would find in a folder, if that isn't Edgemill's own."""
-    found = [path for path in (Path(folder, name), Path(folder, f"{name}.py")) if path.exists()]
-    return found[0] if found and Path(folder).resolve() != _OUR_ROOT else None
+from pipelines.file.user_folders import OURS, package_called_like_ours
 
 
 def preflight(file: Path, *, data: bool = True, registry: bool = True) -> LoadedPipeline:
@@ -68,6 +37,7 @@ def preflight(file: Path, *, data: bool = True, registry: bool = True) -> Loaded
             *_object_errors("task", loaded.spec.task),
             *(_object_errors("preprocess", loaded.spec.preprocess) if loaded.spec.preprocess else ()),
             *_reference_errors(loaded),
+            *_twin_errors(loaded),
             *(_data_errors(loaded.spec.examples) if data else ()),
             *(_shared_file_errors(loaded.spec) if data else ()),
             *(column_errors(loaded.spec) if data else ()),
@@ -86,17 +56,34 @@ def _reference_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
                 yield from _object_errors(f"recipes[{index}].steps[{number}]", reference)
 
 
+def _twin_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
+    """Yield an error if the pipeline file's folder has the task's module, but the working directory has another one."""
+    folder = loaded.file.parent
+    for field, reference in (("task", loaded.spec.task), ("preprocess", loaded.spec.preprocess or "")):
+        name = reference.partition(":")[0].partition(".")[0]
+        beside = next(filter(is_file, (folder / name / "__init__.py", folder / f"{name}.py")), None)
+        found = find_source(name)
+        if beside and found and Path.cwd() in found.parents and not found.samefile(beside):
+            yield SpecError(
+                f"there are two modules {name!r}, and Python takes the one in the working directory",
+                where=field,
+                bound=beside,
+                measured=found,
+                remedy="run from the pipeline file's folder, or rename one of them",
+            )
+
+
 def _object_errors(field: str, reference: str) -> Iterator[EdgemillError]:
     module, _, name = reference.partition(":")
     source = find_source(module)
     if source is None:
         top = module.partition(".")[0]
-        namesake = next(filter(None, (_shadowing(folder, top) for folder in sys.path)), None) if top in _OURS else None
+        namesake = package_called_like_ours(top)
         if namesake is not None:
             yield SpecError(
                 f"the module {module!r} is looked up in Edgemill itself: one of your packages has the same name",
                 where=field,
-                bound=f"a top-level package not called {', '.join(_OURS)}",
+                bound=f"a top-level package not called {', '.join(OURS)}",
                 measured=namesake,
                 remedy="rename it, and refer to the module by the new name",
             )
@@ -158,6 +145,9 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
             remedy="correct it; it is relative to the pipeline file",
         )
         return
+    if error := path_error("examples.path", folder):
+        yield error
+        return
     records: dict[Path, None] = {}  # each file of all splits once
     for split, pattern in examples.patterns.items():
         files = sorted(file for file in folder.glob(pattern) if is_file(file))
@@ -169,6 +159,8 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
                 measured="only empty files" if files else "none",
                 remedy="put the data there, or correct the pattern",
             )
+        yield from _unread_errors(split or "all", folder, pattern, files)
+        yield from filter(None, (_name_error("examples.path", file) for file in files))
         if examples.kind == "tfrecord":
             records.update(dict.fromkeys(files))
     yield from tfrecord_errors(records)
@@ -176,6 +168,49 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
         yield DataError(
             "there is no such file", where="examples.schema_file", measured=examples.schema_file, remedy="correct it"
         )
+
+
+def _unread_errors(split: str, folder: Path, pattern: str, files: list[Path]) -> Iterator[EdgemillError]:
+    """Yield an error if ExampleGen would read other files than those that the checks and the lineage go by."""
+    read, matched = read_by_tfx(folder, pattern), set(files)
+    for what, differing in (
+        ("TFX does not read all files that match", matched - read),
+        ("TFX also reads what is not a file of examples", read - matched),
+    ):
+        if differing:
+            yield DataError(
+                f"{what}: {some_of(map(str, sorted(differing)))}",
+                where=f"examples.splits, split {split!r}",
+                bound="regular files, not behind a link to a folder; for TFX, `**` is at least one folder",
+                measured=f"the pattern {pattern!r}",
+                remedy="move them, or write a pattern that means the same to both",
+            )
+
+
+def path_error(field: str, path: Path) -> SpecError | None:
+    """The error for a path that TFX can't take: it would read it as a pattern, or it is not UTF-8."""
+    if special := wildcards_in(path):
+        return SpecError(
+            f"TFX reads the characters {special} of a path as a pattern, so it would read other folders than this one",
+            where=field,
+            bound="a path without * ? [ and backslash",
+            measured=path,
+            remedy="rename the folder, or move the project",
+        )
+    return _name_error(field, path)
+
+
+def _name_error(field: str, path: Path) -> SpecError | None:
+    shown = str(path).encode(errors="backslashreplace").decode()
+    if shown == str(path):
+        return None
+    return SpecError(
+        "this path is not UTF-8, which TFX requires",
+        where=field,
+        bound="a name in UTF-8",
+        measured=shown,
+        remedy="rename it",
+    )
 
 
 def _shared_file_errors(spec: PipelineSpec) -> Iterator[EdgemillError]:

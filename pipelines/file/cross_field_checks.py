@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -207,6 +208,15 @@ def _float_layers(spec: PipelineSpec) -> Iterator[SpecError]:
         if keep_float is None:
             continue
         where = f"recipes[{index}].scheme.keep_float"
+        least, most = metric_range(metric.class_name) or (-math.inf, math.inf)
+        if keep_float.max_drop is not None and keep_float.max_drop >= most - least:
+            yield SpecError(
+                "this bound always holds, so no layer would stay float",
+                where=f"{where}.max_drop",
+                bound=f"less than {most - least:g}: {metric.name!r} ranges from {least:g} to {most:g}",
+                measured=f"{keep_float.max_drop:g}",
+                remedy="set a smaller drop, such as 0.01",
+            )
         if metric.less_is_better is None:
             yield SpecError(
                 f"it is unknown whether the first metric {metric.name!r} is better when higher or lower",

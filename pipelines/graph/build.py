@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ def build_pipeline(
     attempt: str,
     retry: Callable[[str], str] = lambda _: "",
     digests: str | None = None,
+    task_files: str = "",
 ) -> Pipeline:
     """Build the TFX pipeline of a pipeline file that passed its checks. Other arguments are as for `pipeline_nodes`.
 
@@ -54,7 +55,7 @@ def build_pipeline(
     return Pipeline(
         pipeline_name=loaded.spec.name,
         pipeline_root=environment.artifact_root(loaded.spec.name),
-        components=pipeline_nodes(loaded, attempt, retry, digests),
+        components=pipeline_nodes(loaded, attempt, retry, digests, task_files),
         enable_cache=True,
         metadata_connection_config=connection_config(environment.metadata_url),
         beam_pipeline_args=list(environment.beam_args),
@@ -62,7 +63,11 @@ def build_pipeline(
 
 
 def pipeline_nodes(
-    loaded: LoadedPipeline, attempt: str, retry: Callable[[str], str] = lambda _: "", digests: str | None = None
+    loaded: LoadedPipeline,
+    attempt: str,
+    retry: Callable[[str], str] = lambda _: "",
+    digests: str | None = None,
+    task_files: str = "",
 ) -> list[BaseNode]:
     """Connect the components of a pipeline file that passed its checks.
 
@@ -73,9 +78,10 @@ def pipeline_nodes(
         attempt: A token of this run: a parameter of nodes whose outputs must never come from the cache.
         retry: Node ID -> a token that changes when the node's last outcome is worth another attempt.
         digests: As for `pipelines.graph.ingest.ingest`.
+        task_files: Digest of the files that the task reads, as part of its version; empty if there are none.
     """
     spec, data = loaded.spec, ingest(loaded.spec, digests)
-    return _Graph(spec, data, loaded.devices, retry).nodes(attempt)
+    return _Graph(spec, data, loaded.devices, retry, task_files).nodes(attempt)
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class _Graph:
     data: Ingested
     devices: tuple[DeviceProfile, ...]
     retry: Callable[[str], str]
+    task_files: str
 
     def nodes(self, attempt: str) -> list[BaseNode]:
         spec, data = self.spec, self.data
@@ -131,8 +138,11 @@ class _Graph:
     def _task(self, module: str) -> dict[str, str]:
         """Return the parameters of components that call the task."""
         task = self.spec.task
-        versions = {"task_version": code_version(task.partition(":")[0]), "code_version": code_version(module)}
-        return {"task": task, **versions}
+        return {"task": task, "task_version": self._version([task]), "code_version": code_version(module)}
+
+    def _version(self, references: Iterable[str]) -> str:
+        modules = sorted({reference.partition(":")[0] for reference in references})
+        return " ".join([*map(code_version, modules), *filter(None, [self.task_files])])
 
     def _baseline(self) -> BaseNode:
         asked, task = self.spec.baseline, self._task("components.baseline.component")
@@ -159,14 +169,13 @@ class _Graph:
         made = {BASELINE_NODE: baseline}
         for name, node in step_nodes(spec.recipes).items():
             module, _, component = node.step.shell.partition(":")
-            modules = sorted({reference.partition(":")[0] for reference in (spec.task, *node.step.references())})
             made[name] = getattr(importlib.import_module(module), component)(
                 examples=self.data.examples,
                 model=_model_of(made[node.parent]),
                 **_optional(transform_graph=self.data.transform_graph),
                 spec=json.dumps({"node": name, **node.asked, "split": spec.training_split(node.step)}),
                 label=spec.examples.label,
-                **(self._task(module) | {"task_version": " ".join(map(code_version, modules))}),
+                **(self._task(module) | {"task_version": self._version([spec.task, *node.step.references()])}),
             ).with_id(name)
         return made
 

@@ -99,8 +99,6 @@ def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
 
 def _expectations(spec: PipelineSpec) -> ReadExpectations:
     splits = spec.examples.splits
-    # A given schema states what its author requires; an inferred schema only describes the training data.
-    holds_all = spec.preprocess is not None or spec.examples.schema_file is not None
     others = {feature for features in spec.slices() for feature in features}
     if spec.calibrate is not None and spec.calibrate.stratify_by is not None:
         others.add(spec.calibrate.stratify_by)
@@ -109,8 +107,10 @@ def _expectations(spec: PipelineSpec) -> ReadExpectations:
         num_classes=spec.examples.num_classes,
         max_overlap=spec.examples.max_overlap,
         evaluation=spec.evaluate.split,
-        task=None if holds_all else spec.task,
-        task_version="" if holds_all else code_version(spec.task.partition(":")[0]),
+        task=None if spec.preprocess else spec.task,
+        task_version="" if spec.preprocess else code_version(spec.task.partition(":")[0]),
+        # A given schema states what its author requires; an inferred schema only describes the training data.
+        whole_schema=spec.examples.schema_file is not None,
         others=tuple(sorted(others)),
         apart=None if isinstance(splits, DeclaredSplits) else splits.feature,
     )

@@ -66,12 +66,18 @@ def new_run_id() -> str:
 
 
 def run_pipeline(
-    loaded: LoadedPipeline, environment: Environment, run_id: str, watch: Watcher, digests: str | None = None
+    loaded: LoadedPipeline,
+    environment: Environment,
+    run_id: str,
+    watch: Watcher,
+    digests: str | None = None,
+    task_files: str = "",
 ) -> RunPlan:
     """Run all nodes of a pipeline. Results of earlier runs with the same inputs come from the cache.
 
     Regardless of what the runner returns, a failed or missing execution in ML Metadata is an error. `watch` is called
-    in another thread when a node's state changes. `digests` are as for `build_pipeline`.
+    in another thread when a node's state changes. `digests` and `task_files` are as for
+    `build_pipeline`.
 
     Raises:
         DataError: An example file can't be read.
@@ -90,7 +96,12 @@ def run_pipeline(
     name, store = loaded.spec.name, open_store(environment.metadata_url)
     pipeline = Compiler().compile(
         build_pipeline(
-            loaded, environment, attempt=run_id, retry=partial(transient_outcome, store, name), digests=digests
+            loaded,
+            environment,
+            attempt=run_id,
+            retry=partial(transient_outcome, store, name),
+            digests=digests,
+            task_files=task_files,
         )
     )
     # So that the run can be followed from its first node on.

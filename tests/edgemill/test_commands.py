@@ -140,6 +140,46 @@ def test_exit_or_endless_loop_in_the_task_is_an_error_that_names_its_line(
     assert function in written["errors"][0]
 
 
+def test_working_directory_that_is_gone_and_output_that_cannot_be_written_are_told_in_one_line(tmp_path: Path) -> None:
+    gone = "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')"
+    script = f"{gone}; from edgemill.main import main; main()"
+    for arguments in (["validate", "p.yaml"], ["run", "p.yaml"], ["verify", "latest"], ["clean", "--keep-runs", "1"]):
+        told = subprocess.run(
+            [sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (told.returncode, told.stderr.count("\n")) == (2, 1), told.stderr
+        assert "the working directory no longer exists" in told.stderr
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        told = subprocess.run(
+            [sys.executable, "-m", "edgemill", "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (told.returncode, told.stderr.count("\n")) == (1, 1), told.stderr
+    assert "No space left on device" in told.stderr
+
+
+@pytest.mark.parametrize("library", ["h5py", "pyarrow"])
+def test_validate_imports_no_library_from_the_folder_of_the_pipeline_file(tmp_path: Path, library: str) -> None:
+    small = SmallPipeline(tmp_path)
+    (tmp_path / f"{library}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
+    if library == "h5py":
+        (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+        small.spec["baseline"] = {"kind": "pretrained", "path": "model.h5"}
+    else:
+        small.spec["examples"]["kind"] = "parquet"
+    command = [sys.executable, "-m", "edgemill", "validate", str(small.write())]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 2, told.stderr
+    assert "the module" not in told.stderr
+    assert not (tmp_path / "executed").exists()
+
+
+def test_root_that_tfx_would_read_as_a_pattern_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    root = tmp_path / "exp[1]"
+    result = CliRunner().invoke(app, ["run", str(SmallPipeline(tmp_path).write()), "--root", str(root)])
+    assert (result.exit_code, "TFX reads the characters [ of a path as a pattern" in result.output) == (2, True)
+    assert not root.exists()
+
+
 def test_task_that_is_a_class_is_an_error_that_says_so(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, TASK.replace("TASK = Task()", "TASK = Task"))
     checked = CliRunner().invoke(app, ["validate", "--deep", str(small.write())])

@@ -11,16 +11,19 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.core.files import sha256_of_bytes
 from components.core.version import code_version
 from edgemill import remembered_checks
-from edgemill.remembered_checks import check_once, digest_of_inputs, recall, remember
+from edgemill.remembered_checks import Passed, check_once, digest_of_inputs, recall, remember
 from pipelines.file.environment import environment
 from pipelines.file.load import PipelineFileError, load_pipeline
+from pipelines.file.user_folders import make_importable
 from pipelines.graph.sources import source_digests
-from tests.small_pipeline import SmallPipeline
+from tests.small_pipeline import TASK, SmallPipeline
 
 ROOT = Path(__file__).parents[2]
 PROFILE = {"name": "board", "device_class": "board", "description": "a board", "schemes": ["static_wi8_ai8"]}
+LINE = Passed(digest="a", lines=("line",))
 
 
 @pytest.fixture
@@ -101,6 +104,7 @@ def test_source_of_quantizers_and_of_edgemill_itself_is_in_the_digest(tmp_path: 
     script = """
 import sys
 from pathlib import Path
+from components.core.files import sha256_of_bytes
 from components.core.version import code_version
 from edgemill.remembered_checks import digest_of_inputs
 from pipelines.file.load import read_pipeline
@@ -143,19 +147,39 @@ def test_failure_is_not_remembered_and_success_is_asked_for_once(small: SmallPip
         with pytest.raises(PipelineFileError, match="RuntimeError: imported"):
             check_once(loaded, memory, "data")
     assert not memory.exists()
-    remember(memory, digest_of_inputs(loaded, "data"), ("recipe qat: 3 trained",))
-    assert check_once(loaded, memory, "data") == ("recipe qat: 3 trained",)
+    passed = Passed(digest=digest_of_inputs(loaded, "data"), lines=("recipe qat: 3 trained",))
+    remember(memory, passed)
+    assert check_once(loaded, memory, "data") == passed
     for data, again in (("data", True), ("other data", False)):
         with pytest.raises(PipelineFileError, match="RuntimeError: imported"):
             check_once(loaded, memory, data, again=again)
 
 
+def test_checks_are_repeated_when_a_file_that_the_task_reads_changed(tmp_path: Path) -> None:
+    scale = "float((__import__('pathlib').Path(__file__).parent / 'scale.txt').read_text())"
+    small = SmallPipeline(tmp_path, TASK.replace("return tf.reshape(", f"return {scale} * tf.reshape("))
+    (tmp_path / "scale.txt").write_text("1")
+    make_importable(small.write())
+    loaded, memory = load_pipeline(small.file), tmp_path / "root" / "passed_checks.json"
+    passed = check_once(loaded, memory, "data")
+    assert passed.files == {str(tmp_path / "scale.txt"): sha256_of_bytes(b"1")}
+    assert len(passed.files_digest(tmp_path)) == 16
+    assert recall(memory, passed.digest) == passed
+    (tmp_path / "scale.txt").write_text("2")
+    assert recall(memory, passed.digest) is None
+    changed = check_once(loaded, memory, "data")
+    assert changed.files_digest(tmp_path) != passed.files_digest(tmp_path)
+    (tmp_path / "scale.txt").unlink()
+    assert recall(memory, changed.digest) is None
+
+
 def test_memory_gives_back_what_passed_and_nothing_else(tmp_path: Path) -> None:
     memory = tmp_path / "small" / "passed_checks.json"
     assert recall(memory, "a") is None
-    remember(memory, "a", ("recipe qat: 3 trained",))
-    remember(memory, "b", ())
-    assert (recall(memory, "a"), recall(memory, "b"), recall(memory, "c")) == (("recipe qat: 3 trained",), (), None)
+    one, other = Passed(digest="a", lines=("recipe qat: 3 trained",)), Passed(digest="b", lines=())
+    remember(memory, one)
+    remember(memory, other)
+    assert (recall(memory, "a"), recall(memory, "b"), recall(memory, "c")) == (one, other, None)
 
 
 @pytest.mark.parametrize(
@@ -167,23 +191,23 @@ def test_damaged_memory_is_no_memory_and_is_replaced(tmp_path: Path, content: by
     memory = tmp_path / "passed_checks.json"
     memory.write_bytes(content)
     assert recall(memory, "a") is None
-    remember(memory, "a", ("line",))
-    assert recall(memory, "a") == ("line",)
+    remember(memory, LINE)
+    assert recall(memory, "a") == LINE
 
 
 def test_pipe_is_no_memory_and_is_not_waited_for(tmp_path: Path) -> None:
     memory = tmp_path / "passed_checks.json"
     os.mkfifo(memory)
     assert recall(memory, "a") is None
-    remember(memory, "a", ("line",))
-    assert recall(memory, "a") == ("line",)
+    remember(memory, LINE)
+    assert recall(memory, "a") == LINE
 
 
 def test_memory_is_bounded_in_number_and_in_bytes(tmp_path: Path) -> None:
     memory = tmp_path / "passed_checks.json"
     for number in range(20):
-        remember(memory, str(number), ("line",))
+        remember(memory, Passed(digest=str(number), lines=("line",)))
     assert [number for number in range(20) if recall(memory, str(number)) is not None] == list(range(12, 20))
-    remember(memory, "huge", ("x" * remembered_checks._MOST_BYTES,))
+    remember(memory, Passed(digest="huge", lines=("x" * remembered_checks._MOST_BYTES,)))
     assert recall(memory, "huge") is None
-    assert recall(memory, "19") == ("line",)
+    assert recall(memory, "19") is not None

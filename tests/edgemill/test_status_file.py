@@ -38,6 +38,15 @@ def test_file_says_that_the_run_continues_until_it_has_ended(tmp_path: Path) -> 
     assert {"python", "edgemill", "tfx", "tensorflow", "ml-metadata"} <= set(ended.versions)
 
 
+def test_names_that_are_not_utf8_are_written_with_backslashes(tmp_path: Path) -> None:
+    name = os.fsdecode(b"p\xff.yaml")
+    kept = StatusFile(tmp_path / "s.json", Path(name))
+    kept.begin()
+    kept.end(ExitCode.BAD_INPUT, f"{name}: cannot be read")
+    found = RunStatus.model_validate_json((tmp_path / "s.json").read_bytes())
+    assert (found.pipeline_file, found.errors) == ("p\\udcff.yaml", ("p\\udcff.yaml: cannot be read",))
+
+
 def test_code_that_ends_by_a_generators_exit_ends_the_file(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="GeneratorExit"), ending(StatusFile(tmp_path / "s.json", Path("p.yaml"))):
         raise GeneratorExit

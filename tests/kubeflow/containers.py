@@ -39,7 +39,7 @@ def run(work: Path) -> None:
     from kfp.components import load_component_from_file
 
     from kubeflow.compile import compile_file, write_compiled
-    from pipelines.checks.preflight import make_importable
+    from pipelines.file.user_folders import make_importable
 
     file = work / "project" / "pipeline.yaml"
     make_importable(file)

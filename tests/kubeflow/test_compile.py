@@ -15,8 +15,8 @@ from components.core.errors import SpecError
 from edgemill.main import app
 from kubeflow.compile import Compiled, compile_file
 from kubeflow.spec import task_names
-from pipelines.checks.preflight import make_importable
 from pipelines.file.load import load_pipeline
+from pipelines.file.user_folders import make_importable
 from pipelines.graph.steps import recipes_of_nodes
 from tests.kubeflow.environments import SECRET, cluster, write_environment
 from tests.small_pipeline import SmallPipeline

@@ -14,7 +14,7 @@ from components.core.files import sha256_of
 from kubeflow import entrypoint
 from kubeflow.compile import compile_file, write_compiled
 from kubeflow.contract import title_of
-from pipelines.checks.preflight import make_importable
+from pipelines.file.user_folders import make_importable
 from tests.artifacts import read_manifest
 from tests.kubeflow.environments import cluster, write_environment
 from tests.kubeflow.launcher import Launched, Launcher, LaunchError, as_child

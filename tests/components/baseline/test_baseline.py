@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfx.types.standard_artifacts import Model
 
 from components.baseline.component import PretrainedModel
+from components.baseline.lambdas import code_inside
 from components.baseline.pretrained import import_model, load_keras, recognize
 from components.baseline.trained import train
 from components.core.errors import DataError, ModelError, SpecError
@@ -18,7 +19,7 @@ from components.data.examples import ExampleDecoder
 from components.facts.artifact_paths import SERVING_FOLDER
 from components.model.keras_model import check_trains_on, export, load_kept
 from components.spec.baseline import TrainedBaseline
-from pipelines.checks.preflight import make_importable
+from pipelines.file.user_folders import make_importable
 from tests.small_pipeline import TASK, SmallPipeline, serialize
 
 
@@ -123,6 +124,7 @@ def test_module_that_a_config_names_is_not_imported(
         ("TFOpLambda", "raw_ops.WriteFile"),
         ("TFOpLambda", "load_op_library"),
         ("TFOpLambda", "keras.models.load_model"),
+        ("SlicingOpLambda", "io.write_file"),
         ("ClassMethod", "keras.layers.Lambda"),
     ],
 )
@@ -131,7 +133,7 @@ def test_layer_that_calls_more_than_computations_is_refused_before_it_is_called(
 ) -> None:
     image = tf.keras.Input([3])
     tf.keras.Model(image, tf.keras.layers.Dense(2)(image)).save(tmp_path / "model.h5")
-    written, field = tmp_path / "written", "function" if layer == "TFOpLambda" else "cls_symbol"
+    written, field = tmp_path / "written", "cls_symbol" if layer == "ClassMethod" else "function"
     with h5py.File(tmp_path / "model.h5", "r+") as file:
         config = json.loads(file.attrs["model_config"])
         config["config"]["layers"].append(
@@ -147,6 +149,19 @@ def test_layer_that_calls_more_than_computations_is_refused_before_it_is_called(
     with pytest.raises(ModelError, match=rf"found: writer \(calls {function}\)\)"):
         load_keras(tmp_path / "model.h5")
     assert not written.exists()
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+@pytest.mark.parametrize("operator", ["WriteFile", "EagerPyFunc", "Relu", "LogSoftmax"])
+def test_layer_of_one_operator_is_code_unless_it_only_computes(tmp_path: Path, operator: str, as_text: bool) -> None:
+    # NodeDef's fields 1 and 2, its name and its operator, as text of its bytes or as JSON.
+    text = f"\n\x02op\x12{chr(len(operator))}{operator}"
+    node = text if as_text else {"name": "op", "op": operator}
+    layer = {"class_name": "TensorFlowOpLayer", "config": {"name": "op", "node_def": node, "constants": {}}}
+    with h5py.File(tmp_path / "model.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps({"class_name": "Functional", "config": {"layers": [layer]}})
+    computes = operator in {"Relu", "LogSoftmax"}
+    assert code_inside(tmp_path / "model.h5") == (() if computes else (f"op (calls {operator})",))
 
 
 @pytest.mark.parametrize("file", ["model.keras", "model.h5"])
@@ -174,6 +189,14 @@ class Doubling(tf.keras.layers.Layer):
 @tf.keras.utils.register_keras_serializable("tests")
 def activated(inputs: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu6(inputs)
+
+
+def test_archive_without_its_suffix_is_loaded(tmp_path: Path, model: tf.keras.Model) -> None:
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "model.keras").rename(tmp_path / "4f9c")
+    first, second = np.ones([5, 3], np.float32), np.arange(10, dtype=np.float32).reshape(5, 2)
+    loaded = load_keras(tmp_path / "4f9c")
+    np.testing.assert_allclose(loaded([first, second]), model([first, second]), rtol=1e-6)
 
 
 def test_what_the_task_registers_needs_no_trust(tmp_path: Path) -> None:

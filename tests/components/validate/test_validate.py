@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 from components.core.errors import DataError
 from components.spec.validate import DataExpectations
 from components.validate.expectations import refuse_anomalies, tighten
-from components.validate.overlap import Overlap, find_overlaps, refuse_overlaps
+from components.validate.overlap import Overlap, find_overlaps, of_features, refuse_overlaps
+from tests.small_pipeline import serialize
 
 
 def schema() -> schema_pb2.Schema:
@@ -73,6 +75,21 @@ def test_overlap_is_counted_by_content_with_repetitions_in_the_evaluation_split(
         Overlap(split="same", shared=5, examples=5),
     )
     assert find_overlaps([], {"train": [b"a"]})[0].share == 0.0
+
+
+def test_feature_that_the_task_does_not_read_hides_no_overlap() -> None:
+    def example(number: int, name: bytes | None, order: int = 1) -> bytes:
+        features = {"image": np.full(3, number, np.float32), "label": number}
+        return serialize(dict([*features.items()][::order]) | ({"id": name} if name is not None else {}))
+
+    train, evaluation = [example(n, b"t%d" % n) for n in range(5)], [example(n, b"e%d" % n, -1) for n in range(3, 7)]
+    (found,) = find_overlaps(evaluation, {"train": train})
+    assert found.shared == 0
+    splits = of_features({"train": lambda: train, "eval": lambda: evaluation}, {"image", "label", "absent"})
+    (found,) = find_overlaps(splits.pop("eval"), splits)
+    assert (found.shared, found.examples) == (2, 4)
+    alone = [example(n, None) for n in range(3)]
+    assert list(of_features({"train": lambda: alone}, {"image", "label"})["train"]) == alone
 
 
 def test_overlap_above_the_bound_is_refused_with_bound_count_and_share() -> None:

@@ -4,8 +4,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from pipelines.checks.preflight import make_importable, preflight
+from pipelines.checks.preflight import preflight
 from pipelines.file.load import PipelineFileError
+from pipelines.file.user_folders import make_importable
 from tests.small_pipeline import SmallPipeline
 
 

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from pipelines.checks.dry_run import dry_run
-from pipelines.checks.preflight import make_importable, preflight
+from pipelines.checks.preflight import preflight
 from pipelines.file.load import PipelineFileError
+from pipelines.file.user_folders import make_importable
 from tests.small_pipeline import OF_SCALARS, TASK, SmallPipeline, with_csv
 
 
@@ -417,6 +418,14 @@ def test_decode_that_returns_no_numbers_is_refused(tmp_path: Path) -> None:
     said = errors_of(small)
     assert "train.tfrecord: the task's decode returns values that are not finite" in said
     assert "(expected: finite numbers; found: inf, 64 of 64 values)" in said
+
+
+def test_metric_that_every_model_meets_is_refused(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["evaluate"]["metrics"].append("top_5_accuracy")
+    said = errors_of(small)
+    assert "the metric 'top_5_accuracy' is always 1" in said
+    assert "(expected: k below 3, the number of the model's outputs; found: 5)" in said
 
 
 @pytest.mark.parametrize(

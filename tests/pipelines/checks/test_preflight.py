@@ -1,6 +1,7 @@
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.checks.preflight import make_importable, preflight
+from pipelines.checks.preflight import preflight
 from pipelines.file.load import PipelineFileError
+from pipelines.file.user_folders import make_importable
 from tests.small_pipeline import SmallPipeline, frame, frame_header, serialize
 
 
@@ -68,7 +70,7 @@ def test_task_that_is_not_python_is_named_with_its_line(small: SmallPipeline, te
 PROGRAM = """
 import subprocess, sys
 from pathlib import Path
-from pipelines.checks.preflight import make_importable
+from pipelines.file.user_folders import make_importable
 make_importable(Path(sys.argv[1]))
 print(*(index for index, folder in enumerate(sys.path) if folder in sys.argv[2:]), flush=True)
 code = "import components.core.errors as c, pipelines as p, mine; print(c.__file__, p.__path__[0], mine.__file__)"
@@ -127,6 +129,21 @@ def test_folder_called_like_ours_is_no_error_by_itself(small: SmallPipeline, mon
     check(small)
 
 
+def test_module_of_the_same_name_in_the_working_directory_is_refused(
+    small: SmallPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    module = small.folder / f"{small.spec['task'].partition(':')[0]}.py"
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(elsewhere)
+    check(small)
+    shutil.copy(module, elsewhere)
+    said = errors_of(small)
+    assert f"task: there are two modules '{module.stem}'" in said
+    assert f"(expected: {module}; found: {elsewhere / module.name})" in said
+
+
 def test_missing_preprocessing_function_is_named(small: SmallPipeline) -> None:
     small.spec["preprocess"] = "nowhere:preprocessing_fn"
     assert "preprocess: the module 'nowhere' cannot be found" in errors_of(small)
@@ -148,6 +165,39 @@ def test_empty_data_folder_is_named_for_each_split(small: SmallPipeline) -> None
 def test_empty_files_are_no_examples(small: SmallPipeline) -> None:
     (small.folder / "data" / "eval.tfrecord").write_bytes(b"")
     assert "found: only empty files" in errors_of(small)
+
+
+def test_files_that_only_the_pattern_or_only_tfx_finds_are_named(small: SmallPipeline, tmp_path: Path) -> None:
+    data = small.folder / "data"
+    for folder in (data / "monday", tmp_path / "elsewhere"):
+        folder.mkdir()
+        shutil.copy(data / "train.tfrecord", folder)
+    patterns = small.spec["examples"]["splits"]["patterns"]
+    patterns["train"] = "**/train*"
+    assert f"TFX does not read all files that match: {data / 'train.tfrecord'} (" in errors_of(small)
+    patterns["train"] = "*/train*"
+    check(small)
+    (data / "tuesday").symlink_to(tmp_path / "elsewhere")
+    assert f"TFX does not read all files that match: {data / 'tuesday' / 'train.tfrecord'} (" in errors_of(small)
+    (data / "tuesday").unlink()
+    os.mkfifo(data / "monday" / "train-2.tfrecord")
+    assert f"TFX also reads what is not a file of examples: {data / 'monday' / 'train-2.tfrecord'} (" in errors_of(
+        small
+    )
+
+
+def test_data_folder_that_tfx_would_read_as_a_pattern_is_refused(tmp_path: Path) -> None:
+    said = errors_of(SmallPipeline(tmp_path / "v[1]"))
+    assert "TFX reads the characters [ of a path as a pattern" in said
+    small = SmallPipeline(tmp_path / "v (1) é")
+    check(small)
+    data = small.folder / "data"
+    shutil.copy(data / "train.tfrecord", data / os.fsdecode(b"train-\xff.tfrecord"))
+    said = errors_of(small)
+    assert (
+        f"examples.path: this path is not UTF-8, which TFX requires (expected: a name in UTF-8; found: {data}" in said
+    )
+    assert "train-\\udcff.tfrecord)" in said
 
 
 @pytest.mark.parametrize("zipped", [False, True])

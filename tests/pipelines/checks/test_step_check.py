@@ -7,8 +7,8 @@ import pytest
 
 from components.core.user_code import process_kept
 from pipelines.checks.dry_run import dry_run
-from pipelines.checks.preflight import make_importable
 from pipelines.file.load import PipelineFileError, load_pipeline
+from pipelines.file.user_folders import make_importable
 from tests.small_pipeline import TASK, SmallPipeline
 
 

@@ -296,6 +296,13 @@ def test_fewest_float_layers_need_a_bound_to_hold(small: SmallPipeline, metric: 
     spec = load_pipeline(small.write()).spec
     bound = accuracy_bound(spec, spec.recipes[0])
     assert bound and bound.max_drop == 0.007
+    small.spec["recipes"][0]["scheme"] = int8(keep_float={"kind": "auto", "max_drop": 1.0})
+    if metric == "accuracy":
+        said = errors_of(small)
+        assert "recipes[0].scheme.keep_float.max_drop: this bound always holds" in said
+        assert "(expected: less than 1: 'accuracy' ranges from 0 to 1; found: 1)" in said
+    else:
+        load_pipeline(small.write())
     assert accuracy_bound(spec, spec.recipes[0].model_copy(update={"scheme": Float32()})) is None
 
 
@@ -477,7 +484,8 @@ def test_loading_and_preflight_import_no_heavy_module(small: SmallPipeline) -> N
     code = f"""
 import sys
 from pathlib import Path
-from pipelines.checks.preflight import make_importable, preflight
+from pipelines.checks.preflight import preflight
+from pipelines.file.user_folders import make_importable
 make_importable(Path({str(small.file)!r}))
 preflight(Path({str(small.file)!r}))
 heavy = [m for m in ("tensorflow", "tfx", "apache_beam", {small.spec["task"].partition(":")[0]!r}) if m in sys.modules]

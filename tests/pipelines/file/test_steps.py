@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.checks.preflight import make_importable, preflight
+from pipelines.checks.preflight import preflight
 from pipelines.file.load import PipelineFileError, load_pipeline
+from pipelines.file.user_folders import make_importable
 from tests.small_pipeline import SmallPipeline
 
 

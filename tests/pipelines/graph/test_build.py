@@ -26,10 +26,25 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPipeline:
     return SmallPipeline(tmp_path)
 
 
-def nodes(small: SmallPipeline) -> dict[str, Any]:
+def nodes(small: SmallPipeline, **options: str) -> dict[str, Any]:
     loaded = load_pipeline(small.write())
-    pipeline = build_pipeline(loaded, environment(small.folder / "root", None), "1", retry="again {}".format)
+    place = environment(small.folder / "root", None)
+    pipeline = build_pipeline(loaded, place, "1", retry="again {}".format, **options)
     return {node.id: node for node in pipeline.components}
+
+
+def test_files_that_the_task_reads_are_in_the_cache_key_of_each_node_that_runs_it(small: SmallPipeline) -> None:
+    before, after = nodes(small), nodes(small, task_files="0123456789abcdef")
+    versions = {
+        node: (one.exec_properties["task_version"], after[node].exec_properties["task_version"])
+        for node, one in before.items()
+        if "task_version" in one.exec_properties
+    }
+    assert {"calibrate", "convert__int8", "evaluate"} <= set(versions)
+    versions["baseline"] = tuple(
+        json.loads(built["baseline"].exec_properties["custom_config"])["task_version"] for built in (before, after)
+    )
+    assert all(new == f"{old} 0123456789abcdef" for old, new in versions.values())
 
 
 def test_nothing_is_sampled_when_no_recipe_needs_calibration(small: SmallPipeline) -> None:
