@@ -14,29 +14,32 @@ from typing import Any, Literal
 from components.baseline.lambdas import imports_inside, refuse_code
 from components.core.errors import ModelError, summary_line
 from components.core.files import is_file, is_folder
-from components.facts.artifact_paths import SERVING_FOLDER
+from components.facts.artifact_paths import REBUILT_FILE, SERVING_FOLDER
+from components.model.keras3.facts import RebuiltFacts
+from components.model.keras3.refusals import EXPORT
+from components.model.keras3.saved_file import refuse_zip_bomb
 from components.model.keras_model import check_exportable, export, save_keras
 
-ModelFormat = Literal["saved_model", "keras"]
+ModelFormat = Literal["saved_model", "keras", "keras3"]
 
 
 def recognize(path: Path) -> ModelFormat:
     """Detect the format of a model file or folder from its bytes, without TensorFlow.
 
     Raises:
-        ModelError: The path doesn't exist, the format is unknown, or Keras 3 wrote the file.
+        ModelError: The path doesn't exist, the format is unknown, or a Keras later than 3 wrote the file.
     """
     if is_folder(path) and is_file(path / "saved_model.pb"):
         return "saved_model"
     if is_file(path) and (version := _version_of(path)) is not None:
-        if version.startswith("2."):
-            return "keras"
+        if version.startswith(("2.", "3.")):
+            return "keras" if version.startswith("2.") else "keras3"
         raise ModelError(
-            f"this file was written by Keras {version}, whose layers the optimization toolkit cannot read",
+            f"this file was written by Keras {version}, whose format is not known",
             where=str(path),
-            bound="a file written by tf-keras (Keras 2), or a SavedModel",
+            bound="a file of Keras 2 or 3, or a SavedModel",
             measured=f"Keras {version}",
-            remedy="load it in its original environment, call `model.export('folder')`, and name that folder instead",
+            remedy=EXPORT,
         )
     measured, remedy = _something_else(path)
     raise ModelError(
@@ -75,7 +78,7 @@ def _something_else(path: Path) -> tuple[str, str]:
 
 def has_keras_structure(path: Path) -> bool:
     """Return whether a readable model has Keras layers rather than only a graph, without TensorFlow."""
-    return recognize(path) == "keras" or is_file(path / "keras_metadata.pb")
+    return recognize(path) in ("keras", "keras3") or is_file(path / "keras_metadata.pb")
 
 
 def import_model(path: Path, folder: Path, *, trust_code: bool = False) -> None:
@@ -86,10 +89,12 @@ def import_model(path: Path, folder: Path, *, trust_code: bool = False) -> None:
     """
     from components.model.saved_model import check_serving, load_serving
 
-    if recognize(path) == "keras":
-        model = load_keras(path, trust_code=trust_code)
+    if recognize(path) in ("keras", "keras3"):
+        model, facts = _load(path, trust_code=trust_code)
         export(model, folder)
         save_keras(model, folder)
+        if facts is not None:
+            (folder / REBUILT_FILE).write_text(facts.model_dump_json(indent=2))
         return
     if not trust_code:
         refuse_code(path)
@@ -100,15 +105,40 @@ def import_model(path: Path, folder: Path, *, trust_code: bool = False) -> None:
         save_keras(load_keras(path, trust_code=trust_code), folder)
 
 
-def load_keras(path: Path, *, trust_code: bool = False) -> Any:
-    """Load a Keras file for inference.
+def load_keras(path: Path, inputs: Any = None, *, trust_code: bool = False) -> Any:
+    """Load a Keras file for inference. A model of Keras 3 is rebuilt in tf-keras, which takes a child process.
+
+    Args:
+        path: The file, or a SavedModel with Keras layers.
+        inputs: A few decoded inputs, which a rebuilt model is checked on, in addition to random ones.
+        trust_code: As in the baseline's spec.
 
     Raises:
         ModelError: The model contains untrusted code, or it cannot be loaded, converted, or evaluated.
     """
+    return _load(path, inputs, trust_code=trust_code)[0]
+
+
+def _load(path: Path, inputs: Any = None, *, trust_code: bool) -> tuple[Any, RebuiltFacts | None]:
+    """Load a Keras file, with what was measured if it was rebuilt."""
+    kind = recognize(path)
+    _refuse_damage(path)
+    if kind != "keras3":
+        return _load_keras2(path, trust_code), None
+    from components.model.keras3.load import prove_file, rebuild_file
+
+    if not trust_code:
+        refuse_code(path)
+    rebuilt = rebuild_file(path)
+    check_exportable(rebuilt.model, str(path))
+    if not trust_code:
+        _refuse_imports(path)
+    return rebuilt.model, prove_file(path, rebuilt, inputs, trust_code=trust_code)
+
+
+def _load_keras2(path: Path, trust_code: bool) -> Any:
     import tensorflow as tf
 
-    _refuse_damage(path)
     if not trust_code:
         refuse_code(path)
         _refuse_imports(path)
@@ -188,6 +218,8 @@ def _version_of(path: Path) -> str | None:
     """Like `_keras_version`, but raise a ModelError if the file starts like a Keras file and is damaged."""
     try:
         return _keras_version(path)
+    except ModelError:
+        raise
     except Exception as error:
         raise _damaged(path, error) from error
 
@@ -205,6 +237,7 @@ def _damaged(path: Path, error: Exception) -> ModelError:
 def _keras_version(path: Path) -> str | None:
     """Return the version of Keras that wrote a file, or None if it isn't a Keras file."""
     if zipfile.is_zipfile(path):
+        refuse_zip_bomb(path)
         with zipfile.ZipFile(path) as archive:
             if "metadata.json" in archive.namelist():
                 return str(json.loads(archive.read("metadata.json")).get("keras_version"))

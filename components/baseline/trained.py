@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from components.baseline.built import built_model
 from components.core.errors import ModelError, summary_line
 from components.data.examples import ExampleDecoder, check_dense
 from components.data.task import load_task, trainable
@@ -47,7 +48,7 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
     check_dense({label: "examples.label"}, decoder.feature_spec)
     maker = trainable(load_task(task))
     tf.keras.utils.set_random_seed(spec.seed)
-    model = maker.build_model()
+    model = built_model(maker)
     check_exportable(model)
     maker.compile(model)
     check_learns(model)

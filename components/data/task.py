@@ -41,7 +41,7 @@ class TrainableTask(Task, Protocol):
     """A task whose baseline Edgemill trains. With a pretrained baseline, `build_model` is never called."""
 
     def build_model(self) -> Any:
-        """A new, uncompiled `tf_keras.Model`: functional, or Sequential with an Input first; one output, no state."""
+        """A new, uncompiled model of tf-keras or Keras 3: functional, or Sequential with an Input first; no state."""
         ...
 
     def compile(self, model: Any) -> None:

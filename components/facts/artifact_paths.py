@@ -5,6 +5,8 @@ SERVING_FOLDER = "Format-Serving"
 TFLITE_FILE = f"{SERVING_FOLDER}/tflite"
 # In the same artifact, if there is one: the Keras model, for steps that train it further.
 KERAS_FILE = "Format-Keras/model.keras"
+# Beside it, if it was rebuilt from a model of Keras 3: RebuiltFacts.
+REBUILT_FILE = "Format-Keras/rebuilt.json"
 # In the Model artifact of a step that trained lowered recurrent layers: sequences and the float states.
 TRAJECTORIES_FILE = "trajectories.npz"
 # In the Model artifact of a step that trained LSTMs, which the converter fuses: sequences of the training split.

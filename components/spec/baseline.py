@@ -30,8 +30,8 @@ class PretrainedBaseline(FrozenModel):
     """A float model that already exists.
 
     Attributes:
-        path: A SavedModel folder whose `serving_default` takes decoded inputs, or a Keras file (`.keras` or `.h5`)
-            written by tf-keras (Keras 2). Files of Keras 3 are refused: export them as a SavedModel.
+        path: A SavedModel folder whose `serving_default` takes decoded inputs, or a Keras file (`.keras` or `.h5`). A
+            model of Keras 3 is rebuilt in tf-keras; see docs/models.md.
         trust_code: Load a Keras model that contains Python code (Lambda layers). Loading it executes the code; see
             SECURITY.md.
     """

@@ -40,6 +40,20 @@ def is_graph(layer: Any) -> bool:
     return isinstance(layer, tf_keras.Model) and bool(layer._is_graph_network)
 
 
+def is_layer(value: Any) -> bool:
+    """Whether a value is a layer or a model."""
+    import tf_keras
+
+    return isinstance(value, tf_keras.layers.Layer)
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether a value is a symbolic tensor, the input or output of a layer."""
+    from tf_keras.src.engine.keras_tensor import KerasTensor
+
+    return isinstance(value, KerasTensor)
+
+
 def takes_training(layer: Any) -> bool:
     """Whether the `call` of a layer has an argument `training`."""
     return bool(layer._expects_training_arg)
@@ -86,3 +100,13 @@ def lambdas_allowed() -> Any:
     from tf_keras.src.saving.serialization_lib import SafeModeScope
 
     return SafeModeScope(safe_mode=False)
+
+
+def own_weights(layer: Any) -> list[Any]:
+    """The variables of a layer itself, without those of layers inside, the trainable ones first."""
+    return [*layer._trainable_weights, *layer._non_trainable_weights]
+
+
+def is_keras3(model: Any) -> bool:
+    """Whether an object is a model of Keras 3, whose package is `keras` and not `tf_keras`."""
+    return any(base.__module__.startswith("keras.src.") for base in type(model).__mro__)

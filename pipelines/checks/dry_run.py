@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from components.baseline.built import built_model
 from components.baseline.pretrained import has_keras_structure, load_keras
 from components.calibrate.feature import feature_reader
 from components.core.errors import DataError, EdgemillError, ModelError, SpecError, summary_line
@@ -189,7 +190,7 @@ def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
     maker = trainable(task)
     try:
         with in_time("the task's build_model or compile", "task", _BUILDING):
-            model = maker.build_model()
+            model = built_model(maker)
             maker.compile(model)
     except EdgemillError:
         raise
@@ -210,7 +211,7 @@ def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
 def _check_pretrained(path: Path, inputs: Any, *, trust_code: bool) -> tuple[Any, Any]:
     """Check the model, and return it (None without Keras structure) with the shape of its output."""
     if has_keras_structure(path):
-        model = load_keras(path, trust_code=trust_code)
+        model = load_keras(path, inputs, trust_code=trust_code)
         if inputs is not None:
             check_keras_takes(model, inputs)
         return model, model.outputs[0].shape

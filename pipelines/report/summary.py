@@ -8,16 +8,18 @@ from itertools import chain
 from typing import Any, Literal, Protocol, TypeVar
 
 from components.core.values import FrozenModel
-from components.facts.artifact_paths import DEVICE_REPORT_FILE, TRAINING_FILE
+from components.facts.artifact_paths import DEVICE_REPORT_FILE, REBUILT_FILE, TRAINING_FILE
 from components.facts.audit import AuditReport
 from components.facts.decision import Decision, Verdict
 from components.facts.device import DeviceReport
 from components.facts.evaluation import CandidateReport, EvaluationReport
 from components.facts.slices import overall
 from components.facts.training import TrainingReport, named_by_recipes
+from components.model.keras3.facts import RebuiltFacts
 from components.push.delivery import OUTCOME_NAME, PushOutcome
 from components.spec.devices.device import DeviceProfile
 from components.spec.recipe import STEP_KINDS
+from pipelines.graph.steps import BASELINE_NODE
 
 V = TypeVar("V", bound=FrozenModel)
 NodeState = Literal["complete", "cached", "failed", "running", "not_run"]
@@ -64,6 +66,7 @@ class RunSummary(FrozenModel):
         verdict: `pushed` for at least one device, `refused` by every gate, or `failed`.
         nodes: In order of execution.
         evaluation: The evaluation; None if the run didn't get that far.
+        rebuilt: How closely the baseline follows the model of Keras 3 that it was rebuilt from; None for any other one.
         trainings: Results of the training steps.
         on_devices: Results of device tools, for each device that declares some.
         decisions: One per device whose gate ran.
@@ -81,6 +84,7 @@ class RunSummary(FrozenModel):
     verdict: Literal["pushed", "refused", "failed"]
     nodes: tuple[NodeFact, ...] = ()
     evaluation: EvaluationReport | None = None
+    rebuilt: RebuiltFacts | None = None
     trainings: tuple[TrainingReport, ...] = ()
     on_devices: tuple[DeviceReport, ...] = ()
     decisions: tuple[Decision, ...] = ()
@@ -152,6 +156,7 @@ def results(read: ResultReader, recipes: Mapping[str, Sequence[str]]) -> dict[st
     return {
         "verdict": "pushed" if any(release.pushed for release in releases) else "refused",
         "evaluation": next(iter(read("evaluate", "evaluation", "report.json", EvaluationReport)), None),
+        "rebuilt": next(iter(read(BASELINE_NODE, "model", REBUILT_FILE, RebuiltFacts)), None),
         "trainings": named_by_recipes(chain.from_iterable(trainings), recipes),
         "on_devices": read("device_check__", "facts", DEVICE_REPORT_FILE, DeviceReport),
         "decisions": read("gate__", "blessing", "decision.json", Decision),

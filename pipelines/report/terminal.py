@@ -52,7 +52,8 @@ def render_table(summary: RunSummary) -> RenderableType:
     findings = [
         finding for finding in (summary.audit.findings if summary.audit else ()) if finding.severity == "warning"
     ]
-    lines = [Text(f"{finding.where or finding.check}: {finding.message}", style="yellow") for finding in findings]
+    lines = [Text(summary.rebuilt.sentence, style="dim")] if summary.rebuilt else []
+    lines += [Text(f"{finding.where or finding.check}: {finding.message}", style="yellow") for finding in findings]
     for (subject, note, style), names in _notes(summary).items():
         lines.append(Text(f"{subject} of {', '.join(names)}: {note}", style=style))
     for device in summary.devices:

@@ -4,12 +4,15 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
+from rich.console import Console
 
 from components.facts.audit import RangeFact
 from components.facts.evaluation import Latency, MetricValue, OutputReading
+from components.model.keras3.facts import RebuiltFacts
 from pipelines.report import figures, wording
 from pipelines.report.render import render_report, slice_rows, write_report
 from pipelines.report.summary import LineageNode, NodeFact, RunSummary
+from pipelines.report.terminal import render_table
 from pipelines.report.wording import in_words
 
 VOID = {"meta", "br", "use", "path", "hr", "input", "link", "img"}
@@ -354,3 +357,21 @@ def test_nothing_heavy_is_imported_when_the_report_modules_are():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_how_closely_a_rebuilt_baseline_follows_its_original_is_in_report_and_table(run_summary):
+    facts = RebuiltFacts(
+        keras_version="3.15.1",
+        variables=4,
+        examples={"random": 3, "real": 8},
+        largest_difference=2.5e-7,
+        output_scale=0.9,
+        tolerance=1e-5,
+    )
+    told = run_summary.model_copy(update={"rebuilt": facts})
+    said = "rebuilt from a model of Keras 3.15.1: outputs differ by at most 2.5e-07 of their scale on 3 random, 8 real"
+    assert said in render_report(told)
+    console = Console(width=300, record=True)
+    console.print(render_table(told))
+    assert said in console.export_text()
+    assert "rebuilt" not in render_report(run_summary)

@@ -1,0 +1,295 @@
+"""Rebuilds models of Keras 3 in tf-keras from their configurations, by calling each layer as its graph says."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from components.core.errors import ModelError
+from components.model.keras3.configs import (
+    MODELS,
+    Config,
+    Operation,
+    dtype_name,
+    is_entry,
+    is_layer,
+    name_of,
+    registered_name,
+    translated,
+)
+from components.model.keras3.graph import Graph, Place, named_places, places, refused_as
+from components.model.keras3.operators import KNOWN_OPERATIONS, apply_operation
+from components.model.keras3.refusals import EXPORT, refusal
+from components.upstream.keras import lambdas_allowed
+
+_KERAS = re.compile(r"keras(\.|$)")
+
+# What follows a layer: an operation, or an activation that is a layer or a registered function.
+_Then = Operation | Config | None
+
+
+# Layers that only models of `keras.applications` use -> a layer that computes and trains the same.
+_IN_APPLICATIONS = {
+    "LayerScale": lambda config: tf.keras.layers.DepthwiseConv2D(1, use_bias=False, name=config["name"]),
+    "StochasticDepth": lambda config: tf.keras.layers.Dropout(
+        config["drop_path_rate"], noise_shape=(None, 1, 1, 1), name=config["name"]
+    ),
+}
+
+
+class Part(NamedTuple):
+    """A rebuilt layer or model.
+
+    Attributes:
+        name: Its name in the file.
+        kind: The name of its class in Keras 3.
+        layer: The tf-keras layer; None for an input of a functional model.
+        inside: Argument -> the layers that it was built from. A model's only argument is `layers`: its layers in the
+            order of the file.
+        custom: Whether the task registered its class.
+    """
+
+    name: str
+    kind: str
+    layer: Any
+    inside: dict[str, list[Part]]
+    custom: bool = False
+
+
+def rebuild(config: Config) -> Part:
+    """Rebuild a model, with initial weights. Lambda layers execute: refuse untrusted ones first.
+
+    Args:
+        config: Class and configuration of the model, as in `config.json`.
+
+    Raises:
+        ModelError: A layer, an option, or an operation has no counterpart in tf-keras.
+    """
+    if not is_entry(config) or not _is_model(config):
+        raise ModelError(
+            "tf-keras cannot rebuild this model of Keras 3: it is a class of its own, not a graph of layers",
+            bound="a functional or Sequential model",
+            measured=config.get("registered_name") or config.get("class_name"),
+            remedy=f"wrap it in a functional model (`keras.Model(inputs, model(inputs))`) if it consists of layers, "
+            f"or {EXPORT}",
+        )
+    return _Builder().part(config, outermost=True)
+
+
+class _Builder:
+    """Builds layers, each shared one once."""
+
+    def __init__(self) -> None:
+        self._shared: dict[int, Part] = {}
+
+    def part(self, entry: Config, *, outermost: bool = False) -> Part:
+        """Build a layer or a model, with all layers inside."""
+        part, then = self._part(entry, outermost=outermost)
+        if then is not None:
+            raise refusal(
+                part.name,
+                "tf-keras has no such activation, and nothing can follow a layer inside another one",
+                measured=_described(then),
+            )
+        return part
+
+    def _part(self, entry: Config, *, outermost: bool = False) -> tuple[Part, _Then]:
+        """Build a layer or a model. Returns it with what to apply to its output."""
+        identity, then = entry.get("shared_object_id"), None
+        if identity in self._shared:
+            return self._shared[identity], None
+        if _is_model(entry):
+            sequential = entry["class_name"] == "Sequential"
+            part = self._sequential(entry["config"]) if sequential else self._functional(entry["config"], outermost)
+        else:
+            part, then = self._layer(entry)
+        if identity is not None and then is None:
+            self._shared[identity] = part
+        return part, then
+
+    def _layer(self, entry: Config) -> tuple[Part, _Then]:
+        name, kind, config = name_of(entry), entry["class_name"], entry["config"]
+        if is_custom(entry):
+            registered = tf.keras.utils.get_registered_object(registered_name(entry))
+            with refused_as(name):
+                config = {**config, "dtype": dtype_name(name, config.get("dtype"))}
+                return Part(name, kind, registered.from_config(config), {}, custom=True), None
+        if kind in _IN_APPLICATIONS:
+            with refused_as(name):
+                return Part(name, kind, _IN_APPLICATIONS[kind](config), {}), None
+        layer_class = _layer_class(kind)
+        if layer_class is None:
+            raise refusal(name, f"tf-keras has no layer {kind}", bound="layers of tf-keras", measured=kind)
+        if kind == "Lambda":
+            with refused_as(name), lambdas_allowed():
+                config = {**config, "dtype": dtype_name(name, config.get("dtype"))}
+                return Part(name, kind, layer_class.from_config(config), {}), None
+        arguments, then = translated(name, entry, _accepted(layer_class))
+        inside: dict[str, list[Part]] = {}
+        for option, value in arguments.items():
+            values = value if isinstance(value, list) else [value]
+            if values and all(is_entry(one) and is_layer(one) for one in values):
+                inside[option] = [self.part(one) for one in values]
+                built = [part.layer for part in inside[option]]
+                arguments[option] = built if isinstance(value, list) else built[0]
+        with refused_as(name):
+            return Part(name, kind, layer_class(**arguments), inside), then
+
+    def _sequential(self, config: Config) -> Part:
+        name, entries = config["name"], list(config["layers"])
+        if entries and entries[0]["class_name"] == "InputLayer":
+            first = entries.pop(0)["config"]
+            tensor = _input(first["name"], first)
+        elif config.get("build_input_shape"):
+            tensor = _input(f"{name}_input", {"batch_shape": config["build_input_shape"]})
+        else:
+            raise ModelError(
+                "the model does not define its inputs",
+                where=f"model {name}",
+                bound="a Sequential model that starts with an Input",
+                measured="no Input, and never called",
+                remedy="give it an Input first, and save it again",
+            )
+        built = [self._part(entry) for entry in entries]
+        if any(then is not None for _, then in built):
+            inputs = tensor
+            for part, then in built:
+                with refused_as(part.name):
+                    tensor = part.layer(tensor)
+                tensor = self._follow(part.name, then, tensor)
+            model = tf.keras.Model(inputs, tensor, name=name)
+        else:
+            model = tf.keras.Sequential([tensor], name=name)
+            for part, _ in built:
+                with refused_as(part.name):
+                    model.add(part.layer)
+        return Part(name, "Sequential", _frozen(model, config), {"layers": [part for part, _ in built]})
+
+    def _functional(self, config: Config, outermost: bool) -> Part:
+        graph = Graph(config)
+        built: dict[str, tuple[Part, _Then]] = {}
+        keys = {place[0]: key for key, place in named_places(config["input_layers"]) if key and outermost}
+        for entry in config["layers"]:
+            name = entry["name"]
+            if entry["class_name"] == "InputLayer":
+                built[name] = Part(name, "InputLayer", None, {}), None
+                graph.store(name, [_input(keys.get(name, name), entry["config"])])
+            elif is_layer(entry):
+                built[name] = self._part(entry)
+
+        def call(entry: Config, args: list[Any], kwargs: Config) -> Any:
+            name = entry["name"]
+            if name not in built:
+                return self._operate(name, name, Operation(entry["class_name"], entry["config"]), args, kwargs)
+            part, then = built[name]
+            if part.kind in MODELS:
+                args = [_only(tf.nest.flatten(args[0])), *args[1:]]
+            with refused_as(name):
+                result = part.layer(*args, **kwargs)
+            return self._follow(name, then, result)
+
+        def tensor(place: Place) -> Any:
+            # Keras counts the call that defines a nested model, but only here.
+            name, node, index = place
+            return graph.tensor(name, node - (name in built and built[name][0].kind == "Functional"), index)
+
+        graph.run(call)
+        inputs = [tensor(place) for place in places(config["input_layers"])]
+        outputs = [
+            _named(key if outermost and key not in built else None, tensor(place))
+            for key, place in named_places(config["output_layers"])
+        ]
+        model = tf.keras.Model(inputs, _only(outputs), name=config["name"])
+        return Part(
+            config["name"], "Functional", _frozen(model, config), {"layers": [part for part, _ in built.values()]}
+        )
+
+    def _follow(self, name: str, then: _Then, result: Any) -> Any:
+        """Apply what follows a layer to its output."""
+        if then is None:
+            return result
+        if isinstance(then, Operation):
+            return self._operate(name, f"{name}_{then.kind.lower()}", then, [result], {})
+        if is_layer(then):
+            with refused_as(name):
+                return self.part(then).layer(result)
+        registered = tf.keras.utils.get_registered_object(registered_name(then))
+        if registered is None:
+            raise refusal(
+                name,
+                "its activation is not registered",
+                measured=_described(then),
+                remedy="register it with tf.keras.utils.register_keras_serializable in the task's module",
+            )
+        with refused_as(name):
+            return tf.keras.layers.Activation(registered, name=f"{name}_{registered.__name__}")(result)
+
+    def _operate(self, name: str, label: str, operation: Operation, args: Sequence[Any], kwargs: Config) -> Any:
+        if operation.kind not in KNOWN_OPERATIONS:
+            raise refusal(
+                name,
+                f"the operation {operation.kind} cannot be rebuilt",
+                bound="arithmetic, activations, reductions, and moves of keras.ops",
+                measured=f"keras.ops, {operation.kind}",
+            )
+        with refused_as(name):
+            return apply_operation(operation.kind, operation.config, label, args, kwargs)
+
+
+def _input(name: str, config: Config) -> Any:
+    shape = config.get("batch_shape") or config.get("batch_input_shape")
+    if shape is None or config.get("sparse") or config.get("ragged"):
+        raise refusal(name, "the input is not one dense tensor", bound="a dense input with a shape")
+    dtype = dtype_name(name, config.get("dtype")) or "float32"
+    return tf.keras.Input(batch_shape=tuple(shape), dtype=dtype, name=name)
+
+
+def _named(name: str | None, tensor: Any) -> Any:
+    """Give an output the name by which the model returns it, unless a layer has that name."""
+    return tensor if name is None else tf.keras.layers.Activation("linear", name=name)(tensor)
+
+
+def _only(values: Sequence[Any]) -> Any:
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _frozen(model: Any, config: Config) -> Any:
+    if config.get("trainable") is False:
+        model.trainable = False
+    return model
+
+
+def _described(then: Operation | Config) -> str:
+    return then.kind if isinstance(then, Operation) else registered_name(then)
+
+
+def is_custom(entry: Config) -> bool:
+    """Whether the class of a layer isn't one of Keras."""
+    if "module" not in entry:
+        return entry["class_name"] not in (*MODELS, *_IN_APPLICATIONS) and _layer_class(entry["class_name"]) is None
+    return not _KERAS.match(str(entry["module"]))
+
+
+def _is_model(entry: Config) -> bool:
+    return entry["class_name"] in MODELS and not is_custom(entry)
+
+
+def _layer_class(kind: str) -> Any:
+    """The class of tf-keras with the same name and meaning; None if there is none."""
+    found = getattr(tf.keras.layers, kind, None)
+    return found if isinstance(found, type) and issubclass(found, tf.keras.layers.Layer) else None
+
+
+def _accepted(layer_class: Any) -> set[str]:
+    """The names of arguments that a class of layers accepts."""
+    names = {"name", "trainable", "dtype", "activity_regularizer"}
+    for base in layer_class.__mro__:
+        if issubclass(base, tf.keras.layers.Layer) and "__init__" in vars(base):
+            names |= set(inspect.signature(base.__init__).parameters)
+    if issubclass(layer_class, tf.keras.layers.RNN):
+        names.add("zero_output_for_mask")
+    return names - {"self", "args", "kwargs"}
