@@ -140,21 +140,23 @@ def test_exit_or_endless_loop_in_the_task_is_an_error_that_names_its_line(
     assert function in written["errors"][0]
 
 
-def test_working_directory_that_is_gone_and_output_that_cannot_be_written_are_told_in_one_line(tmp_path: Path) -> None:
+def test_working_directory_that_is_gone_and_output_that_cannot_be_written_are_reported_in_one_line(
+    tmp_path: Path,
+) -> None:
     gone = "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')"
     script = f"{gone}; from edgemill.main import main; main()"
     for arguments in (["validate", "p.yaml"], ["run", "p.yaml"], ["verify", "latest"], ["clean", "--keep-runs", "1"]):
-        told = subprocess.run(
+        ended = subprocess.run(
             [sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
         )
-        assert (told.returncode, told.stderr.count("\n")) == (2, 1), told.stderr
-        assert "the working directory no longer exists" in told.stderr
+        assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+        assert "the working directory no longer exists" in ended.stderr
     with open("/dev/full", "w") as full:  # noqa: PTH123
-        told = subprocess.run(
+        ended = subprocess.run(
             [sys.executable, "-m", "edgemill", "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
-    assert (told.returncode, told.stderr.count("\n")) == (1, 1), told.stderr
-    assert "No space left on device" in told.stderr
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
+    assert "No space left on device" in ended.stderr
 
 
 @pytest.mark.parametrize("library", ["h5py", "pyarrow"])
@@ -167,9 +169,9 @@ def test_validate_imports_no_library_from_the_folder_of_the_pipeline_file(tmp_pa
     else:
         small.spec["examples"]["kind"] = "parquet"
     command = [sys.executable, "-m", "edgemill", "validate", str(small.write())]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.returncode == 2, told.stderr
-    assert "the module" not in told.stderr
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert "the module" not in ended.stderr
     assert not (tmp_path / "executed").exists()
 
 

@@ -368,10 +368,10 @@ def test_how_closely_a_rebuilt_baseline_follows_its_original_is_in_report_and_ta
         output_scale=0.9,
         tolerance=1e-5,
     )
-    told = run_summary.model_copy(update={"rebuilt": facts})
+    summary = run_summary.model_copy(update={"rebuilt": facts})
     said = "rebuilt from a model of Keras 3.15.1: outputs differ by at most 2.5e-07 of their scale on 3 random, 8 real"
-    assert said in render_report(told)
+    assert said in render_report(summary)
     console = Console(width=300, record=True)
-    console.print(render_table(told))
+    console.print(render_table(summary))
     assert said in console.export_text()
     assert "rebuilt" not in render_report(run_summary)

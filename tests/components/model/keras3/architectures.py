@@ -306,7 +306,7 @@ def simple_attention(keras: Any) -> Any:
     one = layers.Attention(use_scale=True, score_mode="concat")([query, value])
     other = layers.AdditiveAttention()([query, value])
     return keras.Model(
-        [query, value], layers.EinsumDense("abc,cd->abd", output_shape=(None, 3), bias_axes="d")(one + other)
+        [query, value], layers.EinsumDense("btc,cd->btd", output_shape=(None, 3), bias_axes="d")(one + other)
     )
 
 
