@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import warnings
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -61,6 +59,7 @@ def run(
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Read all example files and repeat checks that passed before.")
     ] = False,
+    skip_impossible: options.SkipImpossible = False,
 ) -> None:
     """Run a pipeline: train, optimize, evaluate, gate, and push."""
     from edgemill.commands.run import place_of, run_and_report
@@ -69,7 +68,7 @@ def run(
     with exit_on_error():
         output_options = OutputOptions(summary_json, log_format_of(log_format))
         found = partial(place_of, environment, runner, root, metadata, tuple(beam_arg or ()), pipeline_root)
-        code = run_and_report(file, found, output_options, rehash=rehash)
+        code = run_and_report(file, found, output_options, rehash=rehash, skip_impossible=skip_impossible)
     raise SystemExit(code)
 
 
@@ -79,29 +78,17 @@ def validate(
     deep: Annotated[
         bool, typer.Option("--deep", help="Also import the task, build its model, and decode examples.")
     ] = False,
+    skip_impossible: options.SkipImpossible = False,
 ) -> None:
     """Check a pipeline file without running it.
 
     Without --deep, neither TensorFlow nor the task is imported. With --deep, also show what
-    recipes that train do to each layer.
+    recipes that train do to each layer, and report all recipes that cannot work on the model.
     """
-    from pipelines.checks.preflight import preflight
-    from pipelines.file.user_folders import findable, make_importable
+    from edgemill.commands.validate import print_validated
 
     with exit_on_error():
-        with findable(file):
-            loaded = preflight(file)
-        if deep:
-            make_importable(file)
-            # TensorFlow logs at length what this machine lacks.
-            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-            warnings.simplefilter("ignore")
-            from edgemill.terminal import print_previews
-            from pipelines.checks.dry_run import dry_run
-
-            print_previews(dry_run(loaded))
-        recipes, devices = len(loaded.spec.recipes), len(loaded.devices)
-        typer.echo(f"{file}: valid ({recipes} recipes for {devices} devices)")
+        print_validated(file, deep=deep, skip_impossible=skip_impossible)
 
 
 @app.command()
@@ -231,13 +218,14 @@ def compile_for_kubeflow(
     file: options.PipelineFile,
     output: Annotated[Path, typer.Option("-o", "--output", help="The compiled file (.yaml).")],
     environment: options.EnvironmentFile = options.DEFAULT_ENVIRONMENT,
+    skip_impossible: options.SkipImpossible = False,
 ) -> None:
     """Compile a pipeline for Kubeflow Pipelines. Needs no cluster."""
     with exit_on_error():
         share_name()
         from edgemill.commands.kubeflow import compile_to
 
-        compile_to(file, environment, output)
+        compile_to(file, environment, output, skip_impossible=skip_impossible)
 
 
 @app.command()
@@ -247,6 +235,7 @@ def submit(
     cron: options.CronLine = None,
     name: Annotated[str | None, typer.Option(help="Name of the run or the schedule [the pipeline's].")] = None,
     upload_only: Annotated[bool, typer.Option("--upload-only", help="Upload only: no run, no schedule.")] = False,
+    skip_impossible: options.SkipImpossible = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compile a pipeline, upload it to a cluster, and run it.
@@ -258,7 +247,8 @@ def submit(
         share_name()
         from edgemill.commands.kubeflow import submit_to_cluster
 
-        submit_to_cluster(file, environment, cron, name, upload_only=upload_only, as_json=as_json)
+        skip = skip_impossible
+        submit_to_cluster(file, environment, cron, name, upload_only=upload_only, as_json=as_json, skip_impossible=skip)
 
 
 @app.command()

@@ -25,6 +25,9 @@ SummaryJson = Annotated[
     Path | None,
     typer.Option(help="Write machine-readable run status at start and end: docs/production.md."),
 ]
+SkipImpossible = Annotated[
+    bool, typer.Option("--skip-impossible", help="Run without the recipes that cannot work on this model.")
+]
 LogFormatName = Annotated[str, typer.Option(help="Format of the log: text, or json (one object per line).")]
 CronLine = Annotated[
     str | None, typer.Option(help="Five fields: minute, hour, day of the month, month, day of the week.")

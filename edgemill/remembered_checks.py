@@ -17,7 +17,7 @@ from components.core.remembered_digests import digests_of
 from components.core.values import FrozenModel
 from components.core.version import code_version
 from edgemill.terminal import summaries
-from pipelines.file.load import LoadedPipeline
+from pipelines.file.load import LoadedPipeline, SkippedRecipe
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,11 +35,13 @@ class Passed(FrozenModel):
         digest: SHA-256 over everything that they depend on.
         lines: What a run prints about them.
         files: Path -> SHA-256 of each file that user code read meanwhile, beside the modules that its source names.
+        skipped: Recipes that they found impossible, in a pipeline that skips those.
     """
 
     digest: str
     lines: tuple[str, ...]
     files: dict[str, str] = {}
+    skipped: tuple[SkippedRecipe, ...] = ()
 
     def files_digest(self, folder: Path) -> str:
         """16 hexadecimal digits over the files' contents and their names as seen from `folder`; empty without files."""
@@ -67,7 +69,7 @@ def check_once(loaded: LoadedPipeline, memory: Path, data: str, *, again: bool =
 
     Raises:
         DataError: A file that user code read can't be read.
-        PipelineFileError: The check failed. The error is the first one found; failures are never remembered.
+        PipelineFileError: The check failed. Failures are never remembered.
     """
     digest = digest_of_inputs(loaded, data)
     passed = None if again else recall(memory, digest)
@@ -77,9 +79,10 @@ def check_once(loaded: LoadedPipeline, memory: Path, data: str, *, again: bool =
     from pipelines.checks.dry_run import dry_run
 
     with recording():
-        lines = summaries(dry_run(loaded))
-    files = files_read({Path(os.path.realpath(Path.cwd())), loaded.file.parent})
-    passed = Passed(digest=digest, lines=lines, files=_digests(files, memory))
+        checked, previews = dry_run(loaded)
+    files = _digests(files_read({Path(os.path.realpath(Path.cwd())), loaded.file.parent}), memory)
+    skipped = tuple(one for one in checked.skipped if one not in loaded.skipped)
+    passed = Passed(digest=digest, lines=summaries(previews), files=files, skipped=skipped)
     remember(memory, passed)
     return passed
 

@@ -20,6 +20,7 @@ from kubeflow.spec import adapt, platform
 from pipelines.checks.preflight import preflight
 from pipelines.file.load import LoadedPipeline
 from pipelines.file.spec import PipelineSpec
+from pipelines.file.user_folders import make_importable
 from pipelines.graph.steps import recipes_of_nodes
 from pipelines.graph.tfx_start import defer_tfx_components
 
@@ -55,15 +56,28 @@ class Compiled(FrozenModel):
         return head + yaml.dump_all(documents, Dumper=_Dumper, sort_keys=True, width=120)
 
 
-def compile_file(file: Path, environment: Path) -> Compiled:
+def compile_file(file: Path, environment: Path, *, skip_impossible: bool = False) -> Compiled:
     """Check a pipeline file and an environment file, and compile.
+
+    The model is built only for a pipeline that skips impossible recipes. The container that runs its report shows
+    which recipes are missing.
+
+    Args:
+        file: The pipeline file.
+        environment: The environment file.
+        skip_impossible: Whether to skip impossible recipes even if the pipeline file does not say so.
 
     Raises:
         SpecError: A file is wrong, or the image would lack something.
     """
     found = read_environment(environment)
     cluster = cluster_of(found, environment)
-    loaded = preflight(file, data=cluster.examples is None, registry=False)
+    loaded = preflight(file, data=cluster.examples is None, registry=False, skip_impossible=skip_impossible)
+    if loaded.spec.impossible == "skip":
+        from pipelines.checks.dry_run import check_model
+
+        make_importable(file)
+        loaded = check_model(loaded)
     return compile_pipeline(loaded, found, cluster)
 
 
@@ -158,7 +172,8 @@ def _tfx_spec(loaded: LoadedPipeline, found: EnvironmentFile, cluster: KubeflowE
 
     spec = loaded.spec
     nodes = pipeline_nodes(loaded, attempt="on Kubeflow no push is cached")
-    request = ReportRequest(pipeline=spec.name, devices=loaded.devices, recipes=recipes_of_nodes(spec.recipes))
+    recipes = recipes_of_nodes(spec.recipes)
+    request = ReportRequest(pipeline=spec.name, devices=loaded.devices, recipes=recipes, skipped=loaded.skipped)
     candidates = tuple(recipe.name for recipe in spec.recipes)
     report = run_report({node.id: node for node in nodes}, candidates, request, code_version(_SPEC_MODULE))
     pipeline = Pipeline(

@@ -55,7 +55,7 @@ LONGEST_FILES = (
     "e2e/test_object_store.py",
     "e2e/test_extensions.py",
     "pipelines/checks/test_dry_run.py",
-    "pipelines/checks/test_step_check.py",
+    "pipelines/checks/test_recipe_check.py",
     "components/calibrate/test_sampling.py",
     "components/calibrate/test_sampler_component.py",
     "kubeflow/test_launcher.py",

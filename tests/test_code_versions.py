@@ -32,6 +32,7 @@ RECURRENT = {
     "fake_quantize",
     "lowering",
     "ranges",
+    "spec.schemes.limits",
     "spec.steps.qat",
     "facts.conversion",
     "upstream.tfmot",

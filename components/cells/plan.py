@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.spec.scheme import Form, Scheme
+from components.spec.schemes.limits import LSTM_NOT_IN_4_BITS, LSTM_NOT_IN_16_BITS, UNROLLED_NOT_IN_16_BITS
 from components.upstream.keras import calls_of, is_masked
 
 LOWERED = frozenset({"GRU", "SRU", "SimpleRNN"})
@@ -115,8 +116,7 @@ def refused_scheme(layer: Any, scheme: Scheme, form: Form | None, trained: bool)
         return Refusal("4-bit weights must be trained", "add a step `qat`, or take static_wi8_ai8")
     if scheme.activation_bits == 16 and form != "streaming":
         return Refusal(
-            "in a layer unrolled over a sequence, the converter leaves weights that time steps share as floats if "
-            "activations have 16 bits",
+            UNROLLED_NOT_IN_16_BITS,
             "take `recurrent: streaming`, or static_wi8_ai8",
         )
     if scheme.kept_float is not None:
@@ -137,12 +137,12 @@ def _refused_lstm(scheme: Scheme, form: Form | None) -> Refusal | None:
         )
     if scheme.activation_bits == 16:
         return Refusal(
-            "the fused LSTM has no kernel for 16-bit activations",
+            LSTM_NOT_IN_16_BITS,
             "take static_wi8_ai8, whose LSTM has 16 bits inside and 8-bit inputs and outputs, or use a GRU or SRU in "
             "static_wi8_ai16",
         )
     if scheme.weight_bits == 4:
-        return Refusal("the fused LSTM has no kernel for 4-bit weights", "take static_wi8_ai8")
+        return Refusal(LSTM_NOT_IN_4_BITS, "take static_wi8_ai8")
     if scheme.backend == "aeq":
         return Refusal(
             "ranges cannot be injected into the fused LSTM, and no other layer of its model can stay float",

@@ -44,11 +44,6 @@ RANGED_ACTIVATIONS = frozenset({"relu", "relu6", "gelu", "exponential"})
 SWISH = frozenset({"swish", "silu"})
 NO_ACTIVATION = "linear"
 
-# No kernel for 16-bit activations.
-NOT_IN_16_BITS = frozenset({"Concatenate", "RepeatVector", "Conv2DTranspose", "gelu"})
-# No kernel for 4-bit weights.
-NOT_IN_4_BITS = frozenset({"Conv2DTranspose"})
-
 _REMEDIES = {
     "LayerNormalization": "normalize by batch (BatchNormalization after a convolution or a dense layer)",
     "MultiHeadAttention": "quantize this model after training (no `qat` step)",

@@ -9,12 +9,16 @@ from components.fake_quantize.layer_policy import LayerPolicy
 from components.fake_quantize.layers import (
     FUSED_ACTIVATIONS,
     FUSING,
-    NOT_IN_4_BITS,
-    NOT_IN_16_BITS,
     remedy_for,
     role_of,
 )
 from components.fake_quantize.placement_plan import Node, Plan, QuantizerSlot, layer_plans
+from components.spec.schemes.limits import (
+    LSTM_NOT_IN_4_BITS,
+    LSTM_NOT_IN_16_BITS,
+    TRAINED_NOT_IN_4_BITS,
+    TRAINED_NOT_IN_16_BITS,
+)
 
 # Cells whose outputs cannot be requantized for their readers: the output of the fused LSTM is its state, and the output
 # of an SRU is only an output. The states of a GRU and a SimpleRNN enter the next time step unchanged, and only their
@@ -136,10 +140,10 @@ def _placed(node: Node, policy: LayerPolicy, plan: Plan) -> QuantizerSlot:
             (node, "normalizes along an axis other than the last", "put the channels last, with axis=-1")
         )
         return made
-    if policy.activation_bits == 16 and {node.kind, node.activation} & NOT_IN_16_BITS:
+    if policy.activation_bits == 16 and {node.kind, node.activation} & TRAINED_NOT_IN_16_BITS:
         plan.refused.append((node, "has no kernel for 16-bit activations", "take the scheme static_wi8_ai8"))
         return made
-    if policy.weight_bits == 4 and policy.weight_quantizer is None and node.kind in NOT_IN_4_BITS:
+    if policy.weight_bits == 4 and policy.weight_quantizer is None and node.kind in TRAINED_NOT_IN_4_BITS:
         remedy = f"give it 8 bits: `configs: [{{layers: [{node.origin}], weights: {{bits: 8}}}}]`"
         plan.refused.append((node, "has no kernel for 4-bit weights", remedy))
         return made
@@ -156,9 +160,9 @@ def _recurrent_refusal(node: Node, policy: LayerPolicy) -> tuple[str, str] | Non
     if own or policy.weight_quantizer is not None:
         return "its cell accepts no custom quantizer", "name another quantizer for it in `configs`"
     if node.activation == "LSTM" and policy.activation_bits == 16:
-        return "the fused LSTM has no kernel for 16-bit activations", "take static_wi8_ai8, or use a GRU or an SRU"
+        return LSTM_NOT_IN_16_BITS, "take static_wi8_ai8, or use a GRU or an SRU"
     if node.activation == "LSTM" and policy.weight_bits != 8:
-        return "the fused LSTM has no kernel for 4-bit weights", "take static_wi8_ai8"
+        return LSTM_NOT_IN_4_BITS, "take static_wi8_ai8"
     return None
 
 

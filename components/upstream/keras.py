@@ -69,11 +69,6 @@ def attention_projections(layer: Any) -> dict[str, Any]:
     }
 
 
-def layers_within(model: Any) -> list[Any]:
-    """All layers of a model, including those inside layers and nested models."""
-    return list(model._flatten_layers(include_self=False))
-
-
 def train_single_batches(model: Any) -> None:
     """Make a compiled model train one batch per step, regardless of `compile(steps_per_execution=...)`."""
     # Keras' `compile` creates the variable, but a task's `compile` doesn't have to call it.

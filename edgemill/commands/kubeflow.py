@@ -20,16 +20,23 @@ from pipelines.file.environment import DEFAULT_ROOT
 from pipelines.file.user_folders import findable
 
 
-def compile_to(file: Path, environment: Path, output: Path) -> None:
+def compile_to(file: Path, environment: Path, output: Path, *, skip_impossible: bool = False) -> None:
     """Compile a pipeline, and write the compiled file."""
-    compiled = _compiled(file, environment)
+    compiled = _compiled(file, environment, skip_impossible=skip_impossible)
     write_compiled(compiled, output)
     nodes = len(compiled.pipeline["root"]["dag"]["tasks"])
     typer.echo(f"{output}: {compiled.name}, {nodes} nodes, for Kubeflow Pipelines (schema 2.1)")
 
 
 def submit_to_cluster(
-    file: Path, environment: Path, cron: str | None, name: str | None, *, upload_only: bool, as_json: bool
+    file: Path,
+    environment: Path,
+    cron: str | None,
+    name: str | None,
+    *,
+    upload_only: bool,
+    as_json: bool,
+    skip_impossible: bool = False,
 ) -> None:
     """Compile, upload, and run or schedule."""
     due = parse_cron(cron) if cron is not None else None
@@ -40,7 +47,7 @@ def submit_to_cluster(
 
     # Connect before compiling, so that wrong credentials are reported at once.
     connected = Cluster(cluster)
-    compiled = _compiled(file, environment)
+    compiled = _compiled(file, environment, skip_impossible=skip_impossible)
     submitted = connected.submit(compiled)
     if due is not None:
         submitted = connected.schedule(submitted, name or compiled.name, due)
@@ -76,9 +83,9 @@ def write_schedule(
     typer.echo(f"  {crontab_line(schedule, due)}")
 
 
-def _compiled(file: Path, environment: Path) -> Compiled:
+def _compiled(file: Path, environment: Path, *, skip_impossible: bool) -> Compiled:
     # TensorFlow logs at length what this machine lacks.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with findable(file), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return compile_file(file, environment)
+        return compile_file(file, environment, skip_impossible=skip_impossible)

@@ -11,6 +11,7 @@ from typing import get_args
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
+from rich.text import Text
 
 from components.core.errors import SpecError
 from edgemill.commands import share_name
@@ -22,6 +23,7 @@ from edgemill.terminal import terminal
 from pipelines.checks.beam_job_service import check_job_service
 from pipelines.checks.preflight import path_error, preflight
 from pipelines.file.environment import Environment, RunnerName, environment
+from pipelines.file.impossible import without_skipped
 from pipelines.file.load import LoadedPipeline, PipelineFileError
 from pipelines.file.redaction import has_secret, secrets_of
 from pipelines.file.user_folders import make_importable
@@ -73,12 +75,18 @@ def place_of(
 
 
 def run_and_report(
-    file: Path, find_place: Callable[[], Environment], output_options: OutputOptions, *, rehash: bool = False
+    file: Path,
+    find_place: Callable[[], Environment],
+    output_options: OutputOptions,
+    *,
+    rehash: bool = False,
+    skip_impossible: bool = False,
 ) -> ExitCode:
     """Check a pipeline, run it, and write its report. Raises an EdgemillError for any error before the first node.
 
     `find_place` returns where to run (`place_of`). Its errors are reported like all others. With `rehash`, all example
-    files are read, and checks that passed before are repeated.
+    files are read, and checks that passed before are repeated. With `skip_impossible`, recipes that cannot work on the
+    model are skipped, even if the file does not say so.
     """
     status_file = StatusFile(output_options.summary_json, file)
     status_file.begin()
@@ -86,7 +94,7 @@ def run_and_report(
         place = find_place()
         status_file.secrets = secrets_of(place.metadata_url)
         make_importable(file)
-        loaded = preflight(file)
+        loaded = preflight(file, skip_impossible=skip_impossible)
         _check_root(place.root)
         check_job_service(place.beam_args)
         _check_stores(loaded, place)
@@ -120,8 +128,11 @@ def _run(
     with logged_to(folder, log_format, run_id, status_file.secrets), console.status("starting TensorFlow") as status:
         digests = source_digests(loaded.spec, place, rehash=rehash)
         passed = check_once(loaded, place.passed_checks(loaded.spec.name), digests, again=rehash)
+        loaded = without_skipped(loaded, passed.skipped)
         for line in passed.lines:
             console.print(line, soft_wrap=True, highlight=False)
+        for one in loaded.skipped:
+            console.print(Text(f"recipe {one.name} is skipped: {'; '.join(one.reasons)}"), soft_wrap=True)
         console.print(f"run {run_id}, log in {_shown(log)}", soft_wrap=True)
         status.update("building the pipeline")
 

@@ -33,7 +33,7 @@ def candidate_metrics(candidate: CandidateReport, evaluation: EvaluationReport) 
 
 
 def verdict_markdown(summary: RunSummary) -> str:
-    """The verdict of each device, the delivered release, and every check that a candidate did not pass."""
+    """The verdict of each device, the release, every check that a candidate did not pass, and skipped recipes."""
     lines = [f"# {_plain(summary.pipeline)}: {summary.headline}", ""]
     for decision in summary.decisions:
         lines += [f"## {decision.device}: {verdict(decision.verdict)}", "", _plain(decision.why), ""]
@@ -41,6 +41,11 @@ def verdict_markdown(summary: RunSummary) -> str:
         if release is not None and release.pushed:
             lines += [f"Delivered: version `{release.version}`, {release.bytes:,} bytes, `{release.path}`", ""]
         lines += _failures(decision)
+    if summary.skipped:
+        lines += ["## Skipped recipes", "", "| recipe | scheme | why it cannot work on this model |", "|---|---|---|"]
+        lines += [
+            f"| {one.name} | {one.scheme} | {_cell(reason)} |" for one in summary.skipped for reason in one.reasons
+        ]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -19,6 +19,7 @@ from components.core.values import FrozenModel
 from components.facts.verified import verified
 from components.spec.devices.device import DeviceProfile
 from kubeflow.pages.ui import candidate_metrics, verdict_markdown
+from pipelines.file.load import SkippedRecipe
 from pipelines.report.render import render_report
 from pipelines.report.summary import RunSummary, V, results
 
@@ -46,11 +47,19 @@ class Metrics(Artifact):
 
 
 class ReportRequest(FrozenModel):
-    """The node's `spec` parameter. `recipes` maps the ID of a training node to the names of the recipes that use it."""
+    """The node's `spec` parameter.
+
+    Attributes:
+        pipeline: Name of the pipeline.
+        devices: Device profiles.
+        recipes: ID of a training node -> names of the recipes that use it.
+        skipped: Recipes of the pipeline file that cannot work on the model, and why.
+    """
 
     pipeline: str
     devices: tuple[DeviceProfile, ...]
     recipes: dict[str, tuple[str, ...]] = {}
+    skipped: tuple[SkippedRecipe, ...] = ()
 
 
 class RunReportExecutor(base_executor.BaseExecutor):
@@ -86,6 +95,7 @@ def summarize_artifacts(request: ReportRequest, artifacts: Mapping[str, Any], ru
         run_id=run_id,
         started=datetime.now(timezone.utc),
         devices=request.devices,
+        skipped=request.skipped,
         **results(read, request.recipes),
     )
 

@@ -2,54 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from components.baseline.built import built_model
-from components.baseline.pretrained import has_keras_structure, load_keras
 from components.calibrate.feature import feature_reader
 from components.core.errors import DataError, EdgemillError, ModelError, SpecError, summary_line
 from components.core.user_code import exits_reported, in_time, raised_at
 from components.data.examples import check_dense
-from components.data.task import Task, check_decoded, features_of, load_object, load_task, trainable
-from components.model.keras_model import check_exportable, check_keras_takes, check_learns
+from components.data.task import Task, check_decoded, features_of, load_object, load_task
 from components.spec.baseline import TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from pipelines.checks import first_batch
 from pipelines.checks.first_records import check_schema, files_by_split, first_records
-from pipelines.checks.integer_check import check_integers
-from pipelines.checks.step_check import Previews, check_steps
+from pipelines.checks.model_check import BUILDING, checked_model
+from pipelines.checks.recipe_check import CheckedRecipes, Previews, check_recipes
+from pipelines.file.impossible import without_impossible
 from pipelines.file.load import LoadedPipeline, PipelineFileError
 from pipelines.file.spec import Examples, HashedSplits, PipelineSpec, asks_for_fewest_float
 
 # Split (None if splits are hashed) -> the model inputs and the labels of a few examples.
 Batches = dict[str | None, tuple[Any, Any]]
 
-# Multiple of the time limit for user code: models are traced, and may be downloaded.
-_BUILDING = 5.0
 
-
-def dry_run(loaded: LoadedPipeline) -> Previews:
+def dry_run(loaded: LoadedPipeline) -> tuple[LoadedPipeline, Previews]:
     """Import the task, decode the first records, build the model, and check them against each other and the recipes.
 
     Returns:
-        What each recipe with steps does to each layer.
+        The pipeline, without recipes that cannot work on the model if they are to be skipped; and what each of the
+        others does to each layer (`CheckedRecipes`).
 
     Raises:
-        PipelineFileError: With the first error.
+        PipelineFileError: With the first error of the data, the task, or the model, or with all errors of the recipes.
     """
+    checked = _reporting(loaded, _checked)
+    return without_impossible(loaded, checked.refused), checked.previews
+
+
+def check_model(loaded: LoadedPipeline) -> LoadedPipeline:
+    """Import the task, build the model, and check it against the recipes, where there are no examples.
+
+    Returns:
+        The pipeline, without recipes that cannot work on the model if they are to be skipped.
+
+    Raises:
+        PipelineFileError: As for `dry_run`.
+    """
+
+    def checked(spec: PipelineSpec) -> CheckedRecipes:
+        task = load_task(spec.task)
+        return _checked_recipes(spec, task, checked_model(spec, task, None)[0])
+
+    return without_impossible(loaded, _reporting(loaded, checked).refused)
+
+
+def _reporting(loaded: LoadedPipeline, check: Callable[[PipelineSpec], CheckedRecipes]) -> CheckedRecipes:
+    """Run a check, with its error as that of the pipeline file."""
     try:
         with exits_reported("task"):
-            return _checked(loaded.spec)
+            return check(loaded.spec)
     except EdgemillError as error:
         raise PipelineFileError(loaded.file, [error]) from error
 
 
-def _checked(spec: PipelineSpec) -> Previews:
-    """Do the same as `dry_run`, but raise the original error."""
+def _checked(spec: PipelineSpec) -> CheckedRecipes:
+    """Check everything, and raise the original error unless it is that of a recipe."""
     import tensorflow  # noqa: F401  # so that its import time doesn't count against user code
 
     check_schema(spec.examples)
@@ -67,23 +86,22 @@ def _checked(spec: PipelineSpec) -> Previews:
         if not batches:
             _trace_decode(task, features)
     inputs = next((inputs for inputs, _ in batches.values()), None)
-    if isinstance(spec.baseline, TrainedBaseline):
-        model, output = _check_trainable(task, inputs)
-    else:
-        model, output = _check_pretrained(Path(spec.baseline.path), inputs, trust_code=spec.baseline.trust_code)
+    model, output = checked_model(spec, task, inputs)
     _check_output(spec, output)
     if isinstance(spec.baseline, TrainedBaseline) and batches:
         used = (spec.baseline.split, spec.evaluate.split)
-        with in_time("training on the first batch", "task", _BUILDING):
+        with in_time("training on the first batch", "task", BUILDING):
             first_batch.check_trains(model, *(batches.get(split) or batches[None] for split in used))
     _check_metrics(spec)
     if output.rank and None not in output[1:]:
         for _, labels in batches.values():
             _check_computed(spec, labels, output)
-    with in_time("the check of the recipes' steps", "recipes", _BUILDING):
-        if model is not None:
-            check_integers(spec.recipes, model)
-        return check_steps(spec, task, model)
+    return _checked_recipes(spec, task, model)
+
+
+def _checked_recipes(spec: PipelineSpec, task: Task, model: Any) -> CheckedRecipes:
+    with in_time("the check of the recipes", "recipes", BUILDING):
+        return check_recipes(spec.recipes, task, model)
 
 
 def _dense_features(spec: PipelineSpec) -> dict[str, str]:
@@ -183,47 +201,6 @@ def _decoding() -> Iterator[None]:
             measured=raised_at(error),
             remedy="run decode on one example and correct it",
         ) from error
-
-
-def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
-    """Build and check the Keras model, and return it with the shape of its output."""
-    maker = trainable(task)
-    try:
-        with in_time("the task's build_model or compile", "task", _BUILDING):
-            model = built_model(maker)
-            maker.compile(model)
-    except EdgemillError:
-        raise
-    except Exception as error:
-        raise SpecError(
-            f"the task's model cannot be built: {type(error).__name__}: {summary_line(error)}",
-            where="task",
-            remedy="call build_model() and compile() by themselves and correct them",
-        ) from error
-    check_exportable(model)
-    first_batch.check_compiled(model)
-    check_learns(model)
-    if inputs is not None:
-        check_keras_takes(model, inputs)
-    return model, model.outputs[0].shape
-
-
-def _check_pretrained(path: Path, inputs: Any, *, trust_code: bool) -> tuple[Any, Any]:
-    """Check the model, and return it (None without Keras structure) with the shape of its output."""
-    if has_keras_structure(path):
-        model = load_keras(path, inputs, trust_code=trust_code)
-        if inputs is not None:
-            check_keras_takes(model, inputs)
-        return model, model.outputs[0].shape
-    from components.model.saved_model import check_serving, check_takes, load_serving, run_serving
-
-    # Keep a reference to the model: the variables of its signature live only as long as it does.
-    _model, signature = load_serving(path)
-    check_serving(signature, str(path))
-    if inputs is not None:
-        named = inputs if isinstance(inputs, Mapping) else {"": inputs}
-        check_takes(lambda: run_serving(signature, named), signature.structured_input_signature[1], inputs)
-    return None, next(iter(signature.structured_outputs.values())).shape
 
 
 def _check_output(spec: PipelineSpec, shape: Any) -> None:

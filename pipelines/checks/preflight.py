@@ -18,21 +18,30 @@ from components.ingest.sources import read_by_tfx, wildcards_in
 from components.push.registry import open_registry
 from components.spec.baseline import PretrainedBaseline
 from pipelines.checks.example_files import column_errors, tfrecord_errors
+from pipelines.file.impossible import Refusals, allow_skipping, placed_refusals, without_impossible
 from pipelines.file.load import LoadedPipeline, PipelineFileError, read_pipeline
 from pipelines.file.spec import DeclaredSplits, Examples, PipelineSpec
 from pipelines.file.user_folders import OURS, package_called_like_ours
 
 
-def preflight(file: Path, *, data: bool = True, registry: bool = True) -> LoadedPipeline:
+def preflight(file: Path, *, data: bool = True, registry: bool = True, skip_impossible: bool = False) -> LoadedPipeline:
     """Read a pipeline file and run all checks that don't need TensorFlow.
 
-    `data` and `registry` say whether this machine reads the examples, and whether it writes to the registry.
+    Args:
+        file: The pipeline file.
+        data, registry: Whether this machine reads the examples, and whether it writes to the registry.
+        skip_impossible: Whether to skip impossible recipes even if the file does not say so.
+
+    Returns:
+        The pipeline, without recipes that the format of the model rules out if they are to be skipped.
 
     Raises:
         PipelineFileError: With every error at once.
     """
     loaded, errors = read_pipeline(file)
+    refused: Refusals = {}
     if loaded is not None:
+        loaded = allow_skipping(loaded) if skip_impossible else loaded
         errors += [
             *_object_errors("task", loaded.spec.task),
             *(_object_errors("preprocess", loaded.spec.preprocess) if loaded.spec.preprocess else ()),
@@ -41,12 +50,14 @@ def preflight(file: Path, *, data: bool = True, registry: bool = True) -> Loaded
             *(_data_errors(loaded.spec.examples) if data else ()),
             *(_shared_file_errors(loaded.spec) if data else ()),
             *(column_errors(loaded.spec) if data else ()),
-            *_baseline_errors(loaded),
             *(_registry_errors(loaded) if registry else ()),
         ]
+        refused, wrong = _checked_baseline(loaded)
+        errors += wrong
     if errors or loaded is None:
-        raise PipelineFileError(file, errors)
-    return loaded
+        stops = loaded is not None and loaded.spec.impossible == "stop"
+        raise PipelineFileError(file, [*errors, *(placed_refusals(loaded, refused) if loaded and stops else ())])
+    return without_impossible(loaded, refused)
 
 
 def _reference_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
@@ -241,7 +252,8 @@ def _by_inode(folder: str, pattern: str) -> dict[tuple[int, int], Path]:
     return {(status.st_dev, status.st_ino): file for file, status in statuses if status.st_size}
 
 
-def _baseline_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
+def _checked_baseline(loaded: LoadedPipeline) -> tuple[Refusals, list[EdgemillError]]:
+    """Return the recipes that the format of the model rules out, and the errors of the model itself."""
     if isinstance(loaded.spec.baseline, PretrainedBaseline) and "://" not in loaded.spec.baseline.path:
         path = Path(loaded.spec.baseline.path)
         try:
@@ -249,24 +261,27 @@ def _baseline_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
             if structured and not loaded.spec.baseline.trust_code:
                 refuse_code(path)
         except ModelError as error:
-            yield error
-            return
+            return {}, [error]
         except OSError as error:
-            yield ModelError(
+            unreadable = ModelError(
                 f"the model cannot be read: {error.strerror}",
                 where="baseline.path",
                 remedy="check the path and its permissions",
             )
-            return
-        training = [recipe.name for recipe in loaded.spec.recipes if recipe.steps]
-        if training and not structured:
-            yield ModelError(
-                "this SavedModel is a graph without Keras layers, but some recipes train its layers",
-                where=str(path),
-                bound="a .keras or .h5 file, or a SavedModel that `model.save` of tf-keras wrote",
-                measured=f"no keras_metadata.pb; recipes {', '.join(training)}",
-                remedy="name the Keras model as baseline, or remove the steps of these recipes",
-            )
+            return {}, [unreadable]
+        if not structured:
+            return {recipe.name: (_untrainable(path),) for recipe in loaded.spec.recipes if recipe.steps}, []
+    return {}, []
+
+
+def _untrainable(path: Path) -> ModelError:
+    return ModelError(
+        "this SavedModel is a graph without Keras layers, but the recipe trains its layers",
+        where=str(path),
+        bound="a .keras or .h5 file, or a SavedModel that `model.save` of tf-keras wrote",
+        measured="no keras_metadata.pb",
+        remedy="name the Keras model as baseline, or remove the recipe's steps",
+    )
 
 
 def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:

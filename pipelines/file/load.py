@@ -46,12 +46,36 @@ class PipelineFileError(InvalidFileError):
     kind = "pipeline file"
 
 
+class SkippedRecipe(FrozenModel):
+    """A recipe that doesn't run because it cannot work on the model.
+
+    Attributes:
+        name: The recipe's name.
+        scheme: Kind of its scheme.
+        place: Its index among the recipes of the pipeline file.
+        reasons: Why it cannot work, each with how to fix it.
+    """
+
+    name: str
+    scheme: str
+    place: int
+    reasons: tuple[str, ...]
+
+
 class LoadedPipeline(FrozenModel):
-    """A pipeline file without contradictions, with absolute paths, and its device profiles, in its order."""
+    """A pipeline file without contradictions, with absolute paths.
+
+    Attributes:
+        file: Absolute path of the pipeline file.
+        spec: Its content, without skipped recipes.
+        devices: The device profiles that it names, in its order.
+        skipped: Recipes that checks have removed from `spec`, in the order of the file.
+    """
 
     file: Path
     spec: PipelineSpec
     devices: tuple[DeviceProfile, ...]
+    skipped: tuple[SkippedRecipe, ...] = ()
 
 
 def load_pipeline(path: Path) -> LoadedPipeline:

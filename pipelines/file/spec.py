@@ -156,6 +156,9 @@ class PipelineSpec(FrozenModel):
         baseline: The float model: trained, or pretrained.
         calibrate: The representative dataset. Static schemes need it, unless a `qat` step trains the ranges.
         recipes: What to try.
+        impossible: What a run does with recipes that cannot work on this model. `stop` reports all of them before the
+            first node, with their reasons, and runs nothing. `skip` runs the others, and lists the skipped recipes with
+            their reasons in the table and the report. If no recipe can work, nothing runs in either case.
         convert: Limits of each conversion.
         evaluate: Metrics and slices.
         devices: Device profiles: names of shipped profiles, or paths of your own YAML files.
@@ -170,6 +173,7 @@ class PipelineSpec(FrozenModel):
     baseline: Baseline
     calibrate: CalibrationSpec | None = None
     recipes: Annotated[tuple[Recipe, ...], Field(min_length=1)]
+    impossible: Literal["stop", "skip"] = "stop"
     convert: ConversionLimits = ConversionLimits()
     evaluate: EvaluationSpec = EvaluationSpec()
     devices: Annotated[tuple[str, ...], Field(min_length=1)]

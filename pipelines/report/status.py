@@ -14,6 +14,7 @@ from components.core.values import FrozenModel
 from components.facts.conversion import Converted
 from components.facts.evaluation import CandidateReport, MetricValue
 from components.facts.slices import overall
+from pipelines.file.load import SkippedRecipe
 from pipelines.report.summary import NodeFact, RunSummary, size_ratio
 from pipelines.report.wording import CheckWords, in_words
 
@@ -105,6 +106,7 @@ class RunStatus(FrozenModel):
         pipeline, run_id: The pipeline and the run; None if the run didn't get that far.
         verdict: `pushed` for at least one device, `refused` by every gate, or `failed`; None if nothing ran.
         devices, candidates, nodes: Results in the order of the pipeline.
+        skipped: Recipes of the pipeline file that cannot work on the model, with the reasons.
         failed: Node ID -> why it failed.
         errors: All errors, with how to fix them.
         report, details, log: Paths of `report.html`, `summary.json`, and the log.
@@ -127,6 +129,7 @@ class RunStatus(FrozenModel):
     devices: tuple[DeviceStatus, ...] = ()
     candidates: tuple[CandidateStatus, ...] = ()
     nodes: tuple[NodeFact, ...] = ()
+    skipped: tuple[SkippedRecipe, ...] = ()
     failed: dict[str, str] = {}
     errors: tuple[str, ...] = ()
     report: str | None = None
@@ -156,6 +159,7 @@ def with_summary(status: RunStatus, summary: RunSummary) -> RunStatus:
             "devices": tuple(_device(device.name, summary) for device in summary.devices),
             "candidates": tuple(_candidate(one, summary) for one in summary.candidates),
             "nodes": summary.nodes,
+            "skipped": summary.skipped,
             "failed": {node.id: node.message for node in summary.nodes if node.state == "failed"},
             "errors": summary.errors,
         }

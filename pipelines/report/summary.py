@@ -19,6 +19,7 @@ from components.model.keras3.facts import RebuiltFacts
 from components.push.delivery import OUTCOME_NAME, PushOutcome
 from components.spec.devices.device import DeviceProfile
 from components.spec.recipe import STEP_KINDS
+from pipelines.file.load import SkippedRecipe
 from pipelines.graph.steps import BASELINE_NODE
 
 V = TypeVar("V", bound=FrozenModel)
@@ -71,6 +72,7 @@ class RunSummary(FrozenModel):
         on_devices: Results of device tools, for each device that declares some.
         decisions: One per device whose gate ran.
         devices: The pipeline's device profiles.
+        skipped: Recipes of the pipeline file that cannot work on the model, and why.
         releases: One per device whose pusher ran.
         audit: Audit of the calibration sample; None without one.
         lineage: Lineage of the pushed models.
@@ -89,6 +91,7 @@ class RunSummary(FrozenModel):
     on_devices: tuple[DeviceReport, ...] = ()
     decisions: tuple[Decision, ...] = ()
     devices: tuple[DeviceProfile, ...] = ()
+    skipped: tuple[SkippedRecipe, ...] = ()
     releases: tuple[PushOutcome, ...] = ()
     audit: AuditReport | None = None
     lineage: LineageNode | None = None

@@ -48,12 +48,22 @@ def render_table(summary: RunSummary) -> RenderableType:
             wording.figure(candidate.latency.ratio if candidate.latency else None, 2),
             *(Text(wording.verdict(verdict), style=_STYLES.get(verdict or "", "")) for verdict in verdicts),
         )
+    for skipped in summary.skipped:
+        unknown = [Text(wording.figure(None)) for _ in ("gzip", "smaller", "latency ratio")]
+        table.add_row(
+            Text(skipped.name),
+            Text("skipped", style="yellow"),
+            Text(wording.figure(None)),
+            *unknown,
+            *(Text(wording.verdict(None)) for _ in summary.devices),
+        )
     # Errors of the audit stop the run and are listed as errors.
     findings = [
         finding for finding in (summary.audit.findings if summary.audit else ()) if finding.severity == "warning"
     ]
     lines = [Text(summary.rebuilt.sentence, style="dim")] if summary.rebuilt else []
     lines += [Text(f"{finding.where or finding.check}: {finding.message}", style="yellow") for finding in findings]
+    lines += [Text(f"{one.name} is skipped: {'; '.join(one.reasons)}", style="yellow") for one in summary.skipped]
     for (subject, note, style), names in _notes(summary).items():
         lines.append(Text(f"{subject} of {', '.join(names)}: {note}", style=style))
     for device in summary.devices:

@@ -22,7 +22,7 @@ from components.spec.devices.device import DeviceProfile
 from components.upstream.beam import keep_beam_in_process
 from components.upstream.tfx.orchestration import serialize_examples_in_one_order, set_run_id
 from pipelines.file.environment import Environment
-from pipelines.file.load import LoadedPipeline
+from pipelines.file.load import LoadedPipeline, SkippedRecipe
 from pipelines.graph.steps import recipes_of_nodes
 from pipelines.graph.tfx_start import defer_tfx_components
 from pipelines.runs.metadata import NodeRecord, register_run, run_records, transient_outcome
@@ -47,6 +47,7 @@ class RunPlan(FrozenModel):
         devices: The device profiles of the pipeline.
         artifacts: Where its nodes write; None in files of earlier versions.
         recipes: ID of a training node -> names of its recipes.
+        skipped: Recipes of the pipeline file that cannot work on the model, and why.
         errors: Node ID -> why it failed or is missing. Written at the end; None until then.
     """
 
@@ -57,6 +58,7 @@ class RunPlan(FrozenModel):
     devices: tuple[DeviceProfile, ...]
     artifacts: str | None = None
     recipes: dict[str, tuple[str, ...]] = {}
+    skipped: tuple[SkippedRecipe, ...] = ()
     errors: dict[str, str] | None = None
 
 
@@ -114,6 +116,7 @@ def run_pipeline(
         devices=loaded.devices,
         artifacts=environment.artifact_root(name),
         recipes=recipes_of_nodes(loaded.spec.recipes),
+        skipped=loaded.skipped,
     )
     raised = ""
     try:

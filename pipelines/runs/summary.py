@@ -28,6 +28,7 @@ def summarize(store: Any, plan: RunPlan) -> RunSummary:
         seconds=max((record.ended for record in records.values()), default=began) - began,
         nodes=tuple(_node_fact(node, records.get(node), errors.get(node, "")) for node in plan.nodes),
         devices=plan.devices,
+        skipped=plan.skipped,
         lineage=_lineage(store, plan, records),
         errors=tuple(f"{node}: {error}" for node, error in errors.items()),
         **(found | {"verdict": "failed"} if errors else found),

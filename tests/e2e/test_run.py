@@ -166,9 +166,27 @@ def test_unchanged_run_executes_only_the_push_and_adds_no_release(
 
 
 def test_added_recipe_executes_only_what_depends_on_it(copy_of_first: SmallPipeline) -> None:
-    copy_of_first.spec["recipes"].append({"name": "dynamic", "scheme": "dynamic_wi8_afp32"})
+    copy_of_first.spec["recipes"].append({"name": "float16", "scheme": "float16"})
     again = Ran(copy_of_first.write(), "small")
-    assert again.executed() == {"convert__dynamic", "evaluate", "gate__phone_cpu", "push__phone_cpu"}
+    assert again.executed() == {"convert__float16", "evaluate", "gate__phone_cpu", "push__phone_cpu"}
+
+
+def test_recipe_that_the_model_rules_out_stops_the_run_or_is_skipped(copy_of_first: SmallPipeline) -> None:
+    copy_of_first.spec["recipes"].insert(0, {"name": "dynamic", "scheme": "dynamic_wi8_afp32"})
+    stopped = Ran(copy_of_first.write(), "small")
+    assert (stopped.code, stopped.summary) == (ExitCode.BAD_INPUT, None)
+    reason = "no weight is large enough for dynamic range"
+    assert f"recipes[0] (dynamic): scheme: {reason}" in stopped.output
+    # The second run recalls the check.
+    for _ in range(2):
+        ran = Ran(copy_of_first.file, "small", "--skip-impossible")
+        assert ran.code == ExitCode.OK, ran.output
+        assert ran.executed() == {"push__phone_cpu"}
+        (skipped,) = ran.summary.skipped
+        assert (skipped.name, skipped.place) == ("dynamic", 0)
+        assert reason in skipped.reasons[0]
+        assert f"dynamic is skipped: scheme: {reason}" in " ".join(ran.output.split())
+        assert reason in (ran.folder / "report.html").read_text()
 
 
 def test_sample_larger_than_the_split_takes_all_and_says_so(copy_of_first: SmallPipeline) -> None:

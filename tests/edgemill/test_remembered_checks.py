@@ -16,7 +16,7 @@ from components.core.version import code_version
 from edgemill import remembered_checks
 from edgemill.remembered_checks import Passed, check_once, digest_of_inputs, recall, remember
 from pipelines.file.environment import environment
-from pipelines.file.load import PipelineFileError, load_pipeline
+from pipelines.file.load import PipelineFileError, SkippedRecipe, load_pipeline
 from pipelines.file.user_folders import make_importable
 from pipelines.graph.sources import source_digests
 from tests.small_pipeline import TASK, SmallPipeline
@@ -117,7 +117,7 @@ for changed in sys.argv[2:]:
 """
     changed = [
         str(small.folder / "own_quantizers.py"),
-        str(copy / "pipelines" / "checks" / "first_batch.py"),
+        str(copy / "pipelines" / "checks" / "model_check.py"),
         str(copy / "components" / "fake_quantize" / "qat.py"),
         str(copy / "edgemill" / "terminal.py"),
         "/dev/null",
@@ -176,10 +176,12 @@ def test_checks_are_repeated_when_a_file_that_the_task_reads_changed(tmp_path: P
 def test_memory_gives_back_what_passed_and_nothing_else(tmp_path: Path) -> None:
     memory = tmp_path / "small" / "passed_checks.json"
     assert recall(memory, "a") is None
-    one, other = Passed(digest="a", lines=("recipe qat: 3 trained",)), Passed(digest="b", lines=())
-    remember(memory, one)
-    remember(memory, other)
-    assert (recall(memory, "a"), recall(memory, "b"), recall(memory, "c")) == (one, other, None)
+    skipped = SkippedRecipe(name="int8", scheme="static_wi8_ai8", place=1, reasons=("a mask",))
+    first = Passed(digest="a", lines=("recipe qat: 3 trained",), skipped=(skipped,))
+    second = Passed(digest="b", lines=())
+    remember(memory, first)
+    remember(memory, second)
+    assert [recall(memory, digest) for digest in "abc"] == [first, second, None]
 
 
 @pytest.mark.parametrize(

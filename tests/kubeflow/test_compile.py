@@ -195,6 +195,20 @@ def test_what_the_image_lacks_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
         compile_file(pipeline.file, environment)
 
 
+def test_impossible_recipes_are_skipped_on_request_and_the_report_gets_their_reasons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, environment = small(tmp_path, monkeypatch)
+    pipeline.spec["recipes"].append({"name": "dynamic", "scheme": "dynamic_wi8_afp32"})
+    spec = compile_file(pipeline.write(), environment, skip_impossible=True).pipeline
+    tasks = spec["root"]["dag"]["tasks"]
+    assert {name for name in tasks if name.startswith("convert-")} == {"convert-float32", "convert-int8"}
+    request = json.loads(tasks["report"]["inputs"]["parameters"]["spec"]["runtimeValue"]["constant"])
+    (skipped,) = request["skipped"]
+    assert (skipped["name"], skipped["place"]) == ("dynamic", 2)
+    assert "no weight is large enough for dynamic range" in skipped["reasons"][0]
+
+
 def test_two_recipes_that_kubeflow_cannot_tell_apart_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ class Graph:
         operators: All operators with float inputs or outputs.
         activations: Name -> index of the float tensors that are model inputs or computed.
         inputs, outputs: Names of the model's input and output tensors.
+        kinds: Kinds of all operators, including those without float inputs and outputs.
     """
 
     layers: tuple[Layer, ...]
@@ -68,6 +69,7 @@ class Graph:
     activations: Mapping[str, int]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    kinds: frozenset[str]
 
     def ranged(self) -> tuple[str, ...]:
         """The activations whose range is estimated, rather than taken from another tensor or fixed by TFLite."""
@@ -133,6 +135,7 @@ def read_graph(content: bytes) -> Graph:
         activations={names[index]: index for index in (*given, *computed) if names[index] in floats},
         inputs=tuple(names[index] for index in given),
         outputs=tuple(names[int(index)] for index in graph.outputs),
+        kinds=frozenset(codes[operator.opcodeIndex] for operator in graph.operators),
     )
 
 

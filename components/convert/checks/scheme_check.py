@@ -11,9 +11,8 @@ from components.facts.conversion import Inspection, TensorFact
 from components.facts.training import TrainedRange
 from components.model.tflite_file import scales_of
 from components.spec.scheme import Scheme, StaticScheme
+from components.spec.schemes.limits import DYNAMIC_MINIMUM_ELEMENTS
 
-# In dynamic range quantization, smaller weights stay float (the converter's `minimum_elements_for_weights`).
-DYNAMIC_MINIMUM_ELEMENTS = 1024
 _BORDER = ("input or output is", "inputs or outputs are")
 # Suffixes that ai-edge-quantizer gives to tensors that it adds between integers and floats.
 _ADDED = re.compile(r"(_(dequant|quantized|requant|duplicated)(_?\d+)?)+$")

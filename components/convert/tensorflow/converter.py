@@ -13,7 +13,7 @@ from components.convert.tensorflow.fixes import with_int16_io, with_sorted_dequa
 from components.convert.tensorflow.fused_ranges import KnownRanges, quantize_fused
 from components.core.errors import ConversionError, EdgemillError, SpecError
 from components.model.saved_model import load_serving, refuse_state, with_batch_of_one
-from components.spec.scheme import Scheme, StaticScheme, static_kinds
+from components.spec.scheme import Float32, Scheme, StaticScheme, static_kinds
 from components.upstream.tflite.converter import (
     ANY_BITS,
     BATCH_OF_ONE,
@@ -95,6 +95,24 @@ def convert(
     except Exception as error:
         # The converter raises many types: ConverterError, RuntimeError, ValueError, and MLIR's own.
         raise _refusal(str(error), scheme) from error
+
+
+def convert_float(function: Any, owner: Any) -> bytes:
+    """Convert a concrete function with a batch of 1 to a float file, to see its operators.
+
+    Args:
+        function: The function of a model.
+        owner: The object that owns its variables.
+
+    Raises:
+        ConversionError: TensorFlow Lite refuses the function.
+    """
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], owner)
+    set_option(converter, BATCH_OF_ONE, True)
+    try:
+        return bytes(converter.convert())
+    except Exception as error:
+        raise _refusal(str(error), Float32()) from error
 
 
 def _holds_trained_ranges(signature: Any) -> bool:

@@ -9,6 +9,7 @@ from components.facts.manifest import write_manifest
 from components.push.delivery import PushOutcome
 from kubeflow.pages.ui import candidate_metrics, verdict_markdown
 from kubeflow.pages.ui_component import ReportRequest, summarize_artifacts
+from pipelines.file.load import SkippedRecipe
 from pipelines.report.summary import RunSummary
 
 FAILED = ConversionFailure(scheme="static_wi8_ai8", cause="refused", message="no", remedy="other", transient=False)
@@ -73,6 +74,7 @@ def test_verdict_gives_reasons_and_what_was_delivered() -> None:
         verdict="pushed",
         decisions=decisions,
         releases=(pushed,),
+        skipped=(SkippedRecipe(name="lstm", scheme="static_wi8_ai16", place=3, reasons=("a | mask", "<no>")),),
     )
     assert verdict_markdown(summary).splitlines() == [
         "# small: pushed",
@@ -90,6 +92,13 @@ def test_verdict_gives_reasons_and_what_was_delivered() -> None:
         "## tiny: fail",
         "",
         "none passes",
+        "",
+        "## Skipped recipes",
+        "",
+        "| recipe | scheme | why it cannot work on this model |",
+        "|---|---|---|",
+        r"| lstm | static_wi8_ai16 | a \| mask |",
+        "| lstm | static_wi8_ai16 | &lt;no> |",
     ]
 
 
@@ -109,7 +118,9 @@ def test_folders_of_artifacts_are_enough_to_tell_of_a_run(tmp_path: Path) -> Non
         path.write_text(value.model_dump_json())
         write_manifest(path.parent, path.name, role="evaluation", parents={}, code_version="1")
     folders = {path.name: path for path in tmp_path.iterdir()}
-    summary = summarize_artifacts(ReportRequest(pipeline="small", devices=()), folders, "run-7")
+    skipped = (SkippedRecipe(name="lstm", scheme="static_wi8_ai16", place=3, reasons=("a mask",)),)
+    summary = summarize_artifacts(ReportRequest(pipeline="small", devices=(), skipped=skipped), folders, "run-7")
+    assert summary.skipped == skipped
     assert (summary.verdict, summary.run_id) == ("refused", "run-7")
     assert summary.evaluation == evaluation(one)
     assert [decision.device for decision in summary.decisions] == ["tiny"]

@@ -212,5 +212,9 @@ def test_saved_model_without_keras_layers_cannot_be_trained(small: SmallPipeline
     with pytest.raises(PipelineFileError) as caught:
         preflight(small.file)
     said = str(caught.value)
-    assert "is a graph without Keras layers, but some recipes train its layers" in said
-    assert "recipes trained" in said
+    index = len(small.spec["recipes"]) - 1
+    assert f"recipes[{index}] (trained): " in said
+    assert "is a graph without Keras layers, but the recipe trains its layers" in said
+    found = preflight(small.file, skip_impossible=True)
+    assert [recipe.name for recipe in found.spec.recipes] == ["float32", "int8"]
+    assert [(one.name, one.place) for one in found.skipped] == [("trained", index)]

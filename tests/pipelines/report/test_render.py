@@ -9,6 +9,7 @@ from rich.console import Console
 from components.facts.audit import RangeFact
 from components.facts.evaluation import Latency, MetricValue, OutputReading
 from components.model.keras3.facts import RebuiltFacts
+from pipelines.file.load import SkippedRecipe
 from pipelines.report import figures, wording
 from pipelines.report.render import render_report, slice_rows, write_report
 from pipelines.report.summary import LineageNode, NodeFact, RunSummary
@@ -375,3 +376,15 @@ def test_how_closely_a_rebuilt_baseline_follows_its_original_is_in_report_and_ta
     console.print(render_table(summary))
     assert said in console.export_text()
     assert "rebuilt" not in render_report(run_summary)
+
+
+def test_skipped_recipes_are_listed_with_their_reasons(run_summary, page):
+    assert "skipped" not in page.ids
+    skipped = SkippedRecipe(name="masked", scheme="static_wi8_ai8", place=6, reasons=("a <mask>", "a cast"))
+    for summary in (run_summary, run_summary.model_copy(update={"evaluation": None})):
+        found = Page(render_report(summary.model_copy(update={"skipped": (skipped,)})))
+        assert "masked" in found.text["skipped"]
+        assert "static_wi8_ai8" in found.text["skipped"]
+        assert "a <mask>" in found.text["skipped"]
+        assert "a cast" in found.text["skipped"]
+        assert found.position("section", id="verdict") < found.position("section", id="skipped")

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.file.load import SkippedRecipe
 from pipelines.report.status import RunStatus, with_summary
 from pipelines.report.summary import NodeFact, RunSummary
 
@@ -53,3 +54,8 @@ def test_what_is_written_can_be_read_again(begun: RunStatus, run_summary: RunSum
     assert (
         RunStatus.model_validate_json((tmp_path / "s.json").read_bytes()).model_dump_json() == status.model_dump_json()
     )
+
+
+def test_skipped_recipes_are_in_the_status(begun: RunStatus, run_summary: RunSummary) -> None:
+    skipped = SkippedRecipe(name="masked", scheme="static_wi8_ai8", place=6, reasons=("a mask",))
+    assert with_summary(begun, run_summary.model_copy(update={"skipped": (skipped,)})).skipped == (skipped,)

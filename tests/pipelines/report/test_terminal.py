@@ -6,6 +6,7 @@ from rich.console import Console
 from components.facts.evaluation import EvaluationReport, Latency, MetricValue, SliceResult
 from edgemill.commands.run import exit_code
 from edgemill.exit_codes import ExitCode
+from pipelines.file.load import SkippedRecipe
 from pipelines.report.terminal import render_table
 
 
@@ -112,3 +113,11 @@ def test_note_that_several_candidates_share_is_printed_once(run_summary):
     text = "\n".join(printed(run_summary.model_copy(update={"evaluation": evaluation}), 400))
     assert f"latency of {first.name}, {second.name}: the machine was too noisy" in text
     assert text.count("too noisy") == 1
+
+
+def test_skipped_recipe_has_a_row_and_its_reasons(run_summary):
+    reasons = ("layer gate: its inputs are [masked]. Remedy: train on padded sequences", "no. Remedy: other")
+    skipped = SkippedRecipe(name="masked", scheme="static_wi8_ai8", place=6, reasons=reasons)
+    lines = printed(run_summary.model_copy(update={"skipped": (skipped,)}), 400)
+    assert cells(lines, "masked") == ["masked", "skipped", *["–"] * 6]  # noqa: RUF001
+    assert f"masked is skipped: {reasons[0]}; {reasons[1]}" in "\n".join(lines)

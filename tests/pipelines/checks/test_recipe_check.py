@@ -1,13 +1,16 @@
-"""What is reported of steps once the model is there, before anything is trained."""
+"""What is reported of recipes once the model is there, before anything is trained."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from components.core.errors import ModelError, SpecError
 from components.core.user_code import process_kept
 from pipelines.checks.dry_run import dry_run
-from pipelines.file.load import PipelineFileError, load_pipeline
+from pipelines.file.impossible import without_impossible
+from pipelines.file.load import LoadedPipeline, PipelineFileError, load_pipeline
 from pipelines.file.user_folders import make_importable
 from tests.small_pipeline import TASK, SmallPipeline
 
@@ -16,14 +19,14 @@ def checked(folder: Path, task: str = TASK, scheme: Any = "static_wi8_ai8", **st
     small = SmallPipeline(folder, task)
     small.spec["recipes"] = [{"name": "a", "steps": [{"kind": "qat", "epochs": 1, **step}], "scheme": scheme}]
     make_importable(small.write())
-    return dry_run(load_pipeline(small.file))
+    return dry_run(load_pipeline(small.file))[1]
 
 
 def with_steps(folder: Path, *steps: dict[str, Any], scheme: str = "static_wi8_ai8") -> Any:
     small = SmallPipeline(folder)
     small.spec["recipes"] = [{"name": "a", "steps": list(steps), "scheme": scheme}]
     make_importable(small.write())
-    return dry_run(load_pipeline(small.file))
+    return dry_run(load_pipeline(small.file))[1]
 
 
 def refused(folder: Path, task: str = TASK, **step: Any) -> str:
@@ -87,26 +90,31 @@ def test_step_that_the_model_does_not_bear_is_refused_before_training(
 def test_pipeline_without_steps_has_no_plan(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     make_importable(small.write())
-    assert dry_run(load_pipeline(small.file)) == {}
+    assert dry_run(load_pipeline(small.file))[1] == {}
 
 
 def test_model_too_small_for_dynamic_range_is_named_with_the_size_of_its_largest_weight(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     small.spec["recipes"].append({"name": "dynamic", "scheme": "dynamic_wi8_afp32"})
     make_importable(small.write())
-    (name, layers), *others = dry_run(load_pipeline(small.file)).items()
-    assert (name, others) == ("dynamic, scheme", [])
+    with pytest.raises(PipelineFileError) as caught:
+        dry_run(load_pipeline(small.file))
     # 8 kernels of 3 x 3; 2 x 2 x 8 features to 3 classes.
-    assert [(layer.kind, layer.weights) for layer in layers] == [("Conv2D", "72 elements"), ("Dense", "96 elements")]
-    assert "at least 1,024 elements, and the largest here has 96: the conversion fails" in layers[0].note
+    assert "recipes[2] (dynamic): scheme: no weight is large enough for dynamic range" in str(caught.value)
+    assert "(expected: a weight of at least 1,024 elements; found: 96 in the largest)" in str(caught.value)
 
 
-def test_model_with_one_large_weight_is_not(tmp_path: Path) -> None:
-    large = TASK.replace("layers.Flatten(),", "layers.Flatten(), layers.Dense(32),")
+@pytest.mark.parametrize(
+    "large",
+    ["layers.Dense(32)", "layers.Lambda(lambda x: tf.matmul(x, tf.ones([32, 32]) * 0.1))"],
+    ids=["weight", "constant"],
+)
+def test_model_with_one_large_weight_is_not(tmp_path: Path, large: str) -> None:
+    large = TASK.replace("layers.Flatten(),", f"layers.Flatten(), {large},")
     small = SmallPipeline(tmp_path, large)
     small.spec["recipes"].append({"name": "dynamic", "scheme": "dynamic_wi8_afp32"})
     make_importable(small.write())
-    assert dry_run(load_pipeline(small.file)) == {}
+    assert dry_run(load_pipeline(small.file))[1] == {}
 
 
 def test_unknown_layer_is_reported_with_the_nearest(tmp_path: Path) -> None:
@@ -224,3 +232,79 @@ def test_own_quantizer_that_is_none_is_refused(tmp_path: Path, name: str, messag
     (tmp_path / f"own_{name}.py").write_text("import tensorflow as tf\n" + QUANTIZER)
     with process_kept():
         assert message in refused(tmp_path, activations={"quantizer": f"own_{name}:{name}"})
+
+
+NORM = with_layer('layers.LayerNormalization(name="odd")')
+RECIPES = [
+    {"name": "float32", "scheme": "float32"},
+    {"name": "qat", "steps": [{"kind": "qat", "epochs": 1}], "scheme": "static_wi8_ai8"},
+    {"name": "dynamic", "scheme": "dynamic_wi8_afp32"},
+    {"name": "int8", "scheme": "static_wi8_ai8"},
+    {
+        "name": "both",
+        "steps": [{"kind": "cluster", "epochs": 1, "num_clusters": 100}, {"kind": "qat", "epochs": 1}],
+        "scheme": "static_wi8_ai8",
+    },
+]
+
+
+def loaded(folder: Path, *recipes: dict[str, Any], **fields: Any) -> LoadedPipeline:
+    small = SmallPipeline(folder, NORM)
+    small.spec.update({"recipes": list(recipes), **fields})
+    make_importable(small.write())
+    return load_pipeline(small.file)
+
+
+def test_all_impossible_recipes_are_reported_at_once_with_every_reason(tmp_path: Path) -> None:
+    with pytest.raises(PipelineFileError) as caught:
+        dry_run(loaded(tmp_path, *RECIPES))
+    first, *reasons, last = str(caught.value).splitlines()
+    assert first.endswith("4 errors in the pipeline file")
+    for reason, words in zip(
+        reasons,
+        (
+            "recipes[1] (qat): layer odd: quantization-aware training cannot quantize odd",
+            "recipes[2] (dynamic): scheme: no weight is large enough",
+            "recipes[4] (both): layer conv2d",
+            "recipes[4] (both): layer odd: quantization-aware training cannot quantize odd",
+        ),
+        strict=True,
+    ):
+        assert reason.startswith(f"  - {words}")
+    assert "others (float32, int8), add `impossible: skip` to the file, or pass --skip-impossible" in last
+
+
+def test_impossible_recipes_are_skipped_on_request_and_keep_their_places(tmp_path: Path) -> None:
+    before = loaded(tmp_path, *RECIPES, impossible="skip")
+    after, previews = dry_run(before)
+    assert [recipe.name for recipe in after.spec.recipes] == ["float32", "int8"]
+    assert [(one.name, one.scheme, one.place, len(one.reasons)) for one in after.skipped] == [
+        ("qat", "static_wi8_ai8", 1, 1),
+        ("dynamic", "dynamic_wi8_afp32", 2, 1),
+        ("both", "static_wi8_ai8", 4, 2),
+    ]
+    assert after.skipped[0].reasons[0].startswith("layer odd: quantization-aware training cannot quantize odd")
+    assert "Remedy: " in after.skipped[0].reasons[0]
+    assert previews == {}
+    with pytest.raises(PipelineFileError) as caught:
+        without_impossible(
+            after, {"int8": [ModelError("no", remedy="other")], "float32": [SpecError("no", remedy="-")]}
+        )
+    assert [error.where for error in caught.value.errors] == ["recipes[0] (float32)", "recipes[3] (int8)"]
+
+
+@pytest.mark.parametrize("impossible", ["stop", "skip"])
+def test_file_whose_recipes_are_all_impossible_is_refused(tmp_path: Path, impossible: str) -> None:
+    with pytest.raises(PipelineFileError, match=r"No recipe can work on this model\.$") as caught:
+        dry_run(loaded(tmp_path, RECIPES[1], RECIPES[2], impossible=impossible))
+    assert len(caught.value.errors) == 2
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_mistake_in_the_file_is_never_skipped(tmp_path: Path) -> None:
+    step = {"kind": "prune", "sparsity": 0.5, "epochs": 2, "layers": ["hiden"]}
+    mistake = {"name": "pruned", "steps": [step], "scheme": "float16"}
+    with pytest.raises(PipelineFileError) as caught:
+        dry_run(loaded(tmp_path, *RECIPES, mistake, impossible="skip"))
+    assert "recipes[5] (pruned): layers: no layer of the model is called 'hiden'" in str(caught.value)
+    assert "impossible: skip" not in str(caught.value)

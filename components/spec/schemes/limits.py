@@ -1,0 +1,101 @@
+"""What can't be converted in which format: one table, which checks, steps, and plans read. Needs no TensorFlow.
+
+Measured with TensorFlow 2.16. `tests/pipelines/checks/test_limits.py` compares every row with the installed converter:
+a row that the converter takes is wrong. `tests/components/fake_quantize/test_layer_table.py` does so for training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# In dynamic range quantization, smaller weights stay float (the converter's `minimum_elements_for_weights`).
+DYNAMIC_MINIMUM_ELEMENTS = 1024
+
+
+@dataclass(frozen=True)
+class OperatorLimit:
+    """The formats without a kernel for an operator of TFLite, if the converter measures ranges.
+
+    Attributes:
+        name: The builtin operator (`PRELU`).
+        float_in_8_bits: The converter leaves it float between 8-bit integers.
+        refused_in_16_bits: The converter refuses it in 16 bits, even if it only computes indices.
+        not_run_in_16_bits: The converter writes it with 16-bit activations, but the runtime has no kernel for them.
+        remedy: What to use instead.
+    """
+
+    name: str
+    float_in_8_bits: bool = False
+    refused_in_16_bits: bool = False
+    not_run_in_16_bits: bool = False
+    remedy: str = "replace the layer or function that computes it"
+
+
+_REMEDIES = {
+    "CONV_3D": "use Conv2D",
+    "CONV_3D_TRANSPOSE": "use Conv2DTranspose",
+    "DEPTH_TO_SPACE": "use Conv2DTranspose or UpSampling2D",
+    "DIV": "multiply by the reciprocal, if the divisor is constant",
+    "ELU": "use ReLU or LeakyReLU",
+    "GELU": "use ReLU or swish",
+    "HARD_SWISH": "use ReLU6 or swish",
+    "PADV2": "pad with zeros",
+    "PRELU": "use ReLU or LeakyReLU",
+    "SPACE_TO_DEPTH": "use a Conv2D with strides",
+    "SQUARE": "multiply the tensor by itself",
+    "SQUARED_DIFFERENCE": "use BatchNormalization instead of LayerNormalization",
+    "TILE": "use Concatenate",
+}
+_NO_INTEGERS = (
+    *("ATAN2", "BUCKETIZE", "CEIL", "COMPLEX_ABS", "CONV_3D", "CONV_3D_TRANSPOSE", "COS", "CUMSUM", "DIV", "ELU"),
+    *("FLOOR", "FLOOR_DIV", "FLOOR_MOD", "LOCAL_RESPONSE_NORMALIZATION", "NEG", "NOT_EQUAL", "POW", "RFFT2D"),
+    *("ROUND", "SEGMENT_SUM", "SIGN", "SIN", "SQRT", "SQUARE", "ZEROS_LIKE"),
+)
+_REFUSED_IN_16_BITS = (
+    *("ARG_MAX", "ARG_MIN", "CAST", "DEPTH_TO_SPACE", "EQUAL", "GREATER", "GREATER_EQUAL", "HARD_SWISH"),
+    *("L2_NORMALIZATION", "LESS", "LESS_EQUAL", "LOG_SOFTMAX", "ONE_HOT", "PRELU", "SELECT_V2", "SPACE_TO_DEPTH"),
+    *("TOPK_V2",),
+)
+_NOT_RUN_IN_16_BITS = ["GELU", "PADV2", "SCATTER_ND", "SQUARED_DIFFERENCE", "TILE"]
+
+
+def _row(name: str, **fails: bool) -> OperatorLimit:
+    return OperatorLimit(name, **fails, remedy=_REMEDIES.get(name, OperatorLimit.remedy))
+
+
+# TFLite operator -> the formats that it rules out.
+OPERATORS: dict[str, OperatorLimit] = {
+    row.name: row
+    for row in (
+        *(_row(name, float_in_8_bits=True, refused_in_16_bits=True) for name in _NO_INTEGERS),
+        _row("SPLIT_V", float_in_8_bits=True),
+        *(_row(name, refused_in_16_bits=True) for name in _REFUSED_IN_16_BITS),
+        *(_row(name, not_run_in_16_bits=True) for name in _NOT_RUN_IN_16_BITS),
+    )
+}
+
+# Operation of TensorFlow without an operator of TFLite -> what to use instead. It rules out every format.
+WITHOUT_OPERATOR: dict[str, str] = {
+    "Acos": "compute it in the task's decode",
+    "Atan": "compute it in the task's decode",
+    "Cosh": "write it with tf.exp",
+    "Erf": "use tf.nn.gelu or tanh",
+    "LookupTableFindV2": "look keys up in the task's decode",
+    "Sinh": "write it with tf.exp",
+    "Softsign": "use tanh",
+    "StringToHashBucketFast": "hash in the task's decode",
+    "Tan": "write it with tf.sin and tf.cos",
+}
+
+# Layers that train under quantization: kinds and activations without a kernel for the bits that are trained.
+TRAINED_NOT_IN_16_BITS = frozenset({"Concatenate", "RepeatVector", "Conv2DTranspose", "gelu"})
+TRAINED_NOT_IN_4_BITS = frozenset({"Conv2DTranspose"})
+
+# Why the fused LSTM rules out a format, by what the format has.
+LSTM_NOT_IN_16_BITS = "the fused LSTM has no kernel for 16-bit activations"
+LSTM_NOT_IN_4_BITS = "the fused LSTM has no kernel for 4-bit weights"
+# Why a layer unrolled over a sequence rules out 16 bits.
+UNROLLED_NOT_IN_16_BITS = (
+    "in a layer unrolled over a sequence, the converter leaves weights that time steps share as floats if activations "
+    "have 16 bits"
+)

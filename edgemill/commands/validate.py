@@ -1,0 +1,43 @@
+"""`edgemill validate`: checks a pipeline file, and shows what its recipes do to each layer."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import typer
+
+from pipelines.checks.preflight import preflight
+from pipelines.file.user_folders import findable, make_importable
+
+
+def print_validated(file: Path, *, deep: bool, skip_impossible: bool) -> None:
+    """Check a pipeline file, and print what was found.
+
+    Args:
+        file: The pipeline file.
+        deep: Whether to import the task, build its model, and decode examples.
+        skip_impossible: Whether to list recipes that cannot work on the model instead of refusing the file.
+
+    Raises:
+        PipelineFileError: With what is wrong.
+    """
+    with findable(file):
+        loaded = preflight(file, skip_impossible=skip_impossible)
+    if deep:
+        make_importable(file)
+        # TensorFlow logs at length what this machine lacks.
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        warnings.simplefilter("ignore")
+        from edgemill.terminal import print_previews
+        from pipelines.checks.dry_run import dry_run
+
+        loaded, previews = dry_run(loaded)
+        print_previews(previews)
+    for one in loaded.skipped:
+        for reason in one.reasons:
+            typer.echo(f"recipe {one.name} is skipped: {reason}")
+    recipes, devices = len(loaded.spec.recipes), len(loaded.devices)
+    skipped = f", {len(loaded.skipped)} skipped" if loaded.skipped else ""
+    typer.echo(f"{file}: valid ({recipes} recipes for {devices} devices{skipped})")

@@ -1,0 +1,80 @@
+"""Builds or loads the baseline's model, and checks it. Needs TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components.baseline.built import built_model
+from components.baseline.pretrained import has_keras_structure, load_keras
+from components.core.errors import EdgemillError, SpecError, summary_line
+from components.core.user_code import in_time
+from components.data.task import Task, trainable
+from components.model.keras_model import check_exportable, check_keras_takes, check_learns
+from components.spec.baseline import TrainedBaseline
+from pipelines.checks import first_batch
+from pipelines.file.spec import PipelineSpec
+
+# Multiple of the time limit for user code: models are traced, and may be downloaded.
+BUILDING = 5.0
+
+
+def checked_model(spec: PipelineSpec, task: Task, inputs: Any) -> tuple[Any, Any]:
+    """Build or load the baseline's model, and check that it can be exported and trained.
+
+    Args:
+        spec: The pipeline.
+        task: Its task.
+        inputs: Decoded inputs of a few examples, which the model must take; None if there are none.
+
+    Returns:
+        The Keras model (None for a SavedModel without Keras structure) with the shape of its output.
+
+    Raises:
+        SpecError, ModelError: The model can't be built or loaded, can't be exported, or doesn't take the inputs.
+    """
+    if isinstance(spec.baseline, TrainedBaseline):
+        return _check_trainable(task, inputs)
+    return _check_pretrained(Path(spec.baseline.path), inputs, trust_code=spec.baseline.trust_code)
+
+
+def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
+    """Build and check the Keras model, and return it with the shape of its output."""
+    maker = trainable(task)
+    try:
+        with in_time("the task's build_model or compile", "task", BUILDING):
+            model = built_model(maker)
+            maker.compile(model)
+    except EdgemillError:
+        raise
+    except Exception as error:
+        raise SpecError(
+            f"the task's model cannot be built: {type(error).__name__}: {summary_line(error)}",
+            where="task",
+            remedy="call build_model() and compile() by themselves and correct them",
+        ) from error
+    check_exportable(model)
+    first_batch.check_compiled(model)
+    check_learns(model)
+    if inputs is not None:
+        check_keras_takes(model, inputs)
+    return model, model.outputs[0].shape
+
+
+def _check_pretrained(path: Path, inputs: Any, *, trust_code: bool) -> tuple[Any, Any]:
+    """Check the model, and return it (None without Keras structure) with the shape of its output."""
+    if has_keras_structure(path):
+        model = load_keras(path, inputs, trust_code=trust_code)
+        if inputs is not None:
+            check_keras_takes(model, inputs)
+        return model, model.outputs[0].shape
+    from components.model.saved_model import check_serving, check_takes, load_serving, run_serving
+
+    # Keep a reference to the model: the variables of its signature live only as long as it does.
+    _model, signature = load_serving(path)
+    check_serving(signature, str(path))
+    if inputs is not None:
+        named = inputs if isinstance(inputs, Mapping) else {"": inputs}
+        check_takes(lambda: run_serving(signature, named), signature.structured_input_signature[1], inputs)
+    return None, next(iter(signature.structured_outputs.values())).shape
