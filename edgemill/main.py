@@ -148,9 +148,10 @@ def verify(
     root: options.Root = None,
     metadata: options.Metadata = None,
 ) -> None:
-    """Compare the artifacts and releases of a run, or a release, with the record.
+    """Compare a run or a release with the record.
 
-    The record is each artifact's manifest and ML Metadata. Exits with status 1 if an artifact is not what was written.
+    Compares the artifacts of a run and the releases that it pushed, or a release and all that it was made from, with
+    each manifest and ML Metadata. Exits with status 1 if one is not what was written.
     """
     from edgemill.commands.lineage import verify as verify_target
 

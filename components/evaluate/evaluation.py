@@ -90,8 +90,9 @@ def run_evaluation(
     check_metrics(spec, label, list(candidates))
     outputs = _read_outputs(files, baseline, spec, label, task, decoder)
     logger.info("The model returns %s: %s", outputs.kind, outputs.why)
-    if outputs.applied:
-        spec = spec.model_copy(update={"metrics": tuple(of_probabilities(metric) for metric in spec.metrics)})
+    if outputs.kind != "values":
+        metrics = tuple(of_probabilities(metric, outputs.applied) for metric in spec.metrics)
+        spec = spec.model_copy(update={"metrics": metrics})
     means = mean_metrics(spec.metrics)
     others = _others(spec)
     models = [shared_model(BASELINE, str(baseline), load_saved_model, is_baseline=True)]

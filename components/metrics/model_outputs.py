@@ -63,10 +63,18 @@ def _read(
         return OutputReading(kind=declared, applied=activation if declared == "logits" else "", why=why)
     if final_operator in ("Softmax", "Sigmoid"):
         return OutputReading(kind="probabilities", why=f"the model ends in {final_operator}")
-    if own := [metric.name for metric in metrics if _has_own_threshold(metric)]:
+    own = [metric.name for metric in metrics if _has_own_threshold(metric)]
+    # A sigmoid keeps the order of outputs, so thresholds of logits can follow it. Softmax does not.
+    if own and (activation == "softmax" or not (from_logits or any(map(_needs_probabilities, metrics)))):
         return OutputReading(kind="values", why=f"the threshold of the metric {own[0]} is not a probability")
     if from_logits:
         return OutputReading(kind="logits", applied=activation, why="the loss takes logits (from_logits=True)")
+    if logits := [metric.name for metric in metrics if metric.config.get("from_logits")]:
+        why = f"the metric {logits[0]} takes logits (from_logits: true)"
+        return OutputReading(kind="logits", applied=activation, why=why)
+    if own:
+        why = f"the threshold of the metric {own[0]} is not a probability"
+        return OutputReading(kind="logits", applied=activation, why=why)
     if not any(_kind(metric).startswith(_OF_PROBABILITIES) for metric in metrics):
         return OutputReading(kind="values", why="no metric compares probabilities")
     low, high = (float(predictions.min()), float(predictions.max())) if predictions.size else (0.0, 1.0)
@@ -115,9 +123,21 @@ def _kind(metric: MetricSpec) -> str:
     return metric.class_name.rpartition(".")[2]
 
 
+def _needs_probabilities(metric: MetricSpec) -> bool:
+    return _kind(metric).startswith(_OF_PROBABILITIES) and not _has_own_threshold(metric)
+
+
 def _has_own_threshold(metric: MetricSpec) -> bool:
-    thresholds = [metric.config.get("threshold"), *np.ravel(metric.config.get("thresholds") or [])]
-    return any(each is not None and not 0 < float(each) < 1 for each in thresholds)
+    """Whether a threshold can't be one of probabilities. Curves of probabilities may begin at 0 and end at 1."""
+    thresholds = [float(each) for each in _thresholds(metric)]
+    if len(thresholds) == 1:
+        return not 0 < thresholds[0] < 1
+    return any(not 0 <= each <= 1 for each in thresholds)
+
+
+def _thresholds(metric: MetricSpec) -> list[Any]:
+    one, several = metric.config.get("threshold"), metric.config.get("thresholds")
+    return [*([] if one is None else [one]), *([] if several is None else np.ravel(several))]
 
 
 def as_probabilities(applied: Activation, outputs: Array) -> Array:
@@ -132,8 +152,21 @@ def as_probabilities(applied: Activation, outputs: Array) -> Array:
     return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
-def of_probabilities(metric: MetricSpec) -> MetricSpec:
-    """The same metric without its own conversion of logits (`from_logits`)."""
-    if not metric.config.get("from_logits"):
-        return metric
-    return metric.model_copy(update={"config": {**metric.config, "from_logits": False}})
+def of_probabilities(metric: MetricSpec, applied: Activation) -> MetricSpec:
+    """Return the same metric for probabilities.
+
+    Its own conversion of logits (`from_logits`) is off. If its thresholds are logits, they get the same sigmoid as the
+    outputs, which changes no decision.
+
+    Args:
+        metric: A metric.
+        applied: The function that turned outputs into probabilities; empty if the model returns them.
+    """
+    config = dict(metric.config)
+    if config.get("from_logits"):
+        config["from_logits"] = False
+    if applied == "sigmoid" and _has_own_threshold(metric):
+        for name in ("threshold", "thresholds"):
+            if config.get(name) is not None:
+                config[name] = as_probabilities(applied, np.asarray(config[name], np.float64)).tolist()
+    return metric if config == metric.config else metric.model_copy(update={"config": config})

@@ -48,7 +48,7 @@ def scorer(
         metrics=(metric,),
     )
     _LOG.info("%s of %s: %s", bound.metric, read.kind, read.why)
-    computed = of_probabilities(metric) if read.applied else metric
+    computed = metric if read.kind == "values" else of_probabilities(metric, read.applied)
     return lambda outputs: score(computed.class_name, computed.config, labels, as_probabilities(read.applied, outputs))
 
 

@@ -106,6 +106,45 @@ def test_binary_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_path,
         check_errors(figures, labels, scores)
 
 
+BINARY_METRICS = {
+    "at zero": ("BinaryAccuracy", {"threshold": 0.0}),
+    "at half": ("BinaryAccuracy", {"threshold": 0.5}),
+    "entropy": ("BinaryCrossentropy", {}),
+    "entropy of logits": ("BinaryCrossentropy", {"from_logits": True}),
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "scale", "activation", "declared"),
+    [
+        (["at half", "entropy of logits"], 0.1, None, None),
+        (["at half", "entropy of logits"], 2.0, "sigmoid", None),
+        (["at half", "entropy of logits"], 2.0, "sigmoid", "probabilities"),
+        (["at zero", "entropy"], 2.0, None, None),
+        (["at zero", "entropy of logits", "entropy"], 0.1, None, None),
+        (["at zero", "at half"], 2.0, None, "logits"),
+    ],
+)
+def test_thresholds_and_losses_of_logits_equal_scikit_learn(tmp_path, monkeypatch, names, scale, activation, declared):
+    random = np.random.default_rng(11)
+    labels = random.integers(2, size=300)
+    # A small scale keeps all logits between 0 and 1, where they look like probabilities.
+    logits = (random.normal(size=300) + labels - 0.3)[:, None] * scale
+    logits = (np.clip(logits + 0.5, 0.01, 0.99) if scale < 1 else logits).astype(np.float32)
+    metrics = [
+        {"name": name.replace(" ", "_"), "class_name": BINARY_METRICS[name][0], "config": BINARY_METRICS[name][1]}
+        for name in names
+    ]
+    spec = {"metrics": metrics, "outputs": declared}
+    _, models = evaluated(tmp_path, monkeypatch, logits, labels, spec, activation)
+    scores = sigmoid(logits[:, 0])
+    accuracy, entropy = sk.accuracy_score(labels, scores > 0.5), sk.log_loss(labels, scores)
+    for figures in models:
+        for name in names:
+            expected = accuracy if name.startswith("at") else entropy
+            assert figures[name.replace(" ", "_")] == pytest.approx(expected, rel=1e-4), name
+
+
 @pytest.mark.parametrize("activation", [None, "softmax"])
 def test_multi_class_metrics_equal_scikit_learn_on_logits_and_probabilities(tmp_path, monkeypatch, activation):
     random = np.random.default_rng(6)
