@@ -68,7 +68,6 @@ OPERATORS: dict[str, OperatorLimit] = {
     row.name: row
     for row in (
         *(_row(name, float_in_8_bits=True, refused_in_16_bits=True) for name in _NO_INTEGERS),
-        _row("SPLIT_V", float_in_8_bits=True),
         *(_row(name, refused_in_16_bits=True) for name in _REFUSED_IN_16_BITS),
         *(_row(name, not_run_in_16_bits=True) for name in _NOT_RUN_IN_16_BITS),
     )

@@ -83,7 +83,6 @@ MADE_BY = {
     "SIGN": ("vector", tf.sign),
     "SIN": ("vector", tf.sin),
     "SPACE_TO_DEPTH": ("image", lambda x: tf.nn.space_to_depth(x, 2)),
-    "SPLIT_V": ("vector", lambda x: tf.split(x, [3, 9], 1)[1]),
     "SQRT": ("vector", lambda x: tf.sqrt(positive(x))),
     "SQUARE": ("vector", tf.square),
     "SQUARED_DIFFERENCE": ("vector", lambda x: tf.math.squared_difference(x, turned(x))),
