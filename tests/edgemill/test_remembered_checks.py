@@ -155,7 +155,10 @@ def test_failure_is_not_remembered_and_success_is_asked_for_once(small: SmallPip
             check_once(loaded, memory, data, again=again)
 
 
-def test_checks_are_repeated_when_a_file_that_the_task_reads_changed(tmp_path: Path) -> None:
+def test_checks_are_repeated_when_a_file_that_the_task_reads_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # so that what other tests of this process have read doesn't count
     scale = "float((__import__('pathlib').Path(__file__).parent / 'scale.txt').read_text())"
     small = SmallPipeline(tmp_path, TASK.replace("return tf.reshape(", f"return {scale} * tf.reshape("))
     (tmp_path / "scale.txt").write_text("1")
