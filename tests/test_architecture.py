@@ -3,6 +3,7 @@
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from components.core.version import _imports
@@ -107,3 +108,12 @@ def test_modules_and_packages_stay_small() -> None:
         if len(inside) > MOST_MODULES and not has_packages:
             offenders.append(f"{folder}: {len(inside)} modules")
     assert not offenders, "\n".join(offenders)
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    names = {".".join(path.with_suffix("").parts): path for path in MODULES if path.name != "__init__.py"}
+    graph = {
+        module: {name for found in imported(path) for name in (found, found.rpartition(".")[0])} & set(names) - {module}
+        for module, path in names.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises a CycleError that lists the modules

@@ -10,10 +10,7 @@ import sys
 from pathlib import Path
 
 from components.core.child import end_with_parent, enter
-
-MODEL_FILE = "model.tflite"
-# Exit code if the tool rejects the file. The last lines of the log hold the tool's message.
-REFUSED = 3
+from components.device_check.exchange import MODEL_FILE, REFUSED
 
 
 def vela(folder: Path, options: list[str]) -> int:

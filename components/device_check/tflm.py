@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.device_check.child import MODEL_FILE
+from components.device_check.exchange import MODEL_FILE
 from components.device_check.tflm_child import ARENA_FILE, INPUTS_FILE, LOOP_FILE, OUTPUTS_FILE, allocations
 from components.device_check.tool import run_tool
 from components.facts.device import OutputDifference, TflmFacts, TflmOutcome, ToolFailure

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.child import enter
-from components.device_check.child import MODEL_FILE, REFUSED
+from components.device_check.exchange import MODEL_FILE, REFUSED
 
 INPUTS_FILE, OUTPUTS_FILE, ARENA_FILE = "inputs.npz", "outputs.npz", "arena"
 # For a model of one time step: pairs of the index of a state's input and the index of the output that returns it.

@@ -14,6 +14,7 @@ from pathlib import Path
 import components
 from components.core.child import LOG_FILE, last_lines, stage_of
 from components.device_check import child
+from components.device_check.exchange import REFUSED
 from components.facts.device import ToolFailure
 
 _LAST_LINES = 6
@@ -23,7 +24,7 @@ _CHATTER = re.compile(r"Warning: Option |#+$|Traceback |  File |\s+[\^~]+$")
 
 
 def run_tool(name: str, kind: str, folder: Path, timeout_s: float, options: Sequence[str] = ()) -> ToolFailure | str:
-    """Run a tool on `folder / child.MODEL_FILE`. Its process dies when this process does.
+    """Run a tool on `folder / MODEL_FILE`. Its process dies when this process does.
 
     Args:
         name: The tool's name in messages.
@@ -68,7 +69,7 @@ def run_tool(name: str, kind: str, folder: Path, timeout_s: float, options: Sequ
 
 
 def _failure(name: str, code: int, folder: Path, last: str) -> ToolFailure:
-    if code == child.REFUSED:
+    if code == REFUSED:
         return ToolFailure(
             cause="refused",
             message=f"{name} refuses the file: {last or 'it gives no reason'}",

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.device_check.child import MODEL_FILE
+from components.device_check.exchange import MODEL_FILE
 from components.device_check.tool import run_tool
 from components.facts.device import CpuOperator, ToolFailure, VelaFacts, VelaOutcome
 from components.spec.devices.device_tools import SRAM_ONLY, VelaEvaluator

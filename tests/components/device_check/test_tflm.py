@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from components.device_check.child import MODEL_FILE
+from components.device_check.exchange import MODEL_FILE
 from components.device_check.tflm import difference, measure_with_tflm
 from components.device_check.tflm_child import INPUTS_FILE, STEP, allocations, least
 from components.device_check.tool import run_tool

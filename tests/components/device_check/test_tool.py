@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from components.core.child import STAGE_FILE
-from components.device_check.child import MODEL_FILE
+from components.device_check.exchange import MODEL_FILE
 from components.device_check.tflm_child import INPUTS_FILE
 from components.device_check.tool import run_tool
 
