@@ -33,8 +33,10 @@ def candidate_metrics(candidate: CandidateReport, evaluation: EvaluationReport) 
 
 
 def verdict_markdown(summary: RunSummary) -> str:
-    """The verdict of each device, the release, every check that a candidate did not pass, and skipped recipes."""
+    """The verdict and release of each device, failed checks, skipped recipes, and how close a rebuilt baseline is."""
     lines = [f"# {_plain(summary.pipeline)}: {summary.headline}", ""]
+    if summary.rebuilt:
+        lines += [summary.rebuilt.sentence, ""]
     for decision in summary.decisions:
         lines += [f"## {decision.device}: {verdict(decision.verdict)}", "", _plain(decision.why), ""]
         release = summary.release_for(decision.device)

@@ -20,6 +20,7 @@ from components.facts.verified import verified
 from components.spec.devices.device import DeviceProfile
 from kubeflow.pages.ui import candidate_metrics, verdict_markdown
 from pipelines.file.load import SkippedRecipe
+from pipelines.graph.steps import BASELINE_NODE
 from pipelines.report.render import render_report
 from pipelines.report.summary import RunSummary, V, results
 
@@ -113,6 +114,7 @@ class RunReportSpec(ComponentSpec):
     INPUTS: dict[str, ChannelParameter] = {
         "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "sample": ChannelParameter(type=standard_artifacts.Examples, optional=True),
+        "model": ChannelParameter(type=standard_artifacts.Model),
     }
     OUTPUTS: dict[str, ChannelParameter] = {
         "report": ChannelParameter(type=HTML),
@@ -149,6 +151,7 @@ def run_report(
     return RunReport(
         spec_class(
             evaluation=nodes["evaluate"].outputs["evaluation"],
+            model=nodes[BASELINE_NODE].outputs["model"],
             spec=request.model_dump_json(),
             code_version=code_version,
             report=OutputChannel(HTML, None, "report"),

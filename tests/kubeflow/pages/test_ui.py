@@ -6,6 +6,7 @@ from components.facts.decision import CandidateDecision, Decision, Requirement
 from components.facts.device import DeviceReport
 from components.facts.evaluation import CandidateReport, EvaluationReport, Latency, MetricValue, SliceResult
 from components.facts.manifest import write_manifest
+from components.model.keras3.facts import RebuiltFacts
 from components.push.delivery import PushOutcome
 from kubeflow.pages.ui import candidate_metrics, verdict_markdown
 from kubeflow.pages.ui_component import ReportRequest, summarize_artifacts
@@ -13,6 +14,15 @@ from pipelines.file.load import SkippedRecipe
 from pipelines.report.summary import RunSummary
 
 FAILED = ConversionFailure(scheme="static_wi8_ai8", cause="refused", message="no", remedy="other", transient=False)
+
+REBUILT = RebuiltFacts(
+    keras_version="3.15.0",
+    variables=4,
+    examples={"random": 8, "real": 16},
+    largest_difference=2e-7,
+    output_scale=1.0,
+    tolerance=1e-5,
+)
 
 
 def candidate(accuracy: float, ratio: float | None) -> CandidateReport:
@@ -74,10 +84,14 @@ def test_verdict_gives_reasons_and_what_was_delivered() -> None:
         verdict="pushed",
         decisions=decisions,
         releases=(pushed,),
+        rebuilt=REBUILT,
         skipped=(SkippedRecipe(name="lstm", scheme="static_wi8_ai16", place=3, reasons=("a | mask", "<no>")),),
     )
     assert verdict_markdown(summary).splitlines() == [
         "# small: pushed",
+        "",
+        "The baseline was rebuilt from a model of Keras 3.15.0: outputs differ by at most 2.0e-07 of their scale on "
+        "8 random, 16 real examples (1e-05 is allowed).",
         "",
         "## phone: pass",
         "",
@@ -109,18 +123,20 @@ def test_folders_of_artifacts_are_enough_to_tell_of_a_run(tmp_path: Path) -> Non
         "blessing_tiny/decision.json": Decision(
             device="tiny", verdict="fail", chosen=None, chosen_sha256=None, why="none passes", candidates=()
         ),
+        "model/Format-Keras/rebuilt.json": REBUILT,
         "pushed_tiny/push.json": PushOutcome(device="tiny", pushed=False, reason="none passes"),
         "on_device_tiny/device_report.json": DeviceReport(device="tiny", candidates=()),
     }
     for name, value in written.items():
-        path = tmp_path / name
-        path.parent.mkdir()
+        path, folder = tmp_path / name, tmp_path / name.partition("/")[0]
+        path.parent.mkdir(parents=True)
         path.write_text(value.model_dump_json())
-        write_manifest(path.parent, path.name, role="evaluation", parents={}, code_version="1")
+        write_manifest(folder, path.relative_to(folder).as_posix(), role="evaluation", parents={}, code_version="1")
     folders = {path.name: path for path in tmp_path.iterdir()}
     skipped = (SkippedRecipe(name="lstm", scheme="static_wi8_ai16", place=3, reasons=("a mask",)),)
     summary = summarize_artifacts(ReportRequest(pipeline="small", devices=(), skipped=skipped), folders, "run-7")
     assert summary.skipped == skipped
+    assert summary.rebuilt == REBUILT
     assert (summary.verdict, summary.run_id) == ("refused", "run-7")
     assert summary.evaluation == evaluation(one)
     assert [decision.device for decision in summary.decisions] == ["tiny"]
