@@ -12,11 +12,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def saturated_share(content: bytes, sample) -> float | None:
-    """The greatest share of values at an end of their range, of a file's output and of what it is computed from."""
-    from components.evaluate.saturation import Saturation, greatest_share
+    """The greatest share of values at an end of their range, of a file's outputs and of what they are computed from."""
+    from components.evaluate.saturation import Saturation, shares
     from components.model.tflite_runtime import TFLiteModel
 
     model = TFLiteModel(content)
-    (name,) = model.output_names
     saturation = Saturation(content, model)
-    return greatest_share(saturation.output(model.predict(sample)[name]) | saturation.inside(sample))
+    return max(shares(saturation.outputs(model.predict(sample)) | saturation.inside(sample)).values(), default=None)

@@ -10,7 +10,14 @@ from components.baseline.built import built_model
 from components.core.errors import ModelError, summary_line
 from components.data.examples import ExampleDecoder, check_dense
 from components.data.task import load_task, trainable
-from components.model.keras_model import check_exportable, check_keras_takes, check_learns, export, save_keras
+from components.model.keras_model import (
+    check_exportable,
+    check_keras_takes,
+    check_learns,
+    export,
+    output_names,
+    save_keras,
+)
 from components.spec.baseline import TrainedBaseline
 
 _LOG = logging.getLogger(__name__)
@@ -54,11 +61,19 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
     check_learns(model)
     callbacks = [_progress(tf, spec.epochs)]
     try:
-        data = load_training_data(decoder, files, label, "baseline.split")
+        data = load_training_data(decoder, files, label, "baseline.split", output_names(model))
         check_keras_takes(model, data.few)
         if data.whole is not None:
-            inputs, labels = data.whole
-            model.fit(inputs, labels, spec.batch_size, spec.epochs, verbose=0, callbacks=callbacks)
+            inputs, targets, *weights = data.whole
+            model.fit(
+                inputs,
+                targets,
+                spec.batch_size,
+                spec.epochs,
+                verbose=0,
+                callbacks=callbacks,
+                sample_weight=weights[0] if weights else None,
+            )
         else:
             batches = data.streamed(spec.batch_size, spec.seed)
             model.fit(batches, epochs=spec.epochs, verbose=0, callbacks=callbacks)

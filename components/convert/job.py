@@ -32,7 +32,8 @@ from components.core.child import enter
 from components.core.errors import EdgemillError
 from components.core.files import write_atomically
 from components.core.values import FrozenModel
-from components.data.examples import ExampleDecoder, read_serialized, split_files
+from components.data.examples import ExampleDecoder, Inputs, read_serialized, split_files
+from components.data.supervision import ONLY, postprocessed
 from components.data.task import load_task
 from components.facts.artifact_paths import CALIBRATION_SPLIT, KERAS_FILE, OUTCOME_FILE
 from components.facts.conversion import ConversionFailure, Converted
@@ -203,7 +204,7 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> ConversionResult
 
 
 def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
-    from components.convert.aeq.recover import recover
+    from components.convert.aeq.recover import only_output, recover
     from components.convert.tensorflow.converter import convert
     from components.model.keras_model import loss_takes_logits
     from components.model.tflite_runtime import TFLiteModel
@@ -214,24 +215,41 @@ def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
     _enter(folder, "converting to float")
     content = convert(Path(request.saved_model), Float32(), None)
     _enter(folder, "reading the calibration sample")
-    examples = decode_examples(request.calibration, request.task, request.transform_graph)
-    sample = load_sample(examples, TFLiteModel(content).input_names, request.bound.label if request.bound else None)
-    # The loss matters only to outputs that are compared with labels.
-    from_logits = loss_takes_logits(request.task, Path(request.saved_model).parent) if request.bound else None
-    return recover(content, scheme, sample, request.bound, functools.partial(_enter, folder), from_logits)
+    bound, task = request.bound, load_task(request.task)
+    label = None if bound is None else bound.label
+    examples = decode_examples(request.calibration, request.task, request.transform_graph, label)
+    target = None if bound is None else bound.output or ONLY
+    sample = load_sample(examples, TFLiteModel(content).input_names, target)
+
+    def reads(outputs: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        final = postprocessed(task, outputs)
+        return final[bound.output] if bound is not None and bound.output else only_output(final)
+
+    # The loss matters only to outputs that are compared with targets.
+    from_logits = loss_takes_logits(request.task, Path(request.saved_model).parent, bound.output) if bound else None
+    return recover(content, scheme, sample, bound, functools.partial(_enter, folder), from_logits, reads)
 
 
 def decode_examples(
-    calibration: str, task: str, transform_graph: str | None
+    calibration: str, task: str, transform_graph: str | None, label: str | None = None
 ) -> Iterator[tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]]:
-    """Yield the model inputs and features of the calibration sample, one example [1, ...] at a time, in file order."""
+    """Yield the model inputs and targets of the calibration sample, one example [1, ...] at a time, in file order.
+
+    Args:
+        calibration, task, transform_graph: See `ConversionRequest`.
+        label: The feature that is the target if the task declares none; None to yield no targets.
+    """
     decoder = ExampleDecoder(task, transform_graph)
     serialized = read_serialized(split_files(calibration, CALIBRATION_SPLIT))
     while batch := list(islice(serialized, _DECODE_BATCH)):
-        decoded = decoder.decode(batch)
+        if label is None:
+            parts: tuple[Inputs, Inputs] = decoder.decode(batch)[0], {}
+        else:
+            decoded = decoder.decode_all(batch, label)
+            parts = decoded.inputs, decoded.targets
         for index in range(len(batch)):
-            inputs, features = ({name: one[index : index + 1] for name, one in part.items()} for part in decoded)
-            yield inputs, features
+            inputs, targets = ({name: one[index : index + 1] for name, one in part.items()} for part in parts)
+            yield inputs, targets
 
 
 def _does_not_run(content: bytes) -> list[str]:

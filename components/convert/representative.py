@@ -47,32 +47,32 @@ def no_sample(scheme: str) -> SpecError:
 def load_sample(
     examples: Iterator[tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, npt.NDArray[Any]]]],
     names: Sequence[str],
-    label: str | None,
+    target: str | None,
 ) -> Sample:
     """Load the complete sample.
 
     Args:
-        examples: Inputs and features of one example per item, arrays [1, ...].
+        examples: Inputs and targets of one example per item, arrays [1, ...].
         names: Names of the model's inputs.
-        label: Feature to load as the label; None for no labels.
+        target: The target to load as labels, the only one if it has another name; None for no labels.
 
     Raises:
-        DataError: See `by_input_name`; or an example lacks the label.
+        DataError: See `by_input_name`; or there is no such target.
     """
     labels = []
 
     def inputs() -> Iterator[Mapping[str, npt.NDArray[Any]]]:
-        for decoded, features in examples:
-            if label is not None:
-                if label not in features:
+        for decoded, targets in examples:
+            if target is not None:
+                if target not in targets and len(targets) != 1:
                     raise DataError(
-                        f"the calibration examples have no label {label!r}",
-                        where="examples.label",
-                        bound="a dense feature of the task",
-                        measured=", ".join(sorted(features)),
-                        remedy="declare it in the task's feature_spec(), as a FixedLenFeature",
+                        "the task declares no target for the output that the first metric reads",
+                        where="evaluate.metrics[0].output",
+                        bound=", ".join(sorted(targets)) or "a target",
+                        measured=target or "no output",
+                        remedy="name one of these outputs, or return a target for it in targets(features)",
                     )
-                labels.append(features[label])
+                labels.append(targets[target] if target in targets else next(iter(targets.values())))
             yield decoded
 
     rows = list(by_input_name(inputs(), names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,30 @@ import numpy.typing as npt
 
 from components.core.errors import DataError, SpecError, summary_line
 from components.core.user_code import exits_reported
+from components.data.supervision import ONLY, check_supervision, fit_targets, targets_of, weights_of
 from components.data.task import check_decoded, features_of, load_task
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 Inputs = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A batch of N decoded examples.
+
+    Attributes:
+        inputs: Input name -> array [N, ...]. An unnamed single input has the name "".
+        features: Name of a dense feature -> array [N, ...].
+        targets: Output name -> array [N, ...]. A task without `targets` has the label under the name "".
+        weights: Weights of the examples, float32 [N]; None if all count the same.
+    """
+
+    inputs: Inputs
+    features: Inputs
+    targets: Inputs
+    weights: npt.NDArray[Any] | None
 
 
 def split_files(examples_uri: str, split: str) -> list[str]:
@@ -82,6 +101,13 @@ class ExampleDecoder:
         # One trace serves batches of any size.
         batch = tf.TensorSpec([None], tf.string)
         self._decode = tf.function(self._parse_and_decode, input_signature=[batch], autograph=False)
+        self._supervise = tf.function(self._parse_and_supervise, input_signature=[batch], autograph=False)
+
+    def _parse_and_supervise(self, serialized: tf.Tensor) -> tuple[Any, Any, Any, list[tf.Tensor]]:
+        """Inputs, features, the task's own targets, and a list with the weights if it has them."""
+        decoded, features = self._parse_and_decode(serialized)
+        weights = weights_of(self._task, features)
+        return decoded, features, targets_of(self._task, features), [] if weights is None else [weights]
 
     def _parse_and_decode(self, serialized: tf.Tensor) -> tuple[Any, dict[str, tf.Tensor]]:
         features = self._tf.io.parse_example(serialized, dict(self.feature_spec))
@@ -103,9 +129,31 @@ class ExampleDecoder:
         Raises:
             DataError: A required feature is missing or has the wrong type or shape.
         """
+        inputs, features = self._run(self._decode, serialized)
+        return _named(inputs), self._dense(features)
+
+    def decode_all(self, serialized: Sequence[bytes], label: str) -> Decoded:
+        """Decode a batch with targets and weights.
+
+        Args:
+            serialized: N serialized tf.Examples.
+            label: The feature that is the target if the task declares no targets.
+
+        Raises:
+            DataError: A required feature is missing or has the wrong type or shape, or a weight is not a weight.
+            SpecError: The task's `targets` or `example_weights` fails or returns something else.
+        """
+        inputs, features, own, held = self._run(self._supervise, serialized)
+        dense = self._dense(features)
+        targets = _named(own) if own else {ONLY: dense[label]}
+        weights = np.asarray(held[0]) if held else None
+        check_supervision(targets, weights, len(serialized))
+        return Decoded(_named(inputs), dense, targets, weights)
+
+    def _run(self, traced: Any, serialized: Sequence[bytes]) -> Any:
         tf = self._tf
         try:
-            inputs, features = self._decode(tf.constant(list(serialized), dtype=tf.string))
+            return traced(tf.constant(list(serialized), dtype=tf.string))
         except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the raw record
             raise DataError(
                 f"an example does not have the features that the task declares: {summary_line(error)}",
@@ -113,25 +161,28 @@ class ExampleDecoder:
                 bound=f"features {', '.join(sorted(self.feature_spec))}",
                 remedy="correct the data, or the task's feature_spec()",
             ) from error
-        named = inputs if isinstance(inputs, Mapping) else {"": inputs}
-        return (
-            {name: np.asarray(value) for name, value in named.items()},
-            {name: np.asarray(value) for name, value in features.items() if not isinstance(value, tf.SparseTensor)},
-        )
+
+    def _dense(self, features: Mapping[str, Any]) -> Inputs:
+        sparse = self._tf.SparseTensor
+        return {name: np.asarray(value) for name, value in features.items() if not isinstance(value, sparse)}
 
     def dataset(
         self,
         files: Sequence[str],
         batch_size: int,
+        label: str,
+        outputs: Sequence[str] = (ONLY,),
         shuffled: int = 1,
         seed: int | None = None,
         taken: Callable[[Any], Any] | None = None,
     ) -> tf.data.Dataset:
-        """Batches of (inputs, features). Inputs are as the task's `decode` returns them.
+        """Batches of (inputs, targets), or (inputs, targets, weights) if the task weighs examples, as Keras takes them.
 
         Args:
             files: Gzipped TFRecord files.
             batch_size: Examples in a batch. The last batch can have fewer.
+            label: The feature that is the target if the task declares no targets.
+            outputs: Names of the outputs of the model that is trained.
             shuffled: Size of the shuffle buffer, in serialized examples. Each iteration has a new order; 1 keeps the
                 order of the files.
             seed: Seed of the shuffling.
@@ -144,7 +195,17 @@ class ExampleDecoder:
             records = records.enumerate().filter(lambda index, _: wanted(index)).map(lambda _, record: record)
         if shuffled > 1:
             records = records.shuffle(shuffled, seed=seed)
-        return records.batch(batch_size).map(self._parse_and_decode, num_parallel_calls=2)
+
+        def supervised(serialized: Any) -> tuple[Any, ...]:
+            inputs, features, own, weights = self._parse_and_supervise(serialized)
+            return inputs, fit_targets(own or {ONLY: features[label]}, outputs, "task"), *weights
+
+        return records.batch(batch_size).map(supervised, num_parallel_calls=2)
+
+
+def _named(values: Any) -> Inputs:
+    named = values if isinstance(values, Mapping) else {"": values}
+    return {name: np.asarray(value) for name, value in named.items()}
 
 
 def read_serialized(files: Sequence[str]) -> Iterator[bytes]:

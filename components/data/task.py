@@ -13,6 +13,7 @@ from components.core.errors import EdgemillError, SpecError, summary_line
 from components.core.user_code import exits_reported, in_time, raised_at
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import tensorflow as tf
 
 
@@ -55,6 +56,55 @@ class CompilingTask(Task, Protocol):
 
     def compile(self, model: Any) -> None:
         """Compile the model with optimizer, loss, and metrics. The step's learning rate replaces the optimizer's."""
+        ...
+
+
+@runtime_checkable
+class TaskWithTargets(Task, Protocol):
+    """A task that declares what each output is compared with. Without `targets`, it is the label."""
+
+    def targets(self, features: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        """Compute the targets of losses and metrics from a batch of parsed features. Runs inside a `tf.function`.
+
+        Args:
+            features: As for `decode`.
+
+        Returns:
+            Output name -> dense tensor of numbers [batch, ...], for each output of the model that has a loss, and each
+            output (of `postprocess`, if the task has it) that a metric reads.
+        """
+        ...
+
+
+@runtime_checkable
+class PostprocessingTask(Task, Protocol):
+    """A task whose metrics read something computed from the model's outputs, such as boxes after suppression."""
+
+    def postprocess(self, outputs: dict[str, npt.NDArray[Any]]) -> Mapping[str, Any]:
+        """Compute what metrics read. Runs identically after the float model and after every candidate.
+
+        Args:
+            outputs: Name of an output of the model -> real values float32 [N, ...].
+
+        Returns:
+            Name -> array [N, ...]. Pad results of different lengths.
+        """
+        ...
+
+
+@runtime_checkable
+class WeighingTask(Task, Protocol):
+    """A task whose examples do not all count the same."""
+
+    def example_weights(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Compute the weights of examples, in losses and in metrics. Runs inside a `tf.function`.
+
+        Args:
+            features: As for `decode`.
+
+        Returns:
+            Finite numbers of at least 0, [batch].
+        """
         ...
 
 

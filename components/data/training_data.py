@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from components.core.errors import DataError
 from components.data.examples import ExampleDecoder
+from components.data.supervision import ONLY
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,9 +31,11 @@ class TrainingData:
     Attributes:
         decoder: Turns serialized examples into inputs and features.
         files: Gzipped TFRecord files.
-        label: The feature that is the target.
+        label: The feature that is the target if the task declares no targets.
+        outputs: Names of the model's outputs.
         few: Inputs of a few examples.
-        whole: Decoded inputs and labels of all examples; None for a split larger than `IN_MEMORY_BYTES`.
+        whole: Decoded inputs, targets, and weights (if any) of all examples; None for a split larger than
+            `IN_MEMORY_BYTES`.
         taken: Only for a split that is not kept in memory: index of an example -> whether it is included. None includes
             all examples.
     """
@@ -40,14 +43,15 @@ class TrainingData:
     decoder: ExampleDecoder
     files: tuple[str, ...]
     label: str
+    outputs: tuple[str, ...]
     few: Any
-    whole: tuple[Any, Any] | None
+    whole: tuple[Any, ...] | None
     taken: Callable[[Any], Any] | None = None
 
     def count(self) -> int:
         """Number of examples. For a large split, this reads all files."""
         if self.whole is not None:
-            return int(self.whole[1].shape[0])
+            return int(tf.nest.flatten(self.whole[1])[0].shape[0])
         records = tf.data.TFRecordDataset(list(self.files), compression_type="GZIP").enumerate()
         return sum(1 for index, _ in records if self.taken is None or self.taken(index))
 
@@ -69,7 +73,7 @@ class TrainingData:
         )
 
     def batches(self, batch_size: int, seed: int) -> tf.data.Dataset:
-        """Batches of (inputs, labels), in a different order for each seed."""
+        """Batches of (inputs, targets) or (inputs, targets, weights), in a different order for each seed."""
         if self.whole is not None:
             examples = tf.data.Dataset.from_tensor_slices(self.whole)
             return examples.shuffle(self.count(), seed, reshuffle_each_iteration=False).batch(batch_size).prefetch(2)
@@ -78,21 +82,26 @@ class TrainingData:
     def streamed(self, batch_size: int, seed: int) -> tf.data.Dataset:
         """Like `batches`, but always decoded from the files while they are read."""
         shuffled = max(batch_size, min(_MAX_SHUFFLED, IN_MEMORY_BYTES // _bytes_per_example(self.few)))
-        batches = self.decoder.dataset(self.files, batch_size, shuffled, seed, self.taken)
-        return batches.map(lambda inputs, features: (inputs, features[self.label])).prefetch(2)
+        batches = self.decoder.dataset(self.files, batch_size, self.label, self.outputs, shuffled, seed, self.taken)
+        return batches.prefetch(2)
 
 
-def load_training_data(decoder: ExampleDecoder, files: Sequence[str], label: str, where: str) -> TrainingData:
-    """Load a split of gzipped TFRecord files, decoded if it fits in memory. `where` is the field that names the split.
+def load_training_data(
+    decoder: ExampleDecoder, files: Sequence[str], label: str, where: str, outputs: Sequence[str] = (ONLY,)
+) -> TrainingData:
+    """Load a split of gzipped TFRecord files for a model with these outputs, decoded if it fits in memory.
+
+    The label is the target if the task declares no targets. `where` is the field that names the split.
 
     Raises:
         DataError: The split has no examples.
+        SpecError: The model has several outputs, and the task declares no targets for them.
     """
-    parts: list[tuple[Any, Any]] = []
+    parts: list[tuple[Any, ...]] = []
     size = 0
-    for inputs, features in decoder.dataset(files, _DECODED_AT_ONCE):
-        parts.append((inputs, features[label]))
-        size += sum(tensor.dtype.size * tensor.shape.num_elements() for tensor in tf.nest.flatten(inputs))
+    for batch in decoder.dataset(files, _DECODED_AT_ONCE, label, outputs):
+        parts.append(batch)
+        size += sum(tensor.dtype.size * tensor.shape.num_elements() for tensor in tf.nest.flatten(batch[0]))
         if size > IN_MEMORY_BYTES:
             _LOG.info("the decoded examples exceed %d MiB: they are decoded again each epoch", IN_MEMORY_BYTES >> 20)
             break
@@ -108,7 +117,7 @@ def load_training_data(decoder: ExampleDecoder, files: Sequence[str], label: str
     whole = None
     if size <= IN_MEMORY_BYTES:
         whole = tf.nest.map_structure(lambda *tensors: tf.concat(tensors, 0), *parts)
-    return TrainingData(decoder, tuple(files), label, few, whole)
+    return TrainingData(decoder, tuple(files), label, tuple(outputs), few, whole)
 
 
 def _rows(examples: Any, mask: Any) -> Any:

@@ -7,7 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow_model_analysis as tfma
@@ -20,7 +20,8 @@ from components.evaluate.evaluation import BASELINE, run_evaluation
 from components.evaluate.extractors import TFLitePredict
 from components.evaluate.jackknife import EXAMPLE_COUNT
 from components.evaluate.latency import kernel_note, measure_latency
-from components.evaluate.saturation import take_saturated
+from components.evaluate.outputs.observed import take_observed, unequal_ranges
+from components.evaluate.saturation import scales_of
 from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE
 from components.facts.conversion import ConversionFailure, ConversionOutcome, outcome_of
 from components.facts.evaluation import CandidateReport, EvaluationReport, Latency, MetricValue, SliceResult
@@ -30,6 +31,8 @@ from components.spec.evaluate import EvaluationSpec
 from components.spec.recipe import Recipe
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def assess(
@@ -68,7 +71,7 @@ def assess(
         outcomes[recipe.name], content = _runnable(recipe, candidate, example)
         if content is not None:
             contents[recipe.name], runnable[recipe.name] = content, candidate
-    outputs = run_evaluation(
+    readings = run_evaluation(
         files=files,
         baseline=baseline.folder / SERVING_FOLDER,
         candidates={name: candidate.folder / TFLITE_FILE for name, candidate in runnable.items()},
@@ -84,7 +87,7 @@ def assess(
     for artifact in (baseline, float_reference, *candidates):
         artifact.check()
     slices = load_slices(output, [BASELINE, *runnable], [metric.name for metric in spec.metrics])
-    saturated = take_saturated(output)
+    observed = take_observed(output)
     timed = TFLITE_FILE in float_reference.manifest.files
     reference = float_reference.read(TFLITE_FILE) if timed else None
     if reference is None:
@@ -100,13 +103,22 @@ def assess(
                 sha256=sha256_of_bytes(contents[recipe.name]) if recipe.name in contents else None,
                 compressed=compressed_bytes(contents[recipe.name]) if recipe.name in contents else None,
                 slices=slices.get(recipe.name, ()),
-                saturated=saturated.get(recipe.name),
+                saturated=max(observed.shares.get(recipe.name, {}).values(), default=None),
+                saturated_by_output=_if_several(observed.shares.get(recipe.name, {})),
+                unequal_ranges=unequal_ranges(scales_of(contents[recipe.name]), observed.ranges)
+                if recipe.name in contents
+                else (),
                 latency=_with_note(latencies.get(recipe.name), kernel_note(recipe.scheme, outcomes[recipe.name])),
             )
             for recipe in recipes
         ),
-        outputs=outputs,
+        outputs=next(iter(readings.values())) if len(readings) == 1 else None,
+        readings=_if_several(readings),
     )
+
+
+def _if_several(by_output: dict[str, T]) -> dict[str, T]:
+    return by_output if len(by_output) > 1 else {}
 
 
 def _recipe(candidate: Verified) -> Recipe:
@@ -125,7 +137,7 @@ def _runnable(
         return outcome, None
     content = candidate.read(TFLITE_FILE)
     try:
-        TFLitePredict(content, str(candidate.folder / TFLITE_FILE))(example)
+        TFLitePredict(content)(example)
     except EdgemillError as error:
         logger.warning("The candidate %s cannot run: %s", recipe.name, error)
         failure = ConversionFailure(

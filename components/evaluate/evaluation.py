@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 import tensorflow_model_analysis as tfma
 from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
@@ -21,11 +20,12 @@ from tensorflow_model_analysis.writers import metrics_plots_and_validations_writ
 from components.core.errors import EdgemillError, SpecError
 from components.core.files import write_atomically
 from components.data.examples import ExampleDecoder, check_dense
+from components.data.task import WeighingTask, load_task
 from components.evaluate.exact_auc import ExactAUC
 from components.evaluate.extractors import (
     EXTRACTS,
     MODEL_TYPE,
-    SATURATED,
+    OBSERVED,
     PredictExtractor,
     load_saved_model,
     load_tflite,
@@ -34,12 +34,11 @@ from components.evaluate.extractors import (
 )
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
 from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_example
-from components.evaluate.saturation import WriteSaturated
+from components.evaluate.outputs.observed import WriteObserved
+from components.evaluate.outputs.reading import read_first_examples
 from components.facts.outputs import OutputReading
-from components.metrics.model_outputs import of_probabilities, read_outputs
+from components.metrics.model_outputs import of_probabilities
 from components.metrics.ranks import is_exact_auc
-from components.model.keras_model import loss_takes_logits
-from components.model.saved_model import CHUNK, SIGNATURE, final_operator, load_serving, only_output, run_serving
 from components.spec.evaluate import EvaluationSpec
 from components.spec.metric import MetricSpec
 
@@ -47,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 # No recipe can have this name, because recipe names have no hyphens.
 BASELINE = "float-baseline"
+_WEIGHTS = "example_weights"
 
 
 def run_evaluation(
@@ -61,8 +61,8 @@ def run_evaluation(
     output: Path,
     transform_graph: str | None = None,
     make_pipeline: Callable[[], Any] = beam.Pipeline,
-) -> OutputReading:
-    """Evaluate, and write files for stock TFMA (`tfma.load_eval_result`, `tfma.load_metrics`) and saturation shares.
+) -> dict[str, OutputReading]:
+    """Evaluate, and write files for stock TFMA (`tfma.load_eval_result`, `tfma.load_metrics`) and what was observed.
 
     Args:
         files: Gzipped TFRecord files of tf.Examples.
@@ -70,29 +70,29 @@ def run_evaluation(
         candidates: Name -> TFLite file.
         reads: Name -> function with which every worker reads that file; None reads the paths.
         spec: Metrics, slices, and batch size.
-        label: Feature that the metrics compare predictions with.
+        label: Feature that the metrics compare predictions with if the task declares no targets.
         task: Reference of the task that decodes examples, `package.module:NAME`.
         output: Folder to write to.
         transform_graph: Folder of the Transform graph that the examples went through, if any.
         make_pipeline: Creates a Beam pipeline with the runner's options.
 
     Returns:
-        How the models' outputs are interpreted.
+        Output that a metric reads -> how its values are interpreted.
 
     Raises:
-        SpecError: A metric, the label, or a slice is unknown. This is raised before any example is read.
+        SpecError: A metric, its output, the label, or a slice is unknown. This is raised before the evaluation starts.
         DataError: An example lacks a feature, contains NaN, or has a label out of range.
         ModelError: The baseline cannot be run.
         TamperedError: `reads` raised it.
     """
     decoder = ExampleDecoder(task, transform_graph)
     check_features(spec, label, decoder.feature_spec)
-    check_metrics(spec, label, list(candidates))
-    outputs = _read_outputs(files, baseline, spec, label, task, decoder)
-    logger.info("The model returns %s: %s", outputs.kind, outputs.why)
-    if outputs.kind != "values":
-        metrics = tuple(of_probabilities(metric, outputs.applied) for metric in spec.metrics)
-        spec = spec.model_copy(update={"metrics": metrics})
+    weighted = isinstance(load_task(task), WeighingTask)
+    check_metrics(spec, label, list(candidates), weighted=weighted)
+    read = read_first_examples(files, baseline, spec, label, task, decoder)
+    for name, reading in read.readings.items():
+        logger.info("The model returns %s as %s: %s", reading.kind, name, reading.why)
+    spec = spec.model_copy(update={"metrics": tuple(_computed(metric, read.readings) for metric in read.metrics)})
     means = mean_metrics(spec.metrics)
     others = _others(spec)
     models = [shared_model(BASELINE, str(baseline), load_saved_model, is_baseline=True)]
@@ -100,16 +100,16 @@ def run_evaluation(
         shared_model(name, str(path), functools.partial(load_tflite, read=(reads or {}).get(name)))
         for name, path in candidates.items()
     ]
-    config = _eval_config(spec, label, list(candidates), others)
+    config = _eval_config(spec, label, list(candidates), others, weighted)
     evaluator = _checked_evaluator(config, means)
     names = model_names(config)
     if len(models) == 1:
         models = [models[0]._replace(model_name="")]
     features = sorted({label, *(f for fs in spec.slices for f in fs)})
-    predict = PredictExtractor(models, task, transform_graph, features, outputs.applied)
+    applied = {name: reading.applied for name, reading in read.readings.items()}
+    predict = PredictExtractor(models, task, transform_graph, label, features, read.names, applied)
     extractors = [
-        tfma.extractors.LabelsExtractor(config),
-        MeanValuesExtractor(means, names, label, only=not others),
+        MeanValuesExtractor(means, names, only=not others),
         tfma.extractors.UnbatchExtractor(),
         tfma.extractors.SliceKeyExtractor(eval_config=config, materialize=False),
     ]
@@ -120,51 +120,36 @@ def run_evaluation(
     with _typed_errors(), make_pipeline() as pipeline:
         batches = pipeline | "Files" >> beam.Create(list(files)) | "Read" >> beam.FlatMap(read_batches, spec.batch_size)
         predicted = batches | predict.stage_name >> predict.ptransform
-        predicted[SATURATED] | "Saturated" >> WriteSaturated(output)
+        predicted[OBSERVED] | "Observed" >> WriteObserved(output)
         extracts = predicted[EXTRACTS]
         # tfma.ExtractEvaluateAndWriteResults does the same, but warns about a byte counter once per batch.
         for stage in (*extractors, evaluator, writer):
             extracts = extracts | stage.stage_name >> stage.ptransform
     # Written last: a folder that has this file is complete.
-    _write_eval_run(output, _eval_config(spec, label, list(candidates), spec.metrics), models)
-    return outputs
+    _write_eval_run(output, _eval_config(spec, label, list(candidates), spec.metrics, weighted), models)
+    return read.readings
 
 
-def check_metrics(spec: EvaluationSpec, label: str, candidates: Sequence[str] = ()) -> None:
-    """Check that each metric exists and accepts its config.
+def _computed(metric: MetricSpec, readings: Mapping[str, OutputReading]) -> MetricSpec:
+    """A metric as it is computed: of probabilities, and without an output if there is only one."""
+    reading = readings[str(metric.output)]
+    if reading.kind != "values":
+        metric = of_probabilities(metric, reading.applied)
+    return metric if len(readings) > 1 else metric.model_copy(update={"output": None})
+
+
+def check_metrics(spec: EvaluationSpec, label: str, candidates: Sequence[str] = (), *, weighted: bool = False) -> None:
+    """Check that each metric exists and accepts its config, and weights if examples have them (`weighted`).
 
     Raises:
-        SpecError: A metric is unknown or doesn't accept its config.
+        SpecError: A metric is unknown, or doesn't accept its config or weights.
     """
-    _checked_evaluator(_eval_config(spec, label, candidates, _others(spec)), mean_metrics(spec.metrics))
+    _checked_evaluator(_eval_config(spec, label, candidates, _others(spec), weighted), mean_metrics(spec.metrics))
 
 
 def _others(spec: EvaluationSpec) -> list[MetricSpec]:
     means = mean_metrics(spec.metrics)
     return [metric for metric in spec.metrics if metric not in means]
-
-
-def _read_outputs(
-    files: Sequence[str], baseline: Path, spec: EvaluationSpec, label: str, task: str, decoder: ExampleDecoder
-) -> OutputReading:
-    loaded, signature = load_serving(baseline)
-    output = only_output(tuple(signature.structured_outputs), "baseline")
-    examples = [batch[tfma.INPUT_KEY] for batch in itertools.islice(_batches(files, CHUNK), 2)]
-    decoded = [decoder.decode(each) for each in examples]
-    final = final_operator(signature, output)
-    predictions = [run_serving(loaded.signatures[SIGNATURE], inputs)[output] for inputs, _ in decoded]
-    return read_outputs(
-        declared=spec.outputs,
-        final_operator=final,
-        from_logits=None if final in ("Softmax", "Sigmoid") else loss_takes_logits(task, baseline.parent),
-        predictions=np.concatenate(predictions) if predictions else np.zeros((0, 1)),
-        labels=np.concatenate([features[label] for _, features in decoded]) if decoded else np.zeros((0, 1)),
-        metrics=spec.metrics,
-    )
-
-
-def _batches(files: Sequence[str], size: int) -> Iterator[Any]:
-    return itertools.chain.from_iterable(read_batches(file, size) for file in files)
 
 
 def check_features(spec: EvaluationSpec, label: str, feature_spec: Mapping[str, Any]) -> None:
@@ -200,11 +185,19 @@ def _checked_evaluator(config: Any, means: Sequence[MetricSpec]) -> Any:
         ) from error
 
 
-def _eval_config(spec: EvaluationSpec, label: str, candidates: Sequence[str], metrics: Sequence[MetricSpec]) -> Any:
+def _eval_config(
+    spec: EvaluationSpec, label: str, candidates: Sequence[str], metrics: Sequence[MetricSpec], weighted: bool
+) -> Any:
+    read = sorted({metric.output for metric in spec.metrics if metric.output is not None})
     config = config_pb2.EvalConfig(
         model_specs=[
             config_pb2.ModelSpec(
-                name=name, model_type=MODEL_TYPE, label_key=label, is_baseline=bool(candidates) and name == BASELINE
+                name=name,
+                model_type=MODEL_TYPE,
+                is_baseline=bool(candidates) and name == BASELINE,
+                example_weight_key=_WEIGHTS if weighted else "",
+                # With several outputs, labels are targets by output.
+                **({"label_keys": dict.fromkeys(read, label)} if read else {"label_key": label}),
             )
             for name in (BASELINE, *candidates)
         ],
@@ -213,8 +206,14 @@ def _eval_config(spec: EvaluationSpec, label: str, candidates: Sequence[str], me
             *(config_pb2.SlicingSpec(feature_keys=features) for features in spec.slices),
         ],
     )
-    if metrics:
-        config.metrics_specs.add(metrics=[metric_config(each) for each in metrics], model_names=model_names(config))
+    for output, those in itertools.groupby(
+        sorted(metrics, key=lambda each: each.output or ""), key=lambda each: each.output
+    ):
+        config.metrics_specs.add(
+            metrics=[metric_config(each) for each in those],
+            model_names=model_names(config),
+            output_names=[] if output is None else [output],
+        )
     config.options.compute_confidence_intervals.value = True
     config.options.confidence_intervals.method = config_pb2.ConfidenceIntervalOptions.JACKKNIFE
     return config

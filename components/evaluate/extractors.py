@@ -1,4 +1,4 @@
-"""Extracts what TFMA needs from each example (features, label, and all models' predictions) in one pass.
+"""Extracts what TFMA needs from each example (features, targets, and all models' predictions) in one pass.
 
 The stock extractors aren't suitable: they cannot mix SavedModel and TFLite in one run, and the TFLite extractor
 truncates and wraps quantized inputs, fills missing features with -1, and runs a Python loop over examples.
@@ -21,24 +21,29 @@ from tensorflow_model_analysis.utils import model_util
 
 from components.core.errors import DataError
 from components.data.examples import ExampleDecoder, serialized_batches
+from components.data.supervision import postprocessed
+from components.data.task import load_task
 from components.evaluate.jackknife import BUCKET_KEY, BUCKETS
+from components.evaluate.outputs.observed import Observed
 from components.evaluate.saturation import Counts, Saturation
+from components.metrics.metric_outputs import target_of
 from components.metrics.model_outputs import Activation, as_probabilities
-from components.model.saved_model import SIGNATURE, load_serving, only_output, run_serving
+from components.model.saved_model import SIGNATURE, load_serving, run_serving
 from components.model.tflite_runtime import TFLiteModel
+from components.ranges.unequal import ranges_along_axes
 from components.upstream.tfma import loaded_models
 
 logger = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
-# Model inputs by name, arrays [N, ...] -> predictions [N, ...].
-Predict = Callable[[Mapping[str, Array]], Array]
+# Model inputs by name, arrays [N, ...] -> outputs by name, arrays [N, ...].
+Predict = Callable[[Mapping[str, Array]], dict[str, Array]]
 Extracts = dict[str, Any]
 
 # Not one of TFMA's model types, so that TFMA never tries to load or run these models itself.
 MODEL_TYPE = "edgemill"
-# Main and side output of the prediction stage: extracts, and saturation counts per model.
-EXTRACTS, SATURATED = "extracts", "saturated"
+# Main and side output of the prediction stage: extracts, and what was observed of the models' outputs.
+EXTRACTS, OBSERVED = "extracts", "observed"
 # How many of the `BUCKETS` are used to look inside a model, which costs another run of it.
 INSIDE_BUCKETS = BUCKETS // 5
 
@@ -47,40 +52,38 @@ def load_saved_model(path: str) -> Predict:
     """Load the `serving_default` signature of a SavedModel.
 
     Raises:
-        ModelError: The signature doesn't exist or has several outputs.
+        ModelError: The signature doesn't exist.
     """
-    loaded, signature = load_serving(Path(path))
-    output = only_output(tuple(signature.structured_outputs), "baseline")
+    loaded, _ = load_serving(Path(path))
 
-    def predict(inputs: Mapping[str, Array]) -> Array:
+    def predict(inputs: Mapping[str, Array]) -> dict[str, Array]:
         # Signatures hold only weak references to their variables, so keep the loaded model alive.
-        return run_serving(loaded.signatures[SIGNATURE], inputs)[output]
+        return run_serving(loaded.signatures[SIGNATURE], inputs)
 
     return predict
 
 
 class TFLitePredict:
-    """Predicts with a single-output TFLite file, which errors call `where`, and counts saturated values.
+    """Predicts with a TFLite file, and counts saturated values.
 
     Raises:
-        ModelError: The runtime rejects it, or it has several outputs.
+        ModelError: The runtime rejects it.
     """
 
-    def __init__(self, content: bytes, where: str) -> None:
+    def __init__(self, content: bytes) -> None:
         self._content, self._model = content, TFLiteModel(content)
-        self._output = only_output(self._model.output_names, where)
 
-    def __call__(self, inputs: Mapping[str, Array]) -> Array:
+    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Predict."""
-        return self._model.predict(inputs)[self._output]
+        return self._model.predict(inputs)
 
     @functools.cached_property
     def _saturation(self) -> Saturation:
         return Saturation(self._content, self._model)
 
-    def saturated(self, inputs: Mapping[str, Array], outputs: Array, buckets: Array) -> Counts:
+    def saturated(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], buckets: Array) -> Counts:
         """Count saturated outputs of all examples, and saturated inner values of examples in the first buckets."""
-        counts = self._saturation.output(outputs)
+        counts = self._saturation.outputs(outputs)
         chosen = buckets < INSIDE_BUCKETS
         if not self._saturation.looks_inside or not chosen.any():
             return counts
@@ -88,16 +91,16 @@ class TFLitePredict:
 
 
 def load_tflite(path: str, read: Callable[[], bytes] | None = None) -> TFLitePredict:
-    """Load a TFLite file with one output.
+    """Load a TFLite file.
 
     Args:
         path: The file's path.
         read: Returns the file's content, and may verify its digest; None reads the path.
 
     Raises:
-        ModelError: The runtime rejects it, or it has several outputs.
+        ModelError: The runtime rejects it.
     """
-    return TFLitePredict(Path(path).read_bytes() if read is None else read(), path)
+    return TFLitePredict(Path(path).read_bytes() if read is None else read())
 
 
 def shared_model(name: str, path: str, load: Callable[[str], Predict], is_baseline: bool = False) -> Any:
@@ -122,7 +125,7 @@ def read_batches(file: str, batch_size: int) -> Iterator[Extracts]:
 
 
 class _DecodeAndPredict(model_util.DoFnWithModels):
-    """Extracts with INPUT_KEY -> extracts with FEATURES_KEY, PREDICTIONS_KEY, and BUCKET_KEY.
+    """Extracts with INPUT_KEY -> extracts with features, labels, example weights, predictions, and BUCKET_KEY.
 
     TFMA's BatchReducible variant isn't used because after an error, it runs the batch again example by example.
     """
@@ -132,21 +135,25 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
         models: Mapping[str, Any],
         task: str,
         transform_graph: str | None,
+        label: str,
         features: Sequence[str],
-        applied: Activation,
+        outputs: Sequence[str],
+        applied: Mapping[str, Activation],
     ) -> None:
         super().__init__({name: model.model_loader for name, model in models.items()})
-        self._task, self._transform_graph, self._features = task, transform_graph, tuple(features)
-        self._applied = applied
+        self._task, self._transform_graph, self._label = task, transform_graph, label
+        self._features, self._outputs, self._applied = tuple(features), tuple(outputs), dict(applied)
 
     def setup(self) -> None:
         """Load the models and the task, once per worker."""
         super().setup()
         self._decoder = ExampleDecoder(self._task, self._transform_graph)
+        self._loaded_task = load_task(self._task)
 
     def process(self, element: Extracts) -> Iterable[Any]:
         """Decode one batch once, for all models."""
-        inputs, features = self._decoder.decode(element[tfma.INPUT_KEY])
+        decoded = self._decoder.decode_all(element[tfma.INPUT_KEY], self._label)
+        inputs = decoded.inputs
         for name, values in inputs.items():
             if values.dtype.kind == "f" and np.isnan(values).any():
                 raise DataError(
@@ -156,41 +163,65 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
                 )
         # An example's bucket depends only on its bytes.
         buckets = np.array([zlib.crc32(example) % BUCKETS for example in element[tfma.INPUT_KEY]])
-        predictions, saturated = {}, {}
+        predictions, observed = {}, Observed()
         for name, predict in loaded_models(self).items():
             outputs = predict(inputs)
-            predictions[name] = as_probabilities(self._applied, outputs)
             if isinstance(predict, TFLitePredict):
-                saturated[name] = predict.saturated(inputs, outputs, buckets)
-        logger.info("%d examples predicted by %d models", len(element[tfma.INPUT_KEY]), len(predictions))
+                observed.counts[name] = predict.saturated(inputs, outputs, buckets)
+            else:
+                observed.ranges.update({output: ranges_along_axes(values) for output, values in outputs.items()})
+            if len(self._outputs) == len(outputs) == 1:
+                # A file without a signature has other names.
+                outputs = dict(zip(self._outputs, outputs.values(), strict=True))
+            final = postprocessed(self._loaded_task, outputs)
+            predictions[name] = _whole(
+                {output: as_probabilities(applied, final[output]) for output, applied in self._applied.items()}
+            )
+        count = len(element[tfma.INPUT_KEY])
+        logger.info("%d examples predicted by %d models", count, len(predictions))
         yield {
-            tfma.FEATURES_KEY: {name: features[name] for name in self._features},
-            # TFMA's rule: the predictions of a single model aren't keyed by its name.
+            tfma.FEATURES_KEY: {name: decoded.features[name] for name in self._features},
+            tfma.LABELS_KEY: _whole({output: target_of(decoded.targets, output) for output in self._applied}),
+            tfma.EXAMPLE_WEIGHTS_KEY: np.ones(count) if decoded.weights is None else decoded.weights,
             BUCKET_KEY: buckets,
-            tfma.PREDICTIONS_KEY: predictions if len(predictions) > 1 else next(iter(predictions.values())),
+            tfma.PREDICTIONS_KEY: _whole(predictions),
         }
-        yield beam.pvalue.TaggedOutput(SATURATED, saturated)
+        yield beam.pvalue.TaggedOutput(OBSERVED, observed)
+
+
+def _whole(named: Mapping[str, Any]) -> Any:
+    """By TFMA's rule, values of a single model aren't keyed by its name, nor those of a single output."""
+    return named if len(named) > 1 else next(iter(named.values()))
 
 
 @beam.ptransform_fn
 def _Predict(extracts: Any, predict: _DecodeAndPredict) -> Any:
-    return extracts | beam.ParDo(predict).with_outputs(SATURATED, main=EXTRACTS)
+    return extracts | beam.ParDo(predict).with_outputs(OBSERVED, main=EXTRACTS)
 
 
 def PredictExtractor(
-    models: Sequence[Any], task: str, transform_graph: str | None, features: Sequence[str], applied: Activation = ""
+    models: Sequence[Any],
+    task: str,
+    transform_graph: str | None,
+    label: str,
+    features: Sequence[str],
+    outputs: Sequence[str],
+    applied: Mapping[str, Activation],
 ) -> tfma.extractors.Extractor:
-    """Create an extractor from serialized examples to features, all models' predictions, and saturation counts.
+    """Create an extractor from serialized examples to features, targets, weights, and all models' predictions.
 
-    It has two results: `EXTRACTS`, and `SATURATED` with the `Counts` of each TFLite model by name, for each batch.
+    It has two results: `EXTRACTS`, and `OBSERVED` with an `Observed` for each batch.
 
     Args:
         models: Models from `shared_model`.
         task: Reference of the task, whose feature_spec() and decode() turn examples into model inputs.
         transform_graph: As for `ExampleDecoder`.
-        features: The parsed features to keep: the label and slice features.
-        applied: The activation that turns every model's outputs into probabilities.
+        label: The feature that is the target if the task declares no targets.
+        features: The parsed features to keep, for slices.
+        outputs: Names of the models' outputs. If there is only one, a file may name it differently.
+        applied: Output that a metric reads -> the activation that turns its values into probabilities. If there is only
+            one, predictions and labels are arrays, otherwise arrays by output.
     """
     named = {model.model_name: model for model in models}
-    predict = _DecodeAndPredict(named, task, transform_graph, features, applied)
+    predict = _DecodeAndPredict(named, task, transform_graph, label, features, outputs, applied)
     return tfma.extractors.Extractor(stage_name="DecodeAndPredict", ptransform=_Predict(predict))

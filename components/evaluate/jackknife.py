@@ -160,7 +160,8 @@ class _BucketedMetrics(beam.CombineFn):
         return self._merge(self._merge(self._empty(), left), right)
 
     def _metrics(self, part: Part) -> Metrics:
-        metrics: Metrics = dict(zip(self._means, np.atleast_1d(part.sums / part.size).tolist(), strict=False))
+        *sums, weight = np.atleast_1d(part.sums).tolist()
+        metrics: Metrics = dict(zip(self._means, (each / weight if weight else math.nan for each in sums), strict=True))
         for computation, one in zip(self.computations, part.accumulators, strict=True):
             metrics.update(computation.combiner.extract_output(one))
         for derived in self._derived:

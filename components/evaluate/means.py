@@ -26,7 +26,8 @@ from components.upstream.keras import wrapped_function
 Array = npt.NDArray[Any]
 Extracts = dict[str, Any]
 
-# Extracts key of the values per example, float64 [N, metrics x models], ordered by metric, then by model.
+# Extracts key of the values per example times its weight, float64 [N, metrics x models + 1], ordered by metric, then by
+# model. The last column is the weight itself.
 MEANS_KEY = "mean_values"
 
 
@@ -89,39 +90,41 @@ def _column(values: Array) -> Array:
 
 
 class _MeanValues(beam.DoFn):
-    def __init__(self, metrics: Sequence[MetricSpec], models: Sequence[str], label: str, only: bool) -> None:
-        self._metrics, self._models, self._label, self._only = tuple(metrics), tuple(models), label, only
+    def __init__(self, metrics: Sequence[MetricSpec], models: Sequence[str], only: bool) -> None:
+        self._metrics, self._models, self._only = tuple(metrics), tuple(models), only
 
     def setup(self) -> None:
         """Build the metrics, once per worker."""
-        self._functions = [per_example(metric) for metric in self._metrics]
+        self._functions = [(metric.output, per_example(metric)) for metric in self._metrics]
 
     def process(self, element: Mapping[str, Any]) -> Sequence[Extracts]:
         """Add the values of one batch."""
-        labels, predictions = element[tfma.FEATURES_KEY][self._label], element[tfma.PREDICTIONS_KEY]
+        labels, predictions = element[tfma.LABELS_KEY], element[tfma.PREDICTIONS_KEY]
+        weights = element[tfma.EXAMPLE_WEIGHTS_KEY].astype(np.float64)
         columns = [
-            values(labels, predictions[model] if len(self._models) > 1 else predictions)
-            for values in self._functions
+            weights
+            * values(_of(labels, output), _of(predictions[model] if len(self._models) > 1 else predictions, output))
+            for output, values in self._functions
             for model in self._models
         ]
-        extracts = dict(element) | {MEANS_KEY: np.stack(columns, axis=1) if columns else np.zeros((len(labels), 0))}
+        extracts = dict(element) | {MEANS_KEY: np.stack([*columns, weights], axis=1)}
         if self._only:
             # No later stage reads them, and splitting them into examples costs more than everything else.
             del extracts[tfma.PREDICTIONS_KEY], extracts[tfma.LABELS_KEY]
         return [extracts]
 
 
-def MeanValuesExtractor(
-    metrics: Sequence[MetricSpec], models: Sequence[str], label: str, only: bool
-) -> tfma.extractors.Extractor:
+def _of(values: Any, output: str | None) -> Array:
+    """Values by output, or of the only output that metrics read."""
+    return values[output] if isinstance(values, Mapping) else values
+
+
+def MeanValuesExtractor(metrics: Sequence[MetricSpec], models: Sequence[str], only: bool) -> tfma.extractors.Extractor:
     """Create an extractor of `MEANS_KEY`.
 
     Args:
         metrics: Metrics from `mean_metrics`.
         models: Names of the models, as in the predictions.
-        label: Feature that holds the label.
         only: Whether there are no other metrics. Then predictions and labels are dropped.
     """
-    return tfma.extractors.Extractor(
-        stage_name="MeanValues", ptransform=beam.ParDo(_MeanValues(metrics, models, label, only))
-    )
+    return tfma.extractors.Extractor(stage_name="MeanValues", ptransform=beam.ParDo(_MeanValues(metrics, models, only)))

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 
-from components.core.files import write_atomically
 from components.data.examples import Inputs
 from components.model.tflite_runtime import TFLiteModel
 from components.ranges.affine import quantize
@@ -37,7 +32,6 @@ _TYPES: dict[int, type[np.signedinteger[Any] | np.unsignedinteger[Any]]] = {
 }
 _BUILTINS = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _ACTIVATIONS = {value: name for name, value in vars(schema.ActivationFunctionType).items() if not name.startswith("_")}
-_FILE = "saturated.json"
 
 
 @dataclass(frozen=True)
@@ -68,23 +62,26 @@ class Count:
         return Count(self.lost + other.lost, self.values + other.values)
 
 
-# Index of a tensor in a file -> count of its values.
-Counts = dict[int, Count]
+# Name of an output, and index of a tensor that it is computed from, or its own -> count of the tensor's values.
+Counts = dict[tuple[str, int], Count]
 
 
 class Saturation:
-    """Counts values at an end of their range, in a file's output and in the tensors that it is computed from.
+    """Counts values at an end of their range, in a file's outputs and in the tensors that they are computed from.
 
     Args:
-        content: The file, with one output of integers, or of floats dequantized from integers (`float_io`).
+        content: The file, with outputs of integers, or of floats dequantized from integers (`float_io`).
         model: The loaded file.
     """
 
     def __init__(self, content: bytes, model: TFLiteModel) -> None:
-        (name,) = model.output_names
-        self._output = model.output_index(name)
-        self._grids = ends(content, self._output)
-        self._inside = sorted(self._grids.keys() - {self._output})
+        self._outputs = {name: model.output_index(name) for name in model.output_names}
+        self._grids = {
+            (name, index): grid
+            for name, output in self._outputs.items()
+            for index, grid in ends(content, output).items()
+        }
+        self._inside = sorted({index for _, index in self._grids} - set(self._outputs.values()))
         # The file doesn't return inner tensors, so load a version that does. Streaming models are excluded because
         # their states are matched by output names.
         seen = bool(self._inside) and not model.streaming
@@ -95,32 +92,52 @@ class Saturation:
         """Whether `inside` counts anything, which requires running the examples again."""
         return self._opened is not None
 
-    def output(self, values: npt.NDArray[Any]) -> Counts:
+    def outputs(self, values: Mapping[str, npt.NDArray[Any]]) -> Counts:
         """Count output values, given as the real values [N, ...] that the model returned."""
-        grid = self._grids.get(self._output)
-        return {self._output: _count(grid, values)} if grid is not None and values.size else {}
+        places = {name: (name, self._outputs[name]) for name in values}
+        return {
+            place: _count(self._grids[place], values[name])
+            for name, place in places.items()
+            if place in self._grids and values[name].size
+        }
 
     def inside(self, inputs: Inputs) -> Counts:
-        """Count the values of the tensors that the output is computed from, for inputs [N, ...]."""
+        """Count the values of the tensors that the outputs are computed from, for inputs [N, ...]."""
         if self._opened is None:
             return {}
         names = {self._opened.output_index(name): name for name in self._opened.output_names}
         found = self._opened.predict(inputs)
-        return {index: _count(self._grids[index], found[names[index]]) for index in self._inside if index in names}
+        return {
+            (output, index): _count(grid, found[names[index]])
+            for (output, index), grid in self._grids.items()
+            if index in self._inside and index in names
+        }
 
 
 def merged(counts: Iterable[Counts]) -> Counts:
     """Add up the counts of different examples."""
     total: Counts = {}
     for each in counts:
-        for index, count in each.items():
-            total[index] = total.get(index, Count(0, 0)) + count
+        for place, count in each.items():
+            total[place] = total.get(place, Count(0, 0)) + count
     return total
 
 
-def greatest_share(counts: Counts) -> float | None:
-    """Return the greatest share of any tensor, or None if no tensor has a quantized range that can clip values."""
-    return max((count.lost / count.values for count in counts.values() if count.values), default=None)
+def shares(counts: Counts) -> dict[str, float]:
+    """Output -> the greatest share of any of its tensors, without outputs that have no range that can clip values."""
+    found: dict[str, float] = {}
+    for (output, _), count in counts.items():
+        if count.values:
+            found[output] = max(found.get(output, 0.0), count.lost / count.values)
+    return found
+
+
+def scales_of(content: bytes) -> dict[str, float]:
+    """Return the size of one step of each output, without those that aren't quantized or have a fixed range."""
+    model = TFLiteModel(content)
+    places = {name: model.output_index(name) for name in model.output_names}
+    grids = {name: ends(content, place).get(place) for name, place in places.items()}
+    return {name: grid.scale for name, grid in grids.items() if grid is not None}
 
 
 def ends(content: bytes, output: int) -> dict[int, Grid]:
@@ -212,30 +229,3 @@ def _fused(operator: schema.Operator | None) -> str:
         return ""
     options = schema.BuiltinOptionsCreator(operator.BuiltinOptionsType(), operator.BuiltinOptions())
     return _ACTIVATIONS.get(getattr(options, "fusedActivationFunction", None), "")
-
-
-@beam.ptransform_fn
-def WriteSaturated(counts: Any, folder: Path) -> Any:
-    """Merge all batches' `Counts` by model name, and write each model's share."""
-    return counts | beam.CombineGlobally(_all_merged) | beam.Map(functools.partial(_write, path=str(folder / _FILE)))
-
-
-def take_saturated(folder: Path) -> dict[str, float | None]:
-    """Read each model's greatest share, and remove the file that `WriteSaturated` wrote."""
-    path = folder / _FILE
-    shares: dict[str, float | None] = json.loads(path.read_bytes())
-    path.unlink()
-    return shares
-
-
-def _all_merged(batches: Iterable[Mapping[str, Counts]]) -> dict[str, Counts]:
-    total: dict[str, Counts] = {}
-    for batch in batches:
-        for name, counts in batch.items():
-            total[name] = merged((total.get(name, {}), counts))
-    return total
-
-
-def _write(counts: Mapping[str, Counts], path: str) -> None:
-    shares = {name: greatest_share(each) for name, each in counts.items()}
-    write_atomically(Path(path), json.dumps(shares).encode())

@@ -50,6 +50,30 @@ class Latency(FrozenModel):
     transient: bool = False
 
 
+class UnequalRanges(FrozenModel):
+    """Channels of a quantized output that have few integers, because other channels of it need a wide range.
+
+    Attributes:
+        output: Name of the output.
+        step: Size of one step of its integers.
+        axis: The axis of the channels; 0 is the batch.
+        channels: Their indexes.
+        low, high: Range of these channels in the float model.
+        steps: The most steps that one of them covers.
+        widest_low, widest_high: Range of the widest channel.
+    """
+
+    output: str
+    step: float
+    axis: int
+    channels: tuple[int, ...]
+    low: float
+    high: float
+    steps: float
+    widest_low: float
+    widest_high: float
+
+
 class CandidateReport(FrozenModel):
     """All facts about one candidate.
 
@@ -62,7 +86,10 @@ class CandidateReport(FrozenModel):
         latency: Time on the host.
         saturated: Share of output values at an end of the quantized range, over all evaluation examples. If greater,
             the share of the values that a final operator such as a sum combines, over a fifth of the examples. None if
-            the output is not quantized, or its range covers all that the operator can return.
+            the output is not quantized, or its range covers all that the operator can return. With several outputs,
+            the greatest share of any.
+        saturated_by_output: With several outputs, the share of each that has one.
+        unequal_ranges: Outputs whose quantization leaves few integers to some channels.
     """
 
     recipe: Recipe
@@ -72,6 +99,8 @@ class CandidateReport(FrozenModel):
     slices: tuple[SliceResult, ...] = ()
     latency: Latency | None = None
     saturated: float | None = None
+    saturated_by_output: dict[str, float] = {}
+    unequal_ranges: tuple[UnequalRanges, ...] = ()
 
     @property
     def name(self) -> str:
@@ -86,10 +115,12 @@ class EvaluationReport(FrozenModel):
         baseline_slices: Metrics of the float SavedModel on each slice.
         baseline_bytes: Size of the baseline as a float32 TFLite file, in bytes. Ratios of size refer to it.
         candidates: All candidates, in the order of the pipeline file.
-        outputs: How the metrics interpret the model's output.
+        outputs: How the metrics interpret the only output that they read.
+        readings: If they read several, how they interpret each.
     """
 
     baseline_slices: tuple[SliceResult, ...]
     baseline_bytes: int
     candidates: tuple[CandidateReport, ...]
     outputs: OutputReading | None = None
+    readings: dict[str, OutputReading] = {}

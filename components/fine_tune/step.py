@@ -14,7 +14,7 @@ from components.data.task import CompilingTask, compiling, load_task
 from components.data.training_data import TrainingData, load_training_data
 from components.facts.training import TrainingReport, training_of
 from components.fine_tune.loop import TrainingState, fine_tune
-from components.model.keras_model import check_keras_takes, load_kept
+from components.model.keras_model import check_keras_takes, load_kept, output_names
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class StepInputs:
         folder: Output folder; the SavedModel goes into `Format-Serving`.
         name: The node's ID, for messages.
         task: Reference of the task.
-        label: Name of the target feature.
+        label: Name of the feature that is the target if the task declares no targets.
         decoder: Decodes serialized examples to inputs and features.
         files: Gzipped TFRecord files to train on.
         checkpoints, logs: See `fine_tune`.
@@ -58,7 +58,7 @@ class StepInputs:
         Raises:
             DataError, ModelError: There are no examples, or the model does not accept them.
         """
-        data = load_training_data(self.decoder, self.files, self.label, self.name)
+        data = load_training_data(self.decoder, self.files, self.label, self.name, output_names(model))
         check_keras_takes(model, data.few)
         return data
 

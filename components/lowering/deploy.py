@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 from components.cells.layer import IntegerRecurrent
 from components.facts.artifact_paths import FUSED_SAMPLE_FILE, TRAJECTORIES_FILE
 from components.facts.training import Export
-from components.lowering.forms import export_form
+from components.lowering.forms import export_form, returns_each_step
 from components.lowering.lowering import save_trajectories, trajectories
 from components.model.keras_graph import input_like, replay
 from components.model.keras_model import export
@@ -29,7 +29,7 @@ def has_recurrent(model: Any) -> bool:
     return any(isinstance(layer, IntegerRecurrent) for layer in model.layers)
 
 
-def deploy(model: Any, form: Form, folder: Path, output: str, sample: Mapping[str, Array]) -> Export:
+def deploy(model: Any, form: Form, folder: Path, outputs: Sequence[str], sample: Mapping[str, Array]) -> Export:
     """Write a trained model's SavedModel into the artifact of its training step, with the files that conversion needs.
 
     Lowered layers keep their trained ranges in the graph. LSTMs become Keras' own LSTMs again, which the converter
@@ -39,19 +39,19 @@ def deploy(model: Any, form: Form, folder: Path, output: str, sample: Mapping[st
         model: A trained model with recurrent layers from `components.fake_quantize.qat.quantized`.
         form: The form of GRU, SRU, and SimpleRNN.
         folder: The artifact's folder.
-        output: The name of the model's only output.
+        outputs: The names of the model's outputs, in its own order; with an LSTM, the only one.
         sample: Model input -> a few sequences [N, time, ...].
 
     Raises:
         ModelError: The model cannot be streamed.
     """
     if "LSTM" in {layer.cell.kind for layer in model.layers if isinstance(layer, IntegerRecurrent)}:
-        export(stripped(model, fuse=True), folder, (output,), batch=1)
+        export(stripped(model, fuse=True), folder, outputs, batch=1)
         save_fused(model, folder / FUSED_SAMPLE_FILE, sample)
         return "fused_lstm"
-    export_form(model, form, folder, output)
+    export_form(model, form, folder, outputs)
     seen = trajectories(stripped(model), sample)
-    each_step = form == "streaming" and model.outputs[0].shape.rank > 2
+    each_step = form == "streaming" and returns_each_step(model)
     save_trajectories(seen, each_step, folder / TRAJECTORIES_FILE)
     return "lowered"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,18 @@ _FRAMEWISE = frozenset(
 )
 
 
-def export_form(model: Any, form: Form, folder: Path, output: str) -> None:
+def export_form(model: Any, form: Form, folder: Path, outputs: Sequence[str]) -> None:
     """Write the SavedModel of a model whose recurrent layers are `IntegerRecurrent`s.
 
     Its signature `serving_default` takes inputs by name, with a dynamic batch dimension. In the form `sequence`, these
     are the model's inputs. In the form `streaming`, these are one time step of each input, and each state under its
-    `state_name`; the signature returns the output, and each new state under its `next_name`.
+    `state_name`; the signature returns the outputs, and each new state under its `next_name`.
 
     Args:
         model: A functional model, with or without ranges.
         form: The form to write.
         folder: The artifact's folder; the SavedModel goes into `Format-Serving`.
-        output: The name of the model's only output.
+        outputs: The names of the model's outputs, in its own order.
 
     Raises:
         ModelError: The model cannot be streamed.
@@ -57,16 +57,16 @@ def export_form(model: Any, form: Form, folder: Path, output: str) -> None:
     @tf.function(autograph=False)
     def serve(**inputs: Any) -> dict[str, Any]:
         if form == "streaming":
-            return _frame(model, inputs, output)
+            return _frame(model, inputs, outputs)
         for layer in layers:
             layer.unrolled = True
         try:
             given = [inputs[name] for name in _inputs(model)]
-            (result,) = tf.nest.flatten(model(given if len(given) > 1 else given[0], training=False))
+            results = tf.nest.flatten(model(given if len(given) > 1 else given[0], training=False))
         finally:
             for layer in layers:
                 layer.unrolled = False
-        return {output: result}
+        return dict(zip(outputs, results, strict=True))
 
     module = tf.Module()
     # Hold the variables, not the model, because Keras would trace each of its layers.
@@ -82,22 +82,35 @@ def check_streams(model: Any) -> None:
         ModelError: A layer needs several time steps; the message names it.
     """
     _walk(model, {}, {}, refuse=True)
+    returns_each_step(model)
 
 
-def _frame(model: Any, inputs: Mapping[str, Any], output: str) -> dict[str, Any]:
+def returns_each_step(model: Any) -> bool:
+    """Whether the model returns an output for each time step, not only for the last.
+
+    Raises:
+        ModelError: Some outputs have a time axis, and others do not.
+    """
+    timed = {output.shape.rank > 2 for output in model.outputs}
+    if len(timed) > 1:
+        raise _not_streamed("outputs", "some of them have a time axis, and others do not")
+    return timed == {True}
+
+
+def _frame(model: Any, inputs: Mapping[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
     states = {
         layer.name: {state: inputs[state_name(layer.name, state)] for state in layer.cell.states}
         for layer in model.layers
         if isinstance(layer, IntegerRecurrent)
     }
-    result, after = _walk(model, {name: inputs[name] for name in _inputs(model)}, states)
+    results, after = _walk(model, {name: inputs[name] for name in _inputs(model)}, states)
     named = {next_name(layer, state): value for layer, values in after.items() for state, value in values.items()}
-    return {output: result, **named}
+    return {**dict(zip(outputs, results, strict=True)), **named}
 
 
 def _walk(
     model: Any, frames: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]], refuse: bool = False
-) -> tuple[Any, dict[str, dict[str, Any]]]:
+) -> tuple[list[Any], dict[str, dict[str, Any]]]:
     """Call the model's layers on one time step. With `refuse`, only check whether this is possible.
 
     A tensor with a time axis in the model is a frame without time axis here.
@@ -130,8 +143,7 @@ def _walk(
         tensors[id(made)] = None if refuse else value
         if layer.return_sequences if isinstance(layer, IntegerRecurrent) else any(is_timed):
             timed.add(id(made))
-    (output,) = model.outputs
-    return tensors[id(output)], after
+    return [tensors[id(output)] for output in model.outputs], after
 
 
 def _reshaped(frame: Any, layer: Any) -> Any:

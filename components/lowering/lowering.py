@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,17 +52,17 @@ class Trajectories:
 
 
 def lower(
-    model: Any, scheme: Scheme, form: Form, folder: Path, sample: Mapping[str, Array] | None, output: str
+    model: Any, scheme: Scheme, form: Form, folder: Path, sample: Mapping[str, Array] | None, outputs: Sequence[str]
 ) -> tuple[Trajectories | None, tuple[ActivationRange, ...]]:
     """Write a model with lowered recurrent layers, whose ranges come from the float model's own trajectories.
 
     Args:
-        model: A functional or Sequential model with one output.
+        model: A functional or Sequential model.
         scheme: The numeric format. Static schemes get ranges; others stay float.
         form: One time step (`streaming`), or the complete sequence (`sequence`).
         folder: Output folder; the SavedModel goes into `Format-Serving`.
         sample: Model input -> [N, time, ...]; required for static schemes and for trajectories.
-        output: The name of the output.
+        outputs: The names of its outputs, in its own order.
 
     Returns:
         The float model's trajectories on the first sequences, and the activation ranges, most clipped first.
@@ -73,7 +73,7 @@ def lower(
     """
     if not scheme.is_static:
         lowered = rewrite(model).model
-        export_form(lowered, form, folder, output)
+        export_form(lowered, form, folder, outputs)
         return (None if sample is None else trajectories(lowered, sample)), ()
     if sample is None:
         raise DataError("there is no calibration sample", where="calibrate", remedy="declare `calibrate`")
@@ -82,7 +82,7 @@ def lower(
     seen = trajectories(lowered, sample, whole=True)
     watch.on = False
     facts = _settle(lowered, scheme.range_estimator)
-    export_form(lowered, form, folder, output)
+    export_form(lowered, form, folder, outputs)
     return seen, facts
 
 

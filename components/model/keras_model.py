@@ -100,8 +100,10 @@ def load_kept(folder: Path) -> Any:
         raise _cannot_be_kept(error) from error
 
 
-def loss_takes_logits(task: str, folder: Path) -> bool | None:
+def loss_takes_logits(task: str, folder: Path, output: str | None = None) -> bool | None:
     """Whether the loss that a task compiles its model with takes logits; None if it is unknown.
+
+    `output` names the output that the loss compares; None stands for the only one.
 
     Raises:
         SpecError: The task's `compile` exits instead of returning.
@@ -122,7 +124,13 @@ def loss_takes_logits(task: str, folder: Path) -> bool | None:
         # The task's compile was never called on a pretrained baseline, so it may not fit that model.
         _LOG.info("The model's loss is unknown: %s", summary_line(failure))
         return None
-    return takes_logits(model.loss)
+    loss = model.loss
+    if isinstance(loss, dict):
+        # Keras merges a dict of one loss with the model's only output.
+        loss = loss.get(output) if output is not None or len(loss) != 1 else next(iter(loss.values()))
+    elif isinstance(loss, list | tuple):
+        loss = dict(zip(output_names(model), loss, strict=False)).get(output or output_names(model)[0])
+    return takes_logits(loss)
 
 
 def check_trains_on(model: Any) -> None:
@@ -207,7 +215,7 @@ def check_exportable(model: Any, where: str = "task") -> None:
 
     Raises:
         ModelError: The model is stateful, computes in 16 or 64 bits, has no defined inputs, has a dynamic dimension
-            other than the batch, or has several outputs.
+            other than the batch.
     """
     from components.model.saved_model import check_signature
 
@@ -230,7 +238,7 @@ def check_exportable(model: Any, where: str = "task") -> None:
             remedy="give a Sequential model an Input first; wrap a subclassed model in a functional one: "
             "`image = Input(shape, name='image'); Model(image, model(image))`",
         )
-    check_signature(input_specs(model), output_names(model), where)
+    check_signature(input_specs(model), where)
 
 
 def check_keras_takes(model: Any, inputs: Any) -> None:

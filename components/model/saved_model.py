@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +56,17 @@ def check_serving(signature: Any, where: str) -> None:
     """Check that a signature can be converted and evaluated.
 
     Raises:
-        ModelError: The signature keeps state, takes strings, has an invalid dynamic or fixed dimension, or has several
-            outputs.
+        ModelError: The signature keeps state, takes strings, or has an invalid dynamic or fixed dimension.
     """
-    check_signature(signature.structured_input_signature[1], tuple(signature.structured_outputs), where)
+    check_signature(signature.structured_input_signature[1], where)
     refuse_state(signature, where)
 
 
-def check_signature(inputs: Mapping[str, tf.TensorSpec], outputs: Sequence[str], where: str) -> None:
-    """Check that a model takes decoded inputs of a fixed size per example, and has one output.
+def check_signature(inputs: Mapping[str, tf.TensorSpec], where: str) -> None:
+    """Check that a model takes decoded inputs of a fixed size per example.
 
     Raises:
-        ModelError: It takes strings, its inputs have no fixed size per example, or it has several outputs.
+        ModelError: It takes strings, or its inputs have no fixed size per example.
     """
     strings = [name for name, spec in inputs.items() if spec.dtype == tf.string]
     if strings:
@@ -80,7 +79,6 @@ def check_signature(inputs: Mapping[str, tf.TensorSpec], outputs: Sequence[str],
         )
     for name, spec in inputs.items():
         with_batch_of_one(name, spec, where)
-    only_output(outputs, where)
 
 
 def refuse_state(signature: Any, where: str) -> None:
@@ -137,19 +135,6 @@ def with_batch_of_one(name: str, spec: tf.TensorSpec, where: str) -> tf.TensorSp
             remedy="give the model's Input a full shape; TFLite files for small devices have static shapes",
         )
     return tf.TensorSpec([1, *shape[1:]], spec.dtype, name=name)
-
-
-def only_output(outputs: Sequence[str], where: str) -> str:
-    """The name of the only output; raises a ModelError if there are several."""
-    if len(outputs) != 1:
-        raise ModelError(
-            "the model has several outputs",
-            where=where,
-            bound="one output, which the metrics compare with the label",
-            measured=", ".join(sorted(outputs)),
-            remedy="build a model with a single output",
-        )
-    return outputs[0]
 
 
 def by_input_name(inputs: Mapping[str, Any], specs: Mapping[str, tf.TensorSpec]) -> Mapping[str, Any]:

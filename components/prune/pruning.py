@@ -121,7 +121,7 @@ def by_sensitivity(
         The kernels that get a sparsity above 0, and the measured sensitivity of all.
     """
     outputs = _outputs(model, inputs)
-    scale = max(float(np.var(outputs)), 1e-12)
+    scales = [max(float(np.var(values)), 1e-12) for values in outputs]
     errors = []
     for target in pruned:
         variable = target.kernel.variable
@@ -129,7 +129,9 @@ def by_sensitivity(
         of_kernel = []
         for level in LEVELS:
             variable.assign(held * _mask(target.kernel, held, level, step))
-            of_kernel.append(float(np.mean((_outputs(model, inputs) - outputs) ** 2)) / scale)
+            changes = zip(_outputs(model, inputs), outputs, scales, strict=True)
+            # The mean over the outputs, each in its own scale.
+            of_kernel.append(float(np.mean([np.mean((new - old) ** 2) / scale for new, old, scale in changes])))
         variable.assign(held)
         errors.append(of_kernel)
     sparsities = spread([target.kernel.size for target in pruned], LEVELS, errors, step.wanted)
@@ -149,9 +151,9 @@ def _mask(kernel: WeightTensor, values: Any, sparsity: float, step: PruneStep) -
 
 
 def probes(batches: Any) -> Any:
-    """The inputs of the first `_PROBES` examples of a dataset of (inputs, labels) batches."""
+    """The inputs of the first `_PROBES` examples of a dataset of batches that begin with inputs."""
     held, count = [], 0
-    for inputs, _ in batches:
+    for inputs, *_ in batches:
         held.append(inputs)
         count += int(tf.nest.flatten(inputs)[0].shape[0])
         if count >= _PROBES:
@@ -159,8 +161,8 @@ def probes(batches: Any) -> Any:
     return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0)[:_PROBES], *held)
 
 
-def _outputs(model: Any, inputs: Any) -> Any:
-    return model(inputs, training=False).numpy().astype(np.float64)
+def _outputs(model: Any, inputs: Any) -> list[Any]:
+    return [values.numpy().astype(np.float64) for values in tf.nest.flatten(model(inputs, training=False))]
 
 
 class MagnitudePruning:

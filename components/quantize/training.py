@@ -50,6 +50,8 @@ def train_quantized(
     data = inputs.load_data(model)
     tf.keras.utils.set_random_seed(step.seed)
     trained = quantized(model, step, scheme, steps_per_epoch(data, step), invariants)
+    # Layers that observe ranges end the model, but the task's losses and targets go by the baseline's names.
+    trained.output_names = list(output_names(model))
     held = trained_kernels(trained)
     constraint = Constraint([kernel.variable for kernel in held], invariants)
     freezing = _freezing(trained, step.freeze_batch_norm)
@@ -58,8 +60,8 @@ def train_quantized(
     check_ranges(ranges)
     route: Export = "plain"
     if has_recurrent(trained):
-        (output,) = output_names(model)
-        route = deploy(trained, recurrent or "sequence", inputs.folder, output, _sequences(trained, data, step))
+        names, form = output_names(model), recurrent or "sequence"
+        route = deploy(trained, form, inputs.folder, names, _sequences(trained, data, step))
     else:
         export(trained, inputs.folder, output_names(model))
     weights = tuple(weight_fact(kernel) for kernel in held) if inputs.earlier() is not None else ()
@@ -68,7 +70,7 @@ def train_quantized(
 
 def _sequences(model: Any, data: TrainingData, step: QatStep) -> dict[str, Any]:
     """A few sequences of the training split, by model input."""
-    inputs, _ = next(iter(data.batches(STEP_EXAMPLES, step.seed)))
+    inputs, *_ = next(iter(data.batches(STEP_EXAMPLES, step.seed)))
     names = [tensor.name.partition(":")[0] for tensor in model.inputs]
     named = inputs if isinstance(inputs, Mapping) else {"": inputs}
     named = {names[0]: named[""]} if set(named) == {""} else named

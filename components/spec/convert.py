@@ -34,7 +34,8 @@ class AccuracyBound(FrozenModel):
         config: Keyword arguments of that class.
         less_is_better: Whether a smaller value is better.
         max_drop: How much worse than the float model's the metric can be.
-        label: Feature that predictions are compared with.
+        label: Feature that predictions are compared with if the task declares no targets.
+        output: The output that the metric reads; None for the only one.
         outputs: What the model returns, as in `evaluate.outputs`; None detects it as the evaluation does.
     """
 
@@ -44,4 +45,5 @@ class AccuracyBound(FrozenModel):
     less_is_better: bool
     max_drop: Annotated[FiniteFloat, Field(ge=0)]
     label: str
+    output: str | None = None
     outputs: OutputKind | None = None

@@ -18,7 +18,8 @@ class EvaluationSpec(FrozenModel):
         metrics: Metrics to compute, by short name or with any class of TensorFlow Model Analysis.
         slices: Lists of feature names to cross, from the task's `feature_spec`. The whole split is always evaluated.
         batch_size: Examples in a prediction batch.
-        outputs: What the model returns. By default, it is detected. For `logits`, metrics see the softmax or sigmoid.
+        outputs: What the model returns, or by output what each of several returns. By default, it is detected. For
+            `logits`, metrics see the softmax or sigmoid.
     """
 
     split: str = "eval"
@@ -27,4 +28,14 @@ class EvaluationSpec(FrozenModel):
     )
     slices: tuple[tuple[str, ...], ...] = ()
     batch_size: Count = 1000
-    outputs: OutputKind | None = None
+    outputs: OutputKind | dict[str, OutputKind] | None = None
+
+    def declared(self, output: str | None) -> OutputKind | None:
+        """What an output is declared to return; None to detect it. The only output needs no name."""
+        if not isinstance(self.outputs, dict):
+            return self.outputs
+        return (
+            next(iter(self.outputs.values()))
+            if output is None and len(self.outputs) == 1
+            else (self.outputs.get(output or ""))
+        )

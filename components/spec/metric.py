@@ -35,11 +35,14 @@ class MetricSpec(FrozenModel):
         name: Name of the metric in the report and in the gate's bounds.
         class_name: Metric class of TensorFlow Model Analysis or Keras.
         config: Keyword arguments of that class.
+        output: The output that it compares with its target: of the task's `postprocess`, or of the model. By default,
+            the only one.
     """
 
     name: str
     class_name: str
     config: dict[str, Any] = {}
+    output: str | None = None
 
     @property
     def less_is_better(self) -> bool | None:

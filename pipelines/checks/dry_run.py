@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.calibrate.feature import feature_reader
-from components.core.errors import DataError, EdgemillError, ModelError, SpecError, summary_line
+from components.core.errors import DataError, EdgemillError, SpecError, summary_line
 from components.core.user_code import exits_reported, in_time, raised_at
 from components.data.examples import check_dense
 from components.data.task import Task, check_decoded, features_of, load_object, load_task
@@ -18,13 +18,14 @@ from components.spec.calibrate import CalibrationSpec
 from pipelines.checks import first_batch
 from pipelines.checks.first_records import check_schema, files_by_split, first_records
 from pipelines.checks.model_check import BUILDING, checked_model
+from pipelines.checks.output_check import Batch, batch_of, check_outputs, check_shapes, check_targets_declared
 from pipelines.checks.recipe_check import CheckedRecipes, Previews, check_recipes
 from pipelines.file.impossible import without_impossible
 from pipelines.file.load import LoadedPipeline, PipelineFileError
-from pipelines.file.spec import Examples, HashedSplits, PipelineSpec, asks_for_fewest_float
+from pipelines.file.spec import Examples, HashedSplits, PipelineSpec
 
-# Split (None if splits are hashed) -> the model inputs and the labels of a few examples.
-Batches = dict[str | None, tuple[Any, Any]]
+# Split (None if splits are hashed) -> a few examples.
+Batches = dict[str | None, Batch]
 
 
 def dry_run(loaded: LoadedPipeline) -> tuple[LoadedPipeline, Previews]:
@@ -53,7 +54,7 @@ def check_model(loaded: LoadedPipeline) -> LoadedPipeline:
 
     def checked(spec: PipelineSpec) -> CheckedRecipes:
         task = load_task(spec.task)
-        return _checked_recipes(spec, task, checked_model(spec, task, None)[0])
+        return _checked_recipes(spec, task, checked_model(spec, task, None).model)
 
     return without_impossible(loaded, _reporting(loaded, checked).refused)
 
@@ -85,18 +86,16 @@ def _checked(spec: PipelineSpec) -> CheckedRecipes:
             batches = _decode_first_records(spec, task, features)
         if not batches:
             _trace_decode(task, features)
-    inputs = next((inputs for inputs, _ in batches.values()), None)
-    model, output = checked_model(spec, task, inputs)
-    _check_output(spec, output)
+    inputs = next((batch.inputs for batch in batches.values()), None)
+    built = checked_model(spec, task, inputs)
+    check_targets_declared(spec, task, built)
+    check_shapes(spec, task, built, batches.values())
     if isinstance(spec.baseline, TrainedBaseline) and batches:
         used = (spec.baseline.split, spec.evaluate.split)
         with in_time("training on the first batch", "task", BUILDING):
-            first_batch.check_trains(model, *(batches.get(split) or batches[None] for split in used))
-    _check_metrics(spec)
-    if output.rank and None not in output[1:]:
-        for _, labels in batches.values():
-            _check_computed(spec, labels, output)
-    return _checked_recipes(spec, task, model)
+            first_batch.check_trains(built.model, *(batches.get(split) or batches[None] for split in used))
+    check_outputs(spec, task, built, batches.values())
+    return _checked_recipes(spec, task, built.model)
 
 
 def _checked_recipes(spec: PipelineSpec, task: Task, model: Any) -> CheckedRecipes:
@@ -141,9 +140,7 @@ def _stratifying(spec: PipelineSpec) -> CalibrationSpec | None:
     return spec.calibrate if drawn and spec.calibrate and spec.calibrate.stratify_by else None
 
 
-def _decode(
-    examples: Examples, task: Task, declared: Mapping[str, Any], records: list[bytes], file: Path
-) -> tuple[Any, Any]:
+def _decode(examples: Examples, task: Task, declared: Mapping[str, Any], records: list[bytes], file: Path) -> Batch:
     import tensorflow as tf
 
     try:
@@ -161,7 +158,7 @@ def _decode(
         decoded = task.decode(features)
     check_decoded(decoded)
     first_batch.check_finite(decoded, file)
-    return decoded, features[examples.label]
+    return batch_of(task, features, examples.label, decoded)
 
 
 def _features_in(record: bytes) -> str:
@@ -201,66 +198,3 @@ def _decoding() -> Iterator[None]:
             measured=raised_at(error),
             remedy="run decode on one example and correct it",
         ) from error
-
-
-def _check_output(spec: PipelineSpec, shape: Any) -> None:
-    """Check the shape of the model's output against the number of classes and the metrics."""
-    outputs = shape.rank and (1 if shape.rank == 1 else shape[-1])
-    classes = spec.examples.num_classes
-    if classes is not None and shape.rank == 2 and outputs not in {None, 1, classes}:
-        raise ModelError(
-            "the model's output does not fit the number of classes",
-            where="examples.num_classes",
-            bound=f"{outputs}, the number of the model's outputs",
-            measured=classes,
-            remedy="correct num_classes, or the model's last layer",
-        )
-    sparse = [metric.name for metric in spec.evaluate.metrics if metric.class_name.startswith("Sparse")]
-    if sparse and outputs == 1:
-        raise SpecError(
-            f"the metric {sparse[0]!r} needs one output for each class, but the model has one output",
-            where="evaluate.metrics",
-            bound="at least two outputs",
-            measured=f"an output of shape {shape}",
-            remedy="use `binary_accuracy` (`evaluate: {metrics: [binary_accuracy]}`), or give the model an output "
-            "for each class",
-        )
-    for metric in spec.evaluate.metrics:
-        of_top = metric.class_name.endswith("TopKCategoricalAccuracy") and metric.config.keys() <= {"k"}
-        most = metric.config.get("k", 5) if of_top else 0
-        if outputs and isinstance(most, int) and most >= outputs:
-            raise SpecError(
-                f"the metric {metric.name!r} is always 1, so every bound on it always holds",
-                where="evaluate.metrics",
-                bound=f"k below {outputs}, the number of the model's outputs",
-                measured=most,
-                remedy="use `accuracy`, or {name: top_2_accuracy, class_name: SparseTopKCategoricalAccuracy, "
-                "config: {k: 2}}",
-            )
-
-
-def _check_computed(spec: PipelineSpec, labels: Any, output: Any) -> None:
-    """Check that each metric can be computed from the labels and from outputs of the model's shape."""
-    import numpy as np
-
-    from components.evaluate.metric_check import check_computed
-
-    # Equal probabilities for all classes.
-    outputs = np.full((len(labels), *output[1:]), 1 / max(2, output[-1] if output.rank > 1 else 1), np.float32)
-    check_computed(spec.evaluate.metrics, np.asarray(labels), outputs)
-    if any(map(asks_for_fewest_float, spec.recipes)):
-        from components.convert.aeq.metric import score
-
-        first = spec.evaluate.metrics[0]
-        score(first.class_name, first.config, np.asarray(labels), outputs)
-
-
-def _check_metrics(spec: PipelineSpec) -> None:
-    """Check that each metric can be created, and that `keep_float: auto` can use the first one."""
-    from components.evaluate.evaluation import check_metrics
-
-    check_metrics(spec.evaluate, spec.examples.label)
-    if any(map(asks_for_fewest_float, spec.recipes)):
-        from components.convert.aeq.metric import keras_metric
-
-        keras_metric(spec.evaluate.metrics[0].class_name, spec.evaluate.metrics[0].config)

@@ -10,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import DataError, SpecError, summary_line
+from components.data.supervision import fit_targets
+from components.model.keras_model import output_names
+from pipelines.checks.output_check import Batch
 
 
 def check_label_type(feature_spec: Mapping[str, Any], label: str) -> None:
@@ -108,10 +111,8 @@ def check_compiled(model: Any) -> None:
         )
 
 
-def check_trains(model: Any, trained: tuple[Any, Any], evaluated: tuple[Any, Any]) -> None:
+def check_trains(model: Any, trained: Batch, evaluated: Batch) -> None:
     """Train a compiled model on one batch, evaluate it on another, and restore the weights.
-
-    A batch is the decoded inputs and the labels of a few examples of a split.
 
     Raises:
         SpecError: The loss, the optimizer, or the metrics don't match the model's output and the labels, or the loss
@@ -124,18 +125,19 @@ def check_trains(model: Any, trained: tuple[Any, Any], evaluated: tuple[Any, Any
     # With `steps_per_execution`, Keras would expect several batches.
     train_single_batches(model)
     weights = model.get_weights()
-    for doing, on_batch, (inputs, labels) in (
+    for doing, on_batch, batch in (
         ("trained", model.train_on_batch, trained),
         ("evaluated", model.test_on_batch, evaluated),
     ):
+        targets = fit_targets(batch.targets, output_names(model), "task")
         try:
-            loss = float(np.ravel(on_batch(inputs, labels))[0])
+            loss = float(np.ravel(on_batch(batch.inputs, targets, batch.weights))[0])
         except Exception as error:
             raise SpecError(
                 f"the model cannot be {doing} on the first examples: {type(error).__name__}: {summary_line(error)}",
                 where="task",
                 bound="a loss, an optimizer, and metrics that accept the model's output and the label",
-                measured=f"labels {list(labels.shape)} of {labels.dtype.name}, outputs {list(model.outputs[0].shape)}",
+                measured=f"labels {_shapes(targets)}, outputs {_outputs(model)}",
                 remedy="correct compile(), the model's last layer, or the label",
             ) from error
         if not np.isfinite(loss):
@@ -147,3 +149,16 @@ def check_trains(model: Any, trained: tuple[Any, Any], evaluated: tuple[Any, Any
                 remedy="correct the loss in compile(), the model's last layer, or the label",
             )
     model.set_weights(weights)
+
+
+def _shapes(targets: Any) -> str:
+    if isinstance(targets, dict):
+        return ", ".join(f"{name} {_shapes(values)}" for name, values in targets.items())
+    return f"{list(targets.shape)} of {targets.dtype.name}"
+
+
+def _outputs(model: Any) -> str:
+    shapes = [list(tensor.shape) for tensor in model.outputs]
+    if len(shapes) == 1:
+        return str(shapes[0])
+    return ", ".join(f"{name} {shape}" for name, shape in zip(output_names(model), shapes, strict=True))

@@ -14,22 +14,20 @@ from components.data.task import Task, trainable
 from components.model.keras_model import check_exportable, check_keras_takes, check_learns
 from components.spec.baseline import TrainedBaseline
 from pipelines.checks import first_batch
+from pipelines.checks.output_check import Built, built_of_keras
 from pipelines.file.spec import PipelineSpec
 
 # Multiple of the time limit for user code: models are traced, and may be downloaded.
 BUILDING = 5.0
 
 
-def checked_model(spec: PipelineSpec, task: Task, inputs: Any) -> tuple[Any, Any]:
+def checked_model(spec: PipelineSpec, task: Task, inputs: Any) -> Built:
     """Build or load the baseline's model, and check that it can be exported and trained.
 
     Args:
         spec: The pipeline.
         task: Its task.
         inputs: Decoded inputs of a few examples, which the model must take; None if there are none.
-
-    Returns:
-        The Keras model (None for a SavedModel without Keras structure) with the shape of its output.
 
     Raises:
         SpecError, ModelError: The model can't be built or loaded, can't be exported, or doesn't take the inputs.
@@ -39,8 +37,8 @@ def checked_model(spec: PipelineSpec, task: Task, inputs: Any) -> tuple[Any, Any
     return _check_pretrained(Path(spec.baseline.path), inputs, trust_code=spec.baseline.trust_code)
 
 
-def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
-    """Build and check the Keras model, and return it with the shape of its output."""
+def _check_trainable(task: Task, inputs: Any) -> Built:
+    """Build and check the Keras model."""
     maker = trainable(task)
     try:
         with in_time("the task's build_model or compile", "task", BUILDING):
@@ -59,22 +57,25 @@ def _check_trainable(task: Task, inputs: Any) -> tuple[Any, Any]:
     check_learns(model)
     if inputs is not None:
         check_keras_takes(model, inputs)
-    return model, model.outputs[0].shape
+    return built_of_keras(model)
 
 
-def _check_pretrained(path: Path, inputs: Any, *, trust_code: bool) -> tuple[Any, Any]:
-    """Check the model, and return it (None without Keras structure) with the shape of its output."""
+def _check_pretrained(path: Path, inputs: Any, *, trust_code: bool) -> Built:
+    """Check the model, which may have no Keras structure."""
     if has_keras_structure(path):
         model = load_keras(path, inputs, trust_code=trust_code)
         if inputs is not None:
             check_keras_takes(model, inputs)
-        return model, model.outputs[0].shape
+        return built_of_keras(model)
     from components.model.saved_model import check_serving, check_takes, load_serving, run_serving
 
     # Keep a reference to the model: the variables of its signature live only as long as it does.
-    _model, signature = load_serving(path)
+    held, signature = load_serving(path)
     check_serving(signature, str(path))
+
+    def run(inputs: Any, _held: Any = held) -> dict[str, Any]:
+        return run_serving(signature, inputs if isinstance(inputs, Mapping) else {"": inputs})
+
     if inputs is not None:
-        named = inputs if isinstance(inputs, Mapping) else {"": inputs}
-        check_takes(lambda: run_serving(signature, named), signature.structured_input_signature[1], inputs)
-    return None, next(iter(signature.structured_outputs.values())).shape
+        check_takes(lambda: run(inputs), signature.structured_input_signature[1], inputs)
+    return Built(None, {name: spec.shape for name, spec in signature.structured_outputs.items()}, run)

@@ -232,5 +232,6 @@ def accuracy_bound(spec: PipelineSpec, recipe: Recipe) -> AccuracyBound | None:
         less_is_better=metric.less_is_better,
         max_drop=max_drop,
         label=spec.examples.label,
-        outputs=spec.evaluate.outputs,
+        output=metric.output,
+        outputs=spec.evaluate.declared(metric.output),
     )

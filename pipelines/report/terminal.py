@@ -85,6 +85,8 @@ def _notes(summary: RunSummary) -> dict[tuple[str, str, str], list[str]]:
     for candidate in summary.candidates:
         if candidate.latency and candidate.latency.note:
             notes.setdefault(("latency", candidate.latency.note, "dim"), []).append(candidate.name)
+        for fact in candidate.unequal_ranges:
+            notes.setdefault(("ranges", wording.unequal(fact), "yellow"), []).append(candidate.name)
         if isinstance(candidate.outcome, Converted) and (proof := candidate.outcome.sparsity) is not None:
             note = "; ".join((wording.verdict(proof.verdict), *proof.reasons))
             style = "green" if proof.verdict == "proven" else "red" if proof.verdict == "lost" else "yellow"

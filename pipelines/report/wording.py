@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from components.core.errors import some_of
 from components.core.values import FrozenModel
 from components.facts.decision import Check, Operation, Requirement, Unit, Verdict
-from components.facts.evaluation import MetricValue
+from components.facts.evaluation import MetricValue, UnequalRanges
 
 
 def figure(value: float | None, digits: int = 4) -> str:
@@ -110,3 +111,21 @@ def in_words(check: Check | Requirement) -> CheckWords:
             measured += f" [{form.measured(check.lower)}, {form.measured(check.upper)}]"
         measured += check.note
     return CheckWords(what=check.quantity, where=check.scope, bound=bound, measured=measured, verdict=check.verdict)
+
+
+def shares(by_output: dict[str, float]) -> str:
+    """Format shares of several outputs as ` (boxes 3.00%, scores 0.00%)`; empty without any."""
+    return f" ({', '.join(f'{name} {share:.2%}' for name, share in by_output.items())})" if by_output else ""
+
+
+def unequal(fact: UnequalRanges) -> str:
+    """Say why channels of an output collapse when it is quantized, and what helps."""
+    several = len(fact.channels) > 1
+    which = f"channel{'s' if several else ''} {some_of(map(str, fact.channels))} of axis {fact.axis}"
+    return (
+        f"The output {fact.output!r} has one scale, and one of its steps is {fact.step:.3g}, because it reaches from "
+        f"{fact.widest_low:.4g} to {fact.widest_high:.4g}. In the float model, {which} "
+        f"reach{'' if several else 'es'} only from {fact.low:.4g} to {fact.high:.4g}: {fact.steps:.1f} steps at most, "
+        "so quantization erases them. Return values of such different ranges (such as boxes and scores) as outputs "
+        "of their own, or scale them to similar ranges in the model and back in the task's postprocess()."
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 
 from components.convert.aeq.layers import Graph
 from components.convert.representative import Sample
@@ -99,7 +100,6 @@ def range_facts(
     return tuple(facts)
 
 
-def only_output_of(content: bytes, sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """The dequantized output of a single-output file for all examples of a sample."""
-    (values,) = TFLiteModel(content).predict(sample.inputs).values()
-    return values
+def outputs_of(content: bytes, sample: Sample) -> dict[str, npt.NDArray[Any]]:
+    """The dequantized outputs of a file for all examples of a sample, by name."""
+    return TFLiteModel(content).predict(sample.inputs)

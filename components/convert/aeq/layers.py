@@ -62,6 +62,7 @@ class Graph:
         activations: Name -> index of the float tensors that are model inputs or computed.
         inputs, outputs: Names of the model's input and output tensors.
         kinds: Kinds of all operators, including those without float inputs and outputs.
+        exported: Name of an output in the signature -> name of its tensor.
     """
 
     layers: tuple[Layer, ...]
@@ -70,6 +71,7 @@ class Graph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     kinds: frozenset[str]
+    exported: Mapping[str, str]
 
     def ranged(self) -> tuple[str, ...]:
         """The activations whose range is estimated, rather than taken from another tensor or fixed by TFLite."""
@@ -81,10 +83,14 @@ class Graph:
         }
         return tuple(name for name in self.activations if name not in given)
 
-    def final_kind(self) -> str:
-        """The kind of the operator that computes the first output, skipping those that only move values; or ""."""
+    def final_kind(self, output: str | None = None) -> str:
+        """The kind of the operator that computes an output, skipping those that only move values; or "".
+
+        Args:
+            output: Its name in the signature; None for the only one.
+        """
         makers = {name: operator for operator in self.operators for name in operator.outputs}
-        maker = makers.get(self.outputs[0])
+        maker = makers.get(self.outputs[0] if output is None else self.exported.get(output, output))
         while maker is not None and maker.kind in _MOVING:
             maker = makers.get(maker.inputs[0])
         return maker.kind if maker is not None else ""
@@ -136,6 +142,9 @@ def read_graph(content: bytes) -> Graph:
         inputs=tuple(names[index] for index in given),
         outputs=tuple(names[int(index)] for index in graph.outputs),
         kinds=frozenset(codes[operator.opcodeIndex] for operator in graph.operators),
+        exported={
+            entry.name.decode(): names[entry.tensorIndex] for one in model.signatureDefs or () for entry in one.outputs
+        },
     )
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from components.convert.aeq.activations import choose_ranges, histograms_of, only_output_of, range_facts
+import numpy as np
+import numpy.typing as npt
+
+from components.convert.aeq.activations import choose_ranges, histograms_of, outputs_of, range_facts
 from components.convert.aeq.layers import Layer, float_tensors_of, kinds_of, matching, read_graph
 from components.convert.aeq.metric import scorer
 from components.convert.aeq.quantize import (
@@ -29,6 +33,15 @@ _LOG = logging.getLogger(__name__)
 # The order of layers needs far fewer examples than a metric does.
 SENSITIVITY_EXAMPLES = 128
 
+# A model's outputs by name -> the values that the metric of `keep_float: auto` reads.
+Reads = Callable[[Mapping[str, npt.NDArray[Any]]], npt.NDArray[Any]]
+
+
+def only_output(outputs: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """The values of the only output."""
+    (values,) = outputs.values()
+    return values
+
 
 def recover(
     content: bytes,
@@ -37,11 +50,13 @@ def recover(
     bound: AccuracyBound | None = None,
     enter: Callable[[str], None] = _LOG.info,
     from_logits: bool | None = None,
+    reads: Reads = only_output,
 ) -> ConversionResult:
     """Quantize a float file with estimated ranges, and keep the layers float that the scheme selects.
 
     The scheme has `calibration_method`, `keep_float`, or both. `keep_float: auto` requires the bound, and labels in the
     calibration sample. `from_logits` says whether the task's loss takes logits; None if unknown.
+    `reads` returns what the metric reads of the outputs, for example after the task's `postprocess`.
 
     Raises:
         ConversionError: The back-end cannot quantize an operator, or no choice of float layers meets the bound.
@@ -66,7 +81,7 @@ def recover(
     kept, search = list(named), None
     if isinstance(scheme.kept_float, AutoKeepFloat):
         enter("searching for the fewest float layers")
-        search = _search(content, scheme, ranges, ordered, sample, bound, from_logits)
+        search = _search(content, scheme, ranges, ordered, sample, bound, from_logits, reads)
         kept = ordered[: len(search.drops) - 1]
     return ConversionResult(
         content=_final(content, scheme, ranges, kept, enter),
@@ -94,11 +109,12 @@ def _errors(
     content: bytes, scheme: StaticScheme, ranges: Ranges, layers: tuple[Layer, ...], sample: Sample
 ) -> dict[Layer, float]:
     first = sample.first(SENSITIVITY_EXAMPLES)
-    reference = only_output_of(content, first)
+    reference = outputs_of(content, first)
     found: dict[Layer, float] = {}
     for position, layer in enumerate(layers):
-        candidate = only_output_of(quantize_only(content, scheme, ranges, layer), first)
-        found[layer] = relative_error(reference, candidate)
+        candidate = outputs_of(quantize_only(content, scheme, ranges, layer), first)
+        # The mean over the outputs, each in its own scale.
+        found[layer] = float(np.mean([relative_error(reference[name], candidate[name]) for name in reference]))
         _LOG.info("%d of %d: only %s quantized: error %.3g", position + 1, len(layers), layer.name, found[layer])
     return found
 
@@ -111,6 +127,7 @@ def _search(
     sample: Sample,
     bound: AccuracyBound | None,
     from_logits: bool | None,
+    reads: Reads,
 ) -> FloatSearch:
     if bound is None or sample.labels is None:
         raise SpecError(
@@ -119,11 +136,15 @@ def _search(
             bound="a metric, a bound, and labels",
             remedy="give `max_drop`, or bound the first metric in the gate by `max_drop_from_baseline`",
         )
-    reference = only_output_of(content, sample)
-    score = scorer(bound, sample.labels, reference, read_graph(content).final_kind(), from_logits)
+    outputs = outputs_of(content, sample)
+    reference = reads(outputs)
+    # What `postprocess` computes isn't what the model's last operator returns.
+    same = any(reference is values for values in outputs.values())
+    kind = read_graph(content).final_kind(bound.output) if same else ""
+    score = scorer(bound, sample.labels, reference, kind, from_logits if same else None)
     return fewest_float(
         len(ordered),
-        lambda kept: score(only_output_of(quantize_all(content, scheme, ranges, ordered[:kept]), sample)),
+        lambda kept: score(reads(outputs_of(quantize_all(content, scheme, ranges, ordered[:kept]), sample))),
         metric=bound.metric,
         examples=len(sample.labels),
         float_value=score(reference),

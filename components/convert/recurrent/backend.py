@@ -68,6 +68,7 @@ def convert_lowered(
         SpecError, DataError, ModelError, ConversionError: See `lower` and `convert`.
     """
     from components.cells import sru  # noqa: F401 - registers the layer
+    from components.lowering.forms import returns_each_step
     from components.lowering.lowering import lower
     from components.lowering.preflight import plan_layers
     from components.model.keras_model import load_kept, output_names
@@ -81,9 +82,8 @@ def convert_lowered(
         enter("reading the calibration sample")
         sample = load_sample(examples, [tensor.name.partition(":")[0] for tensor in model.inputs], None).inputs
     enter("lowering recurrent layers with the states of the float model")
-    (output,) = output_names(model)
-    seen, ranges = lower(model, scheme, form, folder, sample, output)
-    each_step = model.outputs[0].shape.rank > 2 and form == "streaming"
+    seen, ranges = lower(model, scheme, form, folder, sample, output_names(model))
+    each_step = form == "streaming" and returns_each_step(model)
     return _converted(folder / SERVING_FOLDER, scheme, enter, seen, each_step, ranges)
 
 

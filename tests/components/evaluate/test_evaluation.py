@@ -5,7 +5,7 @@ import pytest
 import tensorflow_model_analysis as tfma
 from sklearn.metrics import roc_auc_score
 
-from components.core.errors import DataError, ModelError, SpecError
+from components.core.errors import DataError, SpecError
 from components.evaluate.assess import load_slices
 from components.evaluate.evaluation import BASELINE, run_evaluation
 from components.evaluate.extractors import load_saved_model, load_tflite
@@ -41,7 +41,7 @@ def evaluated(world, task, tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_predictions_equal_the_oracle_bit_for_bit_when_run_in_batches(world, name):
-    predictions = load_tflite(str(world.tflite[name]))({"image": world.images})
+    (predictions,) = load_tflite(str(world.tflite[name]))({"image": world.images}).values()
     assert predictions.dtype == np.float32
     np.testing.assert_array_equal(predictions, world.candidate(name))
     # The images go beyond what int8 and int16 were calibrated for, so clipping is part of it.
@@ -128,13 +128,15 @@ def test_slices_are_the_same_when_batches_and_files_are_others(world, task, eval
 def test_metrics_of_tfma_are_computed_when_the_task_is_binary(world, task, tmp_path):
     spec = EvaluationSpec.model_validate({"metrics": ["auc", "binary_accuracy", "mean_squared_error"]})
     slices = run(world, task, tmp_path, spec, ("binary",), baseline=world.binary_model, label="positive")
-    scores = load_saved_model(str(world.binary_model))({"image": world.images})[:, 0].astype(np.float64)
+    (found,) = load_saved_model(str(world.binary_model))({"image": world.images}).values()
+    scores = found[:, 0].astype(np.float64)
     truth = world.labels >= 2
     (overall,) = slices[BASELINE]
     assert overall.metrics["binary_accuracy"].value == pytest.approx(((scores > 0.5) == truth).mean(), abs=1e-6)
     assert overall.metrics["mean_squared_error"].value == pytest.approx(((scores - truth) ** 2).mean(), rel=1e-4)
     (candidate,) = slices["binary"]
-    integer = load_tflite(str(world.tflite["binary"]))({"image": world.images})[:, 0]
+    (found,) = load_tflite(str(world.tflite["binary"]))({"image": world.images}).values()
+    integer = found[:, 0]
     for found, ranked in ((overall, scores), (candidate, integer)):
         assert found.metrics["auc"].value == pytest.approx(roc_auc_score(truth, ranked), abs=1e-9)
     for name in ("auc", "binary_accuracy", "mean_squared_error"):
@@ -248,17 +250,6 @@ def test_saved_model_is_run_in_parts_when_there_are_many_examples(tmp_path, batc
     module.serve = tf.function(serve, input_signature=[spec])
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.serve})
     images = np.random.default_rng(9).random((600, 4), np.float32)
-    np.testing.assert_array_equal(load_saved_model(str(tmp_path))({"": images}), images * 2)
+    (found,) = load_saved_model(str(tmp_path))({"": images}).values()
+    np.testing.assert_array_equal(found, images * 2)
     assert seen == sizes
-
-
-def test_evaluation_refuses_when_the_model_has_several_outputs(tmp_path):
-    import tensorflow as tf
-
-    serve = tf.function(
-        lambda image: {"one": image, "two": image}, input_signature=[tf.TensorSpec([None, 4], tf.float32, name="image")]
-    )
-    module = tf.Module()
-    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": serve})
-    with pytest.raises(ModelError, match=r"baseline: the model has several outputs .*found: one, two"):
-        load_saved_model(str(tmp_path))

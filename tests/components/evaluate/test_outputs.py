@@ -65,7 +65,7 @@ def evaluated(folder, monkeypatch, logits, labels, spec, activation=None, loss="
                 "label": tf.train.Feature(int64_list=tf.train.Int64List(value=np.ravel(label))),
             }
             writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
-    found = run_evaluation(
+    (found,) = run_evaluation(
         files=[str(folder / "data.gz")],
         baseline=artifact / "Format-Serving",
         candidates={"float32": folder / "float32.tflite"},
@@ -73,7 +73,7 @@ def evaluated(folder, monkeypatch, logits, labels, spec, activation=None, loss="
         label="label",
         task=f"{module}:TASK",
         output=folder / "output",
-    )
+    ).values()
     slices = load_slices(
         folder / "output", [BASELINE, "float32"], [m if isinstance(m, str) else m["name"] for m in spec["metrics"]]
     )

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from components.evaluate.evaluation import run_evaluation
-from components.evaluate.saturation import take_saturated
+from components.evaluate.outputs.observed import take_observed
 from components.facts.conversion import ConversionFailure
 from components.facts.evaluation import CandidateReport
 from components.gate.checks import saturation_checks
@@ -105,9 +105,9 @@ def evaluated(folder, monkeypatch, model, content, files):
         output=folder / "output",
         make_pipeline=beam.Pipeline,
     )
-    found = take_saturated(folder / "output")
+    found = take_observed(folder / "output").shares
     # TFMA's folder has its own files only.
-    assert not list((folder / "output").glob("*saturated*"))
+    assert not list((folder / "output").glob("*observed*"))
     return found
 
 
@@ -115,13 +115,15 @@ def test_evaluation_counts_every_example_of_every_file(tmp_path, monkeypatch):
     model = tf.keras.Sequential([tf.keras.Input([1], name="x"), tf.keras.layers.Dense(1, kernel_initializer="ones")])
     content = integers(model, np.linspace(-1, 1, 20).reshape(-1, 1))
     files = [np.zeros((700, 1)), np.repeat([[0.0], [2.0]], [250, 50], axis=0)]
-    assert evaluated(tmp_path, monkeypatch, model, content, files) == {"int8": 0.05}
+    assert list(evaluated(tmp_path, monkeypatch, model, content, files)["int8"].values()) == [0.05]
 
 
 def test_evaluation_looks_inside_on_a_fifth_of_the_examples(tmp_path, monkeypatch):
     model, content, values = of_terms()
     values[:, 1] += np.linspace(0, 0.05, len(values), dtype=np.float32)
-    (share,) = evaluated(tmp_path, monkeypatch, model, content, [values[:200], values[200:]]).values()
+    ((share,),) = (
+        one.values() for one in evaluated(tmp_path, monkeypatch, model, content, np.split(values, 2)).values()
+    )
     # Some 80 of 400 examples, of which a fifth saturates; six standard errors of such a share.
     assert 0.01 < share < 0.47
     assert share != pytest.approx(0.2, abs=1e-9)

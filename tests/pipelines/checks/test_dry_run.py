@@ -217,7 +217,11 @@ def with_model(folder: Path, body: str) -> SmallPipeline:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (TWO_OUTPUTS, "task: the model has several outputs (expected: one output"),
+        (
+            TWO_OUTPUTS,
+            "baseline: the model has several outputs, but the task declares one target, the label (expected: "
+            "targets(features) that returns a dict with one, two;",
+        ),
         (SUBCLASSED, "task: the model does not define its inputs"),
         (OPEN, "task: the input 'image' has no fixed size per example"),
     ],

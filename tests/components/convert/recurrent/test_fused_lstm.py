@@ -105,7 +105,7 @@ def trained(model, sequences, labels, folder, epochs=2):
     model.compile(tf.keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
     model.fit(sequences, labels, batch_size=16, epochs=epochs, verbose=0)
     ranges = trained_ranges(model)
-    deploy(model, "sequence", folder, "p", {"x": sequences})
+    deploy(model, "sequence", folder, ("p",), {"x": sequences})
     return model, ranges, convert_trained_lstm(folder, scheme, ranges, lambda _: None)
 
 

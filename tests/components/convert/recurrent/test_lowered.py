@@ -225,7 +225,7 @@ def test_trained_ranges_of_both_directions_of_an_sru_reach_the_file(sequences, t
     model.compile(tf.keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
     model.fit(sequences, np.arange(len(sequences)) % 3, batch_size=16, verbose=0)
     ranges = trained_ranges(model)
-    deploy(model, "sequence", tmp_path, "p", {"x": sequences})
+    deploy(model, "sequence", tmp_path, ("p",), {"x": sequences})
     made = convert_trained(tmp_path, StaticWi8Ai8(), lambda _: None)
     assert inspect_model(made.content).integer_only
     assert lost_ranges(made.content, ranges) == ()

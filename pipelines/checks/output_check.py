@@ -1,0 +1,225 @@
+"""Checks the model's outputs against targets, metrics, and the task's `postprocess`, on a few examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components.core.errors import ModelError, SpecError
+from components.core.user_code import in_time
+from components.data.supervision import (
+    ONLY,
+    check_supervision,
+    no_targets,
+    postprocessed,
+    targets_of,
+    unknown_output,
+    weights_of,
+)
+from components.data.task import PostprocessingTask, Task, TaskWithTargets, WeighingTask
+from components.metrics.metric_outputs import target_of, with_outputs
+from components.spec.baseline import TrainedBaseline
+from components.spec.metric import MetricSpec
+from pipelines.file.spec import PipelineSpec, asks_for_fewest_float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A few decoded examples.
+
+    Attributes:
+        inputs: As the task's `decode` returns them.
+        targets: Output -> tensor [N, ...]; the label is that of the output `ONLY`.
+        weights: Weights of the examples [N]; None if all count the same.
+    """
+
+    inputs: Any
+    targets: Mapping[str, Any]
+    weights: Any = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """The baseline's model.
+
+    Attributes:
+        model: The Keras model; None for a graph.
+        shapes: Name of an output -> its shape.
+        run: Decoded inputs of N examples -> outputs by name, arrays [N, ...].
+    """
+
+    model: Any
+    shapes: dict[str, Any]
+    run: Callable[[Any], dict[str, Any]]
+
+
+def batch_of(task: Task, features: Mapping[str, Any], label: str, inputs: Any) -> Batch:
+    """Compute targets and weights of a few examples, and check them.
+
+    Raises:
+        SpecError: `targets` or `example_weights` fails, or returns something else.
+        DataError: A weight is negative or not finite.
+    """
+    with in_time("the task's targets or example_weights", "task"):
+        targets, weights = targets_of(task, features) or {ONLY: features[label]}, weights_of(task, features)
+    values = {name: np.asarray(value) for name, value in targets.items()}
+    held = None if weights is None else weights.numpy()
+    check_supervision(values, held, int(features[label].shape[0]))
+    return Batch(inputs, targets, weights)
+
+
+def built_of_keras(model: Any) -> Built:
+    """A Keras model that `check_exportable` accepts."""
+    import tensorflow as tf
+
+    from components.model.keras_model import output_names
+
+    def run(inputs: Any) -> dict[str, Any]:
+        results = tf.nest.flatten(model(inputs, training=False))
+        return {name: values.numpy() for name, values in zip(output_names(model), results, strict=True)}
+
+    return Built(model, dict(zip(output_names(model), [tensor.shape for tensor in model.outputs], strict=True)), run)
+
+
+def check_targets_declared(spec: PipelineSpec, task: Task, built: Built) -> None:
+    """Check that a task declares targets if a model with several outputs is trained.
+
+    Raises:
+        SpecError: It does not.
+    """
+    trains = ["baseline"] if isinstance(spec.baseline, TrainedBaseline) else []
+    trains += [f"recipes[{place}].steps" for place, recipe in enumerate(spec.recipes) if recipe.steps]
+    if trains and len(built.shapes) > 1 and not isinstance(task, TaskWithTargets):
+        raise no_targets(tuple(built.shapes), trains[0])
+
+
+def check_shapes(spec: PipelineSpec, task: Task, built: Built, batches: Iterable[Batch]) -> None:
+    """Check which output each metric reads, and its shape. What `postprocess` returns is checked by `check_outputs`.
+
+    Raises:
+        SpecError: A metric reads an output that doesn't exist or has no target, or needs one output for each class.
+        ModelError: The number of classes differs from that of the model's output.
+    """
+    if not isinstance(task, PostprocessingTask):
+        _resolved(spec, task, built.shapes, list(batches))
+
+
+def check_outputs(spec: PipelineSpec, task: Task, built: Built, batches: Iterable[Batch]) -> None:
+    """Check that each metric can be created, and can be computed on the first examples.
+
+    Args:
+        spec: The pipeline.
+        task: Its task.
+        built: The model. It need not be trained.
+        batches: A few examples of each split; none if they can't be read in advance.
+
+    Raises:
+        SpecError: A metric, its output, a target, or `postprocess` is wrong.
+        ModelError: The number of classes differs from that of the model's output.
+        DataError: A label is not a class number.
+    """
+    from components.evaluate.evaluation import check_metrics
+
+    batches = list(batches)
+    check_metrics(spec.evaluate, spec.examples.label, weighted=isinstance(task, WeighingTask))
+    if any(map(asks_for_fewest_float, spec.recipes)):
+        from components.convert.aeq.metric import keras_metric
+
+        keras_metric(spec.evaluate.metrics[0].class_name, spec.evaluate.metrics[0].config)
+    if isinstance(task, PostprocessingTask):
+        if not batches:
+            return  # What it returns is unknown.
+        finals = [_final(task, built, batch.inputs) for batch in batches]
+        shapes: Mapping[str, Any] = {name: values.shape for name, values in finals[0].items()}
+    else:
+        shapes = built.shapes
+        finals = [_equal_probabilities(shapes, batch) for batch in batches]
+    metrics = _resolved(spec, task, shapes, batches)
+    for batch, final in zip(batches, finals, strict=True):
+        _check_computed(spec, metrics, batch, final)
+
+
+def _resolved(
+    spec: PipelineSpec, task: Task, shapes: Mapping[str, Any], batches: Sequence[Batch]
+) -> tuple[MetricSpec, ...]:
+    """The metrics with their outputs, after a check of the shapes."""
+    names: Iterable[str] = batches[0].targets if batches else (ONLY,)
+    if not batches and isinstance(task, TaskWithTargets):
+        names = shapes  # unknown until the run reads examples
+    metrics = with_outputs(spec.evaluate.metrics, tuple(shapes), tuple(names))
+    for name in spec.evaluate.outputs if isinstance(spec.evaluate.outputs, dict) else ():
+        if name not in shapes:
+            raise unknown_output("there is no such output", name, shapes, "evaluate.outputs")
+    # The number of classes is about the label.
+    classes = None if isinstance(task, PostprocessingTask | TaskWithTargets) else spec.examples.num_classes
+    for metric in metrics:
+        _check_shape(metric, shapes[str(metric.output)], classes)
+    return metrics
+
+
+def _final(task: Task, built: Built, inputs: Any) -> dict[str, Any]:
+    outputs = built.run(inputs)
+    with in_time("the task's postprocess", "task"):
+        return postprocessed(task, outputs)
+
+
+def _equal_probabilities(shapes: Mapping[str, Any], batch: Batch) -> dict[str, Any]:
+    """Equal probabilities of all classes in the shapes of the model's outputs, without those of unknown shape."""
+    count = len(next(iter(batch.targets.values())))
+    return {
+        name: np.full((count, *shape[1:]), 1 / max(2, shape[-1] if shape.rank > 1 else 1), np.float32)
+        for name, shape in shapes.items()
+        if shape.rank and None not in shape[1:]
+    }
+
+
+def _check_shape(metric: MetricSpec, shape: Any, classes: int | None) -> None:
+    """Check the shape of an output, with or without known rank, against the number of classes and a metric."""
+    rank = shape.rank if hasattr(shape, "rank") else len(shape)
+    outputs = rank and (1 if rank == 1 else shape[-1])
+    if classes is not None and rank == 2 and outputs not in {None, 1, classes}:
+        raise ModelError(
+            "the model's output does not fit the number of classes",
+            where="examples.num_classes",
+            bound=f"{outputs}, the number of the model's outputs",
+            measured=classes,
+            remedy="correct num_classes, or the model's last layer",
+        )
+    if metric.class_name.startswith("Sparse") and outputs == 1:
+        raise SpecError(
+            f"the metric {metric.name!r} needs one output for each class, but the model has one output",
+            where="evaluate.metrics",
+            bound="at least two outputs",
+            measured=f"an output of shape {shape}",
+            remedy="use `binary_accuracy` (`evaluate: {metrics: [binary_accuracy]}`), or give the model an output "
+            "for each class",
+        )
+    of_top = metric.class_name.endswith("TopKCategoricalAccuracy") and metric.config.keys() <= {"k"}
+    most = metric.config.get("k", 5) if of_top else 0
+    if outputs and isinstance(most, int) and most >= outputs:
+        raise SpecError(
+            f"the metric {metric.name!r} is always 1, so every bound on it always holds",
+            where="evaluate.metrics",
+            bound=f"k below {outputs}, the number of the model's outputs",
+            measured=most,
+            remedy="use `accuracy`, or {name: top_2_accuracy, class_name: SparseTopKCategoricalAccuracy, "
+            "config: {k: 2}}",
+        )
+
+
+def _check_computed(spec: PipelineSpec, metrics: tuple[MetricSpec, ...], batch: Batch, final: dict[str, Any]) -> None:
+    """Check that each metric can be computed from the targets and from values in the shapes of the outputs."""
+    from components.evaluate.metric_check import check_computed
+
+    read = [metric for metric in metrics if metric.output in final]
+    for metric in read:
+        output = str(metric.output)
+        check_computed([metric], np.asarray(target_of(batch.targets, output)), final[output])
+    if metrics[0] in read and any(map(asks_for_fewest_float, spec.recipes)):
+        from components.convert.aeq.metric import score
+
+        first, output = metrics[0], str(metrics[0].output)
+        score(first.class_name, first.config, np.asarray(target_of(batch.targets, output)), final[output])

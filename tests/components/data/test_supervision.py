@@ -1,0 +1,76 @@
+"""Targets and weights reach training by name, whether a split is kept in memory or read again."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.core.errors import SpecError
+from components.data import training_data
+from components.data.examples import ExampleDecoder
+from components.data.supervision import ONLY, fit_targets, postprocessed
+from components.data.training_data import TrainingData, load_training_data
+from tests.two_outputs import POSTPROCESS, WEIGHTS, TwoOutputs, shifted, with_methods
+
+COUNT = 30
+OUTPUTS = ("shift", "kind")
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExampleDecoder, str]:
+    small = TwoOutputs(tmp_path_factory.mktemp("supervised"), with_methods(WEIGHTS, POSTPROCESS))
+    file = small.write_split("zipped", COUNT, 1, shifted, zipped=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(small.folder))
+        return ExampleDecoder(small.spec["task"]), str(file)
+
+
+def rows(data: TrainingData) -> list[tuple[float, float, float]]:
+    """Class, shift, and weight of each example, sorted."""
+    found = []
+    for inputs, targets, weights in data.batches(8, seed=1):
+        assert set(inputs) == {"left", "right"}
+        assert set(targets) == set(OUTPUTS)
+        found += zip(targets["kind"].numpy(), targets["shift"].numpy()[:, 0], weights.numpy(), strict=True)
+    return sorted((float(a), round(float(b), 4), float(c)) for a, b, c in found)
+
+
+EXPECTED = sorted((float(i % 3), round(i * 7 % 10 / 10, 4), float([1, 5, 2][i % 3])) for i in range(COUNT))
+
+
+@pytest.mark.parametrize("limit", [training_data.IN_MEMORY_BYTES, 1])
+def test_targets_and_weights_are_those_of_their_examples(
+    decoder: tuple[ExampleDecoder, str], limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_data, "IN_MEMORY_BYTES", limit)
+    data = load_training_data(decoder[0], [decoder[1]], "label", "baseline.split", OUTPUTS)
+    assert (data.whole is None) == (limit == 1)
+    assert data.count() == COUNT
+    assert rows(data) == EXPECTED
+    most, few = data.without_each(5)
+    assert len(rows(few)) == COUNT // 5
+    assert sorted(rows(most) + rows(few)) == EXPECTED
+
+
+def test_batch_is_decoded_with_targets_and_weights(decoder: tuple[ExampleDecoder, str]) -> None:
+    records = list(tf.data.TFRecordDataset(decoder[1], compression_type="GZIP").as_numpy_iterator())
+    decoded = decoder[0].decode_all(records, "label")
+    assert {name: values.shape for name, values in decoded.targets.items()} == {"shift": (COUNT, 1), "kind": (COUNT,)}
+    assert decoded.weights is not None
+    np.testing.assert_array_equal(decoded.weights, np.resize([1, 5, 2], COUNT))
+    np.testing.assert_array_equal(decoded.targets["kind"], decoded.features["label"])
+
+
+def test_model_gets_the_targets_of_its_own_outputs() -> None:
+    targets = {"found": 1, "kind": 2, "shift": 3}
+    assert fit_targets(targets, ("shift", "kind"), "a") == {"kind": 2, "shift": 3}
+    assert fit_targets(targets, ("kind",), "a") == 2
+    assert fit_targets({ONLY: 4}, ("kind",), "a") == 4
+    with pytest.raises(SpecError, match=r"^a: the model has several outputs, but the task declares one target"):
+        fit_targets({ONLY: 4}, ("kind", "shift"), "a")
+    with pytest.raises(SpecError, match=r"names no output of the model \(expected: one of kind; found: kin\)"):
+        fit_targets({"kin": 1}, ("kind",), "a")
+
+
+def test_outputs_stay_the_same_without_postprocess() -> None:
+    outputs = {"a": np.ones(3, np.float32)}
+    assert postprocessed(object(), outputs)["a"] is outputs["a"]  # type: ignore[arg-type]

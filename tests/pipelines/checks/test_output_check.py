@@ -1,0 +1,100 @@
+"""Errors about outputs, targets, weights, and `postprocess` are reported before the first node runs."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.checks.dry_run import dry_run
+from pipelines.checks.preflight import preflight
+from pipelines.file.user_folders import make_importable
+from tests.pipelines.checks.test_dry_run import errors_of
+from tests.two_outputs import POSTPROCESS, TASK, WEIGHTS, TwoOutputs, with_methods
+
+TARGETS = 'return {"shift": features["shift"][:, None], "kind": features["label"]}'
+
+
+def test_pipeline_with_two_outputs_postprocess_and_weights_passes(tmp_path: Path) -> None:
+    make_importable(TwoOutputs(tmp_path, with_methods(POSTPROCESS, WEIGHTS)).write())
+    dry_run(preflight(tmp_path / "pipeline.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (TARGETS, "return {}", "the task's targets does not return what outputs are compared with"),
+        (TARGETS, 'return features["label"]', "a dict of output name -> dense tensor of numbers [batch, ...]; found: "),
+        (
+            TARGETS,
+            'return {"shift": features["shift"][:1], "kind": features["label"]}',
+            "task, output shift: the task's targets returns a tensor of the wrong shape (expected: [",
+        ),
+        (
+            TARGETS,
+            'return {"shift": tf.as_string(features["shift"]), "kind": features["label"]}',
+            "found: a tensor of strings for 'shift'",
+        ),
+        (TARGETS, "return {'shift': 1 / 0}", "the task's targets fails: ZeroDivisionError: division by zero"),
+        (
+            TARGETS,
+            'return {"kinds": features["label"], "shift": features["shift"][:, None]}',
+            "the metric 'kinds' has nothing to compare the output 'kind' with (expected: the output 'kind' in the "
+            "task's targets(features); found: kinds, shift)",
+        ),
+        (
+            TARGETS,
+            'return {"shift": tf.repeat(features["shift"][:, None], 3, 1), "kind": features["label"]}',
+            "evaluate.metrics: the metric 'error' cannot be computed on the first examples",
+        ),
+        ("def targets", "def aims", "baseline: the model has several outputs, but the task declares one target"),
+        ("\nTASK = Task()", "    def postprocess(self, outputs): return 1\n\nTASK = Task()", "found: int)"),
+        (
+            "\nTASK = Task()",
+            "    def postprocess(self, outputs): return {'kind': outputs['kind'][1:]}\n\nTASK = Task()",
+            "the task's postprocess does not return a result for each example (expected: a dict of output name -> "
+            "array [4, ...]; found: kind [3, 3])",
+        ),
+        (
+            "\nTASK = Task()",
+            "    def postprocess(self, outputs): return outputs['kinds']\n\nTASK = Task()",
+            "the task's postprocess fails: KeyError: 'kinds'",
+        ),
+        (
+            "\nTASK = Task()",
+            "    def example_weights(self, features): return features['image']\n\nTASK = Task()",
+            "the task's example_weights does not return one number per example (expected: a tensor of numbers "
+            "[batch]; found: shape (4, 16) of float32)",
+        ),
+        (
+            "\nTASK = Task()",
+            "    def example_weights(self, features): return features['weight'] - 2\n\nTASK = Task()",
+            "the task's example_weights does not return a weight for each example (expected: 4 finite numbers of at "
+            "least 0; found: -1, -1)",
+        ),
+    ],
+)
+def test_what_the_task_returns_is_reported_when_it_is_wrong(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert message in errors_of(TwoOutputs(tmp_path, TASK.replace(old, new)))
+
+
+def test_output_that_does_not_exist_is_reported_with_the_nearest(tmp_path: Path) -> None:
+    small = TwoOutputs(tmp_path)
+    small.spec["evaluate"]["metrics"][1]["output"] = "shfit"
+    said = errors_of(small)
+    assert (
+        "evaluate.metrics[1].output: the metric 'error' reads an output that does not exist (expected: one of " in said
+    )
+    assert "kind, shift; found: shfit). Remedy: name 'shift'" in said
+
+
+def test_kind_of_an_output_that_does_not_exist_is_reported(tmp_path: Path) -> None:
+    small = TwoOutputs(tmp_path)
+    small.spec["evaluate"]["outputs"] = {"kid": "logits"}
+    assert "evaluate.outputs: there is no such output (expected: one of kind, shift; found: kid)" in errors_of(small)
+
+
+def test_metric_that_names_no_output_is_reported_when_there_are_several(tmp_path: Path) -> None:
+    small = TwoOutputs(tmp_path)
+    del small.spec["evaluate"]["metrics"][0]["output"]
+    said = errors_of(small)
+    assert "evaluate.metrics[0].output: the metric 'kinds' does not say which output it reads" in said
+    assert "class_name: SparseCategoricalAccuracy, output: kind" in said
