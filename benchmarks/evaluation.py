@@ -109,9 +109,10 @@ class Keep(beam.DoFn):
 def run_ours(examples: Path, model: Path, kept: Path) -> None:
     """Run Edgemill, from the file to extracts with predictions."""
     from components.evaluate.extractors import EXTRACTS, PredictExtractor, load_tflite, read_batches, shared_model
+    from components.evaluate.function_metric import FunctionValues
 
     models, task = [shared_model("", str(model), load_tflite)], f"{__name__}:TASK"
-    extractor = PredictExtractor(models, task, None, "label", ["label"], [""], {"": ""})
+    extractor = PredictExtractor(models, task, None, "label", ["label"], [""], {"": ""}, FunctionValues((), "label"))
     with beam.Pipeline() as pipeline:
         batches = pipeline | beam.Create([str(examples)]) | beam.FlatMap(read_batches, BATCH)
         _ = (batches | extractor.ptransform)[EXTRACTS] | beam.ParDo(Keep(kept))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from components.data.task import CompilingTask, Task, TrainableTask
     from components.fake_quantize.layer_policy import LayerPolicy
     from components.fake_quantize.tflite_8bit_scheme import Tflite8BitScheme
+    from components.metrics.accumulator import RatioOfSums
 
 __all__ = [
     "SRU",
@@ -33,6 +34,7 @@ __all__ = [
     "LastValueQuantizer",
     "LayerPolicy",
     "MovingAverageQuantizer",
+    "RatioOfSums",
     "Task",
     "Tflite8BitScheme",
     "TrainableTask",
@@ -53,6 +55,7 @@ _HOMES = {
     "TrainableTask": "components.data.task",
     "LayerPolicy": "components.fake_quantize.layer_policy",
     "Tflite8BitScheme": "components.fake_quantize.tflite_8bit_scheme",
+    "RatioOfSums": "components.metrics.accumulator",
 }
 
 

@@ -96,6 +96,7 @@ def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
     """
     spec = loaded.spec
     references = [spec.task, *filter(None, [spec.preprocess])]
+    references += [reference for metric in spec.evaluate.metrics for reference in metric.references]
     references += [reference for recipe in spec.recipes for step in recipe.steps for reference in step.references()]
     modules = {reference.partition(":")[0] for reference in references}
     schema, baseline = spec.examples.schema_file, spec.baseline

@@ -74,6 +74,9 @@ def _references(spec: PipelineSpec) -> Iterable[tuple[str, str]]:
     yield "task", spec.task
     if spec.preprocess is not None:
         yield "preprocess", spec.preprocess
+    for metric in spec.evaluate.metrics:
+        for reference in metric.references:
+            yield f"evaluate.metrics.{metric.name}", reference
     for recipe in spec.recipes:
         for step in recipe.steps:
             for reference in step.references():

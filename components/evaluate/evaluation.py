@@ -32,11 +32,13 @@ from components.evaluate.extractors import (
     read_batches,
     shared_model,
 )
+from components.evaluate.function_metric import FunctionMetric, FunctionValues
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
 from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_example
 from components.evaluate.outputs.observed import WriteObserved
 from components.evaluate.outputs.reading import read_first_examples
 from components.facts.outputs import OutputReading
+from components.metrics.functions import load_metric
 from components.metrics.model_outputs import of_probabilities
 from components.metrics.ranks import is_exact_auc
 from components.spec.evaluate import EvaluationSpec
@@ -107,9 +109,10 @@ def run_evaluation(
         models = [models[0]._replace(model_name="")]
     features = sorted({label, *(f for fs in spec.slices for f in fs)})
     applied = {name: reading.applied for name, reading in read.readings.items()}
-    predict = PredictExtractor(models, task, transform_graph, label, features, read.names, applied)
+    functions = FunctionValues(read.metrics, label)
+    predict = PredictExtractor(models, task, transform_graph, label, features, read.names, applied, functions)
     extractors = [
-        MeanValuesExtractor(means, names, only=not others),
+        MeanValuesExtractor(means, names, only=all(metric.function for metric in others)),
         tfma.extractors.UnbatchExtractor(),
         tfma.extractors.SliceKeyExtractor(eval_config=config, materialize=False),
     ]
@@ -131,7 +134,12 @@ def run_evaluation(
 
 
 def _computed(metric: MetricSpec, readings: Mapping[str, OutputReading]) -> MetricSpec:
-    """A metric as it is computed: of probabilities, and without an output if there is only one."""
+    """A metric as it is computed: of probabilities, and without an output if there is only one.
+
+    A function gets its outputs before TFMA computes anything.
+    """
+    if metric.function:
+        return metric.model_copy(update={"output": None})
     reading = readings[str(metric.output)]
     if reading.kind != "values":
         metric = of_probabilities(metric, reading.applied)
@@ -144,7 +152,11 @@ def check_metrics(spec: EvaluationSpec, label: str, candidates: Sequence[str] = 
     Raises:
         SpecError: A metric is unknown, or doesn't accept its config or weights.
     """
-    _checked_evaluator(_eval_config(spec, label, candidates, _others(spec), weighted), mean_metrics(spec.metrics))
+    for metric in spec.metrics:
+        if metric.function:
+            load_metric(metric)
+    others = [metric for metric in _others(spec) if not metric.function]
+    _checked_evaluator(_eval_config(spec, label, candidates, others, weighted), mean_metrics(spec.metrics))
 
 
 def _others(spec: EvaluationSpec) -> list[MetricSpec]:
@@ -153,13 +165,14 @@ def _others(spec: EvaluationSpec) -> list[MetricSpec]:
 
 
 def check_features(spec: EvaluationSpec, label: str, feature_spec: Mapping[str, Any]) -> None:
-    """Check that the label and the slices are dense features of the task, and that metric names are unique.
+    """Check that label, slices, and features of metrics are dense features, and that metric names are unique.
 
     Raises:
         SpecError: One of them isn't.
     """
+    read = {feature: "evaluate.metrics" for metric in spec.metrics for feature in metric.features}
     slices = {feature: "evaluate.slices" for features in spec.slices for feature in features}
-    check_dense({**slices, label: "label"}, feature_spec)
+    check_dense({**read, **slices, label: "label"}, feature_spec)
     names = [metric.name for metric in spec.metrics]
     repeated = sorted({name for name in [*names, EXAMPLE_COUNT] if [*names, EXAMPLE_COUNT].count(name) > 1})
     if repeated:
@@ -176,6 +189,8 @@ def _checked_evaluator(config: Any, means: Sequence[MetricSpec]) -> Any:
         for metric in means:
             per_example(metric)
         return JackknifeEvaluator(config, [metric.name for metric in means])
+    except EdgemillError:
+        raise
     except Exception as error:
         raise SpecError(
             f"TensorFlow Model Analysis rejects a metric: {error}",
@@ -222,6 +237,11 @@ def _eval_config(
 def metric_config(metric: MetricSpec) -> Any:
     """Return TFMA's config of a metric."""
     config = json.dumps({**metric.config, "name": metric.name})
+    if metric.function:
+        config = json.dumps({"spec": metric.model_dump_json(), "name": metric.name})
+        return config_pb2.MetricConfig(
+            class_name=FunctionMetric.__name__, module=FunctionMetric.__module__, config=config
+        )
     if is_exact_auc(metric.class_name, metric.config):
         return config_pb2.MetricConfig(class_name=ExactAUC.__name__, module=ExactAUC.__module__, config=config)
     return config_pb2.MetricConfig(class_name=metric.class_name, config=config)

@@ -23,6 +23,7 @@ from components.core.errors import DataError
 from components.data.examples import ExampleDecoder, serialized_batches
 from components.data.supervision import postprocessed
 from components.data.task import load_task
+from components.evaluate.function_metric import FUNCTIONS_KEY, FunctionValues
 from components.evaluate.jackknife import BUCKET_KEY, BUCKETS
 from components.evaluate.outputs.observed import Observed
 from components.evaluate.saturation import Counts, Saturation
@@ -139,10 +140,12 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
         features: Sequence[str],
         outputs: Sequence[str],
         applied: Mapping[str, Activation],
+        functions: FunctionValues,
     ) -> None:
         super().__init__({name: model.model_loader for name, model in models.items()})
         self._task, self._transform_graph, self._label = task, transform_graph, label
         self._features, self._outputs, self._applied = tuple(features), tuple(outputs), dict(applied)
+        self._functions = functions
 
     def setup(self) -> None:
         """Load the models and the task, once per worker."""
@@ -163,7 +166,7 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
                 )
         # An example's bucket depends only on its bytes.
         buckets = np.array([zlib.crc32(example) % BUCKETS for example in element[tfma.INPUT_KEY]])
-        predictions, observed = {}, Observed()
+        predictions, kept, observed = {}, {}, Observed()
         for name, predict in loaded_models(self).items():
             outputs = predict(inputs)
             if isinstance(predict, TFLitePredict):
@@ -174,17 +177,24 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
                 # A file without a signature has other names.
                 outputs = dict(zip(self._outputs, outputs.values(), strict=True))
             final = postprocessed(self._loaded_task, outputs)
-            predictions[name] = _whole(
-                {output: as_probabilities(applied, final[output]) for output, applied in self._applied.items()}
-            )
+            if self._applied:
+                predictions[name] = _whole(
+                    {output: as_probabilities(applied, final[output]) for output, applied in self._applied.items()}
+                )
+            kept[name] = self._functions.of(final, decoded.targets, decoded.features, decoded.weights)
         count = len(element[tfma.INPUT_KEY])
-        logger.info("%d examples predicted by %d models", count, len(predictions))
+        logger.info("%d examples predicted by %d models", count, len(kept))
+        read = {tfma.PREDICTIONS_KEY: predictions}
+        read[tfma.LABELS_KEY] = {output: target_of(decoded.targets, output) for output in self._applied}
         yield {
             tfma.FEATURES_KEY: {name: decoded.features[name] for name in self._features},
-            tfma.LABELS_KEY: _whole({output: target_of(decoded.targets, output) for output in self._applied}),
             tfma.EXAMPLE_WEIGHTS_KEY: np.ones(count) if decoded.weights is None else decoded.weights,
             BUCKET_KEY: buckets,
-            tfma.PREDICTIONS_KEY: _whole(predictions),
+            FUNCTIONS_KEY: {
+                metric: {name: of_model[metric] for name, of_model in kept.items()}
+                for metric in next(iter(kept.values()))
+            },
+            **{key: _whole(values) for key, values in read.items() if values},
         }
         yield beam.pvalue.TaggedOutput(OBSERVED, observed)
 
@@ -207,6 +217,7 @@ def PredictExtractor(
     features: Sequence[str],
     outputs: Sequence[str],
     applied: Mapping[str, Activation],
+    functions: FunctionValues,
 ) -> tfma.extractors.Extractor:
     """Create an extractor from serialized examples to features, targets, weights, and all models' predictions.
 
@@ -221,7 +232,8 @@ def PredictExtractor(
         outputs: Names of the models' outputs. If there is only one, a file may name it differently.
         applied: Output that a metric reads -> the activation that turns its values into probabilities. If there is only
             one, predictions and labels are arrays, otherwise arrays by output.
+        functions: Computes the metrics that are functions.
     """
     named = {model.model_name: model for model in models}
-    predict = _DecodeAndPredict(named, task, transform_graph, label, features, outputs, applied)
+    predict = _DecodeAndPredict(named, task, transform_graph, label, features, outputs, applied, functions)
     return tfma.extractors.Extractor(stage_name="DecodeAndPredict", ptransform=_Predict(predict))

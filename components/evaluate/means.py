@@ -99,7 +99,8 @@ class _MeanValues(beam.DoFn):
 
     def process(self, element: Mapping[str, Any]) -> Sequence[Extracts]:
         """Add the values of one batch."""
-        labels, predictions = element[tfma.LABELS_KEY], element[tfma.PREDICTIONS_KEY]
+        # There are none if all metrics are functions.
+        labels, predictions = element.get(tfma.LABELS_KEY, {}), element.get(tfma.PREDICTIONS_KEY, {})
         weights = element[tfma.EXAMPLE_WEIGHTS_KEY].astype(np.float64)
         columns = [
             weights
@@ -110,7 +111,7 @@ class _MeanValues(beam.DoFn):
         extracts = dict(element) | {MEANS_KEY: np.stack([*columns, weights], axis=1)}
         if self._only:
             # No later stage reads them, and splitting them into examples costs more than everything else.
-            del extracts[tfma.PREDICTIONS_KEY], extracts[tfma.LABELS_KEY]
+            extracts = {k: v for k, v in extracts.items() if k not in (tfma.PREDICTIONS_KEY, tfma.LABELS_KEY)}
         return [extracts]
 
 

@@ -60,8 +60,17 @@ class RatioOfSums(abc.ABC):
         return float(sums[0] / sums[1]) if sums[1] else float("nan")
 
     def examples(self, predictions: Arrays, targets: Arrays, features: Arrays) -> Sequence[Any]:
-        """Return an accumulator for each example."""
-        return list(self.sums(predictions, targets, features))
+        """Return an accumulator for each example.
+
+        Raises:
+            ValueError: `sums` returned something else.
+        """
+        values = np.asarray(self.sums(predictions, targets, features))
+        count = len(next(iter(predictions.values())))
+        if values.shape[:-1] != (count,) or values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+            found = f"{values.dtype} {list(values.shape)}" if values.shape[:-1] != (count,) else "numbers not finite"
+            raise ValueError(f"sums() must return finite numbers [{count}, K], not {found}")
+        return list(values.astype(np.float64))
 
     def create(self) -> Array:
         """Return an empty accumulator."""

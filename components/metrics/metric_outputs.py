@@ -15,7 +15,7 @@ T = TypeVar("T")
 def with_outputs(
     metrics: Sequence[MetricSpec], outputs: Sequence[str], targets: Collection[str]
 ) -> tuple[MetricSpec, ...]:
-    """The same metrics with the name of the output that each reads.
+    """The same metrics with the name of the output that each reads. A function without an output reads all of them.
 
     Args:
         metrics: Metrics of the pipeline file.
@@ -31,8 +31,10 @@ def with_outputs(
     )
 
 
-def _output_of(metric: MetricSpec, where: str, outputs: Sequence[str], targets: Collection[str]) -> str:
+def _output_of(metric: MetricSpec, where: str, outputs: Sequence[str], targets: Collection[str]) -> str | None:
     where = f"{where}.output"
+    if metric.function and metric.output is None:
+        return None
     if metric.output is None and len(outputs) > 1:
         raise SpecError(
             f"the metric {metric.name!r} does not say which output it reads",
@@ -44,6 +46,8 @@ def _output_of(metric: MetricSpec, where: str, outputs: Sequence[str], targets: 
     output = outputs[0] if metric.output is None else metric.output
     if output not in outputs:
         raise unknown_output(f"the metric {metric.name!r} reads an output that does not exist", output, outputs, where)
+    if metric.function:
+        return output  # It can compare with a feature.
     if ONLY in targets and len(outputs) > 1:
         raise no_targets(outputs, where)
     if ONLY not in targets and output not in targets:

@@ -1,8 +1,10 @@
-"""The possible range of a metric, by its class. A bound outside the range makes no sense."""
+"""The possible range of a metric. A bound outside the range makes no sense."""
 
 from __future__ import annotations
 
 import math
+
+from components.spec.metric import MetricSpec
 
 # Prefixes and suffixes of the lowercase names of Keras and TFMA metric classes.
 _SHARES = ("accuracy", "auc", "precision", "recall", "sensitivity", "specificity", "iou")
@@ -29,3 +31,11 @@ def metric_range(class_name: str) -> tuple[float, float] | None:
     if name in _OTHERS:
         return _OTHERS[name]
     return (0.0, math.inf) if name.endswith(_NEVER_NEGATIVE) else None
+
+
+def values_of(metric: MetricSpec) -> tuple[float, float] | None:
+    """Return the range of a metric's values: the declared one, or that of its class; None if it is unknown."""
+    if metric.range is None:
+        return metric_range(metric.class_name)
+    low, high = metric.range
+    return -math.inf if low is None else low, math.inf if high is None else high

@@ -15,7 +15,7 @@ class EvaluationSpec(FrozenModel):
 
     Attributes:
         split: Split to evaluate on.
-        metrics: Metrics to compute, by short name or with any class of TensorFlow Model Analysis.
+        metrics: Metrics to compute, by short name, with any class of TensorFlow Model Analysis, or with a function.
         slices: Lists of feature names to cross, from the task's `feature_spec`. The whole split is always evaluated.
         batch_size: Examples in a prediction batch.
         outputs: What the model returns, or by output what each of several returns. By default, it is detected. For

@@ -1,21 +1,39 @@
-"""Metrics: their names, the classes that compute them, and the kinds of output that they compare."""
+"""Metrics: their names, the classes or functions that compute them, and the kinds of output that they compare."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import difflib
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, field_validator, model_validator
 
 from components.core.values import FrozenModel
 
 ShortName = Literal[
-    "accuracy", "top_5_accuracy", "binary_accuracy", "auc", "cross_entropy", "mean_absolute_error", "mean_squared_error"
+    "accuracy",
+    "top_5_accuracy",
+    "binary_accuracy",
+    "auc",
+    "cross_entropy",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "step_accuracy",
+    "mean_iou",
+    "coco_map",
+    "coco_map_50",
+    "word_error_rate",
+    "character_error_rate",
+    "anomaly_auc",
+    "cosine_similarity",
+    "recall_at_1",
+    "recall_at_5",
+    "keypoint_error",
 ]
 
 # What a model returns. Metrics of classes compare probabilities.
 OutputKind = Literal["probabilities", "logits", "values"]
 
-# Short names of the TFMA metrics that most pipelines need. Other metrics are named by their class.
+# Short names of the metrics that most pipelines need. Other metrics are named by their class or function.
 SHORT_NAMES: dict[ShortName, dict[str, Any]] = {
     "accuracy": {"class_name": "SparseCategoricalAccuracy"},
     "top_5_accuracy": {"class_name": "SparseTopKCategoricalAccuracy", "config": {"k": 5}},
@@ -25,32 +43,121 @@ SHORT_NAMES: dict[ShortName, dict[str, Any]] = {
     "cross_entropy": {"class_name": "SparseCategoricalCrossentropy"},
     "mean_absolute_error": {"class_name": "MeanAbsoluteError"},
     "mean_squared_error": {"class_name": "MeanSquaredError"},
+    "step_accuracy": {"function": "step_accuracy"},
+    "mean_iou": {"function": "mean_iou"},
+    "coco_map": {"function": "coco_map"},
+    "coco_map_50": {"function": "coco_map", "config": {"ious": [0.5]}},
+    "word_error_rate": {"function": "word_error_rate"},
+    "character_error_rate": {"function": "character_error_rate"},
+    "anomaly_auc": {"function": "anomaly_auc"},
+    "cosine_similarity": {"function": "cosine_similarity"},
+    "recall_at_1": {"function": "recall_at_k", "config": {"k": 1}},
+    "recall_at_5": {"function": "recall_at_k", "config": {"k": 5}},
+    "keypoint_error": {"function": "keypoint_error"},
+}
+
+Range = tuple[float | None, float | None]
+
+
+class ReadyMade(NamedTuple):
+    """What is known of a ready-made function without loading it.
+
+    Attributes:
+        less_is_better: Whether a smaller value is better.
+        range: The least and the greatest value; None if there is none.
+        reads: Arguments of its config that name a feature.
+    """
+
+    less_is_better: bool
+    range: Range
+    reads: tuple[str, ...] = ()
+
+
+# `components.metrics.functions` has the class of each.
+READY_MADE = {
+    "step_accuracy": ReadyMade(False, (0.0, 1.0), ("mask",)),
+    "mean_iou": ReadyMade(False, (0.0, 1.0), ("mask",)),
+    "coco_map": ReadyMade(False, (0.0, 1.0)),
+    "word_error_rate": ReadyMade(True, (0.0, None), ("reference",)),
+    "character_error_rate": ReadyMade(True, (0.0, None), ("reference",)),
+    "anomaly_auc": ReadyMade(False, (0.0, 1.0), ("reconstructs",)),
+    "cosine_similarity": ReadyMade(False, (-1.0, 1.0)),
+    "recall_at_k": ReadyMade(False, (0.0, 1.0)),
+    "keypoint_error": ReadyMade(True, (0.0, None), ("mask",)),
 }
 
 
 class MetricSpec(FrozenModel):
-    """Any metric of TensorFlow Model Analysis.
+    """A metric: any class of TensorFlow Model Analysis, or a function.
 
     Attributes:
         name: Name of the metric in the report and in the gate's bounds.
         class_name: Metric class of TensorFlow Model Analysis or Keras.
-        config: Keyword arguments of that class.
+        function: Instead of a class, a ready-made function, such as `mean_iou`, or your own function or accumulator
+            class, `package.module:NAME`. See docs/metrics.md.
+        config: Keyword arguments of that class or function.
         output: The output that it compares with its target: of the task's `postprocess`, or of the model. By default,
-            the only one.
+            the only one; a function gets all of them.
+        features: Names of dense features that your own function also reads.
+        less_is_better: Whether a smaller value is better. By default, that of the class or function, if it is known.
+        range: The least and the greatest possible value, null where there is none, such as `[0, null]`. By default,
+            that of the class or function, if it is known.
     """
 
     name: str
-    class_name: str
+    class_name: str = ""
+    function: str = ""
     config: dict[str, Any] = {}
     output: str | None = None
+    features: tuple[str, ...] = ()
+    less_is_better: bool | None = None
+    range: Range | None = None
 
     @property
-    def less_is_better(self) -> bool | None:
-        """Whether a smaller value is better, judged by the name of the class; None for an unknown class."""
-        name = self.class_name.rpartition(".")[2].lower()
-        if name.endswith(_LESS_IS_BETTER):
-            return True
-        return False if name.startswith(_MORE_IS_BETTER) or name.endswith(_MORE_IS_BETTER) else None
+    def references(self) -> tuple[str, ...]:
+        """The user's code that computes it, if it is one of theirs."""
+        return (self.function,) if ":" in self.function else ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_what_is_known(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        known: dict[str, Any] = {}
+        function, config = given.get("function"), given.get("config")
+        if isinstance(function, str) and (ready := READY_MADE.get(function)):
+            read = [config.get(argument) for argument in ready.reads] if isinstance(config, dict) else []
+            known = {"less_is_better": ready.less_is_better, "range": ready.range, "features": list(filter(None, read))}
+        elif isinstance(class_name := given.get("class_name"), str) and class_name:
+            known = {"less_is_better": _less_is_better(class_name)}
+        declared = {name for name, value in given.items() if value not in (None, [], ())}
+        return {**given, **{name: value for name, value in known.items() if name not in declared}}
+
+    @field_validator("function")
+    @classmethod
+    def _check_function(cls, function: str) -> str:
+        module, colon, name = function.partition(":")
+        if function and function not in READY_MADE and not (module and colon and name.isidentifier()):
+            near = difflib.get_close_matches(function, READY_MADE, 1)
+            raise ValueError(
+                f"{function!r} is not a function{f'; did you mean {near[0]!r}?' if near else ''}; "
+                f"use package.module:NAME, or one of {', '.join(READY_MADE)}"
+            )
+        return function
+
+    @model_validator(mode="after")
+    def _check_computed(self) -> MetricSpec:
+        if bool(self.class_name) == bool(self.function):
+            raise ValueError("a metric needs either `class_name` or `function`")
+        return self
+
+
+def _less_is_better(class_name: str) -> bool | None:
+    """Whether a smaller value is better, judged by the name of the class; None for an unknown class."""
+    name = class_name.rpartition(".")[2].lower()
+    if name.endswith(_LESS_IS_BETTER):
+        return True
+    return False if name.startswith(_MORE_IS_BETTER) or name.endswith(_MORE_IS_BETTER) else None
 
 
 # Lowercase prefixes and suffixes of the names of Keras and TFMA metric classes, such as `LogCoshError`, `HammingLoss`,
@@ -68,7 +175,8 @@ def _from_name(value: Any) -> Any:
     if value not in SHORT_NAMES:
         raise ValueError(
             f"{value!r} is not a short name of a metric; use one of {', '.join(sorted(SHORT_NAMES))}, "
-            "or {name: ..., class_name: ...} with any metric class of TensorFlow Model Analysis"
+            "{name: ..., class_name: ...} with any metric class of TensorFlow Model Analysis, "
+            "or {name: ..., function: package.module:NAME} with your own function"
         )
     return {"name": value, **SHORT_NAMES[value]}
 

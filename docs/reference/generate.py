@@ -142,7 +142,7 @@ def _default(field: dict[str, Any]) -> str:
     value = field.get("default")
     if "$ref" in field and isinstance(value, dict):
         return "its defaults"
-    if value is None or value in ([], {}):
+    if value is None or value in ([], {}, ""):
         return "none"
     if isinstance(value, dict) and "kind" in value:
         return f"`{value['kind']}`"
@@ -164,6 +164,9 @@ def _type(value: dict[str, Any], sections: _Sections) -> str:
     if "enum" in value:
         return ", ".join(f"`{choice}`" for choice in value["enum"])
     match value.get("type"):
+        case "array" if "prefixItems" in value:
+            items = [_type(each, sections) for each in value["prefixItems"]]
+            return f"list of {len(items)}: {', '.join(items)}"
         case "array":
             return "list of " + _type(value.get("items", {}), sections)
         case "object":

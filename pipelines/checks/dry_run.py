@@ -107,6 +107,9 @@ def _dense_features(spec: PipelineSpec) -> dict[str, str]:
     """Map the features that the evaluation reads to the fields that name them."""
     wanted = dict.fromkeys(chain.from_iterable(spec.slices()), "gate.metrics")
     wanted |= dict.fromkeys(chain.from_iterable(spec.evaluate.slices), "evaluate.slices")
+    wanted |= dict.fromkeys(
+        chain.from_iterable(metric.features for metric in spec.evaluate.metrics), "evaluate.metrics"
+    )
     return wanted | {spec.examples.label: "examples.label"}
 
 

@@ -34,11 +34,13 @@ class Batch:
         inputs: As the task's `decode` returns them.
         targets: Output -> tensor [N, ...]; the label is that of the output `ONLY`.
         weights: Weights of the examples [N]; None if all count the same.
+        features: Parsed features [N, ...].
     """
 
     inputs: Any
     targets: Mapping[str, Any]
-    weights: Any = None
+    weights: Any
+    features: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def batch_of(task: Task, features: Mapping[str, Any], label: str, inputs: Any) -
     values = {name: np.asarray(value) for name, value in targets.items()}
     held = None if weights is None else weights.numpy()
     check_supervision(values, held, int(features[label].shape[0]))
-    return Batch(inputs, targets, weights)
+    return Batch(inputs, targets, weights, features)
 
 
 def built_of_keras(model: Any) -> Built:
@@ -140,6 +142,9 @@ def check_outputs(spec: PipelineSpec, task: Task, built: Built, batches: Iterabl
     metrics = _resolved(spec, task, shapes, batches)
     for batch, final in zip(batches, finals, strict=True):
         _check_computed(spec, metrics, batch, final)
+    if functions := [metric for metric in metrics if metric.function]:
+        for batch in batches:
+            _check_functions(functions, batch, _final(task, built, batch.inputs), spec.examples.label)
 
 
 def _resolved(
@@ -156,6 +161,8 @@ def _resolved(
     # The number of classes is about the label.
     classes = None if isinstance(task, PostprocessingTask | TaskWithTargets) else spec.examples.num_classes
     for metric in metrics:
+        if metric.function:
+            continue
         _check_shape(metric, shapes[str(metric.output)], classes)
     return metrics
 
@@ -214,7 +221,7 @@ def _check_computed(spec: PipelineSpec, metrics: tuple[MetricSpec, ...], batch: 
     """Check that each metric can be computed from the targets and from values in the shapes of the outputs."""
     from components.evaluate.metric_check import check_computed
 
-    read = [metric for metric in metrics if metric.output in final]
+    read = [metric for metric in metrics if metric.output in final and not metric.function]
     for metric in read:
         output = str(metric.output)
         check_computed([metric], np.asarray(target_of(batch.targets, output)), final[output])
@@ -223,3 +230,15 @@ def _check_computed(spec: PipelineSpec, metrics: tuple[MetricSpec, ...], batch: 
 
         first, output = metrics[0], str(metrics[0].output)
         score(first.class_name, first.config, np.asarray(target_of(batch.targets, output)), final[output])
+
+
+def _check_functions(metrics: Sequence[MetricSpec], batch: Batch, final: Mapping[str, Any], label: str) -> None:
+    """Compute the metrics that are functions from targets and the outputs of the model."""
+    from components.evaluate.function_metric import named_targets
+    from components.metrics.functions import check_function, only_of
+
+    targets = named_targets(final, {name: np.asarray(values) for name, values in batch.targets.items()}, label)
+    for metric in metrics:
+        features = {name: np.asarray(batch.features[name]) for name in metric.features}
+        with in_time(f"the metric {metric.name!r}", "evaluate.metrics"):
+            check_function(metric, only_of(final, metric.output), only_of(targets, metric.output), features)

@@ -20,6 +20,7 @@ from components.spec.baseline import PretrainedBaseline
 from pipelines.checks.example_files import column_errors, tfrecord_errors
 from pipelines.file.impossible import Refusals, allow_skipping, placed_refusals, without_impossible
 from pipelines.file.load import LoadedPipeline, PipelineFileError, read_pipeline
+from pipelines.file.metric_attributes import with_attributes
 from pipelines.file.spec import DeclaredSplits, Examples, PipelineSpec
 from pipelines.file.user_folders import OURS, package_called_like_ours
 
@@ -42,7 +43,9 @@ def preflight(file: Path, *, data: bool = True, registry: bool = True, skip_impo
     refused: Refusals = {}
     if loaded is not None:
         loaded = allow_skipping(loaded) if skip_impossible else loaded
+        loaded, misdeclared = with_attributes(loaded, errors)
         errors += [
+            *misdeclared,
             *_object_errors("task", loaded.spec.task),
             *(_object_errors("preprocess", loaded.spec.preprocess) if loaded.spec.preprocess else ()),
             *_reference_errors(loaded),
@@ -61,6 +64,9 @@ def preflight(file: Path, *, data: bool = True, registry: bool = True, skip_impo
 
 
 def _reference_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
+    for index, metric in enumerate(loaded.spec.evaluate.metrics):
+        for reference in metric.references:
+            yield from _object_errors(f"evaluate.metrics[{index}].function", reference)
     for index, recipe in enumerate(loaded.spec.recipes):
         for number, step in enumerate(recipe.steps):
             for reference in step.references():

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from components.core.errors import SpecError
-from components.metrics.metric_ranges import metric_range
+from components.metrics.metric_ranges import values_of
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import MetricBound
@@ -148,11 +148,16 @@ def _metrics(spec: PipelineSpec) -> Iterator[SpecError]:
                 measured=bound.name,
                 remedy="add it to evaluate.metrics",
             )
+    yield from bound_errors(spec)
+
+
+def bound_errors(spec: PipelineSpec) -> Iterator[SpecError]:
+    """Yield an error for each bound that doesn't fit the direction or the range of its metric."""
     metrics = {metric.name: metric for metric in spec.evaluate.metrics}
     for index, bound in enumerate(spec.gate.metrics):
         if metric := metrics.get(bound.name):
             yield from _directions(bound, metric.less_is_better, f"gate.metrics[{index}]")
-            yield from _idle_bounds(bound, metric.class_name, f"gate.metrics[{index}]")
+            yield from _idle_bounds(bound, values_of(metric), f"gate.metrics[{index}]")
 
 
 def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> Iterator[SpecError]:
@@ -176,9 +181,8 @@ def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> 
             )
 
 
-def _idle_bounds(bound: MetricBound, class_name: str, where: str) -> Iterator[SpecError]:
+def _idle_bounds(bound: MetricBound, values: tuple[float, float] | None, where: str) -> Iterator[SpecError]:
     """Yield an error for each bound that every model meets, or that no model meets."""
-    values = metric_range(class_name)
     if values is None:
         return
     least, most = values
@@ -208,7 +212,16 @@ def _float_layers(spec: PipelineSpec) -> Iterator[SpecError]:
         if keep_float is None:
             continue
         where = f"recipes[{index}].scheme.keep_float"
-        least, most = metric_range(metric.class_name) or (-math.inf, math.inf)
+        if metric.function:
+            yield SpecError(
+                f"it measures the first metric on the calibration sample, but {metric.name!r} is a function",
+                where=where,
+                bound="a Keras metric class, such as SparseCategoricalAccuracy",
+                measured=metric.function,
+                remedy="put another metric first, or name the layers that stay float",
+            )
+            continue
+        least, most = values_of(metric) or (-math.inf, math.inf)
         if keep_float.max_drop is not None and keep_float.max_drop >= most - least:
             yield SpecError(
                 "this bound always holds, so no layer would stay float",

@@ -112,6 +112,7 @@ class _Graph:
         candidates = {recipe.name: converters[recipe.name].outputs["candidate"] for recipe in spec.recipes}
         # No retry for a ratio that no device bounds.
         bounded = any(device.max_latency_ratio is not None for device in self.devices)
+        functions = [reference for metric in spec.evaluate.metrics for reference in metric.references]
         evaluation = candidate_node(
             Evaluator,
             candidates,
@@ -122,7 +123,7 @@ class _Graph:
             spec=spec.evaluate.model_copy(update={"slices": spec.slices()}).model_dump_json(),
             retry=self.retry("evaluate") if bounded else "",
             label=spec.examples.label,
-            **self._task("components.evaluate.component"),
+            **(self._task("components.evaluate.component") | {"task_version": self._version([spec.task, *functions])}),
         ).with_id("evaluate")
         nodes.append(evaluation)
         for device in self.devices:

@@ -18,7 +18,7 @@ def test_public_names_are_these() -> None:
         == {
             *("Task", "TrainableTask", "CompilingTask", "EdgemillError", "SRU", "Tflite8BitScheme", "LayerPolicy"),
             *("ActivationQuantizer", "FixedQuantizer", "HistogramQuantizer", "LastValueQuantizer"),
-            *("MovingAverageQuantizer", "WeightQuantizer"),
+            *("MovingAverageQuantizer", "WeightQuantizer", "RatioOfSums"),
         }
     )
     for name in edgemill.__all__:

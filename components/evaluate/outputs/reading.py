@@ -69,7 +69,7 @@ def read_first_examples(
     final = [postprocessed(load_task(task), each) for each in raw]
     metrics = with_outputs(spec.metrics, tuple(final[0]), decoded[0].targets)
     readings = {}
-    for name in dict.fromkeys(str(metric.output) for metric in metrics):
+    for name in dict.fromkeys(str(metric.output) for metric in metrics if not metric.function):
         # What `postprocess` computes isn't what the model's last operator returns.
         same = name in raw[0] and final[0][name] is raw[0][name]
         operator = final_operator(signature, name) if same else ""
@@ -80,6 +80,6 @@ def read_first_examples(
             from_logits=None if known else loss_takes_logits(task, baseline.parent, name),
             predictions=np.concatenate([each[name] for each in final]),
             labels=np.concatenate([target_of(each.targets, name) for each in decoded]),
-            metrics=[metric for metric in metrics if metric.output == name],
+            metrics=[metric for metric in metrics if metric.output == name and not metric.function],
         )
     return ReadOutputs(tuple(signature.structured_outputs), metrics, readings)

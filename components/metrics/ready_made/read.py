@@ -30,7 +30,7 @@ def only(named: Arrays, what: str) -> Array:
             where="evaluate.metrics",
             bound=f"one {what}",
             measured=", ".join(named) or "none",
-            remedy="name the output that the metric reads",
+            remedy=f"name it with `output` in the metric, or correct the {what}s",
         )
     return np.asarray(next(iter(named.values())))
 

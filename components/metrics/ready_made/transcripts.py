@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from components.core.errors import SpecError
 from components.metrics.accumulator import Arrays, RatioOfSums
-from components.metrics.ready_made.read import only
+from components.metrics.ready_made.read import named_array, only
 
 Array = npt.NDArray[Any]
 Symbols = Sequence[Any]
@@ -26,17 +26,16 @@ class CharacterErrorRate(RatioOfSums):
 
     Args:
         padding: The class index that fills up shorter sequences. It is left out wherever it is.
+        reference: A feature to compare with instead of the target, such as a text. "" for the target.
     """
 
-    def __init__(self, padding: int = -1) -> None:
-        self._padding = padding
+    def __init__(self, padding: int = -1, reference: str = "") -> None:
+        self._padding, self._reference = padding, reference
 
     def sums(self, predictions: Arrays, targets: Arrays, features: Arrays) -> Array:
         """Return the errors and the length of the reference of each example."""
-        del features
-        found, wanted = (
-            self._symbols(only(named, what)) for named, what in ((predictions, "output"), (targets, "target"))
-        )
+        reference = named_array(features, self._reference, "feature") if self._reference else only(targets, "target")
+        found, wanted = self._symbols(only(predictions, "output")), self._symbols(reference)
         lengths = [len(reference) for reference in wanted]
         return np.stack([edit_distances(wanted, found), np.array(lengths, np.float64)], axis=1)
 
@@ -69,10 +68,11 @@ class WordErrorRate(CharacterErrorRate):
     Args:
         padding: The class index that fills up shorter sequences.
         separator: The class index that separates words. None if each class index is a word.
+        reference: A feature to compare with instead of the target.
     """
 
-    def __init__(self, padding: int = -1, separator: int | None = None) -> None:
-        super().__init__(padding)
+    def __init__(self, padding: int = -1, separator: int | None = None, reference: str = "") -> None:
+        super().__init__(padding, reference)
         self._separator = separator
 
     def _of_text(self, text: str) -> Symbols:

@@ -552,9 +552,12 @@ def test_direction_of_a_metric_is_known_by_its_class(less_is_better: bool | None
 
 def test_direction_is_known_of_every_short_name() -> None:
     assert {name for name, short in SHORT_NAMES.items() if MetricSpec(name=name, **short).less_is_better} == {
+        "character_error_rate",
         "cross_entropy",
+        "keypoint_error",
         "mean_absolute_error",
         "mean_squared_error",
+        "word_error_rate",
     }
     assert all(MetricSpec(name=name, **short).less_is_better is not None for name, short in SHORT_NAMES.items())
 
