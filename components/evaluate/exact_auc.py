@@ -14,15 +14,17 @@ from components.metrics.ranks import macro_auc
 
 
 class Scores(NamedTuple):
-    """Labels and scores of some examples, 8 bytes each.
+    """Labels, scores, and weights of some examples, 8 bytes each.
 
     Attributes:
         labels, scores: Values of all examples, concatenated.
+        weights: A weight for each group of `outputs` scores; empty if all count the same.
         outputs: Number of the model's outputs.
     """
 
     labels: array[float]
     scores: array[float]
+    weights: array[float]
     outputs: int
 
 
@@ -35,10 +37,17 @@ class ExactAUC(metric_types.Metric):
 
 
 def _computations(
-    name: str, eval_config: Any = None, model_name: str = "", output_name: str = "", curve: str = "ROC"
+    name: str,
+    eval_config: Any = None,
+    model_name: str = "",
+    output_name: str = "",
+    curve: str = "ROC",
+    example_weighted: bool = False,
 ) -> list[Any]:
     del curve
-    key = metric_types.MetricKey(name=name, model_name=model_name, output_name=output_name)
+    key = metric_types.MetricKey(
+        name=name, model_name=model_name, output_name=output_name, example_weighted=example_weighted
+    )
     return [metric_types.MetricComputation(keys=[key], preprocessors=None, combiner=_KeepScores(key, eval_config))]
 
 
@@ -47,15 +56,16 @@ class _KeepScores(beam.CombineFn):
         self._key, self._eval_config = key, eval_config
 
     def create_accumulator(self) -> Scores:
-        return Scores(array("d"), array("d"), 1)
+        return Scores(array("d"), array("d"), array("d"), 1)
 
     def add_input(self, accumulator: Scores, element: Any) -> Scores:
         outputs = accumulator.outputs
-        for label, score, _ in metric_util.to_label_prediction_example_weight(
+        for label, score, weight in metric_util.to_label_prediction_example_weight(
             element,
             eval_config=self._eval_config,
             model_name=self._key.model_name,
             output_name=self._key.output_name,
+            example_weighted=bool(self._key.example_weighted),
             flatten=False,
             squeeze=False,
         ):
@@ -65,6 +75,8 @@ class _KeepScores(beam.CombineFn):
                 macro_auc(label[None], score[None])
             accumulator.labels.extend(np.ravel(label).astype(np.float64).tolist())
             accumulator.scores.extend(np.ravel(score).astype(np.float64).tolist())
+            if self._key.example_weighted:
+                accumulator.weights.extend([float(weight.item())] * (score.size // outputs))
         return accumulator._replace(outputs=outputs)
 
     def merge_accumulators(self, accumulators: Iterable[Scores]) -> Scores:
@@ -72,9 +84,11 @@ class _KeepScores(beam.CombineFn):
         for each in accumulators:
             merged.labels.extend(each.labels)
             merged.scores.extend(each.scores)
+            merged.weights.extend(each.weights)
             merged = merged._replace(outputs=max(merged.outputs, each.outputs))
         return merged
 
     def extract_output(self, accumulator: Scores) -> dict[Any, float]:
-        labels, scores = (np.frombuffer(each, np.float64) for each in accumulator[:2])
-        return {self._key: macro_auc(labels, scores.reshape(-1, accumulator.outputs))}
+        labels, scores, weights = (np.frombuffer(each, np.float64) for each in accumulator[:3])
+        scores = scores.reshape(-1, accumulator.outputs)
+        return {self._key: macro_auc(labels, scores, weights if self._key.example_weighted else None)}

@@ -29,7 +29,7 @@ def pools_classes(class_name: str, config: Mapping[str, Any]) -> bool:
     return class_name.rpartition(".")[2] in _AREAS and not is_exact_auc(class_name, config) and not chosen
 
 
-def macro_auc(labels: Array, scores: Array) -> float:
+def macro_auc(labels: Array, scores: Array, weights: Array | None = None) -> float:
     """The mean of the areas of all outputs, like scikit-learn's `roc_auc_score(multi_class="ovr")`.
 
     A class or output without positives or without negatives has no area and is skipped; scikit-learn returns no mean
@@ -38,6 +38,7 @@ def macro_auc(labels: Array, scores: Array) -> float:
     Args:
         labels: [N, ...] class indexes, each class against all others; or as many labels as scores, each 0 or 1.
         scores: [N, ..., C], or [N] for a single output.
+        weights: [N, ...], as often as an example counts; None if all count once.
 
     Returns:
         The mean; NaN if no output has an area.
@@ -54,7 +55,7 @@ def macro_auc(labels: Array, scores: Array) -> float:
         numbers = labels.reshape(-1)
         check_classes(numbers, outputs)
         if outputs == 2:
-            return exact_auc(numbers, wide[:, 1])
+            return exact_auc(numbers, wide[:, 1], weights)
         columns = numbers == np.arange(outputs)[:, None]
     else:
         raise SpecError(
@@ -64,12 +65,12 @@ def macro_auc(labels: Array, scores: Array) -> float:
             measured=f"labels {list(labels.shape)}, outputs {list(scores.shape)}",
             remedy="correct the labels, or give the model an output for each class or label",
         )
-    areas = np.array([exact_auc(column, score) for column, score in zip(columns, wide.T, strict=True)])
+    areas = np.array([exact_auc(column, score, weights) for column, score in zip(columns, wide.T, strict=True)])
     known = areas[~np.isnan(areas)]
     return float(known.mean()) if known.size else float("nan")
 
 
-def exact_auc(labels: Array, scores: Array) -> float:
+def exact_auc(labels: Array, scores: Array, weights: Array | None = None) -> float:
     """The probability that a positive scores above a negative. A tie counts half.
 
     Thresholds merge scores: 200 thresholds are off by 0.003 on the 256 scores of an int8 output.
@@ -77,6 +78,7 @@ def exact_auc(labels: Array, scores: Array) -> float:
     Args:
         labels: [N], each 0 or 1. A label between them counts as that fraction of a positive.
         scores: [N], in any range.
+        weights: [N], finite and at least 0; None if all count the same.
 
     Returns:
         The area; NaN if there are no positives or no negatives.
@@ -102,8 +104,9 @@ def exact_auc(labels: Array, scores: Array) -> float:
         )
     # All equal scores share one rank.
     values, place = np.unique(wide, return_inverse=True)
-    positives = np.bincount(place, positive, len(values))
-    negatives = np.bincount(place, 1 - positive, len(values))
+    counted = np.ones(wide.size) if weights is None else np.asarray(weights, np.float64).reshape(-1)
+    positives = np.bincount(place, counted * positive, len(values))
+    negatives = np.bincount(place, counted * (1 - positive), len(values))
     below = np.cumsum(negatives) - negatives
     pairs = float(positives.sum() * negatives.sum())
     return float((positives * (below + negatives / 2)).sum()) / pairs if pairs else float("nan")

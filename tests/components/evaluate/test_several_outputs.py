@@ -124,8 +124,11 @@ def test_postprocess_and_weights_are_the_same_for_all_models(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = with_more(world, tmp_path, monkeypatch, "weighted_task", POSTPROCESS, WEIGHTS)
-    slices = world.evaluate(task, [KINDS, ERROR, SQUARED], tmp_path / "out")
+    slices = world.evaluate(task, [KINDS, ERROR, SQUARED, AUC], tmp_path / "out")
     for model in (BASELINE, "int8"):
+        scores = world.predictions[model]["kind"]
+        areas = [roc_auc_score(world.labels == kind, scores[:, kind], sample_weight=world.weights) for kind in range(3)]
+        assert slices[model][0].metrics["auc"].value == pytest.approx(np.mean(areas), abs=1e-6)
         right, errors = values_of(world, model, hundredfold=True)
         metrics = slices[model][0].metrics
         assert metrics["kinds"].value == pytest.approx(np.average(right, weights=world.weights), abs=1e-6)
@@ -138,9 +141,9 @@ def test_postprocess_and_weights_are_the_same_for_all_models(
 def test_metric_without_weights_is_refused_when_the_task_weighs_examples(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = with_more(world, tmp_path, monkeypatch, "unweighted_auc_task", WEIGHTS)
+    task = with_more(world, tmp_path, monkeypatch, "unweighted_task", WEIGHTS)
     with pytest.raises(SpecError, match=r"rejects a metric: .*example"):
-        world.evaluate(task, [AUC], tmp_path / "out")
+        world.evaluate(task, [{**AUC, "class_name": "ModelCosineSimilarity"}], tmp_path / "out")
 
 
 def test_saturation_is_counted_for_each_output(world: World, tmp_path: Path) -> None:

@@ -20,6 +20,20 @@ def test_auc_equals_scikit_learn_when_scores_tie(steps):
     assert exact_auc(labels, -50 * scores) == pytest.approx(roc_auc_score(labels, -scores), abs=1e-12)
 
 
+def test_auc_of_weighted_examples_equals_scikit_learn():
+    random = np.random.default_rng(6)
+    labels, weights = random.integers(2, size=3000), random.integers(0, 5, size=3000) / 2
+    scores = np.round(random.beta(1 + labels, 9) * 64) / 64
+    expected = roc_auc_score(labels, scores, sample_weight=weights)
+    assert exact_auc(labels, scores, weights) == pytest.approx(expected, abs=1e-12)
+    assert abs(exact_auc(labels, scores) - expected) > 1e-4
+    numbers, wide = random.integers(3, size=600), random.random((600, 3))
+    areas = [roc_auc_score(numbers == each, wide[:, each], sample_weight=weights[:600]) for each in range(3)]
+    assert macro_auc(numbers, wide, weights[:600]) == pytest.approx(np.mean(areas), abs=1e-12)
+    # Without any weight, there are no pairs.
+    assert np.isnan(exact_auc(labels, scores, np.zeros(3000)))
+
+
 def test_auc_is_unknown_when_a_class_is_missing():
     assert np.isnan(exact_auc(np.ones(4), np.arange(4)))
     with pytest.raises(DataError, match=r"a label is neither .*expected: 0 to 1; found: 2 and 0 more of 2"):
