@@ -39,7 +39,7 @@ def deploy(model: Any, form: Form, folder: Path, outputs: Sequence[str], sample:
         model: A trained model with recurrent layers from `components.fake_quantize.qat.quantized`.
         form: The form of GRU, SRU, and SimpleRNN.
         folder: The artifact's folder.
-        outputs: The names of the model's outputs, in its own order; with an LSTM, the only one.
+        outputs: The names of the model's outputs, in its own order.
         sample: Model input -> a few sequences [N, time, ...].
 
     Raises:
@@ -47,7 +47,7 @@ def deploy(model: Any, form: Form, folder: Path, outputs: Sequence[str], sample:
     """
     if "LSTM" in {layer.cell.kind for layer in model.layers if isinstance(layer, IntegerRecurrent)}:
         export(stripped(model, fuse=True), folder, outputs, batch=1)
-        save_fused(model, folder / FUSED_SAMPLE_FILE, sample)
+        save_fused(model, folder / FUSED_SAMPLE_FILE, outputs, sample)
         return "fused_lstm"
     export_form(model, form, folder, outputs)
     seen = trajectories(stripped(model), sample)
@@ -56,8 +56,8 @@ def deploy(model: Any, form: Form, folder: Path, outputs: Sequence[str], sample:
     return "lowered"
 
 
-def save_fused(model: Any, path: Path, sample: Mapping[str, Array]) -> None:
-    """Save sequences, the weights that identify the LSTMs of a file, and the name of the last layer.
+def save_fused(model: Any, path: Path, outputs: Sequence[str], sample: Mapping[str, Array]) -> None:
+    """Save sequences, the weights that identify the LSTMs of a file, and the last layer of each output.
 
     This also saves the hidden states of the first sequences, computed in floats with the trained weights.
     """
@@ -67,8 +67,10 @@ def save_fused(model: Any, path: Path, sample: Mapping[str, Array]) -> None:
         if isinstance(layer, IntegerRecurrent):
             held[f"kernel {layer.name}"] = layer.held["kernel_i"].numpy().T
             held[f"states {layer.name}"] = seen.states[state_name(layer.name, "h")]
-    last = layer_behind(model.outputs[0])
-    np.savez(path, last=np.array(getattr(last, "layer", last).name), **held)
+    for name, tensor in zip(outputs, model.outputs, strict=True):
+        last = layer_behind(tensor)
+        held[f"last {name}"] = np.array(getattr(last, "layer", last).name)
+    np.savez(path, **held)
 
 
 def stripped(model: Any, fuse: bool = False) -> Any:

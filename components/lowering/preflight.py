@@ -35,12 +35,6 @@ def plan_layers(model: Any, scheme: Scheme, form: Form | None, trained: bool) ->
         name = next(name for name, layer in found if type(inner(layer)).__name__ == "LSTM")
         why = f"a fused LSTM and a {min(kinds & LOWERED)}, which is lowered, cannot be in one integer file"
         raise _impossible(name, Refusal(why, "make all recurrent layers of one kind"), scheme.kind)
-    if lowers and trained and "LSTM" in kinds and len(model.outputs) > 1:
-        name = next(name for name, layer in found if type(inner(layer)).__name__ == "LSTM")
-        why = (
-            f"an LSTM trains under quantization only in a model with one output, and this one has {len(model.outputs)}"
-        )
-        raise _impossible(name, Refusal(why, "remove the step `qat`, or use a GRU"), scheme.kind)
     if form == "streaming":
         check_streams(rewrite(model).model)
     return plans

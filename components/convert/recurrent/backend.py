@@ -131,9 +131,9 @@ def convert_trained_lstm(
 
     with np.load(model_folder / FUSED_SAMPLE_FILE) as archive:
         held = {name: archive[name] for name in archive.files}
-    last = str(held.pop("last"))
     sample = {name.removeprefix("input "): values for name, values in held.items() if name.startswith("input ")}
     kernels = {name.removeprefix("kernel "): values for name, values in held.items() if name.startswith("kernel ")}
+    last = {name.removeprefix("last "): str(layer) for name, layer in held.items() if name.startswith("last ")}
     states = {name.removeprefix("states "): values for name, values in held.items() if name.startswith("states ")}
     ends = {one.tensor: (one.low, one.high) for one in trained}
     known = KnownRanges(
@@ -142,7 +142,7 @@ def convert_trained_lstm(
         ],
         layers={name: each for name, each in ends.items() if name.rpartition("/")[0] not in kernels},
         inputs={name: ends[f"input {name}"] for name in sample if f"input {name}" in ends},
-        output=ends.get(last),
+        outputs={output: ends[layer] for output, layer in last.items() if layer in ends},
         sequences={name: values[: len(next(iter(states.values())))] for name, values in sample.items()},
     )
 

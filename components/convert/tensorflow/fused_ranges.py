@@ -56,14 +56,14 @@ class KnownRanges:
         cells: Ranges of LSTMs.
         layers: Name of a layer -> range of its output.
         inputs: Name of a model input -> its range.
-        output: Range of the model's output; None uses the measured range.
+        outputs: Name of a model output -> its range. Others keep the measured range.
         sequences: Model input -> the sequences that the cells' states belong to [N, time, ...].
     """
 
     cells: Sequence[CellRanges] = ()
     layers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     inputs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    output: tuple[float, float] | None = None
+    outputs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     sequences: Mapping[str, Array] = field(default_factory=dict)
 
 
@@ -123,8 +123,9 @@ def with_ranges(content: bytes, known: KnownRanges) -> bytes:
         for index in graph.inputs:
             if graph.tensors[index].name.decode() in {f"serving_default_{name}:0", name}:
                 _set(graph.tensors[index], ends)
-    if known.output is not None:
-        _set(graph.tensors[graph.outputs[0]], known.output)
+    ends_of = {end.name.decode(): int(end.tensorIndex) for end in model.signatureDefs[0].outputs or ()}
+    for name, ends in known.outputs.items():
+        _set(graph.tensors[ends_of[name]], ends)
     for operator in graph.operators:
         if codes[operator.opcodeIndex] == _LSTM:
             _set_cell(model, graph, operator, known.cells)

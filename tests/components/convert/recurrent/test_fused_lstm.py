@@ -91,7 +91,7 @@ def test_hidden_states_are_held_to_the_float_models_after_each_time_step(convert
         fused_state_errors(content, replace(known, cells=stranger))
 
 
-def trained(model, sequences, labels, folder, epochs=2):
+def trained(model, sequences, labels, folder, epochs=2, losses="sparse_categorical_crossentropy"):
     """A model trained under quantization, its ranges, and its file."""
     import tensorflow as tf
 
@@ -102,10 +102,12 @@ def trained(model, sequences, labels, folder, epochs=2):
 
     scheme = StaticWi8Ai8()
     model = quantized(model, QatStep(kind="qat", epochs=1), scheme, steps_per_epoch=1)
-    model.compile(tf.keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
+    names = list(losses) if isinstance(losses, dict) else ["p"]
+    model.output_names = names
+    model.compile(tf.keras.optimizers.Adam(1e-3), losses)
     model.fit(sequences, labels, batch_size=16, epochs=epochs, verbose=0)
     ranges = trained_ranges(model)
-    deploy(model, "sequence", folder, ("p",), {"x": sequences})
+    deploy(model, "sequence", folder, names, {"x": sequences})
     return model, ranges, convert_trained_lstm(folder, scheme, ranges, lambda _: None)
 
 
@@ -122,6 +124,30 @@ def test_trained_ranges_reach_the_fused_operator(sequences, tmp_path):
     assert np.abs(found - model(sequences, training=False).numpy()).max() < 0.02
     held = {one.tensor: one for one in ranges}
     assert np.log2(-held["first/c"].low) % 1 == 0
+
+
+def test_trained_ranges_reach_each_of_several_outputs(sequences, tmp_path):
+    import tensorflow as tf
+
+    from components.convert.checks.scheme_check import lost_ranges
+    from components.lowering.preflight import plan_layers
+    from components.model.tflite_runtime import TFLiteModel
+
+    tf.keras.utils.set_random_seed(2)
+    layers = tf.keras.layers
+    x = layers.Input([STEPS, FEATURES], name="x")
+    y = layers.LSTM(7, name="memory")(x)
+    # The range of a number differs from that of probabilities. The converter orders outputs by name.
+    ends = [layers.Dense(3, activation="softmax", name="p")(y), layers.Dense(1, name="n")(y)]
+    built = randomized(tf.keras.Model(x, ends))
+    plan_layers(built, StaticWi8Ai8(), None, trained=True)
+    labels = {"p": np.arange(len(sequences)) % 3, "n": np.linspace(-9, 9, len(sequences))}
+    losses = {"p": "sparse_categorical_crossentropy", "n": "mse"}
+    model, ranges, made = trained(built, sequences, labels, tmp_path, losses=losses)
+    assert lost_ranges(made.content, ranges) == ()
+    found = TFLiteModel(made.content).predict({"x": sequences})
+    for name, wanted in zip(("p", "n"), model(sequences, training=False), strict=True):
+        assert np.abs(found[name] - wanted.numpy()).max() < 0.02 * np.ptp(wanted.numpy()), name
 
 
 def both_ways(kind):
