@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import time
@@ -34,7 +35,7 @@ from components.core.files import write_atomically
 from components.core.values import FrozenModel
 from components.data.examples import ExampleDecoder, Inputs, read_serialized, split_files
 from components.data.supervision import ONLY, postprocessed
-from components.data.task import load_task
+from components.data.task import WeighingTask, load_task
 from components.facts.artifact_paths import CALIBRATION_SPLIT, KERAS_FILE, OUTCOME_FILE
 from components.facts.conversion import ConversionFailure, Converted
 from components.facts.training import Export, TrainedRange
@@ -220,6 +221,9 @@ def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
     examples = decode_examples(request.calibration, request.task, request.transform_graph, label)
     target = None if bound is None else bound.output or ONLY
     sample = load_sample(examples, TFLiteModel(content).input_names, target)
+    if bound is not None and isinstance(task, WeighingTask):
+        weights = weights_of_sample(request.calibration, request.task, request.transform_graph, bound.label)
+        sample = dataclasses.replace(sample, weights=weights)
 
     def reads(outputs: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
         final = postprocessed(task, outputs)
@@ -250,6 +254,20 @@ def decode_examples(
         for index in range(len(batch)):
             inputs, targets = ({name: one[index : index + 1] for name, one in part.items()} for part in parts)
             yield inputs, targets
+
+
+def weights_of_sample(calibration: str, task: str, transform_graph: str | None, label: str) -> npt.NDArray[np.float32]:
+    """The weights of the calibration sample's examples [N], in the order of `decode_examples`, for the same arguments.
+
+    Raises:
+        SpecError, DataError: The task's example_weights fails, or returns something else.
+    """
+    decoder = ExampleDecoder(task, transform_graph)
+    serialized = read_serialized(split_files(calibration, CALIBRATION_SPLIT))
+    found = []
+    while batch := list(islice(serialized, _DECODE_BATCH)):
+        found.append(np.asarray(decoder.decode_all(batch, label).weights, np.float32))
+    return np.concatenate(found)
 
 
 def _does_not_run(content: bytes) -> list[str]:

@@ -25,14 +25,16 @@ class Sample:
     Attributes:
         inputs: Model input name -> array [N, ...].
         labels: Array [N, ...]; None if no metric is computed.
+        weights: Weights of the examples [N]; None if all count the same.
     """
 
     inputs: Mapping[str, npt.NDArray[Any]]
     labels: npt.NDArray[Any] | None = None
+    weights: npt.NDArray[Any] | None = None
 
     def first(self, count: int) -> Sample:
         """The inputs of the first `count` examples: a random choice, because the sampler orders examples by a hash."""
-        return Sample({name: values[:count] for name, values in self.inputs.items()}, None)
+        return Sample({name: values[:count] for name, values in self.inputs.items()})
 
 
 def no_sample(scheme: str) -> SpecError:

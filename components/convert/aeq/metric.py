@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ def scorer(
     reference: npt.NDArray[Any],
     final_kind: str,
     from_logits: bool | None,
+    weights: npt.NDArray[Any] | None = None,
 ) -> Callable[[npt.NDArray[Any]], float]:
     """A function that computes a bound's metric of outputs [N, ...]. As in the evaluation, logits become probabilities.
 
@@ -37,6 +39,7 @@ def scorer(
         reference: The float model's outputs [N, ...].
         final_kind: Kind of the float model's last operator.
         from_logits: Whether the task's loss takes logits; None if unknown.
+        weights: Weights of the examples [N]; None if all count the same.
     """
     metric = MetricSpec(name=bound.metric, class_name=bound.class_name, config=bound.config)
     read = read_outputs(
@@ -49,7 +52,9 @@ def scorer(
     )
     _LOG.info("%s of %s: %s", bound.metric, read.kind, read.why)
     computed = metric if read.kind == "values" else of_probabilities(metric, read.applied)
-    return lambda outputs: score(computed.class_name, computed.config, labels, as_probabilities(read.applied, outputs))
+    return lambda outputs: score(
+        computed.class_name, computed.config, labels, as_probabilities(read.applied, outputs), weights
+    )
 
 
 def keras_metric(class_name: str, config: Mapping[str, Any]) -> Any:
@@ -78,15 +83,21 @@ def keras_metric(class_name: str, config: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def score(class_name: str, config: Mapping[str, Any], labels: npt.NDArray[Any], predictions: npt.NDArray[Any]) -> float:
-    """A metric of predictions [N, ...] against labels [N, ...].
+def score(
+    class_name: str,
+    config: Mapping[str, Any],
+    labels: npt.NDArray[Any],
+    predictions: npt.NDArray[Any],
+    weights: npt.NDArray[Any] | None = None,
+) -> float:
+    """A metric of predictions [N, ...] against labels [N, ...], with weights of the examples [N] if they have them.
 
     Raises:
         SpecError: The metric does not fit the predictions and labels.
         DataError: A label is out of range, or a prediction is NaN.
     """
     if is_exact_auc(class_name, config):
-        return macro_auc(labels, predictions)
+        return macro_auc(labels, predictions, _per_row(weights, predictions))
     metric = keras_metric(class_name, config)
     outputs = predictions.shape[-1] if predictions.ndim > 1 else 1
     if outputs > 1 and labels.size * outputs == predictions.size and not class_name.startswith("Sparse"):
@@ -94,7 +105,7 @@ def score(class_name: str, config: Mapping[str, Any], labels: npt.NDArray[Any], 
         labels = one_hot(labels.reshape(predictions.shape[:-1]), outputs)
     try:
         # As in the evaluation, single values form a column.
-        metric.update_state(_column(labels), _column(predictions))
+        metric.update_state(_column(labels), _column(predictions), sample_weight=weights)
         return float(metric.result())
     except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
         raise SpecError(
@@ -103,6 +114,11 @@ def score(class_name: str, config: Mapping[str, Any], labels: npt.NDArray[Any], 
             measured=f"labels {list(labels.shape)}, outputs {list(predictions.shape)}: {str(error).splitlines()[0]}",
             remedy="put a metric that fits the model first",
         ) from error
+
+
+def _per_row(weights: npt.NDArray[Any] | None, predictions: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+    """The weights of the examples, repeated for each step of sequences [N, ..., C]."""
+    return None if weights is None else np.repeat(weights, math.prod(predictions.shape[1:-1]))
 
 
 def _column(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

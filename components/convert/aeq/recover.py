@@ -141,7 +141,7 @@ def _search(
     # What `postprocess` computes isn't what the model's last operator returns.
     same = any(reference is values for values in outputs.values())
     kind = read_graph(content).final_kind(bound.output) if same else ""
-    score = scorer(bound, sample.labels, reference, kind, from_logits if same else None)
+    score = scorer(bound, sample.labels, reference, kind, from_logits if same else None, sample.weights)
     return fewest_float(
         len(ordered),
         lambda kept: score(reads(outputs_of(quantize_all(content, scheme, ranges, ordered[:kept]), sample))),

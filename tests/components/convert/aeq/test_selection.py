@@ -76,6 +76,16 @@ def test_what_only_moves_values_belongs_to_the_layer_before_it(convnet):
     assert kinds == [["CONV_2D", "RESHAPE"], ["FULLY_CONNECTED"]]
 
 
+def test_weights_of_the_sample_decide_which_layers_stay_float(hard, sample):
+    # Where the examples that int8 gets wrong count nothing, no layer has to stay float.
+    made = recover(hard, AUTO, sample, bound(1.0)).content
+    right = TFLiteModel(made).predict(sample.inputs)["logits"].argmax(axis=1) == sample.labels
+    assert 0 < right.sum() < len(right)
+    weighted = Sample(sample.inputs, sample.labels, right.astype(np.float32))
+    assert recover(hard, AUTO, weighted, bound(0.0)).search.drops == (0.0,)
+    # Without weights, one layer has to: see the next test.
+
+
 def test_hard_layer_alone_is_most_sensitive_and_kept(hard, sample):
     made = recover(hard, AUTO, sample, bound(0.02))
     assert made.sensitivity[0].layer == "net/hard"
