@@ -14,7 +14,7 @@ import numpy.typing as npt
 from components.core.errors import DataError, SpecError, summary_line
 from components.core.user_code import exits_reported
 from components.data.supervision import ONLY, check_supervision, fit_targets, targets_of, weights_of
-from components.data.task import check_decoded, features_of, load_task
+from components.data.task import check_decoded, features_of, is_uneven, load_task
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -163,8 +163,7 @@ class ExampleDecoder:
             ) from error
 
     def _dense(self, features: Mapping[str, Any]) -> Inputs:
-        sparse = self._tf.SparseTensor
-        return {name: np.asarray(value) for name, value in features.items() if not isinstance(value, sparse)}
+        return {name: np.asarray(value) for name, value in features.items() if not is_uneven(value)}
 
     def dataset(
         self,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from components.core.errors import DataError, EdgemillError, SpecError, some_of, summary_line
 from components.core.user_code import exits_reported, raised_at
-from components.data.task import PostprocessingTask, Task, TaskWithTargets, WeighingTask
+from components.data.task import PostprocessingTask, Task, TaskWithTargets, WeighingTask, is_uneven
 
 Array = npt.NDArray[Any]
 # The name of a model's only output where nothing else names it.
@@ -48,7 +48,7 @@ def _not_a_target(name: Any, value: Any) -> str:
     if not isinstance(name, str):
         return f"a name of type {type(name).__name__}"
     dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
-    if dtype is None or shape is None or hasattr(value, "to_tensor") or hasattr(value, "indices"):
+    if dtype is None or shape is None or is_uneven(value):
         return f"{type(value).__name__} for {name!r}"
     if dtype == "string" or getattr(dtype, "kind", "") in {"S", "U", "O"}:
         return f"a tensor of strings for {name!r}"

@@ -239,7 +239,7 @@ def check_decoded(decoded: Any) -> None:
     """Check that `decode` returned a tensor, or tensors by name.
 
     Raises:
-        SpecError: It returned something else, or strings.
+        SpecError: It returned something else, strings, or a ragged or sparse tensor.
     """
     named = decoded if isinstance(decoded, Mapping) else {"": decoded}
     wrong = [kind for name, value in named.items() if (kind := _wrong(name, value))]
@@ -247,9 +247,11 @@ def check_decoded(decoded: Any) -> None:
         raise SpecError(
             "the task's decode does not return what a model takes",
             where="task",
-            bound="one tensor of numbers, or a dict of input name -> tensor of numbers",
+            bound="one dense tensor of numbers, or a dict of input name -> dense tensor of numbers",
             measured=", ".join(wrong) or "an empty dict",
-            remedy="return the model's input alone, without the label",
+            remedy="pad it in decode with `.to_tensor(shape=...)` or `tf.sparse.to_dense`, to one shape"
+            if any(map(is_uneven, named.values()))
+            else "return the model's input alone, without the label",
         )
 
 
@@ -258,6 +260,11 @@ def _wrong(name: Any, value: Any) -> str:
         return f"a name of type {type(name).__name__}"
     of = f" for {name!r}" if name else ""
     dtype = getattr(value, "dtype", None)
-    if dtype is None:
+    if dtype is None or is_uneven(value):
         return f"{type(value).__name__}{of}"
     return f"a tensor of strings{of}" if dtype == "string" or getattr(dtype, "kind", "") in {"S", "U", "O"} else ""
+
+
+def is_uneven(value: Any) -> bool:
+    """Whether a value is a ragged or sparse tensor, which has no row of the same shape for each example."""
+    return hasattr(value, "to_tensor") or hasattr(value, "dense_shape")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
@@ -51,12 +52,15 @@ def _output_of(metric: MetricSpec, where: str, outputs: Sequence[str], targets: 
     if ONLY in targets and len(outputs) > 1:
         raise no_targets(outputs, where)
     if ONLY not in targets and output not in targets:
+        near = difflib.get_close_matches(output, sorted(set(targets) - set(outputs)), n=1)
         raise SpecError(
             f"the metric {metric.name!r} has nothing to compare the output {output!r} with",
             where=where,
             bound=f"the output {output!r} in the task's targets(features)",
             measured=", ".join(sorted(targets)),
-            remedy="return a target for it, or name another output",
+            remedy=f"rename the target {near[0]!r} {output!r}"
+            if near
+            else "return a target for it, or name another output",
         )
     return output
 

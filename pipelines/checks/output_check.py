@@ -102,11 +102,21 @@ def check_shapes(spec: PipelineSpec, task: Task, built: Built, batches: Iterable
     """Check which output each metric reads, and its shape. What `postprocess` returns is checked by `check_outputs`.
 
     Raises:
-        SpecError: A metric reads an output that doesn't exist or has no target, or needs one output for each class.
+        SpecError: A metric reads an output that doesn't exist or has no target, or needs one output for each class; or
+            a target has the name of no output.
         ModelError: The number of classes differs from that of the model's output.
     """
-    if not isinstance(task, PostprocessingTask):
-        _resolved(spec, task, built.shapes, list(batches))
+    if isinstance(task, PostprocessingTask):
+        return
+    batches = list(batches)
+    _resolved(spec, task, built.shapes, batches)
+    # A function can read further targets.
+    if isinstance(task, TaskWithTargets) and not any(metric.function for metric in spec.evaluate.metrics):
+        for name in batches[0].targets if batches else ():
+            if name not in built.shapes:
+                raise unknown_output(
+                    "the task's targets names an output that does not exist", name, built.shapes, "task"
+                )
 
 
 def check_outputs(spec: PipelineSpec, task: Task, built: Built, batches: Iterable[Batch]) -> None:
@@ -229,7 +239,9 @@ def _check_computed(spec: PipelineSpec, metrics: tuple[MetricSpec, ...], batch: 
         from components.convert.aeq.metric import score
 
         first, output = metrics[0], str(metrics[0].output)
-        score(first.class_name, first.config, np.asarray(target_of(batch.targets, output)), final[output])
+        labels = np.asarray(target_of(batch.targets, output))
+        weights = None if batch.weights is None else batch.weights.numpy()
+        score(first.class_name, first.config, labels, final[output], weights)
 
 
 def _check_functions(metrics: Sequence[MetricSpec], batch: Batch, final: Mapping[str, Any], label: str) -> None:

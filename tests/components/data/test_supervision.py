@@ -1,27 +1,43 @@
 """Targets and weights reach training by name, whether a split is kept in memory or read again."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.convert.job import decode_examples, weights_of_sample
 from components.core.errors import SpecError
 from components.data import training_data
 from components.data.examples import ExampleDecoder
 from components.data.supervision import ONLY, fit_targets, postprocessed
 from components.data.training_data import TrainingData, load_training_data
+from components.facts.artifact_paths import CALIBRATION_SPLIT
 from tests.two_outputs import POSTPROCESS, WEIGHTS, TwoOutputs, shifted, with_methods
 
 COUNT = 30
+RAGGED = """
+import tensorflow as tf
+
+class Task:
+    def feature_spec(self):
+        return {"words": tf.io.RaggedFeature(tf.int64)}
+
+    def decode(self, features):
+        return {"words": features["words"].to_tensor(-1, shape=[None, 4])}
+
+TASK = Task()
+"""
 OUTPUTS = ("shift", "kind")
 
 
 @pytest.fixture(scope="module")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExampleDecoder, str]:
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExampleDecoder, str, str]:
     small = TwoOutputs(tmp_path_factory.mktemp("supervised"), with_methods(WEIGHTS, POSTPROCESS))
     file = small.write_split("zipped", COUNT, 1, shifted, zipped=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(small.folder))
-        return ExampleDecoder(small.spec["task"]), str(file)
+        return ExampleDecoder(small.spec["task"]), str(file), small.spec["task"]
 
 
 def rows(data: TrainingData) -> list[tuple[float, float, float]]:
@@ -39,7 +55,7 @@ EXPECTED = sorted((float(i % 3), round(i * 7 % 10 / 10, 4), float([1, 5, 2][i % 
 
 @pytest.mark.parametrize("limit", [training_data.IN_MEMORY_BYTES, 1])
 def test_targets_and_weights_are_those_of_their_examples(
-    decoder: tuple[ExampleDecoder, str], limit: int, monkeypatch: pytest.MonkeyPatch
+    decoder: tuple[ExampleDecoder, str, str], limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training_data, "IN_MEMORY_BYTES", limit)
     data = load_training_data(decoder[0], [decoder[1]], "label", "baseline.split", OUTPUTS)
@@ -51,13 +67,37 @@ def test_targets_and_weights_are_those_of_their_examples(
     assert sorted(rows(most) + rows(few)) == EXPECTED
 
 
-def test_batch_is_decoded_with_targets_and_weights(decoder: tuple[ExampleDecoder, str]) -> None:
+def test_batch_is_decoded_with_targets_and_weights(decoder: tuple[ExampleDecoder, str, str]) -> None:
     records = list(tf.data.TFRecordDataset(decoder[1], compression_type="GZIP").as_numpy_iterator())
     decoded = decoder[0].decode_all(records, "label")
     assert {name: values.shape for name, values in decoded.targets.items()} == {"shift": (COUNT, 1), "kind": (COUNT,)}
     assert decoded.weights is not None
     np.testing.assert_array_equal(decoded.weights, np.resize([1, 5, 2], COUNT))
     np.testing.assert_array_equal(decoded.targets["kind"], decoded.features["label"])
+
+
+def test_weights_of_the_calibration_sample_are_in_its_order(
+    decoder: tuple[ExampleDecoder, str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / f"Split-{CALIBRATION_SPLIT}"
+    folder.mkdir()
+    (folder / "data.gz").symlink_to(decoder[1])
+    task = decoder[2]
+    weights = weights_of_sample(str(tmp_path), task, None, "label")
+    held = [targets["kind"] for _, targets in decode_examples(str(tmp_path), task, None, "label")]
+    np.testing.assert_array_equal(weights, np.array([1, 5, 2])[np.ravel(held)])
+
+
+def test_ragged_features_reach_the_model_padded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ragged_task.py").write_text(RAGGED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    held = [tf.train.Feature(int64_list=tf.train.Int64List(value=each)) for each in ([7], [7, 8, 9], [])]
+    records = [
+        tf.train.Example(features=tf.train.Features(feature={"words": each})).SerializeToString() for each in held
+    ]
+    inputs, features = ExampleDecoder("ragged_task:TASK").decode(records)
+    np.testing.assert_array_equal(inputs["words"], [[7, -1, -1, -1], [7, 8, 9, -1], [-1, -1, -1, -1]])
+    assert features == {}
 
 
 def test_model_gets_the_targets_of_its_own_outputs() -> None:

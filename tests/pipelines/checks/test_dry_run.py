@@ -133,6 +133,8 @@ def test_split_whose_files_hold_no_record_is_reported(tmp_path: Path) -> None:
         ("{}", "found: an empty dict"),
         ("{'image': None}", "found: NoneType for 'image'"),
         ("{1: features['image']}", "found: a name of type int"),
+        ("tf.RaggedTensor.from_tensor(features['image'])", "found: RaggedTensor). Remedy: pad it in decode with"),
+        ("{'image': tf.sparse.from_dense(features['image'])}", "found: SparseTensor for 'image'). Remedy: pad it"),
     ],
 )
 def test_decode_that_returns_no_tensor_is_reported(tmp_path: Path, kind: str, returned: str, found: str) -> None:

@@ -1,14 +1,27 @@
 """Errors about outputs, targets, weights, and `postprocess` are reported before the first node runs."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from components.core.errors import SpecError
+from components.spec.baseline import PretrainedBaseline
 from pipelines.checks.dry_run import dry_run
+from pipelines.checks.output_check import Built, check_targets_declared
 from pipelines.checks.preflight import preflight
 from pipelines.file.user_folders import make_importable
 from tests.pipelines.checks.test_dry_run import errors_of
 from tests.two_outputs import POSTPROCESS, TASK, WEIGHTS, TwoOutputs, with_methods
+
+
+class Plain:
+    def feature_spec(self) -> dict[str, Any]:
+        return {}
+
+    def decode(self, features: Any) -> Any:
+        return features
+
 
 TARGETS = 'return {"shift": features["shift"][:, None], "kind": features["label"]}'
 
@@ -38,7 +51,23 @@ def test_pipeline_with_two_outputs_postprocess_and_weights_passes(tmp_path: Path
             TARGETS,
             'return {"kinds": features["label"], "shift": features["shift"][:, None]}',
             "the metric 'kinds' has nothing to compare the output 'kind' with (expected: the output 'kind' in the "
-            "task's targets(features); found: kinds, shift)",
+            "task's targets(features); found: kinds, shift). Remedy: rename the target 'kinds' 'kind'",
+        ),
+        (
+            TARGETS,
+            'return {"shift": features["shift"], "kind": features["label"], "shfit": features["shift"]}',
+            "task: the task's targets names an output that does not exist (expected: one of kind, shift; found: "
+            "shfit). Remedy: name 'shift'",
+        ),
+        (
+            TARGETS,
+            'return {"shift": tf.RaggedTensor.from_tensor(features["image"]), "kind": features["label"]}',
+            "found: RaggedTensor for 'shift'",
+        ),
+        (
+            TARGETS,
+            'return {"shift": features["shift"][:, None], "kind": features["shift"] + 0.5}',
+            "evaluate.metrics",
         ),
         (
             TARGETS,
@@ -84,6 +113,22 @@ def test_output_that_does_not_exist_is_reported_with_the_nearest(tmp_path: Path)
         "evaluate.metrics[1].output: the metric 'error' reads an output that does not exist (expected: one of " in said
     )
     assert "kind, shift; found: shfit). Remedy: name 'shift'" in said
+
+
+def test_step_that_trains_several_outputs_with_one_target_is_refused(tmp_path: Path) -> None:
+    small = TwoOutputs(tmp_path)
+    small.spec["recipes"].append({"name": "qat", "scheme": "static_wi8_ai8", "steps": [{"kind": "qat", "epochs": 1}]})
+    make_importable(small.write())
+    pretrained = PretrainedBaseline(kind="pretrained", path="model.keras")
+    spec = preflight(small.file).spec.model_copy(update={"baseline": pretrained})
+    built = Built(None, {"kind": (None, 3), "shift": (None, 1)}, dict)
+    # Without targets, the task has the label alone.
+    task = Plain()
+    with pytest.raises(
+        SpecError, match=r"^recipes\[2\]\.steps: the model has several outputs, but the task declares one"
+    ):
+        check_targets_declared(spec, task, built)
+    check_targets_declared(spec.model_copy(update={"recipes": spec.recipes[:2]}), task, built)
 
 
 def test_kind_of_an_output_that_does_not_exist_is_reported(tmp_path: Path) -> None:
