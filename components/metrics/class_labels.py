@@ -18,12 +18,12 @@ def check_classes(labels: Array, classes: int) -> None:
     Raises:
         DataError: A label is not a class index.
     """
-    wrong = labels[(labels < 0) | (labels >= classes)]
+    wrong = labels[(labels < 0) | (labels >= classes) | (labels != np.floor(labels))]
     if wrong.size:
         raise DataError(
             "a label is not one of the model's classes",
             where="label",
-            bound=f"0 to {classes - 1}",
+            bound=f"0 to {classes - 1}" + (", without fractions" if wrong.flat[0] != np.floor(wrong.flat[0]) else ""),
             measured=f"{wrong.flat[0]} and {wrong.size - 1} more of {labels.size}",
             remedy="take the metric `binary_accuracy`, which compares one output, or give the model one per class"
             if classes == 1

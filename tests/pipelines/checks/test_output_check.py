@@ -67,7 +67,7 @@ def test_pipeline_with_two_outputs_postprocess_and_weights_passes(tmp_path: Path
         (
             TARGETS,
             'return {"shift": features["shift"][:, None], "kind": features["shift"] + 0.5}',
-            "evaluate.metrics",
+            "a label is not one of the model's classes (expected: 0 to 2, without fractions; found: 0.5 and 3 more",
         ),
         (
             TARGETS,
