@@ -7,7 +7,7 @@ from components.core.errors import ConversionError
 from components.spec.scheme import StaticWi8Ai8
 from tests.components.cells.conftest import *  # noqa: F403 - fixtures
 from tests.components.cells.conftest import FEATURES, STEPS, randomized
-from tests.components.cells.oracles import lstm
+from tests.components.cells.oracles import lstm, relative_errors
 
 
 def stacked():
@@ -78,6 +78,11 @@ def test_hidden_states_are_held_to_the_float_models_after_each_time_step(convert
     np.testing.assert_allclose(second.states, above, atol=1e-5)
     found = fused_state_errors(content, known)
     assert (found.examples, len(found.rms), len(found.worst)) == (len(sequences), STEPS, STEPS)
+    # The file hands out what each layer returns after each step.
+    per_layer = [
+        relative_errors(*pair) for pair in zip(hidden_states(content, sequences), (hidden, above), strict=True)
+    ]
+    np.testing.assert_allclose(found.rms, np.max(per_layer, axis=0), rtol=1e-3)
     assert 0.001 < min(found.rms) < max(found.rms) < 0.05
     # Half of the root mean square away from where it is, after the third step alone.
     moved = hidden.copy()
@@ -89,6 +94,35 @@ def test_hidden_states_are_held_to_the_float_models_after_each_time_step(convert
     stranger = [first, replace(second, kernel=second.kernel + 0.5)]
     with pytest.raises(ConversionError, match="cannot be found in the file by its weights"):
         fused_state_errors(content, replace(known, cells=stranger))
+
+
+def hidden_states(content, sequences):
+    """What each LSTM of a file returns after each step, in the file's order, in real values [N, T, U]."""
+    import tensorflow as tf
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    file = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    kinds = [code.builtinCode for code in file.operatorCodes]
+    outputs = [
+        operator.outputs[0]
+        for operator in file.subgraphs[0].operators
+        if kinds[operator.opcodeIndex] == schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM
+    ]
+    interpreter = tf.lite.Interpreter(model_content=content, experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    details = {detail["index"]: detail["quantization"] for detail in interpreter.get_tensor_details()}
+    (taken,) = interpreter.get_input_details()
+    scale, zero_point = taken["quantization"]
+    found = [[] for _ in outputs]
+    for sequence in np.clip(np.rint(sequences / scale) + zero_point, -128, 127).astype(np.int8):
+        interpreter.reset_all_variables()
+        interpreter.set_tensor(taken["index"], sequence[None])
+        interpreter.invoke()
+        for states, index in zip(found, outputs, strict=True):
+            held, zero = details[index]
+            states.append(held * (interpreter.get_tensor(index)[0].astype(np.float64) - zero))
+    return [np.stack(states) for states in found]
 
 
 def trained(model, sequences, labels, folder, epochs=2, losses="sparse_categorical_crossentropy"):
@@ -122,8 +156,16 @@ def test_trained_ranges_reach_the_fused_operator(sequences, tmp_path):
     # The kernel's own tables for tanh and sigmoid are all that training does not see.
     found = TFLiteModel(made.content).predict({"x": sequences})["p"]
     assert np.abs(found - model(sequences, training=False).numpy()).max() < 0.02
-    held = {one.tensor: one for one in ranges}
-    assert np.log2(-held["first/c"].low) % 1 == 0
+    held = {one.tensor: (one.low, one.high) for one in ranges}
+    assert np.log2(-held["first/c"][0]) % 1 == 0
+    taken = {"first": "input x", "second": "first/h"}
+    for (name, source), (entering, hidden, cell, leaving) in zip(
+        taken.items(), scales(made.content)["UNIDIRECTIONAL_SEQUENCE_LSTM"], strict=True
+    ):
+        assert_affine(entering, *held[source])
+        assert_affine(hidden, *held[f"{name}/h"])
+        assert cell == (-held[f"{name}/c"][0] / 2**15, 0)
+        assert leaving == hidden
 
 
 def test_trained_ranges_reach_each_of_several_outputs(sequences, tmp_path):
@@ -164,8 +206,15 @@ def both_ways(kind):
     return randomized(tf.keras.Model(x, layers.Dense(3, activation="softmax", name="p")(y)))
 
 
+def assert_affine(found, low, high):
+    """(scale, zero point) of 8 bits whose least and greatest integer are the ends of a range."""
+    scale, zero_point = found
+    assert scale == pytest.approx((high - low) / 255, rel=1e-5)
+    assert zero_point == round(-128 - low / scale)
+
+
 def scales(content):
-    """Kind of operator -> for each, (scale, zero point) of its inputs, outputs and, of an LSTM, its hidden state."""
+    """Kind of operator -> for each, (scale, zero point) of inputs, of an LSTM's hidden and cell state, and outputs."""
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -180,7 +229,7 @@ def scales(content):
     found = {}
     for operator in graph.operators:
         kind = names[model.operatorCodes[operator.opcodeIndex].builtinCode]
-        taken = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (0, 18), "CONCATENATION": (0, 1)}
+        taken = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (0, 18, 19), "CONCATENATION": (0, 1)}
         ends = [of(operator.inputs[place]) for place in taken.get(kind, (0,))]
         found.setdefault(kind, []).append((*ends, of(operator.outputs[0])))
     return found
@@ -200,15 +249,20 @@ def test_trained_ranges_of_both_directions_reach_the_file(sequences, tmp_path, k
     assert max(made.state_errors.rms) < 0.1
     found = scales(made.content)
     # What enters a direction, what it keeps, what it hands out.
-    for entering, hidden, leaving in found["UNIDIRECTIONAL_SEQUENCE_LSTM"]:
+    lstms = found["UNIDIRECTIONAL_SEQUENCE_LSTM"]
+    assert len(lstms) == (4 if kind == "stacked" else 2)
+    held = {one.tensor: (one.low, one.high) for one in ranges}
+    for entering, hidden, _, leaving in lstms:
         assert hidden == leaving
-        assert entering in {(one.scale, one.zero_point) for one in rounded(ranges)}
+        assert_affine(entering, *held["input x" if entering == lstms[0][0] else "both/forward/h"])
+    assert sorted(hidden[0] for _, hidden, _, _ in lstms) == pytest.approx(
+        sorted((high - low) / 255 for name, (low, high) in held.items() if name.endswith("ward/h")), rel=1e-5
+    )
     for before, after in found["REVERSE_V2"]:
         assert before == after
     for first, second, result in found.get("CONCATENATION", []):
         assert first == second == result
     # A concatenation has one range with both hidden states, the least that holds them; a sum takes two ranges.
-    held = {one.tensor: (one.low, one.high) for one in ranges}
     forward, backward = held["both/forward/h"], held["both/backward/h"]
     assert (forward == backward) == ("both" not in held) == (kind == "stacked")
     layers = [model.get_layer(f"both/{name}") for name in ("forward", "backward")]
@@ -220,11 +274,6 @@ def test_trained_ranges_of_both_directions_reach_the_file(sequences, tmp_path, k
     # The kernel's own tables for tanh and sigmoid are all that training does not see.
     outputs = TFLiteModel(made.content).predict({"x": sequences})["p"]
     assert np.abs(outputs - model(sequences, training=False).numpy()).max() < 0.006
-
-
-def rounded(ranges):
-    """The ranges with scales as a file holds them."""
-    return [one.model_copy(update={"scale": float(np.float32(one.scale))}) for one in ranges]
 
 
 def test_bidirectional_lstm_keeps_its_accuracy_when_trained_under_quantization(tmp_path):
@@ -267,7 +316,7 @@ def test_bidirectional_lstm_that_was_not_trained_so_is_near_float_and_the_same_o
     known = known_cells(tmp_path, iter([(one, {}) for one in sample]))
     saved = with_fixed_batch(tmp_path, tmp_path / "fixed")
     content = convert(saved, StaticWi8Ai8(), lambda: iter(sample), known=known)
-    assert all(hidden == leaving for _, hidden, leaving in scales(content)["UNIDIRECTIONAL_SEQUENCE_LSTM"])
+    assert all(hidden == leaving for _, hidden, _, leaving in scales(content)["UNIDIRECTIONAL_SEQUENCE_LSTM"])
     found = TFLiteModel(content).predict({"x": sequences})["p"]
     assert np.abs(found - model(sequences).numpy()).max() < 0.006
     assert measure_with_tflm(content, {"x": sequences}, TflmEvaluator()).outputs[0].max_lsb <= 1
