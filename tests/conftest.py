@@ -1,3 +1,4 @@
+import gc
 import importlib.abc
 import os
 import sys
@@ -9,6 +10,8 @@ import pytest
 import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
 from components.upstream.beam import keep_beam_in_process
 
+# Until all test files are imported. What imports make stays.
+gc.disable()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
@@ -34,31 +37,33 @@ SLOW_LIBRARIES = frozenset(
 # The files that take longest, longest first. Several processes start them in this order, so that none of them is left
 # alone with a long file at the end. Files that are not listed follow, and take less than the last of these.
 LONGEST_FILES = (
-    "e2e/test_recurrent.py",
-    "e2e/test_run.py",
-    "e2e/test_tampering.py",
-    "e2e/test_fashion_mnist.py",
-    "e2e/test_resilience.py",
-    "components/convert/recurrent/test_lowered.py",
     "components/quantize/test_preserve.py",
-    "e2e/test_qat_levels.py",
-    "e2e/test_inputs.py",
-    "e2e/test_combinations.py",
     "components/convert/recurrent/test_fused_lstm.py",
-    "components/fake_quantize/test_layer_table.py",
+    "components/convert/recurrent/test_lowered.py",
+    "e2e/test_resilience.py",
+    "e2e/test_run.py",
+    "e2e/test_recurrent.py",
+    "e2e/test_fashion_mnist.py",
+    "components/calibrate/test_sampling.py",
+    "e2e/test_inputs.py",
+    "components/calibrate/test_sampler_component.py",
+    "e2e/test_qat_levels.py",
     "components/quantize/test_qat_training.py",
+    "e2e/test_cache.py",
+    "components/fake_quantize/test_layer_table.py",
     "components/prune/test_pruning.py",
+    "e2e/test_clean.py",
+    "pipelines/checks/test_limits.py",
     "components/fine_tune/test_loop.py",
     "components/convert/child/test_worker.py",
-    "e2e/test_cache.py",
-    "e2e/test_clean.py",
-    "e2e/test_object_store.py",
-    "e2e/test_extensions.py",
+    "components/model/keras3/test_rebuild.py",
     "pipelines/checks/test_dry_run.py",
-    "pipelines/checks/test_recipe_check.py",
-    "components/calibrate/test_sampling.py",
-    "components/calibrate/test_sampler_component.py",
+    "e2e/test_combinations.py",
+    "e2e/test_object_store.py",
     "kubeflow/test_launcher.py",
+    "e2e/test_tampering.py",
+    "e2e/test_extensions.py",
+    "pipelines/checks/test_recipe_check.py",
     "e2e/test_device_tools.py",
     "e2e/test_recovery.py",
     "edgemill/test_fuzz.py",
@@ -131,6 +136,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(f"LONGEST_FILES in tests/conftest.py names files that don't exist: {', '.join(gone)}")
     place = {file: index for index, file in enumerate(LONGEST_FILES)}
     items.sort(key=lambda item: place.get(item.path.relative_to(root).as_posix(), len(place)))
+
+
+def pytest_collection_finish() -> None:
+    # Full collections leave these objects out from now on.
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
