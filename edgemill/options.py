@@ -26,7 +26,8 @@ SummaryJson = Annotated[
     typer.Option(help="Write machine-readable run status at start and end: docs/production.md."),
 ]
 SkipImpossible = Annotated[
-    bool, typer.Option("--skip-impossible", help="Run without the recipes that cannot work on this model.")
+    bool,
+    typer.Option("--skip-impossible", help="Leave out the recipes that cannot work on this model, and report why."),
 ]
 LogFormatName = Annotated[str, typer.Option(help="Format of the log: text, or json (one object per line).")]
 CronLine = Annotated[

@@ -6,7 +6,7 @@ import re
 from calendar import monthrange
 from dataclasses import dataclass
 
-from components.core.errors import SpecError
+from components.core.errors import SpecError, counted
 
 # Name, minimum, maximum. On days of the week, 0 and 7 are Sunday.
 _FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of the month", 1, 31), ("month", 1, 12), ("day of the week", 0, 7))
@@ -52,7 +52,7 @@ def parse_cron(text: str) -> Cron:
     """
     fields = text.split()
     if len(fields) != len(_FIELDS):
-        raise _wrong(text, "it does not have five fields", f"{len(fields)} fields")
+        raise _wrong(text, "it does not have five fields", counted(len(fields), "field"))
     values = tuple(_values(text, field, *kind) for field, kind in zip(fields, _FIELDS, strict=True))
     _, _, day, month, weekday = values
     if day is not None and weekday is not None:

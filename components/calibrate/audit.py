@@ -171,10 +171,10 @@ def _coverage(fact: RangeFact) -> Iterator[Finding]:
     covered = (fact.sample[1] - fact.sample[0]) / width if width > 0 else 1.0
     if covered < LEAST_COVERAGE:
         found = (
-            f"the sample ranges from {fact.sample[0]:.4g} to {fact.sample[1]:.4g}, its split from "
+            f"the calibration sample ranges from {fact.sample[0]:.4g} to {fact.sample[1]:.4g}, its split from "
             f"{fact.split[0]:.4g} to {fact.split[1]:.4g}: {covered:.0%} of that range is covered"
         )
-        remedy = "request more samples; values beyond the sample's range are clipped"
+        remedy = "raise `calibrate.samples`; values beyond the sample's range are clipped"
         yield _finding("warning", "range", _input(fact.input), found, remedy)
 
 
@@ -184,10 +184,10 @@ def _stability(fact: RangeFact) -> Iterator[Finding]:
     difference = max(abs(low - other_low), abs(high - other_high)) / width if width > 0 else 0.0
     if difference > MOST_INSTABILITY:
         found = (
-            f"two halves of the sample have ranges [{low:.4g}, {high:.4g}] and "
+            f"two halves of the calibration sample have ranges [{low:.4g}, {high:.4g}] and "
             f"[{other_low:.4g}, {other_high:.4g}]: they differ by {difference:.0%} of the sample's range"
         )
-        remedy = "request more samples until the halves agree"
+        remedy = "raise `calibrate.samples` until the halves agree"
         yield _finding("warning", "stability", _input(fact.input), found, remedy)
 
 

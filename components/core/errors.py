@@ -130,6 +130,17 @@ def summary_line(error: BaseException) -> str:
     return _WRAPPING.sub("", message) or type(error).__name__
 
 
+def one_of(choices: Iterable[str]) -> str:
+    """The choices for an error's `bound`: `one of a, b`, or `a` if there is only one."""
+    known = list(choices)
+    return f"one of {', '.join(known)}" if len(known) > 1 else ", ".join(known)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, such as `1 recipe` and `2 recipes`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def some_of(names: Iterable[str], most: int = 5) -> str:
     """The first names of a possibly long list, such as `a, b and 3 more`."""
     known = list(names)

@@ -23,6 +23,25 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
+def described(path: Path) -> str:
+    """What a path leads to, in a few words, without opening it: `nothing` if there is nothing."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.ELOOP:
+            return "a loop of symbolic links"
+        if path.is_symlink():
+            return "a symbolic link to nothing"
+        return "not accessible" if isinstance(error, PermissionError) else "nothing"
+    kinds = {
+        stat.S_IFREG: "a file",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
 class NotARegularFileError(OSError):
     """A path leads to a folder, device, pipe, or socket instead of a file."""
 

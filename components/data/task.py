@@ -135,7 +135,7 @@ def trainable(task: Task) -> TrainableTask:
         raise SpecError(
             "the pipeline trains the baseline, but the task has no build_model and compile",
             where="baseline",
-            bound="the methods of components.data.task.TrainableTask",
+            bound="the methods of `edgemill.TrainableTask`",
             measured=type(task).__name__,
             remedy="add them, or name a pretrained model: `baseline: {kind: pretrained, path: ...}`",
         )
@@ -179,7 +179,7 @@ def load_task(reference: str) -> Task:
         raise SpecError(
             f"{reference!r} is a class",
             where="task",
-            bound="an object with the methods of components.data.task.Task",
+            bound="an object with the methods of `edgemill.Task`",
             measured=f"the class {task.__name__}",
             remedy=f"name an instance of it: `TASK = {task.__name__}()`",
         )
@@ -188,7 +188,7 @@ def load_task(reference: str) -> Task:
         raise SpecError(
             f"{reference!r} is not a task: it lacks {', '.join(missing)}",
             where="task",
-            bound="an object with the methods of components.data.task.Task",
+            bound="an object with the methods of `edgemill.Task`",
             measured=type(task).__name__,
             remedy="give it these methods",
         )

@@ -80,6 +80,6 @@ def explained(where: Path, needed: int) -> Iterator[None]:
             case _:
                 what = "the registry could not be written"
                 remedy = "fix the error in the message; then run again"
-        raise RegistryError(
-            f"{what}: {error.strerror or error}", where=str(error.filename or where), remedy=remedy
-        ) from error
+        # A temporary name says nothing to the reader.
+        place = where if STAGING_PREFIX in str(error.filename) else error.filename or where
+        raise RegistryError(f"{what}: {error.strerror or error}", where=str(place), remedy=remedy) from error

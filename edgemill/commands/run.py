@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.status import Status
 from rich.text import Text
 
-from components.core.errors import SpecError
+from components.core.errors import SpecError, counted
 from edgemill.commands import share_name
 from edgemill.exit_codes import ExitCode, Interruption, interruptible
 from edgemill.remembered_checks import check_once
@@ -101,7 +101,8 @@ def run_and_report(
         _check_stores(loaded, place)
         open_store(place.metadata_url)
         console = terminal()
-        console.print(f"{loaded.spec.name}: {len(loaded.spec.recipes)} recipes for {len(loaded.devices)} devices")
+        recipes, devices = counted(len(loaded.spec.recipes), "recipe"), counted(len(loaded.devices), "device")
+        console.print(f"{loaded.spec.name}: {recipes} for {devices}")
         with running(place.root / loaded.spec.name):
             code = _run(loaded, place, console, output_options.log_format, status_file, interruption, rehash=rehash)
         status_file.end(code)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from components.core.errors import counted
 from pipelines.checks.preflight import preflight
 from pipelines.file.user_folders import findable, make_importable
 
@@ -38,6 +39,6 @@ def print_validated(file: Path, *, deep: bool, skip_impossible: bool) -> None:
     for one in loaded.skipped:
         for reason in one.reasons:
             typer.echo(f"recipe {one.name} is skipped: {reason}")
-    recipes, devices = len(loaded.spec.recipes), len(loaded.devices)
+    recipes, devices = counted(len(loaded.spec.recipes), "recipe"), counted(len(loaded.devices), "device")
     skipped = f", {len(loaded.skipped)} skipped" if loaded.skipped else ""
-    typer.echo(f"{file}: valid ({recipes} recipes for {devices} devices{skipped})")
+    typer.echo(f"{file}: valid ({recipes} for {devices}{skipped})")

@@ -13,7 +13,7 @@ from components.core.errors import DataError, EdgemillError, SpecError, summary_
 from components.core.user_code import exits_reported, in_time, raised_at
 from components.data.examples import check_dense
 from components.data.task import Task, check_decoded, features_of, load_object, load_task
-from components.spec.baseline import TrainedBaseline
+from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from pipelines.checks import first_batch
 from pipelines.checks.first_records import check_schema, files_by_split, first_records
@@ -88,6 +88,12 @@ def _checked(spec: PipelineSpec) -> CheckedRecipes:
             _trace_decode(task, features)
     inputs = next((batch.inputs for batch in batches.values()), None)
     built = checked_model(spec, task, inputs)
+    # A model that is trained from here on is checked with its loss.
+    if isinstance(spec.baseline, PretrainedBaseline):
+        if built.model is not None:
+            first_batch.check_weights_finite(built.model, spec.baseline.path)
+        for batch in batches.values():
+            first_batch.check_outputs_finite(built, batch.inputs, spec.baseline.path)
     check_targets_declared(spec, task, built)
     check_shapes(spec, task, built, batches.values())
     if isinstance(spec.baseline, TrainedBaseline) and batches:
@@ -152,8 +158,8 @@ def _decode(examples: Examples, task: Task, declared: Mapping[str, Any], records
         raise DataError(
             f"the examples do not have the features that the task declares: {summary_line(error)}",
             where=str(file),
-            bound=", ".join(sorted(declared)),
-            measured=_features_in(records[0]),
+            bound=", ".join(_in_words(name, declared[name]) for name in sorted(declared)),
+            measured=_features_in(records),
             remedy="write the examples with these features, or correct the task's feature_spec()",
         ) from error
     first_batch.check_values(features, examples.label, examples.num_classes, file)
@@ -164,14 +170,33 @@ def _decode(examples: Examples, task: Task, declared: Mapping[str, Any], records
     return batch_of(task, features, examples.label, decoded)
 
 
-def _features_in(record: bytes) -> str:
+def _in_words(name: str, feature: Any) -> str:
+    """A feature's declaration, such as `image: 784 of float32`."""
+    shape, dtype = getattr(feature, "shape", None), getattr(feature, "dtype", None)
+    kind = dtype.name if dtype is not None else "any type"
+    return f"{name}: {kind}" if shape is None else f"{name}: {_size(list(shape))} of {kind}"
+
+
+def _size(shape: list[int | None]) -> str:
+    return " x ".join(map(str, shape)) or "1"
+
+
+def _features_in(records: list[bytes]) -> str:
+    """What the first records hold, such as `image: 784 of float`; of a feature that varies, every form."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
+    types = {"int64_list": "int64", "float_list": "float32", "bytes_list": "string"}
+    forms: dict[str, dict[str, None]] = {}
     try:
-        return ", ".join(sorted(tf.train.Example.FromString(record).features.feature)) or "no features"
+        for record in records:
+            for name, feature in tf.train.Example.FromString(record).features.feature.items():
+                kind = feature.WhichOneof("kind")
+                form = f"{len(getattr(feature, kind).value)} of {types[kind]}" if kind else "nothing"
+                forms.setdefault(name, {})[form] = None
     except DecodeError:
         return "records that are not tf.Examples"
+    return ", ".join(f"{name}: {' or '.join(forms[name])}" for name in sorted(forms)) or "no features"
 
 
 def _trace_decode(task: Task, declared: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import IO
 
 import google_crc32c
 
-from components.core.errors import DataError, EdgemillError, some_of, summary_line
+from components.core.errors import DataError, EdgemillError, counted, some_of, summary_line
 from components.core.files import is_file, is_folder
 from pipelines.file.spec import CsvExamples, HashedSplits, ParquetExamples, PipelineSpec
 
@@ -24,6 +24,8 @@ _FIRST_RECORDS, _READ_BYTES = 8, 16 << 20
 _GZIP_BUDGET = 64 << 20
 # Files per pattern whose columns are read. This takes a second or two.
 _MOST_FILES = 1000
+# Bytes by which a file that holds no TFRecords is recognized.
+_SAMPLE_BYTES = 256
 # Limit for a header line, so that a file without line breaks isn't read completely.
 _MOST_CHARACTERS = 1 << 24
 # Columns listed in an error, and the characters shown of each.
@@ -60,6 +62,9 @@ def _plain_error(file: Path) -> Iterator[EdgemillError]:
         while place < size:
             header = os.pread(raw.fileno(), 12, place)
             place += int.from_bytes(header[:8], "little") + 16
+            if not records and not _is_header(header):
+                yield _not_tfrecord(file, os.pread(raw.fileno(), _SAMPLE_BYTES, 0))
+                return
             if not _is_header(header) or place > size:
                 yield _damaged(file, records)
                 return
@@ -99,6 +104,8 @@ def _gzip_error(file: Path, budget: int) -> tuple[list[EdgemillError], int]:
         try:
             with gzip.open(raw) as stream:
                 while header := stream.read(12):
+                    if not records and not _is_header(header):
+                        return [_not_tfrecord(file, header + stream.read(_SAMPLE_BYTES))], raw.tell()
                     if not _is_header(header) or not _is_record(stream, header):
                         return [_damaged(file, records)], raw.tell()
                     records += 1
@@ -109,9 +116,34 @@ def _gzip_error(file: Path, budget: int) -> tuple[list[EdgemillError], int]:
         return [], raw.tell()
 
 
+def _not_tfrecord(file: Path, content: bytes) -> DataError:
+    """The error for a file whose first bytes are not the length of a record and its checksum."""
+    kind = f"the bytes {content[:12].hex(' ')}"
+    remedy = "copy or write the file again, or correct examples.kind"
+    if content.startswith(b"PAR1"):
+        kind, remedy = "a Parquet file", "write `kind: parquet` in examples, or correct the pattern"
+    elif content.startswith(b"\x1f\x8b"):
+        kind, remedy = "a gzipped file in a gzipped file", "unzip it once"
+    elif _is_text(content):
+        kind, remedy = "a text file", "write `kind: csv` in examples if it is a CSV file, or correct the pattern"
+    return DataError(
+        "this is not a TFRecord file, or its first bytes are damaged",
+        where=str(file),
+        bound="the length of the first record and its checksum",
+        measured=kind,
+        remedy=remedy,
+    )
+
+
+def _is_text(content: bytes) -> bool:
+    # The sample can end inside a character.
+    text = content.decode("utf-8", errors="ignore")
+    return bool(text) and len(text.encode()) > len(content) - 4 and all(c.isprintable() or c in "\r\n\t" for c in text)
+
+
 def _damaged(file: Path, records: int) -> DataError:
     return DataError(
-        f"the TFRecord file is truncated or damaged after {records} complete records",
+        f"the TFRecord file is truncated or damaged after {counted(records, 'complete record')}",
         where=str(file),
         bound="complete records to the end of the file",
         measured=f"{file.stat().st_size} bytes",

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.core.errors import DataError, SpecError, summary_line
+from components.core.errors import DataError, ModelError, SpecError, some_of, summary_line
 from components.data.supervision import fit_targets
 from components.model.keras_model import output_names
-from pipelines.checks.output_check import Batch
+from pipelines.checks.output_check import Batch, Built
 
 
 def check_label_type(feature_spec: Mapping[str, Any], label: str) -> None:
@@ -95,8 +95,53 @@ def check_finite(inputs: Any, file: Path) -> None:
 
 
 def _not_finite(values: npt.NDArray[Any]) -> str:
+    if not np.issubdtype(values.dtype, np.inexact):
+        return ""
     found = values[~np.isfinite(values)]
     return f"{found.flat[0]}, {found.size} of {values.size} values" if found.size else ""
+
+
+def check_weights_finite(model: Any, where: str) -> None:
+    """Raise a ModelError if a Keras model has weights that are NaN or infinite."""
+    wrong = {weight.name: found for weight in model.weights if (found := _not_finite(weight.numpy()))}
+    if wrong:
+        name, measured = next(iter(wrong.items()))
+        raise ModelError(
+            f"the model has weights that are not finite: {some_of(wrong)}",
+            where=where,
+            bound="finite numbers",
+            measured=f"{measured} in {name}",
+            remedy="train the model again with a smaller learning rate, or name another checkpoint",
+        )
+
+
+def check_outputs_finite(built: Built, inputs: Any, where: str) -> None:
+    """Raise a ModelError if the model computes NaN or infinity from a few decoded inputs."""
+    wrong = {name: found for name, values in built.run(inputs).items() if (found := _not_finite(values))}
+    if wrong:
+        name, measured = next(iter(wrong.items()))
+        layer = _first_layer_not_finite(built.model, inputs)
+        raise ModelError(
+            "the model computes values that are not finite from the first examples",
+            where=f"{where}, output {name}",
+            bound="finite numbers",
+            measured=measured + (f", first in layer {layer!r}" if layer else ""),
+            remedy="correct the task's decode so that inputs are in the range that the model was trained on, or name "
+            "another checkpoint",
+        )
+
+
+def _first_layer_not_finite(model: Any, inputs: Any) -> str | None:
+    import tensorflow as tf
+
+    layers = [layer for layer in getattr(model, "layers", ()) if len(layer.inbound_nodes) == 1]
+    if not layers or not getattr(model, "inputs", None):
+        return None
+    results = tf.keras.Model(model.inputs, [layer.output for layer in layers])(inputs, training=False)
+    for layer, values in zip(layers, results, strict=True):
+        if any(_not_finite(np.asarray(each)) for each in tf.nest.flatten(values)):
+            return str(layer.name)
+    return None
 
 
 def check_compiled(model: Any) -> None:

@@ -25,6 +25,12 @@ from components.spec.baseline import TrainedBaseline
 from components.spec.metric import MetricSpec
 from pipelines.file.spec import PipelineSpec, asks_for_fewest_float
 
+# Metric of several classes -> what to use for two classes with one output.
+_BINARY = {
+    "SparseCategoricalAccuracy": "`binary_accuracy` (`evaluate: {metrics: [binary_accuracy]}`)",
+    "SparseCategoricalCrossentropy": "`{name: cross_entropy, class_name: BinaryCrossentropy}`",
+}
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -211,8 +217,8 @@ def _check_shape(metric: MetricSpec, shape: Any, classes: int | None) -> None:
             where="evaluate.metrics",
             bound="at least two outputs",
             measured=f"an output of shape {shape}",
-            remedy="use `binary_accuracy` (`evaluate: {metrics: [binary_accuracy]}`), or give the model an output "
-            "for each class",
+            remedy=f"use {_BINARY.get(metric.class_name, _BINARY['SparseCategoricalAccuracy'])}, or give the model an "
+            "output for each class",
         )
     of_top = metric.class_name.endswith("TopKCategoricalAccuracy") and metric.config.keys() <= {"k"}
     most = metric.config.get("k", 5) if of_top else 0

@@ -5,24 +5,23 @@ The task and other user code is found and parsed, but never imported.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from pathlib import Path
 
 from components.baseline.lambdas import refuse_code
 from components.baseline.pretrained import has_keras_structure
 from components.core.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError, some_of
-from components.core.files import is_file, is_folder
-from components.core.version import find_source
+from components.core.files import described, is_file, is_folder
 from components.ingest.sources import read_by_tfx, wildcards_in
 from components.push.registry import open_registry
 from components.spec.baseline import PretrainedBaseline
 from pipelines.checks.example_files import column_errors, tfrecord_errors
+from pipelines.checks.references import reference_errors
 from pipelines.file.impossible import Refusals, allow_skipping, placed_refusals, without_impossible
 from pipelines.file.load import LoadedPipeline, PipelineFileError, read_pipeline
 from pipelines.file.metric_attributes import with_attributes
 from pipelines.file.spec import DeclaredSplits, Examples, PipelineSpec
-from pipelines.file.user_folders import OURS, package_called_like_ours
+from pipelines.storage.bucket import is_address
 
 
 def preflight(file: Path, *, data: bool = True, registry: bool = True, skip_impossible: bool = False) -> LoadedPipeline:
@@ -46,10 +45,7 @@ def preflight(file: Path, *, data: bool = True, registry: bool = True, skip_impo
         loaded, misdeclared = with_attributes(loaded, errors)
         errors += [
             *misdeclared,
-            *_object_errors("task", loaded.spec.task),
-            *(_object_errors("preprocess", loaded.spec.preprocess) if loaded.spec.preprocess else ()),
-            *_reference_errors(loaded),
-            *_twin_errors(loaded),
+            *reference_errors(loaded),
             *(_data_errors(loaded.spec.examples) if data else ()),
             *(_shared_file_errors(loaded.spec) if data else ()),
             *(column_errors(loaded.spec) if data else ()),
@@ -63,102 +59,25 @@ def preflight(file: Path, *, data: bool = True, registry: bool = True, skip_impo
     return without_impossible(loaded, refused)
 
 
-def _reference_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
-    for index, metric in enumerate(loaded.spec.evaluate.metrics):
-        for reference in metric.references:
-            yield from _object_errors(f"evaluate.metrics[{index}].function", reference)
-    for index, recipe in enumerate(loaded.spec.recipes):
-        for number, step in enumerate(recipe.steps):
-            for reference in step.references():
-                yield from _object_errors(f"recipes[{index}].steps[{number}]", reference)
-
-
-def _twin_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
-    """Yield an error if the pipeline file's folder has the task's module, but the working directory has another one."""
-    folder = loaded.file.parent
-    for field, reference in (("task", loaded.spec.task), ("preprocess", loaded.spec.preprocess or "")):
-        name = reference.partition(":")[0].partition(".")[0]
-        beside = next(filter(is_file, (folder / name / "__init__.py", folder / f"{name}.py")), None)
-        found = find_source(name)
-        if beside and found and Path.cwd() in found.parents and not found.samefile(beside):
-            yield SpecError(
-                f"there are two modules {name!r}, and Python takes the one in the working directory",
-                where=field,
-                bound=beside,
-                measured=found,
-                remedy="run from the pipeline file's folder, or rename one of them",
-            )
-
-
-def _object_errors(field: str, reference: str) -> Iterator[EdgemillError]:
-    module, _, name = reference.partition(":")
-    source = find_source(module)
-    if source is None:
-        top = module.partition(".")[0]
-        namesake = package_called_like_ours(top)
-        if namesake is not None:
-            yield SpecError(
-                f"the module {module!r} is looked up in Edgemill itself: one of your packages has the same name",
-                where=field,
-                bound=f"a top-level package not called {', '.join(OURS)}",
-                measured=namesake,
-                remedy="rename it, and refer to the module by the new name",
-            )
-            return
-        yield SpecError(
-            f"the module {module!r} cannot be found",
-            where=field,
-            bound="a module below the working directory, the pipeline file's folder, or the Python path",
-            measured=reference,
-            remedy="correct the name, or run from the folder that holds it",
-        )
-        return
-    try:
-        tree = ast.parse(source.read_bytes())
-    # Python's parser raises the other errors for code that is nested too deeply, and for a NUL byte.
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        # Python 3.12 and later say more of a MemoryError, in words that name no cause in the file.
-        reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        reason = "it is nested too deeply" if isinstance(error, MemoryError) else reason
-        yield SpecError(
-            f"the module {module!r} is not Python: {reason}{line}",
-            where=field,
-            measured=source,
-            remedy=f"run `python -m py_compile {source}` and fix the errors that it reports",
-        )
-        return
-    names = set(_top_level_names(tree))
-    if name not in names and "*" not in names:
-        yield SpecError(
-            f"the module {module!r} defines no {name!r}",
-            where=field,
-            bound=f"one of {', '.join(sorted(n for n in names if not n.startswith('_'))) or 'nothing: it is empty'}",
-            measured=name,
-            remedy="correct the name after the colon",
-        )
-
-
-def _top_level_names(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        match node:
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                yield name
-            case ast.Name(id=name, ctx=ast.Store()):
-                yield name
-            case ast.alias(name=name, asname=alias):
-                yield alias or name
-
-
 def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
+    if is_address(examples.path):
+        return
     if "://" in examples.path:
+        yield SpecError(
+            "examples cannot be read from an address of this kind",
+            where="examples.path",
+            bound="a folder, s3://BUCKET/PREFIX, or gs://BUCKET/PREFIX",
+            measured=examples.path,
+            remedy="copy the files to a local folder or to one of these object stores, and name that",
+        )
         return
     folder = Path(examples.path)
     if not is_folder(folder):
         yield DataError(
-            "there is no such folder",
+            "there is no such folder" if (found := described(folder)) == "nothing" else "this is not a folder",
             where="examples.path",
-            measured=folder,
+            bound="the folder of the examples",
+            measured=folder if found == "nothing" else f"{folder}, {found}",
             remedy="correct it; it is relative to the pipeline file",
         )
         return
@@ -200,7 +119,7 @@ def _unread_errors(split: str, folder: Path, pattern: str, files: list[Path]) ->
                 where=f"examples.splits, split {split!r}",
                 bound="regular files, not behind a link to a folder; for TFX, `**` is at least one folder",
                 measured=f"the pattern {pattern!r}",
-                remedy="move them, or write a pattern that means the same to both",
+                remedy="move them, or write a pattern that matches the same files in Python's `glob` and in TFX",
             )
 
 
@@ -296,4 +215,4 @@ def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
     try:
         open_registry(loaded.spec.push).check_writable()
     except RegistryError as error:
-        yield error
+        yield error.placed(next((f"push.{field}" for field in loaded.spec.push.paths), "push"))

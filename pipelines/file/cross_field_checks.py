@@ -6,14 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from components.core.errors import SpecError
+from components.core.errors import SpecError, one_of
 from components.metrics.metric_ranges import values_of
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
-from components.spec.devices.device import DeviceProfile
 from components.spec.gate import MetricBound
 from components.spec.scheme import Scheme, static_kinds
 from components.spec.steps.sparsity import SparsityTarget, sparsity_refusal
 from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec, asks_for_fewest_float, tolerated_loss
+from pipelines.file.wording import nearest
 
 
 def cross_field_errors(spec: PipelineSpec) -> Iterator[SpecError]:
@@ -38,8 +38,9 @@ def _duplicates(spec: PipelineSpec) -> Iterator[SpecError]:
         ("devices", list(spec.devices)),
         ("evaluate.metrics", [metric.name for metric in spec.evaluate.metrics]),
     ):
-        for name in _repeated(names):
-            yield SpecError(f"the name {name!r} occurs more than once", where=field, remedy="rename or remove one")
+        for name in repeated(names):
+            remedy = "remove one" if field == "devices" else "rename or remove one"
+            yield SpecError(f"the name {name!r} occurs more than once", where=field, remedy=remedy)
     for index, recipe in enumerate(spec.recipes):
         if recipe.name == FLOAT_REFERENCE.name:
             yield SpecError(
@@ -64,7 +65,7 @@ def _split_errors(spec: PipelineSpec, field: str, split: str) -> Iterator[SpecEr
         yield SpecError(
             "there is no such split",
             where=field,
-            bound=f"one of {', '.join(spec.examples.splits.names)}",
+            bound=one_of(spec.examples.splits.names),
             measured=split,
             remedy="name a split of examples.splits, or declare this one there",
         )
@@ -141,12 +142,13 @@ def _metrics(spec: PipelineSpec) -> Iterator[SpecError]:
     known = [metric.name for metric in spec.evaluate.metrics]
     for index, bound in enumerate(spec.gate.metrics):
         if bound.name not in known:
+            suggestion = nearest(bound.name, known)
             yield SpecError(
-                "the gate bounds a metric that is not evaluated",
+                f"the gate bounds a metric that is not evaluated{suggestion}",
                 where=f"gate.metrics[{index}].name",
-                bound=f"one of {', '.join(known)}",
+                bound=one_of(known),
                 measured=bound.name,
-                remedy="add it to evaluate.metrics",
+                remedy="correct the name" if suggestion else "add it to evaluate.metrics, or name an evaluated one",
             )
     yield from bound_errors(spec)
 
@@ -156,8 +158,12 @@ def bound_errors(spec: PipelineSpec) -> Iterator[SpecError]:
     metrics = {metric.name: metric for metric in spec.evaluate.metrics}
     for index, bound in enumerate(spec.gate.metrics):
         if metric := metrics.get(bound.name):
-            yield from _directions(bound, metric.less_is_better, f"gate.metrics[{index}]")
-            yield from _idle_bounds(bound, values_of(metric), f"gate.metrics[{index}]")
+            wrong = list(_directions(bound, metric.less_is_better, f"gate.metrics[{index}]"))
+            yield from wrong
+            # One error for each bound: a bound of the wrong direction often holds for every model, too.
+            said = {error.where for error in wrong}
+            idle = _idle_bounds(bound, values_of(metric), f"gate.metrics[{index}]")
+            yield from (error for error in idle if error.where not in said)
 
 
 def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> Iterator[SpecError]:
@@ -265,36 +271,6 @@ def _addresses(spec: PipelineSpec) -> Iterator[SpecError]:
             )
 
 
-def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Iterator[SpecError]:
-    """Yield every mismatch between the recipes and the profiles that `spec.devices` names, in the same order."""
-    devices = list(devices)
-    for name in _repeated([device.name for device in devices]):
-        yield SpecError(f"two device profiles are called {name!r}", where="devices", remedy="rename one of them")
-    for name in _repeated([device.device_class for device in devices]):
-        yield SpecError(
-            f"two device profiles share the device class {name!r}, so one release would replace the other",
-            where="devices",
-            remedy="give each its own class, or remove one of them",
-        )
-    for index, device in enumerate(devices):
-        known = [recipe for recipe in spec.recipes if recipe.scheme.kind in device.schemes]
-        if not known:
-            yield SpecError(
-                f"the device {device.name!r} can run none of the recipes",
-                where=f"devices[{index}]",
-                bound=f"a recipe with one of its schemes: {', '.join(device.schemes)}",
-                measured=", ".join(sorted({recipe.scheme.kind for recipe in spec.recipes})),
-                remedy="add such a recipe, or remove the device",
-            )
-        elif device.integer_only and not any(recipe.scheme.integers_only for recipe in known):
-            yield SpecError(
-                f"the device {device.name!r} is integer-only, but no recipe that it can run guarantees that",
-                where=f"devices[{index}]",
-                bound="a static scheme without float_io, float_fallback, and keep_float",
-                measured=", ".join(f"{recipe.name}: {recipe.scheme.kind}" for recipe in known),
-                remedy="remove those options from one of these recipes, or add such a recipe",
-            )
-
-
-def _repeated(names: list[str]) -> list[str]:
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that occur more than once."""
     return [name for name, count in Counter(names).items() if count > 1]

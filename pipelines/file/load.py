@@ -11,10 +11,12 @@ import yaml
 from pydantic import ValidationError
 
 from components.core.errors import EdgemillError, SpecError
+from components.core.files import described
 from components.core.values import FrozenModel
 from components.spec.devices.device import DeviceProfile
 from pipelines.file.bounded_yaml import BoundedLoader, read_small_text, refuse_unusable
-from pipelines.file.cross_field_checks import cross_field_errors, device_errors
+from pipelines.file.cross_field_checks import cross_field_errors
+from pipelines.file.device_checks import device_errors
 from pipelines.file.spec import PipelineSpec
 from pipelines.file.wording import all_in_words, nearest
 
@@ -120,10 +122,12 @@ def _device(name: str, folder: Path, field: str) -> tuple[DeviceProfile | None, 
     shipped = {file.stem: file for file in sorted(SHIPPED_DEVICES.glob("*.yaml"))}
     path = shipped.get(name) or (folder / name)
     if path.suffix not in {".yaml", ".yml"}:
+        found = described(path)
         unknown = SpecError(
             f"there is no device profile {name!r}{nearest(name, shipped)}",
             where=field,
-            bound=f"one of {', '.join(shipped)}, or the path of a YAML file",
+            bound=f"one of {', '.join(shipped)}, or the path of a file whose name ends in .yaml",
+            measured=None if found == "nothing" else f"{path}, {found}",
             remedy="correct the name, or write a profile and give the path of its file",
         )
         return None, [unknown]
@@ -139,19 +143,34 @@ def read_yaml_as(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillErro
         return None, [error]
     except OSError as error:
         return None, [SpecError(f"cannot be read: {error.strerror}", remedy="check the path and its permissions")]
-    # Text that isn't UTF-8, an invalid date, a path with a NUL byte, and what PyYAML raises for an invalid tag.
+    except UnicodeDecodeError as error:
+        return None, [_not_utf8(error)]
+    # An invalid date, a path with a NUL byte, and what PyYAML raises for an invalid tag.
     except (yaml.YAMLError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         message = " ".join(str(error).split())
         return None, [SpecError(f"is not YAML: {message}", remedy="correct the file at that position")]
-    errors: list[EdgemillError] = list(repeated)
+    # The content has only the last of repeated keys, so other errors could follow from these.
+    if repeated:
+        return None, list(repeated)
     if not isinstance(content, dict):
         what, found = "The file must be a mapping of `key: value` pairs", type(content).__name__
-        return None, [*errors, SpecError(what, measured=found, remedy="see `edgemill schema`")]
+        return None, [SpecError(what, measured=found, remedy="see `edgemill schema`")]
     try:
         value = kind.model_validate(content)
-        return value, [*errors, *_booleans(content, value, "")]
+        return value, list(_booleans(content, value, ""))
     except ValidationError as error:
-        return None, [*errors, *all_in_words(error.errors(), kind)]
+        return None, list(all_in_words(error.errors(), kind))
+
+
+def _not_utf8(error: UnicodeDecodeError) -> SpecError:
+    utf16 = error.object.startswith((b"\xff\xfe", b"\xfe\xff"))
+    found = "UTF-16" if utf16 else f"the byte 0x{error.object[error.start]:02x} at position {error.start:,}"
+    return SpecError(
+        "is not UTF-8 text",
+        bound="a YAML file in UTF-8",
+        measured=found,
+        remedy="save the file as UTF-8 in your editor",
+    )
 
 
 def _booleans(written: Any, value: Any, where: str) -> Iterator[SpecError]:
@@ -161,9 +180,8 @@ def _booleans(written: Any, value: Any, where: str) -> Iterator[SpecError]:
             yield SpecError(
                 "must be a number, not a boolean",
                 where=where,
-                bound="a number",
                 measured=str(written).lower(),
-                remedy="write the number",
+                remedy="correct the value; YAML also reads yes, no, on, and off as booleans",
             )
         case dict(), FrozenModel():
             for name, field in type(value).model_fields.items():

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from components.core.errors import SpecError
+from components.core.errors import SpecError, one_of
 
 # Field names in earlier versions.
 _RENAMED = {"ranges": "calibration_method", "centroids": "num_clusters", "max_step_error": "max_state_error"}
+
+
+# How a JSON schema limits numbers -> pydantic's type of the error -> its words.
+_RANGES = {
+    "exclusiveMinimum": "greater_than",
+    "minimum": "greater_than_equal",
+    "exclusiveMaximum": "less_than",
+    "maximum": "less_than_equal",
+}
+_IN_WORDS = {
+    "greater_than": "above",
+    "greater_than_equal": "of at least",
+    "less_than": "below",
+    "less_than_equal": "of at most",
+}
+_QUOTED = re.compile(r"'([^']*)'")
 
 
 def all_in_words(details: Sequence[Any], kind: type[Any]) -> list[SpecError]:
@@ -47,7 +64,7 @@ def in_words(detail: Any, kind: type[Any]) -> SpecError:
             return SpecError(
                 f"there is no field {name!r} here{nearest(name, known)}",
                 where=where,
-                bound=f"one of {', '.join(known)}" if known else None,
+                bound=one_of(known) if known else None,
                 remedy="correct or remove it",
             )
         case "missing":
@@ -58,7 +75,7 @@ def in_words(detail: Any, kind: type[Any]) -> SpecError:
             return SpecError(
                 f"there is no {tag!r} here{nearest(tag, tags)}",
                 where=where,
-                bound=f"one of {', '.join(tags)}",
+                bound=one_of(tags),
                 measured=tag,
                 remedy="correct the name",
             )
@@ -74,13 +91,30 @@ def in_words(detail: Any, kind: type[Any]) -> SpecError:
                 measured=value,
                 remedy="use only the characters that the pattern allows",
             )
+        case kind if kind in _RANGES.values():
+            return _as_pydantic_says(detail, where, remedy=f"write a number {_range(detail, schema)}")
+        case "finite_number":
+            return _as_pydantic_says(detail, where, remedy="write a finite number, or remove the field")
+        case "literal_error":
+            names = _QUOTED.findall(context["expected"])
+            near = nearest(value, names) if isinstance(value, str) else ""
+            return _as_pydantic_says(detail, where, near, remedy="write one of these")
         case _:
-            return SpecError(
-                detail["msg"][:1].lower() + detail["msg"][1:],
-                where=where,
-                measured=_short(value),
-                remedy="use a value of the expected type; see `edgemill schema`",
-            )
+            return _as_pydantic_says(detail, where, remedy="use a value of the expected type; see `edgemill schema`")
+
+
+def _as_pydantic_says(detail: Any, where: str, suggestion: str = "", *, remedy: str) -> SpecError:
+    message = detail["msg"][:1].lower() + detail["msg"][1:] + suggestion
+    return SpecError(message, where=where, measured=_short(detail["input"]), remedy=remedy)
+
+
+def _range(detail: Any, schema: Any) -> str:
+    """The whole range of the number that an error is about, such as `above 0 and at most 1,000,000`."""
+    *_, nodes = [schema], *(below for *_, below in _walk(detail["loc"], schema))
+    limits = {name: node[name] for node in _alternatives(nodes, schema) for name in _RANGES if name in node}
+    if not limits:
+        return f"{_IN_WORDS[detail['type']]} {next(iter(detail['ctx'].values())):,}"
+    return " and ".join(f"{_IN_WORDS[_RANGES[name]]} {limits[name]:,}" for name in _RANGES if name in limits)
 
 
 def _field_path(location: tuple[int | str, ...], schema: Any) -> str:
@@ -123,17 +157,19 @@ def _walk(location: tuple[int | str, ...], schema: Any) -> Iterator[tuple[int | 
 
 
 def _members(nodes: list[Any], schema: Any) -> list[Any]:
-    """Resolve references and unions to plain schemas."""
-    plain = []
+    """Resolve references and unions to plain schemas of objects and arrays."""
+    return [node for node in _alternatives(nodes, schema) if "properties" in node or "items" in node]
+
+
+def _alternatives(nodes: list[Any], schema: Any) -> Iterator[Any]:
+    """Yield schemas, and those that they refer to or are unions of."""
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
         if "$ref" in node:
             waiting.append(schema["$defs"][node["$ref"].rpartition("/")[2]])
         waiting.extend(node.get("oneOf", []) + node.get("anyOf", []))
-        if "properties" in node or "items" in node:
-            plain.append(node)
-    return plain
+        yield node
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -129,7 +129,7 @@ def store_error(error: Exception, where: str) -> MetadataError:
         remedy = "restore the file from a backup, or run with another --root, which starts an empty store"
     elif "locked" in reason or "Concurrent writes" in reason:
         what = "the metadata store is locked by another process"
-        remedy = "wait until that process ends, or end it: `fuser FILE` shows it"
+        remedy = f"wait until that process ends, or end it: `fuser {where}` shows it"
     return MetadataError(what, where=where, measured=reason, remedy=remedy)
 
 

@@ -86,7 +86,7 @@ def test_schema_is_json_and_accepts_the_shipped_file() -> None:
 
 def test_validate_says_what_is_valid(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["validate", str(SmallPipeline(tmp_path).write())])
-    assert (result.exit_code, "valid (2 recipes for 1 devices)" in result.output) == (0, True)
+    assert (result.exit_code, "valid (2 recipes for 1 device)" in result.output) == (0, True)
 
 
 def test_validate_reports_errors_and_ends_with_the_status_of_bad_input(tmp_path: Path) -> None:

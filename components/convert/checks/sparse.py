@@ -56,7 +56,7 @@ def sparse_or_dense(
         raise refused
     uses = weight_uses(dense)
     if encode is None or not encodes(scheme, target.structure):
-        reason = f"there is no sparse kernel for {scheme.kind} with {target.structure}"
+        reason = f"there is no sparse kernel for {scheme.kind} with {target.structure} sparsity"
         if encodes(scheme, target.structure):
             reason = "the back-end for `calibration_method` and `keep_float` does not support it"
         return dense, not_encoded(target, uses, len(dense), f"not sparse-encoded: {reason}")

@@ -150,7 +150,7 @@ def test_audit_warns_when_one_example_widens_the_range():
     ((severity, message),) = found(audited(values), "stability")
     assert severity == "warning"
     assert (
-        message.startswith("two halves of the sample have ranges")
+        message.startswith("two halves of the calibration sample have ranges")
         and "they differ by 20% of the sample's range" in message
     )
 

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -64,7 +65,18 @@ def test_examples_without_the_label_are_reported(tmp_path: Path) -> None:
     small.write_split("eval", 9, seed=1, change=lambda _, features: {"image": features["image"]})
     said = errors_of(small)
     assert "eval.tfrecord: the examples do not have the features that the task declares" in said
-    assert "(expected: image, label; found: image)" in said
+    assert "(expected: image: 16 of float32, label: 1 of int64; found: image: 16 of float32)" in said
+
+
+def test_types_and_lengths_that_differ_from_the_declared_ones_are_shown(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.write_split(
+        "eval", 9, seed=1, change=lambda n, features: {"image": features["image"][n % 2 :], "label": b"a"}
+    )
+    expected = "image: 16 of float32, label: 1 of int64"
+    assert f"(expected: {expected}; found: image: 16 of float32 or 15 of float32, label: 1 of string)" in errors_of(
+        small
+    )
 
 
 def test_label_that_the_task_does_not_declare_is_reported(tmp_path: Path) -> None:
@@ -247,6 +259,9 @@ def test_one_output_is_reported_when_the_metric_compares_classes(tmp_path: Path)
     small.spec["examples"]["num_classes"] = 2
     said = errors_of(small)
     assert "evaluate.metrics: the metric 'accuracy' needs one output for each class" in said
+    assert "Remedy: use `binary_accuracy`" in said
+    small.spec["evaluate"]["metrics"] = ["cross_entropy", "accuracy"]
+    assert "Remedy: use `{name: cross_entropy, class_name: BinaryCrossentropy}`" in errors_of(small)
     assert "binary_accuracy" in said
     small.spec["evaluate"]["metrics"] = ["binary_accuracy"]
     small.spec["gate"]["metrics"][0]["name"] = "binary_accuracy"
@@ -286,6 +301,11 @@ def test_saved_model_passes_when_it_takes_what_decode_returns(tmp_path: Path, ba
     ("function", "shape", "message"),
     [
         (first_three, [None, 5, 5, 1], "(expected: image (None, 5, 5, 1); found: image (4, 4, 4, 1))"),
+        (
+            lambda _, image: first_three(_, image) / 0.0,
+            [None, 4, 4, 1],
+            "output scores: the model computes values that are not finite from the first examples",
+        ),
         (
             lambda _, image: tf.reshape(image, [-1, 7]),
             [None, 4, 4, 1],
@@ -613,6 +633,33 @@ def test_pretrained_model_without_anything_to_train_passes_until_a_step_trains_i
     small.spec["recipes"].append({"name": "trained", "scheme": "static_wi8_ai8", "steps": [step]})
     said = errors_of(small)
     assert "recipes[2] (trained): model: the model has no trainable weights, so it cannot be trained" in said
+
+
+def test_pretrained_model_with_weights_or_outputs_that_are_not_finite_is_refused_by_name(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    layers = tf.keras.layers
+    model = tf.keras.Sequential(
+        [
+            layers.Input([4, 4, 1], name="image"),
+            layers.Flatten(),
+            layers.Dense(3, name="wide"),
+            layers.Dense(3, "softmax", name="scores"),
+        ]
+    )
+    wide, bias = model.get_layer("wide").get_weights()
+    # Finite weights, but sums of infinity.
+    model.get_layer("wide").set_weights([np.full_like(wide, 3e38), bias])
+    model.save(tmp_path / "model.keras")
+    small.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
+    said = errors_of(small)
+    assert f"{tmp_path / 'model.keras'}, output scores: the model computes values that are not finite" in said
+    assert "12 of 12 values, first in layer 'wide')" in said
+    wide[1, 2] = np.nan
+    model.get_layer("wide").set_weights([wide, bias])
+    model.save(tmp_path / "model.keras")
+    said = errors_of(small)
+    assert "model.keras: the model has weights that are not finite: wide/kernel:0" in said
+    assert "found: nan, 1 of 48 values in wide/kernel:0)" in said
 
 
 def test_compile_that_runs_several_batches_at_once_passes(tmp_path: Path) -> None:

@@ -51,6 +51,57 @@ def test_missing_task_attribute_is_named_with_those_there_are(small: SmallPipeli
 
 
 @pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("class Tasks:\n    def decode(self):\n        local = 1", False),
+        ("def decode_all():\n    decode = 1", False),
+        ("made = [decode for decode in ()]", False),
+        ("made = lambda: (decode := 1)", False),
+        ("try:\n    import decode\nexcept ImportError:\n    pass", True),
+        ("try:\n    pass\nexcept ImportError:\n    decode = None", True),
+        ("if True:\n    pass\nelse:\n    def decode(): pass", True),
+        ("with open('x') as decode:\n    pass", True),
+        ("for decode in (): pass", True),
+        ("match 1:\n    case _:\n        decode: int = 1", True),
+        ("import decode.parts", True),
+        ("from parts import other as decode", True),
+        ("made, (decode, *_) = 1, (2, 3)", True),
+        ("if decode := 1: pass", True),
+    ],
+)
+def test_only_names_of_the_module_itself_are_found(small: SmallPipeline, line: str, found: bool) -> None:
+    (small.folder / "own_task.py").write_text(f"{line}\ndecoder = 1\n")
+    small.spec["task"] = "own_task:decode"
+    if found:
+        check(small)
+        return
+    said = errors_of(small)
+    assert "the module 'own_task' defines no 'decode' at its top level; did you mean 'decode" in said
+    assert "decode," not in said and "local" not in said
+
+
+@pytest.mark.parametrize("address", ["https://host/data", "hdfs://host/data", "file:///data"])
+def test_examples_at_another_address_than_of_an_object_store_are_refused(small: SmallPipeline, address: str) -> None:
+    small.spec["examples"]["path"] = address
+    assert "examples.path: examples cannot be read from an address of this kind (expected: a folder, s3:" in errors_of(
+        small
+    )
+
+
+def test_what_is_not_a_data_folder_is_described(small: SmallPipeline) -> None:
+    loop, pipe = small.folder / "loop", small.folder / "pipe"
+    loop.symlink_to(loop)
+    os.mkfifo(pipe)
+    small.spec["examples"]["path"] = "pipe"
+    assert (
+        f"examples.path: this is not a folder (expected: the folder of the examples; found: {pipe}, a named pipe)"
+        in (errors_of(small))
+    )
+    small.spec["examples"]["path"] = "loop"
+    assert f"{loop}, a loop of symbolic links)" in errors_of(small)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("x = 1\ndef (\n", "invalid syntax in line 2 (found: "),
@@ -235,20 +286,36 @@ def test_large_records_of_plain_files_are_not_read(small: SmallPipeline) -> None
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-@pytest.mark.parametrize(("bit", "whole"), [(0, 0), (9, 0), (60, 0), (-1, 0), (200, 1)])
-def test_flipped_bit_in_the_first_records_is_reported(small: SmallPipeline, bit: int, whole: int, zipped: bool) -> None:
+@pytest.mark.parametrize(("bit", "whole"), [(0, None), (9, None), (60, 0), (-1, 0), (200, 1)])
+def test_flipped_bit_in_the_first_records_is_reported(
+    small: SmallPipeline, bit: int, whole: int | None, zipped: bool
+) -> None:
     record = serialize({"image": np.zeros(16, np.float32), "label": 1})
     content = bytearray(frame(record) * 10)
     content[bit if bit >= 0 else len(frame(record)) + bit] ^= 1
     file = small.folder / "data" / f"train-1.tfrecord{'.gz' if zipped else ''}"
     file.write_bytes(gzip.compress(content) if zipped else content)
     said = errors_of(small)
-    assert f"{file}: the TFRecord file is truncated or damaged after {whole} complete records" in said
+    if whole is None:
+        assert f"{file}: this is not a TFRecord file, or its first bytes are damaged" in said
+    else:
+        assert f"damaged after {whole} complete record" in said
 
 
 def test_file_that_is_no_tfrecord_is_reported(small: SmallPipeline) -> None:
-    (small.folder / "data" / "train.tfrecord").write_text("label,image\n1,2\n" * 50)
-    assert "truncated or damaged after 0 complete records" in errors_of(small)
+    file = small.folder / "data" / "train.tfrecord"
+    for content, found in (
+        ("label,image\n1,zw\u00f6lf\n".encode() * 50, "found: a text file). Remedy: write `kind: csv` in examples"),
+        (b"PAR1" + bytes(300), "found: a Parquet file). Remedy: write `kind: parquet` in examples"),
+        (b"\x89HDF" + bytes(300), "found: the bytes 89 48 44 46 00 00 00 00 00 00 00 00)"),
+    ):
+        file.write_bytes(content)
+        said = errors_of(small)
+        assert "this is not a TFRecord file, or its first bytes are damaged (expected: the length of the first" in said
+        assert found in said
+    file.unlink()
+    (file.with_suffix(".gz")).write_bytes(gzip.compress(b"label,image\n1,2\n" * 50))
+    assert "found: a text file)" in errors_of(small)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -312,7 +379,13 @@ def test_keras_2_file_passes(small: SmallPipeline) -> None:
 
 def test_registry_that_cannot_be_a_folder_is_named(small: SmallPipeline) -> None:
     (small.folder / "registry").write_text("in the way")
-    assert str(small.folder / "registry") in errors_of(small)
+    assert f"push.root: {small.folder / 'registry'}: there is a file where" in errors_of(small)
+
+
+def test_registry_that_cannot_be_created_is_named_without_temporary_names(small: SmallPipeline) -> None:
+    small.spec["push"] = {"root": "/proc/releases"}
+    said = errors_of(small)
+    assert "push.root: /proc" in said and ".staging" not in said
 
 
 def test_errors_of_different_kinds_are_reported_at_once(small: SmallPipeline) -> None:

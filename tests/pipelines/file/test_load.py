@@ -182,7 +182,7 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
         (
             ("recipes", 1, "steps"),
             [{"kind": "cluster", "epochs": 2, "seed": True}],
-            "recipes[1].steps[0].seed: must be a number, not a boolean (expected: a number; found",
+            "recipes[1].steps[0].seed: must be a number, not a boolean (found",
         ),
         (("baseline", "epochs"), 10**18, "baseline.epochs: input should be less than or equal to 1000000"),
         (
@@ -234,6 +234,64 @@ def test_several_errors_are_reported_at_once(small: SmallPipeline) -> None:
     said = errors_of(small)
     assert "3 errors in the pipeline file" in said
     assert said.count("\n  - ") == 3
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "remedy"),
+    [
+        (("baseline", "epochs"), 0, "write a number above 0 and of at most 1,000,000"),
+        (("baseline", "seed"), -1, "write a number of at least 0 and below 4,294,967,296"),
+        (("gate", "max_state_error"), 0, "write a number above 0"),
+        (("gate", "max_saturated_outputs"), 2, "write a number of at least 0 and below 1"),
+        (("gate", "max_state_error"), float("nan"), "write a finite number, or remove the field"),
+        (("gate", "prefer"), "smalest", "write one of these"),
+    ],
+)
+def test_remedy_names_the_range_of_a_number_and_the_nearest_word(
+    small: SmallPipeline, place: tuple[str, str], value: object, remedy: str
+) -> None:
+    small.spec[place[0]][place[1]] = value
+    said = errors_of(small)
+    assert said.endswith(f"Remedy: {remedy}")
+    assert ("; did you mean 'smallest'?" in said) == (value == "smalest")
+
+
+def test_one_mistake_is_one_error(small: SmallPipeline) -> None:
+    small.spec["devices"] *= 2
+    assert errors_of(small).endswith(
+        f"devices: the name '{small.spec['devices'][0]}' occurs more than once. Remedy: remove one"
+    )
+    assert "one error in the pipeline file" in errors_of(small)
+    del small.spec["devices"][1:]
+    small.spec["gate"]["metrics"] = [{"name": "accuracy", "at_most": 1}]
+    said = errors_of(small)
+    assert "one error in the pipeline file" in said and "use at_least instead" in said
+    small.spec["gate"]["metrics"] = [{"name": "acuracy", "at_least": 0.5}]
+    said = errors_of(small)
+    assert "one error in the pipeline file" in said
+    assert (
+        "not evaluated; did you mean 'accuracy'? (expected: accuracy; found: acuracy). Remedy: correct the name" in said
+    )
+
+
+def test_repeated_section_is_the_only_error(small: SmallPipeline) -> None:
+    small.file.write_text(small.write().read_text() + "evaluate: {metrics: [auc]}\n")
+    with pytest.raises(PipelineFileError) as caught:
+        load_pipeline(small.file)
+    assert [error.what for error in caught.value.errors] == ["the key 'evaluate' occurs twice"]
+
+
+@pytest.mark.parametrize(("encoding", "found"), [("utf-16", "UTF-16"), ("latin-1", "the byte 0xe9 at position 2")])
+def test_file_in_another_encoding_is_named(tmp_path: Path, encoding: str, found: str) -> None:
+    (tmp_path / "p.yaml").write_bytes("# \u00e9\n".encode(encoding))
+    with pytest.raises(PipelineFileError, match=f"is not UTF-8 text .*found: {found}.*save the file as UTF-8"):
+        load_pipeline(tmp_path / "p.yaml")
+
+
+def test_device_profile_that_is_no_file_is_described(small: SmallPipeline) -> None:
+    os.mkfifo(small.folder / "mine")
+    small.spec["devices"] = ["mine"]
+    assert f"found: {small.folder / 'mine'}, a named pipe)" in errors_of(small)
 
 
 def test_list_is_not_called_too_short_when_its_items_are_wrong(small: SmallPipeline) -> None:

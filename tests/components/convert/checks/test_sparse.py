@@ -155,7 +155,9 @@ def test_int8_of_blocks_of_four_is_not_encoded_and_stored_only(in_fours):
     dense, content, proof = in_fours.choose(StaticWi8Ai8(), "block_1x4", SPARSITY, PRUNED)
     assert content == dense
     assert (proof.verdict, proof.delivered, proof.sparse_bytes) == ("stored_only", "dense", None)
-    assert proof.reasons == ("not sparse-encoded: there is no sparse kernel for static_wi8_ai8 with block_1x4",)
+    assert proof.reasons == (
+        "not sparse-encoded: there is no sparse kernel for static_wi8_ai8 with block_1x4 sparsity",
+    )
     # Why it is not: the converter would store it value by value, and unpack it.
     (use,) = [u for u in weight_uses(in_fours.convert(StaticWi8Ai8(), sparse=True)) if u.fact.shape[1] == INPUTS]
     assert (use.encoding, use.densify) == ("sparse", True)

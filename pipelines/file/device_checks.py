@@ -1,0 +1,46 @@
+"""Checks of the recipes against the device profiles that a pipeline file names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from components.core.errors import SpecError
+from components.spec.devices.device import DeviceProfile
+from pipelines.file.cross_field_checks import repeated
+from pipelines.file.spec import PipelineSpec
+
+
+def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Iterator[SpecError]:
+    """Yield every mismatch between the recipes and the profiles that `spec.devices` names, in the same order."""
+    devices = list(devices)
+    # A device that is listed twice is reported as such, not also by the name and the class that its profile repeats.
+    once = list(dict(zip(spec.devices, devices, strict=True)).values())
+    same_name = repeated([device.name for device in once])
+    for name in same_name:
+        yield SpecError(f"two device profiles are called {name!r}", where="devices", remedy="rename one of them")
+    for name in repeated([device.device_class for device in once if device.name not in same_name]):
+        yield SpecError(
+            f"two device profiles share the device class {name!r}, so one release would replace the other",
+            where="devices",
+            remedy="give each its own class, or remove one of them",
+        )
+    for index, device in enumerate(devices):
+        if spec.devices.index(spec.devices[index]) < index:
+            continue
+        known = [recipe for recipe in spec.recipes if recipe.scheme.kind in device.schemes]
+        if not known:
+            yield SpecError(
+                f"the device {device.name!r} can run none of the recipes",
+                where=f"devices[{index}]",
+                bound=f"a recipe with one of its schemes: {', '.join(device.schemes)}",
+                measured=", ".join(sorted({recipe.scheme.kind for recipe in spec.recipes})),
+                remedy="add such a recipe, or remove the device",
+            )
+        elif device.integer_only and not any(recipe.scheme.integers_only for recipe in known):
+            yield SpecError(
+                f"the device {device.name!r} is integer-only, but no recipe that it can run guarantees that",
+                where=f"devices[{index}]",
+                bound="a static scheme without float_io, float_fallback, and keep_float",
+                measured=", ".join(f"{recipe.name}: {recipe.scheme.kind}" for recipe in known),
+                remedy="remove those options from one of these recipes, or add such a recipe",
+            )
