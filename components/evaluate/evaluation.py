@@ -34,7 +34,7 @@ from components.evaluate.extractors import (
 )
 from components.evaluate.function_metric import FunctionMetric, FunctionValues
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
-from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_example
+from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_example, registered_name
 from components.evaluate.outputs.observed import WriteObserved
 from components.evaluate.outputs.reading import read_first_examples
 from components.facts.outputs import OutputReading
@@ -196,7 +196,7 @@ def _checked_evaluator(config: Any, means: Sequence[MetricSpec]) -> Any:
             f"TensorFlow Model Analysis rejects a metric: {error}",
             where="evaluate.metrics",
             bound="a metric class of TFMA or Keras, with its own keyword arguments",
-            remedy="correct class_name or config",
+            remedy="correct class_name or config; a class that the task's module registers is called PACKAGE>NAME",
         ) from error
 
 
@@ -244,7 +244,7 @@ def metric_config(metric: MetricSpec) -> Any:
         )
     if is_exact_auc(metric.class_name, metric.config):
         return config_pb2.MetricConfig(class_name=ExactAUC.__name__, module=ExactAUC.__module__, config=config)
-    return config_pb2.MetricConfig(class_name=metric.class_name, config=config)
+    return config_pb2.MetricConfig(class_name=registered_name(metric.class_name), config=config)
 
 
 def _write_eval_run(output: Path, config: Any, models: Sequence[Any]) -> None:

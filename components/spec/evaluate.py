@@ -16,6 +16,8 @@ class EvaluationSpec(FrozenModel):
     Attributes:
         split: Split to evaluate on.
         metrics: Metrics to compute, by short name, with any class of TensorFlow Model Analysis, or with a function.
+            `accuracy`, `top_5_accuracy`, and `cross_entropy` need an output for each class. For one output, use
+            `binary_accuracy` and `{name: cross_entropy, class_name: BinaryCrossentropy}`.
         slices: Lists of feature names to cross, from the task's `feature_spec`. The whole split is always evaluated.
         batch_size: Examples in a prediction batch.
         outputs: What the model returns, or by output what each of several returns. By default, it is detected. For

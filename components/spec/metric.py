@@ -92,7 +92,8 @@ class MetricSpec(FrozenModel):
 
     Attributes:
         name: Name of the metric in the report and in the gate's bounds.
-        class_name: Metric class of TensorFlow Model Analysis or Keras.
+        class_name: Metric class of TensorFlow Model Analysis or Keras, or one that the task's module registers with
+            `register_keras_serializable`, as `package>Name`.
         function: Instead of a class, a ready-made function, such as `mean_iou`, or your own function or accumulator
             class, `package.module:NAME`. See docs/metrics.md.
         config: Keyword arguments of that class or function.

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from components.core.errors import SpecError
+from components.evaluate.evaluation import metric_config
 from components.evaluate.metric_check import check_computed
 from components.spec.metric import SHORT_NAMES, MetricSpec
 
@@ -53,3 +55,30 @@ def test_area_that_ranks_classes_among_each_other_is_refused(class_name, config,
     assert "the metric 'area' ranks the outputs of all classes together" in said
     assert f"write `config: {{class_id: {classes - 1}}}`" in said
     assert "or use `auc`" in said
+
+
+@tf.keras.utils.register_keras_serializable("fix")
+class MaxMiss(tf.keras.metrics.Metric):
+    """The largest difference between a label and its output."""
+
+    def __init__(self, name: str = "max_miss") -> None:
+        super().__init__(name=name)
+        self.most = self.add_weight("most", initializer="zeros")
+
+    def update_state(self, labels: object, outputs: object, sample_weight: object = None) -> None:
+        self.most.assign(tf.maximum(self.most, tf.reduce_max(tf.abs(labels - outputs))))
+
+    def result(self) -> object:
+        return self.most
+
+
+@pytest.mark.parametrize("class_name", ["fix>MaxMiss", "MaxMiss"])
+def test_metric_class_that_user_code_registers_is_found_with_and_without_its_package(class_name: str) -> None:
+    metric = MetricSpec(name="miss", class_name=class_name, less_is_better=True)
+    assert metric_config(metric).class_name == "fix>MaxMiss"
+    check_computed([metric], np.zeros(4, np.float32), np.ones((4, 1), np.float32))
+
+
+def test_metric_class_of_two_packages_must_be_named_with_its_package() -> None:
+    with tf.keras.utils.custom_object_scope({"other>MaxMiss": MaxMiss}):
+        assert metric_config(MetricSpec(name="miss", class_name="MaxMiss")).class_name == "MaxMiss"

@@ -320,7 +320,7 @@ def test_saved_model_passes_when_it_takes_what_decode_returns(tmp_path: Path, ba
         ),
         (lambda _, image: tf.reshape(image, [-1, 16])[:, :5], [None, 4, 4, 1], "does not fit the number of classes"),
     ],
-    ids=["other shape", "raises", "open dimension", "state", "five outputs"],
+    ids=["other shape", "nan", "raises", "open dimension", "state", "five outputs"],
 )
 def test_saved_model_that_does_not_fit_is_reported(
     tmp_path: Path, function: Callable[[Any, Any], Any], shape: list[int | None], message: str
