@@ -61,8 +61,8 @@ def test_area_that_ranks_classes_among_each_other_is_refused(class_name, config,
 class MaxMiss(tf.keras.metrics.Metric):
     """The largest difference between a label and its output."""
 
-    def __init__(self, name: str = "max_miss") -> None:
-        super().__init__(name=name)
+    def __init__(self, name: str = "max_miss", dtype: str | None = None) -> None:
+        super().__init__(name=name, dtype=dtype)
         self.most = self.add_weight("most", initializer="zeros")
 
     def update_state(self, labels: object, outputs: object, sample_weight: object = None) -> None:
@@ -79,6 +79,7 @@ def test_metric_class_that_user_code_registers_is_found_with_and_without_its_pac
     check_computed([metric], np.zeros(4, np.float32), np.ones((4, 1), np.float32))
 
 
-def test_metric_class_of_two_packages_must_be_named_with_its_package() -> None:
-    with tf.keras.utils.custom_object_scope({"other>MaxMiss": MaxMiss}):
-        assert metric_config(MetricSpec(name="miss", class_name="MaxMiss")).class_name == "MaxMiss"
+def test_metric_class_of_two_packages_must_be_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tf.keras.utils.get_custom_objects(), "other>MaxMiss", MaxMiss)
+    assert metric_config(MetricSpec(name="miss", class_name="MaxMiss")).class_name == "MaxMiss"
+    assert metric_config(MetricSpec(name="miss", class_name="fix>MaxMiss")).class_name == "fix>MaxMiss"
