@@ -14,6 +14,7 @@ from components.cells.quantizer_ranges import nudged_range
 from components.cells.quantizers import ActivationQuantizer
 from components.cells.weight_quantizer import WeightQuantizer
 from components.upstream.autograph import do_not_convert
+from components.upstream.keras import asks_for_shapes
 
 # Ranges that the kernels prescribe: function -> activation bits -> bits, least value, greatest value.
 _FIXED: dict[str, dict[int, tuple[int, float, float]]] = {
@@ -112,6 +113,9 @@ class IntegerRecurrent(tf.keras.layers.Layer):
     @do_not_convert
     def call(self, inputs: Any, training: Any = None) -> Any:
         """From [batch, time, features] to [batch, time, units], or [batch, units]."""
+        if asks_for_shapes():
+            # To build the loop takes most of the time that copies of a model take.
+            return tf.compat.v1.placeholder(self.compute_dtype, self.compute_output_shape(inputs.shape))
         training = tf.keras.backend.learning_phase() if training is None else training
         # The learning phase is 0 or 1 unless it is a tensor.
         training = bool(training) if isinstance(training, int) else training
@@ -137,9 +141,11 @@ class IntegerRecurrent(tf.keras.layers.Layer):
 
     def _loop(self, xs: tuple[Any, ...], training: Any) -> tuple[Any, dict[str, Any]]:
         names = self.cell.states
+        # The loop would quantize the weights at each time step, and keep what their gradient needs for each.
+        same = _Numbers(self, training).same_at_each_step()
 
         def step(inputs: Any, states: Any) -> tuple[Any, list[Any]]:
-            numbers = _Numbers(self, training)
+            numbers = _Numbers(self, training, same)
             output, after = self.cell.step(numbers, inputs, dict(zip(names, states, strict=True)))
             # The values that the ranges are computed from leave the loop with the outputs.
             return (output, numbers.seen, after), [after[name] for name in names]
@@ -213,19 +219,35 @@ class IntegerRecurrent(tf.keras.layers.Layer):
 
 
 class _Numbers:
-    """The arithmetic of one call: in floats, watched, or fake-quantized."""
+    """The arithmetic of one call: in floats, watched, or fake-quantized. In a loop, `same` is from outside of it."""
 
-    def __init__(self, layer: IntegerRecurrent, training: Any) -> None:
-        self._layer, self._training = layer, training
+    def __init__(self, layer: IntegerRecurrent, training: Any, same: Mapping[str, Any] | None = None) -> None:
+        self._layer, self._training, self._same = layer, training, same or {}
         self._quantizes = bool(layer.bits) and not layer.watching
         self.seen: dict[str, Any] = {}
 
+    def same_at_each_step(self) -> dict[str, Any]:
+        """The quantized weights that a time step reads, by name, and each point's range and whether it applies."""
+        if not self._quantizes:
+            return {}
+        held = self._layer.held
+        read = [name for name in held if "bias" not in name and not name.startswith("kernel")]
+        found = {name: self.kernel(name) if len(held[name].shape) > 1 else self.vector(name) for name in read}
+        for point in self._layer.cell.points():
+            ends, applies = self._range(point)
+            found[point] = {end: tf.convert_to_tensor(ends[end]) for end in ("min_var", "max_var")}, applies
+        return found
+
     def kernel(self, name: str) -> Any:
+        if name in self._same:
+            return self._same[name]
         value = self._layer.held[name]
         return self._layer._weights(value, self._training, weights={}) if self._quantizes else value
 
     def vector(self, name: str) -> Any:
         """See `Arithmetic`. The kernel takes it as a constant activation with the range of its values."""
+        if name in self._same:
+            return self._same[name]
         value = self._layer.held[name]
         if not self._quantizes:
             return value
@@ -244,12 +266,22 @@ class _Numbers:
             self.seen[point] = tf.stop_gradient(value)
         if not self._quantizes:
             return value
+        if point in self._same:
+            held, applies = self._same[point]
+            # The loop's gradient would add up that of the range over the time steps.
+            held = {key: tf.stop_gradient(end) for key, end in held.items()}
+        else:
+            held, applies = self._range(point)
+        quantized = self._layer._quantizers[point].quantize(value, held)
+        return quantized if applies is None else tf.where(applies, quantized, value)
+
+    def _range(self, point: str) -> tuple[dict[str, Any], Any]:
+        """The variables of a point's range, and whether it is applied; None means always."""
         quantizer, held = self._layer._quantizers[point], self._layer.range_of(point)
-        quantized = quantizer.quantize(value, held)
         if self._training is False:
-            return quantized
+            return held, None
         late = held["batches"] > max(quantizer.delay, 0) if quantizer.delay >= 0 else tf.constant(False)
-        return tf.where(tf.logical_or(late, tf.logical_not(tf.cast(self._training, tf.bool))), quantized, value)
+        return held, tf.logical_or(late, tf.logical_not(tf.cast(self._training, tf.bool)))
 
     def fixed(self, function: str, value: Any) -> Any:
         if not self._quantizes:

@@ -17,6 +17,7 @@ from tensorflow_model_optimization.quantization.keras import quantizers
 
 from components.cells.quantizer_ranges import batch_range, nudged_range, summed_over_replicas
 from components.upstream.autograph import do_not_convert
+from components.upstream.keras import asks_for_shapes
 from components.upstream.tfmot import smart_cond
 
 # A delay that never ends: the range is only observed in training, and applied afterwards.
@@ -56,6 +57,8 @@ class ActivationQuantizer(quantizers.Quantizer):
     @do_not_convert
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:
         """Quantize. In training, update the range first."""
+        if asks_for_shapes():
+            return inputs
         return smart_cond(training, lambda: self._train(inputs, weights), lambda: self.quantize(inputs, weights))
 
     def _train(self, inputs: Any, weights: dict[str, Any]) -> Any:
@@ -238,6 +241,8 @@ class FixedQuantizer(quantizers.Quantizer):
     @do_not_convert
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
         """Quantize, but not in training with the delay `NEVER`."""
+        if asks_for_shapes():
+            return inputs
         if self.delay == NEVER:
             return smart_cond(training, lambda: tf.identity(inputs), lambda: self.quantize(inputs))
         return self.quantize(inputs)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow_model_optimization.quantization.keras import quantizers
 
 from components.upstream.autograph import do_not_convert
+from components.upstream.keras import asks_for_shapes
 from components.upstream.tfmot import smart_cond
 
 
@@ -33,6 +34,9 @@ class WeightQuantizer(quantizers.Quantizer):
     @do_not_convert
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
         """Quantize, but not in training if `trains` is False."""
+        if asks_for_shapes():
+            # A wrapper sets its layer's attribute to this, and would hold a variable twice.
+            return tf.convert_to_tensor(inputs)
         if self.trains:
             return self._quantize(inputs)
         return smart_cond(training, lambda: tf.identity(inputs), lambda: self._quantize(inputs))

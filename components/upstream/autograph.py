@@ -12,6 +12,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.autograph.core import config, config_lib
 
+from components.upstream.keras import trace_gpu_forms_only_to_run
+
 # A decorator for functions that AutoGraph must leave as they are.
 do_not_convert: Any = tf.autograph.experimental.do_not_convert
 
@@ -27,6 +29,10 @@ _RULES = (*(config_lib.Convert(name) for name in _CALLERS), config_lib.DoNotConv
 
 
 def leave_keras_as_it_is() -> None:
-    """Exempt tf-keras, except for its calls of user code, from AutoGraph in this process."""
+    """Exempt tf-keras, except for its calls of user code, from AutoGraph in this process.
+
+    This also keeps it from tracing forms for GPUs where only shapes count.
+    """
+    trace_gpu_forms_only_to_run()
     if config.CONVERSION_RULES[: len(_RULES)] != _RULES:
         config.CONVERSION_RULES = (*_RULES, *config.CONVERSION_RULES)

@@ -54,6 +54,32 @@ def is_symbolic(value: Any) -> bool:
     return isinstance(value, KerasTensor)
 
 
+def asks_for_shapes() -> bool:
+    """Whether Keras calls a layer only for the shapes and types of its outputs, in a graph that it then discards.
+
+    Keras does so with every call on a symbolic tensor, so with each layer of each copy of a model.
+    """
+    import tensorflow as tf
+
+    return str(getattr(tf.compat.v1.get_default_graph(), "name", "")).endswith("_scratch_graph")
+
+
+def trace_gpu_forms_only_to_run() -> None:
+    """Let GRU and LSTM trace their form for GPUs, and its gradient, only in graphs that run.
+
+    Keras also traces it where only shapes count, which takes most of the time of each copy of a layer.
+    """
+    from tf_keras.src.layers.rnn import gru_lstm_utils
+
+    register = gru_lstm_utils.function_register
+    if register.__module__ != __name__:
+
+        def in_graphs_that_run(*args: Any, **kwargs: Any) -> Any:
+            return None if asks_for_shapes() else register(*args, **kwargs)
+
+        gru_lstm_utils.function_register = in_graphs_that_run
+
+
 def takes_training(layer: Any) -> bool:
     """Whether the `call` of a layer has an argument `training`."""
     return bool(layer._expects_training_arg)

@@ -266,6 +266,53 @@ def test_mask_of_keras() -> None:
     assert not keras.is_masked(tf.keras.layers.Dense(2)(x))
 
 
+def test_call_for_shapes_of_keras() -> None:
+    asked = []
+
+    class Asked(tf.keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            asked.append(keras.asks_for_shapes())
+            return x
+
+    x = tf.keras.Input([3])
+    model = tf.keras.Model(x, Asked()(x))
+    assert asked == [True]
+    tf.keras.Sequential([tf.keras.Input([3]), model])
+    assert asked == [True, True]
+    model(tf.ones([1, 3]))
+    tf.function(model, autograph=False)(tf.ones([1, 3]))
+    assert asked == [True, True, False, False]
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+def test_forms_for_gpus_of_keras(kind: str) -> None:
+    keras.trace_gpu_forms_only_to_run()
+    x = tf.keras.Input([4, 3])
+    model = tf.keras.Model(x, getattr(tf.keras.layers, kind)(2)(x))
+
+    @tf.function(autograph=False)
+    def run(x: Any) -> Any:
+        return model(x)
+
+    def of_gpus(graph: Any) -> int:
+        return sum(
+            "gpu" in function.attr["api_preferred_device"].s.decode().lower()
+            for function in graph.as_graph_def().library.function
+        )
+
+    assert of_gpus(run.get_concrete_function(tf.TensorSpec([1, 4, 3])).graph) > 0
+    asked = []
+
+    class Asked(tf.keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            result = model(x)
+            asked.append((keras.asks_for_shapes(), of_gpus(x.graph)))
+            return result
+
+    assert Asked()(x).shape == (None, 2)
+    assert asked == [(True, 0)]
+
+
 def test_options_of_losses_and_metrics_of_keras() -> None:
     assert keras.takes_logits(tf.keras.losses.BinaryCrossentropy(from_logits=True)) is True
     assert keras.takes_logits(tf.keras.losses.SparseCategoricalCrossentropy()) is False

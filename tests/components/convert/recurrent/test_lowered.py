@@ -19,12 +19,18 @@ def lowered(make_model, sequences, tmp_path_factory):
     from components.model.keras_model import save_keras
 
     @functools.cache
-    def convert(kind, scheme, form, **options):
+    def saved(kind, **options):
         folder = tmp_path_factory.mktemp("model")
         model = make_model(kind, **options) if isinstance(kind, str) else kind
         save_keras(model, folder)
+        return model, folder
+
+    @functools.cache
+    def convert(kind, scheme, form, **options):
+        model, folder = saved(kind, **options)
         examples = iter([({"x": one[None]}, {}) for one in sequences])
-        return model, convert_lowered(folder, scheme, form, examples, folder / "lowered", lambda _: None)
+        made = tmp_path_factory.mktemp("lowered")
+        return model, convert_lowered(folder, scheme, form, examples, made, lambda _: None)
 
     return convert
 
@@ -161,11 +167,16 @@ def stacked():
     return randomized(tf.keras.Model(x, layers.Dense(3, activation="softmax", name="p")(y)))
 
 
+@pytest.fixture(scope="module")
+def stacked_layers():
+    return stacked()
+
+
 @pytest.mark.parametrize("form", ["streaming", "sequence"])
-def test_stacked_layers_with_dense_layers_around_them_are_lowered(form, lowered, sequences):
+def test_stacked_layers_with_dense_layers_around_them_are_lowered(form, lowered, sequences, stacked_layers):
     from components.model.tflite_file import inspect_model
 
-    model, made = lowered(stacked(), StaticWi8Ai8(), form)
+    model, made = lowered(stacked_layers, StaticWi8Ai8(), form)
     assert inspect_model(made.content).integer_only
     assert np.abs(predicted(made.content, sequences) - model(sequences).numpy()).max() < 0.06
     if form == "streaming":
