@@ -1,9 +1,11 @@
 """What tests read from artifacts and files."""
 
 from pathlib import Path
+from typing import Any
 
 from components.core.files import read_regular
 from components.facts.manifest import MANIFEST_NAME, Manifest
+from components.spec.baseline import PretrainedBaseline
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -19,3 +21,8 @@ def saturated_share(content: bytes, sample) -> float | None:
     model = TFLiteModel(content)
     saturation = Saturation(content, model)
     return max(shares(saturation.outputs(model.predict(sample)) | saturation.inside(sample)).values(), default=None)
+
+
+def pretrained(path: Path, **settings: Any) -> PretrainedBaseline:
+    """A pretrained baseline with these settings."""
+    return PretrainedBaseline(kind="pretrained", path=str(path), **settings)

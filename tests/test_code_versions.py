@@ -50,7 +50,10 @@ RECIPE = SCHEME | {
 EVALUATED = READS | RECIPE | {"facts.conversion", "facts.evaluation", "facts.outputs", "facts.slices"}
 DEVICE = {"spec.devices.device", "spec.devices.device_tools", "spec.devices.operators"}
 DEPENDS = {
-    "baseline": MANIFEST | KERAS | FUNCTION | {"data", "model", "spec.baseline", "upstream.tfx.executors"},
+    "baseline": MANIFEST
+    | KERAS
+    | FUNCTION
+    | {"data", "model", "ranges", "spec.baseline", "upstream.saved_model", "upstream.tfx.executors"},
     "calibrate": READS | FUNCTION | {"data", "facts.audit", "spec.calibrate", "upstream.tfx.executors"},
     "cluster": TRAINS | {"spec.steps.cluster", "upstream.tfmot"},
     "convert": TRAINS

@@ -1,5 +1,6 @@
 """The two nodes that produce a baseline: TFX's Trainer with Edgemill's run_fn and manifest, and a model import."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from components.core.remembered_digests import content_digest
 from components.data.task import load_task
 from components.facts.artifact_paths import SERVING_FOLDER
 from components.facts.manifest import describe, write_manifest
-from components.spec.baseline import TrainedBaseline
+from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from components.upstream.tfx.dsl import OutputArtifact, Parameter, component
 from components.upstream.tfx.executors import trainer_config
 
@@ -76,17 +77,20 @@ def baseline_trainer(
 @component
 def PretrainedModel(
     path: Parameter[str],
-    trust_code: Parameter[int],
+    spec: Parameter[str],
     sha256: Parameter[str],
     task: Parameter[str],
     task_version: Parameter[str],  # noqa: ARG001
     code_version: Parameter[str],
     model: OutputArtifact[Model],
 ) -> None:
-    """Imports a pretrained model. The file's digest is a parameter so that a changed file invalidates the cache."""
+    """Imports a pretrained model. The file's digest is a parameter so that a changed file invalidates the cache.
+
+    `spec` is a PretrainedBaseline as JSON, without its path, which differs in the image of a cluster.
+    """
     # Importing the task registers its custom layers. Its version is a parameter for the same reason as the digest.
     load_task(task)
-    import_model(Path(path), Path(model.uri), trust_code=bool(trust_code))
+    import_model(PretrainedBaseline.model_validate({**json.loads(spec), "path": path}), Path(model.uri))
     check_unchanged(Path(path), sha256_of(Path(path)), sha256)
     manifest = write_manifest(
         Path(model.uri), SERVING_FOLDER, role="baseline", parents={"pretrained": sha256}, code_version=code_version

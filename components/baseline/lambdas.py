@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from components.baseline.protobuf import fields
+from components.baseline.source import layer_configs
 from components.core.errors import ModelError
 
 T = TypeVar("T")
@@ -38,16 +40,12 @@ _NOT_COMPUTING_OPERATORS = re.compile(
     "^$|File|PyFunc|Rpc|Remote|Print|Save|Restore|Write|Import|Load|Dump|Debug|Dataset|Iterator|Summary|Checkpoint|"
     "Send|Recv|Call|Variable|Table|Queue|Assert"
 )
-_METADATA = "keras_metadata.pb"
 _KERAS = re.compile(r"(tf_)?keras(\.|$)")
 _KERAS_FUNCTIONS = re.compile(
     r"(tf_)?keras\.(src\.)?(activations|constraints|initializers|losses|metrics|regularizers)(\.|$)"
 )
-# Field numbers in Keras's SavedMetadata and SavedObject messages.
-_NODES, _JSON = 1, 5
 # Field number in TensorFlow's NodeDef.
 _OPERATOR = 2
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def refuse_code(path: Path) -> None:
@@ -109,9 +107,7 @@ def _found(path: Path, look: Callable[[Any], Iterator[T]]) -> list[T]:
 def _configs(path: Path) -> Iterator[bytes]:
     """Yield the JSON config of every format that the bytes match: Keras picks the format by file name."""
     if path.is_dir():
-        if (path / _METADATA).is_file():
-            for node in _fields((path / _METADATA).read_bytes(), _NODES):
-                yield from (text for text in _fields(node, _JSON) if text)
+        yield from layer_configs(path)
         return
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -157,7 +153,7 @@ def _operator(node: Any) -> str:
     """The operator of a NodeDef, which a config holds as JSON or as text of its serialized bytes."""
     if isinstance(node, dict):
         return str(node.get("op", ""))
-    return b"".join(list(_fields(str(node).encode(), _OPERATOR))[-1:]).decode()
+    return b"".join(list(fields(str(node).encode(), _OPERATOR))[-1:]).decode()
 
 
 def _computes(function: str) -> bool:
@@ -189,37 +185,3 @@ def _imports(config: Any) -> Iterator[Import]:
             yield Import(str(config.get("registered_name")), module, name)
     for item in config.values():
         yield from _imports(item)
-
-
-def _fields(message: bytes, wanted: int) -> Iterator[bytes]:
-    """Yield the bytes fields with one number from a protocol buffer, without its schema, which needs TensorFlow."""
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        match key & 7:
-            case kind if kind == _VARINT:
-                _, at = _varint(message, at)
-            case kind if kind == _FIXED64:
-                at += 8
-            case kind if kind == _FIXED32:
-                at += 4
-            case kind if kind == _BYTES:
-                size, at = _varint(message, at)
-                if at + size > len(message):
-                    raise ValueError("truncated")
-                if key >> 3 == wanted:
-                    yield message[at : at + size]
-                at += size
-            case _:
-                raise ValueError("not a protocol buffer")
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, at

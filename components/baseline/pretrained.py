@@ -1,139 +1,88 @@
-"""Import of an existing float model: detects its format and converts it to the layout of a baseline."""
+"""Import of an existing float model to the layout of a baseline, and its Keras model where it has one."""
 
 from __future__ import annotations
 
-import json
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from components.baseline.lambdas import imports_inside, refuse_code
+from components.baseline.source import damaged_file, recognize
 from components.core.errors import ModelError, summary_line
-from components.core.files import is_file, is_folder
 from components.facts.artifact_paths import REBUILT_FILE, SERVING_FOLDER
 from components.model.keras3.facts import RebuiltFacts
-from components.model.keras3.refusals import EXPORT
-from components.model.keras3.saved_file import refuse_zip_bomb
-from components.model.keras_model import check_exportable, export, save_keras
-
-ModelFormat = Literal["saved_model", "keras", "keras3"]
+from components.model.keras_model import check_exportable, check_layers, export, input_specs, save_keras
+from components.spec.baseline import PretrainedBaseline
 
 
-def recognize(path: Path) -> ModelFormat:
-    """Detect the format of a model file or folder from its bytes, without TensorFlow.
-
-    Raises:
-        ModelError: The path doesn't exist, the format is unknown, or a Keras later than 3 wrote the file.
-    """
-    if is_folder(path) and is_file(path / "saved_model.pb"):
-        return "saved_model"
-    if is_file(path) and (version := _version_of(path)) is not None:
-        if version.startswith(("2.", "3.")):
-            return "keras" if version.startswith("2.") else "keras3"
-        raise ModelError(
-            f"this file was written by Keras {version}, whose format is not known",
-            where=str(path),
-            bound="a file of Keras 2 or 3, or a SavedModel",
-            measured=f"Keras {version}",
-            remedy=EXPORT,
-        )
-    measured, remedy = _something_else(path)
-    raise ModelError(
-        "there is no readable model here",
-        where=str(path),
-        bound="a SavedModel folder (with saved_model.pb), or a .keras or .h5 file",
-        measured=measured,
-        remedy=remedy,
-    )
-
-
-def _something_else(path: Path) -> tuple[str, str]:
-    """Describe what a path holds instead of a readable model, and how to fix it."""
-    if is_folder(path):
-        return "a folder", "correct baseline.path"
-    if not is_file(path):
-        return "no file or folder", "correct baseline.path"
-    with path.open("rb") as file:
-        head = file.read(8)
-    if head[4:8] == b"TFL3":
-        return (
-            "a TFLite file, which is already converted",
-            "name the model that it was converted from; a TFLite file cannot be converted again",
-        )
-    if path.name == "saved_model.pb":
-        return "the graph of a SavedModel without its folder", f"name the folder: {path.parent}"
-    # A GraphDef begins with field 1, its first node. A SavedModel begins with its version.
-    if (path.suffix == ".pb" and head[:1] == b"\n") or path.suffix == ".pbtxt":
-        return (
-            "a frozen graph (GraphDef), which does not declare its inputs and outputs",
-            "wrap it in a SavedModel: import it with `tf.compat.v1.wrap_function`, prune it to its inputs and outputs, "
-            "and save the result as the signature `serving_default`; or name the model that it was frozen from",
-        )
-    return "a file in another format", "correct baseline.path"
-
-
-def has_keras_structure(path: Path) -> bool:
-    """Return whether a readable model has Keras layers rather than only a graph, without TensorFlow."""
-    return recognize(path) in ("keras", "keras3") or is_file(path / "keras_metadata.pb")
-
-
-def import_model(path: Path, folder: Path, *, trust_code: bool = False) -> None:
-    """Import a pretrained model into `folder` in the baseline layout. `trust_code` is as in the baseline's spec.
+def import_model(baseline: PretrainedBaseline, folder: Path) -> None:
+    """Import a pretrained model into `folder` in the layout of a baseline.
 
     Raises:
         ModelError: The model cannot be loaded, converted, or evaluated.
+        SpecError: `signature` or `input_shapes` doesn't fit the model.
     """
-    from components.model.saved_model import check_serving, load_serving
-
-    if recognize(path) in ("keras", "keras3"):
-        model, facts = _load(path, trust_code=trust_code)
+    path = Path(baseline.path)
+    source = recognize(path, baseline.signature)
+    if not source.has_signatures:
+        model, facts = _load(baseline)
         export(model, folder)
         save_keras(model, folder)
         if facts is not None:
             (folder / REBUILT_FILE).write_text(facts.model_dump_json(indent=2))
         return
-    if not trust_code:
+    from components.baseline.graphs import load_graph, save_graph
+
+    if source.trains and not baseline.trust_code:
         refuse_code(path)
-    _, signature = load_serving(path)
-    check_serving(signature, str(path))
-    shutil.copytree(path, folder / SERVING_FOLDER)
-    if has_keras_structure(path):
-        save_keras(load_keras(path, trust_code=trust_code), folder)
+    save_graph(load_graph(baseline), path, folder / SERVING_FOLDER)
+    if source.trains:
+        save_keras(load_keras(baseline), folder)
 
 
-def load_keras(path: Path, inputs: Any = None, *, trust_code: bool = False) -> Any:
-    """Load a Keras file for inference. A model of Keras 3 is rebuilt in tf-keras, which takes a child process.
+def load_keras(baseline: PretrainedBaseline, inputs: Any = None) -> Any:
+    """Load a Keras model for inference. A model of Keras 3 is rebuilt in tf-keras, which takes a child process.
 
     Args:
-        path: The file, or a SavedModel with Keras layers.
+        baseline: A file of Keras, or a SavedModel with Keras layers.
         inputs: A few decoded inputs, which a rebuilt model is checked on, in addition to random ones.
-        trust_code: As in the baseline's spec.
 
     Raises:
         ModelError: The model contains untrusted code, or it cannot be loaded, converted, or evaluated.
+        SpecError: `baseline.input_shapes` doesn't fit its inputs.
     """
-    return _load(path, inputs, trust_code=trust_code)[0]
+    return _load(baseline, inputs)[0]
 
 
-def _load(path: Path, inputs: Any = None, *, trust_code: bool) -> tuple[Any, RebuiltFacts | None]:
-    """Load a Keras file, with what was measured if it was rebuilt."""
-    kind = recognize(path)
+def _load(baseline: PretrainedBaseline, inputs: Any = None) -> tuple[Any, RebuiltFacts | None]:
+    """Load a Keras model, with what was measured if it was rebuilt."""
+    path, trust_code = Path(baseline.path), baseline.trust_code
+    kind = recognize(path).kind
     _refuse_damage(path)
     if kind != "keras3":
-        return _load_keras2(path, trust_code), None
+        return _shaped(_load_keras2(path, trust_code), baseline), None
     from components.model.keras3.load import prove_file, rebuild_file
 
     if not trust_code:
         refuse_code(path)
     rebuilt = rebuild_file(path)
-    check_exportable(rebuilt.model, str(path))
+    model = _shaped(rebuilt.model, baseline)
     if not trust_code:
         _refuse_imports(path)
-    return rebuilt.model, prove_file(path, rebuilt, inputs, trust_code=trust_code)
+    return model, prove_file(path, rebuilt, inputs, trust_code=trust_code)
+
+
+def _shaped(model: Any, baseline: PretrainedBaseline) -> Any:
+    """Give the model the shapes that the pipeline file asks for, and check that it can be exported."""
+    from components.model.input_shapes import wanted_specs, with_specs
+
+    check_layers(model, baseline.path)
+    shaped = with_specs(model, wanted_specs(input_specs(model), baseline.input_shapes), baseline.path)
+    check_exportable(shaped, baseline.path)
+    return shaped
 
 
 def _load_keras2(path: Path, trust_code: bool) -> Any:
@@ -154,7 +103,6 @@ def _load_keras2(path: Path, trust_code: bool) -> Any:
             else "register its custom layers with keras.utils.register_keras_serializable in the task's module; if the "
             "model has none, copy or save it again",
         ) from error
-    check_exportable(model, str(path))
     return model
 
 
@@ -211,42 +159,4 @@ def _refuse_damage(path: Path) -> None:
             if not {"model.weights.h5", "model.weights.npz"} & set(archive.namelist()):
                 raise zipfile.BadZipFile("there is no model.weights.h5 in it")
     except Exception as error:
-        raise _damaged(path, error) from error
-
-
-def _version_of(path: Path) -> str | None:
-    """Like `_keras_version`, but raise a ModelError if the file starts like a Keras file and is damaged."""
-    try:
-        return _keras_version(path)
-    except ModelError:
-        raise
-    except Exception as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> ModelError:
-    return ModelError(
-        f"the model file is damaged: {type(error).__name__}: {summary_line(error)}",
-        where=str(path),
-        bound="a complete .keras or .h5 file",
-        measured=f"{path.stat().st_size:,} bytes",
-        remedy="copy or save it again",
-    )
-
-
-def _keras_version(path: Path) -> str | None:
-    """Return the version of Keras that wrote a file, or None if it isn't a Keras file."""
-    if zipfile.is_zipfile(path):
-        refuse_zip_bomb(path)
-        with zipfile.ZipFile(path) as archive:
-            if "metadata.json" in archive.namelist():
-                return str(json.loads(archive.read("metadata.json")).get("keras_version"))
-        return None
-    with path.open("rb") as file:
-        if file.read(8) != b"\x89HDF\r\n\x1a\n":
-            return None
-    import h5py
-
-    with h5py.File(path) as archive:
-        version = archive.attrs.get("keras_version")
-    return None if version is None else version.decode() if isinstance(version, bytes) else str(version)
+        raise damaged_file(path, error) from error

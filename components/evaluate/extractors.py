@@ -27,9 +27,10 @@ from components.evaluate.function_metric import FUNCTIONS_KEY, FunctionValues
 from components.evaluate.jackknife import BUCKET_KEY, BUCKETS
 from components.evaluate.outputs.observed import Observed
 from components.evaluate.saturation import Counts, Saturation
+from components.facts.artifact_paths import SIGNATURE
 from components.metrics.metric_outputs import target_of
 from components.metrics.model_outputs import Activation, as_probabilities
-from components.model.saved_model import SIGNATURE, load_serving, run_serving
+from components.model.saved_model import load_serving, run_serving
 from components.model.tflite_runtime import TFLiteModel
 from components.ranges.unequal import ranges_along_axes
 from components.upstream.tfma import loaded_models

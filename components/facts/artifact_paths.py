@@ -2,6 +2,8 @@
 
 # In a Model artifact: where stock TFX expects a SavedModel and a TFLite file.
 SERVING_FOLDER = "Format-Serving"
+# The signature of that SavedModel which is the model.
+SIGNATURE = "serving_default"
 TFLITE_FILE = f"{SERVING_FOLDER}/tflite"
 # In the same artifact, if there is one: the Keras model, for steps that train it further.
 KERAS_FILE = "Format-Keras/model.keras"

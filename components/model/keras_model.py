@@ -214,11 +214,21 @@ def check_exportable(model: Any, where: str = "task") -> None:
     """Check that a Keras model can be exported, converted, and evaluated, before hours of training.
 
     Raises:
-        ModelError: The model is stateful, computes in 16 or 64 bits, has no defined inputs, has a dynamic dimension
-            other than the batch.
+        ModelError: `check_layers` refuses the model, it takes strings, or it has a dynamic dimension other than the
+            batch.
     """
     from components.model.saved_model import check_signature
 
+    check_layers(model, where)
+    check_signature(input_specs(model), where)
+
+
+def check_layers(model: Any, where: str = "task") -> None:
+    """Check what makes a Keras model impossible to export in any shape.
+
+    Raises:
+        ModelError: The model is stateful, computes in 16 or 64 bits, or has no defined inputs.
+    """
     stateful = [layer.name for layer in model.submodules if getattr(layer, "stateful", False)]
     if stateful:
         raise ModelError(
@@ -238,7 +248,6 @@ def check_exportable(model: Any, where: str = "task") -> None:
             remedy="give a Sequential model an Input first; wrap a subclassed model in a functional one: "
             "`image = Input(shape, name='image'); Model(image, model(image))`",
         )
-    check_signature(input_specs(model), where)
 
 
 def check_keras_takes(model: Any, inputs: Any) -> None:

@@ -1,7 +1,8 @@
-"""Load, check, and run the serving signature of a SavedModel."""
+"""Load, check, and run a signature of a SavedModel."""
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,16 +13,16 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from components.core.errors import DataError, ModelError, summary_line
+from components.facts.artifact_paths import SIGNATURE
 
-SIGNATURE = "serving_default"
 # Examples per call. The activations of a larger batch can take gigabytes.
 CHUNK = 256
 
 _ASSIGNMENTS = re.compile(r"Assign.*Variable|ResourceScatter|ResourceApply|ResourceSparseApply")
 
 
-def load_serving(folder: Path) -> tuple[Any, Any]:
-    """A SavedModel and its signature `serving_default`. Keep a reference to the model while you use the signature.
+def load_serving(folder: Path, name: str = SIGNATURE) -> tuple[Any, Any]:
+    """A SavedModel and one of its signatures. Keep a reference to the model while you use the signature.
 
     Raises:
         ModelError: The SavedModel cannot be loaded, or lacks the signature.
@@ -35,21 +36,23 @@ def load_serving(folder: Path) -> tuple[Any, Any]:
             where=str(folder),
             remedy="train or export it again",
         ) from error
-    if SIGNATURE not in model.signatures:
-        others = sorted(model.signatures)
-        raise ModelError(
-            "the SavedModel lacks the signature that conversion requires",
-            where=str(folder),
-            bound=SIGNATURE,
-            measured=", ".join(others) or "no signature",
-            # An existing signature only needs to be renamed; without one, a function must be traced.
-            remedy="load it and save it again under that name: `model = tf.saved_model.load(folder); "
-            f"tf.saved_model.save(model, other, signatures={{'serving_default': model.signatures[{others[0]!r}]}})`"
-            if others
-            else "it was saved without a traced function: save the Keras model by `model.export(folder)`, or a module "
-            "by `tf.saved_model.save(module, folder, signatures={'serving_default': its tf.function})`",
-        )
-    return model, model.signatures[SIGNATURE]
+    if name not in model.signatures:
+        raise _no_signature(folder, name, sorted(model.signatures))
+    return model, model.signatures[name]
+
+
+def _no_signature(folder: Path, name: str, others: list[str]) -> ModelError:
+    near = difflib.get_close_matches(name, others, n=1, cutoff=0.4) or others[:1]
+    return ModelError(
+        f"the SavedModel lacks the signature {name!r}",
+        where=str(folder),
+        bound=f"one of {', '.join(others)}" if others else "a function that was traced for some inputs",
+        measured=name if others else "no signature",
+        remedy=f"choose one in the pipeline file: `baseline: {{signature: {near[0]}}}`"
+        if others
+        else "it was saved without a traced function: save the Keras model by `model.export(folder)`, or a module "
+        "by `tf.saved_model.save(module, folder, signatures={'serving_default': its tf.function})`",
+    )
 
 
 def check_serving(signature: Any, where: str) -> None:
@@ -75,7 +78,8 @@ def check_signature(inputs: Mapping[str, tf.TensorSpec], where: str) -> None:
             where=f"{where}, input {', '.join(strings)}",
             bound="numeric inputs, as the task's decode returns them",
             measured="string",
-            remedy="export a signature that starts after parsing, and leave decoding to the task",
+            remedy="export a signature that starts after parsing, or choose one by `baseline.signature`, and leave "
+            "decoding to the task",
         )
     for name, spec in inputs.items():
         with_batch_of_one(name, spec, where)
@@ -127,12 +131,14 @@ def with_batch_of_one(name: str, spec: tf.TensorSpec, where: str) -> tf.TensorSp
     """The spec of an input for one example; raises a ModelError unless every dimension but the batch is fixed."""
     shape = spec.shape.as_list() if spec.shape.rank is not None else None
     if not shape or shape[0] not in {None, 1} or None in shape[1:]:
+        sizes = "..." if not shape else ", ".join("SIZE" if size is None else str(size) for size in shape[1:])
         raise ModelError(
             f"the input {name!r} has no fixed size per example",
             where=where,
             bound="an open batch as first dimension, every other dimension fixed",
             measured=f"shape {spec.shape}",
-            remedy="give the model's Input a full shape; TFLite files for small devices have static shapes",
+            remedy="give the model's Input a full shape, because TFLite files for small devices have static shapes; a "
+            f"pretrained model gets it in the pipeline file: `baseline: {{input_shapes: {{{name}: [{sizes}]}}}}`",
         )
     return tf.TensorSpec([1, *shape[1:]], spec.dtype, name=name)
 

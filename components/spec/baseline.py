@@ -30,14 +30,20 @@ class PretrainedBaseline(FrozenModel):
     """A float model that already exists.
 
     Attributes:
-        path: A SavedModel folder whose `serving_default` takes decoded inputs, or a Keras file (`.keras` or `.h5`). A
+        path: A SavedModel folder with a signature that takes decoded inputs, or a Keras file (`.keras` or `.h5`). A
             model of Keras 3 is rebuilt in tf-keras; see docs/models.md.
+        signature: The signature of a SavedModel that is the model. By default, it is `serving_default`. Another one is
+            a function without layers, so no step can train it.
+        input_shapes: Input name -> shape of one example, without the batch, such as `{image: [96, 96, 3]}`. It fixes
+            the open dimensions of inputs. Fixed dimensions must stay as they are, and a missing input keeps its shape.
         trust_code: Load a Keras model that contains Python code (Lambda layers). Loading it executes the code; see
             SECURITY.md.
     """
 
     kind: Literal["pretrained"]
     path: str
+    signature: str | None = None
+    input_shapes: dict[str, tuple[Count, ...]] = {}
     trust_code: bool = False
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from components.baseline.built import built_model
-from components.baseline.pretrained import has_keras_structure, load_keras
+from components.baseline.pretrained import load_keras
+from components.baseline.source import recognize
 from components.core.errors import EdgemillError, SpecError, summary_line
 from components.core.user_code import in_time
 from components.data.task import Task, trainable
 from components.model.keras_model import check_exportable, check_keras_takes, check_learns
-from components.spec.baseline import TrainedBaseline
+from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from pipelines.checks import first_batch
 from pipelines.checks.output_check import Built, built_of_keras
 from pipelines.file.spec import PipelineSpec
@@ -34,7 +35,7 @@ def checked_model(spec: PipelineSpec, task: Task, inputs: Any) -> Built:
     """
     if isinstance(spec.baseline, TrainedBaseline):
         return _check_trainable(task, inputs)
-    return _check_pretrained(Path(spec.baseline.path), inputs, trust_code=spec.baseline.trust_code)
+    return _check_pretrained(spec.baseline, inputs)
 
 
 def _check_trainable(task: Task, inputs: Any) -> Built:
@@ -60,18 +61,18 @@ def _check_trainable(task: Task, inputs: Any) -> Built:
     return built_of_keras(model)
 
 
-def _check_pretrained(path: Path, inputs: Any, *, trust_code: bool) -> Built:
+def _check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
     """Check the model, which may have no Keras structure."""
-    if has_keras_structure(path):
-        model = load_keras(path, inputs, trust_code=trust_code)
+    if recognize(Path(baseline.path), baseline.signature).trains:
+        model = load_keras(baseline, inputs)
         if inputs is not None:
             check_keras_takes(model, inputs)
         return built_of_keras(model)
-    from components.model.saved_model import check_serving, check_takes, load_serving, run_serving
+    from components.baseline.graphs import load_graph
+    from components.model.saved_model import check_takes, run_serving
 
     # Keep a reference to the model: the variables of its signature live only as long as it does.
-    held, signature = load_serving(path)
-    check_serving(signature, str(path))
+    held, signature, _ = load_graph(baseline)
 
     def run(inputs: Any, _held: Any = held) -> dict[str, Any]:
         return run_serving(signature, inputs if isinstance(inputs, Mapping) else {"": inputs})

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.baseline.lambdas import refuse_code
-from components.baseline.pretrained import has_keras_structure
+from components.baseline.source import recognize, refuse_step
 from components.core.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError, some_of
 from components.core.files import described, is_file, is_folder
 from components.ingest.sources import read_by_tfx, wildcards_in
@@ -178,35 +178,28 @@ def _by_inode(folder: str, pattern: str) -> dict[tuple[int, int], Path]:
 
 
 def _checked_baseline(loaded: LoadedPipeline) -> tuple[Refusals, list[EdgemillError]]:
-    """Return the recipes that the format of the model rules out, and the errors of the model itself."""
-    if isinstance(loaded.spec.baseline, PretrainedBaseline) and "://" not in loaded.spec.baseline.path:
-        path = Path(loaded.spec.baseline.path)
-        try:
-            structured = has_keras_structure(path)
-            if structured and not loaded.spec.baseline.trust_code:
-                refuse_code(path)
-        except ModelError as error:
-            return {}, [error]
-        except OSError as error:
-            unreadable = ModelError(
-                f"the model cannot be read: {error.strerror}",
-                where="baseline.path",
-                remedy="check the path and its permissions",
-            )
-            return {}, [unreadable]
-        if not structured:
-            return {recipe.name: (_untrainable(path),) for recipe in loaded.spec.recipes if recipe.steps}, []
-    return {}, []
-
-
-def _untrainable(path: Path) -> ModelError:
-    return ModelError(
-        "this SavedModel is a graph without Keras layers, but the recipe trains its layers",
-        where=str(path),
-        bound="a .keras or .h5 file, or a SavedModel that `model.save` of tf-keras wrote",
-        measured="no keras_metadata.pb",
-        remedy="name the Keras model as baseline, or remove the recipe's steps",
-    )
+    """Return the recipes that the kind of the model rules out, and the errors of the model itself."""
+    baseline = loaded.spec.baseline
+    if not isinstance(baseline, PretrainedBaseline) or "://" in baseline.path:
+        return {}, []
+    path = Path(baseline.path)
+    try:
+        source = recognize(path, baseline.signature)
+        if source.trains and not baseline.trust_code:
+            refuse_code(path)
+    except ModelError as error:
+        return {}, [error]
+    except OSError as error:
+        unreadable = ModelError(
+            f"the model cannot be read: {error.strerror}",
+            where="baseline.path",
+            remedy="check the path and its permissions",
+        )
+        return {}, [unreadable]
+    if source.trains:
+        return {}, []
+    recipes = loaded.spec.recipes
+    return {each.name: [refuse_step(source, step.kind, path) for step in each.steps] for each in recipes}, []
 
 
 def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:

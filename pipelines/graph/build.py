@@ -151,7 +151,8 @@ class _Graph:
             data = self.data
             return baseline_trainer(data.examples, data.transform_graph, asked, label=self.spec.examples.label, **task)
         sha256 = sha256_of(Path(asked.path))
-        return PretrainedModel(path=asked.path, trust_code=int(asked.trust_code), sha256=sha256, **task)
+        settings = asked.model_dump_json(exclude={"path"})
+        return PretrainedModel(path=asked.path, spec=settings, sha256=sha256, **task)
 
     def _sampler(self, calibrate: CalibrationSpec) -> BaseNode:
         return CalibrationSampler(

@@ -15,11 +15,12 @@ from components.data.examples import ExampleDecoder
 from components.data.supervision import postprocessed
 from components.data.task import load_task
 from components.evaluate.extractors import read_batches
+from components.facts.artifact_paths import SIGNATURE
 from components.facts.outputs import OutputReading
 from components.metrics.metric_outputs import target_of, with_outputs
 from components.metrics.model_outputs import read_outputs
 from components.model.keras_model import loss_takes_logits
-from components.model.saved_model import CHUNK, SIGNATURE, final_operator, load_serving, run_serving
+from components.model.saved_model import CHUNK, final_operator, load_serving, run_serving
 from components.spec.evaluate import EvaluationSpec
 from components.spec.metric import MetricSpec
 

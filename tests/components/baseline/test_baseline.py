@@ -11,7 +11,8 @@ from tfx.types.standard_artifacts import Model
 
 from components.baseline.component import PretrainedModel
 from components.baseline.lambdas import code_inside
-from components.baseline.pretrained import import_model, load_keras, recognize
+from components.baseline.pretrained import import_model, load_keras
+from components.baseline.source import recognize
 from components.baseline.trained import train
 from components.core.errors import DataError, ModelError, SpecError
 from components.data import training_data
@@ -20,6 +21,7 @@ from components.facts.artifact_paths import SERVING_FOLDER
 from components.model.keras_model import check_trains_on, export, load_kept
 from components.spec.baseline import TrainedBaseline
 from pipelines.file.user_folders import make_importable
+from tests.artifacts import pretrained
 from tests.small_pipeline import TASK, SmallPipeline, serialize
 
 
@@ -37,8 +39,8 @@ def test_pretrained_model_predicts_the_same_after_import(tmp_path: Path, model: 
         model.export(str(tmp_path / file))
     else:
         model.save(tmp_path / file)
-    assert recognize(tmp_path / file) == ("saved_model" if file == "saved" else "keras")
-    import_model(tmp_path / file, tmp_path / "baseline")
+    assert recognize(tmp_path / file).kind == ("graph" if file == "saved" else "keras")
+    import_model(pretrained(tmp_path / file), tmp_path / "baseline")
     serve = tf.saved_model.load(str(tmp_path / "baseline" / SERVING_FOLDER)).signatures["serving_default"]
     first, second = np.ones([5, 3], np.float32), np.arange(10, dtype=np.float32).reshape(5, 2)
     if file == "saved":
@@ -67,11 +69,11 @@ def test_lambda_is_refused_by_name_before_it_executes_and_loaded_where_code_is_t
     mark.unlink()
     refused = r"contains Python code.*trust_code: true.*found: doubled\)"
     with pytest.raises(ModelError, match=refused):
-        import_model(tmp_path / file, tmp_path / "baseline")
+        import_model(pretrained(tmp_path / file), tmp_path / "baseline")
     with pytest.raises(ModelError, match=refused):
-        load_keras(tmp_path / file)
+        load_keras(pretrained(tmp_path / file))
     assert not mark.exists()
-    import_model(tmp_path / file, tmp_path / "baseline", trust_code=True)
+    import_model(pretrained(tmp_path / file, trust_code=True), tmp_path / "baseline")
     mark.unlink()
     # Steps that train the model load what was imported.
     kept = load_kept(tmp_path / "baseline")
@@ -112,7 +114,7 @@ def test_module_that_a_config_names_is_not_imported(
             changed.writestr(name, content)
     found = f"{layer['module']}.{layer['config'] if layer['class_name'] == 'function' else layer['class_name']}"
     with pytest.raises(ModelError, match=rf"imports Python objects that the task does not register.*found: {found}\)"):
-        load_keras(tmp_path / "model.keras")
+        load_keras(pretrained(tmp_path / "model.keras"))
     assert not (tmp_path / "executed").exists()
 
 
@@ -147,7 +149,7 @@ def test_layer_that_calls_more_than_computations_is_refused_before_it_is_called(
         )
         file.attrs["model_config"] = json.dumps(config)
     with pytest.raises(ModelError, match=rf"found: writer \(calls {function}\)\)"):
-        load_keras(tmp_path / "model.h5")
+        load_keras(pretrained(tmp_path / "model.h5"))
     assert not written.exists()
 
 
@@ -177,7 +179,7 @@ def test_operations_on_tensors_need_no_trust(tmp_path: Path, file: str) -> None:
     model = tf.keras.Model(image, tf.multiply(x, tf.stop_gradient(tf.identity(x))))
     model.save(tmp_path / file)
     given = np.linspace(0, 1000, 48, dtype=np.float32).reshape(1, 4, 4, 3)
-    np.testing.assert_allclose(load_keras(tmp_path / file)(given), model(given), rtol=1e-5)
+    np.testing.assert_allclose(load_keras(pretrained(tmp_path / file))(given), model(given), rtol=1e-5)
 
 
 @tf.keras.utils.register_keras_serializable("tests")
@@ -195,7 +197,7 @@ def test_archive_without_its_suffix_is_loaded(tmp_path: Path, model: tf.keras.Mo
     model.save(tmp_path / "model.keras")
     (tmp_path / "model.keras").rename(tmp_path / "4f9c")
     first, second = np.ones([5, 3], np.float32), np.arange(10, dtype=np.float32).reshape(5, 2)
-    loaded = load_keras(tmp_path / "4f9c")
+    loaded = load_keras(pretrained(tmp_path / "4f9c"))
     np.testing.assert_allclose(loaded([first, second]), model([first, second]), rtol=1e-6)
 
 
@@ -211,7 +213,7 @@ def test_what_the_task_registers_needs_no_trust(tmp_path: Path) -> None:
     outputs = tf.keras.Sequential(layers)(inputs)
     model = tf.keras.Model(inputs, tf.nn.softmax(outputs * 2.0))
     model.save(tmp_path / "model.keras")
-    loaded = load_keras(tmp_path / "model.keras")
+    loaded = load_keras(pretrained(tmp_path / "model.keras"))
     np.testing.assert_allclose(loaded(np.ones([1, 3])), model(np.ones([1, 3])), rtol=1e-5)
 
 
@@ -222,21 +224,21 @@ def test_saved_model_that_takes_strings_is_refused(tmp_path: Path) -> None:
     )
     tf.saved_model.save(module, str(tmp_path / "saved"), signatures={"serving_default": module.serve})
     with pytest.raises(ModelError, match="takes strings, not decoded inputs"):
-        import_model(tmp_path / "saved", tmp_path / "baseline")
+        import_model(pretrained(tmp_path / "saved"), tmp_path / "baseline")
     assert not (tmp_path / "baseline").exists()
 
 
 def test_saved_model_without_signature_is_refused(tmp_path: Path) -> None:
     tf.saved_model.save(tf.Module(), str(tmp_path / "saved"))
     with pytest.raises(ModelError, match="lacks the signature") as caught:
-        import_model(tmp_path / "saved", tmp_path / "baseline")
+        import_model(pretrained(tmp_path / "saved"), tmp_path / "baseline")
     assert "model.export(folder)" in caught.value.remedy
     module = tf.Module()
     module.f = tf.function(lambda x: {"y": x * 2.0}, input_signature=[tf.TensorSpec([None, 3])])
     tf.saved_model.save(module, str(tmp_path / "other"), signatures={"predict": module.f})
-    with pytest.raises(ModelError, match="found: predict") as caught:
-        import_model(tmp_path / "other", tmp_path / "baseline")
-    assert "signatures={'serving_default': model.signatures['predict']}" in caught.value.remedy
+    with pytest.raises(ModelError, match="expected: one of predict; found: serving_default") as caught:
+        import_model(pretrained(tmp_path / "other"), tmp_path / "baseline")
+    assert "baseline: {signature: predict}" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -370,7 +372,12 @@ def test_pretrained_model_that_changed_since_the_pipeline_was_built_is_refused(
     model.save(tmp_path / "model.keras")
     artifact = Model()
     artifact.uri = str(tmp_path / "baseline")
-    parameters = {"path": str(tmp_path / "model.keras"), "trust_code": 0, "sha256": "0" * 64, "task": task}
+    parameters = {
+        "path": str(tmp_path / "model.keras"),
+        "spec": '{"kind": "pretrained"}',
+        "sha256": "0" * 64,
+        "task": task,
+    }
     executor = PretrainedModel.EXECUTOR_SPEC.executor_class()
     with pytest.raises(DataError, match=r"model\.keras: this has changed since .*expected: sha256 0{64}"):
         executor.Do({}, {"model": [artifact]}, {**parameters, "task_version": "1", "code_version": "1"})

@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.baseline.pretrained import import_model, recognize
+from components.baseline.pretrained import import_model
+from components.baseline.source import recognize
 from components.core.errors import ModelError
 from components.facts.artifact_paths import REBUILT_FILE, SERVING_FOLDER
 from components.model.keras3.facts import RebuiltFacts
 from components.model.keras3.load import prove_file, rebuild_file
+from tests.artifacts import pretrained
 
 
 def test_import_takes_a_model_with_a_layer_of_the_task_and_records_the_difference(saved: Path, tmp_path: Path) -> None:
     path = saved / "registered.keras"
-    assert recognize(path) == "keras3"
-    import_model(path, tmp_path)
+    assert recognize(path).kind == "keras3"
+    import_model(pretrained(path), tmp_path)
     facts = RebuiltFacts.model_validate_json((tmp_path / REBUILT_FILE).read_text())
     assert facts.keras_version.startswith("3.")
     assert facts.examples == {"random": 3, "positive": 3}

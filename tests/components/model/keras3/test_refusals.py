@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.baseline.pretrained import load_keras, recognize
+from components.baseline.pretrained import load_keras
+from components.baseline.source import recognize
 from components.core.errors import ModelError
 from components.model.keras3.load import rebuild_file
+from tests.artifacts import pretrained
 
 INPUT = {
     "module": "keras.layers",
@@ -153,13 +155,13 @@ def test_lambda_needs_trust_before_anything_is_built(tmp_path: Path) -> None:
     function = {"class_name": "__lambda__", "config": {"code": "", "defaults": None, "closure": None}}
     path = write(tmp_path / "m.keras", model_of("keras.layers", "Lambda", {"function": function}))
     with pytest.raises(ModelError, match=r"contains Python code.*found: odd"):
-        load_keras(path)
+        load_keras(pretrained(path))
 
 
 def test_object_that_keras_3_would_import_is_refused_before_it_runs(tmp_path: Path) -> None:
     config = dense(kernel_initializer={"module": "os", "class_name": "system", "config": {}, "registered_name": None})
     with pytest.raises(ModelError, match=r"imports Python objects that the task does not register .*found: os.system"):
-        load_keras(write(tmp_path / "m.keras", config))
+        load_keras(pretrained(write(tmp_path / "m.keras", config)))
 
 
 def test_file_of_a_later_keras_is_refused(tmp_path: Path) -> None:

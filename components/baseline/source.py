@@ -1,0 +1,233 @@
+"""What a pretrained baseline is, and what it allows. Reads bytes only: no TensorFlow, and no code from the file."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from components.baseline.protobuf import fields
+from components.core.errors import ModelError, summary_line
+from components.core.files import is_file, is_folder
+from components.facts.artifact_paths import SIGNATURE
+from components.model.keras3.refusals import EXPORT
+from components.model.keras3.saved_file import refuse_zip_bomb
+
+SourceKind = Literal["keras", "keras3", "layered", "subclassed", "graph"]
+
+
+class Source(NamedTuple):
+    """A kind of pretrained baseline. Checks, import, and messages go by it.
+
+    Attributes:
+        kind: Identifies the kind.
+        name: What to call it in messages.
+        trains: Whether it has Keras layers that steps can train and recurrent layers that can be lowered.
+        has_signatures: Whether it is a SavedModel, of which `baseline.signature` chooses a function.
+        lacks: What is missing for steps; "" if nothing is.
+    """
+
+    kind: SourceKind
+    name: str
+    trains: bool
+    has_signatures: bool
+    lacks: str = ""
+
+
+_SOURCES = (
+    Source("keras", "a file of tf-keras", trains=True, has_signatures=False),
+    Source("keras3", "a file of Keras 3", trains=True, has_signatures=False),
+    Source("layered", "a SavedModel with Keras layers", trains=True, has_signatures=True),
+    Source(
+        "subclassed",
+        "a SavedModel of a subclassed Keras model",
+        trains=False,
+        has_signatures=True,
+        lacks="a graph of layers: a subclassed model only has code",
+    ),
+    Source(
+        "graph",
+        "a SavedModel that is a graph without Keras layers",
+        trains=False,
+        has_signatures=True,
+        lacks="a graph of layers",
+    ),
+)
+SOURCES = {source.kind: source for source in _SOURCES}
+
+# What TensorFlow calls the root object of a SavedModel -> the kind, if the configs of its layers are there, too.
+_ROOTS: dict[bytes, SourceKind] = {
+    b"_tf_keras_network": "layered",
+    b"_tf_keras_sequential": "layered",
+    b"_tf_keras_model": "subclassed",
+}
+METADATA = "keras_metadata.pb"
+# Numbers of fields: SavedModel.meta_graphs, MetaGraphDef.object_graph_def, SavedObjectGraph.nodes,
+# SavedObject.user_object, and SavedUserObject.identifier and .metadata.
+_META_GRAPHS, _OBJECTS, _NODES, _USER_OBJECT, _IDENTIFIER, _CONFIG = 2, 7, 1, 4, 1, 3
+
+
+def recognize(path: Path, signature: str | None = None) -> Source:
+    """Detect what a model file or folder is from its bytes.
+
+    Args:
+        path: The file or folder.
+        signature: The signature that the pipeline file chooses; None for the model's own.
+
+    Raises:
+        ModelError: The path doesn't exist, the format is unknown, a Keras later than 3 wrote the file, the file is
+            damaged, or a signature is given for a file without signatures.
+    """
+    source = SOURCES[_kind(path, signature)]
+    if signature is not None and not source.has_signatures:
+        raise ModelError(
+            f"{source.name} has no signatures to choose from",
+            where=str(path),
+            bound="a SavedModel, or no `baseline.signature`",
+            measured=f"signature: {signature}",
+            remedy="remove `signature` from `baseline`: the whole model is the baseline",
+        )
+    return source
+
+
+def refuse_step(source: Source, step: str, path: Path) -> ModelError:
+    """The error for a step, given by its kind, on a baseline without layers to train."""
+    return ModelError(
+        f"the step {step} trains Keras layers, but the baseline is {source.name}",
+        where=str(path),
+        bound="a .keras or .h5 file, or a SavedModel that `model.save` of tf-keras wrote",
+        measured=f"a baseline without {source.lacks}",
+        remedy="name the Keras model as baseline, wrap a subclassed one in a functional model (`image = Input(shape, "
+        "name='image'); Model(image, model(image))`), or remove the recipe's steps",
+    )
+
+
+def layer_configs(folder: Path) -> Iterator[bytes]:
+    """Yield the JSON configs of the Keras layers in a SavedModel, which TensorFlow before 2.5 kept in the graph.
+
+    Raises:
+        ValueError, IndexError: It is not a SavedModel.
+    """
+    if is_file(folder / METADATA):
+        # SavedMetadata.nodes, SavedObject.metadata
+        for node in fields((folder / METADATA).read_bytes(), 1):
+            yield from (text for text in fields(node, 5) if text)
+        return
+    for node in _user_objects(folder):
+        # Python objects other than layers have other texts there.
+        if next(fields(node, _IDENTIFIER), b"").startswith(b"_tf_keras"):
+            yield from (text for text in fields(node, _CONFIG) if text)
+
+
+def _kind(path: Path, signature: str | None) -> SourceKind:
+    if is_folder(path) and is_file(path / "saved_model.pb"):
+        return _kind_of_saved_model(path, signature)
+    if is_file(path) and (version := _version_of(path)) is not None:
+        if version.startswith(("2.", "3.")):
+            return "keras" if version.startswith("2.") else "keras3"
+        raise ModelError(
+            f"this file was written by Keras {version}, whose format is not known",
+            where=str(path),
+            bound="a file of Keras 2 or 3, or a SavedModel",
+            measured=f"Keras {version}",
+            remedy=EXPORT,
+        )
+    measured, remedy = _something_else(path)
+    raise ModelError(
+        "there is no readable model here",
+        where=str(path),
+        bound="a SavedModel folder (with saved_model.pb), or a .keras or .h5 file",
+        measured=measured,
+        remedy=remedy,
+    )
+
+
+def _kind_of_saved_model(folder: Path, signature: str | None) -> SourceKind:
+    # Layers compute what `serving_default` does. Another signature can be any function.
+    if signature not in (None, SIGNATURE):
+        return "graph"
+    try:
+        root = next(_user_objects(folder), b"")
+        kind = _ROOTS.get(next(fields(root, _IDENTIFIER), b""), "graph")
+        return kind if any(layer_configs(folder)) else "graph"
+    except (ValueError, IndexError) as error:
+        raise ModelError(
+            "the SavedModel is damaged: saved_model.pb or keras_metadata.pb is not a protocol buffer",
+            where=str(folder),
+            measured=f"{(folder / 'saved_model.pb').stat().st_size:,} bytes in saved_model.pb",
+            remedy="copy or save it again",
+        ) from error
+
+
+def _user_objects(folder: Path) -> Iterator[bytes]:
+    """Yield the user objects in the graph of a SavedModel's objects, its root first."""
+    for meta_graph in fields((folder / "saved_model.pb").read_bytes(), _META_GRAPHS):
+        for objects in fields(meta_graph, _OBJECTS):
+            for node in fields(objects, _NODES):
+                yield from fields(node, _USER_OBJECT)
+
+
+def _something_else(path: Path) -> tuple[str, str]:
+    """Describe what a path holds instead of a readable model, and how to fix it."""
+    if is_folder(path):
+        return "a folder", "correct baseline.path"
+    if not is_file(path):
+        return "no file or folder", "correct baseline.path"
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head[4:8] == b"TFL3":
+        return (
+            "a TFLite file, which is already converted",
+            "name the model that it was converted from; a TFLite file cannot be converted again",
+        )
+    if path.name == "saved_model.pb":
+        return "the graph of a SavedModel without its folder", f"name the folder: {path.parent}"
+    # A GraphDef begins with field 1, its first node. A SavedModel begins with its version.
+    if (path.suffix == ".pb" and head[:1] == b"\n") or path.suffix == ".pbtxt":
+        return (
+            "a frozen graph (GraphDef), which does not declare its inputs and outputs",
+            "wrap it in a SavedModel: import it with `tf.compat.v1.wrap_function`, prune it to its inputs and outputs, "
+            "and save the result as the signature `serving_default`; or name the model that it was frozen from",
+        )
+    return "a file in another format", "correct baseline.path"
+
+
+def _version_of(path: Path) -> str | None:
+    """Like `_keras_version`, but raise a ModelError if the file starts like a Keras file and is damaged."""
+    try:
+        return _keras_version(path)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise damaged_file(path, error) from error
+
+
+def damaged_file(path: Path, error: Exception) -> ModelError:
+    """The error for a Keras file that cannot be read."""
+    return ModelError(
+        f"the model file is damaged: {type(error).__name__}: {summary_line(error)}",
+        where=str(path),
+        bound="a complete .keras or .h5 file",
+        measured=f"{path.stat().st_size:,} bytes",
+        remedy="copy or save it again",
+    )
+
+
+def _keras_version(path: Path) -> str | None:
+    """Return the version of Keras that wrote a file, or None if it isn't a Keras file."""
+    if zipfile.is_zipfile(path):
+        refuse_zip_bomb(path)
+        with zipfile.ZipFile(path) as archive:
+            if "metadata.json" in archive.namelist():
+                return str(json.loads(archive.read("metadata.json")).get("keras_version"))
+        return None
+    with path.open("rb") as file:
+        if file.read(8) != b"\x89HDF\r\n\x1a\n":
+            return None
+    import h5py
+
+    with h5py.File(path) as archive:
+        version = archive.attrs.get("keras_version")
+    return None if version is None else version.decode() if isinstance(version, bytes) else str(version)

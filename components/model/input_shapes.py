@@ -1,0 +1,159 @@
+"""Fix open dimensions of a model's inputs, and open a fixed batch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.core.errors import ModelError, SpecError, summary_line
+from components.model.batch_probe import same_outputs
+from components.model.keras_graph import replay
+from components.model.keras_model import input_specs
+from components.ranges.affine import Array
+
+Specs = Mapping[str, tf.TensorSpec]
+_FIELD = "baseline.input_shapes"
+
+
+def wanted_specs(specs: Specs, shapes: Mapping[str, Sequence[int]]) -> dict[str, tf.TensorSpec]:
+    """The inputs that a baseline must take: one example each, or any number of them, of the given shapes.
+
+    Args:
+        specs: The model's inputs by name.
+        shapes: Input name -> shape of one example, without the batch. Inputs that are missing keep their shapes.
+
+    Returns:
+        The specs with these shapes. A batch of more than 1 is open.
+
+    Raises:
+        SpecError: There is no such input, or its shape has another rank or another fixed dimension.
+    """
+    for name, shape in shapes.items():
+        if name not in specs:
+            near = difflib.get_close_matches(name, list(specs), n=1, cutoff=0.4)
+            raise SpecError(
+                f"the model has no input {name!r}",
+                where=_FIELD,
+                bound=f"one of {', '.join(sorted(specs))}",
+                measured=name,
+                remedy=f"name {near[0]!r}" if near else "name one of these inputs",
+            )
+        if not specs[name].shape.is_compatible_with([None, *shape]):
+            raise SpecError(
+                f"the input {name!r} cannot have this shape",
+                where=f"{_FIELD}.{name}",
+                bound=f"sizes for the open dimensions of {specs[name].shape}, whose first is the batch",
+                measured=list(shape),
+                remedy="write the shape of one example, without the batch, and keep the fixed dimensions",
+            )
+    return {name: _wanted(spec, shapes.get(name)) for name, spec in specs.items()}
+
+
+def _wanted(spec: tf.TensorSpec, shape: Sequence[int] | None) -> tf.TensorSpec:
+    if spec.shape.rank is None:
+        return spec if shape is None else tf.TensorSpec([None, *shape], spec.dtype, name=spec.name)
+    if spec.shape.rank == 0:
+        return spec
+    batch = 1 if spec.shape[0] == 1 else None
+    return tf.TensorSpec([batch, *(spec.shape[1:] if shape is None else shape)], spec.dtype, name=spec.name)
+
+
+def with_specs(model: Any, wanted: Specs, where: str) -> Any:
+    """A functional Keras model that takes inputs of the wanted shapes. It has the layers of the given one.
+
+    Args:
+        model: A functional or Sequential model.
+        wanted: From `wanted_specs`.
+        where: What the model is, for messages.
+
+    Raises:
+        ModelError: A layer doesn't take the shapes, or it computes something else for another size of the batch.
+    """
+    specs = input_specs(model)
+    if all(specs[name].shape.as_list() == spec.shape.as_list() for name, spec in wanted.items()):
+        return model
+    inputs = [tf.keras.Input(batch_shape=spec.shape, dtype=spec.dtype, name=name) for name, spec in wanted.items()]
+    try:
+        outputs = replay(model, inputs, lambda node, args, kwargs: node.layer(*args, **kwargs))
+    except Exception as error:
+        raise _untakeable(error, where) from error
+    packed = tf.nest.pack_sequence_as(model.output, outputs) if isinstance(model.output, dict) else outputs
+    changed = tf.keras.Model(inputs if len(inputs) > 1 else inputs[0], packed, name=model.name)
+    # The new model names its outputs after the layers, as the given one does.
+    prove_rows(_keras_rows(model, list(specs)), _keras_rows(changed, list(specs)), specs, wanted, where)
+    return changed
+
+
+def _keras_rows(model: Any, names: Sequence[str]) -> Callable[[Mapping[str, Array]], list[Array]]:
+    def run(inputs: Mapping[str, Array]) -> list[Array]:
+        ordered = [inputs[name] for name in names]
+        found = model(ordered if len(ordered) > 1 else ordered[0], training=False)
+        return [np.asarray(value) for value in tf.nest.flatten(found)]
+
+    return run
+
+
+def prove_rows(
+    original: Callable[[Mapping[str, Array]], list[Array]],
+    changed: Callable[[Mapping[str, Array]], list[Array]],
+    specs: Specs,
+    wanted: Specs,
+    where: str,
+) -> None:
+    """Prove that a model whose batch was opened computes each example as the original does. Other models pass.
+
+    Args:
+        original, changed: Run both models on inputs by name, and return their outputs in the same order.
+        specs, wanted: The inputs of both.
+        where: What the model is, for messages.
+
+    Raises:
+        ModelError: The changed model fails, or computes something else.
+    """
+    batches = {spec.shape[0] for spec in specs.values() if spec.shape.rank} - {None, 1}
+    if not batches:
+        return
+    count, generator = max(batches), np.random.default_rng(0)
+    inputs = {name: _drawn(spec, count, generator) for name, spec in wanted.items()}
+    expected = original(inputs)
+    try:
+        alone = [changed({name: values[row : row + 1] for name, values in inputs.items()}) for row in range(count)]
+        twice = changed({name: np.concatenate([values, values]) for name, values in inputs.items()})
+    except Exception as error:
+        raise _fixed_batch(count, where, f"it fails: {summary_line(error)}") from error
+    for index, values in enumerate(expected):
+        rows = np.concatenate([each[index] for each in alone])
+        if not (same_outputs(values, rows) and same_outputs(np.concatenate([values, values]), twice[index])):
+            raise _fixed_batch(count, where, "it returns something else")
+
+
+def _drawn(spec: tf.TensorSpec, count: int, generator: np.random.Generator) -> Array:
+    shape = [count, *spec.shape[1:]]
+    if spec.dtype.is_floating:
+        return generator.standard_normal(shape).astype(spec.dtype.as_numpy_dtype)
+    # Every vocabulary has the indices 0 and 1.
+    return generator.integers(0, 2, shape).astype(spec.dtype.as_numpy_dtype)
+
+
+def _fixed_batch(batch: int, where: str, measured: str) -> ModelError:
+    return ModelError(
+        f"the model computes a batch of {batch}, and it cannot compute single examples",
+        where=where,
+        bound="the same outputs for one example as in a batch",
+        measured=f"{measured} for one example",
+        remedy="build the model with an open batch (`Input(shape)` without `batch_size`, or a signature of shape "
+        "[None, ...]), load the weights, and export it again",
+    )
+
+
+def _untakeable(error: Exception, where: str) -> ModelError:
+    return ModelError(
+        f"a layer does not take inputs of another shape: {summary_line(error)}",
+        where=where,
+        bound="layers that compute any batch and the shapes of `baseline.input_shapes`",
+        remedy="correct `baseline.input_shapes`, or build the model with an open batch and with these shapes",
+    )
