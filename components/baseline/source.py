@@ -154,7 +154,7 @@ def _kind_of_saved_model(folder: Path, signature: str | None) -> SourceKind:
         return kind if any(layer_configs(folder)) else "graph"
     except (ValueError, IndexError) as error:
         raise ModelError(
-            "the SavedModel is damaged: saved_model.pb or keras_metadata.pb is not a protocol buffer",
+            "the SavedModel cannot be loaded: saved_model.pb or keras_metadata.pb is not a protocol buffer",
             where=str(folder),
             measured=f"{(folder / 'saved_model.pb').stat().st_size:,} bytes in saved_model.pb",
             remedy="copy or save it again",

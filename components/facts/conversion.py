@@ -97,6 +97,8 @@ class Inspection(FrozenModel):
             take them by the names in the signature.
         weights: Constant tensors of at least 2 dimensions or 16 elements, largest first.
         float_tensors: Names of all float tensors. Empty if the file has only integers.
+        border_casts: Those of them between an integer or boolean input and the operator that quantizes it, or between
+            the operator that dequantizes an output and its cast to integers or booleans.
         stateful: Whether the interpreter keeps variables between invocations.
         cells: Fused recurrent operators, with the dtypes of their tensors.
     """
@@ -109,6 +111,7 @@ class Inspection(FrozenModel):
     outputs: tuple[TensorFact, ...]
     weights: tuple[TensorFact, ...]
     float_tensors: tuple[str, ...]
+    border_casts: tuple[str, ...] = ()
     stateful: bool
     cells: tuple[FusedCell, ...] = ()
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from components.core.errors import EdgemillError, ModelError
 from components.facts.conversion import CellTensor, FusedCell, Inspection, OperatorUse, TensorFact
+from components.model.tflite_flags import border_casts
 from components.upstream.tflite.schema import load_schema
 
 _IDENTIFIER = b"TFL3"
@@ -122,6 +123,7 @@ def _inspect(content: bytes) -> Inspection:
         float_tensors=tuple(
             fact.name for index, fact in enumerate(facts) if fact.dtype in _FLOATS and index not in placeholders
         ),
+        border_casts=tuple(facts[place].name for place in border_casts(subgraphs[0], _kinds(model), facts)),
         cells=tuple(fused_cells(model, subgraphs, facts)),
         stateful=any(tensor.IsVariable() for tensor in tensors) or any(use.name == "VAR_HANDLE" for use in operators),
     )
@@ -168,12 +170,9 @@ def _placeholders(subgraphs: list[Any]) -> Iterator[int]:
 
 
 def _operators(model: Any, subgraphs: list[Any]) -> tuple[OperatorUse, ...]:
-    builtins = _names(load_schema().BuiltinOperator)
     codes = []
-    for index in range(model.OperatorCodesLength()):
+    for index, name in enumerate(_kinds(model)):
         code = model.OperatorCodes(index)
-        # Files from before schema 3a store the code in one byte. Newer files set both fields if the code fits.
-        name = builtins[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
         custom = (code.CustomCode() or b"").decode()
         codes.append((f"CUSTOM:{custom}" if name == "CUSTOM" else name, int(code.Version())))
     counts = Counter(
@@ -239,6 +238,14 @@ def _values(dtype: str, data: npt.NDArray[np.uint8], count: int | None) -> npt.N
     if dtype not in _NUMPY:
         return None
     return np.frombuffer(data.tobytes(), _NUMPY[dtype])
+
+
+def _kinds(model: Any) -> list[str]:
+    """Names of the builtins by their index in the file."""
+    builtins = _names(load_schema().BuiltinOperator)
+    codes = [model.OperatorCodes(index) for index in range(model.OperatorCodesLength())]
+    # Files from before schema 3a store the code in one byte. Newer files set both fields if the code fits.
+    return [builtins[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes]
 
 
 @functools.cache

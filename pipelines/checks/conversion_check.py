@@ -77,7 +77,10 @@ class ConvertedModel:
 
     @cached_property
     def casts(self) -> list[Any]:
-        """The operators that cast values that depend on the inputs and are not float32 to float."""
+        """The operators that cast values that depend on the inputs and are not float32 to float.
+
+        Casts of integer inputs are missing: they are folded into the quantization of the input, or stay before it.
+        """
         import tensorflow as tf
 
         graph = self._function.graph
@@ -90,7 +93,31 @@ class ConvertedModel:
             and operator.outputs[0].dtype.is_floating
             and operator.inputs[0].dtype not in (tf.float32, operator.outputs[0].dtype)
             and any(source.name in inputs for source in _behind(operator.inputs))
+            and not self._is_at_the_border(operator)
         ]
+
+    def _is_at_the_border(self, cast: Any) -> bool:
+        """Whether an operator casts an input of integers or booleans, or an output to them."""
+        graph = self._function.graph
+        source = cast.inputs[0].op
+        while source.type == "Identity":
+            source = source.inputs[0].op
+        given = {tensor.op.name for tensor in graph.inputs[: len(input_specs(self._model))]}
+        return source.name in given and not cast.inputs[0].dtype.is_floating
+
+    @cached_property
+    def casts_inside(self) -> bool:
+        """Whether the model casts in other places than its integer or boolean inputs and outputs."""
+        graph = self._function.graph
+        returned = set()
+        for tensor in graph.outputs:
+            operator = tensor.op
+            while operator.type == "Identity":
+                operator = operator.inputs[0].op
+            if not tensor.dtype.is_floating:
+                returned.add(operator.name)
+        casts = [operator for operator in _behind(graph.outputs) if operator.type == "Cast"]
+        return not all(cast.name in returned or self._is_at_the_border(cast) for cast in casts)
 
     @cached_property
     def largest_weight(self) -> float:
@@ -173,8 +200,8 @@ def _operators(scheme: StaticScheme, converted: ConvertedModel) -> Iterator[Mode
         return
     bits = scheme.activation_bits
     failing, not_run = rows_without_kernel(graph, bits)
-    # A cast to float is reported with its layer and its types.
-    failing = [row for row in failing if not (row.name == "CAST" and converted.casts)]
+    # A cast to float is reported with its layer and its types. At the border, the file keeps it.
+    failing = [row for row in failing if row.name != "CAST" or (converted.casts_inside and not converted.casts)]
     if failing and not scheme.float_fallback:
         yield _without_kernel(failing, bits, "add `float_fallback: true`")
     if not_run:
@@ -223,10 +250,10 @@ def _not_injected(scheme: StaticScheme, converted: ConvertedModel) -> ModelError
 
 
 def _casts_to_float(casts: list[Any]) -> ModelError:
-    """Return the error for casts to float in a scheme of integers.
+    """Return the error for casts to float inside a model in a scheme of integers.
 
-    TensorFlow's converter has no integer CAST. After a cast of `uint8` or `bool` inputs, or of the mask of `mask_zero`,
-    a float tensor remains, as does an input of `float64`.
+    TensorFlow's converter has no integer CAST. After a cast of the mask of `mask_zero`, a float tensor remains, as does
+    an input of `float64`.
     """
     wide = all(cast.inputs[0].dtype.is_floating for cast in casts)
     masked = any(cast.inputs[0].dtype.name == "bool" for cast in casts)
@@ -234,7 +261,8 @@ def _casts_to_float(casts: list[Any]) -> ModelError:
         f"the model {'takes float64' if wide else 'casts integers or booleans to floats internally'}, which an "
         "integer-only file can't contain",
         where=some_of((cast.name for cast in casts), 3),
-        bound="inputs of float32, or integers that are indices of an Embedding" + (", and no masks" if masked else ""),
+        bound="inputs of float32, or of integers and booleans that are cast first"
+        + (", and no masks" if masked else ""),
         measured=", ".join(sorted({f"{cast.inputs[0].dtype.name} to {cast.outputs[0].dtype.name}" for cast in casts})),
         remedy=("remove Masking layers and mask_zero and train on padded sequences as they are; " if masked else "")
         + "give the model an Input of float32 and cast in the task's decode, or add `float_fallback: true`",

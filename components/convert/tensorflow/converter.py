@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from components.convert.representative import Representative, by_input_name, no_sample
+from components.convert.tensorflow.casts import with_folded_casts
 from components.convert.tensorflow.fixes import with_int16_io, with_sorted_dequantization
 from components.convert.tensorflow.fused_ranges import KnownRanges, quantize_fused
 from components.core.errors import ConversionError, EdgemillError, SpecError
@@ -74,11 +75,18 @@ def convert(
     set_option(converter, BATCH_OF_ONE, True)
     with_one_scale_per_dense_layer(converter)
     _configure(converter, scheme, trained)
+    if scheme.is_static and scheme.activation_bits == 16 and _casts_at_the_border(signature):
+        # The converter has no integer CAST. Other operators that stay float break the scheme's promise.
+        converter.target_spec.supported_ops = [INT16_OPERATORS, tf.lite.OpsSet.TFLITE_BUILTINS]
     if sparse:
         converter.optimizations = [*converter.optimizations, SPARSITY]
     if scheme.is_static and not trained and representative is not None:
         samples = representative
-        converter.representative_dataset = lambda: by_input_name(samples(), list(fixed))
+        types = {name: spec.dtype.as_numpy_dtype for name, spec in fixed.items()}
+        converter.representative_dataset = lambda: (
+            {name: values.astype(types[name], copy=False) for name, values in sample.items()}
+            for sample in by_input_name(samples(), list(fixed))
+        )
         if scheme.activation_bits == 8 and _has_fusible_lstm(signature):
             quantize_fused(converter, known or KnownRanges())
     # On a fused LSTM, the float16 quantizer never terminates and uses all memory (tensorflow/model-optimization#1091).
@@ -89,6 +97,8 @@ def convert(
         content = without_model_hash(bytes(converter.convert()))
         if trained and isinstance(scheme, StaticScheme) and scheme.activation_bits == 16:
             content = with_int16_io(content, scheme.float_io)
+        if scheme.is_static and scheme.activation_bits == 8:
+            content = with_folded_casts(content)
         return with_sorted_dequantization(content) if predecessor else content
     except EdgemillError:
         raise
@@ -116,9 +126,13 @@ def convert_float(function: Any, owner: Any) -> bytes:
 
 
 def _holds_trained_ranges(signature: Any) -> bool:
+    return any(_FAKE_QUANTIZATION.match(node.op) for node in _nodes(signature))
+
+
+def _nodes(signature: Any) -> list[Any]:
+    """All nodes of a signature and of the functions that it calls."""
     graph = signature.graph.as_graph_def()
-    functions = (node for function in graph.library.function for node in function.node_def)
-    return any(_FAKE_QUANTIZATION.match(node.op) for node in (*graph.node, *functions))
+    return [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
 
 
 def _check_ranges(scheme: Scheme, trained: bool, representative: Representative | None) -> None:
@@ -172,6 +186,13 @@ def _configure_static(converter: Any, scheme: StaticScheme) -> None:
     set_option(converter, PER_TENSOR, scheme.granularity == "per_tensor")
     if not scheme.float_io:
         converter.inference_input_type = converter.inference_output_type = border
+
+
+def _casts_at_the_border(signature: Any) -> bool:
+    """Whether the model takes or returns integers or booleans, and casts: from them to floats, or to them."""
+    border = (*signature.structured_input_signature[1].values(), *signature.structured_outputs.values())
+    takes = any(spec.dtype.is_integer or spec.dtype.is_bool for spec in border)
+    return takes and any(node.op == "Cast" for node in _nodes(signature))
 
 
 def _has_fusible_lstm(signature: Any) -> bool:
