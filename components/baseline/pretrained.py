@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 from components.baseline.lambdas import imports_inside, refuse_code
 from components.baseline.source import damaged_file, recognize
 from components.core.errors import ModelError, summary_line
-from components.facts.artifact_paths import REBUILT_FILE, SERVING_FOLDER
+from components.facts.artifact_paths import REBUILT_FILE, SERVING_FOLDER, TFLITE_FILE
 from components.model.keras3.facts import RebuiltFacts
 from components.model.keras_model import check_exportable, check_layers, export, input_specs, save_keras
 from components.spec.baseline import PretrainedBaseline
@@ -27,7 +28,14 @@ def import_model(baseline: PretrainedBaseline, folder: Path) -> None:
     """
     path = Path(baseline.path)
     source = recognize(path, baseline.signature)
-    if not source.has_signatures:
+    if source.format == "tflite":
+        from components.baseline.tflite import load_tflite
+
+        load_tflite(baseline)
+        (folder / SERVING_FOLDER).mkdir(parents=True)
+        shutil.copyfile(path, folder / TFLITE_FILE)
+        return
+    if source.format == "keras":
         model, facts = _load(baseline)
         export(model, folder)
         save_keras(model, folder)

@@ -14,8 +14,10 @@ from components.core.files import is_file, is_folder
 from components.facts.artifact_paths import SIGNATURE
 from components.model.keras3.refusals import EXPORT
 from components.model.keras3.saved_file import refuse_zip_bomb
+from components.model.tflite_file import inspect_model
 
-SourceKind = Literal["keras", "keras3", "layered", "subclassed", "graph"]
+SourceKind = Literal["keras", "keras3", "layered", "subclassed", "graph", "tflite"]
+SourceFormat = Literal["keras", "saved_model", "tflite"]
 
 
 class Source(NamedTuple):
@@ -24,36 +26,37 @@ class Source(NamedTuple):
     Attributes:
         kind: Identifies the kind.
         name: What to call it in messages.
+        format: How it is stored. Only a SavedModel has signatures to choose from.
         trains: Whether it has Keras layers that steps can train and recurrent layers that can be lowered.
-        has_signatures: Whether it is a SavedModel, of which `baseline.signature` chooses a function.
         lacks: What is missing for steps; "" if nothing is.
     """
 
     kind: SourceKind
     name: str
+    format: SourceFormat
     trains: bool
-    has_signatures: bool
     lacks: str = ""
 
 
 _SOURCES = (
-    Source("keras", "a file of tf-keras", trains=True, has_signatures=False),
-    Source("keras3", "a file of Keras 3", trains=True, has_signatures=False),
-    Source("layered", "a SavedModel with Keras layers", trains=True, has_signatures=True),
+    Source("keras", "a file of tf-keras", "keras", trains=True),
+    Source("keras3", "a file of Keras 3", "keras", trains=True),
+    Source("layered", "a SavedModel with Keras layers", "saved_model", trains=True),
     Source(
         "subclassed",
         "a SavedModel of a subclassed Keras model",
+        "saved_model",
         trains=False,
-        has_signatures=True,
         lacks="a graph of layers: a subclassed model only has code",
     ),
     Source(
         "graph",
         "a SavedModel that is a graph without Keras layers",
+        "saved_model",
         trains=False,
-        has_signatures=True,
         lacks="a graph of layers",
     ),
+    Source("tflite", "a float TFLite file", "tflite", trains=False, lacks="layers that compute gradients"),
 )
 SOURCES = {source.kind: source for source in _SOURCES}
 
@@ -81,7 +84,7 @@ def recognize(path: Path, signature: str | None = None) -> Source:
             damaged, or a signature is given for a file without signatures.
     """
     source = SOURCES[_kind(path, signature)]
-    if signature is not None and not source.has_signatures:
+    if signature is not None and source.format != "saved_model":
         raise ModelError(
             f"{source.name} has no signatures to choose from",
             where=str(path),
@@ -134,11 +137,14 @@ def _kind(path: Path, signature: str | None) -> SourceKind:
             measured=f"Keras {version}",
             remedy=EXPORT,
         )
+    if is_file(path) and _begins_like_tflite(path):
+        _refuse_quantized(path)
+        return "tflite"
     measured, remedy = _something_else(path)
     raise ModelError(
         "there is no readable model here",
         where=str(path),
-        bound="a SavedModel folder (with saved_model.pb), or a .keras or .h5 file",
+        bound="a SavedModel folder (with saved_model.pb), a .keras or .h5 file, or a float .tflite file",
         measured=measured,
         remedy=remedy,
     )
@@ -169,6 +175,35 @@ def _user_objects(folder: Path) -> Iterator[bytes]:
                 yield from fields(node, _USER_OBJECT)
 
 
+def _begins_like_tflite(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8)[4:] == b"TFL3"
+
+
+def _refuse_quantized(path: Path) -> None:
+    """Refuse a TFLite file that is not float: its ranges are chosen, and what rounding lost is lost.
+
+    Raises:
+        ModelError: A tensor is quantized or has 16-bit floats, or the file is damaged.
+    """
+    try:
+        inspection = inspect_model(path.read_bytes())
+    except ModelError as error:
+        raise error.placed(str(path)) from error
+    facts = (*inspection.weights, *inspection.inputs, *inspection.outputs)
+    quantized = sum(1 for fact in facts if fact.scales)
+    halves = inspection.dtype_counts.get("FLOAT16", 0)
+    if quantized or halves:
+        raise ModelError(
+            "the TFLite file is already quantized",
+            where=str(path),
+            bound="a file whose weights and activations are float32",
+            measured=f"{quantized} quantized weights, inputs, or outputs, and {halves} tensors of float16",
+            remedy="name the float file, or the model that it was converted from: without `optimizations`, the "
+            "converter writes a float file",
+        )
+
+
 def _something_else(path: Path) -> tuple[str, str]:
     """Describe what a path holds instead of a readable model, and how to fix it."""
     if is_folder(path):
@@ -177,11 +212,6 @@ def _something_else(path: Path) -> tuple[str, str]:
         return "no file or folder", "correct baseline.path"
     with path.open("rb") as file:
         head = file.read(8)
-    if head[4:8] == b"TFL3":
-        return (
-            "a TFLite file, which is already converted",
-            "name the model that it was converted from; a TFLite file cannot be converted again",
-        )
     if path.name == "saved_model.pb":
         return "the graph of a SavedModel without its folder", f"name the folder: {path.parent}"
     # A GraphDef begins with field 1, its first node. A SavedModel begins with its version.

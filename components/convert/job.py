@@ -39,6 +39,7 @@ from components.data.task import WeighingTask, load_task
 from components.facts.artifact_paths import CALIBRATION_SPLIT, KERAS_FILE, OUTCOME_FILE
 from components.facts.conversion import ConversionFailure, Converted
 from components.facts.training import Export, TrainedRange
+from components.model.reference.float_model import tflite_path
 from components.model.tflite_file import inspect_model
 from components.spec.convert import AccuracyBound
 from components.spec.scheme import Float32, Form, Scheme, StaticScheme
@@ -56,7 +57,7 @@ class ConversionRequest(FrozenModel):
         scheme: Numeric format.
         recurrent: The recipe's form for lowered recurrent layers.
         bound: Accuracy bound of `keep_float: auto`.
-        saved_model: Folder of the float SavedModel.
+        saved_model: Folder of the float SavedModel, or of the float TFLite file that is the baseline.
         calibration: Folder of an Examples artifact with the split `calibration`. Only static schemes read it.
         task: Reference of the task that decodes these examples.
         transform_graph: Folder of their TensorFlow Transform graph, if they have one.
@@ -154,6 +155,8 @@ def _made(request: ConversionRequest, folder: Path) -> ConversionResult:
 def _from_layers(request: ConversionRequest, folder: Path) -> ConversionResult:
     """Convert a model whose export has no extra files: it has no trained ranges, or all of them are in its graph."""
     model, scheme = Path(request.saved_model).parent, request.scheme
+    if tflite_path(Path(request.saved_model)) is not None:
+        return _from_tflite(request, folder)
     if lowers(model / KERAS_FILE, scheme, request.recurrent):
         examples = None
         if request.task is not None:
@@ -169,6 +172,25 @@ def _from_layers(request: ConversionRequest, folder: Path) -> ConversionResult:
             return _by_tensorflow(request, folder)
         case _:
             assert_never(scheme.backend)
+
+
+def _from_tflite(request: ConversionRequest, folder: Path) -> ConversionResult:
+    """Convert a baseline that is a float TFLite file, which only the second back-end reads."""
+    from components.convert.aeq.float_weights import convert_weights
+
+    if request.scheme.is_static:
+        return _injected(request, folder)
+    _enter(folder, "converting weights")
+    return ConversionResult(convert_weights(_float_file(request), request.scheme))
+
+
+def _float_file(request: ConversionRequest) -> bytes:
+    """The float TFLite file of the baseline: itself, or converted from its SavedModel."""
+    from components.convert.tensorflow.converter import convert
+
+    saved_model = Path(request.saved_model)
+    path = tflite_path(saved_model)
+    return convert(saved_model, Float32(), None) if path is None else path.read_bytes()
 
 
 def _by_tensorflow(request: ConversionRequest, folder: Path) -> ConversionResult:
@@ -206,7 +228,6 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> ConversionResult
 
 def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
     from components.convert.aeq.recover import only_output, recover
-    from components.convert.tensorflow.converter import convert
     from components.model.keras_model import loss_takes_logits
     from components.model.tflite_runtime import TFLiteModel
 
@@ -214,7 +235,7 @@ def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
     if not isinstance(scheme, StaticScheme) or request.calibration is None or request.task is None:
         raise no_sample(scheme.kind)
     _enter(folder, "converting to float")
-    content = convert(Path(request.saved_model), Float32(), None)
+    content = _float_file(request)
     _enter(folder, "reading the calibration sample")
     bound, task = request.bound, load_task(request.task)
     label = None if bound is None else bound.label

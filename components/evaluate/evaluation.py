@@ -27,7 +27,7 @@ from components.evaluate.extractors import (
     MODEL_TYPE,
     OBSERVED,
     PredictExtractor,
-    load_saved_model,
+    load_baseline,
     load_tflite,
     read_batches,
     shared_model,
@@ -97,7 +97,7 @@ def run_evaluation(
     spec = spec.model_copy(update={"metrics": tuple(_computed(metric, read.readings) for metric in read.metrics)})
     means = mean_metrics(spec.metrics)
     others = _others(spec)
-    models = [shared_model(BASELINE, str(baseline), load_saved_model, is_baseline=True)]
+    models = [shared_model(BASELINE, str(baseline), load_baseline, is_baseline=True)]
     models += [
         shared_model(name, str(path), functools.partial(load_tflite, read=(reads or {}).get(name)))
         for name, path in candidates.items()

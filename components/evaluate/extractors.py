@@ -27,10 +27,9 @@ from components.evaluate.function_metric import FUNCTIONS_KEY, FunctionValues
 from components.evaluate.jackknife import BUCKET_KEY, BUCKETS
 from components.evaluate.outputs.observed import Observed
 from components.evaluate.saturation import Counts, Saturation
-from components.facts.artifact_paths import SIGNATURE
 from components.metrics.metric_outputs import target_of
 from components.metrics.model_outputs import Activation, as_probabilities
-from components.model.saved_model import load_serving, run_serving
+from components.model.reference.float_model import load_float
 from components.model.tflite_runtime import TFLiteModel
 from components.ranges.unequal import ranges_along_axes
 from components.upstream.tfma import loaded_models
@@ -50,19 +49,13 @@ EXTRACTS, OBSERVED = "extracts", "observed"
 INSIDE_BUCKETS = BUCKETS // 5
 
 
-def load_saved_model(path: str) -> Predict:
-    """Load the `serving_default` signature of a SavedModel.
+def load_baseline(path: str) -> Predict:
+    """Load the float model in the serving folder of a baseline.
 
     Raises:
-        ModelError: The signature doesn't exist.
+        ModelError: It cannot be loaded.
     """
-    loaded, _ = load_serving(Path(path))
-
-    def predict(inputs: Mapping[str, Array]) -> dict[str, Array]:
-        # Signatures hold only weak references to their variables, so keep the loaded model alive.
-        return run_serving(loaded.signatures[SIGNATURE], inputs)
-
-    return predict
+    return load_float(Path(path)).run
 
 
 class TFLitePredict:

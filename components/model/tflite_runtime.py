@@ -74,6 +74,11 @@ class TFLiteModel:
         return tuple(name for name in self._outputs if name not in self._pairs.values())
 
     @property
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Output -> shape for one example, batch included, without states."""
+        return {name: tuple(map(int, self._outputs[name]["shape"])) for name in self.output_names}
+
+    @property
     def tensor_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of all inputs and outputs, including states, in the order of the file."""
         return tuple(self._inputs), tuple(self._outputs)

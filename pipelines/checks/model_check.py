@@ -63,7 +63,10 @@ def _check_trainable(task: Task, inputs: Any) -> Built:
 
 def _check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
     """Check the model, which may have no Keras structure."""
-    if recognize(Path(baseline.path), baseline.signature).trains:
+    source = recognize(Path(baseline.path), baseline.signature)
+    if source.format == "tflite":
+        return _check_tflite(baseline, inputs)
+    if source.trains:
         model = load_keras(baseline, inputs)
         if inputs is not None:
             check_keras_takes(model, inputs)
@@ -80,3 +83,20 @@ def _check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
     if inputs is not None:
         check_takes(lambda: run(inputs), signature.structured_input_signature[1], inputs)
     return Built(None, {name: spec.shape for name, spec in signature.structured_outputs.items()}, run)
+
+
+def _check_tflite(baseline: PretrainedBaseline, inputs: Any) -> Built:
+    import numpy as np
+    import tensorflow as tf
+
+    from components.baseline.tflite import load_tflite
+
+    model = load_tflite(baseline)
+
+    def run(inputs: Any) -> dict[str, Any]:
+        named = inputs if isinstance(inputs, Mapping) else {"": inputs}
+        return model.predict({name: np.asarray(values) for name, values in named.items()})
+
+    if inputs is not None:
+        run(inputs)
+    return Built(None, {name: tf.TensorShape([None, *shape[1:]]) for name, shape in model.output_shapes.items()}, run)

@@ -125,7 +125,7 @@ def _recurrent_layers(recipe: Recipe, model: Any, trains: Callable[[], None]) ->
     if model is None:
         if recipe.recurrent is not None:
             raise ModelError(
-                "this SavedModel is a graph without Keras layers, so no recurrent layer can be lowered",
+                "the baseline is a graph without Keras layers, so no recurrent layer can be lowered",
                 where="recurrent",
                 bound="a .keras or .h5 file, or a SavedModel that `model.save` of tf-keras wrote",
                 remedy="name the Keras model as baseline, or remove `recurrent`",

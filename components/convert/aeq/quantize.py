@@ -13,7 +13,8 @@ import numpy.typing as npt
 from components.convert.aeq.layers import Graph, Layer, Operator
 from components.core.errors import ConversionError, some_of
 from components.model.tflite_file import constant_of
-from components.spec.scheme import StaticScheme
+from components.spec.scheme import Scheme, StaticScheme
+from components.spec.schemes.base import BaseScheme
 
 # Activation -> least and greatest value, dequantized.
 Ranges = Mapping[str, tuple[float, float]]
@@ -35,7 +36,9 @@ def refuse_what_stays_float(graph: Graph, scheme: StaticScheme) -> None:
             bound="operators that ai-edge-quantizer can quantize to integers, or `float_fallback: true`",
             measured=some_of([name for one in graph.operators if one.kind in lacking for name in one.outputs]),
             remedy="leave out `calibration_method` and `keep_float`, so that TensorFlow's own converter quantizes the "
-            "model, or replace the layer",
+            "model, or replace the layer"
+            if scheme.backend == "aeq"
+            else "replace the layer in the model that the TFLite file was made of, or add `float_fallback: true`",
         )
 
 
@@ -67,6 +70,40 @@ def quantize_only(content: bytes, scheme: StaticScheme, ranges: Ranges, layer: L
     """Like `quantize_all`, but quantize only one layer. Everything else stays float, including inputs and outputs."""
     recipe = [rule for one in layer.operators for rule in _integer(_scope(one), one.kind, scheme)]
     return _quantized(content, recipe, ranges, scheme)
+
+
+# Operators with hybrid kernels: float activations, integer weights. TensorFlow 2.16 silently computes wrong values in
+# that of EMBEDDING_LOOKUP.
+_HYBRID = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+def dynamic_range(content: bytes, scheme: Scheme, least: int) -> bytes:
+    """Quantize the weights of a float file to 8 bits, for kernels that quantize activations while they run.
+
+    Args:
+        content: The float file.
+        scheme: A scheme with dynamic range.
+        least: Elements of the smallest weight to quantize.
+
+    Raises:
+        ConversionError: The back-end fails.
+    """
+    types = _back_end().types
+    whole = getattr(scheme, "granularity", "per_channel") == "per_tensor"
+    recipe = []
+    for kind in _HYBRID:
+        granularity = "TENSORWISE" if whole or kind == "FULLY_CONNECTED" else "CHANNELWISE"
+        weights = types.TensorQuantizationConfig(
+            num_bits=8, symmetric=True, granularity=types.QuantGranularity(granularity)
+        )
+        config = types.OpQuantizationConfig(
+            weight_tensor_config=weights,
+            compute_precision=types.ComputePrecision.INTEGER,
+            explicit_dequantize=False,
+            min_weight_elements=least,
+        )
+        recipe.append((".*", _back_end().operations[kind], config))
+    return _quantized(content, recipe, {}, scheme)
 
 
 def refuse_clipped_biases(content: bytes, scheme: StaticScheme) -> None:
@@ -152,7 +189,7 @@ def _scope(operator: Operator) -> str:
     return f"^{re.escape(';'.join(operator.outputs))};$"
 
 
-def _quantized(content: bytes, recipe: Iterable[_Rule], ranges: Ranges, scheme: StaticScheme) -> bytes:
+def _quantized(content: bytes, recipe: Iterable[_Rule], ranges: Ranges, scheme: BaseScheme) -> bytes:
     from components.convert.compaction import inlined
 
     back_end = _back_end()

@@ -15,12 +15,12 @@ from components.data.examples import ExampleDecoder
 from components.data.supervision import postprocessed
 from components.data.task import load_task
 from components.evaluate.extractors import read_batches
-from components.facts.artifact_paths import SIGNATURE
 from components.facts.outputs import OutputReading
 from components.metrics.metric_outputs import target_of, with_outputs
 from components.metrics.model_outputs import read_outputs
 from components.model.keras_model import loss_takes_logits
-from components.model.saved_model import CHUNK, final_operator, load_serving, run_serving
+from components.model.reference.float_model import load_float
+from components.model.saved_model import CHUNK
 from components.spec.evaluate import EvaluationSpec
 from components.spec.metric import MetricSpec
 
@@ -47,7 +47,7 @@ def read_first_examples(
 
     Args:
         files: Gzipped TFRecord files.
-        baseline: Folder of the float SavedModel.
+        baseline: Serving folder of the float model.
         spec: Metrics, and the declared kinds of outputs.
         label: The feature that is the target if the task declares no targets.
         task: The task's reference.
@@ -57,7 +57,7 @@ def read_first_examples(
         SpecError: A metric reads an output that does not exist or has no target, or `postprocess` fails.
         DataError: There are no examples.
     """
-    loaded, signature = load_serving(baseline)
+    model = load_float(baseline)
     batches = itertools.chain.from_iterable(read_batches(file, CHUNK) for file in files)
     decoded = [decoder.decode_all(batch[tfma.INPUT_KEY], label) for batch in itertools.islice(batches, 2)]
     if not decoded:
@@ -66,14 +66,14 @@ def read_first_examples(
             where=", ".join(files) or "evaluate.split",
             remedy="check the data folder and the splits",
         )
-    raw = [run_serving(loaded.signatures[SIGNATURE], each.inputs) for each in decoded]
+    raw = [model.run(each.inputs) for each in decoded]
     final = [postprocessed(load_task(task), each) for each in raw]
     metrics = with_outputs(spec.metrics, tuple(final[0]), decoded[0].targets)
     readings = {}
     for name in dict.fromkeys(str(metric.output) for metric in metrics if not metric.function):
         # What `postprocess` computes isn't what the model's last operator returns.
         same = name in raw[0] and final[0][name] is raw[0][name]
-        operator = final_operator(signature, name) if same else ""
+        operator = model.final_operator(name) if same else ""
         known = not same or operator in ("Softmax", "Sigmoid")
         readings[name] = read_outputs(
             declared=spec.declared(name),
@@ -83,4 +83,4 @@ def read_first_examples(
             labels=np.concatenate([target_of(each.targets, name) for each in decoded]),
             metrics=[metric for metric in metrics if metric.output == name and not metric.function],
         )
-    return ReadOutputs(tuple(signature.structured_outputs), metrics, readings)
+    return ReadOutputs(model.output_names, metrics, readings)

@@ -254,8 +254,8 @@ def test_what_is_no_model_is_refused(tmp_path: Path, name: str, found: str) -> N
 @pytest.mark.parametrize(
     ("name", "content", "found", "advice"),
     [
-        ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(8), "a TFLite file, which is already converted", "converted from"),
-        ("renamed", b"\x1c\0\0\0TFL3" + bytes(8), "a TFLite file, which is already converted", "converted from"),
+        ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(8), "16 bytes; ", "copy or convert it again"),
+        ("renamed", b"\x1c\0\0\0TFL3" + bytes(8), "16 bytes; ", "copy or convert it again"),
         ("m.pb", b"\n\x0b\n\x01x\x12\x06", "a frozen graph (GraphDef)", "wrap_function"),
         ("saved_model.pb", b"\x08\x01\x12\x06", "the graph of a SavedModel without its folder", "name the folder: "),
     ],

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from components.core.errors import DataError, SpecError
 from components.evaluate.assess import load_slices
 from components.evaluate.evaluation import BASELINE, run_evaluation
-from components.evaluate.extractors import load_saved_model, load_tflite
+from components.evaluate.extractors import load_baseline, load_tflite
 from components.evaluate.means import mean_metrics, per_example
 from components.spec.evaluate import EvaluationSpec
 from components.spec.metric import MetricSpec
@@ -128,7 +128,7 @@ def test_slices_are_the_same_when_batches_and_files_are_others(world, task, eval
 def test_metrics_of_tfma_are_computed_when_the_task_is_binary(world, task, tmp_path):
     spec = EvaluationSpec.model_validate({"metrics": ["auc", "binary_accuracy", "mean_squared_error"]})
     slices = run(world, task, tmp_path, spec, ("binary",), baseline=world.binary_model, label="positive")
-    (found,) = load_saved_model(str(world.binary_model))({"image": world.images}).values()
+    (found,) = load_baseline(str(world.binary_model))({"image": world.images}).values()
     scores = found[:, 0].astype(np.float64)
     truth = world.labels >= 2
     (overall,) = slices[BASELINE]
@@ -250,6 +250,6 @@ def test_saved_model_is_run_in_parts_when_there_are_many_examples(tmp_path, batc
     module.serve = tf.function(serve, input_signature=[spec])
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.serve})
     images = np.random.default_rng(9).random((600, 4), np.float32)
-    (found,) = load_saved_model(str(tmp_path))({"": images}).values()
+    (found,) = load_baseline(str(tmp_path))({"": images}).values()
     np.testing.assert_array_equal(found, images * 2)
     assert seen == sizes
