@@ -53,7 +53,8 @@ DEPENDS = {
     "baseline": MANIFEST
     | KERAS
     | FUNCTION
-    | {"data", "model", "ranges", "spec.baseline", "upstream.saved_model", "upstream.tfx.executors"},
+    | {"data", "model", "ranges", "spec.baseline", "upstream.saved_model", "upstream.tfx.executors"}
+    | {"upstream.tflite.objects", "upstream.tflite.schema"},
     "calibrate": READS | FUNCTION | {"data", "facts.audit", "spec.calibrate", "upstream.tfx.executors"},
     "cluster": TRAINS | {"spec.steps.cluster", "upstream.tfmot"},
     "convert": TRAINS
@@ -76,7 +77,7 @@ DEPENDS = {
     "evaluate": EVALUATED
     | KERAS
     | {"data", "metrics", "model", "ranges", "spec.evaluate", "spec.metric", "tfx"}
-    | {"upstream.tflite.objects", "upstream.tfma", "upstream.tfx.executors"},
+    | {"upstream.tflite.objects", "upstream.tflite.schema", "upstream.tfma", "upstream.tfx.executors"},
     "gate": EVALUATED | DEVICE | {"facts.decision", "facts.device", "spec.gate", "tfx"},
     "ingest": FUNCTION,
     "prune": TRAINS | {"spec.steps.prune"},

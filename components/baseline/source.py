@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from components.baseline.protobuf import fields
+from components.baseline.tflite import refuse_quantized
 from components.core.errors import ModelError, summary_line
 from components.core.files import is_file, is_folder
 from components.facts.artifact_paths import SIGNATURE
 from components.model.keras3.refusals import EXPORT
 from components.model.keras3.saved_file import refuse_zip_bomb
-from components.model.tflite_file import inspect_model
 
 SourceKind = Literal["keras", "keras3", "layered", "subclassed", "graph", "tflite"]
 SourceFormat = Literal["keras", "saved_model", "tflite"]
@@ -138,7 +138,7 @@ def _kind(path: Path, signature: str | None) -> SourceKind:
             remedy=EXPORT,
         )
     if is_file(path) and _begins_like_tflite(path):
-        _refuse_quantized(path)
+        refuse_quantized(path)
         return "tflite"
     measured, remedy = _something_else(path)
     raise ModelError(
@@ -178,30 +178,6 @@ def _user_objects(folder: Path) -> Iterator[bytes]:
 def _begins_like_tflite(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(8)[4:] == b"TFL3"
-
-
-def _refuse_quantized(path: Path) -> None:
-    """Refuse a TFLite file that is not float: its ranges are chosen, and what rounding lost is lost.
-
-    Raises:
-        ModelError: A tensor is quantized or has 16-bit floats, or the file is damaged.
-    """
-    try:
-        inspection = inspect_model(path.read_bytes())
-    except ModelError as error:
-        raise error.placed(str(path)) from error
-    facts = (*inspection.weights, *inspection.inputs, *inspection.outputs)
-    quantized = sum(1 for fact in facts if fact.scales)
-    halves = inspection.dtype_counts.get("FLOAT16", 0)
-    if quantized or halves:
-        raise ModelError(
-            "the TFLite file is already quantized",
-            where=str(path),
-            bound="a file whose weights and activations are float32",
-            measured=f"{quantized} quantized weights, inputs, or outputs, and {halves} tensors of float16",
-            remedy="name the float file, or the model that it was converted from: without `optimizations`, the "
-            "converter writes a float file",
-        )
 
 
 def _something_else(path: Path) -> tuple[str, str]:

@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from components.core.errors import ModelError, SpecError
-from components.model.tflite_file import inspect_model
-from components.model.tflite_runtime import TFLiteModel
 from components.spec.baseline import PretrainedBaseline
+from components.upstream.tflite.schema import load_schema
+
+if TYPE_CHECKING:
+    from components.model.tflite_runtime import TFLiteModel
+
+
+def refuse_quantized(path: Path) -> None:
+    """Refuse a TFLite file that is not float: its ranges are chosen, and what rounding lost is lost.
+
+    Raises:
+        ModelError: A tensor is quantized or has 16-bit floats, or the file is damaged.
+    """
+    types = load_schema().TensorType
+    try:
+        tensors = list(_tensors(path))
+        scaled = sum(1 for one in tensors if one.Quantization() is not None and one.Quantization().ScaleLength())
+        halves = sum(1 for one in tensors if one.Type() in (types.FLOAT16, types.BFLOAT16))
+    except Exception as error:
+        # The generated readers and NumPy raise many types if an offset points outside the file.
+        raise ModelError(
+            "the TFLite file is truncated or damaged",
+            where=str(path),
+            bound="a flatbuffer whose offsets stay inside the file",
+            measured=f"{path.stat().st_size:,} bytes; {type(error).__name__}",
+            remedy="copy or convert it again, and compare its sha256",
+        ) from error
+    if scaled or halves:
+        raise ModelError(
+            "the TFLite file is already quantized",
+            where=str(path),
+            bound="a file whose weights and activations are float32",
+            measured=f"{scaled} quantized tensors, and {halves} tensors of 16-bit floats",
+            remedy="name the float file, or the model that it was converted from: without `optimizations`, the "
+            "converter writes a float file",
+        )
 
 
 def load_tflite(baseline: PretrainedBaseline) -> TFLiteModel:
@@ -17,6 +52,8 @@ def load_tflite(baseline: PretrainedBaseline) -> TFLiteModel:
         ModelError: The runtime rejects the file, or it has a string input, a fixed batch, or open dimensions.
         SpecError: The pipeline file gives shapes, which a TFLite file already has.
     """
+    from components.model.tflite_runtime import TFLiteModel
+
     if baseline.input_shapes:
         raise SpecError(
             "a TFLite file has the shapes that it was converted with",
@@ -25,23 +62,41 @@ def load_tflite(baseline: PretrainedBaseline) -> TFLiteModel:
             measured=", ".join(baseline.input_shapes),
             remedy="remove `input_shapes`, and convert the file from the model with these shapes",
         )
-    content = Path(baseline.path).read_bytes()
-    for fact in inspect_model(content).inputs:
-        name = fact.signature or fact.name
-        if fact.dtype == "STRING":
-            raise ModelError(
-                "the model takes strings, not decoded inputs",
-                where=f"{baseline.path}, input {name}",
-                bound="numeric inputs, as the task's decode returns them",
-                measured="string",
-                remedy="convert a model that starts after parsing, and leave decoding to the task",
-            )
-        if not fact.shape or fact.shape[0] not in (1, -1) or min(fact.shape[1:], default=1) < 1:
-            raise ModelError(
-                f"the input {name!r} has no fixed size per example",
-                where=baseline.path,
-                bound="an open batch or a batch of 1, every other dimension fixed",
-                measured=f"shape {list(fact.shape)}",
-                remedy="convert the model again for one example of a fixed size",
-            )
-    return TFLiteModel(content)
+    path = Path(baseline.path)
+    graph = _model(path).Subgraphs(0)
+    for tensor in map(graph.Tensors, graph.InputsAsNumpy().tolist()):
+        _check_input(tensor, baseline.path)
+    return TFLiteModel(path.read_bytes())
+
+
+def _check_input(tensor: Any, where: str) -> None:
+    name = (tensor.Name() or b"").decode()
+    if tensor.Type() == load_schema().TensorType.STRING:
+        raise ModelError(
+            "the model takes strings, not decoded inputs",
+            where=f"{where}, input {name}",
+            bound="numeric inputs, as the task's decode returns them",
+            measured="string",
+            remedy="convert a model that starts after parsing, and leave decoding to the task",
+        )
+    open_shape = tensor.ShapeSignatureAsNumpy() if tensor.ShapeSignatureLength() else None
+    fixed_shape = tensor.ShapeAsNumpy() if tensor.ShapeLength() else ()
+    shape = [int(size) for size in (fixed_shape if open_shape is None else open_shape)]
+    if not shape or shape[0] not in (1, -1) or min(shape[1:], default=1) < 1:
+        raise ModelError(
+            f"the input {name!r} has no fixed size per example",
+            where=where,
+            bound="an open batch or a batch of 1, every other dimension fixed",
+            measured=f"shape {shape}",
+            remedy="convert the model again for one example of a fixed size",
+        )
+
+
+def _model(path: Path) -> Any:
+    return load_schema().Model.GetRootAs(path.read_bytes(), 0)
+
+
+def _tensors(path: Path) -> Iterator[Any]:
+    model = _model(path)
+    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        yield from map(graph.Tensors, range(graph.TensorsLength()))

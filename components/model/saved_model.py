@@ -18,6 +18,8 @@ from components.facts.artifact_paths import SIGNATURE
 # Examples per call. The activations of a larger batch can take gigabytes.
 CHUNK = 256
 
+LOOPS = frozenset({"While", "StatelessWhile"})
+
 _ASSIGNMENTS = re.compile(r"Assign.*Variable|ResourceScatter|ResourceApply|ResourceSparseApply")
 
 
@@ -98,6 +100,19 @@ def refuse_state(signature: Any, where: str) -> None:
             measured=", ".join(assigning),
             remedy="build it stateless (`stateful=False`), or take the state in and return it as an output",
         )
+
+
+def operations_of(signature: Any) -> frozenset[str]:
+    """The kinds of TensorFlow operations in a signature and in the functions that it calls.
+
+    Loops inside an LSTM of tf-keras are missing, because the converter replaces the LSTM by a fused operator.
+    """
+    graph = signature.graph.as_graph_def()
+    found = {node.op for node in graph.node}
+    for function in graph.library.function:
+        fused = function.attr["api_implements"].s.startswith(b"lstm")
+        found |= {node.op for node in function.node_def} - (LOOPS if fused else frozenset())
+    return frozenset(found)
 
 
 def final_operator(signature: Any, output: str) -> str:

@@ -110,6 +110,7 @@ def _inspect(content: bytes) -> Inspection:
     }
     operators = _operators(model, subgraphs)
     placeholders = set(_placeholders(subgraphs))
+    types = [fact.dtype for fact in facts]
     return Inspection(
         file_bytes=len(content),
         weight_bytes=sum(data.size for data in constants.values()),
@@ -123,7 +124,7 @@ def _inspect(content: bytes) -> Inspection:
         float_tensors=tuple(
             fact.name for index, fact in enumerate(facts) if fact.dtype in _FLOATS and index not in placeholders
         ),
-        border_casts=tuple(facts[place].name for place in border_casts(subgraphs[0], _kinds(model), facts)),
+        border_casts=tuple(facts[place].name for place in border_casts(subgraphs[0], _kinds(model), types)),
         cells=tuple(fused_cells(model, subgraphs, facts)),
         stateful=any(tensor.IsVariable() for tensor in tensors) or any(use.name == "VAR_HANDLE" for use in operators),
     )

@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 
 from components.core.errors import ModelError
-from components.facts.conversion import TensorFact
 
 
-def border_casts(graph: Any, kinds: Sequence[str], tensors: Sequence[TensorFact]) -> Iterator[int]:
+def border_casts(graph: Any, kinds: Sequence[str], types: Sequence[str]) -> Iterator[int]:
     """Positions of float tensors that only convert between integer inputs or outputs and quantized tensors.
 
     Args:
         graph: The main subgraph, as the schema's reader.
         kinds: Names of the file's builtin operators by their index.
-        tensors: The tensors of the subgraph.
+        types: Names of the types of its tensors.
     """
     operators = [graph.Operators(index) for index in range(graph.OperatorsLength())]
     read: dict[int, set[str]] = {}
@@ -30,7 +29,7 @@ def border_casts(graph: Any, kinds: Sequence[str], tensors: Sequence[TensorFact]
     inputs, outputs = set(graph.InputsAsNumpy().tolist()), set(graph.OutputsAsNumpy().tolist())
     for cast in (one for one in operators if kinds[one.OpcodeIndex()] == "CAST"):
         source, target = cast.Inputs(0), cast.Outputs(0)
-        if source in inputs and tensors[target].dtype == "FLOAT32" and read.get(target) == {"QUANTIZE"}:
+        if source in inputs and types[target] == "FLOAT32" and read.get(target) == {"QUANTIZE"}:
             yield target
         if target in outputs and made.get(source) == "DEQUANTIZE" and read.get(source) == {"CAST"}:
             yield source

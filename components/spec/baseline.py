@@ -30,8 +30,8 @@ class PretrainedBaseline(FrozenModel):
     """A float model that already exists.
 
     Attributes:
-        path: A SavedModel folder with a signature that takes decoded inputs, or a Keras file (`.keras` or `.h5`). A
-            model of Keras 3 is rebuilt in tf-keras; see docs/models.md.
+        path: A SavedModel folder with a signature that takes decoded inputs, a Keras file (`.keras` or `.h5`), or a
+            float TFLite file. A model of Keras 3 is rebuilt in tf-keras; see docs/models.md.
         signature: The signature of a SavedModel that is the model. By default, it is `serving_default`. Another one is
             a function without layers, so no step can train it.
         input_shapes: Input name -> shape of one example, without the batch, such as `{image: [96, 96, 3]}`. It fixes

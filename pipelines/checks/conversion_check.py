@@ -164,7 +164,7 @@ def conversion_refusals(recipe: Recipe, converted: ConvertedModel, *, recurrent:
     """
     scheme = recipe.scheme
     if lacking := sorted(converted.operations & WITHOUT_OPERATOR.keys()):
-        yield _without_operator(lacking)
+        yield without_operator(lacking)
     if _takes_no_floats(scheme) and converted.casts:
         yield _casts_to_float(converted.casts)
     if scheme.is_dynamic_range and (largest := converted.largest_weight) < DYNAMIC_MINIMUM_ELEMENTS:
@@ -179,11 +179,12 @@ def conversion_refusals(recipe: Recipe, converted: ConvertedModel, *, recurrent:
     if isinstance(scheme, StaticScheme) and recipe.trained is None and not recurrent:
         if scheme.backend == "tensorflow":
             yield from _operators(scheme, converted)
-        elif error := _not_injected(scheme, converted):
+        elif converted.graph is not None and (error := not_injected(scheme, converted.graph)):
             yield error
 
 
-def _without_operator(lacking: list[str]) -> ModelError:
+def without_operator(lacking: list[str]) -> ModelError:
+    """Return the error for operations of TensorFlow that no operator of TensorFlow Lite computes."""
     return ModelError(
         f"TensorFlow Lite has no operator for {some_of(lacking)}",
         where="scheme",
@@ -237,13 +238,12 @@ def _without_kernel(rows: list[OperatorLimit], bits: int, otherwise: str) -> Mod
     )
 
 
-def _not_injected(scheme: StaticScheme, converted: ConvertedModel) -> ModelError | None:
+def not_injected(scheme: StaticScheme, graph: Any) -> ModelError | None:
     """Return the error for operators that the second back-end can't quantize, which knows them itself."""
     from components.convert.aeq.quantize import refuse_what_stays_float
 
     try:
-        if converted.graph is not None:
-            refuse_what_stays_float(converted.graph, scheme)
+        refuse_what_stays_float(graph, scheme)
     except ConversionError as error:
         return ModelError(error.what, where="scheme", bound=error.bound, measured=error.measured, remedy=error.remedy)
     return None

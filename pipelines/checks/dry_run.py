@@ -18,7 +18,7 @@ from components.spec.calibrate import CalibrationSpec
 from pipelines.checks import first_batch
 from pipelines.checks.first_records import check_schema, files_by_split, first_records
 from pipelines.checks.model_check import BUILDING, checked_model
-from pipelines.checks.output_check import Batch, batch_of, check_outputs, check_shapes, check_targets_declared
+from pipelines.checks.output_check import Batch, Built, batch_of, check_outputs, check_shapes, check_targets_declared
 from pipelines.checks.recipe_check import CheckedRecipes, Previews, check_recipes
 from pipelines.file.impossible import without_impossible
 from pipelines.file.load import LoadedPipeline, PipelineFileError
@@ -54,7 +54,7 @@ def check_model(loaded: LoadedPipeline) -> LoadedPipeline:
 
     def checked(spec: PipelineSpec) -> CheckedRecipes:
         task = load_task(spec.task)
-        return _checked_recipes(spec, task, checked_model(spec, task, None).model)
+        return _checked_recipes(spec, task, checked_model(spec, task, None))
 
     return without_impossible(loaded, _reporting(loaded, checked).refused)
 
@@ -101,12 +101,12 @@ def _checked(spec: PipelineSpec) -> CheckedRecipes:
         with in_time("training on the first batch", "task", BUILDING):
             first_batch.check_trains(built.model, *(batches.get(split) or batches[None] for split in used))
     check_outputs(spec, task, built, batches.values())
-    return _checked_recipes(spec, task, built.model)
+    return _checked_recipes(spec, task, built)
 
 
-def _checked_recipes(spec: PipelineSpec, task: Task, model: Any) -> CheckedRecipes:
+def _checked_recipes(spec: PipelineSpec, task: Task, built: Built) -> CheckedRecipes:
     with in_time("the check of the recipes", "recipes", BUILDING):
-        return check_recipes(spec.recipes, task, model)
+        return check_recipes(spec.recipes, task, built)
 
 
 def _dense_features(spec: PipelineSpec) -> dict[str, str]:

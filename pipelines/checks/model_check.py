@@ -72,7 +72,7 @@ def _check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
             check_keras_takes(model, inputs)
         return built_of_keras(model)
     from components.baseline.graphs import load_graph
-    from components.model.saved_model import check_takes, run_serving
+    from components.model.saved_model import check_takes, operations_of, run_serving
 
     # Keep a reference to the model: the variables of its signature live only as long as it does.
     held, signature, _ = load_graph(baseline)
@@ -82,7 +82,8 @@ def _check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
 
     if inputs is not None:
         check_takes(lambda: run(inputs), signature.structured_input_signature[1], inputs)
-    return Built(None, {name: spec.shape for name, spec in signature.structured_outputs.items()}, run)
+    shapes = {name: spec.shape for name, spec in signature.structured_outputs.items()}
+    return Built(None, shapes, run, operations=operations_of(signature))
 
 
 def _check_tflite(baseline: PretrainedBaseline, inputs: Any) -> Built:
@@ -99,4 +100,5 @@ def _check_tflite(baseline: PretrainedBaseline, inputs: Any) -> Built:
 
     if inputs is not None:
         run(inputs)
-    return Built(None, {name: tf.TensorShape([None, *shape[1:]]) for name, shape in model.output_shapes.items()}, run)
+    shapes = {name: tf.TensorShape([None, *shape[1:]]) for name, shape in model.output_shapes.items()}
+    return Built(None, shapes, run, float_file=Path(baseline.path).read_bytes())

@@ -57,11 +57,15 @@ class Built:
         model: The Keras model; None for a graph.
         shapes: Name of an output -> its shape.
         run: Decoded inputs of N examples -> outputs by name, arrays [N, ...].
+        operations: Kinds of TensorFlow operations of a graph without Keras layers.
+        float_file: The content of a baseline that is a TFLite file.
     """
 
     model: Any
     shapes: dict[str, Any]
     run: Callable[[Any], dict[str, Any]]
+    operations: frozenset[str] = frozenset()
+    float_file: bytes | None = None
 
 
 def batch_of(task: Task, features: Mapping[str, Any], label: str, inputs: Any) -> Batch:

@@ -16,6 +16,8 @@ from components.model.keras_model import check_trains_on
 from components.spec.recipe import Recipe, Step
 from components.spec.steps.qat import QatStep
 from pipelines.checks.conversion_check import ConvertedModel, conversion_refusals
+from pipelines.checks.graph_check import graph_refusals
+from pipelines.checks.output_check import Built
 
 Previews = Mapping[str, tuple[LayerPlan, ...]]
 
@@ -46,20 +48,20 @@ class CheckedRecipes:
         self.refused.setdefault(recipe.name, []).append(error)
 
 
-def check_recipes(recipes: tuple[Recipe, ...], task: Task, model: Any) -> CheckedRecipes:
+def check_recipes(recipes: tuple[Recipe, ...], task: Task, built: Built) -> CheckedRecipes:
     """Prepare the model for each recipe, without training and without conversion.
 
     Args:
         recipes: The recipes.
         task: The pipeline's task.
-        model: The baseline's Keras model, trained or not. None for a SavedModel without Keras layers.
+        built: The baseline's model, trained or not.
 
     Raises:
         SpecError: A recipe trains, but the task has no `compile`.
     """
     if any(recipe.steps for recipe in recipes):
         compiling(task)
-    checked = CheckedRecipes()
+    checked, model = CheckedRecipes(), built.model
     converted = ConvertedModel(model) if model is not None else None
     trains = _once(lambda: check_trains_on(model))
     for recipe in recipes:
@@ -70,6 +72,9 @@ def check_recipes(recipes: tuple[Recipe, ...], task: Task, model: Any) -> Checke
         # A refused recurrent layer is the cause of the casts of its mask.
         if converted is not None and recipe.name not in checked.refused:
             for error in conversion_refusals(recipe, converted, recurrent=bool(previews)):
+                checked.refuse(recipe, error)
+        if model is None:
+            for error in graph_refusals(recipe, built):
                 checked.refuse(recipe, error)
         if recipe.steps:
             with checked.refusing(recipe):
@@ -114,7 +119,7 @@ def _recurrent_layers(recipe: Recipe, model: Any, trains: Callable[[], None]) ->
 
     Args:
         recipe: The recipe.
-        model: As for `check_recipes`.
+        model: The Keras model; None for a graph without layers.
         trains: Raises an error if Keras can't save the model and load it again.
 
     Raises:

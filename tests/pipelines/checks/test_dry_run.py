@@ -328,6 +328,19 @@ def test_saved_model_that_does_not_fit_is_reported(
     assert message in errors_of(with_saved_model(tmp_path, function, shape))
 
 
+def test_graph_with_a_loop_is_refused_in_integer_recipes(tmp_path: Path) -> None:
+    def looped(module: Any, image: Any) -> Any:
+        (_, state) = tf.while_loop(lambda i, _: i < 4, lambda i, s: (i + 1, tf.tanh(s + image[:, i])), [0, image[:, 0]])
+        return first_three(module, tf.tile(state, [1, 1, 4]))
+
+    small = with_saved_model(tmp_path, looped, [None, 4, 4, 1])
+    said = errors_of(small)
+    assert "recipes[1] (int8): scheme: the graph loops over time steps, and TensorFlow Lite crashes when it" in said
+    assert "name the .keras file that the SavedModel was exported from as baseline" in said
+    small.spec["recipes"].pop()
+    check(small)
+
+
 @pytest.mark.parametrize("damaged", ["saved_model.pb", "variables/variables.index"])
 def test_damaged_saved_model_is_reported(tmp_path: Path, damaged: str) -> None:
     small = with_saved_model(tmp_path, first_three, [None, 4, 4, 1])
