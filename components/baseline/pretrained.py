@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import zipfile
@@ -15,8 +16,12 @@ from components.baseline.source import damaged_file, recognize
 from components.core.errors import ModelError, summary_line
 from components.facts.artifact_paths import REBUILT_FILE, SERVING_FOLDER, TFLITE_FILE
 from components.model.keras3.facts import RebuiltFacts
+from components.model.keras3.saved_file import refuse_hdf5_bomb
 from components.model.keras_model import check_exportable, check_layers, export, input_specs, save_keras
 from components.spec.baseline import PretrainedBaseline
+
+# Keras' message about a class that it doesn't know.
+_UNKNOWN = re.compile(r"Unknown \w+: '?([\w.>]+)|Could not locate class '([\w.>]+)'")
 
 
 def import_model(baseline: PretrainedBaseline, folder: Path) -> None:
@@ -103,6 +108,8 @@ def _load_keras2(path: Path, trust_code: bool) -> Any:
         with _named_for_keras(path) as named:
             model = tf.keras.models.load_model(named, compile=False, safe_mode=not trust_code)
     except Exception as error:
+        if unknown := _UNKNOWN.search(str(error)):
+            raise _not_registered(path, unknown.group(1) or unknown.group(2)) from error
         raise ModelError(
             f"the model cannot be loaded: {type(error).__name__}: {summary_line(error)}",
             where=str(path),
@@ -137,28 +144,51 @@ def _refuse_imports(path: Path) -> None:
     """
     import tensorflow as tf
 
-    foreign = {
-        f"{one.module}.{one.name}"
-        for one in imports_inside(path)
-        if tf.keras.utils.get_registered_object(one.registered_name) is None
-    }
+    foreign = [one for one in imports_inside(path) if tf.keras.utils.get_registered_object(one.registered_name) is None]
     if foreign:
         raise ModelError(
             "loading the model imports Python objects that the task does not register",
             where=str(path),
             bound="objects of Keras, or objects that the task registers with keras.utils.register_keras_serializable",
-            measured=", ".join(sorted(foreign)),
-            remedy="register them in the task's module, or set baseline.trust_code if you trust the author",
+            measured=", ".join(sorted({f"{one.module}.{one.name}" for one in foreign})),
+            remedy=f"{_registration(foreign[0].registered_name, foreign[0].name)}, or set baseline.trust_code if you "
+            "trust the author",
         )
 
 
+def _not_registered(path: Path, name: str) -> ModelError:
+    return ModelError(
+        "the model has layers of classes that the task does not register",
+        where=str(path),
+        bound="layers of Keras, or classes that the task registers",
+        measured=name,
+        remedy=_registration(name, name),
+    )
+
+
+def _registration(registered: str, name: str) -> str:
+    """How to register a class or function for a file that has its registered name, if it had one when it was saved."""
+    package, separator, short = registered.rpartition(">")
+    if separator:
+        return (
+            f"put `@tf.keras.utils.register_keras_serializable({package!r})` above `class {short}` in the task's module"
+        )
+    return (
+        f"put `tf.keras.utils.get_custom_objects()[{name!r}] = {name}` below the class in the task's module; a .keras "
+        "file must be saved again after it is registered by `@tf.keras.utils.register_keras_serializable('my_package')`"
+    )
+
+
 def _refuse_damage(path: Path) -> None:
-    """Verify an archive's checksums, which Keras doesn't check when it reads weights.
+    """Verify an archive's checksums, which Keras doesn't check when it reads weights, and the sizes of its weights.
 
     Raises:
-        ModelError: The archive is damaged.
+        ModelError: The archive is damaged, or its weights expand to far more than what it stores.
     """
+    if path.is_dir():
+        return
     if not zipfile.is_zipfile(path):
+        refuse_hdf5_bomb(path)
         return
     try:
         with zipfile.ZipFile(path) as archive:
@@ -166,5 +196,8 @@ def _refuse_damage(path: Path) -> None:
                 raise zipfile.BadZipFile(f"Bad CRC-32 for file {member!r}")
             if not {"model.weights.h5", "model.weights.npz"} & set(archive.namelist()):
                 raise zipfile.BadZipFile("there is no model.weights.h5 in it")
+        refuse_hdf5_bomb(path)
+    except ModelError:
+        raise
     except Exception as error:
         raise damaged_file(path, error) from error

@@ -18,13 +18,13 @@ def refuse_quantized(path: Path) -> None:
     """Refuse a TFLite file that is not float: its ranges are chosen, and what rounding lost is lost.
 
     Raises:
-        ModelError: A tensor is quantized or has 16-bit floats, or the file is damaged.
+        ModelError: A tensor is quantized or is of float16, or the file is damaged.
     """
-    types = load_schema().TensorType
+    half = load_schema().TensorType.FLOAT16
     try:
         tensors = list(_tensors(path))
         scaled = sum(1 for one in tensors if one.Quantization() is not None and one.Quantization().ScaleLength())
-        halves = sum(1 for one in tensors if one.Type() in (types.FLOAT16, types.BFLOAT16))
+        halves = sum(1 for one in tensors if one.Type() == half)
     except Exception as error:
         # The generated readers and NumPy raise many types if an offset points outside the file.
         raise ModelError(
@@ -39,7 +39,7 @@ def refuse_quantized(path: Path) -> None:
             "the TFLite file is already quantized",
             where=str(path),
             bound="a file whose weights and activations are float32",
-            measured=f"{scaled} quantized tensors, and {halves} tensors of 16-bit floats",
+            measured=f"{scaled} quantized tensors, and {halves} tensors of float16",
             remedy="name the float file, or the model that it was converted from: without `optimizations`, the "
             "converter writes a float file",
         )

@@ -27,6 +27,7 @@ from components.convert.recurrent.backend import (
     lowers,
     with_fixed_batch,
 )
+from components.convert.recurrent.size import no_larger_sequence
 from components.convert.representative import load_sample, no_sample
 from components.convert.result import ConversionResult
 from components.core.child import enter
@@ -42,7 +43,7 @@ from components.facts.training import Export, TrainedRange
 from components.model.reference.float_model import tflite_path
 from components.model.tflite_file import inspect_model
 from components.spec.convert import AccuracyBound
-from components.spec.scheme import Float32, Form, Scheme, StaticScheme
+from components.spec.scheme import Form, Scheme, StaticScheme
 from components.spec.steps.sparsity import SparsityTarget
 
 MODEL_FILE = "tflite"
@@ -158,13 +159,7 @@ def _from_layers(request: ConversionRequest, folder: Path) -> ConversionResult:
     if tflite_path(Path(request.saved_model)) is not None:
         return _from_tflite(request, folder)
     if lowers(model / KERAS_FILE, scheme, request.recurrent):
-        examples = None
-        if request.task is not None:
-            load_task(request.task)  # registers its custom layers
-        if request.calibration is not None and request.task is not None:
-            examples = decode_examples(request.calibration, request.task, request.transform_graph)
-        form, enter_stage = request.recurrent or "sequence", functools.partial(_enter, folder)
-        return convert_lowered(model, scheme, form, examples, folder / "lowered", enter_stage)
+        return _lowered(request, folder)
     match scheme.backend:
         case "aeq":
             return _injected(request, folder)
@@ -174,23 +169,32 @@ def _from_layers(request: ConversionRequest, folder: Path) -> ConversionResult:
             assert_never(scheme.backend)
 
 
+def _lowered(request: ConversionRequest, folder: Path) -> ConversionResult:
+    from components.convert.aeq.float_weights import float_file
+
+    model, enter_stage = Path(request.saved_model).parent, functools.partial(_enter, folder)
+    if request.task is not None:
+        load_task(request.task)  # registers its custom layers
+
+    def made(form: Form) -> ConversionResult:
+        examples = None
+        if request.calibration is not None and request.task is not None:
+            examples = decode_examples(request.calibration, request.task, request.transform_graph)
+        return convert_lowered(model, request.scheme, form, examples, folder / f"lowered_{form}", enter_stage)
+
+    if request.recurrent is not None:
+        return made(request.recurrent)
+    return no_larger_sequence(made, lambda: float_file(Path(request.saved_model)), enter_stage)
+
+
 def _from_tflite(request: ConversionRequest, folder: Path) -> ConversionResult:
     """Convert a baseline that is a float TFLite file, which only the second back-end reads."""
-    from components.convert.aeq.float_weights import convert_weights
+    from components.convert.aeq.float_weights import convert_weights, float_file
 
     if request.scheme.is_static:
         return _injected(request, folder)
     _enter(folder, "converting weights")
-    return ConversionResult(convert_weights(_float_file(request), request.scheme))
-
-
-def _float_file(request: ConversionRequest) -> bytes:
-    """The float TFLite file of the baseline: itself, or converted from its SavedModel."""
-    from components.convert.tensorflow.converter import convert
-
-    saved_model = Path(request.saved_model)
-    path = tflite_path(saved_model)
-    return convert(saved_model, Float32(), None) if path is None else path.read_bytes()
+    return ConversionResult(convert_weights(float_file(Path(request.saved_model)), request.scheme))
 
 
 def _by_tensorflow(request: ConversionRequest, folder: Path) -> ConversionResult:
@@ -227,6 +231,7 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> ConversionResult
 
 
 def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
+    from components.convert.aeq.float_weights import float_file
     from components.convert.aeq.recover import only_output, recover
     from components.model.keras_model import loss_takes_logits
     from components.model.tflite_runtime import TFLiteModel
@@ -235,7 +240,7 @@ def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
     if not isinstance(scheme, StaticScheme) or request.calibration is None or request.task is None:
         raise no_sample(scheme.kind)
     _enter(folder, "converting to float")
-    content = _float_file(request)
+    content = float_file(Path(request.saved_model))
     _enter(folder, "reading the calibration sample")
     bound, task = request.bound, load_task(request.task)
     label = None if bound is None else bound.label

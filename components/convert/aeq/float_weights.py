@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,21 @@ import numpy as np
 from components.convert.aeq.quantize import dynamic_range
 from components.convert.compaction import read_model
 from components.core.errors import ConversionError
-from components.spec.scheme import Scheme
+from components.model.reference.float_model import tflite_path
+from components.spec.scheme import Float32, Scheme
 from components.spec.schemes.limits import DYNAMIC_MINIMUM_ELEMENTS
 from components.upstream.tflite.objects import pack, schema
 
 # Smaller constants with fewer dimensions stay float32: casting them saves nothing.
 _LEAST_ELEMENTS = 16
+
+
+def float_file(serving: Path) -> bytes:
+    """The float TFLite file of the baseline in a serving folder: itself, or converted from its SavedModel."""
+    from components.convert.tensorflow.converter import convert
+
+    path = tflite_path(serving)
+    return convert(serving, Float32(), None) if path is None else path.read_bytes()
 
 
 def convert_weights(content: bytes, scheme: Scheme) -> bytes:

@@ -100,6 +100,32 @@ def refuse_zip_bomb(path: Path) -> None:
                 )
 
 
+def refuse_hdf5_bomb(path: Path) -> None:
+    """Refuse a model whose weights expand to far more than what the file stores of them, before anything reads them.
+
+    Args:
+        path: A `.h5` file, or a `.keras` file that isn't a bomb itself.
+
+    Raises:
+        ModelError: They do.
+    """
+    import h5py
+
+    source: Path | io.BytesIO = path
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if WEIGHTS_MEMBER not in archive.namelist():
+                return
+            source = io.BytesIO(archive.read(WEIGHTS_MEMBER))
+
+    def visit(_: str, found: Any) -> None:
+        if isinstance(found, h5py.Dataset):
+            _refuse_expansion(found, path)
+
+    with h5py.File(source, "r") as file:
+        file.visititems(visit)
+
+
 def values_of(stored: h5py.Dataset) -> npt.NDArray[Any]:
     """Read the values of a weight."""
     import numpy as np
@@ -157,6 +183,11 @@ def _sound(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
     found = _local(group, name.rpartition("/")[2], path)
     if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
         raise _not_here(path, name)
+    _refuse_expansion(found, path)
+    return found
+
+
+def _refuse_expansion(found: h5py.Dataset, path: Path) -> None:
     declared, stored = math.prod(found.shape) * found.dtype.itemsize, found.id.get_storage_size()
     if declared > max(_SMALL_BYTES, _MOST_EXPANSION * stored):
         raise ModelError(
@@ -166,7 +197,6 @@ def _sound(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
             measured=f"{declared:,} bytes from {stored:,}",
             remedy=_REMEDY,
         )
-    return found
 
 
 def _local(group: h5py.Group, name: str, path: Path) -> Any:

@@ -388,3 +388,35 @@ def test_training_refuses_a_model_without_trainable_weights_before_it_fits(tmp_p
     task, decoder, files = small_files(SmallPipeline(tmp_path, text.replace("8, 3, act", "8, 3, trainable=False, act")))
     with pytest.raises(ModelError, match=r"no trainable weights, .*found: 4 weights, all of them frozen"):
         train(task, TrainedBaseline(kind="train", epochs=10**6), decoder, files, "label")
+
+
+def test_class_that_the_task_does_not_register_is_named_with_the_way_to_register_it(tmp_path: Path) -> None:
+    class Unregistered(tf.keras.layers.Layer):
+        pass
+
+    @tf.keras.utils.register_keras_serializable("shop")
+    class Lost(tf.keras.layers.Layer):
+        pass
+
+    for name, layer, found, remedy in (
+        ("plain.h5", Unregistered(), "Unregistered", "get_custom_objects()['Unregistered'] = Unregistered` below"),
+        ("registered.h5", Lost(), "shop>Lost", "register_keras_serializable('shop')` above `class Lost` in the task's"),
+        ("registered.keras", Lost(), "Lost", "register_keras_serializable('shop')` above `class Lost` in the task's"),
+    ):
+        tf.keras.Sequential([tf.keras.Input([3]), layer]).save(tmp_path / name)
+        registered = tf.keras.utils.get_custom_objects().pop("shop>Lost")
+        try:
+            with pytest.raises(ModelError, match=rf"the task does not register .*found: [\w.]*{found}\)") as caught:
+                load_keras(pretrained(tmp_path / name))
+        finally:
+            tf.keras.utils.get_custom_objects()["shop>Lost"] = registered
+        assert remedy in caught.value.remedy
+
+
+def test_weights_that_expand_to_far_more_than_the_file_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    tf.keras.Sequential([tf.keras.Input([3]), tf.keras.layers.Dense(2, name="d")]).save(tmp_path / "model.h5")
+    with h5py.File(tmp_path / "model.h5", "r+") as file:
+        del file["model_weights/d/d/kernel:0"]
+        file["model_weights/d/d"].create_dataset("kernel:0", [1 << 15, 1 << 15], np.float32, chunks=(1024, 1024))
+    with pytest.raises(ModelError, match=r"kernel:0: the model file is a decompression bomb .*4,294,967,296 bytes"):
+        load_keras(pretrained(tmp_path / "model.h5"))

@@ -119,7 +119,7 @@ def test_weight_that_float16_cannot_hold_is_refused(tmp_path: Path) -> None:
 def test_file_that_is_already_quantized_is_refused(model: tf.keras.Model, tmp_path: Path) -> None:
     dynamic = written(tmp_path / "dynamic", model, optimizations=[tf.lite.Optimize.DEFAULT])
     with pytest.raises(
-        ModelError, match=r"already quantized .*found: 1 quantized tensors, and 0 tensors of 16"
+        ModelError, match=r"already quantized .*found: 1 quantized tensors, and 0 tensors of float16"
     ) as caught:
         recognize(dynamic)
     assert "name the float file, or the model that it was converted from" in caught.value.remedy
@@ -127,7 +127,7 @@ def test_file_that_is_already_quantized_is_refused(model: tf.keras.Model, tmp_pa
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
     (tmp_path / "half").write_bytes(converter.convert())
-    with pytest.raises(ModelError, match=r"already quantized .*and \d+ tensors of 16-bit floats"):
+    with pytest.raises(ModelError, match=r"already quantized .*and \d+ tensors of float16"):
         recognize(tmp_path / "half")
 
 

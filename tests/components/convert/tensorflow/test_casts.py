@@ -52,11 +52,11 @@ def test_integers_at_the_border_are_quantized(tmp_path: Path, given: str, return
     made = convert(tmp_path / SERVING_FOLDER, scheme, sample)
     inspection = inspect_model(made)
     assert scheme_violations(scheme, inspection) == []
-    kinds = [use.name for use in inspection.operators]
+    casts = sum(use.count for use in inspection.operators if use.name == "CAST")
     folded = scheme.activation_bits == 8 and given in ("uint8", "int8")
     # What is left of floats is between the cast and the quantized tensors.
-    assert kinds.count("CAST") == (not folded) + (returned == "uint8") or "CAST" not in kinds
-    assert len(inspection.border_casts) == len(inspection.float_tensors) == (not folded) + (returned == "uint8")
+    left = (not folded) + (returned == "uint8")
+    assert (casts, len(inspection.border_casts), len(inspection.float_tensors)) == (left, left, left)
     assert inspection.integer_only == (folded and returned == "float32")
     assert inspection.inputs[0].dtype == given.upper()
 
@@ -69,7 +69,9 @@ def test_integers_at_the_border_are_quantized(tmp_path: Path, given: str, return
     run = tf.lite.Interpreter(model_content=content).get_signature_runner()
     raw = np.concatenate([next(iter(run(image=image[None]).values())) for image in images])
     scale, zero_point = next(iter(run.get_output_details().values()))["quantization"]
-    np.testing.assert_allclose((raw.astype(np.float64) - zero_point) * scale if scale else raw, found, atol=1e-6)
+    # A batch may be rounded in another kernel.
+    real = (raw.astype(np.float64) - zero_point) * scale if scale else raw.astype(np.float64)
+    np.testing.assert_allclose(real, found, atol=1.01 * scale if scale else 1)
 
 
 def test_sum_of_casts_of_one_input_stays_a_violation(tmp_path: Path) -> None:
