@@ -7,7 +7,6 @@ import functools
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from typing_extensions import assert_never
 
 from components.convert.aeq.selection import UnmetBoundError
+from components.convert.calibration_sample import decode_examples, weights_of_sample
 from components.convert.checks.scheme_check import lost_ranges, scheme_violations
 from components.convert.checks.sparse import sparse_or_dense
 from components.convert.recurrent.backend import (
@@ -34,10 +34,9 @@ from components.core.child import enter
 from components.core.errors import EdgemillError
 from components.core.files import write_atomically
 from components.core.values import FrozenModel
-from components.data.examples import ExampleDecoder, Inputs, read_serialized, split_files
 from components.data.supervision import ONLY, postprocessed
 from components.data.task import WeighingTask, load_task
-from components.facts.artifact_paths import CALIBRATION_SPLIT, KERAS_FILE, OUTCOME_FILE
+from components.facts.artifact_paths import KERAS_FILE, OUTCOME_FILE
 from components.facts.conversion import ConversionFailure, Converted
 from components.facts.training import Export, TrainedRange
 from components.model.reference.float_model import tflite_path
@@ -47,7 +46,6 @@ from components.spec.scheme import Form, Scheme, StaticScheme
 from components.spec.steps.sparsity import SparsityTarget
 
 MODEL_FILE = "tflite"
-_DECODE_BATCH = 256
 
 
 class ConversionRequest(FrozenModel):
@@ -258,42 +256,6 @@ def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
     # The loss matters only to outputs that are compared with targets.
     from_logits = loss_takes_logits(request.task, Path(request.saved_model).parent, bound.output) if bound else None
     return recover(content, scheme, sample, bound, functools.partial(_enter, folder), from_logits, reads)
-
-
-def decode_examples(
-    calibration: str, task: str, transform_graph: str | None, label: str | None = None
-) -> Iterator[tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]]:
-    """Yield the model inputs and targets of the calibration sample, one example [1, ...] at a time, in file order.
-
-    Args:
-        calibration, task, transform_graph: See `ConversionRequest`.
-        label: The feature that is the target if the task declares none; None to yield no targets.
-    """
-    decoder = ExampleDecoder(task, transform_graph)
-    serialized = read_serialized(split_files(calibration, CALIBRATION_SPLIT))
-    while batch := list(islice(serialized, _DECODE_BATCH)):
-        if label is None:
-            parts: tuple[Inputs, Inputs] = decoder.decode(batch)[0], {}
-        else:
-            decoded = decoder.decode_all(batch, label)
-            parts = decoded.inputs, decoded.targets
-        for index in range(len(batch)):
-            inputs, targets = ({name: one[index : index + 1] for name, one in part.items()} for part in parts)
-            yield inputs, targets
-
-
-def weights_of_sample(calibration: str, task: str, transform_graph: str | None, label: str) -> npt.NDArray[np.float32]:
-    """The weights of the calibration sample's examples [N], in the order of `decode_examples`, for the same arguments.
-
-    Raises:
-        SpecError, DataError: The task's example_weights fails, or returns something else.
-    """
-    decoder = ExampleDecoder(task, transform_graph)
-    serialized = read_serialized(split_files(calibration, CALIBRATION_SPLIT))
-    found = []
-    while batch := list(islice(serialized, _DECODE_BATCH)):
-        found.append(np.asarray(decoder.decode_all(batch, label).weights, np.float32))
-    return np.concatenate(found)
 
 
 def _does_not_run(content: bytes) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.convert.job import decode_examples, weights_of_sample
+from components.convert.calibration_sample import decode_examples, weights_of_sample
 from components.core.errors import SpecError
 from components.data import training_data
 from components.data.examples import ExampleDecoder
