@@ -60,9 +60,15 @@ def refuse_code(path: Path) -> None:
             "the model contains Python code, which runs when the model is loaded",
             where=str(path),
             bound="layers without lambdas, or `trust_code: true` in `baseline`",
-            measured=", ".join(names),
+            measured=", ".join(map(_as_layer, names)),
             remedy="rewrite them as layers in the task's module, or set baseline.trust_code if you trust the author",
         )
+
+
+def _as_layer(name: str) -> str:
+    """A name of `code_inside`, which can end in a reason, such as `writer (calls io.write_file)`."""
+    own, space, reason = name.partition(" (")
+    return name if own == "a layer" else f"layer {own!r}{space}{reason}"
 
 
 def code_inside(path: Path) -> tuple[str, ...]:

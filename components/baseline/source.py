@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from components.baseline.protobuf import fields
 from components.baseline.tflite import refuse_quantized
 from components.core.errors import ModelError, summary_line
-from components.core.files import is_file, is_folder
+from components.core.files import described, is_file, is_folder
 from components.facts.artifact_paths import SIGNATURE
 from components.model.keras3.refusals import EXPORT
 from components.model.keras3.saved_file import refuse_zip_bomb
@@ -67,6 +67,14 @@ _ROOTS: dict[bytes, SourceKind] = {
     b"_tf_keras_model": "subclassed",
 }
 METADATA = "keras_metadata.pb"
+_CORRECT = "correct baseline.path"
+_FROZEN = "a frozen graph (GraphDef), which does not declare its inputs and outputs"
+_THAW = (
+    "wrap it in a SavedModel: import it with `tf.compat.v1.wrap_function`, prune it to its inputs and outputs, "
+    "and save the result as the signature `serving_default`; or name the model that it was frozen from"
+)
+# Groups and attributes in HDF5 files of `save_weights`.
+_OF_WEIGHTS = {"layer_names", "layers", "_layer_checkpoint_dependencies", "vars"}
 # Numbers of fields: SavedModel.meta_graphs, MetaGraphDef.object_graph_def, SavedObjectGraph.nodes,
 # SavedObject.user_object, and SavedUserObject.identifier and .metadata.
 _META_GRAPHS, _OBJECTS, _NODES, _USER_OBJECT, _IDENTIFIER, _CONFIG = 2, 7, 1, 4, 1, 3
@@ -125,8 +133,10 @@ def layer_configs(folder: Path) -> Iterator[bytes]:
 
 
 def _kind(path: Path, signature: str | None) -> SourceKind:
-    if is_folder(path) and is_file(path / "saved_model.pb"):
+    if is_folder(path) and is_file(path / "saved_model.pb") and not _is_frozen(path / "saved_model.pb"):
         return _kind_of_saved_model(path, signature)
+    if is_file(path):
+        _refuse_incomplete(path)
     if is_file(path) and (version := _version_of(path)) is not None:
         if version.startswith(("2.", "3.")):
             return "keras" if version.startswith("2.") else "keras3"
@@ -182,22 +192,51 @@ def _begins_like_tflite(path: Path) -> bool:
 
 def _something_else(path: Path) -> tuple[str, str]:
     """Describe what a path holds instead of a readable model, and how to fix it."""
-    if is_folder(path):
-        return "a folder", "correct baseline.path"
-    if not is_file(path):
-        return "no file or folder", "correct baseline.path"
-    with path.open("rb") as file:
-        head = file.read(8)
+    found = described(path)
+    if found == "a folder":
+        graph = next((file for file in sorted(path.glob("*.pb")) if is_file(file) and _is_frozen(file)), None)
+        return (f"{graph.name}, {_FROZEN}", _THAW) if graph else ("a folder without saved_model.pb", _CORRECT)
+    if found == "nothing":
+        return "no file or folder", _CORRECT
+    if found != "a file":
+        return f"{found}, which is not a regular file", _CORRECT
+    if _is_frozen(path):
+        return _FROZEN, _THAW
     if path.name == "saved_model.pb":
         return "the graph of a SavedModel without its folder", f"name the folder: {path.parent}"
-    # A GraphDef begins with field 1, its first node. A SavedModel begins with its version.
-    if (path.suffix == ".pb" and head[:1] == b"\n") or path.suffix == ".pbtxt":
-        return (
-            "a frozen graph (GraphDef), which does not declare its inputs and outputs",
-            "wrap it in a SavedModel: import it with `tf.compat.v1.wrap_function`, prune it to its inputs and outputs, "
-            "and save the result as the signature `serving_default`; or name the model that it was frozen from",
+    return "a file in another format", _CORRECT
+
+
+def _is_frozen(file: Path) -> bool:
+    """Whether a file is a GraphDef, which begins with field 1, its first node. A SavedModel begins with its version."""
+    if file.suffix == ".pbtxt":
+        return True
+    with file.open("rb") as content:
+        return file.suffix == ".pb" and content.read(1) == b"\n"
+
+
+def _refuse_incomplete(path: Path) -> None:
+    """Raise a ModelError for an empty file, and for a zip archive that lacks its end."""
+    size = path.stat().st_size
+    if size == 0:
+        raise ModelError(
+            "the model file is empty",
+            where=str(path),
+            bound="a complete .keras, .h5, or .tflite file",
+            measured="0 bytes",
+            remedy="copy or save it again",
         )
-    return "a file in another format", "correct baseline.path"
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    # Its list of files is at the end.
+    if zipped and not zipfile.is_zipfile(path):
+        raise ModelError(
+            "the model file is damaged or incomplete: the zip archive lacks its end",
+            where=str(path),
+            bound="a complete .keras file",
+            measured=f"{size:,} bytes",
+            remedy="copy or save it again",
+        )
 
 
 def _version_of(path: Path) -> str | None:
@@ -236,4 +275,12 @@ def _keras_version(path: Path) -> str | None:
 
     with h5py.File(path) as archive:
         version = archive.attrs.get("keras_version")
+        if "model_config" not in archive.attrs and (_OF_WEIGHTS & {*archive.keys(), *archive.attrs.keys()}):
+            raise ModelError(
+                "the file holds weights only, without the model's layers",
+                where=str(path),
+                bound="a whole model, as `model.save` writes it",
+                measured="a file of `save_weights`",
+                remedy="build the model, load these weights, and save the whole model: `model.save('model.keras')`",
+            )
     return None if version is None else version.decode() if isinstance(version, bytes) else str(version)

@@ -13,6 +13,11 @@ from collections.abc import Iterable
 _WRAPPING = re.compile(r"\{\{.*?\}\} ?|Name: <unknown>, |^\(0\) [A-Z_]+: +|\s*\[Op:.*$")
 
 
+# Python's texts for objects, with their addresses, and for paths that are bytes.
+_OBJECT = re.compile(r"<(?:[\w.]+\.)?(\w+) object at 0x[0-9a-f]+>")
+_BYTES_PATH = re.compile(r"(?<=file )b('[^']*')")
+
+
 class EdgemillError(Exception):
     """Base class of the errors that Edgemill raises deliberately.
 
@@ -127,7 +132,11 @@ def summary_line(error: BaseException) -> str:
         message = f"{lines[0].removesuffix('.')}: {lines[-1]}"
     else:
         message = "" if not lines else lines[-1] if lines[0] == "in user code:" else lines[0]
-    return _WRAPPING.sub("", message) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        message = f"{error.strerror}: {error.filename}"
+    message = _OBJECT.sub(r"a \1", _BYTES_PATH.sub(r"\1", _WRAPPING.sub("", message)))
+    # The sentence goes on. An ellipsis stays.
+    return re.sub(r"(?<!\.)\.{1,2}$", "", message) or type(error).__name__
 
 
 def one_of(choices: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from components.core.errors import DataError, SpecError, summary_line
+from components.core.errors import DataError, SpecError, one_of, summary_line
 from components.core.user_code import exits_reported
 from components.data.supervision import ONLY, check_supervision, fit_targets, targets_of, weights_of
 from components.data.task import check_decoded, features_of, is_uneven, load_task
@@ -72,7 +72,7 @@ def check_dense(features: Mapping[str, str], feature_spec: Mapping[str, Any]) ->
             raise SpecError(
                 f"the task has no dense feature {feature!r}",
                 where=where,
-                bound=f"one of {', '.join(sorted(feature_spec))}, as a FixedLenFeature",
+                bound=f"{one_of(sorted(feature_spec))}, as a FixedLenFeature",
                 measured=type(feature_spec[feature]).__name__ if feature in feature_spec else "no such feature",
                 remedy="name a feature of the task, or declare it in the task's feature_spec()",
             )

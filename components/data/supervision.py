@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.core.errors import DataError, EdgemillError, SpecError, some_of, summary_line
+from components.core.errors import DataError, EdgemillError, SpecError, one_of, some_of, summary_line
 from components.core.user_code import exits_reported, raised_at
 from components.data.task import PostprocessingTask, Task, TaskWithTargets, WeighingTask, is_uneven
 
@@ -146,7 +146,7 @@ def unknown_output(what: str, name: str, outputs: Iterable[str], where: str) -> 
     return SpecError(
         what,
         where=where,
-        bound=f"one of {', '.join(known)}",
+        bound=one_of(known),
         measured=name,
         remedy=f"name {near[0]!r}" if near else "name one of these outputs",
     )

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
-from components.core.errors import SpecError
+from components.core.errors import SpecError, one_of
 from components.data.supervision import ONLY, no_targets, unknown_output
 from components.spec.metric import MetricSpec
 
@@ -40,7 +40,7 @@ def _output_of(metric: MetricSpec, where: str, outputs: Sequence[str], targets: 
         raise SpecError(
             f"the metric {metric.name!r} does not say which output it reads",
             where=where,
-            bound=f"one of {', '.join(sorted(outputs))}",
+            bound=one_of(sorted(outputs)),
             measured=f"{len(outputs)} outputs",
             remedy=f"write `{{name: {metric.name}, class_name: {metric.class_name}, output: {min(outputs)}}}`",
         )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.core.errors import ModelError, SpecError, summary_line
+from components.core.errors import ModelError, SpecError, one_of, summary_line
 from components.model.batch_probe import same_outputs
 from components.model.keras_graph import replay
 from components.model.keras_model import input_specs
@@ -38,7 +38,7 @@ def wanted_specs(specs: Specs, shapes: Mapping[str, Sequence[int]]) -> dict[str,
             raise SpecError(
                 f"the model has no input {name!r}",
                 where=_FIELD,
-                bound=f"one of {', '.join(sorted(specs))}",
+                bound=one_of(sorted(specs)),
                 measured=name,
                 remedy=f"name {near[0]!r}" if near else "name one of these inputs",
             )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from components.core.errors import DataError, ModelError, summary_line
+from components.core.errors import DataError, ModelError, one_of, summary_line
 from components.facts.artifact_paths import SIGNATURE
 
 # Examples per call. The activations of a larger batch can take gigabytes.
@@ -48,7 +48,7 @@ def _no_signature(folder: Path, name: str, others: list[str]) -> ModelError:
     return ModelError(
         f"the SavedModel lacks the signature {name!r}",
         where=str(folder),
-        bound=f"one of {', '.join(others)}" if others else "a function that was traced for some inputs",
+        bound=one_of(others) if others else "a function that was traced for some inputs",
         measured=name if others else "no signature",
         remedy=f"choose one in the pipeline file: `baseline: {{signature: {near[0]}}}`"
         if others

@@ -174,8 +174,10 @@ def _from_name(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if value not in SHORT_NAMES:
+        near = difflib.get_close_matches(value, SHORT_NAMES, 1)
         raise ValueError(
-            f"{value!r} is not a short name of a metric; use one of {', '.join(sorted(SHORT_NAMES))}, "
+            f"{value!r} is not a short name of a metric{f'; did you mean {near[0]!r}?' if near else ''}; "
+            f"use one of {', '.join(sorted(SHORT_NAMES))}, "
             "{name: ..., class_name: ...} with any metric class of TensorFlow Model Analysis, "
             "or {name: ..., function: package.module:NAME} with your own function"
         )

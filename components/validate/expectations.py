@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.core.errors import DataError
+from components.core.errors import DataError, one_of
 from components.spec.validate import DataExpectations
 
 
@@ -22,7 +22,7 @@ def tighten(schema: Any, expectations: DataExpectations) -> None:
         raise DataError(
             "the examples do not have this label",
             where="examples.label",
-            bound=f"one of {', '.join(sorted(feature.name for feature in schema.feature))}",
+            bound=one_of(sorted(feature.name for feature in schema.feature)),
             measured=expectations.label,
             remedy="name the feature that holds the label, or add the label to the examples",
         )

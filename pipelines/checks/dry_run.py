@@ -90,8 +90,6 @@ def _checked(spec: PipelineSpec) -> CheckedRecipes:
     built = checked_model(spec, task, inputs)
     # A model that is trained from here on is checked with its loss.
     if isinstance(spec.baseline, PretrainedBaseline):
-        if built.model is not None:
-            first_batch.check_weights_finite(built.model, spec.baseline.path)
         for batch in batches.values():
             first_batch.check_outputs_finite(built, batch.inputs, spec.baseline.path)
     check_targets_declared(spec, task, built)

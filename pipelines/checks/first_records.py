@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from components.core.errors import DataError, summary_line
+from components.core.errors import DataError, one_of, summary_line
 from components.ingest.schema import parse_schema
 from components.validate.expectations import tighten
 from pipelines.file.spec import Examples
@@ -215,7 +215,7 @@ def _compare(schema: Any, records: Sequence[bytes], path: str, where: str) -> No
         where=f"{path}: {where}, feature {name!r}",
         bound=_cut(text_format.MessageToString(declared, as_one_line=True))
         if declared is not None
-        else f"one of {', '.join(sorted(feature.name for feature in schema.feature))}",
+        else one_of(sorted(feature.name for feature in schema.feature)),
         measured=_cut(", ".join(dict.fromkeys(_held(each.features.feature, name) for each in parsed))),
         remedy="correct this feature in the schema, or the data; or leave `examples.schema_file` out to infer a schema",
     )

@@ -68,6 +68,7 @@ def _check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
         return _check_tflite(baseline, inputs)
     if source.trains:
         model = load_keras(baseline, inputs)
+        first_batch.check_weights_finite(model, baseline.path)
         if inputs is not None:
             check_keras_takes(model, inputs)
         return built_of_keras(model)

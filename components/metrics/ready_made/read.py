@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.core.errors import DataError, SpecError
+from components.core.errors import DataError, SpecError, one_of
 from components.metrics.accumulator import Arrays
 
 Array = npt.NDArray[Any]
@@ -51,7 +51,7 @@ def named_array(named: Arrays, name: str, what: str) -> Array:
         raise SpecError(
             f"there is no {what} {name!r}",
             where="evaluate.metrics",
-            bound=f"one of {', '.join(named) or 'none'}",
+            bound=one_of(named) or "none",
             measured=name,
             remedy=f"write {near[0]!r}" if near else f"name one of the {what}s in the metric's config",
         )

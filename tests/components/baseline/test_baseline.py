@@ -1,4 +1,5 @@
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def test_lambda_is_refused_by_name_before_it_executes_and_loaded_where_code_is_t
     outer = tf.keras.Sequential([tf.keras.Input([3]), inner, tf.keras.layers.Dense(2)])
     outer.save(tmp_path / file)
     mark.unlink()
-    refused = r"contains Python code.*trust_code: true.*found: doubled\)"
+    refused = r"contains Python code.*trust_code: true.*found: layer 'doubled'\)"
     with pytest.raises(ModelError, match=refused):
         import_model(pretrained(tmp_path / file), tmp_path / "baseline")
     with pytest.raises(ModelError, match=refused):
@@ -148,7 +149,7 @@ def test_layer_that_calls_more_than_computations_is_refused_before_it_is_called(
             }
         )
         file.attrs["model_config"] = json.dumps(config)
-    with pytest.raises(ModelError, match=rf"found: writer \(calls {function}\)\)"):
+    with pytest.raises(ModelError, match=rf"found: layer 'writer' \(calls {function}\)\)"):
         load_keras(pretrained(tmp_path / "model.h5"))
     assert not written.exists()
 
@@ -236,7 +237,7 @@ def test_saved_model_without_signature_is_refused(tmp_path: Path) -> None:
     module = tf.Module()
     module.f = tf.function(lambda x: {"y": x * 2.0}, input_signature=[tf.TensorSpec([None, 3])])
     tf.saved_model.save(module, str(tmp_path / "other"), signatures={"predict": module.f})
-    with pytest.raises(ModelError, match="expected: one of predict; found: serving_default") as caught:
+    with pytest.raises(ModelError, match="expected: predict; found: serving_default") as caught:
         import_model(pretrained(tmp_path / "other"), tmp_path / "baseline")
     assert "baseline: {signature: predict}" in caught.value.remedy
 
@@ -257,15 +258,39 @@ def test_what_is_no_model_is_refused(tmp_path: Path, name: str, found: str) -> N
         ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(8), "16 bytes; ", "copy or convert it again"),
         ("renamed", b"\x1c\0\0\0TFL3" + bytes(8), "16 bytes; ", "copy or convert it again"),
         ("m.pb", b"\n\x0b\n\x01x\x12\x06", "a frozen graph (GraphDef)", "wrap_function"),
+        ("saved_model.pb", b"\n\x0b\n\x01x\x12\x06", "a frozen graph (GraphDef)", "wrap_function"),
+        ("d/frozen_inference_graph.pb", b"\n\x0b\n\x01x", "frozen_inference_graph.pb, a frozen graph", "wrap_function"),
+        ("d/saved_model.pb", b"\n\x0b\n\x01x", "saved_model.pb, a frozen graph (GraphDef)", "wrap_function"),
+        ("m.keras", b"", "0 bytes", "copy or save it again"),
+        ("m.keras", b"PK\x03\x04" + bytes(96), "100 bytes", "copy or save it again"),
         ("saved_model.pb", b"\x08\x01\x12\x06", "the graph of a SavedModel without its folder", "name the folder: "),
     ],
 )
 def test_advice_names_what_the_file_is(tmp_path: Path, name: str, content: bytes, found: str, advice: str) -> None:
-    (tmp_path / name).write_bytes(content)
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
     with pytest.raises(ModelError) as caught:
-        recognize(tmp_path / name)
+        recognize(path.parent if name.startswith("d/") else path)
     assert f"found: {found}" in str(caught.value)
     assert advice in caught.value.remedy
+
+
+def test_what_is_not_a_regular_file_is_described(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, found in ((tmp_path / "pipe", "a named pipe"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(ModelError, match=f"found: {found}, which is not a regular file"):
+            recognize(path)
+
+
+@pytest.mark.parametrize("name", ["m.weights.h5", "m.h5"])
+def test_file_of_weights_only_is_refused(tmp_path: Path, name: str) -> None:
+    model = tf.keras.Sequential([tf.keras.layers.Input([2]), tf.keras.layers.Dense(1)])
+    model.save_weights(tmp_path / name)
+    with pytest.raises(ModelError, match=r"holds weights only.*save the whole model"):
+        recognize(tmp_path / name)
+    model.save(tmp_path / "whole.h5")
+    assert recognize(tmp_path / "whole.h5").kind == "keras"
 
 
 def small_files(small: SmallPipeline) -> tuple[str, ExampleDecoder, list[str]]:

@@ -42,6 +42,10 @@ Call arguments received by layer "first" (type Conv2D):
     [
         ("", "ValueError"),
         ("one\ntwo", "one"),
+        ("Error parsing message..", "Error parsing message"),
+        ("Cannot parse file b'/a/b.pb': Error parsing message.", "Cannot parse file '/a/b.pb': Error parsing message"),
+        ("expected a path, not <tf.python.io.GFile object at 0x7f01ab>", "expected a path, not a GFile"),
+        ("and so on...", "and so on..."),
         (IN_USER_CODE, "ValueError: Shapes (None, 1) and (None, 3) are incompatible"),
         (
             IN_LAYER,
@@ -52,3 +56,8 @@ Call arguments received by layer "first" (type Conv2D):
 )
 def test_line_of_another_librarys_error_is_the_one_with_the_cause(text: str, line: str) -> None:
     assert summary_line(ValueError(text)) == line
+
+
+def test_error_of_the_operating_system_has_no_number() -> None:
+    error = FileNotFoundError(2, "No such file or directory", "nosuch/model.tflite")
+    assert summary_line(error) == "No such file or directory: nosuch/model.tflite"

@@ -365,7 +365,7 @@ def test_lambda_in_a_keras_file_needs_trust(small: SmallPipeline) -> None:
         archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}}))
     said = errors_of(small)
     assert "contains Python code, which runs when the model is loaded" in said
-    assert "found: doubled" in said
+    assert "found: layer 'doubled'" in said
     small.spec["baseline"]["trust_code"] = True
     check(small)
 

@@ -79,7 +79,7 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
             "test",
             "evaluate.split: there is no such split (expected: one of train, eval; found: test)",
         ),
-        (("evaluate", "metrics"), ["acuracy"], "'acuracy' is not a short name of a metric"),
+        (("evaluate", "metrics"), ["acuracy"], "'acuracy' is not a short name of a metric; did you mean 'accuracy'?"),
         (("gate", "metrics", 0, "name"), "auc", "gate.metrics[0].name: the gate bounds a metric that is not evaluated"),
         (("gate", "metrics", 0), {"name": "accuracy"}, "has no bound: set at_least"),
         (("gate", "metrics", 0, "at_most"), 0.5, "at_least (0.8) is above at_most (0.5): nothing can pass"),

@@ -229,5 +229,5 @@ def test_convert_names_the_signatures_when_the_serving_one_is_missing(tmp_path):
     module = tf.Module()
     module.f = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
     tf.saved_model.save(module, str(tmp_path), signatures={"other": module.f})
-    with pytest.raises(ModelError, match=r"lacks the signature 'serving_default'.*expected: one of other; found: s"):
+    with pytest.raises(ModelError, match=r"lacks the signature 'serving_default'.*expected: other; found: s"):
         convert(tmp_path, Float32(), None)

@@ -154,7 +154,7 @@ def test_weights_of_another_layer_are_refused(tmp_path: Path) -> None:
 def test_lambda_needs_trust_before_anything_is_built(tmp_path: Path) -> None:
     function = {"class_name": "__lambda__", "config": {"code": "", "defaults": None, "closure": None}}
     path = write(tmp_path / "m.keras", model_of("keras.layers", "Lambda", {"function": function}))
-    with pytest.raises(ModelError, match=r"contains Python code.*found: odd"):
+    with pytest.raises(ModelError, match=r"contains Python code.*found: layer 'odd'"):
         load_keras(pretrained(path))
 
 
