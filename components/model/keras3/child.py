@@ -20,12 +20,12 @@ def main(folder: Path) -> None:
             `trust_code`; and `INPUTS_FILE` with arrays named `<set>/<number of the input>`. Gets `OUTPUTS_FILE` with
             arrays named `<set>/<number of the output>`.
     """
-    import keras
-    import tensorflow as tf
-
     job = json.loads((folder / JOB_FILE).read_text())
     for module in job["modules"]:
         importlib.import_module(module)
+    import keras
+    import tensorflow as tf
+
     model = keras.saving.load_model(job["path"], compile=False, safe_mode=not job["trust_code"])
     outputs = {}
     with np.load(folder / INPUTS_FILE) as stored:

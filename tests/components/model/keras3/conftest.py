@@ -11,10 +11,14 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 
 
+def save(folder: Path, *names: str) -> Path:
+    """Let one process of Keras 3 save the named models, or all."""
+    program = Path(__file__).with_name("architectures.py")
+    subprocess.run([sys.executable, str(program), str(folder), *names], check=True, timeout=600, env=dict(os.environ))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of all models, which one process of Keras 3 saves."""
-    folder = tmp_path_factory.mktemp("keras3")
-    program = Path(__file__).with_name("architectures.py")
-    subprocess.run([sys.executable, str(program), str(folder)], check=True, timeout=600, env=dict(os.environ))
-    return folder
+    """The folder of all models."""
+    return save(tmp_path_factory.mktemp("keras3"))

@@ -13,7 +13,15 @@ from components.core.errors import ModelError
 from components.facts.artifact_paths import REBUILT_FILE, SERVING_FOLDER
 from components.model.keras3.facts import RebuiltFacts
 from components.model.keras3.load import prove_file, rebuild_file
+from components.model.keras3.proof import prove
 from tests.artifacts import pretrained
+from tests.components.model.keras3.conftest import save
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the model with a layer of the task. The others take most of a minute."""
+    return save(tmp_path_factory.mktemp("keras3"), "registered")
 
 
 def test_import_takes_a_model_with_a_layer_of_the_task_and_records_the_difference(saved: Path, tmp_path: Path) -> None:
@@ -41,8 +49,10 @@ def test_model_that_computes_something_else_is_refused_with_where_and_how_much(s
     assert "export it as a SavedModel" in caught.value.remedy
 
 
-def test_model_that_keras_3_cannot_load_is_refused_with_the_cause(saved: Path, tmp_path: Path) -> None:
-    rebuilt = rebuild_file(saved / "registered.keras")
-    (tmp_path / "model.keras").write_bytes(b"nothing")
-    with pytest.raises(ModelError, match=r"cannot be run in Keras 3\..*so its rebuilt form cannot be checked: .*File"):
-        prove_file(tmp_path / "model.keras", rebuilt)
+def test_model_that_keras_3_cannot_load_is_refused_with_the_cause(saved: Path) -> None:
+    path = saved / "registered.keras"
+    (version, config, *_), model = rebuild_file(path)
+    cause = r"cannot be run in Keras 3\..*so its rebuilt form cannot be checked: .*No module named 'not_there'"
+    with pytest.raises(ModelError, match=cause) as caught:
+        prove(model, path, config, version, modules=["not_there"])
+    assert "register them in the task's module with tf.keras.utils.register_keras_serializable" in caught.value.remedy
