@@ -53,4 +53,4 @@ def wait_until(root: Path, node: str, state: str, process: "subprocess.Popen[str
     while states(root).get(node) != state:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, f"{node} was never {state}"
-        time.sleep(0.05)
+        time.sleep(0.5)
