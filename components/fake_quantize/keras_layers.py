@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from components.cells.cells import CELLS
-from components.cells.plan import inner, why_not
-from components.fake_quantize.layers import NO_ACTIVATION
-from components.upstream.keras import is_graph, nodes_in_order
+from components.cells.plan import inner, is_recurrent, why_not
+from components.fake_quantize.layers import NO_ACTIVATION, USING_MASKS
+from components.upstream.keras import is_graph, is_masked, nodes_in_order
 
 _layers = tf.keras.layers
 MERGES = {"concat": _layers.Concatenate, "sum": _layers.Add, "mul": _layers.Multiply}
@@ -56,6 +56,21 @@ def written_out(layer: Any) -> bool:
     if type(layer).__name__ == "Bidirectional" and layer.merge_mode not in MERGES:
         return False
     return type(inner(layer)).__name__ in CELLS and why_not(layer) is None
+
+
+def refusal_of(node: Any) -> tuple[str, str] | None:
+    """Why no integer kernel can compute a recurrent layer, or a layer that uses a mask, and how to fix it."""
+    if node.is_input:
+        return None
+    if is_recurrent(node.layer):
+        refusal = why_not(node.layer)
+        return (refusal.reason, refusal.remedy) if refusal else None
+    if type(node.layer).__name__ in USING_MASKS and any(map(is_masked, tf.nest.flatten(node.keras_inputs))):
+        return (
+            "its inputs are masked, and integer kernels use every time step",
+            "remove the Masking layer (or mask_zero), and train on padded sequences as they are",
+        )
+    return None
 
 
 def call_counts(model: Any, prefix: str = "") -> Counter[str]:
@@ -121,8 +136,10 @@ class Rewritten:
         model: A functional, uncompiled model with the weights of the original.
         origins: Name of each rewritten layer -> name of the original layer that it comes from.
         notes: Name of an original layer -> how it was rewritten. Unchanged layers have no note.
+        refusals: Name of an original layer that cannot be quantized for what it reads -> the reason and how to fix it.
     """
 
     model: Any
     origins: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    refusals: dict[str, tuple[str, str]] = field(default_factory=dict)

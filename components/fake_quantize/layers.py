@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from typing import Literal
 
+from components.fake_quantize.operators.table import FUNCTIONS, OPERATOR, function_remedy
+
 # Weight attribute and the axes with scales. Weights of dense layers and transposed convolutions are per tensor.
 WEIGHTED: dict[str, tuple[str, tuple[int, ...]]] = {
     "Dense": ("kernel", ()),
     "Conv2D": ("kernel", (-1,)),
     "DepthwiseConv2D": ("depthwise_kernel", (-2, -1)),
     "Conv2DTranspose": ("kernel", ()),
+    "Embedding": ("embeddings", ()),
 }
+# Weights whose scale is that of the output.
+LOOKED_UP = frozenset({"Embedding"})
 
 # Layers whose output has its own range.
 RANGED = frozenset(
@@ -31,7 +36,8 @@ PASSING = frozenset(
         *("AveragePooling1D", "AveragePooling2D"),
         *("ZeroPadding1D", "ZeroPadding2D", "Cropping1D", "Cropping2D"),
         *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
-        "ActivityRegularization",
+        *("ActivityRegularization", "StochasticDepth", "UpSampling1D", "Resizing", "CenterCrop"),
+        "RandomFlip",
     }
 )
 # Activations that the preceding kernel can compute: only the result needs a range.
@@ -40,23 +46,21 @@ FUSING = frozenset({*WEIGHTED, "Add", "Subtract", "Multiply", "BatchNormalizatio
 # Activations whose output range the kernel prescribes.
 FIXED_ACTIVATIONS = frozenset({"sigmoid", "tanh", "softmax"})
 RANGED_ACTIVATIONS = frozenset({"relu", "relu6", "gelu", "exponential"})
-# Rewritten as x * sigmoid(x).
-SWISH = frozenset({"swish", "silu"})
 NO_ACTIVATION = "linear"
+# Layers that compute with the mask of their inputs, beside recurrent layers.
+USING_MASKS = frozenset({"GlobalAveragePooling1D", "MultiHeadAttention", "Attention", "AdditiveAttention", "Softmax"})
 
 _REMEDIES = {
-    "LayerNormalization": "normalize by batch (BatchNormalization after a convolution or a dense layer)",
-    "MultiHeadAttention": "quantize this model after training (no `qat` step)",
-    "Embedding": "quantize this model after training (no `qat` step)",
-    "TFOpLambda": "use layers instead of operations on tensors (Add, Multiply, ReLU, Rescaling in the task's decode)",
-    "SlicingOpLambda": "use Cropping layers instead of slices",
+    "LayerNormalization": "normalize along the last axis (axis=-1)",
+    "MultiHeadAttention": "call it without a mask, on sequences of vectors",
     "Lambda": "write it as a custom layer, registered with register_keras_serializable, and give it a config",
-    "Rescaling": "rescale in the task's decode",
-    "Normalization": "normalize in the task's decode",
-    "Average": "use Add, and let the next layer's weights absorb the factor",
-    "PReLU": "use LeakyReLU",
+    "Rescaling": "declare the model's input as float32",
+    "Normalization": "declare the model's input as float32, and normalize along the last axis (axis=-1)",
+    "GroupNormalization": "normalize along the last axis (axis=-1), in a model whose input has a fixed shape",
+    "PReLU": "share the slopes along all axes but the last, or along none",
+    "Masking": "remove it, and train on padded sequences as they are",
 }
-_ACTIVATION_REMEDY = "use relu, relu6, leaky ReLU, swish, gelu, sigmoid, tanh or softmax"
+_ACTIVATION_REMEDY = "use relu, relu6, leaky ReLU, swish, gelu, elu, sigmoid, tanh or softmax"
 
 Role = Literal["weighted", "ranged", "passing", "fixed", "batch_norm", "recurrent", "unknown"]
 
@@ -69,7 +73,7 @@ def role_of(kind: str, activation: str | None = None) -> Role:
 
     Args:
         kind: Class name of the layer.
-        activation: For `Activation` layers, the name of the function.
+        activation: For `Activation` and `Operator` layers, the name of the function.
     """
     if kind == "BatchNormalization":
         return "batch_norm"
@@ -81,6 +85,8 @@ def role_of(kind: str, activation: str | None = None) -> Role:
         return "passing" if activation == NO_ACTIVATION else "unknown"
     if kind == INTEGER_RECURRENT:
         return "recurrent"
+    if kind == OPERATOR:
+        return FUNCTIONS[str(activation)].role if activation in FUNCTIONS else "unknown"
     if kind == "Softmax":
         return "fixed"
     for role, kinds in (("weighted", WEIGHTED), ("ranged", RANGED), ("passing", PASSING)):
@@ -89,8 +95,10 @@ def role_of(kind: str, activation: str | None = None) -> Role:
     return "unknown"
 
 
-def remedy_for(kind: str) -> str:
+def remedy_for(kind: str, activation: str | None = None) -> str:
     """How to fix a layer that cannot be quantized in training, other than excluding it."""
+    if kind == OPERATOR:
+        return function_remedy(str(activation))
     if kind in {"Activation", "ReLU"}:
         return _ACTIVATION_REMEDY
     return _REMEDIES.get(

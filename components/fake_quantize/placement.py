@@ -9,9 +9,11 @@ from components.fake_quantize.layer_policy import LayerPolicy
 from components.fake_quantize.layers import (
     FUSED_ACTIVATIONS,
     FUSING,
+    LOOKED_UP,
     remedy_for,
     role_of,
 )
+from components.fake_quantize.operators.table import FUNCTIONS, FUSING_FUNCTIONS, OPERATOR
 from components.fake_quantize.placement_plan import Node, Plan, QuantizerSlot, layer_plans
 from components.spec.schemes.limits import (
     LSTM_NOT_IN_4_BITS,
@@ -54,11 +56,15 @@ def place(
             readers[name] = readers.get(name, 0) + 1
     leaders = _leaders(nodes, by_name, readers)
     plan = Plan({}, {})
+    integers = {node.name for node in nodes if not node.is_float}
     for node in nodes:
         leader = by_name[leaders[node.name]]
         own, leading = policies.get(node.origin, LayerPolicy(mode="float")), policies.get(leader.origin)
         policy = own if leading is None or own.config else _shared(own, leading)
-        plan.places[node.name] = _placed(node, policy, plan)
+        if node.kind == OPERATOR and integers.issuperset({node.name, *node.inputs}):
+            plan.places[node.name] = QuantizerSlot(policy, "passing")
+        else:
+            plan.places[node.name] = _placed(node, policy, plan)
     for node in nodes:
         source = _fused_into(node, by_name, readers)
         if source is not None and plan.places[node.name].policy.mode != "float":
@@ -90,7 +96,8 @@ def _fused_into(node: Node, by_name: Mapping[str, Node], readers: Mapping[str, i
     if node.kind == "BatchNormalization":
         return source.name if source.kind in {"Conv2D", "DepthwiseConv2D"} else None
     fuses = node.kind in {"ReLU", "Activation"} and node.activation in FUSED_ACTIVATIONS
-    return source.name if fuses and source.kind in FUSING else None
+    fusing = source.kind in FUSING or (source.kind == OPERATOR and source.activation in FUSING_FUNCTIONS)
+    return source.name if fuses and fusing else None
 
 
 def _join(nodes: Sequence[Node], by_name: Mapping[str, Node], plan: Plan) -> None:
@@ -133,14 +140,16 @@ def _placed(node: Node, policy: LayerPolicy, plan: Plan) -> QuantizerSlot:
         reason = (
             "its activation has no integer kernel" if node.kind in {"Activation", "ReLU"} else "has no integer form"
         )
-        plan.refused.append((node, reason, remedy_for(node.kind)))
+        plan.refused.append((node, reason, remedy_for(node.kind, node.activation)))
         return made
     if role == "batch_norm" and not _folds(node, plan):
         plan.refused.append(
             (node, "normalizes along an axis other than the last", "put the channels last, with axis=-1")
         )
         return made
-    if policy.activation_bits == 16 and {node.kind, node.activation} & TRAINED_NOT_IN_16_BITS:
+    function = FUNCTIONS.get(str(node.activation)) if node.kind == OPERATOR else None
+    narrow = bool({node.kind, node.activation} & TRAINED_NOT_IN_16_BITS) or (function and not function.in_16_bits)
+    if policy.activation_bits == 16 and narrow:
         plan.refused.append((node, "has no kernel for 16-bit activations", "take the scheme static_wi8_ai8"))
         return made
     if policy.weight_bits == 4 and policy.weight_quantizer is None and node.kind in TRAINED_NOT_IN_4_BITS:
@@ -148,7 +157,7 @@ def _placed(node: Node, policy: LayerPolicy, plan: Plan) -> QuantizerSlot:
         plan.refused.append((node, "has no kernel for 4-bit weights", remedy))
         return made
     made.weights = role == "weighted"
-    if role in {"weighted", "ranged", "batch_norm"}:
+    if role in {"weighted", "ranged", "batch_norm"} and node.is_float and node.kind not in LOOKED_UP:
         made.output = "range"
     elif role == "fixed" and policy.activation_bits == 16:
         made.output = "fixed"
@@ -188,7 +197,7 @@ def _open_input_quantizers(nodes: Sequence[Node], plan: Plan, outputs: Collectio
                     known = plan.input_quantizers.get(name)
                     if known is None or known.mode == "observed":
                         plan.input_quantizers[name] = made.policy
-        reads_ranges = all(ranged[name] for name in node.inputs)
+        reads_ranges = all(ranged[name] or not floats[name] for name in node.inputs)
         ranged[node.name] = integer or (made.role == "passing" and reads_ranges)
     if not outputs:
         return

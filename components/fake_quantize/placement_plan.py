@@ -10,6 +10,7 @@ from components.core.errors import ModelError
 from components.facts.training import LayerPlan
 from components.fake_quantize.layer_policy import LayerPolicy
 from components.fake_quantize.layers import INTEGER_RECURRENT, WEIGHTED, Role
+from components.fake_quantize.operators.table import OPERATOR
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class Node:
         origin: Name of the layer of the user's model that it comes from.
         kind: Class name.
         activation: For an `Activation` layer, the function's name. For a `ReLU`, `relu`, `relu6`, or None if it is
-            another variant. For an `IntegerRecurrent`, the kind of its cell.
+            another variant. For an `IntegerRecurrent`, the kind of its cell. For an `Operator`, its function.
         inputs: Names of the layers that its inputs come from.
         is_float: Whether its outputs are floats.
-        refusal: For a recurrent layer that cannot be lowered, the reason and how to fix it.
+        refusal: The reason and how to fix it, for a recurrent layer that cannot be lowered or a layer that uses a mask.
     """
 
     name: str
@@ -101,6 +102,8 @@ def kind_of(node: Node) -> str:
     """The kind of a node's layer in reports: its class, followed by the function of an activation layer."""
     if node.kind == INTEGER_RECURRENT:
         return str(node.activation)
+    if node.kind == OPERATOR:
+        return f"tf.{node.activation}"
     return f"{node.kind} {node.activation}" if node.kind == "Activation" else node.kind
 
 
@@ -131,7 +134,7 @@ def layer_plans(
         weights = " and ".join(dict.fromkeys(_weights(node, plan) for node in carrying))
         yield LayerPlan(
             layer=origin,
-            kind=f"Activation {own[-1].activation}" if kinds[origin] == "Activation" else kinds[origin],
+            kind=kind_of(own[-1]) if kinds[origin] in {"Activation", OPERATOR} else kinds[origin],
             mode="refused" if origin in refused else policy.mode,
             weights=weights,
             outputs=_recurrent_outputs(recurrent[0], policy) if recurrent else _outputs((ends or places)[-1]),

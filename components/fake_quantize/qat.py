@@ -24,6 +24,7 @@ from components.model.keras_model import check_learns
 from components.model.weight_tensors import WeightTensor, kernels
 from components.spec.scheme import Scheme
 from components.spec.steps.fine_tuning import WeightInvariants
+from components.spec.steps.layer_patterns import fits
 from components.spec.steps.qat import QatStep
 from components.upstream.keras import lambdas_allowed
 from components.upstream.tfmot import QuantizeScheme, QuantizeWrapper, freeze, output_range, quantized_weights
@@ -50,7 +51,7 @@ def preview(model: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
     Raises:
         SpecError: A name or glob matches no layer, or nothing is left to quantize.
     """
-    flat = _flat(model)
+    flat = _flat(model, step)
     by_name = policies(step, scheme, _names(flat))
     if step.scheme is None:
         return planned(flat, by_name, not getattr(scheme, "float_io", False))[1].layers
@@ -93,7 +94,7 @@ def quantized(
             wrong type.
         ModelError: A layer cannot be quantized; the message names all such layers and how to fix them.
     """
-    flat = _flat(model)
+    flat = _flat(model, step)
     by_name = policies(step, scheme, _names(flat))
     own = None if step.scheme is None else own_object(step.scheme, QuantizeScheme, "scheme")
     ours = Tflite8BitScheme(
@@ -120,6 +121,9 @@ def quantized(
     except EdgemillError:
         raise
     except Exception as error:
+        if own is None:
+            # A refused layer is the likely cause, for example one of several arguments, which no wrapper takes.
+            planned(flat, by_name, not getattr(scheme, "float_io", False))[1].refuse()
         # TFMOT passes on all errors of the user's layers, configs, and schemes.
         raise ModelError(
             f"the model cannot be prepared for training under quantization: {summary_line(error)}",
@@ -193,9 +197,19 @@ def _range(tensor: str, quantizer: ActivationQuantizer, variables: dict[str, Any
     )
 
 
-def _flat(model: Any) -> Any:
-    """The model with nested models flattened, and all layers unchanged."""
-    nested = {name for name, layer in all_layers(model) if isinstance(layer, tf.keras.Model)}
+def _flat(model: Any, step: QatStep) -> Any:
+    """The model with nested models flattened, and other layers unchanged, except for those of several tensors.
+
+    Wrappers take one argument, so operations on tensors and attention become layers that take one. Attention with a
+    config of the task's stays.
+    """
+    own = [one.layers for one in step.configs if one.config]
+    nested = {
+        name
+        for name, layer in all_layers(model)
+        if isinstance(layer, tf.keras.Model)
+        or (type(layer).__name__ == "MultiHeadAttention" and not any(fits(name, layers) for layers in own))
+    }
     return rewrite(model, lambda name: name not in nested).model
 
 

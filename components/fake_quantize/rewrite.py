@@ -2,21 +2,20 @@
 
 Imports TensorFlow. Outside training, the rewritten model computes the same as the original. Nested models are
 flattened, activations are separate layers, batch normalization only follows convolutions, and one-dimensional
-convolutions become two-dimensional convolutions of height 1.
+convolutions become two-dimensional convolutions of height 1. Layers and activations without an integer kernel are
+written out as those that have one, and operations on tensors become layers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from components.cells.cells import cell_of
-from components.cells.layer import IntegerRecurrent, described
 from components.fake_quantize.keras_layers import (
-    MERGES,
     Rewritten,
     WithWeights,
     activation_name,
@@ -26,17 +25,29 @@ from components.fake_quantize.keras_layers import (
     itself,
     last_axis,
     reader_counts,
+    refusal_of,
     written_out,
 )
-from components.fake_quantize.layers import FIXED_ACTIVATIONS, NO_ACTIVATION, RANGED_ACTIVATIONS, SWISH, WEIGHTED
+from components.fake_quantize.layers import FIXED_ACTIVATIONS, NO_ACTIVATION, RANGED_ACTIVATIONS, WEIGHTED
+from components.fake_quantize.one_direction import both_ways, one_way
+from components.fake_quantize.operators.layer import NotDescribable
+from components.fake_quantize.operators.parts import Parts
+from components.fake_quantize.operators.unfold import UNFOLDED, unfold
+from components.fake_quantize.operators.written_out import ACTIVATIONS, LAYERS
 from components.model.keras_graph import input_like, replay
 from components.upstream.autograph import leave_keras_as_it_is
-from components.upstream.keras import is_graph
+from components.upstream.keras import called_function, is_graph
 
 _layers = tf.keras.layers
 # Size attributes of a one-dimensional convolution, which get a leading 1 in the two-dimensional one.
 _SIZES = ("kernel_size", "strides", "dilation_rate")
-_LONE = frozenset({"Conv1D", "DepthwiseConv1D", "SeparableConv1D"})
+# One-dimensional convolution -> the two-dimensional one.
+_LONE = {
+    "Conv1D": _layers.Conv2D,
+    "DepthwiseConv1D": _layers.DepthwiseConv2D,
+    "SeparableConv1D": _layers.SeparableConv2D,
+    "Conv1DTranspose": _layers.Conv2DTranspose,
+}
 
 
 def rewrite(
@@ -57,7 +68,7 @@ def rewrite(
     outputs = rewriter.follow(model, inputs, "")
     # Output names are layer names and part of the exported signature, so they must not change.
     result = tf.keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0], name=model.name)
-    return Rewritten(result, rewriter.origins, rewriter.notes)
+    return Rewritten(result, rewriter.origins, rewriter.notes, rewriter.refusals)
 
 
 class _Rewriter:
@@ -67,6 +78,7 @@ class _Rewriter:
         self._made: dict[tuple[str, str], Any] = {}
         self.origins: dict[str, str] = {}
         self.notes: dict[str, str] = {}
+        self.refusals: dict[str, tuple[str, str]] = {}
         # Rewritten tensor -> the four-dimensional tensor that it was reshaped from.
         self._upright: dict[int, Any] = {}
         # Rewritten tensor -> the weighted layer that directly produces it, if it has only one reader.
@@ -77,7 +89,10 @@ class _Rewriter:
         readers = reader_counts(model)
 
         def call(node: Any, args: Any, kwargs: Any) -> Any:
-            outputs = self._call(node.layer, f"{prefix}{node.layer.name}", args, kwargs)
+            name = f"{prefix}{node.layer.name}"
+            if (refusal := refusal_of(node)) is not None:
+                self.refusals[name] = refusal
+            outputs = self._call(node.layer, name, args, kwargs)
             for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True):
                 if readers.get(id(old), 0) != 1:
                     self._sole.pop(id(new), None)
@@ -90,8 +105,13 @@ class _Rewriter:
         kind = type(layer).__name__
         if is_graph(layer) and not self._kept(name):
             return self._whole(self.follow(layer, tf.nest.flatten(args), f"{name}/"))
+        if kind in UNFOLDED:
+            return self._unfolded(layer, name, args, kwargs)
         if self._kept(name):
             return self._copy(layer, name, name)(*args, **kwargs)
+        if kind in LAYERS and (y := LAYERS[kind][0](self._parts(name), layer, args, kwargs)) is not None:
+            self.notes[name] = LAYERS[kind][1]
+            return y
         match kind:
             case _ if kind in WEIGHTED:
                 return self._weighted(layer, name, args[0])
@@ -106,26 +126,26 @@ class _Rewriter:
             case "Add" | "Multiply" | "Maximum" | "Minimum" if len(args[0]) > 2:
                 return self._pairwise(layer, name, args[0])
             case _ if written_out(layer):
-                return (self._both_ways if kind == "Bidirectional" else self._recurrent)(layer, name, args[0])
+                return self._recurrent(layer, name, args[0])
             case _:
                 return self._copy(layer, name, name)(*args, **kwargs)
 
-    def _recurrent(self, layer: Any, name: str, x: Any, origin: str = "", in_order: bool = False) -> Any:
-        """Rewrite a recurrent layer as a cell with separate gates."""
-        cell = cell_of(layer, int(x.shape[-1]))
-        config = {
-            "cell": described(cell),
-            "return_sequences": layer.return_sequences,
-            "go_backwards": layer.go_backwards,
-            "in_order": in_order,
-        }
-        return self._new(IntegerRecurrent, name, origin or name, config, lambda _: cell.weights(layer), layer)(x)
+    def _parts(self, name: str) -> Parts:
+        return Parts(self._new, name, self._activate)
 
-    def _both_ways(self, layer: Any, name: str, x: Any) -> Any:
-        forward = self._recurrent(layer.forward_layer, f"{name}/forward", x, name)
-        backward = self._recurrent(layer.backward_layer, f"{name}/backward", x, name, in_order=True)
+    def _unfolded(self, layer: Any, name: str, args: Any, kwargs: Any) -> Any:
+        """Rewrite an operation on tensors as layers, or keep it if its arguments can't be written down."""
+        function = called_function(layer)
+        if function is not None:
+            with suppress(NotDescribable):
+                return unfold(self._parts(name), function, args, kwargs)
+        return self._copy(layer, name, name)(*args, **kwargs)
+
+    def _recurrent(self, layer: Any, name: str, x: Any) -> Any:
+        if type(layer).__name__ != "Bidirectional":
+            return one_way(self._new, layer, name, x)
         self.notes[name] = "rewritten as one layer per direction"
-        return self._new(MERGES[layer.merge_mode], name, name, {})([forward, backward])
+        return both_ways(self._new, layer, name, x)
 
     def _pairwise(self, layer: Any, name: str, inputs: list[Any]) -> Any:
         """Apply the layer to two inputs at a time, like the kernels, so that each partial result gets a range."""
@@ -190,12 +210,14 @@ class _Rewriter:
         config = layer.get_config()
         for key in _SIZES:
             config[key] = (1, *tuple(config[key]))
+        if config.get("output_padding") is not None:
+            config["output_padding"] = (0, *config["output_padding"])
         if config["padding"] == "causal":
             before = (config["kernel_size"][1] - 1) * config["dilation_rate"][1]
             padding = {"padding": (before, 0)}
             x = self._new(_layers.ZeroPadding1D, f"{name}/padding", name, padding)(x)
             config["padding"] = "valid"
-        if type(layer).__name__ != "Conv1D" and config["strides"][1] > 1:
+        if type(layer).__name__ in {"DepthwiseConv1D", "SeparableConv1D"} and config["strides"][1] > 1:
             # Depthwise convolutions require equal strides. At height 1, the vertical stride has no effect.
             config["strides"] = (config["strides"][1],) * 2
         weights = [np.expand_dims(w, 0) if w.ndim == 3 else w for w in layer.get_weights()]
@@ -207,8 +229,8 @@ class _Rewriter:
             two.set_weights(weights)
             y = self._separable(two, name, upright)
         else:
-            kind = _layers.Conv2D if type(layer).__name__ == "Conv1D" else _layers.DepthwiseConv2D
-            made = self._new(kind, name, name, {**config, "activation": NO_ACTIVATION}, lambda _: weights, layer)
+            plain = {**config, "activation": NO_ACTIVATION}
+            made = self._new(_LONE[type(layer).__name__], name, name, plain, lambda _: weights, layer)
             y = self._ended(made, name, made(upright), None)
         flat = self._flat(y, f"{name}/flat", name)
         return self._activate(flat, layer.activation, f"{name}/activation", name)
@@ -255,23 +277,8 @@ class _Rewriter:
 
     def _scaling(self, layer: Any, name: str, x: Any) -> Any:
         """Rewrite a batch normalization that follows no weights as a depthwise 1x1 convolution with its statistics."""
-        factor, shift = affine(layer)
-        channels = len(factor)
         self.notes[name] = "rewritten as a depthwise 1x1 convolution, with its statistics"
-        rank = x.shape.rank
-        # Above rank 4, merge all axes between the batch and the last two.
-        shape = (*([1] * (4 - rank)), *tuple(x.shape[1:])) if rank < 4 else (-1, *tuple(x.shape[-2:]))
-        upright = x if rank == 4 else self._reshape(x, shape, f"{name}/upright", name)
-        made = self._new(
-            _layers.DepthwiseConv2D,
-            name,
-            name,
-            {"kernel_size": 1},
-            lambda _: [factor.reshape(1, 1, channels, 1), shift],
-            layer,
-        )
-        y = made(upright)
-        return y if rank == 4 else self._reshape(y, tuple(x.shape[1:]), f"{name}/flat", name)
+        return self._parts(name).scaled("", x, *affine(layer), trainable=layer.trainable)
 
     def _activate(self, x: Any, function: Any, name: str, origin: str) -> Any:
         called = activation_name(function)
@@ -279,9 +286,9 @@ class _Rewriter:
             return x
         if called in {"relu", "relu6"}:
             return self._new(_layers.ReLU, name, origin, {"max_value": 6.0 if called == "relu6" else None})(x)
-        if called in SWISH:
-            self.notes.setdefault(origin, "its swish is rewritten as x * sigmoid(x)")
-            gate = self._new(_layers.Activation, f"{name}/sigmoid", origin, {"activation": "sigmoid"})(x)
-            return self._new(_layers.Multiply, name, origin, {})([x, gate])
+        if called in ACTIVATIONS:
+            written, formula = ACTIVATIONS[called]
+            self.notes.setdefault(origin, f"its {called} is rewritten as {formula}")
+            return written(self._parts(name).of(origin), x)
         known = called in FIXED_ACTIVATIONS | RANGED_ACTIVATIONS | {NO_ACTIVATION}
         return self._new(_layers.Activation, name, origin, {"activation": called if known else function})(x)

@@ -14,10 +14,10 @@ from typing import Any
 import tensorflow as tf
 
 from components.cells.layer import IntegerRecurrent
-from components.cells.plan import is_recurrent, why_not
 from components.fake_quantize.keras_layers import Rewritten, activation_name
 from components.fake_quantize.layer_config import LayerConfig, Quantizers, equip, layer_config
 from components.fake_quantize.layer_policy import LayerPolicy
+from components.fake_quantize.operators.layer import Operator
 from components.fake_quantize.placement import place
 from components.fake_quantize.placement_plan import Node, Plan
 from components.fake_quantize.rewrite import rewrite
@@ -154,20 +154,17 @@ def graph(rewritten: Rewritten) -> list[Node]:
                 activation=_activation(layer),
                 inputs=() if node.is_input else tuple(layer_behind(t).name for t in node.keras_inputs),
                 is_float=all(output.dtype.is_floating for output in outputs),
-                refusal=_refusal(layer),
+                refusal=rewritten.refusals.get(rewritten.origins.get(layer.name, layer.name)),
             )
         )
     return nodes
 
 
-def _refusal(layer: Any) -> tuple[str, str] | None:
-    refusal = why_not(layer) if is_recurrent(layer) else None
-    return (refusal.reason, refusal.remedy) if refusal else None
-
-
 def _activation(layer: Any) -> str | None:
     if isinstance(layer, IntegerRecurrent):
         return layer.cell.kind
+    if isinstance(layer, Operator):
+        return str(layer.function)
     if isinstance(layer, tf.keras.layers.ReLU):
         if float(layer.threshold or 0) or float(layer.negative_slope or 0):
             return None

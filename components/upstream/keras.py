@@ -80,6 +80,18 @@ def trace_gpu_forms_only_to_run() -> None:
         gru_lstm_utils.function_register = in_graphs_that_run
 
 
+def function_named(name: str) -> Any:
+    """The public function of TensorFlow that a `TFOpLambda` names in its configuration (`math.add`)."""
+    from tensorflow.python.util.tf_export import get_symbol_from_name
+
+    return get_symbol_from_name(name)
+
+
+def called_function(layer: Any) -> str | None:
+    """The public name of the function that a layer of an operation on tensors calls; None if it has none."""
+    return layer.symbol or None
+
+
 def takes_training(layer: Any) -> bool:
     """Whether the `call` of a layer has an argument `training`."""
     return bool(layer._expects_training_arg)

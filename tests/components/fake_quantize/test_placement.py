@@ -290,7 +290,7 @@ def test_refused_layers_are_all_named_with_reason_and_fix():
         plan.refuse()
     said = str(caught.value)
     assert said.startswith("layer odd, act, mystery: ")
-    assert "odd (LayerNormalization): has no integer form; normalize by batch" in said
+    assert "odd (LayerNormalization): has no integer form; normalize along the last axis" in said
     assert "act (Activation elu): its activation has no integer kernel; use relu" in said
     assert "mystery (Mystery): has no integer form; give it a config of its own" in said
     assert "`except: [odd, act, mystery]` in the step and `float_fallback: true` in the scheme" in said
@@ -430,3 +430,54 @@ def test_what_an_output_without_weights_is_made_of_holds_all_values(kind, functi
 def test_output_of_a_float_layer_holds_all_values_at_the_border():
     plan = placed(graph(("head", "Dense"), ("last", "LayerNormalization")), ("last",), last=LayerPolicy(mode="float"))
     assert {name: policy.extremes for name, policy in plan.input_quantizers.items()} == {"input": False, "last": True}
+
+
+def test_functions_of_tensors_have_ranges_by_their_row():
+    nodes = graph(
+        ("plus", "Operator", "math.add"),
+        ("relu", "ReLU", "relu6"),
+        ("deep", "Operator", "nn.depth_to_space"),
+        ("size", "Operator", "math.abs"),
+        ("unit", "Operator", "math.l2_normalize"),
+    )
+    # The kernel of the sum also computes the ReLU.
+    assert ranges(placed(nodes)) == {"relu": "range", "size": "range"}
+    assert [one.kind for one in placed(nodes).layers][2:] == [
+        "tf.nn.depth_to_space", "tf.math.abs", "tf.math.l2_normalize",
+    ]  # fmt: skip
+
+
+def test_function_of_integers_needs_no_range_and_no_row():
+    ids = Node("ids", "ids", "InputLayer", (), is_float=False)
+    odd = Node("odd", "odd", "Operator", ("ids",), "math.floormod", is_float=False)
+    assert placed([ids, odd]).refused == []
+    assert placed([ids, odd]).input_quantizers == {}
+
+
+def test_function_without_integer_kernel_is_refused_with_its_name_and_fix():
+    plan = placed(graph(("root", "Operator", "math.sqrt")))
+    with pytest.raises(ModelError, match=r"root .tf\.math\.sqrt.: has no integer form; use tf\.math\.rsqrt"):
+        plan.refuse()
+
+
+@pytest.mark.parametrize("function", ["nn.depth_to_space", "math.log", "stack"])
+def test_function_without_16_bit_kernel_is_refused_for_it_alone(function):
+    nodes, sixteen = graph(("odd", "Operator", function)), LayerPolicy(activation_bits=16)
+    assert placed(nodes).refused == []
+    with pytest.raises(ModelError, match="has no kernel for 16-bit activations; take the scheme static_wi8_ai8"):
+        placed(nodes, odd=sixteen).refuse()
+
+
+def test_layer_that_reads_a_mask_is_refused_with_the_reason():
+    mean = Node("mean", "mean", "GlobalAveragePooling1D", ("ids",), refusal=("its inputs are masked", "remove it"))
+    plan = placed([Node("ids", "ids", "InputLayer", ()), mean])
+    with pytest.raises(ModelError, match=r"mean .GlobalAveragePooling1D.: its inputs are masked; remove it"):
+        plan.refuse()
+
+
+def test_looked_up_weights_give_the_output_their_range():
+    ids = Node("ids", "ids", "InputLayer", (), is_float=False)
+    plan = placed([ids, *graph(("table", "Embedding", None, ("ids",)), ("end", "Dense"))[1:]])
+    assert plan.places["table"].weights
+    assert ranges(plan) == {"end": "range"}
+    assert plan.input_quantizers == {}

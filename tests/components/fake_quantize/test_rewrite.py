@@ -173,7 +173,9 @@ def test_model_whose_layers_are_all_kept_is_the_same(name):
     given = dict(zip(model.input_names, inputs, strict=True)) if name == "several" else inputs
     rewritten = rewrite(model, kept=lambda _: True)
     np.testing.assert_allclose(outputs(rewritten.model, inputs), outputs(model, given), rtol=1e-5, atol=1e-6)
-    assert kinds(rewritten.model) == kinds(model)
+    # Operations on tensors become layers in any case, because no wrapper takes their arguments.
+    functions = ["Dense", "Operator", "Operator", "ReLU"]
+    assert kinds(rewritten.model) == (functions if name == "operations" else kinds(model))
     assert rewritten.notes == {}
 
 

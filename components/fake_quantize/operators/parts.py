@@ -1,0 +1,111 @@
+"""What rewritings call to add layers to a model. Imports TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+from components.fake_quantize.operators.layer import Operator, described
+
+_layers = tf.keras.layers
+
+
+class NewLayer(Protocol):
+    """Creates a layer, or returns the one that has the name already, since calls of a shared layer share it."""
+
+    def __call__(
+        self,
+        kind: Any,
+        name: str,
+        origin: str,
+        config: Mapping[str, Any],
+        weights: Callable[[Any], list[Any]] | None = None,
+        like: Any = None,
+    ) -> Any:
+        """Create a layer of a class, or return it."""
+
+
+# Applies an activation function to a tensor in layers of a name, which come from a layer of another name.
+Activate = Callable[[Any, Any, str, str], Any]
+
+
+class Parts:
+    """Adds the layers that one layer of the user's model is rewritten as.
+
+    Args:
+        new: Creates a layer.
+        name: The layer's name. The last part has it too, because names of layers are names of outputs.
+        activate: Applies an activation function to a tensor.
+        origin: Name of the layer of the user's model, if it is another.
+    """
+
+    def __init__(self, new: NewLayer, name: str, activate: Activate, origin: str = "") -> None:
+        self._new, self.name, self._activate, self.origin = new, name, activate, origin or name
+
+    def of(self, origin: str) -> Parts:
+        """The same, for a part of the layer of another name."""
+        return Parts(self._new, self.name, self._activate, origin)
+
+    def named(self, suffix: str) -> str:
+        """The name of a part; without suffix, that of the last part."""
+        return f"{self.name}/{suffix}" if suffix else self.name
+
+    def layer(
+        self,
+        kind: Any,
+        suffix: str,
+        config: Mapping[str, Any],
+        inputs: Any,
+        weights: list[Any] | None = None,
+        trainable: bool | None = None,
+    ) -> Any:
+        """Call a new layer, with its weights unless they are None."""
+        config = dict(config) if trainable is None else {**config, "trainable": trainable}
+        values = None if weights is None else (lambda _: weights)
+        made = self._new(kind, self.named(suffix), self.origin, config, values)
+        if trainable is not None:
+            made.layer.trainable = trainable
+        return made(inputs)
+
+    def function(self, function: str, suffix: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a function of TensorFlow by its public name."""
+        call, tensors = described(args, kwargs)
+        inputs = tensors if len(tensors) > 1 else tensors[0]
+        return self.layer(Operator, suffix, {"function": function, "call": call}, inputs)
+
+    def activation(self, function: Any, suffix: str, x: Any) -> Any:
+        """Apply an activation function, by its name or as such."""
+        return self._activate(x, tf.keras.activations.get(function), self.named(suffix), self.origin)
+
+    def reshape(self, suffix: str, shape: tuple[int, ...], x: Any) -> Any:
+        """Reshape all axes but the batch."""
+        return self.layer(_layers.Reshape, suffix, {"target_shape": shape}, x)
+
+    def product(self, suffix: str, x: Any, y: Any) -> Any:
+        """Multiply tensors."""
+        return self.function("math.multiply", suffix, x, y)
+
+    def scaled(self, suffix: str, x: Any, factor: Any, shift: Any = None, *, trainable: bool) -> Any:
+        """Multiply each channel by a weight, and add another: a depthwise 1x1 convolution.
+
+        Args:
+            suffix: Name of the part.
+            x: The tensor, [batch, ..., channels].
+            factor: The factors, [channels].
+            shift: The terms, [channels]; None for no terms.
+            trainable: Whether they train.
+        """
+        channels, rank = len(factor), x.shape.rank
+        # Above rank 4, merge all axes between the batch and the last two.
+        shape = (*([1] * (4 - rank)), *tuple(x.shape[1:])) if rank < 4 else (-1, *tuple(x.shape[-2:]))
+        shape = tuple(-1 if size is None else size for size in shape)
+        weights = [factor.reshape(1, 1, channels, 1)] + ([] if shift is None else [shift])
+        upright = x if rank == 4 else self.reshape(f"{suffix or 'scale'}/upright", shape, x)
+        config = {"kernel_size": 1, "use_bias": shift is not None}
+        y = self.layer(_layers.DepthwiseConv2D, suffix, config, upright, weights, trainable)
+        if rank == 4:
+            return y
+        back = tuple(-1 if size is None else size for size in x.shape[1:])
+        return self.reshape(f"{suffix}/flat" if suffix else "flat", back, y)

@@ -1,0 +1,82 @@
+"""How TFLite's integer kernels compute TensorFlow functions. A table of names; needs no TensorFlow.
+
+Measured like `components.fake_quantize.layers`. `tests/components/fake_quantize/test_whole_models.py` trains models of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+# The class of layers that compute one function.
+OPERATOR = "Operator"
+
+
+@dataclass(frozen=True)
+class FunctionRow:
+    """One function of tensors.
+
+    Attributes:
+        role: `ranged` if its output has its own range, `passing` if it keeps its input's or returns integers, `fixed`
+            if the kernel prescribes the range.
+        in_16_bits: Whether it has a kernel for 16-bit activations.
+    """
+
+    role: Literal["ranged", "passing", "fixed"]
+    in_16_bits: bool = True
+
+
+_RANGED, _ONLY_8 = FunctionRow("ranged"), FunctionRow("ranged", in_16_bits=False)
+_PASSING, _PASSING_8 = FunctionRow("passing"), FunctionRow("passing", in_16_bits=False)
+
+# Public name of a function -> how its kernel works. Functions that are Keras layers too are rewritten as these.
+FUNCTIONS: dict[str, FunctionRow] = {
+    **dict.fromkeys(
+        (
+            *("__operators__.add", "math.add", "math.subtract", "math.multiply", "nn.bias_add"),
+            *("math.reduce_mean", "math.reduce_sum", "linalg.matmul", "einsum", "math.rsqrt"),
+        ),
+        _RANGED,
+    ),
+    **dict.fromkeys(
+        (
+            *("math.maximum", "math.minimum", "math.abs", "math.log", "nn.gelu"),
+            *("math.squared_difference", "stack", "repeat", "roll"),
+        ),
+        _ONLY_8,
+    ),
+    **dict.fromkeys(
+        (
+            *("reshape", "compat.v1.transpose", "compat.v1.squeeze", "expand_dims", "identity"),
+            *("__operators__.getitem", "slice", "split", "stop_gradient"),
+            *("image.resize", "math.reduce_max", "math.reduce_min", "nn.max_pool2d", "nn.avg_pool2d"),
+            *("compat.v1.shape", "math.argmax", "compat.v1.pad"),
+            "compat.v1.gather",
+        ),
+        _PASSING,
+    ),
+    **dict.fromkeys(
+        ("nn.depth_to_space", "nn.space_to_depth", "tile"),
+        _PASSING_8,
+    ),
+    "math.l2_normalize": FunctionRow("fixed", in_16_bits=False),
+}
+# Functions whose kernel also computes a ReLU that follows.
+FUSING_FUNCTIONS = frozenset({"__operators__.add", "math.add", "math.subtract", "math.multiply"})
+
+_REMEDIES = {
+    "math.truediv": "multiply by the reciprocal, if the divisor is constant, or divide in the task's decode",
+    "math.sqrt": "use tf.math.rsqrt, whose operator has an integer kernel",
+    "math.pow": "raise to the power 2 or 3, which are products",
+    "cast": "declare the model's input as float32, and cast in the task's decode",
+    "unstack": "use slices, such as x[:, 0]",
+    "broadcast_to": "use tf.tile",
+    "where": "multiply by a mask of zeros and ones",
+    "clip_by_value": "clip to constants, or use ReLU with max_value",
+}
+
+
+def function_remedy(function: str) -> str:
+    """How to replace a function without an integer kernel."""
+    fallback = "compute it in the task's decode, or write it as a registered custom layer with a config of its own"
+    return _REMEDIES.get(function, fallback)

@@ -1,0 +1,170 @@
+"""Rewrite operations on tensors (`TFOpLambda`) as layers. Imports TensorFlow.
+
+A function that Keras has a layer for becomes that layer; others become an `Operator`. Division by constants, powers,
+and similar functions without an integer kernel become products.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.fake_quantize.operators.parts import Parts
+from components.upstream.keras import function_named, is_symbolic
+
+_layers = tf.keras.layers
+# Class names of layers of operations on tensors.
+UNFOLDED = frozenset({"TFOpLambda", "SlicingOpLambda"})
+
+
+def unfold(parts: Parts, function: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """The outputs of an operation on tensors, from layers.
+
+    Raises:
+        NotDescribable: An argument is neither a tensor nor a constant of moderate size.
+    """
+    row = _ROWS.get(function)
+    if row is not None:
+        given = inspect.signature(function_named(function)).bind(*args, **kwargs)
+        given.apply_defaults()
+        made = row(parts, given.arguments)
+        if made is not None:
+            return made
+    return parts.function(function, "", *args, **kwargs)
+
+
+_Given = Mapping[str, Any]
+_Row = Callable[[Parts, _Given], Any]
+
+
+def _merge(kind: Any) -> _Row:
+    """A layer of two tensors. Keras aligns tensors of unequal ranks differently than TensorFlow."""
+
+    def made(parts: Parts, given: _Given) -> Any:
+        x, y = given["x"], given["y"]
+        if is_symbolic(x) and is_symbolic(y) and x.shape.rank == y.shape.rank and x.dtype.is_floating:
+            return parts.layer(kind, "", {}, [x, y])
+        return None
+
+    return made
+
+
+def _concatenate(parts: Parts, given: _Given) -> Any:
+    values = given["values"]
+    together = isinstance(values, list | tuple) and len(values) > 1 and all(map(is_symbolic, values))
+    if together and isinstance(given["axis"], int) and values[0].dtype.is_floating:
+        return parts.layer(_layers.Concatenate, "", {"axis": given["axis"]}, list(values))
+    return None
+
+
+def _added(parts: Parts, given: _Given) -> Any:
+    values = list(given["inputs"])
+    y = values[0]
+    for index, x in enumerate(values[1:], start=2):
+        y = parts.layer(_layers.Add, "" if index == len(values) else f"{index - 1}", {}, [y, x])
+    return y if len(values) > 1 else None
+
+
+def _activation(name: str) -> _Row:
+    def made(parts: Parts, given: _Given) -> Any:
+        x = next(iter(given.values()))
+        options = [given.get("approximate"), given.get("beta") not in {None, 1.0}]
+        return None if any(options) else parts.activation(name, "", x)
+
+    return made
+
+
+def _softmax(parts: Parts, given: _Given) -> Any:
+    return parts.layer(_layers.Softmax, "", {"axis": -1 if given["axis"] is None else given["axis"]}, given["logits"])
+
+
+def _leaky(parts: Parts, given: _Given) -> Any:
+    return parts.layer(_layers.LeakyReLU, "", {"alpha": float(given["alpha"])}, given["features"])
+
+
+def _cast(parts: Parts, given: _Given) -> Any:
+    same = given["x"].dtype == tf.as_dtype(given["dtype"])
+    return parts.layer(_layers.Activation, "", {"activation": "linear"}, given["x"]) if same else None
+
+
+def _divide(parts: Parts, given: _Given) -> Any:
+    constant = _constant(given["y"])
+    if constant is None or not is_symbolic(given["x"]) or not given["x"].dtype.is_floating or not np.all(constant):
+        return None
+    return parts.product("", given["x"], (1.0 / constant).astype(np.float32))
+
+
+def _negative(parts: Parts, given: _Given) -> Any:
+    return parts.product("", given["x"], -1.0) if given["x"].dtype.is_floating else None
+
+
+def _square(parts: Parts, given: _Given) -> Any:
+    return parts.product("", given["x"], given["x"])
+
+
+def _power(parts: Parts, given: _Given) -> Any:
+    exponent, x = _constant(given["y"]), given["x"]
+    if exponent is None or exponent.size != 1 or not is_symbolic(x) or float(exponent) not in {1.0, 2.0, 3.0}:
+        return None
+    if float(exponent) == 1.0:
+        return parts.layer(_layers.Activation, "", {"activation": "linear"}, x)
+    square = parts.product("square" if float(exponent) == 3.0 else "", x, x)
+    return parts.product("", square, x) if float(exponent) == 3.0 else square
+
+
+def _clip(parts: Parts, given: _Given) -> Any:
+    low, high = _constant(given["clip_value_min"]), _constant(given["clip_value_max"])
+    if low is None or high is None:
+        return None
+    if low.size == 1 and float(low) == 0.0 and high.size == 1:
+        return clipped_relu(parts, given["t"], float(high))
+    below = parts.function("math.minimum", "minimum", given["t"], high.astype(np.float32))
+    return parts.function("math.maximum", "", below, low.astype(np.float32))
+
+
+def clipped_relu(parts: Parts, x: Any, high: float) -> Any:
+    """ReLU with a greatest value: a ReLU6 of scaled values, since the kernels have ReLU6."""
+    if high == 6.0:
+        return parts.layer(_layers.ReLU, "", {"max_value": 6.0}, x)
+    wide = parts.product("wide", x, 6.0 / high)
+    return parts.product("", parts.layer(_layers.ReLU, "relu6", {"max_value": 6.0}, wide), high / 6.0)
+
+
+def _constant(value: Any) -> Any:
+    return None if is_symbolic(value) else np.asarray(value, np.float64)
+
+
+# Public name of a function -> the layers that it becomes; a row that returns None leaves it a function.
+_ROWS: dict[str, _Row] = {
+    "__operators__.add": _merge(_layers.Add),
+    "math.add": _merge(_layers.Add),
+    "math.subtract": _merge(_layers.Subtract),
+    "math.multiply": _merge(_layers.Multiply),
+    "math.maximum": _merge(_layers.Maximum),
+    "math.minimum": _merge(_layers.Minimum),
+    "math.add_n": _added,
+    "concat": _concatenate,
+    "nn.relu": _activation("relu"),
+    "nn.relu6": lambda parts, given: parts.layer(_layers.ReLU, "", {"max_value": 6.0}, given["features"]),
+    "nn.leaky_relu": _leaky,
+    "nn.softmax": _softmax,
+    "math.sigmoid": _activation("sigmoid"),
+    "math.tanh": _activation("tanh"),
+    "nn.silu": _activation("swish"),
+    "nn.gelu": _activation("gelu"),
+    "nn.elu": _activation("elu"),
+    "nn.selu": _activation("selu"),
+    "math.softplus": _activation("softplus"),
+    "math.exp": _activation("exponential"),
+    "cast": _cast,
+    "math.truediv": _divide,
+    "math.divide": _divide,
+    "math.negative": _negative,
+    "math.square": _square,
+    "math.pow": _power,
+    "clip_by_value": _clip,
+}

@@ -1,0 +1,265 @@
+"""Keras layers without an integer kernel, written out as layers and functions that have one. Imports TensorFlow.
+
+Each rewriting computes the same as the layer outside training. A row that returns None leaves the layer as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.fake_quantize.operators.parts import Parts
+from components.fake_quantize.operators.unfold import clipped_relu
+from components.upstream.keras import attention_projections, is_masked
+
+_layers = tf.keras.layers
+Row = Callable[[Parts, Any, Any, Any], Any]
+_WRITTEN_OUT = "written out as layers with integer kernels"
+
+
+def _one(made: Callable[[Parts, Any, Any], Any]) -> Row:
+    """A row for layers that take only one argument."""
+    return lambda parts, layer, args, kwargs: made(parts, layer, args[0]) if _plain(args, kwargs) else None
+
+
+def _plain(args: Any, kwargs: Any) -> bool:
+    return len(args) == 1 and all(value is None for key, value in kwargs.items() if key != "training")
+
+
+def _layer_normalization(parts: Parts, layer: Any, x: Any) -> Any:
+    axis = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    if [a % x.shape.rank for a in axis] != [x.shape.rank - 1] or x.shape[-1] is None:
+        return None
+    y = standardized(parts, x, -1, layer.epsilon)
+    ones = np.ones(x.shape[-1], np.float32)
+    factor = layer.gamma.numpy() if layer.scale else ones
+    shift = layer.beta.numpy() if layer.center else 0 * ones
+    return parts.scaled("", y, factor, shift, trainable=layer.trainable)
+
+
+def standardized(parts: Parts, x: Any, axis: Any, epsilon: float) -> Any:
+    """Subtract the mean, and divide by the standard deviation."""
+    mean = parts.function("math.reduce_mean", "mean", x, axis, keepdims=True)
+    centered = parts.function("math.subtract", "centered", x, mean)
+    squares = parts.product("squares", centered, centered)
+    variance = parts.function("math.reduce_mean", "variance", squares, axis, keepdims=True)
+    padded = parts.function("math.add", "padded", variance, float(epsilon))
+    return parts.product("standardized", centered, parts.function("math.rsqrt", "reciprocal", padded))
+
+
+def _group_normalization(parts: Parts, layer: Any, x: Any) -> Any:
+    channels, rank = x.shape[-1], x.shape.rank
+    if layer.axis % rank != rank - 1 or None in x.shape[1:]:
+        return None
+    groups = channels if layer.groups == -1 else layer.groups
+    grouped = parts.reshape("grouped", (-1, groups, channels // groups), x)
+    y = parts.reshape("ungrouped", tuple(x.shape[1:]), standardized(parts, grouped, [1, 3], layer.epsilon))
+    ones = np.ones(channels, np.float32)
+    factor = layer.gamma.numpy() if layer.scale else ones
+    shift = layer.beta.numpy() if layer.center else 0 * ones
+    return parts.scaled("", y, factor, shift, trainable=layer.trainable)
+
+
+def _attention(parts: Parts, layer: Any, args: Any, kwargs: Any) -> Any:
+    given: dict[str, Any] = dict(zip(("query", "value", "key", "attention_mask"), args, strict=False)) | dict(kwargs)
+    others = {name: value for name, value in given.items() if name not in {"query", "value", "key", "training"}}
+    query, value = given["query"], given["value"]
+    key = value if given.get("key") is None else given["key"]
+    axes = tuple(layer.get_config()["attention_axes"] or (1,))
+    masked = any(is_masked(x) for x in (query, key, value))
+    if any(others.values()) or axes not in {(1,), (-2,)} or masked or any(x.shape.rank != 3 for x in (query, key)):
+        return None
+    config = layer.get_config()
+    heads = config["num_heads"]
+    dense = attention_projections(layer)
+
+    def projected(name: str, x: Any, width: int, scale: float = 1.0) -> Any:
+        weights = dense[f"{name}_dense"].get_weights()
+        kernel = weights[0].reshape(weights[0].shape[0], heads * width) * scale
+        bias = [weight.reshape(-1) * scale for weight in weights[1:]]
+        settings = {"units": heads * width, "use_bias": bool(bias)}
+        y = parts.layer(_layers.Dense, name, settings, x, [kernel, *bias], layer.trainable)
+        return parts.layer(
+            _layers.Permute,
+            f"{name}/heads",
+            {"dims": (2, 1, 3)},
+            parts.reshape(f"{name}/split", (-1, heads, width), y),
+        )
+
+    width, value_width = config["key_dim"], config["value_dim"] or config["key_dim"]
+    q = projected("query", query, width, 1.0 / math.sqrt(width))
+    scores = parts.function("linalg.matmul", "scores", q, projected("key", key, width), transpose_b=True)
+    shares = parts.layer(_layers.Softmax, "softmax", {}, scores)
+    if config["dropout"]:
+        shares = parts.layer(_layers.Dropout, "dropout", {"rate": config["dropout"]}, shares)
+    mixed = parts.function("linalg.matmul", "mixed", shares, projected("value", value, value_width))
+    together = parts.reshape(
+        "together",
+        (-1, heads * value_width),
+        parts.layer(_layers.Permute, "sequence", {"dims": (2, 1, 3)}, mixed),
+    )
+    weights = dense["output_dense"].get_weights()
+    kernel = weights[0].reshape(heads * value_width, -1)
+    if weights[0].ndim != 3:
+        return None
+    settings = {"units": kernel.shape[-1], "use_bias": len(weights) > 1}
+    return parts.layer(_layers.Dense, "", settings, together, [kernel, *weights[1:]], layer.trainable)
+
+
+def _rescaling(parts: Parts, layer: Any, x: Any) -> Any:
+    channels = x.shape[-1]
+    if not x.dtype.is_floating or channels is None or x.shape.rank < 2:
+        return None
+    factor, shift = (
+        np.broadcast_to(np.asarray(one, np.float32).reshape(-1), channels) for one in (layer.scale, layer.offset)
+    )
+    return parts.scaled("", x, np.array(factor), np.array(shift), trainable=False)
+
+
+def _normalization(parts: Parts, layer: Any, x: Any) -> Any:
+    channels = x.shape[-1]
+    mean, variance = (np.asarray(one, np.float32).reshape(-1) for one in (layer.mean, layer.variance))
+    if not x.dtype.is_floating or len(mean) not in {1, channels} or channels is None:
+        return None
+    deviation = np.maximum(np.sqrt(variance), tf.keras.backend.epsilon())
+    factor, shift = (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
+    factor, shift = (np.array(np.broadcast_to(one, channels)) for one in (factor, shift))
+    return parts.scaled("", x, factor, shift, trainable=False)
+
+
+def _layer_scale(parts: Parts, layer: Any, x: Any) -> Any:
+    return parts.scaled("", x, layer.gamma.numpy(), trainable=layer.trainable)
+
+
+def _scaled_sum(parts: Parts, layer: Any, inputs: Any) -> Any:
+    return parts.layer(_layers.Add, "", {}, [inputs[0], parts.product("scaled", inputs[1], float(layer.scale))])
+
+
+def _average(parts: Parts, layer: Any, inputs: Any) -> Any:  # noqa: ARG001
+    y = inputs[0]
+    for index, x in enumerate(inputs[1:], start=1):
+        y = parts.layer(_layers.Add, f"sum_{index}", {}, [y, x])
+    return parts.product("", y, 1.0 / len(inputs))
+
+
+def _relu(parts: Parts, layer: Any, x: Any) -> Any:
+    slope, high = float(layer.negative_slope or 0), layer.max_value
+    if float(layer.threshold or 0) or (slope and high is not None) or (high is None and not slope):
+        return None
+    if slope:
+        return parts.layer(_layers.LeakyReLU, "", {"alpha": slope}, x)
+    return None if float(high) == 6.0 else clipped_relu(parts, x, float(high))
+
+
+def _prelu(parts: Parts, layer: Any, x: Any) -> Any:
+    """`relu(x) - alpha * relu(-x)`, with a depthwise convolution for the factors."""
+    alpha, sizes = layer.alpha.numpy(), tuple(x.shape[1:])
+    below = parts.layer(_layers.ReLU, "below", {}, parts.product("negative", x, -1.0))
+    if alpha.size == sizes[-1]:
+        scaled = parts.scaled("scaled", below, -alpha.reshape(-1), trainable=layer.trainable)
+    elif alpha.shape == sizes:
+        flat = parts.reshape("row", (1, 1, alpha.size), below)
+        scaled = parts.scaled("scaled", flat, -alpha.reshape(-1), trainable=layer.trainable)
+        scaled = parts.reshape("unrolled", sizes, scaled)
+    else:
+        return None
+    return parts.layer(_layers.Add, "", {}, [parts.layer(_layers.ReLU, "above", {}, x), scaled])
+
+
+def _unit_normalization(parts: Parts, layer: Any, x: Any) -> Any:
+    axis = list(layer.axis) if isinstance(layer.axis, list | tuple) else [layer.axis]
+    if [a % x.shape.rank for a in axis] != [x.shape.rank - 1]:
+        return None
+    return parts.function("math.l2_normalize", "", x, axis=-1, epsilon=1e-12)
+
+
+def _dot(parts: Parts, layer: Any, inputs: Any) -> Any:
+    left, right = inputs
+    axes = [layer.axes] * 2 if isinstance(layer.axes, int) else list(layer.axes)
+    if layer.normalize or left.shape.rank != 3 or right.shape.rank != 3:
+        return None
+    first, second = (axis % 3 for axis in axes)
+    return parts.function("linalg.matmul", "", left, right, transpose_a=first == 1, transpose_b=second == 2)
+
+
+def _elu(parts: Parts, layer: Any, x: Any) -> Any:
+    return exponential_linear(parts, x, float(layer.alpha), 1.0)
+
+
+def exponential_linear(parts: Parts, x: Any, alpha: float, scale: float) -> Any:
+    """`scale * (x if x > 0 else alpha * (exp(x) - 1))`."""
+    below = parts.function("math.minimum", "below", x, 0.0)
+    power = parts.activation("exponential", "power", below)
+    negative = parts.function("math.subtract", "negative", power, 1.0)
+    if alpha * scale != 1.0:
+        negative = parts.product("scaled", negative, alpha * scale)
+    positive = parts.layer(_layers.ReLU, "positive", {}, x)
+    if scale != 1.0:
+        positive = parts.product("grown", positive, scale)
+    return parts.layer(_layers.Add, "", {}, [positive, negative])
+
+
+def _softplus(parts: Parts, x: Any, suffix: str = "") -> Any:
+    inside = parts.named(suffix).removeprefix(parts.name).lstrip("/")
+    before = f"{inside}/" if inside else ""
+    size = parts.function("math.abs", f"{before}size", x)
+    power = parts.activation("exponential", f"{before}power", parts.product(f"{before}negative", size, -1.0))
+    log = parts.function("math.log", f"{before}log", parts.function("math.add", f"{before}sum", power, 1.0))
+    return parts.layer(_layers.Add, suffix, {}, [parts.layer(_layers.ReLU, f"{before}positive", {}, x), log])
+
+
+def _mish(parts: Parts, x: Any) -> Any:
+    return parts.product("", x, parts.activation("tanh", "gate", _softplus(parts, x, "softplus")))
+
+
+def _hard_sigmoid(parts: Parts, x: Any) -> Any:
+    shifted = parts.function("math.add", "shifted", parts.product("scaled", x, 1.2), 3.0)
+    return parts.product("", parts.layer(_layers.ReLU, "relu6", {"max_value": 6.0}, shifted), 1.0 / 6.0)
+
+
+def _swish(parts: Parts, x: Any) -> Any:
+    return parts.layer(_layers.Multiply, "", {}, [x, parts.activation("sigmoid", "sigmoid", x)])
+
+
+def _embedding(parts: Parts, layer: Any, ids: Any) -> Any:
+    # Wrappers of quantizers take no masks. Layers that use one are refused.
+    config = {**layer.get_config(), "mask_zero": False}
+    return parts.layer(_layers.Embedding, "", config, ids, layer.get_weights(), layer.trainable)
+
+
+# Class name -> its rewriting, and how reports call it.
+LAYERS: dict[str, tuple[Row, str]] = {
+    "Embedding": (_one(_embedding), ""),
+    "LayerNormalization": (_one(_layer_normalization), _WRITTEN_OUT),
+    "GroupNormalization": (_one(_group_normalization), _WRITTEN_OUT),
+    "MultiHeadAttention": (_attention, _WRITTEN_OUT),
+    "Rescaling": (_one(_rescaling), "rewritten as a depthwise 1x1 convolution"),
+    "Normalization": (_one(_normalization), "rewritten as a depthwise 1x1 convolution"),
+    "LayerScale": (_one(_layer_scale), "rewritten as a depthwise 1x1 convolution"),
+    "CustomScaleLayer": (_one(_scaled_sum), _WRITTEN_OUT),
+    "Average": (_one(_average), _WRITTEN_OUT),
+    "PReLU": (_one(_prelu), "written out as relu(x) - alpha * relu(-x)"),
+    "ReLU": (_one(_relu), _WRITTEN_OUT),
+    "ELU": (_one(_elu), _WRITTEN_OUT),
+    "UnitNormalization": (_one(_unit_normalization), _WRITTEN_OUT),
+    "Dot": (_one(_dot), _WRITTEN_OUT),
+}
+
+# Name of an activation function -> its rewriting, with the formula for the report.
+ACTIVATIONS: dict[str, tuple[Callable[[Parts, Any], Any], str]] = {
+    "swish": (_swish, "x * sigmoid(x)"),
+    "silu": (_swish, "x * sigmoid(x)"),
+    "hard_sigmoid": (_hard_sigmoid, "relu6(1.2 * x + 3) / 6"),
+    "elu": (lambda parts, x: exponential_linear(parts, x, 1.0, 1.0), "relu(x) + exp(min(x, 0)) - 1"),
+    "selu": (
+        lambda parts, x: exponential_linear(parts, x, 1.67326324, 1.05070098),
+        "a multiple of relu(x) and of exp(min(x, 0)) - 1",
+    ),
+    "softplus": (_softplus, "relu(x) + log(1 + exp(-|x|))"),
+    "mish": (_mish, "x * tanh(softplus(x))"),
+    "leaky_relu": (lambda parts, x: parts.layer(_layers.LeakyReLU, "", {"alpha": 0.2}, x), "LeakyReLU"),
+}
