@@ -147,7 +147,9 @@ def pipeline_with_speakers(folder: Path) -> SmallPipeline:
 
 @pytest.fixture(scope="module")
 def with_speakers(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    return Ran(pipeline_with_speakers(tmp_path_factory.mktemp("speakers")).write(), "small")
+    small = pipeline_with_speakers(tmp_path_factory.mktemp("speakers"))
+    small.spec["recipes"] = [{"name": "float32", "scheme": "float32"}]
+    return Ran(small.write(), "small")
 
 
 def test_unread_text_that_differs_between_splits_does_not_stop_the_run(with_speakers: Ran) -> None:
