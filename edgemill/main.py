@@ -151,7 +151,7 @@ def verify(
     """Compare a run or a release with the record.
 
     Compares the artifacts of a run and the releases that it pushed, or a release and all that it was made from, with
-    each manifest and ML Metadata. Exits with status 1 if one is not what was written.
+    each manifest and ML Metadata. Exits with status 1 if one has changed.
     """
     from edgemill.commands.lineage import verify as verify_target
 
@@ -200,18 +200,22 @@ def clean(
 def rollback(
     release: Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of an earlier release.")],
     channel: Annotated[str, typer.Option(help="The pointer that devices follow.")] = "stable",
+    files_only: Annotated[
+        bool,
+        typer.Option("--files-only", help="Don't ask the metadata store whether a run pushed the release."),
+    ] = False,
+    root: options.Root = None,
+    metadata: options.Metadata = None,
 ) -> None:
     """Point a channel of a registry at an earlier release.
 
-    The next run that pushes points it at the choice of its gate.
+    The release must be one that a run pushed, unchanged. The next run that pushes points the channel at the choice of
+    its gate.
     """
-    from components.push.registry import registry_at
+    from edgemill.commands.rollback import roll_back
 
     with exit_on_error():
-        before, found = registry_at(str(release)).point_at(str(release), channel)
-        typer.echo(
-            f"{channel} of {found.manifest.name} for {found.manifest.device_class}: {found.version}, was {before}"
-        )
+        roll_back(str(release), channel, root, metadata, files_only=files_only)
 
 
 @app.command("compile")

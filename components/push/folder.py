@@ -9,7 +9,7 @@ from components.core.errors import MetadataError
 from components.core.files import is_file, is_folder, sha256_of
 from components.push import folder_releases
 from components.push.registry import Located
-from components.push.release import COMPRESSED_NAME, Release, ReleaseManifest
+from components.push.release import Release, ReleaseManifest
 from components.spec.registry import LocalRegistry
 
 
@@ -34,23 +34,19 @@ class FolderRegistry:
 
     @staticmethod
     def resolve(target: str) -> Located:
-        """Resolve a path. A release's folder or compressed file is verified; any other file is a model."""
+        """Resolve a path. A release's folder, or a file in one, is verified; any other file is a model."""
         path = Path(target)
-        if is_folder(path) or (path.name == COMPRESSED_NAME and is_file(path)):
-            digest = folder_releases.find_release(path).manifest.sha256
-        elif is_file(path):
-            digest = sha256_of(path)
-        else:
-            raise MetadataError(
-                "there is no release or model here", where=target, remedy="name a release folder or a .tflite file"
-            )
         folder = Path(os.path.realpath(path if is_folder(path) else path.parent))
         manifest = folder / folder_releases.MANIFEST_NAME
-        return Located(
-            address=str(folder),
-            sha256=digest,
-            manifest_sha256=sha256_of(manifest) if manifest.is_file() else None,
-            manifest=str(manifest),
+        if is_folder(path) or (is_file(path) and folder_releases.is_file_of_release(path)):
+            digest = folder_releases.find_release(path).manifest.sha256
+            return Located(
+                address=str(folder), sha256=digest, manifest_sha256=sha256_of(manifest), manifest=str(manifest)
+            )
+        if is_file(path):
+            return Located(address=str(folder), sha256=sha256_of(path), manifest_sha256=None, manifest=str(manifest))
+        raise MetadataError(
+            "there is no release or model here", where=target, remedy="name a release folder or a .tflite file"
         )
 
     @staticmethod

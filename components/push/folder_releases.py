@@ -105,7 +105,17 @@ def find_release(path: Path) -> Release:
     try:
         model = read_regular(folder / MODEL_NAME)
         manifest = ReleaseManifest.model_validate_json(read_regular(folder / MANIFEST_NAME))
-    except (OSError, ValidationError) as error:
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(map(str, problem["loc"]))
+        raise RegistryError(
+            "the manifest of this release is damaged",
+            where=str(folder / MANIFEST_NAME),
+            bound="the manifest that a push wrote",
+            measured=f"{field}: {problem['msg']}" if field else problem["msg"],
+            remedy="push the same model again to rewrite it, or move the release's folder away",
+        ) from error
+    except OSError as error:
         raise RegistryError(
             f"this is not a complete release: {first_line(error)}",
             where=str(path),
@@ -124,6 +134,17 @@ def find_release(path: Path) -> Release:
     if manifest.compressed is not None:
         _check_compressed(folder, manifest.compressed, model)
     return Release(version=digest[:16], path=str(folder), manifest=manifest)
+
+
+def is_file_of_release(path: Path) -> bool:
+    """Return whether a file is the model of a release, compressed or not. Other models can lie next to a manifest."""
+    if path.name == COMPRESSED_NAME:
+        return True
+    try:
+        ReleaseManifest.model_validate_json(read_regular(path.parent / MANIFEST_NAME))
+    except (OSError, ValidationError):
+        return False
+    return path.name == MODEL_NAME
 
 
 def manifest_digest(manifest: ReleaseManifest) -> str:
@@ -208,10 +229,20 @@ def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
         The version that the channel pointed at before (None if its pointer cannot be read), and the verified release.
 
     Raises:
-        RegistryError: The release is incomplete, the channel doesn't exist, or the registry isn't writable.
+        RegistryError: The release is incomplete or belongs elsewhere, the channel doesn't exist, or the registry isn't
+            writable.
     """
     found = find_release(release)
     folder = Path(found.path).resolve().parent
+    place = f"{found.manifest.device_class}/{found.manifest.name}"
+    if not folder.match(place):
+        raise RegistryError(
+            "this release is not in its place in the registry",
+            where=str(folder),
+            bound=f"a folder .../{place}",
+            measured=f".../{folder.parent.name}/{folder.name}",
+            remedy="name a release that was pushed for this device and pipeline",
+        )
     channels = sorted(one.stem for one in folder.glob("[!.]*.json"))
     if channel not in channels:
         raise RegistryError(

@@ -16,7 +16,7 @@ class Located(FrozenModel):
     Attributes:
         address: Address of the release, as in `Release.path`.
         sha256: Digest of the model.
-        manifest_sha256: Digest of the release's manifest; None if there is no manifest.
+        manifest_sha256: Digest of the release's manifest; None for a model that isn't in a release.
         manifest: Location of the manifest, for messages.
     """
 

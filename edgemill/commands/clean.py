@@ -78,6 +78,8 @@ def clean_root(
                 with terminal().status(f"removing from {name}") as status:
                     remove(store, place, plan, lambda path: status.update(f"removing {path}"))
         plans.append(plan)
+    if not plans and not as_json:
+        terminal().print(f"no pipeline of this metadata store has runs in {place.root}", soft_wrap=True)
     if as_json:
         content = {"dry_run": dry_run, "pipelines": [plan.model_dump(mode="json") for plan in plans]}
         typer.echo(json.dumps(content, indent=2))

@@ -49,7 +49,7 @@ def tree_of(node: LineageNode) -> Tree:
 
 
 def short_tree_of(node: LineageNode) -> Tree:
-    """Like `tree_of`, with one line per artifact: its maker, its digest, and whether it is what was written."""
+    """Like `tree_of`, with one line per artifact: its maker, its digest, and whether it has changed."""
     makers = [child for child in node.children if child.kind == "execution"]
     line = Text(node.label, style="bold")
     line.append("".join(f" by {maker.label}" for maker in makers), style="not bold")
@@ -72,14 +72,15 @@ def _facts(node: LineageNode) -> Iterator[str]:
         if name in node.details:
             yield node.details[name]
     if "verified" in node.details:
-        yield "verified" if node.details["verified"] == "yes" else "NOT what was written"
+        yield "verified" if node.details["verified"] == "yes" else "CHANGED"
 
 
 def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
     """Print a line for each artifact, and a summary line.
 
     Raises:
-        TamperedError: An artifact is not what was written. Raised for the first one, after all lines are printed.
+        TamperedError: An artifact has changed since it was written. Raised for the first one, after all lines are
+            printed.
         RegistryError: A release is damaged.
         MetadataError: There is no such run or release, or the store has no digest of any of its artifacts.
     """
@@ -95,7 +96,7 @@ def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
     compared, broken = 0, 0
     error: EdgemillError | None = None
     for label, found in artifacts:
-        typer.echo(f"{label}: {'verified' if found is None else 'NOT what was written'}")
+        typer.echo(f"{label}: {'verified' if found is None else 'CHANGED'}")
         compared, broken, error = compared + 1, broken + (found is not None), error or found
     if not compared:
         raise MetadataError(
@@ -103,17 +104,18 @@ def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
             where=name,
             remedy="wait until the first node of the run is complete, or name another target",
         )
-    outcome = f"{broken} {'is' if broken == 1 else 'are'} not" if broken else "all are"
-    typer.echo(f"{compared} artifact{'s' if compared != 1 else ''} compared: {outcome} what was written")
+    outcome = f"{broken} {'has' if broken == 1 else 'have'} changed since written" if broken else "all unchanged"
+    typer.echo(f"{compared} artifact{'s' if compared != 1 else ''} compared: {outcome}")
     if error is not None:
         raise error
 
 
 def _compared_outputs(store: Any, pipeline: str, run_id: str) -> Iterator[tuple[str, EdgemillError | None]]:
-    for node, record in run_records(store, pipeline, run_id).items():
-        for name, artifact in record.outputs.items():
+    for record in run_records(store, pipeline, run_id).values():
+        for artifact in record.outputs.values():
             if has_digest(artifact):
-                yield f"{node} {name} {artifact.id}", breaks(store, artifact)
+                # The last parts are the node, the output, and the execution.
+                yield "/".join(artifact.uri.rstrip("/").split("/")[-3:]), breaks(store, artifact)
             if address := artifact.custom_properties["release_path"].string_value:
                 # A registry keeps releases as long as its owner wants, and may be on another machine.
                 with contextlib.suppress(MetadataError):

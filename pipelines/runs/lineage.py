@@ -20,35 +20,66 @@ _HIDDEN_PROPERTIES = {"name", "producer_component", "pipeline_name", "tfx_versio
 def trace_target(store: Any, target: Path) -> LineageNode:
     """Trace the lineage of a release folder or of a model file.
 
-    A release, or the model file in one, is traced from its own push. Other bytes are traced from every release that
-    contains them, or from the candidate if there is none.
+    A release, or the model file in one, is traced from its own push, also if the registry has moved. Other bytes are
+    traced from every release that contains them, or from the candidate if there is none.
 
     Raises:
         RegistryError: The release is damaged, or the folder isn't a release.
-        MetadataError: There is no such release or file, or the store has no record of the bytes.
+        MetadataError: There is no such release or file, no run pushed the release, or the store has no record of the
+            bytes.
         TamperedError: The release's manifest isn't the one that was written.
     """
     found = registry_at(str(target)).resolve(str(target))
-    digest = found.sha256
+    if found.manifest_sha256 is not None:
+        return trace(store, recorded_push(store, found))
     # The same bytes pushed again are the same release; the newest push counts.
-    deliveries = {known["release_path"]: artifact for artifact, known in _pushes(store) if _model(known) == digest}
-    if found.address in deliveries:
-        _compare_manifest(store, found)
-        return trace(store, deliveries[found.address])
+    deliveries = {known["release_path"]: artifact for artifact, known in _pushes(store, found.sha256)}
     if len(deliveries) > 1:
         children = tuple(trace(store, artifact) for artifact in deliveries.values())
         return LineageNode(label=f"{len(children)} releases of these bytes", kind="releases", children=children)
-    candidates = [
-        artifact
-        for artifact in store.get_artifacts_by_type("Model")
-        if artifact.custom_properties["sha256"].string_value == digest
-    ]
-    for artifact in [*deliveries.values(), *candidates]:
+    for artifact in [*deliveries.values(), *_models(store, found.sha256)]:
         return trace(store, artifact)
     raise MetadataError(
         "the metadata store has no record of a model with these bytes",
-        where=f"sha256 {digest}",
-        remedy="name the store of the run that made it, with --root or --metadata",
+        where=str(target),
+        bound="a release's folder, or a TFLite file that a run of this store made",
+        measured=f"sha256 {found.sha256}",
+        remedy="if a run made this file, it has changed since, or another store (--root, --metadata) has the record",
+    )
+
+
+def recorded_push(store: Any, release: Located) -> Any:
+    """Return the PushedModel artifact of the newest push that wrote a release, which may have moved since.
+
+    Raises:
+        MetadataError: No run of this store has pushed these bytes.
+        TamperedError: The release's manifest isn't the one that was written.
+    """
+    pushes = list(_pushes(store, release.sha256))
+    if not pushes:
+        made = next(iter(_models(store, release.sha256)), None)
+        raise MetadataError(
+            "no run of this metadata store has pushed this release",
+            where=release.address,
+            bound="a model that passed its gate and was pushed",
+            measured="a model without a record" if made is None else f"a model that was not pushed: {made.uri}",
+            remedy="don't use it, unless another store (--root, --metadata) has the record of its push",
+        )
+    here = [push for push in pushes if push[1].get("release_path") == release.address] or pushes
+    # Several if another decision pushed the same bytes again. Earlier versions recorded none.
+    written = {known.get("release_manifest_sha256", "") for _, known in here} - {""}
+    if written and release.manifest_sha256 not in written:
+        raise TamperedError(
+            "the manifest of this release is not the one that was written",
+            where=release.manifest,
+            bound=" or ".join(f"sha256 {one}" for one in sorted(written)),
+            measured=f"sha256 {release.manifest_sha256}",
+            remedy="run the pipeline again to rewrite it, or name the store of the run that pushed last",
+        )
+    return next(
+        artifact
+        for artifact, known in reversed(here)
+        if not written or known.get("release_manifest_sha256") == release.manifest_sha256
     )
 
 
@@ -69,15 +100,22 @@ def release_break(store: Any, pushed: Any) -> EdgemillError | None:
                 measured=f"sha256 {found.sha256}",
                 remedy="run the pipeline again to push the model again",
             )
-        _compare_manifest(store, found)
+        recorded_push(store, found)
     except (RegistryError, TamperedError) as error:
         return error
     return None
 
 
-def _pushes(store: Any) -> Iterator[tuple[Any, dict[str, str]]]:
+def _pushes(store: Any, model_sha256: str) -> Iterator[tuple[Any, dict[str, str]]]:
     for artifact in store.get_artifacts_by_type("PushedModel"):
-        yield artifact, _known(artifact)
+        if _model(known := _known(artifact)) == model_sha256:
+            yield artifact, known
+
+
+def _models(store: Any, sha256: str) -> Iterator[Any]:
+    for artifact in store.get_artifacts_by_type("Model"):
+        if artifact.custom_properties["sha256"].string_value == sha256:
+            yield artifact
 
 
 def _known(pushed: Any) -> dict[str, str]:
@@ -86,23 +124,6 @@ def _known(pushed: Any) -> dict[str, str]:
 
 def _model(known: dict[str, str]) -> str:
     return known.get("model_sha256", "")
-
-
-def _compare_manifest(store: Any, release: Located) -> None:
-    # Several if another decision pushed the same bytes again. Earlier versions recorded none.
-    written = {
-        known.get("release_manifest_sha256", "")
-        for _, known in _pushes(store)
-        if known.get("release_path") == release.address and _model(known) == release.sha256
-    } - {""}
-    if written and release.manifest_sha256 is not None and release.manifest_sha256 not in written:
-        raise TamperedError(
-            "the manifest of this release is not the one that was written",
-            where=release.manifest,
-            bound=" or ".join(f"sha256 {one}" for one in sorted(written)),
-            measured=f"sha256 {release.manifest_sha256}",
-            remedy="run the pipeline again to rewrite it, or name the store of the run that pushed last",
-        )
 
 
 def trace(store: Any, artifact: Any, *, compare: bool = True) -> LineageNode:

@@ -228,7 +228,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Extended:
         "run": [file, "--root", root],
         "report": ["latest", "--root", root],
         "lineage": ["RELEASE", "--root", root, "--json"],
-        "rollback": ["RELEASE"],
+        "rollback": ["RELEASE", "--root", root],
         "compile": [file, "-o", str(small.folder / "compiled.yaml"), "-e", str(environment)],
     }
     asked = [root, [[name, *rest] for name, rest in commands.items()]]

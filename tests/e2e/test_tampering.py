@@ -158,7 +158,7 @@ def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPip
     assert said.count("release ") == releases > 0
     count = len(list(artifacts.glob("*/[!.]*/*"))) + releases
     assert said.count(": verified") == count
-    assert said.endswith(f" {count} artifacts compared: all are what was written")
+    assert said.endswith(f" {count} artifacts compared: all unchanged")
     code, said = invoke("lineage", release, "--short", *root)
     assert (code, said.count("verified"), "uri: " in said) == (0, 9, False), said
     examples = next(path for path in only(artifacts, "examples", "examples").rglob("*") if path.is_file())
@@ -169,8 +169,8 @@ def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPip
         with changed(path):
             for target in (run, release):
                 code, said = invoke("verify", target, *root)
-                assert (code, said.count("NOT what was written")) == (ExitCode.NODE_FAILED, 1), said
-                assert " artifacts compared: 1 is not what was written" in said
+                assert (code, said.count("CHANGED")) == (ExitCode.NODE_FAILED, 1), said
+                assert " artifacts compared: 1 has changed since written" in said
                 assert labels[target == release] in said.partition(": NOT")[0].rpartition(": verified")[2]
             code, said = invoke("lineage", release, *root)
             assert (code, f"the lineage breaks at {labels[1]}" in said) == (ExitCode.NODE_FAILED, True), said
@@ -195,14 +195,14 @@ def test_verify_compares_the_releases_of_a_run(finished: tuple[SmallPipeline, Ra
         finally:
             (folder / name).write_bytes(before)
         assert (code, reason in said) == (ExitCode.NODE_FAILED, True), said
-        assert f"release {folder}: NOT what was written" in said
-        assert "artifacts compared: 1 is not what was written" in said
+        assert f"release {folder}: CHANGED" in said
+        assert "artifacts compared: 1 has changed since written" in said
     moved = folder.rename(tmp_path / "moved")
     try:
         code, said = invoke(*verify)
     finally:
         moved.rename(folder)
-    assert (code, f"release {folder}" in said, "all are what was written" in said) == (ExitCode.OK, False, True), said
+    assert (code, f"release {folder}" in said, "all unchanged" in said) == (ExitCode.OK, False, True), said
 
 
 def test_manifest_of_a_release_is_the_one_that_was_written(finished: tuple[SmallPipeline, Ran], tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_manifest_of_a_release_is_the_one_that_was_written(finished: tuple[Small
         Nodes(*finished).execute("push__phone_cpu", tmp_path)
         assert path.read_bytes() == before
         code, said = invoke("verify", str(path.parent), "--root", str(ran.root))
-        assert (code, "artifacts compared: all are what was written" in said) == (ExitCode.OK, True), said
+        assert (code, "artifacts compared: all unchanged" in said) == (ExitCode.OK, True), said
     finally:
         path.write_bytes(before)
 

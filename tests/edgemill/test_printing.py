@@ -60,7 +60,7 @@ def test_short_lineage_has_one_line_for_each_artifact(capsys: pytest.CaptureFixt
     said = [line.lstrip("│├└─ ") for line in capsys.readouterr().out.splitlines()]
     assert said == [
         "PushedModel 3 by push__phone: phone, release cd",
-        "Examples 1 by examples: NOT what was written",
+        "Examples 1 by examples: CHANGED",
         "Model 2 as baseline by baseline: sha256 abababababab, verified",
         "Examples 1 as examples: shown above",
     ]

@@ -1,0 +1,37 @@
+"""`edgemill rollback`: a channel points at an earlier release again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from components.push.registry import registry_at
+from pipelines.file.environment import environment
+
+
+def roll_back(release: str, channel: str, root: Path | None, metadata_url: str | None, *, files_only: bool) -> None:
+    """Point a channel at a release that a run pushed, and print what changed.
+
+    Args:
+        release: Address of the release.
+        channel: An existing channel.
+        root, metadata_url: Where the metadata store is.
+        files_only: Check only that the files of the release agree with each other.
+
+    Raises:
+        RegistryError: The release is damaged or belongs elsewhere, or there is no such channel.
+        MetadataError: No run of the store pushed the release, or the store can't be read.
+        TamperedError: The release's manifest isn't the one that was written.
+    """
+    registry = registry_at(release)
+    if not files_only:
+        from pipelines.runs.lineage import recorded_push
+        from pipelines.runs.metadata_connection import open_existing_store
+
+        found = registry.resolve(release)
+        recorded_push(open_existing_store(environment(root, metadata_url).metadata_url), found)
+    before, pointed = registry.point_at(release, channel)
+    typer.echo(
+        f"{channel} of {pointed.manifest.name} for {pointed.manifest.device_class}: {pointed.version}, was {before}"
+    )
