@@ -135,7 +135,7 @@ def summary_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         message = f"{error.strerror}: {error.filename}"
     message = _OBJECT.sub(r"a \1", _BYTES_PATH.sub(r"\1", _WRAPPING.sub("", message)))
-    # The sentence goes on. An ellipsis stays.
+    # The message continues. An ellipsis stays.
     return re.sub(r"(?<!\.)\.{1,2}$", "", message) or type(error).__name__
 
 

@@ -1,6 +1,7 @@
 """How TFLite's integer kernels compute TensorFlow functions. A table of names; needs no TensorFlow.
 
-Measured like `components.fake_quantize.layers`. `tests/components/fake_quantize/test_whole_models.py` trains models of them.
+Measured like `components.fake_quantize.layers`. Models of them are trained in
+`tests/components/fake_quantize/test_whole_models.py`.
 """
 
 from __future__ import annotations
