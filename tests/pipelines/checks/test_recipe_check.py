@@ -131,7 +131,6 @@ def test_step_that_quantizes_nothing_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layer", "fix"),
     [
-        ('layers.LayerNormalization([1, 2, 3], name="odd")', "normalize along the last axis (axis=-1)"),
         ('layers.ReLU(threshold=1.0, name="odd")', "use relu, relu6, leaky ReLU, swish, gelu, elu, sigmoid, tanh or"),
         ('layers.Lambda(lambda x: x * 2, name="odd")', "write it as a custom layer"),
         ('layers.ThresholdedReLU(name="odd")', "give it a config of its own"),
@@ -147,7 +146,7 @@ def test_layer_without_integer_form_is_refused_with_its_name_and_fix(tmp_path: P
 def test_layer_without_integer_form_may_stay_float(tmp_path: Path) -> None:
     layers = checked(
         tmp_path,
-        with_layer('layers.LayerNormalization([1, 2, 3], name="odd")'),
+        with_layer('layers.Lambda(lambda x: x * 2, name="odd")'),
         {"kind": "static_wi8_ai8", "float_fallback": True},
         **{"except": ["odd"]},
     )["a"]
@@ -233,7 +232,7 @@ def test_own_quantizer_that_is_none_is_refused(tmp_path: Path, name: str, messag
         assert message in refused(tmp_path, activations={"quantizer": f"own_{name}:{name}"})
 
 
-NORM = with_layer('layers.LayerNormalization([1, 2, 3], name="odd")')
+NORM = with_layer('layers.Lambda(lambda x: x * 2, name="odd")')
 RECIPES = [
     {"name": "float32", "scheme": "float32"},
     {"name": "qat", "steps": [{"kind": "qat", "epochs": 1}], "scheme": "static_wi8_ai8"},
