@@ -36,7 +36,7 @@ PASSING = frozenset(
         *("AveragePooling1D", "AveragePooling2D"),
         *("ZeroPadding1D", "ZeroPadding2D", "Cropping1D", "Cropping2D"),
         *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
-        *("ActivityRegularization", "StochasticDepth", "UpSampling1D", "Resizing", "CenterCrop"),
+        *("ActivityRegularization", "StochasticDepth", "Resizing", "CenterCrop"),
         "RandomFlip",
     }
 )

@@ -81,7 +81,6 @@ OTHERS = {
     "resized": branch(
         "image", Resizing=partial(layers.Resizing, 9, 9, "nearest"), CenterCrop=partial(layers.CenterCrop, 4, 4)
     ),
-    "upsampled1d": branch("series", UpSampling1D=layers.UpSampling1D),
     "augmented": branch(
         "image",
         RandomFlip=layers.RandomFlip,
