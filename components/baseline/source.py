@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,8 @@ _ROOTS: dict[bytes, SourceKind] = {
 }
 METADATA = "keras_metadata.pb"
 _CORRECT = "correct baseline.path"
+# A GraphDef begins with field 1, its first node, and a node with field 1, its name.
+_FIRST_NODE = re.compile(rb"\n[\x80-\xff]{0,4}[\x00-\x7f]\n[\x80-\xff]?[\x00-\x7f][A-Za-z0-9.]")
 _FROZEN = "a frozen graph (GraphDef), which does not declare its inputs and outputs"
 _THAW = (
     "wrap it in a SavedModel: import it with `tf.compat.v1.wrap_function`, prune it to its inputs and outputs, "
@@ -208,11 +211,11 @@ def _something_else(path: Path) -> tuple[str, str]:
 
 
 def _is_frozen(file: Path) -> bool:
-    """Whether a file is a GraphDef, which begins with field 1, its first node. A SavedModel begins with its version."""
+    """Whether a file is a GraphDef. A SavedModel begins with its version."""
     if file.suffix == ".pbtxt":
         return True
     with file.open("rb") as content:
-        return file.suffix == ".pb" and content.read(1) == b"\n"
+        return file.suffix == ".pb" and _FIRST_NODE.match(content.read(16)) is not None
 
 
 def _refuse_incomplete(path: Path) -> None:
