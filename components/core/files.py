@@ -30,7 +30,7 @@ def described(path: Path) -> str:
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) == errno.ELOOP:
             return "a loop of symbolic links"
-        if path.is_symlink():
+        if os.path.islink(path):  # noqa: PTH114
             return "a symbolic link to nothing"
         return "not accessible" if isinstance(error, PermissionError) else "nothing"
     kinds = {

@@ -376,7 +376,7 @@ def test_example_without_a_feature_is_reported_in_one_line(tmp_path: Path) -> No
         decoder.decode([serialize({"image": np.zeros(16)})])
     assert caught.value.what == (
         "an example does not have the features that the task declares: "
-        "Feature: label (data type: int64) is required but could not be found."
+        "Feature: label (data type: int64) is required but could not be found"
     )
     with pytest.raises(DataError, match=r"declares: Key: image, Index: 0\.  Number of float values != expected"):
         decoder.decode([serialize({"image": np.zeros(15), "label": 1})])

@@ -123,7 +123,7 @@ def test_audit_warns_when_less_than_nine_tenths_of_the_range_is_covered(high, wa
     messages = found(audited(high=high), "range")
     assert bool(messages) == warned
     if warned:
-        expected = "the sample ranges from 0 to 1, its split from 0 to 1.12: 89% of that range is covered"
+        expected = "the calibration sample ranges from 0 to 1, its split from 0 to 1.12: 89% of that range is covered"
         assert messages == [("warning", expected)]
 
 
