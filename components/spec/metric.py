@@ -64,7 +64,7 @@ class ReadyMade(NamedTuple):
 
     Attributes:
         less_is_better: Whether a smaller value is better.
-        range: The least and the greatest value; None if there is none.
+        range: The least and the greatest value; None if unknown.
         reads: Arguments of its config that name a feature.
     """
 
@@ -101,7 +101,7 @@ class MetricSpec(FrozenModel):
             the only one; a function gets all of them.
         features: Names of dense features that your own function also reads.
         less_is_better: Whether a smaller value is better. By default, that of the class or function, if it is known.
-        range: The least and the greatest possible value, null where there is none, such as `[0, null]`. By default,
+        range: The least and the greatest possible value, null for no limit, such as `[0, null]`. By default,
             that of the class or function, if it is known.
     """
 

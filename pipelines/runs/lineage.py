@@ -21,7 +21,7 @@ def trace_target(store: Any, target: Path) -> LineageNode:
     """Trace the lineage of a release folder or of a model file.
 
     A release, or the model file in one, is traced from its own push, also if the registry has moved. Other bytes are
-    traced from every release that contains them, or from the candidate if there is none.
+    traced from every release that contains them, or from the candidate if no release does.
 
     Raises:
         RegistryError: The release is damaged, or the folder isn't a release.

@@ -40,7 +40,7 @@ def refuse_larger(sequence: int, reference: int, streaming: Callable[[], int]) -
     Args:
         sequence: Bytes of the file.
         reference: Bytes of the float file.
-        streaming: Returns the bytes of the file in the streaming form, or raises why there is none.
+        streaming: Returns the bytes of the file in the streaming form, or raises an error that says why not.
 
     Raises:
         ConversionError: It is larger. The message has the sizes of all three files.
