@@ -91,7 +91,8 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
     parents = {**chosen.manifest.parents, "decision": decision_sha256}
     manifest = _release_manifest(request, facts, decision, parents, len(model))
     registry = open_registry(request.registry)
-    release = registry.publish(request.device.device_class, request.name, model, manifest)
+    release = registry.put(request.device.device_class, request.name, model, manifest)
+    registry.commit(release)
     return PushOutcome(
         device=decision.device,
         pushed=True,
@@ -101,7 +102,7 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
         bytes=len(model),
         sha256=digest,
         compressed_bytes=release.manifest.compressed.bytes if release.manifest.compressed else None,
-        manifest_sha256=registry.manifest_sha256(release),
+        manifest_sha256=release.manifest_sha256,
     )
 
 

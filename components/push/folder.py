@@ -9,7 +9,7 @@ from components.core.errors import MetadataError
 from components.core.files import is_file, is_folder, sha256_of
 from components.push import folder_releases
 from components.push.registry import Located
-from components.push.release import Release, ReleaseManifest
+from components.push.release import MANIFEST_NAME, Release, ReleaseManifest
 from components.spec.registry import LocalRegistry
 
 
@@ -23,21 +23,29 @@ class FolderRegistry:
         """Check that the folder is writable."""
         folder_releases.check_writable(self._spec)
 
-    def publish(self, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
-        """Write a release and the channel's pointer. The release's path is absolute."""
-        release = folder_releases.publish(self._spec, device_class, name, model, manifest)
+    def put(self, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
+        """Write a release. Its path is absolute."""
+        release = folder_releases.put(self._spec, device_class, name, model, manifest)
         return release.model_copy(update={"path": str(Path(release.path).resolve())})
 
-    def manifest_sha256(self, release: Release) -> str:
-        """Return the digest of the manifest's file."""
-        return folder_releases.manifest_digest(release.manifest)
+    def commit(self, release: Release) -> None:
+        """Replace the channel's pointer."""
+        folder_releases.commit(self._spec, release)
+
+    def current(self, device_class: str, name: str) -> Release | None:
+        """Read the channel's pointer, and verify its release."""
+        return folder_releases.current(Path(self._spec.root).resolve(), device_class, name, self._spec.channel)
+
+    def versions(self, device_class: str, name: str) -> tuple[str, ...]:
+        """List the folders of releases."""
+        return folder_releases.versions(Path(self._spec.root), device_class, name)
 
     @staticmethod
     def resolve(target: str) -> Located:
         """Resolve a path. A release's folder, or a file in one, is verified; any other file is a model."""
         path = Path(target)
         folder = Path(os.path.realpath(path if is_folder(path) else path.parent))
-        manifest = folder / folder_releases.MANIFEST_NAME
+        manifest = folder / MANIFEST_NAME
         if is_folder(path) or (is_file(path) and folder_releases.is_file_of_release(path)):
             digest = folder_releases.find_release(path).manifest.sha256
             return Located(

@@ -21,36 +21,33 @@ Zstandard at high levels needs megabytes and an additional library.
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from components.core.compression import gunzip, gzip_of
-from components.core.errors import RegistryError, SpecError
-from components.core.files import is_file, read_regular, sha256_of_bytes, write_atomically
-from components.core.values import FrozenModel
+from components.core.files import is_file, is_folder, read_regular, write_atomically
 from components.push.folder_files import STAGING_PREFIX, explained, is_there, remove_stale, stage_and_rename
-from components.push.release import (
-    COMPRESSED_NAME,
-    MODEL_NAME,
-    ChannelPointer,
-    CompressedForm,
-    Release,
-    ReleaseManifest,
-    first_line,
+from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest, serialized
+from components.push.release_files import (
+    VERSION_PATTERN,
+    check_describes,
+    check_place,
+    compressed_form,
+    no_such_channel,
+    place_of,
+    pointed_version,
+    pointer_to,
+    read_channel,
+    read_release,
 )
 from components.spec.registry import LocalRegistry
-
-MANIFEST_NAME = "manifest.json"
-_FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 
 _LOG = logging.getLogger(__name__)
 
 
-def publish(spec: LocalRegistry, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
-    """Publish a model and its compressed form, and point the channel at the release.
+def put(spec: LocalRegistry, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
+    """Write a release: the model, its compressed form, and the manifest. No channel changes.
 
     An existing release of the same bytes is verified, and its other files are replaced if they differ.
 
@@ -61,35 +58,34 @@ def publish(spec: LocalRegistry, device_class: str, name: str, model: bytes, man
         manifest: The release's manifest. Its compressed form is filled in here.
 
     Raises:
-        RegistryError: The registry isn't writable, or it holds a corrupt release. The channel is unchanged.
+        RegistryError: The registry isn't writable, or it holds a corrupt release.
         SpecError: The device class or the name isn't a valid folder name.
     """
-    digest = sha256_of_bytes(model)
-    if (manifest.sha256, manifest.bytes) != (digest, len(model)):
-        raise RegistryError(
-            "the release manifest describes other bytes",
-            bound=f"sha256 {digest}, {len(model)} bytes",
-            measured=f"sha256 {manifest.sha256}, {manifest.bytes} bytes",
-            remedy="make the manifest from the bytes that are pushed",
-        )
-    folder = _folder(spec, device_class, name)
-    version = digest[:16]
-    final = folder / version
-    compressed = gzip_of(model)
-    form = CompressedForm(sha256=sha256_of_bytes(compressed), bytes=len(compressed))
+    check_describes(manifest, model)
+    folder = Path(spec.root, place_of(device_class, name))
+    final = folder / manifest.sha256[:16]
+    compressed, form = compressed_form(model)
     manifest = manifest.model_copy(update={"compressed": form})
     with explained(folder, len(model) + len(compressed)):
         folder.mkdir(parents=True, exist_ok=True)
         remove_stale(folder, spec.channel)
         if not final.exists():
-            files = {MODEL_NAME: model, COMPRESSED_NAME: compressed, MANIFEST_NAME: _json(manifest)}
+            files = {MODEL_NAME: model, COMPRESSED_NAME: compressed, MANIFEST_NAME: serialized(manifest)}
             stage_and_rename(final, files)
-        release = _written_again(final, compressed, manifest)
-        pointer = _json(ChannelPointer(version=version, sha256=digest, bytes=len(model)))
-        path = folder / f"{spec.channel}.json"
+        return _written_again(final, compressed, manifest)
+
+
+def commit(spec: LocalRegistry, release: Release) -> None:
+    """Point the channel at a release by one rename. Creates the channel if it doesn't exist.
+
+    Raises:
+        RegistryError: The registry isn't writable. The channel is unchanged.
+    """
+    folder, pointer = Path(release.path).parent, pointer_to(release)
+    path = folder / f"{spec.channel}.json"
+    with explained(folder, len(pointer)):
         if not (path.is_file() and path.read_bytes() == pointer):
             write_atomically(path, pointer)
-    return release
 
 
 def find_release(path: Path) -> Release:
@@ -102,38 +98,8 @@ def find_release(path: Path) -> Release:
         RegistryError: There is no release, or its bytes don't match its manifest and version.
     """
     folder = path.parent if path.name in {MODEL_NAME, COMPRESSED_NAME} else path
-    try:
-        model = read_regular(folder / MODEL_NAME)
-        manifest = ReleaseManifest.model_validate_json(read_regular(folder / MANIFEST_NAME))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(map(str, problem["loc"]))
-        raise RegistryError(
-            "the manifest of this release is damaged",
-            where=str(folder / MANIFEST_NAME),
-            bound="the manifest that a push wrote",
-            measured=f"{field}: {problem['msg']}" if field else problem["msg"],
-            remedy="push the same model again to rewrite it, or move the release's folder away",
-        ) from error
-    except OSError as error:
-        raise RegistryError(
-            f"this is not a complete release: {first_line(error)}",
-            where=str(path),
-            bound=f"a folder with {MODEL_NAME} and {MANIFEST_NAME}",
-            remedy="name a release's folder or its model file; if it was complete before, move it away and push again",
-        ) from error
-    digest = sha256_of_bytes(model)
-    if digest != manifest.sha256 or folder.resolve().name != digest[:16]:
-        raise RegistryError(
-            "the release is corrupt: its model is not the one that was pushed",
-            where=str(folder),
-            bound=f"sha256 {manifest.sha256}, in a folder of its first 16 digits",
-            measured=digest,
-            remedy="find out what changed it, move the folder away, and push again",
-        )
-    if manifest.compressed is not None:
-        _check_compressed(folder, manifest.compressed, model)
-    return Release(version=digest[:16], path=str(folder), manifest=manifest)
+    version = folder.resolve().name
+    return read_release(str(folder), version, lambda name: read_regular(folder / name), str(path))
 
 
 def is_file_of_release(path: Path) -> bool:
@@ -147,16 +113,11 @@ def is_file_of_release(path: Path) -> bool:
     return path.name == MODEL_NAME
 
 
-def manifest_digest(manifest: ReleaseManifest) -> str:
-    """Return the SHA-256 of a manifest's file."""
-    return sha256_of_bytes(_json(manifest))
-
-
 def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest) -> Release:
     """Verify a release, and replace its compressed form and its manifest if they differ from this push."""
     release = find_release(folder)
     # The order matters: a reader in between refuses the release and reads it again.
-    for name, content in ((COMPRESSED_NAME, compressed), (MANIFEST_NAME, _json(manifest))):
+    for name, content in ((COMPRESSED_NAME, compressed), (MANIFEST_NAME, serialized(manifest))):
         path = folder / name
         # The manifest of an old release has no compressed form, so the file may be missing.
         if not is_file(path) or read_regular(path) != content:
@@ -165,57 +126,21 @@ def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest) -
     return release if release.manifest == manifest else find_release(folder)
 
 
-def _check_compressed(folder: Path, form: CompressedForm, model: bytes) -> None:
-    """Verify the digest and the content of the compressed form, so that devices that fetch it get the model."""
-    path = folder / COMPRESSED_NAME
-    try:
-        compressed = read_regular(path)
-    except OSError as error:
-        raise RegistryError(
-            f"this is not a complete release: {first_line(error)}",
-            where=str(folder),
-            bound=f"a folder with {MODEL_NAME}, {COMPRESSED_NAME} and {MANIFEST_NAME}",
-            remedy="if it was complete before, move it away and push again",
-        ) from error
-    digest = sha256_of_bytes(compressed)
-    same = form.file == COMPRESSED_NAME and gunzip(compressed, len(model)) == model
-    if (digest, len(compressed)) != (form.sha256, form.bytes) or not same:
-        raise RegistryError(
-            "the release is corrupt: its compressed form is not the model that was pushed",
-            where=str(path),
-            bound=f"sha256 {form.sha256}, {form.bytes:,} bytes, of the model's content",
-            measured=f"sha256 {digest}, {len(compressed):,} bytes{'' if same else ', of other content'}",
-            remedy="find out what changed it, move the folder away, and push again",
-        )
-
-
 def current(root: Path, device_class: str, name: str, channel: str = "stable") -> Release | None:
     """Return the release that a channel points at, or None if the channel doesn't exist.
 
     Raises:
         RegistryError: The pointer cannot be read, or its release is incomplete or corrupt.
     """
-    path = root / device_class / name / f"{channel}.json"
-    try:
-        pointer = ChannelPointer.model_validate_json(read_regular(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValidationError) as error:
-        raise RegistryError(
-            f"the channel's pointer cannot be read: {first_line(error)}",
-            where=str(path),
-            remedy="push again to rewrite the pointer",
-        ) from error
-    release = find_release(path.parent / pointer.version)
-    if release.manifest.sha256 != pointer.sha256:
-        raise RegistryError(
-            "the channel's digest differs from that of the release",
-            where=str(path),
-            bound=pointer.sha256,
-            measured=release.manifest.sha256,
-            remedy="push again to rewrite the pointer",
-        )
-    return release
+    folder = root / place_of(device_class, name)
+    path = folder / f"{channel}.json"
+    return read_channel(str(path), lambda: read_regular(path), lambda version: find_release(folder / version))
+
+
+def versions(root: Path, device_class: str, name: str) -> tuple[str, ...]:
+    """Return the versions of a pipeline's releases, sorted. Their files aren't read."""
+    found = (path for path in (root / place_of(device_class, name)).glob("*") if VERSION_PATTERN.fullmatch(path.name))
+    return tuple(sorted(path.name for path in found if is_folder(path)))
 
 
 def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
@@ -234,32 +159,17 @@ def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
     """
     found = find_release(release)
     folder = Path(found.path).resolve().parent
-    place = f"{found.manifest.device_class}/{found.manifest.name}"
-    if not folder.match(place):
-        raise RegistryError(
-            "this release is not in its place in the registry",
-            where=str(folder),
-            bound=f"a folder .../{place}",
-            measured=f".../{folder.parent.name}/{folder.name}",
-            remedy="name a release that was pushed for this device and pipeline",
-        )
+    check_place(str(folder), found)
     channels = sorted(one.stem for one in folder.glob("[!.]*.json"))
     if channel not in channels:
-        raise RegistryError(
-            "there is no such channel",
-            where=str(folder),
-            bound=", ".join(channels) or "there are no channels",
-            measured=channel,
-            remedy="name another --channel",
-        )
+        raise no_such_channel(str(folder), channel, channels)
     path = folder / f"{channel}.json"
     try:
-        before = ChannelPointer.model_validate_json(read_regular(path)).version
-    except (OSError, ValidationError):
+        before = pointed_version(read_regular(path))
+    except OSError:
         before = None
     with explained(folder, 0):
-        pointer = ChannelPointer(version=found.version, sha256=found.manifest.sha256, bytes=found.manifest.bytes)
-        write_atomically(path, _json(pointer))
+        write_atomically(path, pointer_to(found))
     return before, found
 
 
@@ -275,19 +185,3 @@ def check_writable(spec: LocalRegistry) -> None:
             nearest = nearest.parent
         with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=nearest) as probe:
             (Path(probe) / "probe").write_bytes(b"probe")
-
-
-def _folder(spec: LocalRegistry, device_class: str, name: str) -> Path:
-    for what, value in (("device class", device_class), ("name", name)):
-        if not _FOLDER_NAME.fullmatch(value):
-            raise SpecError(
-                f"the {what} cannot be a folder name in the registry",
-                bound="lowercase letters, digits, - and _",
-                measured=repr(value),
-                remedy="rename it",
-            )
-    return Path(spec.root) / device_class / name
-
-
-def _json(value: FrozenModel) -> bytes:
-    return value.model_dump_json(indent=2).encode() + b"\n"

@@ -38,17 +38,35 @@ class Registry(Protocol):
             RegistryError: A release cannot be published.
         """
 
-    def publish(self, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
-        """Publish a model, and point the channel at it. The same bytes always give the same release.
+    def put(self, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
+        """Write a release, or verify the one of the same bytes. The same bytes always give the same version.
+
+        No channel changes, so devices don't see the release before its `commit`. If a release of the same bytes has
+        another manifest, the new one replaces it.
 
         Raises:
-            RegistryError: The registry refused the release. The channel is unchanged.
+            RegistryError: The registry refused the release, or holds a corrupt one.
             SpecError: The registry doesn't support the name.
         """
         ...
 
-    def manifest_sha256(self, release: Release) -> str:
-        """Return the digest of a release's manifest, as stored in the registry."""
+    def commit(self, release: Release) -> None:
+        """Point the channel at a release from `put` in one step: readers see the old pointer or the new one.
+
+        Raises:
+            RegistryError: The registry refused the change. The channel is unchanged.
+        """
+
+    def current(self, device_class: str, name: str) -> Release | None:
+        """Return the verified release that the channel points at; None if the channel doesn't exist.
+
+        Raises:
+            RegistryError: The pointer or the release is damaged.
+        """
+        ...
+
+    def versions(self, device_class: str, name: str) -> tuple[str, ...]:
+        """Return the versions of all releases of a pipeline for a device class, sorted."""
         ...
 
     @staticmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel
 from components.facts.decision import Check, Requirement
 from components.facts.evaluation import MetricValue
@@ -11,6 +12,7 @@ from components.spec.recipe import Recipe
 
 MODEL_NAME = "model.tflite"
 COMPRESSED_NAME = "model.tflite.gz"
+MANIFEST_NAME = "manifest.json"
 
 
 class CompressedForm(FrozenModel):
@@ -94,6 +96,16 @@ class Release(FrozenModel):
     def model_path(self) -> Path:
         """Path of the model file."""
         return Path(self.path) / MODEL_NAME
+
+    @property
+    def manifest_sha256(self) -> str:
+        """Digest of the manifest's file."""
+        return sha256_of_bytes(serialized(self.manifest))
+
+
+def serialized(value: ReleaseManifest | ChannelPointer) -> bytes:
+    """Return the content of a manifest's or a pointer's file."""
+    return value.model_dump_json(indent=2).encode() + b"\n"
 
 
 def first_line(error: Exception) -> str:

@@ -120,23 +120,29 @@ REGISTRY = {
             def check_writable(self):
                 pass
 
-            def publish(self, device_class, name, model, manifest):
-                place, version = f"memory:{device_class}/{name}", sha256_of_bytes(model)[:16]
-                release = Release(version=version, path=f"{place}/{version}", manifest=manifest)
+            def put(self, device_class, name, model, manifest):
+                version = sha256_of_bytes(model)[:16]
+                release = Release(
+                    version=version, path=f"memory:{device_class}/{name}/{version}", manifest=manifest
+                )
                 RELEASES[release.path] = release
-                CHANNELS[place, self._channel] = version
                 return release
 
-            def manifest_sha256(self, release):
-                return sha256_of_bytes(release.manifest.model_dump_json().encode())
+            def commit(self, release):
+                place, _, version = release.path.rpartition("/")
+                CHANNELS[place, self._channel] = version
 
             @staticmethod
             def resolve(target):
                 if target not in RELEASES:
                     raise RegistryError("there is no such release", where=target)
-                manifest = RELEASES[target].manifest
-                digest = sha256_of_bytes(manifest.model_dump_json().encode())
-                return Located(address=target, sha256=manifest.sha256, manifest_sha256=digest, manifest=target)
+                release = RELEASES[target]
+                return Located(
+                    address=target,
+                    sha256=release.manifest.sha256,
+                    manifest_sha256=release.manifest_sha256,
+                    manifest=target,
+                )
 
             @staticmethod
             def point_at(address, channel):

@@ -24,7 +24,8 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.core.files import sha256_of_bytes
 from components.facts.manifest import MANIFEST_NAME, serialized, write_manifest
-from components.push.folder_releases import ReleaseManifest, publish
+from components.push.folder import FolderRegistry
+from components.push.release import ReleaseManifest
 from components.spec.recipe import Recipe
 from components.spec.registry import LocalRegistry
 from edgemill.main import app
@@ -396,6 +397,7 @@ def test_reports_and_manifests(reported: Reported, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_release(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     spec, model = LocalRegistry(kind="local", root=str(tmp_path_factory.mktemp("registry"))), b"a model"
+    registry = FolderRegistry(spec)
     recipe = Recipe.model_validate({"name": "int8", "scheme": "static_wi8_ai8"})
     manifest = ReleaseManifest(
         name="small",
@@ -405,7 +407,9 @@ def test_release(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) 
         bytes=len(model),
         recipe=recipe,
     )
-    release = Path(publish(spec, "phone", "small", model, manifest).path)
+    pushed = registry.put("phone", "small", model, manifest)
+    registry.commit(pushed)
+    release = Path(pushed.path)
     file = data.draw(st.sampled_from([*sorted(release.iterdir()), release.parent / "stable.json"]))
     whole = file.read_bytes()
     damaged = edited(whole)

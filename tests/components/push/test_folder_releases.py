@@ -11,7 +11,9 @@ import pytest
 
 from components.core.compression import gzip_of
 from components.core.errors import RegistryError, SpecError
-from components.push.folder_releases import ReleaseManifest, check_writable, current, find_release, point_at, publish
+from components.push.folder import FolderRegistry
+from components.push.folder_releases import check_writable, current, find_release, point_at
+from components.push.release import ReleaseManifest
 from components.spec.registry import LocalRegistry
 
 MODEL = bytes(range(256)) * 8
@@ -33,7 +35,10 @@ def manifest_of(model):
 
 
 def push(root, model=MODEL, channel="stable", name="shoes"):
-    return publish(LocalRegistry(root=str(root), channel=channel), "phone", name, model, manifest_of(model))
+    registry = FolderRegistry(LocalRegistry(root=str(root), channel=channel))
+    release = registry.put("phone", name, model, manifest_of(model))
+    registry.commit(release)
+    return release
 
 
 def tree_of(root):
@@ -264,7 +269,7 @@ def test_stale_leftovers_are_removed_and_fresh_ones_kept_when_pushed(tmp_path):
 
 def test_manifest_of_other_bytes_is_refused_when_published(tmp_path):
     with pytest.raises(RegistryError, match="describes other bytes"):
-        publish(LocalRegistry(root=str(tmp_path)), "phone", "shoes", MODEL, manifest_of(b"other"))
+        FolderRegistry(LocalRegistry(root=str(tmp_path))).put("phone", "shoes", MODEL, manifest_of(b"other"))
     assert list(tmp_path.iterdir()) == []
 
 

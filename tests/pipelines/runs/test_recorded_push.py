@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from components.core.errors import MetadataError, RegistryError, TamperedError
 from components.core.files import sha256_of, sha256_of_bytes
 from components.push.folder import FolderRegistry
-from components.push.folder_releases import point_at, publish
+from components.push.folder_releases import point_at
 from components.push.release import Release, ReleaseManifest
 from components.spec.recipe import Recipe
 from components.spec.registry import LocalRegistry
@@ -57,7 +57,10 @@ class Pushed:
             metrics={"accuracy": {"value": 0.75}},
         )
         spec = LocalRegistry.model_validate({"kind": "local", "root": str(self.folder / "registry")})
-        return publish(spec, "phone", "shoes", model, manifest)
+        registry = FolderRegistry(spec)
+        release = registry.put("phone", "shoes", model, manifest)
+        registry.commit(release)
+        return release
 
     def push_of(self, release: Path) -> Any:
         return recorded_push(self.store, FolderRegistry.resolve(str(release)))

@@ -1,0 +1,151 @@
+"""What every kind of registry promises. Each test runs on every kind, against a server that speaks its protocol."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from components.core.errors import MetadataError, RegistryError, SpecError
+from tests.components.push.places import KINDS, MODEL, Place, manifest_of, place_of
+
+SHA256 = hashlib.sha256(MODEL).hexdigest()
+VERSION = SHA256[:16]
+HERE = f"phone/shoes/{VERSION}"
+OTHER = MODEL[::-1]
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    with place_of(request.param, tmp_path) as found:
+        yield found
+
+
+def test_release_has_the_same_files_in_every_registry(place: Place) -> None:
+    release = place.push()
+    files = place.files.all()
+    assert sorted(files) == [f"{HERE}/manifest.json", f"{HERE}/model.tflite", f"{HERE}/model.tflite.gz",
+                             "phone/shoes/stable.json"]  # fmt: skip
+    assert files[f"{HERE}/model.tflite"] == MODEL == gzip.decompress(files[f"{HERE}/model.tflite.gz"])
+    assert json.loads(files["phone/shoes/stable.json"]) == {"version": VERSION, "sha256": SHA256, "bytes": 2048}
+    assert hashlib.sha256(files[f"{HERE}/manifest.json"]).hexdigest() == release.manifest_sha256
+    assert (release.version, release.path) == (VERSION, f"{place.root}/{HERE}")
+    assert place.current() == release
+    assert place.current("beta") is None
+
+
+def test_release_is_there_before_a_channel_points_at_it(place: Place) -> None:
+    assert place.versions() == ()
+    old, registry = place.push(OTHER), place.open()
+    release = registry.put("phone", "shoes", MODEL, manifest_of(MODEL))
+    assert place.versions() == tuple(sorted((VERSION, old.version)))
+    assert place.current() == old
+    registry.commit(release)
+    assert place.current() == release
+    assert place.open().versions("watch", "shoes") == ()
+
+
+def test_nothing_changes_when_the_same_is_pushed_again(place: Place) -> None:
+    first = place.push()
+    before = place.files.all()
+    assert place.push() == first
+    assert place.files.all() == before
+
+
+def test_newest_push_of_the_same_bytes_gives_the_manifest(place: Place) -> None:
+    place.push()
+    again = place.push(accuracy=0.5)
+    found = place.current()
+    assert found == again
+    assert found is not None and found.manifest.metrics["accuracy"].value == 0.5
+    assert place.versions() == (VERSION,)
+
+
+def test_channels_move_alone(place: Place) -> None:
+    first, second = place.push(), place.push(OTHER)
+    place.push(channel="beta")
+    assert (place.current(), place.current("beta")) == (second, first)
+
+
+def test_rollback_reports_what_the_channel_pointed_at(place: Place) -> None:
+    first, second = place.push(), place.push(OTHER)
+    assert place.kind.point_at(first.path, "stable") == (second.version, first)
+    assert place.current() == first
+    assert place.kind.point_at(first.path, "stable") == (first.version, first)
+    with pytest.raises(RegistryError, match=r"there is no such channel \(expected: stable; found: beta\)"):
+        place.kind.point_at(first.path, "beta")
+
+
+def test_rollback_is_refused_to_a_release_in_another_place(place: Place) -> None:
+    place.push()
+    for name, content in place.files.all().items():
+        place.files.write(name.replace("phone", "watch"), content)
+    with pytest.raises(RegistryError, match=r"not in its place .*expected: a folder \.\.\./phone/shoes"):
+        place.kind.point_at(f"{place.root}/watch/shoes/{VERSION}", "stable")
+
+
+@pytest.mark.parametrize("file", ["model.tflite", "model.tflite.gz"])
+@pytest.mark.parametrize("change", [lambda old: b"\xff" + old[1:], lambda old: old[:-1], lambda old: b""])
+def test_damaged_release_is_refused_and_kept(place: Place, file: str, change: Callable[[bytes], bytes]) -> None:
+    release = place.push()
+    place.files.write(f"{HERE}/{file}", change(place.files.all()[f"{HERE}/{file}"]))
+    before = place.files.all()
+    for refused in (place.push, place.current, lambda: place.kind.resolve(release.path),
+                    lambda: place.kind.point_at(release.path, "stable")):  # fmt: skip
+        with pytest.raises(RegistryError, match="the release is corrupt"):
+            refused()
+    assert place.files.all() == before
+
+
+def test_missing_file_is_named(place: Place) -> None:
+    release = place.push()
+    place.files.remove(f"{HERE}/model.tflite.gz")
+    with pytest.raises(RegistryError, match=r"this is not a complete release: .*model\.tflite\.gz"):
+        place.kind.resolve(release.path)
+
+
+@pytest.mark.parametrize("pointer", [b"{", b'{"version": "x"}', b""])
+def test_broken_pointer_is_reported_and_written_again(place: Place, pointer: bytes) -> None:
+    release = place.push()
+    place.files.write("phone/shoes/stable.json", pointer)
+    with pytest.raises(RegistryError, match="the channel's pointer cannot be read"):
+        place.current()
+    assert place.kind.point_at(release.path, "stable") == (None, release)
+    place.files.write("phone/shoes/stable.json", pointer)
+    assert place.push() == release == place.current()
+
+
+def test_address_leads_to_a_release_a_file_of_one_or_a_model(place: Place) -> None:
+    release = place.push()
+    place.files.write("app/other.tflite", OTHER)
+    for target in (release.path, f"{release.path}/model.tflite", f"{release.path}/model.tflite.gz"):
+        found = place.kind.resolve(target)
+        assert (found.address, found.sha256, found.manifest_sha256) == (release.path, SHA256, release.manifest_sha256)
+    model = place.kind.resolve(f"{place.root}/app/other.tflite")
+    assert (model.sha256, model.manifest_sha256) == (hashlib.sha256(OTHER).hexdigest(), None)
+    with pytest.raises(MetadataError, match="there is no release or model here"):
+        place.kind.resolve(f"{place.root}/phone/shoes/{'0' * 16}")
+
+
+def test_release_exists_until_it_is_removed(place: Place) -> None:
+    release = place.push()
+    assert place.kind.exists(release.path)
+    assert not place.kind.exists(f"{place.root}/phone/shoes/{'0' * 16}")
+
+
+def test_check_leaves_nothing(place: Place) -> None:
+    place.open().check_writable()
+    assert place.files.all() == {}
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "Upper"])
+def test_name_that_is_no_folder_name_is_refused(place: Place, name: str) -> None:
+    with pytest.raises(SpecError, match="cannot be a folder name in the registry"):
+        place.push(name=name)
+    with pytest.raises(RegistryError, match="describes other bytes"):
+        place.open().put("phone", "shoes", MODEL, manifest_of(OTHER))
+    assert place.files.all() == {}
