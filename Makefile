@@ -11,7 +11,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast test-beam test-examples test-metadata test-next-generation check reference format lock benchmark image containers clean
+.PHONY: help setup run run-anomaly run-detector test test-fast test-beam test-examples test-metadata test-next-generation check reference format lock benchmark image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,12 @@ $(UV):
 run: setup ## Train, optimize, evaluate, gate, and push the embedded example
 	$(VENV)/bin/edgemill run pipelines/fashion_mnist/pipeline.yaml
 
+run-anomaly: setup ## Run the anomaly detector for a smartwatch (pipelines/anomaly/)
+	$(VENV)/bin/edgemill run pipelines/anomaly/pipeline.yaml
+
+run-detector: setup ## Run the detector with two outputs (pipelines/detector/)
+	$(VENV)/bin/edgemill run pipelines/detector/pipeline.yaml
+
 check: setup ## Check lint, format, words, types, and that docs/reference/ is up to date
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -55,8 +61,8 @@ test-fast: setup ## Run the tests that need neither TensorFlow nor TFX (under tw
 test-metadata: setup ## Test metadata on real MariaDB and PostgreSQL servers (Debian: mariadb-server, postgresql)
 	$(VENV)/bin/pytest tests/servers/metadata_servers.py
 
-test-examples: setup ## Run the long examples and check their figures (about 10 minutes)
-	EDGEMILL_TEST_DATA="$(DATA)" $(VENV)/bin/pytest -rs -s tests/examples/activity.py tests/examples/digits.py tests/examples/hard_channels.py
+test-examples: setup ## Run the long examples and check their figures (about 25 minutes)
+	EDGEMILL_TEST_DATA="$(DATA)" $(VENV)/bin/pytest -rs -s tests/examples/activity.py tests/examples/digits.py tests/examples/hard_channels.py tests/examples/models.py
 
 test-next-generation: ## Run setup and the complete test suite on TFX 1.21 in a Debian 13 root (needs root and debootstrap)
 	tests/next_generation.sh

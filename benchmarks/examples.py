@@ -26,6 +26,8 @@ EXAMPLES = (
     "activity/lstm.yaml",
     "activity/gru.yaml",
     "activity/sru.yaml",
+    "anomaly/pipeline.yaml",
+    "detector/pipeline.yaml",
 )
 
 

@@ -80,7 +80,7 @@ READY_MADE = {
     "coco_map": ReadyMade(False, (0.0, 1.0)),
     "word_error_rate": ReadyMade(True, (0.0, None), ("reference",)),
     "character_error_rate": ReadyMade(True, (0.0, None), ("reference",)),
-    "anomaly_auc": ReadyMade(False, (0.0, 1.0), ("reconstructs",)),
+    "anomaly_auc": ReadyMade(False, (0.0, 1.0), ("reconstructs", "labels")),
     "cosine_similarity": ReadyMade(False, (-1.0, 1.0)),
     "recall_at_k": ReadyMade(False, (0.0, 1.0)),
     "keypoint_error": ReadyMade(True, (0.0, None), ("mask",)),

@@ -85,7 +85,7 @@ def test_shipped_pipeline_names_no_path_of_this_machine(shipped: dict[str, Compi
     examples = shipped[name].pipeline["root"]["dag"]["tasks"]["examples"]["inputs"]["parameters"]
     place = examples["input_base"]["runtimeValue"]["constant"]
     # The image holds it; the hard example has the clothing's data.
-    folder = "activity" if "activity" in name else "fashion_mnist"
+    folder = Path(name).parent.name.replace("hard_channels", "fashion_mnist")
     assert place == f"/opt/edgemill/pipelines/{folder}/data"
 
 

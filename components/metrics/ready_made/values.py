@@ -23,14 +23,17 @@ class AnomalyAUC(KeptExamples):
     Args:
         reconstructs: A feature [N, ...] that the model reconstructs: then the score is the mean squared error of the
             output. "" if the output is the score.
+        labels: A feature [N] with the labels, instead of the target: a model that is trained to reconstruct has its
+            input as target. "" for the target.
     """
 
-    def __init__(self, reconstructs: str = "") -> None:
-        self._reconstructs = reconstructs
+    def __init__(self, reconstructs: str = "", labels: str = "") -> None:
+        self._reconstructs, self._labels = reconstructs, labels
 
     def examples(self, predictions: Arrays, targets: Arrays, features: Arrays) -> list[Any]:
         """Keep the label and the score of each example."""
-        found, labels = only(predictions, "output"), only(targets, "target")
+        found = only(predictions, "output")
+        labels = named_array(features, self._labels, "feature") if self._labels else only(targets, "target")
         values = found.astype(np.float64).reshape(len(found), -1)
         if self._reconstructs:
             original = named_array(features, self._reconstructs, "feature")
@@ -38,7 +41,8 @@ class AnomalyAUC(KeptExamples):
             values = ((values - original.reshape(values.shape)) ** 2).mean(axis=1)
         else:
             _check_size(values.size, len(found), "the output", found, labels)
-        _check_size(labels.size, len(found), "the target", labels, found)
+        what = f"the feature {self._labels!r}" if self._labels else "the target"
+        _check_size(labels.size, len(found), what, labels, found)
         labels = labels.astype(np.float64)
         return [[kept] for kept in zip(labels.reshape(-1).tolist(), values.reshape(-1).tolist(), strict=True)]
 

@@ -34,6 +34,9 @@ def test_auc_of_reconstructions_ranks_their_mean_squared_error():
     assert 0.6 < expected < 0.99
     assert value(AnomalyAUC("image"), found, labels, image=original) == pytest.approx(expected, abs=1e-6)
     assert value(AnomalyAUC("image"), found, labels, image=original.reshape(300, 16)) == pytest.approx(expected)
+    # The target of a model that is trained to reconstruct is its input. Then a feature has the labels.
+    trained = value(AnomalyAUC("image", "odd"), found, original, image=original, odd=labels[:, None])
+    assert trained == pytest.approx(expected, abs=1e-6)
 
 
 def test_auc_is_unknown_without_anomalies():
@@ -47,6 +50,8 @@ def test_auc_is_unknown_without_anomalies():
         value(AnomalyAUC("image"), np.zeros((4, 3)), np.zeros(4), image=np.zeros((4, 2)))
     with pytest.raises(SpecError, match=r"the target has another number .*expected: 4 values; found: 8"):
         value(AnomalyAUC(), np.zeros(4), np.zeros((4, 2)))
+    with pytest.raises(SpecError, match=r"the feature 'odd' has another number .*expected: 4 values; found: 8"):
+        value(AnomalyAUC(labels="odd"), np.zeros(4), np.zeros(4), odd=np.zeros((4, 2)))
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

@@ -1,0 +1,1 @@
+"""A shipped pipeline: a detector of garments, with two outputs."""
