@@ -16,7 +16,7 @@ import pytest
 
 from pipelines.file.load import load_pipeline
 
-EXAMPLES = ("anomaly", "detector")
+EXAMPLES = ("anomaly", "detector", "transcriber")
 SHIPPED = sorted(path for path in Path("pipelines").glob("*/*.yaml") if path.parent.name != "devices")
 
 
@@ -109,6 +109,23 @@ def test_detector_that_returns_its_targets_finds_every_garment() -> None:
     assert computed("detector", found, targets, features) == 1.0
     # One box per garment is left of all anchors that learn it.
     assert (found["scores"] > 0).sum() == features["garments"].numpy().sum() < (outputs["scores"] > 0).sum()
+
+
+def test_transcriber_reads_letters_between_repetitions_and_blanks() -> None:
+    task, features = few("transcriber")
+    targets = task.targets(features)
+    letters = targets["letters"].numpy()
+    steps = np.full([len(letters), 28], 5)
+    for row, each in enumerate(letters):
+        # Twice at consecutive steps, then a blank.
+        for place, letter in enumerate(each[each >= 0]):
+            steps[row, 3 * place : 3 * place + 2] = letter
+    scores = np.eye(6, dtype=np.float32)[steps]
+    found = task.postprocess({"letters": scores})
+    assert found["text"].tolist() == [text.decode() for text in features["text"].numpy()]
+    assert computed("transcriber", found, targets, features) == 0.0
+    blank = task.postprocess({"letters": np.roll(scores, -1, axis=0)})
+    assert computed("transcriber", blank, targets, features) > 0.5
 
 
 def test_anomaly_detector_learns_its_input_and_is_judged_by_labels() -> None:

@@ -1,0 +1,1 @@
+"""A shipped pipeline: a CRNN that transcribes strips of garments."""
