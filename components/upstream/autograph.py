@@ -7,10 +7,15 @@ Keras itself passes the `call` of layers, losses, and metrics to AutoGraph, whic
 
 from __future__ import annotations
 
+import functools
+import sys
+import types
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.autograph.core import config, config_lib
+from tensorflow.python.autograph.impl import conversion
 
 from components.upstream.keras import trace_gpu_forms_only_to_run
 
@@ -19,12 +24,15 @@ do_not_convert: Any = tf.autograph.experimental.do_not_convert
 
 # Modules that call functions of the user without passing them to AutoGraph: train_step, activations in subclassed
 # models, learning-rate schedules and constraints. What they call is rewritten only if they are.
+# A layer or model that holds no such function is exempt here too.
 _CALLERS = (
     "tf_keras.src.engine.training",
     "tf_keras.src.layers",
     "tf_keras.src.optimizers.legacy",
     "tf_keras.src.optimizers.optimizer",
 )
+# Packages whose code doesn't rely on AutoGraph.
+_KNOWN = sys.stdlib_module_names | {"tf_keras", "tensorflow", "tensorflow_model_optimization", "numpy", "components"}
 _RULES = (*(config_lib.Convert(name) for name in _CALLERS), config_lib.DoNotConvert("tf_keras"))
 
 
@@ -36,3 +44,67 @@ def leave_keras_as_it_is() -> None:
     trace_gpu_forms_only_to_run()
     if config.CONVERSION_RULES[: len(_RULES)] != _RULES:
         config.CONVERSION_RULES = (*_RULES, *config.CONVERSION_RULES)
+    if conversion.is_allowlisted.__module__ == __name__:
+        return
+    is_allowlisted, remember = conversion.is_allowlisted, conversion.cache_allowlisted
+
+    def exempt(entity: Any, *args: Any, **kwargs: Any) -> Any:
+        if _is_called_on_layer(entity) and not holds_user_code(entity.__self__):
+            return True
+        return is_allowlisted(entity, *args, **kwargs)
+
+    def remember_functions(entity: Any, options: Any) -> None:
+        # AutoGraph remembers a method for all objects of its class, but another layer can hold code of the user.
+        if not _is_called_on_layer(entity):
+            remember(entity, options)
+
+    conversion.is_allowlisted, conversion.cache_allowlisted = exempt, remember_functions
+
+
+def _is_called_on_layer(entity: Any) -> bool:
+    """Whether this is a method of Keras, bound to a layer or a model, that can call code of the user."""
+    return (
+        isinstance(entity, types.MethodType)
+        and isinstance(entity.__self__, tf.keras.layers.Layer)
+        and str(entity.__module__).startswith(_CALLERS)
+    )
+
+
+def holds_user_code(layer: Any) -> bool:
+    """Whether a layer or model is of a class of the user, or holds a function or an object that is, at any depth."""
+    seen: set[int] = set()
+    found = [layer]
+    while found:
+        one = found.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            kind = one if isinstance(one, type | types.FunctionType) else type(one)
+            if str(kind.__module__).partition(".")[0] not in _KNOWN:
+                return True
+            found.extend(_held(one))
+    return False
+
+
+def _held(one: Any) -> Iterator[Any]:
+    if isinstance(one, dict):
+        yield from one.values()
+    elif isinstance(one, list | tuple | set):
+        yield from one
+    elif isinstance(one, functools.partial):
+        yield one.func
+    elif isinstance(one, types.MethodType):
+        yield from (one.__self__, one.__func__)
+    elif isinstance(one, tf.Variable):
+        yield one.constraint
+    elif isinstance(one, tf.Module) or _is_of_keras(one):
+        # Calls of a layer lead to the other layers of its model.
+        yield from (value for name, value in vars(one).items() if not name.endswith("bound_nodes_value"))
+
+
+def _is_of_keras(one: Any) -> bool:
+    """Whether this is an object of Keras or of this project, but not of a model's graph."""
+    module = str(type(one).__module__)
+    graph = ("tf_keras.src.engine.keras_tensor", "tf_keras.src.engine.node")
+    return module.startswith(("tf_keras", "tensorflow_model_optimization", "components")) and not (
+        module.startswith(graph) or isinstance(one, types.FunctionType | type) or not hasattr(one, "__dict__")
+    )

@@ -345,8 +345,11 @@ def test_projections_of_attention_of_keras() -> None:
 
 def test_rules_of_autograph() -> None:
     from tensorflow.python.autograph.core import config, config_lib
+    from tensorflow.python.autograph.impl import conversion
 
     assert isinstance(config.CONVERSION_RULES, tuple)
+    assert parameters(conversion.is_allowlisted)[0] in {"o", "entity"}
+    assert parameters(conversion.cache_allowlisted) == ["entity", "options"]
     assert parameters(config_lib.Convert.__init__) == ["module_prefix"]
     assert parameters(config_lib.DoNotConvert.__init__) == ["module_prefix"]
 
@@ -394,6 +397,18 @@ def test_runners_of_beam() -> None:
 
     assert isinstance(StandardOptions.DEFAULT_RUNNER, str | None)
     assert all(isinstance(path, str) for path in StandardOptions.ALL_KNOWN_RUNNERS)
+
+
+def test_pickler_and_signatures_of_beam() -> None:
+    from apache_beam.internal import pickler
+    from apache_beam.transforms import core, ptransform, util
+    from apache_beam.typehints import decorators
+
+    assert pickler.USE_CLOUDPICKLE == "cloudpickle"
+    assert pickler.DEFAULT_PICKLE_LIB in {"dill", "cloudpickle"}
+    assert parameters(decorators.get_signature) in (["func"], ["function"])
+    for module in (core, ptransform, util):
+        assert module.get_signature is decorators.get_signature
 
 
 # ML Metadata: ml_metadata.
