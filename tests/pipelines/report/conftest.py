@@ -114,6 +114,15 @@ def run_summary():
     return make_summary()
 
 
+@pytest.fixture(scope="session")
+def plain_summary(run_summary):
+    """The same, with one picture instead of three, for tests of what is not drawn."""
+    evaluation = run_summary.evaluation
+    candidates = tuple(one.model_copy(update={"latency": None}) for one in evaluation.candidates)
+    evaluation = evaluation.model_copy(update={"candidates": candidates})
+    return run_summary.model_copy(update={"audit": None, "evaluation": evaluation})
+
+
 def make_summary():
     failed = CandidateReport(
         recipe={"name": "int16", "scheme": "static_wi8_ai16"},

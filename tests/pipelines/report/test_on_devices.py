@@ -57,8 +57,8 @@ def page(summary: RunSummary, **changes) -> Page:
     return Page(render_report(summary.model_copy(update=changes)))
 
 
-def test_each_device_has_a_table_of_its_figures(run_summary):
-    shown = page(run_summary, devices=(*run_summary.devices, BOARD), on_devices=(FACTS,))
+def test_each_device_has_a_table_of_its_figures(plain_summary):
+    shown = page(plain_summary, devices=(*plain_summary.devices, BOARD), on_devices=(FACTS,))
     assert ["int8", "4 of 580 %", "123,456", "0.617", "2,048", "7,777", "17,696", "3,584", "5"] in [
         [cell.replace("\n", "") for cell in row] for row in shown.rows
     ]
@@ -69,21 +69,21 @@ def test_each_device_has_a_table_of_its_figures(run_summary):
     assert "no fast kernels for the integer LSTM" in said
 
 
-def test_refusal_is_reported_in_the_table(run_summary):
-    said = page(run_summary, devices=(BOARD,), on_devices=(FACTS,)).text["devices"]
+def test_refusal_is_reported_in_the_table(plain_summary):
+    said = page(plain_summary, devices=(BOARD,), on_devices=(FACTS,)).text["devices"]
     assert "TFLM refused TFLM has no <kernel>Remedy: take another scheme" in " ".join(said.split())
 
 
-def test_weights_in_dram_have_a_column_of_their_own(run_summary):
+def test_weights_in_dram_have_a_column_of_their_own(plain_summary):
     large = {"accelerator": "ethos-u85-256", "system_config": "Ethos_U85_SYS_DRAM_Mid", "memory_mode": "Dedicated_Sram"}
     board = BOARD.model_validate({**BOARD.model_dump(), "evaluators": [{"kind": "vela", **large}]})
     facts = VELA.model_copy(update={**large, "cpu_operators": (), "dram_bytes": 8_888, "flash_bytes": 0})
     report = DeviceReport(device="board", candidates=(CandidateOnDevice(name="int8", sha256="a", vela=facts),))
-    shown = page(run_summary, devices=(board,), on_devices=(report,))
+    shown = page(plain_summary, devices=(board,), on_devices=(report,))
     heading = next(row for row in shown.rows if "NPU cycles" in row)
     assert heading[1:] == ["On the NPU", "NPU cycles", "ms", "SRAM", "DRAM"]
     assert [row[-1] for row in shown.rows if "123,456" in row] == ["8,888"]
 
 
-def test_there_is_no_section_without_tools(run_summary):
-    assert "devices" not in page(run_summary).ids
+def test_there_is_no_section_without_tools(plain_summary):
+    assert "devices" not in page(plain_summary).ids

@@ -58,9 +58,9 @@ def page(recovered):
     return Page(render_report(recovered))
 
 
-def test_only_candidates_with_these_options_have_a_section(recovered, run_summary):
-    assert recovery_views(run_summary) == []
-    assert "recovery" not in Page(render_report(run_summary)).text
+def test_only_candidates_with_these_options_have_a_section(recovered, plain_summary):
+    assert recovery_views(plain_summary) == []
+    assert "recovery" not in Page(render_report(plain_summary)).text
     assert [view.name for view in recovery_views(recovered)] == ["int8", "int8_per_tensor"]
 
 

@@ -157,15 +157,15 @@ READINGS = (
 
 
 @pytest.mark.parametrize(("reading", "said"), READINGS)
-def test_what_outputs_were_taken_for_and_the_share_that_saturates_are_in_the_report(run_summary, reading, said):
+def test_what_outputs_were_taken_for_and_the_share_that_saturates_are_in_the_report(plain_summary, reading, said):
     shares = (0.0312, 0.0, None)
     candidates = [
         one.model_copy(update={"saturated": share})
-        for one, share in zip(run_summary.evaluation.candidates[:3], shares, strict=True)
+        for one, share in zip(plain_summary.evaluation.candidates[:3], shares, strict=True)
     ]
     update = {"outputs": OutputReading.model_validate(reading), "candidates": tuple(candidates)}
-    evaluation = run_summary.evaluation.model_copy(update=update)
-    page = Page(render_report(run_summary.model_copy(update={"evaluation": evaluation})))
+    evaluation = plain_summary.evaluation.model_copy(update=update)
+    page = Page(render_report(plain_summary.model_copy(update={"evaluation": evaluation})))
     assert said in page.text["candidates"]
     cells = [row_of(page, f"{one.name}{one.recipe.scheme.kind}")[1] for one in candidates]
     assert [cell.partition("]")[2] for cell in cells] == [
@@ -191,10 +191,10 @@ def test_failed_candidate_is_shown_with_cause_and_fix_when_conversion_failed(pag
     assert "Remedy: use static_wi8_ai8, or allow float_fallback" in row[1]
 
 
-def test_failed_push_is_not_explained_by_why_its_candidate_was_chosen(run_summary):
-    failed = Page(render_report(run_summary.model_copy(update={"releases": (), "verdict": "failed"})))
+def test_failed_push_is_not_explained_by_why_its_candidate_was_chosen(plain_summary):
+    failed = Page(render_report(plain_summary.model_copy(update={"releases": (), "verdict": "failed"})))
     assert "Nothing was pushed: int8 passed, but the push failed." in failed.text["verdict"]
-    assert f"Nothing was pushed: {run_summary.decision_for('phone_cpu').why}" not in failed.text["verdict"]
+    assert f"Nothing was pushed: {plain_summary.decision_for('phone_cpu').why}" not in failed.text["verdict"]
 
 
 def test_gate_reports_every_reason_when_candidates_did_not_pass(page, run_summary):
@@ -360,7 +360,7 @@ def test_nothing_heavy_is_imported_when_the_report_modules_are():
     assert done.stdout.strip() == "[]"
 
 
-def test_how_closely_a_rebuilt_baseline_follows_its_original_is_in_report_and_table(run_summary):
+def test_how_closely_a_rebuilt_baseline_follows_its_original_is_in_report_and_table(plain_summary):
     facts = RebuiltFacts(
         keras_version="3.15.1",
         variables=4,
@@ -369,19 +369,19 @@ def test_how_closely_a_rebuilt_baseline_follows_its_original_is_in_report_and_ta
         output_scale=0.9,
         tolerance=1e-5,
     )
-    summary = run_summary.model_copy(update={"rebuilt": facts})
+    summary = plain_summary.model_copy(update={"rebuilt": facts})
     said = "rebuilt from a model of Keras 3.15.1: outputs differ by at most 2.5e-07 of their scale on 3 random, 8 real"
     assert said in render_report(summary)
     console = Console(width=300, record=True)
     console.print(render_table(summary))
     assert said in console.export_text()
-    assert "rebuilt" not in render_report(run_summary)
+    assert "rebuilt" not in render_report(plain_summary)
 
 
-def test_skipped_recipes_are_listed_with_their_reasons(run_summary, page):
+def test_skipped_recipes_are_listed_with_their_reasons(plain_summary, page):
     assert "skipped" not in page.ids
     skipped = SkippedRecipe(name="masked", scheme="static_wi8_ai8", place=6, reasons=("a <mask>", "a cast"))
-    for summary in (run_summary, run_summary.model_copy(update={"evaluation": None})):
+    for summary in (plain_summary, plain_summary.model_copy(update={"evaluation": None})):
         found = Page(render_report(summary.model_copy(update={"skipped": (skipped,)})))
         assert "masked" in found.text["skipped"]
         assert "static_wi8_ai8" in found.text["skipped"]

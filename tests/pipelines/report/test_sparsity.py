@@ -26,13 +26,13 @@ def proof(verdict, reason, **changes):
 
 
 @pytest.fixture
-def pruned(run_summary):
+def pruned(plain_summary):
     def pruned(made):
-        first, *others = run_summary.evaluation.candidates
+        first, *others = plain_summary.evaluation.candidates
         outcome = first.outcome.model_copy(update={"sparsity": made})
         candidates = (first.model_copy(update={"outcome": outcome}), *others)
-        evaluation = run_summary.evaluation.model_copy(update={"candidates": candidates})
-        return run_summary.model_copy(update={"evaluation": evaluation})
+        evaluation = plain_summary.evaluation.model_copy(update={"candidates": candidates})
+        return plain_summary.model_copy(update={"evaluation": evaluation})
 
     return pruned
 
@@ -41,9 +41,9 @@ def section(summary):
     return render_report(summary).partition('<section id="sparsity">')[2].partition("</section>")[0]
 
 
-def test_no_section_when_nothing_was_pruned(run_summary):
-    assert section(run_summary) == ""
-    assert not any(line.startswith("sparsity of") for line in printed(run_summary, 400))
+def test_no_section_when_nothing_was_pruned(plain_summary):
+    assert section(plain_summary) == ""
+    assert not any(line.startswith("sparsity of") for line in printed(plain_summary, 400))
 
 
 def test_section_reports_figures_and_proof_when_sparsity_is_proven(pruned):

@@ -5,7 +5,7 @@ from pipelines.report.render import render_report
 
 
 @pytest.fixture
-def html(run_summary):
+def html(plain_summary):
     epochs = (EpochFact(epoch=1, learning_rate=0.001, seconds=2.0, figures={"loss": 0.4}),)
     kernel = {"layer": "hid<den", "weight": "recurrent_kernel", "shape": (64, 32)}
     pruned = TrainingReport(
@@ -23,7 +23,7 @@ def html(run_summary):
         best_epoch=1,
         weights=(WeightFact(**kernel, sparsity=0.0, unique_values=15, wanted_values=16),),
     )
-    summary = run_summary.model_copy(update={"trainings": (pruned, clustered)})
+    summary = plain_summary.model_copy(update={"trainings": (pruned, clustered)})
     return render_report(summary).partition('<section id="training">')[2].partition("</section>")[0]
 
 
