@@ -11,7 +11,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-anomaly run-detector run-transcriber test test-fast test-beam test-examples test-metadata test-next-generation check reference format lock benchmark image containers clean
+.PHONY: help setup run run-anomaly run-detector run-transcriber test test-fast test-beam test-examples test-metadata test-next-generation check reference format lock benchmark zoo image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ benchmark: setup ## Measure the figures in docs/benchmarks.md (about half an hou
 	$(VENV)/bin/python benchmarks/sparsity.py
 	$(VENV)/bin/python benchmarks/combinations.py
 	$(VENV)/bin/python benchmarks/examples.py
+
+zoo: setup ## Run 140 small models of all kinds through every recipe (about 40 minutes)
+	$(VENV)/bin/python -m benchmarks.zoo
 
 image: ## Build the container image (see kubeflow/build_image.sh --help)
 	kubeflow/build_image.sh

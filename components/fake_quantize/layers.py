@@ -37,7 +37,7 @@ PASSING = frozenset(
         *("ZeroPadding1D", "ZeroPadding2D", "Cropping1D", "Cropping2D"),
         *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
         *("ActivityRegularization", "StochasticDepth", "Resizing", "CenterCrop"),
-        "RandomFlip",
+        *("RandomFlip", "RandomRotation"),
     }
 )
 # Activations that the preceding kernel can compute: only the result needs a range.

@@ -19,7 +19,8 @@ def graph_refusals(recipe: Recipe, built: Built) -> Iterator[ModelError]:
         recipe: The recipe.
         built: The baseline, with its operations or its float file.
     """
-    if lacking := sorted(built.operations & WITHOUT_OPERATOR.keys()):
+    lacking = sorted(built.operations & WITHOUT_OPERATOR.keys())
+    if lacking and not built.converts():
         yield without_operator(lacking)
     if not isinstance(recipe.scheme, StaticScheme) or recipe.steps:
         return

@@ -9,7 +9,7 @@ from typing import Any
 from components.baseline.built import built_model
 from components.baseline.pretrained import load_keras
 from components.baseline.source import recognize
-from components.core.errors import EdgemillError, SpecError, summary_line
+from components.core.errors import ConversionError, EdgemillError, SpecError, summary_line
 from components.core.user_code import in_time
 from components.data.task import Task, trainable
 from components.model.keras_model import check_exportable, check_keras_takes, check_learns
@@ -84,7 +84,23 @@ def _check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
     if inputs is not None:
         check_takes(lambda: run(inputs), signature.structured_input_signature[1], inputs)
     shapes = {name: spec.shape for name, spec in signature.structured_outputs.items()}
-    return Built(None, shapes, run, operations=operations_of(signature))
+    return Built(None, shapes, run, operations=operations_of(signature), converts=lambda: _converts(signature, held))
+
+
+def _converts(signature: Any, held: Any) -> bool:
+    """Whether the converter makes a float file of a signature."""
+    import tensorflow as tf
+
+    from components.convert.tensorflow.converter import convert_float
+    from components.model.saved_model import with_batch_of_one
+
+    specs = signature.structured_input_signature[1]
+    one = {name: with_batch_of_one(name, spec, name) for name, spec in specs.items()}
+    try:
+        convert_float(tf.function(signature, autograph=False).get_concrete_function(**one), held)
+    except ConversionError:
+        return False
+    return True
 
 
 def _check_tflite(baseline: PretrainedBaseline, inputs: Any) -> Built:

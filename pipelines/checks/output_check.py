@@ -59,6 +59,7 @@ class Built:
         run: Decoded inputs of N examples -> outputs by name, arrays [N, ...].
         operations: Kinds of TensorFlow operations of a graph without Keras layers.
         float_file: The content of a baseline that is a TFLite file.
+        converts: Whether the converter makes a float file of a graph without Keras layers.
     """
 
     model: Any
@@ -66,6 +67,7 @@ class Built:
     run: Callable[[Any], dict[str, Any]]
     operations: frozenset[str] = frozenset()
     float_file: bytes | None = None
+    converts: Callable[[], bool] = lambda: True
 
 
 def batch_of(task: Task, features: Mapping[str, Any], label: str, inputs: Any) -> Batch:

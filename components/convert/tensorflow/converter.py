@@ -18,12 +18,14 @@ from components.spec.scheme import Float32, Scheme, StaticScheme, static_kinds
 from components.upstream.tflite.converter import (
     ANY_BITS,
     BATCH_OF_ONE,
+    FULLY_CONNECTED_PRODUCTS,
     INT16_OPERATORS,
     NEW_DYNAMIC_RANGE,
     PER_TENSOR,
     SPARSITY,
     set_option,
     with_one_scale_per_dense_layer,
+    with_products,
     without_model_hash,
 )
 
@@ -70,31 +72,36 @@ def convert(
     refuse_state(signature, str(saved_model))
     fixed = {name: with_batch_of_one(name, specs[name], str(saved_model)) for name in sorted(specs)}
     serve = tf.function(signature, autograph=False)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function(**fixed)], model)
-    # Loops inside the loaded functions still have an open batch size. The signature above makes it 1.
-    set_option(converter, BATCH_OF_ONE, True)
-    with_one_scale_per_dense_layer(converter)
-    _configure(converter, scheme, trained)
-    if scheme.is_static and scheme.activation_bits == 16 and _casts_at_the_border(signature):
-        # The converter has no integer CAST. Other operators that stay float break the scheme's promise.
-        converter.target_spec.supported_ops = [INT16_OPERATORS, tf.lite.OpsSet.TFLITE_BUILTINS]
-    if sparse:
-        converter.optimizations = [*converter.optimizations, SPARSITY]
-    if scheme.is_static and not trained and representative is not None:
-        samples = representative
-        types = {name: spec.dtype.as_numpy_dtype for name, spec in fixed.items()}
-        converter.representative_dataset = lambda: (
-            {name: values.astype(types[name], copy=False) for name, values in sample.items()}
-            for sample in by_input_name(samples(), list(fixed))
-        )
-        if scheme.activation_bits == 8 and _has_fusible_lstm(signature):
-            quantize_fused(converter, known or KnownRanges())
     # On a fused LSTM, the float16 quantizer never terminates and uses all memory (tensorflow/model-optimization#1091).
     # Its predecessor terminates, but its output order varies.
     predecessor = scheme.weight_bits == 16 and _has_fusible_lstm(signature)
-    set_option(converter, NEW_DYNAMIC_RANGE, not predecessor)
+
+    def made(products: bool) -> bytes:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function(**fixed)], model)
+        # Loops inside the loaded functions still have an open batch size. The signature above makes it 1.
+        set_option(converter, BATCH_OF_ONE, True)
+        with_one_scale_per_dense_layer(converter)
+        _configure(converter, scheme, trained)
+        if scheme.is_static and scheme.activation_bits == 16 and _casts_at_the_border(signature):
+            # The converter has no integer CAST. Other operators that stay float break the scheme's promise.
+            converter.target_spec.supported_ops = [INT16_OPERATORS, tf.lite.OpsSet.TFLITE_BUILTINS]
+        if sparse:
+            converter.optimizations = [*converter.optimizations, SPARSITY]
+        if scheme.is_static and not trained and representative is not None:
+            samples = representative
+            types = {name: spec.dtype.as_numpy_dtype for name, spec in fixed.items()}
+            converter.representative_dataset = lambda: (
+                {name: values.astype(types[name], copy=False) for name, values in sample.items()}
+                for sample in by_input_name(samples(), list(fixed))
+            )
+            if scheme.activation_bits == 8 and _has_fusible_lstm(signature):
+                quantize_fused(converter, known or KnownRanges())
+        set_option(converter, NEW_DYNAMIC_RANGE, not predecessor)
+        set_option(converter, FULLY_CONNECTED_PRODUCTS, products)
+        return bytes(converter.convert())
+
     try:
-        content = without_model_hash(bytes(converter.convert()))
+        content = without_model_hash(with_products(made))
         if trained and isinstance(scheme, StaticScheme) and scheme.activation_bits == 16:
             content = with_int16_io(content, scheme.float_io)
         if scheme.is_static and scheme.activation_bits == 8:
@@ -117,10 +124,15 @@ def convert_float(function: Any, owner: Any) -> bytes:
     Raises:
         ConversionError: TensorFlow Lite refuses the function.
     """
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], owner)
-    set_option(converter, BATCH_OF_ONE, True)
-    try:
+
+    def made(products: bool) -> bytes:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], owner)
+        set_option(converter, BATCH_OF_ONE, True)
+        set_option(converter, FULLY_CONNECTED_PRODUCTS, products)
         return bytes(converter.convert())
+
+    try:
+        return with_products(made)
     except Exception as error:
         raise _refusal(str(error), Float32()) from error
 

@@ -180,10 +180,18 @@ def _unit_normalization(parts: Parts, layer: Any, x: Any) -> Any:
 def _dot(parts: Parts, layer: Any, inputs: Any) -> Any:
     left, right = inputs
     axes = [layer.axes] * 2 if isinstance(layer.axes, int) else list(layer.axes)
-    if layer.normalize or left.shape.rank != 3 or right.shape.rank != 3:
+    ranks = left.shape.rank, right.shape.rank
+    if layer.normalize or ranks not in {(2, 2), (3, 2), (3, 3)}:
         return None
-    first, second = (axis % 3 for axis in axes)
-    return parts.function("linalg.matmul", "", left, right, transpose_a=first == 1, transpose_b=second == 2)
+    if ranks == (2, 2):
+        products = parts.product("products", left, right)
+        return parts.function("math.reduce_sum", "", products, axis=1, keepdims=True)
+    first, second = (axis % rank for axis, rank in zip(axes, ranks, strict=True))
+    if ranks == (3, 3):
+        return parts.function("linalg.matmul", "", left, right, transpose_a=first == 1, transpose_b=second == 2)
+    column = parts.reshape("column", (right.shape[1], 1), right)
+    product = parts.function("linalg.matmul", "product", left, column, transpose_a=first == 1)
+    return parts.reshape("", (left.shape[3 - first],), product)
 
 
 def _elu(parts: Parts, layer: Any, x: Any) -> Any:

@@ -77,9 +77,12 @@ OPERATORS: dict[str, OperatorLimit] = {
 WITHOUT_OPERATOR: dict[str, str] = {
     "Acos": "compute it in the task's decode",
     "Atan": "compute it in the task's decode",
+    "AvgPool3D": "use a Conv3D with strides, or pool in two dimensions",
     "Cosh": "write it with tf.exp",
+    "DenseBincount": "use tf.one_hot instead of CategoryEncoding",
     "Erf": "use tf.nn.gelu or tanh",
     "LookupTableFindV2": "look keys up in the task's decode",
+    "MaxPool3D": "use a Conv3D with strides, or pool in two dimensions",
     "Sinh": "write it with tf.exp",
     "Softsign": "use tanh",
     "StringToHashBucketFast": "hash in the task's decode",

@@ -29,6 +29,10 @@ ANY_BITS = "_experimental_low_bit_qat"
 BATCH_OF_ONE = "_experimental_default_to_single_batch_in_tensor_list_ops"
 # The MLIR quantizer for float16 and dynamic range instead of its predecessor.
 NEW_DYNAMIC_RANGE = "experimental_new_dynamic_range_quantizer"
+# Products of batches of matrices as fully connected layers. With a batch of 1, the converter otherwise writes a product
+# of two vectors with an output of the wrong rank, and refuses its own file with this message.
+FULLY_CONNECTED_PRODUCTS = "unfold_batchmatmul"
+_WRONG_RANK = "'tfl.batch_matmul' op found invalid output rank"
 # TensorFlow 2.21 only. By default, it gives each row of a fully connected layer's weights its own scale.
 _PER_TENSOR_DENSE = "_experimental_disable_per_channel_quantization_for_dense_layers"
 # The matching argument of the quantizer.
@@ -54,6 +58,20 @@ def set_option(converter: Any, name: str, value: Any) -> None:
             remedy="run `make setup`, which installs the locked version",
         )
     setattr(converter, name, value)
+
+
+def with_products(made: Callable[[bool], bytes]) -> bytes:
+    """Make a file without `FULLY_CONNECTED_PRODUCTS`, or with it if products get the wrong rank otherwise.
+
+    Args:
+        made: Converts with a new TFLiteConverter, which keeps nothing after a failure. Takes the option's value.
+    """
+    try:
+        return made(False)
+    except Exception as error:
+        if _WRONG_RANK not in str(error):
+            raise
+    return made(True)
 
 
 def with_one_scale_per_dense_layer(converter: Any) -> None:

@@ -84,6 +84,7 @@ OTHERS = {
     "augmented": branch(
         "image",
         RandomFlip=layers.RandomFlip,
+        RandomRotation=partial(layers.RandomRotation, 0.1),
         StochasticDepth=partial(StochasticDepth, 0.1),
         augmented=partial(layers.LeakyReLU, 0.05),
     ),

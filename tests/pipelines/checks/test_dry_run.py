@@ -292,6 +292,14 @@ def first_three(_: Any, image: Any) -> Any:
     return tf.reshape(image, [-1, 16])[:, :3]
 
 
+def test_operation_without_an_operator_is_refused_in_a_graph_unless_it_is_part_of_one(tmp_path: Path) -> None:
+    def errors_with(name: str, function: Callable[[Any], Any]) -> Any:
+        return with_saved_model(tmp_path / name, lambda _, image: function(first_three(_, image)), [None, 4, 4, 1])
+
+    assert "TensorFlow Lite has no operator for Erf" in errors_of(errors_with("erf", tf.math.erf))
+    check(errors_with("gelu", tf.nn.gelu))
+
+
 @pytest.mark.parametrize("batch", [None, 1])
 def test_saved_model_passes_when_it_takes_what_decode_returns(tmp_path: Path, batch: int | None) -> None:
     check(with_saved_model(tmp_path, first_three, [batch, 4, 4, 1]))

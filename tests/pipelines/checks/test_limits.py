@@ -251,8 +251,11 @@ def test_second_back_end_is_asked_itself() -> None:
 WITHOUT = {
     "Acos": tf.acos,
     "Atan": tf.atan,
+    "AvgPool3D": lambda x: tf.nn.avg_pool3d(tf.reshape(x, [-1, 3, 2, 2, 1]), 2, 1, "SAME"),
     "Cosh": tf.cosh,
+    "DenseBincount": lambda x: layers.CategoryEncoding(4)(tf.cast(x, tf.int32)),
     "Erf": tf.math.erf,
+    "MaxPool3D": lambda x: tf.nn.max_pool3d(tf.reshape(x, [-1, 3, 2, 2, 1]), 2, 1, "SAME"),
     "LookupTableFindV2": lambda x: layers.IntegerLookup(vocabulary=[1, 2])(tf.cast(x, tf.int64)),
     "Sinh": tf.sinh,
     "Softsign": tf.nn.softsign,
@@ -269,6 +272,12 @@ def test_operations_without_an_operator_rule_out_every_format(tmp_path: Path) ->
     assert [name for name in WITHOUT if name not in str(caught.value)] == []
     for scheme in (Float32(), DynamicWi8Afp32(), StaticWi8Ai8()):
         assert "TensorFlow Lite has no operator for Acos" in reported(model, scheme)
+
+
+def test_operation_that_is_part_of_an_operator_rules_out_nothing() -> None:
+    model = model_of({"GELU": ("vector", tf.nn.gelu)}, of_layers=True)
+    assert "Erf" in ConvertedModel(model).operations
+    assert reported(model, Float32(), Float16(), StaticWi8Ai8()) == ""
 
 
 PLAIN = {

@@ -193,6 +193,20 @@ def test_convert_names_the_missing_input_when_sample_lacks_it(mixed):
         convert(mixed, StaticWi8Ai8(), lambda: iter(samples))
 
 
+@pytest.mark.parametrize(("scheme", "tolerance"), [(Float32(), 1e-5), (StaticWi8Ai8(), 0.1)], ids=["float32", "int8"])
+def test_convert_takes_a_product_of_two_vectors(save, scheme, tolerance):
+    def multiply(left, right):
+        product = tf.matmul(tf.expand_dims(left, 1), tf.expand_dims(right, 2))
+        return {"score": tf.squeeze(product, [1])}
+
+    specs = [tf.TensorSpec([None, 8], tf.float32, name=name) for name in ("left", "right")]
+    folder = save(multiply, *specs)
+    left, right = np.random.default_rng(6).normal(size=(2, 20, 1, 8)).astype(np.float32)
+    content = convert(folder, scheme, lambda: ({"left": a, "right": b} for a, b in zip(left, right, strict=True)))
+    score = run(content, left=left[0], right=right[0])["score"]
+    np.testing.assert_allclose(score, np.sum(left[0] * right[0], 1, keepdims=True), atol=tolerance)
+
+
 def test_convert_names_the_operators_when_tflite_lacks_them(save):
     folder = save(
         lambda x: {"s": tf.linalg.svd(x, compute_uv=False), "n": tf.strings.length(tf.strings.as_string(x))},

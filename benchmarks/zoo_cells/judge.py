@@ -1,0 +1,149 @@
+"""The verdict on one cell: what a recipe made of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+Verdict = Literal["works", "refused", "defect", "none"]
+
+# Largest RMS error of a file as a fraction of the range of the output, by recipe. A file beyond it is compared with a
+# plain script's: deep networks with random weights lose more.
+BOUNDS = {
+    "float32": 1e-4,
+    "float16": 0.02,
+    "dynamic": 0.05,
+    "int8": 0.05,
+    "int16x8": 0.03,
+    "prune": 1e-4,
+    "cluster": 1e-4,
+    "qat": 0.05,
+}
+# How much larger than that of a plain script the error can be.
+_LIKE_PLAIN = 1.5
+# Largest error of a plain script's file that is of use.
+_OF_USE = 0.3
+# Largest part of class numbers that rounding changes.
+_CHANGED = 0.25
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The verdict.
+
+    Attributes:
+        model, recipe: Whose cell it is.
+        verdict: `none` if the file of the model has no layers that the step could train.
+        reason: Why, and how the verdict was found.
+        error: RMS error as a fraction of the range of the output; None without a file.
+        bytes: Size of the file; 0 without one.
+        seconds: Time for the cell.
+    """
+
+    model: str
+    recipe: str
+    verdict: Verdict
+    reason: str = ""
+    error: float | None = None
+    bytes: int = 0
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PlainFile:
+    """What a plain script made of the model.
+
+    Attributes:
+        error: Error of its file; None if there is no file that runs.
+        note: Why there is none, or what is wrong with it.
+        keeps_promise: Whether the file has no floats where the recipe is of integers.
+    """
+
+    error: float | None
+    note: str = ""
+    keeps_promise: bool = True
+
+
+def error_of(wanted: Arrays, found: Arrays) -> float:
+    """The largest RMS error of an output, as a fraction of its range; of class numbers, by how many differ.
+
+    Args:
+        wanted, found: Output -> array [N, ...], real values.
+
+    Returns:
+        Infinity if names, shapes, or finite values differ.
+    """
+    if set(wanted) != set(found):
+        return float("inf")
+    return max(_error(np.asarray(wanted[name]), np.asarray(found[name])) for name in wanted)
+
+
+def _error(wanted: npt.NDArray[Any], found: npt.NDArray[Any]) -> float:
+    if wanted.shape != found.shape or not np.isfinite(found.astype(np.float64)).all():
+        return float("inf")
+    if wanted.dtype.kind != "f":
+        return 0.0 if np.mean(wanted != found) <= _CHANGED else float("inf")
+    difference = found.astype(np.float64) - wanted
+    scale = max(float(np.ptp(wanted)), 1e-3 * float(np.abs(wanted).max()), 1e-12)
+    return float(np.sqrt(np.mean(difference**2))) / scale
+
+
+def same_as_loop(found: Arrays, loop: Arrays, scales: Mapping[str, float | None]) -> bool:
+    """Whether the evaluation and a plain interpreter loop return the same, within a step of a quantized output.
+
+    Args:
+        found, loop: Output -> array [N, ...], real values.
+        scales: Output -> its scale; None if it is not quantized.
+    """
+    if set(found) != set(loop):
+        return False
+    for name, values in found.items():
+        allowed = 1.01 * (scales[name] or 0.0) + 1e-5 * max(1.0, float(np.abs(loop[name].astype(np.float64)).max()))
+        if values.shape != loop[name].shape or np.abs(values.astype(np.float64) - loop[name]).max() > allowed:
+            return False
+    return True
+
+
+def judge_file(recipe: str, error: float, agrees: bool, plain: Callable[[], PlainFile] | None) -> tuple[Verdict, str]:
+    """Judge a file that was made.
+
+    Args:
+        recipe: Name of the recipe.
+        error: From `error_of`.
+        agrees: From `same_as_loop`.
+        plain: Makes the file of a plain script; None for recipes that train.
+    """
+    if not agrees:
+        return "defect", "the evaluation and a plain interpreter loop differ"
+    if error <= BOUNDS[recipe]:
+        return "works", ""
+    said = f"an error of {error:.3g} of the range (at most {BOUNDS[recipe]:g})"
+    if plain is None:
+        return "defect", said
+    other = plain()
+    if other.error is not None and error <= _LIKE_PLAIN * other.error:
+        return "works", f"{said}, as with a plain script ({other.error:.3g})"
+    return "defect", f"{said}, and {other.note or f'{other.error:.3g} with a plain script'}"
+
+
+def judge_refusal(reason: str, plain: Callable[[], PlainFile] | None) -> tuple[Verdict, str]:
+    """Judge a refusal before work. `plain` is as for `judge_file`."""
+    if plain is None:
+        return "refused", reason
+    other = plain()
+    if other.error is None:
+        return "refused", f"{reason} [a plain script: {other.note}]"
+    if not other.keeps_promise:
+        return "refused", f"{reason} [a plain script's file: {other.note}]"
+    if other.error > _OF_USE:
+        return "refused", f"{reason} [a plain script's file is wrong by {other.error:.3g} of the range]"
+    return "defect", f"refused, but a plain script's file runs, with an error of {other.error:.3g}: {reason}"

@@ -1,0 +1,20 @@
+"""The recipes of the zoo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# One epoch each: what counts is that the step trains and that its result converts.
+_ONE = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-4}
+_PRUNE = {"kind": "prune", "sparsity": 0.5, "schedule": {"kind": "constant"}, **_ONE}
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "float32": {"scheme": "float32"},
+    "float16": {"scheme": "float16"},
+    "dynamic": {"scheme": "dynamic_wi8_afp32"},
+    "int8": {"scheme": "static_wi8_ai8"},
+    "int16x8": {"scheme": "static_wi8_ai16"},
+    "prune": {"steps": [_PRUNE], "scheme": "float32"},
+    "cluster": {"steps": [{"kind": "cluster", "num_clusters": 8, **_ONE}], "scheme": "float32"},
+    "qat": {"steps": [{"kind": "qat", **_ONE}], "scheme": "static_wi8_ai8"},
+}

@@ -1,0 +1,133 @@
+"""The table of components/fake_quantize/operators, measured like that of layers: train, convert, run in integers.
+
+One model has a branch, and an output, for each function and each layer that is written out.
+"""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.convert.tensorflow.converter import convert
+from components.fake_quantize.operators.table import FUNCTIONS
+from components.fake_quantize.qat import quantized
+from components.model.tflite_file import inspect_model
+from components.spec.scheme import StaticWi8Ai8
+from components.spec.steps.qat import QatStep
+from tests.components.fake_quantize.test_layer_table import EXAMPLES, SHAPES, branch, build, run, save
+
+layers = tf.keras.layers
+STEP = QatStep.model_validate({"kind": "qat", "epochs": 1})
+
+# Written out: layers and functions without an integer kernel of their own.
+WRITTEN_OUT = {
+    "layer_norm": branch("series", mixed=partial(layers.Dense, 8), LayerNormalization=layers.LayerNormalization),
+    "group_norm": branch("image", GroupNormalization=partial(layers.GroupNormalization, 2)),
+    "attention": branch(
+        "series", MultiHeadAttention=lambda name: lambda x: layers.MultiHeadAttention(2, 4, name=name)(x, x)
+    ),
+    "rescaling": branch("image", Rescaling=partial(layers.Rescaling, 0.5, 0.1)),
+    "normalization": branch(
+        "image", Normalization=partial(layers.Normalization, mean=[0.1, 0.2, -0.3, 0.0], variance=[1.0, 2.0, 0.5, 1.5])
+    ),
+    "average": branch("pair", Average=layers.Average),
+    "dot": branch("series", Dot=lambda name: lambda x: layers.Dot(2, name=name)([x, x])),
+    "relu_max": branch("shared", relu_max=partial(layers.ReLU, 2.0)),
+    "relu_slope": branch("shared", relu_slope=partial(layers.ReLU, negative_slope=0.3)),
+    "hard_sigmoid": branch("shared", hard_sigmoid=partial(layers.Activation, "hard_sigmoid")),
+    "td": branch("series", conv1d_up=partial(layers.Conv1DTranspose, 3, 3, strides=2)),
+    "plus": branch("shared", plus=lambda name: lambda x: x * 1.5 + 0.5),
+    "minus": branch("shared", minus=lambda name: lambda x: 1.0 - x),
+    "halved": branch("shared", halved=lambda name: lambda x: -x / 2.0),
+    "cube": branch("shared", cube=lambda name: lambda x: x**3),
+    "hard_swish": branch("shared", hard_swish=lambda name: lambda x: x * tf.nn.relu6(x + 3.0) / 6.0),
+    "clipped": branch("shared", clipped=lambda name: lambda x: tf.clip_by_value(x, 0.0, 1.0)),
+    "sums": branch("pair", sums=lambda name: lambda x: tf.add_n([*x, x[0]])),
+    "means_of": branch("image", means_of=lambda name: lambda x: tf.reduce_mean(x, [1, 2])),
+    "sum_of": branch("image", sum_of=lambda name: lambda x: tf.reduce_sum(x, 1)),
+    "most": branch("image", most=lambda name: lambda x: tf.reduce_max(x, [1, 2])),
+    "least": branch("image", least=lambda name: lambda x: tf.reduce_min(x, [1, 2])),
+    "product": branch("series", product=lambda name: lambda x: tf.matmul(x, x, transpose_b=True)),
+    "einsum": branch("series", einsum=lambda name: lambda x: tf.einsum("btc,bsc->bts", x, x * 1.0)),
+    "slices": branch("image", slices=lambda name: lambda x: x[:, 1:5, ::2, None]),
+    "slice": branch("image", slice=lambda name: lambda x: tf.slice(x, [0, 0, 1, 0], [-1, 6, 2, 4])),
+    "shapes_of": branch(
+        "image",
+        shapes_of=lambda name: (
+            lambda x: tf.identity(
+                tf.reshape(tf.transpose(tf.expand_dims(x, 1), [0, 2, 1, 3, 4]), [tf.shape(x)[0], 6, 24])
+            )
+        ),
+    ),
+    "squeezed": branch("series", squeezed=lambda name: lambda x: tf.squeeze(x[:, :1], 1)),
+    "padded": branch("series", padded=lambda name: lambda x: tf.pad(x, [[0, 0], [1, 2], [0, 0]])),
+    "split": branch("shared", split=lambda name: lambda x: (lambda a: a[0] * tf.sigmoid(a[1]))(tf.split(x, 2, -1))),
+    "resized": branch("image", resized=lambda name: lambda x: tf.image.resize(x, (12, 12))),
+    "pooled": branch(
+        "image", pooled=lambda name: lambda x: tf.nn.max_pool2d(tf.nn.avg_pool2d(x, 2, 2, "VALID"), 2, 1, "VALID")
+    ),
+    "gathered": branch("shared", gathered=lambda name: lambda x: tf.gather(x, [0, 3, 2], axis=1)),
+    "biased": branch("shared", biased=lambda name: lambda x: tf.nn.bias_add(x, tf.range(6.0))),
+    "stopped": branch("shared", stopped=lambda name: lambda x: tf.stop_gradient(x) + x),
+    "joined": branch(
+        "pair", joined=lambda name: lambda x: tf.concat([tf.cast(x[0], tf.float32), tf.abs(x[1]) * 1.0], 1)
+    ),
+}
+WRITTEN_OUT_IN_8_BITS = {
+    "prelu": branch(
+        "image", PReLU=partial(layers.PReLU, alpha_initializer=tf.keras.initializers.RandomUniform(0, 0.5))
+    ),
+    "elu": branch("shared", elu=partial(layers.Activation, "elu")),
+    "ELU": branch("shared", ELU=partial(layers.ELU, 0.5)),
+    "selu": branch("shared", selu=partial(layers.Activation, "selu")),
+    "softplus": branch("shared", softplus=partial(layers.Activation, "softplus")),
+    "mish": branch("shared", mish=partial(layers.Activation, "mish")),
+    "unit": branch("shared", UnitNormalization=layers.UnitNormalization),
+    "clipped_both": branch("shared", clipped_both=lambda name: lambda x: tf.clip_by_value(x, -0.5, 1.0)),
+    "abs": branch("shared", abs=lambda name: tf.abs),
+    "gelu_tanh": branch("shared", gelu_tanh=lambda name: lambda x: tf.nn.gelu(x, approximate=True)),
+    "difference": branch("pair", difference=lambda name: lambda x: tf.math.squared_difference(x[0], x[1])),
+    "stack": branch("pair", stack=lambda name: lambda x: tf.stack(x, 1)),
+    "deep": branch("image", deep=lambda name: lambda x: tf.nn.depth_to_space(x, 2)),
+    "shallow": branch("image", shallow=lambda name: lambda x: tf.nn.space_to_depth(x, 2)),
+    "tile": branch("shared", tile=lambda name: lambda x: tf.tile(x, [1, 2])),
+    "repeated": branch("shared", repeated=lambda name: lambda x: tf.repeat(x, 2, axis=1)),
+    "rolled": branch("shared", rolled=lambda name: lambda x: tf.roll(x, 2, axis=1)),
+    "argmax": branch("shared", argmax=lambda name: lambda x: tf.argmax(x, -1, output_type=tf.int32)),
+}
+# In steps of the output. One step in a variance near zero is many steps behind its root.
+WITHIN = {"layer_norm": 20}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The model after a step, its file, and by branch the largest difference of the two in steps of the output."""
+    float_model, names = build(WRITTEN_OUT | WRITTEN_OUT_IN_8_BITS)
+    made = quantized(float_model, STEP, StaticWi8Ai8(), 1)
+    random = np.random.default_rng(12)
+    data = [random.normal(0.2, 1.0, (32, *shape)).astype(np.float32) for shape in SHAPES.values()]
+    made(data, training=True)
+    folder = tmp_path_factory.mktemp("written_out")
+    serve = save(made, names, folder)
+    content = convert(folder, StaticWi8Ai8(), None)
+    wanted = serve(*data)
+    steps = {
+        name: np.abs((codes - zero) * (scale or 1) - wanted[name][:EXAMPLES].numpy()).max() / (scale or 1)
+        for name, (codes, scale, zero) in run(content, data).items()
+    }
+    return made, content, steps
+
+
+def test_every_function_of_the_table_is_measured(trained):
+    model, _, _ = trained
+    inner = [getattr(layer, "layer", layer) for layer in model.layers]
+    assert set(FUNCTIONS) <= {getattr(layer, "function", None) for layer in inner}
+
+
+def test_file_is_of_integers_only(trained):
+    assert inspect_model(trained[1]).float_tensors == ()
+
+
+def test_integer_kernels_yield_what_fake_quantization_does(trained):
+    assert {name: steps for name, steps in trained[2].items() if steps > WITHIN.get(name, 2.001)} == {}
