@@ -1,7 +1,6 @@
 """How TFLite's integer kernels compute TensorFlow functions. A table of names; needs no TensorFlow.
 
-Measured like `components.fake_quantize.layers`. Models of them are trained in
-`tests/components/fake_quantize/test_whole_models.py`.
+Measured like `components.fake_quantize.layers`, by `tests/components/fake_quantize/test_operators.py`.
 """
 
 from __future__ import annotations
