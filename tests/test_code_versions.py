@@ -78,7 +78,7 @@ DEPENDS = {
     | KERAS
     | {"data", "metrics", "model", "ranges", "spec.evaluate", "spec.metric", "tfx"}
     | {"upstream.tflite.objects", "upstream.tflite.schema", "upstream.tfma", "upstream.tfx.executors"},
-    "gate": EVALUATED | DEVICE | {"facts.decision", "facts.device", "spec.gate", "tfx"},
+    "gate": EVALUATED | DEVICE | {"facts.decision", "facts.device", "metrics", "spec.gate", "tfx"},
     "ingest": FUNCTION,
     "prune": TRAINS | {"spec.steps.prune"},
     "push": EVALUATED | DEVICE | FUNCTION | {"facts.decision", "spec.registry"},

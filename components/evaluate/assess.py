@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,13 +21,16 @@ from components.evaluate.evaluation import BASELINE, run_evaluation
 from components.evaluate.extractors import TFLitePredict
 from components.evaluate.jackknife import EXAMPLE_COUNT
 from components.evaluate.latency import kernel_note, measure_latency
+from components.evaluate.means import mean_metrics
 from components.evaluate.outputs.observed import take_observed, unequal_ranges
+from components.evaluate.outputs.resampled import of_model, take_resampled
 from components.evaluate.saturation import scales_of
 from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE
 from components.facts.conversion import ConversionFailure, ConversionOutcome, outcome_of
 from components.facts.evaluation import CandidateReport, EvaluationReport, Latency, MetricValue, SliceResult
 from components.facts.slices import OVERALL
 from components.facts.verified import Verified
+from components.metrics.metric_ranges import values_of
 from components.spec.evaluate import EvaluationSpec
 from components.spec.recipe import Recipe
 
@@ -114,6 +118,11 @@ def assess(
         ),
         outputs=next(iter(readings.values())) if len(readings) == 1 else None,
         readings=_if_several(readings),
+        spans={
+            metric.name: values[1] - values[0]
+            for metric in mean_metrics(spec.metrics)
+            if (values := values_of(metric)) is not None and math.isfinite(values[1] - values[0])
+        },
     )
 
 
@@ -161,6 +170,7 @@ def load_slices(folder: Path, models: Sequence[str], metrics: Sequence[str]) -> 
         models: Names of the models, the baseline first.
         metrics: Names of the metrics in the order of the results. TFMA sorts them otherwise.
     """
+    resampled = take_resampled(folder)
     results: dict[str, list[SliceResult]] = defaultdict(list)
     for record in sorted(tfma.load_metrics(str(folder)), key=_order):
         values: dict[tuple[str, bool], dict[str, MetricValue]] = defaultdict(dict)
@@ -172,12 +182,14 @@ def load_slices(folder: Path, models: Sequence[str], metrics: Sequence[str]) -> 
         for model in models:
             found = values[model, False]
             examples = int(found.pop(EXAMPLE_COUNT).value)
+            parts = resampled[record.slice_key.SerializeToString(deterministic=True)]
             results[model].append(
                 SliceResult(
                     slice=_slice_name(record.slice_key),
                     examples=examples,
                     metrics=_in_order(found, metrics),
                     change=_in_order(values[model, True], metrics),
+                    **of_model(parts, model if len(models) > 1 else ""),
                 )
             )
     return {model: tuple(results[model]) for model in models}

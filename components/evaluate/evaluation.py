@@ -37,6 +37,7 @@ from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, mod
 from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_example, registered_name
 from components.evaluate.outputs.observed import WriteObserved
 from components.evaluate.outputs.reading import read_first_examples
+from components.evaluate.outputs.resampled import RESAMPLED_KEY, WriteResampled
 from components.facts.outputs import OutputReading
 from components.metrics.functions import load_metric
 from components.metrics.model_outputs import of_probabilities
@@ -126,8 +127,10 @@ def run_evaluation(
         predicted[OBSERVED] | "Observed" >> WriteObserved(output)
         extracts = predicted[EXTRACTS]
         # tfma.ExtractEvaluateAndWriteResults does the same, but warns about a byte counter once per batch.
-        for stage in (*extractors, evaluator, writer):
+        for stage in (*extractors, evaluator):
             extracts = extracts | stage.stage_name >> stage.ptransform
+        extracts.pop(RESAMPLED_KEY) | "Resampled" >> WriteResampled(output)
+        extracts | writer.stage_name >> writer.ptransform
     # Written last: a folder that has this file is complete.
     _write_eval_run(output, _eval_config(spec, label, list(candidates), spec.metrics, weighted), models)
     return read.readings

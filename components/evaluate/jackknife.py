@@ -26,6 +26,8 @@ from tensorflow_model_analysis.extractors import slice_key_extractor
 from tensorflow_model_analysis.metrics import metric_specs, metric_types
 
 from components.evaluate.means import MEANS_KEY
+from components.evaluate.outputs.resampled import RESAMPLED_KEY, Resampled
+from components.metrics.jackknife_error import standard_error
 from components.upstream.autograph import do_not_convert
 
 # Extracts key of an example's bucket, a number below BUCKETS. It depends only on the example's bytes, so that order,
@@ -46,22 +48,6 @@ class Part(NamedTuple):
 
 
 Buckets = dict[int, Part]
-
-
-def standard_error(estimate: float, without: Sequence[float], sizes: Sequence[int]) -> float:
-    """Return the delete-m_j jackknife standard error.
-
-    Args:
-        estimate: The statistic of all n examples.
-        without: For each of at least 2 buckets, the statistic of all examples outside it.
-        sizes: The number of examples m_j in each bucket.
-    """
-    deleted, m = np.asarray(without, np.float64), np.asarray(sizes, np.float64)
-    n, buckets = m.sum(), len(m)
-    h = n / m
-    pseudo = h * estimate - (h - 1) * deleted
-    mean = buckets * estimate - ((1 - m / n) * deleted).sum()
-    return math.sqrt((((pseudo - mean) ** 2) / (h - 1)).sum() / buckets)
 
 
 class _BucketedMetrics(beam.CombineFn):
@@ -124,22 +110,42 @@ class _BucketedMetrics(beam.CombineFn):
         }
 
     @do_not_convert
-    def extract_output(self, accumulator: Buckets) -> Metrics:
+    def extract_output(self, accumulator: Buckets) -> tuple[Metrics, Resampled]:
         parts = [part for _, part in sorted(accumulator.items(), key=lambda item: item[0])]
         # Joining the parts before and after each bucket takes 3 merges per bucket, instead of one per pair of buckets.
         before = list(itertools.accumulate(parts, self._join, initial=self._empty()))
         after = list(itertools.accumulate(reversed(parts), self._join, initial=self._empty()))[::-1]
         metrics = self._metrics(before[-1])
+        resampled = Resampled(sizes=[part.size for part in parts], flips=self._flips(before[-1]), without=[])
         if len(parts) >= 2:
             without = [self._metrics(self._join(before[i], after[i + 1])) for i in range(len(parts))]
-            sizes = [part.size for part in parts]
-            metrics = {key: self._with_interval(key, value, without, sizes) for key, value in metrics.items()}
-        return metrics | dict.fromkeys(self._counts, before[-1].size)
+            resampled.without.extend(
+                (key.model_name, key.name, [float(sample[key]) for sample in without])
+                for key, value in metrics.items()
+                if not key.is_diff and self._has_interval(key, value, without)
+            )
+            metrics = {key: self._with_interval(key, value, without, resampled.sizes) for key, value in metrics.items()}
+        return metrics | dict.fromkeys(self._counts, before[-1].size), resampled
+
+    def _flips(self, part: Part) -> list[tuple[str, str, int, int]]:
+        values = len(self._means)
+        candidates, metrics = len(self._counts) - 1, values // len(self._counts)
+        columns = np.atleast_1d(part.sums)[values:-1].reshape(metrics, 1 + 2 * candidates)
+        return [
+            (key.model_name, key.name, int(columns[metric, 1 + index]), int(columns[metric, 1 + candidates + index]))
+            for metric in range(metrics)
+            if columns[metric, 0] == 0
+            for index, key in enumerate(self._means[metric * (candidates + 1) + 1 : (metric + 1) * (candidates + 1)])
+        ]
+
+    def _has_interval(self, key: Any, value: Any, without: list[Metrics]) -> bool:
+        numbers = (value, *(sample.get(key) for sample in without))
+        return key not in self._without_interval and all(_is_number(each) for each in numbers)
 
     def _with_interval(self, key: Any, value: Any, without: list[Metrics], sizes: list[int]) -> Any:
-        deleted: list[Any] = [sample.get(key) for sample in without]
-        if key in self._without_interval or not all(_is_number(each) for each in (value, *deleted)):
+        if not self._has_interval(key, value, without):
             return value
+        deleted = [sample[key] for sample in without]
         return tfma.types.ValueWithTDistribution(
             sample_mean=float(value),
             sample_standard_deviation=standard_error(float(value), [float(each) for each in deleted], sizes),
@@ -160,8 +166,10 @@ class _BucketedMetrics(beam.CombineFn):
         return self._merge(self._merge(self._empty(), left), right)
 
     def _metrics(self, part: Part) -> Metrics:
-        *sums, weight = np.atleast_1d(part.sums).tolist()
-        metrics: Metrics = dict(zip(self._means, (each / weight if weight else math.nan for each in sums), strict=True))
+        sums = np.atleast_1d(part.sums).tolist()
+        weight = sums[-1]
+        means = (each / weight if weight else math.nan for each in sums[: len(self._means)])
+        metrics: Metrics = dict(zip(self._means, means, strict=True))
         for computation, one in zip(self.computations, part.accumulators, strict=True):
             metrics.update(computation.combiner.extract_output(one))
         for derived in self._derived:
@@ -216,11 +224,17 @@ class _FanOut(beam.DoFn):
 @beam.ptransform_fn
 def _Evaluate(extracts: Any, combine: _BucketedMetrics) -> dict[str, Any]:
     per_slice = extracts | "FanOut" >> beam.ParDo(_FanOut(combine.computations))
-    return {tfma.METRICS_KEY: per_slice | "MetricsPerSlice" >> beam.CombinePerKey(combine)}
+    both = per_slice | "MetricsPerSlice" >> beam.CombinePerKey(combine)
+    return {
+        tfma.METRICS_KEY: both | "Metrics" >> beam.MapTuple(lambda key, results: (key, results[0])),
+        RESAMPLED_KEY: both | "Resampled" >> beam.MapTuple(lambda key, results: (key, results[1])),
+    }
 
 
 def JackknifeEvaluator(eval_config: Any, means: Sequence[str]) -> tfma.evaluators.Evaluator:
     """Create a TFMA evaluator with intervals, changes from the baseline, and the number of examples per slice.
+
+    Its other result, at `RESAMPLED_KEY`, is (slice key, `Resampled`) for each slice.
 
     It runs after TFMA's SliceKeyExtractor, on unbatched extracts that also have `BUCKET_KEY` and `MEANS_KEY`.
 

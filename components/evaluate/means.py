@@ -26,8 +26,8 @@ from components.upstream.keras import wrapped_function
 Array = npt.NDArray[Any]
 Extracts = dict[str, Any]
 
-# Extracts key of the values per example times its weight, float64 [N, metrics x models + 1], ordered by metric, then by
-# model. The last column is the weight itself.
+# Extracts key of float64 [N, columns]: the values per example times its weight, ordered by metric, then by model; then
+# `flip_columns`; then the weight itself.
 MEANS_KEY = "mean_values"
 
 
@@ -97,6 +97,22 @@ def compared(metric: MetricSpec, labels: Array, predictions: Array) -> tuple[Arr
     return labels.reshape(shape), predictions
 
 
+def flip_columns(values: Array, weights: Array) -> Array:
+    """Return how right-or-wrong answers of the candidates differ from the baseline's.
+
+    Args:
+        values: Values per example, float64 [N, metrics, models], the baseline's first.
+        weights: Weights [N].
+
+    Returns:
+        float64 [N, metrics * (2 * models - 1)]. By metric: 1 if a value is neither 0 nor 1, or the weight isn't 1; then
+        for each candidate, 1 if only the baseline is right; then for each candidate, 1 if only the candidate is.
+    """
+    other = (((values != 0) & (values != 1)).any(axis=2) | (weights != 1)[:, None])[:, :, None]
+    right, base = values[:, :, 1:] == 1, values[:, :, :1] == 1
+    return np.concatenate([other, base & ~right, right & ~base], axis=2).reshape(len(values), -1).astype(np.float64)
+
+
 def _column(values: Array) -> Array:
     return values[:, None] if values.ndim == 1 else values
 
@@ -115,12 +131,15 @@ class _MeanValues(beam.DoFn):
         labels, predictions = element.get(tfma.LABELS_KEY, {}), element.get(tfma.PREDICTIONS_KEY, {})
         weights = element[tfma.EXAMPLE_WEIGHTS_KEY].astype(np.float64)
         columns = [
-            weights
-            * values(_of(labels, output), _of(predictions[model] if len(self._models) > 1 else predictions, output))
+            values(_of(labels, output), _of(predictions[model] if len(self._models) > 1 else predictions, output))
             for output, values in self._functions
             for model in self._models
         ]
-        extracts = dict(element) | {MEANS_KEY: np.stack([*columns, weights], axis=1)}
+        means = np.stack(columns, axis=1) if columns else np.empty((len(weights), 0))
+        flips = flip_columns(means.reshape(len(weights), len(self._functions), len(self._models)), weights)
+        extracts = dict(element) | {
+            MEANS_KEY: np.concatenate([means * weights[:, None], flips, weights[:, None]], axis=1)
+        }
         if self._only:
             # No later stage reads them, and splitting them into examples costs more than everything else.
             extracts = {k: v for k, v in extracts.items() if k not in (tfma.PREDICTIONS_KEY, tfma.LABELS_KEY)}

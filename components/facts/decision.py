@@ -19,6 +19,31 @@ Unit = Literal[
 ]
 
 
+# How a bound is tested (`components.gate.evidence`).
+Method = Literal["exact paired test", "exact binomial test", "paired jackknife"]
+
+
+class BoundTest(FrozenModel):
+    """The test of one bound.
+
+    Attributes:
+        method: How it was tested.
+        p: How likely an outcome as good is if the bound does not hold.
+        corrected: `p` with Holm's correction for all tests of the candidate.
+        p_of_harm: How likely an outcome as bad is if the bound holds; None if the check passed.
+        alpha: The check passes if `corrected` is at most this.
+        enough: About how many examples the slice needs to pass, if the estimate stays the same; None if the check
+            passed, or the estimate is beyond the bound.
+    """
+
+    method: Method
+    p: float
+    corrected: float
+    p_of_harm: float | None = None
+    alpha: float
+    enough: int | None = None
+
+
 class Check(FrozenModel):
     """One measured figure compared with one numeric bound.
 
@@ -32,6 +57,7 @@ class Check(FrozenModel):
         verdict: Verdict of this check alone.
         lower, upper: Ends of the figure's 95% confidence interval, if there is one.
         note: What else matters for judging the figure, or why it was not measured.
+        test: The test behind the verdict, with `decide_on: test`.
     """
 
     quantity: str
@@ -44,6 +70,7 @@ class Check(FrozenModel):
     lower: float | None = None
     upper: float | None = None
     note: str = ""
+    test: BoundTest | None = None
 
 
 class Requirement(FrozenModel):
@@ -91,6 +118,8 @@ class Decision(FrozenModel):
         chosen: The blessed candidate; None unless the verdict is `pass`.
         chosen_sha256: Digest of the blessed bytes. A pusher must compare it before it delivers them.
         why: One sentence on why this candidate was chosen, or why none was.
+        decide_on: What the bounds on metrics were compared with, as in `components.spec.gate.GateSpec`.
+        alpha: With `decide_on: test`, the highest probability of a wrong blessing.
         candidates: All candidates, in the order of the pipeline file.
     """
 
@@ -99,4 +128,6 @@ class Decision(FrozenModel):
     chosen: str | None
     chosen_sha256: str | None
     why: str
+    decide_on: Literal["estimate", "interval", "test"] = "estimate"
+    alpha: float | None = None
     candidates: tuple[CandidateDecision, ...]

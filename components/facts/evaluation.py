@@ -17,6 +17,18 @@ class MetricValue(FrozenModel):
     upper: float | None = None
 
 
+class Flips(FrozenModel):
+    """How the answers of a candidate differ from the baseline's, for a metric that is right or wrong on each example.
+
+    Attributes:
+        lost: Number of examples that only the baseline answers right.
+        gained: Number of examples that only the candidate answers right.
+    """
+
+    lost: int
+    gained: int
+
+
 class SliceResult(FrozenModel):
     """Metrics on one slice of the evaluation data.
 
@@ -25,12 +37,19 @@ class SliceResult(FrozenModel):
         examples: Number of examples in the slice.
         metrics: Metric name -> value.
         change: Metric name -> candidate minus baseline on the same examples. Empty for the baseline itself.
+        flips: Metric name -> how answers differ from the baseline's. Only for candidates, and for means over examples
+            that are 0 or 1 on each example, all of which have the weight 1.
+        parts: The number of examples in each part that the intervals leave out in turn.
+        without: Metric name -> its value without each part, for metrics with an interval.
     """
 
     slice: str
     examples: int
     metrics: dict[str, MetricValue]
     change: dict[str, MetricValue] = {}
+    flips: dict[str, Flips] = {}
+    parts: tuple[int, ...] = ()
+    without: dict[str, tuple[float, ...]] = {}
 
 
 class Latency(FrozenModel):
@@ -117,6 +136,8 @@ class EvaluationReport(FrozenModel):
         candidates: All candidates, in the order of the pipeline file.
         outputs: How the metrics interpret the only output that they read.
         readings: If they read several, how they interpret each.
+        spans: Metrics that are means over examples, whose values have a least and a greatest possible value -> the
+            difference of the two.
     """
 
     baseline_slices: tuple[SliceResult, ...]
@@ -124,3 +145,4 @@ class EvaluationReport(FrozenModel):
     candidates: tuple[CandidateReport, ...]
     outputs: OutputReading | None = None
     readings: dict[str, OutputReading] = {}
+    spans: dict[str, float] = {}

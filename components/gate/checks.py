@@ -14,6 +14,7 @@ from components.facts.conversion import Converted, Inspection
 from components.facts.decision import Check, Operation, Requirement, Unit, Verdict
 from components.facts.evaluation import CandidateReport, EvaluationReport, MetricValue, SliceResult
 from components.facts.slices import OVERALL, matches
+from components.gate.evidence import Evidence, evidence_on
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import GateSpec, MetricBound
 
@@ -71,19 +72,28 @@ def saturation_checks(candidate: CandidateReport, policy: GateSpec) -> Iterator[
 
 def bound_checks(
     candidate: CandidateReport, report: EvaluationReport, bound: MetricBound, policy: GateSpec
-) -> Iterator[Check]:
-    """Check one metric's bounds on every slice that they name. Missing values give `not_enough_data`."""
+) -> Iterator[tuple[Check, Evidence | None]]:
+    """Check one metric's bounds on every slice that they name. Missing values give `not_enough_data`.
+
+    With `decide_on: test`, a check that can be tested comes with its evidence, and `components.gate.holm` judges it.
+    """
     own, baseline = _named(candidate.slices), _named(report.baseline_slices)
     for wanted in bound.slices or (OVERALL,):
         # A slice that only the baseline has is requested but not measured on this candidate.
         names = [name for name in dict.fromkeys([*own, *baseline]) if matches(name, wanted)]
         for name in names or [wanted]:
-            yield from _on_slice(own.get(name), name, baseline.get(name), bound, policy)
+            span = report.spans.get(bound.name)
+            yield from _on_slice(own.get(name), name, baseline.get(name), bound, policy, span)
 
 
 def _on_slice(
-    result: SliceResult | None, where: str, baseline: SliceResult | None, bound: MetricBound, policy: GateSpec
-) -> Iterator[Check]:
+    result: SliceResult | None,
+    where: str,
+    baseline: SliceResult | None,
+    bound: MetricBound,
+    policy: GateSpec,
+    span: float | None,
+) -> Iterator[tuple[Check, Evidence | None]]:
     metric = result.metrics.get(bound.name) if result else None
     reference = baseline.metrics.get(bound.name) if baseline else None
     change = result.change.get(bound.name) if result else None
@@ -102,9 +112,16 @@ def _on_slice(
         # A permitted drop of 0.01 is a change of at least -0.01, a permitted rise one of at most 0.01.
         edge = -limit if is_change and sign == 1 else limit
         verdict, note = _compare(result, value, edge, sign, scale if is_change else 0.0, policy)
+        evidence = None
+        if verdict == "pass" and policy.decide_on == "test" and result and metric:
+            found = evidence_on(result, baseline if is_change else None, bound.name, edge, sign, span)
+            verdict = "not_enough_data"
+            evidence, note = (None, f"{note}: {found}") if isinstance(found, str) else (found, note)
+            if is_change and (flips := result.flips.get(bound.name)):
+                note += f", {flips.lost} lost and {flips.gained} gained"
         if value is None:
             note = _lacks(result, where, bound.name, "change from the baseline" if is_change else "value")
-        yield Check(
+        check = Check(
             quantity=f"change of {bound.name}" if is_change else bound.name,
             scope=where,
             op=op,
@@ -115,6 +132,7 @@ def _on_slice(
             upper=value.upper if value and value.lower is not None else None,
             note=note + (pair if is_change and value is not None else ""),
         )
+        yield check, evidence
 
 
 def _compare(
@@ -129,6 +147,8 @@ def _compare(
         return "not_enough_data", f"{note}: fewer than {policy.min_examples}"
     if math.isnan(value.value):
         return "not_enough_data", f"{note}: could not be computed"
+    if policy.decide_on == "test":
+        return "pass", note  # If the evidence says so.
     slack = FLOAT32_EPSILON * max(scale, abs(value.value) if math.isfinite(value.value) else 0.0, abs(edge))
     if policy.decide_on == "estimate":
         return ("pass" if sign * (value.value - edge) >= -slack else "fail"), note

@@ -13,6 +13,7 @@ from components.facts.device import DeviceReport, VelaFacts
 from components.facts.evaluation import CandidateReport, EvaluationReport
 from components.facts.slices import overall
 from components.gate.checks import LATENCY_RATIO, OPERATORS, bound_checks, device_checks, saturation_checks, step_checks
+from components.gate.holm import judged
 from components.gate.tools import tool_checks
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import GateSpec
@@ -43,9 +44,9 @@ def decide(
     """
     if less_is_better is None:
         less_is_better = policy.metrics[0].at_least is None and policy.metrics[0].max_drop_from_baseline is None
-    judged = [(candidate, _judge(candidate, report, device, policy, on_device)) for candidate in report.candidates]
-    passing = [candidate for candidate, decision in judged if decision.verdict == "pass"]
-    decisions = tuple(decision for _, decision in judged)
+    decided = list(zip(report.candidates, _judged(report, device, policy, on_device), strict=True))
+    passing = [candidate for candidate, decision in decided if decision.verdict == "pass"]
+    decisions = tuple(decision for _, decision in decided)
     verdict: Verdict = "pass"
     best = None
     if passing:
@@ -54,13 +55,15 @@ def decide(
         why = _why_this(best, len(passing), policy, _vela(best, on_device))
     else:
         verdict = "not_enough_data" if any(one.verdict == "not_enough_data" for one in decisions) else "fail"
-        why = _why_none(judged, device)
+        why = _why_none(decided, device)
     return Decision(
         device=device.name,
         verdict=verdict,
         chosen=best.name if best else None,
         chosen_sha256=best.sha256 if best else None,
         why=why,
+        decide_on=policy.decide_on,
+        alpha=policy.error_rate if policy.decide_on == "test" else None,
         candidates=decisions,
     )
 
@@ -71,17 +74,34 @@ def worst(verdicts: Iterator[Verdict]) -> Verdict:
     return "fail" if "fail" in found else "not_enough_data" if "not_enough_data" in found else "pass"
 
 
-def _judge(
-    candidate: CandidateReport,
-    report: EvaluationReport,
-    device: DeviceProfile,
-    policy: GateSpec,
-    on_device: DeviceReport | None,
-) -> CandidateDecision:
+def _judged(
+    report: EvaluationReport, device: DeviceProfile, policy: GateSpec, on_device: DeviceReport | None
+) -> list[CandidateDecision]:
+    fixed = [_of_the_file(candidate, device, on_device) for candidate in report.candidates]
+    bounds = [
+        [check for bound in policy.metrics for check in bound_checks(candidate, report, bound, policy)]
+        if isinstance(candidate.outcome, Converted)
+        else []
+        for candidate in report.candidates
+    ]
+    # None of these checks looks at an evaluation example, so the choice among the rest is fair.
+    eligible = [worst(check.verdict for check in checks) == "pass" for checks in fixed]
+    decisions = []
+    for candidate, of_file, of_metrics in zip(
+        report.candidates, fixed, judged(bounds, eligible, policy.error_rate), strict=True
+    ):
+        checks = (*of_file, *of_metrics, *_of_the_states(candidate, policy))
+        verdict = worst(check.verdict for check in checks)
+        decisions.append(CandidateDecision(candidate=candidate.name, verdict=verdict, checks=checks))
+    return decisions
+
+
+def _of_the_file(
+    candidate: CandidateReport, device: DeviceProfile, on_device: DeviceReport | None
+) -> list[Check | Requirement]:
     outcome = candidate.outcome
-    checks: tuple[Check | Requirement, ...]
     if not isinstance(outcome, Converted):
-        checks = (
+        return [
             Requirement(
                 quantity="conversion",
                 scope=candidate.name,
@@ -89,17 +109,18 @@ def _judge(
                 measured=f"{outcome.cause}: {outcome.message} Remedy: {outcome.remedy}",
                 verdict="fail",
             ),
-        )
-    else:
-        checks = (
-            *device_checks(candidate, outcome.inspection, device),
-            *tool_checks(candidate, device, on_device.of(candidate.name) if on_device else None),
-            *(check for bound in policy.metrics for check in bound_checks(candidate, report, bound, policy)),
-            *step_checks(candidate.name, outcome, policy),
-            *saturation_checks(candidate, policy),
-            *([] if candidate.sha256 else [_no_digest(candidate)]),
-        )
-    return CandidateDecision(candidate=candidate.name, verdict=worst(check.verdict for check in checks), checks=checks)
+        ]
+    return [
+        *device_checks(candidate, outcome.inspection, device),
+        *tool_checks(candidate, device, on_device.of(candidate.name) if on_device else None),
+        *([] if candidate.sha256 else [_no_digest(candidate)]),
+    ]
+
+
+def _of_the_states(candidate: CandidateReport, policy: GateSpec) -> list[Check]:
+    if not isinstance(candidate.outcome, Converted):
+        return []
+    return [*step_checks(candidate.name, candidate.outcome, policy), *saturation_checks(candidate, policy)]
 
 
 def _no_digest(candidate: CandidateReport) -> Requirement:

@@ -50,8 +50,11 @@ class GateSpec(FrozenModel):
             candidate. Accuracy is the first metric of `metrics`. `smallest_compressed` compares bytes under gzip, as
             the registry serves them. `fastest` takes the smallest candidate where none was timed. On a device with
             Vela, it takes the candidate with the fewest operators on the CPU, then the fewest cycles.
-        decide_on: `estimate` compares the measured value. `interval` compares the 95 % confidence interval: a bound
-            inside the interval means not enough data.
+        decide_on: `estimate` compares the measured value, which can meet a bound by luck. `interval` compares the 95 %
+            confidence interval: a bound inside the interval means not enough data. `test` blesses a candidate only if
+            a statistical test shows every bound of `metrics`. See docs/gate.md.
+        alpha: With `decide_on: test`, the highest probability of blessing a candidate that breaks a bound: above 0 and
+            below 0.5, 0.05 by default.
         min_examples: A slice with fewer examples is not enough data.
         max_state_error: How far the states of a lowered recurrent model can be from the float model's after any time
             step: root mean square of the error divided by that of the state. By default, no bound.
@@ -62,7 +65,35 @@ class GateSpec(FrozenModel):
 
     metrics: Annotated[tuple[MetricBound, ...], Field(min_length=1)]
     prefer: Preference = "smallest"
-    decide_on: Literal["estimate", "interval"] = "estimate"
+    decide_on: Literal["estimate", "interval", "test"] = "estimate"
+    alpha: Annotated[FiniteFloat, Field(gt=0, lt=0.5)] | None = None
     min_examples: Count = 30
     max_state_error: Annotated[FiniteFloat, Field(gt=0)] | None = None
     max_saturated_outputs: Annotated[FiniteFloat, Field(ge=0, lt=1)] | None = None
+
+    @property
+    def error_rate(self) -> float:
+        """`alpha`, or its default."""
+        return 0.05 if self.alpha is None else self.alpha
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> GateSpec:
+        if self.alpha is not None and self.decide_on != "test":
+            raise ValueError(
+                f"alpha ({self.alpha:g}) has no effect with `decide_on: {self.decide_on}`: "
+                "write `decide_on: test`, or remove alpha"
+            )
+        for number, one in enumerate(self.metrics):
+            for other in self.metrics[number + 1 :]:
+                if one.name == other.name and set(one.slices) == set(other.slices):
+                    _check_range(one, other)
+        return self
+
+
+def _check_range(one: MetricBound, other: MetricBound) -> None:
+    for low, high in ((one.at_least, other.at_most), (other.at_least, one.at_most)):
+        if low is not None and high is not None and low > high:
+            raise ValueError(
+                f"two bounds on {one.name!r} contradict each other: at_least ({low:g}) is above at_most ({high:g}), "
+                "so nothing can pass"
+            )

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from typing_extensions import assert_never
+
 from components.core.errors import some_of
 from components.core.values import FrozenModel
-from components.facts.decision import Check, Operation, Requirement, Unit, Verdict
+from components.facts.decision import Check, Decision, Operation, Requirement, Unit, Verdict
 from components.facts.evaluation import MetricValue, UnequalRanges
 
 
@@ -111,6 +113,30 @@ def in_words(check: Check | Requirement) -> CheckWords:
             measured += f" [{form.measured(check.lower)}, {form.measured(check.upper)}]"
         measured += check.note
     return CheckWords(what=check.quantity, where=check.scope, bound=bound, measured=measured, verdict=check.verdict)
+
+
+def meaning_of(decision: Decision) -> str:
+    """Say what the verdicts on metrics mean, and what they don't tell."""
+    match decision.decide_on:
+        case "estimate":
+            return (
+                "Metrics are compared with their bounds as measured. This does not tell whether the bounds hold on "
+                "other examples: a candidate that breaks a bound can pass by luck, above all on small slices, and the "
+                "more candidates there are. `decide_on: test` limits how often that happens."
+            )
+        case "interval":
+            return (
+                "The 95 % interval of each metric is compared with its bound, one by one. This does not tell how often "
+                "one of many candidates or slices passes by luck. `decide_on: test` limits that."
+            )
+        case "test":
+            return (
+                f"Every bound on a metric is tested. If all candidates break a bound, one of them is blessed with a "
+                f"probability of at most {decision.alpha:g}. A test that is not passed says nothing by itself: only "
+                "`fail` shows that a bound is broken."
+            )
+        case _:
+            assert_never(decision.decide_on)
 
 
 def shares(by_output: dict[str, float]) -> str:

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow_model_analysis as tfma
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from components.core.errors import DataError, SpecError
@@ -10,6 +11,7 @@ from components.evaluate.assess import load_slices
 from components.evaluate.evaluation import BASELINE, run_evaluation
 from components.evaluate.extractors import load_baseline, load_tflite
 from components.evaluate.means import mean_metrics, per_example
+from components.metrics.jackknife_error import standard_error
 from components.spec.evaluate import EvaluationSpec
 from components.spec.metric import MetricSpec
 
@@ -253,3 +255,34 @@ def test_saved_model_is_run_in_parts_when_there_are_many_examples(tmp_path, batc
     (found,) = load_baseline(str(tmp_path))({"": images}).values()
     np.testing.assert_array_equal(found, images * 2)
     assert seen == sizes
+
+
+def test_flips_are_counted_by_slice_when_answers_are_right_or_wrong(world, evaluated):
+    base = world.baseline(world.images).argmax(axis=1) == world.labels
+    for name in NAMES:
+        right = world.candidate(name).argmax(axis=1) == world.labels
+        for each in evaluated[1][name]:
+            chosen = np.ones(240, bool)
+            for part in each.slice.split(", ") if each.slice != "overall" else ():
+                feature, value = part.split("=")
+                chosen &= world.labels == int(value) if feature == "label" else world.sites == value.encode()
+            lost, gained = (base & ~right & chosen).sum(), (right & ~base & chosen).sum()
+            # Cross entropy is neither right nor wrong.
+            assert {key: value.model_dump() for key, value in each.flips.items()} == {
+                "accuracy": {"lost": lost, "gained": gained}
+            }
+            assert sum(each.parts) == each.examples
+    assert any(each.flips["accuracy"].lost for each in evaluated[1]["int8"]), "else this test says little"
+    assert all(each.flips == {} for each in evaluated[1][BASELINE])
+
+
+def test_interval_follows_from_values_without_each_part_when_a_slice_has_several(evaluated):
+    checked = 0
+    for base, mine in zip(evaluated[1][BASELINE], evaluated[1]["int8"], strict=True):
+        for metric, change in mine.change.items():
+            deleted = np.subtract(mine.without[metric], base.without[metric])
+            error = standard_error(change.value, deleted, mine.parts)
+            half = stats.t.ppf(0.975, len(mine.parts) - 1) * error
+            assert (change.lower, change.upper) == pytest.approx((change.value - half, change.value + half), abs=1e-12)
+            checked += half > 0
+    assert checked > 10

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from components.evaluate.jackknife import standard_error
+from components.metrics.jackknife_error import standard_error
 
 
 def without_each(buckets):
