@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 
 from components.core.compression import compressed_bytes
-from components.core.errors import EdgemillError
+from components.core.errors import DataError, EdgemillError
 from components.core.files import bytes_of, sha256_of_bytes
 from components.data.examples import first_inputs
 from components.evaluate.evaluation import BASELINE, run_evaluation
@@ -28,7 +28,7 @@ from components.evaluate.saturation import scales_of
 from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE
 from components.facts.conversion import ConversionFailure, ConversionOutcome, outcome_of
 from components.facts.evaluation import CandidateReport, EvaluationReport, Latency, MetricValue, SliceResult
-from components.facts.slices import OVERALL
+from components.facts.slices import OVERALL, overall
 from components.facts.verified import Verified
 from components.metrics.metric_ranges import values_of
 from components.spec.evaluate import EvaluationSpec
@@ -65,7 +65,7 @@ def assess(
         output: Folder for TFMA's files.
 
     Raises:
-        SpecError, DataError, ModelError: As for `run_evaluation`.
+        SpecError, DataError, ModelError: As for `run_evaluation`. DataError also if all examples belong to one group.
         TamperedError: An artifact has changed since it was written.
     """
     example = first_inputs(files, 1, task, transform_graph, "evaluate on")
@@ -91,6 +91,7 @@ def assess(
     for artifact in (baseline, float_reference, *candidates):
         artifact.check()
     slices = load_slices(output, [BASELINE, *runnable], [metric.name for metric in spec.metrics])
+    _check_groups(spec, slices[BASELINE])
     observed = take_observed(output)
     timed = TFLITE_FILE in float_reference.manifest.files
     reference = float_reference.read(TFLITE_FILE) if timed else None
@@ -124,6 +125,20 @@ def assess(
             if (values := values_of(metric)) is not None and math.isfinite(values[1] - values[0])
         },
     )
+
+
+def _check_groups(spec: EvaluationSpec, slices: Sequence[SliceResult]) -> None:
+    whole = overall(slices)
+    if spec.group_by is not None and whole is not None and whole.groups == 1:
+        raise DataError(
+            f"all {whole.examples:,} examples of the split {spec.split!r} belong to the same group, so nothing can be "
+            "said about other groups",
+            where="evaluate.group_by",
+            bound="at least two values of this feature",
+            measured=f"one value of {spec.group_by!r}",
+            remedy="name the feature that separates groups, evaluate more groups, or remove group_by if examples are "
+            "independent",
+        )
 
 
 def _if_several(by_output: dict[str, T]) -> dict[str, T]:

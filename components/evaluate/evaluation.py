@@ -104,14 +104,16 @@ def run_evaluation(
         for name, path in candidates.items()
     ]
     config = _eval_config(spec, label, list(candidates), others, weighted)
-    evaluator = _checked_evaluator(config, means)
+    evaluator = _checked_evaluator(config, means, spec.group_by is not None)
     names = model_names(config)
     if len(models) == 1:
         models = [models[0]._replace(model_name="")]
     features = sorted({label, *(f for fs in spec.slices for f in fs)})
     applied = {name: reading.applied for name, reading in read.readings.items()}
     functions = FunctionValues(read.metrics, label)
-    predict = PredictExtractor(models, task, transform_graph, label, features, read.names, applied, functions)
+    predict = PredictExtractor(
+        models, task, transform_graph, label, features, read.names, applied, functions, spec.group_by
+    )
     extractors = [
         MeanValuesExtractor(means, names, only=all(metric.function for metric in others)),
         tfma.extractors.UnbatchExtractor(),
@@ -159,7 +161,9 @@ def check_metrics(spec: EvaluationSpec, label: str, candidates: Sequence[str] = 
         if metric.function:
             load_metric(metric)
     others = [metric for metric in _others(spec) if not metric.function]
-    _checked_evaluator(_eval_config(spec, label, candidates, others, weighted), mean_metrics(spec.metrics))
+    _checked_evaluator(
+        _eval_config(spec, label, candidates, others, weighted), mean_metrics(spec.metrics), grouped=False
+    )
 
 
 def _others(spec: EvaluationSpec) -> list[MetricSpec]:
@@ -168,14 +172,15 @@ def _others(spec: EvaluationSpec) -> list[MetricSpec]:
 
 
 def check_features(spec: EvaluationSpec, label: str, feature_spec: Mapping[str, Any]) -> None:
-    """Check that label, slices, and features of metrics are dense features, and that metric names are unique.
+    """Check that label, slices, groups, and features of metrics are dense features, and that metric names are unique.
 
     Raises:
         SpecError: One of them isn't.
     """
     read = {feature: "evaluate.metrics" for metric in spec.metrics for feature in metric.features}
     slices = {feature: "evaluate.slices" for features in spec.slices for feature in features}
-    check_dense({**read, **slices, label: "label"}, feature_spec)
+    groups = {} if spec.group_by is None else {spec.group_by: "evaluate.group_by"}
+    check_dense({**read, **groups, **slices, label: "label"}, feature_spec)
     names = [metric.name for metric in spec.metrics]
     repeated = sorted({name for name in [*names, EXAMPLE_COUNT] if [*names, EXAMPLE_COUNT].count(name) > 1})
     if repeated:
@@ -187,11 +192,11 @@ def check_features(spec: EvaluationSpec, label: str, feature_spec: Mapping[str, 
         )
 
 
-def _checked_evaluator(config: Any, means: Sequence[MetricSpec]) -> Any:
+def _checked_evaluator(config: Any, means: Sequence[MetricSpec], grouped: bool) -> Any:
     try:
         for metric in means:
             per_example(metric)
-        return JackknifeEvaluator(config, [metric.name for metric in means])
+        return JackknifeEvaluator(config, [metric.name for metric in means], grouped)
     except EdgemillError:
         raise
     except Exception as error:

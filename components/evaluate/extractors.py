@@ -24,7 +24,8 @@ from components.data.examples import ExampleDecoder, serialized_batches
 from components.data.supervision import postprocessed
 from components.data.task import load_task
 from components.evaluate.function_metric import FUNCTIONS_KEY, FunctionValues
-from components.evaluate.jackknife import BUCKET_KEY, BUCKETS
+from components.evaluate.groups import BUCKETS, group_numbers
+from components.evaluate.jackknife import BUCKET_KEY
 from components.evaluate.outputs.observed import Observed
 from components.evaluate.saturation import Counts, Saturation
 from components.metrics.metric_outputs import target_of
@@ -135,11 +136,12 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
         outputs: Sequence[str],
         applied: Mapping[str, Activation],
         functions: FunctionValues,
+        group_by: str | None,
     ) -> None:
         super().__init__({name: model.model_loader for name, model in models.items()})
         self._task, self._transform_graph, self._label = task, transform_graph, label
         self._features, self._outputs, self._applied = tuple(features), tuple(outputs), dict(applied)
-        self._functions = functions
+        self._functions, self._group_by = functions, group_by
 
     def setup(self) -> None:
         """Load the models and the task, once per worker."""
@@ -183,7 +185,9 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
         yield {
             tfma.FEATURES_KEY: {name: decoded.features[name] for name in self._features},
             tfma.EXAMPLE_WEIGHTS_KEY: np.ones(count) if decoded.weights is None else decoded.weights,
-            BUCKET_KEY: buckets,
+            BUCKET_KEY: buckets
+            if self._group_by is None
+            else np.array(group_numbers(decoded.features[self._group_by]), np.int64),
             FUNCTIONS_KEY: {
                 metric: {name: of_model[metric] for name, of_model in kept.items()}
                 for metric in next(iter(kept.values()))
@@ -212,6 +216,7 @@ def PredictExtractor(
     outputs: Sequence[str],
     applied: Mapping[str, Activation],
     functions: FunctionValues,
+    group_by: str | None = None,
 ) -> tfma.extractors.Extractor:
     """Create an extractor from serialized examples to features, targets, weights, and all models' predictions.
 
@@ -227,7 +232,8 @@ def PredictExtractor(
         applied: Output that a metric reads -> the activation that turns its values into probabilities. If there is only
             one, predictions and labels are arrays, otherwise arrays by output.
         functions: Computes the metrics that are functions.
+        group_by: The feature that names the group of an example; None if examples are independent.
     """
     named = {model.model_name: model for model in models}
-    predict = _DecodeAndPredict(named, task, transform_graph, label, features, outputs, applied, functions)
+    predict = _DecodeAndPredict(named, task, transform_graph, label, features, outputs, applied, functions, group_by)
     return tfma.extractors.Extractor(stage_name="DecodeAndPredict", ptransform=_Predict(predict))

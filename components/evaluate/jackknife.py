@@ -25,26 +25,34 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.extractors import slice_key_extractor
 from tensorflow_model_analysis.metrics import metric_specs, metric_types
 
+from components.evaluate import groups
 from components.evaluate.means import MEANS_KEY
 from components.evaluate.outputs.resampled import RESAMPLED_KEY, Resampled
 from components.metrics.jackknife_error import standard_error
 from components.upstream.autograph import do_not_convert
 
-# Extracts key of an example's bucket, a number below BUCKETS. It depends only on the example's bytes, so that order,
-# sharding, and runner don't affect intervals.
+# Extracts key of an example's bucket, a number below BUCKETS, or the number of its group. It depends only on the
+# example's bytes, so that order, sharding, and runner don't affect intervals.
 BUCKET_KEY = "jackknife_bucket"
-BUCKETS = 20
 EXAMPLE_COUNT = "example_count"
 
 Metrics = dict[Any, Any]
 
 
 class Part(NamedTuple):
-    """Accumulated facts about some examples: their number, the sums of `MEANS_KEY`, an accumulator per computation."""
+    """Accumulated facts about some examples.
+
+    Attributes:
+        size: Their number.
+        sums: The sums of `MEANS_KEY`.
+        accumulators: One for each computation.
+        groups: Bits of their groups (`components.evaluate.groups`); 0 without groups.
+    """
 
     size: int
     sums: npt.NDArray[np.float64] | float
     accumulators: list[Any]
+    groups: int = 0
 
 
 Buckets = dict[int, Part]
@@ -53,7 +61,8 @@ Buckets = dict[int, Part]
 class _BucketedMetrics(beam.CombineFn):
     """Combines (bucket, values, inputs per computation) of one slice into metrics with intervals."""
 
-    def __init__(self, eval_config: Any, means: Sequence[str]) -> None:
+    def __init__(self, eval_config: Any, means: Sequence[str], grouped: bool) -> None:
+        self._grouped = grouped
         specs = list(eval_config.metrics_specs)
         computations = dict.fromkeys(metric_specs.to_computations(specs, eval_config) if specs else ())
         self.computations = [c for c in computations if isinstance(c, metric_types.MetricComputation)]
@@ -82,19 +91,25 @@ class _BucketedMetrics(beam.CombineFn):
     @do_not_convert
     def add_input(self, accumulator: Buckets, element: tuple[int, Any, list[Any]]) -> Buckets:
         bucket, values, inputs = element
+        group = groups.bit(bucket) if self._grouped else 0
+        if accumulator and next(iter(accumulator)) < 0:
+            bucket = groups.together(bucket)
         part = accumulator.get(bucket) or self._empty()
         accumulators = [
             computation.combiner.add_inputs(one, each)
             for computation, one, each in zip(self.computations, part.accumulators, inputs, strict=True)
         ]
-        accumulator[bucket] = Part(part.size + 1, part.sums + values, accumulators)
-        return accumulator
+        accumulator[bucket] = Part(part.size + 1, part.sums + values, accumulators, part.groups | group)
+        return accumulator if len(accumulator) <= groups.MOST_PARTS else self.merge_accumulators([accumulator])
 
     @do_not_convert
     def merge_accumulators(self, accumulators: Iterable[Buckets]) -> Buckets:
+        buckets = [item for each in accumulators for item in each.items()]
+        together = groups.are_together({bucket for bucket, _ in buckets})
         merged: Buckets = {}
-        for bucket, part in itertools.chain.from_iterable(each.items() for each in accumulators):
-            merged[bucket] = self._merge(merged.get(bucket) or self._empty(), part)
+        for bucket, part in buckets:
+            key = groups.together(bucket) if together else bucket
+            merged[key] = self._merge(merged.get(key) or self._empty(), part)
         return merged
 
     @do_not_convert
@@ -116,7 +131,10 @@ class _BucketedMetrics(beam.CombineFn):
         before = list(itertools.accumulate(parts, self._join, initial=self._empty()))
         after = list(itertools.accumulate(reversed(parts), self._join, initial=self._empty()))[::-1]
         metrics = self._metrics(before[-1])
-        resampled = Resampled(sizes=[part.size for part in parts], flips=self._flips(before[-1]), without=[])
+        sizes, among = [part.size for part in parts], None
+        if self._grouped:
+            among = groups.count(before[-1].groups) if min(accumulator) < 0 else len(parts)
+        resampled = Resampled(sizes, groups=among, flips=self._flips(before[-1]), without=[])
         if len(parts) >= 2:
             without = [self._metrics(self._join(before[i], after[i + 1])) for i in range(len(parts))]
             resampled.without.extend(
@@ -124,7 +142,7 @@ class _BucketedMetrics(beam.CombineFn):
                 for key, value in metrics.items()
                 if not key.is_diff and self._has_interval(key, value, without)
             )
-            metrics = {key: self._with_interval(key, value, without, resampled.sizes) for key, value in metrics.items()}
+            metrics = {key: self._with_interval(key, value, without, sizes) for key, value in metrics.items()}
         return metrics | dict.fromkeys(self._counts, before[-1].size), resampled
 
     def _flips(self, part: Part) -> list[tuple[str, str, int, int]]:
@@ -159,7 +177,7 @@ class _BucketedMetrics(beam.CombineFn):
             computation.combiner.merge_accumulators(iter((a, b)))
             for computation, a, b in zip(self.computations, into.accumulators, other.accumulators, strict=True)
         ]
-        return Part(into.size + other.size, into.sums + other.sums, accumulators)
+        return Part(into.size + other.size, into.sums + other.sums, accumulators, into.groups | other.groups)
 
     def _join(self, left: Part, right: Part) -> Part:
         """Merge without changing either part, because TFMA's combiners may modify the first accumulator in place."""
@@ -231,7 +249,7 @@ def _Evaluate(extracts: Any, combine: _BucketedMetrics) -> dict[str, Any]:
     }
 
 
-def JackknifeEvaluator(eval_config: Any, means: Sequence[str]) -> tfma.evaluators.Evaluator:
+def JackknifeEvaluator(eval_config: Any, means: Sequence[str], grouped: bool) -> tfma.evaluators.Evaluator:
     """Create a TFMA evaluator with intervals, changes from the baseline, and the number of examples per slice.
 
     Its other result, at `RESAMPLED_KEY`, is (slice key, `Resampled`) for each slice.
@@ -241,6 +259,7 @@ def JackknifeEvaluator(eval_config: Any, means: Sequence[str]) -> tfma.evaluator
     Args:
         eval_config: TFMA's config. Its metrics_specs name the metrics that aren't means.
         means: Names of the metrics in `MEANS_KEY`.
+        grouped: Whether examples belong to groups, whose numbers `BUCKET_KEY` has.
 
     Raises:
         ValueError, TypeError: TFMA doesn't know a metric or doesn't accept its config.
@@ -248,5 +267,5 @@ def JackknifeEvaluator(eval_config: Any, means: Sequence[str]) -> tfma.evaluator
     return tfma.evaluators.Evaluator(
         stage_name="EvaluateWithIntervals",
         run_after=slice_key_extractor.SLICE_KEY_EXTRACTOR_STAGE_NAME,
-        ptransform=_Evaluate(_BucketedMetrics(eval_config, means)),
+        ptransform=_Evaluate(_BucketedMetrics(eval_config, means, grouped)),
     )

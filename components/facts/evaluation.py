@@ -40,6 +40,7 @@ class SliceResult(FrozenModel):
         flips: Metric name -> how answers differ from the baseline's. Only for candidates, and for means over examples
             that are 0 or 1 on each example, all of which have the weight 1.
         parts: The number of examples in each part that the intervals leave out in turn.
+        groups: With `evaluate.group_by`, the number of groups; exact up to 64, about right above. None without it.
         without: Metric name -> its value without each part, for metrics with an interval.
     """
 
@@ -49,6 +50,7 @@ class SliceResult(FrozenModel):
     change: dict[str, MetricValue] = {}
     flips: dict[str, Flips] = {}
     parts: tuple[int, ...] = ()
+    groups: int | None = None
     without: dict[str, tuple[float, ...]] = {}
 
 

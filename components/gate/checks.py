@@ -142,7 +142,7 @@ def _compare(
     if result is None or value is None:
         return "not_enough_data", ""
     interval = None if value.lower is None or value.upper is None else (value.lower, value.upper)
-    note = f", {result.examples} examples"
+    note = f", {result.examples} examples" + (f" in {result.groups} groups" if result.groups is not None else "")
     if result.examples < policy.min_examples:
         return "not_enough_data", f"{note}: fewer than {policy.min_examples}"
     if math.isnan(value.value):

@@ -187,7 +187,8 @@ def evidence_on(
         sign: 1 if it must be at least the bound, -1 for at most.
         span: As for `of_parts`.
     """
-    if flips := result.flips.get(metric):
+    flips = result.flips.get(metric)
+    if flips and result.groups is None:
         lost, gained = (flips.lost, flips.gained) if sign > 0 else (flips.gained, flips.lost)
         if baseline is not None:
             return PairedCounts(lost, gained, result.examples, min(-sign * bound, _LARGEST_MARGIN))
@@ -200,11 +201,17 @@ def evidence_on(
         estimate = result.change[metric].value
     if not len(deleted):
         return "no confidence interval"
-    return of_parts(sign * (estimate - bound), estimate, deleted.tolist(), result.parts, sign, span)
+    return of_parts(sign * (estimate - bound), estimate, deleted.tolist(), result.parts, sign, span, result.groups)
 
 
 def of_parts(
-    gap: float, estimate: float, deleted: Sequence[float], sizes: Sequence[int], sign: int, span: float | None
+    gap: float,
+    estimate: float,
+    deleted: Sequence[float],
+    sizes: Sequence[int],
+    sign: int,
+    span: float | None,
+    groups: int | None = None,
 ) -> Jackknife | str:
     """Return the evidence of a metric that isn't right or wrong, or why there is none.
 
@@ -216,10 +223,15 @@ def of_parts(
         sign: 1 if more is better, -1 if less is.
         span: For a mean over examples, the difference between the greatest and the least value that one example can
             have or change by; None for other metrics.
+        groups: The number of groups that examples belong to; None if they are independent.
     """
     examples, parts, error = sum(sizes), len(sizes), standard_error(estimate, deleted, sizes)
     if span is not None:
-        return Jackknife(gap, error, parts, examples, worst=span, best=span, grows=False)
+        # A whole group can be wrong at once.
+        together = (
+            1.0 if groups is None else sum(m * m for m in sizes) / examples if groups == parts else examples / groups
+        )
+        return Jackknife(gap, error, parts, examples, worst=span * together, best=span * together, grows=False)
     if examples < LEAST_EXAMPLES:
         return f"fewer than {LEAST_EXAMPLES}, which a metric needs that is not a mean between two bounds"
     values, m = np.asarray(deleted, np.float64), np.asarray(sizes, np.float64)

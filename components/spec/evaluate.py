@@ -19,6 +19,8 @@ class EvaluationSpec(FrozenModel):
             `accuracy`, `top_5_accuracy`, and `cross_entropy` need an output for each class. For one output, use
             `binary_accuracy` and `{name: cross_entropy, class_name: BinaryCrossentropy}`.
         slices: Lists of feature names to cross, from the task's `feature_spec`. The whole split is always evaluated.
+        group_by: A dense feature whose values tell apart groups of related examples: a clip, a person, a site.
+            Intervals and tests then resample whole groups. By default, every example is independent of the others.
         batch_size: Examples in a prediction batch.
         outputs: What the model returns, or by output what each of several returns. By default, it is detected. For
             `logits`, metrics see the softmax or sigmoid.
@@ -29,6 +31,7 @@ class EvaluationSpec(FrozenModel):
         MetricSpec(name="accuracy", class_name="SparseCategoricalAccuracy"),
     )
     slices: tuple[tuple[str, ...], ...] = ()
+    group_by: str | None = None
     batch_size: Count = 1000
     outputs: OutputKind | dict[str, OutputKind] | None = None
 

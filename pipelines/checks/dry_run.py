@@ -114,6 +114,8 @@ def _dense_features(spec: PipelineSpec) -> dict[str, str]:
     wanted |= dict.fromkeys(
         chain.from_iterable(metric.features for metric in spec.evaluate.metrics), "evaluate.metrics"
     )
+    if spec.evaluate.group_by is not None:
+        wanted[spec.evaluate.group_by] = "evaluate.group_by"
     return wanted | {spec.examples.label: "examples.label"}
 
 

@@ -201,6 +201,8 @@ def _named(spec: PipelineSpec, split: str | None) -> dict[str, str]:
             own = {name for names in spec.evaluate.slices for name in names}
             for name in (name for names in spec.slices() for name in names):
                 columns.setdefault(name, "evaluate.slices" if name in own else "gate.metrics")
+            if spec.evaluate.group_by is not None:
+                columns.setdefault(spec.evaluate.group_by, "evaluate.group_by")
         sample = spec.calibrate if any(recipe.needs_calibration for recipe in spec.recipes) else None
         if sample is not None and sample.stratify_by and split in {None, sample.split}:
             columns.setdefault(sample.stratify_by, "calibrate.stratify_by")

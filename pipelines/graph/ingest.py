@@ -100,6 +100,7 @@ def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
 def _expectations(spec: PipelineSpec) -> ReadExpectations:
     splits = spec.examples.splits
     others = {feature for features in spec.slices() for feature in features}
+    others |= {spec.evaluate.group_by} if spec.evaluate.group_by is not None else set()
     if spec.calibrate is not None and spec.calibrate.stratify_by is not None:
         others.add(spec.calibrate.stratify_by)
     return ReadExpectations(

@@ -27,11 +27,13 @@ class Resampled(NamedTuple):
 
     Attributes:
         sizes: The number of examples in each part.
+        groups: About how many groups the examples belong to; None without groups.
         flips: (candidate, metric, lost, gained), as in `components.facts.evaluation.Flips`.
         without: (model, metric, the metric's value without each part).
     """
 
     sizes: list[int]
+    groups: int | None
     flips: list[tuple[str, str, int, int]]
     without: list[tuple[str, str, list[float]]]
 
@@ -54,6 +56,7 @@ def of_model(resampled: Resampled, model: str) -> Mapping[str, Any]:
     """Return the fields of `components.facts.evaluation.SliceResult` that belong to one model."""
     return {
         "parts": tuple(resampled.sizes),
+        "groups": resampled.groups,
         "flips": {name: Flips(lost=lost, gained=gained) for of, name, lost, gained in resampled.flips if of == model},
         "without": {name: tuple(values) for of, name, values in resampled.without if of == model},
     }

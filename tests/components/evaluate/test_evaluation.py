@@ -226,6 +226,11 @@ UNKNOWN = (
     ({"metrics": [{"name": "m", "class_name": "SparseTopKCategoricalAccuracy", "config": {"q": 1}}]}, "label", "'q'"),
     ({"metrics": ["accuracy", "accuracy"]}, "label", "the metric name 'accuracy' is used twice"),
     ({"metrics": ["accuracy"], "slices": [["town"]]}, "label", "no dense feature 'town' .*found: no such feature"),
+    (
+        {"metrics": ["accuracy"], "group_by": "clip"},
+        "label",
+        "evaluate.group_by: the task has no dense feature 'clip' .*found: no such feature",
+    ),
     ({"metrics": ["accuracy"]}, "notes", "label: the task has no dense feature 'notes' .*found: VarLenFeature"),
 )
 
@@ -286,3 +291,24 @@ def test_interval_follows_from_values_without_each_part_when_a_slice_has_several
             assert (change.lower, change.upper) == pytest.approx((change.value - half, change.value + half), abs=1e-12)
             checked += half > 0
     assert checked > 10
+
+
+def test_whole_groups_are_left_out_when_examples_are_grouped(world, task, tmp_path):
+    spec = EvaluationSpec.model_validate({"metrics": ["accuracy"], "slices": [["site"]], "group_by": "label"})
+    slices = run(world, task, tmp_path, spec, names=("int8",))
+    right = {
+        BASELINE: world.baseline(world.images).argmax(axis=1) == world.labels,
+        "int8": world.candidate("int8").argmax(axis=1) == world.labels,
+    }
+    for model, results in slices.items():
+        for each in results:
+            chosen = np.ones(240, bool) if each.slice == "overall" else world.sites == each.slice[-1:].encode()
+            assert each.groups == 4
+            parts = {
+                int((chosen & (world.labels == label)).sum()): right[model][chosen & (world.labels != label)].mean()
+                for label in range(4)
+            }
+            assert dict(zip(each.parts, each.without["accuracy"], strict=True)) == pytest.approx(parts, abs=1e-12)
+            value = each.metrics["accuracy"]
+            half = stats.t.ppf(0.975, 3) * standard_error(value.value, each.without["accuracy"], each.parts)
+            assert (value.lower, value.upper) == pytest.approx((value.value - half, value.value + half), abs=1e-12)

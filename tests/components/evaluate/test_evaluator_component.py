@@ -11,7 +11,7 @@ from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.types import standard_artifacts
 
-from components.core.errors import TamperedError
+from components.core.errors import DataError, TamperedError
 from components.evaluate.assess import assess
 from components.evaluate.component import Evaluator
 from components.facts.conversion import ConversionFailure, Converted, Inspection
@@ -160,13 +160,13 @@ def test_candidate_is_reported_as_failed_when_it_cannot_be_run(report):
     assert other.outcome.remedy.startswith("make the task's decode()")
 
 
-def assess_int8(root, world, task, make_pipeline):
+def assess_int8(root, world, task, make_pipeline, spec=SPEC, files=None):
     return assess(
-        files=[str(file) for file in world.files],
+        files=files or [str(file) for file in world.files],
         baseline=verified(root / "baseline"),
         float_reference=verified(root / "float32"),
         candidates=[verified(root / "int8")],
-        spec=SPEC,
+        spec=spec,
         label="label",
         task=task,
         output=root / "out",
@@ -206,3 +206,16 @@ def test_manifest_names_all_parents_when_evaluated(run):
     assert (manifest.role, manifest.content, manifest.code_version) == ("evaluation", "report.json", "2")
     assert set(manifest.parents) == {"examples", "baseline", "float_reference", *SCHEMES}
     assert manifest.parents["int8"] == hashlib.sha256(contents["int8"]).hexdigest()
+
+
+def test_evaluation_is_refused_when_all_examples_belong_to_one_group(tmp_path, world, task, write_examples):
+    write_artifacts(tmp_path, world)
+    rows = [
+        {"image": image, "label": label, "positive": 0.0, "site": b"a"}
+        for label, image in enumerate(np.random.default_rng(5).random((4, 64)))
+    ]
+    file = write_examples(tmp_path / "one_site.gz", rows)
+    spec = EvaluationSpec.model_validate({"group_by": "site"})
+    message = "evaluate.group_by: all 4 examples of the split 'eval' belong to the same group"
+    with pytest.raises(DataError, match=message):
+        assess_int8(tmp_path, world, task, beam.Pipeline, spec, [file])

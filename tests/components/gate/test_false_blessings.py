@@ -93,14 +93,14 @@ RIGHT_OR_WRONG = {
     "weak pairing": ([300], 0.08, [0.18], [0.10], [0.10], [0.10], 0.80),
     "tiny slice": ([300, 40], 0.08, [0.02, 0.08], [0.02, 0.0], [0.01, 0.0], [0.01, 0.0], 0.45),
     "rare class of 3 %": ([1000, 970, 30], 0.1, [0.02, 0.01, 0.11], [0.02, 0.01, 0.01], [0.01] * 3, [0.01] * 3, 0.50),
-    "ten slices at the margin": ([3000] + [300] * 10, 0.05, [0.06] * 11, [0.01] * 11, [0.002] * 11, [0.002] * 11, 0.9),
-    "one slice of ten at the margin": (
-        [3000] + [300] * 10,
+    "five slices at the margin": ([1500] + [300] * 5, 0.05, [0.06] * 6, [0.01] * 6, [0.002] * 6, [0.002] * 6, 0.9),
+    "one slice of five at the margin": (
+        [1500] + [300] * 5,
         0.05,
-        [0.002] * 10 + [0.06],
-        [0.002] * 10 + [0.01],
-        [0.002] * 11,
-        [0.002] * 11,
+        [0.002] * 5 + [0.06],
+        [0.002] * 5 + [0.01],
+        [0.002] * 6,
+        [0.002] * 6,
         0.9,
     ),
 }
@@ -256,3 +256,28 @@ def change_of_auc(base, mine, labels, numbers):
         return np.append(total, total - matrix.sum(axis=0) - matrix.sum(axis=1) + np.diag(matrix))
 
     return without(pairs) / without(counts), np.bincount(numbers, minlength=PARTS)
+
+
+@pytest.mark.parametrize("groups", [60, 400])
+def test_false_blessings_are_at_most_alpha_when_groups_are_wrong_together(groups, record_property):
+    """Ten examples in each group. As independent examples, they would be ten times as many as they are."""
+    random, gate, rates = np.random.default_rng(17), policy(0.06), {}
+    for name, harm in (("false blessings", 0.06), ("as if independent", 0.06), ("power", 0.0)):
+        count = 0
+        for _ in range(EVALUATIONS):
+            values = np.repeat(-1.0 * (random.random(groups) < harm), 10) + random.normal(0, 0.01, groups * 10)
+            # Up to 64 groups are parts of their own.
+            numbers = np.repeat(np.arange(groups) if groups <= 64 else random.integers(PARTS, size=groups), 10)
+            among = groups
+            if name == "as if independent":
+                numbers, among = random.integers(PARTS, size=groups * 10), None
+            sizes, sums = np.bincount(numbers), np.bincount(numbers, values)
+            deleted = (values.sum() - sums) / (len(values) - sizes)
+            (base,), [(mine,)] = resampled(len(values), values.mean(), deleted.tolist(), sizes)
+            slices = [one.model_copy(update={"groups": among}) for one in (base, mine)]
+            count += blessed(slices[:1], [tuple(slices[1:])], gate, {"metric": 1.0})
+        rates[name] = count / EVALUATIONS
+        record_property(name, rates[name])
+    print(f"{groups} groups: {rates}")
+    assert rates["false blessings"] <= MOST < rates["as if independent"]
+    assert rates["power"] >= 0.9

@@ -63,19 +63,21 @@ def test_header_is_read_as_tfx_reads_it(small: SmallPipeline, name: str) -> None
 def test_slices_strata_and_what_splits_go_by_are_columns_too(small: SmallPipeline) -> None:
     small.spec["evaluate"]["slices"] = [["label", "site"]]
     small.spec["gate"]["metrics"].append({"name": "accuracy", "slices": ["lot=1"], "at_least": 0.5})
+    small.spec["evaluate"]["group_by"] = "clip"
     small.spec["calibrate"]["stratify_by"] = "kind"
     hashed(small, feature="speaker")
     said = errors_of(small)
-    assert "4 errors" in said
+    assert "5 errors" in said
     for field, column in (
         ("evaluate.slices", "site"),
         ("gate.metrics", "lot"),
+        ("evaluate.group_by", "clip"),
         ("calibrate.stratify_by", "kind"),
         ("examples.splits.feature", "speaker"),
     ):
         assert f"{field}: the examples have no column {column!r}" in said
     (small.folder / "data" / "eval.csv").unlink()
-    (small.folder / "data" / "train.csv").write_text("image,label,site,lot,kind,speaker\n0.5,1,1,1,1,1\n")
+    (small.folder / "data" / "train.csv").write_text("image,label,site,lot,kind,speaker,clip\n0.5,1,1,1,1,1,1\n")
     check(small)
 
 

@@ -96,6 +96,9 @@ def test_slice_that_the_task_does_not_declare_is_reported_with_its_field(tmp_pat
     small.spec["evaluate"]["slices"] = []
     small.spec["gate"]["metrics"][0] |= {"slices": ["town"]}
     assert "gate.metrics: the task has no dense feature 'town'" in errors_of(small)
+    small.spec["gate"]["metrics"][0] |= {"slices": []}
+    small.spec["evaluate"]["group_by"] = "town"
+    assert "evaluate.group_by: the task has no dense feature 'town'" in errors_of(small)
 
 
 def test_stratifying_feature_that_records_lack_is_reported(tmp_path: Path) -> None:

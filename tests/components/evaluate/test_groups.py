@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from components.evaluate.groups import MOST_PARTS, are_together, bit, count, group_numbers, together
+from components.metrics.jackknife_error import standard_error
+
+
+def test_number_of_a_group_depends_on_its_value_alone():
+    texts = group_numbers(np.array([b"clip 1", b"clip 2", b"clip 1"], object))
+    assert texts[0] == texts[2] != texts[1]
+    numbers = group_numbers(np.array([[7], [8], [7]]))
+    assert numbers[0] == numbers[2] != numbers[1]
+
+
+def test_many_groups_become_twenty_parts_whatever_the_order():
+    numbers = group_numbers(np.arange(MOST_PARTS + 1))
+    assert not are_together(numbers[:MOST_PARTS])
+    assert are_together(numbers)
+    assert are_together([numbers[0], together(numbers[1])])
+    parts = {together(number) for number in group_numbers(np.arange(1000))}
+    assert parts == set(range(-20, 0))
+    assert {together(part) for part in parts} == parts
+
+
+@pytest.mark.parametrize("groups", [65, 1000, 10_000])
+def test_groups_are_counted_within_three_percent(groups):
+    bits = 0
+    for number in group_numbers(np.arange(groups)):
+        bits |= bit(number)
+    assert count(bits) == pytest.approx(groups, rel=0.03)
+
+
+def test_interval_of_groups_covers_the_truth_where_that_of_examples_does_not():
+    """300 clips of 10 frames, which are right or wrong mostly together."""
+    random, covered = np.random.default_rng(6), {"groups": 0, "examples": 0}
+    for _ in range(400):
+        clip = random.random(300) < 0.8
+        right = np.where(random.random((300, 10)) < 0.9, clip[:, None], random.random((300, 10)) < 0.8)
+        for name, numbers in (
+            ("groups", np.repeat(random.integers(20, size=300), 10)),
+            ("examples", random.integers(20, size=3000)),
+        ):
+            sizes = np.bincount(numbers, minlength=20)
+            deleted = (right.sum() - np.bincount(numbers, right.ravel(), 20)) / (3000 - sizes)
+            covered[name] += abs(right.mean() - 0.8) <= 2.093 * standard_error(right.mean(), deleted, sizes)
+    assert 0.92 <= covered["groups"] / 400 <= 0.98
+    assert covered["examples"] / 400 < 0.6
