@@ -118,6 +118,9 @@ class Decision(FrozenModel):
         chosen: The blessed candidate; None unless the verdict is `pass`.
         chosen_sha256: Digest of the blessed bytes. A pusher must compare it before it delivers them.
         why: One sentence on why this candidate was chosen, or why none was.
+        metric: The metric that ranks accuracy.
+        fronts: Cost (`bytes`, `gzip bytes`, `host time`, `NPU cycles`) -> the candidates on the Pareto front of that
+            metric against the cost, among those that pass, from the lowest cost to the highest.
         decide_on: What the bounds on metrics were compared with, as in `components.spec.gate.GateSpec`.
         alpha: With `decide_on: test`, the highest probability of a wrong blessing.
         candidates: All candidates, in the order of the pipeline file.
@@ -128,6 +131,8 @@ class Decision(FrozenModel):
     chosen: str | None
     chosen_sha256: str | None
     why: str
+    metric: str = ""
+    fronts: dict[str, tuple[str, ...]] = {}
     decide_on: Literal["estimate", "interval", "test"] = "estimate"
     alpha: float | None = None
     candidates: tuple[CandidateDecision, ...]

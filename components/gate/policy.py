@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-
-from typing_extensions import assert_never
 
 from components.facts.conversion import Converted
 from components.facts.decision import CandidateDecision, Check, Decision, Requirement, Verdict
-from components.facts.device import DeviceReport, VelaFacts
+from components.facts.device import DeviceReport
 from components.facts.evaluation import CandidateReport, EvaluationReport
-from components.facts.slices import overall
 from components.gate.checks import LATENCY_RATIO, OPERATORS, bound_checks, device_checks, saturation_checks, step_checks
 from components.gate.holm import judged
+from components.gate.preference import choose, fronts
 from components.gate.tools import tool_checks
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import GateSpec
@@ -50,9 +47,7 @@ def decide(
     verdict: Verdict = "pass"
     best = None
     if passing:
-        # min() keeps the first of equals.
-        best = min(passing, key=lambda candidate: _rank(candidate, policy, less_is_better, _vela(candidate, on_device)))
-        why = _why_this(best, len(passing), policy, _vela(best, on_device))
+        best, why = choose(passing, report.spans, policy, less_is_better, on_device)
     else:
         verdict = "not_enough_data" if any(one.verdict == "not_enough_data" for one in decisions) else "fail"
         why = _why_none(decided, device)
@@ -62,6 +57,8 @@ def decide(
         chosen=best.name if best else None,
         chosen_sha256=best.sha256 if best else None,
         why=why,
+        metric=policy.metrics[0].name,
+        fronts=fronts(passing, policy.metrics[0].name, less_is_better, on_device),
         decide_on=policy.decide_on,
         alpha=policy.error_rate if policy.decide_on == "test" else None,
         candidates=decisions,
@@ -126,85 +123,6 @@ def _of_the_states(candidate: CandidateReport, policy: GateSpec) -> list[Check]:
 def _no_digest(candidate: CandidateReport) -> Requirement:
     bound, measured = "the digest of the evaluated bytes", "none in the evaluation report"
     return Requirement(quantity="sha256", scope=candidate.name, bound=bound, measured=measured, verdict="fail")
-
-
-def _vela(candidate: CandidateReport, on_device: DeviceReport | None) -> VelaFacts | None:
-    facts = on_device.of(candidate.name) if on_device else None
-    return facts.vela if facts is not None and isinstance(facts.vela, VelaFacts) else None
-
-
-def _rank(
-    candidate: CandidateReport, policy: GateSpec, less_is_better: bool, vela: VelaFacts | None
-) -> tuple[float, float, float]:
-    accuracy, size = _badness(candidate, policy.metrics[0].name, less_is_better), float(_file_bytes(candidate))
-    match policy.prefer:
-        case "smallest":
-            return size, accuracy, size
-        case "smallest_compressed":
-            compressed = candidate.compressed
-            return (math.inf, size, accuracy) if compressed is None else (compressed.gzip, accuracy, size)
-        case "fastest" if vela is not None:
-            # Prefer the device's cost model to this machine's kernels. Operators that fall back to the CPU have no
-            # cycles, so fewer of them come first.
-            return len(vela.cpu_operators), math.inf if vela.cycles is None else vela.cycles, accuracy
-        case "fastest":
-            ratio = _ratio(candidate)
-            return (math.inf, size, accuracy) if ratio is None else (ratio, accuracy, size)
-        case "most_accurate":
-            return accuracy, accuracy, size
-        case _:
-            assert_never(policy.prefer)
-
-
-def _ratio(candidate: CandidateReport) -> float | None:
-    ratio = candidate.latency.ratio if candidate.latency else None
-    return None if ratio is None or math.isnan(ratio) else ratio
-
-
-def _badness(candidate: CandidateReport, name: str, less_is_better: bool) -> float:
-    """Return the metric with its sign set so that less is better; infinity if it wasn't measured."""
-    whole = overall(candidate.slices)
-    metric = whole.metrics.get(name) if whole else None
-    if metric is None or math.isnan(metric.value):
-        return math.inf
-    return metric.value if less_is_better else -metric.value
-
-
-def _file_bytes(candidate: CandidateReport) -> int:
-    return candidate.outcome.inspection.file_bytes if isinstance(candidate.outcome, Converted) else 0
-
-
-def _why_this(best: CandidateReport, passing: int, policy: GateSpec, vela: VelaFacts | None) -> str:
-    ratio = _ratio(best)
-    whole = overall(best.slices)
-    metric = whole.metrics.get(policy.metrics[0].name) if whole else None
-    match policy.prefer:
-        case "smallest":
-            figure = f"{_file_bytes(best):,} bytes"
-        case "smallest_compressed":
-            figure = f"{best.compressed.gzip:,} bytes under gzip" if best.compressed else "not compressed"
-        case "fastest" if vela is not None:
-            fallen = len(vela.cpu_operators)
-            cycles = "nothing runs on the NPU" if vela.cycles is None else f"{vela.cycles:,} NPU cycles"
-            figure = f"{cycles}, {fallen} operators on the CPU" if fallen else cycles
-        case "fastest":
-            figure = "latency was not judged" if ratio is None else f"{ratio:.2f} of the float model's time"
-        case "most_accurate":
-            figure = (
-                f"{policy.metrics[0].name} {metric.value:.6g}" if metric else f"{policy.metrics[0].name} not measured"
-            )
-        case _:
-            assert_never(policy.prefer)
-    if passing == 1:
-        return f"{best.name} is the only candidate that passes ({figure})"
-    if policy.prefer == "fastest" and ratio is None and vela is None:
-        # An untimed candidate is best only if no passing candidate was timed.
-        return (
-            f"latency was not judged, so the smallest was chosen instead of the fastest: {best.name} "
-            f"of {passing} candidates that pass ({_file_bytes(best):,} bytes)"
-        )
-    what = "smallest when compressed" if policy.prefer == "smallest_compressed" else policy.prefer.replace("_", " ")
-    return f"{best.name} is the {what} of {passing} candidates that pass ({figure})"
 
 
 def _why_none(judged: list[tuple[CandidateReport, CandidateDecision]], device: DeviceProfile) -> str:

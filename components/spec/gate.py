@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
+from pydantic_core import PydanticKnownError
 
 from components.core.values import Count, FrozenModel
 
 Preference = Literal["smallest", "smallest_compressed", "fastest", "most_accurate"]
+
+
+class PreferenceSpec(FrozenModel):
+    """Which of the candidates that pass is blessed.
+
+    Attributes:
+        by: What makes one candidate better than another.
+        within: How much worse than the most accurate candidate that passes the blessed one can be, in the unit of the
+            first metric of `gate.metrics`, such as 0.005. It is decided on as `decide_on` says. By default, no limit.
+    """
+
+    by: Preference
+    within: Annotated[FiniteFloat, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _trades(self) -> PreferenceSpec:
+        if self.by == "most_accurate" and self.within is not None:
+            raise ValueError(
+                f"within ({self.within:g}) has no effect with `by: most_accurate`: remove it, or prefer something else"
+            )
+        return self
+
+
+def _from_name(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    names = get_args(Preference)
+    if value not in names:
+        listed = ", ".join(map(repr, names[:-1]))
+        raise PydanticKnownError("literal_error", {"expected": f"{listed} or {names[-1]!r}"})
+    return {"by": value}
 
 
 class MetricBound(FrozenModel):
@@ -49,7 +81,8 @@ class GateSpec(FrozenModel):
         prefer: Which passing candidate is blessed. Ties go to the more accurate, then the smaller, then the first
             candidate. Accuracy is the first metric of `metrics`. `smallest_compressed` compares bytes under gzip, as
             the registry serves them. `fastest` takes the smallest candidate where none was timed. On a device with
-            Vela, it takes the candidate with the fewest operators on the CPU, then the fewest cycles.
+            Vela, it takes the candidate with the fewest operators on the CPU, then the fewest cycles. A name, or
+            `{by: smallest, within: 0.005}` to give up no more than this much accuracy for it.
         decide_on: `estimate` compares the measured value, which can meet a bound by luck. `interval` compares the 95 %
             confidence interval: a bound inside the interval means not enough data. `test` blesses a candidate only if
             a statistical test shows every bound of `metrics`. See docs/gate.md.
@@ -64,7 +97,9 @@ class GateSpec(FrozenModel):
     """
 
     metrics: Annotated[tuple[MetricBound, ...], Field(min_length=1)]
-    prefer: Preference = "smallest"
+    prefer: Annotated[
+        PreferenceSpec, BeforeValidator(_from_name, json_schema_input_type=Preference | PreferenceSpec)
+    ] = PreferenceSpec(by="smallest")
     decide_on: Literal["estimate", "interval", "test"] = "estimate"
     alpha: Annotated[FiniteFloat, Field(gt=0, lt=0.5)] | None = None
     min_examples: Count = 30

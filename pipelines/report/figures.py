@@ -13,6 +13,8 @@ from typing import Any
 
 from components.facts.audit import RangeFact
 from components.facts.conversion import Converted
+from components.facts.decision import Decision
+from components.facts.device import VelaFacts
 from components.facts.evaluation import CandidateReport, MetricValue
 from components.facts.slices import overall
 from pipelines.report.summary import RunSummary
@@ -57,7 +59,7 @@ def accuracy_against_size(summary: RunSummary) -> str | None:
         if isinstance(candidate.outcome, Converted)
     ]
     budgets = [device.max_file_bytes / 1024 for device in summary.devices if device.max_file_bytes is not None]
-    return _scatter(summary, points, "file size, KiB", budgets, "size")
+    return _scatter(summary, points, "file size, KiB", budgets, "size", _fronts(summary, "bytes"))
 
 
 def accuracy_against_latency(summary: RunSummary) -> str | None:
@@ -67,7 +69,37 @@ def accuracy_against_latency(summary: RunSummary) -> str | None:
         for candidate, metric in _measured(summary)
         if candidate.latency is not None and candidate.latency.ratio is not None
     ]
-    return _scatter(summary, points, "host time, float TFLite model = 1", [1.0], "latency")
+    fronts = _fronts(summary, "host time")
+    return _scatter(summary, points, "host time, float TFLite model = 1", [1.0], "latency", fronts)
+
+
+def accuracy_against_cycles(summary: RunSummary, device: str) -> str | None:
+    """Draw the first metric with its interval against a device's NPU cycles; None if Vela counted none."""
+    facts = {
+        one.name: one.vela for report in summary.on_devices if report.device == device for one in report.candidates
+    }
+    points = [
+        _Point(candidate, vela.cycles / 1000, metric, summary)
+        for candidate, metric in _measured(summary)
+        if isinstance(vela := facts.get(candidate.name), VelaFacts) and vela.cycles is not None
+    ]
+    fronts = [
+        names
+        for decision in summary.decisions
+        if decision.device == device
+        for names in _front(summary, decision, "NPU cycles")
+    ]
+    return _scatter(summary, points, "thousands of NPU cycles", [], f"cycles-{device}", fronts)
+
+
+def _fronts(summary: RunSummary, cost: str) -> list[tuple[str, ...]]:
+    """The Pareto fronts of all devices, each once."""
+    return list(dict.fromkeys(names for one in summary.decisions for names in _front(summary, one, cost)))
+
+
+def _front(summary: RunSummary, decision: Decision, cost: str) -> list[tuple[str, ...]]:
+    names = decision.fronts.get(cost, ())
+    return [names] if decision.metric == summary.first_metric and len(names) > 1 else []
 
 
 def ranges(fact: RangeFact, salt: str) -> str | None:
@@ -98,7 +130,12 @@ def _measured(summary: RunSummary) -> list[tuple[CandidateReport, MetricValue]]:
 
 
 def _scatter(
-    summary: RunSummary, points: Sequence[_Point], x_label: str, lines: Sequence[float], salt: str
+    summary: RunSummary,
+    points: Sequence[_Point],
+    x_label: str,
+    lines: Sequence[float],
+    salt: str,
+    fronts: Sequence[Sequence[str]],
 ) -> str | None:
     if not points:
         return None
@@ -115,6 +152,10 @@ def _scatter(
             axes.set_xscale("log")
         else:
             axes.set_xlim(0, largest * 1.12)
+        places = {point.name: (point.x, point.y.value) for point in points}
+        for names in fronts:
+            steps = [places[name] for name in names if name in places]
+            axes.plot(*zip(*steps, strict=True), color=PASSED, linewidth=1.2, alpha=0.5, drawstyle="steps-post")
         right = axes.get_xlim()[1]
         for x in lines:
             if x <= right:

@@ -142,7 +142,8 @@ def _pictures(summary: RunSummary) -> list[Picture]:
     if summary.evaluation is None or summary.first_metric is None:
         return []
     name = summary.first_metric.replace("_", " ")
-    key = "Squares are blessed for a device, circles pass for one, crosses pass for none. Bars are 95 % intervals."
+    key = "Squares are blessed for a device, circles pass for one, crosses pass for none. Bars are 95 % intervals. "
+    key += "Stepped line: Pareto front of those that pass."
     unjudged = [
         one.name
         for one in summary.candidates
@@ -157,6 +158,10 @@ def _pictures(summary: RunSummary) -> list[Picture]:
             figures.accuracy_against_latency(summary),
             f"{name} against host time",
             f"{key} Dotted: as fast as float.{missing}",
+        ),
+        *(
+            (figures.accuracy_against_cycles(summary, device.name), f"{name} against NPU cycles of {device.name}", key)
+            for device in summary.devices
         ),
     )
     return [Picture(svg=svg, title=title.capitalize(), caption=caption) for svg, title, caption in drawn if svg]

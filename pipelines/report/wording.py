@@ -139,6 +139,22 @@ def meaning_of(decision: Decision) -> str:
             assert_never(decision.decide_on)
 
 
+def place_on_the_front(decision: Decision) -> str:
+    """Say which candidates are on the Pareto front of each cost, and whether the chosen one is; empty without any."""
+    if decision.chosen is None:
+        return ""
+    words = []
+    for cost, names in decision.fronts.items():
+        if decision.chosen in names:
+            place = (
+                f"{decision.chosen} lies on it: no other that passes has a better {decision.metric} at no more {cost}"
+            )
+        else:
+            place = f"{decision.chosen} does not lie on it"
+        words.append(f"Pareto front of {decision.metric} against {cost}: {', '.join(names)}. {place}.")
+    return " ".join(words)
+
+
 def shares(by_output: dict[str, float]) -> str:
     """Format shares of several outputs as ` (boxes 3.00%, scores 0.00%)`; empty without any."""
     return f" ({', '.join(f'{name} {share:.2%}' for name, share in by_output.items())})" if by_output else ""

@@ -10,6 +10,7 @@ from components.facts.device import (
     VelaFacts,
 )
 from components.spec.devices.device import DeviceProfile
+from pipelines.report import figures
 from pipelines.report.render import render_report
 from pipelines.report.summary import RunSummary
 from tests.pipelines.report.test_render import Page
@@ -87,3 +88,10 @@ def test_weights_in_dram_have_a_column_of_their_own(plain_summary):
 
 def test_there_is_no_section_without_tools(plain_summary):
     assert "devices" not in page(plain_summary).ids
+
+
+def test_accuracy_is_drawn_against_cycles_where_vela_counts_them(plain_summary):
+    summary = plain_summary.model_copy(update={"devices": (BOARD,), "on_devices": (FACTS,)})
+    assert "currentColor" in figures.accuracy_against_cycles(summary, "board")
+    assert figures.accuracy_against_cycles(plain_summary, "phone_cpu") is None
+    assert "Accuracy against npu cycles of board" in render_report(summary)

@@ -388,3 +388,12 @@ def test_skipped_recipes_are_listed_with_their_reasons(plain_summary, page):
         assert "a <mask>" in found.text["skipped"]
         assert "a cast" in found.text["skipped"]
         assert found.position("section", id="verdict") < found.position("section", id="skipped")
+
+
+def test_front_is_drawn_and_the_place_of_the_chosen_candidate_explained(run_summary, page):
+    said = " ".join(page.text["gate"].split())
+    assert "Pareto front of accuracy against bytes: int8, dynamic, float16. int8 lies on it" in said
+    assert "does not tell whether the bounds hold on other examples" in said
+    bare = tuple(decision.model_copy(update={"fronts": {}}) for decision in run_summary.decisions)
+    without = run_summary.model_copy(update={"decisions": bare})
+    assert figures.accuracy_against_size(run_summary) != figures.accuracy_against_size(without)
