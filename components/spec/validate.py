@@ -14,7 +14,8 @@ class DataExpectations(FrozenModel):
 
     Attributes:
         label: Feature that holds the label. Every example must have it.
-        num_classes: Number of classes: labels are integers from 0 to one less. By default, labels are not classes.
+        num_classes: Number of classes: labels are integers from 0 to one less. By default, labels are not classes. With
+            it, an evaluation split with only one class ends the run.
         max_overlap: Largest share of the evaluation split's examples that another split can contain too, compared by
             the content of the features that the task reads. A larger share ends the run.
     """

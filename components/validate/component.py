@@ -19,7 +19,7 @@ from components.data.task import features_of, load_task
 from components.facts.manifest import describe, write_manifest
 from components.spec.validate import ReadExpectations
 from components.upstream.tfx.example_validator import ExampleValidatorExecutor
-from components.validate.expectations import refuse_anomalies, tighten
+from components.validate.expectations import refuse_anomalies, refuse_single_class, tighten
 from components.validate.overlap import Overlap, find_overlaps, of_features, refuse_overlaps
 
 VALIDATION_FILE = "validation.json"
@@ -35,7 +35,7 @@ class StrictExampleValidatorExecutor(ExampleValidatorExecutor):
 
         Raises:
             DataError: A split has an anomaly in a feature that is read, or shares too many examples with the evaluation
-                split.
+                split, or all examples of that split have the same class.
         """
         self._expectations = ReadExpectations.model_validate_json(exec_properties["spec"])
         self._found: dict[str, Any] = {}
@@ -84,6 +84,8 @@ class StrictExampleValidatorExecutor(ExampleValidatorExecutor):
         anomalies = super().validate_split(inputs, outputs)
         split = next(iter(outputs.values())).rpartition("Split-")[2]
         self._found[split] = anomalies
+        if split == self._expectations.evaluation and self._expectations.num_classes is not None:
+            refuse_single_class(inputs[STATISTICS_KEY], self._expectations.label, split)
         return anomalies
 
 

@@ -37,6 +37,33 @@ def tighten(schema: Any, expectations: DataExpectations) -> None:
             feature.float_domain.disallow_inf = True
 
 
+def refuse_single_class(statistics: Any, label: str, split: str) -> None:
+    """Refuse an evaluation split whose examples all have the same class.
+
+    Args:
+        statistics: A `DatasetFeatureStatisticsList` of the split.
+        label: Name of the label, an integer.
+        split: Name of the split.
+
+    Raises:
+        DataError: There are examples, and all have the same class.
+    """
+    for dataset in statistics.datasets:
+        for feature in dataset.features:
+            numbers = feature.num_stats
+            if label not in {feature.name, *feature.path.step} or not numbers.common_stats.num_non_missing:
+                continue
+            if numbers.min == numbers.max:
+                raise DataError(
+                    f"all examples of the evaluation split {split!r} have the same class, so metrics say nothing about "
+                    "the others",
+                    where="evaluate.split",
+                    bound="examples of at least two classes",
+                    measured=f"{label} = {numbers.min:g} in {numbers.common_stats.num_non_missing:,} examples",
+                    remedy="evaluate a split that has all classes, or shuffle the examples before you split them",
+                )
+
+
 def refuse_anomalies(anomalies: Mapping[str, Any], read: Collection[str] | None = None) -> list[str]:
     """Refuse every anomaly of every split, except in features that the run doesn't read.
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from components.core.errors import DataError
 from components.spec.validate import DataExpectations
-from components.validate.expectations import refuse_anomalies, tighten
+from components.validate.expectations import refuse_anomalies, refuse_single_class, tighten
 from components.validate.overlap import Overlap, find_overlaps, of_features, refuse_overlaps
 from tests.small_pipeline import serialize
 
@@ -35,6 +35,30 @@ def test_label_without_classes_has_no_range() -> None:
 def test_missing_label_is_reported_with_the_features_there_are() -> None:
     with pytest.raises(DataError, match=r"not have this label \(expected: one of image, label, name; found: class\)"):
         tighten(schema(), DataExpectations(label="class"))
+
+
+def statistics(*labels: int) -> statistics_pb2.DatasetFeatureStatisticsList:
+    made = statistics_pb2.DatasetFeatureStatisticsList()
+    dataset = made.datasets.add()
+    dataset.features.add(type=statistics_pb2.FeatureNameStatistics.FLOAT).path.step.append("image")
+    label = dataset.features.add(type=statistics_pb2.FeatureNameStatistics.INT)
+    label.path.step.append("label")
+    if labels:
+        label.num_stats.min, label.num_stats.max = min(labels), max(labels)
+        label.num_stats.common_stats.num_non_missing = len(labels)
+    return made
+
+
+def test_evaluation_split_of_a_single_class_is_refused() -> None:
+    message = (
+        "evaluate.split: all examples of the evaluation split 'eval' have the same class, so metrics say nothing about "
+        r"the others \(expected: examples of at least two classes; found: label = 3 in 4 examples\)"
+    )
+    with pytest.raises(DataError, match=message):
+        refuse_single_class(statistics(3, 3, 3, 3), "label", "eval")
+    refuse_single_class(statistics(3, 3, 3, 4), "label", "eval")
+    # Missing labels are anomalies, with an error of their own.
+    refuse_single_class(statistics(), "label", "eval")
 
 
 def test_every_anomaly_of_every_split_is_reported() -> None:
