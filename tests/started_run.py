@@ -48,6 +48,14 @@ def states(root: Path) -> dict[str, str]:
     return {} if run is None else {node: record.state for node, record in run_records(store, *run).items()}
 
 
+def wait_until_running(root: Path, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not states(root):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "no run was ever registered"
+        time.sleep(0.1)
+
+
 def wait_until(root: Path, node: str, state: str, process: "subprocess.Popen[str]") -> None:
     deadline = time.monotonic() + LIMIT_SECONDS
     while states(root).get(node) != state:
