@@ -6,10 +6,11 @@ import json
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
+from components.core.supervisor import supervised
 from edgemill import options
 from edgemill.commands import share_name
 from edgemill.exit_codes import exit_on_error
@@ -278,6 +279,6 @@ def schedule(
         write_schedule(file, cron, output, name, environment, OutputOptions(summary_json, log_format_of(log_format)))
 
 
-def main() -> None:
-    """Run the command `edgemill`."""
-    app()
+def main() -> NoReturn:
+    """Run the command `edgemill` in a child process, whose end native code cannot fake."""
+    supervised(app)

@@ -94,7 +94,7 @@ class ClusterError(EdgemillError):
 
 
 class RunFailedError(EdgemillError):
-    """A node of the run failed. The message names the node and its cause."""
+    """A node of the run failed, which the message names with its cause; or native code ended the process."""
 
 
 def damaged(place: object, error: Exception) -> StorageError:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from components.core.errors import MetadataError
+from components.core.errors import MetadataError, RegistryError
 from components.core.files import is_file, is_folder, sha256_of
 from components.push import folder_releases
 from components.push.registry import Located
@@ -61,6 +62,15 @@ class FolderRegistry:
     def point_at(address: str, channel: str) -> tuple[str | None, Release]:
         """Replace the channel's pointer."""
         return folder_releases.point_at(Path(address), channel)
+
+    @classmethod
+    def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:
+        """Read each pointer beside a release."""
+        for path in folder_releases.pointers(Path(address).parent):
+            try:
+                yield str(path), cls.resolve(folder_releases.pointed_at(path).path)
+            except RegistryError as error:
+                yield str(path), error
 
     @staticmethod
     def exists(address: str) -> bool:

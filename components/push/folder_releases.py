@@ -137,6 +137,23 @@ def current(root: Path, device_class: str, name: str, channel: str = "stable") -
     return read_channel(str(path), lambda: read_regular(path), lambda version: find_release(folder / version))
 
 
+def pointers(folder: Path) -> list[Path]:
+    """The pointers of all channels beside releases, sorted. They may be damaged, or links to nothing."""
+    return sorted(folder.glob("[!.]*.json"))
+
+
+def pointed_at(path: Path) -> Release:
+    """Return the release that a pointer names.
+
+    Raises:
+        RegistryError: As for `current`, or there is no pointer.
+    """
+    found = read_channel(str(path), lambda: read_regular(path), lambda version: find_release(path.parent / version))
+    if found is None:
+        raise no_such_channel(str(path.parent), path.stem, [])
+    return found
+
+
 def versions(root: Path, device_class: str, name: str) -> tuple[str, ...]:
     """Return the versions of a pipeline's releases, sorted. Their files aren't read."""
     found = (path for path in (root / place_of(device_class, name)).glob("*") if VERSION_PATTERN.fullmatch(path.name))
@@ -160,7 +177,7 @@ def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
     found = find_release(release)
     folder = Path(found.path).resolve().parent
     check_place(str(folder), found)
-    channels = sorted(one.stem for one in folder.glob("[!.]*.json"))
+    channels = [one.stem for one in pointers(folder)]
     if channel not in channels:
         raise no_such_channel(str(folder), channel, channels)
     path = folder / f"{channel}.json"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from typing import Any, Protocol
 
+from components.core.errors import RegistryError
 from components.core.values import FrozenModel
 from components.push.release import Release, ReleaseManifest
 from components.spec.registry import REGISTRIES, BaseRegistry
@@ -88,6 +90,15 @@ class Registry(Protocol):
 
         Raises:
             RegistryError: The release is incomplete, the channel doesn't exist, or the registry isn't writable.
+        """
+        ...
+
+    @classmethod
+    def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:
+        """Yield the pointer of each channel of a release's device class and name, and what it points at.
+
+        That is a verified release, or the error that a device that follows the channel would meet. The release at
+        `address` itself need not exist.
         """
         ...
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel
 from components.facts.decision import Check, Requirement
@@ -109,5 +111,11 @@ def serialized(value: ReleaseManifest | ChannelPointer) -> bytes:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of another library's error."""
+    """The first line of another library's error, what pydantic refuses first, or the file that can't be read."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        field = ".".join(map(str, problem["loc"]))
+        return f"{field}: {problem['msg']}" if field else problem["msg"]
     return str(error).splitlines()[0]

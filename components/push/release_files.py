@@ -25,6 +25,8 @@ from components.push.release import (
 VERSION_PATTERN = re.compile(r"[0-9a-f]{16}")
 _PART = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 
+_REWRITE = "push again, or use `edgemill rollback`, to rewrite the pointer"
+
 # Reads a file of a release, or a channel's pointer, by its name. Raises an OSError if it can't be read.
 Read = Callable[[str], bytes]
 
@@ -80,13 +82,11 @@ def read_release(folder: str, version: str, read: Read, target: str | None = Non
         model = read(MODEL_NAME)
         manifest = ReleaseManifest.model_validate_json(read(MANIFEST_NAME))
     except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(map(str, problem["loc"]))
         raise RegistryError(
             "the manifest of this release is damaged",
             where=f"{folder}/{MANIFEST_NAME}",
             bound="the manifest that a push wrote",
-            measured=f"{field}: {problem['msg']}" if field else problem["msg"],
+            measured=first_line(error),
             remedy="push the same model again to rewrite it, or move the release away",
         ) from error
     except OSError as error:
@@ -145,8 +145,12 @@ def corrupt_form(place: str, form: CompressedForm, found: bytes, *, same: bool) 
 
 def pointer_to(release: Release) -> bytes:
     """Return the content of a channel's pointer at a release."""
+    return serialized(_pointer(release))
+
+
+def _pointer(release: Release) -> ChannelPointer:
     manifest = release.manifest
-    return serialized(ChannelPointer(version=release.version, sha256=manifest.sha256, bytes=manifest.bytes))
+    return ChannelPointer(version=release.version, sha256=manifest.sha256, bytes=manifest.bytes)
 
 
 def pointed_version(content: bytes | None) -> str | None:
@@ -166,7 +170,7 @@ def read_channel(place: str, read: Callable[[], bytes], find: Callable[[str], Re
         find: Returns the verified release of a version.
 
     Raises:
-        RegistryError: The pointer can't be read, or its release is incomplete or corrupt.
+        RegistryError: The pointer can't be read, or its release is incomplete, corrupt, or in the place of another.
     """
     try:
         pointer = ChannelPointer.model_validate_json(read())
@@ -176,17 +180,18 @@ def read_channel(place: str, read: Callable[[], bytes], find: Callable[[str], Re
         raise RegistryError(
             f"the channel's pointer cannot be read: {first_line(error)}",
             where=place,
-            remedy="push again to rewrite the pointer",
+            remedy=_REWRITE,
         ) from error
     release = find(pointer.version)
-    if release.manifest.sha256 != pointer.sha256:
+    if pointer != _pointer(release):
         raise RegistryError(
-            "the channel's digest differs from that of the release",
+            "the channel's pointer differs from its release",
             where=place,
-            bound=pointer.sha256,
-            measured=release.manifest.sha256,
-            remedy="push again to rewrite the pointer",
+            bound=_pointer(release).model_dump_json(),
+            measured=pointer.model_dump_json(),
+            remedy=_REWRITE,
         )
+    check_place(place.rpartition("/")[0], release)
     return release
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from components.core.errors import EdgemillError, MetadataError
+from components.push.registry import registry_at
 from edgemill.terminal import terminal
 from pipelines.file.environment import environment
 from pipelines.report.summary import LineageNode
-from pipelines.runs.lineage import compared_artifacts, first_break, release_break, trace_target
+from pipelines.runs.lineage import channel_breaks, compared_artifacts, first_break, release_break, trace_target
 from pipelines.runs.metadata import find_run, run_records
 from pipelines.runs.metadata_connection import open_existing_store
 from pipelines.runs.verification import breaks, has_digest
@@ -87,7 +88,8 @@ def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
     store = open_existing_store(environment(root, metadata_url).metadata_url)
     artifacts: Iterator[tuple[str, EdgemillError | None]]
     if Path(target).exists():
-        what, name, artifacts = "release", target, compared_artifacts(trace_target(store, Path(target)))
+        artifacts = chain(compared_artifacts(trace_target(store, Path(target))), _channels(store, _release_of(target)))
+        what, name = "release", target
     else:
         known = "`latest`, a release's folder, or a .tflite file"
         pipeline, run_id = find_run(store, target, what="run or release", known=known)
@@ -110,7 +112,19 @@ def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
         raise error
 
 
+def _release_of(target: str) -> list[str]:
+    found = registry_at(target).resolve(target)
+    return [] if found.manifest_sha256 is None else [found.address]
+
+
+def _channels(store: Any, addresses: Iterable[str]) -> Iterator[tuple[str, EdgemillError | None]]:
+    """Yield each channel of some releases once."""
+    found = {name: broken for address in addresses for name, broken in channel_breaks(store, address)}
+    yield from ((f"channel {name}", broken) for name, broken in found.items())
+
+
 def _compared_outputs(store: Any, pipeline: str, run_id: str) -> Iterator[tuple[str, EdgemillError | None]]:
+    addresses = []
     for record in run_records(store, pipeline, run_id).values():
         for artifact in record.outputs.values():
             if has_digest(artifact):
@@ -118,8 +132,12 @@ def _compared_outputs(store: Any, pipeline: str, run_id: str) -> Iterator[tuple[
                 yield "/".join(artifact.uri.rstrip("/").split("/")[-3:]), breaks(store, artifact)
             if address := artifact.custom_properties["release_path"].string_value:
                 # A registry keeps releases as long as its owner wants, and may be on another machine.
-                with contextlib.suppress(MetadataError):
+                addresses.append(address)
+                try:
                     yield f"release {address}", release_break(store, artifact)
+                except MetadataError:
+                    typer.echo(f"release {address}: not there, not compared")
+    yield from _channels(store, addresses)
 
 
 def report_again(run_id: str, root: Path | None, metadata_url: str | None) -> None:

@@ -106,6 +106,20 @@ def release_break(store: Any, pushed: Any) -> EdgemillError | None:
     return None
 
 
+def channel_breaks(store: Any, address: str) -> Iterator[tuple[str, EdgemillError | None]]:
+    """Yield the name of each channel beside a release, and what is wrong with it; None if a run pushed its release."""
+    for name, found in registry_at(address).channels(address):
+        if isinstance(found, RegistryError):
+            yield name, found
+            continue
+        try:
+            recorded_push(store, found)
+        except (MetadataError, TamperedError) as error:
+            yield name, error
+        else:
+            yield name, None
+
+
 def _pushes(store: Any, model_sha256: str) -> Iterator[tuple[Any, dict[str, str]]]:
     for artifact in store.get_artifacts_by_type("PushedModel"):
         if _model(known := _known(artifact)) == model_sha256:

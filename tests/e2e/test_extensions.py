@@ -151,6 +151,13 @@ REGISTRY = {
                 CHANNELS[place, channel] = version
                 return before, RELEASES[address]
 
+            @classmethod
+            def channels(cls, address):
+                place = address.rpartition("/")[0]
+                for (where, channel), version in CHANNELS.items():
+                    if where == place:
+                        yield channel, cls.resolve(f"{place}/{version}")
+
             @staticmethod
             def exists(address):
                 return address in RELEASES

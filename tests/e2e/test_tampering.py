@@ -155,8 +155,8 @@ def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPip
     code, said = invoke("verify", run, *root)
     assert (code, "CHANGED" in said) == (0, False), said
     releases = len(ran.summary.releases)
-    assert said.count("release ") == releases > 0
-    count = len(list(artifacts.glob("*/[!.]*/*"))) + releases
+    assert said.count("release ") == said.count("channel ") == releases > 0
+    count = len(list(artifacts.glob("*/[!.]*/*"))) + 2 * releases
     assert said.count(": verified") == count
     assert said.endswith(f" {count} artifacts compared: all unchanged")
     code, said = invoke("lineage", release, "--short", *root)
@@ -195,14 +195,19 @@ def test_verify_compares_the_releases_of_a_run(finished: tuple[SmallPipeline, Ra
         finally:
             (folder / name).write_bytes(before)
         assert (code, reason in said) == (ExitCode.NODE_FAILED, True), said
-        assert f"release {folder}: CHANGED" in said
-        assert "artifacts compared: 1 has changed since written" in said
-    moved = folder.rename(tmp_path / "moved")
-    try:
-        code, said = invoke(*verify)
-    finally:
-        moved.rename(folder)
-    assert (code, f"release {folder}" in said, "all unchanged" in said) == (ExitCode.OK, False, True), said
+        assert f"release {folder}: CHANGED" in said and f"channel {folder.parent}/stable.json: CHANGED" in said
+        assert "artifacts compared: 2 have changed since written" in said
+    missing = f"release {folder}: not there, not compared"
+    for gone, code_then, message in (
+        (folder.parent, ExitCode.OK, "all unchanged"),
+        (folder, ExitCode.NODE_FAILED, f"channel {folder.parent}/stable.json: CHANGED"),
+    ):
+        moved = gone.rename(tmp_path / "moved")
+        try:
+            code, said = invoke(*verify)
+        finally:
+            moved.rename(gone)
+        assert (code, missing in said, message in said) == (code_then, True, True), said
 
 
 def test_manifest_of_a_release_is_the_one_that_was_written(finished: tuple[SmallPipeline, Ran], tmp_path: Path) -> None:

@@ -140,6 +140,14 @@ def test_exit_or_endless_loop_in_the_task_is_an_error_that_names_its_line(
     assert function in written["errors"][0]
 
 
+def test_native_exit_of_the_task_is_no_success(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path, "import ctypes\nctypes.CDLL(None)._exit(0)\nTASK = 1\n")
+    command = [str(Path(sys.executable).parent / "edgemill"), "validate", "--deep", str(small.write())]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1, ended.stdout
+    assert "the process ended with status 0 before its work was done" in ended.stderr
+
+
 def test_working_directory_that_is_gone_and_output_that_cannot_be_written_are_reported_in_one_line(
     tmp_path: Path,
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from components.core.files import sha256_of
-from kubeflow import entrypoint
+from kubeflow import node
 from kubeflow.compile import compile_file, write_compiled
 from kubeflow.contract import title_of
 from pipelines.file.user_folders import make_importable
@@ -28,7 +29,7 @@ def in_this_process(command: list[str], env: Mapping[str, str]) -> int:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in env.items():
             patch.setenv(name, value)
-        return entrypoint.main(command[3:])
+        return node.main(command[3:])
 
 
 class Whole:
@@ -240,9 +241,19 @@ def test_code_that_exits_in_a_container_fails_it(
     monkeypatch.syspath_prepend(str(tmp_path))
     handed = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "output.json")}}
     words = ["--json_serialized_invocation_args", json.dumps(handed), "--json_serialized_inputs_spec_args", "{}"]
-    assert entrypoint.main(["--executor_class_path", f"{name}.Executor", *words]) == 1
+    assert node.main(["--executor_class_path", f"{name}.Executor", *words]) == 1
     assert f"user code exits with {said} instead of returning" in capsys.readouterr().err
     assert not (tmp_path / "output.json").exists()
+
+
+def test_native_exit_of_code_in_a_container_fails_it(tmp_path: Path) -> None:
+    (tmp_path / "exiting.py").write_text("import ctypes; ctypes.CDLL(None)._exit(0)\n")
+    handed = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "output.json")}}
+    words = ["--json_serialized_invocation_args", json.dumps(handed), "--json_serialized_inputs_spec_args", "{}"]
+    command = [sys.executable, "-m", "kubeflow.entrypoint", "--executor_class_path", "exiting.Executor", *words]
+    path = os.pathsep.join([str(tmp_path), str(Path(node.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path})
+    assert (ended.returncode, "before its work was done" in ended.stderr) == (1, True), ended.stderr
 
 
 @pytest.mark.e2e

@@ -17,6 +17,7 @@ SHA256 = hashlib.sha256(MODEL).hexdigest()
 VERSION = SHA256[:16]
 HERE = f"phone/shoes/{VERSION}"
 OTHER = MODEL[::-1]
+OTHER_VERSION = hashlib.sha256(OTHER).hexdigest()[:16]
 
 
 @pytest.fixture(params=KINDS)
@@ -129,6 +130,41 @@ def test_address_leads_to_a_release_a_file_of_one_or_a_model(place: Place) -> No
     assert (model.sha256, model.manifest_sha256) == (hashlib.sha256(OTHER).hexdigest(), None)
     with pytest.raises(MetadataError, match="there is no release or model here"):
         place.kind.resolve(f"{place.root}/phone/shoes/{'0' * 16}")
+
+
+def test_channels_beside_a_release_are_listed_with_what_they_point_at(place: Place) -> None:
+    first, second = place.push(), place.push(OTHER)
+    place.push(channel="beta")
+    stable, beta = f"{place.root}/phone/shoes/stable.json", f"{place.root}/phone/shoes/beta.json"
+    for release in (first, second):
+        found = dict(place.kind.channels(release.path))
+        assert found == {beta: place.kind.resolve(first.path), stable: place.kind.resolve(second.path)}
+    place.files.write("phone/shoes/beta.json", b"{")
+    assert "the channel's pointer cannot be read" in str(dict(place.kind.channels(first.path))[beta])
+    place.files.remove(f"{HERE}/model.tflite")
+    found = dict(place.kind.channels(first.path))
+    assert found[stable] == place.kind.resolve(second.path)
+    assert dict(place.kind.channels(f"{place.root}/watch/shoes/{VERSION}")) == {}
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": OTHER_VERSION}, {"version": f"./{VERSION}"}, {"sha256": "0" * 64}, {"bytes": 1}]
+)
+def test_pointer_that_differs_from_its_release_is_refused(place: Place, change: dict[str, object]) -> None:
+    place.push(OTHER)
+    place.push()
+    pointer = {"version": VERSION, "sha256": SHA256, "bytes": 2048, **change}
+    place.files.write("phone/shoes/stable.json", json.dumps(pointer).encode())
+    with pytest.raises(RegistryError, match=r"the channel's pointer differs from its release|not a complete release"):
+        place.current()
+
+
+def test_channel_of_one_device_must_not_serve_the_release_of_another(place: Place) -> None:
+    release = place.push()
+    for name, content in place.files.all().items():
+        place.files.write(name.replace("phone", "watch"), content)
+    ((_, found),) = place.kind.channels(release.path.replace("/phone/", "/watch/"))
+    assert "this release is not in its place in the registry" in str(found)
 
 
 def test_release_exists_until_it_is_removed(place: Place) -> None:

@@ -1,6 +1,8 @@
 """A release counts only if a run pushed it, wherever its folder is now."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from components.spec.registry import LocalRegistry
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from pipelines.file.environment import environment
-from pipelines.runs.lineage import recorded_push
+from pipelines.runs.lineage import channel_breaks, recorded_push
 from pipelines.runs.metadata_connection import open_store
 
 GOOD, FAILED = b"the blessed model", b"the model that failed its gate"
@@ -126,6 +128,43 @@ def test_rollback_is_refused_to_a_release_of_another_device(pushed: Pushed) -> N
     shutil.copytree(Path(pushed.good.path).parent, other)
     with pytest.raises(RegistryError, match=r"not in its place .*expected: a folder \.\.\./phone/shoes"):
         point_at(other / pushed.good.version, "stable")
+
+
+def pointing_at(release: Release, **changes: object) -> str:
+    pointer = {"version": release.version, "sha256": release.manifest.sha256, "bytes": release.manifest.bytes}
+    return json.dumps({**pointer, **changes})
+
+
+@pytest.mark.parametrize(
+    ("pointer", "message"),
+    [
+        (lambda _: "{", "stable.json: the channel's pointer cannot be read"),
+        (lambda _: "", "stable.json: the channel's pointer cannot be read"),
+        (lambda pushed: pointing_at(pushed.good, version="0" * 16), "this is not a complete release"),
+        (lambda pushed: pointing_at(pushed.good, sha256="0" * 64), "the channel's pointer differs from its release"),
+        (lambda pushed: pointing_at(pushed.good, bytes=1), "the channel's pointer differs from its release"),
+        (lambda pushed: pointing_at(pushed.good, version=f"./{pushed.good.version}"), "differs from its release"),
+        (lambda pushed: pointing_at(pushed.forged), "no run of this metadata store has pushed this release"),
+    ],
+)
+def test_pointer_to_anything_but_a_pushed_release_is_a_change(
+    pushed: Pushed, pointer: Callable[[Pushed], str], message: str
+) -> None:
+    code, said = pushed.run("verify", pushed.good.path)
+    assert (code, "stable.json: verified" in said) == (ExitCode.OK, True), said
+    path = Path(pushed.good.path).parent / "stable.json"
+    path.write_text(pointer(pushed))
+    code, said = pushed.run("verify", pushed.good.path)
+    assert (code, "stable.json: CHANGED" in said, message in said) == (ExitCode.NODE_FAILED, True, True), said
+
+
+def test_channel_of_a_device_that_names_the_release_of_another_is_a_change(pushed: Pushed) -> None:
+    phone = Path(pushed.good.path).parent
+    watch = phone.parents[1] / "watch" / "shoes"
+    shutil.copytree(phone, watch)
+    ((name, found),) = channel_breaks(pushed.store, str(watch / pushed.good.version))
+    assert name == str(watch / "stable.json")
+    assert isinstance(found, RegistryError) and "not in its place" in str(found)
 
 
 def test_model_beside_another_kind_of_manifest_is_no_release(pushed: Pushed, tmp_path: Path) -> None:

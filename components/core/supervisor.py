@@ -1,0 +1,118 @@
+"""A parent process that believes an exit status of 0 only if the work says that it is done.
+
+Native code can end a process with any status, past everything that Python could do about it: `_exit(0)` of the C
+library, called by user code or by a library. Imports only the standard library, so that commands start as fast as
+before.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from components.core.child import end_with_parent
+from components.core.errors import RunFailedError
+
+_FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+# A signal to the whole process group reaches the child by itself, within microseconds.
+_OF_GROUP_S = 0.1
+_FAILED = 1
+
+
+def supervised(work: Callable[[], object]) -> NoReturn:
+    """Do the work in a child process, and exit as it does; with 1 if it ends with 0 without having come to its end.
+
+    Call this before any thread starts and before anything is printed. Signals to this process reach the child once,
+    whether they are sent to this process alone or to both. The child ends with this process, and a signal that kills
+    the child kills this process too.
+
+    Args:
+        work: Returns, or raises SystemExit, as the main function of a command does.
+    """
+    # Block before the fork, so that no signal is lost between the fork and the wait.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
+    done, tell = os.pipe()
+    received, receive = os.pipe()
+    os.set_blocking(receive, False)
+    os.set_blocking(received, False)
+    os.set_blocking(done, False)
+    parent = os.getpid()
+    child = os.fork()
+    if child:
+        os.close(tell)
+        os.close(receive)
+        _exit_as(_status_of(child, received), done)
+    os.close(done)
+    os.close(received)
+    end_with_parent()
+    if os.getppid() != parent:  # which ended before the kernel was asked
+        raise SystemExit(_FAILED)
+    # The C library's handler writes the number of each signal, even while native code runs.
+    signal.set_wakeup_fd(receive, warn_on_full_buffer=False)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
+        work()
+    except SystemExit:
+        os.write(tell, b".")
+        raise
+    os.write(tell, b".")
+    raise SystemExit(0)
+
+
+def _status_of(child: int, received: int) -> int:
+    """Wait for the child, and forward signals to it. Returns its wait status."""
+    while True:
+        info = signal.sigwaitinfo({*_FORWARDED, signal.SIGCHLD})
+        if info.si_signo == signal.SIGCHLD:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return status
+        # The terminal sends its signals (a positive code) to the whole group.
+        elif info.si_code <= 0 and not _reaches(child, received, info.si_signo):
+            os.kill(child, info.si_signo)
+            _reaches(child, received, info.si_signo)  # so that its byte does not count for the next signal
+
+
+def _reaches(child: int, received: int, number: int) -> bool:
+    """Whether the child has received a signal by itself, or has ended."""
+    deadline = time.monotonic() + _OF_GROUP_S
+    while time.monotonic() < deadline:
+        try:
+            if number in os.read(received, 4096):
+                return True
+        except BlockingIOError:
+            pass
+        # It stays a zombie, whose process ID no other process gets, until it is waited for.
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return True
+        time.sleep(_OF_GROUP_S / 20)
+    return False
+
+
+def _exit_as(status: int, done: int) -> NoReturn:
+    try:
+        complete = os.read(done, 1) == b"."
+    except BlockingIOError:  # a process that the child left behind holds the other end
+        complete = False
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0 and not complete:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        os.kill(os.getpid(), -code)
+    if code == 0 and not complete:
+        error = RunFailedError(
+            "the process ended with status 0 before its work was done",
+            bound="code that returns to its caller",
+            measured="native code that ends the process",
+            remedy="find what calls `exit` or `_exit` of the C library (the task through `ctypes`, or what it "
+            "imports); the log ends where it happened",
+        )
+        print(f"edgemill: {error}", file=sys.stderr, flush=True)
+        code = _FAILED
+    # The child has flushed its own output, and this process has none.
+    os._exit(max(code, 0))

@@ -1,0 +1,100 @@
+"""How a supervised command ends, whatever ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+_PROGRAM = """
+import ctypes, os, signal, sys, time
+from components.core.supervisor import supervised
+
+def work():
+    {work}
+
+supervised(work)
+"""
+_COUNTING = """
+    def came(number, frame):
+        print(number, flush=True)
+    signal.signal(signal.SIGTERM, came)
+    signal.signal(signal.SIGINT, came)
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+"""
+
+
+def start(work: str, **options: object) -> "subprocess.Popen[str]":
+    program = _PROGRAM.format(work=work)
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+@pytest.mark.parametrize(
+    ("work", "status"),
+    [
+        ("pass", 0),
+        ("sys.exit(0)", 0),
+        ("sys.exit(3)", 3),
+        ("sys.exit('no')", 1),
+        ("1 / 0", 1),
+        ("os._exit(2)", 2),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+        ("os.abort()", -signal.SIGABRT),
+        ("ctypes.CDLL(None)._exit(0)", 1),
+        ("ctypes.CDLL(None).exit(0)", 1),
+        # A process that outlives the work, and holds what it inherited.
+        ("os.fork() or time.sleep(1); ctypes.CDLL(None)._exit(0)", 1),
+        # The work was done before.
+        ("import atexit; atexit.register(lambda: ctypes.CDLL(None)._exit(0))", 0),
+    ],
+)
+def test_status_is_that_of_the_work_and_zero_only_if_it_came_to_its_end(work: str, status: int) -> None:
+    process = start(work)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == status
+    assert ("the process ended with status 0 before its work was done" in said) == ("ctypes" in work and status == 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("send", [os.kill, os.killpg])
+def test_signal_to_the_parent_or_to_both_reaches_the_work_once(
+    number: signal.Signals, send: Callable[[int, int], None]
+) -> None:
+    process = start(_COUNTING)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    for _ in range(2):
+        send(process.pid, number)
+        assert int(process.stdout.readline()) == number
+    os.kill(child, signal.SIGKILL)
+    assert process.communicate(timeout=300)[0] == ""
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_work_ends_with_its_parent() -> None:
+    process = start(_COUNTING)
+    assert process.stdout is not None
+    child = psutil.Process(int(process.stdout.readline()))
+    process.kill()
+    process.wait()
+    assert psutil.wait_procs([child], timeout=300)[1] == []
+
+
+def test_unhandled_signal_ends_both() -> None:
+    process = start("print(os.getpid(), flush=True); time.sleep(600)")
+    assert process.stdout is not None
+    child = psutil.Process(int(process.stdout.readline()))
+    process.terminate()
+    assert process.wait(timeout=300) == -signal.SIGTERM
+    assert psutil.wait_procs([child], timeout=300)[1] == []
