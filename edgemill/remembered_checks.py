@@ -18,6 +18,7 @@ from components.core.values import FrozenModel
 from components.core.version import code_version
 from edgemill.terminal import summaries
 from pipelines.file.load import LoadedPipeline, SkippedRecipe
+from pipelines.graph.sources import reads_digest
 
 _LOG = logging.getLogger(__name__)
 
@@ -91,8 +92,8 @@ def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
     """The SHA-256 over everything that the deep check depends on.
 
     It covers the parsed pipeline file and device profiles, the identities of the examples, the user's modules and their
-    imports, the model, the schema, Edgemill's own source, and the names and versions of installed packages. Nothing is
-    imported. Other files that user code reads are in `Passed.files`.
+    imports, what the file says that they read, the model, the schema, Edgemill's own source, and the names and versions
+    of installed packages. Nothing is imported. Other files that user code reads are in `Passed.files`.
     """
     spec = loaded.spec
     references = [spec.task, *filter(None, [spec.preprocess])]
@@ -109,6 +110,7 @@ def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
         "data": data,
         "schema": sha256_of(Path(schema)) if schema else None,
         "model": sha256_of(Path(baseline.path)) if baseline.kind == "pretrained" else None,
+        "reads": reads_digest(spec.reads),
         "modules": {name: code_version(name) for name in sorted(modules)},
         "ours": {name: code_version(name) for name in sorted(ours)},
         "python": [platform.python_version(), platform.machine()],

@@ -46,6 +46,7 @@ def preflight(file: Path, *, data: bool = True, registry: bool = True, skip_impo
         errors += [
             *misdeclared,
             *reference_errors(loaded),
+            *_reads_errors(loaded.spec),
             *(_data_errors(loaded.spec.examples) if data else ()),
             *(_shared_file_errors(loaded.spec) if data else ()),
             *(column_errors(loaded.spec) if data else ()),
@@ -120,6 +121,17 @@ def _unread_errors(split: str, folder: Path, pattern: str, files: list[Path]) ->
                 bound="regular files, not behind a link to a folder; for TFX, `**` is at least one folder",
                 measured=f"the pattern {pattern!r}",
                 remedy="move them, or write a pattern that matches the same files in Python's `glob` and in TFX",
+            )
+
+
+def _reads_errors(spec: PipelineSpec) -> Iterator[EdgemillError]:
+    for index, file in enumerate(spec.reads.files):
+        if "://" not in file and not is_file(Path(file)) and not is_folder(Path(file)):
+            yield SpecError(
+                "there is no such file or folder",
+                where=f"reads.files[{index}]",
+                measured=file if (found := described(Path(file))) == "nothing" else f"{file}, {found}",
+                remedy="correct it; it is relative to the pipeline file",
             )
 
 

@@ -259,6 +259,7 @@ def _addresses(spec: PipelineSpec) -> Iterator[SpecError]:
     paths.update({f"push.{field}": path for field, path in spec.push.paths.items()})
     if isinstance(spec.baseline, PretrainedBaseline):
         paths["baseline.path"] = spec.baseline.path
+    paths.update({f"reads.files[{index}]": file for index, file in enumerate(spec.reads.files)})
     paths.update({f"devices[{index}]": device for index, device in enumerate(spec.devices)})
     for field, path in paths.items():
         if path and "://" in path:

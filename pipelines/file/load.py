@@ -249,6 +249,7 @@ def _with_absolute_paths(spec: PipelineSpec, folder: Path) -> PipelineSpec:
         update={
             "examples": spec.examples.model_copy(update=examples),
             "baseline": baseline,
+            "reads": spec.reads.model_copy(update={"files": tuple(map(absolute, spec.reads.files))}),
             "push": spec.push.model_copy(update={field: absolute(path) for field, path in spec.push.paths.items()}),
         }
     )

@@ -144,6 +144,20 @@ class ParquetExamples(_Examples):
 Examples = Annotated[TFRecordExamples | CsvExamples | ParquetExamples, Field(discriminator="kind")]
 
 
+class CodeInputs(FrozenModel):
+    """What your code reads where Edgemill doesn't see it: in native code, in `preprocess`, or from the environment.
+
+    If one of these changes, the nodes that run your code run again, and so does everything after them.
+
+    Attributes:
+        files: Files or folders. Relative paths are relative to the pipeline file's folder.
+        variables: Names of environment variables. Only a digest of their values is stored.
+    """
+
+    files: tuple[str, ...] = ()
+    variables: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = ()
+
+
 class PipelineSpec(FrozenModel):
     """One pipeline file.
 
@@ -153,6 +167,7 @@ class PipelineSpec(FrozenModel):
         examples: The data.
         preprocess: A TensorFlow Transform function, `package.module:function`. By default, the task decodes the
             examples.
+        reads: Files and environment variables that your code depends on, if Edgemill can't see that it reads them.
         baseline: The float model: trained, or pretrained.
         calibrate: The representative dataset. Static schemes need it, unless a `qat` step trains the ranges.
         recipes: What to try.
@@ -170,6 +185,7 @@ class PipelineSpec(FrozenModel):
     task: Annotated[str, Field(pattern=OBJECT_PATTERN)]
     examples: Examples
     preprocess: Annotated[str, Field(pattern=OBJECT_PATTERN)] | None = None
+    reads: CodeInputs = CodeInputs()
     baseline: Baseline
     calibrate: CalibrationSpec | None = None
     recipes: Annotated[tuple[Recipe, ...], Field(min_length=1)]

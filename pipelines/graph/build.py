@@ -32,7 +32,7 @@ from pipelines.file.environment import Environment
 from pipelines.file.load import LoadedPipeline
 from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec, accuracy_bound
 from pipelines.graph.ingest import Ingested, ingest
-from pipelines.graph.sources import source_digests
+from pipelines.graph.sources import reads_digest, source_digests
 from pipelines.graph.steps import BASELINE_NODE, chain, step_nodes
 from pipelines.runs.metadata_connection import connection_config
 
@@ -143,7 +143,7 @@ class _Graph:
 
     def _version(self, references: Iterable[str]) -> str:
         modules = sorted({reference.partition(":")[0] for reference in references})
-        return " ".join([*map(code_version, modules), *filter(None, [self.task_files])])
+        return " ".join([*map(code_version, modules), *filter(None, [self.task_files, reads_digest(self.spec.reads)])])
 
     def _baseline(self) -> BaseNode:
         asked, task = self.spec.baseline, self._task("components.baseline.component")

@@ -34,6 +34,7 @@ from components.spec.baseline import TrainedBaseline
 from components.spec.validate import ReadExpectations
 from components.validate.component import StrictExampleValidator
 from pipelines.file.spec import CsvExamples, DeclaredSplits, Examples, ParquetExamples, PipelineSpec, TFRecordExamples
+from pipelines.graph.sources import reads_digest
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,16 @@ def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
         preprocessing_fn=f"{module}.{function}",
         splits_config=_transform_splits(spec),
         # Makes a changed function invalidate the cache. Transform passes it to functions that accept it.
-        custom_config={"code_version": code_version(module)},
+        custom_config={"code_version": _version(spec, module)},
     ).with_id("transform")
     transform.add_upstream_node(validated)
     return Ingested(
         (*nodes, transform), transform, transform.outputs["transformed_examples"], transform.outputs["transform_graph"]
     )
+
+
+def _version(spec: PipelineSpec, module: str) -> str:
+    return " ".join(filter(None, [code_version(module), reads_digest(spec.reads)]))
 
 
 def _expectations(spec: PipelineSpec) -> ReadExpectations:
@@ -109,7 +114,7 @@ def _expectations(spec: PipelineSpec) -> ReadExpectations:
         max_overlap=spec.examples.max_overlap,
         evaluation=spec.evaluate.split,
         task=None if spec.preprocess else spec.task,
-        task_version="" if spec.preprocess else code_version(spec.task.partition(":")[0]),
+        task_version="" if spec.preprocess else _version(spec, spec.task.partition(":")[0]),
         # A given schema states what its author requires; an inferred schema only describes the training data.
         whole_schema=spec.examples.schema_file is not None,
         others=tuple(sorted(others)),

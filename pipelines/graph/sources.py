@@ -1,13 +1,16 @@
-"""Identifies the examples of a pipeline at the start of a run, on disk or in an object store."""
+"""Identifies the examples of a pipeline, and what else its code reads, at the start of a run."""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
-from components.core.remembered_digests import digests_of
+from components.core.files import sha256_of_bytes
+from components.core.remembered_digests import content_digest, digests_of
 from components.ingest.sources import described, matching
 from pipelines.file.environment import Environment
-from pipelines.file.spec import PipelineSpec
+from pipelines.file.spec import CodeInputs, PipelineSpec
 from pipelines.storage.bucket import is_address, split
 
 
@@ -28,6 +31,23 @@ def source_digests(spec: PipelineSpec, place: Environment, *, rehash: bool = Fal
     return described(
         {file.relative_to(spec.examples.path).as_posix(): f"sha256 {digest}" for file, digest in found.items()}
     )
+
+
+def reads_digest(reads: CodeInputs) -> str:
+    """16 hexadecimal digits over the files and variables that user code depends on; empty if the file names none.
+
+    Paths don't count, so that the digest is the same for a copy of the project elsewhere.
+
+    Raises:
+        DataError: A file can't be read.
+    """
+    if not reads.files and not reads.variables:
+        return ""
+    found = {
+        "files": [content_digest(Path(file)) for file in reads.files],
+        "variables": {name: os.environ.get(name) for name in reads.variables},
+    }
+    return sha256_of_bytes(json.dumps(found, sort_keys=True).encode())[:16]
 
 
 def _versions(address: str, patterns: tuple[str, ...]) -> dict[str, str]:

@@ -42,6 +42,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPipeline:
     pipeline.spec["examples"]["schema_file"] = "mine.pbtxt"
     (tmp_path / "model.keras").write_bytes(b"weights")
     pipeline.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
+    (tmp_path / "words.txt").write_text("a")
     (tmp_path / "packages" / "layers-1.0.dist-info").mkdir(parents=True)
     return pipeline
 
@@ -78,6 +79,8 @@ CHANGES: dict[str, Callable[[SmallPipeline], object]] = {
     ),
     "model": append("model.keras"),
     "schema": append("mine.pbtxt"),
+    "read": lambda small: small.spec.update(reads={"files": ["words.txt"]}),
+    "read file": append("words.txt"),
     "package": lambda small: (small.folder / "packages" / "layers-1.0.dist-info").rename(
         small.folder / "packages" / "layers-1.1.dist-info"
     ),

@@ -38,6 +38,18 @@ def test_whole_pipeline_passes(small: SmallPipeline) -> None:
     check(small)
 
 
+def test_file_that_code_reads_must_exist(small: SmallPipeline) -> None:
+    (small.folder / "words.txt").write_text("a")
+    os.mkfifo(small.folder / "pipe")
+    small.spec["reads"] = {"files": ["words.txt", "data", "nowhere.txt", "pipe"], "variables": ["EM_NOT_SET"]}
+    said = errors_of(small)
+    assert f"reads.files[2]: there is no such file or folder (found: {small.folder / 'nowhere.txt'})" in said
+    assert "reads.files[3]: there is no such file or folder" in said and "a named pipe" in said
+    assert "reads.files[1]" not in said
+    small.spec["reads"] = {"files": ["s3://bucket/words.txt"]}
+    assert "reads.files[0]: object stores cannot be used here" in errors_of(small)
+
+
 def test_missing_task_module_is_named(small: SmallPipeline) -> None:
     small.spec["task"] = "nowhere.task:TASK"
     assert "task: the module 'nowhere.task' cannot be found" in errors_of(small)

@@ -47,6 +47,44 @@ def test_files_that_the_task_reads_are_in_the_cache_key_of_each_node_that_runs_i
     assert all(new == f"{old} 0123456789abcdef" for old, new in versions.values())
 
 
+@pytest.mark.parametrize("preprocessed", [False, True])
+def test_what_the_pipeline_file_says_that_code_reads_is_in_the_cache_key_of_each_node_that_runs_it(
+    small: SmallPipeline, monkeypatch: pytest.MonkeyPatch, preprocessed: bool
+) -> None:
+    words, folder = small.folder / "words.txt", small.folder / "lookup"
+    words.write_text("a")
+    folder.mkdir()
+    (folder / "table.npz").write_text("b")
+    if preprocessed:
+        (small.folder / "words_of.py").write_text("def preprocess(inputs):\n    return inputs\n")
+        small.spec["preprocess"] = "words_of:preprocess"
+    plain = set(keys(small)[0])
+    small.spec["reads"] = {"files": ["words.txt", "lookup"], "variables": ["EM_SCALE"]}
+    monkeypatch.delenv("EM_SCALE", raising=False)
+    seen = [keys(small)]
+    words.write_text("c")
+    seen.append(keys(small))
+    (folder / "table.npz").write_text("d")
+    seen.append(keys(small))
+    monkeypatch.setenv("EM_SCALE", "")
+    seen.append(keys(small))
+    monkeypatch.setenv("EM_SCALE", "2")
+    seen.append(keys(small))
+    read = {"baseline", "calibrate", "convert__int8", "evaluate", "transform" if preprocessed else "validate"}
+    assert read <= plain
+    for node in plain:
+        assert len({versions[node] for versions, _ in seen}) == (5 if node in read else 1), node
+    assert len({rest for _, rest in seen}) == 1
+
+
+def keys(small: SmallPipeline) -> tuple[dict[str, str], str]:
+    """Of the nodes that run user code, their parameters; and those of all others."""
+    built = nodes(small)
+    parameters = {name: json.dumps(node.exec_properties, sort_keys=True, default=str) for name, node in built.items()}
+    versions = {name: text for name, text in parameters.items() if "task" in text or name == "transform"}
+    return versions, json.dumps({name: text for name, text in parameters.items() if name not in versions})
+
+
 def test_nothing_is_sampled_when_no_recipe_needs_calibration(small: SmallPipeline) -> None:
     assert {"calibrate", "audit"} <= set(nodes(small))
     small.spec["recipes"] = [{"name": "float32", "scheme": "float32"}, {"name": "half", "scheme": "float16"}]
