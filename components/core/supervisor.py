@@ -8,6 +8,7 @@ before.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import time
@@ -20,6 +21,8 @@ from components.core.errors import RunFailedError
 _FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
 # A signal to the whole process group reaches the child by itself, within microseconds.
 _OF_GROUP_S = 0.1
+# To write its status after an end that the child could not write.
+_LEFT_BEHIND_S = 5.0
 _FAILED = 1
 
 
@@ -39,7 +42,6 @@ def supervised(work: Callable[[], object]) -> NoReturn:
     received, receive = os.pipe()
     os.set_blocking(receive, False)
     os.set_blocking(received, False)
-    os.set_blocking(done, False)
     parent = os.getpid()
     child = os.fork()
     if child:
@@ -94,10 +96,9 @@ def _reaches(child: int, received: int, number: int) -> bool:
 
 
 def _exit_as(status: int, done: int) -> NoReturn:
-    try:
-        complete = os.read(done, 1) == b"."
-    except BlockingIOError:  # a process that the child left behind holds the other end
-        complete = False
+    # A process that the child left behind, such as the one that writes the end into the status file, holds the other end.
+    ready, _, _ = select.select([done], [], [], _LEFT_BEHIND_S)
+    complete = bool(ready) and os.read(done, 1) == b"."
     code = os.waitstatus_to_exitcode(status)
     if code < 0 and not complete:
         if -code != signal.SIGKILL:

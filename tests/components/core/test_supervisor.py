@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -80,6 +81,15 @@ def test_signal_to_the_parent_or_to_both_reaches_the_work_once(
     os.kill(child, signal.SIGKILL)
     assert process.communicate(timeout=300)[0] == ""
     assert process.returncode == -signal.SIGKILL
+
+
+def test_what_the_work_left_behind_can_write_its_end_first(tmp_path: Path) -> None:
+    path = tmp_path / "end"
+    process = start(
+        f"os.fork() or (time.sleep(0.5), open({str(path)!r}, 'w'), os._exit(0)); ctypes.CDLL(None)._exit(0)"
+    )
+    assert process.wait(timeout=300) == 1
+    assert path.exists()
 
 
 def test_work_ends_with_its_parent() -> None:

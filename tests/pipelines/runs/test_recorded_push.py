@@ -175,6 +175,17 @@ def test_model_beside_another_kind_of_manifest_is_no_release(pushed: Pushed, tmp
     assert FolderRegistry.resolve(str(folder / "model.tflite")).manifest_sha256 is None
 
 
+@pytest.mark.parametrize("command", ["verify", "lineage", "rollback", "rollback --files-only"])
+@pytest.mark.parametrize("target", ["nosuch/model.tflite", "nosuch", "root", "registry/phone"])
+def test_path_without_a_release_is_reported_in_words(pushed: Pushed, command: str, target: str) -> None:
+    name, *options = command.split()
+    code, said = pushed.run(name, str(pushed.folder / target), *options)
+    assert code == ExitCode.NODE_FAILED
+    assert "[Errno" not in said and "Remedy: " in said, said
+    if "not a complete release" in said and not target.endswith(".tflite"):
+        assert f"{pushed.folder / target / 'model.tflite'}: No such file or directory" in said
+
+
 def test_damaged_manifest_is_named(pushed: Pushed) -> None:
     manifest = Path(pushed.good.path, "manifest.json")
     manifest.write_bytes(manifest.read_bytes()[:100])
