@@ -96,7 +96,7 @@ def _reaches(child: int, received: int, number: int) -> bool:
 
 
 def _exit_as(status: int, done: int) -> NoReturn:
-    # A process that the child left behind, such as the one that writes the end into the status file, holds the other end.
+    # A process that the child left behind, such as the one that writes the end of the status file, holds the other end.
     ready, _, _ = select.select([done], [], [], _LEFT_BEHIND_S)
     complete = bool(ready) and os.read(done, 1) == b"."
     code = os.waitstatus_to_exitcode(status)
