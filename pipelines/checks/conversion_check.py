@@ -175,7 +175,7 @@ def conversion_refusals(recipe: Recipe, converted: ConvertedModel, *, recurrent:
             where="scheme",
             bound=f"a weight of at least {DYNAMIC_MINIMUM_ELEMENTS:,} elements",
             measured=f"{largest:,.0f} in the largest",
-            remedy="use float16 or static_wi8_ai8 for this model",
+            remedy="remove the recipe, or use float16 or static_wi8_ai8 if the device profiles have it",
         )
     # Training and lowering rewrite the model; the previews of both have checked its layers.
     if isinstance(scheme, StaticScheme) and recipe.trained is None and not recurrent:

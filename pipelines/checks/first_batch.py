@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +101,9 @@ def _not_finite(values: npt.NDArray[Any]) -> str:
     return f"{found.flat[0]}, {found.size} of {values.size} values" if found.size else ""
 
 
-def check_weights_finite(model: Any, where: str) -> None:
-    """Raise a ModelError if a Keras model has weights that are NaN or infinite."""
-    wrong = {weight.name: found for weight in model.weights if (found := _not_finite(weight.numpy()))}
+def check_weights_finite(weights: Iterable[Any], where: str) -> None:
+    """Raise a ModelError if variables of a model are NaN or infinite."""
+    wrong = {weight.name: found for weight in weights if (found := _not_finite(weight.numpy()))}
     if wrong:
         name, measured = next(iter(wrong.items()))
         raise ModelError(

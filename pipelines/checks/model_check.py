@@ -68,7 +68,7 @@ def _check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
         return _check_tflite(baseline, inputs)
     if source.trains:
         model = load_keras(baseline, inputs)
-        first_batch.check_weights_finite(model, baseline.path)
+        first_batch.check_weights_finite(model.weights, baseline.path)
         if inputs is not None:
             check_keras_takes(model, inputs)
         return built_of_keras(model)
@@ -77,6 +77,7 @@ def _check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
 
     # Keep a reference to the model: the variables of its signature live only as long as it does.
     held, signature, _ = load_graph(baseline)
+    first_batch.check_weights_finite(signature.variables, baseline.path)
 
     def run(inputs: Any, _held: Any = held) -> dict[str, Any]:
         return run_serving(signature, inputs if isinstance(inputs, Mapping) else {"": inputs})

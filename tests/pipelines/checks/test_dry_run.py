@@ -339,6 +339,17 @@ def test_saved_model_that_does_not_fit_is_reported(
     assert message in errors_of(with_saved_model(tmp_path, function, shape))
 
 
+def test_variable_of_a_graph_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    def scaled(module: Any, image: Any) -> Any:
+        with tf.init_scope():
+            module.counter.assign(float("nan"))
+        return first_three(module, image * module.counter)
+
+    said = errors_of(with_saved_model(tmp_path, scaled, [None, 4, 4, 1]))
+    assert "saved: the model has weights that are not finite: Variable:0" in said
+    assert "found: nan, 1 of 1 values in Variable:0)" in said
+
+
 def test_graph_with_a_loop_is_refused_in_integer_recipes(tmp_path: Path) -> None:
     def looped(module: Any, image: Any) -> Any:
         (_, state) = tf.while_loop(lambda i, _: i < 4, lambda i, s: (i + 1, tf.tanh(s + image[:, i])), [0, image[:, 0]])
