@@ -141,15 +141,20 @@ def _thresholds(metric: MetricSpec) -> list[Any]:
 
 
 def as_probabilities(applied: Activation, outputs: Array) -> Array:
-    """The values that the metrics compare, float32; the outputs unchanged if no activation is applied."""
+    """The values that the metrics compare; the outputs unchanged if no activation is applied.
+
+    They are float64, because float32 makes all sigmoids above 17 equal, and so loses the order of confident outputs.
+    """
     if not applied:
         return outputs
     wide = outputs.astype(np.float64)
     if applied == "sigmoid":
         # Unlike 1 / (1 + exp(-x)), this form does not overflow.
-        return (0.5 * (1 + np.tanh(wide / 2))).astype(np.float32)
+        power = np.exp(-np.abs(wide))
+        return np.where(wide < 0, power, 1) / (1 + power)
     powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
-    return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+    probabilities: Array = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities
 
 
 def of_probabilities(metric: MetricSpec, applied: Activation) -> MetricSpec:

@@ -119,12 +119,17 @@ def softmax(values):
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-@pytest.mark.parametrize("kind", ["binary", "two outputs", "multi-class", "multi-label"])
+@pytest.mark.parametrize("kind", ["binary", "logits", "two outputs", "multi-class", "multi-label"])
 def test_evaluation_has_the_auc_of_scikit_learn(tmp_path, monkeypatch, kind):
     random = np.random.default_rng(4)
     if kind == "binary":
         labels = random.integers(2, size=400)
         scores = np.round(random.beta(1 + labels, 9) * 256)[:, None].astype(np.float32) / 256
+        expected = roc_auc_score(labels, scores[:, 0])
+    elif kind == "logits":
+        # float32 has no number between their sigmoids and 1.
+        labels = random.integers(2, size=400)
+        scores = (18 + 2 * random.normal(size=400) + labels)[:, None].astype(np.float32)
         expected = roc_auc_score(labels, scores[:, 0])
     elif kind == "two outputs":
         labels = random.integers(2, size=400)

@@ -70,10 +70,11 @@ def test_what_the_pipeline_file_says_that_code_reads_is_in_the_cache_key_of_each
     seen.append(keys(small))
     monkeypatch.setenv("EM_SCALE", "2")
     seen.append(keys(small))
-    read = {"baseline", "calibrate", "convert__int8", "evaluate", "transform" if preprocessed else "validate"}
-    assert read <= plain
-    for node in plain:
-        assert len({versions[node] for versions, _ in seen}) == (5 if node in read else 1), node
+    counts = {node: len({versions[node] for versions, _ in seen}) for node in plain}
+    converted = {"convert__float32", "convert__int8"}
+    read = {"baseline", "calibrate", *converted, "evaluate", "transform" if preprocessed else "validate"}
+    assert {node for node, count in counts.items() if count == 5} == read, counts
+    assert set(counts.values()) <= {1, 5}, counts
     assert len({rest for _, rest in seen}) == 1
 
 
