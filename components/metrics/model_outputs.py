@@ -30,7 +30,7 @@ def read_outputs(
     *,
     declared: OutputKind | None,
     final_operator: str,
-    from_logits: bool | None,
+    from_logits: bool | Literal["sigmoid"] | None,
     predictions: Array,
     labels: Array,
     metrics: Sequence[MetricSpec],
@@ -40,7 +40,8 @@ def read_outputs(
     Args:
         declared: The kind from the pipeline file; None detects it.
         final_operator: TensorFlow's name of the operator that computes the baseline's output; "" if it is unknown.
-        from_logits: Whether the task's loss takes logits; None if it is unknown.
+        from_logits: Whether the task's loss takes logits, `sigmoid` if it applies a sigmoid to each of them; None if it
+            is unknown.
         predictions: The baseline's outputs for some real examples, [N, ...].
         labels: The labels of these examples, [N, ...].
         metrics: The metrics to compute.
@@ -52,12 +53,12 @@ def read_outputs(
 def _read(
     declared: OutputKind | None,
     final_operator: str,
-    from_logits: bool | None,
+    from_logits: bool | Literal["sigmoid"] | None,
     predictions: Array,
     labels: Array,
     metrics: Sequence[MetricSpec],
 ) -> OutputReading:
-    activation = _activation(predictions, labels, metrics)
+    activation = "sigmoid" if from_logits == "sigmoid" else _activation(predictions, labels, metrics)
     if declared is not None:
         why = "set by `evaluate.outputs`"
         return OutputReading(kind=declared, applied=activation if declared == "logits" else "", why=why)

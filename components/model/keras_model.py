@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from components.core.errors import ModelError, some_of, summary_line
 from components.core.user_code import exits_reported
@@ -100,8 +100,10 @@ def load_kept(folder: Path) -> Any:
         raise _cannot_be_kept(error) from error
 
 
-def loss_takes_logits(task: str, folder: Path, output: str | None = None) -> bool | None:
+def loss_takes_logits(task: str, folder: Path, output: str | None = None) -> bool | Literal["sigmoid"] | None:
     """Whether the loss that a task compiles its model with takes logits; None if it is unknown.
+
+    `sigmoid` stands for True if it applies a sigmoid to each output.
 
     `output` names the output that the loss compares; None stands for the only one.
 

@@ -6,7 +6,7 @@ Importing this module imports nothing, because every caller already has Keras ob
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 
 def nodes_in_order(model: Any) -> Iterator[Any]:
@@ -121,11 +121,16 @@ def wrapped_function(metric: Any) -> Callable[[Any, Any], Any]:
     return lambda labels, predictions: function(labels, predictions, **options)
 
 
-def takes_logits(loss: Any) -> bool | None:
-    """The option `from_logits` of a loss; None for losses without it, such as functions."""
+def takes_logits(loss: Any) -> bool | Literal["sigmoid"] | None:
+    """The option `from_logits` of a loss; None for losses without it, such as functions.
+
+    `sigmoid` stands for True if the loss applies a sigmoid to each output, whatever the labels look like.
+    """
     given = getattr(loss, "from_logits", None)
     # Keras' own losses store the options of the function that they wrap.
-    return getattr(loss, "_fn_kwargs", {}).get("from_logits") if given is None else given
+    given = getattr(loss, "_fn_kwargs", {}).get("from_logits") if given is None else given
+    of_each = any(kind.__name__ in ("BinaryCrossentropy", "BinaryFocalCrossentropy") for kind in type(loss).__mro__)
+    return "sigmoid" if given and of_each else given
 
 
 def lambdas_allowed() -> Any:

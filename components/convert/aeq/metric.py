@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ def scorer(
     labels: npt.NDArray[Any],
     reference: npt.NDArray[Any],
     final_kind: str,
-    from_logits: bool | None,
+    from_logits: bool | Literal["sigmoid"] | None,
     weights: npt.NDArray[Any] | None = None,
 ) -> Callable[[npt.NDArray[Any]], float]:
     """A function that computes a bound's metric of outputs [N, ...]. As in the evaluation, logits become probabilities.

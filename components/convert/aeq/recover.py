@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ def recover(
     sample: Sample,
     bound: AccuracyBound | None = None,
     enter: Callable[[str], None] = _LOG.info,
-    from_logits: bool | None = None,
+    from_logits: bool | Literal["sigmoid"] | None = None,
     reads: Reads = only_output,
 ) -> ConversionResult:
     """Quantize a float file with estimated ranges, and keep the layers float that the scheme selects.
@@ -126,7 +126,7 @@ def _search(
     ordered: list[Layer],
     sample: Sample,
     bound: AccuracyBound | None,
-    from_logits: bool | None,
+    from_logits: bool | Literal["sigmoid"] | None,
     reads: Reads,
 ) -> FloatSearch:
     if bound is None or sample.labels is None:

@@ -270,6 +270,9 @@ def test_outputs_are_what_the_pipeline_file_says():
     assert reading([[3.0, -1]], [[0, 1]], metric="AUC").applied == "softmax"
     assert reading([[3.0, -1]], [[1, 1]], metric="AUC").applied == "sigmoid"
     assert reading([[3.0, -1]], [[0, 1]], metric="BinaryAccuracy").applied == "sigmoid"
+    # A loss that takes each output by itself says what labels that look one-hot are.
+    assert reading([[3.0, -1]], [[0, 1]], metric="AUC", from_logits=True).applied == "softmax"
+    assert reading([[3.0, -1]], [[0, 1]], metric="AUC", from_logits="sigmoid").applied == "sigmoid"
     assert reading([[3.0]], [1], metric="FalseNegatives").kind == "logits"
     assert reading([[3.0]], [1], metric="MeanAbsoluteError").kind == "values"
     assert reading([[0.5]], [1], metric="MeanAbsoluteError", from_logits=True).applied == "sigmoid"
