@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import tensorflow_model_analysis as tfma
 from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
@@ -34,7 +35,7 @@ from components.evaluate.extractors import (
 )
 from components.evaluate.function_metric import FunctionMetric, FunctionValues
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
-from components.evaluate.means import MeanValuesExtractor, mean_metrics, per_example, registered_name
+from components.evaluate.means import MeanValuesExtractor, is_of_user, mean_metrics, per_example, registered_name
 from components.evaluate.outputs.observed import WriteObserved
 from components.evaluate.outputs.reading import read_first_examples
 from components.evaluate.outputs.resampled import RESAMPLED_KEY, WriteResampled
@@ -109,7 +110,7 @@ def run_evaluation(
     if len(models) == 1:
         models = [models[0]._replace(model_name="")]
     features = sorted({label, *(f for fs in spec.slices for f in fs)})
-    applied = {name: reading.applied for name, reading in read.readings.items()}
+    applied = {name: (reading.applied, probability_type(read.metrics, name)) for name, reading in read.readings.items()}
     functions = FunctionValues(read.metrics, label)
     predict = PredictExtractor(
         models, task, transform_graph, label, features, read.names, applied, functions, spec.group_by
@@ -136,6 +137,13 @@ def run_evaluation(
     # Written last: a folder that has this file is complete.
     _write_eval_run(output, _eval_config(spec, label, list(candidates), spec.metrics, weighted), models)
     return read.readings
+
+
+def probability_type(metrics: Sequence[MetricSpec], output: str) -> type[np.floating[Any]]:
+    """The type of probabilities: float64 for ranks, unless a class of the user reads them, which may expect float32."""
+    of_output = [metric for metric in metrics if metric.output == output and not metric.function]
+    ranked = any(is_exact_auc(metric.class_name, metric.config) for metric in of_output)
+    return np.float64 if ranked and not any(is_of_user(metric.class_name) for metric in of_output) else np.float32
 
 
 def _computed(metric: MetricSpec, readings: Mapping[str, OutputReading]) -> MetricSpec:

@@ -134,7 +134,7 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
         label: str,
         features: Sequence[str],
         outputs: Sequence[str],
-        applied: Mapping[str, Activation],
+        applied: Mapping[str, tuple[Activation, npt.DTypeLike]],
         functions: FunctionValues,
         group_by: str | None,
     ) -> None:
@@ -175,7 +175,10 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
             final = postprocessed(self._loaded_task, outputs)
             if self._applied:
                 predictions[name] = _whole(
-                    {output: as_probabilities(applied, final[output]) for output, applied in self._applied.items()}
+                    {
+                        output: as_probabilities(activation, final[output], dtype)
+                        for output, (activation, dtype) in self._applied.items()
+                    }
                 )
             kept[name] = self._functions.of(final, decoded.targets, decoded.features, decoded.weights)
         count = len(element[tfma.INPUT_KEY])
@@ -214,7 +217,7 @@ def PredictExtractor(
     label: str,
     features: Sequence[str],
     outputs: Sequence[str],
-    applied: Mapping[str, Activation],
+    applied: Mapping[str, tuple[Activation, npt.DTypeLike]],
     functions: FunctionValues,
     group_by: str | None = None,
 ) -> tfma.extractors.Extractor:
@@ -229,8 +232,8 @@ def PredictExtractor(
         label: The feature that is the target if the task declares no targets.
         features: The parsed features to keep, for slices.
         outputs: Names of the models' outputs. If there is only one, a file may name it differently.
-        applied: Output that a metric reads -> the activation that turns its values into probabilities. If there is only
-            one, predictions and labels are arrays, otherwise arrays by output.
+        applied: Output that a metric reads -> the activation that turns its values into probabilities, and the type of
+            these. If there is only one, predictions and labels are arrays, otherwise arrays by output.
         functions: Computes the metrics that are functions.
         group_by: The feature that names the group of an example; None if examples are independent.
     """

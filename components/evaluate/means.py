@@ -42,13 +42,18 @@ def mean_metrics(metrics: Sequence[MetricSpec]) -> tuple[MetricSpec, ...]:
     )
 
 
+def is_of_user(class_name: str) -> bool:
+    """Whether a metric class is neither TFMA's nor one of Keras itself."""
+    return not (metric_types.is_registered_metric(class_name) or hasattr(tf_keras.metrics, class_name))
+
+
 def registered_name(class_name: str) -> str:
     """The name by which Keras knows a metric class: `package>Name` for a class that user code registered.
 
     Args:
         class_name: Its name, with or without the package.
     """
-    if metric_types.is_registered_metric(class_name) or hasattr(tf_keras.metrics, class_name):
+    if not is_of_user(class_name):
         return class_name
     found = [name for name in tf_keras.utils.get_custom_objects() if name.rpartition(">")[2] == class_name]
     return found[0] if len(found) == 1 else class_name

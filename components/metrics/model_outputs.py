@@ -141,14 +141,15 @@ def _thresholds(metric: MetricSpec) -> list[Any]:
     return [*([] if one is None else [one]), *([] if several is None else np.ravel(several))]
 
 
-def as_probabilities(applied: Activation, outputs: Array) -> Array:
+def as_probabilities(applied: Activation, outputs: Array, dtype: npt.DTypeLike = np.float32) -> Array:
     """The values that the metrics compare; the outputs unchanged if no activation is applied.
 
-    They are float64, because float32 makes all sigmoids above 17 equal, and so loses the order of confident outputs.
+    In float32, the sigmoids of all logits above 17 are equal. Metrics of ranks need float64, which keeps their order.
     """
-    if not applied:
-        return outputs
-    wide = outputs.astype(np.float64)
+    return _probabilities(applied, outputs.astype(np.float64)).astype(dtype) if applied else outputs
+
+
+def _probabilities(applied: Activation, wide: Array) -> Array:
     if applied == "sigmoid":
         # Unlike 1 / (1 + exp(-x)), this form does not overflow.
         power = np.exp(-np.abs(wide))

@@ -52,8 +52,9 @@ def scorer(
     )
     _LOG.info("%s of %s: %s", bound.metric, read.kind, read.why)
     computed = metric if read.kind == "values" else of_probabilities(metric, read.applied)
+    dtype = np.float64 if is_exact_auc(computed.class_name, computed.config) else np.float32
     return lambda outputs: score(
-        computed.class_name, computed.config, labels, as_probabilities(read.applied, outputs), weights
+        computed.class_name, computed.config, labels, as_probabilities(read.applied, outputs, dtype), weights
     )
 
 

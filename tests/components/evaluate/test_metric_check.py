@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from components.core.errors import SpecError
-from components.evaluate.evaluation import metric_config
+from components.evaluate.evaluation import metric_config, probability_type
 from components.evaluate.metric_check import check_computed
 from components.spec.metric import SHORT_NAMES, MetricSpec
 
@@ -77,6 +77,15 @@ def test_metric_class_that_user_code_registers_is_found_with_and_without_its_pac
     metric = MetricSpec(name="miss", class_name=class_name, less_is_better=True)
     assert metric_config(metric).class_name == "fix>MaxMiss"
     check_computed([metric], np.zeros(4, np.float32), np.ones((4, 1), np.float32))
+
+
+def test_probabilities_are_wide_for_ranks_unless_a_class_of_the_user_reads_them() -> None:
+    auc = MetricSpec(name="auc", class_name="AUC", output="y")
+    miss = MetricSpec(name="miss", class_name="MaxMiss", output="y", less_is_better=True)
+    accuracy = MetricSpec(name="accuracy", class_name="BinaryAccuracy", output="y")
+    assert probability_type([auc, accuracy], "y") is np.float64
+    for metrics, output in (([auc, miss], "y"), ([accuracy], "y"), ([auc], "z")):
+        assert probability_type(metrics, output) is np.float32
 
 
 def test_metric_class_of_two_packages_must_be_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -289,9 +289,9 @@ def test_probabilities_are_finite_at_both_ends():
 
 def test_probabilities_keep_the_order_of_large_logits():
     logits = np.linspace(-600, 36, 500, dtype=np.float32)[:, None]
-    assert (np.diff(as_probabilities("sigmoid", logits)[:, 0]) > 0).all()
-    assert (np.diff(as_probabilities("softmax", np.hstack([logits, 0 * logits]))[:, 0]) > 0).all()
-    assert as_probabilities("sigmoid", np.float32([[-60]])).item() == pytest.approx(np.exp(-60), rel=1e-12)
+    assert (np.diff(as_probabilities("sigmoid", logits, np.float64)[:, 0]) > 0).all()
+    assert (np.diff(as_probabilities("softmax", np.hstack([logits, 0 * logits]), np.float64)[:, 0]) > 0).all()
+    assert as_probabilities("sigmoid", np.float32([[-60]]), np.float64).item() == pytest.approx(np.exp(-60), rel=1e-12)
 
 
 @pytest.mark.parametrize(
