@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from components.core.errors import SpecError
 from components.data.task import TrainableTask
 from components.upstream.keras import is_keras3
 
@@ -17,10 +18,21 @@ def built_model(task: TrainableTask) -> Any:
         The uncompiled `tf_keras.Model`.
 
     Raises:
+        SpecError: It returns something else.
         ModelError: The model of Keras 3 can't be rebuilt, or the rebuilt model computes something else.
     """
+    import tf_keras
+
     model = task.build_model()
     if not is_keras3(model):
+        if not isinstance(model, tf_keras.Model):
+            raise SpecError(
+                "the task's build_model does not return a model",
+                where="task",
+                bound="a model of tf-keras (`tf.keras.Model`) or of Keras 3",
+                measured=f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__,
+                remedy="return the uncompiled model alone",
+            )
         return model
     from components.model.keras3.load import prove_file, rebuild_file
 

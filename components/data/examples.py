@@ -14,7 +14,7 @@ import numpy.typing as npt
 from components.core.errors import DataError, SpecError, one_of, summary_line
 from components.core.user_code import exits_reported
 from components.data.supervision import ONLY, check_supervision, fit_targets, targets_of, weights_of
-from components.data.task import check_decoded, features_of, is_uneven, load_task
+from components.data.task import check_decoded, check_rows, features_of, is_uneven, load_task
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -128,9 +128,12 @@ class ExampleDecoder:
 
         Raises:
             DataError: A required feature is missing or has the wrong type or shape.
+            SpecError: The task's `decode` doesn't return a row for each example.
         """
         inputs, features = self._run(self._decode, serialized)
-        return _named(inputs), self._dense(features)
+        named = _named(inputs)
+        check_rows(named, len(serialized))
+        return named, self._dense(features)
 
     def decode_all(self, serialized: Sequence[bytes], label: str) -> Decoded:
         """Decode a batch with targets and weights.
@@ -141,14 +144,15 @@ class ExampleDecoder:
 
         Raises:
             DataError: A required feature is missing or has the wrong type or shape, or a weight is not a weight.
-            SpecError: The task's `targets` or `example_weights` fails or returns something else.
+            SpecError: The task's `decode`, `targets`, or `example_weights` fails or returns something else.
         """
         inputs, features, own, held = self._run(self._supervise, serialized)
-        dense = self._dense(features)
+        dense, named = self._dense(features), _named(inputs)
+        check_rows(named, len(serialized))
         targets = _named(own) if own else {ONLY: dense[label]}
         weights = np.asarray(held[0]) if held else None
         check_supervision(targets, weights, len(serialized))
-        return Decoded(_named(inputs), dense, targets, weights)
+        return Decoded(named, dense, targets, weights)
 
     def _run(self, traced: Any, serialized: Sequence[bytes]) -> Any:
         tf = self._tf

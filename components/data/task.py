@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from components.core.errors import EdgemillError, SpecError, summary_line
+from components.core.errors import EdgemillError, SpecError, counted, summary_line
 from components.core.user_code import exits_reported, in_time, raised_at
 
 if TYPE_CHECKING:
@@ -252,6 +252,26 @@ def check_decoded(decoded: Any) -> None:
             remedy="pad it in decode with `.to_tensor(shape=...)` or `tf.sparse.to_dense`, to one shape"
             if any(map(is_uneven, named.values()))
             else "return the model's input alone, without the label",
+        )
+
+
+def check_rows(decoded: Any, examples: int) -> None:
+    """Check that `decode` returned a row for each example of a batch, in what `check_decoded` accepts.
+
+    Raises:
+        SpecError: It returned more or fewer rows.
+    """
+    named = decoded if isinstance(decoded, Mapping) else {"": decoded}
+    shapes = {name: tuple(value.shape) for name, value in named.items()}
+    wrong = [f"{list(shape)}{f' for {name!r}' if name else ''}" for name, shape in shapes.items()
+             if shape[:1] != (examples,)]  # fmt: skip
+    if wrong:
+        raise SpecError(
+            "the task's decode does not return a row for each example",
+            where="task",
+            bound=f"a first dimension of {examples} for a batch of {counted(examples, 'example')}",
+            measured=", ".join(wrong),
+            remedy="keep the batch dimension, and take its size from the features: `tf.reshape(x, [-1, ...])`",
         )
 
 

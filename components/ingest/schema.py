@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.core.errors import DataError
+from components.core.errors import DataError, summary_line
 
 
 def parse_schema(content: bytes, path: str) -> Any:
@@ -17,10 +17,10 @@ def parse_schema(content: bytes, path: str) -> Any:
         DataError: The content isn't a schema.
     """
     try:
-        return text_format.Parse(content, schema_pb2.Schema())
+        return text_format.Parse(content.decode(), schema_pb2.Schema())
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise DataError(
-            f"this is not a schema: {error}",
+            f"this is not a schema: {summary_line(error)}",
             where=path,
             bound="a TensorFlow Metadata schema as a text proto",
             remedy="correct the file at that position, or omit `examples.schema_file` to infer a schema",

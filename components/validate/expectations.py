@@ -22,7 +22,7 @@ def tighten(schema: Any, expectations: DataExpectations) -> None:
         raise DataError(
             "the examples do not have this label",
             where="examples.label",
-            bound=one_of(sorted(feature.name for feature in schema.feature)),
+            bound=one_of(sorted(feature.name for feature in schema.feature)) or "a schema with features",
             measured=expectations.label,
             remedy="name the feature that holds the label, or add the label to the examples",
         )

@@ -12,7 +12,7 @@ from components.calibrate.feature import feature_reader
 from components.core.errors import DataError, EdgemillError, SpecError, summary_line
 from components.core.user_code import exits_reported, in_time, raised_at
 from components.data.examples import check_dense
-from components.data.task import Task, check_decoded, features_of, load_object, load_task
+from components.data.task import Task, check_decoded, check_rows, features_of, load_object, load_task
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from pipelines.checks import first_batch
@@ -166,6 +166,11 @@ def _decode(examples: Examples, task: Task, declared: Mapping[str, Any], records
     with _decoding():
         decoded = task.decode(features)
     check_decoded(decoded)
+    check_rows(decoded, len(records))
+    # The size of a batch must not be a constant of decode: the last batch has fewer examples.
+    with _decoding():
+        alone = task.decode(tf.io.parse_example(tf.constant(records[:1]), dict(declared)))
+    check_rows(alone, 1)
     first_batch.check_finite(decoded, file)
     return batch_of(task, features, examples.label, decoded)
 

@@ -47,6 +47,31 @@ def test_task_without_build_model_is_reported_when_the_baseline_is_trained(tmp_p
     assert "the task has no build_model and compile" in errors_of(small)
 
 
+@pytest.mark.parametrize(
+    ("returned", "found"), [("None", "NoneType"), ("tf.keras.Model", "the class Model"), ("object(), 1", "tuple")]
+)
+def test_build_model_that_returns_no_model_is_refused(tmp_path: Path, returned: str, found: str) -> None:
+    small = SmallPipeline(tmp_path, TASK.replace("layers = tf.keras.layers", f"return {returned}"))
+    said = errors_of(small)
+    assert "task: the task's build_model does not return a model" in said
+    assert f"found: {found})" in said
+
+
+@pytest.mark.parametrize(
+    ("decoded", "found"),
+    [
+        ('tf.reshape(features["image"], [-1, 4, 4, 1])[1:]', "examples; found: [3, 4, 4, 1])"),
+        ('tf.reshape(features["image"], [4, 4, 4, 1])[:4]', ""),
+        ("tf.zeros([4, 4, 4, 1])", "a first dimension of 1 for a batch of 1 example; found: [4, 4, 4, 1])"),
+    ],
+)
+def test_decode_that_does_not_keep_the_batch_is_refused(tmp_path: Path, decoded: str, found: str) -> None:
+    small = SmallPipeline(tmp_path, TASK.replace('tf.reshape(features["image"], [-1, 4, 4, 1])', decoded))
+    said = errors_of(small)
+    assert "task: the task's decode " + ("does not return a row for each example" if found else "fails") in said
+    assert found in said
+
+
 def test_model_that_cannot_be_built_is_reported(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, TASK.replace("layers.Flatten()", "layers.Flatten(3, 4, 5)"))
     assert "the task's model cannot be built: TypeError" in errors_of(small)
@@ -527,6 +552,7 @@ def test_metric_that_cannot_be_computed_is_refused(
     ("schema", "message"),
     [
         ("featur { }", "mine.pbtxt: this is not a schema: "),
+        ("", "examples.label: the examples do not have this label (expected: a schema with features; found: label)"),
         ('feature { name: "image" type: FLOAT }', "examples.label: the examples do not have this label"),
     ],
 )
