@@ -74,6 +74,7 @@ def test_fork_server_of_python() -> None:
         tflite_converter.ANY_BITS,
         tflite_converter.BATCH_OF_ONE,
         tflite_converter.NEW_DYNAMIC_RANGE,
+        tflite_converter.FULLY_CONNECTED_PRODUCTS,
     ],
 )
 def test_option_of_the_converter(dense: Any, option: str) -> None:
