@@ -11,7 +11,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-anomaly run-detector run-transcriber test test-fast test-beam test-examples test-metadata test-next-generation check reference format lock benchmark zoo image containers clean
+.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-metadata test-next-generation check reference format lock benchmark zoo image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ run-anomaly: setup ## Run the anomaly detector for a smartwatch (pipelines/anoma
 
 run-detector: setup ## Run the detector with two outputs (pipelines/detector/)
 	$(VENV)/bin/edgemill run pipelines/detector/pipeline.yaml
+
+run-segmentation: setup ## Run the segmentation network (pipelines/segmentation/)
+	$(VENV)/bin/edgemill run pipelines/segmentation/pipeline.yaml
 
 run-transcriber: setup ## Run the transcriber with an LSTM and CTC (pipelines/transcriber/)
 	$(VENV)/bin/edgemill run pipelines/transcriber/pipeline.yaml

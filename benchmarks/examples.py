@@ -28,6 +28,7 @@ EXAMPLES = (
     "activity/sru.yaml",
     "anomaly/pipeline.yaml",
     "detector/pipeline.yaml",
+    "segmentation/pipeline.yaml",
     "transcriber/pipeline.yaml",
 )
 

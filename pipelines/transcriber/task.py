@@ -37,7 +37,7 @@ class Transcriber:
         return {"letters": tf.where(tf.reduce_any(known, axis=-1), indexes, PADDING)}
 
     def build_model(self) -> tf.keras.Model:
-        """Build convolutions to 28 steps, a bidirectional LSTM, and a softmax over letters and blank: 36,000 weights.
+        """Build convolutions to 28 steps, a bidirectional LSTM, and a softmax over letters and blank: 32,000 weights.
 
         Shi et al. 2015, "An End-to-End Trainable Neural Network for Image-based Sequence Recognition",
         arXiv:1507.05717.

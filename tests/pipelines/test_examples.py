@@ -16,7 +16,7 @@ import pytest
 
 from pipelines.file.load import load_pipeline
 
-EXAMPLES = ("anomaly", "detector", "transcriber")
+EXAMPLES = ("anomaly", "detector", "segmentation", "transcriber")
 SHIPPED = sorted(path for path in Path("pipelines").glob("*/*.yaml") if path.parent.name != "devices")
 
 
@@ -109,6 +109,16 @@ def test_detector_that_returns_its_targets_finds_every_garment() -> None:
     assert computed("detector", found, targets, features) == 1.0
     # One box per garment is left of all anchors that learn it.
     assert (found["scores"] > 0).sum() == features["garments"].numpy().sum() < (outputs["scores"] > 0).sum()
+
+
+def test_segmentation_that_returns_its_targets_covers_every_pixel() -> None:
+    task, features = few("segmentation")
+    targets = task.targets(features)
+    assert targets["classes"].shape == (24, 48, 48)
+    scores = np.eye(6, dtype=np.float32)[targets["classes"].numpy()]
+    assert computed("segmentation", {"classes": scores}, targets, features) == 1.0
+    # What is not background is where the image is not black.
+    assert ((targets["classes"].numpy() > 0) == (task.decode(features).numpy()[..., 0] > 0)).mean() > 0.99
 
 
 def test_transcriber_reads_letters_between_repetitions_and_blanks() -> None:

@@ -1,0 +1,1 @@
+"""A shipped pipeline: a U-Net that finds the pixels of garments."""
