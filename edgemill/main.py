@@ -126,7 +126,9 @@ def inspect(
 
 @app.command()
 def lineage(
-    target: Annotated[Path, typer.Argument(metavar="RELEASE|MODEL", help="A registry release or a .tflite file.")],
+    target: Annotated[
+        str, typer.Argument(metavar="RELEASE|MODEL", help="A release's folder or address, or a .tflite file.")
+    ],
     root: options.Root = None,
     metadata: options.Metadata = None,
     short: Annotated[bool, typer.Option("--short", help="Print one line for each artifact.")] = False,
@@ -145,7 +147,9 @@ def lineage(
 
 @app.command()
 def verify(
-    target: Annotated[str, typer.Argument(metavar="RUN|RELEASE", help="A run id, `latest`, or a release's folder.")],
+    target: Annotated[
+        str, typer.Argument(metavar="RUN|RELEASE", help="A run id, `latest`, or a release's folder or address.")
+    ],
     root: options.Root = None,
     metadata: options.Metadata = None,
 ) -> None:
@@ -199,7 +203,7 @@ def clean(
 
 @app.command()
 def rollback(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of an earlier release.")],
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="The folder or address of an earlier release.")],
     channel: Annotated[str, typer.Option(help="The pointer that devices follow.")] = "stable",
     files_only: Annotated[
         bool,
@@ -216,7 +220,7 @@ def rollback(
     from edgemill.commands.rollback import roll_back
 
     with exit_on_error():
-        roll_back(str(release), channel, root, metadata, files_only=files_only)
+        roll_back(release, channel, root, metadata, files_only=files_only)
 
 
 @app.command("compile")

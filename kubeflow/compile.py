@@ -156,10 +156,26 @@ def _placed(
     return parameters, digest
 
 
-def _with_registry(parameter: Json, root: str) -> str:
+def _with_registry(parameter: Json, root: str | None) -> str:
     request = json.loads(parameter["runtimeValue"]["constant"])
-    if request["registry"]["kind"] == "local":
-        request["registry"]["root"] = root
+    folders = [registry for registry in request["registries"] if registry["kind"] == "local"]
+    if len({registry["root"] for registry in folders}) > 1:
+        raise SpecError(
+            "the containers have one folder for releases",
+            where="push",
+            bound="at most one folder among the registries",
+            measured=", ".join(registry["root"] for registry in folders),
+            remedy="keep one of them, and push to object stores besides",
+        )
+    for registry in folders:
+        if root is None:
+            raise SpecError(
+                "the containers have no folder for the releases",
+                where="kubeflow.registry",
+                bound="a folder in a volume, because the pipeline file pushes to a folder",
+                remedy="add it, or push to an object store: push: {kind: s3, root: s3://BUCKET/PREFIX}",
+            )
+        registry["root"] = root
     return json.dumps(request)
 
 

@@ -12,10 +12,10 @@ from pydantic import Field
 
 from components.core.errors import EdgemillError, SpecError
 from components.core.values import FrozenModel
+from components.object_store.bucket import check_address
 from pipelines.file.environment import RunnerName
 from pipelines.file.load import InvalidFileError, read_yaml_as
 from pipelines.file.redaction import SECRET_WORDS, has_password, has_secret
-from pipelines.storage.bucket import check_address
 
 # The addresses that the launcher of Kubeflow Pipelines stages.
 ROOT_PATTERN = r"^(s3|minio|gs)://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._/-]*)?$"
@@ -92,8 +92,8 @@ class KubeflowEnvironment(FrozenModel):
             folder is known.
         examples: Where containers find the examples: `s3://` or `gs://`, which Beam reads, or a path in the container.
             By default, the pipeline file's path, which `folders` must cover.
-        registry: Folder of the registry in the container. It must be below a volume, or it disappears with the
-            container.
+        registry: Folder of the registry in the container, for a pipeline that pushes to a folder. It must be below a
+            volume, or it disappears with the container.
         volumes: Claims to mount: the registry's where a push needs it, the examples' where they are read, and others in
             every container.
         resources: Resources of each container.
@@ -113,7 +113,7 @@ class KubeflowEnvironment(FrozenModel):
     pipeline_root: Annotated[str, Field(pattern=ROOT_PATTERN)]
     folders: dict[str, ContainerPath] = {}
     examples: Annotated[str, Field(pattern=r"^(s3://|gs://|/)")] | None = None
-    registry: ContainerPath
+    registry: ContainerPath | None = None
     volumes: tuple[Volume, ...] = ()
     resources: Resources = Resources()
     node_resources: dict[str, Resources] = {}
@@ -190,7 +190,7 @@ def cluster_of(found: EnvironmentFile, file: Path) -> KubeflowEnvironment:
         raise SpecError(
             "the environment file describes no cluster",
             where=str(file),
-            bound="a section `kubeflow` with image, pipeline_root, and registry",
+            bound="a section `kubeflow` with image and pipeline_root",
             remedy="add the section; see docs/kubeflow.md",
         )
     return found.kubeflow
@@ -227,12 +227,13 @@ def _of_cluster(cluster: KubeflowEnvironment) -> Iterator[SpecError]:
     for field, address in (("endpoint", cluster.endpoint), ("examples", cluster.examples)):
         if address and has_password(address):
             yield _secret(f"kubeflow.{field}", "a password", "omit it; see `edgemill submit --help` for credentials")
-    if not any(Path(cluster.registry).is_relative_to(volume.path) for volume in cluster.volumes):
+    registry = cluster.registry
+    if registry and not any(Path(registry).is_relative_to(volume.path) for volume in cluster.volumes):
         yield SpecError(
             "the registry would be lost with the container",
             where="kubeflow.registry",
             bound="a path below one of `volumes`",
-            measured=cluster.registry,
+            measured=registry,
             remedy="mount a persistent volume claim there: volumes: [{claim: NAME, path: PATH}]",
         )
     names = [variable for secret in cluster.secrets for variable in secret.variables.values()] + list(cluster.env)

@@ -36,7 +36,7 @@ LAYERS = (
     {"model", "metrics"},
     {"facts", "ranges"},
     {"spec", "data"},
-    {"upstream"},
+    {"object_store", "upstream"},
     {"core"},
 )
 RANK = {package: -index for index, layer in enumerate(LAYERS) for package in layer}

@@ -1,5 +1,6 @@
 """TFX component of the push: the chosen Model and its blessing -> PushedModel. Nothing is pushed without a blessing."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def Pusher(
     Raises:
         TamperedError: An artifact has changed since it was written.
         UnblessedError: The blessing is incomplete, contradicts itself, or is for other bytes or another device.
-        RegistryError: The registry refused the release.
+        RegistryError: A registry refused the release.
     """
     request = PushRequest.model_validate_json(spec)
     choice, mark = verified(chosen), verified(blessing)
@@ -56,4 +57,5 @@ def Pusher(
         release_path=outcome.path or "",
         model_sha256=outcome.sha256 or "",
         release_manifest_sha256=outcome.manifest_sha256 or "",
+        other_releases=json.dumps([one.model_dump() for one in outcome.others]) if outcome.others else "",
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
+from typing import Annotated
+
+from pydantic import Field, ValidationError
 
 from components.core.errors import UnblessedError
 from components.core.files import sha256_of_bytes
@@ -13,8 +15,8 @@ from components.facts.decision import Decision
 from components.facts.evaluation import CandidateReport
 from components.facts.slices import overall
 from components.facts.verified import Verified
-from components.push.registry import open_registry
 from components.push.release import ReleaseManifest, ReleaseTensor, first_line
+from components.push.several import publish
 from components.spec.devices.device import DeviceProfile
 from components.spec.registry import Registry
 
@@ -25,14 +27,21 @@ class PushRequest(FrozenModel):
     """The `spec` parameter of a push node.
 
     Attributes:
-        registry: The target registry.
+        registries: The target registries.
         device: The target device. The gate's decision must be for the same device.
         name: Name of the release, which is the pipeline's name.
     """
 
-    registry: Registry
+    registries: Annotated[tuple[Registry, ...], Field(min_length=1)]
     device: DeviceProfile
     name: str
+
+
+class Copy(FrozenModel):
+    """The release in one registry: its address, and the digest of its manifest."""
+
+    path: str
+    manifest_sha256: str
 
 
 class PushOutcome(FrozenModel):
@@ -40,13 +49,14 @@ class PushOutcome(FrozenModel):
 
     Attributes:
         device: Name of the device profile.
-        pushed: Whether the registry now holds the chosen bytes.
+        pushed: Whether every registry now holds the chosen bytes.
         reason: The gate's reason for choosing this candidate or none.
         version: Version of the release.
-        path: Address of the release.
+        path: Address of the release in the first registry.
         bytes, sha256: Size and digest of the release's model file.
         compressed_bytes: Size of the compressed file that is served.
         manifest_sha256: Digest of the release's manifest.
+        others: The release in the other registries.
     """
 
     device: str
@@ -58,13 +68,19 @@ class PushOutcome(FrozenModel):
     sha256: str | None = None
     compressed_bytes: int | None = None
     manifest_sha256: str | None = None
+    others: tuple[Copy, ...] = ()
+
+    @property
+    def other_paths(self) -> tuple[str, ...]:
+        """Addresses of the release in the other registries."""
+        return tuple(one.path for one in self.others)
 
 
 def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision_sha256: str) -> PushOutcome:
     """Publish the model that the decision blesses, if any.
 
     Args:
-        request: The registry, the device, and the release's name.
+        request: The registries, the device, and the release's name.
         chosen: The gate's `chosen` artifact.
         decision: The decision from `read_blessing`.
         decision_sha256: Digest of the decision's file, recorded in the release.
@@ -72,7 +88,7 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
     Raises:
         TamperedError: The artifact has changed since it was written.
         UnblessedError: The decision is for another device, or for other bytes than those in `chosen`.
-        RegistryError: The registry refused the release.
+        RegistryError: A registry refused the release.
     """
     if decision.device != request.device.name:
         raise _unblessed(chosen.place, "it is for another device", request.device.name, decision.device)
@@ -90,9 +106,7 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
         raise _unblessed(chosen.place, "the chosen model's facts are for another model", decision.chosen, facts.name)
     parents = {**chosen.manifest.parents, "decision": decision_sha256}
     manifest = _release_manifest(request, facts, decision, parents, len(model))
-    registry = open_registry(request.registry)
-    release = registry.put(request.device.device_class, request.name, model, manifest)
-    registry.commit(release)
+    release, *others = publish(request.registries, request.device.device_class, request.name, model, manifest)
     return PushOutcome(
         device=decision.device,
         pushed=True,
@@ -103,6 +117,7 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
         sha256=digest,
         compressed_bytes=release.manifest.compressed.bytes if release.manifest.compressed else None,
         manifest_sha256=release.manifest_sha256,
+        others=tuple(Copy(path=one.path, manifest_sha256=one.manifest_sha256) for one in others),
     )
 
 

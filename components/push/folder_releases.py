@@ -24,8 +24,6 @@ import logging
 import tempfile
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from components.core.files import is_file, is_folder, read_regular, write_atomically
 from components.push.folder_files import STAGING_PREFIX, explained, is_there, remove_stale, stage_and_rename
 from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest, serialized
@@ -34,6 +32,7 @@ from components.push.release_files import (
     check_describes,
     check_place,
     compressed_form,
+    is_manifest,
     no_such_channel,
     place_of,
     pointed_version,
@@ -107,10 +106,10 @@ def is_file_of_release(path: Path) -> bool:
     if path.name == COMPRESSED_NAME:
         return True
     try:
-        ReleaseManifest.model_validate_json(read_regular(path.parent / MANIFEST_NAME))
-    except (OSError, ValidationError):
+        described = is_manifest(read_regular(path.parent / MANIFEST_NAME))
+    except OSError:
         return False
-    return path.name == MODEL_NAME
+    return described and path.name == MODEL_NAME
 
 
 def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest) -> Release:

@@ -78,6 +78,7 @@ class Registry(Protocol):
         Raises:
             RegistryError: The release is damaged.
             MetadataError: The address doesn't exist.
+            StorageError: The registry can't be read.
         """
         ...
 

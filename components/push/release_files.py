@@ -48,6 +48,15 @@ def place_of(device_class: str, name: str) -> str:
     return f"{device_class}/{name}"
 
 
+def is_manifest(content: bytes) -> bool:
+    """Return whether a file is the manifest of a release. Other models can lie next to other manifests."""
+    try:
+        ReleaseManifest.model_validate_json(content)
+    except ValidationError:
+        return False
+    return True
+
+
 def check_describes(manifest: ReleaseManifest, model: bytes) -> None:
     """Raise a RegistryError if a manifest is for other bytes."""
     digest = sha256_of_bytes(model)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from components.core.values import FrozenModel
+
+# Bucket and prefix, without user, port, or query.
+_ADDRESS = r"^{scheme}://[a-z0-9][a-z0-9._-]{{1,253}}[a-z0-9](/[A-Za-z0-9._-]+)*/?$"
 
 
 class BaseRegistry(FrozenModel):
@@ -31,6 +34,11 @@ class BaseRegistry(FrozenModel):
         """The fields that are local paths relative to the pipeline file."""
         return {}
 
+    @property
+    def place(self) -> str:
+        """Its name in messages."""
+        return self.kind
+
 
 class LocalRegistry(BaseRegistry):
     """A folder registry: `<root>/<device class>/<name>/<version by content>/`, next to the pointer of each channel.
@@ -52,10 +60,77 @@ class LocalRegistry(BaseRegistry):
         """The root."""
         return {"root": self.root}
 
+    @property
+    def place(self) -> str:
+        """The root."""
+        return self.root
+
+
+class S3Registry(BaseRegistry):
+    """A registry in Amazon S3 or a compatible object store, with the same files as a folder registry.
+
+    Credentials, region, and endpoint come from the environment, as for pipeline roots.
+
+    Attributes:
+        root: Bucket and prefix, `s3://BUCKET/PREFIX`.
+    """
+
+    backend: ClassVar[str] = "components.push.object_registry:ObjectRegistry"
+    address_prefix: ClassVar[str] = "s3://"
+
+    kind: Literal["s3"]
+    root: Annotated[str, Field(pattern=_ADDRESS.format(scheme="s3"))]
+
+    @property
+    def place(self) -> str:
+        """The root."""
+        return self.root
+
+
+class GcsRegistry(BaseRegistry):
+    """A registry in Google Cloud Storage, with the same files as a folder registry.
+
+    Credentials come from the environment, as for pipeline roots.
+
+    Attributes:
+        root: Bucket and prefix, `gs://BUCKET/PREFIX`.
+    """
+
+    backend: ClassVar[str] = "components.push.object_registry:ObjectRegistry"
+    address_prefix: ClassVar[str] = "gs://"
+
+    kind: Literal["gcs"]
+    root: Annotated[str, Field(pattern=_ADDRESS.format(scheme="gs"))]
+
+    @property
+    def place(self) -> str:
+        """The root."""
+        return self.root
+
 
 # Add a new kind of registry here.
-AnyRegistry = LocalRegistry
+AnyRegistry = LocalRegistry | S3Registry | GcsRegistry
 
-REGISTRIES: tuple[type[BaseRegistry], ...] = get_args(AnyRegistry) or (LocalRegistry,)
-_BY_KIND = Field(discriminator="kind") if len(REGISTRIES) > 1 else Field()
-Registry = Annotated[AnyRegistry, _BY_KIND]
+REGISTRIES: tuple[type[BaseRegistry], ...] = get_args(AnyRegistry)
+
+
+def _with_kind(value: Any) -> Any:
+    """Fill in the default kind, which pydantic doesn't when it chooses by a field."""
+    return {"kind": "local", **value} if isinstance(value, Mapping) and "kind" not in value else value
+
+
+Registry = Annotated[AnyRegistry, Field(discriminator="kind"), BeforeValidator(_with_kind)]
+
+# pydantic names the chosen shape in the places of errors. No field has such a name.
+SHAPES = ONE, SEVERAL = "<one>", "<several>"
+Registries = Annotated[
+    Annotated[Registry, Tag(ONE)] | Annotated[tuple[Registry, ...], Field(min_length=1), Tag(SEVERAL)],
+    Discriminator(lambda value: SEVERAL if isinstance(value, list | tuple) else ONE),
+]
+
+
+def by_field(push: Registries) -> dict[str, BaseRegistry]:
+    """Map the field of each registry in the pipeline file to the registry."""
+    if isinstance(push, BaseRegistry):
+        return {"push": push}
+    return {f"push[{index}]": registry for index, registry in enumerate(push)}

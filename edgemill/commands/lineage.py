@@ -12,6 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from components.core.errors import EdgemillError, MetadataError
+from components.object_store.bucket import is_address
 from components.push.registry import registry_at
 from edgemill.terminal import terminal
 from pipelines.file.environment import environment
@@ -19,10 +20,11 @@ from pipelines.report.summary import LineageNode
 from pipelines.runs.lineage import channel_breaks, compared_artifacts, first_break, release_break, trace_target
 from pipelines.runs.metadata import find_run, run_records
 from pipelines.runs.metadata_connection import open_existing_store
+from pipelines.runs.releases import releases_of
 from pipelines.runs.verification import breaks, has_digest
 
 
-def print_lineage(target: Path, root: Path | None, metadata_url: str | None, *, as_json: bool, short: bool) -> None:
+def print_lineage(target: str, root: Path | None, metadata_url: str | None, *, as_json: bool, short: bool) -> None:
     """Print the lineage of a release or a model file, and compare each artifact with what was written.
 
     JSON is always complete. A `short` tree has one line for each artifact.
@@ -87,11 +89,11 @@ def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
     """
     store = open_existing_store(environment(root, metadata_url).metadata_url)
     artifacts: Iterator[tuple[str, EdgemillError | None]]
-    if Path(target).exists():
-        artifacts = chain(compared_artifacts(trace_target(store, Path(target))), _channels(store, _release_of(target)))
+    if is_address(target) or Path(target).exists():
+        artifacts = chain(compared_artifacts(trace_target(store, target)), _channels(store, _release_of(target)))
         what, name = "release", target
     else:
-        known = "`latest`, a release's folder, or a .tflite file"
+        known = "`latest`, a release's folder or address, or a .tflite file"
         pipeline, run_id = find_run(store, target, what="run or release", known=known)
         typer.echo(f"run {run_id} of {pipeline}")
         what, name, artifacts = "run", run_id, _compared_outputs(store, pipeline, run_id)
@@ -130,11 +132,11 @@ def _compared_outputs(store: Any, pipeline: str, run_id: str) -> Iterator[tuple[
             if has_digest(artifact):
                 # The last parts are the node, the output, and the execution.
                 yield "/".join(artifact.uri.rstrip("/").split("/")[-3:]), breaks(store, artifact)
-            if address := artifact.custom_properties["release_path"].string_value:
+            for address in releases_of(artifact):
                 # A registry keeps releases as long as its owner wants, and may be on another machine.
                 addresses.append(address)
                 try:
-                    yield f"release {address}", release_break(store, artifact)
+                    yield f"release {address}", release_break(store, artifact, address)
                 except MetadataError:
                     typer.echo(f"release {address}: not there, not compared")
     yield from _channels(store, addresses)

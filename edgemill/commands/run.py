@@ -14,6 +14,7 @@ from rich.status import Status
 from rich.text import Text
 
 from components.core.errors import SpecError, counted
+from components.object_store.bucket import check_address
 from edgemill.commands import share_name
 from edgemill.exit_codes import ExitCode, Interruption, interruptible
 from edgemill.remembered_checks import check_once
@@ -35,7 +36,6 @@ from pipelines.runs.lock import running
 from pipelines.runs.metadata import NodeRecord
 from pipelines.runs.metadata_connection import open_store
 from pipelines.storage.access import check_writable, examples_errors
-from pipelines.storage.bucket import check_address
 
 
 def place_of(

@@ -41,7 +41,8 @@ def verdict_markdown(summary: RunSummary) -> str:
         lines += [f"## {decision.device}: {verdict(decision.verdict)}", "", _plain(decision.why), ""]
         release = summary.release_for(decision.device)
         if release is not None and release.pushed:
-            lines += [f"Delivered: version `{release.version}`, {release.bytes:,} bytes, `{release.path}`", ""]
+            places = ", ".join(f"`{path}`" for path in (release.path, *release.other_paths))
+            lines += [f"Delivered: version `{release.version}`, {release.bytes:,} bytes, {places}", ""]
         lines += _failures(decision)
     if summary.skipped:
         lines += ["## Skipped recipes", "", "| recipe | scheme | why it cannot work on this model |", "|---|---|---|"]

@@ -13,15 +13,16 @@ from components.baseline.source import recognize, refuse_step
 from components.core.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError, some_of
 from components.core.files import described, is_file, is_folder
 from components.ingest.sources import read_by_tfx, wildcards_in
+from components.object_store.bucket import is_address
 from components.push.registry import open_registry
 from components.spec.baseline import PretrainedBaseline
+from components.spec.registry import by_field
 from pipelines.checks.example_files import column_errors, tfrecord_errors
 from pipelines.checks.references import reference_errors
 from pipelines.file.impossible import Refusals, allow_skipping, placed_refusals, without_impossible
 from pipelines.file.load import LoadedPipeline, PipelineFileError, read_pipeline
 from pipelines.file.metric_attributes import with_attributes
 from pipelines.file.spec import DeclaredSplits, Examples, PipelineSpec
-from pipelines.storage.bucket import is_address
 
 
 def preflight(file: Path, *, data: bool = True, registry: bool = True, skip_impossible: bool = False) -> LoadedPipeline:
@@ -215,9 +216,10 @@ def _checked_baseline(loaded: LoadedPipeline) -> tuple[Refusals, list[EdgemillEr
 
 
 def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
-    if any("://" in path for path in loaded.spec.push.paths.values()):
-        return  # reported by `pipelines.file.cross_field_checks`
-    try:
-        open_registry(loaded.spec.push).check_writable()
-    except RegistryError as error:
-        yield error.placed(next((f"push.{field}" for field in loaded.spec.push.paths), "push"))
+    for field, registry in by_field(loaded.spec.push).items():
+        if any("://" in path for path in registry.paths.values()):
+            continue  # reported by `pipelines.file.cross_field_checks`
+        try:
+            open_registry(registry).check_writable()
+        except RegistryError as error:
+            yield error.placed(next((f"{field}.{name}" for name in registry.paths), field))

@@ -10,8 +10,10 @@ from components.core.errors import SpecError, one_of
 from components.metrics.metric_ranges import values_of
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from components.spec.gate import MetricBound
+from components.spec.registry import by_field
 from components.spec.scheme import Scheme, static_kinds
 from components.spec.steps.sparsity import SparsityTarget, sparsity_refusal
+from pipelines.file.redaction import may_hold_secret
 from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec, asks_for_fewest_float, tolerated_loss
 from pipelines.file.wording import nearest
 
@@ -256,7 +258,8 @@ def _float_layers(spec: PipelineSpec) -> Iterator[SpecError]:
 
 def _addresses(spec: PipelineSpec) -> Iterator[SpecError]:
     paths = {"examples.schema_file": spec.examples.schema_file}
-    paths.update({f"push.{field}": path for field, path in spec.push.paths.items()})
+    registries = by_field(spec.push)
+    folders = {f"{field}.{name}": path for field, one in registries.items() for name, path in one.paths.items()}
     if isinstance(spec.baseline, PretrainedBaseline):
         paths["baseline.path"] = spec.baseline.path
     paths.update({f"reads.files[{index}]": file for index, file in enumerate(spec.reads.files)})
@@ -269,6 +272,24 @@ def _addresses(spec: PipelineSpec) -> Iterator[SpecError]:
                 bound="a local path; only examples.path can be an object store address",
                 measured=path,
                 remedy="copy it to a local folder, or mount the object store, and use that path",
+            )
+    for field, one in registries.items():
+        same = [other for other, registry in registries.items() if registry == one]
+        if same[0] != field:
+            yield SpecError(
+                "this registry is listed twice",
+                where=field,
+                measured=f"also {same[0]}",
+                remedy="remove one of them, or give it another channel",
+            )
+    for field, path in folders.items():
+        if "://" in path:
+            yield SpecError(
+                "this kind of registry is a folder",
+                where=field,
+                bound="a local path, or another kind with an address: `kind: s3` or `kind: gcs`",
+                measured=None if may_hold_secret(path) else path,
+                remedy="add the kind, or use a path",
             )
 
 

@@ -14,6 +14,7 @@ from components.core.errors import EdgemillError, SpecError
 from components.core.files import described
 from components.core.values import FrozenModel
 from components.spec.devices.device import DeviceProfile
+from components.spec.registry import BaseRegistry, Registry
 from pipelines.file.bounded_yaml import BoundedLoader, read_small_text, refuse_unusable
 from pipelines.file.cross_field_checks import cross_field_errors
 from pipelines.file.device_checks import device_errors
@@ -239,6 +240,9 @@ def _with_absolute_paths(spec: PipelineSpec, folder: Path) -> PipelineSpec:
         # Addresses are valid for examples.path only; cross_field_errors() refuses the others.
         return path if "://" in path else os.path.realpath(folder / path)
 
+    def located(registry: Registry) -> Registry:
+        return registry.model_copy(update={field: absolute(path) for field, path in registry.paths.items()})
+
     examples = {"path": absolute(spec.examples.path)}
     if spec.examples.schema_file:
         examples["schema_file"] = absolute(spec.examples.schema_file)
@@ -250,6 +254,6 @@ def _with_absolute_paths(spec: PipelineSpec, folder: Path) -> PipelineSpec:
             "examples": spec.examples.model_copy(update=examples),
             "baseline": baseline,
             "reads": spec.reads.model_copy(update={"files": tuple(map(absolute, spec.reads.files))}),
-            "push": spec.push.model_copy(update={field: absolute(path) for field, path in spec.push.paths.items()}),
+            "push": located(spec.push) if isinstance(spec.push, BaseRegistry) else tuple(map(located, spec.push)),
         }
     )

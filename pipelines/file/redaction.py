@@ -51,6 +51,11 @@ def has_password(url: str) -> bool:
         return True
 
 
+def may_hold_secret(address: str) -> bool:
+    """Return whether a text is an address with a user or a query, which can hold keys. Messages don't repeat it."""
+    return "://" in address and ("@" in address or "?" in address)
+
+
 def hide(text: str, secrets: tuple[str, ...]) -> str:
     """Replace every secret in the text with asterisks."""
     for secret in secrets:

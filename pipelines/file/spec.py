@@ -21,7 +21,7 @@ from components.spec.evaluate import EvaluationSpec
 from components.spec.gate import GateSpec
 from components.spec.ranges import AutoKeepFloat
 from components.spec.recipe import Recipe, Step
-from components.spec.registry import Registry
+from components.spec.registry import Registries
 from components.spec.scheme import Float32
 from components.spec.validate import DataExpectations
 
@@ -178,7 +178,7 @@ class PipelineSpec(FrozenModel):
         evaluate: Metrics and slices.
         devices: Device profiles: names of shipped profiles, or paths of your own YAML files.
         gate: Bounds, and which passing candidate to prefer.
-        push: The registry.
+        push: The registry, or a list of registries that all get each release.
     """
 
     name: Annotated[str, Field(pattern=PIPELINE_NAME_PATTERN)]
@@ -194,7 +194,7 @@ class PipelineSpec(FrozenModel):
     evaluate: EvaluationSpec = EvaluationSpec()
     devices: Annotated[tuple[str, ...], Field(min_length=1)]
     gate: GateSpec
-    push: Registry
+    push: Registries
 
     def training_split(self, step: Step) -> str:
         """Return the split that a step trains on.

@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from components.core.errors import SpecError, one_of
+from components.spec.registry import SHAPES
+from pipelines.file.redaction import may_hold_secret
 
 # Field names in earlier versions.
 _RENAMED = {"ranges": "calibration_method", "centroids": "num_clusters", "max_step_error": "max_state_error"}
@@ -47,13 +49,14 @@ def all_in_words(details: Sequence[Any], kind: type[Any]) -> list[SpecError]:
 def in_words(detail: Any, kind: type[Any]) -> SpecError:
     """Convert one of `ValidationError.errors()` to a SpecError that lists fields of the validated type."""
     schema = TypeAdapter(kind).json_schema()
-    where = _field_path(detail["loc"], schema)
+    location = tuple(part for part in detail["loc"] if part not in SHAPES)
+    where = _field_path(location, schema)
     value = detail["input"]
     context = detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
-            name = str(detail["loc"][-1])
-            known = _known_fields(schema, detail["loc"][:-1])
+            name = str(location[-1])
+            known = _known_fields(schema, location[:-1])
             renamed = _RENAMED.get(name)
             if renamed in known:
                 return SpecError(
@@ -88,7 +91,7 @@ def in_words(detail: Any, kind: type[Any]) -> SpecError:
                 "this text does not match the pattern",
                 where=where,
                 bound=f"the pattern {context['pattern']}",
-                measured=value,
+                measured=None if may_hold_secret(value) else value,
                 remedy="use only the characters that the pattern allows",
             )
         case kind if kind in _RANGES.values():

@@ -27,6 +27,7 @@ from components.spec.baseline import TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from components.spec.devices.device import DeviceProfile
 from components.spec.recipe import Recipe
+from components.spec.registry import by_field
 from components.tfx.candidate_inputs import candidate_node
 from pipelines.file.environment import Environment
 from pipelines.file.load import LoadedPipeline
@@ -231,13 +232,15 @@ class _Graph:
         ).with_id(f"gate__{device.name}")
 
     def _push(self, device: DeviceProfile, decision: BaseNode, attempt: str) -> BaseNode:
-        registry = self.spec.push
+        registries = list(by_field(self.spec.push).values())
+        asked = {"registries": [one.model_dump() for one in registries], "device": device.model_dump()}
+        backends = dict.fromkeys(map(backend_module, registries))
         return Pusher(
             chosen=decision.outputs["chosen"],
             blessing=decision.outputs["blessing"],
-            spec=json.dumps({"registry": registry.model_dump(), "device": device.model_dump(), "name": self.spec.name}),
+            spec=json.dumps({**asked, "name": self.spec.name}),
             attempt=attempt,
-            code_version=" ".join(map(code_version, ("components.push.component", backend_module(registry)))),
+            code_version=" ".join(map(code_version, ("components.push.component", *backends))),
         ).with_id(f"push__{device.name}")
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from components.core.files import sha256_of_bytes
 from components.core.remembered_digests import content_digest, digests_of
 from components.ingest.sources import described, matching
+from components.object_store.bucket import is_address, split
 from pipelines.file.environment import Environment
 from pipelines.file.spec import CodeInputs, PipelineSpec
-from pipelines.storage.bucket import is_address, split
 
 
 def source_digests(spec: PipelineSpec, place: Environment, *, rehash: bool = False) -> str:

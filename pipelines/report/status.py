@@ -27,13 +27,15 @@ class ReleaseStatus(FrozenModel):
 
     Attributes:
         version: Version of the release.
-        path: Folder of the release.
+        path: Folder or address of the release in the first registry.
+        other_paths: The same in the other registries.
         bytes, sha256: Size and digest of its model file.
         compressed_bytes: Size of the compressed file that is served.
     """
 
     version: str | None
     path: str | None
+    other_paths: tuple[str, ...] = ()
     bytes: int | None
     sha256: str | None
     compressed_bytes: int | None

@@ -69,7 +69,10 @@ def render_table(summary: RunSummary) -> RenderableType:
     for device in summary.devices:
         release, decision = summary.release_for(device.name), summary.decision_for(device.name)
         if release is not None and release.pushed:
-            lines.append(Text(f"{device.name}: pushed {release.version} ({release.bytes:,} bytes)", style="green"))
+            places = f" to {1 + len(release.others)} registries" if release.others else ""
+            lines.append(
+                Text(f"{device.name}: pushed {release.version} ({release.bytes:,} bytes){places}", style="green")
+            )
         else:
             passed = decision is not None and decision.verdict == "pass"
             why = summary.why_nothing(device.name)

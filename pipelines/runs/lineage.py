@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from components.core.errors import EdgemillError, MetadataError, RegistryError, TamperedError
 from components.ingest.sources import shown
 from components.push.registry import Located, registry_at
 from pipelines.report.summary import LineageNode
+from pipelines.runs.releases import releases_of
 from pipelines.runs.verification import breaks, has_digest, inputs_of, maker_of
 
 # Parameters that describe what a node did. The others are internal.
@@ -17,8 +17,8 @@ _SHOWN = ("spec", "task", "task_version", "code_version", "run_fn", "custom_conf
 _HIDDEN_PROPERTIES = {"name", "producer_component", "pipeline_name", "tfx_version", "state", "is_external"}
 
 
-def trace_target(store: Any, target: Path) -> LineageNode:
-    """Trace the lineage of a release folder or of a model file.
+def trace_target(store: Any, target: str) -> LineageNode:
+    """Trace the lineage of a release or of a model file, by its path or address.
 
     A release, or the model file in one, is traced from its own push, also if the registry has moved. Other bytes are
     traced from every release that contains them, or from the candidate if no release does.
@@ -29,7 +29,7 @@ def trace_target(store: Any, target: Path) -> LineageNode:
             bytes.
         TamperedError: The release's manifest isn't the one that was written.
     """
-    found = registry_at(str(target)).resolve(str(target))
+    found = registry_at(target).resolve(target)
     if found.manifest_sha256 is not None:
         return trace(store, recorded_push(store, found))
     # The same bytes pushed again are the same release; the newest push counts.
@@ -41,7 +41,7 @@ def trace_target(store: Any, target: Path) -> LineageNode:
         return trace(store, artifact)
     raise MetadataError(
         "the metadata store has no record of a model with these bytes",
-        where=str(target),
+        where=target,
         bound="a release's folder, or a TFLite file that a run of this store made",
         measured=f"sha256 {found.sha256}",
         remedy="if a run made this file, it has changed since, or another store (--root, --metadata) has the record",
@@ -65,9 +65,10 @@ def recorded_push(store: Any, release: Located) -> Any:
             measured="a model without a record" if made is None else f"a model that was not pushed: {made.uri}",
             remedy="don't use it, unless another store (--root, --metadata) has the record of its push",
         )
-    here = [push for push in pushes if push[1].get("release_path") == release.address] or pushes
+    records = [(artifact, *one) for artifact, _ in pushes for one in releases_of(artifact).items()]
+    here = [record for record in records if record[1] == release.address] or records
     # Several if another decision pushed the same bytes again. Earlier versions recorded none.
-    written = {known.get("release_manifest_sha256", "") for _, known in here} - {""}
+    written = {digest for *_, digest in here} - {""}
     if written and release.manifest_sha256 not in written:
         raise TamperedError(
             "the manifest of this release is not the one that was written",
@@ -76,20 +77,15 @@ def recorded_push(store: Any, release: Located) -> Any:
             measured=f"sha256 {release.manifest_sha256}",
             remedy="run the pipeline again to rewrite it, or name the store of the run that pushed last",
         )
-    return next(
-        artifact
-        for artifact, known in reversed(here)
-        if not written or known.get("release_manifest_sha256") == release.manifest_sha256
-    )
+    return next(artifact for artifact, _, digest in reversed(here) if not written or digest == release.manifest_sha256)
 
 
-def release_break(store: Any, pushed: Any) -> EdgemillError | None:
-    """Compare the release of a PushedModel artifact with what was written; return None if it is intact.
+def release_break(store: Any, pushed: Any, address: str) -> EdgemillError | None:
+    """Compare one release of a PushedModel artifact with what was written; return None if it is intact.
 
-    Raises a MetadataError if the release isn't there.
+    Raises a MetadataError if the release isn't there, and a StorageError if its registry can't be read.
     """
     known = _known(pushed)
-    address = known["release_path"]
     try:
         found = registry_at(address).resolve(address)
         if found.sha256 != _model(known):

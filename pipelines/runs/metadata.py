@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from components.core.errors import MetadataError
 from components.push.registry import registry_at
+from pipelines.runs.releases import releases_of
 
 # Property of a run in ML Metadata: 1 if `edgemill clean` has removed its artifacts, or is about to.
 REMOVED_PROPERTY = "edgemill_removed"
@@ -201,12 +202,12 @@ class History:
         return found
 
     def releases(self) -> dict[str, tuple[str, set[int]]]:
-        """Map runs to the path of a release in a registry, and to the IDs of the newest pushes by this run."""
+        """Map runs to the address of a release in a registry, and to the IDs of the newest pushes by this run."""
         newest: dict[str, Any] = {}
         for artifact in sorted(self._store.get_artifacts_by_id(sorted(self._makers)), key=lambda one: one.id):
-            path = artifact.custom_properties["release_path"].string_value
-            if path and artifact.custom_properties["pushed"].int_value and registry_at(path).exists(path):
-                newest[path] = artifact
+            for path in releases_of(artifact) if artifact.custom_properties["pushed"].int_value else ():
+                if registry_at(path).exists(path):
+                    newest[path] = artifact
         found: dict[str, tuple[str, set[int]]] = {}
         for path, artifact in newest.items():
             for run, (_, executions) in self.runs.items():

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from components.core.errors import MetadataError
 from components.core.files import bytes_of
 from components.core.values import FrozenModel
+from components.object_store.bucket import is_address
 from pipelines.file.environment import Environment
 from pipelines.runs.metadata import History
 from pipelines.runs.run import PLAN_NAME, RunPlan
-from pipelines.storage.bucket import is_address
 from pipelines.storage.staging import Staging, folder_sizes
 
 _OUTPUT_FOLDERS = ("*/*/*", "*/.system/*/*")

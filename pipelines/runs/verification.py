@@ -12,8 +12,8 @@ from components.core.files import sha256_of
 from components.core.stock_artifacts import CONTENT_PROPERTY, EMPTY, compare_content
 from components.facts.manifest import MANIFEST_NAME, Manifest
 from components.facts.verified import RECORDED, Verified, with_manifest
+from components.object_store.bucket import is_address
 from components.tfx.candidate_inputs import input_of
-from pipelines.storage.bucket import is_address
 from pipelines.storage.staging import Staging, read
 
 

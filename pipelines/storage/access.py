@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from components.core.errors import DataError, EdgemillError, SpecError, StorageError
+from components.object_store.bucket import DeniedError, RefusedError, below, is_address, split
+from components.object_store.clients import bucket_of
 from pipelines.file.spec import Examples
-from pipelines.storage.bucket import RefusedError, below, is_address, split
-from pipelines.storage.clients import bucket_of
 
 # Object that is written and removed before each run. TFX never uses this name.
 _PROBE = ".edgemill-probe"
+_NEEDED = "permission to list, read, write, and delete objects below the pipeline root"
 
 
 def check_writable(address: str) -> None:
@@ -30,7 +31,7 @@ def check_writable(address: str) -> None:
         raise SpecError(
             f"this pipeline root cannot be used: {error.what}",
             where=error.where,
-            bound=error.bound,
+            bound=_NEEDED if isinstance(error, DeniedError) else error.bound,
             measured=error.measured,
             remedy=error.remedy,
         ) from None

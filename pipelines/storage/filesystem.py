@@ -15,8 +15,8 @@ from typing import IO, Any
 from apache_beam.io.filesystem import FileSystem as BeamFileSystem
 from tfx.dsl.io import filesystem, filesystem_registry
 
-from pipelines.storage.bucket import SCHEMES, Stored, below, split
-from pipelines.storage.clients import bucket_of
+from components.object_store.bucket import SCHEMES, Stored, below, split
+from components.object_store.clients import bucket_of
 from pipelines.storage.staging import discard, is_empty
 
 # Before TensorFlow's file system, whose priority is 10.

@@ -18,8 +18,8 @@ import attr
 from components.core.errors import StorageError, TamperedError
 from components.core.stock_artifacts import CONTENT_PROPERTY, check_content, digest_to_record
 from components.core.user_code import exits_reported
+from components.object_store.bucket import is_address
 from components.upstream.tfx.orchestration import surrounded_executors
-from pipelines.storage.bucket import is_address
 from pipelines.storage.staging import Staging, is_empty
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from components.core.errors import StorageError
 from components.core.files import NotARegularFileError, read_regular
 from components.facts.manifest import MANIFEST_NAME
-from pipelines.storage.bucket import SCHEMES, Stored, below, is_address, split
-from pipelines.storage.clients import bucket_of
+from components.object_store.bucket import SCHEMES, Stored, below, is_address, split
+from components.object_store.clients import bucket_of
 
 # Transfers wait for the network, not for the processor.
 _THREADS = 8

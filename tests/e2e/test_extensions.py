@@ -305,4 +305,4 @@ def test_toys_compile_for_kubeflow(extended: Extended) -> None:
     tasks = pipeline["root"]["dag"]["tasks"]
     assert [name for name in tasks if name.startswith("noise-")]
     push = json.loads(tasks["push-phone-cpu"]["inputs"]["parameters"]["spec"]["runtimeValue"]["constant"])
-    assert push["registry"] == {"kind": "memory", "channel": "stable"}
+    assert push["registries"] == [{"kind": "memory", "channel": "stable"}]

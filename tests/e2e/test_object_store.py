@@ -38,6 +38,7 @@ class Twice:
         shutil.rmtree(folder / "data")
         small.spec["examples"]["path"] = f"s3://{BUCKET}/data/small"
         small.spec["recipes"] = [{"name": "int8", "scheme": "static_wi8_ai8"}]
+        small.spec["push"] = [small.spec["push"], {"kind": "s3", "root": f"s3://{BUCKET}/registry"}]
         place = folder / "environment.yaml"
         place.write_text(f"pipeline_root: {ROOT}\n")
         options = ("--environment", str(place), "--summary-json", str(folder / "status.json"))
@@ -79,6 +80,29 @@ def test_whole_pipeline_runs_and_the_blessed_candidate_is_pushed(twice: Twice) -
     assert pushed in stored.values()
     assert sha256_of_bytes(pushed) == release.sha256
     assert current(twice.folder / "registry", "phone_cpu", "small") is not None
+
+
+def test_both_registries_have_the_same_files_and_the_report_and_every_command_know_both(twice: Twice) -> None:
+    registry = twice.folder / "registry"
+    files = {path.relative_to(registry).as_posix(): path.read_bytes() for path in registry.rglob("*") if path.is_file()}
+    assert len(files) == 4
+    assert twice.server.objects("registry/") == {f"registry/{name}": content for name, content in files.items()}
+    (release,) = twice.first.summary.releases
+    address = f"s3://{BUCKET}/registry/phone_cpu/small/{release.version}"
+    assert (release.path, release.other_paths) == (str(registry / "phone_cpu" / "small" / release.version), (address,))
+    assert f"phone_cpu: pushed {release.version} ({release.bytes:,} bytes) to 2 registries" in twice.first.output
+    assert address in (twice.first.folder / "report.html").read_text()
+    status = json.loads((twice.folder / "status.json").read_text())
+    assert status["devices"][0]["release"]["other_paths"] == [address]
+    commands = (
+        ("verify", "latest", f"release {address}: verified"),
+        ("verify", address, "all unchanged"),
+        ("lineage", address, f"uri: {ROOT}/small/artifacts/examples/examples/1"),
+        ("rollback", address, f"stable of small for phone_cpu: {release.version}, was {release.version}"),
+    )
+    for command, target, said in commands:
+        result = CliRunner().invoke(app, [command, target, "--root", str(twice.first.root)])
+        assert (result.exit_code, said in result.output) == (0, True), result.output
 
 
 def test_second_run_is_served_from_cache_also_without_the_copies(twice: Twice) -> None:

@@ -155,7 +155,27 @@ def test_a_project_reaches_the_image_by_its_folders(tmp_path: Path, monkeypatch:
     executors = compiled.pipeline["deploymentSpec"]["executors"]
     assert executors["exec-baseline"]["container"]["env"] == [{"name": "PYTHONPATH", "value": "/opt/edgemill:/project"}]
     push = compiled.pipeline["root"]["dag"]["tasks"]["push-phone-cpu"]["inputs"]["parameters"]["spec"]
-    assert json.loads(push["runtimeValue"]["constant"])["registry"]["root"] == "/registry"
+    assert json.loads(push["runtimeValue"]["constant"])["registries"][0]["root"] == "/registry"
+
+
+def test_registry_in_a_store_needs_no_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, environment = small(tmp_path, monkeypatch, registry=None, volumes=[])
+    with pytest.raises(SpecError, match=r"kubeflow\.registry: the containers have no folder .*kind: s3"):
+        compile_file(pipeline.file, environment)
+    pipeline.spec["push"] = {"kind": "s3", "root": "s3://releases/mill", "channel": "beta"}
+    compiled = compile_file(pipeline.write(), environment)
+    push = compiled.pipeline["root"]["dag"]["tasks"]["push-phone-cpu"]["inputs"]["parameters"]["spec"]
+    assert json.loads(push["runtimeValue"]["constant"])["registries"] == [pipeline.spec["push"]]
+    assert compiled.platform is None
+    pipeline.spec["push"] = [{"root": "registry"}, pipeline.spec["push"]]
+    compiled = compile_file(pipeline.write(), write_environment(tmp_path, cluster(folders={"project": "/project"})))
+    push = compiled.pipeline["root"]["dag"]["tasks"]["push-phone-cpu"]["inputs"]["parameters"]["spec"]
+    assert [one["root"] for one in json.loads(push["runtimeValue"]["constant"])["registries"]] == [
+        *("/registry", "s3://releases/mill"),
+    ]
+    pipeline.spec["push"] = [{"root": "registry"}, {"root": "other"}]
+    with pytest.raises(SpecError, match=r"push: the containers have one folder for releases .*at most one folder"):
+        compile_file(pipeline.write(), tmp_path / "environment.yaml")
 
 
 def test_changed_examples_change_the_command_line_that_the_cache_knows(

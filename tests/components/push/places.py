@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+from unittest import mock
 
+from components.object_store.bucket import split
+from components.object_store.clients import bucket_of
 from components.push.registry import Registry, open_registry, registry_at
 from components.push.release import Release, ReleaseManifest
 from components.spec.recipe import Recipe
-from components.spec.registry import LocalRegistry
+from components.spec.registry import GcsRegistry, LocalRegistry, S3Registry
+from tests.gateway import Gateway, gateway_to
+from tests.object_store import BUCKET, google_server, s3_server, s3_user
 
 MODEL = bytes(range(256)) * 8
-KINDS = ("local",)
+KINDS = ("local", "s3", "gcs")
 
 
 def manifest_of(model: bytes, accuracy: float = 0.875) -> ReleaseManifest:
@@ -91,7 +97,61 @@ class Place:
         return self.open().versions("phone", "shoes")
 
 
+class ObjectFiles:
+    """The objects below an address."""
+
+    def __init__(self, root: str) -> None:
+        self._root, self._prefix = root, f"{split(root)[2]}/"
+
+    def all(self) -> dict[str, bytes]:
+        bucket = bucket_of(self._root)
+        found = [one.key for one in bucket.objects(self._prefix)]
+        return {key.removeprefix(self._prefix): bucket.read(key) for key in found}
+
+    def write(self, name: str, content: bytes) -> None:
+        bucket_of(self._root).write(self._prefix + name, content)
+
+    def remove(self, name: str) -> None:
+        bucket_of(self._root).delete([self._prefix + name])
+
+
+class Store:
+    """A server of one kind, with a gateway in front of it; None for folders."""
+
+    def __init__(self, kind: str, gateway: Gateway | None) -> None:
+        self.kind, self.gateway, self._number = kind, gateway, 0
+
+    def place(self, folder: Path) -> Place:
+        """An empty registry; `folder` is for the kind that needs one."""
+        self._number += 1
+        if self.gateway is not None:
+            self.gateway.reset()
+        root = f"{BUCKET}/some/registry-{self._number}"
+        match self.kind:
+            case "s3":
+                return Place(S3Registry(kind="s3", root=f"s3://{root}"), ObjectFiles(f"s3://{root}"))
+            case "gcs":
+                return Place(GcsRegistry(kind="gcs", root=f"gs://{root}"), ObjectFiles(f"gs://{root}"))
+        return Place(LocalRegistry(root=str(folder)), FolderFiles(folder))
+
+
 @contextmanager
-def place_of(kind: str, folder: Path) -> Iterator[Place]:
-    """An empty registry of a kind; `folder` is for kinds that need one."""
-    yield Place(LocalRegistry(root=str(folder)), FolderFiles(folder))
+def store_of(kind: str) -> Iterator[Store]:
+    """A server of a kind, and the environment that finds its gateway."""
+    match kind:
+        case "s3":
+            with (
+                s3_server() as server,
+                gateway_to(server.url) as gateway,
+                s3_user(gateway.url, server.key_id, server.secret, server.token),
+            ):
+                yield Store(kind, gateway)
+        case "gcs":
+            with (
+                google_server() as url,
+                gateway_to(url) as gateway,
+                mock.patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": gateway.url}),
+            ):
+                yield Store(kind, gateway)
+        case _:
+            yield Store(kind, None)

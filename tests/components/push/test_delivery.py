@@ -36,7 +36,7 @@ REFUSED = {"verdict": "fail", "chosen": None, "chosen_sha256": None, "why": "no 
 def request(root):
     return PushRequest.model_validate(
         {
-            "registry": {"root": str(root)},
+            "registries": [{"root": str(root)}],
             "device": {
                 "name": "phone_cpu",
                 "device_class": "phone",

@@ -93,11 +93,11 @@ def run(root, attempt="1"):
         spec=GateRequest.model_validate({"device": DEVICE, "policy": policy}).model_dump_json(),
         code_version="1",
     ).with_id("gate__phone_cpu")
-    registry = {"root": str(root / "registry")}
+    request = {"registries": [{"root": str(root / "registry")}], "device": DEVICE, "name": "shoes"}
     pushed = Pusher(
         chosen=decided.outputs["chosen"],
         blessing=decided.outputs["blessing"],
-        spec=PushRequest.model_validate({"registry": registry, "device": DEVICE, "name": "shoes"}).model_dump_json(),
+        spec=PushRequest.model_validate(request).model_dump_json(),
         attempt=attempt,
         code_version="1",
     ).with_id("push__phone_cpu")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import MetadataError, RegistryError, SpecError
-from tests.components.push.places import KINDS, MODEL, Place, manifest_of, place_of
+from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
 
 SHA256 = hashlib.sha256(MODEL).hexdigest()
 VERSION = SHA256[:16]
@@ -20,10 +20,15 @@ OTHER = MODEL[::-1]
 OTHER_VERSION = hashlib.sha256(OTHER).hexdigest()[:16]
 
 
-@pytest.fixture(params=KINDS)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with place_of(request.param, tmp_path) as found:
-        yield found
+@pytest.fixture(scope="module", params=KINDS)
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    with store_of(request.param) as running:
+        yield running
+
+
+@pytest.fixture
+def place(store: Store, tmp_path: Path) -> Place:
+    return store.place(tmp_path)
 
 
 def test_release_has_the_same_files_in_every_registry(place: Place) -> None:

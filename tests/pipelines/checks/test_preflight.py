@@ -14,6 +14,7 @@ import pytest
 from pipelines.checks.preflight import preflight
 from pipelines.file.load import PipelineFileError
 from pipelines.file.user_folders import make_importable
+from tests.object_store import BUCKET, s3_server
 from tests.small_pipeline import SmallPipeline, frame, frame_header, serialize
 
 
@@ -398,6 +399,16 @@ def test_registry_that_cannot_be_created_is_named_without_temporary_names(small:
     small.spec["push"] = {"root": "/proc/releases"}
     said = errors_of(small)
     assert "push.root: /proc" in said and ".staging" not in said
+
+
+def test_registry_in_a_store_is_checked_before_anything_runs(small: SmallPipeline) -> None:
+    with s3_server() as server:
+        small.spec["push"] = {"kind": "s3", "root": "s3://nobodys/x"}
+        said = errors_of(small)
+        assert "push: s3://nobodys/x/.edgemill-probe: the registry cannot be used: there is no such bucket" in said
+        small.spec["push"] = {"kind": "s3", "root": f"s3://{BUCKET}/x"}
+        check(small)
+        assert server.objects() == {}
 
 
 def test_errors_of_different_kinds_are_reported_at_once(small: SmallPipeline) -> None:

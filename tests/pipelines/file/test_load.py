@@ -51,6 +51,25 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
     assert load_pipeline(small.write()).spec.examples.path == "gs://bucket/data"
 
 
+def test_one_registry_or_a_list_is_loaded(small: SmallPipeline) -> None:
+    s3 = {"kind": "s3", "root": "s3://releases/mill", "channel": "beta"}
+    small.spec["push"] = [{"root": "registry"}, s3, {"kind": "gcs", "root": "gs://releases"}]
+    local, first, second = load_pipeline(small.write()).spec.push
+    assert (local.kind, local.root, local.channel) == ("local", str(small.folder / "registry"), "stable")
+    assert first.model_dump() == s3
+    assert (second.kind, second.root) == ("gcs", "gs://releases")
+    small.spec["push"] = s3
+    assert load_pipeline(small.write()).spec.push.model_dump() == s3
+
+
+@pytest.mark.parametrize("kind", ["s3", "gcs", "local"])
+def test_secret_in_the_address_of_a_registry_is_not_repeated(small: SmallPipeline, kind: str) -> None:
+    small.spec["push"] = {"kind": kind, "root": f"{'gs' if kind == 'gcs' else 's3'}://key:hunter22@bucket/x"}
+    said = errors_of(small)
+    assert "push.root: " in said
+    assert "hunter22" not in said
+
+
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
@@ -87,7 +106,35 @@ def test_object_store_path_is_kept_as_it_is(small: SmallPipeline) -> None:
         (("devices",), ["phone_cup"], "there is no device profile 'phone_cup'; did you mean 'phone_cpu'?"),
         (("devices",), [], "devices: tuple should have at least 1 item"),
         (("recipes", 0, "name"), "float_reference", "recipes[0].name: this name belongs to the float32 file"),
-        (("push", "root"), "s3://bucket/reg", "push.root: object stores cannot be used here"),
+        (
+            ("push", "root"),
+            "s3://bucket/reg",
+            "push.root: this kind of registry is a folder (expected: a local path, or ",
+        ),
+        (("push",), {"kind": "s33", "root": "x"}, "push: there is no 's33' here; did you mean 's3'? (expected: one of"),
+        (("push",), {"kind": "s3"}, "push.root: this field is required"),
+        (("push",), [], "push: tuple should have at least 1 item"),
+        (("push",), "registry", "push: input should be a valid dictionary"),
+        (("push",), [{"root": "r"}, {"kind": "s33"}], "push[1]: there is no 's33' here; did you mean 's3'?"),
+        (("push",), [{"root": "r"}, {"root": "r", "channels": "x"}], "push[1].channels: there is no field 'channels'"),
+        (("push",), [{"kind": "s3", "root": "gs://b/x"}], "push[0].root: this text does not match the pattern"),
+        (("push",), [{"root": "r"}, {"root": "s3://b/r"}], "push[1].root: this kind of registry is a folder"),
+        (
+            ("push",),
+            [{"root": "r"}, {"kind": "local", "root": "r"}],
+            "push[1]: this registry is listed twice (found: also",
+        ),
+        (
+            ("push",),
+            {"kind": "s3", "root": "gs://b/x"},
+            "push.root: this text does not match the pattern (expected: the",
+        ),
+        (("push",), {"kind": "gcs", "root": "gs://Bucket"}, "push.root: this text does not match the pattern"),
+        (
+            ("push",),
+            {"root": "r", "channels": "x"},
+            "push.channels: there is no field 'channels' here; did you mean 'channel'?",
+        ),
         (("examples", "schema_file"), "gs://b/s", "examples.schema_file: object stores cannot be used here"),
         (("baseline",), {"kind": "pretrained", "path": "gs://b/m"}, "baseline.path: object stores cannot be used here"),
         (("devices",), ["gs://b/mine.yaml"], "devices[0]: object stores cannot be used here"),

@@ -8,10 +8,10 @@ from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from components.object_store.bucket import is_address
 from pipelines.file.environment import Environment, environment
 from pipelines.runs.metadata_connection import open_store
 from pipelines.runs.run import RunPlan
-from pipelines.storage.bucket import is_address
 from pipelines.storage.staging import Staging
 
 NOW = datetime(2026, 7, 1, tzinfo=timezone.utc)

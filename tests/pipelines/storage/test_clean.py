@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import StorageError
+from components.object_store.clients import bucket_of
 from pipelines.runs.removal import remove
 from pipelines.runs.retention import RetentionPlan, Rules, plan_removal
-from pipelines.storage.clients import bucket_of
 from tests.object_store import BUCKET, S3Server, free_port, s3_user
 from tests.pipelines.runs.recorded_runs import BYTES, NOW, RecordedRuns
 

@@ -5,7 +5,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from tfx.dsl.io import fileio
 
-from pipelines.storage.clients import bucket_of
+from components.object_store.clients import bucket_of
 from pipelines.storage.filesystem import register
 
 KEYS = ("train-1.gz", "train-2.gz", "eval-1.gz", "inner/train-3.gz", "inner/deep/train-4.gz")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import StorageError
-from pipelines.storage.clients import bucket_of
+from components.object_store.clients import bucket_of
 from pipelines.storage.staging import Staging, discard, folder_sizes, is_empty, read
 
 NAMES = {"manifest.json": b"{}", "a/first": b"1", "a/second": b"22", "empty": b""}

@@ -32,6 +32,14 @@ class Stored:
     version: str
 
 
+@dataclass(frozen=True)
+class Content:
+    """The content of one object, and the version that `Bucket.write_if` compares: an ETag or a generation."""
+
+    content: bytes
+    version: str
+
+
 class Bucket(Protocol):
     """One bucket. Every method raises a StorageError with the store's reason and without secrets."""
 
@@ -43,6 +51,18 @@ class Bucket(Protocol):
 
     def write(self, key: str, content: bytes) -> None:
         """Create or replace an object atomically."""
+
+    def read_version(self, key: str) -> Content | None:
+        """Read an object's content and version in one step; None if there is no such object."""
+
+    def write_if(self, key: str, content: bytes, version: str | None) -> bool:
+        """Create an object if there is none (`version` is None), or replace exactly this version.
+
+        Returns:
+            Whether it was written by this request. After a lost answer, an earlier attempt can have written it: compare
+            the content.
+        """
+        ...
 
     def download(self, key: str, path: Path) -> None:
         """Copy an object to a file."""
@@ -56,6 +76,10 @@ class Bucket(Protocol):
 
 class RefusedError(StorageError):
     """The object store responds, but the bucket doesn't exist or access is denied. The user must correct it."""
+
+
+class DeniedError(RefusedError):
+    """The object store denies access to these credentials."""
 
 
 def is_address(path: str) -> bool:

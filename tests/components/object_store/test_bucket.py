@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import SpecError, StorageError
-from pipelines.storage.bucket import RefusedError, is_address, split
-from pipelines.storage.clients import bucket_of
+from components.object_store.bucket import RefusedError, is_address, split
+from components.object_store.clients import bucket_of
 from tests.object_store import S3Server, free_port, s3_user
 
 

@@ -6,7 +6,7 @@ import functools
 import os
 
 from components.core.errors import SpecError
-from pipelines.storage.bucket import SCHEMES, Bucket, split
+from components.object_store.bucket import SCHEMES, Bucket, split
 
 # Prefixes of the environment variables with endpoints and credentials.
 _VARIABLES = ("AWS_", "GOOGLE_", "STORAGE_")
@@ -24,11 +24,11 @@ def bucket_of(uri: str) -> Bucket:
 def _client(scheme: str, name: str, environment: tuple[tuple[str, str], ...]) -> Bucket:  # noqa: ARG001
     match scheme:
         case "s3":
-            from pipelines.storage.s3 import S3Bucket
+            from components.object_store.s3 import S3Bucket
 
             return S3Bucket(name)
         case "gs":
-            from pipelines.storage.gcs import GoogleBucket
+            from components.object_store.gcs import GoogleBucket
 
             return GoogleBucket(name)
     raise SpecError(

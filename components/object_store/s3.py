@@ -13,14 +13,15 @@ from pathlib import Path
 import boto3
 from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, NoCredentialsError
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from components.core.errors import StorageError
-from pipelines.storage.bucket import RefusedError, Stored
+from components.object_store.bucket import Content, DeniedError, RefusedError, Stored
 
+_ATTEMPTS = 4
 # An unreachable store is reported within a minute: refused connections at once, others after their attempts.
-_CONFIG = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
+_CONFIG = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": _ATTEMPTS})
 _MOST_DELETED = 1000
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 _NO_PERMISSION = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"}
@@ -28,14 +29,24 @@ _NO_CREDENTIALS = {
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
     "InvalidToken",
-    "ExpiredToken",
     "AuthFailure",
     "UnrecognizedClientException",
 }
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+_OTHER_REGION = {
+    "301",
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "IncorrectEndpoint",
+}
+# Another version is there, or another request is about to write one.
+_CONFLICTS = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+_SERVER_ERROR = 500
 
 
 class S3Bucket:
-    """A `pipelines.storage.bucket.Bucket`. Safe to use in threads."""
+    """A `components.object_store.bucket.Bucket`. Safe to use in threads."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -53,9 +64,29 @@ class S3Bucket:
 
     def read(self, key: str) -> bytes:
         """See `Bucket`."""
-        with self._errors_explained(key):
-            content: bytes = self._client.get_object(Bucket=self._name, Key=key)["Body"].read()
-            return content
+        return self._get(key).content
+
+    def read_version(self, key: str) -> Content | None:
+        """See `Bucket`. The version is the ETag."""
+        try:
+            return self._get(key)
+        except FileNotFoundError:
+            return None
+
+    def write_if(self, key: str, content: bytes, version: str | None) -> bool:
+        """See `Bucket`. Amazon S3 has these conditions since 2024; a store that ignores them writes in any case."""
+        condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
+        try:
+            with self._errors_explained(key):
+                try:
+                    self._client.put_object(Bucket=self._name, Key=key, Body=content, **condition)
+                except ClientError as error:
+                    if error.response.get("Error", {}).get("Code") in _CONFLICTS:
+                        return False
+                    raise
+        except FileNotFoundError:
+            return False  # the version to replace was removed
+        return True
 
     def write(self, key: str, content: bytes) -> None:
         """See `Bucket`."""
@@ -82,13 +113,27 @@ class S3Bucket:
             for error in answer.get("Errors", ()):
                 raise self._refused(error["Code"], error["Key"])
 
+    def _get(self, key: str) -> Content:
+        with self._errors_explained(key):
+            attempts = 0
+            while True:
+                answer = self._client.get_object(Bucket=self._name, Key=key)
+                try:
+                    # The client repeats requests, but not the reading of an answer that breaks off.
+                    return Content(answer["Body"].read(), answer["ETag"])
+                except (HTTPClientError, IncompleteReadError):
+                    attempts += 1
+                    if attempts == _ATTEMPTS:
+                        raise
+
     @contextmanager
     def _errors_explained(self, key: str) -> Iterator[None]:
         # Without causes, because a client could put a secret into its exceptions.
         try:
             yield
         except ClientError as error:
-            raise self._refused(error.response.get("Error", {}).get("Code", ""), key) from None
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            raise self._refused(error.response.get("Error", {}).get("Code", ""), key, status) from None
         except S3UploadFailedError as error:
             cause = error.__context__
             code = cause.response.get("Error", {}).get("Code", "") if isinstance(cause, ClientError) else ""
@@ -117,19 +162,18 @@ class S3Bucket:
     def _place(self, key: str) -> str:
         return f"s3://{self._name}/{key}"
 
-    def _refused(self, code: str, key: str) -> Exception:
+    def _refused(self, code: str, key: str, status: int = 0) -> Exception:
         place = self._place(key)
         if code in _MISSING:
-            return FileNotFoundError(place)
+            return FileNotFoundError(f"there is no object {place}")
         if code == "NoSuchBucket":
             return RefusedError(
                 "there is no such bucket", where=place, measured=code, remedy="create it, or correct its name"
             )
         if code in _NO_PERMISSION:
-            return RefusedError(
+            return DeniedError(
                 "the object store denies access",
                 where=place,
-                bound="permission to list, read, write, and delete objects below the pipeline root",
                 measured=code,
                 remedy="grant it to these credentials, or use others",
             )
@@ -139,6 +183,28 @@ class S3Bucket:
                 where=place,
                 measured=code,
                 remedy="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN, or the profile",
+            )
+        if code in _EXPIRED:
+            return StorageError(
+                "the credentials of the object store have expired",
+                where=place,
+                measured=code,
+                remedy="sign in again or renew AWS_SESSION_TOKEN, and run again",
+            )
+        if code in _OTHER_REGION:
+            return RefusedError(
+                "the bucket is in another region, or at another endpoint",
+                where=place,
+                bound="the region of the bucket",
+                measured=f"{code} from region {self._client.meta.region_name}",
+                remedy="set AWS_DEFAULT_REGION, and AWS_ENDPOINT_URL_S3 if it is set, to those of the bucket",
+            )
+        if status >= _SERVER_ERROR and code != "NotImplemented":
+            return StorageError(
+                "the object store does not work at the moment",
+                where=place,
+                measured=f"{code}, in {_ATTEMPTS} attempts",
+                remedy="run again later: finished nodes come from the cache",
             )
         return StorageError(
             "the object store refuses the request",

@@ -7,10 +7,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError, Unauthorized
+from google.api_core.exceptions import (
+    Forbidden,
+    GoogleAPICallError,
+    NotFound,
+    PreconditionFailed,
+    RetryError,
+    ServerError,
+    Unauthorized,
+)
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
@@ -18,16 +26,17 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.exceptions import RequestException
 
 from components.core.errors import StorageError
-from pipelines.storage.bucket import RefusedError, Stored
+from components.object_store.bucket import Content, DeniedError, RefusedError, Stored
 
 # An unreachable store is reported within a minute.
 _TIMEOUT_SECONDS = (10.0, 60.0)
 _RETRY = DEFAULT_RETRY.with_timeout(30.0)
+_ATTEMPTS = 4
 _EMULATOR = "STORAGE_EMULATOR_HOST"
 
 
 class GoogleBucket:
-    """A `pipelines.storage.bucket.Bucket`. Safe to use in threads."""
+    """A `components.object_store.bucket.Bucket`. Safe to use in threads."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -55,6 +64,45 @@ class GoogleBucket:
         with self._errors_explained(key):
             # Retries are safe, because no other process writes these objects.
             self._bucket.blob(key).upload_from_string(content, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+
+    def read_version(self, key: str) -> Content | None:
+        """See `Bucket`. The version is the generation."""
+        for _ in range(_ATTEMPTS):
+            try:
+                with self._errors_explained(key):
+                    blob = self._bucket.blob(key)
+                    blob.reload(timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+                    generation = blob.generation
+            except FileNotFoundError:
+                return None
+            with suppress(FileNotFoundError), self._errors_explained(key):
+                try:
+                    content: bytes = blob.download_as_bytes(
+                        if_generation_match=generation, timeout=_TIMEOUT_SECONDS, retry=_RETRY
+                    )
+                    return Content(content, str(generation))
+                except PreconditionFailed:
+                    continue  # replaced between the two requests, and not found if it was removed
+        raise StorageError(
+            "this object changes all the time",
+            where=f"gs://{self._name}/{key}",
+            remedy="run again when fewer processes write it",
+        )
+
+    def write_if(self, key: str, content: bytes, version: str | None) -> bool:
+        """See `Bucket`."""
+        try:
+            with self._errors_explained(key):
+                try:
+                    self._bucket.blob(key).upload_from_string(
+                        content, if_generation_match=int(version or 0), timeout=_TIMEOUT_SECONDS, retry=_RETRY
+                    )
+                except PreconditionFailed:
+                    return False
+        except FileNotFoundError:
+            # If an object to replace is missing, the condition fails. So the bucket is missing.
+            raise _no_bucket(f"gs://{self._name}/{key}") from None
+        return True
 
     def download(self, key: str, path: Path) -> None:
         """See `Bucket`."""
@@ -84,15 +132,12 @@ class GoogleBucket:
         except NotFound as error:
             # An empty listing isn't an error, so the bucket itself wasn't found.
             if not listing and "bucket does not exist" not in str(error.message):
-                raise FileNotFoundError(place) from None
-            raise RefusedError(
-                "there is no such bucket", where=place, remedy="create it, or correct its name"
-            ) from None
+                raise FileNotFoundError(f"there is no object {place}") from None
+            raise _no_bucket(place) from None
         except Forbidden:
-            raise RefusedError(
+            raise DeniedError(
                 "the object store denies access",
                 where=place,
-                bound="permission to list, read, write, and delete objects below the pipeline root",
                 measured="403",
                 remedy="grant it to these credentials, or use others",
             ) from None
@@ -110,6 +155,13 @@ class GoogleBucket:
                 measured=type(error).__name__,
                 remedy="check the network and firewalls, and run again",
             ) from None
+        except ServerError as error:
+            raise StorageError(
+                "the object store does not work at the moment",
+                where=place,
+                measured=error.code,
+                remedy="run again later: finished nodes come from the cache",
+            ) from None
         except GoogleAPICallError as error:
             raise StorageError(
                 "the object store refuses the request",
@@ -118,3 +170,7 @@ class GoogleBucket:
                 remedy="look up this code in the store's documentation, and run again: finished nodes come from the "
                 "cache",
             ) from None
+
+
+def _no_bucket(place: str) -> RefusedError:
+    return RefusedError("there is no such bucket", where=place, remedy="create it, or correct its name")

@@ -1,0 +1,1 @@
+"""Buckets of object stores, each through its own client."""

@@ -1,0 +1,282 @@
+"""The kinds of registries that are object stores: Amazon S3 and Google Cloud Storage.
+
+The keys are the paths of a folder registry (`folder_releases`), so one can be copied to the other.
+
+An object store has no rename. Instead, each write has a condition that the store checks:
+
+- The model and its compressed form are created only if there is no object yet. They are never replaced. Their version
+  is a digest of the model, so all pushers write the same content.
+- The manifest comes last, because it makes a release complete. It and the pointer of a channel are replaced only if
+  they are still what was read. Otherwise, another push was faster: they are read again.
+
+So no push overwrites what it hasn't seen, and a killed push leaves the channel as it was or moved.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from components.core.compression import gunzip
+from components.core.errors import MetadataError, RegistryError, StorageError
+from components.core.files import sha256_of_bytes
+from components.object_store.bucket import Bucket, DeniedError, below, split
+from components.object_store.clients import bucket_of
+from components.push.registry import Located
+from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest, serialized
+from components.push.release_files import (
+    VERSION_PATTERN,
+    check_describes,
+    check_place,
+    compressed_form,
+    corrupt_form,
+    corrupt_model,
+    is_manifest,
+    no_such_channel,
+    place_of,
+    pointed_version,
+    pointer_to,
+    read_channel,
+    read_release,
+)
+from components.spec.registry import GcsRegistry, S3Registry
+
+_NEEDED = "permission to list, read, and write objects below the registry's root"
+# Each attempt that fails is another push that succeeded.
+_MOST_ATTEMPTS = 50
+_LONGEST_PAUSE_SECONDS = 0.2
+_PROBE = ".edgemill-probe"
+# No object has this ETag or generation.
+_NO_VERSION = "1"
+_CHANNEL = re.compile(r"[a-z][a-z0-9_-]*\.json")
+
+_LOG = logging.getLogger(__name__)
+
+
+class ObjectRegistry:
+    """Releases in an object store. An address is that of the prefix of a release's keys, or of a file below it."""
+
+    def __init__(self, spec: S3Registry | GcsRegistry) -> None:
+        self._spec = spec
+        self._root = spec.root.rstrip("/")
+
+    def check_writable(self) -> None:
+        """Check access with a write whose condition can't hold, so that it needs no permission to remove anything."""
+        with _explained(self._root):
+            bucket, key = bucket_of(self._root), f"{below(split(self._root)[2])}{_PROBE}"
+            bucket.read_version(key)
+            if bucket.write_if(key, b"", _NO_VERSION):
+                with suppress(StorageError):
+                    bucket.delete([key])
+                raise RegistryError(
+                    "this object store ignores conditions of writes, so two pushes could overwrite each other",
+                    where=self._root,
+                    bound="If-Match and If-None-Match, or ifGenerationMatch",
+                    remedy="update the object store, or use another one",
+                )
+
+    def put(self, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
+        """Create the objects of a release that don't exist, verify the others, and replace another manifest."""
+        check_describes(manifest, model)
+        version = manifest.sha256[:16]
+        folder = f"{self._root}/{place_of(device_class, name)}/{version}"
+        with _explained(folder):
+            bucket, key = bucket_of(folder), split(folder)[2]
+            found = _create(bucket, f"{key}/{MODEL_NAME}", model, folder)
+            if found != model:
+                raise corrupt_model(folder, manifest.sha256, sha256_of_bytes(found))
+            content, form = compressed_form(model)
+            found = _create(bucket, f"{key}/{COMPRESSED_NAME}", content, folder)
+            if found != content:
+                # Another version of zlib compresses to other bytes, which are as good.
+                if gunzip(found, len(model)) != model:
+                    raise corrupt_form(f"{folder}/{COMPRESSED_NAME}", form, found, same=False)
+                form = form.model_copy(update={"sha256": sha256_of_bytes(found), "bytes": len(found)})
+            manifest = manifest.model_copy(update={"compressed": form})
+            before = _replace(bucket, f"{key}/{MANIFEST_NAME}", serialized(manifest), folder)
+            if before not in {None, serialized(manifest)}:
+                _LOG.warning("%s/%s differed from what this push writes and was replaced", folder, MANIFEST_NAME)
+        return Release(version=version, path=folder, manifest=manifest)
+
+    def commit(self, release: Release) -> None:
+        """Replace the channel's pointer."""
+        with _explained(release.path):
+            pointer = f"{_parent(release.path)}/{self._spec.channel}.json"
+            _replace(bucket_of(pointer), split(pointer)[2], pointer_to(release), pointer)
+
+    def current(self, device_class: str, name: str) -> Release | None:
+        """Read the channel's pointer, and verify its release."""
+        folder = f"{self._root}/{place_of(device_class, name)}"
+        pointer = f"{folder}/{self._spec.channel}.json"
+        with _explained(pointer):
+            return _pointed_at(pointer)
+
+    def versions(self, device_class: str, name: str) -> tuple[str, ...]:
+        """List the releases whose manifests exist."""
+        folder = f"{self._root}/{place_of(device_class, name)}"
+        with _explained(folder):
+            found = (name.split("/") for name in _names(folder))
+            return tuple(
+                parts[0]
+                for parts in found
+                if len(parts) == 2 and parts[1] == MANIFEST_NAME and VERSION_PATTERN.fullmatch(parts[0])
+            )
+
+    @staticmethod
+    def resolve(target: str) -> Located:
+        """Resolve an address. A release, or a file of one, is verified; any other object is a model."""
+        target = target.rstrip("/")
+        name = target.rpartition("/")[2]
+        folder = _parent(target) if _is_file_of_release(target, name) else target
+        if folder == target:
+            if (model := bucket_of(target).read_version(split(target)[2])) is not None:
+                parent = _parent(target)
+                return Located(
+                    address=parent,
+                    sha256=sha256_of_bytes(model.content),
+                    manifest_sha256=None,
+                    manifest=f"{parent}/{MANIFEST_NAME}",
+                )
+            if next(_names(folder), None) is None:
+                raise MetadataError(
+                    "there is no release or model here",
+                    where=target,
+                    remedy="name a release's address or that of a .tflite file",
+                )
+        release, written = _find(folder)
+        return Located(
+            address=folder,
+            sha256=release.manifest.sha256,
+            manifest_sha256=sha256_of_bytes(written),
+            manifest=f"{folder}/{MANIFEST_NAME}",
+        )
+
+    @staticmethod
+    def point_at(address: str, channel: str) -> tuple[str | None, Release]:
+        """Replace the channel's pointer."""
+        address = address.rstrip("/")
+        with _explained(address):
+            named_file = address.endswith((f"/{MODEL_NAME}", f"/{COMPRESSED_NAME}"))
+            release, _ = _find(_parent(address) if named_file else address)
+            folder = _parent(release.path)
+            check_place(folder, release)
+            bucket, pointer = bucket_of(folder), f"{folder}/{channel}.json"
+            if not _CHANNEL.fullmatch(f"{channel}.json") or bucket.read_version(split(pointer)[2]) is None:
+                found = [name.removesuffix(".json") for name in _names(folder) if _CHANNEL.fullmatch(name)]
+                raise no_such_channel(folder, channel, found)
+            before = _replace(bucket, split(pointer)[2], pointer_to(release), pointer)
+            return pointed_version(before), release
+
+    @classmethod
+    def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:
+        """Read each pointer beside a release."""
+        folder = _parent(address.rstrip("/"))
+        for name in [name for name in _names(folder) if _CHANNEL.fullmatch(name)]:
+            pointer = f"{folder}/{name}"
+            try:
+                found = _pointed_at(pointer)
+                if found is not None:
+                    yield pointer, cls.resolve(found.path)
+            except RegistryError as error:
+                yield pointer, error
+
+    @staticmethod
+    def exists(address: str) -> bool:
+        """Return whether a release's manifest exists. If the store can't be read, return True."""
+        try:
+            return bucket_of(address).read_version(f"{split(address)[2]}/{MANIFEST_NAME}") is not None
+        except StorageError:
+            return True
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Convert errors of the object store into a RegistryError that says the same."""
+    try:
+        yield
+    except StorageError as error:
+        raise RegistryError(
+            f"the registry cannot be used: {error.what}",
+            where=error.where or where,
+            bound=_NEEDED if isinstance(error, DeniedError) else error.bound,
+            measured=error.measured,
+            remedy=error.remedy,
+        ) from None
+
+
+def _create(bucket: Bucket, key: str, content: bytes, place: str) -> bytes:
+    """Create an object, and return its content, which is another one if it existed."""
+    for _ in range(_MOST_ATTEMPTS):
+        if bucket.write_if(key, content, None):
+            return content
+        if (found := bucket.read_version(key)) is not None:
+            return found.content
+        time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
+    raise _crowded(place)
+
+
+def _replace(bucket: Bucket, key: str, content: bytes, place: str) -> bytes | None:
+    """Replace an object if it differs, and return what it held before; None if there was none.
+
+    A push that was faster isn't lost: this one reads what it wrote, and replaces that.
+    """
+    for _ in range(_MOST_ATTEMPTS):
+        found = bucket.read_version(key)
+        if found is not None and found.content == content:
+            return content
+        if bucket.write_if(key, content, None if found is None else found.version):
+            return None if found is None else found.content
+        time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
+    raise _crowded(place)
+
+
+def _crowded(place: str) -> RegistryError:
+    return RegistryError(
+        "other pushes change this all the time",
+        where=place,
+        bound=f"a moment without another push, in {_MOST_ATTEMPTS} attempts",
+        remedy="run again when fewer pipelines push to this channel",
+    )
+
+
+def _find(folder: str) -> tuple[Release, bytes]:
+    """Read and verify a release. Also return its manifest as written, in which a hand can have changed spaces."""
+    bucket, key = bucket_of(folder), split(folder)[2]
+    files: dict[str, bytes] = {}
+
+    def read(name: str) -> bytes:
+        files[name] = bucket.read(f"{key}/{name}")
+        return files[name]
+
+    return read_release(folder, folder.rpartition("/")[2], read), files[MANIFEST_NAME]
+
+
+def _pointed_at(pointer: str) -> Release | None:
+    folder = _parent(pointer)
+    return read_channel(
+        pointer,
+        lambda: bucket_of(pointer).read(split(pointer)[2]),
+        lambda version: _find(f"{folder}/{version}")[0],
+    )
+
+
+def _is_file_of_release(target: str, name: str) -> bool:
+    """Return whether an address is that of a model of a release, compressed or not."""
+    if name != MODEL_NAME:
+        return name == COMPRESSED_NAME
+    found = bucket_of(target).read_version(f"{split(_parent(target))[2]}/{MANIFEST_NAME}")
+    return found is not None and is_manifest(found.content)
+
+
+def _names(folder: str) -> Iterator[str]:
+    """Yield the names of all objects below an address, relative to it, sorted."""
+    prefix = below(split(folder)[2])
+    return (one.key.removeprefix(prefix) for one in bucket_of(folder).objects(prefix))
+
+
+def _parent(address: str) -> str:
+    return address.rpartition("/")[0]

@@ -1,0 +1,73 @@
+"""A push to several registries: the release is put into all of them before the first channel changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from components.core.errors import RegistryError
+from components.push.registry import Registry, open_registry
+from components.push.release import Release, ReleaseManifest
+from components.spec.registry import BaseRegistry
+
+_Result = TypeVar("_Result")
+
+
+def publish(
+    specs: Sequence[BaseRegistry], device_class: str, name: str, model: bytes, manifest: ReleaseManifest
+) -> tuple[Release, ...]:
+    """Publish a model in each registry, and point its channel at the release.
+
+    A registry that fails doesn't keep the others from their turn, so that one message says what each of them holds.
+
+    Returns:
+        The release in each registry.
+
+    Raises:
+        RegistryError: A registry refused. If it doesn't hold the release, no channel has changed. If its channel didn't
+            change, the others have. The message lists both.
+        SpecError: A registry doesn't support the name.
+    """
+    registries = [open_registry(spec) for spec in specs]
+
+    def put(registry: Registry, _: int) -> Release:
+        return registry.put(device_class, name, model, manifest)
+
+    releases = _all(
+        specs, registries, put, "the release is not in every registry, so no channel was changed", "has the release"
+    )
+
+    def commit(registry: Registry, index: int) -> None:
+        registry.commit(releases[index])
+
+    _all(specs, registries, commit, "the channel was not changed in every registry", "changed")
+    return tuple(releases)
+
+
+def _all(
+    specs: Sequence[BaseRegistry],
+    registries: Sequence[Registry],
+    do: Callable[[Registry, int], _Result],
+    what: str,
+    done: str,
+) -> list[_Result]:
+    results: list[_Result] = []
+    outcomes: list[str] = []
+    failed: list[RegistryError] = []
+    for index, (spec, registry) in enumerate(zip(specs, registries, strict=True)):
+        try:
+            results.append(do(registry, index))
+            outcomes.append(f"{spec.place} ({spec.channel}) {done}")
+        except RegistryError as error:
+            failed.append(error)
+            outcomes.append(f"{spec.place} ({spec.channel}) failed: {error}")
+    if len(specs) == 1 and failed:
+        raise failed[0]
+    if failed:
+        raise RegistryError(
+            what,
+            bound=f"{len(specs)} of {len(specs)} registries",
+            measured="; ".join(outcomes),
+            remedy="correct what each message says, and run again: what the other registries have is left as it is",
+        )
+    return results

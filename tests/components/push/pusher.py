@@ -1,0 +1,147 @@
+"""Pushes in processes of their own. Run as a script, it forks a process for each line of JSON, and reports in lines.
+
+Forked, because an import of the clients takes longer than all the pushes of a test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import EdgemillError
+from tests.components.push.places import Place, manifest_of
+
+# What changes files, as Python's audit hooks name it.
+_STEPS = {"open", "os.mkdir", "os.rename", "os.chmod", "os.remove", "os.rmdir", "os.truncate"}
+
+
+class Pushers:
+    """The forking process.
+
+    Attributes:
+        said: What the processes said, in order, each one of `pid`, `acknowledged`, `error`, `done`, `ended`.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], go: Path) -> None:
+        self._process, self._go = process, go
+        self.said: list[dict[str, Any]] = []
+
+    def prepare(self, place: Place, models: Sequence[bytes], kill_at: int | None = None) -> dict[str, Any]:
+        """Fork a process that waits for `start`.
+
+        With `kill_at`, its end is said, too, and it kills itself at the file operation of this number; -1 is none.
+        """
+        request = {
+            "kind": type(place.spec).__name__,
+            "spec": place.spec.model_dump(),
+            "models": [model.hex() for model in models],
+            "go": str(self._go),
+            "kill_at": kill_at,
+        }
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self.until("pid")
+
+    def start(self) -> None:
+        self._go.touch()
+
+    def until(self, what: str, times: int = 1) -> dict[str, Any]:
+        """Wait until `what` was said so often; returns the last one."""
+        assert self._process.stdout is not None
+        while True:
+            line = self._process.stdout.readline()
+            assert line, "the pushing process has ended"
+            self.said.append(json.loads(line))
+            times -= what in self.said[-1]
+            if not times:
+                return self.said[-1]
+
+    def acknowledged(self) -> list[str]:
+        """The versions whose pushes returned."""
+        return [line["acknowledged"] for line in self.said if "acknowledged" in line]
+
+    def rest(self) -> None:
+        """Forget what was said, and let the next processes wait again."""
+        self.said.clear()
+        self._go.unlink(missing_ok=True)
+
+
+@contextmanager
+def pushers(folder: Path) -> Iterator[Pushers]:
+    """The forking process, with the environment of now."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.components.push.pusher"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path.cwd(),
+    )
+    try:
+        yield Pushers(process, folder / "go")
+    finally:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.close()
+        process.wait()
+        process.stdout.close()
+
+
+def _say(**what: Any) -> None:
+    # One system call, so that the lines of several processes don't mix.
+    os.write(1, json.dumps(what).encode() + b"\n")
+
+
+def _push(request: dict[str, Any]) -> None:
+    spec = getattr(registry, request["kind"]).model_validate(request["spec"])
+    place = Place(spec, None)  # type: ignore[arg-type]
+    _say(pid=os.getpid())
+    while not Path(request["go"]).exists():
+        time.sleep(0.002)
+    steps = 0
+
+    def count(event: str, arguments: Any) -> None:
+        nonlocal steps
+        if event in _STEPS:
+            if steps == request["kill_at"]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            steps += 1
+
+    if (request["kill_at"] or 0) >= 0:
+        sys.addaudithook(count)
+    for model in map(bytes.fromhex, request["models"]):
+        try:
+            opened = place.open()
+            release = opened.put("phone", "shoes", model, manifest_of(model))
+            opened.commit(release)
+            _say(acknowledged=release.version)
+        except EdgemillError as error:
+            _say(error=str(error))
+    _say(done=steps)
+
+
+if __name__ == "__main__":
+    from components.object_store.bucket import is_address
+    from components.object_store.clients import bucket_of
+    from components.push import folder, object_registry  # noqa: F401
+    from components.spec import registry
+
+    for line in sys.stdin:
+        root = json.loads(line)["spec"]["root"]
+        if is_address(root):
+            bucket_of(root)  # A client takes long to create, so all processes inherit one.
+        child = os.fork()
+        if not child:
+            _push(json.loads(line))
+            os._exit(0)
+        # A killed process says nothing itself.
+        if json.loads(line)["kill_at"] is not None:
+            os.waitpid(child, 0)
+            _say(ended=True)
