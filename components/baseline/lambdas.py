@@ -40,7 +40,8 @@ _NOT_COMPUTING_OPERATORS = re.compile(
     "^$|File|PyFunc|Rpc|Remote|Print|Save|Restore|Write|Import|Load|Dump|Debug|Dataset|Iterator|Summary|Checkpoint|"
     "Send|Recv|Call|Variable|Table|Queue|Assert"
 )
-_KERAS = re.compile(r"(tf_)?keras(\.|$)")
+# The second module holds TensorFlow's own initializers, which keras.applications.EfficientNetV2 uses.
+_KERAS = re.compile(r"(tf_)?keras(\.|$)|tensorflow\.python\.ops\.init_ops_v2$")
 _KERAS_FUNCTIONS = re.compile(
     r"(tf_)?keras\.(src\.)?(activations|constraints|initializers|losses|metrics|regularizers)(\.|$)"
 )

@@ -183,6 +183,15 @@ def test_operations_on_tensors_need_no_trust(tmp_path: Path, file: str) -> None:
     np.testing.assert_allclose(load_keras(pretrained(tmp_path / file))(given), model(given), rtol=1e-5)
 
 
+def test_initializer_of_tensorflow_needs_no_trust(tmp_path: Path) -> None:
+    """The layers of EfficientNetV2 have one."""
+    model = tf.keras.Sequential(
+        [tf.keras.Input([2]), tf.keras.layers.Dense(3, bias_initializer=tf.constant_initializer(2.0))]
+    )
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(load_keras(pretrained(tmp_path / "model.keras"))(np.zeros([1, 2])), [[2.0] * 3])
+
+
 @tf.keras.utils.register_keras_serializable("tests")
 class Doubling(tf.keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
