@@ -41,11 +41,16 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM was received. Like Ctrl-C, it is not an `Exception`, so that no node reports it as its own failure."""
 
 
+# Long enough for a finalizer to end.
+_AGAIN_S = 0.05
+
+
 class Interruption:
     """The signal that ended an `interruptible` block, if any."""
 
     def __init__(self) -> None:
         self._came: type[KeyboardInterrupt] | None = None
+        self._unraisable_before = sys.unraisablehook
 
     def raise_if_it_came(self) -> None:
         """Raise the KeyboardInterrupt or Terminated again if Beam turned it into a failure of its node."""
@@ -55,6 +60,7 @@ class Interruption:
     def come(self, number: int, _frame: FrameType | None) -> None:
         """Handle a signal: terminate child processes, and raise. A second signal ends the process at once."""
         signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGALRM, self._come_again)
         self._came = Terminated if number == signal.SIGTERM else KeyboardInterrupt
         import psutil  # here, to keep startup fast
 
@@ -62,6 +68,16 @@ class Interruption:
             with suppress(psutil.Error):
                 child.terminate()
         raise self._came
+
+    def repeat_if_ignored(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Raise again a little later what Python ignores because a finalizer or a callback of native code raised it."""
+        if self._came is not None and unraisable.exc_type is self._came:
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+        else:
+            self._unraisable_before(unraisable)
+
+    def _come_again(self, _number: int, _frame: FrameType | None) -> None:
+        self.raise_if_it_came()
 
 
 @contextmanager
@@ -77,11 +93,17 @@ def interruptible() -> Iterator[Interruption]:
         return
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     handled = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
+    alarm, unraisable = signal.getsignal(signal.SIGALRM), sys.unraisablehook
     for number in handled:
         signal.signal(number, interruption.come)
+    sys.unraisablehook = interruption.repeat_if_ignored
     try:
         yield interruption
     finally:
+        sys.unraisablehook = unraisable
+        if signal.getsignal(signal.SIGALRM) is not alarm:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, alarm)
         for number, handler in handled.items():
             signal.signal(number, handler)
 

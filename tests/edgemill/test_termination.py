@@ -48,6 +48,33 @@ def test_signal_ends_child_processes_and_outlives_what_swallows_it(sent: signal.
     assert psutil.wait_procs(family, timeout=300)[1] == []
 
 
+_FINALIZER = """
+import sys, time
+from edgemill.exit_codes import Terminated, interruptible
+class Slow:
+    def __del__(self):
+        print("in a finalizer", flush=True)
+        time.sleep(60)
+try:
+    with interruptible():
+        slow = Slow()
+        del slow
+        time.sleep(60)
+except KeyboardInterrupt as error:
+    sys.exit(143 if isinstance(error, Terminated) else 130)
+"""
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_in_a_finalizer_ends_what_follows_it(sent: signal.Signals, status: int) -> None:
+    """Python ignores what a finalizer raises. A run continued to its push after such an interrupt."""
+    process = subprocess.Popen([sys.executable, "-c", _FINALIZER], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "in a finalizer\n"
+    os.kill(process.pid, sent)
+    assert process.wait(timeout=300) == status
+
+
 def test_ignored_interrupt_stays_ignored() -> None:
     process, family = start("ignoring")
     os.kill(process.pid, signal.SIGINT)
