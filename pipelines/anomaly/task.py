@@ -7,9 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines.activity.task import CHANNELS, STEPS
-
-VALUES = STEPS * CHANNELS
+# 32 frames of 6 channels.
+VALUES = 32 * 6
 
 
 class Anomaly:
