@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from components.ingest.parquet import to_example
 from pipelines.detector.task import MOST, SIDE
-from pipelines.fashion_mnist.garments import Wardrobe
+from pipelines.fashion_mnist.garments import Wardrobe, write_examples
 
 SCENES = {"train": 1000, "eval": 300}
 SIZES = (14, 30)
@@ -20,11 +18,7 @@ _TRIES = 100
 
 def main(folder: Path) -> None:
     """Write `train.tfrecord.gz` and `eval.tfrecord.gz` to a folder, each from the garments of its split."""
-    for seed, (split, count) in enumerate(SCENES.items(), 1):
-        wardrobe = Wardrobe(split, seed)
-        with tf.io.TFRecordWriter(str(folder / f"{split}.tfrecord.gz"), "GZIP") as writer:
-            for _ in range(count):
-                writer.write(to_example(_scene(wardrobe)).SerializeToString(deterministic=True))
+    write_examples(folder, SCENES, 1, _scene)
 
 
 def _scene(wardrobe: Wardrobe) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from components.ingest.parquet import to_example
 from pipelines.fashion_mnist.task import SIDE, TASK
 
 Image = npt.NDArray[np.uint8]
@@ -51,6 +53,24 @@ class Wardrobe:
         kind = int(self.random.integers(len(KINDS)))
         images = self._by_kind[kind]
         return Garment(kind, _scaled(images[int(self.random.integers(len(images)))], longest))
+
+
+def write_examples(
+    folder: Path, counts: Mapping[str, int], first_seed: int, draw: Callable[[Wardrobe], Mapping[str, Any]]
+) -> None:
+    """Write `<split>.tfrecord.gz` to a folder for each split, from the garments of that split.
+
+    Args:
+        folder: Where the files go.
+        counts: Split -> number of examples.
+        first_seed: Seed of the first split. Each following split has the next one.
+        draw: Returns the features of one example.
+    """
+    for seed, (split, count) in enumerate(counts.items(), first_seed):
+        wardrobe = Wardrobe(split, seed)
+        with tf.io.TFRecordWriter(str(folder / f"{split}.tfrecord.gz"), "GZIP") as writer:
+            for _ in range(count):
+                writer.write(to_example(draw(wardrobe)).SerializeToString(deterministic=True))
 
 
 def _cropped(image: Image) -> Image:

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from components.ingest.parquet import to_example
-from pipelines.fashion_mnist.garments import Wardrobe
+from pipelines.fashion_mnist.garments import Wardrobe, write_examples
 from pipelines.segmentation.task import SIDE
 
 SCENES = {"train": 800, "eval": 300}
@@ -19,11 +17,7 @@ MOST, SIZES = 4, (14, 30)
 
 def main(folder: Path) -> None:
     """Write `train.tfrecord.gz` and `eval.tfrecord.gz` to a folder, each from the garments of its split."""
-    for seed, (split, count) in enumerate(SCENES.items(), 11):
-        wardrobe = Wardrobe(split, seed)
-        with tf.io.TFRecordWriter(str(folder / f"{split}.tfrecord.gz"), "GZIP") as writer:
-            for _ in range(count):
-                writer.write(to_example(_scene(wardrobe)).SerializeToString(deterministic=True))
+    write_examples(folder, SCENES, 11, _scene)
 
 
 def _scene(wardrobe: Wardrobe) -> dict[str, Any]:

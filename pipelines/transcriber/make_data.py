@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from components.ingest.parquet import to_example
-from pipelines.fashion_mnist.garments import Wardrobe
+from pipelines.fashion_mnist.garments import Wardrobe, write_examples
 from pipelines.transcriber.task import HEIGHT, LETTERS, MOST, WIDTH
 
 STRIPS = {"train": 1200, "eval": 400}
@@ -19,11 +17,7 @@ FEWEST, SHORTEST, WIDEST_GAP = 3, 12, 3
 
 def main(folder: Path) -> None:
     """Write `train.tfrecord.gz` and `eval.tfrecord.gz` to a folder, each from the garments of its split."""
-    for seed, (split, count) in enumerate(STRIPS.items(), 21):
-        wardrobe = Wardrobe(split, seed)
-        with tf.io.TFRecordWriter(str(folder / f"{split}.tfrecord.gz"), "GZIP") as writer:
-            for _ in range(count):
-                writer.write(to_example(_strip(wardrobe)).SerializeToString(deterministic=True))
+    write_examples(folder, STRIPS, 21, _strip)
 
 
 def _strip(wardrobe: Wardrobe) -> dict[str, Any]:
