@@ -86,12 +86,18 @@ def holds_user_code(layer: Any) -> bool:
 
 
 def _held(one: Any) -> Iterator[Any]:
+    # Decorators keep the function that they call under this name.
+    yield getattr(one, "__dict__", {}).get("__wrapped__")
     if isinstance(one, dict):
         yield from one.values()
     elif isinstance(one, list | tuple | set):
         yield from one
     elif isinstance(one, functools.partial):
-        yield one.func
+        yield from (one.func, one.args, one.keywords)
+    elif isinstance(one, types.FunctionType):
+        # A function of a library can call a function that it was given.
+        yield from (one.__defaults__, one.__kwdefaults__)
+        yield from _closed_over(one)
     elif isinstance(one, types.MethodType):
         yield from (one.__self__, one.__func__)
     elif isinstance(one, tf.Variable):
@@ -99,6 +105,14 @@ def _held(one: Any) -> Iterator[Any]:
     elif isinstance(one, tf.Module) or _is_of_keras(one):
         # Calls of a layer lead to the other layers of its model.
         yield from (value for name, value in vars(one).items() if not name.endswith("bound_nodes_value"))
+
+
+def _closed_over(function: types.FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # The variable has no value yet.
+            continue
 
 
 def _is_of_keras(one: Any) -> bool:

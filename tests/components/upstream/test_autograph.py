@@ -1,3 +1,4 @@
+import functools
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,9 @@ def test_layers_and_models_without_code_of_the_user_are_exempt_one_by_one() -> N
         ({"activation": tf.nn.relu}, False),
         ({"activation": halved}, True),
         ({"activation": Layer()}, True),
+        ({"activation": tf.recompute_grad(halved)}, True),
+        ({"activation": functools.partial(tf.nn.leaky_relu, alpha=0.1)}, False),
+        ({"activation": functools.partial(tf.map_fn, halved)}, True),
         ({"kernel_regularizer": halved}, True),
     ],
 )
