@@ -132,6 +132,8 @@ def summary_line(error: BaseException) -> str:
         message = f"{lines[0].removesuffix('.')}: {lines[-1]}"
     else:
         message = "" if not lines else lines[-1] if lines[0] == "in user code:" else lines[0]
+        # AutoGraph ends with the type, which callers put in front of the message.
+        message = message.removeprefix(f"{type(error).__name__}: ")
     if isinstance(error, OSError) and error.strerror and error.filename:
         message = f"{error.strerror}: {error.filename}"
     message = _OBJECT.sub(r"a \1", _BYTES_PATH.sub(r"\1", _WRAPPING.sub("", message)))

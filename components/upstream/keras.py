@@ -115,6 +115,16 @@ def train_single_batches(model: Any) -> None:
         steps.assign(1)
 
 
+def compiled_metrics(model: Any) -> list[Any]:
+    """The metrics that `compile` got, as they were given: names, functions, or objects."""
+    import tensorflow as tf
+
+    # A task's `compile` doesn't have to call that of Keras.
+    held = getattr(model, "compiled_metrics", None)
+    given = (getattr(held, "_user_metrics", None), getattr(held, "_user_weighted_metrics", None))
+    return [metric for metric in tf.nest.flatten(given) if metric is not None]
+
+
 def wrapped_function(metric: Any) -> Callable[[Any, Any], Any]:
     """The function of labels and predictions that a `MeanMetricWrapper` averages, with the metric's options."""
     function, options = metric._fn, dict(metric._fn_kwargs)

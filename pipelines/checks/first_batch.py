@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ import numpy.typing as npt
 from components.core.errors import DataError, ModelError, SpecError, some_of, summary_line
 from components.data.supervision import fit_targets
 from components.model.keras_model import output_names
+from components.upstream.keras import compiled_metrics
 from pipelines.checks.output_check import Batch, Built
+
+# Keras chooses what these mean by the output's shape.
+_METRICS_OF_ANY_OUTPUT = ("accuracy", "acc", "crossentropy", "ce")
 
 
 def check_label_type(feature_spec: Mapping[str, Any], label: str) -> None:
@@ -154,6 +159,40 @@ def check_compiled(model: Any) -> None:
             measured="a model without an optimizer",
             remedy="call `model.compile(...)` on the model that is passed",
         )
+    _check_metric_names(compiled_metrics(model))
+
+
+def _check_metric_names(metrics: Iterable[Any]) -> None:
+    """Raise a SpecError if Keras knows no metric of a name. It would call the name when it computes metrics."""
+    import tensorflow as tf
+
+    for name in metrics:
+        if not isinstance(name, str) or name.lower() in _METRICS_OF_ANY_OUTPUT or _knows_metric(name):
+            continue
+        public = {each for each in vars(tf.keras.metrics) if callable(getattr(tf.keras.metrics, each))}
+        public |= {*tf.keras.utils.get_custom_objects(), *_METRICS_OF_ANY_OUTPUT}
+        known = {each.rpartition(">")[2].lower(): each for each in sorted(public)}
+        near = difflib.get_close_matches(name.lower(), sorted(known), n=1)
+        raise SpecError(
+            f"Keras knows no metric {name!r}" + (f"; did you mean {known[near[0]]!r}?" if near else ""),
+            where="task",
+            bound="names of tf.keras.metrics, and registered ones with their package",
+            measured=repr(name),
+            remedy="correct the name in compile(), or pass the metric itself",
+        )
+
+
+def _knows_metric(name: str) -> bool:
+    import tensorflow as tf
+
+    try:
+        # Keras returns a name that it doesn't know.
+        return not isinstance(tf.keras.metrics.get(name), str)
+    except ValueError:
+        return False
+    except TypeError:
+        # A class whose arguments are missing, which training reports.
+        return True
 
 
 def check_trains(model: Any, trained: Batch, evaluated: Batch) -> None:

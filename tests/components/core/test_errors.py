@@ -46,7 +46,7 @@ Call arguments received by layer "first" (type Conv2D):
         ("Cannot parse file b'/a/b.pb': Error parsing message.", "Cannot parse file '/a/b.pb': Error parsing message"),
         ("expected a path, not <tf.python.io.GFile object at 0x7f01ab>", "expected a path, not a GFile"),
         ("and so on...", "and so on..."),
-        (IN_USER_CODE, "ValueError: Shapes (None, 1) and (None, 3) are incompatible"),
+        (IN_USER_CODE, "Shapes (None, 1) and (None, 3) are incompatible"),
         (
             IN_LAYER,
             'Exception encountered when calling layer "first" (type Conv2D): '

@@ -332,6 +332,13 @@ def test_steps_per_execution_of_keras() -> None:
     assert int(model._steps_per_execution.numpy()) == 1
 
 
+def test_metrics_given_to_compile_of_keras() -> None:
+    model = tf.keras.Sequential([tf.keras.layers.Dense(1)])
+    assert keras.compiled_metrics(model) == []
+    model.compile("sgd", "mse", {"dense": ["mae", "mse"]}, weighted_metrics=["acc"])
+    assert keras.compiled_metrics(model) == ["mae", "mse", "acc"]
+
+
 def test_lambdas_of_keras() -> None:
     from tf_keras.src.saving import serialization_lib
 

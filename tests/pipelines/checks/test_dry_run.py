@@ -645,7 +645,7 @@ COMPILES = 'model.compile(tf.keras.optimizers.Adam(0.05), "sparse_categorical_cr
         ('model.compile("adam")', "task: the model cannot be trained on the first examples: "),
         (
             'model.compile("adam", "no_such_loss")',
-            "task: the model cannot be trained on the first examples: ValueError",
+            "task: the model cannot be trained on the first examples: ValueError: Unknown loss function",
         ),
         (
             'model.compile("adam", "categorical_crossentropy")',
@@ -655,7 +655,19 @@ COMPILES = 'model.compile(tf.keras.optimizers.Adam(0.05), "sparse_categorical_cr
             'model.compile("adam", lambda _, outputs: tf.reduce_mean(outputs) / 0.0)',
             "task: the loss is not finite when the model is trained on the first examples (expected: a finite loss",
         ),
-        ('model.compile("adam", "mse", ["no_such_metric"])', "task: the model cannot be trained on the first examples"),
+        (
+            'model.compile("adam", "mse", ["mae", "no_such_thing"])',
+            "task: Keras knows no metric 'no_such_thing' (expected: names of tf.keras.metrics",
+        ),
+        (
+            'model.compile("adam", "mse", weighted_metrics={"probabilities": ["acuracy"]})',
+            "task: Keras knows no metric 'acuracy'; did you mean 'accuracy'?",
+        ),
+        (
+            'model.compile("adam", "mse", ["IoU"])',
+            "task: the model cannot be trained on the first examples: TypeError: Exception encountered: "
+            "IoU.__init__() missing 2 required positional arguments",
+        ),
     ],
 )
 def test_compile_that_cannot_train_is_refused(tmp_path: Path, compiles: str, message: str) -> None:
