@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from components.core.supervisor import supervised
-from edgemill import options
+from edgemill import options, run_commands
 from edgemill.commands import share_name
 from edgemill.exit_codes import exit_on_error
+from edgemill.options import quiet_if
 
 app = typer.Typer(
     name="edgemill",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # a default in brackets, `[build/edgemill]`, would be markup
 )
@@ -26,14 +25,22 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"edgemill {version('edgemill')}")
+        from edgemill.commands.doctor import version_lines
+
+        typer.echo("\n".join(version_lines()))
         raise typer.Exit
 
 
 @app.callback()
 def every_command(
     show_version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the versions of Edgemill and its libraries, and exit.",
+        ),
     ] = False,
 ) -> None:
     """Turn a trained TensorFlow model into the smallest, fastest, still trustworthy model on every device."""
@@ -61,15 +68,28 @@ def run(
         bool, typer.Option("--rehash", help="Read all example files and repeat checks that passed before.")
     ] = False,
     skip_impossible: options.SkipImpossible = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the run status as JSON at the end, and nothing else.")
+    ] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run a pipeline: train, optimize, evaluate, gate, and push."""
     from edgemill.commands.run import place_of, run_and_report
     from edgemill.run_log import OutputOptions, log_format_of
+    from edgemill.status_file import StatusFile
 
     with exit_on_error():
         output_options = OutputOptions(summary_json, log_format_of(log_format))
         found = partial(place_of, environment, runner, root, metadata, tuple(beam_arg or ()), pipeline_root)
-        code = run_and_report(file, found, output_options, rehash=rehash, skip_impossible=skip_impossible)
+        status = StatusFile(summary_json, file)
+        try:
+            with quiet_if(quiet or as_json):
+                code = run_and_report(
+                    file, found, output_options, status, rehash=rehash, skip_impossible=skip_impossible
+                )
+        finally:
+            if as_json:
+                typer.echo(status.as_json())
     raise SystemExit(code)
 
 
@@ -80,6 +100,8 @@ def validate(
         bool, typer.Option("--deep", help="Also import the task, build its model, and decode examples.")
     ] = False,
     skip_impossible: options.SkipImpossible = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Check a pipeline file without running it.
 
@@ -88,8 +110,31 @@ def validate(
     """
     from edgemill.commands.validate import print_validated
 
+    with exit_on_error(), quiet_if(quiet):
+        print_validated(file, deep=deep, skip_impossible=skip_impossible, as_json=as_json)
+
+
+@app.command()
+def doctor(
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also import TensorFlow, TFX, and the device tools, one process each.")
+    ] = False,
+    root: options.Root = None,
+    metadata: options.Metadata = None,
+    environment: Annotated[
+        Path | None, typer.Option("--environment", "-e", help="Environment file. Command-line options override it.")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Check the machine, libraries, device tools, and stores.
+
+    Exits with status 1 if something keeps pipelines from running, and says how to fix it.
+    """
+    from edgemill.commands.doctor import examine_and_print
+
     with exit_on_error():
-        print_validated(file, deep=deep, skip_impossible=skip_impossible)
+        code = examine_and_print(root, metadata, environment, deep=deep, as_json=as_json)
+    raise SystemExit(code)
 
 
 @app.command()
@@ -105,7 +150,7 @@ def schema() -> None:
 @app.command()
 def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="A TFLite file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show operators, dtypes, bytes, and weights of a TFLite file."""
     from components.core.errors import EdgemillError
@@ -124,103 +169,14 @@ def inspect(
             print_inspection(model, inspection)
 
 
-@app.command()
-def lineage(
-    target: Annotated[
-        str, typer.Argument(metavar="RELEASE|MODEL", help="A release's folder or address, or a .tflite file.")
-    ],
-    root: options.Root = None,
-    metadata: options.Metadata = None,
-    short: Annotated[bool, typer.Option("--short", help="Print one line for each artifact.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a tree.")] = False,
-) -> None:
-    """Show where the bytes of a model came from.
-
-    Traces them back to the recipe, the calibration sample, the training run, and the examples, and compares each
-    artifact with what was written.
-    """
-    from edgemill.commands.lineage import print_lineage
-
-    with exit_on_error():
-        print_lineage(target, root, metadata, as_json=as_json, short=short)
-
-
-@app.command()
-def verify(
-    target: Annotated[
-        str, typer.Argument(metavar="RUN|RELEASE", help="A run id, `latest`, or a release's folder or address.")
-    ],
-    root: options.Root = None,
-    metadata: options.Metadata = None,
-) -> None:
-    """Compare a run or a release with the record.
-
-    Compares the artifacts of a run and the releases that it pushed, or a release and all that it was made from, with
-    each manifest and ML Metadata. Exits with status 1 if one has changed.
-    """
-    from edgemill.commands.lineage import verify as verify_target
-
-    with exit_on_error():
-        verify_target(target, root, metadata)
-
-
-@app.command()
-def report(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or `latest`.")] = "latest",
-    root: options.Root = None,
-    metadata: options.Metadata = None,
-) -> None:
-    """Rewrite the report of a run from ML Metadata and artifacts."""
-    from edgemill.commands.lineage import report_again
-
-    with exit_on_error():
-        report_again(run_id, root, metadata)
-
-
-@app.command()
-def clean(
-    keep_runs: Annotated[
-        int | None, typer.Option(min=1, help="Keep this many of the newest runs of each pipeline.")
-    ] = None,
-    older_than: Annotated[
-        float | None, typer.Option(min=0, help="Keep runs that began less than this many days ago.")
-    ] = None,
-    pipeline: Annotated[str | None, typer.Option(help="Clean only this pipeline [all in the root].")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, and remove nothing.")] = False,
-    root: options.Root = None,
-    metadata: options.Metadata = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
-) -> None:
-    """Remove old runs and their artifacts.
-
-    Never removes what a kept run or a release in a registry was made from.
-    """
-    from edgemill.commands.clean import clean_root
-
-    with exit_on_error():
-        clean_root(root, metadata, keep_runs, older_than, pipeline, dry_run=dry_run, as_json=as_json)
-
-
-@app.command()
-def rollback(
-    release: Annotated[str, typer.Argument(metavar="RELEASE", help="The folder or address of an earlier release.")],
-    channel: Annotated[str, typer.Option(help="The pointer that devices follow.")] = "stable",
-    files_only: Annotated[
-        bool,
-        typer.Option("--files-only", help="Don't ask the metadata store whether a run pushed the release."),
-    ] = False,
-    root: options.Root = None,
-    metadata: options.Metadata = None,
-) -> None:
-    """Point a channel of a registry at an earlier release.
-
-    The release must be one that a run pushed, unchanged. The next run that pushes points the channel at the choice of
-    its gate.
-    """
-    from edgemill.commands.rollback import roll_back
-
-    with exit_on_error():
-        roll_back(release, channel, root, metadata, files_only=files_only)
+app.command()(run_commands.runs)
+app.command()(run_commands.compare)
+app.command("open")(run_commands.open_report)
+app.command()(run_commands.report)
+app.command()(run_commands.lineage)
+app.command()(run_commands.verify)
+app.command()(run_commands.clean)
+app.command()(run_commands.rollback)
 
 
 @app.command("compile")
@@ -229,13 +185,15 @@ def compile_for_kubeflow(
     output: Annotated[Path, typer.Option("-o", "--output", help="The compiled file (.yaml).")],
     environment: options.EnvironmentFile = options.DEFAULT_ENVIRONMENT,
     skip_impossible: options.SkipImpossible = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Compile a pipeline for Kubeflow Pipelines. Needs no cluster."""
-    with exit_on_error():
+    with exit_on_error(), quiet_if(quiet):
         share_name()
         from edgemill.commands.kubeflow import compile_to
 
-        compile_to(file, environment, output, skip_impossible=skip_impossible)
+        compile_to(file, environment, output, skip_impossible=skip_impossible, as_json=as_json)
 
 
 @app.command()
@@ -246,7 +204,7 @@ def submit(
     name: Annotated[str | None, typer.Option(help="Name of the run or the schedule [the pipeline's].")] = None,
     upload_only: Annotated[bool, typer.Option("--upload-only", help="Upload only: no run, no schedule.")] = False,
     skip_impossible: options.SkipImpossible = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Compile a pipeline, upload it to a cluster, and run it.
 
@@ -270,6 +228,7 @@ def schedule(
     environment: Annotated[Path | None, typer.Option("--environment", "-e", help="Environment file.")] = None,
     summary_json: options.SummaryJson = None,
     log_format: options.LogFormatName = "text",
+    as_json: options.AsJson = False,
 ) -> None:
     """Write a systemd timer that runs a pipeline on this machine.
 
@@ -280,7 +239,8 @@ def schedule(
         from edgemill.commands.kubeflow import write_schedule
         from edgemill.run_log import OutputOptions, log_format_of
 
-        write_schedule(file, cron, output, name, environment, OutputOptions(summary_json, log_format_of(log_format)))
+        output_options = OutputOptions(summary_json, log_format_of(log_format))
+        write_schedule(file, cron, output, name, environment, output_options, as_json=as_json)
 
 
 def main() -> NoReturn:

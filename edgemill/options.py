@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+# Where runs are if --root is not given. The same as in `pipelines.file.environment`, whose import takes longer than
+# a completion may.
+_DEFAULT_ROOT = "build/edgemill"
+
+
+def complete_run(context: typer.Context, incomplete: str) -> list[str]:
+    """The IDs of the runs of the root that begin with what was typed, the newest first."""
+    root = Path(context.params.get("root") or _DEFAULT_ROOT)
+    found = sorted((path.parent.name for path in root.glob("*/runs/[!.]*/run.json")), reverse=True)
+    return [name for name in ("latest", *found) if name.startswith(incomplete)]
+
+
+@contextmanager
+def quiet_if(quiet: bool) -> Iterator[None]:
+    """Discard standard output if `quiet` is true. Errors go to standard error, which stays."""
+    if not quiet:
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield
+
 
 PipelineFile = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file (YAML).")]
 Root = Annotated[Path | None, typer.Option(help="Folder of artifacts, metadata, and reports [build/edgemill].")]
@@ -33,3 +58,6 @@ LogFormatName = Annotated[str, typer.Option(help="Format of the log: text, or js
 CronLine = Annotated[
     str | None, typer.Option(help="Five fields: minute, hour, day of the month, month, day of the week.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or `latest`.", autocompletion=complete_run)]

@@ -81,9 +81,13 @@ class StatusFile:
     def _change(self, **fields: object) -> None:
         self._status = self._status.model_copy(update=fields)
 
+    def as_json(self) -> str:
+        """The status as JSON, without secrets."""
+        return hide(self._status.model_dump_json(indent=2), self.secrets)
+
     def _write(self) -> None:
         if self._path is not None:
-            write_atomically(self._path, hide(self._status.model_dump_json(indent=2), self.secrets).encode() + b"\n")
+            write_atomically(self._path, self.as_json().encode() + b"\n")
 
     @contextmanager
     def outlived(self) -> Iterator[None]:

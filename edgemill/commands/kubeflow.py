@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import warnings
@@ -20,11 +21,16 @@ from pipelines.file.environment import DEFAULT_ROOT
 from pipelines.file.user_folders import findable
 
 
-def compile_to(file: Path, environment: Path, output: Path, *, skip_impossible: bool = False) -> None:
+def compile_to(
+    file: Path, environment: Path, output: Path, *, skip_impossible: bool = False, as_json: bool = False
+) -> None:
     """Compile a pipeline, and write the compiled file."""
     compiled = _compiled(file, environment, skip_impossible=skip_impossible)
     write_compiled(compiled, output)
     nodes = len(compiled.pipeline["root"]["dag"]["tasks"])
+    if as_json:
+        typer.echo(json.dumps({"file": str(output), "pipeline": compiled.name, "nodes": nodes}, indent=2))
+        return
     typer.echo(f"{output}: {compiled.name}, {nodes} nodes, for Kubeflow Pipelines (schema 2.1)")
 
 
@@ -61,7 +67,14 @@ def submit_to_cluster(
 
 
 def write_schedule(
-    file: Path, cron: str, output: Path, name: str | None, environment: Path | None, output_options: OutputOptions
+    file: Path,
+    cron: str,
+    output: Path,
+    name: str | None,
+    environment: Path | None,
+    output_options: OutputOptions,
+    *,
+    as_json: bool = False,
 ) -> None:
     """Write the units, and print the crontab line and how to install either."""
     due = parse_cron(cron)
@@ -76,6 +89,10 @@ def write_schedule(
     command += output_options.options()
     schedule = Schedule(name=called, command=tuple(command), folder=Path.cwd(), root=root)
     service, timer = write_units(schedule, due, output)
+    if as_json:
+        content = {"service": str(service), "timer": str(timer), "crontab": crontab_line(schedule, due)}
+        typer.echo(json.dumps(content, indent=2))
+        return
     typer.echo(f"{service}\n{timer}\n")
     typer.echo("systemd: copy both files to /etc/systemd/system, then run")
     typer.echo(f"  systemctl daemon-reload && systemctl enable --now {timer.name}")

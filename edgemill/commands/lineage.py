@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, starmap
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from components.core.errors import EdgemillError, MetadataError
+from components.core.errors import EdgemillError, MetadataError, counted
 from components.object_store.bucket import is_address
 from components.push.registry import registry_at
 from edgemill.terminal import terminal
@@ -78,40 +79,69 @@ def _facts(node: LineageNode) -> Iterator[str]:
         yield "verified" if node.details["verified"] == "yes" else "CHANGED"
 
 
-def verify(target: str, root: Path | None, metadata_url: str | None) -> None:
-    """Print a line for each artifact, and a summary line.
+class _Compared(NamedTuple):
+    """One artifact, and how it compares with its record. A release that is not there has no error."""
+
+    artifact: str
+    state: Literal["verified", "changed", "missing"]
+    error: EdgemillError | None = None
+
+    @property
+    def line(self) -> str:
+        words = {"verified": "verified", "changed": "CHANGED", "missing": "not there, not compared"}
+        return f"{self.artifact}: {words[self.state]}"
+
+
+def _compared(artifact: str, error: EdgemillError | None) -> _Compared:
+    return _Compared(artifact, "verified" if error is None else "changed", error)
+
+
+def verify(target: str, root: Path | None, metadata_url: str | None, *, as_json: bool = False) -> None:
+    """Print a line for each artifact, and a summary line; or all of it as JSON.
 
     Raises:
-        TamperedError: An artifact has changed since it was written. Raised for the first one, after all lines are
+        TamperedError: An artifact has changed since it was written. Raised for the first one, after everything is
             printed.
         RegistryError: A release is damaged.
         MetadataError: There is no such run or release, or the store has no digest of any of its artifacts.
     """
     store = open_existing_store(environment(root, metadata_url).metadata_url)
-    artifacts: Iterator[tuple[str, EdgemillError | None]]
+    artifacts: Iterator[_Compared]
     if is_address(target) or Path(target).exists():
-        artifacts = chain(compared_artifacts(trace_target(store, target)), _channels(store, _release_of(target)))
-        what, name = "release", target
+        traced = starmap(_compared, compared_artifacts(trace_target(store, target)))
+        what, name, artifacts = "release", target, chain(traced, _channels(store, _release_of(target)))
     else:
         known = "`latest`, a release's folder or address, or a .tflite file"
         pipeline, run_id = find_run(store, target, what="run or release", known=known)
-        typer.echo(f"run {run_id} of {pipeline}")
+        if not as_json:
+            typer.echo(f"run {run_id} of {pipeline}")
         what, name, artifacts = "run", run_id, _compared_outputs(store, pipeline, run_id)
-    compared, broken = 0, 0
-    error: EdgemillError | None = None
-    for label, found in artifacts:
-        typer.echo(f"{label}: {'verified' if found is None else 'CHANGED'}")
-        compared, broken, error = compared + 1, broken + (found is not None), error or found
+    found = []
+    for one in artifacts:
+        found.append(one)
+        if not as_json:
+            typer.echo(one.line)
+    compared = sum(one.state != "missing" for one in found)
     if not compared:
         raise MetadataError(
             f"this {what} has no artifact yet that can be verified",
             where=name,
             remedy="wait until the first node of the run is complete, or name another target",
         )
-    outcome = f"{broken} {'has' if broken == 1 else 'have'} changed since written" if broken else "all unchanged"
-    typer.echo(f"{compared} artifact{'s' if compared != 1 else ''} compared: {outcome}")
-    if error is not None:
-        raise error
+    errors = [one.error for one in found if one.error is not None]
+    if as_json:
+        content = {
+            what: name,
+            "unchanged": not errors,
+            "artifacts": [{"artifact": one.artifact, "state": one.state} for one in found],
+        }
+        typer.echo(json.dumps(content, indent=2))
+    else:
+        changed = f"{len(errors)} {'has' if len(errors) == 1 else 'have'} changed since written"
+        outcome = changed if errors else "all unchanged"
+        typer.echo(f"{counted(compared, 'artifact')} compared: {outcome}")
+    if errors:
+        raise errors[0]
 
 
 def _release_of(target: str) -> list[str]:
@@ -119,36 +149,41 @@ def _release_of(target: str) -> list[str]:
     return [] if found.manifest_sha256 is None else [found.address]
 
 
-def _channels(store: Any, addresses: Iterable[str]) -> Iterator[tuple[str, EdgemillError | None]]:
+def _channels(store: Any, addresses: Iterable[str]) -> Iterator[_Compared]:
     """Yield each channel of some releases once."""
     found = {name: broken for address in addresses for name, broken in channel_breaks(store, address)}
-    yield from ((f"channel {name}", broken) for name, broken in found.items())
+    yield from (_compared(f"channel {name}", broken) for name, broken in found.items())
 
 
-def _compared_outputs(store: Any, pipeline: str, run_id: str) -> Iterator[tuple[str, EdgemillError | None]]:
+def _compared_outputs(store: Any, pipeline: str, run_id: str) -> Iterator[_Compared]:
     addresses = []
     for record in run_records(store, pipeline, run_id).values():
         for artifact in record.outputs.values():
             if has_digest(artifact):
                 # The last parts are the node, the output, and the execution.
-                yield "/".join(artifact.uri.rstrip("/").split("/")[-3:]), breaks(store, artifact)
+                yield _compared("/".join(artifact.uri.rstrip("/").split("/")[-3:]), breaks(store, artifact))
             for address in releases_of(artifact):
                 # A registry keeps releases as long as its owner wants, and may be on another machine.
                 addresses.append(address)
                 try:
-                    yield f"release {address}", release_break(store, artifact, address)
+                    yield _compared(f"release {address}", release_break(store, artifact, address))
                 except MetadataError:
-                    typer.echo(f"release {address}: not there, not compared")
+                    yield _Compared(f"release {address}", "missing")
     yield from _channels(store, addresses)
 
 
-def report_again(run_id: str, root: Path | None, metadata_url: str | None) -> None:
-    """Rewrite the report of a run and print its path."""
-    from pipelines.report.render import write_report
+def report_again(run_id: str, root: Path | None, metadata_url: str | None, *, as_json: bool = False) -> None:
+    """Rewrite the report of a run and print its path, or as JSON the paths of all that was written."""
+    from pipelines.report.render import SUMMARY_NAME, write_report
     from pipelines.runs.run import read_plan
     from pipelines.runs.summary import summarize
 
     place = environment(root, metadata_url)
     store = open_existing_store(place.metadata_url)
     summary = summarize(store, read_plan(place, *find_run(store, run_id)))
-    typer.echo(str(write_report(summary, place.runs(summary.pipeline) / summary.run_id)))
+    report = write_report(summary, place.runs(summary.pipeline) / summary.run_id)
+    if as_json:
+        content = {"run_id": summary.run_id, "report": str(report), "details": str(report.with_name(SUMMARY_NAME))}
+        typer.echo(json.dumps(content, indent=2))
+    else:
+        typer.echo(str(report))

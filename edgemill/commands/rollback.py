@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import typer
@@ -10,7 +11,15 @@ from components.push.registry import registry_at
 from pipelines.file.environment import environment
 
 
-def roll_back(release: str, channel: str, root: Path | None, metadata_url: str | None, *, files_only: bool) -> None:
+def roll_back(
+    release: str,
+    channel: str,
+    root: Path | None,
+    metadata_url: str | None,
+    *,
+    files_only: bool,
+    as_json: bool = False,
+) -> None:
     """Point a channel at a release that a run pushed, and print what changed.
 
     Args:
@@ -18,6 +27,7 @@ def roll_back(release: str, channel: str, root: Path | None, metadata_url: str |
         channel: An existing channel.
         root, metadata_url: Where the metadata store is.
         files_only: Check only that the files of the release agree with each other.
+        as_json: Print JSON.
 
     Raises:
         RegistryError: The release is damaged or belongs elsewhere, or there is no such channel.
@@ -32,6 +42,16 @@ def roll_back(release: str, channel: str, root: Path | None, metadata_url: str |
         found = registry.resolve(release)
         recorded_push(open_existing_store(environment(root, metadata_url).metadata_url), found)
     before, pointed = registry.point_at(release, channel)
+    if as_json:
+        content = {
+            "channel": channel,
+            "pipeline": pointed.manifest.name,
+            "device": pointed.manifest.device_class,
+            "version": pointed.version,
+            "before": before,
+        }
+        typer.echo(json.dumps(content, indent=2))
+        return
     typer.echo(
         f"{channel} of {pointed.manifest.name} for {pointed.manifest.device_class}: {pointed.version}, was {before}"
     )

@@ -79,6 +79,7 @@ def run_and_report(
     file: Path,
     find_place: Callable[[], Environment],
     output_options: OutputOptions,
+    status_file: StatusFile,
     *,
     rehash: bool = False,
     skip_impossible: bool = False,
@@ -89,7 +90,6 @@ def run_and_report(
     files are read, and checks that passed before are repeated. With `skip_impossible`, recipes that cannot work on the
     model are skipped, even if the file does not say so.
     """
-    status_file = StatusFile(output_options.summary_json, file)
     status_file.begin()
     with interruptible() as interruption, ending(status_file):
         place = find_place()

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import typer
 
 from components.core.errors import counted
+from components.facts.training import LayerPlan
 from pipelines.checks.preflight import preflight
+from pipelines.file.load import LoadedPipeline
 from pipelines.file.user_folders import findable, make_importable
 
 
-def print_validated(file: Path, *, deep: bool, skip_impossible: bool) -> None:
+def print_validated(file: Path, *, deep: bool, skip_impossible: bool, as_json: bool = False) -> None:
     """Check a pipeline file, and print what was found.
 
     Args:
         file: The pipeline file.
         deep: Whether to import the task, build its model, and decode examples.
         skip_impossible: Whether to list recipes that cannot work on the model instead of refusing the file.
+        as_json: Whether to print JSON.
 
     Raises:
         PipelineFileError: With what is wrong.
     """
     with findable(file):
         loaded = preflight(file, skip_impossible=skip_impossible)
+    previews: Mapping[str, Sequence[LayerPlan]] = {}
     if deep:
         make_importable(file)
         # TensorFlow logs at length what this machine lacks.
@@ -35,10 +41,27 @@ def print_validated(file: Path, *, deep: bool, skip_impossible: bool) -> None:
         from pipelines.checks.dry_run import dry_run
 
         loaded, previews = dry_run(loaded)
-        print_previews(previews)
+        if not as_json:
+            print_previews(previews)
+    if as_json:
+        typer.echo(_json(file, loaded, previews))
+        return
     for one in loaded.skipped:
         for reason in one.reasons:
             typer.echo(f"recipe {one.name} is skipped: {reason}")
     recipes, devices = counted(len(loaded.spec.recipes), "recipe"), counted(len(loaded.devices), "device")
     skipped = f", {len(loaded.skipped)} skipped" if loaded.skipped else ""
     typer.echo(f"{file}: valid ({recipes} for {devices}{skipped})")
+
+
+def _json(file: Path, loaded: LoadedPipeline, previews: Mapping[str, Sequence[LayerPlan]]) -> str:
+    layers = {recipe: [layer.model_dump(mode="json") for layer in plans] for recipe, plans in previews.items()}
+    content = {
+        "file": str(file),
+        "pipeline": loaded.spec.name,
+        "recipes": [recipe.name for recipe in loaded.spec.recipes],
+        "devices": [device.name for device in loaded.devices],
+        "skipped": [one.model_dump(mode="json") for one in loaded.skipped],
+        "layers": layers,
+    }
+    return json.dumps(content, indent=2)

@@ -15,6 +15,7 @@ from pipelines.report.summary import RunSummary, size_ratio
 from pipelines.report.wording import in_words
 
 SUMMARY_NAME = "summary.json"
+REPORT_NAME = "report.html"
 
 
 class SliceCell(FrozenModel):
@@ -86,8 +87,8 @@ def render_report(summary: RunSummary) -> str:
 def write_report(summary: RunSummary, folder: Path) -> Path:
     """Write `report.html` and `summary.json`, and return the path of `report.html`."""
     write_atomically(folder / SUMMARY_NAME, summary.model_dump_json(indent=2).encode() + b"\n")
-    write_atomically(folder / "report.html", render_report(summary).encode())
-    return folder / "report.html"
+    write_atomically(folder / REPORT_NAME, render_report(summary).encode())
+    return folder / REPORT_NAME
 
 
 def slice_rows(summary: RunSummary, metric: str) -> list[SliceRow]:

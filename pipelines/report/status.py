@@ -158,8 +158,8 @@ def with_summary(status: RunStatus, summary: RunSummary) -> RunStatus:
             "pipeline": summary.pipeline,
             "run_id": summary.run_id,
             "verdict": summary.verdict,
-            "devices": tuple(_device(device.name, summary) for device in summary.devices),
-            "candidates": tuple(_candidate(one, summary) for one in summary.candidates),
+            "devices": tuple(device_status(device.name, summary) for device in summary.devices),
+            "candidates": tuple(candidate_status(one, summary) for one in summary.candidates),
             "nodes": summary.nodes,
             "skipped": summary.skipped,
             "failed": {node.id: node.message for node in summary.nodes if node.state == "failed"},
@@ -168,7 +168,8 @@ def with_summary(status: RunStatus, summary: RunSummary) -> RunStatus:
     )
 
 
-def _device(name: str, summary: RunSummary) -> DeviceStatus:
+def device_status(name: str, summary: RunSummary) -> DeviceStatus:
+    """Return the result of a run for one of its devices."""
     decision, release = summary.decision_for(name), summary.release_for(name)
     return DeviceStatus(
         device=name,
@@ -179,7 +180,8 @@ def _device(name: str, summary: RunSummary) -> DeviceStatus:
     )
 
 
-def _candidate(candidate: CandidateReport, summary: RunSummary) -> CandidateStatus:
+def candidate_status(candidate: CandidateReport, summary: RunSummary) -> CandidateStatus:
+    """Return the figures of one candidate of a run."""
     outcome, whole = candidate.outcome, overall(candidate.slices)
     devices = [device.name for device in summary.devices]
     return CandidateStatus(

@@ -24,7 +24,9 @@ HEAVY = ("tensorflow", "tf_keras", "tfx", "apache_beam", "tensorflow_model_analy
         ["compile", "--help"],
         ["submit", "--help"],
         ["schedule", "--help"],
+        ["--version"],
         ["schema"],
+        ["doctor"],
         ["validate", "pipelines/fashion_mnist/pipeline.yaml"],
     ],
     ids=" ".join,
@@ -75,8 +77,11 @@ def test_list_of_commands_cuts_no_sentence() -> None:
     assert [line for line in listed.splitlines() if line.startswith("  ") and line.endswith("...")] == []
 
 
-def test_version_is_that_of_the_package() -> None:
-    assert CliRunner().invoke(app, ["--version"]).output == f"edgemill {version('edgemill')}\n"
+def test_version_is_that_of_the_package_with_the_generation_and_the_libraries() -> None:
+    lines = CliRunner().invoke(app, ["--version"]).output.splitlines()
+    assert lines[0] == f"edgemill {version('edgemill')}"
+    assert lines[1].startswith(f"generation TFX {'.'.join(version('tfx').split('.')[:2])} (Python 3.")
+    assert f"tfx {version('tfx')}" in lines
 
 
 def test_schema_is_json_and_accepts_the_shipped_file() -> None:

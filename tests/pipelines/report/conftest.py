@@ -123,7 +123,13 @@ def plain_summary(run_summary):
     return run_summary.model_copy(update={"audit": None, "evaluation": evaluation})
 
 
-def make_summary():
+def make_summary(changes=()):
+    """The run; `changes` replace rows of MADE: recipe, change of accuracy, bytes."""
+    changed = {name: (change, size) for name, change, size in changes}
+    rows = [
+        (name, scheme, *changed.get(name, (change, size)), ratio, dtype)
+        for name, scheme, change, size, ratio, dtype in MADE
+    ]
     failed = CandidateReport(
         recipe={"name": "int16", "scheme": "static_wi8_ai16"},
         outcome=ConversionFailure(
@@ -136,7 +142,7 @@ def make_summary():
     evaluation = EvaluationReport(
         baseline_slices=tuple(result.model_copy(update={"change": {}}) for result in slices_of(0.0)),
         baseline_bytes=83_716,
-        candidates=(*(made(*row) for row in MADE), failed),
+        candidates=(*(made(*row) for row in rows), failed),
     )
     phone = DeviceProfile(
         name="phone_cpu",

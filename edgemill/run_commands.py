@@ -1,0 +1,150 @@
+"""The commands about past runs. `edgemill.main` registers them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edgemill import options
+from edgemill.exit_codes import exit_on_error
+from edgemill.options import quiet_if
+
+
+def runs(
+    pipeline: Annotated[str | None, typer.Option(help="List only this pipeline [all in the root].")] = None,
+    last: Annotated[int | None, typer.Option(min=1, help="List this many of the newest runs [all].")] = None,
+    root: options.Root = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """List the runs of a root, the newest first."""
+    from edgemill.commands.runs import list_runs
+
+    with exit_on_error():
+        list_runs(root, pipeline, last, as_json=as_json)
+
+
+def compare(
+    before: Annotated[
+        str, typer.Argument(metavar="BEFORE", help="A run id, or `latest`.", autocompletion=options.complete_run)
+    ],
+    after: Annotated[
+        str, typer.Argument(metavar="AFTER", help="A run id, or `latest`.", autocompletion=options.complete_run)
+    ],
+    root: options.Root = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare the candidates and the releases of two runs."""
+    from edgemill.commands.runs import compare_runs
+
+    with exit_on_error():
+        compare_runs(root, before, after, as_json=as_json)
+
+
+def open_report(run_id: options.RunName = "latest", root: options.Root = None) -> None:
+    """Open the report of a run in the browser, and print its path."""
+    from edgemill.commands.runs import open_in_browser
+
+    with exit_on_error():
+        open_in_browser(root, run_id)
+
+
+def lineage(
+    target: Annotated[
+        str, typer.Argument(metavar="RELEASE|MODEL", help="A release's folder or address, or a .tflite file.")
+    ],
+    root: options.Root = None,
+    metadata: options.Metadata = None,
+    short: Annotated[bool, typer.Option("--short", help="Print one line for each artifact.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show where the bytes of a model came from.
+
+    Traces them back to the recipe, the calibration sample, the training run, and the examples, and compares each
+    artifact with what was written.
+    """
+    from edgemill.commands.lineage import print_lineage
+
+    with exit_on_error():
+        print_lineage(target, root, metadata, as_json=as_json, short=short)
+
+
+def verify(
+    target: Annotated[
+        str, typer.Argument(metavar="RUN|RELEASE", help="A run id, `latest`, or a release's folder or address.")
+    ],
+    root: options.Root = None,
+    metadata: options.Metadata = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compare a run or a release with the record.
+
+    Compares the artifacts of a run and the releases that it pushed, or a release and all that it was made from, with
+    each manifest and ML Metadata. Exits with status 1 if one has changed.
+    """
+    from edgemill.commands.lineage import verify as verify_target
+
+    with exit_on_error(), quiet_if(quiet):
+        verify_target(target, root, metadata, as_json=as_json)
+
+
+def report(
+    run_id: options.RunName = "latest",
+    root: options.Root = None,
+    metadata: options.Metadata = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Rewrite the report of a run from ML Metadata and artifacts."""
+    from edgemill.commands.lineage import report_again
+
+    with exit_on_error(), quiet_if(quiet):
+        report_again(run_id, root, metadata, as_json=as_json)
+
+
+def clean(
+    keep_runs: Annotated[
+        int | None, typer.Option(min=1, help="Keep this many of the newest runs of each pipeline.")
+    ] = None,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, help="Keep runs that began less than this many days ago.")
+    ] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Clean only this pipeline [all in the root].")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, and remove nothing.")] = False,
+    root: options.Root = None,
+    metadata: options.Metadata = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Remove old runs and their artifacts.
+
+    Never removes what a kept run or a release in a registry was made from.
+    """
+    from edgemill.commands.clean import clean_root
+
+    with exit_on_error(), quiet_if(quiet):
+        clean_root(root, metadata, keep_runs, older_than, pipeline, dry_run=dry_run, as_json=as_json)
+
+
+def rollback(
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="The folder or address of an earlier release.")],
+    channel: Annotated[str, typer.Option(help="The pointer that devices follow.")] = "stable",
+    files_only: Annotated[
+        bool,
+        typer.Option("--files-only", help="Don't ask the metadata store whether a run pushed the release."),
+    ] = False,
+    root: options.Root = None,
+    metadata: options.Metadata = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Point a channel of a registry at an earlier release.
+
+    The release must be one that a run pushed, unchanged. The next run that pushes points the channel at the choice of
+    its gate.
+    """
+    from edgemill.commands.rollback import roll_back
+
+    with exit_on_error(), quiet_if(quiet):
+        roll_back(release, channel, root, metadata, files_only=files_only, as_json=as_json)

@@ -1,0 +1,1 @@
+"""What the folders of past runs hold, read without ML Metadata."""

@@ -1,0 +1,183 @@
+"""Finds past runs of a root and reads their summaries. Imports neither ML Metadata nor TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from components.core.errors import EdgemillError, MetadataError, StorageError, damaged
+from components.core.values import FrozenModel
+from components.facts.conversion import Converted
+from components.facts.slices import overall
+from pipelines.report.render import REPORT_NAME, SUMMARY_NAME
+from pipelines.report.summary import RunSummary
+from pipelines.runs.run import PLAN_NAME, RunPlan
+
+LATEST = "latest"
+State = Literal["pushed", "refused", "failed", "unfinished", "unreadable"]
+
+
+class DeviceResult(FrozenModel):
+    """What a run gave one device.
+
+    Attributes:
+        device: Name of the device profile.
+        candidate: The candidate that the gate chose; None if it chose none.
+        version: Version of the release; None if nothing was pushed.
+        value: The candidate's first metric on the complete evaluation split.
+        bytes: Size of the candidate's file.
+    """
+
+    device: str
+    candidate: str | None = None
+    version: str | None = None
+    value: float | None = None
+    bytes: int | None = None
+
+
+class PastRun(FrozenModel):
+    """One run of a root.
+
+    Attributes:
+        pipeline, run_id: The pipeline and the run.
+        started: Start time, with time zone.
+        seconds: Wall time; None if unknown.
+        state: The verdict of a run that has ended. `unfinished` if it still runs or was killed, and `unreadable` if
+            its files are damaged or come from another version.
+        metric: Name of the first metric; None if the run has no evaluation.
+        baseline: The baseline's value of that metric.
+        devices: One result for each device of the pipeline.
+        folder: Where its files are.
+        report: Whether the folder holds a report.
+    """
+
+    pipeline: str
+    run_id: str
+    started: datetime | None
+    seconds: float | None = None
+    state: State
+    metric: str | None = None
+    baseline: float | None = None
+    devices: tuple[DeviceResult, ...] = ()
+    folder: Path
+    report: bool = False
+
+
+def past_runs(root: Path, pipeline: str | None = None) -> list[PastRun]:
+    """List the runs below a root, the newest first.
+
+    Raises:
+        MetadataError: No such pipeline has run here, or the root holds no runs.
+    """
+    found = [_past_run(folder) for folder in _folders(root, pipeline)]
+    if not found:
+        raise MetadataError(
+            "no pipeline has run here" if pipeline is None else "no pipeline of this name has run here",
+            where=str(root) if pipeline is None else f"--pipeline {pipeline}",
+            bound="a root that `edgemill run` wrote",
+            measured=None if pipeline is None else str(root),
+            remedy="set the --root that the runs used" + ("" if pipeline is None else ", or name another pipeline"),
+        )
+    # Run IDs begin with the time, so that they order runs whose plan cannot be read.
+    return sorted(found, key=lambda run: run.run_id, reverse=True)
+
+
+def find_past_run(root: Path, name: str) -> PastRun:
+    """Find a run by its ID or as `latest`.
+
+    Raises:
+        MetadataError: There is no such run below the root.
+    """
+    runs = past_runs(root)
+    if name == LATEST:
+        return runs[0]
+    for run in runs:
+        if run.run_id == name:
+            return run
+    raise MetadataError(
+        "there is no such run",
+        where=name,
+        bound=f"a run id that `edgemill runs` lists, or `{LATEST}`",
+        remedy="set the --root of the run",
+    )
+
+
+def summary_of(run: PastRun) -> RunSummary:
+    """Read the summary of a run.
+
+    Raises:
+        StorageError: The run has no summary, or its summary is damaged or comes from another version.
+    """
+    path = run.folder / SUMMARY_NAME
+    try:
+        return RunSummary.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise StorageError(
+            "this run has no summary, because it still runs or was killed",
+            where=str(path),
+            measured=error.strerror,
+            remedy=f"wait for its end, or write the summary with `edgemill report {run.run_id}`",
+        ) from error
+    except ValidationError as error:
+        raise damaged(path, error) from error
+
+
+def _folders(root: Path, pipeline: str | None) -> Iterator[Path]:
+    for runs in root.glob("*/runs"):
+        if pipeline in {None, runs.parent.name}:
+            yield from (folder for folder in runs.glob("[!.]*") if (folder / PLAN_NAME).is_file())
+
+
+def _past_run(folder: Path) -> PastRun:
+    unread = PastRun(
+        pipeline=folder.parent.parent.name,
+        run_id=folder.name,
+        started=None,
+        state="unreadable",
+        folder=folder,
+        report=(folder / REPORT_NAME).is_file(),
+    )
+    try:
+        plan = RunPlan.model_validate_json((folder / PLAN_NAME).read_bytes())
+    except (OSError, ValidationError):
+        return unread
+    planned = unread.model_copy(update={"started": plan.started})
+    if not (folder / SUMMARY_NAME).is_file():
+        return planned.model_copy(update={"state": "unfinished"})
+    try:
+        summary = summary_of(planned)
+    except EdgemillError:
+        return planned
+    return planned.model_copy(update=_of_summary(summary))
+
+
+def _of_summary(summary: RunSummary) -> dict[str, object]:
+    metric, evaluation = summary.first_metric, summary.evaluation
+    whole = overall(evaluation.baseline_slices) if evaluation else None
+    return {
+        "seconds": summary.seconds,
+        "state": summary.verdict,
+        "metric": metric,
+        "baseline": whole.metrics[metric].value if whole and metric else None,
+        "devices": tuple(_device_result(summary, device.name) for device in summary.devices),
+    }
+
+
+def _device_result(summary: RunSummary, device: str) -> DeviceResult:
+    decision, release = summary.decision_for(device), summary.release_for(device)
+    chosen = decision.chosen if decision else None
+    candidate = next((one for one in summary.candidates if one.name == chosen), None)
+    whole = overall(candidate.slices) if candidate else None
+    value = whole.metrics.get(summary.first_metric or "") if whole else None
+    outcome = candidate.outcome if candidate else None
+    return DeviceResult(
+        device=device,
+        candidate=chosen,
+        version=release.version if release and release.pushed else None,
+        value=value.value if value else None,
+        bytes=outcome.inspection.file_bytes if isinstance(outcome, Converted) else None,
+    )
