@@ -1,9 +1,11 @@
 # `make run` and `make test` need only python3, venv, make, and a compiler: they set up .venv/ themselves.
 PYTHON ?= python3
-LOCKS := $(wildcard requirements/*.lock)
+LOCKS := $(wildcard requirements/tfx-*.lock)
 VENV := .venv
 UV := .uv/bin/uv
 STAMP := $(VENV)/.complete
+# MkDocs has an environment of its own, so that it never changes what runs beside TFX.
+DOCS := .docs
 
 define require_python
 	@command -v $(PYTHON) >/dev/null || { echo "edgemill: '$(PYTHON)' is not on PATH; install Python 3.10 or 3.11, or name one: make setup PYTHON=python3.11" >&2; exit 1; }
@@ -11,7 +13,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-metadata test-next-generation check reference format lock benchmark zoo image containers clean
+.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-metadata test-next-generation check docs reference format lock benchmark zoo image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,12 +49,21 @@ run-segmentation: setup ## Run the segmentation network (pipelines/segmentation/
 run-transcriber: setup ## Run the transcriber with an LSTM and CTC (pipelines/transcriber/)
 	$(VENV)/bin/edgemill run pipelines/transcriber/pipeline.yaml
 
-check: setup ## Check lint, format, words, types, and that docs/reference/ is up to date
+check: setup docs ## Check lint, format, words, types, that docs/reference/ is up to date, and the documentation site
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/codespell
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python docs/reference/generate.py --check
+
+docs: $(DOCS)/.complete ## Build the documentation site into build/docs/, and fail at a broken link
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
+$(DOCS)/.complete: requirements/docs.lock | $(UV)
+	rm -rf $(DOCS)
+	$(UV) venv --quiet --no-python-downloads --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(DOCS)
+	$(UV) pip sync --quiet --python $(DOCS)/bin/python --require-hashes requirements/docs.lock
+	touch $@
 
 reference: setup ## Regenerate docs/reference/ from the schemas and the command line
 	$(VENV)/bin/python docs/reference/generate.py
@@ -102,6 +113,7 @@ LOCK_OPTIONS := --quiet --universal --generate-hashes --no-header --no-annotate 
 lock: $(UV) ## Resolve requirements/*.in for all supported Pythons (hashes only, no URLs)
 	$(UV) pip compile $(LOCK_OPTIONS) --python-version 3.10 --override requirements/tfx-1.16.overrides requirements/tfx-1.16.in -o requirements/tfx-1.16.lock
 	$(UV) pip compile $(LOCK_OPTIONS) --no-config --python-version 3.12 requirements/tfx-1.21.in -o requirements/tfx-1.21.lock
+	$(UV) pip compile $(LOCK_OPTIONS) --no-config --python-version 3.10 requirements/docs.in -o requirements/docs.lock
 
 clean: ## Remove the files of runs and setup
-	rm -rf build $(VENV) .uv
+	rm -rf build $(VENV) $(DOCS) .uv

@@ -3,11 +3,16 @@
 import ast
 import re
 import runpy
+import shlex
+import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
+from components.spec.devices.device import DeviceProfile
 from edgemill.main import app
 from kubeflow.environment import EnvironmentFile, KubeflowEnvironment, read_environment
 from pipelines.file.load import load_pipeline
@@ -155,6 +160,49 @@ def test_schema_describes_every_field() -> None:
     assert prune["properties"]["except"]["description"] == "Names or shell patterns of layers to leave out."  # an alias
     assert prune["properties"]["seed"]["description"] == "Seed of shuffling and dropout."  # inherited
     assert "Attributes" not in prune["description"]
+
+
+def written(language: str) -> list[object]:
+    """Every block of a language in the documents, with its page."""
+    found = []
+    for path in CURRENT:
+        for number, block in enumerate(blocks(str(path), language)):
+            found.append(pytest.param(textwrap.dedent(block), id=f"{path}-{number}"))
+    return found
+
+
+@pytest.mark.parametrize("block", written("yaml"))
+def test_yaml_in_the_documents_is_valid(block: str, tmp_path: Path) -> None:
+    content = yaml.safe_load(block)
+    fields = set(content)
+    if "device_class" in fields:
+        DeviceProfile.model_validate(content)
+    elif fields <= set(EnvironmentFile.model_fields):
+        EnvironmentFile.model_validate(content)
+    else:
+        # A page shows the fields that it is about. The others are those of the README.
+        assert fields <= set(PipelineSpec.model_fields), block
+        (readme,) = blocks("README.md", "yaml")
+        (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump({**yaml.safe_load(readme), **content}))
+        load_pipeline(tmp_path / "pipeline.yaml")
+
+
+@pytest.mark.parametrize("block", written("sh"))
+def test_shell_commands_in_the_documents_are_ones_that_run(block: str) -> None:
+    checked = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    group = typer.main.get_group(app)
+    for line in block.replace("\\\n", " ").splitlines():
+        name, *arguments = shlex.split(line, comments=True) or [""]
+        if Path(name).name == "edgemill":
+            # Parses without running anything, and raises for an unknown command, option, or value.
+            if arguments[0].startswith("-"):
+                group.make_context("edgemill", arguments, resilient_parsing=True)
+            elif arguments[1:] != ["[OPTIONS]"] and "[OPTIONS]" not in arguments:
+                found = group.commands[arguments[0]]
+                found.make_context(arguments[0], arguments[1:])
+        elif "/" in name:
+            assert Path(name).exists() or Path(name).name in {"python", "pytest"}, line
 
 
 def test_environment_file_for_kubeflow_is_valid_and_the_docs_know_its_fields() -> None:

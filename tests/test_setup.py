@@ -60,7 +60,7 @@ def test_locks_hold_hashes_and_no_addresses() -> None:
     for lock in Path("requirements").glob("*.lock"):
         text = lock.read_text()
         pinned = [line for line in text.splitlines() if line[:1].isalnum()]
-        assert len(pinned) > 200
+        assert len(pinned) > (30 if lock.name == "docs.lock" else 200)
         assert all("==" in line and line.endswith("\\") for line in pinned)
         assert "://" not in text
         assert "index-url" not in text

@@ -15,6 +15,7 @@ from typing import Any
 
 import typer.main
 import yaml
+from listed_pages import devices_page, public_names_page
 
 from components.spec.devices.device import DeviceProfile
 from edgemill.main import app
@@ -32,8 +33,8 @@ reference as a JSON schema for your editor. Names of recipes are lowercase lette
 
 DEVICE_INTRODUCTION = """\
 A device profile is a YAML file that `devices` of a pipeline file names by its path. The profiles in
-[`pipelines/devices/`](../../pipelines/devices) can be named without a path. [Devices](../devices.md) explains the
-tools."""
+[`pipelines/devices/`](../../pipelines/devices) can be named without a path: [shipped devices](devices.md).
+[Devices](../devices.md) explains the tools."""
 
 ENVIRONMENT_INTRODUCTION = """\
 An environment file says where pipelines run. Pass it with `--environment FILE`. Relative paths are relative to the
@@ -53,7 +54,13 @@ def pages() -> dict[Path, str]:
         FOLDER / "device-profile.md": _schema_page(DeviceProfile, "Device profile", DEVICE_INTRODUCTION),
         FOLDER / "environment-file.md": _schema_page(EnvironmentFile, "Environment file", ENVIRONMENT_INTRODUCTION),
         FOLDER / "commands.md": _commands_page(),
+        FOLDER / "devices.md": _page(devices_page()),
+        FOLDER / "public-names.md": _page(public_names_page()),
     }
+
+
+def _page(blocks: list[str]) -> str:
+    return "\n\n".join([NOTICE, *blocks]) + "\n"
 
 
 def _schema_page(kind: Any, title: str, introduction: str) -> str:
