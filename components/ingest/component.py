@@ -14,11 +14,14 @@ from tfx.proto import example_gen_pb2
 from tfx.types.standard_artifacts import Schema
 
 from components.core.files import check_unchanged, sha256_of_bytes, write_atomically
+from components.ingest.classes import Numbered
 from components.ingest.parquet import ParquetExecutor
 from components.ingest.schema import parse_schema
-from components.ingest.sources import check_sources, description_in
+from components.ingest.sources import check_sources, configuration_in, description_in, matching
 from components.upstream.tfx.dsl import OutputArtifact, Parameter, component
 
+# Key of the custom configuration, a JSON object, that holds the label and the names of the classes.
+CLASSES = "classes"
 # The file name that stock components look for in a Schema artifact.
 SCHEMA_FILE = "schema.pbtxt"
 
@@ -33,19 +36,35 @@ class _Checked(BaseExampleGenExecutor):
         # Objects in a bucket are listed with their versions. Reading them all again would cost more than it saves.
         if description and "://" not in address:
             splits = json.loads(exec_properties["input_config"])["splits"]
-            check_sources(Path(address), [split["pattern"] for split in splits], description)
+            files = matching(Path(address), [split["pattern"] for split in splits])
+            check_sources(Path(address), files, description)
 
 
 class CheckedImport(_Checked, ImportExecutor):
     """TFX's executor for TFRecords, with the check."""
 
 
-class CheckedCsv(_Checked, CsvExecutor):
-    """TFX's executor for CSV, with the check."""
+class _Numbering(BaseExampleGenExecutor):
+    """An ExampleGen executor that makes numbers of classes, if its parameter names them."""
+
+    def GetInputSourceToExamplePTransform(self) -> Any:
+        """See the base class."""
+        of_files = super().GetInputSourceToExamplePTransform()
+
+        def transform(exec_properties: dict[str, Any], split_pattern: str) -> Any:
+            inner = of_files(exec_properties, split_pattern)
+            named = configuration_in(exec_properties.get("custom_config") or "").get(CLASSES)
+            return inner if named is None else Numbered(inner, named["label"], named["names"])
+
+        return transform
 
 
-class CheckedParquet(_Checked, ParquetExecutor):
-    """Edgemill's executor for Parquet, with the check."""
+class CheckedCsv(_Checked, _Numbering, CsvExecutor):
+    """TFX's executor for CSV, with the check and class numbers."""
+
+
+class CheckedParquet(_Checked, _Numbering, ParquetExecutor):
+    """Edgemill's executor for Parquet, with the check and class numbers."""
 
 
 def packed(text: str) -> example_gen_pb2.CustomConfig:
@@ -55,19 +74,20 @@ def packed(text: str) -> example_gen_pb2.CustomConfig:
     return custom
 
 
-def parquet_example_gen(
+def own_example_gen(
     input_base: str,
     input_config: example_gen_pb2.Input,
     output_config: example_gen_pb2.Output | None,
-    code_version: str,
+    configuration: str,
+    executor: type[BaseExampleGenExecutor],
 ) -> FileBasedExampleGen:
-    """Create an ExampleGen for Parquet files. Its otherwise unused custom configuration holds the code version."""
+    """Create an ExampleGen with an executor of Edgemill's. Its custom configuration is only read by that."""
     return FileBasedExampleGen(
         input_base=input_base,
         input_config=input_config,
         output_config=output_config,
-        custom_config=packed(code_version),
-        custom_executor_spec=BeamExecutorSpec(ParquetExecutor),
+        custom_config=packed(configuration),
+        custom_executor_spec=BeamExecutorSpec(executor),
     )
 
 

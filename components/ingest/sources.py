@@ -80,13 +80,13 @@ def described(identities: Mapping[str, str]) -> str:
     return json.dumps({"all": sha256_of_bytes(lines.encode()), "count": len(identities), **listed}, sort_keys=True)
 
 
-def check_sources(folder: Path, patterns: Iterable[str], before: Mapping[str, Any]) -> None:
-    """Check that example files haven't changed since their digests were `described` and parsed.
+def check_sources(folder: Path, files: Iterable[Path], before: Mapping[str, Any]) -> None:
+    """Check that example files in a folder haven't changed since their digests were `described` and parsed.
 
     Raises:
         DataError: The files have changed.
     """
-    found = {file.relative_to(folder).as_posix(): f"sha256 {sha256_of(file)}" for file in matching(folder, patterns)}
+    found = {os.path.relpath(file, folder): f"sha256 {sha256_of(file)}" for file in files}
     now = json.loads(described(found))
     if now["all"] == before["all"]:
         return
@@ -103,12 +103,18 @@ def check_sources(folder: Path, patterns: Iterable[str], before: Mapping[str, An
 
 def description_in(custom_config: str) -> dict[str, Any]:
     """Extract the description from ExampleGen's custom configuration; empty if it holds something else."""
+    found = configuration_in(custom_config)
+    return found if {"all", "count"} <= found.keys() else {}
+
+
+def configuration_in(custom_config: str) -> dict[str, Any]:
+    """Extract the JSON object from ExampleGen's custom configuration; empty if it holds something else."""
     try:
         packed = json.loads(custom_config)["custom_config"]
-        description = json.loads(packed["value"]) if packed["@type"] == _STRING_VALUE else {}
+        found = json.loads(packed["value"]) if packed["@type"] == _STRING_VALUE else {}
     except (ValueError, KeyError, TypeError):
         return {}
-    return description if isinstance(description, dict) and {"all", "count"} <= description.keys() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def shown(custom_config: str) -> dict[str, str]:

@@ -16,13 +16,14 @@ from components.data.task import Task, check_decoded, check_rows, features_of, l
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from pipelines.checks import first_batch
-from pipelines.checks.first_records import check_schema, files_by_split, first_records
+from pipelines.checks.examples.empty_cells import check_cells
+from pipelines.checks.first_records import check_schema, files_by_split, records_by_split
 from pipelines.checks.model_check import BUILDING, checked_model
 from pipelines.checks.output_check import Batch, Built, batch_of, check_outputs, check_shapes, check_targets_declared
 from pipelines.checks.recipe_check import CheckedRecipes, Previews, check_recipes
 from pipelines.file.impossible import without_impossible
 from pipelines.file.load import LoadedPipeline, PipelineFileError
-from pipelines.file.spec import Examples, HashedSplits, PipelineSpec
+from pipelines.file.spec import CsvExamples, Examples, HashedSplits, PipelineSpec
 
 # Split (None if splits are hashed) -> a few examples.
 Batches = dict[str | None, Batch]
@@ -123,14 +124,15 @@ def _decode_first_records(spec: PipelineSpec, task: Task, declared: Mapping[str,
     """Decode one batch of each split, and check the first records of each file."""
     stratifying = _stratifying(spec)
     batches: Batches = {}
-    for split, files in files_by_split(spec.examples):
-        first = {file: records for file in files if (records := first_records(file, spec.examples.kind, declared))}
+    if isinstance(spec.examples, CsvExamples):
+        check_cells([file for _, files in files_by_split(spec.examples) for file in files], _required(declared))
+    for split, first in records_by_split(spec.examples, declared):
         if not first:
             raise DataError(
                 f"there are no examples for the split {split!r}",
                 where="examples.splits",
                 bound="at least one record",
-                measured=f"{len(files)} files without records",
+                measured="only files without records",
                 remedy="put the data there, or correct the pattern",
             )
         for file, records in first.items():
@@ -141,6 +143,14 @@ def _decode_first_records(spec: PipelineSpec, task: Task, declared: Mapping[str,
                 for record in records:
                     feature_reader(str(stratifying.stratify_by))(record)
     return batches
+
+
+def _required(declared: Mapping[str, Any]) -> list[str]:
+    """The features that every example must have."""
+    import tensorflow as tf
+
+    return [name for name, feature in declared.items()
+            if isinstance(feature, tf.io.FixedLenFeature) and feature.default_value is None]  # fmt: skip
 
 
 def _stratifying(spec: PipelineSpec) -> CalibrationSpec | None:

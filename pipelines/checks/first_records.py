@@ -14,7 +14,8 @@ import numpy as np
 from components.core.errors import DataError, one_of, summary_line
 from components.ingest.schema import parse_schema
 from components.validate.expectations import tighten
-from pipelines.file.spec import Examples
+from pipelines.checks.examples.made import samples
+from pipelines.file.spec import CsvExamples, Examples, MadeExamples, ParquetExamples
 
 # Enough to find errors that all records share, and few enough for slow models.
 _COUNT = 4
@@ -31,10 +32,47 @@ def files_by_split(examples: Examples) -> Iterator[tuple[str | None, list[Path]]
         yield split, sorted(found)
 
 
-def first_records(file: Path, kind: str, feature_spec: Mapping[str, Any]) -> list[bytes]:
-    """Read a file's first records, serialized.
+def records_by_split(
+    examples: Examples, feature_spec: Mapping[str, Any]
+) -> Iterator[tuple[str | None, dict[Path, list[bytes]]]]:
+    """Yield each split with the first records of its files; None with all files if splits are hashed.
 
     The task's `feature_spec` gives the types of CSV columns: the actual types are known only from all rows.
+
+    Raises:
+        DataError: A file can't be read.
+        SpecError: The user's generator can't be called.
+    """
+    if isinstance(examples, MadeExamples):
+        from components.ingest.parquet import to_example
+
+        for split, place, rows in samples(examples):
+            yield split, {place: [to_example(row).SerializeToString() for row in rows]}
+        return
+    classes = examples.classes if isinstance(examples, CsvExamples | ParquetExamples) else None
+    # Until it is numbered, the label is text.
+    types = {**feature_spec} if classes is None else {**feature_spec, examples.label: None}
+    for split, files in files_by_split(examples):
+        found = {file: first_records(file, examples.kind, types) for file in files}
+        if classes is not None:
+            found = {file: _numbered(records, examples.label, classes, file) for file, records in found.items()}
+        yield split, {file: records for file, records in found.items() if records}
+
+
+def _numbered(records: Sequence[bytes], label: str, classes: Sequence[str], file: Path) -> list[bytes]:
+    import tensorflow as tf
+
+    from components.ingest.classes import with_class_number
+
+    try:
+        parsed = [with_class_number(tf.train.Example.FromString(record), label, classes) for record in records]
+    except DataError as error:
+        raise error.placed(str(file)) from error
+    return [example.SerializeToString() for example in parsed]
+
+
+def first_records(file: Path, kind: str, feature_spec: Mapping[str, Any]) -> list[bytes]:
+    """Read a file's first records, serialized. The `feature_spec` is as for `records_by_split`.
 
     Raises:
         DataError: The file can't be read.
@@ -157,8 +195,8 @@ def check_schema(examples: Examples) -> None:
         return
     schema = _of_each_record(parse_schema(content, path))
     types = _declared(schema)
-    for split, files in files_by_split(examples):
-        records = [record for file in files for record in first_records(file, examples.kind, types)]
+    for split, files in records_by_split(examples, types):
+        records = [record for each in files.values() for record in each]
         if records:
             _compare(schema, records, path, f"split {split!r}" if split else "examples")
 

@@ -18,11 +18,12 @@ from components.push.registry import open_registry
 from components.spec.baseline import PretrainedBaseline
 from components.spec.registry import by_field
 from pipelines.checks.example_files import column_errors, tfrecord_errors
+from pipelines.checks.examples.made import structure_errors
 from pipelines.checks.references import reference_errors
 from pipelines.file.impossible import Refusals, allow_skipping, placed_refusals, without_impossible
 from pipelines.file.load import LoadedPipeline, PipelineFileError, read_pipeline
 from pipelines.file.metric_attributes import with_attributes
-from pipelines.file.spec import DeclaredSplits, Examples, PipelineSpec
+from pipelines.file.spec import ArrayExamples, DeclaredSplits, Examples, GeneratorExamples, MadeExamples, PipelineSpec
 
 
 def preflight(file: Path, *, data: bool = True, registry: bool = True, skip_impossible: bool = False) -> LoadedPipeline:
@@ -62,15 +63,17 @@ def preflight(file: Path, *, data: bool = True, registry: bool = True, skip_impo
 
 
 def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
-    if is_address(examples.path):
+    if is_address(examples.path) and not isinstance(examples, MadeExamples):
         return
     if "://" in examples.path:
         yield SpecError(
             "examples cannot be read from an address of this kind",
             where="examples.path",
-            bound="a folder, s3://BUCKET/PREFIX, or gs://BUCKET/PREFIX",
+            bound="a folder"
+            if isinstance(examples, MadeExamples)
+            else "a folder, s3://BUCKET/PREFIX, or gs://BUCKET/PREFIX",
             measured=examples.path,
-            remedy="copy the files to a local folder or to one of these object stores, and name that",
+            remedy="copy the files to a local folder, and name that",
         )
         return
     folder = Path(examples.path)
@@ -87,6 +90,7 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
         yield error
         return
     records: dict[Path, None] = {}  # each file of all splits once
+    complete = True
     for split, pattern in examples.patterns.items():
         files = sorted(file for file in folder.glob(pattern) if is_file(file))
         if not any(file.stat().st_size for file in files):
@@ -94,18 +98,26 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
                 f"there are no examples for the split {split or 'all'!r}",
                 where="examples.splits",
                 bound=f"files that match {pattern!r} in {folder}",
-                measured="only empty files" if files else "none",
+                measured="only empty files" if files else _entries(folder),
                 remedy="put the data there, or correct the pattern",
             )
+            complete = False
         yield from _unread_errors(split or "all", folder, pattern, files)
         yield from filter(None, (_name_error("examples.path", file) for file in files))
         if examples.kind == "tfrecord":
             records.update(dict.fromkeys(files))
     yield from tfrecord_errors(records)
+    if complete and isinstance(examples, MadeExamples):
+        yield from structure_errors(examples)
     if examples.schema_file and "://" not in examples.schema_file and not is_file(Path(examples.schema_file)):
         yield DataError(
             "there is no such file", where="examples.schema_file", measured=examples.schema_file, remedy="correct it"
         )
+
+
+def _entries(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    return f"none; the folder holds {some_of(names)}" if names else "none"
 
 
 def _unread_errors(split: str, folder: Path, pattern: str, files: list[Path]) -> Iterator[EdgemillError]:
@@ -166,6 +178,9 @@ def _shared_file_errors(spec: PipelineSpec) -> Iterator[EdgemillError]:
     """Yield an error for each split that shares files with the evaluation split, which makes metrics too optimistic."""
     splits, held_out = spec.examples.splits, spec.evaluate.split
     if not isinstance(splits, DeclaredSplits) or held_out not in splits.patterns:
+        return
+    # Splits of arrays can be in one file under different names, and the files of a generator are not examples.
+    if isinstance(spec.examples, ArrayExamples | GeneratorExamples):
         return
     if "://" in spec.examples.path or not is_folder(Path(spec.examples.path)):
         return

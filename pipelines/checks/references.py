@@ -10,6 +10,7 @@ from components.core.errors import EdgemillError, SpecError, one_of
 from components.core.files import is_file
 from components.core.version import find_source
 from pipelines.file.load import LoadedPipeline
+from pipelines.file.spec import GeneratorExamples
 from pipelines.file.user_folders import OURS, package_called_like_ours
 from pipelines.file.wording import nearest
 
@@ -19,6 +20,8 @@ def reference_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
     yield from _object_errors("task", loaded.spec.task)
     if loaded.spec.preprocess:
         yield from _object_errors("preprocess", loaded.spec.preprocess)
+    if isinstance(loaded.spec.examples, GeneratorExamples):
+        yield from _object_errors("examples.function", loaded.spec.examples.function)
     yield from _named_errors(loaded)
     yield from _twin_errors(loaded)
 

@@ -18,6 +18,7 @@ from components.spec.baseline import Baseline, TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from components.spec.convert import AccuracyBound, ConversionLimits
 from components.spec.evaluate import EvaluationSpec
+from components.spec.examples import ArraySource, AudioSource, Classes, GeneratorSource, ImageSource
 from components.spec.gate import GateSpec
 from components.spec.ranges import AutoKeepFloat
 from components.spec.recipe import Recipe, Step
@@ -86,7 +87,8 @@ class HashedSplits(FrozenModel):
         buckets: Split name to its number of hash buckets. Its share is that number divided by the sum.
         feature: Examples with the same value of this feature go to the same split (a subject, a device). By default,
             the whole example is hashed.
-        pattern: Shell pattern of the files, relative to `examples.path`.
+        pattern: Shell pattern of the files, relative to `examples.path`. Images and audio files in class folders have
+            the default `*/*`, and the modules of generators `*.py`.
     """
 
     kind: Literal["hashed"] = "hashed"
@@ -120,7 +122,14 @@ class _Examples(DataExpectations):
     def patterns(self) -> dict[Any, str]:
         """Shell patterns of the files of each split. If splits are hashed, all files have the key None."""
         splits = self.splits
-        return {None: splits.pattern} if isinstance(splits, HashedSplits) else {**splits.patterns}
+        if isinstance(splits, DeclaredSplits):
+            return {**splits.patterns}
+        return {None: splits.pattern if "pattern" in splits.model_fields_set else self.usual_pattern}
+
+    @property
+    def usual_pattern(self) -> str:
+        """The pattern of hashed splits that name none."""
+        return "*"
 
 
 class TFRecordExamples(_Examples):
@@ -129,19 +138,43 @@ class TFRecordExamples(_Examples):
     kind: Literal["tfrecord"]
 
 
-class CsvExamples(_Examples):
+class CsvExamples(_Examples, Classes):
     """CSV files with a header line."""
 
     kind: Literal["csv"]
 
 
-class ParquetExamples(_Examples):
+class ParquetExamples(_Examples, Classes):
     """Parquet files."""
 
     kind: Literal["parquet"]
 
 
-Examples = Annotated[TFRecordExamples | CsvExamples | ParquetExamples, Field(discriminator="kind")]
+class ImageExamples(ImageSource, _Examples):
+    """Images in one folder for each class, or in a table of paths and labels."""
+
+
+class AudioExamples(AudioSource, _Examples):
+    """WAV files in one folder for each class, or in a table of paths and labels."""
+
+
+class ArrayExamples(ArraySource, _Examples):
+    """NumPy arrays. The first dimension of each array counts the examples."""
+
+
+class GeneratorExamples(GeneratorSource, _Examples):
+    """Examples that a function of yours yields.
+
+    Attributes:
+        path: Folder of the files that the function reads, which the lineage records. By default, that of this file.
+    """
+
+    path: str = "."
+
+
+# Kinds whose examples Edgemill makes itself.
+MadeExamples = ImageExamples | AudioExamples | ArrayExamples | GeneratorExamples
+Examples = Annotated[TFRecordExamples | CsvExamples | ParquetExamples | MadeExamples, Field(discriminator="kind")]
 
 
 class CodeInputs(FrozenModel):

@@ -23,18 +23,32 @@ from typing_extensions import assert_never
 from components.core.files import sha256_of
 from components.core.version import code_version
 from components.ingest.component import (
+    CLASSES,
     CheckedCsv,
     CheckedImport,
     CheckedParquet,
     ImportedSchema,
+    own_example_gen,
     packed,
-    parquet_example_gen,
 )
+from components.ingest.made import MADE, MadeExecutor
+from components.ingest.parquet import ParquetExecutor
 from components.spec.baseline import TrainedBaseline
 from components.spec.validate import ReadExpectations
 from components.validate.component import StrictExampleValidator
-from pipelines.file.spec import CsvExamples, DeclaredSplits, Examples, ParquetExamples, PipelineSpec, TFRecordExamples
-from pipelines.graph.sources import reads_digest
+from pipelines.file.spec import (
+    ArrayExamples,
+    AudioExamples,
+    CsvExamples,
+    DeclaredSplits,
+    Examples,
+    GeneratorExamples,
+    ImageExamples,
+    ParquetExamples,
+    PipelineSpec,
+    TFRecordExamples,
+)
+from pipelines.graph.sources import made_splits, reads_digest
 
 
 @dataclass(frozen=True)
@@ -143,6 +157,7 @@ def _example_gen(examples: Examples, digests: str | None) -> FileBasedExampleGen
         "input_config": example_gen_pb2.Input(splits=files),
         "output_config": _output_config(examples),
     }
+    configuration = json.loads(digests or "{}")
     match examples:
         case TFRecordExamples():
             node, checked = ImportExampleGen(**arguments), CheckedImport
@@ -150,15 +165,27 @@ def _example_gen(examples: Examples, digests: str | None) -> FileBasedExampleGen
             node, checked = CsvExampleGen(**arguments), CheckedCsv
         case ParquetExamples():
             version = code_version("components.ingest.component")
-            node, checked = parquet_example_gen(**arguments, code_version=version), CheckedParquet
-            digests = json.dumps({"code_version": version, **json.loads(digests)}) if digests else None
+            node, checked = (
+                own_example_gen(**arguments, configuration=version, executor=ParquetExecutor),
+                CheckedParquet,
+            )
+            configuration = {"code_version": version, **configuration} if configuration else {}
+        case ImageExamples() | AudioExamples() | ArrayExamples() | GeneratorExamples():
+            made = {"code_version": code_version("components.ingest.made"), MADE: made_splits(examples).model_dump()}
+            # This executor checks its inputs by itself.
+            return own_example_gen(
+                **arguments, configuration=json.dumps({**made, **configuration}), executor=MadeExecutor
+            )
         case _:
             assert_never(examples)
-    if digests is not None:
+    if isinstance(examples, CsvExamples | ParquetExamples) and examples.classes is not None:
+        version = code_version("components.ingest.component")
+        configuration |= {"code_version": version, CLASSES: {"label": examples.label, "names": examples.classes}}
+    if configuration:
         # The stock components have no argument for it. TFX's cache reads it, and so does the executor that checks the
         # inputs.
         node.executor_spec = BeamExecutorSpec(checked)
-        node.spec.exec_properties["custom_config"] = proto_to_json(packed(digests))
+        node.spec.exec_properties["custom_config"] = proto_to_json(packed(json.dumps(configuration)))
     return node
 
 

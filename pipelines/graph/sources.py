@@ -8,10 +8,13 @@ from pathlib import Path
 
 from components.core.files import sha256_of_bytes
 from components.core.remembered_digests import content_digest, digests_of
+from components.core.version import code_version
+from components.ingest.listing import files_of
 from components.ingest.sources import described, matching
 from components.object_store.bucket import is_address, split
+from components.spec.examples import ArraySource, AudioSource, GeneratorSource, ImageSource, MadeSplits
 from pipelines.file.environment import Environment
-from pipelines.file.spec import CodeInputs, PipelineSpec
+from pipelines.file.spec import CodeInputs, GeneratorExamples, HashedSplits, MadeExamples, PipelineSpec
 
 
 def source_digests(spec: PipelineSpec, place: Environment, *, rehash: bool = False) -> str:
@@ -27,9 +30,24 @@ def source_digests(spec: PipelineSpec, place: Environment, *, rehash: bool = Fal
     patterns = tuple(spec.examples.patterns.values())
     if is_address(spec.examples.path):
         return described(_versions(spec.examples.path.rstrip("/"), patterns))
-    found = digests_of(matching(Path(spec.examples.path), patterns), place.data_digests(spec.name), rehash=rehash)
-    return described(
-        {file.relative_to(spec.examples.path).as_posix(): f"sha256 {digest}" for file, digest in found.items()}
+    folder = Path(spec.examples.path)
+    files = files_of(spec.examples, folder, patterns) if isinstance(spec.examples, MadeExamples) else None
+    found = digests_of(
+        matching(folder, patterns) if files is None else files, place.data_digests(spec.name), rehash=rehash
+    )
+    return described({os.path.relpath(file, folder): f"sha256 {digest}" for file, digest in found.items()})
+
+
+def made_splits(examples: MadeExamples) -> MadeSplits:
+    """What the ExampleGen of examples that Edgemill makes needs to know of them."""
+    splits = examples.splits
+    feature = splits.feature if isinstance(splits, HashedSplits) else None
+    # The fields of the source are a part of those of the examples.
+    kinds = (ImageSource, AudioSource, ArraySource, GeneratorSource)
+    names = {name for kind in kinds if isinstance(examples, kind) for name in kind.model_fields}
+    version = code_version(examples.function.partition(":")[0]) if isinstance(examples, GeneratorExamples) else ""
+    return MadeSplits.model_validate(
+        {"source": examples.model_dump(include=names), "label": examples.label, "version": version, "feature": feature}
     )
 
 

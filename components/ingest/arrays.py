@@ -1,0 +1,153 @@
+"""Reads examples from NumPy arrays and from functions, as rows of features."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.errors import DataError, SpecError, counted, one_of, some_of, summary_line
+from components.core.user_code import exits_reported, raised_at
+from components.data.task import load_object
+from components.spec.examples import ArraySource, GeneratorSource
+
+Array = npt.NDArray[Any]
+
+
+def open_arrays(source: ArraySource, files: Sequence[Path], split: str, label: str) -> dict[str, Array]:
+    """The arrays of a split as features, name -> array [N, ...]. Arrays of `.npy` files are mapped, not read.
+
+    Raises:
+        DataError: A file can't be read, or an array is missing, repeated, or of another length than the others.
+    """
+    found: dict[str, Array] = {}
+    for file in files:
+        for name, array in _arrays_in(file):
+            if name in found:
+                raise DataError(
+                    f"two files hold an array {name!r}", where=str(file), remedy="narrow the pattern of the split"
+                )
+            found[name] = array
+    wanted = {feature: name.replace("{split}", split) for feature, name in source.names.items()}
+    if lacking := sorted(set(wanted.values()) - found.keys()):
+        raise DataError(
+            f"there is no array {some_of(lacking)}",
+            where="examples.names",
+            bound=one_of(sorted(found)) or "files with arrays",
+            remedy="correct the name, or the pattern of the split",
+        )
+    arrays = {feature: found[name] for feature, name in wanted.items()} or found
+    if label not in arrays:
+        raise DataError(
+            f"there is no array for the label {label!r}",
+            where="examples.label",
+            bound=one_of(sorted(arrays)),
+            remedy="name the array of the labels, or map it in examples.names",
+        )
+    lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    if len({*lengths.values()}) > 1 or not all(lengths.values()):
+        raise DataError(
+            "the arrays do not have one row for each example",
+            where=", ".join(str(file) for file in files),
+            bound="the same first dimension, at least 1",
+            measured=", ".join(f"{name}: {list(array.shape)}" for name, array in sorted(arrays.items())),
+            remedy="correct the arrays, or choose those that belong together in examples.names",
+        )
+    return arrays
+
+
+def _arrays_in(file: Path) -> Iterator[tuple[str, Array]]:
+    try:
+        if file.suffix == ".npy":
+            yield file.stem, np.load(file, mmap_mode="r", allow_pickle=False)
+            return
+        with np.load(file, allow_pickle=False) as archive:
+            for name in archive.files:
+                yield name, archive[name]
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        # NumPy executes code when it loads objects, so they are refused.
+        objects = "Object arrays" in str(error) or "Python objects" in str(error)
+        raise DataError(
+            "the file holds arrays of Python objects" if objects else "the file is not a NumPy file, or it is damaged",
+            where=str(file),
+            bound="a .npy or .npz file with arrays of numbers or text",
+            measured=summary_line(error),
+            remedy="save numbers, or text as `array.astype(str)`"
+            if objects
+            else "save it again, or correct the pattern",
+        ) from error
+
+
+def rows_of(arrays: Mapping[str, Array]) -> Iterator[dict[str, Any]]:
+    """Yield one row of features for each example."""
+    count = len(next(iter(arrays.values())))
+    for index in range(count):
+        yield {name: feature(array[index]) for name, array in arrays.items()}
+
+
+def feature(value: Any) -> Any:
+    """The value of a feature as `to_example` takes it: bytes of uint8 arrays, or else flat numbers or text."""
+    if isinstance(value, list | tuple):
+        value = np.asarray(value)  # mixed integers and floats are floats
+    if isinstance(value, np.ndarray) and value.ndim:
+        return np.ascontiguousarray(value).tobytes() if value.dtype == np.uint8 else value.ravel().tolist()
+    return value.item() if isinstance(value, np.generic | np.ndarray) else value
+
+
+def generated(source: GeneratorSource, split: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the user's function, for a split if it isn't None.
+
+    Raises:
+        SpecError: The function can't be imported or called.
+        DataError: It fails after some rows, or yields something else than dictionaries with the same features.
+    """
+    function = load_object(source.function, "examples.function")
+    count, names = 0, None
+    try:
+        with exits_reported("examples.function"):
+            rows = iter(function() if split is None else function(split))
+    except Exception as error:
+        raise SpecError(
+            f"the function does not return examples: {type(error).__name__}: {summary_line(error)}",
+            where="examples.function",
+            bound="a function without arguments" if split is None else "a function that takes the name of a split",
+            measured=raised_at(error),
+            remedy="make it a generator that yields dictionaries",
+        ) from error
+    while True:
+        try:
+            with exits_reported("examples.function"):
+                row = next(rows)
+        except StopIteration:
+            break
+        except Exception as error:
+            raise DataError(
+                f"the function fails: {type(error).__name__}: {summary_line(error)}",
+                where="examples.function",
+                bound="a generator that ends without an error",
+                measured=f"an error after {counted(count, 'example')}, {raised_at(error)}",
+                remedy="correct it; no example is kept",
+            ) from error
+        names = names if names is not None else set(row) if isinstance(row, dict) else None
+        if not isinstance(row, dict) or set(row) != names:
+            raise DataError(
+                "the function yields something else than dictionaries with the same keys",
+                where="examples.function",
+                bound=", ".join(sorted(names)) if names else "dictionaries of features",
+                measured=f"{some_of(map(str, row)) if isinstance(row, dict) else type(row).__name__} "
+                f"after {counted(count, 'example')}",
+                remedy="yield each feature of each example",
+            )
+        yield {name: feature(value) for name, value in row.items()}
+        count += 1
+    if not count:
+        raise DataError(
+            "the function yields no examples",
+            where="examples.function",
+            measured=f"none for {split!r}" if split else None,
+            remedy="yield one dictionary for each example",
+        )

@@ -1,0 +1,150 @@
+"""Sources that Edgemill makes tf.Examples from: images, audio, arrays, and functions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, FiniteFloat, model_validator
+
+from components.core.values import Count, FrozenModel, Seed
+
+# The feature of what a file holds.
+IMAGE, AUDIO = "image", "audio"
+
+
+class Classes(FrozenModel):
+    """Labels that are names.
+
+    Attributes:
+        classes: Names of the classes, in the order of the model's outputs. The label becomes the number of its name,
+            from 0. Sets `num_classes`.
+    """
+
+    classes: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(named := given.get("classes"), list | tuple):
+            if len({*map(str, named)}) < len(named):
+                raise ValueError("a class occurs twice in `classes`")
+            if "num_classes" in cls.model_fields and given.get("num_classes") is None:
+                return {**given, "num_classes": len(named)}
+            if given.get("num_classes", len(named)) != len(named):
+                raise ValueError(f"`classes` names {len(named)} classes, and `num_classes` is another number")
+        return given
+
+
+class _Made(Classes):
+    """What these sources have in common.
+
+    Attributes:
+        split_seed: Changes which examples go to which split, if splits are hashed.
+    """
+
+    split_seed: Seed = 0
+
+
+class _Files(_Made):
+    """One file for each example.
+
+    Attributes:
+        layout: `folders` if each file is in a folder with the name of its class; `table` if the files that match the
+            patterns are CSV tables with a header line, with one row for each example. Paths in a table are relative to
+            the table's folder, and its other columns become features of text.
+        path_column: Column of the paths, if the layout is `table`. The label is in the column `label`.
+        max_unreadable: Largest share of the files that can be damaged or of another format. They are left out, and the
+            log lists them. A larger share ends the run.
+    """
+
+    layout: Literal["folders", "table"] = "folders"
+    path_column: str = "path"
+    max_unreadable: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
+
+    @property
+    def usual_pattern(self) -> str:
+        """The pattern of hashed splits that name none."""
+        return "*/*" if self.layout == "folders" else "*.csv"
+
+
+class ImageSource(_Files):
+    """Images that Pillow reads. Each becomes a feature `image`: uint8 [height, width, channels], row by row.
+
+    Attributes:
+        size: Height and width. Images of other sizes are resized with Pillow's bilinear filter, without keeping their
+            proportions.
+        channels: 1 for gray, or 3 for red, green, and blue. Images of other modes (palettes, CMYK, 16 bits, with
+            transparency over black) are converted, and turned as their EXIF data says.
+    """
+
+    kind: Literal["images"]
+    size: tuple[Count, Count]
+    channels: Literal[1, 3] = 3
+
+
+class AudioSource(_Files):
+    """WAV files. Each becomes a feature `audio`: little-endian int16 [samples], from one channel.
+
+    Attributes:
+        sample_rate: Samples per second. Files with another rate end the run, unless `resample` is set.
+        samples: Length of an example. Longer files are cut off, and shorter files are filled with zeros.
+        resample: Convert files with another rate to `sample_rate` with SciPy's polyphase filter.
+    """
+
+    kind: Literal["audio"]
+    sample_rate: Count
+    samples: Count
+    resample: bool = False
+
+
+class ArraySource(_Made):
+    """NumPy arrays in `.npz` and `.npy` files. Each array becomes a feature.
+
+    Arrays of uint8 with two or more dimensions become bytes, row by row. Other arrays become numbers or text.
+
+    Attributes:
+        names: Name of a feature -> name of its array: its key in an `.npz` file, or the name of an `.npy` file without
+            the suffix. `{split}` in it stands for the name of the split, so that `x_{split}` is `x_train` and `x_test`.
+            By default, each array is a feature of its name.
+    """
+
+    kind: Literal["arrays"]
+    names: dict[str, str] = {}
+
+
+class GeneratorSource(_Made):
+    """A function that yields one dictionary for each example: name of a feature -> number, text, bytes, or an array.
+
+    Arrays become features as in `arrays`.
+
+    Attributes:
+        function: `package.module:function`. It is called without arguments if the splits are hashed, or else with the
+            name of each split. It must yield the same examples in each call.
+    """
+
+    kind: Literal["generator"]
+    function: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+
+    @property
+    def usual_pattern(self) -> str:
+        """The pattern of hashed splits that name none."""
+        return "*.py"
+
+
+Source = ImageSource | AudioSource | ArraySource | GeneratorSource
+
+
+class MadeSplits(FrozenModel):
+    """What an ExampleGen of these sources needs to know.
+
+    Attributes:
+        source: The source.
+        label: Feature of the label.
+        feature: Feature that hashed splits are made by; None for the whole example.
+        version: Version of the generator's code; empty for other sources.
+    """
+
+    source: Annotated[Source, Field(discriminator="kind")]
+    label: str
+    feature: str | None = None
+    version: str = ""

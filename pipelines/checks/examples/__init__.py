@@ -1,0 +1,1 @@
+"""Checks of the examples of single kinds, before a run."""
