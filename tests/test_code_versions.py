@@ -79,7 +79,7 @@ DEPENDS = {
     | {"data", "metrics", "model", "ranges", "spec.evaluate", "spec.metric", "tfx"}
     | {"upstream.tflite.objects", "upstream.tflite.schema", "upstream.tfma", "upstream.tfx.executors"},
     "gate": EVALUATED | DEVICE | {"facts.decision", "facts.device", "metrics", "spec.gate", "tfx"},
-    "ingest": FUNCTION,
+    "ingest": FUNCTION | {"spec.examples"},
     "prune": TRAINS | {"spec.steps.prune"},
     "push": EVALUATED | DEVICE | FUNCTION | {"facts.decision", "spec.registry"},
     "quantize": TRAINS | RECURRENT,

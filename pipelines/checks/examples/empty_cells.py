@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from components.core.errors import DataError, counted, some_of
@@ -25,14 +26,16 @@ def check_cells(files: Iterable[Path], required: Collection[str]) -> None:
         rows = 0
         with file.open(encoding="utf-8", errors="replace", newline="") as lines:
             reader = csv.DictReader(lines)
-            for row in reader:
-                rows += 1
-                left -= sum(map(len, filter(None, row.values()))) + len(row)
-                for column in required:
-                    if row.get(column, "x") == "":
-                        empty.setdefault(column, []).append(reader.line_num)
-                if left < 0:
-                    break
+            # Damaged files are reported when their first records are read.
+            with suppress(csv.Error):
+                for row in reader:
+                    rows += 1
+                    left -= sum(len(cell) for cell in row.values() if isinstance(cell, str)) + len(row)
+                    for column in required:
+                        if row.get(column, "x") == "":
+                            empty.setdefault(column, []).append(reader.line_num)
+                    if left < 0:
+                        break
         if empty:
             raise DataError(
                 f"columns have empty cells: {some_of(sorted(empty))}",
