@@ -183,19 +183,17 @@ def _refuse_damage(path: Path) -> None:
     """Verify an archive's checksums, which Keras doesn't check when it reads weights, and the sizes of its weights.
 
     Raises:
-        ModelError: The archive is damaged, or its weights expand to far more than what it stores.
+        ModelError: The file is damaged, or its weights expand to far more than what it stores.
     """
     if path.is_dir():
         return
-    if not zipfile.is_zipfile(path):
-        refuse_hdf5_bomb(path)
-        return
     try:
-        with zipfile.ZipFile(path) as archive:
-            if (member := archive.testzip()) is not None:
-                raise zipfile.BadZipFile(f"Bad CRC-32 for file {member!r}")
-            if not {"model.weights.h5", "model.weights.npz"} & set(archive.namelist()):
-                raise zipfile.BadZipFile("there is no model.weights.h5 in it")
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if (member := archive.testzip()) is not None:
+                    raise zipfile.BadZipFile(f"Bad CRC-32 for file {member!r}")
+                if not {"model.weights.h5", "model.weights.npz"} & set(archive.namelist()):
+                    raise zipfile.BadZipFile("there is no model.weights.h5 in it")
         refuse_hdf5_bomb(path)
     except ModelError:
         raise

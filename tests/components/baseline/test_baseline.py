@@ -272,6 +272,12 @@ def test_what_is_no_model_is_refused(tmp_path: Path, name: str, found: str) -> N
         ("d/saved_model.pb", b"\n\x0b\n\x01x", "saved_model.pb, a frozen graph (GraphDef)", "wrap_function"),
         ("m.keras", b"", "0 bytes", "copy or save it again"),
         ("m.keras", b"PK\x03\x04" + bytes(96), "100 bytes", "copy or save it again"),
+        (
+            "saved_model.pb",
+            b"\n\xff\xff\xff\xff\x0f",
+            "the graph of a SavedModel without its folder",
+            "name the folder: ",
+        ),
         ("saved_model.pb", b"\x08\x01\x12\x06", "the graph of a SavedModel without its folder", "name the folder: "),
     ],
 )

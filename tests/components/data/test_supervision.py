@@ -26,7 +26,12 @@ class Task:
     def decode(self, features):
         return {"words": features["words"].to_tensor(-1, shape=[None, 4])}
 
+class First(Task):
+    def decode(self, features):
+        return {"words": super().decode(features)["words"][:1]}
+
 TASK = Task()
+FIRST = First()
 """
 OUTPUTS = ("shift", "kind")
 
@@ -88,7 +93,7 @@ def test_weights_of_the_calibration_sample_are_in_its_order(
     np.testing.assert_array_equal(weights, np.array([1, 5, 2])[np.ravel(held)])
 
 
-def test_ragged_features_reach_the_model_padded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ragged_features_reach_the_model_padded_and_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ragged_task.py").write_text(RAGGED)
     monkeypatch.syspath_prepend(str(tmp_path))
     held = [tf.train.Feature(int64_list=tf.train.Int64List(value=each)) for each in ([7], [7, 8, 9], [])]
@@ -98,6 +103,10 @@ def test_ragged_features_reach_the_model_padded(tmp_path: Path, monkeypatch: pyt
     inputs, features = ExampleDecoder("ragged_task:TASK").decode(records)
     np.testing.assert_array_equal(inputs["words"], [[7, -1, -1, -1], [7, 8, 9, -1], [-1, -1, -1, -1]])
     assert features == {}
+    first = ExampleDecoder("ragged_task:FIRST")
+    for decode in (first.decode, lambda batch: first.decode_all(batch, "words")):
+        with pytest.raises(SpecError, match=r"not return a row for each example.*batch of 3 examples; found: \[1, 4\]"):
+            decode(records)
 
 
 def test_model_gets_the_targets_of_its_own_outputs() -> None:

@@ -83,7 +83,9 @@ def test_probabilities_are_wide_for_ranks_unless_a_class_of_the_user_reads_them(
     auc = MetricSpec(name="auc", class_name="AUC", output="y")
     miss = MetricSpec(name="miss", class_name="MaxMiss", output="y", less_is_better=True)
     accuracy = MetricSpec(name="accuracy", class_name="BinaryAccuracy", output="y")
-    assert probability_type([auc, accuracy], "y") is np.float64
+    function = MetricSpec(name="own", function="nowhere.own:distance", output="y", less_is_better=True)
+    for metrics in ([auc, accuracy], [auc, function]):
+        assert probability_type(metrics, "y") is np.float64
     for metrics, output in (([auc, miss], "y"), ([accuracy], "y"), ([auc], "z")):
         assert probability_type(metrics, output) is np.float32
 

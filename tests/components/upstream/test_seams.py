@@ -316,6 +316,7 @@ def test_forms_for_gpus_of_keras(kind: str) -> None:
 
 def test_options_of_losses_and_metrics_of_keras() -> None:
     assert keras.takes_logits(tf.keras.losses.BinaryCrossentropy(from_logits=True)) == "sigmoid"
+    assert keras.takes_logits(tf.keras.losses.BinaryFocalCrossentropy(from_logits=True)) == "sigmoid"
     assert keras.takes_logits(tf.keras.losses.BinaryCrossentropy()) is False
     assert keras.takes_logits(tf.keras.losses.CategoricalCrossentropy(from_logits=True)) is True
     assert keras.takes_logits(tf.keras.losses.SparseCategoricalCrossentropy()) is False

@@ -148,16 +148,21 @@ def test_damaged_file(small: SmallPipeline, tmp_path: Path, name: str, damage: D
     refused_model(small, file)
 
 
-@pytest.mark.parametrize("place", ["config", "weights"])
+@pytest.mark.parametrize("place", ["config", "weights", "links"])
 def test_damage_inside_an_h5_file(small: SmallPipeline, tmp_path: Path, place: str) -> None:
     file = tmp_path / "model.h5"
     shutil.copy(small.folder / "whole.h5", file)
     with h5py.File(file, "r+") as archive:
         if place == "config":
             archive.attrs["model_config"] = archive.attrs["model_config"][:100]
-        else:
+        elif place == "weights":
             del archive["model_weights/hidden"]
-    refused_model(small, file)
+    if place == "links":
+        # The signature of the tables of names, the last of which holds weights.
+        before, _, after = file.read_bytes().rpartition(b"SNOD")
+        file.write_bytes(before + b"SNOE" + after)
+    said = refused_model(small, file)
+    assert place != "links" or "the model file is damaged: RuntimeError: " in said
 
 
 HEADER = b"image,label\n"

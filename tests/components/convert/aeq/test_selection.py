@@ -245,4 +245,13 @@ def test_metric_of_logits_is_that_of_their_probabilities(hard, from_logits, outp
     taken = scorer(bound.model_copy(update={"outputs": None}), labels, sigmoid, "LOGISTIC", from_logits)
     assert taken(sigmoid) == pytest.approx(expected, abs=1e-4)
 
+
+def test_area_of_large_logits_keeps_their_order():
+    # float32 has no number between their sigmoids and 1.
+    logits, labels = np.float32([[30], [31], [32], [33]]), np.int64([0, 1, 0, 1])
+    bound = AccuracyBound(metric="m", class_name="AUC", less_is_better=False, max_drop=0.1, label="y")
+    assert scorer(bound, labels, logits, "FULLY_CONNECTED", True)(logits) == 0.75
+
+
+def test_final_operator_of_logits_is_the_last_layer(hard):
     assert read_graph(hard).final_kind() == "FULLY_CONNECTED"
