@@ -13,7 +13,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-metadata test-next-generation check docs reference format lock benchmark zoo image containers clean
+.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-metadata test-next-generation check docs reference format install-hooks wheel lock benchmark zoo image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,13 @@ test-next-generation: ## Run setup and the complete test suite on TFX 1.21 in a 
 
 test-beam: setup ## Test runs in Beam's worker processes and in a worker pool behind its job service
 	$(VENV)/bin/pytest tests/servers/beam_processes.py tests/servers/beam_services.py
+
+install-hooks: setup ## Check each commit before it is made (.githooks/pre-commit)
+	git config core.hooksPath .githooks
+
+wheel: setup ## Build the wheel into build/dist/
+	rm -rf build/lib
+	$(VENV)/bin/python -c "from setuptools import build_meta; print(build_meta.build_wheel('build/dist'))"
 
 format: setup ## Format the code
 	$(VENV)/bin/ruff check --fix .

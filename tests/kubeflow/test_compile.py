@@ -74,7 +74,7 @@ def test_shipped_pipeline_is_containers_only_with_our_entrypoint(shipped: dict[s
         assert set(executor) == {"container"}, label  # no resolver, no importer
         container = executor["container"]
         assert container["command"] == ["python", "-m", "kubeflow.entrypoint"]
-        assert container["image"] == "registry.example.org/edgemill:0.1.0"
+        assert container["image"] == "registry.example.org/edgemill:0.2.0"
         assert "lifecycle" not in container
 
 
