@@ -21,6 +21,14 @@ LATEST = "latest"
 State = Literal["pushed", "refused", "failed", "unfinished", "unreadable"]
 
 
+class FrontPoint(FrozenModel):
+    """A candidate on the Pareto front of the first metric and the file size."""
+
+    candidate: str
+    value: float
+    bytes: int
+
+
 class DeviceResult(FrozenModel):
     """What a run gave one device.
 
@@ -30,6 +38,8 @@ class DeviceResult(FrozenModel):
         version: Version of the release; None if nothing was pushed.
         value: The candidate's first metric on the complete evaluation split.
         bytes: Size of the candidate's file.
+        release: Address of the release in the first registry; None if nothing was pushed.
+        front: The Pareto front of the candidates that pass, the smallest first.
     """
 
     device: str
@@ -37,6 +47,8 @@ class DeviceResult(FrozenModel):
     version: str | None = None
     value: float | None = None
     bytes: int | None = None
+    release: str | None = None
+    front: tuple[FrontPoint, ...] = ()
 
 
 class PastRun(FrozenModel):
@@ -169,15 +181,26 @@ def _of_summary(summary: RunSummary) -> dict[str, object]:
 
 def _device_result(summary: RunSummary, device: str) -> DeviceResult:
     decision, release = summary.decision_for(device), summary.release_for(device)
+    measured = {point.candidate: point for point in _points(summary)}
     chosen = decision.chosen if decision else None
-    candidate = next((one for one in summary.candidates if one.name == chosen), None)
-    whole = overall(candidate.slices) if candidate else None
-    value = whole.metrics.get(summary.first_metric or "") if whole else None
-    outcome = candidate.outcome if candidate else None
+    point = measured.get(chosen or "")
+    pushed = release if release and release.pushed else None
+    on_front = decision.fronts.get("bytes", ()) if decision and decision.metric == summary.first_metric else ()
     return DeviceResult(
         device=device,
         candidate=chosen,
-        version=release.version if release and release.pushed else None,
-        value=value.value if value else None,
-        bytes=outcome.inspection.file_bytes if isinstance(outcome, Converted) else None,
+        version=pushed.version if pushed else None,
+        value=point.value if point else None,
+        bytes=point.bytes if point else None,
+        release=pushed.path if pushed else None,
+        front=tuple(measured[name] for name in on_front if name in measured),
     )
+
+
+def _points(summary: RunSummary) -> Iterator[FrontPoint]:
+    for candidate in summary.candidates:
+        whole = overall(candidate.slices)
+        metric = whole.metrics.get(summary.first_metric or "") if whole else None
+        if metric is not None and isinstance(candidate.outcome, Converted):
+            size = candidate.outcome.inspection.file_bytes
+            yield FrontPoint(candidate=candidate.name, value=metric.value, bytes=size)

@@ -10,6 +10,7 @@ from components.core.values import FrozenModel
 from components.facts.evaluation import SliceResult
 from components.facts.slices import overall
 from pipelines.report import figures, wording
+from pipelines.report.narrow import label_cells
 from pipelines.report.sections import recovery_views, recurrent_views, training_pictures
 from pipelines.report.summary import RunSummary, size_ratio
 from pipelines.report.wording import in_words
@@ -66,7 +67,7 @@ def render_report(summary: RunSummary) -> str:
     )
     ranges = summary.audit.ranges if summary.audit else ()
     whole = overall(summary.evaluation.baseline_slices) if summary.evaluation else None
-    return environment.get_template("report.html").render(
+    html = environment.get_template("report.html").render(
         run=summary,
         metric=summary.first_metric,
         metrics=list(whole.metrics) if whole else [],
@@ -82,6 +83,7 @@ def render_report(summary: RunSummary) -> str:
         training_pictures=[training_pictures(one, f"training{index}") for index, one in enumerate(summary.trainings)],
         longest=max((node.seconds or 0.0 for node in summary.nodes), default=0.0),
     )
+    return label_cells(html)
 
 
 def write_report(summary: RunSummary, folder: Path) -> Path:

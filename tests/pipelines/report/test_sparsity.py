@@ -2,6 +2,7 @@ import pytest
 
 from components.spec.steps.sparsity import SparsityTarget, SparsityVerification, TensorSparsity
 from pipelines.report.render import render_report
+from tests.pipelines.report.conftest import plain_cells
 from tests.pipelines.report.test_terminal import printed
 
 WEIGHT = {
@@ -38,7 +39,7 @@ def pruned(plain_summary):
 
 
 def section(summary):
-    return render_report(summary).partition('<section id="sparsity">')[2].partition("</section>")[0]
+    return plain_cells(render_report(summary).partition('<section id="sparsity">')[2].partition("</section>")[0])
 
 
 def test_no_section_when_nothing_was_pruned(plain_summary):

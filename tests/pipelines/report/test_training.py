@@ -2,6 +2,7 @@ import pytest
 
 from components.facts.training import EpochFact, PruningSensitivity, TrainingReport, WeightFact
 from pipelines.report.render import render_report
+from tests.pipelines.report.conftest import plain_cells
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def html(plain_summary):
         weights=(WeightFact(**kernel, sparsity=0.0, unique_values=15, wanted_values=16),),
     )
     summary = plain_summary.model_copy(update={"trainings": (pruned, clustered)})
-    return render_report(summary).partition('<section id="training">')[2].partition("</section>")[0]
+    return plain_cells(render_report(summary).partition('<section id="training">')[2].partition("</section>")[0])
 
 
 def test_zeros_and_values_are_listed_next_to_the_requested_values(html):
