@@ -14,6 +14,7 @@ from edgemill import options, run_commands
 from edgemill.commands import share_name
 from edgemill.exit_codes import exit_on_error
 from edgemill.options import quiet_if
+from edgemill.registry_commands import app as registry_app
 
 app = typer.Typer(
     name="edgemill",
@@ -177,6 +178,9 @@ app.command()(run_commands.lineage)
 app.command()(run_commands.verify)
 app.command()(run_commands.clean)
 app.command()(run_commands.rollback)
+
+
+app.add_typer(registry_app, name="registry")
 
 
 @app.command("compile")

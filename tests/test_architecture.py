@@ -36,6 +36,7 @@ LAYERS = (
     {"model", "metrics"},
     {"facts", "ranges"},
     {"spec", "data"},
+    {"trust"},
     {"object_store", "upstream"},
     {"core"},
 )

@@ -57,6 +57,7 @@ class PushOutcome(FrozenModel):
         compressed_bytes: Size of the compressed file that is served.
         manifest_sha256: Digest of the release's manifest.
         others: The release in the other registries.
+        signed: Whether the channel of every registry is signed. False in outcomes that predate signatures.
     """
 
     device: str
@@ -69,6 +70,7 @@ class PushOutcome(FrozenModel):
     compressed_bytes: int | None = None
     manifest_sha256: str | None = None
     others: tuple[Copy, ...] = ()
+    signed: bool = False
 
     @property
     def other_paths(self) -> tuple[str, ...]:
@@ -106,7 +108,7 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
         raise _unblessed(chosen.place, "the chosen model's facts are for another model", decision.chosen, facts.name)
     parents = {**chosen.manifest.parents, "decision": decision_sha256}
     manifest = _release_manifest(request, facts, decision, parents, len(model))
-    release, *others = publish(request.registries, request.device.device_class, request.name, model, manifest)
+    (release, *others), signed = publish(request.registries, request.device.device_class, request.name, model, manifest)
     return PushOutcome(
         device=decision.device,
         pushed=True,
@@ -118,6 +120,7 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
         compressed_bytes=release.manifest.compressed.bytes if release.manifest.compressed else None,
         manifest_sha256=release.manifest_sha256,
         others=tuple(Copy(path=one.path, manifest_sha256=one.manifest_sha256) for one in others),
+        signed=signed,
     )
 
 

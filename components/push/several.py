@@ -8,6 +8,7 @@ from typing import TypeVar
 from components.core.errors import RegistryError
 from components.push.registry import Registry, open_registry
 from components.push.release import Release, ReleaseManifest
+from components.push.signed import commit as commit_signed
 from components.spec.registry import BaseRegistry
 
 _Result = TypeVar("_Result")
@@ -15,13 +16,13 @@ _Result = TypeVar("_Result")
 
 def publish(
     specs: Sequence[BaseRegistry], device_class: str, name: str, model: bytes, manifest: ReleaseManifest
-) -> tuple[Release, ...]:
+) -> tuple[tuple[Release, ...], bool]:
     """Publish a model in each registry, and point its channel at the release.
 
     A registry that fails doesn't keep the others from their turn, so that one message says what each of them holds.
 
     Returns:
-        The release in each registry.
+        The release in each registry, and whether all of them are signed.
 
     Raises:
         RegistryError: A registry refused. If it doesn't hold the release, no channel has changed. If its channel didn't
@@ -37,11 +38,11 @@ def publish(
         specs, registries, put, "the release is not in every registry, so no channel was changed", "has the release"
     )
 
-    def commit(registry: Registry, index: int) -> None:
-        registry.commit(releases[index])
+    def commit(registry: Registry, index: int) -> bool:
+        return commit_signed(specs[index], registry, releases[index])
 
-    _all(specs, registries, commit, "the channel was not changed in every registry", "changed")
-    return tuple(releases)
+    signed = _all(specs, registries, commit, "the channel was not changed in every registry", "changed")
+    return tuple(releases), all(signed)
 
 
 def _all(

@@ -225,7 +225,7 @@ def _bounds(value: dict[str, Any]) -> str:
 def _commands_page() -> str:
     blocks = [NOTICE, "# Commands", COMMANDS_INTRODUCTION]
     group: Any = typer.main.get_command(app)
-    for name, command in group.commands.items():
+    for name, command in _leaves(group):
         arguments = [one for one in command.params if one.param_type_name == "argument"]
         options = [one for one in command.params if one.param_type_name == "option"]
         usage = " ".join(["edgemill", name, *map(_argument, arguments), *(["[OPTIONS]"] if options else [])])
@@ -236,6 +236,15 @@ def _commands_page() -> str:
         if rows:
             blocks.append("\n".join([_row("Argument or option", "Description"), "|---|---|", *rows]))
     return "\n\n".join(blocks) + "\n"
+
+
+def _leaves(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The commands of a group and of the groups in it, with their full names."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _leaves(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
 
 
 def _argument(argument: Any) -> str:

@@ -15,6 +15,7 @@ from components.core.files import described, is_file, is_folder
 from components.ingest.sources import read_by_tfx, wildcards_in
 from components.object_store.bucket import is_address
 from components.push.registry import open_registry
+from components.push.signed import check_signable
 from components.spec.baseline import PretrainedBaseline
 from components.spec.registry import by_field
 from pipelines.checks.example_files import column_errors, tfrecord_errors
@@ -231,10 +232,19 @@ def _checked_baseline(loaded: LoadedPipeline) -> tuple[Refusals, list[EdgemillEr
 
 
 def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
+    usable = True
     for field, registry in by_field(loaded.spec.push).items():
         if any("://" in path for path in registry.paths.values()):
-            continue  # reported by `pipelines.file.cross_field_checks`
+            usable = False  # reported by `pipelines.file.cross_field_checks`
+            continue
         try:
             open_registry(registry).check_writable()
         except RegistryError as error:
             yield error.placed(next((f"{field}.{name}" for name in registry.paths), field))
+            usable = False
+    if not usable:
+        return
+    try:
+        check_signable(list(by_field(loaded.spec.push).values()), [device.device_class for device in loaded.devices])
+    except (RegistryError, SpecError) as error:
+        yield error.placed("push")

@@ -31,7 +31,7 @@ def places(stores: list[Store], tmp_path: Path) -> list[Place]:
 
 
 def push(specs: list[BaseRegistry], model: bytes = MODEL) -> tuple[Release, ...]:
-    return publish(specs, "phone", "shoes", model, manifest_of(model))
+    return publish(specs, "phone", "shoes", model, manifest_of(model))[0]
 
 
 def specs_of(places: list[Place]) -> list[BaseRegistry]:

@@ -1,0 +1,201 @@
+"""Signed registries behind the registry protocol: the signed channel changes first, then the plain pointer follows.
+
+A device reads the signed channel only. The pointer stays for readers that verify nothing, and for rollbacks by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.core.errors import RegistryError
+from components.core.files import sha256_of_bytes
+from components.object_store.bucket import is_address
+from components.push.registry import Registry, registry_at
+from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, ChannelPointer, Release, serialized
+from components.spec.registry import BaseRegistry, GcsRegistry, LocalRegistry, S3Registry
+from components.trust import rollout
+from components.trust.keys import VARIABLE, KeySet, key_sets
+from components.trust.names import FOLDER
+from components.trust.storage import store_at
+
+if TYPE_CHECKING:
+    from components.trust.repository import SignedRegistry
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:edgemill:release:v1"
+
+
+def signed_root(spec: BaseRegistry) -> str | None:
+    """The root of a kind of registry that can be signed; None for other kinds."""
+    return normal(spec.root) if isinstance(spec, LocalRegistry | S3Registry | GcsRegistry) else None
+
+
+def normal(root: str) -> str:
+    """A root in the form that key sets hold."""
+    return root.rstrip("/") if is_address(root) else str(Path(root).resolve())
+
+
+def open_signed(root: str) -> SignedRegistry | None:
+    """Open a signed registry with the keys that the environment names; None if it isn't signed.
+
+    Raises:
+        RegistryError: No key set is for this registry, or the registry was signed and isn't any more.
+        SpecError: A key set can't be read.
+    """
+    from components.trust.repository import SignedRegistry
+    from components.trust.signed_set import FIRST_ROOT_NAME, is_signed
+
+    root, store, sets = normal(root), store_at(root), key_sets()
+    if not is_signed(store):
+        if any(one.file.registry == root for one in sets):
+            raise RegistryError(
+                "this registry was signed, and its signed metadata is gone",
+                where=root,
+                bound=f"the folder {FOLDER}",
+                remedy=f"restore the folder; or, if you removed it yourself, unset {VARIABLE}",
+            )
+        return None
+    first = store.read(FIRST_ROOT_NAME)
+    keys = next((one for one in sets if first is not None and _leads_from(one, root, first.content)), None)
+    if keys is None:
+        raise RegistryError(
+            "this registry is signed, and no key set here is for it",
+            where=root,
+            bound="the folder that `edgemill registry init` made",
+            measured=", ".join(str(one.folder) for one in sets) or "no key set",
+            remedy=f"set {VARIABLE} to the folder of its keys",
+        )
+    return SignedRegistry(root, store, keys)
+
+
+def commit(spec: BaseRegistry, registry: Registry, release: Release) -> bool:
+    """Commit a release to its channel, and return whether that was signed."""
+    root = signed_root(spec)
+    signed = open_signed(root) if root else None
+    if signed is None:
+        registry.commit(release)
+        return False
+    place = (release.manifest.device_class, release.manifest.name, spec.channel)
+    ref = reference(release)
+    signed.change_channel(*place, lambda state: rollout.released(state, ref), _pointer)
+    registry.commit(release)
+    # Another push can have signed after this one, and have moved the pointer before.
+    settled = signed.channel(*place).complete
+    if settled is not None and settled.version != release.version:
+        registry_at(release.path).point_at(f"{release.path.rpartition('/')[0]}/{settled.version}", spec.channel)
+    return True
+
+
+def check_signable(specs: Sequence[BaseRegistry], device_classes: Sequence[str]) -> None:
+    """Check before a run that every registry can be signed, or none is signed.
+
+    Raises:
+        RegistryError: Some registries are signed and some aren't, or keys are missing.
+    """
+    found = {spec.place: open_signed(root) if (root := signed_root(spec)) else None for spec in specs}
+    unsigned = [place for place, signed in found.items() if signed is None]
+    if unsigned and len(unsigned) < len(found):
+        raise RegistryError(
+            "some of the registries are signed and some are not",
+            bound="all of them signed, or none",
+            measured=f"not signed: {', '.join(unsigned)}",
+            remedy="sign them with `edgemill registry init`, or push to them in another pipeline",
+        )
+    for spec in specs:
+        if (signed := found[spec.place]) is not None:
+            for device_class in device_classes:
+                signed.check_keys(device_class, spec.channel)
+
+
+def change(
+    address: str, channel: str, edit: Callable[[rollout.ChannelState], rollout.ChannelState]
+) -> rollout.ChannelState:
+    """Change a signed channel of the pipeline at `<root>/<device class>/<name>`, and let the pointer follow."""
+    root, device_class, name = address.rstrip("/").rsplit("/", 2)
+    signed = open_signed(root)
+    if signed is None:
+        raise RegistryError(
+            "this registry is not signed",
+            where=root,
+            remedy="sign it with `edgemill registry init`, or use `edgemill rollback`, which needs no keys",
+        )
+    state = signed.change_channel(device_class, name, channel, edit, _pointer)
+    kind = registry_at(address)
+    if state.complete is not None:
+        release = kind.resolve(f"{address}/{state.complete.version}")
+        if any(place.endswith(f"/{channel}.json") for place, _ in kind.channels(release.address)):
+            kind.point_at(release.address, channel)
+    return state
+
+
+def promote(address: str, channel: str, share: int) -> rollout.ChannelState:
+    """Give a share of a channel's devices a release that another channel of the same pipeline has signed.
+
+    Raises:
+        RegistryError: The release is damaged, no channel has signed it, or the channel doesn't allow the change.
+    """
+    found = registry_at(address).resolve(address)
+    place, _, version = found.address.rpartition("/")
+    root, device_class, name = place.rsplit("/", 2)
+    registry = open_signed(root)
+    states = registry.channels() if registry else []
+    known = {
+        ref.version: ref
+        for state in states
+        if (state.device_class, state.name) == (device_class, name)
+        for ref in (*state.history, *(stage.release for stage in state.stages))
+    }
+    if registry is not None and (version not in known or known[version].sha256 != found.sha256):
+        raise RegistryError(
+            "no channel has signed this release",
+            where=found.address,
+            bound=", ".join(known) or "no release is signed",
+            measured=version,
+            remedy="push the model to a channel of the signed registry first",
+        )
+    return change(place, channel, lambda state: rollout.released(state, known[version], share))
+
+
+def reference(release: Release) -> rollout.ReleaseRef:
+    """What is signed about a release."""
+    manifest, form = release.manifest, release.manifest.compressed
+    # The manifest as a push writes it.
+    subjects = {MODEL_NAME: manifest.sha256, MANIFEST_NAME: release.manifest_sha256}
+    if form is not None:
+        subjects[COMPRESSED_NAME] = form.sha256
+    return rollout.ReleaseRef(
+        version=release.version,
+        sha256=manifest.sha256,
+        bytes=manifest.bytes,
+        file=form.file if form else MODEL_NAME,
+        file_sha256=form.sha256 if form else manifest.sha256,
+        file_bytes=form.bytes if form else manifest.bytes,
+        statement={
+            "_type": STATEMENT_TYPE,
+            "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects.items()],
+            "predicateType": PREDICATE_TYPE,
+            "predicate": {
+                "device_class": manifest.device_class,
+                "name": manifest.name,
+                "device": manifest.device,
+                "recipe": {
+                    "name": manifest.recipe.name,
+                    "digest": {"sha256": sha256_of_bytes(manifest.recipe.model_dump_json().encode())},
+                },
+                "materials": [
+                    {"name": role, "digest": {"sha256": digest}} for role, digest in sorted(manifest.parents.items())
+                ],
+            },
+        },
+    )
+
+
+def _pointer(ref: rollout.ReleaseRef) -> bytes:
+    return serialized(ChannelPointer(version=ref.version, sha256=ref.sha256, bytes=ref.bytes))
+
+
+def _leads_from(keys: KeySet, root: str, first: bytes) -> bool:
+    """Whether a key set is for a registry: by its address, or by the root that it trusts."""
+    return keys.file.registry == root or keys.root == first

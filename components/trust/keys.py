@@ -1,0 +1,173 @@
+"""Key sets: which keys sign, where the private keys are, and the root that a machine trusts.
+
+A key set is a folder with `keys.json`, `root.json`, and perhaps private keys. The environment variable EDGEMILL_KEYS
+names it, or several, separated as in PATH. A private key is in a file (`file:NAME.pem`), in a variable
+(`env:VARIABLE`), or in a key management service (`awskms:...`, `gcpkms:...`, `azurekms:...`, `hsm:...`, as
+securesystemslib writes them).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.core.errors import RegistryError, SpecError
+from components.core.files import write_atomically
+from components.core.values import FrozenModel
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+    from securesystemslib.signer import CryptoSigner, Key, Signer
+
+VARIABLE = "EDGEMILL_KEYS"
+KEYS_NAME, ROOT_NAME = "keys.json", "root.json"
+
+
+class KeysFile(FrozenModel):
+    """The file `keys.json`.
+
+    Attributes:
+        development: Whether `edgemill registry init` made all keys on one machine.
+        registry: The registry that the keys sign.
+        keys: Key ID -> where the private key is.
+    """
+
+    development: bool
+    registry: str
+    keys: dict[str, str]
+
+
+@dataclass(frozen=True)
+class KeySet:
+    """A key set that was read."""
+
+    folder: Path
+    file: KeysFile
+    root: bytes
+
+    def signer(self, key: Key) -> Signer | None:
+        """The signer of a key; None if this set doesn't have it.
+
+        Raises:
+            SpecError: The private key can't be read, is open to others, or is another key.
+        """
+        from securesystemslib.exceptions import KeyMismatchError
+        from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
+
+        uri = self.file.keys.get(key.keyid)
+        if uri is None:
+            return None
+        scheme, _, rest = uri.partition(":")
+        try:
+            if scheme in {"file", "env"} and isinstance(key, SSlibKey):
+                return CryptoSigner(_private_key(self._content(scheme, rest), uri), key)
+            return Signer.from_priv_key_uri(uri, key)
+        except KeyMismatchError as error:
+            raise SpecError(
+                "this private key belongs to another public key",
+                where=f"{self.folder / KEYS_NAME}: {uri}",
+                bound=f"the key {key.keyid[:12]}…",
+                remedy="correct the place of the key in keys.json",
+            ) from error
+        except (ValueError, ImportError, OSError) as error:
+            raise SpecError(
+                f"this private key cannot be used: {error}",
+                where=f"{self.folder / KEYS_NAME}: {uri}",
+                bound="file:NAME, env:VARIABLE, or a URI of securesystemslib such as awskms:ID",
+                remedy="correct the place of the key in keys.json, or install the client of the key service",
+            ) from error
+
+    def add(self, signer: CryptoSigner, name: str) -> KeySet:
+        """Write a private key to a file that only its owner can read, and add it to the set."""
+        path = self.folder / name
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(signer.private_bytes)
+            os.fsync(file.fileno())
+        keys = {**self.file.keys, signer.public_key.keyid: f"file:{name}"}
+        changed = replace(self, file=self.file.model_copy(update={"keys": keys}))
+        changed.save()
+        return changed
+
+    @contextmanager
+    def locked(self) -> Iterator[KeySet]:
+        """Keep other processes from adding keys. Yields the key set as it is now."""
+        with (self.folder / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield read_key_set(self.folder)
+
+    def save(self) -> None:
+        """Write `keys.json` and `root.json`."""
+        write_atomically(self.folder / KEYS_NAME, self.file.model_dump_json(indent=2).encode() + b"\n")
+        if self.root:
+            write_atomically(self.folder / ROOT_NAME, self.root)
+
+    def _content(self, scheme: str, rest: str) -> bytes:
+        if scheme == "env":
+            if rest not in os.environ:
+                raise SpecError(
+                    "the variable of a private key is not set",
+                    where=str(self.folder / KEYS_NAME),
+                    bound=rest,
+                    remedy="set it to the PEM text of the key, or correct keys.json",
+                )
+            return os.environ[rest].encode()
+        path = self.folder / rest
+        mode = path.stat().st_mode & 0o777
+        if mode & 0o077:
+            raise SpecError(
+                "this private key is open to other users",
+                where=str(path),
+                bound="permissions 600",
+                measured=f"{mode:o}",
+                remedy=f"replace the key if others can have read it (edgemill registry rotate); then chmod 600 {path}",
+            )
+        return path.read_bytes()
+
+
+def key_sets() -> tuple[KeySet, ...]:
+    """The key sets that the environment names.
+
+    Raises:
+        SpecError: One of them can't be read.
+    """
+    return tuple(read_key_set(Path(folder)) for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder)
+
+
+def read_key_set(folder: Path) -> KeySet:
+    """Read a key set. Raises a SpecError if that's not possible."""
+    try:
+        file = KeysFile.model_validate_json((folder / KEYS_NAME).read_bytes())
+        return KeySet(folder, file, (folder / ROOT_NAME).read_bytes())
+    except (OSError, ValueError) as error:
+        raise SpecError(
+            f"this is not a key set: {str(error).splitlines()[0]}",
+            where=str(folder),
+            bound=f"a folder with {KEYS_NAME} and {ROOT_NAME}, as `edgemill registry init` makes it",
+            remedy=f"correct {VARIABLE}",
+        ) from error
+
+
+def missing_keys(where: str, role: str, bound: int, found: int) -> RegistryError:
+    """The error for a role whose threshold the available keys don't meet."""
+    return RegistryError(
+        f"there are not enough keys to sign as {role}",
+        where=where,
+        bound=f"{bound} of the role's keys",
+        measured=found,
+        remedy=f"name a key set with them in {VARIABLE}",
+    )
+
+
+def _private_key(pem: bytes, uri: str) -> PrivateKeyTypes:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        return load_pem_private_key(pem, None)
+    except TypeError as error:
+        raise ValueError(f"{uri} is encrypted") from error

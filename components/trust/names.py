@@ -1,0 +1,34 @@
+"""Names in a signed registry. Imported on devices, so it needs nothing but the standard library.
+
+    <root>/_tuf/<N>.root.json, timestamp.json, <N>.snapshot.json, <N>.targets.json     the top-level roles
+    <root>/_tuf/<N>.<device class>.<channel>.json                                      one delegated role per channel
+    <root>/_tuf/targets/<device class>/<name>/<digest>.<channel>.json                  its targets: pointers
+
+The files of releases stay where they are. No device class begins with an underscore, so none has the folder's name.
+"""
+
+from __future__ import annotations
+
+FOLDER = "_tuf"
+TARGETS_FOLDER = f"{FOLDER}/targets"
+CHANNELS = ("canary", "beta", "stable")
+# The key below which a target's custom metadata holds the state of its channel.
+CUSTOM = "edgemill"
+# Signed fields that The Update Framework doesn't know.
+SIGNED_AT = "x-edgemill-signed-at"
+EXPIRY_DAYS = "x-edgemill-expiry-days"
+
+
+def role_of(device_class: str, channel: str) -> str:
+    """The delegated role that signs a channel of a device class."""
+    return f"{device_class}.{channel}"
+
+
+def paths_of(device_class: str, channel: str) -> list[str]:
+    """The targets that the role may sign: the pointers of its channel, of any pipeline."""
+    return [f"{device_class}/*/{channel}.json"]
+
+
+def target_of(device_class: str, name: str, channel: str) -> str:
+    """The target that holds the state of a channel."""
+    return f"{device_class}/{name}/{channel}.json"

@@ -1,0 +1,257 @@
+"""Changes of a signed registry.
+
+Files other than the timestamp are created under new names and never replaced. The timestamp is replaced in one step, if
+it still is what was read. That is the commit point: devices see the set before or after it. If another change was
+faster, everything is read again. A killed change leaves files that nothing refers to.
+
+Versions of the snapshot and of roles grow, but may have gaps: a name that is taken is skipped.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    MetaFile,
+    Root,
+    TargetFile,
+    Targets,
+)
+from tuf.api.serialization.json import JSONSerializer
+
+from components.core.errors import RegistryError
+from components.trust import rollout
+from components.trust.keys import KeySet, missing_keys, read_key_set
+from components.trust.names import CHANNELS, CUSTOM, EXPIRY_DAYS, SIGNED_AT, paths_of, role_of, target_of
+from components.trust.signed_set import TIMESTAMP_NAME, SignedSet, read_role, read_signed_set
+from components.trust.storage import Store
+
+DEFAULT_EXPIRY_DAYS = {"root": 365, "targets": 365, "channels": 365, "snapshot": 30, "timestamp": 7}
+_MOST_ATTEMPTS = 50
+_LONGEST_PAUSE_SECONDS = 0.2
+
+
+class SignedRegistry:
+    """A signed registry, and the keys of this machine.
+
+    Attributes:
+        where: Its folder or address.
+        extra: Signers that also sign a role, while its key is replaced.
+    """
+
+    def __init__(self, root: str, store: Store, keys: KeySet) -> None:
+        self.where, self.store, self.keys = root, store, keys
+        self.extra: dict[str, Signer] = {}
+
+    def read(self) -> SignedSet:
+        """Read and verify the top-level metadata."""
+        return read_signed_set(self.store, self.keys.root, self.where)
+
+    def channel(self, device_class: str, name: str, channel: str) -> rollout.ChannelState:
+        """The verified state of a channel, with no stages if nothing was released."""
+        found = self.read()
+        role = read_role(self.store, found, role_of(device_class, channel), self.where)
+        return _state(role, device_class, name, channel)
+
+    def channels(self) -> list[rollout.ChannelState]:
+        """The verified states of all channels that have releases."""
+        found, states = self.read(), []
+        delegations = found.targets.signed.delegations
+        for role in (delegations.roles or {}) if delegations else {}:
+            metadata = read_role(self.store, found, role, self.where)
+            for target in metadata.signed.targets.values() if metadata else ():
+                states.append(rollout.from_json((target.custom or {})[CUSTOM]))
+        return sorted(states, key=lambda one: (one.device_class, one.name, CHANNELS.index(one.channel)))
+
+    def check_keys(self, device_class: str, channel: str) -> None:
+        """Check that this machine can sign a channel, before anything is written."""
+        check_channel(channel, self.where)
+        found = self.read()
+        self.signers_of(found.root.signed, "snapshot")
+        self.signers_of(found.root.signed, "timestamp")
+        delegations = found.targets.signed.delegations
+        if delegations is not None and role_of(device_class, channel) in (delegations.roles or {}):
+            self.signers_of(found.targets.signed, role_of(device_class, channel))
+        else:
+            self.signers_of(found.root.signed, "targets")
+
+    def change_channel(
+        self,
+        device_class: str,
+        name: str,
+        channel: str,
+        change: Callable[[rollout.ChannelState], rollout.ChannelState],
+        pointer: Callable[[rollout.ReleaseRef], bytes],
+    ) -> rollout.ChannelState:
+        """Change the state of a channel, and sign it. Nothing is written if the state stays the same.
+
+        Raises:
+            RegistryError: Keys are missing, the metadata can't be trusted, or the channel doesn't allow the change.
+        """
+        check_channel(channel, self.where)
+        role_name = role_of(device_class, channel)
+
+        result: list[rollout.ChannelState] = []
+
+        def edit(found: SignedSet) -> dict[str, Metadata[Targets]] | None:
+            delegations = found.targets.signed.delegations
+            new = delegations is None or role_name not in (delegations.roles or {})
+            role = read_role(self.store, found, role_name, self.where)
+            before = _state(role, device_class, name, channel)
+            try:
+                result[:] = [change(before)]
+            except rollout.RolloutError as error:
+                raise RegistryError(
+                    f"the channel cannot be changed: {error}",
+                    where=f"{self.where}: {target_of(device_class, name, channel)}",
+                    remedy="look at `edgemill registry status`",
+                ) from error
+            if result[0] == before:
+                return None
+            role = role or Metadata(Targets())
+            role.signed.targets[target_of(device_class, name, channel)] = self._target(result[0], pointer)
+            return {**({"targets": self.delegate(found, device_class)} if new else {}), role_name: role}
+
+        self.commit(edit)
+        return result[0]
+
+    def commit(
+        self, edit: Callable[[SignedSet], dict[str, Metadata[Targets]] | None], *, snapshot: bool = False
+    ) -> None:
+        """Sign the roles that `edit` returns, then the snapshot and the timestamp, until no other change is faster.
+
+        Args:
+            edit: Returns the roles to sign; None to leave everything as it is.
+            snapshot: Whether to sign the snapshot again even if no role changes.
+        """
+        for _ in range(_MOST_ATTEMPTS):
+            # Another process can have added keys.
+            self.keys = read_key_set(self.keys.folder)
+            found = self.read()
+            roles = edit(found)
+            if roles is None:
+                return
+            root, days = found.root.signed, found.root.signed.unrecognized_fields[EXPIRY_DAYS]
+            listed = found.snapshot.signed
+            for role, metadata in roles.items():
+                by: Root | Targets = root
+                if role != "targets":
+                    by = roles["targets"].signed if "targets" in roles else found.targets.signed
+                known = listed.meta.get(f"{role}.json")
+                metadata.signed.version = known.version if known else 0
+                kind = "targets" if role == "targets" else "channels"
+                listed.meta[f"{role}.json"] = self._written(metadata, role, by, days[kind])
+            if roles or snapshot:
+                found.timestamp.signed.snapshot_meta = self._written(found.snapshot, "snapshot", root, days["snapshot"])
+            found.timestamp.signed.version += 1
+            content = self._signed(found.timestamp, "timestamp", root, days["timestamp"])
+            if self.store.write_if(TIMESTAMP_NAME, content, found.timestamp_version):
+                return
+            time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
+        raise RegistryError(
+            "other changes of this registry are always faster",
+            where=self.where,
+            bound=f"a moment without another change, in {_MOST_ATTEMPTS} attempts",
+            remedy="run again when fewer pipelines push",
+        )
+
+    def delegate(self, found: SignedSet, device_class: str) -> Metadata[Targets]:
+        """Delegate the channels of a device class to new keys, which are added to the key set."""
+        self.signers_of(found.root.signed, "targets")
+        targets = found.targets.signed
+        delegations = targets.delegations or Delegations({}, {})
+        roles = delegations.roles or {}
+        with self.keys.locked() as self.keys:
+            for channel in CHANNELS:
+                key = self._channel_key(f"{device_class}.{channel}.pem")
+                delegations.keys[key.keyid] = key
+                role, paths = role_of(device_class, channel), paths_of(device_class, channel)
+                roles[role] = DelegatedRole(role, [key.keyid], 1, terminating=True, paths=paths)
+        delegations.roles = roles
+        targets.delegations = delegations
+        return found.targets
+
+    def _channel_key(self, file: str) -> Key:
+        """The public key of a file of the key set, which is made if there is none."""
+        path = self.keys.folder / file
+        if path.exists():
+            return SSlibKey.from_crypto(load_pem_private_key(path.read_bytes(), None).public_key())
+        signer = CryptoSigner.generate_ecdsa()
+        self.keys = self.keys.add(signer, file)
+        return signer.public_key
+
+    def _target(self, state: rollout.ChannelState, pointer: Callable[[rollout.ReleaseRef], bytes]) -> TargetFile:
+        content = pointer(state.complete or state.stages[0].release)
+        path = target_of(state.device_class, state.name, state.channel)
+        target = TargetFile.from_data(path, content, ["sha256"])
+        target.unrecognized_fields["custom"] = {CUSTOM: _plain(rollout.to_json(state))}
+        folder, _, file = path.rpartition("/")
+        # Named by its content, as The Update Framework does it, so an existing one is the same.
+        self.store.write_if(f"targets/{folder}/{target.hashes['sha256']}.{file}", content, None)
+        return target
+
+    def _written(self, metadata: Metadata[Any], role: str, by: Root | Targets, days: int) -> MetaFile:
+        """Sign metadata as the next version whose name is free, and write it."""
+        while True:
+            metadata.signed.version += 1
+            content = self._signed(metadata, role, by, days)
+            if self.store.write_if(f"{metadata.signed.version}.{role}.json", content, None):
+                return MetaFile.from_data(metadata.signed.version, content, ["sha256"])
+
+    def _signed(self, metadata: Metadata[Any], role: str, by: Root | Targets, days: int) -> bytes:
+        now = datetime.now(timezone.utc).replace(microsecond=0)
+        metadata.signed.expires = now + timedelta(days=days)
+        if role == "timestamp":
+            metadata.signed.unrecognized_fields[SIGNED_AT] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return sign(metadata, self.signers_of(by, role))
+
+    def signers_of(self, by: Root | Targets, role: str) -> list[Signer]:
+        """The signers of a role. Raises a RegistryError if they don't meet its threshold."""
+        delegated = by.get_delegated_role(role)
+        signers = [signer for key in delegated.keyids if (signer := self.keys.signer(by.get_key(key)))]
+        if len(signers) < delegated.threshold:
+            raise missing_keys(self.where, role, delegated.threshold, len(signers))
+        return [*signers, self.extra[role]] if role in self.extra else signers
+
+
+def sign(metadata: Metadata[Any], signers: list[Signer]) -> bytes:
+    """Replace the signatures of metadata, and return its file."""
+    metadata.signatures.clear()
+    for signer in signers:
+        metadata.sign(signer, append=True)
+    return metadata.to_bytes(JSONSerializer(compact=True))
+
+
+def check_channel(channel: str, where: str) -> None:
+    """Raise a RegistryError for a channel that signed registries don't have."""
+    if channel not in CHANNELS:
+        raise RegistryError(
+            "a signed registry has no such channel",
+            where=where,
+            bound=f"one of {', '.join(CHANNELS)}",
+            measured=channel,
+            remedy="name one of these channels",
+        )
+
+
+def _state(role: Metadata[Targets] | None, device_class: str, name: str, channel: str) -> rollout.ChannelState:
+    target = role.signed.targets.get(target_of(device_class, name, channel)) if role else None
+    if target is None:
+        return rollout.ChannelState(device_class, name, channel)
+    return rollout.from_json((target.custom or {})[CUSTOM])
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists: signed metadata is compared as JSON."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,168 @@
+"""The signed state of a channel, and which release a device gets from it. Imported on devices: standard library only.
+
+A channel has stages, the newest first. A stage has a release and the share of devices that get it. A device takes the
+first stage that covers it. Its place in a stage is a hash of its ID and the release, so it stays the same while the
+share grows, and every roll-out begins with other devices.
+
+Shares are integers in hundredths of a percent, because signed metadata can't hold fractions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+FULL_SHARE = 10_000
+FORMAT = 1
+_MOST_STAGES = 4
+_LONGEST_HISTORY = 3
+
+
+class RolloutError(ValueError):
+    """A change that the state of a channel doesn't allow, or a state that can't be read."""
+
+
+@dataclass(frozen=True)
+class ReleaseRef:
+    """A release by its digests.
+
+    Attributes:
+        version: Name of its folder.
+        sha256, bytes: Digest and size of the model.
+        file, file_sha256, file_bytes: The file that devices fetch: the compressed form, or the model itself.
+        statement: The in-toto statement about the model.
+    """
+
+    version: str
+    sha256: str
+    bytes: int
+    file: str
+    file_sha256: str
+    file_bytes: int
+    statement: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A release and the share of devices that get it. If the stage is paused, only devices that already have it."""
+
+    release: ReleaseRef
+    share: int = FULL_SHARE
+    paused: bool = False
+
+
+@dataclass(frozen=True)
+class ChannelState:
+    """What is signed for one channel of a pipeline and device class.
+
+    Attributes:
+        device_class, name, channel: Which channel it is.
+        stages: Newest first. Only the last can cover all devices.
+        history: Releases that covered all devices before, newest first.
+    """
+
+    device_class: str
+    name: str
+    channel: str
+    stages: tuple[Stage, ...] = ()
+    history: tuple[ReleaseRef, ...] = ()
+
+    @property
+    def complete(self) -> ReleaseRef | None:
+        """The release of all devices that no roll-out covers; None if there is none."""
+        return self.stages[-1].release if self.stages and self.stages[-1].share == FULL_SHARE else None
+
+
+def place_of_device(device_id: str, version: str) -> int:
+    """The place of a device in a roll-out, from 0 to 9,999."""
+    digest = hashlib.sha256(f"{version}\0{device_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") * FULL_SHARE >> 64
+
+
+def choose(state: ChannelState, device_id: str, running: str | None) -> ReleaseRef | None:
+    """The release that a device gets; None if the channel has none for it.
+
+    Args:
+        state: The channel.
+        device_id: Any text that identifies the device and doesn't change.
+        running: Version that the device runs.
+    """
+    for stage in state.stages:
+        if place_of_device(device_id, stage.release.version) >= stage.share:
+            continue
+        if not stage.paused or stage.release.version == running:
+            return stage.release
+    return None
+
+
+def released(state: ChannelState, release: ReleaseRef, share: int = FULL_SHARE) -> ChannelState:
+    """The state after a release gets a share of the devices. A release that is already a stage keeps its place."""
+    if not 0 < share <= FULL_SHARE:
+        raise RolloutError(f"a share is between 0.01 and 100 percent, not {share / 100:g}")
+    versions = [stage.release.version for stage in state.stages]
+    stage = Stage(release, share)
+    if release.version in versions[1:] and share < FULL_SHARE:
+        raise RolloutError(f"{release.version} is below the newer roll-out of {versions[0]}; roll that back first")
+    below = tuple(one for one in state.stages if one.release.version != release.version)
+    if share == FULL_SHARE:
+        before = state.complete
+        kept = (*((before,) if before and before.version != release.version else ()), *state.history)
+        unique = {one.version: one for one in reversed(kept) if one.version != release.version}
+        history = tuple(reversed(unique.values()))[:_LONGEST_HISTORY]
+        return dataclasses.replace(state, stages=(stage,), history=history)
+    if len(below) >= _MOST_STAGES:
+        raise RolloutError(f"{len(below)} roll-outs are not complete: {', '.join(versions)}; complete or end one first")
+    return dataclasses.replace(state, stages=(stage, *below))
+
+
+def rolled_back(state: ChannelState) -> ChannelState:
+    """The state before its newest release."""
+    if len(state.stages) > 1:
+        return dataclasses.replace(state, stages=state.stages[1:])
+    if not state.history:
+        raise RolloutError("the channel has no earlier release")
+    return dataclasses.replace(state, stages=(Stage(state.history[0]),), history=state.history[1:])
+
+
+def paused(state: ChannelState) -> ChannelState:
+    """The state in which no further device gets the newest release."""
+    if not state.stages:
+        raise RolloutError("the channel has no release")
+    return dataclasses.replace(state, stages=(dataclasses.replace(state.stages[0], paused=True), *state.stages[1:]))
+
+
+def to_json(state: ChannelState) -> dict[str, Any]:
+    """The state as signed metadata holds it."""
+    return {"format": FORMAT, **dataclasses.asdict(state)}
+
+
+def from_json(value: Any) -> ChannelState:
+    """The state from signed metadata. Unknown fields are ignored, so that newer registries can add some.
+
+    Raises:
+        RolloutError: This version can't read it.
+    """
+    try:
+        if value["format"] != FORMAT:
+            raise RolloutError(f"the channel has format {value['format']}, and this version reads {FORMAT}")
+        stages = tuple(
+            Stage(_release(one["release"]), int(one["share"]), bool(one["paused"])) for one in value["stages"]
+        )
+        return ChannelState(
+            device_class=str(value["device_class"]),
+            name=str(value["name"]),
+            channel=str(value["channel"]),
+            stages=stages,
+            history=tuple(map(_release, value["history"])),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, RolloutError):
+            raise
+        raise RolloutError(f"the channel's state cannot be read: {error!r}") from error
+
+
+def _release(value: Any) -> ReleaseRef:
+    return ReleaseRef(**{one.name: value[one.name] for one in dataclasses.fields(ReleaseRef)})

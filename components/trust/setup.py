@@ -1,0 +1,145 @@
+"""A new signed registry with its key set, and the rotation of keys."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
+
+from components.core.errors import RegistryError, SpecError
+from components.trust.keys import KeySet, KeysFile
+from components.trust.names import EXPIRY_DAYS, SIGNED_AT
+from components.trust.repository import DEFAULT_EXPIRY_DAYS, SignedRegistry, sign
+from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, SignedSet, is_signed, read_role
+from components.trust.storage import Store
+
+ROOT_KEYS, ROOT_THRESHOLD = 3, 2
+_TOP_LEVEL = ("root", "targets", "snapshot", "timestamp")
+
+
+def create(root: str, store: Store, folder: Path, timestamp_days: int | None = None) -> SignedRegistry:
+    """Make a development key set, and sign an empty set with it. The first root is the commit point.
+
+    Raises:
+        RegistryError: The registry is already signed.
+        SpecError: The folder holds other keys.
+    """
+    if is_signed(store):
+        raise RegistryError(
+            "this registry is already signed",
+            where=root,
+            remedy="use its keys: EDGEMILL_KEYS; to start again, remove the folder `_tuf` of the registry",
+        )
+    if folder.exists() and any(folder.iterdir()):
+        raise SpecError(
+            "the folder for the keys is not empty",
+            where=str(folder),
+            bound="a folder that is empty or doesn't exist",
+            remedy="name another folder with --keys",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    keys = KeySet(folder, KeysFile(development=True, registry=root, keys={}), b"")
+    days = {**DEFAULT_EXPIRY_DAYS, **({"timestamp": timestamp_days} if timestamp_days else {})}
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    signed = Root(consistent_snapshot=True, expires=now + timedelta(days=days["root"]))
+    signed.unrecognized_fields[EXPIRY_DAYS] = days
+    signers: dict[str, list[CryptoSigner]] = {}
+    for role in _TOP_LEVEL:
+        numbers = range(1, ROOT_KEYS + 1) if role == "root" else (1,)
+        signers[role] = [CryptoSigner.generate_ecdsa() for _ in numbers]
+        for number, signer in zip(numbers, signers[role], strict=True):
+            keys = keys.add(signer, f"{role}-{number}.pem" if role == "root" else f"{role}.pem")
+            signed.add_key(signer.public_key, role)
+    signed.roles["root"].threshold = ROOT_THRESHOLD
+    anchor = sign(Metadata(signed), list(signers["root"]))
+    keys = KeySet(folder, keys.file, anchor)
+    keys.save()
+
+    def written(role: str, metadata: Metadata[Any]) -> MetaFile:
+        metadata.signed.expires = now + timedelta(days=days[role])
+        content = sign(metadata, list(signers[role]))
+        name = TIMESTAMP_NAME if role == "timestamp" else f"{metadata.signed.version}.{role}.json"
+        store.write_if(name, content, None)
+        return MetaFile.from_data(metadata.signed.version, content, ["sha256"])
+
+    targets = written("targets", Metadata(Targets()))
+    snapshot = written("snapshot", Metadata(Snapshot(meta={"targets.json": targets})))
+    timestamp = Timestamp(snapshot_meta=snapshot)
+    timestamp.unrecognized_fields[SIGNED_AT] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    written("timestamp", Metadata(timestamp))
+    store.write_if(FIRST_ROOT_NAME, anchor, None)
+    return SignedRegistry(root, store, keys)
+
+
+def rotate(registry: SignedRegistry, role: str) -> str:
+    """Replace a key of a role with a new one. Devices that trust the root follow; the old key is worth nothing.
+
+    Returns:
+        The ID of the key that was replaced.
+
+    Raises:
+        RegistryError: There is no such role, or keys are missing.
+    """
+    found = registry.read()
+    delegations = found.targets.signed.delegations
+    if role in _TOP_LEVEL:
+        return _rotate_top_level(registry, role, found)
+    if delegations is None or role not in (delegations.roles or {}):
+        raise RegistryError(
+            "there is no such role",
+            where=registry.where,
+            bound=", ".join((*_TOP_LEVEL, *((delegations.roles or {}) if delegations else ()))),
+            measured=role,
+            remedy="name one of these roles",
+        )
+    replaced: list[str] = []
+    key = _new_key(registry, role)
+
+    def edit(found: SignedSet) -> dict[str, Metadata[Targets]]:
+        metadata = read_role(registry.store, found, role, registry.where)
+        delegated = found.targets.signed.get_delegated_role(role)
+        replaced[:] = delegated.keyids[:1]
+        if key.public_key.keyid not in delegated.keyids:
+            found.targets.signed.add_key(key.public_key, role)
+            found.targets.signed.revoke_key(replaced[0], role)
+        return {"targets": found.targets, **({role: metadata} if metadata else {})}
+
+    registry.commit(edit)
+    return replaced[0]
+
+
+def _rotate_top_level(registry: SignedRegistry, role: str, found: SignedSet) -> str:
+    root = found.root.signed
+    signers = {signer.public_key.keyid: signer for signer in registry.signers_of(root, "root")}
+    key = _new_key(registry, role)
+    replaced = root.roles[role].keyids[0]
+    if role != "root":
+        # What the new key must sign is signed by both keys first, so that devices find a valid set at any time.
+        registry.extra = {role: key}
+        registry.commit(lambda new: {"targets": new.targets} if role == "targets" else {}, snapshot=role == "snapshot")
+        registry.extra = {}
+    root.add_key(key.public_key, role)
+    root.revoke_key(replaced, role)
+    root.version += 1
+    days = root.unrecognized_fields[EXPIRY_DAYS]["root"]
+    root.expires = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=days)
+    # The new root is signed as both the old and the new one require.
+    signers |= {signer.public_key.keyid: signer for signer in registry.signers_of(root, "root")}
+    name = f"{root.version}.root.json"
+    if not registry.store.write_if(name, sign(found.root, list(signers.values())), None):
+        raise RegistryError(
+            "another rotation was faster",
+            where=f"{registry.where}: {name}",
+            remedy="run the command again",
+        )
+    return replaced
+
+
+def _new_key(registry: SignedRegistry, role: str) -> CryptoSigner:
+    signer = CryptoSigner.generate_ecdsa()
+    registry.keys = registry.keys.add(signer, f"{role}-{signer.public_key.keyid[:8]}.pem")
+    return signer

@@ -1,0 +1,133 @@
+"""The signed metadata of a registry, verified from a root that this machine trusts.
+
+Everything that is signed again was verified before. So a file that somebody planted is never signed by an honest push.
+Expired metadata is accepted here: `refresh` must be able to sign it again. Devices refuse it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from securesystemslib.exceptions import StorageError as _StorageError
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
+from tuf.api.serialization import DeserializationError
+
+from components.core.errors import RegistryError
+from components.trust.storage import Store
+
+TIMESTAMP_NAME = "timestamp.json"
+FIRST_ROOT_NAME = "1.root.json"
+
+
+@dataclass(frozen=True)
+class SignedSet:
+    """The top-level metadata that is in force, and the delegated role that was asked for.
+
+    Attributes:
+        root, timestamp, snapshot, targets: The top-level roles.
+        timestamp_version: What the store compares when the timestamp is replaced.
+    """
+
+    root: Metadata[Root]
+    timestamp: Metadata[Timestamp]
+    snapshot: Metadata[Snapshot]
+    targets: Metadata[Targets]
+    timestamp_version: str
+
+
+def is_signed(store: Store) -> bool:
+    """Whether a registry is signed."""
+    return store.read(FIRST_ROOT_NAME) is not None or store.read(TIMESTAMP_NAME) is not None
+
+
+def newest_root(store: Store, anchor: bytes, where: str) -> Metadata[Root]:
+    """The newest root that the trusted one leads to: each is signed by the one before."""
+    root = _parsed(anchor, Root, "root.json", where)
+    _checked(lambda: root.signed.verify_delegate("root", root.signed_bytes, root.signatures), "root.json", where)
+    own = store.read(name := f"{root.signed.version}.root.json")
+    if own is None or own.content != anchor:
+        raise refused("the registry isn't the one that these keys sign: its root differs", name, where)
+    while (found := store.read(name := f"{root.signed.version + 1}.root.json")) is not None:
+        following = _parsed(found.content, Root, name, where)
+        for one in (root, following):
+            _checked(
+                lambda one=one, new=following: one.signed.verify_delegate("root", new.signed_bytes, new.signatures),
+                name,
+                where,
+            )
+        if following.signed.version != root.signed.version + 1:
+            raise refused(f"it is version {following.signed.version}", name, where)
+        root = following
+    return root
+
+
+def read_signed_set(store: Store, anchor: bytes, where: str) -> SignedSet:
+    """Read and verify the top-level metadata.
+
+    Raises:
+        RegistryError: Something is missing, or isn't signed by its role.
+    """
+    root = newest_root(store, anchor, where)
+    content = store.read(TIMESTAMP_NAME)
+    if content is None:
+        raise refused("it is missing", TIMESTAMP_NAME, where)
+    timestamp = _parsed(content.content, Timestamp, TIMESTAMP_NAME, where)
+    _verified(root.signed, "timestamp", timestamp, TIMESTAMP_NAME, where)
+    snapshot = _listed(store, root.signed, "snapshot", timestamp.signed.snapshot_meta, Snapshot, where)
+    targets = _listed(store, root.signed, "targets", snapshot.signed.meta["targets.json"], Targets, where)
+    return SignedSet(root, timestamp, snapshot, targets, content.version)
+
+
+def read_role(store: Store, found: SignedSet, role: str, where: str) -> Metadata[Targets] | None:
+    """Read and verify a delegated role; None if it isn't delegated or has signed nothing yet."""
+    listed = found.snapshot.signed.meta.get(f"{role}.json")
+    delegations = found.targets.signed.delegations
+    if listed is None or delegations is None or role not in (delegations.roles or {}):
+        return None
+    return _listed(store, found.targets.signed, role, listed, Targets, where)
+
+
+def refused(what: str, name: str, where: str) -> RegistryError:
+    """The error for signed metadata that can't be trusted."""
+    return RegistryError(
+        f"the signed metadata of the registry is refused: {what}",
+        where=f"{where}: {name}",
+        bound="metadata that the keys of its role signed",
+        remedy="find out who changed it; restore it from a copy of the registry, then run again",
+    )
+
+
+def _listed(store: Store, by: Root | Targets, role: str, meta: MetaFile, kind: type[Any], where: str) -> Metadata[Any]:
+    name = f"{meta.version}.{role}.json"
+    content = store.read(name)
+    if content is None:
+        raise refused("it is missing", name, where)
+    _checked(lambda: meta.verify_length_and_hashes(content.content), name, where)
+    found = _parsed(content.content, kind, name, where)
+    _verified(by, role, found, name, where)
+    if found.signed.version != meta.version:
+        raise refused(f"it is version {found.signed.version}", name, where)
+    return found
+
+
+def _verified(by: Root | Targets, role: str, found: Metadata[Any], name: str, where: str) -> None:
+    _checked(lambda: by.verify_delegate(role, found.signed_bytes, found.signatures), name, where)
+
+
+def _parsed(content: bytes, kind: type[Any], name: str, where: str) -> Metadata[Any]:
+    try:
+        found: Metadata[Any] = Metadata.from_bytes(content)
+    except (DeserializationError, _StorageError) as error:
+        raise refused("it can't be read", name, where) from error
+    if not isinstance(found.signed, kind):
+        raise refused(f"it has the type {found.signed.type}", name, where)
+    return found
+
+
+def _checked(check: Any, name: str, where: str) -> None:
+    try:
+        check()
+    except (RepositoryError, ValueError) as error:
+        raise refused(str(error), name, where) from error

@@ -1,0 +1,118 @@
+"""Where the signed metadata of a registry is: files that are written under a condition, in a folder or a bucket."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from components.core.errors import RegistryError, StorageError
+from components.core.files import sha256_of_bytes, write_atomically
+from components.object_store.bucket import Content, is_address, split
+from components.trust.names import FOLDER
+
+
+class Store(Protocol):
+    """The files below `_tuf` of one registry."""
+
+    def read(self, name: str) -> Content | None:
+        """Read a file and its version; None if there is none."""
+
+    def write_if(self, name: str, content: bytes, version: str | None) -> bool:
+        """Create a file if there is none (`version` is None), or replace exactly this version.
+
+        Returns:
+            Whether it did.
+        """
+        ...
+
+
+def store_at(root: str) -> Store:
+    """The store of the registry at a folder or an address."""
+    return BucketStore(root) if is_address(root) else FolderStore(Path(root))
+
+
+class FolderStore:
+    """A folder. A lock makes the check and the rename one step; the system releases it if the process is killed."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / FOLDER
+
+    def read(self, name: str) -> Content | None:
+        """Read a file. Its version is its digest."""
+        try:
+            content = (self._folder / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _unusable(self._folder / name, error) from error
+        return Content(content, sha256_of_bytes(content))
+
+    def write_if(self, name: str, content: bytes, version: str | None) -> bool:
+        """Replace a file if it still is what was read."""
+        try:
+            with self._locked():
+                found = self.read(name)
+                if (found.version if found else None) != version:
+                    return False
+                write_atomically(self._folder / name, content)
+                return True
+        except OSError as error:
+            raise _unusable(self._folder / name, error) from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+class BucketStore:
+    """A bucket, which checks conditions itself."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root.rstrip("/")
+
+    def read(self, name: str) -> Content | None:
+        """Read an object."""
+        from components.object_store.clients import bucket_of
+
+        with _explained(address := f"{self._root}/{FOLDER}/{name}"):
+            return bucket_of(address).read_version(split(address)[2])
+
+    def write_if(self, name: str, content: bytes, version: str | None) -> bool:
+        """Write an object. After a lost answer, an earlier attempt can have written it, which its content shows."""
+        from components.object_store.clients import bucket_of
+
+        with _explained(address := f"{self._root}/{FOLDER}/{name}"):
+            bucket, key = bucket_of(address), split(address)[2]
+            if bucket.write_if(key, content, version):
+                return True
+            found = bucket.read_version(key)
+            # Signatures are random, so no other writer makes these bytes.
+            return found is not None and found.content == content
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    try:
+        yield
+    except StorageError as error:
+        raise RegistryError(
+            f"the signed metadata of the registry cannot be used: {error.what}",
+            where=error.where or where,
+            bound=error.bound,
+            measured=error.measured,
+            remedy=error.remedy,
+        ) from None
+
+
+def _unusable(path: Path, error: OSError) -> RegistryError:
+    return RegistryError(
+        f"the signed metadata of the registry cannot be used: {error.strerror or error}",
+        where=str(path),
+        remedy="fix the error in the message; then run again",
+    )

@@ -1,0 +1,129 @@
+"""`edgemill registry`: sign a registry, and move its channels."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import typer
+
+from components.core.errors import RegistryError
+from components.push import signed
+from components.trust import rollout
+from components.trust.keys import ROOT_NAME, VARIABLE
+from components.trust.names import EXPIRY_DAYS
+from components.trust.repository import SignedRegistry
+from components.trust.storage import store_at
+
+_WARNING = (
+    "DEVELOPMENT KEYS. All private keys, including those of the root, are files on this machine. Whoever can read them "
+    "can publish any model to every device. Before devices depend on this registry, move the keys of the root offline "
+    "and the others into a key service: docs/production.md."
+)
+
+
+def init(address: str, folder: Path, timestamp_days: int | None) -> None:
+    """Sign a registry with a new development key set."""
+    from components.trust.setup import create
+
+    root = signed.normal(address)
+    create(root, store_at(root), folder, timestamp_days)
+    typer.echo(f"signed: {root}")
+    typer.echo(f"keys: {folder} (export {VARIABLE}={folder.resolve()})")
+    typer.echo(f"devices trust: {folder / ROOT_NAME}")
+    typer.secho(_WARNING, err=True, fg="yellow", bold=True)
+
+
+def status(address: str, *, as_json: bool) -> None:
+    """Print the signed channels of a registry, and when its signatures expire."""
+    registry = _opened(address)
+    found = registry.read()
+    expiry = {
+        name: one.signed.expires
+        for name, one in (("root", found.root), ("targets", found.targets), ("snapshot", found.snapshot),
+                          ("timestamp", found.timestamp))
+    }  # fmt: skip
+    states = registry.channels()
+    if as_json:
+        value = {
+            "registry": registry.where,
+            "development": registry.keys.file.development,
+            "expires": {name: when.isoformat() for name, when in expiry.items()},
+            "channels": [rollout.to_json(state) for state in states],
+        }
+        typer.echo(json.dumps(value, indent=2))
+        return
+    typer.echo(f"{registry.where}: signed{' with development keys' if registry.keys.file.development else ''}")
+    now = datetime.now(timezone.utc)
+    for name, when in expiry.items():
+        typer.echo(f"  {name} expires {when:%Y-%m-%d %H:%M} UTC{' (EXPIRED)' if when <= now else ''}")
+    for state in states:
+        typer.echo(f"  {_line(state)}")
+
+
+def promote(release: str, channel: str, percent: float) -> None:
+    """Give a share of a channel's devices a release of the registry."""
+    _echo(signed.promote(release, channel, round(percent * 100)), "promoted")
+
+
+def roll_back(place: str, channel: str) -> None:
+    """Take the newest release of a channel back."""
+    _echo(signed.change(place, channel, rollout.rolled_back), "rolled back")
+
+
+def pause(place: str, channel: str) -> None:
+    """Stop the newest release of a channel from reaching further devices."""
+    _echo(signed.change(place, channel, rollout.paused), "paused")
+
+
+def refresh(address: str, *, force: bool) -> None:
+    """Sign again what expires soon."""
+    registry = _opened(address)
+    found = registry.read()
+    days = found.root.signed.unrecognized_fields[EXPIRY_DAYS]
+    now = datetime.now(timezone.utc)
+
+    def is_due(name: str, when: datetime) -> bool:
+        return force or when - now < timedelta(days=days[name]) / 2
+
+    snapshot = is_due("snapshot", found.snapshot.signed.expires)
+    if not (snapshot or is_due("timestamp", found.timestamp.signed.expires)):
+        typer.echo("nothing expires soon")
+        return
+    registry.commit(lambda _: {}, snapshot=snapshot)
+    renewed = registry.read()
+    typer.echo(f"timestamp expires {renewed.timestamp.signed.expires:%Y-%m-%d %H:%M} UTC")
+    typer.echo(f"snapshot expires {renewed.snapshot.signed.expires:%Y-%m-%d %H:%M} UTC")
+
+
+def rotate(address: str, role: str) -> None:
+    """Replace a key of a role."""
+    from components.trust import setup
+
+    registry = _opened(address)
+    replaced = setup.rotate(registry, role)
+    typer.echo(f"{role}: the key {replaced[:12]}… is replaced; its file in {registry.keys.folder} can be removed")
+
+
+def _opened(address: str) -> SignedRegistry:
+    registry = signed.open_signed(address)
+    if registry is None:
+        raise RegistryError(
+            "this registry is not signed",
+            where=signed.normal(address),
+            remedy="sign it with `edgemill registry init`",
+        )
+    return registry
+
+
+def _echo(state: rollout.ChannelState, what: str) -> None:
+    typer.echo(f"{_line(state)}: {what}")
+
+
+def _line(state: rollout.ChannelState) -> str:
+    stages = [
+        f"{stage.release.version} {stage.share / 100:g} %{' (paused)' if stage.paused else ''}"
+        for stage in state.stages
+    ]
+    return f"{state.device_class}/{state.name} {state.channel}: {', then '.join(stages) or 'no release'}"

@@ -1,0 +1,115 @@
+"""The command group `edgemill registry`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgemill.exit_codes import exit_on_error
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Sign a registry, and move its channels.")
+
+Address = Annotated[str, typer.Argument(metavar="REGISTRY", help="The registry's folder or address.")]
+Place = Annotated[
+    str, typer.Argument(metavar="PLACE", help="REGISTRY/DEVICE_CLASS/NAME: a pipeline's releases for a device class.")
+]
+Channel = Annotated[str, typer.Option(help="canary, beta, or stable.")]
+
+
+@app.command()
+def init(
+    registry: Address,
+    keys: Annotated[Path, typer.Option(help="Folder for the keys. It must not exist, or be empty.")] = Path(
+        "edgemill-keys"
+    ),
+    timestamp_days: Annotated[
+        int | None, typer.Option(min=1, help="Days until devices refuse a registry that nobody refreshes [7].")
+    ] = None,
+) -> None:
+    """Sign a registry, with a new set of development keys.
+
+    Devices that trust its root.json then accept only models that the keys signed. Set EDGEMILL_KEYS to the folder of
+    the keys for every command and pipeline that writes to the registry.
+    """
+    from edgemill.commands.registry import init as init_registry
+
+    with exit_on_error():
+        init_registry(registry, keys, timestamp_days)
+
+
+@app.command()
+def status(
+    registry: Address,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Show what each channel of a signed registry gives to devices, and when signatures expire."""
+    from edgemill.commands.registry import status as print_status
+
+    with exit_on_error():
+        print_status(registry, as_json=as_json)
+
+
+@app.command()
+def promote(
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="A release's folder or address.")],
+    channel: Channel = "stable",
+    percent: Annotated[
+        float, typer.Option(min=0.01, max=100, help="Share of devices that get the release, in percent.")
+    ] = 100.0,
+) -> None:
+    """Give a release to the devices of a channel, or to some of them.
+
+    Which devices are chosen depends on a hash of their ID. If you repeat the command with a higher percentage, the
+    devices that have the release keep it. It also resumes a paused roll-out.
+    """
+    from edgemill.commands.registry import promote as promote_release
+
+    with exit_on_error():
+        promote_release(release, channel, percent)
+
+
+@app.command()
+def rollback(place: Place, channel: Channel = "stable") -> None:
+    """Take back the newest release of a channel: devices return to the one before."""
+    from edgemill.commands.registry import roll_back
+
+    with exit_on_error():
+        roll_back(place, channel)
+
+
+@app.command()
+def pause(place: Place, channel: Channel = "stable") -> None:
+    """Keep the newest release of a channel from reaching more devices. `promote` resumes."""
+    from edgemill.commands.registry import pause as pause_rollout
+
+    with exit_on_error():
+        pause_rollout(place, channel)
+
+
+@app.command()
+def refresh(
+    registry: Address,
+    force: Annotated[bool, typer.Option("--force", help="Sign again even if nothing expires soon.")] = False,
+) -> None:
+    """Sign the timestamp and the snapshot again if less than half of their time is left. Run it every day."""
+    from edgemill.commands.registry import refresh as refresh_registry
+
+    with exit_on_error():
+        refresh_registry(registry, force=force)
+
+
+@app.command()
+def rotate(
+    registry: Address,
+    role: Annotated[
+        str,
+        typer.Argument(metavar="ROLE", help="root, targets, snapshot, timestamp, or DEVICE_CLASS.CHANNEL."),
+    ],
+) -> None:
+    """Replace the oldest key of a role with a new one. Devices follow by themselves, and refuse the old key."""
+    from edgemill.commands.registry import rotate as rotate_key
+
+    with exit_on_error():
+        rotate_key(registry, role)
