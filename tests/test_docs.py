@@ -24,6 +24,7 @@ FOLDERS = ("components", "pipelines", "kubeflow", "edgemill", "docs", "benchmark
 DOCUMENTS = sorted([*Path().glob("*.md"), *(path for folder in FOLDERS for path in Path(folder).rglob("*.md"))])
 CURRENT = [path for path in DOCUMENTS if path.name != "CHANGELOG.md" and "decisions" not in path.parts]
 COMMANDS = {command.name or command.callback.__name__ for command in app.registered_commands}
+COMMANDS |= {group.name for group in app.registered_groups}
 
 
 def blocks(file: str, language: str) -> list[str]:
