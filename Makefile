@@ -13,7 +13,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-metadata test-next-generation check docs reference format install-hooks wheel lock benchmark zoo image containers clean
+.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-metadata test-next-generation check docs reference format install-hooks wheel test-serve lock benchmark zoo image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ install-hooks: setup ## Check each commit before it is made (.githooks/pre-commi
 wheel: setup ## Build the wheel into build/dist/
 	rm -rf build/lib
 	$(VENV)/bin/python -c "from setuptools import build_meta; print(build_meta.build_wheel('build/dist'))"
+
+test-serve: setup ## Test the results page in Chromium (AXE_CORE=path/of/axe.min.js also tests accessibility)
+	AXE_CORE="$(AXE_CORE)" $(VENV)/bin/pytest -rs tests/servers/results_page.py
 
 format: setup ## Format the code
 	$(VENV)/bin/ruff check --fix .

@@ -173,6 +173,7 @@ def inspect(
 app.command()(run_commands.runs)
 app.command()(run_commands.compare)
 app.command("open")(run_commands.open_report)
+app.command()(run_commands.serve)
 app.command()(run_commands.report)
 app.command()(run_commands.lineage)
 app.command()(run_commands.verify)

@@ -49,6 +49,24 @@ def open_report(run_id: options.RunName = "latest", root: options.Root = None) -
         open_in_browser(root, run_id)
 
 
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen at. The default admits only this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 is any free one.")] = 8765,
+    root: options.Root = None,
+) -> None:
+    """Show the runs of a root in the browser.
+
+    The pages only read: they list runs, and show trends of metrics and sizes, Pareto fronts, each run's report, and
+    the channels of registries.
+    """
+    with exit_on_error():
+        from edgemill.serve.server import serve as serve_pages
+
+        serve_pages(root, host, port)
+
+
 def lineage(
     target: Annotated[
         str, typer.Argument(metavar="RELEASE|MODEL", help="A release's folder or address, or a .tflite file.")

@@ -1,0 +1,223 @@
+"""`edgemill serve` and the report in a real Chromium: `make test-serve`.
+
+Needs the command `chromium` (Debian: apt-get install chromium). The tests of accessibility need axe-core too: set
+AXE_CORE to its `axe.min.js`, which `npm pack axe-core` downloads.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import websocket
+
+from tests.pipelines.history.conftest import PastRoot
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+AXE = os.environ.get("AXE_CORE", "")
+NARROW = 390
+LONG = (
+    "model/a_rather_long_scope/another_one/batch_normalization_17/FusedBatchNormV3;model/dense/BiasAdd/ReadVariableOp"
+)
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
+
+
+class Tab:
+    """One tab of a browser, over the DevTools protocol.
+
+    Attributes:
+        requested: Addresses of all requests.
+        complaints: What the console and the browser's log reported.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._socket = websocket.create_connection(address, timeout=30, suppress_origin=True)
+        self._numbers = itertools.count(1)
+        self.requested: list[str] = []
+        self.complaints: list[str] = []
+        for domain in ("Page", "Network", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters):
+        number = next(self._numbers)
+        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            message = self._read()
+            if message.get("id") == number:
+                assert "error" not in message, message
+                return message["result"]
+
+    def _read(self):
+        message = json.loads(self._socket.recv())
+        match message.get("method"):
+            case "Network.requestWillBeSent":
+                self.requested.append(message["params"]["request"]["url"])
+            case "Log.entryAdded":
+                self.complaints.append(message["params"]["entry"]["text"])
+            case "Runtime.exceptionThrown":
+                self.complaints.append(str(message["params"]))
+        return message
+
+    def _until_loaded(self) -> None:
+        while self._read().get("method") != "Page.loadEventFired":
+            pass
+
+    def open(self, address: str) -> None:
+        self.call("Page.navigate", url=address)
+        self._until_loaded()
+
+    def act(self, expression: str) -> None:
+        """Do something that loads another page."""
+        self._socket.send(
+            json.dumps({"id": next(self._numbers), "method": "Runtime.evaluate", "params": {"expression": expression}})
+        )
+        self._until_loaded()
+
+    def value(self, expression: str):
+        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    def width(self, pixels: int) -> None:
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=pixels, height=844, deviceScaleFactor=1, mobile=pixels < 800
+        )
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory):
+    past = PastRoot(tmp_path_factory.mktemp("past") / "root")
+    sizes = (23_000, 22_800, 22_900)
+    past.ids = [past.run(night, changes=[("int8", -0.001 * night, size)]) for night, size in enumerate(sizes)]
+    past.run(3, "a-pipeline-with-quite-a-long-name", ended=False)
+    return past
+
+
+@pytest.fixture(scope="module")
+def site(past) -> Iterator[str]:
+    command = [sys.executable, "-m", "edgemill", "serve", "--root", str(past.root), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[0].rstrip("/")
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    profile = tmp_path_factory.mktemp("profile")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+    options += ["--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
+    with subprocess.Popen([str(CHROMIUM), *options], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        port = profile / "DevToolsActivePort"
+        deadline = time.monotonic() + 60
+        while not (port.is_file() and port.read_text().count("\n") >= 1):
+            assert process.poll() is None and time.monotonic() < deadline, "Chromium does not start"
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port.read_text().splitlines()[0]}"
+        process.terminate()
+
+
+@pytest.fixture
+def tab(browser: str) -> Iterator[Tab]:
+    request = urllib.request.Request(f"{browser}/json/new?about:blank", method="PUT")
+    with urllib.request.urlopen(request) as answer:
+        tab = Tab(json.load(answer)["webSocketDebuggerUrl"])
+    yield tab
+    tab.close()
+
+
+def addresses(past, site: str) -> list[str]:
+    first, second, newest = past.ids
+    paths = ["/", "/pipelines/fashion-mnist", f"/runs/{newest}", f"/runs/{newest}/report.html", "/channels"]
+    return [site + path for path in (*paths, f"/compare?before={first}&after={second}")]
+
+
+def first_cells(tab: Tab) -> list[str]:
+    return tab.value("[...document.querySelectorAll('tbody tr')].map(row => row.cells[0].innerText)")
+
+
+def test_pages_load_and_ask_no_other_server(tab: Tab, past, site: str) -> None:
+    for address in addresses(past, site):
+        tab.open(address)
+        assert tab.value("document.querySelector('main').innerText.length") > 50, address
+        assert tab.complaints == [], address
+    assert {urlsplit(request).netloc for request in tab.requested} - {""} == {urlsplit(site).netloc}
+    # Every style arrived: the page has the report's background.
+    assert tab.value("getComputedStyle(document.querySelector('section')).borderTopWidth") == "1px"
+
+
+def test_click_on_a_heading_sorts_and_another_click_turns_around(tab: Tab, past, site: str) -> None:
+    tab.open(f"{site}/?pipeline=fashion-mnist")
+    click = "[...document.querySelectorAll('thead a')].find(link => link.innerText == 'Bytes').click()"
+    tab.act(click)
+    assert first_cells(tab) == [past.ids[0], past.ids[2], past.ids[1]]
+    tab.act(click)
+    assert first_cells(tab) == [past.ids[1], past.ids[2], past.ids[0]]
+
+
+def test_form_filters(tab: Tab, past, site: str) -> None:
+    tab.open(site)
+    assert len(first_cells(tab)) == 4
+    tab.act("document.querySelector('[name=state]').value = 'pushed'; document.querySelector('form button').click()")
+    assert first_cells(tab) == list(reversed(past.ids))
+    # What was chosen stays chosen.
+    assert tab.value("document.querySelector('[name=state]').value") == "pushed"
+
+
+@pytest.mark.parametrize("width", [NARROW, 1280])
+def test_no_page_is_wider_than_the_screen(tab: Tab, past, site: str, width: int) -> None:
+    tab.width(width)
+    for address in addresses(past, site):
+        tab.open(address)
+        tab.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert tab.value("document.documentElement.scrollWidth") <= width, address
+        if width == NARROW:
+            # No table scrolls inside the page either.
+            wide = "[...document.querySelectorAll('table.wide, table.heat')]"
+            inner = f"{wide}.filter(one => one.scrollWidth > one.parentElement.clientWidth + 1).length"
+            assert tab.value(inner) == 0, address
+
+
+def test_long_names_do_not_stretch_the_tables_of_the_report(tab: Tab, past, tmp_path: Path) -> None:
+    report = (past.folder(past.ids[2]) / "report.html").read_text()
+    name = "model/dense/MatMul;model/dense/BiasAdd/ReadVariableOp"
+    assert name in report
+    (tmp_path / "report.html").write_text(report.replace(name, LONG))
+    tab.width(NARROW)
+    tab.open((tmp_path / "report.html").as_uri())
+    tab.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert tab.value("document.documentElement.scrollWidth") <= NARROW
+    cells = "[...document.querySelectorAll('table.wide th, table.wide td, table.heat th, table.heat td')]"
+    assert tab.value(f"Math.max(...{cells}.map(cell => cell.getBoundingClientRect().right))") <= NARROW
+
+
+@pytest.mark.skipif(not AXE, reason="AXE_CORE does not name axe.min.js")
+@pytest.mark.parametrize("width", [NARROW, 1280])
+def test_axe_finds_nothing_serious(tab: Tab, past, site: str, width: int) -> None:
+    tab.width(width)
+    for address in addresses(past, site):
+        tab.open(address)
+        tab.value(Path(AXE).read_text() + ";0")
+        found = tab.value("axe.run().then(result => JSON.stringify(result.violations))")
+        serious = [
+            (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
+            for one in json.loads(found)
+            if one["impact"] in {"serious", "critical"}
+        ]
+        assert serious == [], address
