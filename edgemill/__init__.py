@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from components.cells.sru import SRU
     from components.cells.weight_quantizer import WeightQuantizer
     from components.core.errors import EdgemillError
+    from components.data.ready_made import OneInputTask
     from components.data.task import CompilingTask, Task, TrainableTask
     from components.fake_quantize.layer_policy import LayerPolicy
     from components.fake_quantize.tflite_8bit_scheme import Tflite8BitScheme
@@ -34,6 +35,7 @@ __all__ = [
     "LastValueQuantizer",
     "LayerPolicy",
     "MovingAverageQuantizer",
+    "OneInputTask",
     "RatioOfSums",
     "Task",
     "Tflite8BitScheme",
@@ -50,6 +52,7 @@ _HOMES = {
     "SRU": "components.cells.sru",
     "WeightQuantizer": "components.cells.weight_quantizer",
     "EdgemillError": "components.core.errors",
+    "OneInputTask": "components.data.ready_made",
     "CompilingTask": "components.data.task",
     "Task": "components.data.task",
     "TrainableTask": "components.data.task",

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from components.core.supervisor import supervised
-from edgemill import options, run_commands
+from edgemill import options, project_commands, run_commands
 from edgemill.commands import share_name
 from edgemill.exit_codes import exit_on_error
 from edgemill.options import quiet_if
@@ -170,6 +170,8 @@ def inspect(
             print_inspection(model, inspection)
 
 
+app.command()(project_commands.init)
+app.command()(project_commands.optimize)
 app.command()(run_commands.runs)
 app.command()(run_commands.compare)
 app.command("open")(run_commands.open_report)

@@ -35,7 +35,7 @@ def checked_model(spec: PipelineSpec, task: Task, inputs: Any) -> Built:
     """
     if isinstance(spec.baseline, TrainedBaseline):
         return _check_trainable(task, inputs)
-    return _check_pretrained(spec.baseline, inputs)
+    return check_pretrained(spec.baseline, inputs)
 
 
 def _check_trainable(task: Task, inputs: Any) -> Built:
@@ -61,8 +61,12 @@ def _check_trainable(task: Task, inputs: Any) -> Built:
     return built_of_keras(model)
 
 
-def _check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
-    """Check the model, which may have no Keras structure."""
+def check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
+    """Load and check a pretrained model, which may have no Keras structure.
+
+    Raises:
+        SpecError, ModelError: As for `checked_model`.
+    """
     source = recognize(Path(baseline.path), baseline.signature)
     if source.format == "tflite":
         return _check_tflite(baseline, inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -119,8 +119,26 @@ def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError
     return loaded, errors
 
 
+def shipped_devices() -> dict[str, Path]:
+    """Name of a shipped device profile -> its file."""
+    return {file.stem: file for file in sorted(SHIPPED_DEVICES.glob("*.yaml"))}
+
+
+def read_devices(names: Iterable[str], folder: Path, field: str) -> list[DeviceProfile]:
+    """Read device profiles: names of shipped profiles, or paths of YAML files relative to a folder.
+
+    Raises:
+        EdgemillError: A profile can't be read. `field` names the place in the message.
+    """
+    found = [_device(name, folder, field) for name in names]
+    for _, errors in found:
+        if errors:
+            raise errors[0]
+    return [device for device, _ in found if device is not None]
+
+
 def _device(name: str, folder: Path, field: str) -> tuple[DeviceProfile | None, list[EdgemillError]]:
-    shipped = {file.stem: file for file in sorted(SHIPPED_DEVICES.glob("*.yaml"))}
+    shipped = shipped_devices()
     path = shipped.get(name) or (folder / name)
     if path.suffix not in {".yaml", ".yml"}:
         found = described(path)

@@ -28,7 +28,7 @@ _MOST_BYTES = 256 << 20
 
 
 class Sample(NamedTuple):
-    """The first rows of a split, as ExampleGen makes them."""
+    """Rows of a split, as ExampleGen makes them."""
 
     split: str | None
     place: Path
@@ -69,7 +69,7 @@ def _rate_errors(examples: AudioExamples, found: Sequence[Item]) -> Iterator[Dat
     if examples.resample:
         return
     rates: Counter[int] = Counter()
-    for item in _spread(found):
+    for item in _spread(found, _MOST_OPENED):
         try:
             rates[wav_facts(item.file)[0]] += 1
         except UnreadableError:
@@ -92,16 +92,22 @@ def samples(examples: MadeExamples) -> Iterator[Sample]:
         SpecError: The user's function can't be called.
     """
     made, folder = made_splits(examples), Path(examples.path)
+    if isinstance(examples, ImageExamples | AudioExamples):
+        for split, place, decoded in sampled(examples, _MOST_OPENED):
+            yield Sample(split, place, decoded[:: max(1, len(decoded) // _SAMPLE)][:_SAMPLE])
+        return
     hashed = isinstance(examples.splits, HashedSplits)
     for split, pattern in examples.patterns.items():
-        if isinstance(examples, ImageExamples | AudioExamples):
-            found = _spread(items(examples, examples.label, folder, pattern))
-            decoded = _opened(found, made, examples.max_unreadable)
-            first = decoded[:: max(1, len(decoded) // _SAMPLE)][:_SAMPLE]
-            yield Sample(split, folder / pattern, first)
-        else:
-            taken = islice(rows(made, folder, split or "", pattern, hashed=hashed), _SAMPLE)
-            yield Sample(split, folder / pattern, [labeled(row, made) for row in taken])
+        taken = islice(rows(made, folder, split or "", pattern, hashed=hashed), _SAMPLE)
+        yield Sample(split, folder / pattern, [labeled(row, made) for row in taken])
+
+
+def sampled(examples: ImageExamples | AudioExamples, most: int) -> Iterator[Sample]:
+    """Yield up to `most` evenly spread rows of each split. Raises as `samples`."""
+    made, folder = made_splits(examples), Path(examples.path)
+    for split, pattern in examples.patterns.items():
+        found = _spread(items(examples, examples.label, folder, pattern), most)
+        yield Sample(split, folder / pattern, _opened(found, made, examples.max_unreadable))
 
 
 def _opened(found: Sequence[Item], made: MadeSplits, most: float) -> list[dict[str, Any]]:
@@ -125,5 +131,5 @@ def _opened(found: Sequence[Item], made: MadeSplits, most: float) -> list[dict[s
     return [result for result in results if not isinstance(result, UnreadableError)]
 
 
-def _spread(found: Sequence[Item]) -> Sequence[Item]:
-    return found if len(found) <= _MOST_OPENED else found[:: -(-len(found) // _MOST_OPENED)]
+def _spread(found: Sequence[Item], most: int) -> Sequence[Item]:
+    return found[:: max(1, -(-len(found) // most))]

@@ -472,7 +472,7 @@ def test_bad_values_in_first_records_are_refused_with_their_file(
         ("0.5,1\n0.5,7\n", "integers from 0 to 2 (examples.num_classes: 3); found: 7)"),
         ("0.5,1\nnan,1\n", "(expected: finite numbers; found: nan, 1 of 2 values)"),
         ("0.5,cat\n", "the examples do not have the features that the task declares"),
-        ("0.5,\n", "the examples do not have the features that the task declares"),
+        ("0.5,\n", "columns have empty cells: label"),
         ('0.5,"1', "the first records of this file cannot be read"),
     ],
     ids=["range", "nan", "text", "empty", "damaged"],

@@ -1,0 +1,109 @@
+"""The main program of a child process that loads a model and tries it on examples."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from components.baseline.source import recognize
+from components.core.child import end_with_parent
+from components.core.errors import EdgemillError, ModelError, some_of
+from components.spec.baseline import PretrainedBaseline
+from edgemill.project.found import Data, Options
+from edgemill.project.plan import Model, Plan, plan
+
+JOB_FILE, PLAN_FILE, ERROR_FILE = "job.json", "plan.json", "error.pickle"
+
+
+class Job(BaseModel):
+    """What the child does.
+
+    Attributes:
+        model: Path of the model.
+        trust_code: Whether to load a model that holds Python code.
+        data: The data.
+        options: What the user says.
+    """
+
+    model: str
+    trust_code: bool
+    data: Data
+    options: Options
+
+
+def main(folder: Path) -> None:
+    """Read `JOB_FILE`, and write `PLAN_FILE`, or `ERROR_FILE` with an EdgemillError."""
+    end_with_parent()
+    warnings.simplefilter("ignore")
+    try:
+        found = _planned(Job.model_validate_json((folder / JOB_FILE).read_text()))
+    except EdgemillError as error:
+        (folder / ERROR_FILE).write_bytes(pickle.dumps(error))
+        return
+    (folder / PLAN_FILE).write_text(found.model_dump_json())
+
+
+def _planned(job: Job) -> Plan:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from pipelines.checks.model_check import check_pretrained
+
+    baseline = PretrainedBaseline(kind="pretrained", path=job.model, trust_code=job.trust_code)
+    built = check_pretrained(baseline, None)
+    inputs = _inputs(baseline, built.model)
+    if len(inputs) == 1 and job.options.input_shape:
+        shapes = {next(iter(inputs)): job.options.input_shape}
+        baseline = baseline.model_copy(update={"input_shapes": shapes})
+        built = check_pretrained(baseline, None)
+    if len(inputs) != 1 or len(built.shapes) != 1:
+        raise ModelError(
+            "only models with one input and one output get a ready-made task",
+            where=job.model,
+            bound="one input and one output",
+            measured=f"inputs {some_of(inputs)}; outputs {some_of(built.shapes)}",
+            remedy="write a pipeline file and a task; pipelines/detector/ is an example with two outputs",
+        )
+    (_, (shape, dtype)), (output, numbers) = next(iter(inputs.items())), next(iter(built.shapes.items()))
+    sizes = [size for size in tuple(numbers)[1:] if size != 1]
+    if len(sizes) > 1 or None in sizes:
+        raise ModelError(
+            "only models that return one number, or one for each class, get a ready-made task",
+            where=f"{job.model}, output {output}",
+            bound="a shape such as [batch, classes]",
+            measured=str(numbers),
+            remedy="write a pipeline file and a task; pipelines/segmentation/ is an example",
+        )
+    model = Model(input_shape=shape, dtype=dtype, outputs=sizes[0] if sizes else 1)
+    found = plan(job.data, model, job.options, lambda values: next(iter(built.run(values).values())))
+    return found.model_copy(update={"input_shapes": baseline.input_shapes})
+
+
+def _inputs(baseline: PretrainedBaseline, keras: Any) -> dict[str, tuple[tuple[int | None, ...], str]]:
+    """The inputs of a model: name -> shape of one example, and type."""
+    if keras is not None:
+        from components.model.keras_model import input_specs
+
+        specs = input_specs(keras)
+    elif recognize(Path(baseline.path), baseline.signature).format == "tflite":
+        import tensorflow as tf
+
+        details = tf.lite.Interpreter(model_path=baseline.path).get_input_details()
+        return {
+            each["name"]: (tuple(None if size < 0 else int(size) for size in each["shape_signature"][1:]),
+                           each["dtype"].__name__)
+            for each in details
+        }  # fmt: skip
+    else:
+        from components.model.saved_model import load_serving
+
+        specs = load_serving(Path(baseline.path), "serving_default")[1].structured_input_signature[1]
+    return {name: (tuple(spec.shape.as_list()[1:]), spec.dtype.name) for name, spec in specs.items()}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

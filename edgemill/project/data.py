@@ -1,0 +1,156 @@
+"""Recognizes what a folder or a file of examples holds. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from components.core.errors import DataError, counted, some_of
+from components.core.files import described, is_file, is_folder
+from components.ingest.listing import number
+from components.ingest.media import UnreadableError, wav_facts
+from edgemill.project.columns import of_archive, of_arrays, of_table
+from edgemill.project.found import Data, Options, file_splits, label_of, pair_of, read_table
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_PATHS = ("path", "file", "filename", "file_name", "image", "audio")
+# Files that are looked at to find the sample rate.
+_MOST_OPENED = 200
+_MOST_CLASSES = 1000
+
+
+def recognize_data(path: Path, options: Options) -> Data:
+    """Find out what a folder or a file holds.
+
+    Raises:
+        DataError: It holds nothing that can be recognized, or something that only the user can decide.
+    """
+    if is_file(path) and path.suffix == ".csv":
+        return of_table(path.parent, {"kind": "hashed", "pattern": path.name}, [path], options)
+    if is_file(path) and path.suffix == ".npz":
+        return of_archive(path, options)
+    if not is_folder(path):
+        raise DataError(
+            "there are no examples" if described(path) == "nothing" else "the kind of these examples is not known",
+            where="--data",
+            bound="a folder of class folders with images or WAV files, a CSV table, a .npz file, or a folder of tables "
+            "or .npy files",
+            measured=f"{path}, {described(path)}",
+            remedy="correct the path; for other data, write a pipeline file with `kind: tfrecord` or `kind: generator`",
+        )
+    split_folders = _split_folders(path)
+    suffixes = Counter(file.suffix.lower() for file in _files(path, deepest=3))
+    media = sum(suffixes[suffix] for suffix in IMAGE_SUFFIXES)
+    if media or suffixes[".wav"]:
+        tables = sorted(path.glob("*.csv"))
+        kind: Literal["images", "audio"] = "images" if media >= suffixes[".wav"] else "audio"
+        if tables and (found := _media_table(path, tables, kind, options)):
+            return found
+        return _class_folders(path, split_folders, kind, options)
+    if suffixes[".csv"]:
+        files = sorted(path.glob("*.csv"))
+        return of_table(path, file_splits(files, "*.csv"), files, options)
+    if suffixes[".npy"]:
+        columns = {file.stem: np.load(file, mmap_mode="r") for file in sorted(path.glob("*.npy"))}
+        return of_arrays(path, columns, {"kind": "hashed", "pattern": "*.npy"}, {}, options)
+    archives = sorted(path.glob("*.npz"))
+    if len(archives) == 1:
+        return of_archive(archives[0], options)
+    raise DataError(
+        "the folder holds no examples of a known kind",
+        where="--data",
+        bound="class folders with images or WAV files, CSV tables, or .npy files",
+        measured=f"{path}: {some_of(f'{count} {suffix}' for suffix, count in suffixes.most_common()) or 'no files'}",
+        remedy="correct the path; for other data, write a pipeline file with `kind: tfrecord` or `kind: generator`",
+    )
+
+
+def _files(folder: Path, deepest: int) -> list[Path]:
+    patterns = ["/".join("*" * depth) for depth in range(1, deepest + 1)]
+    return [file for pattern in patterns for file in folder.glob(pattern)
+            if is_file(file) and not file.name.startswith(".")]  # fmt: skip
+
+
+def _split_folders(path: Path) -> dict[str, str]:
+    """Split name -> folder, if the folder has one for training and one to evaluate."""
+    folders = {each.name.lower(): each.name for each in path.iterdir() if is_folder(each)}
+    return pair_of(folders)
+
+
+def _class_folders(
+    path: Path, split_folders: dict[str, str], kind: Literal["images", "audio"], options: Options
+) -> Data:
+    depth = "*/*/*" if split_folders else "*/*"
+    found = [file for file in sorted(path.glob(depth)) if is_file(file) and not file.name.startswith(".")]
+    wanted = [file for file in found if file.suffix.lower() in (IMAGE_SUFFIXES if kind == "images" else {".wav"})]
+    classes = Counter(file.parent.name for file in wanted)
+    if len(classes) < 2:
+        raise DataError(
+            "the folder has no class folders" if not classes else "all files are in one class folder",
+            where="--data",
+            bound="one folder for each class, with at least two classes",
+            measured=f"{path}: {some_of(f'{name}/ ({count})' for name, count in classes.items()) or 'files only'}",
+            remedy="put the files of each class into a folder with its name, or add a CSV table with the columns path "
+            "and label",
+        )
+    # Other files, such as notes, would count as damaged.
+    suffixes = {file.suffix for file in wanted}
+    last = f"*{wanted[0].suffix}" if len(suffixes) == 1 else "*"
+    splits: dict[str, Any] = {"kind": "hashed", "pattern": f"*/{last}"}
+    if split_folders:
+        patterns = {split: f"{folder}/*/{last}" for split, folder in split_folders.items()}
+        splits = {"kind": "declared", "patterns": patterns}
+    fields = _audio_fields(wanted, options) if kind == "audio" else {}
+    return Data(kind=kind, folder=path, classes=tuple(sorted(classes)), splits=splits, fields=fields, count=len(wanted))
+
+
+def _audio_fields(files: Sequence[Path], options: Options) -> dict[str, Any]:
+    rates: Counter[int] = Counter()
+    for file in files[:: -(-len(files) // _MOST_OPENED)]:
+        try:
+            rates[wav_facts(file)[0]] += 1
+        except UnreadableError:
+            continue  # counted by the validation
+    if options.sample_rate is not None:
+        return {
+            "sample_rate": options.sample_rate,
+            **({"resample": True} if set(rates) != {options.sample_rate} else {}),
+        }
+    if len(rates) == 1:
+        return {"sample_rate": next(iter(rates))}
+    raise DataError(
+        "the WAV files have different sample rates" if rates else "no WAV file can be read",
+        where="--data",
+        bound="one sample rate",
+        measured=", ".join(f"{rate} Hz in {counted(count, 'file')}" for rate, count in sorted(rates.items())) or None,
+        remedy="add --sample-rate with the rate that the model was trained on; the others are resampled",
+    )
+
+
+def _media_table(path: Path, tables: Sequence[Path], kind: Literal["images", "audio"], options: Options) -> Data | None:
+    """A table of paths and labels; None if the tables have no column of paths."""
+    names, rows = read_table(tables[0])
+    path_column = next((name for name in _PATHS if name in names and is_file(path / rows[0][name])), None)
+    if path_column is None:
+        return None
+    label = label_of(names, options)
+    labels = [row[label] for row in rows]
+    classes = () if all(number(text) is not None for text in labels) else tuple(sorted(set(labels)))
+    fields: dict[str, Any] = {"layout": "table", "path_column": path_column}
+    if kind == "audio":
+        fields |= _audio_fields([path / row[path_column] for row in rows], options)
+    splits = file_splits(tables, "*.csv")
+    return Data(
+        kind=kind,
+        folder=path,
+        label=label,
+        classes=classes,
+        label_type="int64" if classes else "float32",
+        splits=splits,
+        fields=fields,
+        count=len(rows),
+    )

@@ -1,0 +1,184 @@
+"""Writes `pipeline.yaml`, `task.py`, and `README.md` for a plan."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.core.errors import SpecError, some_of
+from components.core.files import write_atomically
+from components.spec.devices.device import DeviceProfile
+from edgemill.project.plan import Plan
+
+PIPELINE, TASK, README = "pipeline.yaml", "task.py", "README.md"
+# Scheme -> name of its recipe, in the order of the pipeline file.
+_RECIPES = {"dynamic_wi8_afp32": "dynamic", "static_wi8_ai8": "int8", "static_wi8_ai16": "int16x8"}
+_METRICS = {"classes": "accuracy", "two_classes": "binary_accuracy", "values": "mean_absolute_error"}
+_MAX_DROP = 0.02
+# Of the labels' standard deviation.
+_MAX_RISE = 0.05
+
+
+def refuse_existing(folder: Path) -> None:
+    """Check that no file would be overwritten.
+
+    Raises:
+        SpecError: The folder holds one of the files.
+    """
+    if existing := [name for name in (PIPELINE, TASK, README) if (folder / name).exists()]:
+        raise SpecError(
+            f"this folder holds {some_of(existing)}, and `edgemill init` overwrites nothing",
+            where=f"--output {folder}",
+            bound="a folder without pipeline.yaml, task.py, and README.md",
+            remedy="choose another --output, or move these files",
+        )
+
+
+def write_project(folder: Path, plan: Plan, model: Path, data: Path, devices: Mapping[str, DeviceProfile]) -> None:
+    """Write the three files. Nothing is written if one of them exists.
+
+    Args:
+        folder: Where to write them.
+        plan: What to write.
+        model: The model.
+        data: The data, as the user named it.
+        devices: Entry of `devices` -> its profile.
+
+    Raises:
+        SpecError: One of them exists.
+    """
+    refuse_existing(folder)
+    texts = {
+        PIPELINE: _pipeline(folder, plan, model, devices),
+        TASK: _task(plan, model, data),
+        README: _readme(plan, model, data, devices),
+    }
+    for name, text in texts.items():
+        write_atomically(folder / name, text.encode())
+
+
+def _pipeline(folder: Path, plan: Plan, model: Path, devices: Mapping[str, DeviceProfile]) -> str:
+    metric, held_out = _METRICS[plan.objective], plan.data.evaluated
+    training = next(name for name in plan.data.splits.get("patterns", {"train": ""}) if name != held_out)
+    bound: dict[str, Any] = {"name": metric, "max_drop_from_baseline": _MAX_DROP}
+    if plan.objective == "values":
+        bound = {"name": metric, "max_rise_from_baseline": float(f"{_MAX_RISE * plan.spread:.2g}")}
+    schemes = {scheme for device in devices.values() for scheme in device.schemes}
+    baseline: dict[str, Any] = {"kind": "pretrained", "path": os.path.relpath(model, folder)}
+    if plan.input_shapes:
+        baseline["input_shapes"] = {name: list(shape) for name, shape in plan.input_shapes.items()}
+    evaluate: dict[str, Any] = {"split": held_out, "metrics": [metric]}
+    if plan.objective != "values":
+        evaluate["outputs"] = "logits" if plan.logits else "probabilities"
+    sections: dict[str, Any] = {
+        "name": _name(folder),
+        "task": "task:TASK",
+        "examples": {**plan.examples, "path": os.path.relpath(plan.data.folder, folder)},
+        "baseline": baseline,
+        "calibrate": {"split": training, "samples": 500, "seed": 17},
+        "recipes": [{"name": name, "scheme": scheme} for scheme, name in _RECIPES.items() if scheme in schemes],
+        "impossible": "skip",
+        "evaluate": evaluate,
+        "devices": list(devices),
+        "gate": {"metrics": [bound], "prefer": "smallest"},
+        "push": {"kind": "local", "root": "registry"},
+    }
+    # The flow style keeps short sections on one line, as people write them.
+    lines = [
+        f"# `edgemill init` wrote this file for {model.name}. It is yours to change.",
+        "# `edgemill schema` describes each field.",
+    ]
+    for key, value in sections.items():
+        if key == "recipes":
+            lines += ["recipes:", *(f"  - {_flow(recipe)}" for recipe in value)]
+            lines.append("  # If int8 loses too much accuracy, train under quantization:")
+            lines.append("  # - {name: qat_int8, steps: [{kind: qat, epochs: 3}], scheme: static_wi8_ai8}")
+        elif key == "examples":
+            lines += ["examples:", *(f"  {name}: {_flow(field)}" for name, field in value.items())]
+        else:
+            if key == "impossible":
+                lines.append("# Recipes that cannot work on this model are left out, and the report says why.")
+            lines.append(f"{key}: {_flow(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _flow(value: Any) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1 << 20, allow_unicode=True)
+    return text.strip().removesuffix("\n...").strip()
+
+
+def _name(folder: Path) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:100] or "model"
+
+
+def _task(plan: Plan, model: Path, data: Path) -> str:
+    arguments = {
+        "features": plan.features,
+        "shape": plan.shape,
+        "objective": plan.objective,
+        "label": plan.data.label,
+        "label_type": plan.data.label_type,
+        "scale": plan.scale.scale,
+        "offset": plan.scale.offset,
+        "logits": plan.logits,
+        "dtype": plan.dtype,
+    }
+    usual = {"label": "label", "label_type": "int64", "offset": 0.0, "logits": False, "dtype": "float32"}
+    lines = "".join(
+        f"    {name}={_python(value)},\n" for name, value in arguments.items() if usual.get(name, ...) != value
+    )
+    return f'''"""How examples of {data.name} become inputs of {model.name}. This file is yours to change.
+
+`edgemill init` chose the range {plan.scale.name} for the input. For something else than scaling, write a class with the
+methods of `edgemill.CompilingTask`.
+"""
+
+from edgemill import OneInputTask
+
+TASK = OneInputTask(
+{lines})
+'''
+
+
+def _python(value: Any) -> str:
+    for whole in (255, 127.5, 32768):
+        if value == 1 / whole:
+            return f"1 / {whole}"
+    return repr(value).replace("'", '"')
+
+
+def _readme(plan: Plan, model: Path, data: Path, devices: Mapping[str, DeviceProfile]) -> str:
+    facts = "\n".join(f"- {fact[0].upper()}{fact[1:]}." for fact in plan.facts)
+    bound = (
+        f"lose more than {_MAX_DROP:g} of the {_METRICS[plan.objective].replace('_', ' ')} of the float model"
+        if plan.objective != "values"
+        else f"raise the mean absolute error of the float model by more than {_MAX_RISE * plan.spread:.2g}"
+    )
+    return f"""# {model.name} on {", ".join(device.name for device in devices.values())}
+
+`edgemill init` wrote this folder for the model {model.name} and the examples in {data.name}. Run it:
+
+```sh
+edgemill run {PIPELINE}
+```
+
+The run converts the model with each recipe, evaluates the results on the split `{plan.data.evaluated}`, and publishes
+the smallest that passes to `registry/`. A candidate must not {bound}, and must fit into the budgets of its device.
+
+## What was found
+
+{facts}
+
+## What to check
+
+- The bounds under `gate` and the device profiles are a start. Set your own.
+- The order of `classes`, if there are any, must be the order of the model's outputs.
+- Your application must prepare its inputs in the same way: see `examples` in `{PIPELINE}` and `scale` and `offset` in
+  `{TASK}`.
+- Nothing is augmented. If you add `qat` steps, add augmentation to `decode` of a task of your own.
+"""

@@ -1,0 +1,163 @@
+"""Finds the range that a model's input was trained on: by its accuracy on labeled examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.errors import SpecError, one_of
+from components.data.ready_made import Objective
+
+Array = npt.NDArray[Any]
+
+
+class Scale(NamedTuple):
+    """A range of a model's input.
+
+    Attributes:
+        name: Its name on the command line.
+        scale, offset: The input is `value * scale + offset`.
+    """
+
+    name: str
+    scale: float | tuple[float, ...]
+    offset: float | tuple[float, ...]
+
+
+class Trial(NamedTuple):
+    """How well the model does with a range.
+
+    Attributes:
+        scale: The range.
+        error: Share of wrong examples, or the mean absolute error.
+        logits: Whether the outputs are logits.
+    """
+
+    scale: Scale
+    error: float
+    logits: bool
+
+
+def candidates(stored: str, values: Array, *, table: bool) -> list[Scale]:
+    """The ranges that inputs of this type commonly have. `values` are examples [N, ...]."""
+    raw = Scale("raw", 1.0, 0.0)
+    if stored == "uint8":
+        return [Scale("0..1", 1 / 255, 0.0), Scale("-1..1", 1 / 127.5, -1.0), raw._replace(name="0..255")]
+    if stored == "int16":
+        return [Scale("-1..1", 1 / 32768, 0.0), raw]
+    if not table:
+        return [raw]
+    mean, deviation = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+    deviation = np.where(deviation > 0, deviation, 1.0)
+    columns = Scale("standardized", tuple((1 / deviation).tolist()), tuple((-mean / deviation).tolist()))
+    return [raw, columns]
+
+
+def choose(
+    run: Callable[[Array], Array],
+    values: Array,
+    labels: Array,
+    ranges: list[Scale],
+    objective: Objective,
+    wanted: str | None,
+    classes: tuple[str, ...],
+) -> tuple[Trial, list[Trial]]:
+    """Choose a range: the one that the user wants, or the one with which the model is most accurate.
+
+    Args:
+        run: Scaled examples [N, ...] -> outputs [N, ...].
+        values: Examples [N, ...] before scaling.
+        labels: Numbers of classes, or values, [N].
+        ranges: What to choose from.
+        objective: What the model does.
+        wanted: Name of a range; None to choose by accuracy.
+        classes: Names of the classes, for messages.
+
+    Returns:
+        The choice, and all trials.
+
+    Raises:
+        SpecError: There is no such range; or no range gives results that are better than chance.
+    """
+    if wanted is not None and wanted not in {each.name for each in ranges}:
+        raise SpecError(
+            "there is no such range for these examples",
+            where="--scale",
+            bound=one_of(each.name for each in ranges),
+            measured=wanted,
+            remedy="choose one of them, or change `scale` and `offset` in task.py afterwards",
+        )
+    outputs = {each.name: run(values * np.asarray(each.scale, np.float32) + np.asarray(each.offset, np.float32))
+               for each in ranges}  # fmt: skip
+    trials = [_trial(each, outputs[each.name], labels, objective) for each in ranges]
+    if wanted is not None:
+        return next(trial for trial in trials if trial.scale.name == wanted), trials
+    best = min(trials, key=lambda trial: trial.error)
+    if objective != "values":
+        # Of ranges that are equally good, within a standard error, the first is the most common one.
+        tolerated = max(np.sqrt(best.error * (1 - best.error) / len(labels)), 1 / len(labels))
+        best = next(trial for trial in trials if trial.error <= best.error + tolerated)
+        _refuse_other_order(best, outputs, labels, classes)
+        _refuse_chance(best, labels, trials)
+    return best, trials
+
+
+def _trial(scale: Scale, outputs: Array, labels: Array, objective: Objective) -> Trial:
+    found = outputs.reshape(len(outputs), -1).astype(np.float64)
+    if objective == "values":
+        error = float(np.abs(found[:, 0] - labels).mean())
+        return Trial(scale, error, logits=False)
+    if objective == "two_classes":
+        logits = bool(found.min() < 0 or found.max() > 1)
+        chance = 1 / (1 + np.exp(-found[:, 0].clip(-500, 500))) if logits else found[:, 0]
+        chances = np.stack([1 - chance, chance], axis=1)
+    else:
+        logits = bool(found.min() < 0 or np.abs(found.sum(axis=1) - 1).max() > 1e-3)
+        chances = found
+    return Trial(scale, float((chances.argmax(axis=1) != labels).mean()), logits)
+
+
+def _refuse_chance(best: Trial, labels: Array, trials: list[Trial]) -> None:
+    """Refuse results that always answering with the most common class would give, within two standard errors."""
+    most = np.bincount(labels.astype(int)).max() / len(labels)
+    if 1 - best.error > most + 2 * np.sqrt(most * (1 - most) / len(labels)):
+        return
+    raise SpecError(
+        "the model is not better than chance on these examples, in no range of its input",
+        where="--scale",
+        bound=f"an accuracy above {most:.2f}, the share of the most common class",
+        measured=", ".join(f"{trial.scale.name}: {1 - trial.error:.2f}" for trial in trials)
+        + f", on {len(labels)} examples",
+        remedy="check that the model was trained on these classes, or choose a range with --scale if it is not trained",
+    )
+
+
+def _refuse_other_order(best: Trial, outputs: Mapping[str, Array], labels: Array, classes: tuple[str, ...]) -> None:
+    """Refuse results that another order of the classes improves by more than four standard errors."""
+    right = 1 - best.error
+    for name, found in outputs.items():
+        accuracy, order = _other_order(found.reshape(len(found), -1), labels.astype(int), classes)
+        if accuracy > right + 4 * max(np.sqrt(right * (1 - right) / len(labels)), 1 / len(labels)):
+            raise SpecError(
+                "the model's outputs have another order than the classes",
+                where="--classes",
+                bound=", ".join(order),
+                measured=f"{', '.join(classes)}: an accuracy of {right:.2f} instead of {accuracy:.2f} (range {name})",
+                remedy=f"add `--classes {','.join(order)}`",
+            )
+
+
+def _other_order(outputs: Array, places: Array, classes: tuple[str, ...]) -> tuple[float, tuple[str, ...]]:
+    """The accuracy if each class has the output that is most common for it, and that order; 0 if two share one."""
+    if not classes or outputs.shape[1] != len(classes):
+        return 0.0, ()
+    answers = outputs.argmax(axis=1)
+    common = {place: int(np.bincount(answers[places == place]).argmax()) for place in np.unique(places).tolist()}
+    if len({*common.values()}) < len(classes):
+        return 0.0, ()
+    of_output = {answer: place for place, answer in common.items()}
+    accuracy = float(np.mean([of_output[answer] == place for answer, place in zip(answers, places, strict=True)]))
+    return accuracy, tuple(classes[of_output[answer]] for answer in range(len(classes)))

@@ -1,0 +1,140 @@
+"""The commands that write a pipeline for a model and its data. `edgemill.main` registers them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgemill import options
+from edgemill.exit_codes import exit_on_error
+
+if TYPE_CHECKING:
+    from edgemill.project.found import Options
+
+_Data = Annotated[
+    Path,
+    typer.Option(
+        help="A folder of class folders with images or WAV files, a CSV table, a .npz file, or a folder of .npy files."
+    ),
+]
+_Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write to [named like the model].")]
+_Devices = Annotated[
+    list[str] | None, typer.Option("--device", help="A device profile. Can be repeated [asked for, or phone_cpu].")
+]
+_Label = Annotated[str | None, typer.Option(help="Column or array of the label [label, class, target, or y].")]
+_Columns = Annotated[str | None, typer.Option(help="Columns or array of the input, with commas [all others].")]
+_Classes = Annotated[
+    str | None, typer.Option(help="Classes in the order of the model's outputs, with commas [sorted by name].")
+]
+_Scale = Annotated[
+    str | None,
+    typer.Option(help="Range of the input: 0..1, -1..1, 0..255, raw, or standardized [the most accurate one]."),
+]
+_SampleRate = Annotated[int | None, typer.Option(min=1, help="Samples per second of audio [that of the files].")]
+_InputShape = Annotated[str | None, typer.Option(help="Shape of one example, such as 96,96,3 [the model's].")]
+_TrustCode = Annotated[bool, typer.Option("--trust-code", help="Load a Keras model that contains Python code.")]
+
+
+def init(
+    model: Annotated[Path, typer.Option(help="A Keras file, a SavedModel, or a float TFLite file.")],
+    data: _Data,
+    output: _Output = None,
+    device: _Devices = None,
+    label: _Label = None,
+    columns: _Columns = None,
+    classes: _Classes = None,
+    scale: _Scale = None,
+    sample_rate: _SampleRate = None,
+    input_shape: _InputShape = None,
+    trust_code: _TrustCode = False,
+) -> None:
+    """Write a pipeline for a model and its data: pipeline.yaml, task.py, and README.md.
+
+    Looks at the model and the data, and tries the model on some examples. Overwrites nothing.
+    """
+    with exit_on_error():
+        from edgemill.commands.init import init_project
+
+        file = init_project(
+            model,
+            data,
+            output or Path(model.stem),
+            device or (),
+            _options(label, columns, classes, scale, sample_rate, input_shape),
+            trust_code=trust_code,
+        )
+        typer.echo(f"wrote {file.parent}; next: edgemill run {file}")
+
+
+def optimize(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A Keras file, a SavedModel, or a float TFLite file.")],
+    data: _Data,
+    output: _Output = None,
+    device: _Devices = None,
+    label: _Label = None,
+    columns: _Columns = None,
+    classes: _Classes = None,
+    scale: _Scale = None,
+    sample_rate: _SampleRate = None,
+    input_shape: _InputShape = None,
+    trust_code: _TrustCode = False,
+    root: options.Root = None,
+) -> None:
+    """Write a pipeline for a model and its data, and run it: `init`, then `run`."""
+    from edgemill.commands.run import place_of, run_and_report
+    from edgemill.run_log import OutputOptions, log_format_of
+    from edgemill.status_file import StatusFile
+
+    with exit_on_error():
+        from edgemill.commands.init import init_project
+
+        file = init_project(
+            model,
+            data,
+            output or Path(model.stem),
+            device or (),
+            _options(label, columns, classes, scale, sample_rate, input_shape),
+            trust_code=trust_code,
+        )
+        place = partial(place_of, None, None, root, None, ())
+        code = run_and_report(file, place, OutputOptions(None, log_format_of("text")), StatusFile(None, file))
+    raise SystemExit(code)
+
+
+def _options(
+    label: str | None,
+    columns: str | None,
+    classes: str | None,
+    scale: str | None,
+    sample_rate: int | None,
+    input_shape: str | None,
+) -> Options:
+    """What the command line says of the data and the model.
+
+    Raises:
+        SpecError: The shape is not a list of numbers.
+    """
+    from components.core.errors import SpecError
+    from edgemill.project.found import Options
+
+    sizes = tuple(input_shape.split(",")) if input_shape else ()
+    if not all(size.strip().isdecimal() and int(size) for size in sizes):
+        raise SpecError(
+            "this is not a shape", where="--input-shape", bound="numbers with commas, such as 96,96,3",
+            measured=input_shape, remedy="correct it",
+        )  # fmt: skip
+    return Options(
+        label=label,
+        columns=_listed(columns),
+        classes=_listed(classes),
+        scale=scale,
+        sample_rate=sample_rate,
+        input_shape=tuple(map(int, sizes)),
+    )
+
+
+def _listed(names: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",")) if names else ()

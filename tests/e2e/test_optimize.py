@@ -1,0 +1,107 @@
+"""`edgemill optimize` from a folder of images and a model to a release, and what `init` refuses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from components.core.errors import EdgemillError
+from components.data.ready_made import OneInputTask
+from edgemill.exit_codes import ExitCode
+from edgemill.main import app
+from edgemill.project.data import recognize_data
+from edgemill.project.found import Options
+from edgemill.project.plan import Model, plan
+
+pytestmark = pytest.mark.e2e
+
+
+def write_data(folder: Path) -> None:
+    """Images of three brightness classes in colors, of two sizes, and a model that knows them in the range -1..1."""
+    generator = np.random.default_rng(3)
+    for name, level in {"bright": 220, "dark": 30, "gray": 125}.items():
+        (folder / "images" / name).mkdir(parents=True)
+        for number in range(60):
+            pixels = generator.normal(level, 12, [5 + number % 2, 6, 3]).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).convert("RGB" if number % 3 else "L").save(
+                folder / "images" / name / f"{number}.png"
+            )
+    layers = tf.keras.layers
+    model = tf.keras.Sequential([
+        layers.Input([6, 6, 3]), layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D(),
+        layers.Dense(3, activation="softmax"),
+    ])  # fmt: skip
+    tf.keras.utils.set_random_seed(1)
+    levels = np.repeat([220, 30, 125], 60) / 127.5 - 1
+    inputs = levels[:, None, None, None] + generator.normal(0, 0.1, [180, 6, 6, 3])
+    model.compile(tf.keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy")
+    model.fit(inputs, np.repeat([0, 1, 2], 60), epochs=40, batch_size=60, verbose=0)
+    model.save(folder / "brightness.keras")
+
+
+def invoke(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("optimize")
+    write_data(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
+
+
+def test_one_command_leads_from_images_to_a_release_and_overwrites_nothing(folder: Path) -> None:
+    result = invoke("optimize", "brightness.keras", "--data", "images", "--root", "root")
+    assert result.exit_code == ExitCode.OK, result.output
+    assert "180 files of the kind `images` in 3 classes: bright, dark, gray" in result.output
+    assert "device: phone_cpu" in result.output and "input range -1..1" in result.output
+    [release] = (folder / "brightness" / "registry").rglob("model.tflite")
+    assert release.stat().st_size < 5000
+    task = (folder / "brightness" / "task.py").read_text()
+    assert "scale=1 / 127.5" in task and "offset=-1.0" in task
+    again = invoke("optimize", "brightness.keras", "--data", "images", "--root", "root")
+    assert again.exit_code == ExitCode.BAD_INPUT
+    assert "this folder holds pipeline.yaml, task.py, README.md, and `edgemill init` overwrites nothing" in again.output
+
+
+@pytest.mark.parametrize(
+    ("shape", "outputs", "words"),
+    [
+        ((108,), 3, "the model's input cannot be an image .*expected: height x width x 1"),
+        ((3, 6, 6), 3, "the model's input cannot be an image .*found: 3 x 6 x 6"),
+        ((None, None, 3), 3, r"open dimensions .*expected: \? x \? x 3"),
+        ((6, 6, 3), 4, "labels do not match the model's outputs .*expected: 3 outputs.*found: 4 outputs"),
+        ((6, 6, 3), 1, "labels do not match the model's outputs .*found: 1 output"),
+    ],
+)
+def test_model_that_does_not_fit_the_images_is_refused(
+    folder: Path, shape: tuple[int | None, ...], outputs: int, words: str
+) -> None:
+    model = Model(input_shape=shape, dtype="float32", outputs=outputs)
+    with pytest.raises(EdgemillError, match=words):
+        plan(recognize_data(folder / "images", Options()), model, Options(), lambda values: values)
+
+
+def test_ready_made_task_reads_each_type_of_values() -> None:
+    raw = OneInputTask({"x": "int16"}, (2, 1), "classes", scale=1 / 32768)
+    held = {"x": tf.constant([np.array([-32768, 16384], "<i2").tobytes()])}
+    assert raw.decode(held).numpy().tolist() == [[[-1.0], [0.5]]]
+    columns = OneInputTask({"b": "int64", "a": "float32"}, (2,), "two_classes", scale=(1.0, 2.0), offset=(0.0, 1.0))
+    parsed = {"a": tf.constant([[3.0], [4.0]]), "b": tf.constant([[1], [2]], tf.int64)}
+    assert columns.decode(parsed).numpy().tolist() == [[1.0, 7.0], [2.0, 9.0]]
+    for objective in ("classes", "two_classes", "values"):
+        model = tf.keras.Sequential(
+            [tf.keras.layers.Input([2]), tf.keras.layers.Dense(2 if objective == "classes" else 1)]
+        )
+        OneInputTask({"x": "float32"}, (2,), objective, logits=True).compile(model)
+        loss = model.train_on_batch(np.ones([4, 2]), np.array([0, 1, 0, 1]))
+        assert np.isfinite(loss).all()

@@ -1,0 +1,79 @@
+"""The range of a model's input is found by the model's accuracy."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.core.errors import SpecError
+from edgemill.project.scales import candidates, choose
+
+GENERATOR = np.random.default_rng(5)
+LABELS = np.arange(300) % 3
+PIXELS = (LABELS * 80 + GENERATOR.integers(0, 60, 300)).reshape(-1, 1).astype(np.float32)
+CLASSES = ("a", "b", "c")
+
+
+def model(low: float, high: float, order: tuple[int, ...] = (0, 1, 2)) -> Any:
+    """Probabilities of three classes of brightness, for pixels in a range."""
+
+    def run(values: np.ndarray) -> np.ndarray:
+        level = ((values[:, 0] - low) / (high - low) * 3.1).astype(int).clip(0, 2)
+        return np.eye(3)[np.array(order)[level]] * 0.9 + 0.1 / 3
+
+    return run
+
+
+def chosen(run: Any, wanted: str | None = None) -> str:
+    ranges = candidates("uint8", PIXELS, table=False)
+    return choose(run, PIXELS, LABELS, ranges, "classes", wanted, CLASSES)[0].scale.name
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("0..1", 0, 1), ("-1..1", -1, 1), ("0..255", 0, 255)])
+def test_range_that_the_model_was_trained_on_is_chosen(name: str, low: float, high: float) -> None:
+    assert chosen(model(low, high)) == name
+
+
+def test_of_equally_good_ranges_the_most_common_is_chosen_and_the_user_decides() -> None:
+    def scaled(values: np.ndarray) -> np.ndarray:
+        return model(values.min(), values.max())(values)
+
+    assert chosen(scaled) == "0..1"
+    assert chosen(scaled, "0..255") == "0..255"
+    with pytest.raises(SpecError, match=r"--scale: there is no such range .*0\.\.1, -1\.\.1, 0\.\.255; found: raw"):
+        chosen(scaled, "raw")
+
+
+def test_other_order_of_classes_is_found_out_and_refused() -> None:
+    with pytest.raises(SpecError, match=r"--classes: .*0\.\d\d instead of 0\.95 .*add `--classes c,a,b`"):
+        chosen(model(0, 1, order=(1, 2, 0)))
+
+
+def test_model_that_guesses_is_refused_unless_the_user_chooses() -> None:
+    def guess(values: np.ndarray) -> np.ndarray:
+        return np.full([len(values), 3], 1 / 3)
+
+    with pytest.raises(SpecError, match=r"0\.\.1: 0\.33, -1\.\.1: 0\.33, 0\.\.255: 0\.33, on 300 examples"):
+        chosen(guess)
+    assert chosen(guess, "0..1") == "0..1"
+
+
+def test_columns_are_standardized_if_the_model_wants_it() -> None:
+    values = GENERATOR.normal([100, 5], [10, 1], [300, 2])
+    labels = (values[:, 0] - 100) / 10 + (values[:, 1] - 5)
+    ranges = candidates("float32", values, table=True)
+
+    def run(scaled: np.ndarray) -> np.ndarray:
+        return scaled.sum(axis=1, keepdims=True)
+
+    best, trials = choose(run, values, labels, ranges, "values", None, ())
+    assert best.scale.name == "standardized" and best.error < 0.15 and trials[0].error > 90
+
+
+def test_logits_are_told_from_probabilities() -> None:
+    def logits(values: np.ndarray) -> np.ndarray:
+        return np.log(model(0, 1)(values))
+
+    ranges = candidates("uint8", PIXELS, table=False)
+    assert choose(logits, PIXELS, LABELS, ranges, "classes", None, CLASSES)[0].logits
+    assert not choose(model(0, 1), PIXELS, LABELS, ranges, "classes", None, CLASSES)[0].logits
