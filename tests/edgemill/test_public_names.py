@@ -18,7 +18,7 @@ def test_public_names_are_these() -> None:
         == {
             *("Task", "TrainableTask", "CompilingTask", "EdgemillError", "SRU", "Tflite8BitScheme", "LayerPolicy"),
             *("ActivationQuantizer", "FixedQuantizer", "HistogramQuantizer", "LastValueQuantizer"),
-            *("MovingAverageQuantizer", "WeightQuantizer", "RatioOfSums"),
+            *("MovingAverageQuantizer", "WeightQuantizer", "RatioOfSums", "OneInputTask"),
         }
     )
     for name in edgemill.__all__:
