@@ -156,7 +156,7 @@ def in_time(what: str, where: str, times: float = 1.0) -> Iterator[None]:
 
 @contextmanager
 def last_words(tell: Callable[[SpecError], None]) -> Iterator[None]:
-    """Within this context, call `tell` before the process is ended because nothing else stops user code."""
+    """Within this context, call `tell` before the process ends because user code can't be stopped in another way."""
     _LAST_WORDS.append(tell)
     try:
         yield

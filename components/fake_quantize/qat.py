@@ -198,10 +198,10 @@ def _range(tensor: str, quantizer: ActivationQuantizer, variables: dict[str, Any
 
 
 def _flat(model: Any, step: QatStep) -> Any:
-    """The model with nested models flattened, and other layers unchanged, except for those of several tensors.
+    """Return the model with nested models flattened and layers of several tensors replaced.
 
-    Wrappers take one argument, so operations on tensors and attention become layers that take one. Attention with a
-    config of the task's stays.
+    Wrappers accept one argument, so tensor operations and attention become layers that take one argument. Attention
+    layers that have a config from the task stay as they are.
     """
     own = [one.layers for one in step.configs if one.config]
     nested = {

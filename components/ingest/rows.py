@@ -51,7 +51,7 @@ def labeled(row: dict[str, Any], made: MadeSplits) -> dict[str, Any]:
 
 
 def rows(made: MadeSplits, folder: Path, split: str, pattern: str, *, hashed: bool) -> Iterator[dict[str, Any]]:
-    """Yield the rows of arrays or of a function. Raises as `open_arrays` and `generated`."""
+    """Yield the rows of arrays or of a function. Raises the same errors as `open_arrays` and `generated`."""
     match made.source:
         case ArraySource() as source:
             yield from rows_of(open_arrays(source, matching(folder, [pattern]), split, made.label))

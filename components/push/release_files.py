@@ -80,7 +80,7 @@ def read_release(folder: str, version: str, read: Read, target: str | None = Non
 
     Args:
         folder: Path or address of the release.
-        version: The version that its place claims.
+        version: The version in its address.
         read: Reads its files.
         target: What the user named, if it isn't the folder.
 

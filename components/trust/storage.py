@@ -84,7 +84,7 @@ class BucketStore:
             return bucket_of(address).read_version(split(address)[2])
 
     def write_if(self, name: str, content: bytes, version: str | None) -> bool:
-        """Write an object. After a lost answer, an earlier attempt can have written it, which its content shows."""
+        """Write an object. If an answer was lost, an earlier attempt might have written it, which the content shows."""
         from components.object_store.clients import bucket_of
 
         with _explained(address := f"{self._root}/{FOLDER}/{name}"):

@@ -196,7 +196,7 @@ def _final(task: Task, built: Built, inputs: Any) -> dict[str, Any]:
 
 
 def _equal_probabilities(shapes: Mapping[str, Any], batch: Batch) -> dict[str, Any]:
-    """Equal probabilities of all classes in the shapes of the model's outputs, without those of unknown shape."""
+    """Return equal class probabilities for each output whose shape is known."""
     count = len(next(iter(batch.targets.values())))
     return {
         name: np.full((count, *shape[1:]), 1 / max(2, shape[-1] if shape.rank > 1 else 1), np.float32)
