@@ -147,7 +147,7 @@ def _of_system(error: OSError) -> EdgemillError:
     return errors.StorageError(
         f"the operating system refused an operation: {error.strerror or error}",
         where=str(error.filename) if error.filename is not None else "the output of this command",
-        remedy="check the space there, the permissions, and what kind of file it is; then run again",
+        remedy="check the free space, the permissions, and the type of the file, then run again",
     )
 
 

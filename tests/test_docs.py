@@ -126,6 +126,15 @@ def test_relative_links_lead_to_files_and_headings_that_exist() -> None:
     assert not offenders, "\n".join(offenders)
 
 
+def test_site_lists_every_page() -> None:
+    # `make docs` finds this and more; this test needs no MkDocs.
+    listed = set(re.findall(r"[\w/-]+\.md$", Path("mkdocs.yml").read_text(), re.MULTILINE))
+    pages = {path.relative_to("docs").as_posix() for path in Path("docs").rglob("*.md")}
+    assert {page for page in pages - listed if not page.startswith("decisions/0")} == set()
+    examples = {f"examples/{path.parent.name}.md" for path in Path("pipelines").glob("*/README.md")}
+    assert examples - listed == set()
+
+
 def test_reference_pages_are_up_to_date() -> None:
     assert [str(path) for path, text in generate()["pages"]().items() if path.read_text() != text] == [], (
         "run `make reference` and commit the result"

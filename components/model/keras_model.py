@@ -101,11 +101,11 @@ def load_kept(folder: Path) -> Any:
 
 
 def loss_takes_logits(task: str, folder: Path, output: str | None = None) -> bool | Literal["sigmoid"] | None:
-    """Whether the loss that a task compiles its model with takes logits; None if it is unknown.
+    """Whether the loss with which a task compiles its model expects logits; None if that is unknown.
 
-    `sigmoid` stands for True if it applies a sigmoid to each output.
+    If the loss applies a sigmoid to each output, the result is `sigmoid` instead of True.
 
-    `output` names the output that the loss compares; None stands for the only one.
+    `output` names the output that the loss compares. It can be None if there is only one.
 
     Raises:
         SpecError: The task's `compile` exits instead of returning.

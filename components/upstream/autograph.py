@@ -71,7 +71,7 @@ def _is_called_on_layer(entity: Any) -> bool:
 
 
 def holds_user_code(layer: Any) -> bool:
-    """Whether a layer or model is of a class of the user, or holds a function or an object that is, at any depth."""
+    """Whether a layer or model has a user-defined class, or holds a user-defined function or object at any depth."""
     seen: set[int] = set()
     found = [layer]
     while found:

@@ -121,7 +121,7 @@ def _trial(scale: Scale, outputs: Array, labels: Array, objective: Objective) ->
 
 
 def _refuse_chance(best: Trial, labels: Array, trials: list[Trial]) -> None:
-    """Refuse results that always answering with the most common class would give, within two standard errors."""
+    """Refuse results that are within two standard errors of always answering with the most common class."""
     most = np.bincount(labels.astype(int)).max() / len(labels)
     if 1 - best.error > most + 2 * np.sqrt(most * (1 - most) / len(labels)):
         return
