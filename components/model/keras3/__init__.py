@@ -1,1 +1,1 @@
-"""Models that Keras 3 saved, rebuilt layer by layer in tf-keras, because two versions of Keras can't share one process."""
+"""Rebuild models of Keras 3 layer by layer in tf-keras, because the two can't share one process."""
