@@ -22,6 +22,7 @@ LAYERS = (
         "cluster",
         "convert",
         "device_check",
+        "device_client",
         "evaluate",
         "gate",
         "ingest",

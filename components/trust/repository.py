@@ -119,7 +119,11 @@ class SignedRegistry:
                 return None
             role = role or Metadata(Targets())
             role.signed.targets[target_of(device_class, name, channel)] = self._target(result[0], pointer)
-            return {**({"targets": self.delegate(found, device_class)} if new else {}), role_name: role}
+            if not new:
+                return {role_name: role}
+            # A role that is delegated must have signed something, or devices take it for missing.
+            empty = {role_of(device_class, other): Metadata(Targets()) for other in CHANNELS}
+            return {"targets": self.delegate(found, device_class), **empty, role_name: role}
 
         self.commit(edit)
         return result[0]

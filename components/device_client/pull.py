@@ -1,0 +1,134 @@
+"""One update of a device: fetch, verify, switch, test, and return if the test fails."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import zlib
+from dataclasses import dataclass
+
+from components.core.files import sha256_of_bytes
+from components.device_client.errors import AlarmError, SelfTestError, UnreachableError
+from components.device_client.folder import MODEL_NAME, MOST_FAILURES, DeviceFolder, Settings
+from components.device_client.trusted import Source
+from components.trust.rollout import ReleaseRef, choose
+
+_VERSION = re.compile(r"[0-9a-f]{16}")
+_FILES = (MODEL_NAME, f"{MODEL_NAME}.gz")
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an update did.
+
+    Attributes:
+        version: The version that the device runs now; None if it has none.
+        before: The version before the update.
+        warning: Something that needs attention although the update succeeded.
+    """
+
+    version: str | None
+    before: str | None
+    warning: str | None = None
+
+    def __str__(self) -> str:
+        if self.version is None:
+            return "the channel has no release for this device yet"
+        if self.version == self.before:
+            return f"{self.version}: nothing new"
+        return f"{self.version}: installed{f', was {self.before}' if self.before else ''}"
+
+
+def pull(folder: DeviceFolder, *, retry: bool = False) -> Update:
+    """Bring the device to the release that its channel gives to it.
+
+    Args:
+        folder: The device's folder.
+        retry: Whether to try versions again that failed the self-test.
+
+    Raises:
+        DeviceError: The model is unchanged. The class says why.
+    """
+    settings = folder.settings()
+    try:
+        with folder.locked():
+            folder.recover()
+            if retry:
+                folder.forget_failures()
+            return _pull(folder, settings)
+    except OSError as error:
+        raise UnreachableError(
+            f"the folder of the device cannot be used: {error.strerror or error}; the device keeps its model",
+            where=str(error.filename or folder.path),
+            remedy="free some space or grant access; then pull again",
+        ) from error
+
+
+def _pull(folder: DeviceFolder, settings: Settings) -> Update:
+    source, before = Source(folder, settings), folder.version()
+    state = source.state()
+    release, warning = choose(state, settings.device_id, before), source.clock_warning()
+    if release is None or release.version == before:
+        return Update(before, before, warning)
+    _check_names(release)
+    if folder.failures(release.version) >= MOST_FAILURES:
+        raise SelfTestError(
+            "this release failed the self-test before; the device keeps its model",
+            where=release.version,
+            remedy="roll the release back, or pull with --retry",
+        )
+    if not folder.holds(release.version, release.sha256):
+        model = _model(source.fetch(release), release)
+        folder.install(release.version, model, {"version": release.version, "statement": release.statement})
+    folder.begin_trial(release.version)
+    if settings.self_test and (reason := _failure(folder, settings)):
+        returned = folder.return_from_trial(MOST_FAILURES)
+        raise SelfTestError(
+            f"the new release failed the self-test, and the device returned to {returned or 'having no model'}",
+            where=release.version,
+            bound="exit status 0",
+            measured=reason,
+            remedy="roll the release back: edgemill registry rollback",
+        )
+    folder.end_trial()
+    return Update(release.version, before, warning)
+
+
+def _failure(folder: DeviceFolder, settings: Settings) -> str | None:
+    """Run the self-test; return why it failed, or None."""
+    command = [*settings.self_test, str(folder.path / "current" / MODEL_NAME)]
+    try:
+        ended = subprocess.run(command, check=False, timeout=settings.self_test_seconds)
+    except subprocess.TimeoutExpired:
+        return f"no end after {settings.self_test_seconds:g} s"
+    except OSError as error:
+        return f"it could not be started: {error.strerror or error}"
+    return None if ended.returncode == 0 else f"exit status {ended.returncode}"
+
+
+def _model(content: bytes, release: ReleaseRef) -> bytes:
+    """The model from its verified file. Never more than the signed number of bytes are decompressed."""
+    if release.file != MODEL_NAME:
+        try:
+            content = zlib.decompressobj(31).decompress(content, release.bytes + 1)
+        except zlib.error as error:
+            raise _unsound(release, f"its file is not gzip: {error}") from error
+    if (len(content), sha256_of_bytes(content)) != (release.bytes, release.sha256):
+        raise _unsound(release, "its file has another content than the model")
+    return content
+
+
+def _check_names(release: ReleaseRef) -> None:
+    """Refuse names that could lead to other places, even if they are signed."""
+    if not _VERSION.fullmatch(release.version) or not release.sha256.startswith(release.version):
+        raise _unsound(release, "its version is not the beginning of its digest")
+    if release.file not in _FILES:
+        raise _unsound(release, f"its file is {release.file!r}")
+
+
+def _unsound(release: ReleaseRef, what: str) -> AlarmError:
+    return AlarmError(
+        f"the release is signed, but {what}; the device keeps its model",
+        where=release.version,
+        remedy="find out who signed it; rotate the key of the channel",
+    )

@@ -1,0 +1,141 @@
+"""The state of the device's channel, verified by the client of The Update Framework."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, ExpiredMetadataError, RepositoryError
+from tuf.api.metadata import Metadata, TargetFile
+from tuf.ngclient import Updater, UpdaterConfig
+
+from components.device_client.errors import AlarmError, DeviceError, UnreachableError
+from components.device_client.fetcher import ResumingFetcher
+from components.trust import rollout
+from components.trust.names import CUSTOM, FOLDER, SIGNED_AT, target_of
+
+if TYPE_CHECKING:
+    from components.device_client.folder import DeviceFolder, Settings
+
+# A clock may differ from that of the machine that signs by this much.
+_CLOCK_TOLERANCE = timedelta(hours=1)
+_KEPT = "the device keeps its model"
+
+
+class Source:
+    """The registry of a device."""
+
+    def __init__(self, folder: DeviceFolder, settings: Settings) -> None:
+        self._folder, self._settings = folder, settings
+        self._url = settings.url.rstrip("/")
+        self._fetcher = ResumingFetcher(folder.downloads, f"{self._url}/{settings.device_class}/")
+
+    def state(self) -> rollout.ChannelState:
+        """Fetch and verify the channel.
+
+        Raises:
+            AlarmError: What the registry serves is refused, or expired.
+            UnreachableError: The registry can't be reached.
+        """
+        where = target_of(self._settings.device_class, self._settings.name, self._settings.channel)
+        try:
+            self._folder.metadata.mkdir(parents=True, exist_ok=True)
+            self._updater = Updater(
+                metadata_dir=str(self._folder.metadata),
+                metadata_base_url=f"{self._url}/{FOLDER}",
+                target_base_url=self._url,
+                fetcher=self._fetcher,
+                config=UpdaterConfig(prefix_targets_with_hash=False),
+                bootstrap=(self._folder.path / "root.json").read_bytes(),
+            )
+            target = self._updater.get_targetinfo(where)
+        except Exception as error:
+            raise self._refused(error) from error
+        if target is None:
+            raise UnreachableError(
+                "the registry has no release for this device",
+                where=f"{self._url}: {where}",
+                remedy="push to the channel, or correct the settings of the device",
+            )
+        try:
+            state = rollout.from_json((target.custom or {}).get(CUSTOM))
+        except rollout.RolloutError as error:
+            raise _alarm(str(error), self._url, "update edgemill-device") from error
+        found = (state.device_class, state.name, state.channel)
+        if found != (self._settings.device_class, self._settings.name, self._settings.channel):
+            raise _alarm(f"the channel is that of {'/'.join(found)}", self._url, "find out who signed it")
+        return state
+
+    def fetch(self, release: rollout.ReleaseRef) -> bytes:
+        """Fetch and verify the file of a release, starting where the last attempt ended."""
+        path = f"{self._settings.device_class}/{self._settings.name}/{release.version}/{release.file}"
+        target = TargetFile(release.file_bytes, {"sha256": release.file_sha256}, path)
+        file = self._folder.downloads / "complete"
+        try:
+            self._updater.download_target(target, str(file))
+        except (RepositoryError, DownloadLengthMismatchError) as error:
+            # A server can have served the rest of another file after an interruption: the next attempt starts over.
+            self._fetcher.forget()
+            raise self._refused(error) from error
+        except Exception as error:
+            raise self._refused(error) from error
+        content = file.read_bytes()
+        self._fetcher.forget()
+        file.unlink()
+        return content
+
+    def clock_warning(self) -> str | None:
+        """A warning if this device's clock is behind the time at which the registry was signed."""
+        signed = self._timestamp()
+        text = signed.unrecognized_fields.get(SIGNED_AT) if signed else None
+        if not isinstance(text, str):
+            return None
+        when = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+        now = datetime.now(timezone.utc)
+        if now + _CLOCK_TOLERANCE >= when:
+            return None
+        return (
+            f"the clock of this device says {now:%Y-%m-%d %H:%M} UTC, but the registry was signed at"
+            f" {when:%Y-%m-%d %H:%M} UTC: it notices expiry too late. Set the clock"
+        )
+
+    def _timestamp(self) -> Any:
+        try:
+            return Metadata.from_file(str(self._folder.metadata / "timestamp.json")).signed
+        except Exception:
+            return None  # There is none yet.
+
+    def _refused(self, error: Exception) -> DeviceError:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, ExpiredMetadataError):
+            return self._expired(reason)
+        if isinstance(error, RepositoryError | DownloadLengthMismatchError):
+            return _alarm(
+                f"the registry serves something that can't be trusted: {reason}",
+                self._url,
+                "compare the registry with a copy (edgemill registry status), and find out who changed it",
+            )
+        if not isinstance(error, DownloadError | OSError | urllib3.exceptions.HTTPError):
+            raise error
+        timestamp = self._timestamp()
+        if timestamp is not None and timestamp.is_expired():
+            return self._expired(f"it cannot be reached ({reason}), and what was fetched last is too old")
+        cause = f" ({error.__cause__})" if isinstance(error.__cause__, Exception) else ""
+        return UnreachableError(
+            f"the registry cannot be reached: {reason}{cause}; {_KEPT}",
+            where=self._url,
+            remedy="check the network and the address; the next pull continues where this one ended",
+        )
+
+    def _expired(self, reason: str) -> AlarmError:
+        now = datetime.now(timezone.utc)
+        return _alarm(
+            f"the registry has expired: {reason}. The clock of this device says {now:%Y-%m-%d %H:%M} UTC",
+            self._url,
+            "check the clock; if it is right, run `edgemill registry refresh`, or find out who holds updates back",
+        )
+
+
+def _alarm(what: str, where: str, remedy: str) -> AlarmError:
+    return AlarmError(f"{what}; {_KEPT}", where=where, remedy=remedy)

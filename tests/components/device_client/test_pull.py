@@ -1,0 +1,224 @@
+"""Updates of a device from an honest registry, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.device_client.errors import SelfTestError, SettingsError, UnreachableError
+from components.device_client.folder import DeviceFolder
+from components.device_client.main import main
+from components.device_client.pull import Update, pull
+from components.push import signed
+from components.trust import rollout
+from components.trust.rollout import place_of_device
+from tests.components.device_client.fleet import NEW, OLD, OTHER, Fleet, fleet_in, model_of
+
+FAILS = (sys.executable, "-S", "-c", "raise SystemExit(7)")
+# Changes of files, as Python's audit hooks name them.
+STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink"}
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    with fleet_in(tmp_path) as found:
+        yield found
+
+
+def test_device_gets_the_release_keeps_the_previous_one_and_asks_little_for_nothing_new(fleet: Fleet) -> None:
+    old, device = fleet.push(OLD), fleet.device()
+    assert pull(device) == Update(old, None)
+    new = fleet.push(NEW)
+    assert pull(device) == Update(new, old)
+    assert (model_of(device), device.version("previous")) == (NEW, old)
+    assert (device.path / "previous/model.tflite").read_bytes() == OLD
+    fleet.server.asked.clear()
+    assert pull(device) == Update(new, new)
+    assert len(fleet.server.asked) <= 3
+    assert sum(size for _, _, size in fleet.server.asked) < 10_000
+    release = json.loads((device.path / "current/release.json").read_bytes())
+    assert {one["name"] for one in release["statement"]["subject"]} == {
+        "model.tflite", "model.tflite.gz", "manifest.json"}  # fmt: skip
+    fleet.push(OTHER)
+    pull(device)
+    assert sorted(path.name for path in device.models.iterdir()) == sorted({new, device.version() or ""})
+
+
+def test_channels_and_classes_are_apart(fleet: Fleet) -> None:
+    canary, stable, watch = fleet.push(NEW, "canary"), fleet.push(OLD), fleet.push(OTHER, device_class="watch")
+    assert pull(fleet.device(channel="canary")).version == canary
+    assert pull(fleet.device()).version == stable
+    assert pull(fleet.device("watch")).version == watch
+    with pytest.raises(UnreachableError, match="no release for this device"):
+        pull(fleet.device(channel="beta"))
+
+
+def test_staged_roll_out_reaches_a_device_at_its_share_and_a_rollback_returns_it(fleet: Fleet) -> None:
+    old, device = fleet.push(OLD), fleet.device()
+    new = fleet.push(NEW, "canary")
+    address = f"{fleet.root.resolve()}/phone/shoes"
+    place = place_of_device("device-1", new)
+    signed.promote(f"{address}/{new}", "stable", place)  # just not
+    assert pull(device).version == old
+    signed.promote(f"{address}/{new}", "stable", place + 1)
+    assert pull(device).version == new
+    # The pointer, which unsigned readers follow, stays at the complete release.
+    assert json.loads((fleet.root / "phone/shoes/stable.json").read_bytes())["version"] == old
+    signed.change(address, "stable", rollout.rolled_back)
+    assert pull(device) == Update(old, new)
+    assert model_of(device) == OLD
+
+
+def test_download_continues_after_lost_connections(fleet: Fleet) -> None:
+    model = os.urandom(100_000)
+    version, device = fleet.push(model), fleet.device()
+    ends = []
+    for _ in range(9):
+        # Metadata is short enough.
+        fleet.server.cut = 20_000
+        try:
+            ends.append(pull(device))
+            break
+        except UnreachableError as error:
+            assert "continues where this one ended" in str(error)
+    assert ends == [Update(version, None)]
+    sizes = [size for path, _, size in fleet.server.asked if path.endswith(".gz")]
+    # Of each of the lost connections, less than a chunk of 4,096 bytes is fetched again.
+    assert len(sizes) == 6
+    assert 100_000 < sum(sizes) < 100_200 + 5 * 4096
+
+
+def test_server_errors_keep_the_model(fleet: Fleet) -> None:
+    fleet.push(OLD)
+    pull(device := fleet.device())
+    fleet.push(NEW)
+    fleet.server.failing = True
+    with pytest.raises(UnreachableError, match=r"503.*keeps its model"):
+        pull(device)
+    fleet.server.failing = False
+    assert pull(device).before is not None
+    assert model_of(device) == NEW
+
+
+def test_failed_self_test_returns_and_is_not_repeated(fleet: Fleet) -> None:
+    old, device = fleet.push(OLD), fleet.device()
+    pull(device)
+    settings = json.loads((device.path / "device.json").read_bytes())
+    (device.path / "device.json").write_text(json.dumps({**settings, "self_test": FAILS}))
+    new = fleet.push(NEW)
+    with pytest.raises(SelfTestError, match=rf"returned to {old} .*found: exit status 7"):
+        pull(device)
+    assert (device.version(), model_of(device)) == (old, OLD)
+    with pytest.raises(SelfTestError, match="failed the self-test before"):
+        pull(device)
+    (device.path / "device.json").write_text(json.dumps(settings))
+    assert pull(device, retry=True).version == new
+
+
+def test_first_model_that_fails_leaves_none_and_a_test_that_hangs_is_stopped(fleet: Fleet) -> None:
+    fleet.push(OLD)
+    hangs = (sys.executable, "-S", "-c", "import time; time.sleep(60)")
+    device = fleet.device(self_test=hangs, self_test_seconds=0.2)
+    with pytest.raises(SelfTestError, match=r"having no model .*no end after 0\.2 s"):
+        pull(device)
+    assert model_of(device) is None
+
+
+def test_interrupted_self_test_returns_and_gets_one_more_chance(fleet: Fleet) -> None:
+    old, device = fleet.push(OLD), fleet.device()
+    pull(device)
+    new = fleet.push(NEW)
+    pull(device)
+    for chances in (1, 2):
+        device._link("current", old)
+        device.begin_trial(new)
+        device.recover()
+        assert (device.version(), device.failures(new)) == (old, chances)
+    with pytest.raises(SelfTestError, match="failed the self-test before"):
+        pull(device)
+
+
+def pull_until(device: DeviceFolder, step: int) -> None:
+    """Pull, and kill this process at the file operation of this number."""
+    left = [step]
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        if event in STEPS and str(device.path) in str(arguments):
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    try:
+        pull(device)
+    finally:
+        os._exit(0)
+
+
+def test_kill_at_every_step_leaves_the_old_model_or_the_new_one(fleet: Fleet) -> None:
+    fleet.push(OLD)
+    pull(device := fleet.device())
+    fleet.push(NEW)
+    start = fleet.folder / "start"
+    device.path.rename(start)
+    ends: list[bytes | None] = []
+    for step in range(1, 200):
+        subprocess.run(["cp", "-a", str(start), str(device.path)], check=True)
+        if (child := os.fork()) == 0:
+            pull_until(device, step)
+        _, status = os.waitpid(child, 0)
+        ends.append(model_of(device))
+        if not os.WIFSIGNALED(status):
+            break
+        if step % 5 == 0:
+            pull(device)
+            assert model_of(device) == NEW
+        subprocess.run(["rm", "-rf", str(device.path)], check=True)
+    assert len(ends) > 30
+    assert set(ends) == {OLD, NEW}
+    assert ends == sorted(ends, key=[OLD, NEW].index)
+
+
+def test_command_line_reports_by_exit_status(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(fleet.folder / "phone")
+    given = ["init", folder, "--url", fleet.server.url, "--root", str(fleet.keys / "root.json"),
+             "--device-class", "phone", "--name", "shoes", "--device-id", "1"]  # fmt: skip
+    assert main([*given, "--channel", "gamma"]) == 2
+    assert main(given) == 0
+    assert main(given) == 2
+    assert main(["pull", folder]) == 1
+    version = fleet.push(OLD)
+    assert main(["pull", folder]) == 0
+    capsys.readouterr()
+    assert main(["status", folder]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert (status["current"], status["last_pull"]["meaning"]) == (version, "OK")
+    (fleet.root / "_tuf/timestamp.json").write_bytes(b"{}")
+    assert main(["pull", folder]) == 3
+    assert "can't be trusted" in capsys.readouterr().err
+    assert main(["status", folder]) == 3
+
+
+def test_second_update_at_the_same_time_is_refused(fleet: Fleet) -> None:
+    fleet.push(OLD)
+    device = fleet.device()
+    with device.locked(), pytest.raises(UnreachableError, match="another update is running"):
+        pull(device)
+    with pytest.raises(SettingsError, match="cannot be read"):
+        type(device)(fleet.folder / "nothing").settings()
+
+
+def test_client_imports_no_heavy_library() -> None:
+    code = "import components.device_client.main, components.device_client.pull, sys; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    heavy = {"tensorflow", "tfx", "apache_beam", "numpy", "pydantic", "yaml", "typer", "ml_metadata"}
+    assert not heavy & set(found)
+    ours = {name for name in found if name.startswith(("components.", "pipelines", "edgemill", "kubeflow"))}
+    assert {name.split(".")[1] for name in ours} == {"core", "device_client", "trust"}
