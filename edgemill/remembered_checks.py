@@ -97,6 +97,7 @@ def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
     """
     spec = loaded.spec
     references = [spec.task, *filter(None, [spec.preprocess])]
+    references += [spec.examples.function] if spec.examples.kind == "generator" else []
     references += [reference for metric in spec.evaluate.metrics for reference in metric.references]
     references += [reference for recipe in spec.recipes for step in recipe.steps for reference in step.references()]
     modules = {reference.partition(":")[0] for reference in references}

@@ -74,6 +74,8 @@ def _references(spec: PipelineSpec) -> Iterable[tuple[str, str]]:
     yield "task", spec.task
     if spec.preprocess is not None:
         yield "preprocess", spec.preprocess
+    if spec.examples.kind == "generator":
+        yield "examples.function", spec.examples.function
     for metric in spec.evaluate.metrics:
         for reference in metric.references:
             yield f"evaluate.metrics.{metric.name}", reference

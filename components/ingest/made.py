@@ -103,7 +103,8 @@ class _Examples(beam.PTransform):
         found = items(source, made.label, self._folder, self._pattern)
         read = (
             pipeline
-            | beam.Create(found)
+            # Plain values, because versions of Beam differ in how they encode named tuples.
+            | beam.Create([(str(item.file), item.label, dict(item.columns)) for item in found])
             | beam.Reshuffle()
             | beam.FlatMap(_decoded, made).with_outputs(_UNREADABLE, main="examples")
         )
@@ -118,7 +119,8 @@ def _all_rows(place: tuple[str, str, str], made: MadeSplits, *, hashed: bool) ->
         yield to_example(labeled(row, made))
 
 
-def _decoded(item: Item, made: MadeSplits) -> Iterable[Any]:
+def _decoded(values: tuple[str, str, dict[str, str]], made: MadeSplits) -> Iterable[Any]:
+    item = Item(Path(values[0]), values[1], values[2])
     try:
         yield to_example(labeled(row_of(item, made), made))
     except UnreadableError as error:
