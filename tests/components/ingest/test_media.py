@@ -60,7 +60,7 @@ def test_image_is_turned_as_its_exif_data_says(tmp_path: Path) -> None:
     pixels[0] = 255  # the top row; turned by 90 degrees clockwise, it is the right column
     exif = Image.Exif()
     exif[0x0112] = 6
-    decoded = decode_image(png(tmp_path, Image.fromarray(pixels), "tiff", exif=exif), RGB)
+    decoded = decode_image(png(tmp_path, Image.fromarray(pixels), "png", exif=exif), RGB)
     assert decoded[:, -1].min() == 255 and decoded[:, 0].max() == 0
 
 

@@ -36,7 +36,9 @@ def test_range_that_the_model_was_trained_on_is_chosen(name: str, low: float, hi
 
 def test_of_equally_good_ranges_the_most_common_is_chosen_and_the_user_decides() -> None:
     def scaled(values: np.ndarray) -> np.ndarray:
-        return model(values.min(), values.max())(values)
+        found = model(values.min(), values.max())(values)
+        # One answer of 300 that is right only in the other ranges decides nothing.
+        return found if values.min() < 0 or values.max() > 1 else np.concatenate([found[:1] * [-1, 1, 1], found[1:]])
 
     assert chosen(scaled) == "0..1"
     assert chosen(scaled, "0..255") == "0..255"
