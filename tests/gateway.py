@@ -40,6 +40,7 @@ class Gateway:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # which makes each answer wait for 40 ms
 
             def handle_any(self) -> None:
                 gateway._handle(self)

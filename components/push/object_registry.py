@@ -66,7 +66,7 @@ class ObjectRegistry:
 
     def check_writable(self) -> None:
         """Check access with a write whose condition can't hold, so that it needs no permission to remove anything."""
-        with _explained(self._root):
+        with explained(self._root):
             bucket, key = bucket_of(self._root), f"{below(split(self._root)[2])}{_PROBE}"
             bucket.read_version(key)
             if bucket.write_if(key, b"", _NO_VERSION):
@@ -84,7 +84,7 @@ class ObjectRegistry:
         check_describes(manifest, model)
         version = manifest.sha256[:16]
         folder = f"{self._root}/{place_of(device_class, name)}/{version}"
-        with _explained(folder):
+        with explained(folder):
             bucket, key = bucket_of(folder), split(folder)[2]
             found = _create(bucket, f"{key}/{MODEL_NAME}", model, folder)
             if found != model:
@@ -104,7 +104,7 @@ class ObjectRegistry:
 
     def commit(self, release: Release) -> None:
         """Replace the channel's pointer."""
-        with _explained(release.path):
+        with explained(release.path):
             pointer = f"{_parent(release.path)}/{self._spec.channel}.json"
             _replace(bucket_of(pointer), split(pointer)[2], pointer_to(release), pointer)
 
@@ -112,13 +112,13 @@ class ObjectRegistry:
         """Read the channel's pointer, and verify its release."""
         folder = f"{self._root}/{place_of(device_class, name)}"
         pointer = f"{folder}/{self._spec.channel}.json"
-        with _explained(pointer):
+        with explained(pointer):
             return _pointed_at(pointer)
 
     def versions(self, device_class: str, name: str) -> tuple[str, ...]:
         """List the releases whose manifests exist."""
         folder = f"{self._root}/{place_of(device_class, name)}"
-        with _explained(folder):
+        with explained(folder):
             found = (name.split("/") for name in _names(folder))
             return tuple(
                 parts[0]
@@ -159,7 +159,7 @@ class ObjectRegistry:
     def point_at(address: str, channel: str) -> tuple[str | None, Release]:
         """Replace the channel's pointer."""
         address = address.rstrip("/")
-        with _explained(address):
+        with explained(address):
             named_file = address.endswith((f"/{MODEL_NAME}", f"/{COMPRESSED_NAME}"))
             release, _ = _find(_parent(address) if named_file else address)
             folder = _parent(release.path)
@@ -194,7 +194,7 @@ class ObjectRegistry:
 
 
 @contextmanager
-def _explained(where: str) -> Iterator[None]:
+def explained(where: str, needed: str = _NEEDED) -> Iterator[None]:
     """Convert errors of the object store into a RegistryError that says the same."""
     try:
         yield
@@ -202,7 +202,7 @@ def _explained(where: str) -> Iterator[None]:
         raise RegistryError(
             f"the registry cannot be used: {error.what}",
             where=error.where or where,
-            bound=_NEEDED if isinstance(error, DeniedError) else error.bound,
+            bound=needed if isinstance(error, DeniedError) else error.bound,
             measured=error.measured,
             remedy=error.remedy,
         ) from None

@@ -114,6 +114,11 @@ def open_registry(spec: BaseRegistry) -> Registry:
     return _backend(type(spec))(spec)
 
 
+def is_release_address(target: str) -> bool:
+    """Return whether a text is an address in a registry that isn't a folder."""
+    return any(kind.address_prefix and target.startswith(kind.address_prefix) for kind in REGISTRIES)
+
+
 def registry_at(address: str) -> type[Registry]:
     """Return the kind of registry that an address belongs to."""
     fitting = (kind for kind in REGISTRIES if address.startswith(kind.address_prefix))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from components.core.values import FrozenModel
 
 # Bucket and prefix, without user, port, or query.
 _ADDRESS = r"^{scheme}://[a-z0-9][a-z0-9._-]{{1,253}}[a-z0-9](/[A-Za-z0-9._-]+)*/?$"
+
+# One part of a repository's name, by the distribution specification.
+OCI_NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_OCI_ADDRESS = rf"^oci://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{{1,5}})?(/{OCI_NAME})+/?$"
 
 
 class BaseRegistry(FrozenModel):
@@ -21,10 +26,12 @@ class BaseRegistry(FrozenModel):
         address_prefix: Prefix of the addresses of its releases. The registry with the longest matching prefix is used.
         kind: Its name in a pipeline file.
         channel: Name of the pointer that devices follow.
+        name_pattern: What a device class and a pipeline's name must match in addition to the rules for all registries.
     """
 
     backend: ClassVar[str]
     address_prefix: ClassVar[str]
+    name_pattern: ClassVar[str] = ".*"
 
     kind: str
     channel: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")] = "stable"
@@ -108,8 +115,38 @@ class GcsRegistry(BaseRegistry):
         return self.root
 
 
+class OciRegistry(BaseRegistry):
+    """A registry of OCI artifacts, such as that of a container platform. Each release is an artifact of ModelPack.
+
+    A pipeline and a device class have the repository `<root>/<device class>/<name>`. Each version is a tag, and so is
+    each channel. Credentials come from the configuration files of Docker, Podman, or skopeo.
+
+    Attributes:
+        root: Registry and prefix of the repositories, `oci://HOST[:PORT]/PREFIX`.
+    """
+
+    backend: ClassVar[str] = "components.push.oci.registry:OciBackend"
+    address_prefix: ClassVar[str] = "oci://"
+    name_pattern: ClassVar[str] = OCI_NAME
+
+    kind: Literal["oci"]
+    root: Annotated[str, Field(pattern=_OCI_ADDRESS)]
+
+    @field_validator("channel")
+    @classmethod
+    def _not_a_version(cls, value: str) -> str:
+        if re.fullmatch(r"[0-9a-f]{16}", value):
+            raise ValueError("16 hexadecimal digits are the tag of a version; choose another name")
+        return value
+
+    @property
+    def place(self) -> str:
+        """The root."""
+        return self.root
+
+
 # Add a new kind of registry here.
-AnyRegistry = LocalRegistry | S3Registry | GcsRegistry
+AnyRegistry = LocalRegistry | S3Registry | GcsRegistry | OciRegistry
 
 REGISTRIES: tuple[type[BaseRegistry], ...] = get_args(AnyRegistry)
 

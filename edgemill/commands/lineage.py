@@ -13,8 +13,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from components.core.errors import EdgemillError, MetadataError, counted
-from components.object_store.bucket import is_address
-from components.push.registry import registry_at
+from components.push.registry import is_release_address, registry_at
 from edgemill.terminal import terminal
 from pipelines.file.environment import environment
 from pipelines.report.summary import LineageNode
@@ -107,7 +106,7 @@ def verify(target: str, root: Path | None, metadata_url: str | None, *, as_json:
     """
     store = open_existing_store(environment(root, metadata_url).metadata_url)
     artifacts: Iterator[_Compared]
-    if is_address(target) or Path(target).exists():
+    if is_release_address(target) or Path(target).exists():
         traced = starmap(_compared, compared_artifacts(trace_target(store, target)))
         what, name, artifacts = "release", target, chain(traced, _channels(store, _release_of(target)))
     else:

@@ -5,6 +5,7 @@ The task and other user code is found and parsed, but never imported.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def preflight(file: Path, *, data: bool = True, registry: bool = True, skip_impo
             *(_data_errors(loaded.spec.examples) if data else ()),
             *(_shared_file_errors(loaded.spec) if data else ()),
             *(column_errors(loaded.spec) if data else ()),
+            *_unsupported_names(loaded),
             *(_registry_errors(loaded) if registry else ()),
         ]
         refused, wrong = _checked_baseline(loaded)
@@ -248,3 +250,18 @@ def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
         check_signable(list(by_field(loaded.spec.push).values()), [device.device_class for device in loaded.devices])
     except (RegistryError, SpecError) as error:
         yield error.placed("push")
+
+
+def _unsupported_names(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
+    """Yield an error for each name that a registry can't use in addresses, which a push would find only at its end."""
+    names = {"name": loaded.spec.name, **{f"device {one.name}": one.device_class for one in loaded.devices}}
+    for field, registry in by_field(loaded.spec.push).items():
+        for where, name in names.items():
+            if not re.fullmatch(registry.name_pattern, name):
+                yield SpecError(
+                    f"{field}: a registry of the kind {registry.kind} refuses this name",
+                    where=where,
+                    bound=f"a name that matches {registry.name_pattern}",
+                    measured=repr(name),
+                    remedy="rename it, or push to a registry of another kind",
+                )

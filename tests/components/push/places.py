@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +16,14 @@ from components.object_store.clients import bucket_of
 from components.push.registry import Registry, open_registry, registry_at
 from components.push.release import Release, ReleaseManifest
 from components.spec.recipe import Recipe
-from components.spec.registry import GcsRegistry, LocalRegistry, S3Registry
+from components.spec.registry import GcsRegistry, LocalRegistry, OciRegistry, S3Registry
 from tests.gateway import Gateway, gateway_to
 from tests.object_store import BUCKET, google_server, s3_server, s3_user
+from tests.oci_server import MEMORY, OciServer, oci_server
 
 MODEL = bytes(range(256)) * 8
-KINDS = ("local", "s3", "gcs")
+FILE_KINDS = ("local", "s3", "gcs")  # with the same files at the same paths
+KINDS = (*FILE_KINDS, "oci")
 
 
 def manifest_of(model: bytes, accuracy: float = 0.875) -> ReleaseManifest:
@@ -115,11 +118,33 @@ class ObjectFiles:
         bucket_of(self._root).delete([self._prefix + name])
 
 
+class OciFiles:
+    """The files of all artifacts by repository and version, and changes of them on the registry's disk."""
+
+    def __init__(self, server: OciServer, root: str) -> None:
+        self._server, self._prefix = server, root.partition("://")[2].partition("/")[2]
+
+    def all(self) -> dict[str, bytes]:
+        found = self._server.files(self._prefix)
+        tags = {f"tag {name}": digest.encode() for name, digest in self._server.tags(self._prefix).items()}
+        return {**{name: content for name, content in found.items() if _is_version(name.split("/")[-2])}, **tags}
+
+    def write(self, name: str, content: bytes) -> None:
+        self._server.layer(self._prefix, name).write_bytes(content)
+
+    def remove(self, name: str) -> None:
+        self._server.layer(self._prefix, name).unlink()
+
+
+def _is_version(tag: str) -> bool:
+    return len(tag) == 16 and set(tag) <= set("0123456789abcdef")
+
+
 class Store:
     """A server of one kind, with a gateway in front of it; None for folders."""
 
-    def __init__(self, kind: str, gateway: Gateway | None) -> None:
-        self.kind, self.gateway, self._number = kind, gateway, 0
+    def __init__(self, kind: str, gateway: Gateway | None, oci: OciServer | None = None) -> None:
+        self.kind, self.gateway, self.oci, self._number = kind, gateway, oci, 0
 
     def place(self, folder: Path) -> Place:
         """An empty registry; `folder` is for the kind that needs one."""
@@ -132,6 +157,11 @@ class Store:
                 return Place(S3Registry(kind="s3", root=f"s3://{root}"), ObjectFiles(f"s3://{root}"))
             case "gcs":
                 return Place(GcsRegistry(kind="gcs", root=f"gs://{root}"), ObjectFiles(f"gs://{root}"))
+            case "oci":
+                assert self.gateway is not None and self.oci is not None
+                self.oci.clear()  # all repositories share their blobs
+                root = f"oci://{self.gateway.url.removeprefix('http://')}/some/registry-{self._number}"
+                return Place(OciRegistry(kind="oci", root=root), OciFiles(self.oci, root))
         return Place(LocalRegistry(root=str(folder)), FolderFiles(folder))
 
 
@@ -153,5 +183,13 @@ def store_of(kind: str) -> Iterator[Store]:
                 mock.patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": gateway.url}),
             ):
                 yield Store(kind, gateway)
+        case "oci":
+            with (
+                tempfile.TemporaryDirectory(dir=MEMORY) as folder,
+                oci_server(Path(folder)) as oci,
+                gateway_to(oci.url) as gateway,
+                mock.patch.dict(os.environ, {"DOCKER_CONFIG": folder}),
+            ):
+                yield Store(kind, gateway, oci)
         case _:
             yield Store(kind, None)

@@ -131,6 +131,7 @@ if __name__ == "__main__":
     from components.object_store.bucket import is_address
     from components.object_store.clients import bucket_of
     from components.push import folder, object_registry  # noqa: F401
+    from components.push.oci import registry as oci  # noqa: F401
     from components.spec import registry
 
     for line in sys.stdin:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 
 from components.core.errors import RegistryError
 from components.object_store import gcs
+from components.object_store.oci import transport
 from tests.components.push.places import KINDS, MODEL, Place, Store, store_of
 from tests.components.push.pusher import Pushers, pushers
 from tests.gateway import ANSWER_LOST, DROPPED, Fault, Gateway
@@ -95,6 +98,7 @@ def killed_pushes(store: Store, place: Place, processes: Pushers) -> Iterator[tu
     place.push()
     steps = len(gateway.requests)
     assert steps >= 6
+    commit = max(i for i, line in enumerate(gateway.requests) if line.startswith(("PUT", "POST")))
     place.push(OTHER)
     for step in range(2 * steps):
         gateway.reset()
@@ -114,7 +118,7 @@ def killed_pushes(store: Store, place: Place, processes: Pushers) -> Iterator[tu
         processes.start()
         processes.until("ended")
         gateway.reset()
-        yield model, step == 2 * steps - 1
+        yield model, step > 2 * commit
 
 
 def test_killed_push_leaves_the_old_release_or_the_new_one(store: Store, processes: Pushers, tmp_path: Path) -> None:
@@ -133,24 +137,35 @@ def test_killed_push_leaves_the_old_release_or_the_new_one(store: Store, process
 
 
 @pytest.mark.parametrize("fault", [DROPPED, ANSWER_LOST, (503, "")], ids=["dropped", "answer lost", "503"])
-def test_push_survives_a_fault_of_each_request(remote: Store, tmp_path: Path, fault: Fault) -> None:
+def test_push_survives_a_fault_of_each_request(
+    remote: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    monkeypatch.setattr(transport, "_FIRST_PAUSE_SECONDS", 0.01)
     expected = remote.place(tmp_path)
     expected.push()
+    files = expected.files.all()
     gateway, place = gateway_of(remote), remote.place(tmp_path)
-    # Each second request is the repetition of the one before.
-    gateway.fault = lambda number, line: None if number % 2 else fault
+    asked = Counter[str]()
+
+    def first_of_two(number: int, line: str) -> Fault:
+        """Each second request of a method is the repetition of the one before."""
+        method = line.partition(" ")[0]
+        asked[method] += 1
+        return fault if asked[method] % 2 else None
+
+    gateway.fault = first_of_two
     release = place.push()
     assert len(gateway.requests) >= 12
     gateway.reset()
-    assert place.files.all() == expected.files.all()
+    assert place.files.all() == files
     assert place.current() == release
 
 
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ((503, ""), "the registry cannot be used: the object store does not work at the moment"),
-        (DROPPED, "the registry cannot be used: the object store cannot be reached"),
+        ((503, ""), "the registry cannot be used: the (object store|registry) does not work at the moment"),
+        (DROPPED, "the registry cannot be used: the (object store|registry) cannot be reached"),
     ],
     ids=["503", "dropped"],
 )
@@ -159,10 +174,11 @@ def test_store_that_stays_away_is_reported_and_the_channel_is_unchanged(
 ) -> None:
     # Half a minute of attempts, which is too long for a test.
     monkeypatch.setattr(gcs, "_RETRY", gcs.DEFAULT_RETRY.with_timeout(1.0))
+    monkeypatch.setattr(transport, "_FIRST_PAUSE_SECONDS", 0.01)
     place = remote.place(tmp_path)
     old = place.push(OTHER)
-    gateway_of(remote).fault = lambda number, line: fault if "stable.json" in line or "upload" in line else None
-    with pytest.raises(RegistryError, match=rf"{place.root}/phone/shoes/.*: {said} .*Remedy: .*run again") as caught:
+    gateway_of(remote).fault = lambda number, line: fault if re.search("stable|upload", line) else None
+    with pytest.raises(RegistryError, match=rf"{place.root}/phone/shoes.*: {said} .*Remedy: .*run again") as caught:
         place.push()
     assert caught.value.__cause__ is None
     gateway_of(remote).reset()
@@ -173,6 +189,8 @@ def test_store_that_stays_away_is_reported_and_the_channel_is_unchanged(
 
 
 def test_push_in_the_middle_of_a_rollback_is_seen(remote: Store, tmp_path: Path) -> None:
+    if remote.kind == "oci":
+        pytest.skip("the distribution API has no write with a condition: decision 0046")
     place = remote.place(tmp_path)
     first, _ = place.push(OTHER), place.push()
     gateway, between = gateway_of(remote), list[str]()
@@ -192,6 +210,8 @@ def test_push_in_the_middle_of_a_rollback_is_seen(remote: Store, tmp_path: Path)
 
 
 def test_manifest_and_compressed_form_fit_when_two_write_the_same_release(remote: Store, tmp_path: Path) -> None:
+    if remote.kind == "oci":
+        pytest.skip("each artifact has its own compressed form, by its digest")
     place = remote.place(tmp_path)
     # As another version of zlib compresses it.
     served = gzip.compress(MODEL, 1)

@@ -12,7 +12,7 @@ from components.core.errors import RegistryError
 from components.push.release import Release
 from components.push.several import publish
 from components.spec.registry import BaseRegistry, S3Registry
-from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
+from tests.components.push.places import FILE_KINDS, MODEL, Place, Store, manifest_of, store_of
 from tests.gateway import Fault
 
 OTHER = MODEL[::-1]
@@ -22,7 +22,7 @@ DENIED = (403, "<Error><Code>AccessDenied</Code></Error>")
 @pytest.fixture(scope="module")
 def stores() -> Iterator[list[Store]]:
     with ExitStack() as stack:
-        yield [stack.enter_context(store_of(kind)) for kind in KINDS]
+        yield [stack.enter_context(store_of(kind)) for kind in FILE_KINDS]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from pipelines.checks.preflight import preflight
 from pipelines.file.load import PipelineFileError
 from pipelines.file.user_folders import make_importable
-from tests.object_store import BUCKET, s3_server
+from tests.object_store import BUCKET, free_port, s3_server
 from tests.small_pipeline import SmallPipeline, frame, frame_header, serialize
 
 
@@ -399,6 +399,21 @@ def test_registry_that_cannot_be_created_is_named_without_temporary_names(small:
     small.spec["push"] = {"root": "/proc/releases"}
     said = errors_of(small)
     assert "push.root: /proc" in said and ".staging" not in said
+
+
+def test_name_that_an_oci_registry_refuses_is_found_before_anything_runs(
+    small: SmallPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.object_store.oci.transport.ATTEMPTS", 1)
+    small.spec["push"] = {"kind": "oci", "root": f"oci://127.0.0.1:{free_port()}/mill"}
+    (small.folder / "watch.yaml").write_text(
+        "name: watch\ndevice_class: watch_\ndescription: A watch.\nschemes: [float32]\n"
+    )
+    small.spec["devices"] = ["watch.yaml"]
+    said = errors_of(small)
+    assert "device watch: push: a registry of the kind oci refuses this name" in said
+    assert "found: 'watch_'" in said
+    assert "the registry cannot be reached" in said
 
 
 def test_registry_in_a_store_is_checked_before_anything_runs(small: SmallPipeline) -> None:

@@ -1,0 +1,1 @@
+"""Repositories of OCI registries, through the plain distribution API."""

@@ -1,0 +1,186 @@
+"""One repository of an OCI registry: blobs by digest, manifests by digest or tag, and tags.
+
+The distribution API has no write with a condition: who writes a tag last wins. `tag` therefore sends the conditions of
+HTTP, which some registries check, and reads the tag before a repetition and after the write.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urljoin
+
+import requests
+
+from components.core.errors import StorageError
+from components.core.files import sha256_of_bytes
+from components.object_store.bucket import RefusedError
+from components.object_store.oci.transport import ATTEMPTS, Transport
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+# Larger blobs are sent in chunks, so that a lost connection repeats only the last one.
+CHUNK_BYTES = 4 << 20
+_PAGE = 1000
+_OK, _CREATED, _ACCEPTED, _NO_CONTENT, _NOT_FOUND, _CONFLICT, _FAILED_CONDITION = 200, 201, 202, 204, 404, 409, 412
+_RANGE_REFUSED = 416
+
+
+def digest_of(content: bytes) -> str:
+    """Return the digest of a blob or a manifest."""
+    return f"sha256:{sha256_of_bytes(content)}"
+
+
+class Repository:
+    """A repository. Every method raises a StorageError with the registry's reason and without secrets."""
+
+    def __init__(self, host: str, name: str) -> None:
+        self._transport = Transport(host, name)
+
+    def manifest(self, reference: str) -> bytes | None:
+        """Return the manifest that a tag or a digest names; None if there is none."""
+        answer = self._transport.send(
+            "GET", f"manifests/{reference}", expected=(_OK, _NOT_FOUND), headers={"Accept": MANIFEST_TYPE}
+        )
+        return None if answer.status_code == _NOT_FOUND else answer.content
+
+    def blob(self, digest: str) -> bytes:
+        """Return a blob, which the caller verifies. Raises a FileNotFoundError if there is none."""
+        return self._transport.send("GET", f"blobs/{digest}", expected=(_OK,)).content
+
+    def tags(self) -> tuple[str, ...]:
+        """Return all tags, sorted; none if there is no such repository."""
+        found: list[str] = []
+        path = f"tags/list?n={_PAGE}"
+        while path:
+            answer = self._transport.send("GET", path, expected=(_OK, _NOT_FOUND))
+            if answer.status_code == _NOT_FOUND:
+                break
+            found += answer.json().get("tags") or []
+            following = answer.links.get("next", {}).get("url", "")
+            path = urljoin(answer.url, following) if following else ""
+        return tuple(sorted(set(found)))
+
+    def check_writable(self) -> None:
+        """Start an upload and cancel it, which needs the permission to push and leaves nothing."""
+        answer = self._transport.send("POST", "blobs/uploads/", expected=(_ACCEPTED,))
+        self._transport.send(
+            "DELETE", _location(answer), expected=(_OK, _ACCEPTED, _NO_CONTENT, _NOT_FOUND, 405), attempts=2
+        )
+
+    def upload(self, content: bytes) -> str:
+        """Upload a blob unless it exists, and return its digest. A broken upload continues where it broke off."""
+        digest = digest_of(content)
+        path = f"blobs/{digest}"
+        if self._transport.send("HEAD", path, expected=(_OK, _NOT_FOUND)).status_code == _OK:
+            return digest
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._upload_once(content, digest)
+            except FileNotFoundError:
+                # The registry has forgotten the upload, or carried it out although its answer was lost.
+                if self._transport.send("HEAD", path, expected=(_OK, _NOT_FOUND)).status_code == _OK:
+                    break
+                if attempt == ATTEMPTS:
+                    raise StorageError(
+                        "the registry loses uploads",
+                        where=self._transport.place,
+                        bound="an upload that exists until it is complete",
+                        measured=f"{ATTEMPTS} uploads that it forgot",
+                        remedy="check its storage and its limits for the duration of uploads, and run again",
+                    ) from None
+            else:
+                break
+        return digest
+
+    def _upload_once(self, content: bytes, digest: str) -> None:
+        send = self._transport.send
+        location = _location(send("POST", "blobs/uploads/", expected=(_ACCEPTED,)))
+        start = 0
+        failures = 0
+        while len(content) - start > CHUNK_BYTES:
+            chunk = content[start : start + CHUNK_BYTES]
+            headers = {
+                "Content-Type": "application/octet-stream",
+                "Content-Range": f"{start}-{start + len(chunk) - 1}",
+            }
+            try:
+                answer = send(
+                    "PATCH", location, expected=(_ACCEPTED, _RANGE_REFUSED), attempts=1, data=chunk, headers=headers
+                )
+                arrived = answer.status_code == _ACCEPTED
+            except StorageError:
+                arrived = False
+            if not arrived:
+                failures += 1
+                if failures == ATTEMPTS:
+                    raise self._broken()
+                answer = send("GET", location, expected=(_NO_CONTENT,))
+            location, start = _location(answer), _received(answer)
+        headers = {"Content-Type": "application/octet-stream"}
+        rest = content[start:]
+        joint = "&" if "?" in location else "?"
+        send("PUT", f"{location}{joint}digest={digest}", expected=(_CREATED,), data=rest, headers=headers)
+
+    def _broken(self) -> StorageError:
+        return StorageError(
+            "the upload to the registry breaks off again and again",
+            where=self._transport.place,
+            measured=f"{ATTEMPTS} broken connections",
+            remedy="check the connection, and run again: finished nodes come from the cache",
+        )
+
+    def tag(self, reference: str, manifest: bytes, before: bytes | None) -> bool:
+        """Point a tag at a manifest.
+
+        Args:
+            reference: The tag.
+            manifest: The manifest, whose blobs exist.
+            before: The manifest that the tag named when it was read; None for no tag.
+
+        Returns:
+            False if the tag has another content than `before`, and the registry checks conditions. If the answer is
+            lost and then another manifest is there, this write was before that one, or never: True.
+
+        Raises:
+            StorageError: The registry refuses or fails, or the tag has not changed.
+        """
+        condition = {"If-None-Match": "*"} if before is None else {"If-Match": f'"{digest_of(before)}"'}
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                answer = self._transport.send(
+                    "PUT",
+                    f"manifests/{reference}",
+                    expected=(_CREATED, _FAILED_CONDITION, _CONFLICT),
+                    attempts=1,
+                    data=manifest,
+                    headers={"Content-Type": MANIFEST_TYPE, **condition},
+                )
+            except RefusedError:
+                raise
+            except StorageError:
+                if self.manifest(reference) != before:
+                    return True
+                if attempt == ATTEMPTS:
+                    raise
+                continue
+            if answer.status_code != _CREATED:
+                return False
+            if manifest != before and self.manifest(reference) == before:
+                raise StorageError(
+                    "the registry accepted a tag, but it still names what it named before",
+                    where=f"{self._transport.place}:{reference}",
+                    remedy="don't push through a cache or a read-only mirror; run again",
+                )
+            return True
+        raise AssertionError(ATTEMPTS)
+
+
+def _location(answer: requests.Response) -> str:
+    return urljoin(answer.url, answer.headers.get("Location", answer.url))
+
+
+def _received(answer: requests.Response) -> int:
+    """Return how many bytes of an upload the registry has."""
+    found = re.fullmatch(r"(?:bytes=)?0-(\d+)", answer.headers.get("Range", ""))
+    last = int(found[1]) if found else 0
+    # A registry without any byte reports 0-0, and so does one with a single byte, which no chunk has.
+    return last + 1 if last else 0

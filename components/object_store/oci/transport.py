@@ -1,0 +1,242 @@
+"""Requests to an OCI registry: signing in, repeating, and explaining what it refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from components.core.errors import StorageError
+from components.object_store.bucket import DeniedError, RefusedError
+from components.object_store.oci.credentials import Credentials, credentials_for
+
+# Hosts that are asked without TLS, with their ports and separated by commas, as Docker's `insecure-registries`.
+HTTP_VARIABLE = "EDGEMILL_OCI_HTTP_HOSTS"
+ATTEMPTS = 5
+_FIRST_PAUSE_SECONDS = 0.5
+_TIMEOUT_SECONDS = (10, 60)
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = 401, 403, 404, 429, 500
+_PARAMETER = re.compile(r'([a-z]+)="([^"]*)"')
+_CODE = re.compile(r"[A-Z][A-Z0-9_ ]{1,60}")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, with or without a port, is this machine."""
+    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    return name in {"localhost", "[::1]"} or re.fullmatch(r"127(\.\d+){3}", name) is not None
+
+
+def base_url(host: str) -> str:
+    """Return the URL of a registry: HTTPS, unless it is this machine or the environment asks for HTTP."""
+    asked = {one.strip() for one in os.environ.get(HTTP_VARIABLE, "").split(",")}
+    return f"{'http' if is_loopback(host) or host in asked else 'https'}://{host}"
+
+
+class _Header(AuthBase):
+    """An Authorization header. It also keeps `requests` from taking one from ~/.netrc."""
+
+    def __init__(self, value: str | None) -> None:
+        self._value = value
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._value is not None:
+            request.headers["Authorization"] = self._value
+        return request
+
+
+class Transport:
+    """A session with one repository of a registry."""
+
+    def __init__(self, host: str, name: str) -> None:
+        self._host, self._name = host, name
+        self._url = base_url(host)
+        self._session = requests.Session()
+        self._credentials: Credentials | None = None
+        self._authorization: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The repository in messages."""
+        return f"oci://{self._host}/{self._name}"
+
+    def send(
+        self, method: str, path: str, *, expected: tuple[int, ...], attempts: int | None = None, **options: Any
+    ) -> requests.Response:
+        """Send a request, and repeat it if the registry doesn't answer or fails.
+
+        Args:
+            method: The HTTP method.
+            path: A path below the repository, or a URL that the registry returned.
+            expected: Statuses that are returned. 404 raises a FileNotFoundError if it isn't among them.
+            attempts: 1 if a repetition isn't the same request; otherwise `ATTEMPTS`.
+            options: Arguments of `requests`.
+
+        Raises:
+            StorageError: The registry can't be reached, refuses, or fails.
+            FileNotFoundError: There is no such content.
+        """
+        attempts = attempts or ATTEMPTS
+        url = urljoin(f"{self._url}/v2/{self._name}/", path)
+        for attempt in range(1, attempts + 1):
+            try:
+                answer = self._signed_in(method, url, **options)
+            except requests.RequestException as error:
+                if attempt == attempts:
+                    raise self._unreachable(error) from None
+            else:
+                if answer.status_code in expected:
+                    return answer
+                fails = answer.status_code >= _SERVER_ERROR or answer.status_code == _TOO_MANY
+                if not fails or attempt == attempts:
+                    raise self._refused(answer)
+            time.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
+        raise AssertionError(attempts)
+
+    def _signed_in(self, method: str, url: str, **options: Any) -> requests.Response:
+        answer = self._ask(method, url, **options)
+        if answer.status_code == _UNAUTHORIZED and (challenge := answer.headers.get("WWW-Authenticate")):
+            # The first answer says how to sign in. A later one can mean that the token has expired.
+            self._authorization = self._answer_to(challenge)
+            answer = self._ask(method, url, **options)
+        return answer
+
+    def _ask(self, method: str, url: str, **options: Any) -> requests.Response:
+        # A registry can send uploads to another host, which must not get its credentials.
+        own = urlsplit(url).netloc == self._host and (url.startswith("https://") or self._url.startswith("http://"))
+        authorization = self._authorization if own else None
+        return self._session.request(method, url, auth=_Header(authorization), timeout=_TIMEOUT_SECONDS, **options)
+
+    def _answer_to(self, challenge: str) -> str | None:
+        self._credentials = credentials_for(self._host)
+        scheme, _, rest = challenge.partition(" ")
+        if scheme.lower() == "basic":
+            return None if self._credentials is None else _basic(self._credentials)
+        if scheme.lower() != "bearer":
+            raise StorageError(
+                "the registry asks for a way to sign in that is not supported",
+                where=self.place,
+                bound="Basic or Bearer",
+                measured=scheme[:20],
+                remedy="use a registry with one of them",
+            )
+        return f"Bearer {self._token(dict(_PARAMETER.findall(rest)))}"
+
+    def _token(self, parameters: Mapping[str, str]) -> str:
+        realm = parameters.get("realm", "")
+        parts = urlsplit(realm)
+        if parts.scheme != "https" and not (parts.scheme == "http" and base_url(parts.netloc).startswith("http:")):
+            raise StorageError(
+                "the registry sends credentials to a server without TLS",
+                where=self.place,
+                bound="a token server at https://",
+                measured=f"{parts.scheme}://{parts.netloc}",
+                remedy=f"correct the registry's configuration, or name the server's host in {HTTP_VARIABLE}",
+            )
+        asked = {name: parameters[name] for name in ("service", "scope") if name in parameters}
+        known = self._credentials
+        if known is not None and known.identity_token:
+            form = {
+                **asked,
+                "grant_type": "refresh_token",
+                "refresh_token": known.identity_token,
+                "client_id": "edgemill",
+            }
+            answer = self._session.post(realm, data=form, auth=_Header(None), timeout=_TIMEOUT_SECONDS)
+        else:
+            header = _Header(None if known is None else _basic(known))
+            answer = self._session.get(realm, params=asked, auth=header, timeout=_TIMEOUT_SECONDS)
+        if answer.status_code != requests.codes.ok:
+            raise self._refused(answer)
+        try:
+            found = answer.json()
+            return str(found.get("token") or found["access_token"])
+        except (ValueError, KeyError, AttributeError):
+            raise StorageError(
+                "the token server of the registry does not return a token",
+                where=f"{parts.scheme}://{parts.netloc}",
+                remedy="check the registry's configuration",
+            ) from None
+
+    def _unreachable(self, error: requests.RequestException) -> StorageError:
+        # Without the error's text, which contains the URL of an upload and so its secret state.
+        if isinstance(error, requests.exceptions.SSLError):
+            return StorageError(
+                "the registry's TLS certificate is not accepted, or it does not speak TLS",
+                where=self.place,
+                measured=type(error).__name__,
+                remedy=f"set REQUESTS_CA_BUNDLE, or name the host in {HTTP_VARIABLE} to use HTTP",
+            )
+        return StorageError(
+            "the registry cannot be reached",
+            where=self.place,
+            measured=f"{type(error).__name__} from {self._url}",
+            remedy="check that it runs, its address, and firewalls, and run again",
+        )
+
+    def _refused(self, answer: requests.Response) -> Exception:
+        status = answer.status_code
+        found = f"{status} {_code_of(answer)}".strip()
+        if status == _UNAUTHORIZED:
+            if self._credentials is None:
+                return DeniedError(
+                    "the registry asks for credentials, and there are none for it",
+                    where=self.place,
+                    measured=found,
+                    remedy=f"sign in: `docker login {self._host}`, or `skopeo login {self._host}`",
+                )
+            return StorageError(
+                "the registry does not accept the credentials: they are wrong or have expired",
+                where=self.place,
+                measured=found,
+                remedy=f"sign in again: `docker login {self._host}`, or `skopeo login {self._host}`",
+            )
+        if status == _FORBIDDEN or "DENIED" in found:
+            return DeniedError(
+                "the registry denies access",
+                where=self.place,
+                measured=found,
+                remedy="grant it to these credentials, or use others",
+            )
+        if status == _NOT_FOUND:
+            if "NAME_UNKNOWN" in found or "NAME UNKNOWN" in found:
+                return RefusedError(
+                    "there is no such repository",
+                    where=self.place,
+                    measured=found,
+                    remedy="create it, or correct the root",
+                )
+            return FileNotFoundError(f"there is no such content in {self.place}")
+        if status >= _SERVER_ERROR or status == _TOO_MANY:
+            return StorageError(
+                "the registry does not work at the moment",
+                where=self.place,
+                measured=f"{found}, in {ATTEMPTS} attempts",
+                remedy="run again later: finished nodes come from the cache",
+            )
+        return RefusedError(
+            "the registry refuses the request",
+            where=self.place,
+            measured=found,
+            remedy="look up this code in the registry's documentation, and run again",
+        )
+
+
+def _basic(credentials: Credentials) -> str:
+    prepared = requests.Request("GET", "http://localhost", auth=(credentials.user, credentials.password)).prepare()
+    return str(prepared.headers["Authorization"])
+
+
+def _code_of(answer: requests.Response) -> str:
+    """Return the code of the registry's error, and nothing else of what it says, which can contain secrets."""
+    with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
+        code = str(answer.json()["errors"][0]["code"])
+        return code if _CODE.fullmatch(code) else ""
+    return ""

@@ -1,0 +1,1 @@
+"""The kind of registry that holds OCI artifacts."""

@@ -1,0 +1,124 @@
+"""A release as an OCI artifact that conforms to the CNCF ModelPack specification.
+
+Nothing in it changes with the time or the machine, so that a repeated push gives the same digest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from components.core.errors import RegistryError
+from components.core.files import sha256_of_bytes
+from components.object_store.oci.repository import MANIFEST_TYPE
+from components.push.release import (
+    COMPRESSED_NAME,
+    MANIFEST_NAME,
+    MODEL_NAME,
+    Release,
+    ReleaseManifest,
+    first_line,
+    serialized,
+)
+
+ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
+CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
+WEIGHT_TYPE = "application/vnd.cncf.model.weight.v1.raw"
+WEIGHT_CONFIG_TYPE = "application/vnd.cncf.model.weight.config.v1.raw"
+DOCUMENT_TYPE = "application/vnd.cncf.model.doc.v1.raw"
+CODE_TYPE = "application/vnd.cncf.model.code.v1.raw"
+DATASET_TYPE = "application/vnd.cncf.model.dataset.v1.raw"
+FILE_PATH = "org.cncf.model.filepath"
+
+_ORDER = {name: index for index, name in enumerate((MODEL_NAME, COMPRESSED_NAME, MANIFEST_NAME))}
+_ANNOTATION = "io.edgemill"
+_SUFFIXES = {".md": DOCUMENT_TYPE, ".cc": CODE_TYPE, ".h": CODE_TYPE, ".bin": DATASET_TYPE}
+
+
+class _Descriptor(BaseModel):
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    annotations: dict[str, str] = {}
+
+
+class _Artifact(BaseModel):
+    artifact_type: Literal["application/vnd.cncf.model.manifest.v1+json"] = Field(alias="artifactType")
+    layers: list[_Descriptor]
+
+
+def artifact_of(release: Release) -> tuple[bytes, bytes]:
+    """Return the configuration and the manifest of a release's artifact, whose files the release's manifest lists."""
+    manifest, written = release.manifest, serialized(release.manifest)
+    files = {
+        MODEL_NAME: (manifest.sha256, manifest.bytes),
+        MANIFEST_NAME: (sha256_of_bytes(written), len(written)),
+    }
+    if manifest.compressed is not None:
+        files[COMPRESSED_NAME] = (manifest.compressed.sha256, manifest.compressed.bytes)
+    names = sorted(files, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
+    layers = [_descriptor(media_type(name), *files[name], {FILE_PATH: name}) for name in names]
+    config = _json(
+        {
+            "descriptor": {"name": manifest.name, "title": manifest.name, "version": release.version},
+            "config": {"format": "tflite", "quantization": manifest.recipe.scheme.kind},
+            "modelfs": {"type": "layers", "diffIds": [layer["digest"] for layer in layers]},
+        }
+    )
+    content = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "artifactType": ARTIFACT_TYPE,
+        "config": _descriptor(CONFIG_TYPE, sha256_of_bytes(config), len(config)),
+        "layers": layers,
+        "annotations": _annotations(manifest, release.version),
+    }
+    return config, _json(content)
+
+
+def files_in(artifact: bytes, place: str) -> dict[str, str]:
+    """Return the files of an artifact: path in the release -> digest.
+
+    Raises:
+        RegistryError: It isn't a release.
+    """
+    try:
+        found = _Artifact.model_validate_json(artifact)
+    except ValidationError as error:
+        raise RegistryError(
+            "this is not a release",
+            where=place,
+            bound=f"an OCI manifest of the type {ARTIFACT_TYPE}",
+            measured=first_line(error),
+            remedy="name a release that a run pushed, or push again to replace the tag",
+        ) from error
+    return {layer.annotations.get(FILE_PATH, ""): layer.digest for layer in found.layers}
+
+
+def media_type(name: str) -> str:
+    """Return the media type of a file of a release."""
+    if name in {MODEL_NAME, COMPRESSED_NAME}:
+        return WEIGHT_TYPE
+    return next((found for suffix, found in _SUFFIXES.items() if name.endswith(suffix)), WEIGHT_CONFIG_TYPE)
+
+
+def _annotations(manifest: ReleaseManifest, version: str) -> dict[str, str]:
+    return {
+        "org.opencontainers.image.title": manifest.name,
+        "org.opencontainers.image.version": version,
+        f"{_ANNOTATION}.name": manifest.name,
+        f"{_ANNOTATION}.version": version,
+        f"{_ANNOTATION}.device-class": manifest.device_class,
+        f"{_ANNOTATION}.device": manifest.device,
+        f"{_ANNOTATION}.scheme": manifest.recipe.scheme.kind,
+    }
+
+
+def _descriptor(kind: str, sha256: str, size: int, annotations: Mapping[str, str] | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = {"mediaType": kind, "digest": f"sha256:{sha256}", "size": size}
+    return {**found, "annotations": dict(annotations)} if annotations else found
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
