@@ -107,9 +107,19 @@ def rotate(
         str,
         typer.Argument(metavar="ROLE", help="root, targets, snapshot, timestamp, or DEVICE_CLASS.CHANNEL."),
     ],
+    public_key: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Public key (PEM) of a key that exists elsewhere.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Where it is: env:VARIABLE, file:PATH, or a URI of securesystemslib, such as awskms:ID."),
+    ] = None,
 ) -> None:
-    """Replace the oldest key of a role with a new one. Devices follow by themselves, and refuse the old key."""
+    """Replace the oldest key of a role with a new one. Devices follow by themselves, and refuse the old key.
+
+    Without --key, the new key is a file of the key set.
+    """
     from edgemill.commands.registry import rotate as rotate_key
 
     with exit_on_error():
-        rotate_key(registry, role)
+        rotate_key(registry, role, public_key, key)

@@ -32,7 +32,7 @@ class KeysFile(FrozenModel):
     """The file `keys.json`.
 
     Attributes:
-        development: Whether `edgemill registry init` made all keys on one machine.
+        development: Whether `edgemill registry init` made all keys on one machine, and none was moved since.
         registry: The registry that the keys sign.
         keys: Key ID -> where the private key is.
     """
@@ -51,7 +51,7 @@ class KeySet:
     root: bytes
 
     def signer(self, key: Key) -> Signer | None:
-        """The signer of a key; None if this set doesn't have it.
+        """The signer of a key; None if this set doesn't have it, or if its file isn't there because it is offline.
 
         Raises:
             SpecError: The private key can't be read, is open to others, or is another key.
@@ -63,6 +63,8 @@ class KeySet:
         if uri is None:
             return None
         scheme, _, rest = uri.partition(":")
+        if scheme == "file" and not (self.folder / rest).exists():
+            return None
         try:
             if scheme in {"file", "env"} and isinstance(key, SSlibKey):
                 return CryptoSigner(_private_key(self._content(scheme, rest), uri), key)
@@ -93,6 +95,43 @@ class KeySet:
         changed = replace(self, file=self.file.model_copy(update={"keys": keys}))
         changed.save()
         return changed
+
+    def add_public(self, public_key: bytes, uri: str) -> tuple[KeySet, Key]:
+        """Add a key whose private part is elsewhere, and check that it signs.
+
+        Raises:
+            SpecError: The public key can't be read, or the private one doesn't belong to it.
+        """
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+        from securesystemslib.signer import SSlibKey
+
+        try:
+            key = SSlibKey.from_crypto(load_pem_public_key(public_key))
+        except ValueError as error:
+            raise SpecError(
+                f"the public key cannot be read: {error}",
+                bound="PEM text of a P-256 key",
+                remedy="export the public key from the key service",
+            ) from error
+        changed = replace(
+            self, file=self.file.model_copy(update={"development": False, "keys": {**self.file.keys, key.keyid: uri}})
+        )
+        try:
+            signer = changed.signer(key)
+            if signer is None:
+                raise FileNotFoundError(uri)
+            key.verify_signature(signer.sign(b"probe"), b"probe")
+        except SpecError:
+            raise
+        except Exception as error:  # Key services have errors of their own.
+            raise SpecError(
+                f"the key cannot sign: {error}",
+                where=uri,
+                bound="a private key that belongs to the public key",
+                remedy="check the URI, the public key, and the permission to sign",
+            ) from error
+        changed.save()
+        return changed, key
 
     @contextmanager
     def locked(self) -> Iterator[KeySet]:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from components.core.errors import RegistryError, SpecError
@@ -75,8 +75,13 @@ def create(root: str, store: Store, folder: Path, timestamp_days: int | None = N
     return SignedRegistry(root, store, keys)
 
 
-def rotate(registry: SignedRegistry, role: str) -> str:
+def rotate(registry: SignedRegistry, role: str, elsewhere: tuple[bytes, str] | None = None) -> str:
     """Replace a key of a role with a new one. Devices that trust the root follow; the old key is worth nothing.
+
+    Args:
+        registry: The registry.
+        role: The role.
+        elsewhere: Public key and URI of a key in a key service; None to make a key in a file.
 
     Returns:
         The ID of the key that was replaced.
@@ -87,7 +92,7 @@ def rotate(registry: SignedRegistry, role: str) -> str:
     found = registry.read()
     delegations = found.targets.signed.delegations
     if role in _TOP_LEVEL:
-        return _rotate_top_level(registry, role, found)
+        return _rotate_top_level(registry, role, found, elsewhere)
     if delegations is None or role not in (delegations.roles or {}):
         raise RegistryError(
             "there is no such role",
@@ -97,14 +102,14 @@ def rotate(registry: SignedRegistry, role: str) -> str:
             remedy="name one of these roles",
         )
     replaced: list[str] = []
-    key = _new_key(registry, role)
+    key = _new_key(registry, role, elsewhere)
 
     def edit(found: SignedSet) -> dict[str, Metadata[Targets]]:
         metadata = read_role(registry.store, found, role, registry.where)
         delegated = found.targets.signed.get_delegated_role(role)
         replaced[:] = delegated.keyids[:1]
-        if key.public_key.keyid not in delegated.keyids:
-            found.targets.signed.add_key(key.public_key, role)
+        if key.keyid not in delegated.keyids:
+            found.targets.signed.add_key(key, role)
             found.targets.signed.revoke_key(replaced[0], role)
         return {"targets": found.targets, **({role: metadata} if metadata else {})}
 
@@ -112,17 +117,20 @@ def rotate(registry: SignedRegistry, role: str) -> str:
     return replaced[0]
 
 
-def _rotate_top_level(registry: SignedRegistry, role: str, found: SignedSet) -> str:
+def _rotate_top_level(
+    registry: SignedRegistry, role: str, found: SignedSet, elsewhere: tuple[bytes, str] | None
+) -> str:
     root = found.root.signed
     signers = {signer.public_key.keyid: signer for signer in registry.signers_of(root, "root")}
-    key = _new_key(registry, role)
+    key = _new_key(registry, role, elsewhere)
     replaced = root.roles[role].keyids[0]
     if role != "root":
         # What the new key must sign is signed by both keys first, so that devices find a valid set at any time.
-        registry.extra = {role: key}
+        if (signer := registry.keys.signer(key)) is not None:
+            registry.extra = {role: signer}
         registry.commit(lambda new: {"targets": new.targets} if role == "targets" else {}, snapshot=role == "snapshot")
         registry.extra = {}
-    root.add_key(key.public_key, role)
+    root.add_key(key, role)
     root.revoke_key(replaced, role)
     root.version += 1
     days = root.unrecognized_fields[EXPIRY_DAYS]["root"]
@@ -139,7 +147,10 @@ def _rotate_top_level(registry: SignedRegistry, role: str, found: SignedSet) -> 
     return replaced
 
 
-def _new_key(registry: SignedRegistry, role: str) -> CryptoSigner:
+def _new_key(registry: SignedRegistry, role: str, elsewhere: tuple[bytes, str] | None) -> Key:
+    if elsewhere is not None:
+        registry.keys, key = registry.keys.add_public(*elsewhere)
+        return key
     signer = CryptoSigner.generate_ecdsa()
     registry.keys = registry.keys.add(signer, f"{role}-{signer.public_key.keyid[:8]}.pem")
-    return signer
+    return signer.public_key

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from components.core.errors import RegistryError
+from components.core.errors import RegistryError, SpecError
 from components.push import signed
 from components.trust import rollout
 from components.trust.keys import ROOT_NAME, VARIABLE
@@ -97,12 +97,19 @@ def refresh(address: str, *, force: bool) -> None:
     typer.echo(f"snapshot expires {renewed.snapshot.signed.expires:%Y-%m-%d %H:%M} UTC")
 
 
-def rotate(address: str, role: str) -> None:
+def rotate(address: str, role: str, public_key: Path | None, key: str | None) -> None:
     """Replace a key of a role."""
     from components.trust import setup
 
+    if (public_key is None) != (key is None):
+        raise SpecError(
+            "a key elsewhere needs its public part and its place",
+            bound="both --public-key and --key, or neither",
+            remedy="add the missing option",
+        )
     registry = _opened(address)
-    replaced = setup.rotate(registry, role)
+    elsewhere = (public_key.read_bytes(), key) if public_key and key else None
+    replaced = setup.rotate(registry, role, elsewhere)
     typer.echo(f"{role}: the key {replaced[:12]}… is replaced; its file in {registry.keys.folder} can be removed")
 
 

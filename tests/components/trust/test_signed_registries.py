@@ -1,0 +1,260 @@
+"""What every kind of registry promises when it is signed, and what keys are refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, ClassVar
+from unittest import mock
+
+import pytest
+from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Key
+from tuf.api.metadata import Metadata
+
+from components.core.errors import EdgemillError, RegistryError, SpecError
+from components.push import signed
+from components.push.several import publish
+from components.spec.registry import LocalRegistry
+from components.trust import rollout
+from components.trust.keys import VARIABLE, read_key_set
+from components.trust.setup import create, rotate
+from components.trust.storage import FolderStore, store_at
+from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
+
+OTHER = MODEL[::-1]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    with store_of(request.param) as running:
+        yield running
+
+
+def sign_place(place: Place, folder: Path) -> None:
+    root = signed.normal(place.root)
+    create(root, store_at(root), folder)
+
+
+@pytest.fixture
+def place(store: Store, tmp_path: Path) -> Iterator[Place]:
+    place = store.place(tmp_path / "registry")
+    sign_place(place, tmp_path / "keys")
+    with mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys")}):
+        yield place
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Place]:
+    with store_of("local") as running:
+        place = running.place(tmp_path / "registry")
+        sign_place(place, tmp_path / "keys")
+        with mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys")}):
+            yield place
+
+
+def push(place: Place, model: bytes = MODEL, channel: str = "stable", name: str = "shoes") -> str:
+    spec = place.spec.model_copy(update={"channel": channel})
+    manifest = manifest_of(model).model_copy(update={"name": name})
+    (release,), is_signed = publish([spec], "phone", name, model, manifest)
+    assert is_signed
+    return release.version
+
+
+def states(place: Place) -> dict[tuple[str, str], list[tuple[str, int]]]:
+    registry = signed.open_signed(place.root)
+    assert registry is not None
+    return {
+        (one.name, one.channel): [(stage.release.version, stage.share) for stage in one.stages]
+        for one in registry.channels()
+    }
+
+
+def test_push_is_signed_in_every_kind_of_registry(place: Place) -> None:
+    old = push(place)
+    new = push(place, OTHER, "canary")
+    assert states(place) == {("shoes", "canary"): [(new, 10_000)], ("shoes", "stable"): [(old, 10_000)]}
+    before = place.files.all()
+    assert push(place) == old
+    assert place.files.all() == before  # The same again signs nothing.
+    address = f"{signed.normal(place.root)}/phone/shoes"
+    signed.promote(f"{address}/{new}", "stable", 500)
+    assert states(place)["shoes", "stable"] == [(new, 500), (old, 10_000)]
+    found = place.current()
+    assert found is not None and found.version == old
+    signed.promote(f"{address}/{new}", "stable", 10_000)
+    found = place.current()
+    assert found is not None and found.version == new
+    files = place.files.all()
+    target = next(name for name in files if name.startswith("_tuf/targets/phone/shoes/"))
+    assert json.loads(files[target])["version"] in {old, new}
+    role = Metadata.from_bytes(max((n, c) for n, c in files.items() if n.endswith("phone.stable.json"))[1]).to_dict()
+    stage = role["signed"]["targets"]["phone/shoes/stable.json"]["custom"]["edgemill"]["stages"][0]
+    assert stage["release"]["statement"]["_type"] == "https://in-toto.io/Statement/v1"
+
+
+def test_pushes_at_the_same_time_lose_no_release(place: Place) -> None:
+    models = {f"model-{number}": MODEL + bytes([number]) for number in range(4)}
+    threads = [threading.Thread(target=push, args=(place, model, "stable", name)) for name, model in models.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {name for name, _ in states(place)} == set(models)
+    assert len(states(place)) == 4
+
+
+def test_killed_push_leaves_the_signed_set_as_it_was_or_new(folder: Place, tmp_path: Path) -> None:
+    old, root, start = push(folder), Path(folder.root), tmp_path / "start"
+    shutil.copytree(root, start)
+    ends = []
+    for step in range(1, 200, 3):
+        shutil.rmtree(root)
+        shutil.copytree(start, root)
+        if (child := os.fork()) == 0:
+            push_until(folder, OTHER, step)
+        _, status = os.waitpid(child, 0)
+        ((version, share),) = states(folder)["shoes", "stable"]
+        ends.append(version)
+        assert share == 10_000
+        if not os.WIFSIGNALED(status):
+            break
+        if len(ends) % 8 == 0:  # What a killed push leaves doesn't block the next one.
+            assert push(folder, OTHER) == states(folder)["shoes", "stable"][0][0] != old
+    new = ends[-1]
+    assert len(ends) > 10
+    assert ends == [old] * ends.count(old) + [new] * ends.count(new)
+    assert ends[0] == old != new
+
+
+def push_until(place: Place, model: bytes, step: int) -> None:
+    left = [step]
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        if event in {"open", "os.mkdir", "os.rename", "os.chmod", "os.remove"} and place.root in str(arguments):
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    try:
+        push(place, model)
+    finally:
+        os._exit(0)
+
+
+def test_refresh_extends_timestamp_and_snapshot_without_keys_of_channels(folder: Place, tmp_path: Path) -> None:
+    push(folder)
+    (tmp_path / "keys/phone.stable.pem").unlink()
+    registry = signed.open_signed(folder.root)
+    assert registry is not None
+    before = registry.read()
+    registry.commit(lambda _: {}, snapshot=True)
+    after = registry.read()
+    for name in ("timestamp", "snapshot"):
+        assert getattr(after, name).signed.version == getattr(before, name).signed.version + 1
+    assert after.timestamp.signed.expires - datetime.now(timezone.utc) > timedelta(days=6.99)
+    with pytest.raises(
+        RegistryError, match=r"not enough keys to sign as phone\.stable \(expected: 1 of .*; found: 0\)"
+    ):
+        push(folder, OTHER)
+
+
+def test_bad_settings_are_refused_before_a_run(folder: Place, tmp_path: Path) -> None:
+    unsigned = LocalRegistry(root=str(tmp_path / "plain"))
+    with pytest.raises(RegistryError, match=r"some of the registries are signed .*not signed: .*plain"):
+        signed.check_signable([folder.spec, unsigned], ["phone"])
+    signed.check_signable([unsigned], ["phone"])
+    signed.check_signable([folder.spec], ["phone", "watch"])
+    with pytest.raises(RegistryError, match=r"no such channel \(expected: one of canary, beta, stable; found: gamma\)"):
+        signed.check_signable([folder.spec.model_copy(update={"channel": "gamma"})], ["phone"])
+    with mock.patch.dict(os.environ, {VARIABLE: ""}), pytest.raises(RegistryError, match="no key set here is for it"):
+        signed.check_signable([folder.spec], ["phone"])
+    with mock.patch.dict(os.environ, {VARIABLE: str(tmp_path)}), pytest.raises(SpecError, match="not a key set"):
+        signed.check_signable([folder.spec], ["phone"])
+    (tmp_path / "keys/targets.pem").unlink()
+    with pytest.raises(RegistryError, match="not enough keys to sign as targets"):
+        signed.check_signable([folder.spec], ["phone"])
+
+
+def test_registry_is_signed_once_and_never_with_keys_of_another(folder: Place, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="already signed"):
+        sign_place(folder, tmp_path / "more")
+    with pytest.raises(SpecError, match="folder for the keys is not empty"):
+        create(str(tmp_path / "new"), FolderStore(tmp_path / "new"), tmp_path / "keys")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "keys").glob("*.pem")}
+    assert set(modes.values()) == {0o600}
+    assert {"root-1.pem", "root-2.pem", "root-3.pem", "targets.pem", "snapshot.pem", "timestamp.pem"} == set(modes)
+    keys = read_key_set(tmp_path / "keys")
+    root = Metadata.from_bytes(keys.root).signed
+    assert (root.roles["root"].threshold, len(root.roles["root"].keyids)) == (2, 3)
+    assert {key.scheme for key in root.keys.values()} == {"ecdsa-sha2-nistp256"}
+
+
+def test_keys_come_from_the_environment_too(folder: Place, tmp_path: Path) -> None:
+    push(folder)
+    file = tmp_path / "keys/keys.json"
+    file.write_text(file.read_text().replace("file:phone.stable.pem", "env:STABLE_KEY"))
+    pem = (tmp_path / "keys/phone.stable.pem").read_text()
+    with pytest.raises(SpecError, match=r"variable of a private key is not set \(expected: STABLE_KEY\)"):
+        push(folder, OTHER)
+    another = (tmp_path / "keys/phone.beta.pem").read_text()
+    with mock.patch.dict(os.environ, {"STABLE_KEY": another}), pytest.raises(SpecError, match="another public key"):
+        push(folder, OTHER)
+    with mock.patch.dict(os.environ, {"STABLE_KEY": "no key"}), pytest.raises(EdgemillError, match="cannot be used"):
+        push(folder, OTHER)
+    with mock.patch.dict(os.environ, {"STABLE_KEY": pem}):
+        assert push(folder, OTHER) == states(folder)["shoes", "stable"][0][0]
+
+
+class KeyService(CryptoSigner):
+    """A signer of securesystemslib for URIs of its own, as those of key services are."""
+
+    keys: ClassVar[dict[str, CryptoSigner]] = {}
+
+    @classmethod
+    def from_priv_key_uri(cls, priv_key_uri: str, public_key: Key, secrets_handler: Any = None) -> CryptoSigner:
+        return cls.keys[priv_key_uri]
+
+
+def test_key_in_a_key_service_signs_after_rotation(folder: Place, tmp_path: Path) -> None:
+    push(folder)
+    one, other = CryptoSigner.generate_ecdsa(), CryptoSigner.generate_ecdsa()
+    KeyService.keys = {"service:one": one, "service:other": other}
+    pem = str(one.public_key.keyval["public"]).encode()
+    registry = signed.open_signed(folder.root)
+    assert registry is not None
+    with mock.patch.dict(SIGNER_FOR_URI_SCHEME, {"service": KeyService}):
+        for role in ("phone.stable", "timestamp"):
+            rotate(registry, role, (pem, "service:one"))
+        version = push(folder, OTHER)
+        assert states(folder)["shoes", "stable"] == [(version, 10_000)]
+        assert not read_key_set(tmp_path / "keys").file.development
+        before = folder.files.all()
+        for wrong in ("service:other", "service:nothing", "unknown:x"):
+            with pytest.raises(SpecError, match=r"the key cannot sign|cannot be used"):
+                rotate(registry, "snapshot", (pem, wrong))
+        with pytest.raises(SpecError, match="public key cannot be read"):
+            rotate(registry, "snapshot", (b"nothing", "env:X"))
+        assert folder.files.all() == before
+
+
+def test_channel_refuses_what_its_state_does_not_allow(folder: Place) -> None:
+    version = push(folder)
+    address = f"{folder.root}/phone/shoes"
+    with pytest.raises(RegistryError, match="cannot be changed: the channel has no earlier release"):
+        signed.change(address, "stable", rollout.rolled_back)
+    registry = folder.open()
+    planted = registry.put("phone", "shoes", OTHER, manifest_of(OTHER))
+    with pytest.raises(RegistryError, match=rf"no channel has signed this release \(expected: {version}"):
+        signed.promote(planted.path, "stable", 10_000)
+    with pytest.raises(RegistryError, match="there is no such role"):
+        rotate_role = signed.open_signed(folder.root)
+        assert rotate_role is not None
+        rotate(rotate_role, "phone.gamma")
