@@ -26,6 +26,7 @@ from components.trust import rollout
 from components.trust.keys import VARIABLE, read_key_set
 from components.trust.setup import create, rotate
 from components.trust.storage import FolderStore, store_at
+from edgemill.commands.rollback import roll_back
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
 
 OTHER = MODEL[::-1]
@@ -258,3 +259,15 @@ def test_channel_refuses_what_its_state_does_not_allow(folder: Place) -> None:
         rotate_role = signed.open_signed(folder.root)
         assert rotate_role is not None
         rotate(rotate_role, "phone.gamma")
+
+
+def test_rollback_to_a_release_signs_it(folder: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = push(folder), push(folder, OTHER)
+    with mock.patch.dict(os.environ, {VARIABLE: ""}), pytest.raises(RegistryError, match="no key set here is for it"):
+        roll_back(f"{folder.root}/phone/shoes/{old}", "stable", None, None, files_only=True)
+    assert states(folder)["shoes", "stable"] == [(new, 10_000)]
+    roll_back(f"{folder.root}/phone/shoes/{old}", "stable", None, None, files_only=True)
+    assert capsys.readouterr().out == f"stable of shoes for phone: {old}, signed\n"
+    found = folder.current()
+    assert found is not None and found.version == old
+    assert states(folder)["shoes", "stable"] == [(old, 10_000)]
