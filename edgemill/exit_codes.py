@@ -146,7 +146,8 @@ def _of_system(error: OSError) -> EdgemillError:
         )
     return errors.StorageError(
         f"the operating system refused an operation: {error.strerror or error}",
-        where=str(error.filename) if error.filename is not None else "the output of this command",
+        # A write that fails doesn't say where.
+        where=str(error.filename) if error.filename is not None else "the output of this command, or a file of it",
         remedy="check the free space, the permissions, and the type of the file, then run again",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable
@@ -136,3 +137,9 @@ def bytes_of(path: Path) -> int:
     return (
         sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
     )
+
+
+def little_space(folder: Path) -> str:
+    """Say how many bytes are free if less than 1 MiB is left; SQLite and TFX don't name a full disk."""
+    free = shutil.disk_usage(folder).free
+    return f"{free:,} bytes are free in {folder}" if free < 1 << 20 else ""

@@ -106,6 +106,7 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
             )
             complete = False
         yield from _unread_errors(split or "all", folder, pattern, files)
+        yield from _link_errors(split or "all", folder, pattern)
         yield from filter(None, (_name_error("examples.path", file) for file in files))
         if examples.kind == "tfrecord":
             records.update(dict.fromkeys(files))
@@ -138,6 +139,19 @@ def _unread_errors(split: str, folder: Path, pattern: str, files: list[Path]) ->
                 measured=f"the pattern {pattern!r}",
                 remedy="move them, or write a pattern that matches the same files in Python's `glob` and in TFX",
             )
+
+
+def _link_errors(split: str, folder: Path, pattern: str) -> Iterator[EdgemillError]:
+    """Yield an error for links that lead to no file. TFX fails when it asks for their times of change."""
+    links = {path: found for path in sorted(folder.glob(pattern)) if "link" in (found := described(path))}
+    if links:
+        yield DataError(
+            f"these files of examples are links that lead to no file: {some_of(map(str, links))}",
+            where=f"examples.splits, split {split!r}",
+            bound="files, or links to files",
+            measured=", ".join(sorted(set(links.values()))),
+            remedy="put their files back, or remove the links",
+        )
 
 
 def _reads_errors(spec: PipelineSpec) -> Iterator[EdgemillError]:

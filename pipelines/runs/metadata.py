@@ -88,7 +88,8 @@ def transient_outcome(store: Any, pipeline: str, node: str) -> str:
 def latest_run(store: Any, pipeline: str | None = None) -> tuple[str, str] | None:
     """Return (pipeline, run ID) of the newest run of one pipeline or of any; None if there is none."""
     runs = store.get_contexts_by_type("pipeline_run")
-    for context in sorted(runs, key=lambda run: run.create_time_since_epoch, reverse=True):
+    # By ID: after a clock was wrong, an earlier run can have a later time.
+    for context in sorted(runs, key=lambda run: run.id, reverse=True):
         name = pipeline_of_run(store, context.name)
         if name and pipeline in {None, name}:
             return name, context.name

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from typing_extensions import assert_never
 
 from components.core.errors import DataError, EdgemillError, MetadataError, damaged
-from components.core.files import write_atomically
+from components.core.files import little_space, write_atomically
 from components.core.user_code import exits_reported
 from components.core.values import FrozenModel
 from components.spec.devices.device import DeviceProfile
@@ -129,7 +129,7 @@ def run_pipeline(
                     _runner(environment).run_with_ir(pipeline)
             except Exception as error:
                 _LOG.debug("the runner raised", exc_info=True)
-                raised = explain(error)
+                raised = "; ".join(filter(None, (explain(error), little_space(environment.root))))
         records = run_records(open_store(environment.metadata_url), name, run_id)
     except (StatusError, MetadataError) as error:
         # The state of the nodes is unknown now.
@@ -137,7 +137,9 @@ def run_pipeline(
             "the metadata store was lost during the run",
             where=place_of_store(environment.metadata_url),
             measured=raised or explain(error),
-            remedy="make sure that it responds, and run again: recorded results come from the cache",
+            remedy=f"free space ({full})"
+            if (full := little_space(environment.root))
+            else "make sure that it responds, and run again: recorded results come from the cache",
         ) from None
     ended = plan.model_copy(update={"errors": _errors(plan.nodes, records, raised)})
     _keep(ended, environment)

@@ -1,9 +1,11 @@
 import hashlib
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from components.core.files import bytes_of, sha256_of, write_atomically
+from components.core.files import bytes_of, little_space, sha256_of, write_atomically
 
 
 def test_written_file_is_whole_and_readable_by_others(tmp_path: Path) -> None:
@@ -34,3 +36,9 @@ def test_digest_of_a_folder_depends_on_names_and_contents_only(tmp_path: Path) -
     assert bytes_of(tmp_path / "one") == 2
     (tmp_path / "two" / "sub" / "a").rename(tmp_path / "two" / "sub" / "c")
     assert sha256_of(tmp_path / "one") != sha256_of(tmp_path / "two")
+
+
+def test_space_is_mentioned_when_less_than_a_mebibyte_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, said in ((4096, f"4,096 bytes are free in {tmp_path}"), (1 << 20, "")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        assert little_space(tmp_path) == said

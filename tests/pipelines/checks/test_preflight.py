@@ -231,6 +231,16 @@ def test_empty_files_are_no_examples(small: SmallPipeline) -> None:
     assert "found: only empty files" in errors_of(small)
 
 
+def test_links_without_a_file_are_named(small: SmallPipeline) -> None:
+    data = small.folder / "data"
+    (data / "train-2").symlink_to("nowhere")
+    (data / "train-3").symlink_to("train-3")
+    (data / "train-4").symlink_to("eval.tfrecord")
+    said = errors_of(small)
+    assert f"links that lead to no file: {data / 'train-2'}, {data / 'train-3'} (" in said
+    assert "found: a loop of symbolic links, a symbolic link to nothing)" in said
+
+
 def test_files_that_only_the_pattern_or_only_tfx_finds_are_named(small: SmallPipeline, tmp_path: Path) -> None:
     data = small.folder / "data"
     for folder in (data / "monday", tmp_path / "elsewhere"):

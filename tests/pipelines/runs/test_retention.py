@@ -1,5 +1,6 @@
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from datetime import timedelta
@@ -286,6 +287,12 @@ def test_first_run_of_all_is_known_before_its_first_node(tmp_path: Path) -> None
     runs.made(b, "data:b")
     assert kept(plan(runs, keep_runs=1)) == {"b": True, "a": False}
     assert latest_run(store) == ("small", "b")
+    runs.made(runs.run("c", 0), "data:c")
+    # The clock was a day ahead during an earlier run.
+    with sqlite3.connect(place.metadata_url.removeprefix("sqlite:")) as rows:
+        ahead = "UPDATE Context SET create_time_since_epoch = create_time_since_epoch + 86400000 WHERE name = 'b'"
+        assert rows.execute(ahead).rowcount == 1
+    assert latest_run(open_store(place.metadata_url)) == ("small", "c")
 
 
 def test_symbolic_links_lead_to_nothing_that_is_removed(recorded: RecordedRuns, tmp_path: Path) -> None:
