@@ -65,7 +65,8 @@ class PlainFile:
     Attributes:
         error: Error of its file; None if there is no file that runs.
         note: Why there is none, or what is wrong with it.
-        keeps_promise: Whether the file has no floats where the recipe is of integers.
+        keeps_promise: Whether the file has no floats where the recipe is of integers, and at least half of its weights
+            quantized where it is of dynamic range.
     """
 
     error: float | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,15 @@ def plain_script(serving: Path, recipe: str, inputs: Arrays, wanted: Arrays) -> 
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         return PlainFile(None, f"{type(error).__name__}: {lines[-1].strip()[:160]}")
-    floats = inspect_model(content).float_tensors if recipe in {"int8", "int16x8"} else ()
-    note = f"{len(floats)} tensors are floats" if floats else ""
-    return PlainFile(error_of(wanted, found), note, keeps_promise=not floats)
+    inspected = inspect_model(content)
+    broken = ""
+    if recipe in {"int8", "int16x8"} and inspected.float_tensors:
+        broken = f"{len(inspected.float_tensors)} tensors are floats"
+    elif recipe == "dynamic":
+        quantized = sum(math.prod(weight.shape) for weight in inspected.weights if weight.dtype == "INT8")
+        total = sum(math.prod(weight.shape) for weight in inspected.weights)
+        broken = "" if 2 * quantized > total else f"{quantized:,} of {total:,} weights are quantized"
+    return PlainFile(error_of(wanted, found), broken, keeps_promise=not broken)
 
 
 def _convert(serving: Path, recipe: str, inputs: Arrays) -> bytes:

@@ -21,10 +21,11 @@ from components.baseline.pretrained import import_model
 from components.baseline.source import recognize
 from components.cluster.training import train_clustered
 from components.convert.job import MODEL_FILE, ConversionRequest, run
+from components.convert.recurrent.backend import lowers
 from components.core.errors import EdgemillError
 from components.data.examples import ExampleDecoder
 from components.data.task import load_task
-from components.facts.artifact_paths import CALIBRATION_SPLIT, OUTCOME_FILE, SERVING_FOLDER
+from components.facts.artifact_paths import CALIBRATION_SPLIT, KERAS_FILE, OUTCOME_FILE, SERVING_FOLDER
 from components.facts.conversion import Converted, outcome_of
 from components.facts.training import TrainingReport
 from components.fine_tune.step import StepInputs
@@ -35,6 +36,7 @@ from components.prune.training import train_pruned
 from components.quantize.training import train_quantized
 from components.spec.baseline import PretrainedBaseline
 from components.spec.recipe import Recipe
+from components.spec.scheme import StaticWi8Ai8
 from components.spec.steps.fine_tuning import WeightInvariants
 from pipelines.checks.model_check import checked_model
 from pipelines.checks.recipe_check import check_recipes
@@ -86,7 +88,7 @@ class ZooRun:
             return
         self._write_examples()
         trains = recognize(Path(baseline.path), baseline.signature).trains
-        recipes = [Recipe.model_validate({"name": name, **RECIPES[name]}) for name in self._recipes]
+        recipes = [Recipe.model_validate({"name": name, **self._fields(name)}) for name in self._recipes]
         for recipe in recipes:
             if recipe.steps and not trains:
                 self._report(Cell(self._entry.name, recipe.name, "none", "the file has no layers"))
@@ -96,6 +98,13 @@ class ZooRun:
             began = time.perf_counter()
             cell = self._judge(recipe, refused.get(recipe.name, []))
             self._report(Cell(**{**cell.as_json(), "seconds": round(time.perf_counter() - began, 1)}))
+
+    def _fields(self, name: str) -> dict[str, Any]:
+        """The recipe, with the form of lowered layers where it trains: what counts is whether they train."""
+        fields = RECIPES[name]
+        if name == "qat" and lowers(self._artifact / KERAS_FILE, StaticWi8Ai8(), None):
+            return {**fields, "recurrent": "sequence"}
+        return fields
 
     def _write_examples(self) -> None:
         inputs = self._random_inputs()
@@ -151,7 +160,7 @@ class ZooRun:
                 },
                 "baseline": section,
                 "calibrate": {"split": "train", "samples": self._entry.examples},
-                "recipes": [{"name": name, **RECIPES[name]} for name in self._recipes],
+                "recipes": [{"name": name, **self._fields(name)} for name in self._recipes],
                 "evaluate": {"metrics": [{"name": "error", "class_name": "MeanSquaredError"}]},
                 "devices": ["phone_cpu"],
                 "gate": {"metrics": [{"name": "error", "at_most": 1.0}]},
@@ -214,13 +223,14 @@ class ZooRun:
             case "cluster":
                 report = train_clustered(inputs, step, WeightInvariants())
             case "qat":
-                report = train_quantized(inputs, step, recipe.scheme)
+                report = train_quantized(inputs, step, recipe.scheme, recurrent=recipe.recurrent)
         return folder, report
 
     def _converted(self, recipe: Recipe, artifact: Path, report: TrainingReport | None) -> bytes:
         request = ConversionRequest(
             name=recipe.name,
             scheme=recipe.scheme,
+            recurrent=recipe.recurrent,
             saved_model=str(artifact / SERVING_FOLDER),
             calibration=str(self._folder / "calibration") if recipe.needs_calibration else None,
             task=f"{self._module}:TASK",

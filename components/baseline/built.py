@@ -8,7 +8,7 @@ from typing import Any
 
 from components.core.errors import SpecError
 from components.data.task import TrainableTask
-from components.upstream.keras import is_keras3
+from components.upstream.keras import is_keras3, run_mish_as_written
 
 
 def built_model(task: TrainableTask) -> Any:
@@ -33,6 +33,7 @@ def built_model(task: TrainableTask) -> Any:
                 measured=f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__,
                 remedy="return the uncompiled model alone",
             )
+        run_mish_as_written(model)
         return model
     from components.model.keras3.load import prove_file, rebuild_file
 
@@ -42,4 +43,5 @@ def built_model(task: TrainableTask) -> Any:
         rebuilt = rebuild_file(path)
         # The task's own code runs anyway.
         prove_file(path, rebuilt, trust_code=True)
+    run_mish_as_written(rebuilt.model)
     return rebuilt.model

@@ -19,6 +19,7 @@ from components.model.keras3.facts import RebuiltFacts
 from components.model.keras3.saved_file import refuse_hdf5_bomb
 from components.model.keras_model import check_exportable, check_layers, export, input_specs, save_keras
 from components.spec.baseline import PretrainedBaseline
+from components.upstream.keras import layers_of_applications, run_mish_as_written
 
 # Keras' message about a class that it doesn't know.
 _UNKNOWN = re.compile(r"Unknown \w+: '?([\w.>]+)|Could not locate class '([\w.>]+)'")
@@ -93,6 +94,7 @@ def _shaped(model: Any, baseline: PretrainedBaseline) -> Any:
     from components.model.input_shapes import wanted_specs, with_specs
 
     check_layers(model, baseline.path)
+    run_mish_as_written(model)
     shaped = with_specs(model, wanted_specs(input_specs(model), baseline.input_shapes), baseline.path)
     check_exportable(shaped, baseline.path)
     return shaped
@@ -106,7 +108,7 @@ def _load_keras2(path: Path, trust_code: bool) -> Any:
         _refuse_imports(path)
     try:
         with _named_for_keras(path) as named:
-            model = tf.keras.models.load_model(named, compile=False, safe_mode=not trust_code)
+            model = tf.keras.models.load_model(named, layers_of_applications(), compile=False, safe_mode=not trust_code)
     except Exception as error:
         if unknown := _UNKNOWN.search(str(error)):
             raise _not_registered(path, unknown.group(1) or unknown.group(2)) from error

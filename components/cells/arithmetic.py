@@ -8,6 +8,9 @@ from typing import Any, ClassVar, Protocol
 
 import tensorflow as tf
 
+# The kernel of the fused LSTM reads the cell state with at least 0 integer bits. With a narrower range, it skips the
+# tanh of the cell state, and returns whatever its memory held (TensorFlow 2.16).
+LEAST_CELL_RANGE = 1.0
 # Functions that have a TFLite kernel. For the fixed ones, the kernel prescribes the output scale.
 FIXED = frozenset({"tanh", "sigmoid"})
 ACTIVATIONS = FIXED | {"relu", "linear"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.cells.arithmetic import Cell
+from components.cells.arithmetic import LEAST_CELL_RANGE, Cell
 from components.cells.cells import CELLS
 from components.cells.quantizer_ranges import nudged_range
 from components.cells.quantizers import ActivationQuantizer
@@ -196,7 +196,7 @@ class IntegerRecurrent(tf.keras.layers.Layer):
     def settled(self, point: str, low: Any, high: Any) -> tuple[Any, Any]:
         """The range, adjusted to one that the kernels can represent."""
         if self.cell.kind == "LSTM" and point == "c":
-            most = tf.maximum(tf.maximum(-low, high), 2.0**-8)
+            most = tf.maximum(tf.maximum(-low, high), LEAST_CELL_RANGE)
             power = 2.0 ** tf.math.ceil(tf.math.log(most) / tf.math.log(2.0))
             return -power, power * (1.0 - 2.0**-15)
         quantizer = self._quantizers[point]

@@ -11,7 +11,7 @@ from components.core.errors import ModelError, some_of, summary_line
 from components.core.user_code import exits_reported
 from components.data.task import CompilingTask, load_task
 from components.facts.artifact_paths import KERAS_FILE, SERVING_FOLDER
-from components.upstream.keras import takes_logits
+from components.upstream.keras import layers_of_applications, run_mish_as_written, takes_logits
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -95,9 +95,11 @@ def load_kept(folder: Path) -> Any:
         )
     try:
         # Safe: a pretrained model was checked when it was imported, and any other model comes from the task.
-        return tf.keras.models.load_model(path, compile=False, safe_mode=False)
+        model = tf.keras.models.load_model(path, layers_of_applications(), compile=False, safe_mode=False)
     except Exception as error:
         raise _cannot_be_kept(error) from error
+    run_mish_as_written(model)
+    return model
 
 
 def loss_takes_logits(task: str, folder: Path, output: str | None = None) -> bool | Literal["sigmoid"] | None:
@@ -149,7 +151,7 @@ def check_trains_on(model: Any) -> None:
         path = Path(folder, "model.keras")
         try:
             model.save(path)
-            tf.keras.models.load_model(path, compile=False, safe_mode=False)
+            tf.keras.models.load_model(path, layers_of_applications(), compile=False, safe_mode=False)
         except Exception as error:
             raise _cannot_be_kept(error) from error
 
@@ -174,6 +176,14 @@ def check_learns(model: Any, where: str = "task") -> None:
     Raises:
         ModelError: The model has no trainable weights.
     """
+    if not any(tensor.dtype.is_floating for tensor in model.outputs):
+        raise ModelError(
+            "the model returns integers, which have no gradient, so it cannot be trained",
+            where=where,
+            bound="at least one output of floats",
+            measured=", ".join(f"{tensor.name} ({tensor.dtype.name})" for tensor in model.outputs),
+            remedy="return the scores, and compute the class in the task's postprocess; or use recipes without steps",
+        )
     if not model.trainable_weights:
         raise ModelError(
             "the model has no trainable weights, so it cannot be trained",

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from components.core.errors import DataError, ModelError, one_of, summary_line
 from components.facts.artifact_paths import SIGNATURE
+from components.upstream.keras import fuse_nothing
 
 # Examples per call. The activations of a larger batch can take gigabytes.
 CHUNK = 256
@@ -40,7 +41,11 @@ def load_serving(folder: Path, name: str = SIGNATURE) -> tuple[Any, Any]:
         ) from error
     if name not in model.signatures:
         raise _no_signature(folder, name, sorted(model.signatures))
-    return model, model.signatures[name]
+    signature = model.signatures[name]
+    if "Softplus" in operations_of(signature):
+        # TensorFlow can't run each of its own fusions with mish.
+        fuse_nothing()
+    return model, signature
 
 
 def _no_signature(folder: Path, name: str, others: list[str]) -> ModelError:

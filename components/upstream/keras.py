@@ -150,6 +150,31 @@ def lambdas_allowed() -> Any:
     return SafeModeScope(safe_mode=False)
 
 
+def layers_of_applications() -> dict[str, Any]:
+    """The classes of layers in `keras.applications` that tf-keras saves but doesn't find when it loads."""
+    from tf_keras.src.applications.convnext import LayerScale
+
+    return {"LayerScale": LayerScale}
+
+
+def run_mish_as_written(model: Any) -> None:
+    """Keep TensorFlow in this process from fusing operators, if a model has the activation mish.
+
+    TensorFlow fuses a convolution, a batch normalization, and a mish into an operator that it can't run on a CPU
+    (TensorFlow 2.16), so that any prediction fails.
+    """
+    functions = (getattr(layer, "activation", None) for layer in model.submodules)
+    if any(getattr(function, "__name__", "") == "mish" for function in functions):
+        fuse_nothing()
+
+
+def fuse_nothing() -> None:
+    """Keep TensorFlow in this process from fusing operators of the graphs that it runs. They stay correct."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"remapping": False})
+
+
 def own_weights(layer: Any) -> list[Any]:
     """The variables of a layer itself, without those of layers inside, the trainable ones first."""
     return [*layer._trainable_weights, *layer._non_trainable_weights]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from components.core.errors import ModelError
 from components.spec.recipe import Recipe
 from components.spec.scheme import StaticScheme
-from components.spec.schemes.limits import WITHOUT_OPERATOR
-from pipelines.checks.conversion_check import not_injected, without_operator
+from components.spec.schemes.limits import DYNAMIC_MINIMUM_ELEMENTS, WITHOUT_OPERATOR
+from pipelines.checks.conversion_check import no_large_weight, not_injected, without_operator
 from pipelines.checks.output_check import Built
 
 
@@ -20,8 +21,14 @@ def graph_refusals(recipe: Recipe, built: Built) -> Iterator[ModelError]:
         built: The baseline, with its operations or its float file.
     """
     lacking = sorted(built.operations & WITHOUT_OPERATOR.keys())
-    if lacking and not built.converts():
+    if lacking and built.converted() is None:
         yield without_operator(lacking)
+    if recipe.scheme.is_dynamic_range and (content := built.float_file or built.converted()):
+        from components.model.tflite_file import inspect_model
+
+        largest = max((math.prod(weight.shape) for weight in inspect_model(content).weights), default=0)
+        if largest < DYNAMIC_MINIMUM_ELEMENTS:
+            yield no_large_weight(largest)
     if not isinstance(recipe.scheme, StaticScheme) or recipe.steps:
         return
     from components.model.saved_model import LOOPS

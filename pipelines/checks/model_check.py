@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from components.data.task import Task, trainable
 from components.model.keras_model import check_exportable, check_keras_takes, check_learns
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from pipelines.checks import first_batch
+from pipelines.checks.converted.model import native_silence
 from pipelines.checks.output_check import Built, built_of_keras
 from pipelines.file.spec import PipelineSpec
 
@@ -89,11 +91,13 @@ def check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
     if inputs is not None:
         check_takes(lambda: run(inputs), signature.structured_input_signature[1], inputs)
     shapes = {name: spec.shape for name, spec in signature.structured_outputs.items()}
-    return Built(None, shapes, run, operations=operations_of(signature), converts=lambda: _converts(signature, held))
+    return Built(
+        None, shapes, run, operations=operations_of(signature), converted=cache(lambda: _converted(signature, held))
+    )
 
 
-def _converts(signature: Any, held: Any) -> bool:
-    """Whether the converter makes a float file of a signature."""
+def _converted(signature: Any, held: Any) -> bytes | None:
+    """The float file that the converter makes of a signature; None if it refuses it."""
     import tensorflow as tf
 
     from components.convert.tensorflow.converter import convert_float
@@ -102,10 +106,10 @@ def _converts(signature: Any, held: Any) -> bool:
     specs = signature.structured_input_signature[1]
     one = {name: with_batch_of_one(name, spec, name) for name, spec in specs.items()}
     try:
-        convert_float(tf.function(signature, autograph=False).get_concrete_function(**one), held)
+        with native_silence():
+            return convert_float(tf.function(signature, autograph=False).get_concrete_function(**one), held)
     except ConversionError:
-        return False
-    return True
+        return None
 
 
 def _check_tflite(baseline: PretrainedBaseline, inputs: Any) -> Built:

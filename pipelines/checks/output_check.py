@@ -59,7 +59,7 @@ class Built:
         run: Decoded inputs of N examples -> outputs by name, arrays [N, ...].
         operations: Kinds of TensorFlow operations of a graph without Keras layers.
         float_file: The content of a baseline that is a TFLite file.
-        converts: Whether the converter makes a float file of a graph without Keras layers.
+        converted: Returns the float file that the converter makes of a graph without Keras layers; None if it can't.
     """
 
     model: Any
@@ -67,7 +67,7 @@ class Built:
     run: Callable[[Any], dict[str, Any]]
     operations: frozenset[str] = frozenset()
     float_file: bytes | None = None
-    converts: Callable[[], bool] = lambda: True
+    converted: Callable[[], bytes | None] = lambda: None
 
 
 def batch_of(task: Task, features: Mapping[str, Any], label: str, inputs: Any) -> Batch:

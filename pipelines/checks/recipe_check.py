@@ -15,7 +15,8 @@ from components.facts.training import LayerPlan
 from components.model.keras_model import check_trains_on
 from components.spec.recipe import Recipe, Step
 from components.spec.steps.qat import QatStep
-from pipelines.checks.conversion_check import ConvertedModel, conversion_refusals
+from pipelines.checks.conversion_check import conversion_refusals
+from pipelines.checks.converted.model import ConvertedModel
 from pipelines.checks.graph_check import graph_refusals
 from pipelines.checks.output_check import Built
 
@@ -63,7 +64,7 @@ def check_recipes(recipes: tuple[Recipe, ...], task: Task, built: Built) -> Chec
         compiling(task)
     checked, model = CheckedRecipes(), built.model
     converted = ConvertedModel(model) if model is not None else None
-    trains = _once(lambda: check_trains_on(model))
+    trains, files = _once(lambda: check_trains_on(model)), cache(lambda: _recurrent_files(model))
     for recipe in recipes:
         previews: dict[str, tuple[LayerPlan, ...]] = {}
         with checked.refusing(recipe):
@@ -73,6 +74,9 @@ def check_recipes(recipes: tuple[Recipe, ...], task: Task, built: Built) -> Chec
         if converted is not None and recipe.name not in checked.refused:
             for error in conversion_refusals(recipe, converted, recurrent=bool(previews)):
                 checked.refuse(recipe, error)
+        if previews and recipe.name not in checked.refused:
+            for refusal in files().refusals(recipe, previews[recipe.name]):
+                checked.refuse(recipe, refusal)
         if model is None:
             for error in graph_refusals(recipe, built):
                 checked.refuse(recipe, error)
@@ -106,6 +110,12 @@ def _once(check: Callable[[], object]) -> Callable[[], None]:
             raise error
 
     return run
+
+
+def _recurrent_files(model: Any) -> Any:
+    from pipelines.checks.converted.recurrent import RecurrentFiles
+
+    return RecurrentFiles(model)
 
 
 def _prepared(model: Any, recipe: Recipe, step: Step) -> tuple[LayerPlan, ...]:

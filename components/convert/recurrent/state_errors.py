@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,10 +130,13 @@ def _compared(found: Mapping[str, Array], states: Mapping[str, Array]) -> StateE
         square.append(np.sqrt(np.mean(error**2, axis=(0, 2))) / scale)
         worst.append(np.abs(error).max(axis=(0, 2)) / scale)
     return StateErrors(
-        examples=len(next(iter(states.values()))),
-        rms=tuple(np.max(square, axis=0).tolist()),
-        worst=tuple(np.max(worst, axis=0).tolist()),
+        examples=len(next(iter(states.values()))), rms=_largest_of_each_step(square), worst=_largest_of_each_step(worst)
     )
+
+
+def _largest_of_each_step(errors: list[Array]) -> tuple[float, ...]:
+    """The largest error after each time step. Recurrent layers can run over sequences of different lengths."""
+    return tuple(float(max(values)) for values in zip_longest(*errors, fillvalue=0.0))
 
 
 def _traced(content: bytes, inputs: Mapping[str, Array], states: Mapping[str, Array]) -> dict[str, Array]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from components.convert.representative import Representative, by_input_name, no_sample
 from components.convert.tensorflow.casts import with_folded_casts
-from components.convert.tensorflow.fixes import with_int16_io, with_sorted_dequantization
+from components.convert.tensorflow.fixes import with_int16_io, with_sorted_dequantization, with_valid_padding
 from components.convert.tensorflow.fused_ranges import KnownRanges, quantize_fused
 from components.core.errors import ConversionError, EdgemillError, SpecError
 from components.model.saved_model import load_serving, refuse_state, with_batch_of_one
@@ -31,6 +31,9 @@ from components.upstream.tflite.converter import (
 
 # Operators that hold trained ranges in a graph.
 _FAKE_QUANTIZATION = re.compile(r"FakeQuantWithMinMax|QuantizeAndDequantize")
+
+# The inputs, two states, two kernels, and biases of an LSTM. A mask is one more, and the converter doesn't fuse it.
+_FUSIBLE_INPUTS = 6
 
 # Bits of activations -> the operators that a calibrated model may use, and the type of its inputs and outputs.
 _STATIC = {8: (tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8), 16: (INT16_OPERATORS, tf.int16)}
@@ -101,7 +104,7 @@ def convert(
         return bytes(converter.convert())
 
     try:
-        content = without_model_hash(with_products(made))
+        content = with_valid_padding(without_model_hash(with_products(made)))
         if trained and isinstance(scheme, StaticScheme) and scheme.activation_bits == 16:
             content = with_int16_io(content, scheme.float_io)
         if scheme.is_static and scheme.activation_bits == 8:
@@ -209,7 +212,10 @@ def _casts_at_the_border(signature: Any) -> bool:
 
 def _has_fusible_lstm(signature: Any) -> bool:
     functions = signature.graph.as_graph_def().library.function
-    return any(function.attr["api_implements"].s.startswith(b"lstm") for function in functions)
+    return any(
+        function.attr["api_implements"].s.startswith(b"lstm") and len(function.signature.input_arg) == _FUSIBLE_INPUTS
+        for function in functions
+    )
 
 
 def _refusal(message: str, scheme: Scheme) -> ConversionError:

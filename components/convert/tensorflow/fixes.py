@@ -1,4 +1,7 @@
-"""Fix what the converter writes: random order, and the types of biases, inputs, and outputs of 16-bit activations."""
+"""Fix what the converter writes.
+
+Random order, the types of biases, inputs, and outputs of 16-bit activations, and padding that XNNPACK misreads.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,45 @@ _SUMS = frozenset({schema.BuiltinOperator.ADD, schema.BuiltinOperator.SUB})
 _BUILTIN = schema.BuiltinOperator
 # Position of the bias among the inputs of the operators that have one.
 _BIASES = dict.fromkeys((_BUILTIN.CONV_2D, _BUILTIN.DEPTHWISE_CONV_2D, _BUILTIN.FULLY_CONNECTED), 2)
+
+# Operators that slide a window over an image.
+_WINDOWS = frozenset({_BUILTIN.CONV_2D, _BUILTIN.DEPTHWISE_CONV_2D, _BUILTIN.AVERAGE_POOL_2D, _BUILTIN.MAX_POOL_2D})
+
+
+def with_valid_padding(content: bytes) -> bytes:
+    """Write `VALID` where `SAME` pads nothing, which is the same operation.
+
+    If the stride is longer than the window, so that the last positions of the input are never read, XNNPACK computes
+    wrong values with `SAME` (TensorFlow 2.16).
+
+    Args:
+        content: A TFLite file.
+
+    Returns:
+        The file with such operators changed; the same bytes if there are none.
+    """
+    model = read_model(content)
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    changed = False
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            options = operator.builtinOptions
+            if codes[operator.opcodeIndex] not in _WINDOWS or options.padding != schema.Padding.SAME:
+                continue
+            sizes = graph.tensors[operator.inputs[0]].shape
+            if hasattr(options, "filterHeight"):
+                window = (options.filterHeight, options.filterWidth)
+            else:
+                _, *kernel, _ = graph.tensors[operator.inputs[1]].shape
+                window = (
+                    (kernel[0] - 1) * options.dilationHFactor + 1,
+                    (kernel[1] - 1) * options.dilationWFactor + 1,
+                )
+            axes = zip(sizes[1:3], window, (options.strideH, options.strideW), strict=True)
+            # The window at the last position ends within the input, along both axes.
+            if all((-(-size // stride) - 1) * stride + width <= size for size, width, stride in axes):
+                options.padding, changed = schema.Padding.VALID, True
+    return pack(model) if changed else content
 
 
 def with_int16_io(content: bytes, float_io: bool) -> bytes:

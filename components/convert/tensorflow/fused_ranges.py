@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.cells.arithmetic import LEAST_CELL_RANGE
 from components.convert.compaction import read_model
 from components.upstream.tflite.converter import quantize_with_ranges, replace_quantizer, with_intermediate_tensors
 from components.upstream.tflite.interpreter import interpreter as new_interpreter
@@ -185,8 +186,9 @@ def _set_cell(model: Any, graph: Any, operator: Any, cells: Sequence[CellRanges]
     hidden = _held(output) if mine is None or mine.hidden is None else mine.hidden
     for tensor in (output, tensors[operator.inputs[_HIDDEN]], tensors[operator.intermediates[_EFFECTIVE_HIDDEN]]):
         _set(tensor, hidden)
-    if mine is not None:
-        _set(tensors[operator.inputs[_CELL]], mine.cell)
+    state = tensors[operator.inputs[_CELL]]
+    low, high = _held(state) if mine is None else mine.cell
+    _set(state, (min(low, -LEAST_CELL_RANGE), max(high, LEAST_CELL_RANGE)))
 
 
 def _has_range(tensor: Any) -> bool:

@@ -194,6 +194,12 @@ def _dot(parts: Parts, layer: Any, inputs: Any) -> Any:
     return parts.reshape("", (left.shape[3 - first],), product)
 
 
+def _upsampled(parts: Parts, layer: Any, x: Any) -> Any:
+    upright = parts.reshape("upright", (1, *tuple(x.shape[1:])), x)
+    repeated = parts.layer(_layers.UpSampling2D, "repeated", {"size": (1, layer.size)}, upright)
+    return parts.reshape("", tuple(repeated.shape[2:]), repeated)
+
+
 def _elu(parts: Parts, layer: Any, x: Any) -> Any:
     return exponential_linear(parts, x, float(layer.alpha), 1.0)
 
@@ -255,6 +261,7 @@ LAYERS: dict[str, tuple[Row, str]] = {
     "ELU": (_one(_elu), _WRITTEN_OUT),
     "UnitNormalization": (_one(_unit_normalization), _WRITTEN_OUT),
     "Dot": (_one(_dot), _WRITTEN_OUT),
+    "UpSampling1D": (_one(_upsampled), "rewritten as an upsampling of an image of height 1"),
 }
 
 # Name of an activation function -> its rewriting, with the formula for the report.

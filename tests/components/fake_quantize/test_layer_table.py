@@ -103,6 +103,7 @@ OTHERS = {
     "noise2d": branch(
         "image", SpatialDropout2D=partial(layers.SpatialDropout2D, 0.1), leaky=partial(layers.LeakyReLU, 0.1)
     ),
+    "upsampled": branch("series", UpSampling1D=partial(layers.UpSampling1D, 2)),
     "softmax_layer": branch("left", Softmax=layers.Softmax),
     **{
         name: branch("shared", **{name: partial(layers.Activation, name)})

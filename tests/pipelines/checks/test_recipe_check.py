@@ -8,6 +8,9 @@ import pytest
 
 from components.core.errors import ModelError, SpecError
 from components.core.user_code import process_kept
+from components.spec.recipe import Recipe
+from pipelines.checks.conversion_check import conversion_refusals
+from pipelines.checks.converted.model import ConvertedModel
 from pipelines.checks.dry_run import dry_run
 from pipelines.file.impossible import without_impossible
 from pipelines.file.load import LoadedPipeline, PipelineFileError, load_pipeline
@@ -306,3 +309,44 @@ def test_mistake_in_the_file_is_never_skipped(tmp_path: Path) -> None:
         dry_run(loaded(tmp_path, *RECIPES, mistake, impossible="skip"))
     assert "recipes[5] (pruned): layers: no layer of the model is called 'hiden'" in str(caught.value)
     assert "impossible: skip" not in str(caught.value)
+
+
+RECURRENT = (
+    TASK.replace("4, 4, 1]", "16, 1]")
+    .replace('layers.Conv2D(8, 3, activation="relu"),', "")
+    .replace("layers.Flatten()", "layers.{layer}(16)")
+)
+
+
+def reasons_against(folder: Path, task: str, **recipe: Any) -> str:
+    small = SmallPipeline(folder, task)
+    small.spec["recipes"] = [{"name": "a", **recipe}]
+    make_importable(small.write())
+    with pytest.raises(PipelineFileError) as caught:
+        dry_run(load_pipeline(small.file))
+    return str(caught.value)
+
+
+def test_recurrent_file_that_would_be_larger_or_unquantized_is_refused_with_the_figures(tmp_path: Path) -> None:
+    said = reasons_against(tmp_path / "gru", RECURRENT.replace("{layer}", "GRU"), scheme="static_wi8_ai8")
+    assert "the recurrent layers unrolled over the sequence are larger than the float file" in said
+    assert "use `recurrent: streaming`, whose file has one time step and" in said
+    said = reasons_against(tmp_path / "lstm", RECURRENT.replace("{layer}", "LSTM"), scheme="dynamic_wi8_afp32")
+    assert "no weight has the 1024 elements that quantization requires" in said
+
+
+def test_product_of_computed_vectors_is_refused_in_16_bits() -> None:
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    one, other = tf.keras.Input([4], name="one"), tf.keras.Input([4], name="other")
+    model = tf.keras.Model([one, other], layers.Dot(1)([layers.Dense(3)(one), layers.Dense(3)(other)]))
+    converted = ConvertedModel(model)
+
+    def reasons(scheme: str) -> list[str]:
+        recipe = Recipe.model_validate({"name": "a", "scheme": scheme})
+        return [str(error) for error in conversion_refusals(recipe, converted, recurrent=False)]
+
+    assert reasons("static_wi8_ai8") == []
+    (reason,) = reasons("static_wi8_ai16")
+    assert "no kernel of a matrix product of two computed vectors for 16-bit activations" in reason

@@ -320,3 +320,33 @@ def test_bidirectional_lstm_that_was_not_trained_so_is_near_float_and_the_same_o
     found = TFLiteModel(content).predict({"x": sequences})["p"]
     assert np.abs(found - model(sequences).numpy()).max() < 0.006
     assert measure_with_tflm(content, {"x": sequences}, TflmEvaluator()).outputs[0].max_lsb <= 1
+
+
+def test_lstms_of_small_states_and_of_two_lengths_are_near_float(sequences, tmp_path):
+    import tensorflow as tf
+
+    from components.convert.recurrent.backend import known_cells, with_fixed_batch
+    from components.convert.recurrent.state_errors import fused_state_errors
+    from components.convert.tensorflow.converter import convert
+    from components.model.keras_model import save_keras
+    from components.model.tflite_runtime import TFLiteModel
+
+    tf.keras.utils.set_random_seed(2)
+    layers = tf.keras.layers
+    x = layers.Input([STEPS, FEATURES], name="x")
+    y = layers.RepeatVector(STEPS - 2)(layers.LSTM(5, name="reader")(x))
+    model = tf.keras.Model(x, layers.LSTM(6, name="writer")(y))
+    for weights in model.weights:
+        weights.assign(weights * 0.3)
+    save_keras(model, tmp_path)
+    known = known_cells(tmp_path, iter([({"x": one[None]}, {}) for one in sequences]))
+    # The kernel has no table for cell states within 0.5: it would return what its memory held.
+    assert all(max(map(abs, cell.cell)) < 0.5 for cell in known.cells)
+    saved = with_fixed_batch(tmp_path, tmp_path / "fixed")
+    content = convert(saved, StaticWi8Ai8(), lambda: iter([{"x": one[None]} for one in sequences]), known=known)
+    (found,) = TFLiteModel(content).predict({"x": sequences}).values()
+    wanted = model(sequences).numpy()
+    assert np.abs(found - wanted).max() < 0.1 * np.ptp(wanted)
+    errors = fused_state_errors(content, known)
+    assert len(errors.rms) == len(errors.worst) == STEPS
+    assert max(errors.rms) < 0.2

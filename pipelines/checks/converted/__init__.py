@@ -1,0 +1,1 @@
+"""What happens to a model in a conversion, found before any node runs."""

@@ -1,0 +1,47 @@
+"""Models that tf-keras can't load, or that TensorFlow can't run, without help."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.baseline.pretrained import import_model
+from components.core.errors import ModelError
+from components.facts.artifact_paths import SERVING_FOLDER
+from components.model.keras_model import check_learns, load_kept
+from components.model.reference.float_model import load_float
+from components.spec.baseline import PretrainedBaseline
+
+layers = tf.keras.layers
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+def test_layer_scale_of_convnext_loads(name: str, tmp_path: Path) -> None:
+    from tf_keras.src.applications.convnext import LayerScale
+
+    image = tf.keras.Input([8, 8, 4], name="image")
+    model = tf.keras.Model(image, layers.Flatten()(LayerScale(0.5, 4)(layers.Conv2D(4, 3)(image))))
+    model.save(tmp_path / name)
+    import_model(PretrainedBaseline(kind="pretrained", path=str(tmp_path / name)), tmp_path / "baseline")
+    images = np.random.default_rng(0).normal(size=[2, 8, 8, 4]).astype(np.float32)
+    np.testing.assert_allclose(load_kept(tmp_path / "baseline")(images), model(images), atol=1e-6)
+
+
+def test_mish_after_a_normalized_convolution_runs(tmp_path: Path) -> None:
+    image = tf.keras.Input([8, 8, 3], name="image")
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3, use_bias=False)(image))
+    model = tf.keras.Model(image, layers.Flatten(name="flat")(layers.Activation("mish")(x)))
+    model.save(tmp_path / "model.keras")
+    import_model(PretrainedBaseline(kind="pretrained", path=str(tmp_path / "model.keras")), tmp_path / "baseline")
+    images = np.random.default_rng(0).normal(size=[2, 8, 8, 3]).astype(np.float32)
+    (found,) = load_float(tmp_path / "baseline" / SERVING_FOLDER).run({"image": images}).values()
+    # Eager execution fuses nothing.
+    np.testing.assert_allclose(found, model(images), atol=1e-5)
+
+
+def test_model_that_returns_only_class_numbers_is_not_trained() -> None:
+    vector = tf.keras.Input([4], name="vector")
+    model = tf.keras.Model(vector, tf.argmax(layers.Dense(3)(vector), -1))
+    with pytest.raises(ModelError, match="returns integers, which have no gradient"):
+        check_learns(model)
