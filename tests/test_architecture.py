@@ -16,12 +16,12 @@ LAYERS = (
     {"edgemill"},
     {"kubeflow"},
     {"pipelines"},
+    {"device_check"},
     {
         "baseline",
         "calibrate",
         "cluster",
         "convert",
-        "device_check",
         "device_client",
         "evaluate",
         "gate",

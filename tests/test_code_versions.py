@@ -49,6 +49,10 @@ RECIPE = SCHEME | {
 }
 EVALUATED = READS | RECIPE | {"facts.conversion", "facts.evaluation", "facts.outputs", "facts.slices"}
 DEVICE = {"spec.devices.device", "spec.devices.device_tools", "spec.devices.operators"}
+EVALUATES = KERAS | {
+    *("data", "metrics", "model", "ranges", "spec.evaluate", "spec.metric", "tfx"),
+    *("upstream.tflite.objects", "upstream.tflite.schema", "upstream.tfma"),
+}
 DEPENDS = {
     "baseline": MANIFEST
     | KERAS
@@ -61,23 +65,8 @@ DEPENDS = {
     | RECURRENT
     | TFLITE
     | {"facts.outputs", "metrics", "spec.convert", "spec.metric", "upstream.fork_server"},
-    "device_check": READS
-    | SCHEME
-    | {
-        "data",
-        "facts.conversion",
-        "facts.device",
-        "model",
-        "ranges",
-        "spec.devices.device_tools",
-        "spec.steps.sparsity",
-        "tfx",
-        "upstream.tflite.objects",
-    },
-    "evaluate": EVALUATED
-    | KERAS
-    | {"data", "metrics", "model", "ranges", "spec.evaluate", "spec.metric", "tfx"}
-    | {"upstream.tflite.objects", "upstream.tflite.schema", "upstream.tfma", "upstream.tfx.executors"},
+    "device_check": EVALUATED | EVALUATES | {"evaluate", "facts.device", "spec.devices.device_tools"},
+    "evaluate": EVALUATED | EVALUATES | {"upstream.tfx.executors"},
     "gate": EVALUATED | DEVICE | {"facts.decision", "facts.device", "metrics", "spec.gate", "tfx"},
     "ingest": FUNCTION | {"spec.examples"},
     "prune": TRAINS | {"spec.steps.prune"},

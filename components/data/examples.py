@@ -243,6 +243,15 @@ def first_inputs(files: Sequence[str], count: int, task: str, transform_graph: s
     Raises:
         DataError: There are no examples for this purpose.
     """
+    return ExampleDecoder(task, transform_graph).decode(first_examples(files, count, purpose))[0]
+
+
+def first_examples(files: Sequence[str], count: int | None, purpose: str) -> list[bytes]:
+    """The first serialized tf.Examples of a split, at most `count`; None for all.
+
+    Raises:
+        DataError: There are no examples for this purpose.
+    """
     serialized = list(islice(read_serialized(files), count))
     if not serialized:
         raise DataError(
@@ -250,4 +259,4 @@ def first_inputs(files: Sequence[str], count: int, task: str, transform_graph: s
             where=", ".join(files) or "evaluate.split",
             remedy="check the data folder and the splits",
         )
-    return ExampleDecoder(task, transform_graph).decode(serialized)[0]
+    return serialized

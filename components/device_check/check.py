@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from components.core.errors import DataError, EdgemillError
 from components.core.files import sha256_of_bytes
 from components.data.examples import Inputs
-from components.device_check.tflm import measure_with_tflm
+from components.device_check.tflm import RunOutputs, run_with_tflm
 from components.device_check.vela import measure_with_vela
 from components.facts.artifact_paths import OUTCOME_FILE, TFLITE_FILE
 from components.facts.conversion import Converted, outcome_of
-from components.facts.device import CandidateOnDevice, DeviceReport, TflmOutcome, ToolFailure, VelaOutcome
+from components.facts.device import CandidateOnDevice, DeviceReport, TflmFacts, TflmOutcome, ToolFailure, VelaOutcome
 from components.facts.verified import Verified
 from components.spec.devices.device_tools import DeviceEvaluator, TflmEvaluator, VelaEvaluator
 
@@ -21,20 +21,23 @@ logger = logging.getLogger(__name__)
 
 def check_candidates(
     device: str, evaluators: Sequence[DeviceEvaluator], candidates: Mapping[str, Verified], inputs: Inputs | None
-) -> DeviceReport:
+) -> tuple[DeviceReport, dict[str, RunOutputs]]:
     """Run every tool on every converted candidate. If a tool rejects a file, that is a result, not an error.
 
     Args:
         device: Name of the device profile.
         evaluators: The device's tools.
         candidates: Recipe name -> Model artifact, in the order of the report.
-        inputs: Inputs from `first_inputs`; None if no tool runs the files.
+        inputs: Decoded model inputs; None if no tool runs the files.
+
+    Returns:
+        The report without metrics, and the outputs of each candidate that a tool ran.
 
     Raises:
         DataError: A tool runs files, but there are no inputs.
         TamperedError: A candidate has changed since it was written.
     """
-    checked = []
+    checked, outputs = [], {}
     for name, candidate in candidates.items():
         outcome = outcome_of(candidate.read(OUTCOME_FILE))
         if not isinstance(outcome, Converted):
@@ -48,18 +51,22 @@ def check_candidates(
             if isinstance(evaluator, VelaEvaluator):
                 vela = measure_with_vela(content, operators, evaluator)
             else:
-                tflm = _run(content, inputs, evaluator)
+                found = _run(content, inputs, evaluator)
+                if isinstance(found, ToolFailure):
+                    tflm = found
+                else:
+                    tflm, outputs[name] = found
         one = CandidateOnDevice(name=name, sha256=sha256_of_bytes(content), vela=vela, tflm=tflm)
         for failure in one.failures:
             logger.warning("%s: %s: %s", device, name, failure.message)
         checked.append(one)
-    return DeviceReport(device=device, candidates=tuple(checked))
+    return DeviceReport(device=device, candidates=tuple(checked)), outputs
 
 
-def _run(content: bytes, inputs: Inputs | None, evaluator: TflmEvaluator) -> TflmOutcome:
+def _run(content: bytes, inputs: Inputs | None, evaluator: TflmEvaluator) -> tuple[TflmFacts, RunOutputs] | ToolFailure:
     if inputs is None:
-        raise DataError("TFLM has no examples to run", where="inputs", remedy="pass what `first_inputs` returns")
+        raise DataError("TFLM has no examples to run", where="inputs", remedy="pass decoded examples")
     try:
-        return measure_with_tflm(content, inputs, evaluator)
+        return run_with_tflm(content, inputs, evaluator)
     except EdgemillError as error:
         return ToolFailure(cause="refused", message=f"the desktop runtime: {error.what}", remedy=error.remedy)

@@ -10,12 +10,13 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
 from components.core.values import FrozenModel
-from components.data.examples import first_inputs, split_files
+from components.data.examples import ExampleDecoder, first_examples, split_files
 from components.device_check.check import check_candidates
-from components.facts.artifact_paths import DEVICE_REPORT_FILE
+from components.facts.artifact_paths import DEVICE_REPORT_FILE, SERVING_FOLDER
 from components.facts.manifest import describe, write_manifest
 from components.facts.verified import verified
 from components.spec.devices.device_tools import DeviceEvaluator, TflmEvaluator
+from components.spec.evaluate import EvaluationSpec
 from components.tfx.candidate_inputs import input_of
 
 
@@ -27,12 +28,14 @@ class DeviceCheckRequest(FrozenModel):
     Attributes:
         device: Name of the device profile.
         evaluators: The device's tools.
-        split: The split whose first examples are run.
+        evaluation: The metrics and the split whose first examples are run.
+        label: The feature that metrics compare predictions with if the task declares no targets.
     """
 
     device: str
     evaluators: tuple[DeviceEvaluator, ...]
-    split: str
+    evaluation: EvaluationSpec
+    label: str
 
 
 class DeviceCheckExecutor(base_executor.BaseExecutor):
@@ -49,18 +52,38 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
             for name in json.loads(exec_properties["recipes"])
         }
         parents = {name: candidate.manifest.sha256 for name, candidate in candidates.items()}
-        running = [each for each in request.evaluators if isinstance(each, TflmEvaluator)]
-        inputs = None
-        if running:
-            inputs = first_inputs(
-                split_files(str(folders["examples"]), request.split),
-                max(each.examples for each in running),
-                exec_properties["task"],
-                str(folders["transform_graph"]) if "transform_graph" in folders else None,
+        runtime = next((each for each in request.evaluators if isinstance(each, TflmEvaluator)), None)
+        if runtime is None:
+            report, _ = check_candidates(request.device, request.evaluators, candidates, None)
+        else:
+            # TensorFlow Model Analysis takes seconds to import. A cached run skips that.
+            from components.device_check.metrics import with_metrics
+
+            baseline = verified(artifact_utils.get_single_instance(input_dict["baseline"]))
+            split, task = request.evaluation.split, exec_properties["task"]
+            graph = str(folders["transform_graph"]) if "transform_graph" in folders else None
+            examples = first_examples(
+                split_files(str(folders["examples"]), split),
+                None if runtime.examples == "all" else runtime.examples,
                 "run on the device's runtime",
             )
-            parents["examples"] = content_digest(folders["examples"] / f"Split-{request.split}")
-        report = check_candidates(request.device, request.evaluators, candidates, inputs)
+            inputs = ExampleDecoder(task, graph).decode(examples)[0]
+            report, outputs = check_candidates(request.device, request.evaluators, candidates, inputs)
+            report = with_metrics(
+                report,
+                outputs,
+                examples,
+                baseline=baseline.folder / SERVING_FOLDER,
+                spec=request.evaluation,
+                label=request.label,
+                task=task,
+                transform_graph=graph,
+            )
+            baseline.check()
+            parents |= {
+                "examples": content_digest(folders["examples"] / f"Split-{split}"),
+                "baseline": baseline.manifest.sha256,
+            }
         facts = artifact_utils.get_single_instance(output_dict["facts"])
         write_atomically(Path(facts.uri) / DEVICE_REPORT_FILE, report.model_dump_json(indent=2).encode() + b"\n")
         version = exec_properties["code_version"]
@@ -83,8 +106,9 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
 class DeviceCheckSpec(component_spec.ComponentSpec):
     """The interface that all device checks share. `candidate_node` adds one named input per candidate.
 
-    If a tool runs files, it runs them on the first examples. `spec` is the JSON of a `DeviceCheckRequest`. A new value
-    of `retry` bypasses the cache, to repeat an execution whose outcome was transient.
+    If a tool runs files, it runs them on the first examples, and they are compared with the baseline. `spec` is the
+    JSON of a `DeviceCheckRequest`. A new value of `retry` bypasses the cache, to repeat an execution whose outcome was
+    transient.
     """
 
     PARAMETERS = {
@@ -93,6 +117,7 @@ class DeviceCheckSpec(component_spec.ComponentSpec):
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "baseline": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
         "transform_graph": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
     }
     OUTPUTS = {"facts": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation)}

@@ -7,8 +7,10 @@ its outputs are those of a device without optimized kernels.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,23 @@ from components.spec.devices.device_tools import TflmEvaluator
 Array = npt.NDArray[Any]
 
 
+@dataclass(frozen=True)
+class RunOutputs:
+    """Outputs of one file on the same N examples, in real values: output name -> array [N, ...]."""
+
+    device: dict[str, Array]
+    desktop: dict[str, Array]
+
+
 def measure_with_tflm(content: bytes, inputs: Mapping[str, Array], evaluator: TflmEvaluator) -> TflmOutcome:
+    """The facts of `run_with_tflm`, or the reason why there are none."""
+    found = run_with_tflm(content, inputs, evaluator)
+    return found if isinstance(found, ToolFailure) else found[0]
+
+
+def run_with_tflm(
+    content: bytes, inputs: Mapping[str, Array], evaluator: TflmEvaluator
+) -> tuple[TflmFacts, RunOutputs] | ToolFailure:
     """Run a file. A file of a single time step runs through whole sequences, with states from TFLM itself.
 
     Args:
@@ -34,14 +52,14 @@ def measure_with_tflm(content: bytes, inputs: Mapping[str, Array], evaluator: Tf
         evaluator: The evaluator, with its timeout.
 
     Returns:
-        Facts, or the reason why there are none.
+        Facts about the first examples that `evaluator.seconds` is enough for, and their outputs. Or the reason why
+        there are none.
 
     Raises:
         ModelError, DataError: From the desktop runtime.
     """
     desktop = TFLiteModel(content)
     given = desktop.to_tensors(inputs)
-    expected = desktop.predict_tensors(given)
     with tempfile.TemporaryDirectory(prefix="edgemill-tflm-") as name:
         folder = Path(name)
         (folder / MODEL_FILE).write_bytes(content)
@@ -51,24 +69,30 @@ def measure_with_tflm(content: bytes, inputs: Mapping[str, Array], evaluator: Tf
         if desktop.streaming:
             pairs = [(taken.index(a), returned.index(b)) for (a, _), (b, _) in desktop.state_details()]
             (folder / LOOP_FILE).write_text(json.dumps(pairs))
-        log = run_tool("TensorFlow Lite Micro", "tflm", folder, evaluator.timeout_s)
+        workers = len(os.sched_getaffinity(0))
+        options = (repr(evaluator.seconds), str(workers))
+        log = run_tool("TensorFlow Lite Micro", "tflm", folder, evaluator.timeout_s, options)
         if isinstance(log, ToolFailure):
             return log
         with np.load(folder / OUTPUTS_FILE) as stored:
             found = {name: stored[str(index)] for index, name in enumerate(returned)}
         if desktop.streaming and not desktop.each_step:
             found = {name: values[:, -1] for name, values in found.items()}
+        found = {name: found[name] for name in desktop.output_names}
+        examples = len(next(iter(found.values())))
+        expected = desktop.predict_tensors({name: values[:examples] for name, values in given.items()})
         persistent, non_persistent = allocations(log)
-        return TflmFacts(
+        facts = TflmFacts(
             arena_bytes=int((folder / ARENA_FILE).read_text()),
             persistent_bytes=persistent,
             non_persistent_bytes=non_persistent,
-            examples=len(next(iter(expected.values()))),
+            examples=examples,
             outputs=tuple(
                 difference(output, values, found[output], desktop.output_scale(output))
                 for output, values in expected.items()
             ),
         )
+        return facts, RunOutputs(device=desktop.to_real(found), desktop=desktop.to_real(expected))
 
 
 def difference(output: str, expected: Array, found: Array, scale: float | None) -> OutputDifference:

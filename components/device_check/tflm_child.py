@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from components.core.child import enter
+from components.core.child import end_with_parent, enter
 from components.device_check.exchange import MODEL_FILE, REFUSED
 
 INPUTS_FILE, OUTPUTS_FILE, ARENA_FILE = "inputs.npz", "outputs.npz", "arena"
@@ -25,10 +26,14 @@ LOOP_FILE = "loop.json"
 LARGEST_ARENA = 64 << 20
 # Alignment of the buffers in an arena, in bytes.
 STEP = 16
+# The outputs of one example, arrays [1, ...].
+Row = list[npt.NDArray[Any]]
 
 
-def run(folder: Path) -> int:
-    """Run all inputs, each from a reset state. Write `OUTPUTS_FILE` and `ARENA_FILE`, and log the allocations.
+def run(folder: Path, seconds: str, workers: str) -> int:
+    """Run inputs, each from a reset state. Write `OUTPUTS_FILE` and `ARENA_FILE`, and log the allocations.
+
+    After `seconds`, no further examples start. `OUTPUTS_FILE` then covers the first examples, without a gap.
 
     `INPUTS_FILE` has one array of raw tensor values per input, `0`, `1`, ..., [N, ...]. `OUTPUTS_FILE` has the same
     form. With a `LOOP_FILE`, states have their values before a sequence [1, ...], and all other arrays are
@@ -42,7 +47,7 @@ def run(folder: Path) -> int:
     loop = dict(json.loads((folder / LOOP_FILE).read_text())) if (folder / LOOP_FILE).exists() else {}
     count = next(len(values) for index, values in enumerate(inputs) if index not in loop)
 
-    def example(number: int) -> list[npt.NDArray[Any]]:
+    def example(number: int) -> Row:
         return [values if i in loop else values[number : number + 1] for i, values in enumerate(inputs)]
 
     def start(arena: int) -> Any:
@@ -52,11 +57,17 @@ def run(folder: Path) -> int:
     try:
         interpreter = start(LARGEST_ARENA)
         enter(folder, "running examples")
-        rows = [infer_sequence(interpreter, example(i), loop) for i in range(count)]
+        first_row = infer_sequence(interpreter, example(0), loop)
     except (RuntimeError, ValueError, IndexError) as error:
         print(error, flush=True)
         return REFUSED
-    outputs = {str(index): np.concatenate(values) for index, values in enumerate(zip(*rows, strict=True))}
+    until = time.monotonic() + float(seconds)
+    code, rows = _in_parallel(
+        folder, lambda number: infer_sequence(interpreter, example(number), loop), range(1, count), int(workers), until
+    )
+    if code:
+        return code
+    outputs = {str(index): np.concatenate(values) for index, values in enumerate(zip(first_row, *rows, strict=True))}
     np.savez(folder / OUTPUTS_FILE, **outputs)
     enter(folder, "printing allocations")
     interpreter.print_allocations()
@@ -67,13 +78,62 @@ def run(folder: Path) -> int:
     return 0
 
 
-def infer(interpreter: Any, example: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+def _in_parallel(
+    folder: Path, one: Callable[[int], Row], numbers: Sequence[int], workers: int, until: float
+) -> tuple[int, list[Row]]:
+    """Run the examples in forked processes, until the monotonic time `until`.
+
+    Returns:
+        0 and the outputs of the first examples without a gap, or an exit code and nothing.
+    """
+    shares = [numbers[first::workers] for first in range(min(workers, len(numbers)))]
+    processes = [_fork(folder / f"part{index}.npz", one, share, until) for index, share in enumerate(shares)]
+    for code in [os.waitpid(process, 0)[1] for process in processes]:
+        if os.WIFSIGNALED(code):
+            # The caller names the signal. The child of a crashed tool ends as the tool does.
+            os.kill(os.getpid(), os.WTERMSIG(code))
+        if code:
+            return os.WEXITSTATUS(code), []
+    parts = []
+    for index, _ in enumerate(shares):
+        with np.load(folder / f"part{index}.npz") as stored:
+            parts.append([stored[str(output)] for output in range(len(stored.files))])
+    rows: list[Row] = []
+    while parts:
+        part, place = parts[len(rows) % len(parts)], len(rows) // len(parts)
+        if not part or place >= len(part[0]):
+            break
+        rows.append([values[place : place + 1] for values in part])
+    return 0, rows
+
+
+def _fork(path: Path, one: Callable[[int], Row], share: Sequence[int], until: float) -> int:
+    process = os.fork()
+    if process:
+        return process
+    end_with_parent()
+    try:
+        rows = []
+        for number in share:
+            if time.monotonic() >= until:
+                break
+            rows.append(one(number))
+        np.savez(path, **{str(index): np.concatenate(values) for index, values in enumerate(zip(*rows, strict=True))})
+    except (RuntimeError, ValueError, IndexError) as error:
+        print(error, flush=True)
+        os._exit(REFUSED)
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
+def infer(interpreter: Any, example: Row) -> Row:
     """Run one example, arrays [1, ...]. The reset clears variables of the previous example."""
     interpreter.reset()
     for index, values in enumerate(example):
         interpreter.set_input(values, index)
     interpreter.invoke()
-    outputs: list[npt.NDArray[Any]] = []
+    outputs: Row = []
     while True:
         try:
             outputs.append(np.array(interpreter.get_output(len(outputs))))
@@ -81,9 +141,7 @@ def infer(interpreter: Any, example: list[npt.NDArray[Any]]) -> list[npt.NDArray
             return outputs
 
 
-def infer_sequence(
-    interpreter: Any, example: list[npt.NDArray[Any]], loop: Mapping[int, int]
-) -> list[npt.NDArray[Any]]:
+def infer_sequence(interpreter: Any, example: Row, loop: Mapping[int, int]) -> Row:
     """Run one example. A model of one time step runs all time steps in turn, and each output is [1, time, ...]."""
     if not loop:
         return infer(interpreter, example)
@@ -95,9 +153,7 @@ def infer_sequence(
     return [np.stack(values, axis=1) for values in zip(*steps, strict=True)]
 
 
-def _frame(
-    example: list[npt.NDArray[Any]], states: Mapping[int, npt.NDArray[Any]], index: int
-) -> list[npt.NDArray[Any]]:
+def _frame(example: Row, states: Mapping[int, npt.NDArray[Any]], index: int) -> Row:
     """Return a model's inputs at a time step, or all inputs if there are no states."""
     return [states[i] if i in states else values[:, index] if states else values for i, values in enumerate(example)]
 

@@ -39,6 +39,7 @@ from components.evaluate.means import MeanValuesExtractor, is_of_user, mean_metr
 from components.evaluate.outputs.observed import WriteObserved
 from components.evaluate.outputs.reading import read_first_examples
 from components.evaluate.outputs.resampled import RESAMPLED_KEY, WriteResampled
+from components.evaluate.stored_outputs import StoredOutputs
 from components.facts.outputs import OutputReading
 from components.metrics.functions import load_metric
 from components.metrics.model_outputs import of_probabilities
@@ -59,6 +60,7 @@ def run_evaluation(
     baseline: Path,
     candidates: Mapping[str, Path],
     reads: Mapping[str, Callable[[], bytes]] | None = None,
+    stored: bool = False,
     spec: EvaluationSpec,
     label: str,
     task: str,
@@ -71,7 +73,7 @@ def run_evaluation(
     Args:
         files: Gzipped TFRecord files of tf.Examples.
         baseline: Folder of the float SavedModel, which has the model name `BASELINE` in the output.
-        candidates: Name -> TFLite file.
+        candidates: Name -> TFLite file; with `stored`, a file of `store_outputs` for exactly these examples.
         reads: Name -> function with which every worker reads that file; None reads the paths.
         spec: Metrics, slices, and batch size.
         label: Feature that the metrics compare predictions with if the task declares no targets.
@@ -101,7 +103,9 @@ def run_evaluation(
     others = _others(spec)
     models = [shared_model(BASELINE, str(baseline), load_baseline, is_baseline=True)]
     models += [
-        shared_model(name, str(path), functools.partial(load_tflite, read=(reads or {}).get(name)))
+        shared_model(
+            name, str(path), StoredOutputs if stored else functools.partial(load_tflite, read=(reads or {}).get(name))
+        )
         for name, path in candidates.items()
     ]
     config = _eval_config(spec, label, list(candidates), others, weighted)

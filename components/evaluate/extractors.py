@@ -28,6 +28,7 @@ from components.evaluate.groups import BUCKETS, group_numbers
 from components.evaluate.jackknife import BUCKET_KEY
 from components.evaluate.outputs.observed import Observed
 from components.evaluate.saturation import Counts, Saturation
+from components.evaluate.stored_outputs import StoredOutputs
 from components.metrics.metric_outputs import target_of
 from components.metrics.model_outputs import Activation, as_probabilities
 from components.model.reference.float_model import load_float
@@ -99,7 +100,9 @@ def load_tflite(path: str, read: Callable[[], bytes] | None = None) -> TFLitePre
     return TFLitePredict(Path(path).read_bytes() if read is None else read())
 
 
-def shared_model(name: str, path: str, load: Callable[[str], Predict], is_baseline: bool = False) -> Any:
+def shared_model(
+    name: str, path: str, load: Callable[[str], Predict | StoredOutputs], is_baseline: bool = False
+) -> Any:
     """Create a model for TFMA that every worker loads once from its path."""
     return tfma.types.EvalSharedModel(
         model_path=path,
@@ -164,8 +167,11 @@ class _DecodeAndPredict(model_util.DoFnWithModels):
         buckets = np.array([zlib.crc32(example) % BUCKETS for example in element[tfma.INPUT_KEY]])
         predictions, kept, observed = {}, {}, Observed()
         for name, predict in loaded_models(self).items():
-            outputs = predict(inputs)
-            if isinstance(predict, TFLitePredict):
+            stored = isinstance(predict, StoredOutputs)
+            outputs = predict.of(element[tfma.INPUT_KEY]) if stored else predict(inputs)
+            if stored:
+                pass  # The evaluation of the desktop's outputs observes the same file.
+            elif isinstance(predict, TFLitePredict):
                 observed.counts[name] = predict.saturated(inputs, outputs, buckets)
             else:
                 observed.ranges.update({output: ranges_along_axes(values) for output, values in outputs.items()})

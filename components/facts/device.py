@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from components.core.values import FrozenModel
+from components.facts.evaluation import SliceResult
 
 
 class ToolFailure(FrozenModel):
@@ -123,6 +124,8 @@ class TflmFacts(FrozenModel):
             sum of both.
         examples: Number of examples that were run.
         outputs: Differences from the desktop runtime.
+        slices: Metrics under TensorFlow Lite Micro, with changes from the baseline on the same examples.
+        desktop_slices: The same under the desktop runtime, on the same examples.
     """
 
     status: Literal["measured"] = "measured"
@@ -131,12 +134,19 @@ class TflmFacts(FrozenModel):
     non_persistent_bytes: int
     examples: int
     outputs: tuple[OutputDifference, ...]
+    slices: tuple[SliceResult, ...] = ()
+    desktop_slices: tuple[SliceResult, ...] = ()
 
     @property
     def max_lsb(self) -> float:
         """The largest difference of any output; NaN if any of them is NaN."""
         worst = [output.max_lsb for output in self.outputs]
         return next((value for value in worst if value != value), max(worst, default=0.0))  # noqa: PLR0124 - NaN
+
+    @property
+    def mean_lsb(self) -> float:
+        """The largest mean difference of any output."""
+        return max((output.mean_lsb for output in self.outputs), default=0.0)
 
 
 VelaOutcome = Annotated[VelaFacts | ToolFailure, Field(discriminator="status")]
@@ -176,10 +186,22 @@ class CandidateOnDevice(FrozenModel):
 
 
 class DeviceReport(FrozenModel):
-    """Results of one device's tools for all converted candidates, in the order of the pipeline file."""
+    """Results of one device's tools for all converted candidates, in the order of the pipeline file.
+
+    Attributes:
+        device: Name of the device profile.
+        candidates: Results for each candidate.
+        baseline_slices: Metrics of the float baseline on the examples that TensorFlow Lite Micro ran.
+    """
 
     device: str
     candidates: tuple[CandidateOnDevice, ...]
+    baseline_slices: tuple[SliceResult, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that were evaluated under TensorFlow Lite Micro."""
+        return tuple(self.baseline_slices[0].metrics) if self.baseline_slices else ()
 
     def of(self, name: str) -> CandidateOnDevice | None:
         """The results for one candidate; None if there are none."""

@@ -9,7 +9,9 @@ from components.facts.decision import CandidateDecision, Check, Decision, Requir
 from components.facts.device import DeviceReport
 from components.facts.evaluation import CandidateReport, EvaluationReport
 from components.gate.checks import LATENCY_RATIO, OPERATORS, bound_checks, device_checks, saturation_checks, step_checks
+from components.gate.evidence import Evidence
 from components.gate.holm import judged
+from components.gate.on_device import OnDevice
 from components.gate.preference import choose, fronts
 from components.gate.tools import tool_checks
 from components.spec.devices.device import DeviceProfile
@@ -33,7 +35,8 @@ def decide(
         policy: The bounds and the preference. The first metric ranks accuracy.
         less_is_better: Whether smaller values of the first metric are better. If None, it is inferred from the metric's
             bounds: less is better only if it has neither `at_least` nor `max_drop_from_baseline`.
-        on_device: Facts from the device's own tools; None for a profile without evaluators.
+        on_device: Facts from the device's own tools; None for a profile without evaluators. Where TensorFlow Lite
+            Micro ran a candidate, the bounds on metrics hold there too. If it ran all examples, only there.
 
     Returns:
         A decision with the candidates in the order of the report. A bound that is met exactly passes, and a difference
@@ -41,7 +44,10 @@ def decide(
     """
     if less_is_better is None:
         less_is_better = policy.metrics[0].at_least is None and policy.metrics[0].max_drop_from_baseline is None
-    decided = list(zip(report.candidates, _judged(report, device, policy, on_device), strict=True))
+    there = OnDevice(report, on_device)
+    # The preference weighs the accuracy on all examples.
+    seen = there.report if there.complete else report
+    decided = list(zip(seen.candidates, _judged(report, device, policy, on_device, there), strict=True))
     passing = [candidate for candidate, decision in decided if decision.verdict == "pass"]
     decisions = tuple(decision for _, decision in decided)
     verdict: Verdict = "pass"
@@ -72,16 +78,14 @@ def worst(verdicts: Iterator[Verdict]) -> Verdict:
 
 
 def _judged(
-    report: EvaluationReport, device: DeviceProfile, policy: GateSpec, on_device: DeviceReport | None
+    report: EvaluationReport, device: DeviceProfile, policy: GateSpec, on_device: DeviceReport | None, there: OnDevice
 ) -> list[CandidateDecision]:
     fixed = [_of_the_file(candidate, device, on_device) for candidate in report.candidates]
     bounds = [
-        [check for bound in policy.metrics for check in bound_checks(candidate, report, bound, policy)]
-        if isinstance(candidate.outcome, Converted)
-        else []
-        for candidate in report.candidates
+        _of_the_metrics(candidate, measured, report, policy, there) if isinstance(candidate.outcome, Converted) else []
+        for candidate, measured in zip(report.candidates, there.report.candidates, strict=True)
     ]
-    # None of these checks looks at an evaluation example, so the choice among the rest is fair.
+    # None of the others looks at an evaluation example, so the choice among the rest is fair.
     eligible = [worst(check.verdict for check in checks) == "pass" for checks in fixed]
     decisions = []
     for candidate, of_file, of_metrics in zip(
@@ -91,6 +95,22 @@ def _judged(
         verdict = worst(check.verdict for check in checks)
         decisions.append(CandidateDecision(candidate=candidate.name, verdict=verdict, checks=checks))
     return decisions
+
+
+def _of_the_metrics(
+    candidate: CandidateReport, measured: CandidateReport, report: EvaluationReport, policy: GateSpec, there: OnDevice
+) -> list[tuple[Check, Evidence | None]]:
+    runtime = there.runtime(candidate.name)
+    checks: list[tuple[Check, Evidence | None]] = []
+    if runtime is None or not there.complete:
+        checks += [check for bound in policy.metrics for check in bound_checks(candidate, report, bound, policy)]
+    if runtime is not None:
+        checks += [
+            (check.model_copy(update={"quantity": f"{check.quantity} on {runtime}"}), evidence)
+            for bound in policy.metrics
+            for check, evidence in bound_checks(measured, there.report, bound, policy)
+        ]
+    return checks
 
 
 def _of_the_file(

@@ -112,10 +112,11 @@ class TFLiteModel:
             DataError: An input is missing, unexpected, or of the wrong shape or type, or a quantized input has a NaN.
             ModelError: The runtime fails.
         """
-        return {
-            name: self._to_real(self._outputs[name], values)
-            for name, values in self.predict_tensors(self.to_tensors(inputs)).items()
-        }
+        return self.to_real(self.predict_tensors(self.to_tensors(inputs)))
+
+    def to_real(self, raw: Mapping[str, Array]) -> dict[str, Array]:
+        """The real values of raw output tensors, by output."""
+        return {name: self._to_real(self._outputs[name], values) for name, values in raw.items()}
 
     def to_tensors(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The inputs of `predict` as raw tensor values, in the order of the file.

@@ -27,6 +27,15 @@ def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Itera
     for index, device in enumerate(devices):
         if spec.devices.index(spec.devices[index]) < index:
             continue
+        if device.tflm is not None and device.tflm.examples != "all" and device.tflm.examples < spec.gate.min_examples:
+            yield SpecError(
+                f"the device {device.name!r} evaluates too few examples under TensorFlow Lite Micro, so nothing can "
+                "pass the gate",
+                where=f"devices[{index}]",
+                bound=f"examples of the evaluator >= gate.min_examples ({spec.gate.min_examples})",
+                measured=device.tflm.examples,
+                remedy="raise `examples` of the evaluator in the device profile, or lower gate.min_examples",
+            )
         known = [recipe for recipe in spec.recipes if recipe.scheme.kind in device.schemes]
         if not known:
             yield SpecError(

@@ -18,7 +18,7 @@ from components.calibrate.component import CalibrationAudit, CalibrationSampler
 from components.convert.component import TFLiteConverter
 from components.core.files import sha256_of
 from components.core.version import code_version
-from components.device_check.component import DeviceCheck
+from components.device_check.component import DeviceCheck, DeviceCheckRequest
 from components.evaluate.component import Evaluator
 from components.gate.component import Gate
 from components.push.component import Pusher
@@ -26,6 +26,7 @@ from components.push.registry import backend_module
 from components.spec.baseline import TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from components.spec.devices.device import DeviceProfile
+from components.spec.evaluate import EvaluationSpec
 from components.spec.recipe import Recipe
 from components.spec.registry import by_field
 from components.tfx.candidate_inputs import candidate_node
@@ -113,7 +114,7 @@ class _Graph:
         candidates = {recipe.name: converters[recipe.name].outputs["candidate"] for recipe in spec.recipes}
         # No retry for a ratio that no device bounds.
         bounded = any(device.max_latency_ratio is not None for device in self.devices)
-        functions = [reference for metric in spec.evaluate.metrics for reference in metric.references]
+        measures = self._evaluation()
         evaluation = candidate_node(
             Evaluator,
             candidates,
@@ -121,16 +122,16 @@ class _Graph:
             baseline=baseline.outputs["model"],
             float_reference=converters[reference].outputs["candidate"],
             transform_graph=data.transform_graph,
-            spec=spec.evaluate.model_copy(update={"slices": spec.slices()}).model_dump_json(),
+            spec=measures.model_dump_json(),
             retry=self.retry("evaluate") if bounded else "",
             label=spec.examples.label,
-            **(self._task("components.evaluate.component") | {"task_version": self._version([spec.task, *functions])}),
+            **self._measuring("components.evaluate.component"),
         ).with_id("evaluate")
         nodes.append(evaluation)
         for device in self.devices:
             on_device = None
             if device.evaluators:
-                checked = self._device_check(device, candidates)
+                checked = self._device_check(device, candidates, baseline)
                 on_device = checked.outputs["facts"]
                 nodes.append(checked)
             decision = self._gate(device, evaluation.outputs["evaluation"], on_device, candidates)
@@ -141,6 +142,14 @@ class _Graph:
         """Return the parameters of components that call the task."""
         task = self.spec.task
         return {"task": task, "task_version": self._version([task]), "code_version": code_version(module)}
+
+    def _evaluation(self) -> EvaluationSpec:
+        return self.spec.evaluate.model_copy(update={"slices": self.spec.slices()})
+
+    def _measuring(self, module: str) -> dict[str, str]:
+        """Return the parameters of components that call the task and the functions of metrics."""
+        functions = [reference for metric in self.spec.evaluate.metrics for reference in metric.references]
+        return self._task(module) | {"task_version": self._version([self.spec.task, *functions])}
 
     def _version(self, references: Iterable[str]) -> str:
         modules = sorted({reference.partition(":")[0] for reference in references})
@@ -199,17 +208,22 @@ class _Graph:
             **self._task("components.convert.component"),
         ).with_id(node)
 
-    def _device_check(self, device: DeviceProfile, candidates: dict[str, BaseChannel]) -> BaseNode:
+    def _device_check(self, device: DeviceProfile, candidates: dict[str, BaseChannel], baseline: BaseNode) -> BaseNode:
         node = f"device_check__{device.name}"
-        evaluators = [evaluator.model_dump() for evaluator in device.evaluators]
+        # Without a runtime, no metric is computed, so another metric must not repeat the check.
+        evaluation = self._evaluation() if device.tflm else EvaluationSpec(split=self.spec.evaluate.split)
+        asked = DeviceCheckRequest(
+            device=device.name, evaluators=device.evaluators, evaluation=evaluation, label=self.spec.examples.label
+        )
         return candidate_node(
             DeviceCheck,
             candidates,
             examples=self.data.examples,
             transform_graph=self.data.transform_graph,
-            spec=json.dumps({"device": device.name, "evaluators": evaluators, "split": self.spec.evaluate.split}),
+            baseline=baseline.outputs["model"] if device.tflm else None,
+            spec=asked.model_dump_json(),
             retry=self.retry(node),
-            **self._task("components.device_check.component"),
+            **self._measuring("components.device_check.component"),
         ).with_id(node)
 
     def _gate(

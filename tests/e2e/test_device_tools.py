@@ -16,7 +16,7 @@ PROFILE = {
     "schemes": ["static_wi8_ai8"],
     "evaluators": [
         {"kind": "vela", "accelerator": "ethos-u55-32", "system_config": "Ethos_U55_Deep_Embedded"},
-        {"kind": "tflm", "examples": 9},
+        {"kind": "tflm", "examples": 40},
     ],
     "max_cpu_operators": 0,
     "max_npu_cycles": 1_000_000,
@@ -45,7 +45,7 @@ def test_candidate_that_the_tools_take_is_pushed_with_its_facts(first: Ran) -> N
     (on_device,) = first.summary.on_devices
     int8, floats = on_device.of("int8"), on_device.of("float32")
     assert int8.vela.cpu_operators == () and 0 < int8.vela.cycles <= 1_000_000
-    assert 0 < int8.tflm.arena_bytes <= 65_536 and int8.tflm.examples == 9
+    assert 0 < int8.tflm.arena_bytes <= 65_536 and int8.tflm.examples == 40
     assert floats.vela.cycles is None and floats.vela.npu_operators == 0
     decision = first.summary.decision_for("board")
     assert decision.chosen == "int8"

@@ -157,6 +157,36 @@ def test_wrong_evaluator_is_reported_with_its_field_before_any_work(tmp_path, ev
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(("examples", "refused"), [(29, True), (30, False), ("all", False)])
+def test_fewer_examples_than_the_gate_needs_are_refused_before_any_work(tmp_path, examples, refused):
+    small = SmallPipeline(tmp_path)
+    evaluators = [{"kind": "tflm", "examples": examples}]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**PROFILE, "evaluators": evaluators}))
+    small.spec["devices"] = ["mine.yaml"]
+    if not refused:
+        load_pipeline(small.write())
+        return
+    with pytest.raises(PipelineFileError) as caught:
+        load_pipeline(small.write())
+    assert "evaluates too few examples under TensorFlow Lite Micro" in str(caught.value)
+    assert "expected: examples of the evaluator >= gate.min_examples (30); found: 29" in str(caught.value)
+
+
+def test_time_for_examples_ends_before_the_limit_that_leaves_no_figures():
+    evaluators = [{"kind": "tflm", "seconds": 120}]
+    with pytest.raises(ValueError, match=r"seconds \(120\) must be below timeout_s \(120\)"):
+        DeviceProfile.model_validate({**PROFILE, "evaluators": evaluators})
+
+
+def test_no_shipped_profile_bounds_the_difference_of_single_outputs():
+    # It refused files whose metrics hold.
+    profiles = [DeviceProfile.model_validate(yaml.safe_load(path.read_text())) for path in FILES]
+    assert [profile.name for profile in profiles if profile.max_tflm_lsb is not None] == []
+    assert [
+        profile.name for profile in profiles if profile.device_class.startswith("cortex") and not profile.tflm
+    ] == []
+
+
 def test_device_with_an_npu_is_judged_by_vela_and_takes_nothing_on_its_cpu():
     profile = DeviceProfile.model_validate(
         yaml.safe_load(next(path for path in FILES if path.stem == "ethos_u55").read_text())

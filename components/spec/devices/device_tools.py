@@ -89,16 +89,28 @@ class VelaEvaluator(FrozenModel):
 
 
 class TflmEvaluator(FrozenModel):
-    """TensorFlow Lite Micro, run on this machine: whether it accepts the file, the arena it needs, and its outputs.
+    """TensorFlow Lite Micro, run on this machine: whether it accepts the file, the arena it needs, and its metrics.
 
     Attributes:
-        examples: How many of the evaluation split's first examples to run and compare with the desktop runtime.
-        timeout_s: Wall time limit for one candidate, in seconds.
+        examples: How many of the evaluation split's first examples to evaluate; `all` for the whole split.
+        seconds: Time for the examples of one candidate, in seconds. When it is over, no further examples start, and the
+            metrics cover those that every candidate has run.
+        timeout_s: Wall time limit for one candidate, in seconds. It ends a candidate without figures.
     """
 
     kind: Literal["tflm"] = "tflm"
-    examples: Annotated[int, Field(gt=0)] = 32
+    examples: Annotated[int, Field(gt=0)] | Literal["all"] = 1000
+    seconds: Annotated[FiniteFloat, Field(gt=0)] = 60.0
     timeout_s: Annotated[FiniteFloat, Field(gt=0)] = 120.0
+
+    @model_validator(mode="after")
+    def _ends_in_time(self) -> TflmEvaluator:
+        if self.seconds >= self.timeout_s:
+            raise ValueError(
+                f"seconds ({self.seconds:g}) must be below timeout_s ({self.timeout_s:g}), which ends a candidate "
+                "without figures: raise timeout_s"
+            )
+        return self
 
 
 DeviceEvaluator = Annotated[VelaEvaluator | TflmEvaluator, Field(discriminator="kind")]

@@ -28,31 +28,44 @@ def examples():
     }
 
 
+def weight(random, *shape):
+    import tensorflow as tf
+
+    return tf.Variable(random.normal(size=shape, scale=0.3).astype(np.float32))
+
+
 @pytest.fixture(scope="session")
-def files(examples):
-    """Name -> TFLite file."""
+def image_model():
+    """The float model of the kind `image`."""
     import tensorflow as tf
 
     random = np.random.default_rng(4)
 
-    def weight(*shape):
-        return tf.Variable(random.normal(size=shape, scale=0.3).astype(np.float32))
-
     class Image(tf.Module):
-        kernel, weights = weight(3, 3, 1, 8), weight(288, 4)
+        kernel, weights = weight(random, 3, 3, 1, 8), weight(random, 288, 4)
 
         def __call__(self, x):
             hidden = tf.nn.relu(tf.nn.conv2d(x, self.kernel, 1, "VALID"))
             return tf.nn.softmax(tf.matmul(tf.reshape(hidden, [-1, 288]), self.weights))
 
+    return Image()
+
+
+@pytest.fixture(scope="session")
+def files(examples, image_model):
+    """Name -> TFLite file."""
+    import tensorflow as tf
+
+    random, image = np.random.default_rng(5), image_model
+
     class Vector(tf.Module):
-        first, second = weight(8, 16), weight(16, 3)
+        first, second = weight(random, 8, 16), weight(random, 16, 3)
 
         def __call__(self, x):
             # An operator in the middle that neither the NPU nor the integer format has.
             return tf.matmul(tf.cumsum(tf.matmul(x, self.first), axis=1), self.second)
 
-    image, vector = Image(), Vector()
+    vector = Vector()
     tf.keras.utils.set_random_seed(5)
     source = tf.keras.Input((6, 4), batch_size=1)
     recurrent = tf.keras.Model(source, tf.keras.layers.Dense(3)(tf.keras.layers.LSTM(8)(source)))

@@ -3,17 +3,19 @@
 import hashlib
 import json
 
+import numpy as np
 import pytest
 from tfx.types import standard_artifacts
 
 from components.core.errors import DataError, TamperedError
 from components.device_check.check import check_candidates
-from components.device_check.component import DeviceCheckExecutor
+from components.device_check.component import DeviceCheckExecutor, DeviceCheckRequest
 from components.facts.conversion import ConversionFailure, Converted, Inspection, OperatorUse
 from components.facts.device import DeviceReport
 from components.facts.manifest import write_manifest
 from components.facts.verified import verified
 from components.spec.devices.device_tools import TflmEvaluator, VelaEvaluator
+from components.spec.evaluate import EvaluationSpec
 from tests.artifacts import read_manifest
 
 VELA = VelaEvaluator(accelerator="ethos-u55-64", system_config="Ethos_U55_Deep_Embedded")
@@ -23,7 +25,10 @@ import tensorflow as tf
 
 class Images:
     def feature_spec(self):
-        return {"image": tf.io.FixedLenFeature([64], tf.float32)}
+        return {
+            "image": tf.io.FixedLenFeature([64], tf.float32),
+            "label": tf.io.FixedLenFeature([], tf.int64),
+        }
 
     def decode(self, features):
         return {"x": tf.reshape(features["image"], [-1, 8, 8, 1])}
@@ -68,7 +73,7 @@ def candidates(files, tmp_path):
 
 def test_each_tool_sees_each_file_that_was_converted_and_a_refusal_stops_nothing(candidates, files, examples):
     evaluators = (VELA, TflmEvaluator())
-    report = check_candidates("board", evaluators, candidates, {"x": examples["image"][:4]})
+    report, _ = check_candidates("board", evaluators, candidates, {"x": examples["image"][:4]})
     assert [one.name for one in report.candidates] == ["int8", "dynamic"]
     int8, dynamic = report.candidates
     assert int8.sha256 == hashlib.sha256(files["int8"]).hexdigest()
@@ -78,7 +83,7 @@ def test_each_tool_sees_each_file_that_was_converted_and_a_refusal_stops_nothing
 
 
 def test_tools_that_are_not_declared_are_not_asked(candidates):
-    report = check_candidates("board", (VELA,), candidates, None)
+    report, _ = check_candidates("board", (VELA,), candidates, None)
     assert all(one.tflm is None and one.vela.status == "measured" for one in report.candidates)
     with pytest.raises(DataError, match="has no examples to run"):
         check_candidates("board", (TflmEvaluator(),), candidates, None)
@@ -92,23 +97,53 @@ def test_damaged_file_is_reported_and_reaches_no_tool(candidates):
 
 
 def test_input_that_the_model_does_not_have_is_a_reason(candidates, examples):
-    report = check_candidates("board", (TflmEvaluator(),), candidates, {"sound": examples["image"][:2]})
+    report, _ = check_candidates("board", (TflmEvaluator(),), candidates, {"sound": examples["image"][:2]})
     assert report.of("int8").tflm.message == "the desktop runtime: the model's input 'x' is missing"
 
 
-def test_node_writes_report_manifest_and_figures(candidates, examples, tmp_path, monkeypatch):
+def on_tflm(content, images):
+    """One example at a time, written without the code under test."""
+    from tflite_micro import runtime
+
+    model = runtime.Interpreter.from_bytes(content, arena_size=1 << 20)
+    source, sink = (model.get_input_details(0), model.get_output_details(0))
+    rows = []
+    for image in images:
+        steps = np.round(image[None] / source["quantization_parameters"]["scales"][0])
+        steps = steps + source["quantization_parameters"]["zero_points"][0]
+        model.set_input(np.clip(steps, -128, 127).astype(np.int8), 0)
+        model.invoke()
+        rows.append(np.array(model.get_output(0))[0])
+    assert sink["dtype"] == np.int8
+    return np.array(rows)
+
+
+@pytest.fixture
+def node(candidates, image_model, examples, files, tmp_path, monkeypatch):
+    """Runs the node on 24 examples. TFLM is right on all but two, the float model not on the same."""
     import tensorflow as tf
 
     (tmp_path / "device_check_test_task.py").write_text(TASK)
     monkeypatch.syspath_prepend(str(tmp_path))
     split = tmp_path / "examples" / "Split-eval"
     split.mkdir(parents=True)
+    labels = on_tflm(files["int8"], examples["image"]).argmax(1)
+    labels[[3, 20]] = (labels[[3, 20]] + 1) % 4
     options = tf.io.TFRecordOptions(compression_type="GZIP")
     with tf.io.TFRecordWriter(str(split / "part.gz"), options) as writer:
-        for image in examples["image"]:
-            floats = tf.train.Feature(float_list=tf.train.FloatList(value=image.ravel()))
-            features = tf.train.Features(feature={"image": floats})
-            writer.write(tf.train.Example(features=features).SerializeToString())
+        for image, label in zip(examples["image"], labels, strict=True):
+            example = tf.train.Example()
+            example.features.feature["image"].float_list.value.extend(image.ravel())
+            example.features.feature["label"].int64_list.value.append(int(label))
+            writer.write(example.SerializeToString())
+    serving = tmp_path / "baseline" / "Format-Serving"
+    holder = tf.Module()
+    holder.kernel, holder.weights = image_model.kernel, image_model.weights
+    signature = tf.function(lambda x: {"y": image_model(x)}).get_concrete_function(
+        tf.TensorSpec((None, 8, 8, 1), tf.float32, name="x")
+    )
+    tf.saved_model.save(holder, str(serving), signatures=signature)
+    write_manifest(tmp_path / "baseline", "Format-Serving", role="baseline", parents={}, code_version="1")
 
     def artifact(kind, folder):
         made = kind()
@@ -117,26 +152,58 @@ def test_node_writes_report_manifest_and_figures(candidates, examples, tmp_path,
 
     inputs = {f"candidate_{name}": [artifact(standard_artifacts.Model, one.folder)] for name, one in candidates.items()}
     inputs["examples"] = [artifact(standard_artifacts.Examples, tmp_path / "examples")]
+    inputs["baseline"] = [artifact(standard_artifacts.Model, tmp_path / "baseline")]
     facts = artifact(standard_artifacts.ModelEvaluation, tmp_path / "facts")
-    spec = {"device": "board", "evaluators": [VELA.model_dump(), {"kind": "tflm", "examples": 5}], "split": "eval"}
-    DeviceCheckExecutor().Do(
-        inputs,
-        {"facts": [facts]},
-        {
-            "spec": json.dumps(spec),
-            "recipes": json.dumps(["int8", "int16", "dynamic"]),
-            "task": "device_check_test_task:TASK",
-            "code_version": "7",
-        },
-    )
-    report = DeviceReport.model_validate_json((tmp_path / "facts" / "device_report.json").read_bytes())
+
+    def run(**evaluator):
+        evaluators = (VELA, TflmEvaluator.model_validate(evaluator))
+        spec = DeviceCheckRequest(device="board", evaluators=evaluators, evaluation=EvaluationSpec(), label="label")
+        DeviceCheckExecutor().Do(
+            inputs,
+            {"facts": [facts]},
+            {
+                "spec": spec.model_dump_json(),
+                "recipes": json.dumps(["int8", "int16", "dynamic"]),
+                "task": "device_check_test_task:TASK",
+                "code_version": "7",
+            },
+        )
+        report = DeviceReport.model_validate_json((tmp_path / "facts" / "device_report.json").read_bytes())
+        return facts, report, labels
+
+    return run
+
+
+def test_node_writes_report_manifest_figures_and_metrics(node, image_model, examples, tmp_path):
+    facts, report, labels = node(examples="all")
     assert [one.name for one in report.candidates] == ["int8", "dynamic"]
-    assert report.of("int8").tflm.examples == 5
+    found = report.of("int8").tflm
+    assert found.examples == 24
+    float_right = image_model(examples["image"]).numpy().argmax(1) == labels
+    (baseline,), (there,), (here,) = report.baseline_slices, found.slices, found.desktop_slices
+    assert (there.slice, there.examples, baseline.examples, here.examples) == ("overall", 24, 24, 24)
+    assert there.metrics["accuracy"].value == pytest.approx(22 / 24)
+    assert baseline.metrics["accuracy"].value == pytest.approx(float_right.mean())
+    assert there.change["accuracy"].value == pytest.approx(22 / 24 - float_right.mean())
+    # The float model is right where the label was changed, or not; the flips are those of TFLM.
+    device_right = np.ones(24, bool)
+    device_right[[3, 20]] = False
+    flips = there.flips["accuracy"]
+    assert (flips.lost, flips.gained) == ((float_right & ~device_right).sum(), (device_right & ~float_right).sum())
     manifest = read_manifest(tmp_path / "facts")
     assert (manifest.role, manifest.content) == ("device_check", "device_report.json")
     assert manifest.parents["int8"] == report.of("int8").sha256
-    assert set(manifest.parents) == {"int8", "int16", "dynamic", "examples"}
+    assert set(manifest.parents) == {"int8", "int16", "dynamic", "examples", "baseline"}
     assert facts.get_int_custom_property("int8.npu_cycles") == report.of("int8").vela.cycles > 0
-    assert facts.get_int_custom_property("int8.arena_bytes") == report.of("int8").tflm.arena_bytes > 0
+    assert facts.get_int_custom_property("int8.arena_bytes") == found.arena_bytes > 0
     assert facts.get_int_custom_property("dynamic.cpu_operators") == 4
     assert (facts.get_int_custom_property("failures"), facts.get_int_custom_property("transient")) == (1, 0)
+
+
+def test_metrics_cover_the_first_examples_and_the_baseline_on_the_same(node, image_model, examples):
+    _, report, labels = node(examples=5)
+    found = report.of("int8").tflm
+    assert found.examples == found.slices[0].examples == report.baseline_slices[0].examples == 5
+    assert found.slices[0].metrics["accuracy"].value == pytest.approx(4 / 5)
+    right = image_model(examples["image"][:5]).numpy().argmax(1) == labels[:5]
+    assert report.baseline_slices[0].metrics["accuracy"].value == pytest.approx(right.mean())

@@ -3,13 +3,14 @@
 import math
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 from components.device_check.exchange import MODEL_FILE
 from components.device_check.tflm import difference, measure_with_tflm
-from components.device_check.tflm_child import INPUTS_FILE, STEP, allocations, least
+from components.device_check.tflm_child import INPUTS_FILE, STEP, _in_parallel, allocations, least
 from components.device_check.tool import run_tool
 from components.spec.devices.device_tools import TflmEvaluator
 from tests.components.convert.test_compaction import behind_the_flatbuffer
@@ -61,6 +62,31 @@ def test_outputs_of_an_integer_model_are_those_of_the_desktop_within_two_lsb(fil
     assert output.lsb == 1 / 256  # of a softmax
     assert output.max_lsb == found.max_lsb <= 2
     assert output.differing < 0.2
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5, 40])
+def test_workers_return_all_examples_in_order(tmp_path, workers):
+    rows = _in_parallel(tmp_path, lambda i: [np.array([[i]]), np.array([i * i])], range(1, 24), workers, math.inf)
+    assert rows[0] == 0
+    assert [(int(a[0, 0]), int(b[0])) for a, b in rows[1]] == [(i, i * i) for i in range(1, 24)]
+
+
+def test_when_the_time_is_over_the_first_examples_without_a_gap_remain(tmp_path):
+    until = time.monotonic() + 0.2
+
+    def slow_for_one_worker(number):
+        # The worker of the even numbers is stopped after its first two.
+        if number == 4:
+            time.sleep(max(0.0, until - time.monotonic()))
+        return [np.array([number])]
+
+    code, rows = _in_parallel(tmp_path, slow_for_one_worker, range(1, 24), 2, until)
+    assert (code, [int(row[0][0]) for row in rows]) == (0, [1, 2, 3, 4, 5])
+
+
+def test_no_time_at_all_leaves_the_first_example(files, examples):
+    found = measure_with_tflm(files["int8"], {"x": examples["image"]}, TflmEvaluator(seconds=1e-9))
+    assert found.examples == 1
 
 
 def test_state_is_reset_before_each_sequence(files, examples):
@@ -121,13 +147,13 @@ def test_dynamic_range_is_refused_in_the_tools_words(files, examples):
 def test_crash_is_reported_by_the_name_of_its_signal(files, examples, tmp_path):
     (tmp_path / MODEL_FILE).write_bytes(out_of_range(files["int8"]))
     np.savez(tmp_path / INPUTS_FILE, **{"0": np.zeros((1, 8, 8, 1), np.int8)})
-    found = run_tool("TensorFlow Lite Micro", "tflm", tmp_path, 60)
+    found = run_tool("TensorFlow Lite Micro", "tflm", tmp_path, 60, ("9", "2"))
     assert found.cause == "crashed" and not found.transient
     assert found.message == "TensorFlow Lite Micro died of SIGSEGV while starting in an arena of 67108864 bytes"
 
 
 def test_time_out_names_what_it_was_doing(files, examples):
-    found = measure_with_tflm(files["int8"], {"x": examples["image"]}, TflmEvaluator(timeout_s=0.02))
+    found = measure_with_tflm(files["int8"], {"x": examples["image"]}, TflmEvaluator(seconds=0.01, timeout_s=0.02))
     assert (found.cause, found.transient) == ("timed_out", True)
     assert found.message == "TensorFlow Lite Micro was stopped after 0.02 s while starting"
 

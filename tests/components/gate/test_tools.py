@@ -48,7 +48,20 @@ def vela(cycles=8000, sram=600, flash=7000, operators=6, cpu=()):
 
 def tflm(arena=2720, lsb=1.0):
     output = OutputDifference(output="y", lsb=0.1, max_lsb=lsb, differing=0.2)
-    return TflmFacts(arena_bytes=arena, persistent_bytes=1984, non_persistent_bytes=368, examples=32, outputs=(output,))
+    return TflmFacts(
+        arena_bytes=arena,
+        persistent_bytes=1984,
+        non_persistent_bytes=368,
+        examples=32,
+        outputs=(output,),
+        slices=(overall(0.9),),
+    )
+
+
+def overall(accuracy, examples=100, baseline=None):
+    change = {} if baseline is None else {"accuracy": MetricValue(value=accuracy - baseline)}
+    metrics = {"accuracy": MetricValue(value=accuracy)}
+    return SliceResult(slice="overall", examples=examples, metrics=metrics, change=change)
 
 
 def on_device(name="int8", sha256="digest of int8", vela=vela(), tflm=tflm()):  # noqa: B008
@@ -68,9 +81,15 @@ def candidate(name="int8", size=1000, accuracy=0.9, ratio=0.5):
 
 
 def decision(profile, *facts, candidates=(candidate(),), prefer="smallest"):  # noqa: B008
-    report = EvaluationReport(baseline_slices=(), baseline_bytes=4000, candidates=candidates)
     policy = GateSpec.model_validate({"metrics": [{"name": "accuracy", "at_least": 0.8}], "prefer": prefer})
-    return decide(report, profile, policy, False, DeviceReport(device="board", candidates=facts))
+    return decided(profile, facts, candidates, policy)
+
+
+def decided(profile, facts, candidates, policy, examples=100, baseline=0.9):
+    """TensorFlow Lite Micro ran `examples` of 100 examples."""
+    report = EvaluationReport(baseline_slices=(overall(0.9),), baseline_bytes=4000, candidates=candidates)
+    there = DeviceReport(device="board", candidates=facts, baseline_slices=(overall(baseline, examples),))
+    return decide(report, profile, policy, False, there)
 
 
 def check(profile, facts):
@@ -168,3 +187,65 @@ def test_fastest_goes_by_the_devices_cost_model_where_it_has_one():
     timed = [facts.model_copy(update={"vela": None}) for facts in facts]
     without = device(evaluators=[{"kind": "tflm"}])
     assert decision(without, *timed, candidates=candidates, prefer="fastest").chosen == "c"
+
+
+DROP = GateSpec.model_validate({"metrics": [{"name": "accuracy", "max_drop_from_baseline": 0.02}]})
+
+
+def ran(accuracy, examples, baseline=0.9):
+    facts = tflm().model_copy(update={"slices": (overall(accuracy, examples, baseline),)})
+    return on_device(tflm=facts)
+
+
+def metric_checks(result):
+    checks = [check for check in result.candidates[0].checks if "accuracy" in check.quantity]
+    return {check.quantity: (check.verdict, pytest.approx(check.measured)) for check in checks}
+
+
+@pytest.mark.parametrize(("there", "verdict"), [(0.881, "pass"), (0.879, "fail")])
+def test_drop_is_that_of_the_devices_runtime_if_it_ran_all_examples(there, verdict):
+    # The desktop's outputs are worse than the bound allows, and do not count.
+    on_desktop = candidate().model_copy(update={"slices": (overall(0.85, 100, 0.9),)})
+    result = decided(device(), (ran(there, 100),), (on_desktop,), DROP)
+    assert metric_checks(result) == {"change of accuracy on TensorFlow Lite Micro": (verdict, there - 0.9)}
+    assert result.verdict == verdict
+
+
+@pytest.mark.parametrize(("here", "there", "verdict"), [(0.9, 0.84, "pass"), (0.9, 0.82, "fail"), (0.87, 0.85, "fail")])
+def test_bound_holds_under_both_runtimes_if_the_device_ran_only_some_examples(here, there, verdict):
+    # On the first 40 examples, the baseline has 0.85.
+    on_desktop = candidate().model_copy(update={"slices": (overall(here, 100, 0.9),)})
+    result = decided(device(), (ran(there, 40, 0.85),), (on_desktop,), DROP, examples=40, baseline=0.85)
+    assert metric_checks(result) == {
+        "change of accuracy": ("pass" if here > 0.88 else "fail", here - 0.9),
+        "change of accuracy on TensorFlow Lite Micro": ("pass" if there > 0.83 else "fail", there - 0.85),
+    }
+    assert result.verdict == verdict
+
+
+def test_most_accurate_is_most_accurate_on_the_device():
+    candidates = tuple(
+        candidate(name).model_copy(update={"slices": (overall(value),)}) for name, value in (("a", 0.95), ("b", 0.9))
+    )
+    facts = tuple(
+        ran(value, 100).model_copy(update={"name": name, "sha256": f"digest of {name}"})
+        for name, value in (("a", 0.89), ("b", 0.91))
+    )
+    policy = GateSpec.model_validate({"metrics": [{"name": "accuracy", "at_least": 0.8}], "prefer": "most_accurate"})
+    result = decided(device(), facts, candidates, policy)
+    assert result.chosen == "b" and "0.91" in result.why
+
+
+def test_difference_of_many_steps_passes_if_the_metric_holds():
+    # MLCommons' keyword spotter: 12 steps apart, and .9139 instead of .9154.
+    facts = ran(0.9139, 100, 0.9154).tflm.model_copy(update={"outputs": tflm(lsb=12).outputs})
+    on_desktop = candidate().model_copy(update={"slices": (overall(0.9154, 100, 0.9154),)})
+    result = decided(device(), (on_device(tflm=facts),), (on_desktop,), DROP, baseline=0.9154)
+    assert result.verdict == "pass"
+    bounded = decided(device(max_tflm_lsb=8), (on_device(tflm=facts),), (on_desktop,), DROP, baseline=0.9154)
+    assert [check.quantity for check in bounded.candidates[0].reasons] == ["difference in LSB"]
+
+
+def test_metric_that_the_devices_runtime_did_not_measure_passes_nothing():
+    facts = on_device(tflm=tflm().model_copy(update={"slices": ()}))
+    assert decision(device(), facts).verdict == "not_enough_data"

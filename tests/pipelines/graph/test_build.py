@@ -238,5 +238,5 @@ def test_device_is_checked_by_its_tools_again_only_when_these_change(small: Smal
     assert "on_device" in before["gate__board"].inputs and "on_device" not in before["gate__phone_cpu"].inputs
     specs = [one["device_check__board"].exec_properties["spec"] for one in (before, bounded)]
     assert specs[0] == specs[1]
-    others = built(evaluators=[{"kind": "tflm", "examples": 3}])
+    others = built(evaluators=[{"kind": "tflm", "examples": 31}])
     assert others["device_check__board"].exec_properties["spec"] != specs[0]

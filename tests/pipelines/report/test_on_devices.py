@@ -9,11 +9,17 @@ from components.facts.device import (
     ToolFailure,
     VelaFacts,
 )
+from components.facts.evaluation import MetricValue, SliceResult
 from components.spec.devices.device import DeviceProfile
 from pipelines.report import figures
 from pipelines.report.render import render_report
 from pipelines.report.summary import RunSummary
 from tests.pipelines.report.test_render import Page
+
+
+def overall(accuracy: float) -> SliceResult:
+    return SliceResult(slice="overall", examples=7, metrics={"accuracy": MetricValue(value=accuracy)})
+
 
 CONFIG = {"accelerator": "ethos-u55-64", "system_config": "Ethos_U55_Deep_Embedded", "memory_mode": "Shared_Sram"}
 BOARD = DeviceProfile.model_validate(
@@ -42,7 +48,9 @@ TFLM = TflmFacts(
     persistent_bytes=3_584,
     non_persistent_bytes=14_112,
     examples=7,
-    outputs=(OutputDifference(output="y", lsb=0.1, max_lsb=5.0, differing=0.1),),
+    outputs=(OutputDifference(output="y", lsb=0.1, max_lsb=5.0, differing=0.1, mean_lsb=0.25),),
+    slices=(overall(0.9139),),
+    desktop_slices=(overall(0.9154),),
 )
 REFUSED = ToolFailure(cause="refused", message="TFLM has no <kernel>", remedy="take another scheme")
 FACTS = DeviceReport(
@@ -51,7 +59,11 @@ FACTS = DeviceReport(
         CandidateOnDevice(name="int8", sha256="a", vela=VELA, tflm=TFLM),
         CandidateOnDevice(name="dynamic", sha256="b", vela=None, tflm=REFUSED),
     ),
+    baseline_slices=(overall(0.9162),),
 )
+
+
+METRICS = "0.9139desktop 0.9154, float 0.9162"
 
 
 def page(summary: RunSummary, **changes) -> Page:
@@ -60,7 +72,7 @@ def page(summary: RunSummary, **changes) -> Page:
 
 def test_each_device_has_a_table_of_its_figures(plain_summary):
     shown = page(plain_summary, devices=(*plain_summary.devices, BOARD), on_devices=(FACTS,))
-    assert ["int8", "4 of 580 %", "123,456", "0.617", "2,048", "7,777", "17,696", "3,584", "5"] in [
+    assert ["int8", "4 of 580 %", "123,456", "0.617", "2,048", "7,777", "17,696", "3,584", "5mean 0.25", METRICS] in [
         [cell.replace("\n", "") for cell in row] for row in shown.rows
     ]
     said = shown.text["devices"]

@@ -1,0 +1,90 @@
+"""Evaluates metrics on the outputs of TensorFlow Lite Micro, paired with the desktop runtime and the baseline."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from components.device_check.tflm import RunOutputs
+from components.evaluate.assess import load_slices
+from components.evaluate.evaluation import BASELINE, run_evaluation
+from components.evaluate.stored_outputs import store_outputs
+from components.facts.device import CandidateOnDevice, DeviceReport, TflmFacts
+from components.spec.evaluate import EvaluationSpec
+
+logger = logging.getLogger(__name__)
+# No recipe can have such a name, because recipe names have no hyphens.
+_DESKTOP = "-desktop"
+
+
+def with_metrics(
+    report: DeviceReport,
+    outputs: Mapping[str, RunOutputs],
+    examples: Sequence[bytes],
+    *,
+    baseline: Path,
+    spec: EvaluationSpec,
+    label: str,
+    task: str,
+    transform_graph: str | None = None,
+) -> DeviceReport:
+    """Add metrics on every slice to a report. All candidates are evaluated on the examples that each of them has run.
+
+    Args:
+        report: The report without metrics.
+        outputs: Recipe name -> outputs of the first examples, in real values.
+        examples: The serialized tf.Examples that the candidates ran, in the same order.
+        baseline: Serving folder of the float baseline.
+        spec, label, task, transform_graph: As for `run_evaluation`.
+
+    Raises:
+        SpecError, DataError, ModelError: As for `run_evaluation`.
+    """
+    if not outputs:
+        return report
+    common = min(len(values) for run in outputs.values() for values in run.device.values())
+    if common < len(examples):
+        logger.warning(
+            "%s: there was time for %d of %d examples. To evaluate more, raise `seconds` of the evaluator in the "
+            "device profile.",
+            report.device,
+            common,
+            len(examples),
+        )
+    chosen = list(examples[:common])
+    with tempfile.TemporaryDirectory(prefix="edgemill-tflm-") as name:
+        folder = Path(name)
+        options = tf.io.TFRecordOptions(compression_type="GZIP")
+        with tf.io.TFRecordWriter(str(folder / "examples.gz"), options) as writer:
+            for example in chosen:
+                writer.write(example)
+        files = {}
+        for recipe, run in outputs.items():
+            for model, by_output in ((recipe, run.device), (recipe + _DESKTOP, run.desktop)):
+                files[model] = folder / f"{model}.npz"
+                store_outputs(files[model], chosen, {output: all_[:common] for output, all_ in by_output.items()})
+        run_evaluation(
+            files=[str(folder / "examples.gz")],
+            baseline=baseline,
+            candidates=files,
+            stored=True,
+            spec=spec,
+            label=label,
+            task=task,
+            output=folder / "evaluation",
+            transform_graph=transform_graph,
+        )
+        slices = load_slices(folder / "evaluation", [BASELINE, *files], [metric.name for metric in spec.metrics])
+
+    def evaluated(candidate: CandidateOnDevice) -> CandidateOnDevice:
+        if not isinstance(candidate.tflm, TflmFacts):
+            return candidate
+        found = {"slices": slices[candidate.name], "desktop_slices": slices[candidate.name + _DESKTOP]}
+        return candidate.model_copy(update={"tflm": candidate.tflm.model_copy(update=found)})
+
+    candidates = tuple(map(evaluated, report.candidates))
+    return report.model_copy(update={"candidates": candidates, "baseline_slices": slices[BASELINE]})
