@@ -31,6 +31,7 @@ class ReleaseStatus(FrozenModel):
         other_paths: The same in the other registries.
         bytes, sha256: Size and digest of its model file.
         compressed_bytes: Size of the compressed file that is served.
+        signed: Whether the channel of every registry is signed.
     """
 
     version: str | None
@@ -39,6 +40,7 @@ class ReleaseStatus(FrozenModel):
     bytes: int | None
     sha256: str | None
     compressed_bytes: int | None
+    signed: bool = False
 
 
 class DeviceStatus(FrozenModel):

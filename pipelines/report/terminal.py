@@ -70,8 +70,9 @@ def render_table(summary: RunSummary) -> RenderableType:
         release, decision = summary.release_for(device.name), summary.decision_for(device.name)
         if release is not None and release.pushed:
             places = f" to {1 + len(release.others)} registries" if release.others else ""
+            note = ", signed" if release.signed else ""
             lines.append(
-                Text(f"{device.name}: pushed {release.version} ({release.bytes:,} bytes){places}", style="green")
+                Text(f"{device.name}: pushed {release.version} ({release.bytes:,} bytes){places}{note}", style="green")
             )
         else:
             passed = decision is not None and decision.verdict == "pass"

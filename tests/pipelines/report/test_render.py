@@ -82,6 +82,7 @@ def test_verdict_comes_before_every_table_and_figure_when_rendered(page):
     assert "int8 was pushed: int8 is the smallest of 4 candidates that pass (23,104 bytes)" in page.text["verdict"]
     assert "Nothing was pushed: no candidate passes" in page.text["verdict"]
     assert "696e7438696e7438" in page.text["verdict"]
+    assert "no: the registry is not signed, so devices cannot verify it" in page.text["verdict"]
 
 
 def test_document_needs_nothing_else_when_rendered(html, page):

@@ -40,6 +40,13 @@ def test_lines_tell_what_was_pushed_and_why_not_when_table_ends(run_summary):
     assert "cortex_m0: nothing pushed: no candidate passes: float32 (scheme)" in text
 
 
+def test_signed_release_is_named_so(run_summary):
+    release = run_summary.releases[0].model_copy(update={"signed": True})
+    signed = run_summary.model_copy(update={"releases": (release, *run_summary.releases[1:])})
+    assert "phone_cpu: pushed 696e7438696e7438 (23,104 bytes), signed" in "\n".join(printed(signed, 400))
+    assert "signed" not in "\n".join(printed(run_summary, 400))
+
+
 def test_failed_push_is_reported_instead_of_why_its_candidate_was_chosen(run_summary):
     failed = run_summary.model_copy(update={"releases": (), "errors": ("push__phone_cpu: the disk is full",)})
     text = "\n".join(printed(failed, 400))
