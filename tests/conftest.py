@@ -14,6 +14,9 @@ from components.upstream.beam import keep_beam_in_process
 gc.disable()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# The models of the tests are so small that several threads cost more than they save. Child processes inherit this.
+for _library in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_library, "1")
 
 # What `--fast` leaves out: tests that import one of these, directly or not, and tests that start a Python process,
 # which can import anything. Both are found when it happens, so there is no list of tests that goes stale.
