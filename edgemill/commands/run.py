@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import get_args
 
 from rich.console import Console
-from rich.markup import escape
-from rich.status import Status
 from rich.text import Text
 
 from components.core.errors import SpecError, counted
 from components.object_store.bucket import check_address
 from edgemill.commands import share_name
 from edgemill.exit_codes import ExitCode, Interruption, interruptible
+from edgemill.progress import RunProgress
 from edgemill.remembered_checks import check_once
 from edgemill.run_log import LogFormat, OutputOptions, log_path, logged_to
 from edgemill.status_file import StatusFile, ending
@@ -29,6 +28,7 @@ from pipelines.file.load import LoadedPipeline, PipelineFileError
 from pipelines.file.redaction import has_secret, secrets_of
 from pipelines.file.user_folders import make_importable
 from pipelines.graph.sources import source_digests
+from pipelines.history.durations import usual_seconds
 from pipelines.report.render import SUMMARY_NAME, write_report
 from pipelines.report.summary import RunSummary
 from pipelines.report.terminal import render_table
@@ -120,14 +120,16 @@ def _run(
     rehash: bool,
 ) -> ExitCode:
     from components.convert.child.worker import warm_up
-    from pipelines.runs.run import new_run_id, run_pipeline
+    from pipelines.runs.run import new_run_id, read_plan, run_pipeline
     from pipelines.runs.summary import summarize
 
     run_id = new_run_id()
     folder = place.runs(loaded.spec.name) / run_id
     log = log_path(folder, log_format)
     status_file.runs(loaded.spec.name, run_id, log)
-    with logged_to(folder, log_format, run_id, status_file.secrets), console.status("starting TensorFlow") as status:
+    usual = usual_seconds(place.root, loaded.spec.name)
+    progress = RunProgress(console, usual, "starting TensorFlow")
+    with logged_to(folder, log_format, run_id, status_file.secrets), progress:
         digests = source_digests(loaded.spec, place, rehash=rehash)
         passed = check_once(loaded, place.passed_checks(loaded.spec.name), digests, again=rehash)
         loaded = without_skipped(loaded, passed.skipped)
@@ -136,27 +138,34 @@ def _run(
         for one in loaded.skipped:
             console.print(Text(f"recipe {one.name} is skipped: {'; '.join(one.reasons)}"), soft_wrap=True)
         console.print(f"run {run_id}, log in {_shown(log)}", soft_wrap=True)
-        status.update("building the pipeline")
+        progress.update("building the pipeline")
+        planned = False
 
         def watch(record: NodeRecord) -> None:
+            nonlocal planned
+            if not planned:
+                # The plan is written before the first node.
+                planned = True
+                progress.planned(read_plan(place, loaded.spec.name, run_id).nodes)
             if record.state == "running":
                 # Conversions fork from a server that imports TensorFlow. Start it with the first node that executes.
                 # Gates and pushes execute in every run, and no conversion follows them.
                 if not record.node.startswith(("gate__", "push__")):
                     warm_up()
-                status.update(f"{record.node} is running")
+                progress.started(record.node)
             else:
+                progress.ended(record.node, record.ended - record.began)
                 took = "" if record.state == "cached" else f"{record.ended - record.began:8.1f} s"
                 console.print(f"  {record.node:<28} {record.state:<9}{took}")
 
-        epochs = _Epochs(status)
+        epochs = _Epochs(progress)
         logging.getLogger("components").addHandler(epochs)
         try:
             plan = run_pipeline(loaded, place, run_id, watch, digests, passed.files_digest(loaded.file.parent))
         finally:
             logging.getLogger("components").removeHandler(epochs)
             interruption.raise_if_it_came()
-        status.update("writing the report")
+        progress.update("writing the report")
         summary = summarize(open_store(place.metadata_url), plan)
         report = write_report(summary, folder)
         status_file.summarized(summary, report, report.with_name(SUMMARY_NAME))
@@ -168,15 +177,15 @@ def _run(
 class _Epochs(logging.Handler):
     """Shows each finished epoch of a training. Everything else is in the log."""
 
-    def __init__(self, status: Status) -> None:
+    def __init__(self, progress: RunProgress) -> None:
         super().__init__(logging.INFO)
-        self._status = status
+        self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
         """See the base class."""
         message = record.getMessage()
         if "epoch " in message:
-            self._status.update(escape(message))
+            self._progress.update(message)
 
 
 def exit_code(summary: RunSummary) -> ExitCode:

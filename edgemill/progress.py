@@ -1,0 +1,89 @@
+"""The last line of a terminal during a run: what happens, how many nodes have ended, and the time that is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.text import Text
+
+from pipelines.history.durations import remaining_seconds
+from pipelines.report.wording import duration
+
+# Below this, an estimate changes faster than a reader can use it.
+_ROUNDED_S = 5.0
+
+
+class RunProgress:
+    """The progress of one run. Shows nothing where output is not a terminal: there, the lines of the nodes suffice."""
+
+    def __init__(self, console: Console, usual: Mapping[str, float], doing: str) -> None:
+        self._usual = usual
+        self._nodes: Sequence[str] = ()
+        self._began: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20), _Left(self))
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task(doing, total=None)
+
+    def __enter__(self) -> RunProgress:
+        """Show the line."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove the line."""
+        self._bar.stop()
+
+    def update(self, doing: str) -> None:
+        """Say what happens now."""
+        self._bar.update(self._task, description=doing)
+
+    def planned(self, nodes: Sequence[str]) -> None:
+        """Set the nodes of the run. The bar shows their number from now on."""
+        self._nodes = nodes
+        self._bar.update(self._task, total=len(nodes))
+
+    def started(self, node: str) -> None:
+        """Record that a node runs."""
+        self._began[node] = time.monotonic()
+        self.update(f"{node} is running")
+
+    def ended(self, node: str, seconds: float) -> None:
+        """Record that a node has ended."""
+        self._began.pop(node, None)
+        self._ended[node] = seconds
+        self._bar.update(self._task, completed=len(self._ended))
+
+    def left(self) -> str:
+        """How many nodes have ended, and about how long the others take; empty before the nodes are known."""
+        if not self._nodes:
+            return ""
+        now = time.monotonic()
+        running = {node: now - began for node, began in self._began.items()}
+        seconds = remaining_seconds(self._nodes, self._usual, self._ended, running)
+        counted = f"{len(self._ended)} of {len(self._nodes)} nodes"
+        return counted if seconds is None or len(self._ended) == len(self._nodes) else f"{counted}, {_about(seconds)}"
+
+
+def _about(seconds: float) -> str:
+    if seconds < _ROUNDED_S:
+        return f"less than {_ROUNDED_S:.0f} s left"
+    return f"about {duration(round(seconds / _ROUNDED_S) * _ROUNDED_S).replace('.0 s', ' s')} left"
+
+
+class _Left(ProgressColumn):
+    """The text of `RunProgress.left`, at the time when it is drawn."""
+
+    def __init__(self, progress: RunProgress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002
+        """See the base class."""
+        return Text(self._progress.left())
