@@ -51,9 +51,9 @@ def init(
     input_shape: _InputShape = None,
     trust_code: _TrustCode = False,
 ) -> None:
-    """Write a pipeline for a model and its data: pipeline.yaml, task.py, and README.md.
+    """Write a pipeline for a model and its data.
 
-    Looks at the model and the data, and tries the model on some examples. Overwrites nothing.
+    The files are pipeline.yaml, task.py, and README.md. Looks at the model and the data, and tries the model on some examples. Overwrites nothing.
     """
     with exit_on_error():
         from edgemill.commands.init import init_project
@@ -83,7 +83,10 @@ def optimize(
     trust_code: _TrustCode = False,
     root: options.Root = None,
 ) -> None:
-    """Write a pipeline for a model and its data, and run it: `init`, then `run`."""
+    """Write a pipeline for a model and its data, and run it.
+
+    Does what `init` and `run` do, one after the other.
+    """
     from edgemill.commands.run import place_of, run_and_report
     from edgemill.run_log import OutputOptions, log_format_of
     from edgemill.status_file import StatusFile
