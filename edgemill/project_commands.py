@@ -53,7 +53,8 @@ def init(
 ) -> None:
     """Write a pipeline for a model and its data.
 
-    The files are pipeline.yaml, task.py, and README.md. Looks at the model and the data, and tries the model on some examples. Overwrites nothing.
+    The files are pipeline.yaml, task.py, and README.md. Looks at the model and the data, and tries the model on some
+    examples. Overwrites nothing.
     """
     with exit_on_error():
         from edgemill.commands.init import init_project
