@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import NoReturn
@@ -58,11 +59,34 @@ def supervised(work: Callable[[], object]) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         work()
-    except SystemExit:
+    except SystemExit as end:
         os.write(tell, b".")
+        _limit_threads(_FAILED if isinstance(end.code, str) else end.code or 0)
         raise
     os.write(tell, b".")
+    _limit_threads(0)
     raise SystemExit(0)
+
+
+def _limit_threads(status: int) -> None:
+    """Let threads that are left, for which Python waits at its end, work for the time limit of user code at most."""
+    if not any(map(_is_waited_for, threading.enumerate())):
+        return
+    from components.core.user_code import limit_s
+
+    def end() -> None:
+        time.sleep(limit_s())
+        if left := [thread.name for thread in threading.enumerate() if _is_waited_for(thread)]:
+            said = f"edgemill: the work is done, but threads of user code still run, and are stopped: {', '.join(left)}"
+            print(said, file=sys.stderr, flush=True)
+            sys.stdout.flush()
+            os._exit(status)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
+def _is_waited_for(thread: threading.Thread) -> bool:
+    return not thread.daemon and thread is not threading.main_thread()
 
 
 def _status_of(child: int, received: int) -> int:

@@ -123,7 +123,7 @@ def in_time(what: str, where: str, times: float = 1.0) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_REAL)[0]:
         yield
         return
-    limit, running, thread = _limit_s() * times, True, threading.get_ident()
+    limit, running, thread = limit_s() * times, True, threading.get_ident()
 
     def ring(_number: int, _frame: FrameType | None) -> None:
         if running:
@@ -164,7 +164,8 @@ def last_words(tell: Callable[[SpecError], None]) -> Iterator[None]:
         _LAST_WORDS.remove(tell)
 
 
-def _limit_s() -> float:
+def limit_s() -> float:
+    """Seconds that a call of user code may take."""
     given = os.environ.get(LIMIT_VARIABLE, "")
     try:
         seconds = float(given or _LIMIT_S)

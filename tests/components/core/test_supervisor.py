@@ -67,6 +67,19 @@ def test_status_is_that_of_the_work_and_zero_only_if_it_came_to_its_end(work: st
     assert ("the process ended with status 0 before its work was done" in said) == ("ctypes" in work and status == 1)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "limit", "status", "stopped"), [(600, "0.5", 0, True), (600, "0.5", 3, True), (0.5, "60", 3, False)]
+)
+def test_threads_that_are_left_get_the_time_of_user_code(
+    seconds: float, limit: str, status: int, stopped: bool
+) -> None:
+    work = f"import threading; threading.Thread(target=time.sleep, args=({seconds},), name='own').start()"
+    process = start(f"{work}; sys.exit({status})", env={**os.environ, "EDGEMILL_USER_CODE_SECONDS": limit})
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == status
+    assert ("threads of user code still run, and are stopped: own" in said) == stopped
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("send", [os.kill, os.killpg])
 def test_signal_to_the_parent_or_to_both_reaches_the_work_once(
