@@ -134,7 +134,8 @@ def test_killed_push_leaves_the_signed_set_as_it_was_or_new(folder: Place, tmp_p
     assert ends[0] == old != new
 
 
-def push_until(place: Place, model: bytes, step: int) -> None:
+def kill_at(place: Place, step: int) -> None:
+    """Kill this process at the file operation of this number in the registry."""
     left = [step]
 
     def count(event: str, arguments: tuple[object, ...]) -> None:
@@ -144,6 +145,10 @@ def push_until(place: Place, model: bytes, step: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
+
+
+def push_until(place: Place, model: bytes, step: int) -> None:
+    kill_at(place, step)
     try:
         push(place, model)
     finally:
@@ -271,3 +276,36 @@ def test_rollback_to_a_release_signs_it(folder: Place, capsys: pytest.CaptureFix
     found = folder.current()
     assert found is not None and found.version == old
     assert states(folder)["shoes", "stable"] == [(old, 10_000)]
+
+
+def rotate_until(place: Place, role: str, step: int) -> None:
+    kill_at(place, step)
+    try:
+        registry = signed.open_signed(place.root)
+        assert registry is not None
+        rotate(registry, role)
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.parametrize("role", ["timestamp", "targets", "phone.stable"])
+def test_killed_rotation_leaves_a_set_that_verifies(folder: Place, tmp_path: Path, role: str) -> None:
+    version = push(folder)
+    start = tmp_path / "start"
+    for name in ("registry", "keys"):
+        shutil.copytree(tmp_path / name, start / name)
+    killed = 0
+    for step in range(1, 200, 5):
+        for name in ("registry", "keys"):
+            shutil.rmtree(tmp_path / name)
+            shutil.copytree(start / name, tmp_path / name)
+        if (child := os.fork()) == 0:
+            rotate_until(folder, role, step)
+        _, status = os.waitpid(child, 0)
+        assert states(folder)["shoes", "stable"] == [(version, 10_000)]
+        if not os.WIFSIGNALED(status):
+            break
+        killed += 1
+    assert killed > 3
+    # The keys are still there to push.
+    assert push(folder, OTHER) == states(folder)["shoes", "stable"][0][0]

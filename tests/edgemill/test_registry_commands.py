@@ -1,0 +1,84 @@
+"""The commands of `edgemill registry`, on a registry in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from typer.testing import CliRunner
+
+from components.push.several import publish
+from components.spec.registry import LocalRegistry
+from edgemill.main import app
+from tests.components.push.places import MODEL, manifest_of
+
+
+def edgemill(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["registry", *arguments])
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[str]:
+    code, output = edgemill("init", str(tmp_path / "registry"), "--keys", str(tmp_path / "keys"))
+    assert code == 0
+    assert "DEVELOPMENT KEYS" in output
+    with mock.patch.dict(os.environ, {"EDGEMILL_KEYS": str(tmp_path / "keys")}):
+        yield str(tmp_path / "registry")
+
+
+def push(root: str, model: bytes, channel: str) -> str:
+    (release,), _ = publish([LocalRegistry(root=root, channel=channel)], "phone", "shoes", model, manifest_of(model))
+    return release.version
+
+
+def test_roll_out_from_canary_to_all_devices_and_back(root: str) -> None:
+    old, new = push(root, MODEL, "stable"), push(root, MODEL[::-1], "canary")
+    place = f"{root}/phone/shoes"
+    for arguments, line in (
+        (("promote", f"{place}/{new}", "--percent", "5"), f"{new} 5 %, then {old} 100 %: promoted"),
+        (("promote", f"{place}/{new}", "--percent", "12.5"), f"{new} 12.5 %, then {old} 100 %: promoted"),
+        (("pause", place), f"{new} 12.5 % (paused), then {old} 100 %: paused"),
+        (("promote", f"{place}/{new}"), f"{new} 100 %: promoted"),
+        (("rollback", place), f"{old} 100 %: rolled back"),
+    ):
+        assert edgemill(*arguments) == (0, f"phone/shoes stable: {line}\n")
+    code, output = edgemill("status", root)
+    assert code == 0
+    assert "signed with development keys" in output
+    assert f"phone/shoes canary: {new} 100 %" in output
+    status = json.loads(edgemill("status", root, "--json")[1])
+    assert [(one["channel"], one["stages"][0]["release"]["version"]) for one in status["channels"]] == [
+        ("canary", new), ("stable", old)]  # fmt: skip
+
+
+def test_refresh_signs_when_it_is_time_and_rotate_names_the_old_key(root: str) -> None:
+    assert edgemill("refresh", root) == (0, "nothing expires soon\n")
+    code, output = edgemill("refresh", root, "--force")
+    assert code == 0
+    assert output.startswith("timestamp expires ")
+    code, output = edgemill("rotate", root, "timestamp")
+    assert code == 0
+    assert output.startswith("timestamp: the key ")
+    assert edgemill("rotate", root, "timestamp", "--key", "awskms:x")[0] == 2
+
+
+def test_mistakes_are_reported(root: str, tmp_path: Path) -> None:
+    plain = str(tmp_path / "plain")
+    version = push(plain, MODEL, "stable")
+    for arguments, message in (
+        (("init", root, "--keys", str(tmp_path / "more")), "this registry is already signed"),
+        (("status", plain), "this registry is not signed"),
+        (("promote", f"{plain}/phone/shoes/{version}"), "this registry is not signed"),
+        (("pause", f"{root}/phone/shoes"), "the channel has no release"),
+        (("pause", f"{root}/phone/shoes", "--channel", "gamma"), "a signed registry has no such channel"),
+        (("rotate", root, "phone.gamma"), "there is no such role"),
+        (("promote", f"{root}/phone/shoes/{version}", "--percent", "0"), "percent"),
+    ):
+        code, output = edgemill(*arguments)
+        assert code in {1, 2}, output
+        assert message in " ".join(output.split())
