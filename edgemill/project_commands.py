@@ -35,6 +35,9 @@ _Scale = Annotated[
 ]
 _SampleRate = Annotated[int | None, typer.Option(min=1, help="Samples per second of audio [that of the files].")]
 _InputShape = Annotated[str | None, typer.Option(help="Shape of one example, such as 96,96,3 [the model's].")]
+_MaxUnreadable = Annotated[
+    float, typer.Option(min=0, max=0.99, help="Largest share of images or WAV files that can be damaged.")
+]
 _TrustCode = Annotated[bool, typer.Option("--trust-code", help="Load a Keras model that contains Python code.")]
 
 
@@ -49,6 +52,7 @@ def init(
     scale: _Scale = None,
     sample_rate: _SampleRate = None,
     input_shape: _InputShape = None,
+    max_unreadable: _MaxUnreadable = 0.0,
     trust_code: _TrustCode = False,
 ) -> None:
     """Write a pipeline for a model and its data.
@@ -64,7 +68,7 @@ def init(
             data,
             output or Path(model.stem),
             device or (),
-            _options(label, columns, classes, scale, sample_rate, input_shape),
+            _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable),
             trust_code=trust_code,
         )
         typer.echo(f"wrote {file.parent}; next: edgemill run {file}")
@@ -81,6 +85,7 @@ def optimize(
     scale: _Scale = None,
     sample_rate: _SampleRate = None,
     input_shape: _InputShape = None,
+    max_unreadable: _MaxUnreadable = 0.0,
     trust_code: _TrustCode = False,
     root: options.Root = None,
 ) -> None:
@@ -100,7 +105,7 @@ def optimize(
             data,
             output or Path(model.stem),
             device or (),
-            _options(label, columns, classes, scale, sample_rate, input_shape),
+            _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable),
             trust_code=trust_code,
         )
         place = partial(place_of, None, None, root, None, ())
@@ -115,6 +120,7 @@ def _options(
     scale: str | None,
     sample_rate: int | None,
     input_shape: str | None,
+    max_unreadable: float,
 ) -> Options:
     """What the command line says of the data and the model.
 
@@ -137,6 +143,7 @@ def _options(
         scale=scale,
         sample_rate=sample_rate,
         input_shape=tuple(map(int, sizes)),
+        max_unreadable=max_unreadable,
     )
 
 

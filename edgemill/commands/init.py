@@ -42,7 +42,10 @@ def init_project(
         EdgemillError: The model or the data can't be used, or the folder holds one of the files already.
     """
     refuse_existing(output)
-    recognize(model)
+    try:
+        recognize(model)
+    except EdgemillError as error:
+        raise error.placed("--model") from error
     chosen = list(devices) or [_ask_device()]
     profiles = read_devices(chosen, Path.cwd(), "--device")
     found = recognize_data(data, options)

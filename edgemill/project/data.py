@@ -104,8 +104,12 @@ def _class_folders(
     if split_folders:
         patterns = {split: f"{folder}/*/{last}" for split, folder in split_folders.items()}
         splits = {"kind": "declared", "patterns": patterns}
-    fields = _audio_fields(wanted, options) if kind == "audio" else {}
+    fields = {**_damage(options), **(_audio_fields(wanted, options) if kind == "audio" else {})}
     return Data(kind=kind, folder=path, classes=tuple(sorted(classes)), splits=splits, fields=fields, count=len(wanted))
+
+
+def _damage(options: Options) -> dict[str, Any]:
+    return {"max_unreadable": options.max_unreadable} if options.max_unreadable else {}
 
 
 def _audio_fields(files: Sequence[Path], options: Options) -> dict[str, Any]:
@@ -140,7 +144,7 @@ def _media_table(path: Path, tables: Sequence[Path], kind: Literal["images", "au
     label = label_of(names, options)
     labels = [row[label] for row in rows]
     classes = () if all(number(text) is not None for text in labels) else tuple(sorted(set(labels)))
-    fields: dict[str, Any] = {"layout": "table", "path_column": path_column}
+    fields: dict[str, Any] = {"layout": "table", "path_column": path_column, **_damage(options)}
     if kind == "audio":
         fields |= _audio_fields([path / row[path_column] for row in rows], options)
     splits = file_splits(tables, "*.csv")

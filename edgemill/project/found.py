@@ -25,6 +25,7 @@ class Options(FrozenModel):
         scale: Name of a range of the model's input (`edgemill.project.scales`).
         sample_rate: Samples per second of audio.
         input_shape: Shape of one example, for models with open dimensions.
+        max_unreadable: Largest share of images or sounds that can be damaged.
     """
 
     label: str | None = None
@@ -33,6 +34,7 @@ class Options(FrozenModel):
     scale: str | None = None
     sample_rate: int | None = None
     input_shape: tuple[int, ...] = ()
+    max_unreadable: float = 0.0
 
 
 class Data(FrozenModel):

@@ -28,6 +28,8 @@ def test_class_folders_of_images(tmp_path: Path) -> None:
     found = recognize_data(tmp_path, NONE)
     assert (found.kind, found.classes, found.count) == ("images", ("cat", "dog"), 3)
     assert found.splits == {"kind": "hashed", "pattern": "*/*.png"} and found.evaluated == "eval"
+    assert not found.fields
+    assert recognize_data(tmp_path, Options(max_unreadable=0.1)).fields == {"max_unreadable": 0.1}
 
 
 def test_folders_of_splits(tmp_path: Path) -> None:
