@@ -75,7 +75,7 @@ test: setup ## Run the complete test suite
 test-fast: setup ## Run the tests that need neither TensorFlow nor TFX (under two minutes)
 	$(VENV)/bin/pytest --fast --numprocesses 2 --dist loadfile
 
-test-own-models: setup ## From a folder of PNGs, WAVs, a CSV table, and arrays to releases with `edgemill optimize` (about 3 minutes)
+test-own-models: setup ## From a folder of PNGs, WAVs, a CSV table, and arrays to releases with `edgemill optimize` (about 4 minutes)
 	PYTHON=$(VENV)/bin/python tests/own_models.sh
 
 test-metadata: setup ## Test metadata on real MariaDB and PostgreSQL servers (Debian: mariadb-server, postgresql)
