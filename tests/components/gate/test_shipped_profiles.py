@@ -1,0 +1,112 @@
+"""Each clause of each shipped profile blocks a file that violates only this clause, with its own reason."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import pipelines
+from components.facts.conversion import Converted, OperatorUse, TensorFact
+from components.facts.device import CpuOperator, OutputDifference, TflmFacts, ToolFailure
+from components.facts.evaluation import CandidateReport
+from components.spec.devices.device import DeviceProfile
+from components.spec.gate import GateSpec
+from tests.components.gate.test_tools import candidate, decided, on_device, overall, tflm, vela
+
+PROFILES = {
+    path.stem: DeviceProfile.model_validate(yaml.safe_load(path.read_text()))
+    for path in sorted((Path(pipelines.__file__).parent / "devices").glob("*.yaml"))
+}
+POLICY = GateSpec.model_validate({"metrics": [{"name": "accuracy", "max_drop_from_baseline": 0.02}]})
+SOUND = candidate().model_copy(update={"slices": (overall(0.9, 100, 0.9),)})
+REFUSED = ToolFailure(cause="refused", message="no kernel.", remedy="another scheme")
+GROSS = OutputDifference(output="y", lsb=0.1, max_lsb=228, differing=1.0, mean_lsb=33, gross_lsb=32)
+
+
+def file(**changes) -> CandidateReport:
+    """The sound candidate with another file."""
+    assert isinstance(SOUND.outcome, Converted)
+    inspection = SOUND.outcome.inspection.model_copy(update=changes)
+    return SOUND.model_copy(update={"outcome": SOUND.outcome.model_copy(update={"inspection": inspection})})
+
+
+def operator(name: str) -> CandidateReport:
+    return file(operators=(OperatorUse(name=name, version=1, count=1),))
+
+
+def on_tflm(**changes) -> TflmFacts:
+    return tflm().model_copy(update={"slices": (overall(0.9, 100, 0.9),), **changes})
+
+
+def violations(profile: DeviceProfile):
+    """Field of the profile -> a candidate, what Vela says, what TFLM says, and the quantity that blocks it."""
+    fine = (SOUND, vela(), on_tflm())
+    wrong = SOUND.model_copy(update={"recipe": SOUND.recipe.model_copy(update={"scheme": other_scheme(profile)})})
+    yield "schemes", wrong, *fine[1:], "scheme"
+    if profile.operators is not None:
+        yield "operators", operator("WHERE"), *fine[1:], "operators"
+        yield "operators", operator("CUSTOM:TFLite_Detection_PostProcess"), *fine[1:], "operators"
+    if profile.integer_only:
+        yield "integer_only", file(float_tensors=("logits",)), *fine[1:], "float tensors"
+    if not profile.sparse_weights:
+        weight = TensorFact.model_construct(name="w", sparse_encoded=True)
+        yield "sparse_weights", file(weights=(weight,)), *fine[1:], "sparse-encoded weights"
+    if (limit := profile.max_file_bytes) is not None:
+        yield "max_file_bytes", file(file_bytes=limit + 1), *fine[1:], "file bytes"
+    if profile.vela is not None:
+        yield "evaluators", SOUND, REFUSED, on_tflm(), "Vela"
+    if (fallen := profile.max_cpu_operators) is not None:
+        cpu = (CpuOperator(name="Sqrt", output="root", reason="Unsupported opType"),) * (fallen + 1)
+        yield "max_cpu_operators", SOUND, vela(cpu=cpu), on_tflm(), "operators on the CPU"
+    if (sram := profile.max_sram_bytes) is not None:
+        yield "max_sram_bytes", SOUND, vela(sram=sram + 1), on_tflm(), "SRAM bytes"
+    if (flash := profile.max_flash_bytes) is not None:
+        yield "max_flash_bytes", SOUND, vela(flash=flash + 1), on_tflm(), "flash bytes"
+    if profile.tflm is not None:
+        yield "evaluators", SOUND, vela(), REFUSED, "TensorFlow Lite Micro"
+        yield "evaluators", SOUND, vela(), on_tflm(outputs=(GROSS,)), "output y on TensorFlow Lite Micro"
+        worse = on_tflm(slices=(overall(0.87, 100, 0.9),))
+        yield "evaluators", SOUND, vela(), worse, "change of accuracy on TensorFlow Lite Micro"
+    if (arena := profile.max_arena_bytes) is not None:
+        yield "max_arena_bytes", SOUND, vela(), on_tflm(arena_bytes=arena + 16), "arena bytes"
+
+
+def other_scheme(profile: DeviceProfile):
+    kinds = ("float16", "dynamic_wi8_afp32", "static_wi8_ai16")
+    kind = next(kind for kind in kinds if kind not in profile.schemes)
+    return CandidateReport.model_validate(
+        {"recipe": {"name": "other", "scheme": kind}, "outcome": SOUND.outcome.model_dump()}
+    ).recipe.scheme
+
+
+def judged(profile: DeviceProfile, facts: CandidateReport, on_vela, on_micro):
+    there = on_device(vela=on_vela if profile.vela else None, tflm=on_micro if profile.tflm else None)
+    return decided(profile, (there,), (facts,), POLICY)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_sound_file_passes_each_shipped_profile(name: str) -> None:
+    assert judged(PROFILES[name], SOUND, vela(), on_tflm()).verdict == "pass"
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_each_violation_of_a_clause_is_blocked_with_its_own_reason_only(name: str) -> None:
+    profile = PROFILES[name]
+    found = [
+        (quantity, [check.quantity for check in judged(profile, *facts).candidates[0].reasons])
+        for _, *facts, quantity in violations(profile)
+    ]
+    assert found == [(quantity, [quantity]) for quantity, _ in found]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_clause_of_a_shipped_profile_has_a_violation(name: str) -> None:
+    clauses = set(PROFILES[name].model_fields_set) - {"name", "device_class", "description"}
+    assert clauses == {field for field, *_ in violations(PROFILES[name])}
+
+
+def test_profiles_are_shipped_for_phones_microcontrollers_and_accelerators() -> None:
+    assert {profile.device_class for profile in PROFILES.values()} == {
+        *("phone_cpu", "cortex_m4", "cortex_m7", "cortex_m55", "ethos_u55", "ethos_u65", "ethos_u85"),
+        *("edge_tpu", "integer_dsp"),
+    }
