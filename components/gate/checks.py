@@ -34,6 +34,15 @@ def device_checks(
         lacking = sorted({use.name for use in inspection.operators} - set(device.operators))
         measured = f"not available: {', '.join(lacking)}" if lacking else f"all {len(inspection.operators)} available"
         yield _required(OPERATORS, device, f"among the device's {len(device.operators)}", measured, not lacking)
+    if device.operator_versions:
+        newer = [
+            f"{use.name} version {use.version} (at most {limit})"
+            for use in inspection.operators
+            if (limit := device.operator_versions.get(use.name)) is not None and use.version > limit
+        ]
+        measured = f"newer: {', '.join(newer)}" if newer else "none is newer"
+        yield _required("operator versions", device, "those of the device's runtime", measured, not newer)
+    yield from _pinned(device, inspection)
     if device.integer_only:
         yield _required("float tensors", device, "none", _count(inspection.float_tensors), inspection.integer_only)
     if not device.sparse_weights:
@@ -50,6 +59,30 @@ def device_checks(
             yield at_most(what, device.name, limit, size, "bytes", note, missing="not_enough_data")
     if device.max_latency_ratio is not None:
         yield _latency(candidate, device, device.max_latency_ratio)
+
+
+def _pinned(device: DeviceProfile, inspection: Inspection) -> Iterator[Requirement]:
+    for kind, pinned, tensors in (
+        ("input", device.pinned_inputs, inspection.inputs),
+        ("output", device.pinned_outputs, inspection.outputs),
+    ):
+        for one in pinned:
+            named = [tensor for tensor in tensors if one.name in (None, tensor.signature, tensor.name)]
+            found = named[0] if len(named) == 1 else None
+            holds = (
+                found is not None
+                and found.dtype.lower() == one.dtype
+                and found.zero_point == one.zero_point
+                and found.scale is not None
+                and math.isclose(found.scale, one.scale, rel_tol=1e-4)
+            )
+            measured = (
+                f"{len(named)} such {kind}s"
+                if found is None
+                else f"{found.dtype.lower()}, scale {found.scale}, zero point {found.zero_point}"
+            )
+            bound = f"{one.dtype}, scale {one.scale:g}, zero point {one.zero_point}"
+            yield _required(f"quantization of {kind} {one.name or 0}", device, bound, measured, holds)
 
 
 def step_checks(name: str, outcome: Converted, policy: GateSpec) -> Iterator[Check]:

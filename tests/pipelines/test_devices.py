@@ -25,7 +25,7 @@ def test_profile_is_valid_and_named_like_its_file_when_loaded(path):
 
 
 def test_profile_in_the_docs_is_valid():
-    (block,) = re.findall(r"^```yaml\n(.*?)^```", Path("docs/devices.md").read_text(), re.MULTILINE | re.DOTALL)
+    block, *_ = re.findall(r"^```yaml\n(.*?)^```", Path("docs/devices.md").read_text(), re.MULTILINE | re.DOTALL)
     profile = DeviceProfile.model_validate(yaml.safe_load(block))
     assert {each.kind for each in profile.evaluators} == {"vela", "tflm"}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
@@ -11,6 +12,29 @@ from components.core.values import FrozenModel
 from components.spec.devices.device_tools import DeviceEvaluator, TflmEvaluator, VelaEvaluator
 from components.spec.devices.operators import BUILTIN_OPERATORS
 from components.spec.scheme import SchemeKind
+
+
+class PinnedTensor(FrozenModel):
+    """An input or output whose quantization the firmware fixes.
+
+    Attributes:
+        name: Its name in the file's signature; None for the only one.
+        dtype: Type of its integers.
+        scale, zero_point: A real value is scale x (integer - zero_point). The scale of a file can differ by one part in
+            10,000.
+    """
+
+    name: str | None = None
+    dtype: Literal["int8", "uint8", "int16"] = "int8"
+    scale: Annotated[FiniteFloat, Field(gt=0)]
+    zero_point: int
+
+    @model_validator(mode="after")
+    def _fits_the_type(self) -> PinnedTensor:
+        low, high = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}[self.dtype]
+        if not low <= self.zero_point <= high:
+            raise ValueError(f"zero_point {self.zero_point} is not an {self.dtype}: it must be in {low}..{high}")
+        return self
 
 
 class DeviceProfile(FrozenModel):
@@ -23,6 +47,9 @@ class DeviceProfile(FrozenModel):
         schemes: Numeric formats that the device has kernels for.
         operators: TFLite operators that the device supports: builtins by flatbuffer name (`CONV_2D`), others as
             `CUSTOM:<code>`. By default, all.
+        operator_versions: Highest version of an operator that the device's runtime supports, by the operator's name. By
+            default, all versions.
+        pinned_inputs, pinned_outputs: Scale and zero point that the firmware expects. By default, any.
         integer_only: The device can use no file with a float tensor.
         sparse_weights: The device's runtime reads weights that are stored sparse.
         max_file_bytes: Largest model file, in bytes. By default, no bound.
@@ -45,6 +72,9 @@ class DeviceProfile(FrozenModel):
     description: str
     schemes: Annotated[tuple[SchemeKind, ...], Field(min_length=1)]
     operators: tuple[str, ...] | None = None
+    operator_versions: dict[str, Annotated[int, Field(ge=1)]] = {}
+    pinned_inputs: tuple[PinnedTensor, ...] = ()
+    pinned_outputs: tuple[PinnedTensor, ...] = ()
     integer_only: bool = False
     sparse_weights: bool = True
     max_file_bytes: Annotated[int, Field(gt=0)] | None = None
@@ -59,9 +89,9 @@ class DeviceProfile(FrozenModel):
     max_arena_bytes: Annotated[int, Field(gt=0)] | None = None
     max_tflm_lsb: Annotated[FiniteFloat, Field(ge=0)] | None = None
 
-    @field_validator("operators")
+    @field_validator("operators", "operator_versions")
     @classmethod
-    def _operators_exist(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _operators_exist(cls, names: Iterable[str] | None) -> Iterable[str] | None:
         wrong = []
         for name in names or ():
             if name in BUILTIN_OPERATORS or (name.startswith("CUSTOM:") and name != "CUSTOM:"):
@@ -71,6 +101,16 @@ class DeviceProfile(FrozenModel):
         if wrong:
             raise ValueError(f"neither a builtin operator of TFLite nor CUSTOM:<code>: {', '.join(wrong)}")
         return names
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> DeviceProfile:
+        if self.operators is not None and (lacking := sorted(set(self.operator_versions) - set(self.operators))):
+            raise ValueError(f"operator_versions: {lacking[0]!r} is not among `operators`: add it there, or remove it")
+        for tensors in (self.pinned_inputs, self.pinned_outputs):
+            names = [tensor.name for tensor in tensors]
+            if len(set(names)) < len(names) or (None in names and len(names) > 1):
+                raise ValueError("name each pinned tensor of several, and pin each only once")
+        return self
 
     @model_validator(mode="after")
     def _bounds_are_measured(self) -> DeviceProfile:

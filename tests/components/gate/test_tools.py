@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from components.facts.conversion import Converted, Inspection
+from components.facts.conversion import Converted, Inspection, OperatorUse, TensorFact
 from components.facts.device import (
     CandidateOnDevice,
     CpuOperator,
@@ -249,3 +249,62 @@ def test_difference_of_many_steps_passes_if_the_metric_holds():
 def test_metric_that_the_devices_runtime_did_not_measure_passes_nothing():
     facts = on_device(tflm=tflm().model_copy(update={"slices": ()}))
     assert decision(device(), facts).verdict == "not_enough_data"
+
+
+def with_file(**changes):
+    outcome = candidate().outcome
+    inspection = outcome.inspection.model_copy(update=changes)
+    return candidate().model_copy(update={"outcome": outcome.model_copy(update={"inspection": inspection})})
+
+
+# The input of MLPerf Tiny's keyword spotter.
+PINNED = {"scale": 0.5847, "zero_point": 83}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "zero_point", "verdict"),
+    [
+        ("INT8", 0.5847029, 83, "pass"),
+        ("INT8", 0.586, 83, "fail"),
+        ("INT8", 0.5847, 82, "fail"),
+        ("INT16", 0.5847, 83, "fail"),
+        ("FLOAT32", None, None, "fail"),
+    ],
+)
+def test_input_has_the_quantization_that_the_firmware_fixes(dtype, scale, zero_point, verdict):
+    tensor = TensorFact(name="x", shape=(1, 4), dtype=dtype, bytes=0, scales=1, scale=scale, zero_point=zero_point)
+    for pinned in (PINNED, {**PINNED, "name": "x"}):
+        profile = device(evaluators=[], pinned_inputs=[pinned])
+        result = decision(profile, candidates=(with_file(inputs=(tensor,)),))
+        assert result.verdict == verdict
+        if verdict == "fail":
+            assert reason(result).what == f"quantization of input {pinned.get('name', 0)}"
+            assert reason(result).bound == "int8, scale 0.5847, zero point 83"
+            assert reason(result).measured == f"{dtype.lower()}, scale {scale}, zero point {zero_point}"
+    missing = decision(device(evaluators=[], pinned_outputs=[PINNED]), candidates=(with_file(inputs=(tensor,)),))
+    assert (missing.verdict, reason(missing).measured) == ("fail", "0 such outputs")
+
+
+@pytest.mark.parametrize(("version", "verdict"), [(3, "pass"), (4, "fail")])
+def test_operator_is_not_newer_than_the_devices_runtime(version, verdict):
+    uses = (OperatorUse(name="CONV_2D", version=version, count=2), OperatorUse(name="ADD", version=9, count=1))
+    result = decision(device(evaluators=[], operator_versions={"CONV_2D": 3}), candidates=(with_file(operators=uses),))
+    assert result.verdict == verdict
+    if verdict == "fail":
+        assert reason(result).measured == "newer: CONV_2D version 4 (at most 3)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"operator_versions": {"CONV2D": 3}}, "'CONV2D' (did you mean 'CONV_2D'?)"),
+        ({"operator_versions": {"CONV_2D": 0}}, "greater than or equal to 1"),
+        ({"operators": ["ADD"], "operator_versions": {"CONV_2D": 3}}, "'CONV_2D' is not among `operators`"),
+        ({"pinned_inputs": [{"scale": 0.5, "zero_point": 128}]}, "zero_point 128 is not an int8"),
+        ({"pinned_inputs": [PINNED, PINNED]}, "name each pinned tensor of several"),
+    ],
+)
+def test_contradictory_or_unknown_clause_is_refused(changes, message):
+    with pytest.raises(ValueError, match="DeviceProfile") as caught:
+        device(**changes)
+    assert message in str(caught.value)
