@@ -32,8 +32,20 @@ def signed_root(spec: BaseRegistry) -> str | None:
     return normal(spec.root) if isinstance(spec, LocalRegistry | S3Registry | GcsRegistry) else None
 
 
+def can_be_signed(address: str) -> bool:
+    """Whether an address is that of a kind of registry that can be signed."""
+    return "://" not in address or is_address(address)
+
+
 def normal(root: str) -> str:
-    """A root in the form that key sets hold."""
+    """A root in the form that key sets hold. Raises a RegistryError for a kind that can't be signed."""
+    if not can_be_signed(root):
+        raise RegistryError(
+            "this kind of registry cannot be signed",
+            where=root,
+            bound="a folder, s3://BUCKET/PREFIX, or gs://BUCKET/PREFIX",
+            remedy="use one of these kinds",
+        )
     return root.rstrip("/") if is_address(root) else str(Path(root).resolve())
 
 

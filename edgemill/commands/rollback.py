@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from components.push.registry import registry_at
-from components.push.signed import open_signed, promote
+from components.push.signed import can_be_signed, open_signed, promote
 from components.trust.rollout import FULL_SHARE
 from pipelines.file.environment import environment
 
@@ -44,7 +44,7 @@ def roll_back(
         found = registry.resolve(release)
         recorded_push(open_existing_store(environment(root, metadata_url).metadata_url), found)
     address = registry.resolve(release).address
-    if open_signed(address.rsplit("/", 3)[0]) is not None:
+    if can_be_signed(address) and open_signed(address.rsplit("/", 3)[0]) is not None:
         state = promote(address, channel, FULL_SHARE)
         typer.echo(f"{channel} of {state.name} for {state.device_class}: {address.rpartition('/')[2]}, signed")
         return
