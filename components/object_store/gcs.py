@@ -18,6 +18,7 @@ from google.api_core.exceptions import (
     RetryError,
     ServerError,
     Unauthorized,
+    from_http_response,
 )
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
@@ -128,7 +129,8 @@ class GoogleBucket:
         # Without causes, because a client could put a secret into its exceptions.
         place = f"gs://{self._name}/{key}"
         try:
-            yield
+            with _last_error_of_retries():
+                yield
         except NotFound as error:
             # An empty listing isn't an error, so the bucket itself wasn't found.
             if not listing and "bucket does not exist" not in str(error.message):
@@ -170,6 +172,17 @@ class GoogleBucket:
                 remedy="look up this code in the store's documentation, and run again: finished nodes come from the "
                 "cache",
             ) from None
+
+
+@contextmanager
+def _last_error_of_retries() -> Iterator[None]:
+    """Raise the error of the last attempt, as some versions of the client do themselves."""
+    try:
+        yield
+    except RetryError as error:
+        if (response := getattr(error.cause, "response", None)) is not None:
+            raise from_http_response(response) from None
+        raise
 
 
 def _no_bucket(place: str) -> RefusedError:

@@ -95,7 +95,11 @@ def killed_pushes(store: Store, place: Place, processes: Pushers) -> Iterator[tu
                 return
     gateway = gateway_of(store)
     gateway.reset()
-    place.push()
+    # The first client of a process can send more requests than later ones.
+    processes.rest()
+    processes.prepare(place, [MODEL], kill_at=-1)
+    processes.start()
+    processes.until("ended")
     steps = len(gateway.requests)
     assert steps >= 6
     commit = max(i for i, line in enumerate(gateway.requests) if line.startswith(("PUT", "POST")))
