@@ -79,6 +79,12 @@ class OciServer:
             for link in folder.rglob("_manifests/tags/*/current/link")
         }
 
+    def remove_tag(self, prefix: str, reference: str) -> None:
+        """Remove the tag of a `repository:tag` below a prefix. Its artifact stays."""
+        repository, _, tag = reference.rpartition(":")
+        folder = self._folder / "data/docker/registry/v2/repositories" / prefix / repository
+        shutil.rmtree(folder / "_manifests/tags" / tag)
+
     def files(self, prefix: str) -> dict[str, bytes]:
         """`repository/tag/file` -> content of all artifacts below a prefix."""
         found = {}

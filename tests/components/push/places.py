@@ -99,6 +99,18 @@ class Place:
     def versions(self) -> tuple[str, ...]:
         return self.open().versions("phone", "shoes")
 
+    def pointer(self, channel: str = "stable") -> str:
+        """The address of a channel, as messages name it."""
+        return f"{self.root}/phone/shoes" + (f":{channel}" if isinstance(self.spec, OciRegistry) else f"/{channel}.json")
+
+    def remove(self, version: str) -> None:
+        """Remove a release behind the registry's back."""
+        if isinstance(self.files, OciFiles):
+            self.files.remove_tag(f"phone/shoes:{version}")
+            return
+        for name in ("model.tflite", "model.tflite.gz", "manifest.json"):
+            self.files.remove(f"phone/shoes/{version}/{name}")
+
 
 class ObjectFiles:
     """The objects below an address."""
@@ -134,6 +146,10 @@ class OciFiles:
 
     def remove(self, name: str) -> None:
         self._server.layer(self._prefix, name).unlink()
+
+    def remove_tag(self, reference: str) -> None:
+        """Remove the tag of a `repository:tag`."""
+        self._server.remove_tag(self._prefix, reference)
 
 
 def _is_version(tag: str) -> bool:
