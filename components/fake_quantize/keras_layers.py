@@ -13,7 +13,7 @@ import tensorflow as tf
 from components.cells.cells import CELLS
 from components.cells.plan import inner, is_recurrent, why_not
 from components.fake_quantize.layers import NO_ACTIVATION, USING_MASKS
-from components.upstream.keras import is_graph, is_masked, nodes_in_order
+from components.upstream.keras import is_graph, is_masked, layers_that_read, nodes_in_order
 
 _layers = tf.keras.layers
 MERGES = {"concat": _layers.Concatenate, "sum": _layers.Add, "mul": _layers.Multiply}
@@ -58,8 +58,8 @@ def written_out(layer: Any) -> bool:
     return type(inner(layer)).__name__ in CELLS and why_not(layer) is None
 
 
-def refusal_of(node: Any) -> tuple[str, str] | None:
-    """Why no integer kernel can compute a recurrent layer, or a layer that uses a mask, and how to fix it."""
+def refusal_of(node: Any, model: Any) -> tuple[str, str] | None:
+    """Why no integer kernel can compute a recurrent layer, a layer that uses a mask, or dilated twins, and the fix."""
     if node.is_input:
         return None
     if is_recurrent(node.layer):
@@ -70,7 +70,30 @@ def refusal_of(node: Any) -> tuple[str, str] | None:
             "its inputs are masked, and integer kernels use every time step",
             "remove the Masking layer (or mask_zero), and train on padded sequences as they are",
         )
+    if others := _dilated_twins(node, model):
+        return (
+            f"it reads the same tensor with the same dilation as {', '.join(others)}, and the converter merges a part "
+            "of both, which it then leaves float",
+            "make one layer of them with the sum of their filters, and slice its output; or use static_wi8_ai8 without "
+            "this step",
+        )
     return None
+
+
+def _dilated_twins(node: Any, model: Any) -> list[str]:
+    """The names of other convolutions in a model of a layer's input whose windows and dilation are the same."""
+
+    def window(layer: Any) -> Any:
+        dilation = getattr(layer, "dilation_rate", ())
+        is_dilated = any(rate > 1 for rate in (dilation if isinstance(dilation, tuple) else (dilation,)))
+        return (layer.kernel_size, dilation, layer.padding) if is_dilated else None
+
+    mine = window(node.layer)
+    if mine is None:
+        return []
+    (tensor,) = tf.nest.flatten(node.keras_inputs)
+    others = [layer for layer in layers_that_read(tensor) if layer is not node.layer and layer in model.layers]
+    return [layer.name for layer in others if window(layer) == mine]
 
 
 def call_counts(model: Any, prefix: str = "") -> Counter[str]:

@@ -90,7 +90,7 @@ class _Rewriter:
 
         def call(node: Any, args: Any, kwargs: Any) -> Any:
             name = f"{prefix}{node.layer.name}"
-            if (refusal := refusal_of(node)) is not None:
+            if (refusal := refusal_of(node, model)) is not None:
                 self.refusals[name] = refusal
             outputs = self._call(node.layer, name, args, kwargs)
             for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True):

@@ -28,6 +28,12 @@ def layer_behind(tensor: Any) -> Any:
     return tensor._keras_history.layer
 
 
+def layers_that_read(tensor: Any) -> list[Any]:
+    """The layers that are called on a symbolic tensor, in any model."""
+    nodes = tensor._keras_history.layer._outbound_nodes
+    return [node.layer for node in nodes if any(one is tensor for one in node.keras_inputs)]
+
+
 def is_masked(tensor: Any) -> bool:
     """Whether a symbolic tensor has a mask. Keras sets the attribute only on tensors that a layer returned."""
     return getattr(tensor, "_keras_mask", None) is not None

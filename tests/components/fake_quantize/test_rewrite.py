@@ -244,3 +244,16 @@ def test_name_of_an_activation_is_that_of_its_function():
     assert activation_name(tf.nn.relu) == "relu"
     assert activation_name(lambda x: x) is None
     assert activation_name(layers.LeakyReLU(0.1)) is None
+
+
+def test_convolutions_of_one_tensor_with_one_dilation_are_refused() -> None:
+    series = tf.keras.Input([12, 3], name="series")
+
+    def refused(rate: int) -> set[str]:
+        one, other = (tf.keras.layers.Conv1D(4, 2, dilation_rate=each, padding="causal") for each in (2, rate))
+        model = tf.keras.Model(series, tf.keras.layers.Add()([one(series), other(series)]))
+        twins = {one.name, other.name}
+        return twins & rewrite(model).refusals.keys()
+
+    assert len(refused(2)) == 2
+    assert refused(3) == set()
