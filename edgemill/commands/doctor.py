@@ -9,8 +9,9 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import typer
 from rich.table import Table
@@ -49,7 +50,8 @@ _MEMORY_GIB, _DISK_GIB = 4, 2
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True)
+class Finding:
     """What was found about one subject, and how to fix it if it is not `ok`. Only a `problem` keeps pipelines from
     running.
     """
@@ -88,7 +90,7 @@ def examine_and_print(
     findings += _imports() if deep else ()
     problems = [one for one in findings if one.state == "problem"]
     if as_json:
-        content = {"ready": not problems, "findings": [one._asdict() for one in findings]}
+        content = {"ready": not problems, "findings": [asdict(one) for one in findings]}
         typer.echo(json.dumps(content, indent=2))
     else:
         _print(findings)

@@ -101,7 +101,8 @@ class Place:
 
     def pointer(self, channel: str = "stable") -> str:
         """The address of a channel, as messages name it."""
-        return f"{self.root}/phone/shoes" + (f":{channel}" if isinstance(self.spec, OciRegistry) else f"/{channel}.json")
+        end = f":{channel}" if isinstance(self.spec, OciRegistry) else f"/{channel}.json"
+        return f"{self.root}/phone/shoes{end}"
 
     def remove(self, version: str) -> None:
         """Remove a release behind the registry's back."""
