@@ -96,10 +96,9 @@ class OciServer:
         return found
 
     def layer(self, prefix: str, name: str) -> Path:
-        """The file of the blob that is the file `name` (`repository/tag/file`) of an artifact."""
-        place, _, file = name.rpartition("/")
-        repository, _, tag = place.rpartition("/")
-        manifest = json.loads(self.blob(self.tags(prefix)[f"{repository}:{tag}"]).read_bytes())
+        """The file of the blob that is the file `name` (`class/name/tag/file`) of an artifact."""
+        *repository, tag, file = name.split("/", maxsplit=3)
+        manifest = json.loads(self.blob(self.tags(prefix)[f"{'/'.join(repository)}:{tag}"]).read_bytes())
         named = {one["annotations"]["org.cncf.model.filepath"]: one["digest"] for one in manifest["layers"]}
         return self.blob(named[file])
 

@@ -70,7 +70,10 @@ DEPENDS = {
     "gate": EVALUATED | DEVICE | {"facts.decision", "facts.device", "metrics", "spec.gate", "tfx"},
     "ingest": FUNCTION | {"spec.examples"},
     "prune": TRAINS | {"spec.steps.prune"},
-    "push": EVALUATED | DEVICE | FUNCTION | {"facts.decision", "object_store", "spec.registry", "trust"},
+    "push": EVALUATED
+    | DEVICE
+    | FUNCTION
+    | {"facts.decision", "facts.device", "object_store", "spec.registry", "trust"},
     "quantize": TRAINS | RECURRENT,
     "validate": {"data", "facts.manifest", "facts.streaming", "spec.validate", "upstream.tfx.example_validator"},
 }

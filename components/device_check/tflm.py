@@ -20,7 +20,7 @@ import numpy.typing as npt
 from components.device_check.exchange import MODEL_FILE
 from components.device_check.tflm_child import ARENA_FILE, INPUTS_FILE, LOOP_FILE, OUTPUTS_FILE, allocations
 from components.device_check.tool import run_tool
-from components.facts.device import OutputDifference, TflmFacts, TflmOutcome, ToolFailure
+from components.facts.device import GoldenTensor, OutputDifference, TflmFacts, TflmOutcome, ToolFailure
 from components.model.tflite_runtime import TFLiteModel
 from components.spec.devices.device_tools import TflmEvaluator
 
@@ -82,6 +82,11 @@ def run_with_tflm(
         examples = len(next(iter(found.values())))
         expected = desktop.predict_tensors({name: values[:examples] for name, values in given.items()})
         persistent, non_persistent = allocations(log)
+        golden_inputs: tuple[GoldenTensor, ...] = ()
+        golden_outputs: tuple[GoldenTensor, ...] = ()
+        if not desktop.streaming:
+            golden_inputs = tuple(GoldenTensor.of(name, arrays[name][:1]) for name in taken)
+            golden_outputs = tuple(GoldenTensor.of(name, found[name][:1]) for name in returned)
         facts = TflmFacts(
             arena_bytes=int((folder / ARENA_FILE).read_text()),
             persistent_bytes=persistent,
@@ -91,6 +96,8 @@ def run_with_tflm(
                 difference(output, values, found[output], desktop.output_scale(output))
                 for output, values in expected.items()
             ),
+            golden_inputs=golden_inputs,
+            golden_outputs=golden_outputs,
         )
         return facts, RunOutputs(device=desktop.to_real(found), desktop=desktop.to_real(expected))
 

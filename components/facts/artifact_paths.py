@@ -20,5 +20,7 @@ LOGS_FOLDER = "logs"
 OUTCOME_FILE = "outcome.json"
 # In the artifact of a device check: a DeviceReport.
 DEVICE_REPORT_FILE = "device_report.json"
+# In the gate's chosen Model artifact, if TensorFlow Lite Micro ran the file: TflmFacts.
+TFLM_FILE = "tflm.json"
 # The only split of a calibration sample's Examples artifact.
 CALIBRATION_SPLIT = "calibration"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import base64
+from typing import Annotated, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from components.core.values import FrozenModel
@@ -114,6 +117,33 @@ class OutputDifference(FrozenModel):
         return not self.mean_lsb <= self.gross_lsb
 
 
+class GoldenTensor(FrozenModel):
+    """One raw input or output tensor of one example.
+
+    Attributes:
+        name: Name of the input or output.
+        dtype: Its type, as NumPy names it.
+        shape: Its shape, with a batch size of 1.
+        content: Its bytes in C order, little-endian, as Base64.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    content: str
+
+    @classmethod
+    def of(cls, name: str, values: npt.NDArray[Any]) -> GoldenTensor:
+        """Describe an array."""
+        content = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+        return cls(name=name, dtype=values.dtype.name, shape=values.shape, content=base64.b64encode(content).decode())
+
+    def values(self) -> npt.NDArray[Any]:
+        """Return the array."""
+        kind = np.dtype(self.dtype).newbyteorder("<")
+        return np.frombuffer(base64.b64decode(self.content), kind).reshape(self.shape)
+
+
 class TflmFacts(FrozenModel):
     """Results of a candidate under TensorFlow Lite Micro on this machine.
 
@@ -126,6 +156,8 @@ class TflmFacts(FrozenModel):
         outputs: Differences from the desktop runtime.
         slices: Metrics under TensorFlow Lite Micro, with changes from the baseline on the same examples.
         desktop_slices: The same under the desktop runtime, on the same examples.
+        golden_inputs, golden_outputs: The first example, in the order of the file, and what TFLM returned. Empty for
+            files of one time step.
     """
 
     status: Literal["measured"] = "measured"
@@ -136,6 +168,8 @@ class TflmFacts(FrozenModel):
     outputs: tuple[OutputDifference, ...]
     slices: tuple[SliceResult, ...] = ()
     desktop_slices: tuple[SliceResult, ...] = ()
+    golden_inputs: tuple[GoldenTensor, ...] = ()
+    golden_outputs: tuple[GoldenTensor, ...] = ()
 
     @property
     def max_lsb(self) -> float:

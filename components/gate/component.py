@@ -10,9 +10,9 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from components.core.errors import UnblessedError
 from components.core.files import sha256_of_bytes, write_atomically
 from components.core.values import FrozenModel
-from components.facts.artifact_paths import DEVICE_REPORT_FILE, OUTCOME_FILE, TFLITE_FILE
+from components.facts.artifact_paths import DEVICE_REPORT_FILE, OUTCOME_FILE, TFLITE_FILE, TFLM_FILE
 from components.facts.decision import Decision
-from components.facts.device import DeviceReport
+from components.facts.device import DeviceReport, TflmFacts
 from components.facts.evaluation import CandidateReport, EvaluationReport
 from components.facts.manifest import Manifest, describe, write_manifest
 from components.facts.verified import Verified, verified
@@ -68,7 +68,7 @@ class GateExecutor(base_executor.BaseExecutor):
         chosen = artifact_utils.get_single_instance(output_dict["chosen"])
         facts = next((candidate for candidate in report.candidates if candidate.name == decision.chosen), None)
         if winner is not None and facts is not None:
-            manifest = _write_chosen(verified(winner), facts, Path(chosen.uri), parents, version)
+            manifest = _write_chosen(verified(winner), facts, Path(chosen.uri), parents, version, on_device)
         else:
             _write_decision(Path(chosen.uri), decision)
             manifest = write_manifest(
@@ -100,7 +100,12 @@ def _write_decision(folder: Path, decision: Decision) -> None:
 
 
 def _write_chosen(
-    candidate: Verified, facts: CandidateReport, folder: Path, parents: dict[str, str], version: str
+    candidate: Verified,
+    facts: CandidateReport,
+    folder: Path,
+    parents: dict[str, str],
+    version: str,
+    on_device: DeviceReport | None,
 ) -> Manifest:
     content = candidate.read(TFLITE_FILE)
     found = sha256_of_bytes(content)
@@ -115,6 +120,9 @@ def _write_chosen(
     write_atomically(folder / TFLITE_FILE, content)
     write_atomically(folder / OUTCOME_FILE, facts.outcome.model_dump_json(indent=2).encode() + b"\n")
     write_atomically(folder / "facts.json", facts.model_dump_json(indent=2).encode() + b"\n")
+    measured = None if on_device is None else on_device.of(facts.name)
+    if measured is not None and isinstance(measured.tflm, TflmFacts) and measured.sha256 == found:
+        write_atomically(folder / TFLM_FILE, measured.tflm.model_dump_json(indent=2).encode() + b"\n")
     origin = candidate.manifest
     return write_manifest(
         folder,

@@ -9,13 +9,16 @@ from pydantic import Field, ValidationError
 from components.core.errors import UnblessedError
 from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel
-from components.facts.artifact_paths import TFLITE_FILE
+from components.facts.artifact_paths import TFLITE_FILE, TFLM_FILE
 from components.facts.conversion import Converted, TensorFact
 from components.facts.decision import Decision
+from components.facts.device import TflmFacts
 from components.facts.evaluation import CandidateReport
 from components.facts.slices import overall
 from components.facts.verified import Verified
+from components.push.microcontroller import bundle_of
 from components.push.release import ReleaseManifest, ReleaseTensor, first_line
+from components.push.release_files import described
 from components.push.several import publish
 from components.spec.devices.device import DeviceProfile
 from components.spec.registry import Registry
@@ -107,8 +110,12 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
     if (facts.name, facts.sha256) != (decision.chosen, digest):
         raise _unblessed(chosen.place, "the chosen model's facts are for another model", decision.chosen, facts.name)
     parents = {**chosen.manifest.parents, "decision": decision_sha256}
+    files = _bundle(chosen, model, facts)
     manifest = _release_manifest(request, facts, decision, parents, len(model))
-    (release, *others), signed = publish(request.registries, request.device.device_class, request.name, model, manifest)
+    manifest = manifest.model_copy(update={"files": described(files)})
+    (release, *others), signed = publish(
+        request.registries, request.device.device_class, request.name, model, manifest, files
+    )
     return PushOutcome(
         device=decision.device,
         pushed=True,
@@ -145,6 +152,17 @@ def read_blessing(blessing: Verified, *, blessed: int) -> Decision:
         found = f"files {sorted(marks)}, property blessed={blessed}"
         raise _unblessed(blessing.place, "it contradicts itself", f"the decision's verdict {decision.verdict!r}", found)
     return decision
+
+
+def _bundle(chosen: Verified, model: bytes, facts: CandidateReport) -> dict[str, bytes]:
+    """Return the bundle for microcontrollers, if TensorFlow Lite Micro ran the model."""
+    if TFLM_FILE not in chosen.manifest.files or not isinstance(facts.outcome, Converted):
+        return {}
+    try:
+        measured = TflmFacts.model_validate_json(chosen.read(TFLM_FILE))
+    except ValidationError as error:
+        raise _unblessed(chosen.place, f"the chosen model is incomplete: {first_line(error)}") from error
+    return bundle_of(model, [use.name for use in facts.outcome.inspection.operators], measured)
 
 
 def _release_manifest(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from components.core.errors import MetadataError, RegistryError
 from components.core.files import is_file, is_folder, sha256_of
 from components.push import folder_releases
 from components.push.registry import Located
-from components.push.release import MANIFEST_NAME, Release, ReleaseManifest
+from components.push.release import MANIFEST_NAME, NO_FILES, Release, ReleaseManifest
 from components.spec.registry import LocalRegistry
 
 
@@ -24,9 +24,16 @@ class FolderRegistry:
         """Check that the folder is writable."""
         folder_releases.check_writable(self._spec)
 
-    def put(self, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
+    def put(
+        self,
+        device_class: str,
+        name: str,
+        model: bytes,
+        manifest: ReleaseManifest,
+        files: Mapping[str, bytes] = NO_FILES,
+    ) -> Release:
         """Write a release. Its path is absolute."""
-        release = folder_releases.put(self._spec, device_class, name, model, manifest)
+        release = folder_releases.put(self._spec, device_class, name, model, manifest, files)
         return release.model_copy(update={"path": str(Path(release.path).resolve())})
 
     def commit(self, release: Release) -> None:

@@ -22,11 +22,20 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from components.core.files import is_file, is_folder, read_regular, write_atomically
 from components.push.folder_files import STAGING_PREFIX, explained, is_there, remove_stale, stage_and_rename
-from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest, serialized
+from components.push.release import (
+    COMPRESSED_NAME,
+    MANIFEST_NAME,
+    MODEL_NAME,
+    NO_FILES,
+    Release,
+    ReleaseManifest,
+    serialized,
+)
 from components.push.release_files import (
     VERSION_PATTERN,
     check_describes,
@@ -45,7 +54,14 @@ from components.spec.registry import LocalRegistry
 _LOG = logging.getLogger(__name__)
 
 
-def put(spec: LocalRegistry, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
+def put(
+    spec: LocalRegistry,
+    device_class: str,
+    name: str,
+    model: bytes,
+    manifest: ReleaseManifest,
+    files: Mapping[str, bytes] = NO_FILES,
+) -> Release:
     """Write a release: the model, its compressed form, and the manifest. No channel changes.
 
     An existing release of the same bytes is verified, and its other files are replaced if they differ.
@@ -55,23 +71,25 @@ def put(spec: LocalRegistry, device_class: str, name: str, model: bytes, manifes
         device_class, name: Folders of the release in the registry.
         model: Content of the model file.
         manifest: The release's manifest. Its compressed form is filled in here.
+        files: The files that the manifest describes.
 
     Raises:
         RegistryError: The registry isn't writable, or it holds a corrupt release.
         SpecError: The device class or the name isn't a valid folder name.
     """
-    check_describes(manifest, model)
+    check_describes(manifest, model, files)
     folder = Path(spec.root, place_of(device_class, name))
     final = folder / manifest.sha256[:16]
     compressed, form = compressed_form(model)
     manifest = manifest.model_copy(update={"compressed": form})
-    with explained(folder, len(model) + len(compressed)):
+    placed = {manifest.files[one].path(one): content for one, content in files.items()}
+    with explained(folder, len(model) + len(compressed) + sum(map(len, files.values()))):
         folder.mkdir(parents=True, exist_ok=True)
         remove_stale(folder, spec.channel)
         if not final.exists():
-            files = {MODEL_NAME: model, COMPRESSED_NAME: compressed, MANIFEST_NAME: serialized(manifest)}
-            stage_and_rename(final, files)
-        return _written_again(final, compressed, manifest)
+            own = {MODEL_NAME: model, COMPRESSED_NAME: compressed, MANIFEST_NAME: serialized(manifest)}
+            stage_and_rename(final, {**own, **placed})
+        return _written_again(final, compressed, manifest, placed)
 
 
 def commit(spec: LocalRegistry, release: Release) -> None:
@@ -112,9 +130,12 @@ def is_file_of_release(path: Path) -> bool:
     return described and path.name == MODEL_NAME
 
 
-def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest) -> Release:
+def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest, placed: Mapping[str, bytes]) -> Release:
     """Verify a release, and replace its compressed form and its manifest if they differ from this push."""
     release = find_release(folder)
+    for name, content in placed.items():
+        if not is_file(folder / name):
+            write_atomically(folder / name, content)
     # The order matters: a reader in between refuses the release and reads it again.
     for name, content in ((COMPRESSED_NAME, compressed), (MANIFEST_NAME, serialized(manifest))):
         path = folder / name

@@ -18,21 +18,30 @@ import logging
 import random
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from components.core.compression import gunzip
 from components.core.errors import MetadataError, RegistryError, StorageError
 from components.core.files import sha256_of_bytes
-from components.object_store.bucket import Bucket, DeniedError, below, split
+from components.object_store.bucket import Bucket, below, split
 from components.object_store.clients import bucket_of
 from components.push.registry import Located
-from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest, serialized
+from components.push.release import (
+    COMPRESSED_NAME,
+    MANIFEST_NAME,
+    MODEL_NAME,
+    NO_FILES,
+    Release,
+    ReleaseManifest,
+    serialized,
+)
 from components.push.release_files import (
     VERSION_PATTERN,
     check_describes,
     check_place,
     compressed_form,
+    corrupt_file,
     corrupt_form,
     corrupt_model,
     is_manifest,
@@ -43,9 +52,9 @@ from components.push.release_files import (
     read_channel,
     read_release,
 )
+from components.push.store_errors import explained
 from components.spec.registry import GcsRegistry, S3Registry
 
-_NEEDED = "permission to list, read, and write objects below the registry's root"
 # Each attempt that fails is another push that succeeded.
 _MOST_ATTEMPTS = 50
 _LONGEST_PAUSE_SECONDS = 0.2
@@ -79,9 +88,16 @@ class ObjectRegistry:
                     remedy="update the object store, or use another one",
                 )
 
-    def put(self, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
+    def put(
+        self,
+        device_class: str,
+        name: str,
+        model: bytes,
+        manifest: ReleaseManifest,
+        files: Mapping[str, bytes] = NO_FILES,
+    ) -> Release:
         """Create the objects of a release that don't exist, verify the others, and replace another manifest."""
-        check_describes(manifest, model)
+        check_describes(manifest, model, files)
         version = manifest.sha256[:16]
         folder = f"{self._root}/{place_of(device_class, name)}/{version}"
         with explained(folder):
@@ -96,9 +112,13 @@ class ObjectRegistry:
                 if gunzip(found, len(model)) != model:
                     raise corrupt_form(f"{folder}/{COMPRESSED_NAME}", form, found, same=False)
                 form = form.model_copy(update={"sha256": sha256_of_bytes(found), "bytes": len(found)})
+            for one, beside in files.items():
+                place = manifest.files[one].path(one)
+                if (found := _create(bucket, f"{key}/{place}", beside, folder)) != beside:
+                    raise corrupt_file(f"{folder}/{place}", manifest.files[one], sha256_of_bytes(found))
             manifest = manifest.model_copy(update={"compressed": form})
-            before = _replace(bucket, f"{key}/{MANIFEST_NAME}", serialized(manifest), folder)
-            if before not in {None, serialized(manifest)}:
+            written = serialized(manifest)
+            if _replace(bucket, f"{key}/{MANIFEST_NAME}", written, folder) not in {None, written}:
                 _LOG.warning("%s/%s differed from what this push writes and was replaced", folder, MANIFEST_NAME)
         return Release(version=version, path=folder, manifest=manifest)
 
@@ -191,21 +211,6 @@ class ObjectRegistry:
             return bucket_of(address).read_version(f"{split(address)[2]}/{MANIFEST_NAME}") is not None
         except StorageError:
             return True
-
-
-@contextmanager
-def explained(where: str, needed: str = _NEEDED) -> Iterator[None]:
-    """Convert errors of the object store into a RegistryError that says the same."""
-    try:
-        yield
-    except StorageError as error:
-        raise RegistryError(
-            f"the registry cannot be used: {error.what}",
-            where=error.where or where,
-            bound=needed if isinstance(error, DeniedError) else error.bound,
-            measured=error.measured,
-            remedy=error.remedy,
-        ) from None
 
 
 def _create(bucket: Bucket, key: str, content: bytes, place: str) -> bytes:

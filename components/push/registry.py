@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from components.core.errors import RegistryError
 from components.core.values import FrozenModel
-from components.push.release import Release, ReleaseManifest
+from components.push.release import NO_FILES, Release, ReleaseManifest
 from components.spec.registry import REGISTRIES, BaseRegistry
 
 
@@ -40,11 +40,18 @@ class Registry(Protocol):
             RegistryError: A release cannot be published.
         """
 
-    def put(self, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
+    def put(
+        self,
+        device_class: str,
+        name: str,
+        model: bytes,
+        manifest: ReleaseManifest,
+        files: Mapping[str, bytes] = NO_FILES,
+    ) -> Release:
         """Write a release, or verify the one of the same bytes. The same bytes always give the same version.
 
         No channel changes, so devices don't see the release before its `commit`. If a release of the same bytes has
-        another manifest, the new one replaces it.
+        another manifest, the new one replaces it. `files` are those that the manifest describes.
 
         Raises:
             RegistryError: The registry refused the release, or holds a corrupt one.

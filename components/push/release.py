@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import ValidationError
 
@@ -15,6 +17,8 @@ from components.spec.recipe import Recipe
 MODEL_NAME = "model.tflite"
 COMPRESSED_NAME = "model.tflite.gz"
 MANIFEST_NAME = "manifest.json"
+# A release of the model alone.
+NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 
 class CompressedForm(FrozenModel):
@@ -28,6 +32,21 @@ class CompressedForm(FrozenModel):
     file: str = COMPRESSED_NAME
     sha256: str
     bytes: int
+
+
+class ReleaseFile(FrozenModel):
+    """A file of a release beside the model, such as its card. Its place contains its digest, so it is never replaced.
+
+    Attributes:
+        sha256, bytes: Digest and size of the file.
+    """
+
+    sha256: str
+    bytes: int
+
+    def path(self, name: str) -> str:
+        """Return the path of the file in the release."""
+        return f"content/{self.sha256[:16]}/{name}"
 
 
 class ReleaseTensor(FrozenModel):
@@ -56,6 +75,7 @@ class ReleaseManifest(FrozenModel):
         device: The device profile that the gate decided for.
         sha256, bytes: Digest and size of `model.tflite`.
         compressed: The compressed form that devices fetch; None in releases that predate it.
+        files: Name -> the other files: the card, and the bundle for microcontrollers.
         recipe: The recipe of the model.
         inputs, outputs: Inputs and outputs of the model; empty in releases that predate them.
         metrics: Metrics on the whole evaluation split, with 95 % confidence intervals.
@@ -70,6 +90,7 @@ class ReleaseManifest(FrozenModel):
     sha256: str
     bytes: int
     compressed: CompressedForm | None = None
+    files: dict[str, ReleaseFile] = {}
     recipe: Recipe
     inputs: tuple[ReleaseTensor, ...] = ()
     outputs: tuple[ReleaseTensor, ...] = ()

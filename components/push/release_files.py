@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pydantic import ValidationError
 
@@ -17,6 +17,7 @@ from components.push.release import (
     ChannelPointer,
     CompressedForm,
     Release,
+    ReleaseFile,
     ReleaseManifest,
     first_line,
     serialized,
@@ -57,8 +58,20 @@ def is_manifest(content: bytes) -> bool:
     return True
 
 
-def check_describes(manifest: ReleaseManifest, model: bytes) -> None:
+def described(files: Mapping[str, bytes]) -> dict[str, ReleaseFile]:
+    """Return the description of files beside a model."""
+    return {name: ReleaseFile(sha256=sha256_of_bytes(one), bytes=len(one)) for name, one in sorted(files.items())}
+
+
+def check_describes(manifest: ReleaseManifest, model: bytes, files: Mapping[str, bytes]) -> None:
     """Raise a RegistryError if a manifest is for other bytes."""
+    if manifest.files != described(files):
+        raise RegistryError(
+            "the release manifest describes other files",
+            bound=", ".join(sorted(files)) or "no files",
+            measured=", ".join(sorted(manifest.files)) or "no files",
+            remedy="make the manifest from the files that are pushed",
+        )
     digest = sha256_of_bytes(model)
     if (manifest.sha256, manifest.bytes) != (digest, len(model)):
         raise RegistryError(
@@ -110,6 +123,8 @@ def read_release(folder: str, version: str, read: Read, target: str | None = Non
         raise corrupt_model(folder, manifest.sha256, digest)
     if manifest.compressed is not None:
         _check_compressed(folder, manifest.compressed, model, read)
+    for name, form in manifest.files.items():
+        _check_file(folder, name, form, read)
     return Release(version=version, path=folder, manifest=manifest)
 
 
@@ -139,6 +154,31 @@ def _check_compressed(folder: str, form: CompressedForm, model: bytes, read: Rea
     same = form.file == COMPRESSED_NAME and gunzip(compressed, len(model)) == model
     if (digest, len(compressed)) != (form.sha256, form.bytes) or not same:
         raise corrupt_form(f"{folder}/{COMPRESSED_NAME}", form, compressed, same=same)
+
+
+def _check_file(folder: str, name: str, form: ReleaseFile, read: Read) -> None:
+    try:
+        content = read(form.path(name))
+    except OSError as error:
+        raise RegistryError(
+            f"this is not a complete release: {first_line(error)}",
+            where=folder,
+            bound=f"a folder with {form.path(name)}",
+            remedy="push the same model again",
+        ) from error
+    if (found := sha256_of_bytes(content)) != form.sha256:
+        raise corrupt_file(f"{folder}/{form.path(name)}", form, found)
+
+
+def corrupt_file(place: str, form: ReleaseFile, found: str) -> RegistryError:
+    """The error for a file beside the model with another content than the one that was pushed."""
+    return RegistryError(
+        "the release is corrupt: this file is not the one that was pushed",
+        where=place,
+        bound=f"sha256 {form.sha256}",
+        measured=found,
+        remedy="find out what changed it, move the file away, and push again",
+    )
 
 
 def corrupt_form(place: str, form: CompressedForm, found: bytes, *, same: bool) -> RegistryError:

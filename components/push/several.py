@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from components.core.errors import RegistryError
 from components.push.registry import Registry, open_registry
-from components.push.release import Release, ReleaseManifest
+from components.push.release import NO_FILES, Release, ReleaseManifest
 from components.push.signed import commit as commit_signed
 from components.spec.registry import BaseRegistry
 
@@ -15,7 +15,12 @@ _Result = TypeVar("_Result")
 
 
 def publish(
-    specs: Sequence[BaseRegistry], device_class: str, name: str, model: bytes, manifest: ReleaseManifest
+    specs: Sequence[BaseRegistry],
+    device_class: str,
+    name: str,
+    model: bytes,
+    manifest: ReleaseManifest,
+    files: Mapping[str, bytes] = NO_FILES,
 ) -> tuple[tuple[Release, ...], bool]:
     """Publish a model in each registry, and point its channel at the release.
 
@@ -32,7 +37,7 @@ def publish(
     registries = [open_registry(spec) for spec in specs]
 
     def put(registry: Registry, _: int) -> Release:
-        return registry.put(device_class, name, model, manifest)
+        return registry.put(device_class, name, model, manifest, files)
 
     releases = _all(
         specs, registries, put, "the release is not in every registry, so no channel was changed", "has the release"

@@ -57,6 +57,7 @@ def artifact_of(release: Release) -> tuple[bytes, bytes]:
     }
     if manifest.compressed is not None:
         files[COMPRESSED_NAME] = (manifest.compressed.sha256, manifest.compressed.bytes)
+    files |= {one.path(name): (one.sha256, one.bytes) for name, one in manifest.files.items()}
     names = sorted(files, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
     layers = [_descriptor(media_type(name), *files[name], {FILE_PATH: name}) for name in names]
     config = _json(

@@ -15,15 +15,22 @@ import functools
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from components.core.errors import MetadataError, RegistryError, SpecError, StorageError
 from components.core.files import sha256_of_bytes
 from components.object_store.oci.repository import Repository, digest_of
-from components.push.object_registry import explained
 from components.push.oci.artifact import artifact_of, files_in
 from components.push.registry import Located
-from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest, serialized
+from components.push.release import (
+    COMPRESSED_NAME,
+    MANIFEST_NAME,
+    MODEL_NAME,
+    NO_FILES,
+    Release,
+    ReleaseManifest,
+    serialized,
+)
 from components.push.release_files import (
     VERSION_PATTERN,
     check_describes,
@@ -33,6 +40,7 @@ from components.push.release_files import (
     place_of,
     read_release,
 )
+from components.push.store_errors import explained
 from components.spec.registry import OCI_NAME, OciRegistry
 
 _NEEDED = "permission to pull and push in the repositories below the registry's root"
@@ -57,20 +65,27 @@ class OciBackend:
         with _explained(self._root):
             _repository(f"{self._root}/{_PROBE}").check_writable()
 
-    def put(self, device_class: str, name: str, model: bytes, manifest: ReleaseManifest) -> Release:
+    def put(
+        self,
+        device_class: str,
+        name: str,
+        model: bytes,
+        manifest: ReleaseManifest,
+        files: Mapping[str, bytes] = NO_FILES,
+    ) -> Release:
         """Upload the blobs that don't exist, and then tag the artifact with its version. Read all of it back."""
         folder = self._folder(device_class, name)
-        check_describes(manifest, model)
+        check_describes(manifest, model, files)
         version = manifest.sha256[:16]
         compressed, form = compressed_form(model)
         manifest = manifest.model_copy(update={"compressed": form})
-        files = {MODEL_NAME: model, COMPRESSED_NAME: compressed, MANIFEST_NAME: serialized(manifest)}
+        blobs = (model, compressed, serialized(manifest), *files.values())
         address = f"{folder}/{version}"
         config, artifact = artifact_of(Release(version=version, path=address, manifest=manifest))
         with _explained(address):
             repository = _repository(folder)
             if repository.manifest(version) != artifact:
-                for content in (*files.values(), config):
+                for content in (*blobs, config):
                     repository.upload(content)
                 _replace(repository, version, artifact, address)
             # A registry doesn't verify what it stored earlier under a digest.

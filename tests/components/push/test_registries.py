@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import MetadataError, RegistryError, SpecError
+from components.push.release_files import described
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
 
 SHA256 = hashlib.sha256(MODEL).hexdigest()
@@ -50,6 +51,27 @@ def test_release_has_the_same_files_in_every_registry(file_place: Place) -> None
     assert (release.version, release.path) == (VERSION, f"{file_place.root}/{HERE}")
     assert file_place.current() == release
     assert file_place.current("beta") is None
+
+
+def test_files_beside_the_model_are_verified_and_never_replaced(place: Place) -> None:
+    registry = place.open()
+    releases = []
+    for card in (b"first", b"second"):
+        files = {"README.md": card, "microcontroller/model.h": b"header"}
+        manifest = manifest_of(MODEL).model_copy(update={"files": described(files)})
+        releases.append(registry.put("phone", "shoes", MODEL, manifest, files))
+        registry.commit(releases[-1])
+        with pytest.raises(RegistryError, match="describes other files"):
+            registry.put("phone", "shoes", MODEL, manifest, {**files, "README.md": b"other"})
+    assert place.current() == releases[-1]
+    name = f"{HERE}/content/{hashlib.sha256(b'second').hexdigest()[:16]}/README.md"
+    assert place.files.all()[name] == b"second"
+    place.files.write(name, b"changed")
+    with pytest.raises(RegistryError, match=r"README\.md: the release is corrupt: this file is not the one"):
+        place.current()
+    place.files.remove(name)
+    with pytest.raises(RegistryError, match=r"this is not a complete release: .*README\.md"):
+        place.kind.resolve(f"{place.root}/{HERE}")
 
 
 def test_release_is_there_before_a_channel_points_at_it(place: Place) -> None:

@@ -1,0 +1,163 @@
+"""The bundle for microcontrollers: compiled with g++, compared with the model, and run by TensorFlow Lite Micro."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.core.files import sha256_of_bytes
+from components.device_check.tflm import measure_with_tflm
+from components.facts.device import GoldenTensor, TflmFacts
+from components.model.tflite_file import inspect_model
+from components.push.microcontroller import bundle_of, resolver_method
+from components.spec.devices.device_tools import TflmEvaluator
+from tests.components.device_check.conftest import convert
+
+# The part of TensorFlow Lite Micro's header that the bundle needs: it prints the methods that are called.
+RESOLVER = """
+#pragma once
+#include <cstdio>
+enum TfLiteStatus { kTfLiteOk, kTfLiteError };
+namespace tflite {
+template <unsigned int tOpCount> class MicroMutableOpResolver {
+ public:
+  ADDERS
+};
+}
+"""
+MAIN = """
+#include <cstdio>
+#include <cstring>
+#include "golden.h"
+#include "model.h"
+#include "resolver.h"
+int main() {
+  tflite::MicroMutableOpResolver<edgemill::kOperators> resolver;
+  if (edgemill::AddOperators(resolver) != kTfLiteOk) return 1;
+  if (reinterpret_cast<std::uintptr_t>(edgemill::kModel) % 16) return 2;
+  std::fwrite(edgemill::kModel, 1, edgemill::kModelBytes, stderr);
+  std::fwrite(edgemill::kGoldenInput0, 1, sizeof edgemill::kGoldenInput0, stderr);
+  std::fwrite(edgemill::kGoldenOutput0, 1, sizeof edgemill::kGoldenOutput0, stderr);
+  std::printf("%u %zu %s\\n", edgemill::kOperators, edgemill::kArenaBytes, edgemill::kModelSha256);
+}
+"""
+OPERATORS = ["CONV_2D", "FULLY_CONNECTED", "RESHAPE", "SOFTMAX"]
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    import tensorflow as tf
+
+    random = np.random.default_rng(4)
+    kernel = tf.Variable(random.normal(size=(3, 3, 1, 8), scale=0.3).astype(np.float32))
+    weights = tf.Variable(random.normal(size=(288, 4), scale=0.3).astype(np.float32))
+
+    class Image(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel, self.weights = kernel, weights
+
+        def __call__(self, x: object) -> object:
+            hidden = tf.nn.relu(tf.nn.conv2d(x, self.kernel, 1, "VALID"))
+            return tf.nn.softmax(tf.matmul(tf.reshape(hidden, [-1, 288]), self.weights))
+
+    sample = random.normal(size=(24, 8, 8, 1)).astype(np.float32)
+    return bytes(convert(Image(), (8, 8, 1), sample))
+
+
+@pytest.fixture(scope="module")
+def facts(model: bytes) -> TflmFacts:
+    examples = np.random.default_rng(3).normal(size=(2, 8, 8, 1)).astype(np.float32)
+    found = measure_with_tflm(model, {"x": examples}, TflmEvaluator())
+    assert isinstance(found, TflmFacts)
+    return TflmFacts.model_validate_json(found.model_dump_json())
+
+
+def operators_of(model: bytes) -> list[str]:
+    return [use.name for use in inspect_model(model).operators]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+def test_bundle_compiles_and_holds_the_model_its_operators_and_the_example(
+    model: bytes, facts: TflmFacts, tmp_path: Path
+) -> None:
+    for name, content in bundle_of(model, operators_of(model), facts).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    header = tmp_path / "tensorflow/lite/micro/micro_mutable_op_resolver.h"
+    header.parent.mkdir(parents=True)
+    adders = (f'TfLiteStatus {name}() {{ std::puts("{name}"); return kTfLiteOk; }}'
+              for name in ("AddConv2D", "AddFullyConnected", "AddReshape", "AddSoftmax", "AddAdd"))  # fmt: skip
+    header.write_text(RESOLVER.replace("ADDERS", "\n".join(adders)))
+    (tmp_path / "main.cc").write_text(MAIN)
+    built = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{tmp_path}", f"-I{tmp_path}/microcontroller"]
+    sources = ["main.cc", "microcontroller/model.cc"]
+    subprocess.run([*built, *sources, "-o", "program"], cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "program"], capture_output=True, check=True)
+    *added, last = done.stdout.decode().splitlines()
+    assert added == ["AddConv2D", "AddFullyConnected", "AddReshape", "AddSoftmax"]
+    assert last == f"4 {facts.arena_bytes} {sha256_of_bytes(model)}"
+    (given,), (returned,) = facts.golden_inputs, facts.golden_outputs
+    assert done.stderr == model + given.values().tobytes() + returned.values().tobytes()
+
+
+def test_resolver_lists_exactly_the_operators_of_the_file(model: bytes, facts: TflmFacts) -> None:
+    assert sorted(operators_of(model)) == OPERATORS
+    resolver = bundle_of(model, operators_of(model), facts)["microcontroller/resolver.h"].decode()
+    assert re.findall(r"resolver\.(\w+)\(\)", resolver) == [resolver_method(name) for name in OPERATORS]
+
+
+def test_golden_outputs_are_reproduced_by_tensorflow_lite_micro(model: bytes, facts: TflmFacts) -> None:
+    from tflite_micro import runtime
+
+    interpreter = runtime.Interpreter.from_bytes(model, arena_size=facts.arena_bytes)
+    for index, tensor in enumerate(facts.golden_inputs):
+        interpreter.set_input(tensor.values(), index)
+    interpreter.invoke()
+    (expected,) = facts.golden_outputs
+    assert expected.values().dtype == np.int8 and len(set(expected.values().reshape(-1).tolist())) > 1
+    np.testing.assert_array_equal(interpreter.get_output(0), expected.values())
+
+
+def test_every_file_names_the_model_and_is_the_same_again(model: bytes, facts: TflmFacts) -> None:
+    bundle = bundle_of(model, operators_of(model), facts)
+    assert sorted(bundle) == [f"microcontroller/{name}" for name in ("golden.h", "model.cc", "model.h", "resolver.h")]
+    assert all(sha256_of_bytes(model).encode() in content for content in bundle.values())
+    assert bundle == bundle_of(model, operators_of(model)[::-1], facts)
+
+
+def test_operators_of_the_firmware_itself_give_no_bundle(facts: TflmFacts) -> None:
+    assert bundle_of(b"model", ["ADD", "CUSTOM:Mine"], facts) == {}
+
+
+@pytest.mark.parametrize(
+    ("operator", "method"),
+    [
+        ("CONV_2D", "AddConv2D"),
+        ("DEPTHWISE_CONV_2D", "AddDepthwiseConv2D"),
+        ("L2_POOL_2D", "AddL2Pool2D"),
+        ("BATCH_TO_SPACE_ND", "AddBatchToSpaceNd"),
+        ("ADD_N", "AddAddN"),
+        ("CUMSUM", "AddCumSum"),
+        ("PADV2", "AddPadV2"),
+        ("SPLIT_V", "AddSplitV"),
+        ("RELU6", "AddRelu6"),
+    ],
+)
+def test_methods_are_those_of_the_resolver(operator: str, method: str) -> None:
+    assert resolver_method(operator) == method
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "float32", "bool"])
+def test_tensor_survives_its_description(dtype: str) -> None:
+    values = np.array([[0, 1, 1, 0]]).astype(dtype)
+    found = GoldenTensor.of("x", values)
+    assert found.values().dtype == values.dtype
+    np.testing.assert_array_equal(found.values(), values)
+    assert json.loads(found.model_dump_json())["shape"] == [1, 4]
