@@ -219,7 +219,9 @@ class _OfFunction(RatioOfSums):
 
 def _kind(value: Any) -> str:
     if isinstance(value, numbers.Number | str | bytes | None):
-        return f"{type(value).__name__} {value!r}"[:80]
+        # NumPy 2 repeats the type in the text of a scalar.
+        plain = value.item() if isinstance(value, np.generic) else value
+        return f"{type(value).__name__} {plain!r}"[:80]
     values = np.asarray(value)
     return f"{type(value).__name__} of shape {list(values.shape)} and type {values.dtype}"
 

@@ -108,7 +108,7 @@ REGISTRY = {
         from components.core.errors import RegistryError
         from components.core.files import sha256_of_bytes
         from components.push.registry import Located
-        from components.push.release import Release
+        from components.push.release import NO_FILES, Release
 
         RELEASES, CHANNELS = {}, {}
 
@@ -120,7 +120,7 @@ REGISTRY = {
             def check_writable(self):
                 pass
 
-            def put(self, device_class, name, model, manifest):
+            def put(self, device_class, name, model, manifest, files=NO_FILES):
                 version = sha256_of_bytes(model)[:16]
                 release = Release(
                     version=version, path=f"memory:{device_class}/{name}/{version}", manifest=manifest

@@ -3,11 +3,12 @@
 import math
 import subprocess
 import sys
-import time
+import types
 
 import numpy as np
 import pytest
 
+from components.device_check import tflm_child
 from components.device_check.exchange import MODEL_FILE
 from components.device_check.tflm import difference, measure_with_tflm
 from components.device_check.tflm_child import INPUTS_FILE, STEP, _in_parallel, allocations, least
@@ -71,16 +72,18 @@ def test_workers_return_all_examples_in_order(tmp_path, workers):
     assert [(int(a[0, 0]), int(b[0])) for a, b in rows[1]] == [(i, i * i) for i in range(1, 24)]
 
 
-def test_when_the_time_is_over_the_first_examples_without_a_gap_remain(tmp_path):
-    until = time.monotonic() + 0.2
+def test_when_the_time_is_over_the_first_examples_without_a_gap_remain(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(tflm_child, "time", types.SimpleNamespace(monotonic=lambda: now))
 
     def slow_for_one_worker(number):
-        # The worker of the even numbers is stopped after its first two.
+        # The worker of the even numbers, a process of its own, is stopped after its first two.
+        nonlocal now
         if number == 4:
-            time.sleep(max(0.0, until - time.monotonic()))
+            now = 2.0
         return [np.array([number])]
 
-    code, rows = _in_parallel(tmp_path, slow_for_one_worker, range(1, 24), 2, until)
+    code, rows = _in_parallel(tmp_path, slow_for_one_worker, range(1, 24), 2, 1.0)
     assert (code, [int(row[0][0]) for row in rows]) == (0, [1, 2, 3, 4, 5])
 
 
