@@ -61,16 +61,8 @@ def init(
     examples. Overwrites nothing.
     """
     with exit_on_error():
-        from edgemill.commands.init import init_project
-
-        file = init_project(
-            model,
-            data,
-            output or Path(model.stem),
-            device or (),
-            _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable),
-            trust_code=trust_code,
-        )
+        found = _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable)
+        file = _written(model, data, output, device, found, trust_code=trust_code)
         typer.echo(f"wrote {file.parent}; next: edgemill run {file}")
 
 
@@ -98,19 +90,20 @@ def optimize(
     from edgemill.status_file import StatusFile
 
     with exit_on_error():
-        from edgemill.commands.init import init_project
-
-        file = init_project(
-            model,
-            data,
-            output or Path(model.stem),
-            device or (),
-            _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable),
-            trust_code=trust_code,
-        )
+        found = _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable)
+        file = _written(model, data, output, device, found, trust_code=trust_code)
         place = partial(place_of, None, None, root, None, ())
         code = run_and_report(file, place, OutputOptions(None, log_format_of("text")), StatusFile(None, file))
     raise SystemExit(code)
+
+
+def _written(
+    model: Path, data: Path, output: Path | None, device: list[str] | None, found: Options, *, trust_code: bool
+) -> Path:
+    """Write the project, and return its pipeline file."""
+    from edgemill.commands.init import init_project
+
+    return init_project(model, data, output or Path(model.stem), device or (), found, trust_code=trust_code)
 
 
 def _options(

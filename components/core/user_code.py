@@ -40,7 +40,7 @@ class _OutOfTime(BaseException):
 
 
 def raised_at(error: BaseException) -> str | None:
-    """File, function, and line of the innermost frame outside installed libraries; None if there is none."""
+    """File, function, and line of the innermost frame outside installed libraries, or None if there isn't one."""
     return _innermost(traceback.extract_tb(error.__traceback__))
 
 

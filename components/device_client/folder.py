@@ -105,7 +105,7 @@ class DeviceFolder:
             yield
 
     def version(self, link: str = CURRENT) -> str | None:
-        """The version that a link leads to; None if there is none."""
+        """The version that a link leads to, or None if there isn't one."""
         try:
             return (self.path / link).readlink().name
         except OSError:

@@ -104,7 +104,7 @@ class Source:
         try:
             return Metadata.from_file(str(self._folder.metadata / "timestamp.json")).signed
         except Exception:
-            return None  # There is none yet.
+            return None  # It is missing or damaged.
 
     def _refused(self, error: Exception) -> DeviceError:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -13,7 +13,7 @@ from components.facts.training import WeightFact
 from components.spec.steps.layer_patterns import check_fits, chosen, fits
 from components.upstream.keras import attention_projections
 
-# Class of a layer -> its weight tensors, each with the axis that is summed over inputs; None if there is none.
+# Class of a layer -> its weight tensors, each with the axis that is summed over inputs, or None if there isn't one.
 _KERNELS: dict[str, tuple[tuple[str, int | None], ...]] = {
     "Dense": (("kernel", 0),),
     "Conv1D": (("kernel", -2),),
@@ -49,7 +49,7 @@ class WeightTensor:
         kind: Class of the layer.
         weight: Name within the layer: `kernel`, `recurrent_kernel`, `forward_layer/kernel`.
         variable: The variable itself.
-        input_axis: The input axis, counted from the front; None if there is none.
+        input_axis: The input axis, counted from the front, or None if there isn't one.
         by_name_only: Whether it stays unchanged unless a step names the layer.
         gates: Number of matrices concatenated on its last axis. TFLite stores each separately.
     """

@@ -203,7 +203,7 @@ def _pointer(release: Release) -> ChannelPointer:
 
 
 def pointed_version(content: bytes | None) -> str | None:
-    """Return the version that a pointer names; None if there is none or it is damaged."""
+    """Return the version that a pointer names, or None if there isn't one or it is damaged."""
     try:
         return None if content is None else ChannelPointer.model_validate_json(content).version
     except ValidationError:

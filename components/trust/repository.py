@@ -185,7 +185,7 @@ class SignedRegistry:
         return found.targets
 
     def _channel_key(self, file: str) -> Key:
-        """The public key of a file of the key set, which is made if there is none."""
+        """The public key in a file of the key set, which is created if it doesn't exist."""
         path = self.keys.folder / file
         if path.exists():
             return SSlibKey.from_crypto(load_pem_private_key(path.read_bytes(), None).public_key())

@@ -72,7 +72,7 @@ class ChannelState:
 
     @property
     def complete(self) -> ReleaseRef | None:
-        """The release of all devices that no roll-out covers; None if there is none."""
+        """The release of all devices that no roll-out covers, or None if there isn't one."""
         return self.stages[-1].release if self.stages and self.stages[-1].share == FULL_SHARE else None
 
 

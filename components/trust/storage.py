@@ -18,10 +18,10 @@ class Store(Protocol):
     """The files below `_tuf` of one registry."""
 
     def read(self, name: str) -> Content | None:
-        """Read a file and its version; None if there is none."""
+        """Read a file and its version, or None if there isn't one."""
 
     def write_if(self, name: str, content: bytes, version: str | None) -> bool:
-        """Create a file if there is none (`version` is None), or replace exactly this version.
+        """Create a file if it doesn't exist (`version` is None), or replace exactly this version.
 
         Returns:
             Whether it did.

@@ -73,7 +73,7 @@ def version_lines() -> list[str]:
 
 
 def generation_of(tfx: str | None) -> str | None:
-    """The generation that a version of TFX belongs to; None if there is none."""
+    """The generation that a version of TFX belongs to, or None if there isn't one."""
     return next((one for one in GENERATIONS if tfx is not None and tfx.startswith(f"{one}.")), None)
 
 

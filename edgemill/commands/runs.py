@@ -27,7 +27,7 @@ def list_runs(root: Path | None, pipeline: str | None, last: int | None, *, as_j
     """Print the runs of a root, the newest first.
 
     Raises:
-        MetadataError: There is none.
+        MetadataError: There are no runs.
     """
     found = past_runs(environment(root, None).root, pipeline)[:last]
     if as_json:
@@ -60,7 +60,7 @@ def compare_runs(root: Path | None, before: str, after: str, *, as_json: bool) -
     """Print two runs side by side.
 
     Raises:
-        MetadataError: There is no such run.
+        MetadataError: There are no runs.
         StorageError: A run has no summary, or a damaged one.
     """
     place = environment(root, None).root
@@ -134,7 +134,7 @@ def open_in_browser(root: Path | None, name: str) -> None:
     """Open the report of a run in the browser, and print its path.
 
     Raises:
-        MetadataError: There is no such run.
+        MetadataError: There are no runs.
         StorageError: The run has no report.
     """
     run = find_past_run(environment(root, None).root, name)

@@ -63,6 +63,6 @@ def _shadowing(folder: str, name: str) -> Path | None:
 
 
 def package_called_like_ours(name: str) -> Path | None:
-    """Return the user's package whose name is one of Edgemill's; None if there is none or the name is not."""
+    """Return the user's package whose name is one of Edgemill's, or None if there isn't one or the name is not."""
     folders = [*LOOKED_INTO, *sys.path] if name in OURS else []
     return next(filter(None, (_shadowing(folder, name) for folder in folders)), None)

@@ -86,7 +86,7 @@ def transient_outcome(store: Any, pipeline: str, node: str) -> str:
 
 
 def latest_run(store: Any, pipeline: str | None = None) -> tuple[str, str] | None:
-    """Return (pipeline, run ID) of the newest run of one pipeline or of any; None if there is none."""
+    """Return (pipeline, run ID) of the newest run of one pipeline or of any, or None if there isn't one."""
     runs = store.get_contexts_by_type("pipeline_run")
     # By ID: after a clock was wrong, an earlier run can have a later time.
     for context in sorted(runs, key=lambda run: run.id, reverse=True):

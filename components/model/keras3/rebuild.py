@@ -279,7 +279,7 @@ def _is_model(entry: Config) -> bool:
 
 
 def _layer_class(kind: str) -> Any:
-    """The class of tf-keras with the same name and meaning; None if there is none."""
+    """The class of tf-keras with the same name and meaning, or None if there isn't one."""
     found = getattr(tf.keras.layers, kind, None)
     return found if isinstance(found, type) and issubclass(found, tf.keras.layers.Layer) else None
 

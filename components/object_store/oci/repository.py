@@ -36,7 +36,7 @@ class Repository:
         self._transport = Transport(host, name)
 
     def manifest(self, reference: str) -> bytes | None:
-        """Return the manifest that a tag or a digest names; None if there is none."""
+        """Return the manifest that a tag or a digest names, or None if there isn't one."""
         answer = self._transport.send(
             "GET", f"manifests/{reference}", expected=(_OK, _NOT_FOUND), headers={"Accept": MANIFEST_TYPE}
         )
