@@ -100,6 +100,21 @@ def refresh(
         refresh_registry(registry, force=force)
 
 
+@app.command("public-key")
+def public_key(
+    registry: Address,
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="DEVICE_CLASS.CHANNEL, or another role.")],
+    as_header: Annotated[
+        bool, typer.Option("--header", help="Print a C header for the checker of microcontrollers instead of PEM.")
+    ] = False,
+) -> None:
+    """Print the public keys of a role. Firmware of microcontrollers holds those of its channel."""
+    from edgemill.commands.registry import print_public_keys
+
+    with exit_on_error():
+        print_public_keys(registry, role, as_header=as_header)
+
+
 @app.command()
 def rotate(
     registry: Address,

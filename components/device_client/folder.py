@@ -2,7 +2,7 @@
 
     device.json, root.json     settings, and the root that the device trusts from the start
     metadata/                  the signed metadata that was verified last, which later ones must not be older than
-    models/<version>/          a model and what is signed about it
+    models/<version>/          a model and what is signed about it; in a gateway, also the role file
     current, previous          links to two of them; programs read current/model.tflite
     trial.json                 there while the self-test runs; after a crash, the device returns to the previous model
     failures.json              how often a version failed
@@ -26,7 +26,7 @@ from components.core.files import sha256_of, sync_folder, write_atomically
 from components.device_client.errors import SettingsError, UnreachableError
 from components.trust.names import CHANNELS
 
-MODEL_NAME, RELEASE_NAME = "model.tflite", "release.json"
+MODEL_NAME, RELEASE_NAME, ROLE_NAME = "model.tflite", "release.json", "role.bin"
 CURRENT, PREVIOUS = "current", "previous"
 # A failed self-test counts as this many failures, an interrupted one as a single failure.
 MOST_FAILURES = 2
@@ -42,6 +42,7 @@ class Settings:
         device_id: Text that identifies the device; it decides when a staged roll-out reaches it.
         self_test: Program and arguments. It gets the path of the model as its last argument.
         self_test_seconds: Time limit of the self-test.
+        gateway: Whether the device passes the model on to microcontrollers, with its role file.
     """
 
     url: str
@@ -51,6 +52,7 @@ class Settings:
     device_id: str
     self_test: tuple[str, ...] = ()
     self_test_seconds: float = 300.0
+    gateway: bool = False
 
 
 class DeviceFolder:
@@ -126,6 +128,12 @@ class DeviceFolder:
         write_atomically(staging / RELEASE_NAME, json.dumps(release, indent=2).encode() + b"\n")
         staging.rename(final)
         sync_folder(self.models)
+
+    def keep_role(self, version: str, role: bytes) -> None:
+        """Write the role file of an installed model if it is another one. A later state of a channel has a new one."""
+        path = self.models / version / ROLE_NAME
+        if not path.is_file() or path.read_bytes() != role:
+            write_atomically(path, role)
 
     def begin_trial(self, version: str) -> None:
         """Switch to a version. If the trial doesn't end, `recover` returns to the one before."""

@@ -49,6 +49,7 @@ def _init(folder: DeviceFolder, options: argparse.Namespace) -> int:
             device_id=options.device_id,
             self_test=tuple(shlex.split(options.self_test)),
             self_test_seconds=options.self_test_seconds,
+            gateway=options.gateway,
         ),
         root,
     )
@@ -103,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--device-id", required=True, help="Text that identifies the device and never changes.")
     init.add_argument("--self-test", default="", help="Program that gets the path of a new model as last argument.")
     init.add_argument("--self-test-seconds", type=float, default=300.0, help="Its time limit [300].")
+    init.add_argument(
+        "--gateway", action="store_true", help="Pass the model on to microcontrollers: also write its role file."
+    )
     pull = commands.add_parser("pull", help="Fetch and install the release of the channel.")
     pull.add_argument("folder", type=Path)
     pull.add_argument("--retry", action="store_true", help="Try releases again that failed the self-test.")

@@ -68,9 +68,14 @@ def _pull(folder: DeviceFolder, settings: Settings) -> Update:
     source, before = Source(folder, settings), folder.version()
     state = source.state()
     release, warning = choose(state, settings.device_id, before), source.clock_warning()
-    if release is None or release.version == before:
+    if release is None:
         return Update(before, before, warning)
     _check_names(release)
+    role = source.role_file(state, release) if settings.gateway else None
+    if release.version == before:
+        if role is not None:
+            folder.keep_role(before, role)
+        return Update(before, before, warning)
     if folder.failures(release.version) >= MOST_FAILURES:
         raise SelfTestError(
             "this release failed the self-test before; the device keeps its model",
@@ -80,6 +85,8 @@ def _pull(folder: DeviceFolder, settings: Settings) -> Update:
     if not folder.holds(release.version, release.sha256):
         model = _model(source.fetch(release), release)
         folder.install(release.version, model, {"version": release.version, "statement": release.statement})
+    if role is not None:
+        folder.keep_role(release.version, role)
     folder.begin_trial(release.version)
     if settings.self_test and (reason := _failure(folder, settings)):
         returned = folder.return_from_trial(MOST_FAILURES)

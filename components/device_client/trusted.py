@@ -12,8 +12,10 @@ from tuf.ngclient import Updater, UpdaterConfig
 
 from components.device_client.errors import AlarmError, DeviceError, UnreachableError
 from components.device_client.fetcher import ResumingFetcher
+from components.device_client.gateway import role_file_of
 from components.trust import rollout
-from components.trust.names import CUSTOM, FOLDER, SIGNED_AT, target_of
+from components.trust.names import CUSTOM, FOLDER, SIGNED_AT, role_of, target_of
+from components.trust.role_file import RoleFileError
 
 if TYPE_CHECKING:
     from components.device_client.folder import DeviceFolder, Settings
@@ -49,7 +51,7 @@ class Source:
                 config=UpdaterConfig(prefix_targets_with_hash=False),
                 bootstrap=(self._folder.path / "root.json").read_bytes(),
             )
-            target = self._updater.get_targetinfo(where)
+            self._target = target = self._updater.get_targetinfo(where)
         except Exception as error:
             raise self._refused(error) from error
         if target is None:
@@ -66,6 +68,32 @@ class Source:
         if found != (self._settings.device_class, self._settings.name, self._settings.channel):
             raise _alarm(f"the channel is that of {'/'.join(found)}", self._url, "find out who signed it")
         return state
+
+    def role_file(self, state: rollout.ChannelState, release: rollout.ReleaseRef) -> bytes:
+        """Return the role file of a release for microcontrollers. Call `state` before.
+
+        Raises:
+            AlarmError: It is signed, but isn't about this release.
+            UnreachableError: There is none.
+        """
+        role = role_of(self._settings.device_class, self._settings.channel)
+        try:
+            targets = Metadata.from_file(str(self._folder.metadata / "targets.json")).signed
+            keys = [targets.get_key(one) for one in targets.get_delegated_role(role).keyids]
+            assert self._target is not None
+            found = role_file_of(self._target.custom or {}, state, release, keys)
+        except RoleFileError as error:
+            raise _alarm(
+                f"the role file for microcontrollers is refused: {error}", self._url, "find out who signed the channel"
+            ) from error
+        if found is None:
+            raise UnreachableError(
+                f"the channel has no role file for microcontrollers; {_KEPT}",
+                where=self._url,
+                bound="a channel that a P-256 key signed with this version of Edgemill",
+                remedy="push or promote a release again; if the key is of another kind, rotate it",
+            )
+        return found
 
     def fetch(self, release: rollout.ReleaseRef) -> bytes:
         """Fetch and verify the file of a release, starting where the last attempt ended."""

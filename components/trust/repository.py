@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -29,9 +30,10 @@ from tuf.api.metadata import (
 from tuf.api.serialization.json import JSONSerializer
 
 from components.core.errors import RegistryError
-from components.trust import rollout
+from components.trust import role_file, rollout
 from components.trust.keys import KeySet, missing_keys, read_key_set
 from components.trust.names import CHANNELS, CUSTOM, EXPIRY_DAYS, SIGNED_AT, paths_of, role_of, target_of
+from components.trust.role_signing import role_files
 from components.trust.signed_set import TIMESTAMP_NAME, SignedSet, read_role, read_signed_set
 from components.trust.storage import Store
 
@@ -115,8 +117,9 @@ class SignedRegistry:
                     where=f"{self.where}: {target_of(device_class, name, channel)}",
                     remedy="look at `edgemill registry status`",
                 ) from error
-            if result[0] == before:
+            if result[0] == before and (before.sequence or not before.stages):
                 return None
+            result[0] = replace(result[0], sequence=before.sequence + 1)
             role = role or Metadata(Targets())
             role.signed.targets[target_of(device_class, name, channel)] = self._target(result[0], pointer)
             if not new:
@@ -216,7 +219,11 @@ class SignedRegistry:
         metadata.signed.expires = now + timedelta(days=days)
         if role == "timestamp":
             metadata.signed.unrecognized_fields[SIGNED_AT] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        return sign(metadata, self.signers_of(by, role))
+        signers = self.signers_of(by, role)
+        if isinstance(metadata.signed, Targets):
+            for target in metadata.signed.targets.values():
+                _add_role_files(target, metadata.signed.expires, signers[0])
+        return sign(metadata, signers)
 
     def signers_of(self, by: Root | Targets, role: str) -> list[Signer]:
         """The signers of a role. Raises a RegistryError if they don't meet its threshold."""
@@ -225,6 +232,12 @@ class SignedRegistry:
         if len(signers) < delegated.threshold:
             raise missing_keys(self.where, role, delegated.threshold, len(signers))
         return [*signers, self.extra[role]] if role in self.extra else signers
+
+
+def _add_role_files(target: TargetFile, expires: datetime, signer: Signer) -> None:
+    """Sign the role files of a channel's releases with the channel's own key, because its gateway is not trusted."""
+    custom = target.custom or {}
+    custom[role_file.CUSTOM] = role_files(rollout.from_json(custom[CUSTOM]), expires, signer)
 
 
 def sign(metadata: Metadata[Any], signers: list[Signer]) -> bytes:

@@ -62,6 +62,7 @@ class ChannelState:
         device_class, name, channel: Which channel it is.
         stages: Newest first. Only the last can cover all devices.
         history: Releases that covered all devices before, newest first.
+        sequence: Number of the change that led to this state; 0 if a version without sequences signed it.
     """
 
     device_class: str
@@ -69,6 +70,7 @@ class ChannelState:
     channel: str
     stages: tuple[Stage, ...] = ()
     history: tuple[ReleaseRef, ...] = ()
+    sequence: int = 0
 
     @property
     def complete(self) -> ReleaseRef | None:
@@ -157,6 +159,7 @@ def from_json(value: Any) -> ChannelState:
             channel=str(value["channel"]),
             stages=stages,
             history=tuple(map(_release, value["history"])),
+            sequence=int(value.get("sequence", 0)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, RolloutError):

@@ -90,17 +90,9 @@ def rotate(registry: SignedRegistry, role: str, elsewhere: tuple[bytes, str] | N
         RegistryError: There is no such role, or keys are missing.
     """
     found = registry.read()
-    delegations = found.targets.signed.delegations
+    _delegator(registry, found, role)
     if role in _TOP_LEVEL:
         return _rotate_top_level(registry, role, found, elsewhere)
-    if delegations is None or role not in (delegations.roles or {}):
-        raise RegistryError(
-            "there is no such role",
-            where=registry.where,
-            bound=", ".join((*_TOP_LEVEL, *((delegations.roles or {}) if delegations else ()))),
-            measured=role,
-            remedy="name one of these roles",
-        )
     replaced: list[str] = []
     key = _new_key(registry, role, elsewhere)
 
@@ -115,6 +107,26 @@ def rotate(registry: SignedRegistry, role: str, elsewhere: tuple[bytes, str] | N
 
     registry.commit(edit)
     return replaced[0]
+
+
+def public_keys(registry: SignedRegistry, role: str) -> list[Key]:
+    """Return the keys that sign a role. Raises a RegistryError if there is no such role."""
+    by = _delegator(registry, registry.read(), role)
+    return [by.get_key(one) for one in by.get_delegated_role(role).keyids]
+
+
+def _delegator(registry: SignedRegistry, found: SignedSet, role: str) -> Root | Targets:
+    delegations = found.targets.signed.delegations
+    delegated = (delegations.roles or {}) if delegations else {}
+    if role not in {*_TOP_LEVEL, *delegated}:
+        raise RegistryError(
+            "there is no such role",
+            where=registry.where,
+            bound=", ".join((*_TOP_LEVEL, *delegated)),
+            measured=role,
+            remedy="name one of these roles",
+        )
+    return found.root.signed if role in _TOP_LEVEL else found.targets.signed
 
 
 def _rotate_top_level(

@@ -14,6 +14,7 @@ from components.trust import rollout
 from components.trust.keys import ROOT_NAME, VARIABLE
 from components.trust.names import EXPIRY_DAYS
 from components.trust.repository import SignedRegistry
+from components.trust.role_signing import point_of
 from components.trust.storage import store_at
 
 _WARNING = (
@@ -95,6 +96,34 @@ def refresh(address: str, *, force: bool) -> None:
     renewed = registry.read()
     typer.echo(f"timestamp expires {renewed.timestamp.signed.expires:%Y-%m-%d %H:%M} UTC")
     typer.echo(f"snapshot expires {renewed.snapshot.signed.expires:%Y-%m-%d %H:%M} UTC")
+
+
+def print_public_keys(address: str, role: str, *, as_header: bool) -> None:
+    """Print the public keys of a role, as PEM text or as a C header."""
+    from components.trust.setup import public_keys
+
+    registry = _opened(address)
+    keys = public_keys(registry, role)
+    if not as_header:
+        typer.echo("".join(key.keyval["public"] for key in keys), nl=False)
+        return
+    try:
+        points = [point_of(key) for key in keys]
+    except ValueError as error:
+        raise RegistryError(
+            "the checker of microcontrollers can't use this key",
+            where=f"{registry.where}: {role}",
+            bound="P-256 keys",
+            measured=str(error),
+            remedy="rotate the role to a P-256 key",
+        ) from error
+    lines = "\n".join("    {" + ", ".join(f"0x{byte:02x}" for byte in point) + "}," for point in points)
+    typer.echo(
+        f"/* The keys of {role} in {registry.where}. */\n"
+        "#include <stdint.h>\n\n"
+        f"#define EDGEMILL_KEY_COUNT {len(points)}\n"
+        f"static const uint8_t EDGEMILL_KEYS[EDGEMILL_KEY_COUNT][{len(points[0])}] = {{\n{lines}\n}};"
+    )
 
 
 def rotate(address: str, role: str, public_key: Path | None, key: str | None) -> None:

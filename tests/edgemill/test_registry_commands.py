@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from typer.testing import CliRunner
 
 from components.push.several import publish
@@ -67,6 +70,19 @@ def test_refresh_signs_when_it_is_time_and_rotate_names_the_old_key(root: str) -
     assert edgemill("rotate", root, "timestamp", "--key", "awskms:x")[0] == 2
 
 
+def test_public_key_of_a_channel_is_printed_for_firmware(root: str, tmp_path: Path) -> None:
+    push(root, MODEL, "stable")
+    code, pem = edgemill("public-key", root, "phone.stable")
+    assert code == 0
+    key = load_pem_public_key(pem.encode())
+    assert isinstance(key, EllipticCurvePublicKey)
+    code, header = edgemill("public-key", root, "phone.stable", "--header")
+    assert code == 0
+    point = bytes(int(byte, 16) for byte in re.findall(r"0x([0-9a-f]{2})\b", header))
+    assert point == key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    assert "#define EDGEMILL_KEY_COUNT 1\n" in header
+
+
 def test_mistakes_are_reported(root: str, tmp_path: Path) -> None:
     plain = str(tmp_path / "plain")
     version = push(plain, MODEL, "stable")
@@ -78,6 +94,7 @@ def test_mistakes_are_reported(root: str, tmp_path: Path) -> None:
         (("pause", f"{root}/phone/shoes"), "the channel has no release"),
         (("pause", f"{root}/phone/shoes", "--channel", "gamma"), "a signed registry has no such channel"),
         (("rotate", root, "phone.gamma"), "there is no such role"),
+        (("public-key", root, "phone.gamma"), "there is no such role"),
         (("promote", f"{root}/phone/shoes/{version}", "--percent", "0"), "percent"),
     ):
         code, output = edgemill(*arguments)
