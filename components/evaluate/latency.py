@@ -1,6 +1,7 @@
 """Measures host latency as a ratio to the float TFLite model, with the protocol of `components.core.timing`.
 
-The float model is timed twice, as two twins. If the twins disagree, the measurement is repeated.
+The float model is timed twice, as two twins. The measurement is repeated until the twins agree; if they never do, there
+is no ratio.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from components.core.timing import ATTEMPTS, MIN_JUDGED_S, interleaved_minima, twins_agree
+from components.core.timing import (
+    ATTEMPTS,
+    MIN_JUDGED_S,
+    Times,
+    interleaved_times,
+    ratio_to_twins,
+    shows_agreement,
+    twin_interval,
+)
 from components.facts.conversion import ConversionOutcome, Converted
 from components.facts.evaluation import Latency
 from components.model.tflite_runtime import TFLiteModel
@@ -34,42 +43,51 @@ def measure_latency(
         seed: Seed of the order within the rounds.
 
     Returns:
-        Name -> latency, without a ratio if the twins disagreed in all three runs.
+        Name -> latency, without a ratio if the twins disagreed in all attempts.
     """
     models: dict[object, TFLiteModel] = {_REFERENCE: TFLiteModel(reference), _TWIN: TFLiteModel(reference)}
     models |= {name: TFLiteModel(content) for name, content in candidates.items()}
     for model in models.values():
         model.load_example(example)
+    runs = {name: model.invoke_once for name, model in models.items()}
     latencies: dict[str, Latency] = {}
     for attempt in range(ATTEMPTS):
-        minima = interleaved_minima({name: model.invoke_once for name, model in models.items()}, seed + attempt)
-        reference_s, twin_s = minima.pop(_REFERENCE), minima.pop(_TWIN)
-        latencies = judge(reference_s, twin_s, {str(name): value for name, value in minima.items()})
-        logger.info("Latency, run %d: float %.1f us, its twin %.1f us", attempt + 1, reference_s * 1e6, twin_s * 1e6)
-        if twins_agree(reference_s, twin_s):
+        times = interleaved_times(runs, seed + attempt)
+        reference_s, twin_s = times.pop(_REFERENCE), times.pop(_TWIN)
+        latencies = judge(reference_s, twin_s, {str(name): value for name, value in times.items()})
+        twins = twin_interval(reference_s, twin_s)
+        logger.info("Latency, attempt %d: twins' ratio %.3f to %.3f", attempt + 1, twins.lower, twins.upper)
+        if shows_agreement(twins):
             break
     return latencies
 
 
-def judge(reference_s: float, twin_s: float, candidates_s: Mapping[str, float]) -> dict[str, Latency]:
-    """Convert the times of one run, in seconds, to latencies, with a ratio if the times support one."""
-    best = min(reference_s, twin_s)
+def judge(reference_s: Times, twin_s: Times, candidates_s: Mapping[str, Times]) -> dict[str, Latency]:
+    """Convert the times of one attempt to latencies, with a ratio if the times support one.
 
-    def latency(seconds: float) -> Latency:
-        microseconds = seconds * 1e6
-        if not twins_agree(reference_s, twin_s):
+    Args:
+        reference_s, twin_s: Seconds of the float file in each round, [rounds], measured twice.
+        candidates_s: Name -> seconds of a candidate in the same rounds, [rounds].
+    """
+    twins = twin_interval(reference_s, twin_s)
+    best = float(min(reference_s.min(), twin_s.min()))
+
+    def latency(seconds: Times) -> Latency:
+        microseconds = float(seconds.min()) * 1e6
+        if not shows_agreement(twins):
             return Latency(
                 microseconds=microseconds,
                 ratio=None,
-                note=f"the machine was too noisy: the float model took {reference_s * 1e6:.1f} and "
-                f"{twin_s * 1e6:.1f} us in one run",
+                note="the machine was too noisy: the float model, measured twice, took "
+                f"{twins.lower:.2f} to {twins.upper:.2f} of its own time",
                 transient=True,
             )
-        for what, value in (("the float model", best), ("it", seconds)):
+        for what, value in (("the float model", best), ("it", float(seconds.min()))):
             if value < MIN_JUDGED_S:
                 note = f"{what} takes {value * 1e6:.1f} us; times below {MIN_JUDGED_S * 1e6:.0f} us are not judged"
                 return Latency(microseconds=microseconds, ratio=None, note=note)
-        return Latency(microseconds=microseconds, ratio=seconds / best)
+        found = ratio_to_twins(seconds, reference_s, twin_s)
+        return Latency(microseconds=microseconds, ratio=found.estimate, lower=found.lower, upper=found.upper)
 
     return {name: latency(seconds) for name, seconds in candidates_s.items()}
 

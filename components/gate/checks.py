@@ -25,7 +25,7 @@ SATURATED = "saturated outputs"
 
 
 def device_checks(
-    candidate: CandidateReport, inspection: Inspection, device: DeviceProfile
+    candidate: CandidateReport, inspection: Inspection, device: DeviceProfile, policy: GateSpec
 ) -> Iterator[Check | Requirement]:
     """Check a converted candidate against a device's capabilities and budgets. Unset budgets aren't checked."""
     scheme = candidate.recipe.scheme.kind
@@ -58,7 +58,7 @@ def device_checks(
             note = "missing in the evaluation" if size is None else ""
             yield at_most(what, device.name, limit, size, "bytes", note, missing="not_enough_data")
     if device.max_latency_ratio is not None:
-        yield _latency(candidate, device, device.max_latency_ratio)
+        yield _latency(candidate, device, device.max_latency_ratio, policy)
 
 
 def _pinned(device: DeviceProfile, inspection: Inspection) -> Iterator[Requirement]:
@@ -200,14 +200,21 @@ def _lacks(result: SliceResult | None, where: str, metric: str, what: str) -> st
     return f"the evaluation has no {what} of {metric!r} on this slice (metrics: {known}), {result.examples} examples"
 
 
-def _latency(candidate: CandidateReport, device: DeviceProfile, limit: float) -> Check:
+def _latency(candidate: CandidateReport, device: DeviceProfile, limit: float, policy: GateSpec) -> Check:
     latency = candidate.latency
     if latency is None or latency.ratio is None or math.isnan(latency.ratio):
         why = latency.note if latency and latency.note else "no ratio was measured"
         note = f"not judged: {why}"
         return at_most(LATENCY_RATIO, device.name, limit, None, "ratio", note, missing="not_enough_data")
     note = f" ({latency.note})" if latency.note else ""
-    return at_most(LATENCY_RATIO, device.name, limit, latency.ratio, "ratio", note, slack=FLOAT32_EPSILON)
+    check = at_most(LATENCY_RATIO, device.name, limit, latency.ratio, "ratio", note, slack=FLOAT32_EPSILON)
+    if latency.lower is None or latency.upper is None:
+        return check
+    check = check.model_copy(update={"lower": latency.lower, "upper": latency.upper})
+    if policy.decide_on != "estimate" and latency.lower <= limit < latency.upper:
+        note += ": the bound is within the interval"
+        return check.model_copy(update={"verdict": "not_enough_data", "note": note})
+    return check
 
 
 def _count(names: Sequence[str]) -> str:

@@ -80,7 +80,7 @@ def worst(verdicts: Iterator[Verdict]) -> Verdict:
 def _judged(
     report: EvaluationReport, device: DeviceProfile, policy: GateSpec, on_device: DeviceReport | None, there: OnDevice
 ) -> list[CandidateDecision]:
-    fixed = [_of_the_file(candidate, device, on_device) for candidate in report.candidates]
+    fixed = [_of_the_file(candidate, device, policy, on_device) for candidate in report.candidates]
     bounds = [
         _of_the_metrics(candidate, measured, report, policy, there) if isinstance(candidate.outcome, Converted) else []
         for candidate, measured in zip(report.candidates, there.report.candidates, strict=True)
@@ -114,7 +114,7 @@ def _of_the_metrics(
 
 
 def _of_the_file(
-    candidate: CandidateReport, device: DeviceProfile, on_device: DeviceReport | None
+    candidate: CandidateReport, device: DeviceProfile, policy: GateSpec, on_device: DeviceReport | None
 ) -> list[Check | Requirement]:
     outcome = candidate.outcome
     if not isinstance(outcome, Converted):
@@ -128,7 +128,7 @@ def _of_the_file(
             ),
         ]
     return [
-        *device_checks(candidate, outcome.inspection, device),
+        *device_checks(candidate, outcome.inspection, device, policy),
         *tool_checks(candidate, device, on_device.of(candidate.name) if on_device else None),
         *([] if candidate.sha256 else [_no_digest(candidate)]),
     ]
@@ -154,7 +154,8 @@ def _why_none(judged: list[tuple[CandidateReport, CandidateDecision]], device: D
         check = next(check for check in decision.checks if check.verdict == decision.verdict)
         unjudged = check.quantity == LATENCY_RATIO and check.verdict == "not_enough_data"
         if unjudged:
-            noisy = candidate.latency is not None and candidate.latency.transient
+            latency = candidate.latency
+            noisy = latency is not None and (latency.transient or latency.ratio is not None)
             fixes.append("run again on a quieter machine" if noisy else UNJUDGED_LATENCY_REMEDY)
         if isinstance(check, Check) and unjudged:
             what = f"{check.quantity} {check.note}"

@@ -283,6 +283,22 @@ def test_latency_is_not_enough_data_when_unjudged_but_bounded():
     assert decide(report(unjudged), device(), policy(FINE)).verdict == "pass"
 
 
+@pytest.mark.parametrize(
+    ("limit", "estimate", "test"),
+    [(0.4, "fail", "fail"), (0.47, "fail", "not_enough_data"), (0.52, "pass", "not_enough_data"), (0.6, "pass", "pass")],
+)
+def test_latency_is_judged_by_its_interval_unless_by_the_estimate(limit, estimate, test):
+    latency = Latency(microseconds=9.0, ratio=0.5, lower=0.45, upper=0.55)
+    timed = candidate("int8", slice_of(0.84, -0.01, examples=100_000)).model_copy(update={"latency": latency})
+    for decide_on, verdict in (("estimate", estimate), ("interval", test), ("test", test)):
+        found = decide(report(timed), device(max_latency_ratio=limit), policy(FINE, decide_on=decide_on))
+        (check,) = (each for each in found.candidates[0].checks if each.quantity == "latency ratio")
+        assert check.verdict == verdict
+        assert (check.lower, check.upper) == (0.45, 0.55)
+        if verdict == "not_enough_data":
+            assert check.note == ": the bound is within the interval"
+
+
 def test_unconverted_candidate_fails_with_its_message_when_others_pass():
     failed = CandidateReport(
         recipe={"name": "gru", "scheme": "static_wi8_ai8"},
