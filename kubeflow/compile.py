@@ -72,7 +72,9 @@ def compile_file(file: Path, environment: Path, *, skip_impossible: bool = False
     """
     found = read_environment(environment)
     cluster = cluster_of(found, environment)
-    loaded = preflight(file, data=cluster.examples is None, registry=False, skip_impossible=skip_impossible)
+    loaded = preflight(
+        file, data=cluster.examples is None, registry=False, tools=False, skip_impossible=skip_impossible
+    )
     if loaded.spec.impossible == "skip":
         from pipelines.checks.dry_run import check_model
 

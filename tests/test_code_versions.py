@@ -48,6 +48,7 @@ RECIPE = SCHEME | {
     "spec.steps.sparsity",
 }
 EVALUATED = READS | RECIPE | {"facts.conversion", "facts.evaluation", "facts.outputs", "facts.slices"}
+ON_DEVICE = {"facts.device", "facts.tools.phone"}
 DEVICE = {"spec.devices.device", "spec.devices.device_tools", "spec.devices.operators"}
 EVALUATES = KERAS | {
     *("data", "metrics", "model", "ranges", "spec.evaluate", "spec.metric", "tfx"),
@@ -65,15 +66,12 @@ DEPENDS = {
     | RECURRENT
     | TFLITE
     | {"facts.outputs", "metrics", "spec.convert", "spec.metric", "upstream.fork_server"},
-    "device_check": EVALUATED | EVALUATES | {"evaluate", "facts.device", "spec.devices.device_tools"},
+    "device_check": EVALUATED | EVALUATES | {"evaluate", *ON_DEVICE, "spec.devices.device_tools"},
     "evaluate": EVALUATED | EVALUATES | {"upstream.tfx.executors"},
-    "gate": EVALUATED | DEVICE | {"facts.decision", "facts.device", "metrics", "spec.gate", "tfx"},
+    "gate": EVALUATED | DEVICE | {"facts.decision", *ON_DEVICE, "metrics", "spec.gate", "tfx"},
     "ingest": FUNCTION | {"spec.examples"},
     "prune": TRAINS | {"spec.steps.prune"},
-    "push": EVALUATED
-    | DEVICE
-    | FUNCTION
-    | {"facts.decision", "facts.device", "object_store", "spec.registry", "trust"},
+    "push": EVALUATED | DEVICE | FUNCTION | {"facts.decision", *ON_DEVICE, "object_store", "spec.registry", "trust"},
     "quantize": TRAINS | RECURRENT,
     "validate": {"data", "facts.manifest", "facts.streaming", "spec.validate", "upstream.tfx.example_validator"},
 }
@@ -89,7 +87,7 @@ def parts(names: set[str]) -> set[str]:
         elif inner:
             found.add(inner[0])
     return found - {
-        *("spec", "facts", "spec.schemes", "spec.steps", "spec.devices"),
+        *("spec", "facts", "facts.tools", "spec.schemes", "spec.steps", "spec.devices"),
         *("upstream", "upstream.tfx", "upstream.tflite"),
     }
 

@@ -8,13 +8,23 @@ from collections.abc import Mapping, Sequence
 from components.core.errors import DataError, EdgemillError
 from components.core.files import sha256_of_bytes
 from components.data.examples import Inputs
+from components.device_check.adb.benchmark import measure_with_adb
+from components.device_check.installed import tool_errors
 from components.device_check.tflm import RunOutputs, run_with_tflm
 from components.device_check.vela import measure_with_vela
 from components.facts.artifact_paths import OUTCOME_FILE, TFLITE_FILE
 from components.facts.conversion import Converted, outcome_of
-from components.facts.device import CandidateOnDevice, DeviceReport, TflmFacts, TflmOutcome, ToolFailure, VelaOutcome
+from components.facts.device import (
+    AdbOutcome,
+    CandidateOnDevice,
+    DeviceReport,
+    TflmFacts,
+    TflmOutcome,
+    ToolFailure,
+    VelaOutcome,
+)
 from components.facts.verified import Verified
-from components.spec.devices.device_tools import DeviceEvaluator, TflmEvaluator, VelaEvaluator
+from components.spec.devices.device_tools import AdbEvaluator, DeviceEvaluator, TflmEvaluator, VelaEvaluator
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +45,11 @@ def check_candidates(
 
     Raises:
         DataError: A tool runs files, but there are no inputs.
+        SpecError: A tool is missing, or has another version than the profile asks for.
         TamperedError: A candidate has changed since it was written.
     """
+    for error in tool_errors(device, evaluators):
+        raise error
     checked, outputs = [], {}
     for name, candidate in candidates.items():
         outcome = outcome_of(candidate.read(OUTCOME_FILE))
@@ -46,17 +59,20 @@ def check_candidates(
         content = candidate.read(TFLITE_FILE)
         vela: VelaOutcome | None = None
         tflm: TflmOutcome | None = None
+        adb: AdbOutcome | None = None
         for evaluator in evaluators:
             logger.info("%s: %s: running %s", device, name, evaluator.kind)
             if isinstance(evaluator, VelaEvaluator):
                 vela = measure_with_vela(content, operators, evaluator)
+            elif isinstance(evaluator, AdbEvaluator):
+                adb = measure_with_adb(content, evaluator)
             else:
                 found = _run(content, inputs, evaluator)
                 if isinstance(found, ToolFailure):
                     tflm = found
                 else:
                     tflm, outputs[name] = found
-        one = CandidateOnDevice(name=name, sha256=sha256_of_bytes(content), vela=vela, tflm=tflm)
+        one = CandidateOnDevice(name=name, sha256=sha256_of_bytes(content), vela=vela, tflm=tflm, adb=adb)
         for failure in one.failures:
             logger.warning("%s: %s: %s", device, name, failure.message)
         checked.append(one)

@@ -15,7 +15,16 @@ Verdict = Literal["pass", "fail", "not_enough_data"]
 Operation = Literal["at_least", "at_most", "drop_at_most", "rise_at_most"]
 # Units of figures. `pipelines.report.wording` defines how each is shown. Metrics have none.
 Unit = Literal[
-    "", "bytes", "cycles", "operators", "ratio", "fraction_of_values", "state_error", "LSB", "mean_LSB_from_desktop"
+    "",
+    "bytes",
+    "cycles",
+    "operators",
+    "ratio",
+    "microseconds",
+    "fraction_of_values",
+    "state_error",
+    "LSB",
+    "mean_LSB_from_desktop",
 ]
 
 

@@ -11,20 +11,22 @@ from pydantic import Field
 
 from components.core.values import FrozenModel
 from components.facts.evaluation import SliceResult
+from components.facts.tools.phone import AdbFacts
 
 
 class ToolFailure(FrozenModel):
     """A candidate that a tool could not process.
 
     Attributes:
-        cause: `refused` with the tool's own message, `crashed` (a signal or an exit code), or `timed_out`.
+        cause: `refused` with the tool's own message, `crashed` (a signal or an exit code), `timed_out`, or
+            `unavailable` (the device could not be used, so this says nothing about the candidate).
         message: What happened, with figures.
         remedy: How to fix it.
         transient: Whether another attempt with the same inputs may succeed. If so, the next run tries again.
     """
 
     status: Literal["failed"] = "failed"
-    cause: Literal["refused", "crashed", "timed_out"]
+    cause: Literal["refused", "crashed", "timed_out", "unavailable"]
     message: str
     remedy: str
     transient: bool = False
@@ -185,6 +187,7 @@ class TflmFacts(FrozenModel):
 
 VelaOutcome = Annotated[VelaFacts | ToolFailure, Field(discriminator="status")]
 TflmOutcome = Annotated[TflmFacts | ToolFailure, Field(discriminator="status")]
+AdbOutcome = Annotated[AdbFacts | ToolFailure, Field(discriminator="status")]
 
 
 class CandidateOnDevice(FrozenModel):
@@ -199,22 +202,26 @@ class CandidateOnDevice(FrozenModel):
     sha256: str
     vela: VelaOutcome | None = None
     tflm: TflmOutcome | None = None
+    adb: AdbOutcome | None = None
 
     @property
     def failures(self) -> tuple[ToolFailure, ...]:
         """Failures of the tools that could not process the candidate."""
-        return tuple(outcome for outcome in (self.vela, self.tflm) if isinstance(outcome, ToolFailure))
+        return tuple(outcome for outcome in (self.vela, self.tflm, self.adb) if isinstance(outcome, ToolFailure))
 
     @property
     def figures(self) -> dict[str, int]:
         """The known figures that are stored in ML Metadata, by a name with the unit."""
         vela = self.vela if isinstance(self.vela, VelaFacts) else None
+        phone = self.adb if isinstance(self.adb, AdbFacts) else None
         known = {
             "npu_cycles": vela.cycles if vela else None,
             "cpu_operators": len(vela.cpu_operators) if vela else None,
             "sram_bytes": vela.sram_bytes if vela else None,
             "flash_bytes": vela.flash_bytes if vela else None,
             "arena_bytes": self.tflm.arena_bytes if isinstance(self.tflm, TflmFacts) else None,
+            "phone_latency_us": round(phone.latency_us) if phone else None,
+            "phone_memory_bytes": phone.memory_bytes if phone else None,
         }
         return {name: value for name, value in known.items() if value is not None}
 

@@ -61,8 +61,8 @@ class Latency(FrozenModel):
         microseconds: Minimum over the rounds.
         ratio: Median over the rounds of its time divided by that of the float TFLite model. None if one of them is
             under 20 microseconds, or the float model's twins did not agree, which makes a comparison impossible.
-        lower, upper: 95 % confidence interval of the ratio. It is at least 5 % wide on both sides, because equal files can
-            differ by that.
+        lower, upper: 95 % confidence interval of the ratio. It is at least 5 % wide on both sides, because equal files
+            can differ by that.
         note: Why there is no ratio, or what to keep in mind.
         transient: Whether the twins disagreed, so that another run may give a ratio.
     """

@@ -129,7 +129,7 @@ def _of_the_file(
         ]
     return [
         *device_checks(candidate, outcome.inspection, device, policy),
-        *tool_checks(candidate, device, on_device.of(candidate.name) if on_device else None),
+        *tool_checks(candidate, device, policy, on_device.of(candidate.name) if on_device else None),
         *([] if candidate.sha256 else [_no_digest(candidate)]),
     ]
 

@@ -13,6 +13,7 @@ from components.facts.conversion import Converted
 from components.facts.device import DeviceReport, VelaFacts
 from components.facts.evaluation import CandidateReport
 from components.facts.slices import overall
+from components.facts.tools.phone import AdbFacts
 from components.gate.evidence import of_parts
 from components.gate.holm import corrected
 from components.metrics.jackknife_error import standard_error
@@ -40,8 +41,8 @@ def choose(
     """
     among = _close(passing, spans, policy, less_is_better) if policy.prefer.within is not None else passing
     # min() keeps the first of equals.
-    best = min(among, key=lambda candidate: _rank(candidate, policy, less_is_better, _vela(candidate, on_device)))
-    why = _why_this(best, len(among), policy, _vela(best, on_device))
+    best = min(among, key=lambda candidate: _rank(candidate, policy, less_is_better, _times(candidate, on_device)))
+    why = _why_this(best, len(among), policy, _times(best, on_device))
     if policy.prefer.within is not None and len(passing) > 1:
         top = min(passing, key=lambda candidate: _badness(candidate, policy.metrics[0].name, less_is_better))
         why += _how_close(best, top, len(passing), len(among), policy)
@@ -61,14 +62,15 @@ def fronts(
         on_device: Facts from the device's own tools.
 
     Returns:
-        Cost (`bytes`, `gzip bytes`, `host time`, `NPU cycles`) -> names from the lowest cost to the highest.
+        Cost (`bytes`, `gzip bytes`, `host time`, `phone time`, `NPU cycles`) -> names from the lowest cost to the
+        highest.
     """
     found = {}
-    for cost in ("bytes", "gzip bytes", "host time", "NPU cycles"):
+    for cost in ("bytes", "gzip bytes", "host time", "phone time", "NPU cycles"):
         points = [
             (price, _badness(candidate, metric, less_is_better), candidate.name)
             for candidate in passing
-            if (price := _cost(candidate, cost, _vela(candidate, on_device))) is not None
+            if (price := _cost(candidate, cost, _times(candidate, on_device))) is not None
         ]
         front, least = [], math.inf
         for _, badness, name in sorted(points, key=lambda point: point[:2]):
@@ -80,7 +82,7 @@ def fronts(
     return found
 
 
-def _cost(candidate: CandidateReport, cost: str, vela: VelaFacts | None) -> float | None:
+def _cost(candidate: CandidateReport, cost: str, times: VelaFacts | AdbFacts | None) -> float | None:
     match cost:
         case "bytes":
             return _file_bytes(candidate)
@@ -88,8 +90,10 @@ def _cost(candidate: CandidateReport, cost: str, vela: VelaFacts | None) -> floa
             return candidate.compressed.gzip if candidate.compressed else None
         case "host time":
             return _ratio(candidate)
+        case "phone time":
+            return times.latency_us if isinstance(times, AdbFacts) else None
         case _:
-            return vela.cycles if vela else None
+            return times.cycles if isinstance(times, VelaFacts) else None
 
 
 def _close(
@@ -171,13 +175,15 @@ def _how_close(best: CandidateReport, top: CandidateReport, passing: int, close:
     )
 
 
-def _vela(candidate: CandidateReport, on_device: DeviceReport | None) -> VelaFacts | None:
+def _times(candidate: CandidateReport, on_device: DeviceReport | None) -> VelaFacts | AdbFacts | None:
+    """What says how fast the candidate is on the device itself."""
     facts = on_device.of(candidate.name) if on_device else None
-    return facts.vela if facts is not None and isinstance(facts.vela, VelaFacts) else None
+    found = (facts.vela, facts.adb) if facts is not None else ()
+    return next((each for each in found if isinstance(each, VelaFacts | AdbFacts)), None)
 
 
 def _rank(
-    candidate: CandidateReport, policy: GateSpec, less_is_better: bool, vela: VelaFacts | None
+    candidate: CandidateReport, policy: GateSpec, less_is_better: bool, times: VelaFacts | AdbFacts | None
 ) -> tuple[float, float, float]:
     accuracy, size = _badness(candidate, policy.metrics[0].name, less_is_better), float(_file_bytes(candidate))
     match policy.prefer.by:
@@ -186,10 +192,12 @@ def _rank(
         case "smallest_compressed":
             compressed = candidate.compressed
             return (math.inf, size, accuracy) if compressed is None else (compressed.gzip, accuracy, size)
-        case "fastest" if vela is not None:
+        case "fastest" if isinstance(times, VelaFacts):
             # Prefer the device's cost model to this machine's kernels. Operators that fall back to the CPU have no
             # cycles, so fewer of them come first.
-            return len(vela.cpu_operators), math.inf if vela.cycles is None else vela.cycles, accuracy
+            return len(times.cpu_operators), math.inf if times.cycles is None else times.cycles, accuracy
+        case "fastest" if isinstance(times, AdbFacts):
+            return times.latency_us, accuracy, size
         case "fastest":
             ratio = _ratio(candidate)
             return (math.inf, size, accuracy) if ratio is None else (ratio, accuracy, size)
@@ -217,7 +225,7 @@ def _file_bytes(candidate: CandidateReport) -> int:
     return candidate.outcome.inspection.file_bytes if isinstance(candidate.outcome, Converted) else 0
 
 
-def _why_this(best: CandidateReport, passing: int, policy: GateSpec, vela: VelaFacts | None) -> str:
+def _why_this(best: CandidateReport, passing: int, policy: GateSpec, times: VelaFacts | AdbFacts | None) -> str:
     ratio = _ratio(best)
     whole = overall(best.slices)
     metric = whole.metrics.get(policy.metrics[0].name) if whole else None
@@ -226,9 +234,11 @@ def _why_this(best: CandidateReport, passing: int, policy: GateSpec, vela: VelaF
             figure = f"{_file_bytes(best):,} bytes"
         case "smallest_compressed":
             figure = f"{best.compressed.gzip:,} bytes under gzip" if best.compressed else "not compressed"
-        case "fastest" if vela is not None:
-            fallen = len(vela.cpu_operators)
-            cycles = "nothing runs on the NPU" if vela.cycles is None else f"{vela.cycles:,} NPU cycles"
+        case "fastest" if isinstance(times, AdbFacts):
+            figure = f"{times.latency_us:,.0f} µs on the phone"
+        case "fastest" if isinstance(times, VelaFacts):
+            fallen = len(times.cpu_operators)
+            cycles = "nothing runs on the NPU" if times.cycles is None else f"{times.cycles:,} NPU cycles"
             figure = f"{cycles}, {fallen} operators on the CPU" if fallen else cycles
         case "fastest":
             figure = "latency was not judged" if ratio is None else f"{ratio:.2f} of the float model's time"
@@ -240,7 +250,7 @@ def _why_this(best: CandidateReport, passing: int, policy: GateSpec, vela: VelaF
             assert_never(policy.prefer.by)
     if passing == 1:
         return f"{best.name} is the only candidate that passes ({figure})"
-    if policy.prefer.by == "fastest" and ratio is None and vela is None:
+    if policy.prefer.by == "fastest" and ratio is None and times is None:
         # An untimed candidate is best only if no passing candidate was timed.
         return (
             f"latency was not judged, so the smallest was chosen instead of the fastest: {best.name} "

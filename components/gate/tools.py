@@ -8,15 +8,21 @@ from components.core.errors import some_of
 from components.facts.decision import Check, Requirement, Unit, Verdict
 from components.facts.device import CandidateOnDevice, TflmFacts, ToolFailure, VelaFacts
 from components.facts.evaluation import CandidateReport
+from components.facts.tools.phone import AdbFacts
 from components.gate.checks import at_most
 from components.spec.devices.device import DeviceProfile
+from components.spec.gate import GateSpec
 
-VELA, TFLM = "Vela", "TensorFlow Lite Micro"  # Quantities of checks of the tools themselves.
+VELA, TFLM, ADB = (
+    "Vela",
+    "TensorFlow Lite Micro",
+    "benchmark on the phone",
+)  # Quantities of checks of the tools themselves.
 NPU_CYCLES, CPU_OPERATORS = "NPU cycles", "operators on the CPU"
 
 
 def tool_checks(
-    candidate: CandidateReport, device: DeviceProfile, facts: CandidateOnDevice | None
+    candidate: CandidateReport, device: DeviceProfile, policy: GateSpec, facts: CandidateOnDevice | None
 ) -> Iterator[Check | Requirement]:
     """Check a converted candidate against the findings of the device's tools. Figures without bounds aren't checked.
 
@@ -37,6 +43,8 @@ def tool_checks(
         yield from _vela(facts, device)
     if device.tflm is not None:
         yield from _tflm(facts, device)
+    if device.adb is not None:
+        yield from _adb(facts, device, policy)
 
 
 def _vela(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | Requirement]:
@@ -78,6 +86,25 @@ def _tflm(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | R
         yield at_most("arena bytes", device.name, device.max_arena_bytes, found.arena_bytes, "bytes")
     if device.max_tflm_lsb is not None:
         yield at_most("difference in LSB", device.name, device.max_tflm_lsb, found.max_lsb, "LSB", note)
+
+
+def _adb(facts: CandidateOnDevice, device: DeviceProfile, policy: GateSpec) -> Iterator[Check | Requirement]:
+    if not isinstance(facts.adb, AdbFacts):
+        yield _not_taken(ADB, facts.adb, device)
+        return
+    found = facts.adb
+    if (limit := device.max_latency_us) is not None:
+        low, high = found.latency_interval_us
+        note = f" over {found.runs} inferences on {found.model}"
+        check = at_most("time on the phone", device.name, limit, found.latency_us, "microseconds", note)
+        check = check.model_copy(update={"lower": low, "upper": high})
+        if policy.decide_on != "estimate" and low <= limit < high:
+            note += ": the bound is within the interval"
+            check = check.model_copy(update={"verdict": "not_enough_data", "note": note})
+        yield check
+    if (limit_bytes := device.max_memory_bytes) is not None:
+        note = "" if found.memory_bytes is not None else "the phone does not report it"
+        yield at_most("memory on the phone", device.name, limit_bytes, found.memory_bytes, "bytes", note)
 
 
 def _not_taken(tool: str, failure: ToolFailure | None, device: DeviceProfile) -> Requirement:

@@ -13,6 +13,7 @@ from components.baseline.lambdas import refuse_code
 from components.baseline.source import recognize, refuse_step
 from components.core.errors import DataError, EdgemillError, ModelError, RegistryError, SpecError, some_of
 from components.core.files import described, is_file, is_folder
+from components.device_check.installed import tool_errors
 from components.ingest.sources import read_by_tfx, wildcards_in
 from components.object_store.bucket import is_address
 from components.push.registry import open_registry
@@ -28,12 +29,15 @@ from pipelines.file.metric_attributes import with_attributes
 from pipelines.file.spec import ArrayExamples, DeclaredSplits, Examples, GeneratorExamples, MadeExamples, PipelineSpec
 
 
-def preflight(file: Path, *, data: bool = True, registry: bool = True, skip_impossible: bool = False) -> LoadedPipeline:
+def preflight(
+    file: Path, *, data: bool = True, registry: bool = True, tools: bool = True, skip_impossible: bool = False
+) -> LoadedPipeline:
     """Read a pipeline file and run all checks that don't need TensorFlow.
 
     Args:
         file: The pipeline file.
-        data, registry: Whether this machine reads the examples, and whether it writes to the registry.
+        data, registry, tools: Whether this machine reads the examples, whether it writes to the registry, and whether
+            it runs the devices' tools.
         skip_impossible: Whether to skip impossible recipes even if the file does not say so.
 
     Returns:
@@ -56,6 +60,7 @@ def preflight(file: Path, *, data: bool = True, registry: bool = True, skip_impo
             *(column_errors(loaded.spec) if data else ()),
             *_unsupported_names(loaded),
             *(_registry_errors(loaded) if registry else ()),
+            *(_tool_errors(loaded) if tools else ()),
         ]
         refused, wrong = _checked_baseline(loaded)
         errors += wrong
@@ -63,6 +68,11 @@ def preflight(file: Path, *, data: bool = True, registry: bool = True, skip_impo
         stops = loaded is not None and loaded.spec.impossible == "stop"
         raise PipelineFileError(file, [*errors, *(placed_refusals(loaded, refused) if loaded and stops else ())])
     return without_impossible(loaded, refused)
+
+
+def _tool_errors(loaded: LoadedPipeline) -> Iterator[SpecError]:
+    for device in loaded.devices:
+        yield from tool_errors(device.name, device.evaluators)
 
 
 def _data_errors(examples: Examples) -> Iterator[EdgemillError]:

@@ -14,6 +14,7 @@ from components.core.errors import EdgemillError, SpecError
 from components.core.files import described
 from components.core.values import FrozenModel
 from components.spec.devices.device import DeviceProfile
+from components.spec.devices.device_tools import AdbEvaluator
 from components.spec.registry import BaseRegistry, Registry
 from pipelines.file.bounded_yaml import BoundedLoader, read_small_text, refuse_unusable
 from pipelines.file.cross_field_checks import cross_field_errors
@@ -151,7 +152,19 @@ def _device(name: str, folder: Path, field: str) -> tuple[DeviceProfile | None, 
         )
         return None, [unknown]
     device, errors = read_yaml_as(path, DeviceProfile)
+    device = device and _with_absolute_binaries(device, path.parent)
     return device, [error.placed(f"{field} ({path})") for error in errors]
+
+
+def _with_absolute_binaries(device: DeviceProfile, folder: Path) -> DeviceProfile:
+    """Benchmark binaries are relative to the profile."""
+    evaluators = tuple(
+        each.model_copy(update={"benchmark": os.path.realpath(folder / each.benchmark)})
+        if isinstance(each, AdbEvaluator)
+        else each
+        for each in device.evaluators
+    )
+    return device.model_copy(update={"evaluators": evaluators})
 
 
 def read_yaml_as(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillError]]:

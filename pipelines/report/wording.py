@@ -94,6 +94,7 @@ _FORMS: dict[Unit, _Form] = {
     "cycles": _Form(_WHOLE, _WHOLE),
     "operators": _Form(_WHOLE, _WHOLE),
     "ratio": _Form(_FIGURE, _FIGURE),
+    "microseconds": _Form(_FIGURE, _FIGURE, " µs"),
     "fraction_of_values": _Form(_FIGURE, _FIGURE, " of all values"),
     "state_error": _Form(_FIGURE, _FIGURE, " at every time step"),
     "LSB": _Form("{:,}".format, _ROUNDED),

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from components.core.values import FrozenModel
-from components.spec.devices.device_tools import DeviceEvaluator, TflmEvaluator, VelaEvaluator
+from components.spec.devices.device_tools import AdbEvaluator, DeviceEvaluator, TflmEvaluator, VelaEvaluator
 from components.spec.devices.operators import BUILTIN_OPERATORS
 from components.spec.scheme import SchemeKind
 
@@ -65,6 +65,8 @@ class DeviceProfile(FrozenModel):
         max_arena_bytes: Largest tensor arena under TensorFlow Lite Micro.
         max_tflm_lsb: Largest difference of an output under TensorFlow Lite Micro from the desktop runtime's, in least
             significant bits.
+        max_latency_us: Longest mean time of one inference on the connected phone, in microseconds.
+        max_memory_bytes: How much a process on the phone can grow by loading and running the model.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
@@ -88,6 +90,8 @@ class DeviceProfile(FrozenModel):
     max_flash_bytes: Annotated[int, Field(gt=0)] | None = None
     max_arena_bytes: Annotated[int, Field(gt=0)] | None = None
     max_tflm_lsb: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    max_latency_us: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    max_memory_bytes: Annotated[int, Field(gt=0)] | None = None
 
     @field_validator("operators", "operator_versions")
     @classmethod
@@ -142,8 +146,14 @@ class DeviceProfile(FrozenModel):
         """The evaluator of this kind, if declared."""
         return next((each for each in self.evaluators if isinstance(each, TflmEvaluator)), None)
 
+    @property
+    def adb(self) -> AdbEvaluator | None:
+        """The evaluator of this kind, if declared."""
+        return next((each for each in self.evaluators if isinstance(each, AdbEvaluator)), None)
+
 
 _MEASURED_BY = {
     "vela": ("max_npu_cycles", "max_cpu_operators", "max_sram_bytes", "max_flash_bytes"),
     "tflm": ("max_arena_bytes", "max_tflm_lsb"),
+    "adb": ("max_latency_us", "max_memory_bytes"),
 }

@@ -34,6 +34,10 @@ _DEDICATED = ("Dedicated_Sram", "Dedicated_Sram_256KB", "Dedicated_Sram_384KB", 
 MEMORY_MODES = (SRAM_ONLY, "Shared_Sram", *_DEDICATED)
 
 
+# Releases and parts of them: 5.2 means every 5.2.x.
+Version = Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+-]*$")]
+
+
 class VelaEvaluator(FrozenModel):
     """Arm's compiler for Ethos-U NPUs. Its cost model says where operators run, and estimates cycles, SRAM, and flash.
 
@@ -42,6 +46,8 @@ class VelaEvaluator(FrozenModel):
         system_config: Clock and memories: a section of the `Arm/vela.ini` that Vela ships.
         memory_mode: Where weights and activations are stored: another section of that file.
         timeout_s: Wall time limit of one compilation, in seconds.
+        version: The version of Vela that the profile's bounds hold for, such as 5.2.0, or 5.2 for every 5.2.x. By
+            default, any.
     """
 
     kind: Literal["vela"] = "vela"
@@ -49,6 +55,7 @@ class VelaEvaluator(FrozenModel):
     system_config: str
     memory_mode: str = "Shared_Sram"
     timeout_s: Annotated[FiniteFloat, Field(gt=0)] = 300.0
+    version: Version | None = None
 
     @field_validator("accelerator")
     @classmethod
@@ -96,12 +103,14 @@ class TflmEvaluator(FrozenModel):
         seconds: Time for the examples of one candidate, in seconds. When it is over, no further examples start, and the
             metrics cover those that every candidate has run.
         timeout_s: Wall time limit for one candidate, in seconds. It ends a candidate without figures.
+        version: The version of the package `tflite-micro` that the profile's bounds hold for. By default, any.
     """
 
     kind: Literal["tflm"] = "tflm"
     examples: Annotated[int, Field(gt=0)] | Literal["all"] = 1000
     seconds: Annotated[FiniteFloat, Field(gt=0)] = 60.0
     timeout_s: Annotated[FiniteFloat, Field(gt=0)] = 120.0
+    version: Version | None = None
 
     @model_validator(mode="after")
     def _ends_in_time(self) -> TflmEvaluator:
@@ -113,7 +122,36 @@ class TflmEvaluator(FrozenModel):
         return self
 
 
-DeviceEvaluator = Annotated[VelaEvaluator | TflmEvaluator, Field(discriminator="kind")]
+class AdbEvaluator(FrozenModel):
+    """A phone that is connected through Android's `adb`: time and memory of TensorFlow Lite's `benchmark_model` on it.
+
+    Attributes:
+        benchmark: The binary `benchmark_model`, built for the phone. A relative path is relative to the profile.
+        abi: The ABI that the binary is built for.
+        serial: Serial number of the phone, as `adb devices` shows it. By default, the only one that is connected.
+        delegate: What runs the operators: `xnnpack`, `gpu`, `nnapi`, or `none` for TensorFlow Lite's own CPU kernels.
+        threads: Threads of the runtime.
+        runs: Number of timed inferences.
+        folder: Folder on the phone for the files. It must allow execution.
+        adb: The executable `adb`.
+        timeout_s: Wall time limit for one candidate, in seconds, with the copying of files.
+        version: The version of adb that the profile's bounds hold for, such as 35.0.2. By default, any.
+    """
+
+    kind: Literal["adb"] = "adb"
+    benchmark: str
+    abi: Literal["arm64-v8a", "armeabi-v7a", "x86_64", "x86", "riscv64"] = "arm64-v8a"
+    serial: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]+$")] | None = None
+    delegate: Literal["xnnpack", "gpu", "nnapi", "none"] = "xnnpack"
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    runs: Annotated[int, Field(ge=2)] = 50
+    folder: Annotated[str, Field(pattern=r"^/[^\x00'\n]*$")] = "/data/local/tmp"
+    adb: str = "adb"
+    timeout_s: Annotated[FiniteFloat, Field(gt=0)] = 120.0
+    version: Version | None = None
+
+
+DeviceEvaluator = Annotated[VelaEvaluator | TflmEvaluator | AdbEvaluator, Field(discriminator="kind")]
 
 
 def _known(name: str, known: tuple[str, ...], what: str) -> str:

@@ -285,7 +285,12 @@ def test_latency_is_not_enough_data_when_unjudged_but_bounded():
 
 @pytest.mark.parametrize(
     ("limit", "estimate", "test"),
-    [(0.4, "fail", "fail"), (0.47, "fail", "not_enough_data"), (0.52, "pass", "not_enough_data"), (0.6, "pass", "pass")],
+    [
+        (0.4, "fail", "fail"),
+        (0.47, "fail", "not_enough_data"),
+        (0.52, "pass", "not_enough_data"),
+        (0.6, "pass", "pass"),
+    ],
 )
 def test_latency_is_judged_by_its_interval_unless_by_the_estimate(limit, estimate, test):
     latency = Latency(microseconds=9.0, ratio=0.5, lower=0.45, upper=0.55)

@@ -51,6 +51,21 @@ def test_file_that_code_reads_must_exist(small: SmallPipeline) -> None:
     assert "reads.files[0]: object stores cannot be used here" in errors_of(small)
 
 
+def test_tool_of_another_version_and_missing_binary_are_reported_unless_another_machine_runs_them(
+    small: SmallPipeline,
+) -> None:
+    profile = {"name": "mine", "device_class": "mine", "description": "a phone", "schemes": ["static_wi8_ai8"]}
+    evaluators = [{"kind": "adb", "benchmark": "bin/benchmark_model"}, {"kind": "tflm", "version": "9.9"}]
+    (small.folder / "mine.json.yaml").write_text(json.dumps({**profile, "evaluators": evaluators}))
+    small.spec["devices"] = ["mine.json.yaml"]
+    said = errors_of(small)
+    binary = small.folder / "bin" / "benchmark_model"
+    assert "device 'mine': evaluators[0] (adb).benchmark: the benchmark binary cannot be read" in said
+    assert f"found: {os.path.realpath(binary)}: No such file" in said
+    assert "evaluators[1] (tflm).version: TensorFlow Lite Micro has another version" in said
+    preflight(small.file, tools=False)
+
+
 def test_missing_task_module_is_named(small: SmallPipeline) -> None:
     small.spec["task"] = "nowhere.task:TASK"
     assert "task: the module 'nowhere.task' cannot be found" in errors_of(small)

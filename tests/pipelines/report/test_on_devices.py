@@ -14,6 +14,7 @@ from components.spec.devices.device import DeviceProfile
 from pipelines.report import figures
 from pipelines.report.render import render_report
 from pipelines.report.summary import RunSummary
+from tests.components.gate.test_phone import measured
 from tests.pipelines.report.test_render import Page
 
 
@@ -107,3 +108,19 @@ def test_accuracy_is_drawn_against_cycles_where_vela_counts_them(plain_summary):
     assert "currentColor" in figures.accuracy_against_cycles(summary, "board")
     assert figures.accuracy_against_cycles(plain_summary, "phone_cpu") is None
     assert "Accuracy against npu cycles of board" in render_report(summary)
+
+
+def test_times_on_a_phone_and_the_reason_why_there_are_none_are_shown(plain_summary):
+    adb = {"kind": "adb", "benchmark": "benchmark_model", "threads": 2}
+    base = {"name": "phone", "device_class": "p", "description": "any", "schemes": ["static_wi8_ai8"]}
+    profile = DeviceProfile.model_validate({**base, "evaluators": [adb]})
+    away = ToolFailure(cause="unavailable", message="no device is connected", remedy="connect it", transient=True)
+    candidates = (
+        CandidateOnDevice(name="int8", sha256="a", adb=measured()),
+        CandidateOnDevice(name="int16", sha256="b", adb=away),
+    )
+    report = DeviceReport(device="phone", candidates=candidates)
+    said = page(plain_summary, devices=(profile,), on_devices=(report,)).text["devices"]
+    assert "arm64-v8a, xnnpack, 2 threads" in said
+    assert "1000.0[980.4, 1019.6], 100 runs" in said and "3,000,000" in said and "Fake 9, Android 14" in said
+    assert "phone unavailable no device is connectedRemedy: connect it" in " ".join(said.split())

@@ -1,0 +1,127 @@
+"""Whether this machine has the tools of a device profile, in the versions that the profile asks for.
+
+It imports no tool, so that a pipeline can be checked before anything runs.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from components.core.errors import SpecError
+from components.device_check.adb.output import adb_version_of
+from components.spec.devices.device_tools import AdbEvaluator, DeviceEvaluator
+
+# Kind of evaluator -> the distribution of its tool, and its name in messages.
+_DISTRIBUTIONS = {"vela": ("ethos-u-vela", "Vela"), "tflm": ("tflite-micro", "TensorFlow Lite Micro")}
+_ADB_SECONDS = 30
+# The machine of an ELF file (`e_machine`) -> the ABI of Android.
+_MACHINES = {0xB7: "arm64-v8a", 0x28: "armeabi-v7a", 0x3E: "x86_64", 0x03: "x86", 0xF3: "riscv64"}
+
+
+def tool_errors(device: str, evaluators: Iterable[DeviceEvaluator]) -> Iterator[SpecError]:
+    """Yield an error for each tool that is missing, has another version, or can't be used.
+
+    Args:
+        device: Name of the device profile.
+        evaluators: Its evaluators.
+    """
+    for index, evaluator in enumerate(evaluators):
+        where = f"device {device!r}: evaluators[{index}] ({evaluator.kind})"
+        if isinstance(evaluator, AdbEvaluator):
+            yield from _adb_errors(evaluator, where)
+            continue
+        distribution, name = _DISTRIBUTIONS[evaluator.kind]
+        try:
+            found = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            asked = evaluator.version or "any version"
+            yield SpecError(
+                f"{name} is not installed in this Python",
+                where=where,
+                bound=f"the package {distribution}, {asked}",
+                measured="no such package",
+                remedy="run `make setup`, which installs it, or remove the evaluator and the bounds that it measures",
+            )
+            continue
+        if evaluator.version is not None and not matches(found, evaluator.version):
+            yield _other_version(name, where, evaluator.version, found, f"install {distribution}=={evaluator.version}")
+
+
+def matches(found: str, asked: str) -> bool:
+    """Whether a version is the one that is asked for, or belongs to it: 5.2.0 is a 5.2, and 5.20 is not."""
+    return found == asked or found.startswith((f"{asked}.", f"{asked}+", f"{asked}-"))
+
+
+def _other_version(name: str, where: str, asked: str, found: str, install: str) -> SpecError:
+    return SpecError(
+        f"{name} has another version than the profile's bounds hold for",
+        where=f"{where}.version",
+        bound=asked,
+        measured=found,
+        remedy=f"{install}, or check the bounds of the profile with this version and correct `version`",
+    )
+
+
+def _adb_errors(evaluator: AdbEvaluator, where: str) -> Iterator[SpecError]:
+    yield from _binary_errors(evaluator, where)
+    executable = shutil.which(evaluator.adb)
+    if executable is None:
+        yield SpecError(
+            "there is no such executable",
+            where=f"{where}.adb",
+            bound="Android Debug Bridge on PATH, or its path",
+            measured=evaluator.adb,
+            remedy="install Android's platform tools (Debian: apt-get install adb), or set `adb` of the evaluator",
+        )
+        return
+    if evaluator.version is None:
+        return
+    try:
+        done = subprocess.run(
+            [executable, "version"], capture_output=True, text=True, errors="replace", timeout=_ADB_SECONDS, check=False
+        )
+        found, said = adb_version_of(done.stdout), done.stdout + done.stderr
+    except (OSError, subprocess.TimeoutExpired) as error:
+        found, said = None, str(error)
+    if found is None:
+        yield SpecError(
+            "`adb version` names no version",
+            where=f"{where}.adb",
+            bound=f"Version {evaluator.version}",
+            measured=" ".join(said.split())[:200] or "nothing",
+            remedy="use Android's own adb",
+        )
+    elif not matches(found, evaluator.version):
+        install = f"install platform tools {evaluator.version}"
+        yield _other_version("adb", where, evaluator.version, found, install)
+
+
+def _binary_errors(evaluator: AdbEvaluator, where: str) -> Iterator[SpecError]:
+    path = Path(evaluator.benchmark)
+    build = "build it (bazel build --config=android_arm64 //tensorflow/lite/tools/benchmark:benchmark_model)"
+    try:
+        with path.open("rb") as file:
+            head = file.read(20)
+    except OSError as error:
+        yield SpecError(
+            "the benchmark binary cannot be read",
+            where=f"{where}.benchmark",
+            bound="TensorFlow Lite's benchmark_model for the phone",
+            measured=f"{path}: {error.strerror}",
+            remedy=f"{build}, or correct the path, which is relative to the profile",
+        )
+        return
+    little = head[:4] == b"\x7fELF" and head[5:6] == b"\x01"
+    machine = _MACHINES.get(int.from_bytes(head[18:20], "little")) if little and len(head) == 20 else None
+    if machine != evaluator.abi:
+        yield SpecError(
+            "the benchmark binary is not for the phone's ABI",
+            where=f"{where}.benchmark",
+            bound=f"an ELF executable for {evaluator.abi}",
+            measured=f"one for {machine}" if machine else f"no executable that Android runs: {path}",
+            remedy=f"{build}, or correct `abi`",
+        )
