@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""An `adb` with one phone whose storage is a folder. It fails as a scenario says, and imports only the standard library.
+"""An `adb` with one phone whose storage is a folder. It fails as a scenario says.
+
+It imports only the standard library.
 
 FAKE_ADB names a folder with `scenario.json`, which can have these keys:
 
