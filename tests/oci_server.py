@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -90,17 +91,22 @@ class OciServer:
         found = {}
         for reference, digest in self.tags(prefix).items():
             for layer in json.loads(self.blob(digest).read_bytes())["layers"]:
-                if (path := self.blob(layer["digest"])).exists():
-                    place = reference.replace(":", "/")
-                    found[f"{place}/{layer['annotations']['org.cncf.model.filepath']}"] = path.read_bytes()
+                if (name := _name_of(layer)) and (path := self.blob(layer["digest"])).exists():
+                    found[f"{reference.replace(':', '/')}/{name}"] = path.read_bytes()
         return found
 
     def layer(self, prefix: str, name: str) -> Path:
         """The file of the blob that is the file `name` (`class/name/tag/file`) of an artifact."""
         *repository, tag, file = name.split("/", maxsplit=3)
         manifest = json.loads(self.blob(self.tags(prefix)[f"{'/'.join(repository)}:{tag}"]).read_bytes())
-        named = {one["annotations"]["org.cncf.model.filepath"]: one["digest"] for one in manifest["layers"]}
+        named = {_name_of(one): one["digest"] for one in manifest["layers"]}
         return self.blob(named[file])
+
+
+def _name_of(layer: dict[str, Any]) -> str:
+    """The name of a file of a release or of signed metadata; empty for other layers."""
+    named = layer.get("annotations", {})
+    return str(named.get("org.cncf.model.filepath") or named.get("org.opencontainers.image.title") or "")
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class Settings:
     """What a device follows.
 
     Attributes:
-        url: Address of the registry's root over HTTP.
+        url: Address of the registry's root over HTTP, or `oci://HOST/PREFIX`.
         device_class, name, channel: The channel.
         device_id: Text that identifies the device; it decides when a staged roll-out reaches it.
         self_test: Program and arguments. It gets the path of the model as its last argument.

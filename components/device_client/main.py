@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     init = commands.add_parser("init", help="Make the folder of a device.")
     init.add_argument("folder", type=Path)
-    init.add_argument("--url", required=True, help="Address of the registry: https://...")
+    init.add_argument("--url", required=True, help="Address of the registry: https://... or oci://...")
     init.add_argument("--root", required=True, type=Path, help="The root.json that the device trusts.")
     init.add_argument("--device-class", required=True)
     init.add_argument("--name", required=True, help="Name of the pipeline.")

@@ -14,7 +14,7 @@ from components.core.files import sha256_of_bytes
 from components.object_store.bucket import is_address
 from components.push.registry import Registry, registry_at
 from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, ChannelPointer, Release, serialized
-from components.spec.registry import BaseRegistry, GcsRegistry, LocalRegistry, S3Registry
+from components.spec.registry import BaseRegistry, GcsRegistry, LocalRegistry, OciRegistry, S3Registry
 from components.trust import rollout
 from components.trust.keys import VARIABLE, KeySet, key_sets
 from components.trust.names import FOLDER
@@ -29,12 +29,12 @@ PREDICATE_TYPE = "urn:edgemill:release:v1"
 
 def signed_root(spec: BaseRegistry) -> str | None:
     """The root of a kind of registry that can be signed; None for other kinds."""
-    return normal(spec.root) if isinstance(spec, LocalRegistry | S3Registry | GcsRegistry) else None
+    return normal(spec.root) if isinstance(spec, LocalRegistry | S3Registry | GcsRegistry | OciRegistry) else None
 
 
 def can_be_signed(address: str) -> bool:
     """Whether an address is that of a kind of registry that can be signed."""
-    return "://" not in address or is_address(address)
+    return "://" not in address or is_address(address) or address.startswith(OciRegistry.address_prefix)
 
 
 def normal(root: str) -> str:
@@ -43,10 +43,10 @@ def normal(root: str) -> str:
         raise RegistryError(
             "this kind of registry cannot be signed",
             where=root,
-            bound="a folder, s3://BUCKET/PREFIX, or gs://BUCKET/PREFIX",
+            bound="a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, or oci://HOST/PREFIX",
             remedy="use one of these kinds",
         )
-    return root.rstrip("/") if is_address(root) else str(Path(root).resolve())
+    return root.rstrip("/") if "://" in root else str(Path(root).resolve())
 
 
 def open_signed(root: str) -> SignedRegistry | None:
@@ -137,7 +137,8 @@ def change(
     kind = registry_at(address)
     if state.complete is not None:
         release = kind.resolve(f"{address}/{state.complete.version}")
-        if any(place.endswith(f"/{channel}.json") for place, _ in kind.channels(release.address)):
+        # The pointer's file, or its tag.
+        if any(place.endswith((f"/{channel}.json", f":{channel}")) for place, _ in kind.channels(release.address)):
             kind.point_at(release.address, channel)
     return state
 

@@ -5,11 +5,17 @@
     <root>/_tuf/targets/<device class>/<name>/<digest>.<channel>.json                  its targets: pointers
 
 The files of releases stay where they are. No device class begins with an underscore, so none has the folder's name.
+
+In an OCI registry, these files are tagged artifacts in the repository `<root>/edgemill-tuf`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
+
 FOLDER = "_tuf"
+OCI_REPOSITORY = "edgemill-tuf"
 TARGETS_FOLDER = f"{FOLDER}/targets"
 CHANNELS = ("canary", "beta", "stable")
 # The key below which a target's custom metadata holds the state of its channel.
@@ -32,3 +38,10 @@ def paths_of(device_class: str, channel: str) -> list[str]:
 def target_of(device_class: str, name: str, channel: str) -> str:
     """The target that holds the state of a channel."""
     return f"{device_class}/{name}/{channel}.json"
+
+
+def tag_of(file: str) -> str:
+    """The tag of a file of the metadata in an OCI registry: its name, or a digest of a name that can't be a tag."""
+    if re.fullmatch(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", file):
+        return file
+    return f"name-{hashlib.sha256(file.encode()).hexdigest()}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -36,6 +37,7 @@ from components.trust.names import CHANNELS, CUSTOM, EXPIRY_DAYS, SIGNED_AT, pat
 from components.trust.role_signing import role_files
 from components.trust.signed_set import TIMESTAMP_NAME, SignedSet, read_role, read_signed_set
 from components.trust.storage import Store
+from components.trust.store_errors import OvertakenError
 
 DEFAULT_EXPIRY_DAYS = {"root": 365, "targets": 365, "channels": 365, "snapshot": 30, "timestamp": 7}
 _MOST_ATTEMPTS = 50
@@ -141,28 +143,9 @@ class SignedRegistry:
             snapshot: Whether to sign the snapshot again even if no role changes.
         """
         for _ in range(_MOST_ATTEMPTS):
-            # Another process can have added keys.
-            self.keys = read_key_set(self.keys.folder)
-            found = self.read()
-            roles = edit(found)
-            if roles is None:
-                return
-            root, days = found.root.signed, found.root.signed.unrecognized_fields[EXPIRY_DAYS]
-            listed = found.snapshot.signed
-            for role, metadata in roles.items():
-                by: Root | Targets = root
-                if role != "targets":
-                    by = roles["targets"].signed if "targets" in roles else found.targets.signed
-                known = listed.meta.get(f"{role}.json")
-                metadata.signed.version = known.version if known else 0
-                kind = "targets" if role == "targets" else "channels"
-                listed.meta[f"{role}.json"] = self._written(metadata, role, by, days[kind])
-            if roles or snapshot:
-                found.timestamp.signed.snapshot_meta = self._written(found.snapshot, "snapshot", root, days["snapshot"])
-            found.timestamp.signed.version += 1
-            content = self._signed(found.timestamp, "timestamp", root, days["timestamp"])
-            if self.store.write_if(TIMESTAMP_NAME, content, found.timestamp_version):
-                return
+            with suppress(OvertakenError), self.store.exclusive():
+                if self._commit_once(edit, snapshot=snapshot):
+                    return
             time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
         raise RegistryError(
             "other changes of this registry are always faster",
@@ -170,6 +153,29 @@ class SignedRegistry:
             bound=f"a moment without another change, in {_MOST_ATTEMPTS} attempts",
             remedy="run again when fewer pipelines push",
         )
+
+    def _commit_once(self, edit: Callable[[SignedSet], dict[str, Metadata[Targets]] | None], *, snapshot: bool) -> bool:
+        # Another process can have added keys.
+        self.keys = read_key_set(self.keys.folder)
+        found = self.read()
+        roles = edit(found)
+        if roles is None:
+            return True
+        root, days = found.root.signed, found.root.signed.unrecognized_fields[EXPIRY_DAYS]
+        listed = found.snapshot.signed
+        for role, metadata in roles.items():
+            by: Root | Targets = root
+            if role != "targets":
+                by = roles["targets"].signed if "targets" in roles else found.targets.signed
+            known = listed.meta.get(f"{role}.json")
+            metadata.signed.version = known.version if known else 0
+            kind = "targets" if role == "targets" else "channels"
+            listed.meta[f"{role}.json"] = self._written(metadata, role, by, days[kind])
+        if roles or snapshot:
+            found.timestamp.signed.snapshot_meta = self._written(found.snapshot, "snapshot", root, days["snapshot"])
+        found.timestamp.signed.version += 1
+        content = self._signed(found.timestamp, "timestamp", root, days["timestamp"])
+        return self.store.write_if(TIMESTAMP_NAME, content, found.timestamp_version)
 
     def delegate(self, found: SignedSet, device_class: str) -> Metadata[Targets]:
         """Delegate the channels of a device class to new keys, which are added to the key set."""

@@ -66,12 +66,13 @@ def create(root: str, store: Store, folder: Path, timestamp_days: int | None = N
         store.write_if(name, content, None)
         return MetaFile.from_data(metadata.signed.version, content, ["sha256"])
 
-    targets = written("targets", Metadata(Targets()))
-    snapshot = written("snapshot", Metadata(Snapshot(meta={"targets.json": targets})))
-    timestamp = Timestamp(snapshot_meta=snapshot)
-    timestamp.unrecognized_fields[SIGNED_AT] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    written("timestamp", Metadata(timestamp))
-    store.write_if(FIRST_ROOT_NAME, anchor, None)
+    with store.exclusive():
+        targets = written("targets", Metadata(Targets()))
+        snapshot = written("snapshot", Metadata(Snapshot(meta={"targets.json": targets})))
+        timestamp = Timestamp(snapshot_meta=snapshot)
+        timestamp.unrecognized_fields[SIGNED_AT] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        written("timestamp", Metadata(timestamp))
+        store.write_if(FIRST_ROOT_NAME, anchor, None)
     return SignedRegistry(root, store, keys)
 
 
@@ -150,7 +151,9 @@ def _rotate_top_level(
     # The new root is signed as both the old and the new one require.
     signers |= {signer.public_key.keyid: signer for signer in registry.signers_of(root, "root")}
     name = f"{root.version}.root.json"
-    if not registry.store.write_if(name, sign(found.root, list(signers.values())), None):
+    with registry.store.exclusive():
+        written = registry.store.write_if(name, sign(found.root, list(signers.values())), None)
+    if not written:
         raise RegistryError(
             "another rotation was faster",
             where=f"{registry.where}: {name}",

@@ -1,17 +1,19 @@
-"""Where the signed metadata of a registry is: files that are written under a condition, in a folder or a bucket."""
+"""Where the signed metadata of a registry is: files that are written under a condition."""
 
 from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
-from components.core.errors import RegistryError, StorageError
+from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes, write_atomically
 from components.object_store.bucket import Content, is_address, split
+from components.object_store.oci.hosts import ADDRESS_PREFIX
 from components.trust.names import FOLDER
+from components.trust.store_errors import explained
 
 
 class Store(Protocol):
@@ -28,9 +30,17 @@ class Store(Protocol):
         """
         ...
 
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep other changes out, if the store has no writes under a condition. Each change happens within it."""
+        ...
+
 
 def store_at(root: str) -> Store:
     """The store of the registry at a folder or an address."""
+    if root.startswith(ADDRESS_PREFIX):
+        from components.trust.oci_store import OciStore
+
+        return OciStore(root)
     return BucketStore(root) if is_address(root) else FolderStore(Path(root))
 
 
@@ -62,6 +72,10 @@ class FolderStore:
         except OSError as error:
             raise _unusable(self._folder / name, error) from error
 
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Do nothing: `write_if` is one step."""
+        return nullcontext()
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -80,14 +94,14 @@ class BucketStore:
         """Read an object."""
         from components.object_store.clients import bucket_of
 
-        with _explained(address := f"{self._root}/{FOLDER}/{name}"):
+        with explained(address := f"{self._root}/{FOLDER}/{name}"):
             return bucket_of(address).read_version(split(address)[2])
 
     def write_if(self, name: str, content: bytes, version: str | None) -> bool:
         """Write an object. If an answer was lost, an earlier attempt might have written it, which the content shows."""
         from components.object_store.clients import bucket_of
 
-        with _explained(address := f"{self._root}/{FOLDER}/{name}"):
+        with explained(address := f"{self._root}/{FOLDER}/{name}"):
             bucket, key = bucket_of(address), split(address)[2]
             if bucket.write_if(key, content, version):
                 return True
@@ -95,19 +109,9 @@ class BucketStore:
             # Signatures are random, so no other writer makes these bytes.
             return found is not None and found.content == content
 
-
-@contextmanager
-def _explained(where: str) -> Iterator[None]:
-    try:
-        yield
-    except StorageError as error:
-        raise RegistryError(
-            f"the signed metadata of the registry cannot be used: {error.what}",
-            where=error.where or where,
-            bound=error.bound,
-            measured=error.measured,
-            remedy=error.remedy,
-        ) from None
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Do nothing: the bucket checks conditions."""
+        return nullcontext()
 
 
 def _unusable(path: Path, error: OSError) -> RegistryError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import re
 import time
@@ -17,27 +16,13 @@ from requests.auth import AuthBase
 from components.core.errors import StorageError
 from components.object_store.bucket import DeniedError, RefusedError
 from components.object_store.oci.credentials import Credentials, credentials_for
+from components.object_store.oci.hosts import HTTP_VARIABLE, base_url, challenge_parameters
 
-# Hosts that are asked without TLS, with their ports and separated by commas, as Docker's `insecure-registries`.
-HTTP_VARIABLE = "EDGEMILL_OCI_HTTP_HOSTS"
 ATTEMPTS = 5
 _FIRST_PAUSE_SECONDS = 0.5
 _TIMEOUT_SECONDS = (10, 60)
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = 401, 403, 404, 429, 500
-_PARAMETER = re.compile(r'([a-z]+)="([^"]*)"')
 _CODE = re.compile(r"[A-Z][A-Z0-9_ ]{1,60}")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host, with or without a port, is this machine."""
-    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
-    return name in {"localhost", "[::1]"} or re.fullmatch(r"127(\.\d+){3}", name) is not None
-
-
-def base_url(host: str) -> str:
-    """Return the URL of a registry: HTTPS, unless it is this machine or the environment asks for HTTP."""
-    asked = {one.strip() for one in os.environ.get(HTTP_VARIABLE, "").split(",")}
-    return f"{'http' if is_loopback(host) or host in asked else 'https'}://{host}"
 
 
 class _Header(AuthBase):
@@ -116,10 +101,10 @@ class Transport:
 
     def _answer_to(self, challenge: str) -> str | None:
         self._credentials = credentials_for(self._host)
-        scheme, _, rest = challenge.partition(" ")
-        if scheme.lower() == "basic":
+        scheme, parameters = challenge_parameters(challenge)
+        if scheme == "basic":
             return None if self._credentials is None else _basic(self._credentials)
-        if scheme.lower() != "bearer":
+        if scheme != "bearer":
             raise StorageError(
                 "the registry asks for a way to sign in that is not supported",
                 where=self.place,
@@ -127,7 +112,7 @@ class Transport:
                 measured=scheme[:20],
                 remedy="use a registry with one of them",
             )
-        return f"Bearer {self._token(dict(_PARAMETER.findall(rest)))}"
+        return f"Bearer {self._token(parameters)}"
 
     def _token(self, parameters: Mapping[str, str]) -> str:
         realm = parameters.get("realm", "")

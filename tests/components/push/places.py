@@ -140,7 +140,13 @@ class OciFiles:
     def all(self) -> dict[str, bytes]:
         found = self._server.files(self._prefix)
         tags = {f"tag {name}": digest.encode() for name, digest in self._server.tags(self._prefix).items()}
-        return {**{name: content for name, content in found.items() if _is_version(name.split("/")[2])}, **tags}
+        releases = {name: content for name, content in found.items() if _is_version(name.split("/")[2])}
+        metadata = {
+            f"_tuf/{name.split('/', 2)[2]}": content
+            for name, content in found.items()
+            if name.startswith("edgemill-tuf/")
+        }
+        return {**releases, **metadata, **tags}
 
     def write(self, name: str, content: bytes) -> None:
         self._server.layer(self._prefix, name).write_bytes(content)

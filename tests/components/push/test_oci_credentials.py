@@ -12,8 +12,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import urllib3
 
 from components.core.errors import RegistryError, StorageError
+from components.device_client.oci import OciReader
 from components.object_store.oci import transport
 from components.object_store.oci.credentials import Credentials, credentials_for
 from components.push.registry import open_registry
@@ -203,3 +205,26 @@ def test_credentials_are_not_sent_to_a_token_server_without_tls(tokens: Any, nob
     with pytest.raises(StorageError, match=r"sends credentials to a server without TLS .*found: http://tokens\.exampl"):
         listed(host)
     assert asked == []
+
+
+def test_device_signs_in_in_the_same_way(tokens: Any, nobody: Path) -> None:
+    host, asked, settings = tokens
+
+    def status() -> int:
+        reader = OciReader(f"oci://{host}/mill", urllib3.PoolManager(), 10)
+        return int(reader.file(f"oci://{host}/mill/phone/shoes/blobs/sha256:0", {}).status)
+
+    assert status() == 200
+    (nobody / "config.json").write_text(config(host))
+    assert status() == 200
+    (nobody / "config.json").write_text(json.dumps({"auths": {host: {"identitytoken": "refresh-me"}}}))
+    assert status() == 200
+    assert [(method, sent.partition(" ")[0]) for method, _, sent in asked] == [
+        ("GET", ""),
+        ("GET", "Basic"),
+        ("POST", ""),
+    ]
+    settings["realm"] = "http://tokens.example.com/token"
+    with pytest.raises(OSError, match="not supported: bearer http://tokens"):
+        status()
+    assert len(asked) == 3

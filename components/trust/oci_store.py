@@ -1,0 +1,186 @@
+"""The signed metadata of a registry in an OCI registry: one tagged artifact for each file.
+
+The distribution API has no write with a condition. So a change holds a lock: a tag that names its owner. Who wants it
+writes the tag, waits, and reads it again. The owner is the one who is still named then. That is safe if a write that
+takes longer than the others wait doesn't count, which the writer measures. A lock whose owner was killed is taken over
+when it hasn't changed for a while, and the owner itself stops long before.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from components.core.errors import RegistryError, StorageError
+from components.core.files import sha256_of_bytes
+from components.object_store.bucket import Content, DeniedError
+from components.object_store.oci.hosts import split_address
+from components.object_store.oci.repository import MANIFEST_TYPE, Repository, digest_of
+from components.trust.names import OCI_REPOSITORY, tag_of
+from components.trust.store_errors import OvertakenError, explained
+
+ARTIFACT_TYPE = "application/vnd.edgemill.signed-metadata.v1"
+_METADATA_TYPE = "application/vnd.edgemill.signed-metadata.v1+json"
+_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+_EMPTY = b"{}"
+_TITLE = "org.opencontainers.image.title"
+
+_LOCK = "lock"
+_OWNER = "io.edgemill.owner"
+_FREE = "nobody"
+# A write of the lock that takes longer doesn't count, and everybody waits for longer before it reads the lock again.
+WRITE_SECONDS = 1.0
+WAIT_SECONDS = 1.5
+# An owner changes nothing after this time, and others take the lock over after twice as long.
+LEASE_SECONDS = 60.0
+_PAUSE_SECONDS = 0.3
+_MOST_ATTEMPTS = 200
+
+
+class OciStore:
+    """The repository with the metadata of one registry."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root.rstrip("/")
+        host, name = split_address(f"{self._root}/{OCI_REPOSITORY}")
+        self._repository = Repository(host, name)
+        self._owner, self._since = "", 0.0
+
+    def read(self, name: str) -> Content | None:
+        """Read a file. Its version is its digest."""
+        with explained(self._place(name)):
+            try:
+                artifact = self._repository.manifest(tag_of(name))
+            except DeniedError:
+                return None  # Some registries say so if there is no such repository.
+            return None if artifact is None else self._content(name, artifact)
+
+    def write_if(self, name: str, content: bytes, version: str | None) -> bool:
+        """Write a file, if it still is what was read. Raises an OvertakenError if this process hasn't got the lock."""
+        with explained(self._place(name)):
+            before = self._repository.manifest(tag_of(name))
+            found = None if before is None else self._content(name, before).version
+            if found != version:
+                return before is not None and found == sha256_of_bytes(content)
+            artifact = self._artifact({_TITLE: name}, content, {_TITLE: name})
+            if not self._is_owner():
+                raise self._overtaken()
+            if not self._repository.tag(tag_of(name), artifact, before):
+                return False
+            if self._repository.manifest(tag_of(name)) != artifact or not self._is_owner():
+                raise self._overtaken()
+            return True
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock, which every write needs.
+
+        Raises:
+            RegistryError: Other processes always have it, or the registry is too slow for it.
+        """
+        with explained(self._place(_LOCK)):
+            self._acquire()
+        try:
+            yield
+        finally:
+            with explained(self._place(_LOCK)):
+                if self._is_owner():
+                    self._write_lock(_FREE)
+                self._owner = ""
+
+    def _acquire(self) -> None:
+        owner = secrets.token_hex(16)
+        seen, since = b"", time.monotonic()
+        for _ in range(_MOST_ATTEMPTS):
+            began = time.monotonic()
+            found = self._repository.manifest(_LOCK)
+            if found is not None and found != seen:
+                seen, since = found, began
+            if _owner_in(found) == _FREE or began - since > 2 * LEASE_SECONDS:
+                self._write_lock(owner)
+                if time.monotonic() - began < WRITE_SECONDS:
+                    time.sleep(WAIT_SECONDS)
+                    if _owner_in(self._repository.manifest(_LOCK)) == owner:
+                        self._owner, self._since = owner, began
+                        return
+            time.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))
+        raise RegistryError(
+            "the signed metadata cannot be locked: other processes always change it, or the registry is slow",
+            where=self._place(_LOCK),
+            bound=f"a write in {WRITE_SECONDS:g} s, in {_MOST_ATTEMPTS} attempts",
+            remedy="run again when fewer pipelines push, or from a machine that is closer to the registry",
+        )
+
+    def _is_owner(self) -> bool:
+        in_time = time.monotonic() - self._since < LEASE_SECONDS
+        return bool(self._owner) and in_time and _owner_in(self._repository.manifest(_LOCK)) == self._owner
+
+    def _overtaken(self) -> OvertakenError:
+        return OvertakenError(
+            "another process has taken over the lock of the signed metadata",
+            where=self._place(_LOCK),
+            bound=f"a change within {LEASE_SECONDS:g} s",
+            measured=f"{time.monotonic() - self._since:.0f} s",
+            remedy="run again",
+        )
+
+    def _write_lock(self, owner: str) -> None:
+        self._repository.tag(_LOCK, self._artifact({_OWNER: owner}), self._repository.manifest(_LOCK))
+
+    def _artifact(
+        self, annotations: dict[str, str], content: bytes = _EMPTY, named: dict[str, str] | None = None
+    ) -> bytes:
+        """Upload the blobs of an artifact, and return its manifest. `named` are annotations of its only layer."""
+        kind = _EMPTY_TYPE if content == _EMPTY else _METADATA_TYPE
+        layer = self._descriptor(kind, content) | ({"annotations": named} if named else {})
+        described = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "artifactType": ARTIFACT_TYPE,
+            "config": self._descriptor(_EMPTY_TYPE, _EMPTY),
+            "layers": [layer],
+            "annotations": annotations,
+        }
+        return json.dumps(described, sort_keys=True, separators=(",", ":")).encode()
+
+    def _descriptor(self, kind: str, content: bytes) -> dict[str, Any]:
+        return {"mediaType": kind, "digest": self._repository.upload(content), "size": len(content)}
+
+    def _content(self, name: str, artifact: bytes) -> Content:
+        try:
+            (layer,) = json.loads(artifact)["layers"]
+            content = self._repository.blob(str(layer["digest"]))
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+            raise StorageError(
+                "this is not an artifact with signed metadata, or its content is missing",
+                where=self._place(name),
+                measured=type(error).__name__,
+                remedy="find out who changed the repository; restore it from a copy of the registry",
+            ) from error
+        if digest_of(content) != layer["digest"]:
+            raise StorageError(
+                "this artifact has another content than it says",
+                where=self._place(name),
+                bound=layer["digest"],
+                measured=digest_of(content),
+                remedy="restore the registry's storage",
+            )
+        return Content(content, sha256_of_bytes(content))
+
+    def _place(self, name: str) -> str:
+        return f"{self._root}/{OCI_REPOSITORY}:{tag_of(name)}"
+
+
+def _owner_in(lock: bytes | None) -> str:
+    """The owner that a lock names; nobody if there is no lock yet."""
+    if lock is None:
+        return _FREE
+    try:
+        return str(json.loads(lock)["annotations"][_OWNER])
+    except (ValueError, KeyError, TypeError):
+        return ""
