@@ -41,7 +41,7 @@ from components.evaluate.outputs.reading import read_first_examples
 from components.evaluate.outputs.resampled import RESAMPLED_KEY, WriteResampled
 from components.evaluate.stored_outputs import StoredOutputs
 from components.facts.outputs import OutputReading
-from components.metrics.functions import load_metric
+from components.metrics.functions import load_metric, not_weighable
 from components.metrics.model_outputs import of_probabilities
 from components.metrics.ranks import is_exact_auc
 from components.spec.evaluate import EvaluationSpec
@@ -52,6 +52,8 @@ logger = logging.getLogger(__name__)
 # No recipe can have this name, because recipe names have no hyphens.
 BASELINE = "float-baseline"
 _WEIGHTS = "example_weights"
+# TFMA accepts weights for these classes, and ignores them.
+_NEVER_WEIGHED = ("SemanticSegmentation",)
 
 
 def run_evaluation(
@@ -170,8 +172,16 @@ def check_metrics(spec: EvaluationSpec, label: str, candidates: Sequence[str] = 
         SpecError: A metric is unknown, or doesn't accept its config or weights.
     """
     for metric in spec.metrics:
-        if metric.function:
-            load_metric(metric)
+        if metric.function and not load_metric(metric).weighable and weighted:
+            raise not_weighable(metric)
+        if weighted and metric.class_name.startswith(_NEVER_WEIGHED):
+            raise SpecError(
+                f"the task weighs examples, but TFMA's {metric.class_name} counts every example once",
+                where="evaluate.metrics",
+                bound="a metric that weighs examples",
+                measured=metric.name,
+                remedy="use the function mean_iou, or a function or RatioOfSums of your own",
+            )
     others = [metric for metric in _others(spec) if not metric.function]
     _checked_evaluator(
         _eval_config(spec, label, candidates, others, weighted), mean_metrics(spec.metrics), grouped=False

@@ -51,9 +51,8 @@ class FunctionValues:
                 only_of(outputs, metric.output),
                 only_of(targets, metric.output),
                 {name: features[name] for name in metric.features},
+                weights,
             )
-            if weights is not None and computed.weighable:
-                values = [weight * value for weight, value in zip(weights.astype(np.float64), values, strict=True)]
             kept[metric.name] = column = np.empty(len(values), object)
             for row, value in enumerate(values):
                 column[row] = value

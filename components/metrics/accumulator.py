@@ -22,7 +22,8 @@ Arrays = Mapping[str, Array]
 class Accumulator(Protocol):
     """A metric as users can write it. Edgemill creates one object and never copies its state between examples.
 
-    `add` can have a fourth parameter `features`, which gets the features that the pipeline file names.
+    `add` can have a fourth parameter `features`, which gets the features that the pipeline file names. If the task
+    weighs examples, `add` needs a parameter `weights`, which gets their weights [N]; 1 for each without such a task.
     """
 
     def create(self) -> Any:
@@ -96,7 +97,7 @@ class KeptExamples(abc.ABC):
 
     @abc.abstractmethod
     def examples(self, predictions: Arrays, targets: Arrays, features: Arrays) -> list[Any]:
-        """Return what to keep: for each of the N examples, a list."""
+        """Return what to keep: for each of the N examples, a list of named tuples with a field `weight`."""
 
     @abc.abstractmethod
     def result(self, accumulator: list[Any]) -> float:

@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from components.core.errors import EdgemillError, SpecError, summary_line
 from components.core.user_code import exits_reported, raised_at
 from components.data.task import load_object
 from components.metrics.accumulator import Accumulator, Arrays, KeptExamples, RatioOfSums
+from components.metrics.own import WHERE, OfAccumulator, OfFunction
 from components.metrics.ready_made.classes import MeanIoU, StepAccuracy
 from components.metrics.ready_made.detection import MeanAveragePrecision
 from components.metrics.ready_made.embeddings import CosineSimilarity, RecallAtK
@@ -25,7 +26,6 @@ from components.metrics.ready_made.values import AnomalyAUC, KeypointError
 from components.spec.metric import MetricSpec
 
 Array = npt.NDArray[Any]
-_WHERE = "evaluate.metrics"
 _METHODS = ("create", "add", "merge", "result")
 
 CLASSES: dict[str, type[RatioOfSums] | type[KeptExamples]] = {
@@ -45,13 +45,18 @@ class Computed(Protocol):
     """What the evaluation calls. An accumulator of one example is not changed once it exists.
 
     Attributes:
-        weighable: Whether accumulators are sums, so that the weight of an example can multiply its own.
+        weighable: Whether the metric can weigh examples.
     """
 
     weighable: bool
 
-    def examples(self, predictions: Arrays, targets: Arrays, features: Arrays) -> Sequence[Any]:
-        """Return an accumulator for each of N examples, from values [N, ...] by output and by feature."""
+    def examples(
+        self, predictions: Arrays, targets: Arrays, features: Arrays, weights: Array | None = None
+    ) -> Sequence[Any]:
+        """Return an accumulator for each of N examples, from values [N, ...] by output and by feature.
+
+        The weights [N] are None if all examples count the same.
+        """
         ...
 
     def create(self) -> Any:
@@ -80,7 +85,7 @@ def load_metric(metric: MetricSpec) -> Computed:
     try:
         found = load_object(metric.function, "metric")
     except SpecError as error:
-        raise error.placed(_WHERE) from error
+        raise error.placed(WHERE) from error
     if isinstance(found, type):
         with _named(metric, "its config"):
             found = found(**metric.config)
@@ -88,19 +93,30 @@ def load_metric(metric: MetricSpec) -> Computed:
         with _named(metric, "its config"):
             inspect.signature(found).bind(None, None, *([None] if metric.features else []), **metric.config)
         found = functools.partial(found, **metric.config)
-    if isinstance(found, RatioOfSums | KeptExamples):
+    if isinstance(found, RatioOfSums):
         return _Guarded(metric, found)
     if isinstance(found, Accumulator):
-        return _Guarded(metric, _OfAccumulator(metric, found))
+        return _Guarded(metric, OfAccumulator(metric, found))
     if callable(found):
-        return _Guarded(metric, _OfFunction(metric, found))
+        return _Guarded(metric, OfFunction(metric, found))
     missing = [name for name in _METHODS if not callable(getattr(found, name, None))]
     raise SpecError(
         f"the metric {metric.name!r} is neither a function nor an accumulator: it lacks {', '.join(missing)}",
-        where=_WHERE,
+        where=WHERE,
         bound="a function of predictions and targets, or a class with create, add, merge, and result",
         measured=f"{metric.function}: {type(found).__name__}",
         remedy="name such a function or class",
+    )
+
+
+def not_weighable(metric: MetricSpec) -> SpecError:
+    """The error for a metric that would count every example once although the task weighs examples."""
+    return SpecError(
+        f"the task weighs examples, but the metric {metric.name!r} ({metric.function}) counts every example once",
+        where=WHERE,
+        bound="add() with a parameter `weights`, an array [N]",
+        measured="add() without it",
+        remedy="add `weights` to the parameters of add() and multiply what each example adds, or subclass RatioOfSums",
     )
 
 
@@ -113,7 +129,7 @@ def only_of(named: Arrays, output: str | None) -> Arrays:
 def _named(metric: MetricSpec, what: str) -> Iterator[None]:
     """Raise errors in the block with the name of the metric and its function."""
     try:
-        with exits_reported(_WHERE):
+        with exits_reported(WHERE):
             yield
     except EdgemillError as error:
         if metric.name in error.what:
@@ -129,7 +145,7 @@ def _named(metric: MetricSpec, what: str) -> Iterator[None]:
         raise SpecError(
             f"the metric {metric.name!r} ({metric.function}) fails with {what}: "
             f"{type(error).__name__}: {summary_line(error)}",
-            where=_WHERE,
+            where=WHERE,
             bound="keyword arguments of the function in `config`" if what == "its config" else _expected(metric),
             measured=raised_at(error),
             remedy="correct `config`" if what == "its config" else "call it on one batch and correct it",
@@ -146,12 +162,25 @@ class _Guarded:
 
     def __init__(self, metric: MetricSpec, computed: Any) -> None:
         self._metric, self._computed = metric, computed
-        self.weighable = isinstance(computed, RatioOfSums)
+        self.weighable = not isinstance(computed, OfAccumulator) or computed.takes_weights
 
-    def examples(self, predictions: Arrays, targets: Arrays, features: Arrays) -> Sequence[Any]:
+    def examples(
+        self, predictions: Arrays, targets: Arrays, features: Arrays, weights: Array | None = None
+    ) -> Sequence[Any]:
         shapes = ", ".join(f"{name or 'output'} {list(np.shape(values))}" for name, values in predictions.items())
+        if weights is not None and not self.weighable:
+            raise not_weighable(self._metric)
         with _named(self._metric, f"predictions {shapes}"):
-            return self._computed.examples(*(_read_only(each) for each in (predictions, targets, features)))
+            values = [_read_only(each) for each in (predictions, targets, features)]
+            if isinstance(self._computed, OfAccumulator):
+                return self._computed.examples(*values, weights)
+            kept = self._computed.examples(*values)
+        if weights is None:
+            return kept  # type: ignore[no-any-return]
+        exact = weights.astype(np.float64).tolist()
+        if isinstance(self._computed, RatioOfSums):
+            return [weight * sums for weight, sums in zip(exact, kept, strict=True)]
+        return [[one._replace(weight=weight) for one in each] for weight, each in zip(exact, kept, strict=True)]
 
     def create(self) -> Any:
         with _named(self._metric, "create()"):
@@ -168,7 +197,7 @@ class _Guarded:
             return float(value)
         raise SpecError(
             f"the metric {self._metric.name!r} ({self._metric.function}) does not return a number",
-            where=_WHERE,
+            where=WHERE,
             bound="a number from result(); NaN if the examples have none",
             measured=repr(value)[:80],
             remedy="return a float",
@@ -181,68 +210,6 @@ def _read_only(named: Arrays) -> dict[str, Array]:
     for each in views.values():
         each.setflags(write=False)
     return views
-
-
-class _OfFunction(RatioOfSums):
-    """The mean of the values that a user's function returns for the examples."""
-
-    def __init__(self, metric: MetricSpec, function: Callable[..., Any]) -> None:
-        self._metric, self._function = metric, function
-
-    def sums(self, predictions: Arrays, targets: Arrays, features: Arrays) -> Array:
-        """Return the value of each example, and 1."""
-        count = len(next(iter(predictions.values())))
-        further = [features] if self._metric.features else []
-        returned = self._function(predictions, targets, *further)
-        values = np.asarray(returned)
-        if values.shape not in {(count,), (count, 1)} or values.dtype.kind not in "biuf":
-            raise self._wrong("does not return one number per example", count, f"{_kind(returned)}")
-        values = values.reshape(count).astype(np.float64)
-        if not np.isfinite(values).all():
-            wrong = np.flatnonzero(~np.isfinite(values))
-            raise self._wrong(
-                f"returns {values[wrong[0]]} for {len(wrong)} of {count} examples",
-                count,
-                f"{values[wrong[0]]} for example {wrong[0]} of a batch",
-            )
-        return np.stack([values, np.ones(count)], axis=1)
-
-    def _wrong(self, what: str, count: int, measured: str) -> SpecError:
-        return SpecError(
-            f"the metric {self._metric.name!r} ({self._metric.function}) {what}",
-            where=_WHERE,
-            bound=f"an array of finite numbers [{count}], one per example",
-            measured=measured,
-            remedy="return a number for each example, without the mean; for a ratio of sums, write an accumulator",
-        )
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, numbers.Number | str | bytes | None):
-        # NumPy 2 repeats the type in the text of a scalar.
-        plain = value.item() if isinstance(value, np.generic) else value
-        return f"{type(value).__name__} {plain!r}"[:80]
-    values = np.asarray(value)
-    return f"{type(value).__name__} of shape {list(values.shape)} and type {values.dtype}"
-
-
-class _OfAccumulator:
-    """A user's accumulator, which gets one example at a time."""
-
-    def __init__(self, metric: MetricSpec, accumulator: Accumulator) -> None:
-        self._has_features, self._of = bool(metric.features), accumulator
-        self.create, self.merge, self.result = accumulator.create, accumulator.merge, accumulator.result
-
-    def examples(self, predictions: Arrays, targets: Arrays, features: Arrays) -> list[Any]:
-        """Return an accumulator for each example."""
-        count = len(next(iter(predictions.values())))
-        add: Callable[..., Any] = self._of.add
-        batches = (predictions, targets, features) if self._has_features else (predictions, targets)
-
-        def rows(start: int) -> list[dict[str, Array]]:
-            return [{name: values[start : start + 1] for name, values in named.items()} for named in batches]
-
-        return [add(self._of.create(), *rows(start)) for start in range(count)]
 
 
 def total(computed: Computed, kept: Sequence[Any]) -> float:
@@ -258,25 +225,28 @@ def total(computed: Computed, kept: Sequence[Any]) -> float:
     return computed.result(merged)
 
 
-def check_function(metric: MetricSpec, predictions: Arrays, targets: Arrays, features: Arrays) -> None:
+def check_function(
+    metric: MetricSpec, predictions: Arrays, targets: Arrays, features: Arrays, weights: Array | None = None
+) -> None:
     """Compute a metric on a few examples, and check that an accumulator keeps what `Accumulator` promises.
 
     Args:
         metric: A metric with a function.
         predictions, targets: Output name -> values [N, ...].
         features: The features that it reads, [N, ...].
+        weights: Weights of the examples [N]; None if all count the same.
 
     Raises:
-        SpecError: It can't be loaded or computed, or merging examples changes them.
+        SpecError: It can't be loaded or computed, doesn't accept weights, or merging examples changes them.
         DataError: A target or a prediction is out of range.
     """
     computed = load_metric(metric)
-    kept = computed.examples(predictions, targets, features)
+    kept = computed.examples(predictions, targets, features, weights)
     first, again = total(computed, kept), total(computed, kept)
     if not (first == again or math.isclose(first, again, rel_tol=1e-9) or (math.isnan(first) and math.isnan(again))):
         raise SpecError(
             f"the metric {metric.name!r} ({metric.function}) has another value when the same examples are merged again",
-            where=_WHERE,
+            where=WHERE,
             bound=f"{first:g}",
             measured=f"{again:g}",
             remedy="do not change the second argument of merge(), nor the argument of result()",

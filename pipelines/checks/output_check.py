@@ -261,8 +261,9 @@ def _check_functions(metrics: Sequence[MetricSpec], batch: Batch, final: Mapping
     from components.evaluate.function_metric import named_targets
     from components.metrics.functions import check_function, only_of
 
+    weights = None if batch.weights is None else batch.weights.numpy()
     targets = named_targets(final, {name: np.asarray(values) for name, values in batch.targets.items()}, label)
     for metric in metrics:
         features = {name: np.asarray(batch.features[name]) for name in metric.features}
         with in_time(f"the metric {metric.name!r}", "evaluate.metrics"):
-            check_function(metric, only_of(final, metric.output), only_of(targets, metric.output), features)
+            check_function(metric, only_of(final, metric.output), only_of(targets, metric.output), features, weights)

@@ -29,6 +29,7 @@ class Image(NamedTuple):
         classes, scores: Of its detections, [D], by falling score.
         matched: Whether each detection has found an object at each IoU, [IoUs, D].
         objects: Classes of the objects that are there, [G].
+        weight: How often the image counts.
     """
 
     digest: bytes
@@ -36,6 +37,7 @@ class Image(NamedTuple):
     scores: Array
     matched: Array
     objects: Array
+    weight: float = 1.0
 
 
 class MeanAveragePrecision(KeptExamples):
@@ -43,7 +45,7 @@ class MeanAveragePrecision(KeptExamples):
 
     As pycocotools computes it for objects of every size without crowds. Detections with equal scores are ranked within
     an image in their order, and between images by a digest of their contents, so the order of the examples has no
-    influence.
+    influence. The weight of an image multiplies its objects and its detections, as if it occurred that many times.
 
     Predictions are three outputs: boxes [N, D, 4], scores [N, D], and classes [N, D]; or one output [N, D, 6], with the
     score and the class after the box. Detections with a score of 0 or less are padding. Targets are boxes [N, G, 4] and
@@ -85,18 +87,21 @@ class MeanAveragePrecision(KeptExamples):
 
     def result(self, accumulator: list[Image]) -> float:
         """Return the mAP, 0 to 1; NaN if there are no objects."""
-        images = sorted(accumulator, key=lambda image: image.digest)
+        images = sorted((image for image in accumulator if image.weight), key=lambda image: image.digest)
         objects = np.concatenate([image.objects for image in images] or [np.zeros(0, np.int64)])
         if not objects.size:
             return float("nan")
         classes = np.concatenate([image.classes for image in images])
         scores = np.concatenate([image.scores for image in images])
         matched = np.concatenate([image.matched for image in images], axis=1)
+        weights = [image.weight for image in images]
+        counted = np.repeat(weights, [len(image.scores) for image in images])
         order = np.argsort(-scores, kind="stable")
-        classes, matched = classes[order], matched[:, order]
-        kinds, numbers = np.unique(objects, return_counts=True)
+        classes, matched, counted = classes[order], matched[:, order], counted[order]
+        kinds, places = np.unique(objects, return_inverse=True)
+        numbers = np.bincount(places, np.repeat(weights, [len(image.objects) for image in images]))
         areas = [
-            average_precisions(matched[:, classes == kind], number)
+            average_precisions(matched[:, classes == kind], number, counted[classes == kind])
             for kind, number in zip(kinds, numbers.tolist(), strict=True)
         ]
         return float(np.mean(areas))
@@ -181,22 +186,24 @@ def match(ious: Array, thresholds: Array) -> Array:
     return matched
 
 
-def average_precisions(matched: Array, objects: int) -> Array:
+def average_precisions(matched: Array, objects: float, weights: Array) -> Array:
     """The mean precision at COCO's 101 recalls, for each threshold.
 
     Args:
         matched: Whether each detection of a class has an object, by falling score, bool [T, D].
-        objects: Number of objects of the class, at least 1.
+        objects: Number of objects of the class, each as often as it counts, more than 0.
+        weights: How often each detection counts, [D], more than 0.
 
     Returns:
         float64 [T].
     """
-    found = np.cumsum(matched, axis=1)
-    precisions = found / np.arange(1, matched.shape[1] + 1)
+    found = np.cumsum(matched * weights, axis=1)
+    precisions = found / np.cumsum(weights)
     # The greatest precision at this or any higher recall; 0 where the recall isn't reached.
     best = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]
     best = np.concatenate([best, np.zeros((len(best), 1))], axis=1)
-    at = [np.searchsorted(row / objects, _RECALLS, side="left") for row in found]
+    # Without rounding, a sum of weights can miss the recall 1.
+    at = [np.searchsorted(np.round(row / objects, 12), _RECALLS, side="left") for row in found]
     return np.array([row[places].mean() for row, places in zip(best, at, strict=True)])
 
 

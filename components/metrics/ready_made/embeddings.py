@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,12 +39,22 @@ class CosineSimilarity(RatioOfSums):
         return np.stack([cosines.sum(axis=1), np.full(len(found), cosines.shape[1], np.float64)], axis=1)
 
 
+class Embedding(NamedTuple):
+    """An example: its class, its embedding of length 1, and how often it counts."""
+
+    kind: Any
+    vector: Array
+    weight: float = 1.0
+
+
 class RecallAtK(KeptExamples):
     """The share of examples with another example of their class among the k nearest (Jegou, Douze & Schmid 2011).
 
     Each example is looked up among all others of the same slice, by cosine similarity. Similarities that differ by less
     than 1e-9 are equal: then the value is the mean over all orders. An example without another of its class does not
     count. Time grows with the square of the number of examples.
+
+    An example counts by its weight when it is looked up. One with the weight 0 is left out, and is near no other.
 
     Predictions are embeddings [N, D]; targets are class indexes [N].
 
@@ -68,15 +78,17 @@ class RecallAtK(KeptExamples):
                 remedy="give each example one class index, or use `cosine_similarity`, which compares embeddings",
             )
         vectors = unit_vectors(found.reshape(len(found), -1))
-        return [[kept] for kept in zip(classes.reshape(-1).tolist(), vectors, strict=True)]
+        pairs = zip(classes.reshape(-1).tolist(), vectors, strict=True)
+        return [[Embedding(kind, vector)] for kind, vector in pairs]
 
-    def result(self, accumulator: list[tuple[Any, Array]]) -> float:
+    def result(self, accumulator: list[Embedding]) -> float:
         """Return the recall; NaN if no class has two examples."""
-        if not accumulator:
+        counted = [each for each in accumulator if each.weight]
+        if not counted:
             return float("nan")
-        _, classes = np.unique([kind for kind, _ in accumulator], return_inverse=True)
-        vectors = np.stack([vector for _, vector in accumulator])
-        return recall_at_k(vectors, classes, self._k)
+        _, classes = np.unique([each.kind for each in counted], return_inverse=True)
+        vectors = np.stack([each.vector for each in counted])
+        return recall_at_k(vectors, classes, self._k, np.array([each.weight for each in counted]))
 
 
 def unit_vectors(vectors: Array) -> Array:
@@ -86,19 +98,21 @@ def unit_vectors(vectors: Array) -> Array:
     return np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
 
 
-def recall_at_k(vectors: Array, classes: Array, k: int) -> float:
+def recall_at_k(vectors: Array, classes: Array, k: int, weights: Array | None = None) -> float:
     """The recall of `RecallAtK`.
 
     Args:
         vectors: Embeddings of length 1, float64 [N, D].
         classes: int [N].
         k: How many neighbors to look at.
+        weights: Of the examples when they are looked up, [N]; None if all count the same.
     """
     sizes = np.bincount(classes)
     queries = np.flatnonzero(sizes[classes] > 1)
     k = min(k, len(classes) - 1)
     hits = [_hits(vectors, classes, queries[at : at + _ROWS], k) for at in range(0, len(queries), _ROWS)]
-    return float(np.concatenate(hits).mean()) if hits else float("nan")
+    counted = None if weights is None else weights[queries]
+    return float(np.average(np.concatenate(hits), weights=counted)) if hits else float("nan")
 
 
 def _hits(vectors: Array, classes: Array, queries: Array, k: int) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,14 @@ from components.metrics.ranks import exact_auc
 from components.metrics.ready_made.read import mask_of, named_array, only
 
 Array = npt.NDArray[Any]
+
+
+class Scored(NamedTuple):
+    """An example: its label of 0 or 1, its score, and how often it counts."""
+
+    label: float
+    score: float
+    weight: float = 1.0
 
 
 class AnomalyAUC(KeptExamples):
@@ -44,12 +52,13 @@ class AnomalyAUC(KeptExamples):
         what = f"the feature {self._labels!r}" if self._labels else "the target"
         _check_size(labels.size, len(found), what, labels, found)
         labels = labels.astype(np.float64)
-        return [[kept] for kept in zip(labels.reshape(-1).tolist(), values.reshape(-1).tolist(), strict=True)]
+        pairs = zip(labels.reshape(-1).tolist(), values.reshape(-1).tolist(), strict=True)
+        return [[Scored(label, score)] for label, score in pairs]
 
-    def result(self, accumulator: list[tuple[float, float]]) -> float:
+    def result(self, accumulator: list[Scored]) -> float:
         """Return the area; NaN without anomalies or without normal examples."""
-        labels, scores = np.array(accumulator, np.float64).reshape(-1, 2).T
-        return exact_auc(labels, scores)
+        labels, scores, weights = np.array(accumulator, np.float64).reshape(-1, 3).T
+        return exact_auc(labels, scores, weights)
 
 
 def _check_size(found: int, expected: int, what: str, values: Array, others: Array) -> None:

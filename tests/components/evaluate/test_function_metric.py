@@ -100,14 +100,11 @@ def test_functions_alone_need_no_other_metric(world, task, own, tmp_path):
 
 
 def test_weights_multiply_means_and_ratios_of_sums(own):
-    metrics = [
-        MetricSpec(name="own", function="own_evaluated:right"),
-        MetricSpec(name="f1", function="own_evaluated:F1"),
-    ]
-    outputs, targets = {"probabilities": np.eye(3)}, {"": np.array([0, 1, 1])}
+    metrics = [MetricSpec(name="own", function="own_evaluated:right"), MetricSpec(name="auc", function="anomaly_auc")]
+    outputs, targets = {"probabilities": np.eye(3)[:, :1]}, {"": np.array([0, 0, 1])}
     kept = FunctionValues(metrics, "label").of(outputs, targets, {}, np.array([3.0, 2, 1], np.float32))
     np.testing.assert_array_equal(np.stack(kept["own"]), [[3, 3], [2, 2], [0, 1]])
-    np.testing.assert_array_equal(np.stack(kept["f1"]), [[1, 1, 1], [0, 0, 0], [0, 0, 0]])
+    assert [list(each) for each in kept["auc"]] == [[(0, 1, 3)], [(0, 0, 2)], [(1, 0, 1)]]
 
 
 def test_output_chooses_predictions_and_targets():

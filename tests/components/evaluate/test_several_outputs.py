@@ -1,6 +1,7 @@
 """Several outputs, `postprocess`, example weights, and ranges that do not share a scale, against NumPy."""
 
 import importlib
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from components.convert.tensorflow.converter import convert
@@ -138,12 +140,69 @@ def test_postprocess_and_weights_are_the_same_for_all_models(
         assert metrics["squared"].value == pytest.approx(squared, rel=1e-6)
 
 
-def test_metric_without_weights_is_refused_when_the_task_weighs_examples(
+def weighted_recall(vectors: Any, kinds: Any, weights: Any) -> float:
+    """The weighted share of examples whose nearest other has the same class."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    similar = unit @ unit.T
+    np.fill_diagonal(similar, -np.inf)
+    hit = kinds[similar.argmax(axis=1)] == kinds
+    return float(np.average(hit, weights=weights))
+
+
+def test_weights_and_intervals_of_metrics_that_keep_examples(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    task = with_more(world, tmp_path, monkeypatch, "keeping_task", WEIGHTS)
+    recall = {"name": "recall", "function": "recall_at_k", "output": "kind"}
+    slices = world.evaluate(task, [recall], tmp_path / "out")
+    records = tf.data.TFRecordDataset(world.files, compression_type="GZIP").as_numpy_iterator()
+    parts = np.array([zlib.crc32(record) % 20 for record in records])
+    for model in (BASELINE, "int8"):
+        # int8 outputs tie.
+        vectors = world.predictions[model]["kind"].astype(np.float64)
+        found = slices[model][0].metrics["recall"]
+        if model == BASELINE:
+            whole = weighted_recall(vectors, world.labels, world.weights)
+            assert found.value == pytest.approx(whole, abs=1e-9)
+            assert found.value != pytest.approx(weighted_recall(vectors, world.labels, np.ones(COUNT)), abs=1e-3)
+            # The delete-m jackknife of Busing, Meijer & van der Leeden 1999.
+            there, sizes = np.unique(parts, return_counts=True)
+            left = [(parts != part) for part in there]
+            without = np.array([weighted_recall(vectors[o], world.labels[o], world.weights[o]) for o in left])
+            ratios = COUNT / sizes
+            estimate = len(there) * whole - ((1 - 1 / ratios) * without).sum()
+            pseudo = ratios * whole - (ratios - 1) * without
+            error = np.sqrt(((pseudo - estimate) ** 2 / (ratios - 1)).mean())
+            width = 2 * student.ppf(0.975, len(there) - 1) * error
+            assert found.upper - found.lower == pytest.approx(width, rel=1e-6)
+        assert found.lower < found.value < found.upper
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ({**AUC, "class_name": "ModelCosineSimilarity"}, r"rejects a metric: .*example"),
+        ({**AUC, "class_name": "SemanticSegmentationTruePositive"}, "TFMA's SemanticSegm.* counts every example once"),
+        (
+            {"name": "own", "function": "never_weighed:Count"},
+            r"'own' \(never_weighed:Count\) counts every example once",
+        ),
+    ],
+)
+def test_metric_without_weights_is_refused_when_the_task_weighs_examples(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: dict[str, Any], message: str
+) -> None:
     task = with_more(world, tmp_path, monkeypatch, "unweighted_task", WEIGHTS)
-    with pytest.raises(SpecError, match=r"rejects a metric: .*example"):
-        world.evaluate(task, [{**AUC, "class_name": "ModelCosineSimilarity"}], tmp_path / "out")
+    (tmp_path / "never_weighed.py").write_text(
+        "class Count:\n"
+        "    def create(self): return 0\n"
+        "    def add(self, count, predictions, targets): return count + 1\n"
+        "    def merge(self, count, other): return count + other\n"
+        "    def result(self, count): return count\n"
+    )
+    with pytest.raises(SpecError, match=message):
+        world.evaluate(task, [metric], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_saturation_is_counted_for_each_output(world: World, tmp_path: Path) -> None:

@@ -58,6 +58,11 @@ class Ratio:
     def result(self, sums):
         return sums[0] / sums[1] if sums[1] else float("nan")
 
+class Weighed(Ratio):
+    def add(self, sums, predictions, targets, weights):
+        errors = weights * np.abs(predictions["y"] - targets["y"])
+        return self.merge(sums, [errors.sum(), (weights * targets["y"]).sum()])
+
 class Greatest(Ratio):
     def add(self, sums, predictions, targets, features):
         return [max(sums[0], float(features["weight"].max())), 0.0]
@@ -116,8 +121,65 @@ def test_accumulator_is_a_ratio_of_sums() -> None:
     assert value(own("RATIO")) == pytest.approx(10)
     computed = load_metric(own("Ratio"))
     assert np.isnan(total(computed, []))
-    assert not computed.weighable
-    assert load_metric(own("errors")).weighable
+
+
+WEIGHTS = np.array([3, 0, 1, 0.5], np.float32)
+
+
+def weighed(metric):
+    computed = load_metric(metric)
+    return total(computed, computed.examples(PREDICTIONS, TARGETS, FEATURES, WEIGHTS))
+
+
+def test_weights_multiply_what_each_example_adds() -> None:
+    # Errors 0, 1, 2, 2.
+    assert weighed(own("errors")) == pytest.approx((0 + 0 + 2 + 1) / 4.5)
+    assert weighed(own("Weighed")) == pytest.approx((0 + 0 + 2 + 1) / (3 + 0 + 1 + 1))
+    # Without weights, all count once.
+    assert value(own("Weighed")) == pytest.approx(5 / 5)
+
+
+@pytest.mark.parametrize("name", ["recall_at_1", "anomaly_auc", "coco_map", "mean_iou", "character_error_rate"])
+def test_every_kind_of_ready_made_metric_weighs_examples(name) -> None:
+    targets, weights = np.array([0, 0, 1, 1]), np.array([2.0, 0, 1, 1])
+    boxes = np.array([[[0.0, 0, 1, 1]]] * 4)
+    predictions, targets = {
+        "recall_at_1": ({"y": np.eye(2)[[0, 1, 1, 0]]}, {"y": targets}),
+        "anomaly_auc": ({"y": np.array([0.1, 0.9, 0.2, 0.8])}, {"y": targets}),
+        "coco_map": (
+            {"boxes": boxes, "scores": np.full((4, 1), 0.5), "classes": np.array([[0], [1], [0], [0]])},
+            {"boxes": boxes, "classes": np.zeros((4, 1), int)},
+        ),
+        "mean_iou": ({"y": np.eye(2)[[[0], [1], [1], [0]]]}, {"y": targets[:, None]}),
+        "character_error_rate": (
+            {"y": np.array([b"a", b"xyz", b"c", b"x"], object)},
+            {"y": np.array([b"a", b"b", b"c", b"d"], object)},
+        ),
+    }[name]
+    computed = load_metric(MetricSpec(name="m", **SHORT_NAMES[name]))
+    assert computed.weighable
+    # An example that counts twice is there twice, except among the neighbors of others; one that counts 0 times isn't.
+    rows = [0, 2, 3] if name == "recall_at_1" else [0, 0, 2, 3]
+    kept = computed.examples(
+        *({key: each[rows] for key, each in named.items()} for named in (predictions, targets)), {}
+    )
+    expected = total(computed, kept)
+    found = total(computed, computed.examples(predictions, targets, {}, weights))
+    assert found == pytest.approx(expected)
+    assert found != pytest.approx(total(computed, computed.examples(predictions, targets, {})))
+
+
+def test_accumulator_without_weights_is_refused_if_examples_have_them() -> None:
+    assert not load_metric(own("Ratio")).weighable
+    message = (
+        r"the task weighs examples, but the metric 'mine' \(own_metric:Ratio\) counts every example once .*`weights`"
+    )
+    for check in (
+        lambda: weighed(own("Ratio")),
+        lambda: check_function(own("Ratio"), PREDICTIONS, TARGETS, {}, WEIGHTS),
+    ):
+        with pytest.raises(SpecError, match=message):
+            check()
 
 
 @pytest.mark.parametrize(

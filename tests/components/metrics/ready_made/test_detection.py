@@ -157,6 +157,23 @@ def test_batches_and_merging_do_not_change_the_result():
     assert len(parts[0]) == 6
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_weight_of_an_image_counts_it_that_many_times(seed):
+    made = images(200 + seed, 60)
+    times = np.random.default_rng(seed).integers(0, 4, size=len(made))
+    repeated = [each for each, count in zip(made, times, strict=True) for _ in range(count)]
+    metric = MeanAveragePrecision()
+    kept = metric.add(metric.create(), *padded(made))
+    # Fractions whose sums are rounded.
+    weighed = [image._replace(weight=count / 10) for image, count in zip(kept, times.tolist(), strict=True)]
+    expected = by_coco(repeated)[1]
+    assert metric.result(weighed) == pytest.approx(expected, abs=1e-6)
+    assert metric.result(weighed) != pytest.approx(by_coco(made)[1], abs=1e-4)
+    found_all = [kept[0]._replace(objects=np.zeros(1, int), classes=np.zeros(1, int), scores=np.ones(1), weight=weight,
+                                  matched=np.ones((10, 1), bool)) for weight in (0.1, 0.2, 0.3)]  # fmt: skip
+    assert metric.result(found_all) == 1
+
+
 def test_one_output_with_everything_is_the_same():
     made = images(5, 20)
     predictions, targets = padded(made)

@@ -46,6 +46,25 @@ def test_recall_equals_scikit_learns_neighbors(seed, k):
     assert value(RecallAtK(k), (5 * vectors).astype(np.float32), classes) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("k", [1, 5])
+def test_weight_of_an_example_counts_when_it_is_looked_up(k):
+    random = np.random.default_rng(k)
+    classes = random.integers(12, size=300)
+    vectors = random.normal(size=(12, 8))[classes] + random.normal(size=(300, 8), scale=1.2)
+    weights = random.integers(0, 4, size=300) / 2
+    metric = RecallAtK(k)
+    kept = metric.add(metric.create(), {"e": vectors}, {"e": classes})
+    weighed = [each._replace(weight=weight) for each, weight in zip(kept, weights.tolist(), strict=True)]
+    # Without those that do not count.
+    there = weights > 0
+    neighbors = NearestNeighbors(n_neighbors=k, metric="cosine").fit(vectors[there]).kneighbors(return_distance=False)
+    hit = (classes[there][neighbors] == classes[there][:, None]).any(axis=1)
+    expected = np.average(hit, weights=weights[there])
+    assert metric.result(weighed) == pytest.approx(expected, abs=1e-6)
+    assert metric.result(weighed) != pytest.approx(metric.result(kept), abs=1e-3)
+    assert np.isnan(metric.result([each._replace(weight=0.0) for each in kept]))
+
+
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_recall_is_the_mean_over_all_orders_of_ties(k):
     random = np.random.default_rng(k)

@@ -24,6 +24,18 @@ def test_auc_of_scores_equals_scikit_learn(seed, steps):
     assert value(AnomalyAUC(), scores[:, None], labels[:, None]) == pytest.approx(expected, abs=1e-6)
 
 
+def test_auc_of_weighted_examples_equals_scikit_learn():
+    random = np.random.default_rng(8)
+    labels, weights = random.integers(2, size=400), random.integers(0, 4, size=400) / 2
+    scores = np.round(random.gamma(2 + labels, 3) * 4) / 4
+    metric = AnomalyAUC()
+    kept = metric.add(metric.create(), {"out": scores}, {"out": labels})
+    weighed = [each._replace(weight=weight) for each, weight in zip(kept, weights.tolist(), strict=True)]
+    expected = roc_auc_score(labels, scores, sample_weight=weights)
+    assert metric.result(weighed) == pytest.approx(expected, abs=1e-6)
+    assert metric.result(kept) != pytest.approx(expected, abs=1e-3)
+
+
 def test_auc_of_reconstructions_ranks_their_mean_squared_error():
     random = np.random.default_rng(5)
     original = random.normal(size=(300, 4, 4)).astype(np.float32)
