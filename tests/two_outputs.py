@@ -73,7 +73,8 @@ class TwoOutputs(SmallPipeline):
         super().__init__(folder, task)
         for split, count, seed in (("train", 240, 1), ("eval", 120, 2)):
             self.write_split(split, count, seed, shifted)
-        self.spec["examples"]["num_classes"] = None
+        # The task declares targets.
+        del self.spec["examples"]["label"], self.spec["examples"]["num_classes"]
         self.spec["baseline"]["epochs"] = 20
         self.spec["evaluate"] = {
             "metrics": [

@@ -8,7 +8,7 @@ from typing import Any
 
 from components.baseline.built import built_model
 from components.core.errors import ModelError, summary_line
-from components.data.examples import ExampleDecoder, check_dense
+from components.data.examples import ExampleDecoder, check_dense, named_label
 from components.data.task import load_task, trainable
 from components.model.keras_model import (
     check_exportable,
@@ -52,7 +52,7 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
     from components.upstream.autograph import leave_keras_as_it_is
 
     leave_keras_as_it_is()
-    check_dense({label: "examples.label"}, decoder.feature_spec)
+    check_dense(named_label(label), decoder.feature_spec)
     maker = trainable(load_task(task))
     tf.keras.utils.set_random_seed(spec.seed)
     model = built_model(maker)

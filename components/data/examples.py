@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from components.core.errors import DataError, SpecError, one_of, summary_line
 from components.core.user_code import exits_reported
-from components.data.supervision import ONLY, check_supervision, fit_targets, targets_of, weights_of
+from components.data.supervision import ONLY, check_supervision, fit_targets, label_or_targets, targets_of, weights_of
 from components.data.task import check_decoded, check_rows, features_of, is_uneven, load_task
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Decoded:
     Attributes:
         inputs: Input name -> array [N, ...]. An unnamed single input has the name "".
         features: Name of a dense feature -> array [N, ...].
-        targets: Output name -> array [N, ...]. A task without `targets` has the label under the name "".
+        targets: Output name -> array [N, ...]. A task without `targets` has the label under the name "", or nothing.
         weights: Weights of the examples, float32 [N]; None if all count the same.
     """
 
@@ -53,6 +53,11 @@ def split_files(examples_uri: str, split: str) -> list[str]:
             remedy="check `examples.splits` of the pipeline file against the data folder",
         )
     return files
+
+
+def named_label(label: str) -> dict[str, str]:
+    """The label, if there is one, with the field that names it, for `check_dense`."""
+    return {label: "examples.label"} if label else {}
 
 
 def check_dense(features: Mapping[str, str], feature_spec: Mapping[str, Any]) -> None:
@@ -140,7 +145,7 @@ class ExampleDecoder:
 
         Args:
             serialized: N serialized tf.Examples.
-            label: The feature that is the target if the task declares no targets.
+            label: The feature that is the target if the task declares no targets; "" for none.
 
         Raises:
             DataError: A required feature is missing or has the wrong type or shape, or a weight is not a weight.
@@ -149,7 +154,7 @@ class ExampleDecoder:
         inputs, features, own, held = self._run(self._supervise, serialized)
         dense, named = self._dense(features), _named(inputs)
         check_rows(named, len(serialized))
-        targets = _named(own) if own else {ONLY: dense[label]}
+        targets = _named(label_or_targets(own, dense, label))
         weights = np.asarray(held[0]) if held else None
         check_supervision(targets, weights, len(serialized))
         return Decoded(named, dense, targets, weights)
@@ -201,7 +206,7 @@ class ExampleDecoder:
 
         def supervised(serialized: Any) -> tuple[Any, ...]:
             inputs, features, own, weights = self._parse_and_supervise(serialized)
-            return inputs, fit_targets(own or {ONLY: features[label]}, outputs, "task"), *weights
+            return inputs, fit_targets(label_or_targets(own, features, label), outputs, "task"), *weights
 
         return records.batch(batch_size).map(supervised, num_parallel_calls=2)
 

@@ -115,8 +115,11 @@ def fit_targets(targets: Mapping[str, Any], outputs: Sequence[str], where: str) 
         where: What is trained, for the message.
 
     Raises:
-        SpecError: The model has several outputs, but the task declares no targets; or it declares none of its outputs.
+        SpecError: The model has several outputs, but the task declares no targets; or it declares none of its outputs;
+            or there are neither targets nor a label.
     """
+    if not targets:
+        raise nothing_to_learn(outputs, where)
     if set(targets) == {ONLY}:
         if len(outputs) > 1:
             raise no_targets(outputs, where)
@@ -126,6 +129,28 @@ def fit_targets(targets: Mapping[str, Any], outputs: Sequence[str], where: str) 
     if not known:
         raise unknown_output("the task's targets names no output of the model", min(targets), outputs, where)
     return known[outputs[0]] if len(outputs) == 1 else known
+
+
+def nothing_to_learn(outputs: Sequence[str], where: str) -> SpecError:
+    """The error for a model that is trained without targets and without a label."""
+    return SpecError(
+        "a model is trained, but nothing says what its output is compared with",
+        where=where,
+        bound=f"targets(features) that returns a dict with {', '.join(sorted(outputs))}, or a label",
+        measured="no targets, and no examples.label",
+        remedy="add the method to the task, or name the feature with the label in examples.label",
+    )
+
+
+def label_or_targets(own: Mapping[str, Any], features: Mapping[str, Any], label: str) -> Mapping[str, Any]:
+    """The targets that a task declares, or the label as the target of the output `ONLY`, or nothing.
+
+    Args:
+        own: What `targets_of` returns.
+        features: Name -> parsed feature [N, ...].
+        label: Name of the label; "" for none.
+    """
+    return own or ({ONLY: features[label]} if label else {})
 
 
 def no_targets(outputs: Sequence[str], where: str) -> SpecError:

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from components.device_check.tflm import RunOutputs
 from components.evaluate.assess import load_slices
-from components.evaluate.evaluation import BASELINE, run_evaluation
+from components.evaluate.eval_config import BASELINE
+from components.evaluate.evaluation import run_evaluation
 from components.evaluate.stored_outputs import store_outputs
 from components.facts.device import CandidateOnDevice, DeviceReport, TflmFacts
 from components.spec.evaluate import EvaluationSpec

@@ -17,7 +17,8 @@ from components.core.compression import compressed_bytes
 from components.core.errors import DataError, EdgemillError
 from components.core.files import bytes_of, sha256_of_bytes
 from components.data.examples import first_inputs
-from components.evaluate.evaluation import BASELINE, run_evaluation
+from components.evaluate.eval_config import BASELINE
+from components.evaluate.evaluation import run_evaluation
 from components.evaluate.extractors import TFLitePredict
 from components.evaluate.jackknife import EXAMPLE_COUNT
 from components.evaluate.latency import kernel_note, measure_latency

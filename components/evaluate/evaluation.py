@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,12 +18,11 @@ from tensorflow_model_analysis.writers import metrics_plots_and_validations_writ
 
 from components.core.errors import EdgemillError, SpecError
 from components.core.files import write_atomically
-from components.data.examples import ExampleDecoder, check_dense
+from components.data.examples import ExampleDecoder, check_dense, named_label
 from components.data.task import WeighingTask, load_task
-from components.evaluate.exact_auc import ExactAUC
+from components.evaluate.eval_config import BASELINE, eval_config
 from components.evaluate.extractors import (
     EXTRACTS,
-    MODEL_TYPE,
     OBSERVED,
     PredictExtractor,
     load_baseline,
@@ -33,9 +30,9 @@ from components.evaluate.extractors import (
     read_batches,
     shared_model,
 )
-from components.evaluate.function_metric import FunctionMetric, FunctionValues
+from components.evaluate.function_metric import FunctionValues
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
-from components.evaluate.means import MeanValuesExtractor, is_of_user, mean_metrics, per_example, registered_name
+from components.evaluate.means import MeanValuesExtractor, is_of_user, mean_metrics, per_example
 from components.evaluate.outputs.observed import WriteObserved
 from components.evaluate.outputs.reading import read_first_examples
 from components.evaluate.outputs.resampled import RESAMPLED_KEY, WriteResampled
@@ -49,9 +46,6 @@ from components.spec.metric import MetricSpec
 
 logger = logging.getLogger(__name__)
 
-# No recipe can have this name, because recipe names have no hyphens.
-BASELINE = "float-baseline"
-_WEIGHTS = "example_weights"
 # TFMA accepts weights for these classes, and ignores them.
 _NEVER_WEIGHED = ("SemanticSegmentation",)
 
@@ -78,7 +72,7 @@ def run_evaluation(
         candidates: Name -> TFLite file; with `stored`, a file of `store_outputs` for exactly these examples.
         reads: Name -> function with which every worker reads that file; None reads the paths.
         spec: Metrics, slices, and batch size.
-        label: Feature that the metrics compare predictions with if the task declares no targets.
+        label: Feature that the metrics compare predictions with if the task declares no targets; "" for none.
         task: Reference of the task that decodes examples, `package.module:NAME`.
         output: Folder to write to.
         transform_graph: Folder of the Transform graph that the examples went through, if any.
@@ -110,12 +104,12 @@ def run_evaluation(
         )
         for name, path in candidates.items()
     ]
-    config = _eval_config(spec, label, list(candidates), others, weighted)
+    config = eval_config(spec, label, list(candidates), others, weighted)
     evaluator = _checked_evaluator(config, means, spec.group_by is not None)
     names = model_names(config)
     if len(models) == 1:
         models = [models[0]._replace(model_name="")]
-    features = sorted({label, *(f for fs in spec.slices for f in fs)})
+    features = sorted({*named_label(label), *(f for fs in spec.slices for f in fs)})
     applied = {name: (reading.applied, probability_type(read.metrics, name)) for name, reading in read.readings.items()}
     functions = FunctionValues(read.metrics, label)
     predict = PredictExtractor(
@@ -141,7 +135,7 @@ def run_evaluation(
         extracts.pop(RESAMPLED_KEY) | "Resampled" >> WriteResampled(output)
         extracts | writer.stage_name >> writer.ptransform
     # Written last: a folder that has this file is complete.
-    _write_eval_run(output, _eval_config(spec, label, list(candidates), spec.metrics, weighted), models)
+    _write_eval_run(output, eval_config(spec, label, list(candidates), spec.metrics, weighted), models)
     return read.readings
 
 
@@ -184,7 +178,7 @@ def check_metrics(spec: EvaluationSpec, label: str, candidates: Sequence[str] = 
             )
     others = [metric for metric in _others(spec) if not metric.function]
     _checked_evaluator(
-        _eval_config(spec, label, candidates, others, weighted), mean_metrics(spec.metrics), grouped=False
+        eval_config(spec, label, candidates, others, weighted), mean_metrics(spec.metrics), grouped=False
     )
 
 
@@ -202,7 +196,7 @@ def check_features(spec: EvaluationSpec, label: str, feature_spec: Mapping[str, 
     read = {feature: "evaluate.metrics" for metric in spec.metrics for feature in metric.features}
     slices = {feature: "evaluate.slices" for features in spec.slices for feature in features}
     groups = {} if spec.group_by is None else {spec.group_by: "evaluate.group_by"}
-    check_dense({**read, **groups, **slices, label: "label"}, feature_spec)
+    check_dense({**read, **groups, **slices, **named_label(label)}, feature_spec)
     names = [metric.name for metric in spec.metrics]
     repeated = sorted({name for name in [*names, EXAMPLE_COUNT] if [*names, EXAMPLE_COUNT].count(name) > 1})
     if repeated:
@@ -228,53 +222,6 @@ def _checked_evaluator(config: Any, means: Sequence[MetricSpec], grouped: bool) 
             bound="a metric class of TFMA or Keras, with its own keyword arguments",
             remedy="correct class_name or config; a class that the task's module registers is called PACKAGE>NAME",
         ) from error
-
-
-def _eval_config(
-    spec: EvaluationSpec, label: str, candidates: Sequence[str], metrics: Sequence[MetricSpec], weighted: bool
-) -> Any:
-    read = sorted({metric.output for metric in spec.metrics if metric.output is not None})
-    config = config_pb2.EvalConfig(
-        model_specs=[
-            config_pb2.ModelSpec(
-                name=name,
-                model_type=MODEL_TYPE,
-                is_baseline=bool(candidates) and name == BASELINE,
-                example_weight_key=_WEIGHTS if weighted else "",
-                # With several outputs, labels are targets by output.
-                **({"label_keys": dict.fromkeys(read, label)} if read else {"label_key": label}),
-            )
-            for name in (BASELINE, *candidates)
-        ],
-        slicing_specs=[
-            config_pb2.SlicingSpec(),
-            *(config_pb2.SlicingSpec(feature_keys=features) for features in spec.slices),
-        ],
-    )
-    for output, those in itertools.groupby(
-        sorted(metrics, key=lambda each: each.output or ""), key=lambda each: each.output
-    ):
-        config.metrics_specs.add(
-            metrics=[metric_config(each) for each in those],
-            model_names=model_names(config),
-            output_names=[] if output is None else [output],
-        )
-    config.options.compute_confidence_intervals.value = True
-    config.options.confidence_intervals.method = config_pb2.ConfidenceIntervalOptions.JACKKNIFE
-    return config
-
-
-def metric_config(metric: MetricSpec) -> Any:
-    """Return TFMA's config of a metric."""
-    config = json.dumps({**metric.config, "name": metric.name})
-    if metric.function:
-        config = json.dumps({"spec": metric.model_dump_json(), "name": metric.name})
-        return config_pb2.MetricConfig(
-            class_name=FunctionMetric.__name__, module=FunctionMetric.__module__, config=config
-        )
-    if is_exact_auc(metric.class_name, metric.config):
-        return config_pb2.MetricConfig(class_name=ExactAUC.__name__, module=ExactAUC.__module__, config=config)
-    return config_pb2.MetricConfig(class_name=registered_name(metric.class_name), config=config)
 
 
 def _write_eval_run(output: Path, config: Any, models: Sequence[Any]) -> None:

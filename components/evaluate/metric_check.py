@@ -11,7 +11,7 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_specs, metric_types
 
 from components.core.errors import EdgemillError, SpecError, summary_line
-from components.evaluate.evaluation import metric_config
+from components.evaluate.eval_config import metric_config
 from components.evaluate.means import mean_metrics, per_example
 from components.metrics.ranks import pools_classes
 from components.spec.metric import MetricSpec

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.files import sha256_of_bytes
-from components.data.examples import ExampleDecoder, check_dense
+from components.data.examples import ExampleDecoder, check_dense, named_label
 from components.data.task import CompilingTask, compiling, load_task
 from components.data.training_data import TrainingData, load_training_data
 from components.facts.training import TrainingReport, training_of
@@ -48,7 +48,7 @@ class StepInputs:
         Raises:
             SpecError, ModelError: The task or the model does not exist.
         """
-        check_dense({self.label: "examples.label"}, self.decoder.feature_spec)
+        check_dense(named_label(self.label), self.decoder.feature_spec)
         maker = compiling(load_task(self.task))
         return load_kept(self.source), maker
 

@@ -41,7 +41,7 @@ def open_arrays(source: ArraySource, files: Sequence[Path], split: str, label: s
             remedy="correct the name, or the pattern of the split",
         )
     arrays = {feature: found[name] for feature, name in wanted.items()} or found
-    if label not in arrays:
+    if label and label not in arrays:
         raise DataError(
             f"there is no array for the label {label!r}",
             where="examples.label",

@@ -19,7 +19,7 @@ class Item(NamedTuple):
 
     Attributes:
         file: The file.
-        label: The name of its class, or a number as text.
+        label: The name of its class, or a number as text; "" if examples have no label.
         columns: The other columns of its row in a table.
     """
 
@@ -43,15 +43,21 @@ def files_of(source: Source, folder: Path, patterns: Iterable[str]) -> list[Path
 def items(source: ImageSource | AudioSource, label: str, folder: Path, pattern: str) -> list[Item]:
     """The files of a split, sorted by name, or in the order of the tables.
 
+    Args:
+        source: The source.
+        label: Column of the label in tables; "" if examples have no label.
+        folder, pattern: Where the files or tables are.
+
     Raises:
         DataError: A table can't be read, or lacks a column, a cell, or a file.
     """
     files = [file for file in matching(folder, [pattern]) if not file.name.startswith(".") and file.stat().st_size]
     if source.layout == "folders":
-        return [Item(file, file.parent.name, {}) for file in files]
+        return [Item(file, file.parent.name if label else "", {}) for file in files]
     found: list[Item] = []
     for table in files:
-        rows = list(_rows(table, source.path_column, label))
+        named = [label] if label else []
+        rows = list(_rows(table, source.path_column, *named))
         if missing := [path for _, path, _ in rows if not is_file(folder / path)]:
             raise DataError(
                 f"files of the table do not exist: {some_of(str(path.relative_to(table.parent)) for path in missing)}",
@@ -60,7 +66,9 @@ def items(source: ImageSource | AudioSource, label: str, folder: Path, pattern: 
                 measured=f"{len(missing)} of {counted(len(rows), 'row')} without a file",
                 remedy="correct the paths, or remove the rows",
             )
-        found += [Item(path, row[label], _others(row, source.path_column, label)) for _, path, row in rows]
+        found += [
+            Item(path, row[label] if label else "", _others(row, source.path_column, label)) for _, path, row in rows
+        ]
     return found
 
 

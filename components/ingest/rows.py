@@ -33,7 +33,7 @@ def row_of(item: Item, made: MadeSplits) -> dict[str, Any]:
         if isinstance(source, AudioSource)
         else {}
     )
-    return {**item.columns, **content, made.label: item.label}
+    return {**item.columns, **content} | ({made.label: item.label} if made.label else {})
 
 
 def labeled(row: dict[str, Any], made: MadeSplits) -> dict[str, Any]:

@@ -171,12 +171,12 @@ class _Guarded:
         if weights is not None and not self.weighable:
             raise not_weighable(self._metric)
         with _named(self._metric, f"predictions {shapes}"):
-            values = [_read_only(each) for each in (predictions, targets, features)]
+            found, wanted, read = (_read_only(each) for each in (predictions, targets, features))
             if isinstance(self._computed, OfAccumulator):
-                return self._computed.examples(*values, weights)
-            kept = self._computed.examples(*values)
+                return self._computed.examples(found, wanted, read, weights)
+            kept: Sequence[Any] = self._computed.examples(found, wanted, read)
         if weights is None:
-            return kept  # type: ignore[no-any-return]
+            return kept
         exact = weights.astype(np.float64).tolist()
         if isinstance(self._computed, RatioOfSums):
             return [weight * sums for weight, sums in zip(exact, kept, strict=True)]

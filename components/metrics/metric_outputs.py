@@ -21,7 +21,7 @@ def with_outputs(
     Args:
         metrics: Metrics of the pipeline file.
         outputs: Names of the outputs of the model, or of the task's `postprocess`.
-        targets: Names of the task's targets; `ONLY` if it declares none and has the label.
+        targets: Names of the task's targets; `ONLY` if it declares none and has the label; none without either.
 
     Raises:
         SpecError: There is no such output, it has no target, or a metric names none of several outputs.
@@ -56,11 +56,13 @@ def _output_of(metric: MetricSpec, where: str, outputs: Sequence[str], targets: 
         raise SpecError(
             f"the metric {metric.name!r} has nothing to compare the output {output!r} with",
             where=where,
-            bound=f"the output {output!r} in the task's targets(features)",
-            measured=", ".join(sorted(targets)),
+            bound=f"the output {output!r} in the task's targets(features)" + ("" if targets else ", or a label"),
+            measured=", ".join(sorted(targets)) or "no targets, and no examples.label",
             remedy=f"rename the target {near[0]!r} {output!r}"
             if near
-            else "return a target for it, or name another output",
+            else "return a target for it, or name another output"
+            if targets
+            else "add the method to the task, or name the feature with the label in examples.label",
         )
     return output
 

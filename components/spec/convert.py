@@ -34,7 +34,7 @@ class AccuracyBound(FrozenModel):
         config: Keyword arguments of that class.
         less_is_better: Whether a smaller value is better.
         max_drop: How much worse than the float model's the metric can be.
-        label: Feature that predictions are compared with if the task declares no targets.
+        label: Feature that predictions are compared with if the task declares no targets; "" for none.
         output: The output that the metric reads; None for the only one.
         outputs: What the model returns, as in `evaluate.outputs`; None detects it as the evaluation does.
     """
@@ -44,6 +44,6 @@ class AccuracyBound(FrozenModel):
     config: dict[str, Any] = {}
     less_is_better: bool
     max_drop: Annotated[FiniteFloat, Field(ge=0)]
-    label: str
+    label: str = ""
     output: str | None = None
     outputs: OutputKind | None = None

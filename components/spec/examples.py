@@ -51,7 +51,8 @@ class _Files(_Made):
     Attributes:
         layout: `folders` if each file is in a folder with the name of its class; `table` if the files that match the
             patterns are CSV tables with a header line, with one row for each example. Paths in a table are relative to
-            the table's folder, and its other columns become features of text.
+            the table's folder, and its other columns become features of text. Without `label`, names of folders have no
+            meaning.
         path_column: Column of the paths, if the layout is `table`. Its label is in the column that `label` names.
         max_unreadable: Largest share of the files that can be damaged or of another format. They are left out, and the
             log lists them. A larger share ends the run.
@@ -139,12 +140,12 @@ class MadeSplits(FrozenModel):
 
     Attributes:
         source: The source.
-        label: Feature of the label.
+        label: Feature of the label; "" for none.
         feature: Feature that hashed splits are made by; None for the whole example.
         version: Version of the generator's code; empty for other sources.
     """
 
     source: Annotated[Source, Field(discriminator="kind")]
-    label: str
+    label: str = ""
     feature: str | None = None
     version: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, model_validator
 
 from components.core.values import FrozenModel
 
@@ -13,16 +13,23 @@ class DataExpectations(FrozenModel):
     """Expectations that every split must meet before training starts.
 
     Attributes:
-        label: Feature that holds the label. Every example must have it.
+        label: Feature that holds the label. Every example must have it. It is what losses and metrics compare with,
+            unless the task has `targets`. Without it, a model that is trained needs a task with `targets`.
         num_classes: Number of classes: labels are integers from 0 to one less. By default, labels are not classes. With
             it, an evaluation split with only one class ends the run.
         max_overlap: Largest share of the evaluation split's examples that another split can contain too, compared by
             the content of the features that the task reads. A larger share ends the run.
     """
 
-    label: str
+    label: str = ""
     num_classes: Annotated[int, Field(gt=1, lt=1 << 31)] | None = None
     max_overlap: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.01
+
+    @model_validator(mode="after")
+    def _check_classes(self) -> DataExpectations:
+        if self.num_classes is not None and not self.label:
+            raise ValueError("classes are those of a label: name the feature that holds it in `label`, or remove them")
+        return self
 
 
 class ReadExpectations(DataExpectations):

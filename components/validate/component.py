@@ -97,10 +97,10 @@ def _read(expectations: ReadExpectations) -> set[str] | None:
 
 
 def _declared(expectations: ReadExpectations) -> set[str]:
-    """Return the features that the task reads, and the label; empty if they are unknown."""
+    """Return the features that the task reads, and the label if there is one; empty if they are unknown."""
     if expectations.task is None:
         return set()
-    return {*features_of(load_task(expectations.task)), expectations.label}
+    return {*features_of(load_task(expectations.task)), expectations.label} - {""}
 
 
 class StrictExampleValidatorSpec(ExampleValidatorSpec):

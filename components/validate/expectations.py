@@ -17,6 +17,15 @@ def tighten(schema: Any, expectations: DataExpectations) -> None:
     Raises:
         DataError: The schema doesn't have the label.
     """
+    if expectations.label:
+        _tighten_label(schema, expectations)
+    for feature in schema.feature:
+        if feature.type == schema_pb2.FLOAT and feature.WhichOneof("domain_info") in {None, "float_domain"}:
+            feature.float_domain.disallow_nan = True
+            feature.float_domain.disallow_inf = True
+
+
+def _tighten_label(schema: Any, expectations: DataExpectations) -> None:
     label = next((feature for feature in schema.feature if feature.name == expectations.label), None)
     if label is None:
         raise DataError(
@@ -31,10 +40,6 @@ def tighten(schema: Any, expectations: DataExpectations) -> None:
     if expectations.num_classes is not None:
         label.int_domain.min = 0
         label.int_domain.max = expectations.num_classes - 1
-    for feature in schema.feature:
-        if feature.type == schema_pb2.FLOAT and feature.WhichOneof("domain_info") in {None, "float_domain"}:
-            feature.float_domain.disallow_nan = True
-            feature.float_domain.disallow_inf = True
 
 
 def refuse_single_class(statistics: Any, label: str, split: str) -> None:

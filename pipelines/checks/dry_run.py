@@ -11,7 +11,7 @@ from typing import Any
 from components.calibrate.feature import feature_reader
 from components.core.errors import DataError, EdgemillError, SpecError, summary_line
 from components.core.user_code import exits_reported, in_time, raised_at
-from components.data.examples import check_dense
+from components.data.examples import check_dense, named_label
 from components.data.task import Task, check_decoded, check_rows, features_of, load_object, load_task
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
@@ -117,7 +117,7 @@ def _dense_features(spec: PipelineSpec) -> dict[str, str]:
     )
     if spec.evaluate.group_by is not None:
         wanted[spec.evaluate.group_by] = "evaluate.group_by"
-    return wanted | {spec.examples.label: "examples.label"}
+    return wanted | named_label(spec.examples.label)
 
 
 def _decode_first_records(spec: PipelineSpec, task: Task, declared: Mapping[str, Any]) -> Batches:
@@ -182,7 +182,7 @@ def _decode(examples: Examples, task: Task, declared: Mapping[str, Any], records
         alone = task.decode(tf.io.parse_example(tf.constant(records[:1]), dict(declared)))
     check_rows(alone, 1)
     first_batch.check_finite(decoded, file)
-    return batch_of(task, features, examples.label, decoded)
+    return batch_of(task, features, examples.label, decoded, len(records))
 
 
 def _in_words(name: str, feature: Any) -> str:

@@ -192,7 +192,7 @@ def _files(folder: Path, pattern: str) -> Iterator[Path]:
 
 def _named(spec: PipelineSpec, split: str | None) -> dict[str, str]:
     """Map the columns that a split must have to the fields that name them. The split None means all hashed splits."""
-    columns = {spec.examples.label: "examples.label"}
+    columns = {spec.examples.label: "examples.label"} if spec.examples.label else {}
     if isinstance(spec.examples.splits, HashedSplits) and spec.examples.splits.feature:
         columns.setdefault(spec.examples.splits.feature, "examples.splits.feature")
     # A preprocessing function can create all other columns.

@@ -21,10 +21,10 @@ _METRICS_OF_ANY_OUTPUT = ("accuracy", "acc", "crossentropy", "ce")
 
 
 def check_label_type(feature_spec: Mapping[str, Any], label: str) -> None:
-    """Raise a SpecError if the label is text."""
+    """Raise a SpecError if the label is text. The label "" is none."""
     import tensorflow as tf
 
-    if feature_spec[label].dtype == tf.string:
+    if label and feature_spec[label].dtype == tf.string:
         raise SpecError(
             "the label is text, but losses and metrics need numbers",
             where="examples.label",

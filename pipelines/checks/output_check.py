@@ -13,7 +13,9 @@ from components.core.user_code import in_time
 from components.data.supervision import (
     ONLY,
     check_supervision,
+    label_or_targets,
     no_targets,
+    nothing_to_learn,
     postprocessed,
     targets_of,
     unknown_output,
@@ -41,12 +43,14 @@ class Batch:
         targets: Output -> tensor [N, ...]; the label is that of the output `ONLY`.
         weights: Weights of the examples [N]; None if all count the same.
         features: Parsed features [N, ...].
+        count: N.
     """
 
     inputs: Any
     targets: Mapping[str, Any]
     weights: Any
     features: Mapping[str, Any]
+    count: int
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Built:
     converted: Callable[[], bytes | None] = lambda: None
 
 
-def batch_of(task: Task, features: Mapping[str, Any], label: str, inputs: Any) -> Batch:
+def batch_of(task: Task, features: Mapping[str, Any], label: str, inputs: Any, count: int) -> Batch:
     """Compute targets and weights of a few examples, and check them.
 
     Raises:
@@ -78,11 +82,11 @@ def batch_of(task: Task, features: Mapping[str, Any], label: str, inputs: Any) -
         DataError: A weight is negative or not finite.
     """
     with in_time("the task's targets or example_weights", "task"):
-        targets, weights = targets_of(task, features) or {ONLY: features[label]}, weights_of(task, features)
+        targets, weights = label_or_targets(targets_of(task, features), features, label), weights_of(task, features)
     values = {name: np.asarray(value) for name, value in targets.items()}
     held = None if weights is None else weights.numpy()
-    check_supervision(values, held, int(features[label].shape[0]))
-    return Batch(inputs, targets, weights, features)
+    check_supervision(values, held, count)
+    return Batch(inputs, targets, weights, features, count)
 
 
 def built_of_keras(model: Any) -> Built:
@@ -99,14 +103,18 @@ def built_of_keras(model: Any) -> Built:
 
 
 def check_targets_declared(spec: PipelineSpec, task: Task, built: Built) -> None:
-    """Check that a task declares targets if a model with several outputs is trained.
+    """Check that a task declares targets if a model with several outputs is trained, or if there is no label.
 
     Raises:
         SpecError: It does not.
     """
     trains = ["baseline"] if isinstance(spec.baseline, TrainedBaseline) else []
     trains += [f"recipes[{place}].steps" for place, recipe in enumerate(spec.recipes) if recipe.steps]
-    if trains and len(built.shapes) > 1 and not isinstance(task, TaskWithTargets):
+    if not trains or isinstance(task, TaskWithTargets):
+        return
+    if not spec.examples.label:
+        raise nothing_to_learn(tuple(built.shapes), trains[0])
+    if len(built.shapes) > 1:
         raise no_targets(tuple(built.shapes), trains[0])
 
 
@@ -173,7 +181,7 @@ def _resolved(
     spec: PipelineSpec, task: Task, shapes: Mapping[str, Any], batches: Sequence[Batch]
 ) -> tuple[MetricSpec, ...]:
     """The metrics with their outputs, after a check of the shapes."""
-    names: Iterable[str] = batches[0].targets if batches else (ONLY,)
+    names: Iterable[str] = batches[0].targets if batches else (ONLY,) if spec.examples.label else ()
     if not batches and isinstance(task, TaskWithTargets):
         names = shapes  # unknown until the run reads examples
     metrics = with_outputs(spec.evaluate.metrics, tuple(shapes), tuple(names))
@@ -197,9 +205,8 @@ def _final(task: Task, built: Built, inputs: Any) -> dict[str, Any]:
 
 def _equal_probabilities(shapes: Mapping[str, Any], batch: Batch) -> dict[str, Any]:
     """Return equal class probabilities for each output whose shape is known."""
-    count = len(next(iter(batch.targets.values())))
     return {
-        name: np.full((count, *shape[1:]), 1 / max(2, shape[-1] if shape.rank > 1 else 1), np.float32)
+        name: np.full((batch.count, *shape[1:]), 1 / max(2, shape[-1] if shape.rank > 1 else 1), np.float32)
         for name, shape in shapes.items()
         if shape.rank and None not in shape[1:]
     }

@@ -36,7 +36,8 @@ def test_trained_lstm_scores_above_98_5_percent_by_the_evaluator(
     import tensorflow as tf
 
     from components.evaluate.assess import load_slices
-    from components.evaluate.evaluation import BASELINE, run_evaluation
+    from components.evaluate.eval_config import BASELINE
+    from components.evaluate.evaluation import run_evaluation
     from components.spec.evaluate import EvaluationSpec
 
     folder = Path(str(DATA))

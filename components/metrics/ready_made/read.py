@@ -24,6 +24,14 @@ def only(named: Arrays, what: str) -> Array:
     Raises:
         SpecError: There are none, or several.
     """
+    if not named and what == "target":
+        raise SpecError(
+            "this metric compares the output with a target, but there is none",
+            where="evaluate.metrics",
+            bound="a target",
+            measured="none",
+            remedy="return one from the task's targets(features), or name the label in examples.label",
+        )
     if len(named) != 1:
         raise SpecError(
             f"this metric compares one output, but there are {len(named)} {what}s",

@@ -53,7 +53,8 @@ def structure_errors(examples: MadeExamples) -> Iterator[DataError]:
                     remedy="add examples",
                 )
                 return
-            yield from label_errors(examples, found)
+            if examples.label:
+                yield from label_errors(examples, found)
             if isinstance(examples, AudioExamples):
                 yield from _rate_errors(examples, [item for each in found.values() for item in each])
         elif isinstance(examples, ArrayExamples):

@@ -13,7 +13,7 @@ from components.data.examples import ExampleDecoder
 from components.data.supervision import ONLY, fit_targets, postprocessed
 from components.data.training_data import TrainingData, load_training_data
 from components.facts.artifact_paths import CALIBRATION_SPLIT
-from tests.two_outputs import POSTPROCESS, WEIGHTS, TwoOutputs, shifted, with_methods
+from tests.two_outputs import POSTPROCESS, TASK, WEIGHTS, TwoOutputs, shifted, with_methods
 
 COUNT = 30
 RAGGED = """
@@ -79,6 +79,20 @@ def test_batch_is_decoded_with_targets_and_weights(decoder: tuple[ExampleDecoder
     assert decoded.weights is not None
     np.testing.assert_array_equal(decoded.weights, np.resize([1, 5, 2], COUNT))
     np.testing.assert_array_equal(decoded.targets["kind"], decoded.features["label"])
+
+
+def test_task_without_targets_and_without_a_label_has_no_targets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = TwoOutputs(tmp_path, TASK.replace("def targets", "def aims"))
+    file = str(small.write_split("zipped", COUNT, 1, shifted, zipped=True))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    decoder = ExampleDecoder(small.spec["task"])
+    records = list(tf.data.TFRecordDataset(file, compression_type="GZIP").as_numpy_iterator())
+    assert decoder.decode_all(records, "").targets == {}
+    assert set(decoder.decode_all(records, "label").targets) == {ONLY}
+    with pytest.raises(SpecError, match=r"nothing says what its output .*a dict with kind, shift, or a label"):
+        load_training_data(decoder, [file], "", "baseline.split", OUTPUTS)
 
 
 def test_weights_of_the_calibration_sample_are_in_its_order(

@@ -8,7 +8,8 @@ from sklearn.metrics import roc_auc_score
 
 from components.core.errors import DataError, SpecError
 from components.evaluate.assess import load_slices
-from components.evaluate.evaluation import BASELINE, run_evaluation
+from components.evaluate.eval_config import BASELINE
+from components.evaluate.evaluation import run_evaluation
 from components.evaluate.extractors import load_baseline, load_tflite
 from components.evaluate.means import mean_metrics, per_example
 from components.metrics.jackknife_error import standard_error

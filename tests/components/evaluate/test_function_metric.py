@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 from components.evaluate.assess import load_slices
-from components.evaluate.evaluation import BASELINE, run_evaluation
+from components.evaluate.eval_config import BASELINE
+from components.evaluate.evaluation import run_evaluation
 from components.evaluate.function_metric import FunctionValues
 from components.metrics.metric_outputs import with_outputs
 from components.metrics.ready_made.embeddings import recall_at_k, unit_vectors

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from components.core.errors import SpecError
-from components.evaluate.evaluation import metric_config, probability_type
+from components.evaluate.eval_config import metric_config
+from components.evaluate.evaluation import probability_type
 from components.evaluate.metric_check import check_computed
 from components.spec.metric import SHORT_NAMES, MetricSpec
 

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from components.core.errors import SpecError
 from components.evaluate.assess import load_slices
-from components.evaluate.evaluation import BASELINE, run_evaluation
+from components.evaluate.eval_config import BASELINE
+from components.evaluate.evaluation import run_evaluation
 from components.evaluate.means import per_example
 from components.metrics.model_outputs import as_probabilities, read_outputs
 from components.model.keras_model import export, loss_takes_logits, save_keras

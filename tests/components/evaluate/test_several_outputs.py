@@ -15,7 +15,8 @@ from sklearn.metrics import roc_auc_score
 from components.convert.tensorflow.converter import convert
 from components.core.errors import SpecError
 from components.evaluate.assess import load_slices
-from components.evaluate.evaluation import BASELINE, run_evaluation
+from components.evaluate.eval_config import BASELINE
+from components.evaluate.evaluation import run_evaluation
 from components.evaluate.outputs.observed import take_observed, unequal_ranges
 from components.evaluate.saturation import scales_of
 from components.model.keras_model import export

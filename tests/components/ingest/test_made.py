@@ -60,6 +60,18 @@ def write_images(folder: Path, count: int = 12) -> Path:
 IMAGES = {"kind": "images", "size": [5, 4], "channels": 1, "classes": ["light", "dark"], "splits": HALVES}
 
 
+def test_images_without_a_label_are_pixels_alone(tmp_path: Path) -> None:
+    given = {**IMAGES, "label": ""}
+    del given["classes"]
+    examples = examples_of(write_images(tmp_path / "images"), **given)
+    assert not list(structure_errors(examples))
+    assert {tuple(each) for split in ingested(examples, tmp_path).values() for each in split} == {("image",)}
+    (tmp_path / "images" / "list.csv").write_text("path,place\ndark/0.png,a\nlight/1.png,b\n")
+    table = examples_of(tmp_path / "images", **given, layout="table")
+    assert not list(structure_errors(table))
+    assert [sorted(each) for sample in samples(table) for each in sample.rows] == [["image", "place"]] * 2
+
+
 def test_images_become_pixels_and_class_numbers(tmp_path: Path) -> None:
     examples = examples_of(write_images(tmp_path / "images"), **IMAGES)
     assert examples.num_classes == 2 and not list(structure_errors(examples))
@@ -138,6 +150,14 @@ def test_arrays_of_one_file_become_splits_by_their_names(tmp_path: Path) -> None
         (images[n].tobytes(), label) for n, label in enumerate([0, 1, 1, 0])
     ]
     assert len(found["test"]) == 2
+
+
+def test_arrays_need_no_label(tmp_path: Path) -> None:
+    np.savez(tmp_path / "all.npz", x=np.zeros((4, 2), np.float32))
+    given = {"kind": "arrays", "splits": {**HALVES, "pattern": "*.npz"}}
+    assert not list(structure_errors(examples_of(tmp_path, **given, label="")))
+    [error] = structure_errors(examples_of(tmp_path, **given))
+    assert "there is no array for the label 'label'" in str(error)
 
 
 def test_arrays_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:

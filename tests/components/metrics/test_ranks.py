@@ -5,7 +5,8 @@ from sklearn.metrics import roc_auc_score
 
 from components.core.errors import DataError, SpecError
 from components.evaluate.assess import load_slices
-from components.evaluate.evaluation import BASELINE, run_evaluation
+from components.evaluate.eval_config import BASELINE
+from components.evaluate.evaluation import run_evaluation
 from components.metrics.ranks import exact_auc, macro_auc
 from components.spec.evaluate import EvaluationSpec
 

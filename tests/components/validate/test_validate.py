@@ -32,6 +32,15 @@ def test_label_without_classes_has_no_range() -> None:
     assert not made.feature[1].HasField("int_domain")
 
 
+def test_schema_without_a_label_is_tightened_for_numbers_alone() -> None:
+    made = schema()
+    tighten(made, DataExpectations())
+    assert made.feature[0].float_domain.disallow_nan
+    assert made.feature[1] == schema().feature[1]
+    with pytest.raises(ValueError, match="name the feature that holds it in `label`"):
+        DataExpectations(num_classes=3)
+
+
 def test_missing_label_is_reported_with_the_features_there_are() -> None:
     with pytest.raises(DataError, match=r"not have this label \(expected: one of image, label, name; found: class\)"):
         tighten(schema(), DataExpectations(label="class"))

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from components.core.errors import SpecError
 from components.spec.baseline import PretrainedBaseline
@@ -11,7 +13,8 @@ from pipelines.checks.dry_run import dry_run
 from pipelines.checks.output_check import Built, check_targets_declared
 from pipelines.checks.preflight import preflight
 from pipelines.file.user_folders import make_importable
-from tests.pipelines.checks.test_dry_run import errors_of
+from tests.pipelines.checks.test_dry_run import check, errors_of
+from tests.small_pipeline import SmallPipeline
 from tests.two_outputs import POSTPROCESS, TASK, WEIGHTS, TwoOutputs, with_methods
 
 
@@ -74,7 +77,13 @@ def test_pipeline_with_two_outputs_postprocess_and_weights_passes(tmp_path: Path
             'return {"shift": tf.repeat(features["shift"][:, None], 3, 1), "kind": features["label"]}',
             "evaluate.metrics: the metric 'error' cannot be computed on the first examples",
         ),
-        ("def targets", "def aims", "baseline: the model has several outputs, but the task declares one target"),
+        (
+            "def targets",
+            "def aims",
+            "baseline: a model is trained, but nothing says what its output is compared with (expected: "
+            "targets(features) that returns a dict with kind, shift, or a label; found: no targets, and no "
+            "examples.label). Remedy: add the method to the task, or name the feature with the label",
+        ),
         ("\nTASK = Task()", "    def postprocess(self, outputs): return 1\n\nTASK = Task()", "found: int)"),
         (
             "\nTASK = Task()",
@@ -105,6 +114,77 @@ def test_what_the_task_returns_is_reported_when_it_is_wrong(tmp_path: Path, old:
     assert message in errors_of(TwoOutputs(tmp_path, TASK.replace(old, new)))
 
 
+def test_label_alone_is_not_enough_for_two_outputs(tmp_path: Path) -> None:
+    small = TwoOutputs(tmp_path, TASK.replace("def targets", "def aims"))
+    small.spec["examples"]["label"] = "label"
+    assert "baseline: the model has several outputs, but the task declares one target, the label" in errors_of(small)
+
+
+ANOMALY = """
+import tensorflow as tf
+
+class Task:
+    def feature_spec(self):
+        return {"image": tf.io.FixedLenFeature([16], tf.float32), "odd": tf.io.FixedLenFeature([], tf.float32)}
+
+    def decode(self, features):
+        return {"image": features["image"]}
+
+TASK = Task()
+"""
+
+
+class Pretrained(SmallPipeline):
+    """A pretrained autoencoder whose task declares no targets, without a label."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, ANOMALY)
+        for split in ("train", "eval"):
+            self.write_split(split, 60, len(split), lambda n, row: {"image": row["image"], "odd": np.float32([n % 2])})
+        image = tf.keras.Input([16], name="image")
+        tf.keras.Model(image, tf.keras.layers.Dense(16, name="same")(image)).save(folder / "model.keras")
+        del self.spec["examples"]["label"], self.spec["examples"]["num_classes"]
+        self.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
+        config = {"reconstructs": "image", "labels": "odd"}
+        self.spec["evaluate"] = {"metrics": [{"name": "auc", "function": "anomaly_auc", "config": config}]}
+        self.spec["gate"]["metrics"] = [{"name": "auc", "at_least": 0.4}]
+
+
+def test_task_without_targets_needs_no_label_if_nothing_reads_one(tmp_path: Path) -> None:
+    check(Pretrained(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"metrics": ["mean_squared_error"]},
+            "evaluate.metrics[0].output: the metric 'mean_squared_error' has nothing to compare the output 'same' with "
+            "(expected: the output 'same' in the task's targets(features), or a label; found: no targets, and no "
+            "examples.label). Remedy: add the method to the task, or name the feature with the label",
+        ),
+        (
+            {"metrics": ["cosine_similarity"]},
+            "the metric 'cosine_similarity' (cosine_similarity): this metric compares the output with a target, but "
+            "there is none (expected: a target; found: none). Remedy: return one from the task's targets(features), or",
+        ),
+    ],
+)
+def test_metric_that_compares_needs_a_target_or_a_label(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    small = Pretrained(tmp_path)
+    small.spec["evaluate"] = change
+    small.spec["gate"]["metrics"][0] = {"name": change["metrics"][0], "max_drop_from_baseline": 0.1}
+    if "error" in change["metrics"][0]:
+        small.spec["gate"]["metrics"][0] = {"name": change["metrics"][0], "max_rise_from_baseline": 0.1}
+    assert message in errors_of(small)
+
+
+def test_step_needs_a_target_or_a_label(tmp_path: Path) -> None:
+    small = Pretrained(tmp_path)
+    small.spec["recipes"][1]["steps"] = [{"kind": "qat", "epochs": 1}]
+    assert "recipes[1].steps: a model is trained, but nothing says what its output is compared with" in errors_of(small)
+
+
 def test_output_that_does_not_exist_is_reported_with_the_nearest(tmp_path: Path) -> None:
     small = TwoOutputs(tmp_path)
     small.spec["evaluate"]["metrics"][1]["output"] = "shfit"
@@ -117,6 +197,7 @@ def test_output_that_does_not_exist_is_reported_with_the_nearest(tmp_path: Path)
 
 def test_step_that_trains_several_outputs_with_one_target_is_refused(tmp_path: Path) -> None:
     small = TwoOutputs(tmp_path)
+    small.spec["examples"]["label"] = "label"
     small.spec["recipes"].append({"name": "qat", "scheme": "static_wi8_ai8", "steps": [{"kind": "qat", "epochs": 1}]})
     make_importable(small.write())
     pretrained = PretrainedBaseline(kind="pretrained", path="model.keras")
