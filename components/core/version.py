@@ -60,7 +60,7 @@ def code_version(module: str) -> str:
         )
     digest = hashlib.sha256()
     for library in LIBRARIES:
-        digest.update(f"{library}=={_library_version(library)}\n".encode())
+        digest.update(f"{library}=={library_version(library)}\n".encode())
     for name, source in sorted(_closure(module).items()):
         digest.update(f"{name}\0{hashlib.sha256(source).hexdigest()}\n".encode())
     return digest.hexdigest()[:16]
@@ -99,7 +99,8 @@ def _sources(folders: list[Path], name: str) -> Iterator[Path]:
 
 
 @functools.cache
-def _library_version(library: str) -> str:
+def library_version(library: str) -> str:
+    """Return the version of an installed library; empty if it isn't installed. Doesn't import it."""
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:

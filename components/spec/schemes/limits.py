@@ -1,12 +1,15 @@
 """What can't be converted in which format: one table, which checks, steps, and plans read. Needs no TensorFlow.
 
-Measured with TensorFlow 2.16. `tests/pipelines/checks/test_limits.py` compares every row with the installed converter:
-a row that the converter takes is wrong. `tests/components/fake_quantize/test_layer_table.py` does so for training.
+Measured with TensorFlow 2.16 and 2.21, whose tables differ. `tests/pipelines/checks/test_limits.py` compares every row
+with the installed converter: a row that the converter takes is wrong.
+`tests/components/fake_quantize/test_layer_table.py` does so for training.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from components.core.version import library_version
 
 # In dynamic range quantization, smaller weights stay float (the converter's `minimum_elements_for_weights`).
 DYNAMIC_MINIMUM_ELEMENTS = 1024
@@ -59,22 +62,47 @@ _REFUSED_IN_16_BITS = (
 _NOT_RUN_IN_16_BITS = ["GELU", "PADV2", "SCATTER_ND", "SQUARED_DIFFERENCE", "TILE"]
 
 
+# TensorFlow 2.21 quantizes these in 8 bits, runs these in 16 bits, and writes these with other operators.
+_IN_8_BITS_SINCE_2_21 = frozenset({"DIV", "SQRT"})
+_RUN_IN_16_BITS_SINCE_2_21 = frozenset({"GELU"})
+_CONVERTED_SINCE_2_21 = frozenset({"Softsign"})
+
+
 def _row(name: str, **fails: bool) -> OperatorLimit:
     return OperatorLimit(name, **fails, remedy=_REMEDIES.get(name, OperatorLimit.remedy))
 
 
-# TFLite operator -> the formats that it rules out.
-OPERATORS: dict[str, OperatorLimit] = {
-    row.name: row
-    for row in (
+def operator_limits(tensorflow: str) -> dict[str, OperatorLimit]:
+    """Return the formats that each TFLite operator rules out.
+
+    Args:
+        tensorflow: The version of TensorFlow, such as `2.16.2`.
+    """
+    newer = _is_at_least_2_21(tensorflow)
+    rows = (
         *(_row(name, float_in_8_bits=True, refused_in_16_bits=True) for name in _NO_INTEGERS),
         *(_row(name, refused_in_16_bits=True) for name in _REFUSED_IN_16_BITS),
         *(_row(name, not_run_in_16_bits=True) for name in _NOT_RUN_IN_16_BITS),
     )
-}
+    return {
+        row.name: replace(
+            row,
+            float_in_8_bits=row.float_in_8_bits and not (newer and row.name in _IN_8_BITS_SINCE_2_21),
+            not_run_in_16_bits=row.not_run_in_16_bits and not (newer and row.name in _RUN_IN_16_BITS_SINCE_2_21),
+        )
+        for row in rows
+    }
 
-# Operation of TensorFlow without an operator of TFLite -> what to use instead. It rules out every format.
-WITHOUT_OPERATOR: dict[str, str] = {
+
+def _is_at_least_2_21(tensorflow: str) -> bool:
+    return tuple(int(part) for part in tensorflow.split(".")[:2]) >= (2, 21)
+
+
+_TENSORFLOW = library_version("tensorflow") or "2.16"
+# TFLite operator -> the formats that it rules out.
+OPERATORS = operator_limits(_TENSORFLOW)
+
+_WITHOUT_OPERATOR = {
     "Acos": "compute it in the task's decode",
     "Atan": "compute it in the task's decode",
     "AvgPool3D": "use a Conv3D with strides, or pool in two dimensions",
@@ -87,6 +115,12 @@ WITHOUT_OPERATOR: dict[str, str] = {
     "Softsign": "use tanh",
     "StringToHashBucketFast": "hash in the task's decode",
     "Tan": "write it with tf.sin and tf.cos",
+}
+# Operation of TensorFlow without an operator of TFLite -> what to use instead. It rules out every format.
+WITHOUT_OPERATOR: dict[str, str] = {
+    name: remedy
+    for name, remedy in _WITHOUT_OPERATOR.items()
+    if not (_is_at_least_2_21(_TENSORFLOW) and name in _CONVERTED_SINCE_2_21)
 }
 
 # Layers that train under quantization: kinds and activations without a kernel for the bits that are trained.

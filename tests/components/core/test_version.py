@@ -26,7 +26,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def version(module: str) -> str:
     code_version.cache_clear()
-    version_module._library_version.cache_clear()
+    version_module.library_version.cache_clear()
     return code_version(module)
 
 

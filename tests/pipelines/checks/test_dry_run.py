@@ -720,8 +720,9 @@ def test_pretrained_model_with_weights_or_outputs_that_are_not_finite_is_refused
         ]
     )
     wide, bias = model.get_layer("wide").get_weights()
-    # Finite weights, but sums of infinity.
+    # Finite weights, but sums of infinity; and differences of those, which are NaN.
     model.get_layer("wide").set_weights([np.full_like(wide, 3e38), bias])
+    model.get_layer("scores").set_weights([np.array([[1.0] * 3, [-1.0] * 3, [1.0] * 3], np.float32), np.zeros(3)])
     model.save(tmp_path / "model.keras")
     small.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
     said = errors_of(small)
