@@ -8,6 +8,7 @@ from typing import Any
 
 from components.baseline.built import built_model
 from components.core.errors import ModelError, summary_line
+from components.data.compiled import compile_model
 from components.data.examples import ExampleDecoder, check_dense, named_label
 from components.data.task import load_task, trainable
 from components.model.keras_model import (
@@ -57,7 +58,7 @@ def train(task: str, spec: TrainedBaseline, decoder: ExampleDecoder, files: list
     tf.keras.utils.set_random_seed(spec.seed)
     model = built_model(maker)
     check_exportable(model)
-    maker.compile(model)
+    compile_model(maker, model)
     check_learns(model)
     callbacks = [_progress(tf, spec.epochs)]
     try:

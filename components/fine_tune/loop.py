@@ -15,6 +15,7 @@ import tensorflow as tf
 from components.core.errors import ModelError, summary_line
 from components.core.files import write_atomically
 from components.core.values import SEEDS, FrozenModel
+from components.data.compiled import compile_model
 from components.data.task import CompilingTask
 from components.data.training_data import TrainingData
 from components.facts.training import EpochFact
@@ -145,7 +146,7 @@ def _stops(state: TrainingState, stopping: EarlyStopping | None, counts_from: in
 
 
 def _compile(model: Any, task: CompilingTask, spec: FineTuning) -> None:
-    task.compile(model)
+    compile_model(task, model)
     optimizer = model.optimizer
     # An optimizer created with a schedule does not accept a learning rate, so rebuild it with one.
     config = {**optimizer.get_config(), "learning_rate": learning_rate_at(spec.learning_rate, 0.0)}
@@ -155,7 +156,7 @@ def _compile(model: Any, task: CompilingTask, spec: FineTuning) -> None:
 def _compile_again(model: Any, task: CompilingTask) -> None:
     """Compile again after the trainable weights changed, and keep the optimizer with its state."""
     optimizer = model.optimizer
-    task.compile(model)
+    compile_model(task, model)
     model.optimizer = optimizer
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from components.core.errors import ModelError, some_of, summary_line
 from components.core.user_code import exits_reported
+from components.data.compiled import compile_model
 from components.data.task import CompilingTask, load_task
 from components.facts.artifact_paths import KERAS_FILE, SERVING_FOLDER
 from components.upstream.keras import layers_of_applications, run_mish_as_written, takes_logits
@@ -121,7 +122,7 @@ def loss_takes_logits(task: str, folder: Path, output: str | None = None) -> boo
     with exits_reported("task"):
         try:
             model = load_kept(folder)
-            compiling.compile(model)
+            compile_model(compiling, model)
         except Exception as error:
             failure = error
     if failure is not None:

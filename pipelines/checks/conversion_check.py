@@ -55,7 +55,7 @@ def no_large_weight(largest: float) -> ModelError:
         where="scheme",
         bound=f"a weight of at least {DYNAMIC_MINIMUM_ELEMENTS:,} elements",
         measured=f"{largest:,.0f} in the largest",
-        remedy="remove the recipe, or use float16 or static_wi8_ai8 if the device profiles have it",
+        remedy="remove the recipe, or use float16 or static_wi8_ai8",
     )
 
 

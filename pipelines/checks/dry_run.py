@@ -12,13 +12,13 @@ from components.calibrate.feature import feature_reader
 from components.core.errors import DataError, EdgemillError, SpecError, summary_line
 from components.core.user_code import exits_reported, in_time, raised_at
 from components.data.examples import check_dense, named_label
-from components.data.task import Task, check_decoded, check_rows, features_of, load_object, load_task
+from components.data.task import Task, check_decoded, check_rows, compiling, features_of, load_object, load_task
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from pipelines.checks import first_batch
 from pipelines.checks.examples.empty_cells import check_cells
 from pipelines.checks.first_records import check_schema, files_by_split, records_by_split
-from pipelines.checks.model_check import BUILDING, checked_model
+from pipelines.checks.model_check import BUILDING, check_compiles, checked_model
 from pipelines.checks.output_check import Batch, Built, batch_of, check_outputs, check_shapes, check_targets_declared
 from pipelines.checks.recipe_check import CheckedRecipes, Previews, check_recipes
 from pipelines.file.impossible import without_impossible
@@ -100,7 +100,24 @@ def _checked(spec: PipelineSpec) -> CheckedRecipes:
         with in_time("training on the first batch", "task", BUILDING):
             first_batch.check_trains(built.model, *(batches.get(split) or batches[None] for split in used))
     check_outputs(spec, task, built, batches.values())
-    return _checked_recipes(spec, task, built)
+    checked = _checked_recipes(spec, task, built)
+    if isinstance(spec.baseline, PretrainedBaseline):
+        _check_steps_train(spec, task, built, batches, checked)
+    return checked
+
+
+def _check_steps_train(spec: PipelineSpec, task: Task, built: Built, batches: Batches, checked: CheckedRecipes) -> None:
+    """Train a pretrained model on the first batch if a step will train it."""
+    steps = [step for recipe in spec.recipes if recipe.name not in checked.refused for step in recipe.steps]
+    if not steps:
+        return
+    check_compiles(compiling(task), built.model)
+    if not batches:
+        return
+    for split in dict.fromkeys(spec.training_split(step) for step in steps):
+        used = (batches.get(each) or batches[None] for each in (split, spec.evaluate.split))
+        with in_time("training on the first batch", "task", BUILDING):
+            first_batch.check_trains(built.model, *used)
 
 
 def _checked_recipes(spec: PipelineSpec, task: Task, built: Built) -> CheckedRecipes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from components.baseline.pretrained import load_keras
 from components.baseline.source import recognize
 from components.core.errors import ConversionError, EdgemillError, SpecError, summary_line
 from components.core.user_code import in_time
-from components.data.task import Task, trainable
+from components.data.compiled import compile_model
+from components.data.task import CompilingTask, Task, trainable
 from components.model.keras_model import check_exportable, check_keras_takes, check_learns
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from pipelines.checks import first_batch
@@ -43,24 +45,41 @@ def checked_model(spec: PipelineSpec, task: Task, inputs: Any) -> Built:
 def _check_trainable(task: Task, inputs: Any) -> Built:
     """Build and check the Keras model."""
     maker = trainable(task)
-    try:
-        with in_time("the task's build_model or compile", "task", BUILDING):
-            model = built_model(maker)
-            maker.compile(model)
-    except EdgemillError:
-        raise
-    except Exception as error:
-        raise SpecError(
-            f"the task's model cannot be built: {type(error).__name__}: {summary_line(error)}",
-            where="task",
-            remedy="call build_model() and compile() by themselves and correct them",
-        ) from error
+    with _reported("the task's model cannot be built"), in_time("the task's build_model or compile", "task", BUILDING):
+        model = built_model(maker)
+        compile_model(maker, model)
     check_exportable(model)
     first_batch.check_compiled(model)
     check_learns(model)
     if inputs is not None:
         check_keras_takes(model, inputs)
     return built_of_keras(model)
+
+
+def check_compiles(task: CompilingTask, model: Any) -> None:
+    """Compile a pretrained model for the steps that train it.
+
+    Raises:
+        SpecError: The task's `compile` fails, or doesn't compile the model.
+    """
+    with _reported("the pretrained model cannot be compiled"), in_time("the task's compile", "task", BUILDING):
+        compile_model(task, model)
+    first_batch.check_compiled(model)
+
+
+@contextmanager
+def _reported(what: str) -> Iterator[None]:
+    """Report any error of user code as one of the task."""
+    try:
+        yield
+    except EdgemillError:
+        raise
+    except Exception as error:
+        raise SpecError(
+            f"{what}: {type(error).__name__}: {summary_line(error)}",
+            where="task",
+            remedy="call build_model() and compile() by themselves and correct them",
+        ) from error
 
 
 def check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from components.core.errors import EdgemillError, ModelError
+from components.spec.devices.advice import with_advice
 from pipelines.file.load import LoadedPipeline, PipelineFileError, SkippedRecipe
 
 # Recipe name -> why it cannot work; empty or missing for a recipe that can. The errors don't name the recipe.
@@ -57,6 +58,11 @@ def without_impossible(loaded: LoadedPipeline, refused: Refusals) -> LoadedPipel
         PipelineFileError: The pipeline file says `impossible: stop`, it has a mistake, or no recipe can work. The error
             has the reasons of all recipes.
     """
+    kinds = {recipe.name: recipe.scheme.kind for recipe in loaded.spec.recipes}
+    refused = {
+        name: [with_advice(error, kinds.get(name), loaded.devices) for error in errors]
+        for name, errors in refused.items()
+    }
     errors = placed_refusals(loaded, refused)
     if not errors:
         return loaded

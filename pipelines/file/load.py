@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from components.core.errors import EdgemillError, SpecError
 from components.core.files import described
 from components.core.values import FrozenModel
+from components.spec.devices.advice import with_advice
 from components.spec.devices.device import DeviceProfile
 from components.spec.devices.device_tools import AdbEvaluator
 from components.spec.registry import BaseRegistry, Registry
@@ -111,7 +112,7 @@ def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError
         device, wrong = _device(name, path.parent, f"devices[{index}]")
         devices.extend([device] if device else [])
         errors.extend(wrong)
-    errors.extend(cross_field_errors(spec))
+    errors.extend(with_advice(error, None, devices) for error in cross_field_errors(spec))
     if len(devices) == len(spec.devices):
         errors.extend(device_errors(spec, devices))
     loaded = LoadedPipeline(

@@ -190,7 +190,7 @@ def candidate_status(candidate: CandidateReport, summary: RunSummary) -> Candida
         name=candidate.name,
         scheme=candidate.recipe.scheme.kind,
         status=outcome.status,
-        error="" if isinstance(outcome, Converted) else f"{outcome.message}. Remedy: {outcome.remedy}",
+        error="" if isinstance(outcome, Converted) else f"{outcome.message}. Remedy: {summary.remedy_for(candidate)}",
         sha256=candidate.sha256,
         bytes=outcome.inspection.file_bytes if isinstance(outcome, Converted) else None,
         gzip_bytes=candidate.compressed.gzip if candidate.compressed else None,

@@ -17,6 +17,7 @@ from components.facts.slices import overall
 from components.facts.training import TrainingReport, named_by_recipes
 from components.model.keras3.facts import RebuiltFacts
 from components.push.delivery import OUTCOME_NAME, PushOutcome
+from components.spec.devices.advice import for_devices
 from components.spec.devices.device import DeviceProfile
 from components.spec.recipe import STEP_KINDS
 from pipelines.file.load import SkippedRecipe
@@ -124,6 +125,13 @@ class RunSummary(FrozenModel):
     def release_for(self, device: str) -> PushOutcome | None:
         """Return the push result for a device."""
         return next((release for release in self.releases if release.device == device), None)
+
+    def remedy_for(self, candidate: CandidateReport) -> str:
+        """Return how to fix a failed conversion, with what the devices accept; empty for any other."""
+        outcome = candidate.outcome
+        if outcome.status != "failed":
+            return ""
+        return for_devices(outcome.remedy, candidate.recipe.scheme.kind, self.devices)
 
     def why_nothing(self, device: str) -> str:
         """Return why nothing was pushed for a device: the gate's reason, unless a candidate passed."""

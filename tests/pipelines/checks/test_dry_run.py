@@ -664,6 +664,11 @@ COMPILES = 'model.compile(tf.keras.optimizers.Adam(0.05), "sparse_categorical_cr
             "task: Keras knows no metric 'acuracy'; did you mean 'accuracy'?",
         ),
         (
+            'model.compile("adam", "mse", [tf.keras.metrics.AUC])',
+            "task: the task's compile passes a class instead of an object as metrics (expected: names, functions, or "
+            "metric objects of tf.keras; found: the class AUC). Remedy: call the class: `AUC(...)`",
+        ),
+        (
             'model.compile("adam", "mse", ["IoU"])',
             "task: the model cannot be trained on the first examples: TypeError: Exception encountered: "
             "IoU.__init__() missing 2 required positional arguments",
@@ -708,6 +713,30 @@ def test_pretrained_model_without_anything_to_train_passes_until_a_step_trains_i
     assert "recipes[2] (trained): model: the model has no trainable weights, so it cannot be trained" in said
 
 
+@pytest.mark.parametrize(
+    ("compiles", "message"),
+    [
+        ("pass", "task: the task's compile does not compile the model"),
+        ('model.compile("adam", tf.keras.losses.Poisson)', "found: the class Poisson)"),
+        ('model.get_layer("none")', "task: the pretrained model cannot be compiled: ValueError: No such layer: none"),
+        (
+            'model.compile("adam", "categorical_crossentropy")',
+            "task: the model cannot be trained on the first examples",
+        ),
+    ],
+)
+def test_pretrained_model_that_a_step_cannot_train_is_refused(tmp_path: Path, compiles: str, message: str) -> None:
+    small = SmallPipeline(tmp_path, TASK.replace(COMPILES, compiles))
+    layers = tf.keras.layers
+    model = [layers.Input([4, 4, 1], name="image"), layers.Flatten(), layers.Dense(3, "softmax")]
+    tf.keras.Sequential(model).save(tmp_path / "model.keras")
+    small.spec["baseline"] = {"kind": "pretrained", "path": "model.keras"}
+    check(small)
+    step = {"kind": "prune", "epochs": 2, "split": "train", "sparsity": 0.5}
+    small.spec["recipes"].append({"name": "trained", "scheme": "static_wi8_ai8", "steps": [step]})
+    assert message in errors_of(small)
+
+
 def test_pretrained_model_with_weights_or_outputs_that_are_not_finite_is_refused_by_name(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
     layers = tf.keras.layers
@@ -716,7 +745,8 @@ def test_pretrained_model_with_weights_or_outputs_that_are_not_finite_is_refused
             layers.Input([4, 4, 1], name="image"),
             layers.Flatten(),
             layers.Dense(3, name="wide"),
-            layers.Dense(3, "softmax", name="scores"),
+            # Infinite in all classes: otherwise some are 0.
+            layers.Dense(3, "softmax", kernel_initializer="ones", name="scores"),
         ]
     )
     wide, bias = model.get_layer("wide").get_weights()

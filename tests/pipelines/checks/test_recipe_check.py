@@ -350,3 +350,31 @@ def test_product_of_computed_vectors_is_refused_in_16_bits() -> None:
     assert reasons("static_wi8_ai8") == []
     (reason,) = reasons("static_wi8_ai16")
     assert "no kernel of a matrix product of two computed vectors for 16-bit activations" in reason
+
+
+@pytest.mark.parametrize("impossible", ["stop", "skip"])
+def test_advice_on_an_impossible_recipe_fits_the_devices(tmp_path: Path, impossible: str) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["recipes"] = [{"name": name, "scheme": name} for name in ("dynamic_wi8_afp32", "static_wi8_ai8")]
+    small.spec["recipes"][0]["name"] = "dynamic"
+    small.spec |= {"devices": ["integer_dsp"], "impossible": impossible}
+    make_importable(small.write())
+    advice = (
+        "use float16 or static_wi8_ai8 (the devices of this file do not accept float16; they accept static_wi8_ai8)"
+    )
+    if impossible == "skip":
+        (skipped,) = dry_run(load_pipeline(small.file))[0].skipped
+        assert advice in skipped.reasons[0]
+        return
+    with pytest.raises(PipelineFileError) as caught:
+        dry_run(load_pipeline(small.file))
+    assert advice in str(caught.value)
+
+
+def test_advice_on_a_contradiction_in_the_file_fits_the_devices(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["devices"] = ["integer_dsp"]
+    del small.spec["calibrate"]
+    with pytest.raises(PipelineFileError) as caught:
+        load_pipeline(small.write())
+    assert "or use dynamic_wi8_afp32 (the devices of this file do not accept dynamic_wi8_afp32;" in str(caught.value)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.file.load import SkippedRecipe
+from pipelines.report.render import render_report
 from pipelines.report.status import RunStatus, with_summary
 from pipelines.report.summary import NodeFact, RunSummary
 
@@ -38,6 +39,16 @@ def test_devices_and_candidates_are_reported_with_their_figures(begun: RunStatus
         one for one in status.candidates if one.verdicts["phone_cpu"] == "fail" and one.status == "converted"
     )
     assert refused.reasons["phone_cpu"][0].verdict == "fail"
+
+
+def test_advice_on_a_failed_conversion_fits_the_devices(begun: RunStatus, run_summary: RunSummary) -> None:
+    assert "(the devices" not in with_summary(begun, run_summary).model_dump_json()
+    floats = tuple(one.model_copy(update={"schemes": ("float32", "float16")}) for one in run_summary.devices[:1])
+    summary = run_summary.model_copy(update={"devices": floats})
+    said = "use static_wi8_ai8, or allow float_fallback (the devices of this file do not accept static_wi8_ai8; they"
+    (failed,) = (one for one in with_summary(begun, summary).candidates if one.status == "failed")
+    assert said in failed.error
+    assert said in render_report(summary)
 
 
 def test_failed_nodes_are_reported_with_their_errors(begun: RunStatus, run_summary: RunSummary) -> None:
