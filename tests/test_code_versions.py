@@ -49,7 +49,7 @@ RECIPE = SCHEME | {
 }
 EVALUATED = READS | RECIPE | {"facts.conversion", "facts.evaluation", "facts.outputs", "facts.slices"}
 ON_DEVICE = {"facts.device", "facts.tools.phone"}
-DEVICE = {"spec.devices.device", "spec.devices.device_tools", "spec.devices.operators"}
+DEVICE = {f"spec.devices.{name}" for name in ("device", "device_tools", "operators", "pinned")}
 EVALUATES = KERAS | {
     *("data", "metrics", "model", "ranges", "spec.evaluate", "spec.metric", "tfx"),
     *("upstream.tflite.objects", "upstream.tflite.schema", "upstream.tfma"),
@@ -65,7 +65,7 @@ DEPENDS = {
     "convert": TRAINS
     | RECURRENT
     | TFLITE
-    | {"facts.outputs", "metrics", "spec.convert", "spec.metric", "upstream.fork_server"},
+    | {"facts.outputs", "metrics", "spec.convert", "spec.devices.pinned", "spec.metric", "upstream.fork_server"},
     "device_check": EVALUATED | EVALUATES | {"evaluate", *ON_DEVICE, "spec.devices.device_tools"},
     "evaluate": EVALUATED | EVALUATES | {"upstream.tfx.executors"},
     "gate": EVALUATED | DEVICE | {"facts.decision", *ON_DEVICE, "metrics", "spec.gate", "tfx"},

@@ -18,6 +18,7 @@ from components.facts.manifest import describe, write_manifest
 from components.facts.training import training_of
 from components.facts.verified import verified
 from components.spec.convert import AccuracyBound, ConversionLimits
+from components.spec.devices.pinned import Pins
 from components.spec.scheme import Scheme
 from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter, component
 
@@ -32,11 +33,13 @@ class ConverterSpec(FrozenModel):
             name, scheme, and form: a new field of a training step must not repeat conversions.
         limits: Limits of the child process.
         bound: Accuracy bound of `keep_float: auto`.
+        pins: Quantization of inputs and outputs that devices fix.
     """
 
     recipe: dict[str, Any]
     limits: ConversionLimits = ConversionLimits()
     bound: AccuracyBound | None = None
+    pins: Pins = Pins()
 
     @property
     def scheme(self) -> Scheme:
@@ -93,6 +96,7 @@ def TFLiteConverter(
         export=trained.export if trained is not None else "plain",
         trained=trained.ranges if trained is not None else (),
         sparse=trained.sparsity_target if trained is not None else None,
+        pins=params.pins,
     )
     outcome, content = run_conversion(request, params.limits)
     for each in inputs.values():

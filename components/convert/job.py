@@ -34,14 +34,16 @@ from components.core.child import enter
 from components.core.errors import EdgemillError
 from components.core.files import write_atomically
 from components.core.values import FrozenModel
+from components.data.examples import Inputs
 from components.data.supervision import ONLY, postprocessed
 from components.data.task import WeighingTask, load_task
 from components.facts.artifact_paths import KERAS_FILE, OUTCOME_FILE
-from components.facts.conversion import ConversionFailure, Converted
+from components.facts.conversion import ConversionFailure, Converted, PinnedFact
 from components.facts.training import Export, TrainedRange
 from components.model.reference.float_model import tflite_path
 from components.model.tflite_file import inspect_model
 from components.spec.convert import AccuracyBound
+from components.spec.devices.pinned import Pins
 from components.spec.scheme import Form, Scheme, StaticScheme
 from components.spec.steps.sparsity import SparsityTarget
 
@@ -63,6 +65,7 @@ class ConversionRequest(FrozenModel):
         export: How a training step exported the model.
         trained: Trained ranges; empty for a model without them.
         sparse: Sparsity target of the model's weights; None for a model that was not pruned.
+        pins: Quantization of inputs and outputs that devices fix.
     """
 
     name: str
@@ -76,6 +79,7 @@ class ConversionRequest(FrozenModel):
     export: Export = "plain"
     trained: tuple[TrainedRange, ...] = ()
     sparse: SparsityTarget | None = None
+    pins: Pins = Pins()
 
 
 def run(request: ConversionRequest, folder: Path) -> None:
@@ -99,13 +103,11 @@ def run(request: ConversionRequest, folder: Path) -> None:
 def _convert(request: ConversionRequest, folder: Path, started: float) -> Converted | ConversionFailure:
     scheme = request.scheme
     _enter(folder, "importing TensorFlow")
-    from components.convert.compaction import compacted
-
     made = _made(request, folder)
     _enter(folder, "reading the converted file")
     # Before compaction, because messages about broken promises need the tensor names that the converter generated.
     broken = scheme_violations(scheme, inspect_model(made.content), made.kept_tensors)
-    content, proof = compacted(made.content), None
+    content, proof = _compact(made.content, request), None
     if not broken:
         # Last, because it may crash this process. A file that crashes the runtime must not reach the evaluator.
         _enter(folder, "running the converted file")
@@ -120,8 +122,9 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
     if request.sparse is not None:
         _enter(folder, "encoding sparse weights, and timing the file against its dense twin")
         encode = made.encode_sparse
-        compact = None if encode is None else lambda: compacted(encode())
+        compact = None if encode is None else lambda: _compact(encode(), request)
         content, proof = sparse_or_dense(content, compact, scheme, request.sparse)
+    pinned = _measured_pins(made.content, content, request) if request.pins else ()
     write_atomically(folder / MODEL_FILE, content)
     return Converted(
         inspection=inspect_model(content),
@@ -134,7 +137,28 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
         sparsity=proof,
         streaming=made.streaming,
         state_errors=made.state_errors,
+        pinned=pinned,
     )
+
+
+def _compact(content: bytes, request: ConversionRequest) -> bytes:
+    from components.convert.compaction import compacted
+    from components.convert.pins import with_pins
+
+    return compacted(with_pins(content, request.pins) if request.pins else content)
+
+
+def _measured_pins(content: bytes, pinned: bytes, request: ConversionRequest) -> tuple[PinnedFact, ...]:
+    from components.convert.pins import measured_pins
+
+    return measured_pins(content, pinned, request.pins, _sample(request))
+
+
+def _sample(request: ConversionRequest) -> Iterator[tuple[Inputs, Inputs]] | None:
+    """The decoded calibration sample; None if the request has none."""
+    if request.calibration is None or request.task is None:
+        return None
+    return decode_examples(request.calibration, request.task, request.transform_graph)
 
 
 def _made(request: ConversionRequest, folder: Path) -> ConversionResult:
@@ -175,10 +199,7 @@ def _lowered(request: ConversionRequest, folder: Path) -> ConversionResult:
         load_task(request.task)  # registers its custom layers
 
     def made(form: Form) -> ConversionResult:
-        examples = None
-        if request.calibration is not None and request.task is not None:
-            examples = decode_examples(request.calibration, request.task, request.transform_graph)
-        return convert_lowered(model, request.scheme, form, examples, folder / f"lowered_{form}", enter_stage)
+        return convert_lowered(model, request.scheme, form, _sample(request), folder / f"lowered_{form}", enter_stage)
 
     if request.recurrent is not None:
         return made(request.recurrent)

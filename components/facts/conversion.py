@@ -210,6 +210,29 @@ class StateErrors(FrozenModel):
         return max(self.rms, default=0.0)
 
 
+class PinnedFact(FrozenModel):
+    """An input or output with the quantization that a device's firmware fixes.
+
+    Attributes:
+        kind: `input` or `output`.
+        name: Its name in the file's signature.
+        dtype, scale, zero_point: The pinned quantization.
+        converted_scale, converted_zero_point: What the converter chose.
+        requantized: Whether a QUANTIZE operator converts between the two.
+        clipped: Share of the calibration sample's values outside the pinned range; None without a sample.
+    """
+
+    kind: Literal["input", "output"]
+    name: str
+    dtype: str
+    scale: float
+    zero_point: int
+    converted_scale: float
+    converted_zero_point: int
+    requantized: bool
+    clipped: float | None = None
+
+
 class Converted(FrozenModel):
     """A recipe that gave a file with the properties that its scheme promises.
 
@@ -224,6 +247,7 @@ class Converted(FrozenModel):
         sparsity: Verification of the sparse weights; None for a model that was not pruned.
         streaming: How to run a model of one time step; None for any other model.
         state_errors: Errors of the states of a lowered recurrent model; None for any other model.
+        pinned: Inputs and outputs whose quantization a device fixes.
     """
 
     status: Literal["converted"] = "converted"
@@ -237,6 +261,7 @@ class Converted(FrozenModel):
     sparsity: SparsityVerification | None = None
     streaming: StreamingContract | None = None
     state_errors: StateErrors | None = None
+    pinned: tuple[PinnedFact, ...] = ()
 
 
 class ConversionFailure(FrozenModel):

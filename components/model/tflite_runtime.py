@@ -150,6 +150,11 @@ class TFLiteModel:
         """The scale of a quantized output; None if it is not quantized."""
         return float(self._outputs[name]["quantization"][0]) or None
 
+    def quantization(self, kind: str, name: str) -> tuple[float, int]:
+        """Scale and zero point of an `input` or `output`; the scale is 0 if it is not quantized."""
+        scale, zero_point = (self._inputs if kind == "input" else self._outputs)[name]["quantization"]
+        return float(scale), int(zero_point)
+
     def trace(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """State input of a streaming model -> the state after each time step [N, time, ...], in real values."""
         parts = [self._drive(part) for part in self._batches(self.to_tensors(inputs))]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from components.core.errors import SpecError
 from components.spec.devices.device import DeviceProfile
+from components.spec.devices.pinned import Pins
+from components.spec.recipe import Recipe
 from pipelines.file.cross_field_checks import repeated
 from pipelines.file.spec import PipelineSpec
 
@@ -24,6 +26,7 @@ def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Itera
             where="devices",
             remedy="give each its own class, or remove one of them",
         )
+    yield from _pin_conflicts(spec, devices)
     for index, device in enumerate(devices):
         if spec.devices.index(spec.devices[index]) < index:
             continue
@@ -45,6 +48,16 @@ def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Itera
                 measured=", ".join(sorted({recipe.scheme.kind for recipe in spec.recipes})),
                 remedy="add such a recipe, or remove the device",
             )
+        elif device.pins and not any(pins_of(recipe, [device]) for recipe in known):
+            yield SpecError(
+                f"the device {device.name!r} pins the quantization of inputs or outputs, but no recipe that it can run "
+                "can have it",
+                where=f"devices[{index}]",
+                bound="a static scheme without float_io, whose activations are not wider than pinned inputs, and not "
+                "narrower than pinned outputs",
+                measured=", ".join(f"{recipe.name}: {recipe.scheme.kind}" for recipe in known),
+                remedy="add such a recipe, or remove the pinned tensors from the profile",
+            )
         elif device.integer_only and not any(recipe.scheme.integers_only for recipe in known):
             yield SpecError(
                 f"the device {device.name!r} is integer-only, but no recipe that it can run guarantees that",
@@ -53,3 +66,36 @@ def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Itera
                 measured=", ".join(f"{recipe.name}: {recipe.scheme.kind}" for recipe in known),
                 remedy="remove those options from one of these recipes, or add such a recipe",
             )
+
+
+def pins_of(recipe: Recipe, devices: Iterable[DeviceProfile]) -> Pins:
+    """What a recipe's conversion pins: what the devices pin that it is for, if its scheme can have it."""
+    scheme = recipe.scheme
+    if not scheme.is_static or getattr(scheme, "float_io", False):
+        return Pins()
+    meant = [each for each in devices if scheme.kind in each.schemes and each.pins.fits(scheme.activation_bits)]
+    return Pins(
+        inputs=tuple(dict.fromkeys(pinned for device in meant for pinned in device.pinned_inputs)),
+        outputs=tuple(dict.fromkeys(pinned for device in meant for pinned in device.pinned_outputs)),
+    )
+
+
+def _pin_conflicts(spec: PipelineSpec, devices: Sequence[DeviceProfile]) -> Iterator[SpecError]:
+    for index, recipe in enumerate(spec.recipes):
+        pins = pins_of(recipe, devices)
+        for kind, pinned in (("input", pins.inputs), ("output", pins.outputs)):
+            names = [each.name for each in pinned]
+            # Without a name, a pin means the only tensor.
+            if len(set(names)) == len(names) and (None not in names or len(names) == 1):
+                continue
+            yield SpecError(
+                f"devices pin the {kind} of one candidate to different values",
+                where=f"recipes[{index}] ({recipe.name})",
+                bound=f"one quantization of each {kind}",
+                measured="; ".join(
+                    f"{each.name or 'the only one'}: {each.dtype}, scale {each.scale:g}, zero point {each.zero_point}"
+                    for each in pinned
+                ),
+                remedy="give each of these devices a pipeline file of its own",
+            )
+            break

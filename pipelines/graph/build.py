@@ -30,6 +30,7 @@ from components.spec.evaluate import EvaluationSpec
 from components.spec.recipe import Recipe
 from components.spec.registry import by_field
 from components.tfx.candidate_inputs import candidate_node
+from pipelines.file.device_checks import pins_of
 from pipelines.file.environment import Environment
 from pipelines.file.load import LoadedPipeline
 from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec, accuracy_bound
@@ -195,11 +196,14 @@ class _Graph:
         node, steps = f"convert__{recipe.name}", chain(recipe)
         # Only static schemes read the sample, and only some recipes the gate's bounds. When these change, other
         # conversions must not rerun.
-        calibration = sample if recipe.needs_calibration else None
+        pins = pins_of(recipe, self.devices)
+        calibration = sample if recipe.needs_calibration or pins else None
         graph = self.data.transform_graph if calibration is not None else None
         asked = {"recipe": recipe.model_dump(), "limits": self.spec.convert.model_dump()}
         if bound := accuracy_bound(self.spec, recipe):
             asked["bound"] = bound.model_dump()
+        if pins:
+            asked["pins"] = pins.model_dump()
         return TFLiteConverter(
             model=_model_of(made[steps[-1].id if steps else BASELINE_NODE]),
             **_optional(calibration=calibration, transform_graph=graph),

@@ -10,7 +10,9 @@ from components.model.tflite_file import _names
 from components.spec.devices.device import DeviceProfile
 from components.spec.devices.device_tools import ACCELERATORS, MEMORY_MODES, SYSTEM_CONFIGS
 from components.spec.devices.operators import BUILTIN_OPERATORS
+from components.spec.devices.pinned import PinnedTensor
 from components.upstream.tflite.schema import load_schema
+from pipelines.file.device_checks import pins_of
 from pipelines.file.load import PipelineFileError, load_pipeline
 from tests.small_pipeline import SmallPipeline
 
@@ -170,6 +172,61 @@ def test_fewer_examples_than_the_gate_needs_are_refused_before_any_work(tmp_path
         load_pipeline(small.write())
     assert "evaluates too few examples under TensorFlow Lite Micro" in str(caught.value)
     assert "expected: examples of the evaluator >= gate.min_examples (30); found: 29" in str(caught.value)
+
+
+PIN = {"scale": 0.5847, "zero_point": 83}
+
+
+def pinned_pipeline(folder, recipes, *profiles):
+    small = SmallPipeline(folder)
+    for number, changes in enumerate(profiles):
+        own = {**PROFILE, "name": f"mine{number}", "device_class": f"mine{number}", **changes}
+        (folder / f"mine{number}.yaml").write_text(yaml.safe_dump(own))
+    small.spec["recipes"] = [{"name": f"r{number}", "scheme": scheme} for number, scheme in enumerate(recipes)]
+    small.spec["devices"] = [f"mine{number}.yaml" for number in range(len(profiles))]
+    small.spec["calibrate"] = {"split": "train", "samples": 10}
+    return small.write()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "profile"),
+    [
+        ({"kind": "static_wi8_ai8", "float_io": True}, {"pinned_inputs": [PIN]}),
+        ("static_wi8_ai16", {"pinned_inputs": [PIN]}),
+        ("static_wi8_ai8", {"pinned_outputs": [{**PIN, "dtype": "int16"}]}),
+        ("float32", {"pinned_inputs": [PIN]}),
+    ],
+    ids=["float inputs", "wider activations", "narrower activations", "float"],
+)
+def test_pins_that_no_recipe_can_have_are_refused_before_any_work(tmp_path, scheme, profile):
+    schemes = ["static_wi8_ai8", "static_wi8_ai16", "float32"]
+    with pytest.raises(PipelineFileError) as caught:
+        load_pipeline(pinned_pipeline(tmp_path, [scheme], {**profile, "schemes": schemes}))
+    assert "devices[0]: the device 'mine0' pins the quantization of inputs or outputs, but no recipe" in str(
+        caught.value
+    )
+    kind = scheme["kind"] if isinstance(scheme, dict) else scheme
+    assert f"found: r0: {kind})" in str(caught.value)
+
+
+def test_devices_that_pin_one_candidate_differently_are_refused_before_any_work(tmp_path):
+    profiles = ({"pinned_inputs": [PIN]}, {"pinned_inputs": [{**PIN, "scale": 0.5}]})
+    with pytest.raises(PipelineFileError) as caught:
+        load_pipeline(pinned_pipeline(tmp_path, ["static_wi8_ai8"], *profiles))
+    assert (
+        "recipes[0] (r0): devices pin the input of one candidate to different values (expected: one quantization of "
+        "each input; found: the only one: int8, scale 0.5847, zero point 83; the only one: int8, scale 0.5, zero point "
+        "83)"
+    ) in str(caught.value)
+
+
+def test_conversions_get_the_pins_of_the_devices_that_they_are_for(tmp_path):
+    same, output = {"pinned_inputs": [PIN]}, {"pinned_outputs": [{**PIN, "name": "y"}]}
+    loaded = load_pipeline(pinned_pipeline(tmp_path, ["static_wi8_ai8", "float32"], same, same, output, {}))
+    ours, theirs = (pins_of(recipe, loaded.devices) for recipe in loaded.spec.recipes)
+    assert ours.inputs == (PinnedTensor(**PIN),)
+    assert ours.outputs == (PinnedTensor(**PIN, name="y"),)
+    assert not theirs
 
 
 def test_time_for_examples_ends_before_the_limit_that_leaves_no_figures():

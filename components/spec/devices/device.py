@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from components.core.values import FrozenModel
 from components.spec.devices.device_tools import AdbEvaluator, DeviceEvaluator, TflmEvaluator, VelaEvaluator
 from components.spec.devices.operators import BUILTIN_OPERATORS
+from components.spec.devices.pinned import PinnedTensor, Pins
 from components.spec.scheme import SchemeKind
-
-
-class PinnedTensor(FrozenModel):
-    """An input or output whose quantization the firmware fixes.
-
-    Attributes:
-        name: Its name in the file's signature; None for the only one.
-        dtype: Type of its integers.
-        scale, zero_point: A real value is scale x (integer - zero_point). The scale of a file can differ by one part in
-            10,000.
-    """
-
-    name: str | None = None
-    dtype: Literal["int8", "uint8", "int16"] = "int8"
-    scale: Annotated[FiniteFloat, Field(gt=0)]
-    zero_point: int
-
-    @model_validator(mode="after")
-    def _fits_the_type(self) -> PinnedTensor:
-        low, high = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}[self.dtype]
-        if not low <= self.zero_point <= high:
-            raise ValueError(f"zero_point {self.zero_point} is not an {self.dtype}: it must be in {low}..{high}")
-        return self
 
 
 class DeviceProfile(FrozenModel):
@@ -135,6 +113,11 @@ class DeviceProfile(FrozenModel):
                 "weights in flash; remove it, or use another memory_mode"
             )
         return self
+
+    @property
+    def pins(self) -> Pins:
+        """What conversions for this device pin."""
+        return Pins(inputs=self.pinned_inputs, outputs=self.pinned_outputs)
 
     @property
     def vela(self) -> VelaEvaluator | None:

@@ -108,6 +108,18 @@ def test_conversions_are_tried_again_and_evaluation_only_for_a_device_that_bound
     assert nodes(small)["evaluate"].exec_properties["retry"] == "again evaluate"
 
 
+def test_only_conversions_for_a_device_that_pins_know_the_pins(small: SmallPipeline) -> None:
+    assert "pins" not in json.loads(nodes(small)["convert__int8"].exec_properties["spec"])
+    profile = yaml.safe_load((SHIPPED_DEVICES / "phone_cpu.yaml").read_text())
+    pinned = {"pinned_inputs": [{"scale": 0.5847, "zero_point": 83}]}
+    (small.folder / "board.yaml").write_text(yaml.safe_dump({**profile, **pinned}))
+    small.spec["devices"] = ["board.yaml"]
+    built = nodes(small)
+    (found,) = json.loads(built["convert__int8"].exec_properties["spec"])["pins"]["inputs"]
+    assert (found["dtype"], found["scale"], found["zero_point"]) == ("int8", 0.5847, 83)
+    assert "pins" not in json.loads(built["convert__float32"].exec_properties["spec"])
+
+
 @pytest.mark.parametrize(
     ("baseline", "calibrate", "analyzed"),
     [

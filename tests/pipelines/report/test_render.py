@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from components.facts.audit import RangeFact
+from components.facts.conversion import PinnedFact
 from components.facts.evaluation import Latency, MetricValue, OutputReading
 from components.model.keras3.facts import RebuiltFacts
 from pipelines.file.load import SkippedRecipe
@@ -239,6 +240,23 @@ def test_text_is_escaped_when_it_holds_markup(run_summary):
     assert "<script" not in html
     assert html.count("&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;") >= 9
     Page(html)
+
+
+def test_pinned_inputs_are_shown_with_what_they_clip(run_summary):
+    pinned = {"name": "x", "dtype": "int8", "scale": 0.5847, "zero_point": 83, "requantized": True, "clipped": 0.00125}
+    fact = PinnedFact(kind="input", converted_scale=0.42, converted_zero_point=-7, **pinned)
+    evaluation = run_summary.evaluation
+    candidates = tuple(
+        one.model_copy(update={"outcome": one.outcome.model_copy(update={"pinned": (fact,)})})
+        if one.outcome.status == "converted"
+        else one
+        for one in evaluation.candidates
+    )
+    shown = run_summary.model_copy(update={"evaluation": evaluation.model_copy(update={"candidates": candidates})})
+    assert (
+        "x: int8, scale 0.584700, zero point 83; clips 0.125% of the calibration sample; requantized from scale "
+        "0.420000, zero point -7"
+    ) in Page(render_report(shown)).text["inspection"]
 
 
 def test_document_is_the_same_when_rendered_twice(html, run_summary):
