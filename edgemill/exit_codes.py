@@ -31,6 +31,9 @@ class ExitCode(IntEnum):
     written. The error is found before the first node, so that nothing ran."""
     GATE_REFUSED = 3
     """The run is complete, but the gate of at least one device refused every candidate."""
+    PUSH_STAGED = 4
+    """The run is complete, but a registry was away. The release of at least one device waits in the run, and
+    `edgemill push` finishes the push."""
     INTERRUPTED = 130
     """Ctrl-C."""
     TERMINATED = 143

@@ -179,6 +179,7 @@ app.command()(run_commands.serve)
 app.command()(run_commands.report)
 app.command()(run_commands.lineage)
 app.command()(run_commands.verify)
+app.command()(run_commands.push)
 app.command()(run_commands.clean)
 app.command()(run_commands.rollback)
 

@@ -121,6 +121,28 @@ def report(
         report_again(run_id, root, metadata, as_json=as_json)
 
 
+def push(
+    run_id: options.RunName = "latest",
+    root: options.Root = None,
+    metadata: options.Metadata = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Push even if a later run has pushed another release.")
+    ] = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Finish the pushes of a run whose registry was away.
+
+    Verifies the staged releases, and pushes them as the run would have done. Repeating it changes nothing. Exits with
+    status 4 if a registry is still away.
+    """
+    from edgemill.commands.push import push_run
+
+    with exit_on_error(), quiet_if(quiet):
+        code = push_run(run_id, root, metadata, force=force, as_json=as_json)
+    raise SystemExit(code)
+
+
 def clean(
     keep_runs: Annotated[
         int | None, typer.Option(min=1, help="Keep this many of the newest runs of each pipeline.")

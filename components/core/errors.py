@@ -73,6 +73,10 @@ class RegistryError(EdgemillError):
     """The registry couldn't be read or written. It is unchanged, and the push can be repeated."""
 
 
+class RegistryAwayError(RegistryError):
+    """The registry can't be reached, or refuses writes now. The release stays in the run, and a later push finishes."""
+
+
 class UnblessedError(EdgemillError):
     """A push got bytes that no gate blessed. Don't work around this error: put a gate before the push."""
 

@@ -1,15 +1,12 @@
 """TFX component of the push: the chosen Model and its blessing -> PushedModel. Nothing is pushed without a blessing."""
 
-import json
 import logging
-from pathlib import Path
 
 from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
 
-from components.core.files import write_atomically
-from components.facts.manifest import describe, write_manifest
 from components.facts.verified import verified
-from components.push.delivery import OUTCOME_NAME, PushRequest, deliver, read_blessing
+from components.push.delivery import PushRequest, deliver, read_blessing
+from components.push.outcome import record
 from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter, component
 
 
@@ -37,7 +34,7 @@ def Pusher(
     Raises:
         TamperedError: An artifact has changed since it was written.
         UnblessedError: The blessing is incomplete, contradicts itself, or is for other bytes or another device.
-        RegistryError: A registry refused the release.
+        RegistryError: A registry refused the release. If it is only away, the node succeeds with `staged` = 1.
     """
     request = PushRequest.model_validate_json(spec)
     choice, mark = verified(chosen), verified(blessing)
@@ -45,17 +42,7 @@ def Pusher(
     outcome = deliver(request, choice, decision, mark.manifest.sha256)
     done = "pushed" if outcome.pushed else "nothing pushed"
     logging.getLogger(__name__).info("%s: %s (%s)", outcome.device, done, outcome.reason)
-    folder = Path(pushed.uri)
-    write_atomically(folder / OUTCOME_NAME, outcome.model_dump_json(indent=2).encode() + b"\n")
+    if outcome.staged:
+        logging.getLogger(__name__).warning("%s: the release is staged: %s", outcome.device, outcome.error)
     parents = {"chosen": choice.manifest.sha256, "decision": mark.manifest.sha256}
-    describe(
-        pushed,
-        write_manifest(folder, OUTCOME_NAME, role="release", parents=parents, code_version=code_version),
-        pushed=int(outcome.pushed),
-        device=outcome.device,
-        version=outcome.version or "",
-        release_path=outcome.path or "",
-        model_sha256=outcome.sha256 or "",
-        release_manifest_sha256=outcome.manifest_sha256 or "",
-        other_releases=json.dumps([one.model_dump() for one in outcome.others]) if outcome.others else "",
-    )
+    record(pushed, outcome, parents, code_version)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from components.core.errors import UnblessedError
+from components.core.errors import RegistryAwayError, UnblessedError
 from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel
 from components.facts.artifact_paths import TFLITE_FILE, TFLM_FILE
@@ -61,6 +61,8 @@ class PushOutcome(FrozenModel):
         manifest_sha256: Digest of the release's manifest.
         others: The release in the other registries.
         signed: Whether the channel of every registry is signed. False in outcomes that predate signatures.
+        staged: Whether the release waits in the run, because a registry was away. `edgemill push` finishes it.
+        error: Which registry was away, and which have the release; empty if none was.
     """
 
     device: str
@@ -74,6 +76,8 @@ class PushOutcome(FrozenModel):
     manifest_sha256: str | None = None
     others: tuple[Copy, ...] = ()
     signed: bool = False
+    staged: bool = False
+    error: str = ""
 
     @property
     def other_paths(self) -> tuple[str, ...]:
@@ -93,7 +97,7 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
     Raises:
         TamperedError: The artifact has changed since it was written.
         UnblessedError: The decision is for another device, or for other bytes than those in `chosen`.
-        RegistryError: A registry refused the release.
+        RegistryError: A registry refused the release. If it is only away, the outcome is `staged`.
     """
     if decision.device != request.device.name:
         raise _unblessed(chosen.place, "it is for another device", request.device.name, decision.device)
@@ -113,9 +117,21 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
     files = _bundle(chosen, model, facts)
     manifest = _release_manifest(request, facts, decision, parents, len(model))
     manifest = manifest.model_copy(update={"files": described(files)})
-    (release, *others), signed = publish(
-        request.registries, request.device.device_class, request.name, model, manifest, files
-    )
+    try:
+        (release, *others), signed = publish(
+            request.registries, request.device.device_class, request.name, model, manifest, files
+        )
+    except RegistryAwayError as error:
+        return PushOutcome(
+            device=decision.device,
+            pushed=False,
+            reason=decision.why,
+            version=digest[:16],
+            bytes=len(model),
+            sha256=digest,
+            staged=True,
+            error=str(error),
+        )
     return PushOutcome(
         device=decision.device,
         pushed=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from components.core.errors import RegistryError
+from components.core.errors import RegistryAwayError, RegistryError
 from components.push.registry import Registry, open_registry
 from components.push.release import NO_FILES, Release, ReleaseManifest
 from components.push.signed import commit as commit_signed
@@ -70,7 +70,8 @@ def _all(
     if len(specs) == 1 and failed:
         raise failed[0]
     if failed:
-        raise RegistryError(
+        away = all(isinstance(error, RegistryAwayError) for error in failed)
+        raise (RegistryAwayError if away else RegistryError)(
             what,
             bound=f"{len(specs)} of {len(specs)} registries",
             measured="; ".join(outcomes),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from components.core.errors import RegistryError, StorageError
+from components.core.errors import RegistryAwayError, RegistryError, StorageError
 
 
 class OvertakenError(RegistryError):
@@ -14,11 +14,11 @@ class OvertakenError(RegistryError):
 
 @contextmanager
 def explained(where: str) -> Iterator[None]:
-    """Convert a StorageError into a RegistryError that says the same."""
+    """Convert a StorageError into a RegistryAwayError that says the same."""
     try:
         yield
     except StorageError as error:
-        raise RegistryError(
+        raise RegistryAwayError(
             f"the signed metadata of the registry cannot be used: {error.what}",
             where=error.where or where,
             bound=error.bound,

@@ -195,8 +195,11 @@ def exit_code(summary: RunSummary) -> ExitCode:
     pushed = {release.device for release in summary.releases if release.pushed}
     missing = {device.name for device in summary.devices} - pushed
     refused = {decision.device for decision in summary.decisions if decision.verdict != "pass"}
-    if missing - refused:
+    staged = {release.device for release in summary.releases if release.staged}
+    if missing - refused - staged:
         return ExitCode.NODE_FAILED
+    if staged:
+        return ExitCode.PUSH_STAGED
     return ExitCode.GATE_REFUSED if missing else ExitCode.OK
 
 

@@ -20,7 +20,7 @@ from pipelines.report.render import REPORT_NAME
 from pipelines.report.status import CandidateStatus
 from pipelines.report.wording import duration, figure, signed, verdict
 
-_STYLES = {"pushed": "green", "refused": "yellow", "failed": "red", "unreadable": "red"}
+_STYLES = {"pushed": "green", "staged": "yellow", "refused": "yellow", "failed": "red", "unreadable": "red"}
 
 
 def list_runs(root: Path | None, pipeline: str | None, last: int | None, *, as_json: bool) -> None:

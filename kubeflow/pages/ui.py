@@ -43,6 +43,8 @@ def verdict_markdown(summary: RunSummary) -> str:
         if release is not None and release.pushed:
             places = ", ".join(f"`{path}`" for path in (release.path, *release.other_paths))
             lines += [f"Delivered: version `{release.version}`, {release.bytes:,} bytes, {places}", ""]
+        elif release is not None and release.staged:
+            lines += [_plain(summary.why_nothing(decision.device)), ""]
         lines += _failures(decision)
     if summary.skipped:
         lines += ["## Skipped recipes", "", "| recipe | scheme | why it cannot work on this model |", "|---|---|---|"]

@@ -23,7 +23,7 @@ class ComparedRun(FrozenModel):
 
     pipeline: str
     run_id: str
-    verdict: Literal["pushed", "refused", "failed"]
+    verdict: Literal["pushed", "staged", "refused", "failed"]
     metric: str | None
     baseline: float | None
     examples: int | None

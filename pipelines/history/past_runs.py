@@ -18,7 +18,7 @@ from pipelines.report.summary import RunSummary
 from pipelines.runs.run import PLAN_NAME, RunPlan
 
 LATEST = "latest"
-State = Literal["pushed", "refused", "failed", "unfinished", "unreadable"]
+State = Literal["pushed", "staged", "refused", "failed", "unfinished", "unreadable"]
 
 
 class FrontPoint(FrozenModel):

@@ -52,6 +52,7 @@ class DeviceStatus(FrozenModel):
         chosen: The blessed candidate; None without one.
         why: The gate's reason.
         release: The release; None if nothing was pushed.
+        staged: Why the release is only staged: which registry was away; empty otherwise.
     """
 
     device: str
@@ -59,6 +60,7 @@ class DeviceStatus(FrozenModel):
     chosen: str | None = None
     why: str = ""
     release: ReleaseStatus | None = None
+    staged: str = ""
 
 
 class CandidateStatus(FrozenModel):
@@ -108,7 +110,8 @@ class RunStatus(FrozenModel):
         started, ended: Times in UTC.
         seconds: Duration of the process.
         pipeline, run_id: The pipeline and the run; None if the run didn't get that far.
-        verdict: `pushed` for at least one device, `refused` by every gate, or `failed`; None if nothing ran.
+        verdict: `pushed` for at least one device, `staged` because a registry was away, `refused` by every gate, or
+            `failed`; None if nothing ran.
         devices, candidates, nodes: Results in the order of the pipeline.
         skipped: Recipes of the pipeline file that cannot work on the model, with the reasons.
         failed: Node ID -> why it failed.
@@ -129,7 +132,7 @@ class RunStatus(FrozenModel):
     seconds: float | None = None
     pipeline: str | None = None
     run_id: str | None = None
-    verdict: Literal["pushed", "refused", "failed"] | None = None
+    verdict: Literal["pushed", "staged", "refused", "failed"] | None = None
     devices: tuple[DeviceStatus, ...] = ()
     candidates: tuple[CandidateStatus, ...] = ()
     nodes: tuple[NodeFact, ...] = ()
@@ -179,6 +182,7 @@ def device_status(name: str, summary: RunSummary) -> DeviceStatus:
         chosen=decision.chosen if decision else None,
         why=decision.why if decision else "",
         release=ReleaseStatus.model_validate(release, from_attributes=True) if release and release.pushed else None,
+        staged=release.error if release and release.staged else "",
     )
 
 

@@ -65,7 +65,8 @@ class RunSummary(FrozenModel):
         run_id: The run's ID in ML Metadata.
         started: Start time, with time zone.
         seconds: Wall time of the run; None if unknown.
-        verdict: `pushed` for at least one device, `refused` by every gate, or `failed`.
+        verdict: `pushed` for at least one device, `staged` because a registry was away, `refused` by every gate, or
+            `failed`.
         nodes: In order of execution.
         evaluation: The evaluation; None if the run didn't get that far.
         rebuilt: How closely the baseline follows the model of Keras 3 that it was rebuilt from; None for any other one.
@@ -84,7 +85,7 @@ class RunSummary(FrozenModel):
     run_id: str
     started: datetime
     seconds: float | None = None
-    verdict: Literal["pushed", "refused", "failed"]
+    verdict: Literal["pushed", "staged", "refused", "failed"]
     nodes: tuple[NodeFact, ...] = ()
     evaluation: EvaluationReport | None = None
     rebuilt: RebuiltFacts | None = None
@@ -138,7 +139,15 @@ class RunSummary(FrozenModel):
         decision = self.decision_for(device)
         if decision is None:
             return "its gate did not run"
-        return f"{decision.chosen} passed, but the push failed" if decision.verdict == "pass" else decision.why
+        if decision.verdict != "pass":
+            return decision.why
+        release = self.release_for(device)
+        if release is not None and release.staged:
+            return (
+                f"{decision.chosen} passed and is staged, because a registry was away ({release.error})."
+                f" To finish the push, run: edgemill push {self.run_id}"
+            )
+        return f"{decision.chosen} passed, but the push failed"
 
     def verdict_on(self, candidate: str, device: str) -> Verdict | Literal["blessed"] | None:
         """Return a device's verdict on a candidate; None if its gate didn't run."""
@@ -165,7 +174,9 @@ def results(read: ResultReader, recipes: Mapping[str, Sequence[str]]) -> dict[st
     releases = read("push__", "pushed", OUTCOME_NAME, PushOutcome)
     trainings = (read(f"{kind}__", "trained", TRAINING_FILE, TrainingReport) for kind in STEP_KINDS)
     return {
-        "verdict": "pushed" if any(release.pushed for release in releases) else "refused",
+        "verdict": next(
+            (state for state in ("pushed", "staged") if any(getattr(one, state) for one in releases)), "refused"
+        ),
         "evaluation": next(iter(read("evaluate", "evaluation", "report.json", EvaluationReport)), None),
         "rebuilt": next(iter(read(BASELINE_NODE, "model", REBUILT_FILE, RebuiltFacts)), None),
         "trainings": named_by_recipes(chain.from_iterable(trainings), recipes),

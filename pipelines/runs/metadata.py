@@ -59,7 +59,8 @@ def run_records(store: Any, pipeline: str, run_id: str, *, with_outputs: bool = 
     context = store.get_context_by_type_and_name("pipeline_run", run_id)
     if context is None:
         return {}
-    executions = store.get_executions_by_context(context.id)
+    # A push that was finished later has two executions; the last one counts.
+    executions = sorted(store.get_executions_by_context(context.id), key=lambda one: one.id)
     nodes = {}
     for execution in executions:
         for of_execution in store.get_contexts_by_execution(execution.id):
@@ -201,6 +202,12 @@ class History:
             makers = set().union(*(self._makers.get(one, set()) for one in waiting))
             waiting = set().union(*(self._inputs.get(one, set()) for one in makers)) - found
         return found
+
+    def staged(self) -> set[str]:
+        """Return the runs with a release that isn't in every registry yet."""
+        artifacts = self._store.get_artifacts_by_id(sorted(self._makers))
+        waiting = [one for one in artifacts if one.custom_properties["staged"].int_value]
+        return {run for run, (_, made) in self.runs.items() for one in waiting if self._makers[one.id] & made}
 
     def releases(self) -> dict[str, tuple[str, set[int]]]:
         """Map runs to the address of a release in a registry, and to the IDs of the newest pushes by this run."""

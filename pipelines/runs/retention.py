@@ -74,7 +74,9 @@ def plan_removal(store: Any, place: Environment, pipeline: str, rules: Rules, no
     history = History(store, pipeline)
     here = _runs_here(place, pipeline, set(history.runs))
     releases = history.releases()
-    choices = tuple(_choices(here, rules, {run: path for run, (path, _) in releases.items()}, history.removed, now))
+    reasons = {run: f"made the release {path}" for run, (path, _) in releases.items()}
+    reasons |= dict.fromkeys(history.staged(), "has a release that is not pushed yet: edgemill push")
+    choices = tuple(_choices(here, rules, reasons, history.removed, now))
     kept_here = {one.run_id for one in choices if one.kept}
     going = {run for run in history.runs if run not in kept_here and (run in here or run in history.removed)}
     needed = history.artifacts_of(set(history.runs) - going)
@@ -163,7 +165,7 @@ def _inside(place: Environment, pipeline: str, path: Path) -> bool:
 
 
 def _choices(
-    here: Mapping[str, _Here], rules: Rules, releases: Mapping[str, str], removed: set[str], now: datetime
+    here: Mapping[str, _Here], rules: Rules, reasons: Mapping[str, str], removed: set[str], now: datetime
 ) -> Iterable[RunChoice]:
     youngest = sorted(here, key=lambda run: (here[run].started, run), reverse=True)
     rank = 0
@@ -178,8 +180,8 @@ def _choices(
             kept, why = True, f"one of the newest {rules.keep_runs}"
         elif rules.older_than_days is not None and age / timedelta(days=1) <= rules.older_than_days:
             kept, why = True, f"{age.days} days old"
-        elif run in releases:
-            kept, why = True, f"made the release {releases[run]}"
+        elif run in reasons:
+            kept, why = True, reasons[run]
         else:
             kept, why = False, f"{age.days} days old, and no release needs it"
         rank += run not in removed

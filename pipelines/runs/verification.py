@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,24 @@ def stored_file(artifact: Any, name: str) -> bytes | None:
         return None
     one = with_manifest(artifact.uri, described or b"", _recorded(artifact))
     return None if content is None and name not in one.manifest.files else one.compared(name, content)
+
+
+@contextmanager
+def opened(artifact: Any) -> Iterator[Verified]:
+    """Open an Edgemill artifact, in a folder or in an object store, and verify all its files.
+
+    Raises:
+        TamperedError: It differs from what was written.
+        StorageError: The store can't be read.
+    """
+    with tempfile.TemporaryDirectory() as copies:
+        staging = Staging(Path(copies))
+        if is_address(artifact.uri):
+            staging.fetch(artifact.uri)
+        content = read(artifact.uri, MANIFEST_NAME) or b""
+        found = with_manifest(staging.local(artifact.uri), content, _recorded(artifact))
+        found.check()
+        yield found
 
 
 def has_digest(artifact: Any) -> bool:
