@@ -7,7 +7,10 @@ as little as possible: the true change is the margin. The measured rates are pro
 import numpy as np
 import pytest
 
+from components.facts.decision import Check
 from components.facts.evaluation import CandidateReport, EvaluationReport, Flips, MetricValue, SliceResult
+from components.gate.evidence import PairedCounts
+from components.gate.holm import judged
 from components.gate.policy import decide
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import GateSpec
@@ -144,6 +147,71 @@ def test_harm_in_a_slice_of_three_percent_is_blocked_when_the_whole_split_looks_
     print(f"3 % slice: blessed with slices {false:.4f}, without {unseen:.4f}")
     assert false <= 0.001
     assert unseen >= 0.99
+
+
+# Flips of examples that belong to a label and to an age, [labels, ages]; each bound is on all of both.
+LABELS, AGES, IN_CELL, CROSSED_MARGIN = 4, 3, 100, 0.06
+
+
+def crossed(random, rates, candidates):
+    """Whether `judged` lets any candidate pass, for 2,000 evaluations with overlapping slices.
+
+    `rates` has losses and gains of each candidate in each cell, [candidates, labels, ages, 2]. All candidates lose
+    half of their examples together, as candidates of one model do.
+    """
+    rates = np.broadcast_to(rates, (candidates, LABELS, AGES, 2))
+    shared = random.binomial(IN_CELL, rates[..., 0].min(axis=0) / 2, size=(EVALUATIONS, LABELS, AGES))
+    own = rates[..., 0] - rates[..., 0].min(axis=0) / 2
+    lost = shared[:, None] + random.binomial(IN_CELL, own, size=(EVALUATIONS, *own.shape))
+    gained = random.binomial(IN_CELL, rates[..., 1], size=(EVALUATIONS, *own.shape))
+
+    def slices(flips):
+        return np.concatenate([flips.sum((2, 3))[..., None], flips.sum(3), flips.sum(2)], axis=-1)
+
+    lost, gained = slices(lost), slices(gained)
+    sizes = IN_CELL * np.array([LABELS * AGES, *[AGES] * LABELS, *[LABELS] * AGES])
+    check = Check(
+        quantity="accuracy", scope="slice", op="drop_at_most", bound=CROSSED_MARGIN, measured=None, verdict="pass"
+    )
+    passed = 0
+    for evaluation in range(EVALUATIONS):
+        tested = [
+            [
+                (check, PairedCounts(int(a), int(b), int(n), CROSSED_MARGIN))
+                for a, b, n in zip(lost[evaluation, one], gained[evaluation, one], sizes, strict=True)
+            ]
+            for one in range(candidates)
+        ]
+        verdicts = judged(tested, [True] * candidates, ALPHA)
+        passed += any(all(each.verdict == "pass" for each in checks) for checks in verdicts)
+    return passed / EVALUATIONS
+
+
+def test_false_blessings_are_at_most_alpha_over_overlapping_slices_and_candidates_together(record_property):
+    """One candidate breaks the bound of an age, the other that of a label, each as little as possible."""
+    random = np.random.default_rng(18)
+    rates = np.full((2, LABELS, AGES, 2), (0.012, 0.012))
+    rates[0, :, 0, 0] += CROSSED_MARGIN
+    rates[1, 2, :, 0] += CROSSED_MARGIN
+    false = crossed(random, rates, 2)
+    alone = crossed(random, rates[:1], 1)
+    power = crossed(random, (0.004, 0.004), 2)
+    for name, value in (("false blessings", false), ("false blessings of one", alone), ("power", power)):
+        record_property(name, value)
+    print(f"overlapping slices, two candidates: false blessings {false:.4f}, of one {alone:.4f}, power {power:.4f}")
+    assert false <= MOST
+    assert alone >= 0.02
+    assert power >= 0.9
+
+
+def test_harm_in_a_slice_of_three_percent_is_blocked_among_ten_slices_and_three_candidates(record_property):
+    random = np.random.default_rng(19)
+    sizes = [3000, 90] + [290] * 9 + [300]
+    losses = [0.009, 0.205] + [0.003] * 10
+    false = rate_of(random, sizes, losses, [0.003] * 12, policy(0.1, EVERY), candidates=3)
+    record_property("blessed", false)
+    print(f"3 % slice among ten, three candidates: blessed {false:.4f}")
+    assert false <= 0.001
 
 
 PARTS = 20
