@@ -31,7 +31,7 @@ class EvaluationSpec(FrozenModel):
         MetricSpec(name="accuracy", class_name="SparseCategoricalAccuracy"),
     )
     slices: tuple[tuple[str, ...], ...] = ()
-    group_by: str | None = None
+    group_by: Annotated[str, Field(min_length=1)] | None = None
     batch_size: Count = 1000
     outputs: OutputKind | dict[str, OutputKind] | None = None
 

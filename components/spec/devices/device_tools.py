@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, ValidationInfo, field_validator, model_validator
 
 from components.core.values import FrozenModel
 
@@ -34,8 +34,16 @@ _DEDICATED = ("Dedicated_Sram", "Dedicated_Sram_256KB", "Dedicated_Sram_384KB", 
 MEMORY_MODES = (SRAM_ONLY, "Shared_Sram", *_DEDICATED)
 
 
+def _as_text(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"a version is text, because {value} and {value}0 are different versions: write '{value}'")
+    return value
+
+
 # Releases and parts of them: 5.2 means every 5.2.x.
-Version = Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+-]*$")]
+Version = Annotated[
+    str, BeforeValidator(_as_text, json_schema_input_type=str), Field(pattern=r"^[0-9][0-9A-Za-z.+-]*$")
+]
 
 
 class VelaEvaluator(FrozenModel):

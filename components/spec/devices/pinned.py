@@ -8,6 +8,8 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from components.core.values import FrozenModel
 
+# The least and the greatest normal number.
+_FLOAT32 = (2.0**-126, 2.0**127)
 _RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 
 
@@ -45,6 +47,8 @@ class PinnedTensor(FrozenModel):
         low, high = _RANGES[self.dtype]
         if not low <= self.zero_point <= high:
             raise ValueError(f"zero_point {self.zero_point} is not an {self.dtype}: it must be in {low}..{high}")
+        if not _FLOAT32[0] <= self.scale <= _FLOAT32[1]:
+            raise ValueError(f"scale {self.scale:g} is not a normal float32, in which files store scales")
         return self
 
 
