@@ -12,6 +12,7 @@ from components.device_client.errors import AlarmError, SelfTestError, Unreachab
 from components.device_client.folder import MODEL_NAME, MOST_FAILURES, DeviceFolder, Settings
 from components.device_client.trusted import Source
 from components.trust.rollout import ReleaseRef, choose
+from components.trust.statement import contradiction
 
 _VERSION = re.compile(r"[0-9a-f]{16}")
 _FILES = (MODEL_NAME, f"{MODEL_NAME}.gz")
@@ -70,7 +71,7 @@ def _pull(folder: DeviceFolder, settings: Settings) -> Update:
     release, warning = choose(state, settings.device_id, before), source.clock_warning()
     if release is None:
         return Update(before, before, warning)
-    _check_names(release)
+    _check_release(release, settings)
     role = source.role_file(state, release) if settings.gateway else None
     if release.version == before:
         if role is not None:
@@ -125,12 +126,16 @@ def _model(content: bytes, release: ReleaseRef) -> bytes:
     return content
 
 
-def _check_names(release: ReleaseRef) -> None:
-    """Refuse names that could lead to other places, even if they are signed."""
+def _check_release(release: ReleaseRef, settings: Settings) -> None:
+    """Refuse names that could lead to other places, and statements about other files, even if they are signed."""
     if not _VERSION.fullmatch(release.version) or not release.sha256.startswith(release.version):
         raise _unsound(release, "its version is not the beginning of its digest")
     if release.file not in _FILES:
         raise _unsound(release, f"its file is {release.file!r}")
+    subjects = {MODEL_NAME: release.sha256, release.file: release.file_sha256}
+    about = {"device_class": settings.device_class, "name": settings.name}
+    if (found := contradiction(release.statement, subjects, about)) is not None:
+        raise _unsound(release, found)
 
 
 def _unsound(release: ReleaseRef, what: str) -> AlarmError:

@@ -101,6 +101,8 @@ class Inspection(FrozenModel):
             the operator that dequantizes an output and its cast to integers or booleans.
         stateful: Whether the interpreter keeps variables between invocations.
         cells: Fused recurrent operators, with the dtypes of their tensors.
+        runtime_floor: The oldest version of TensorFlow Lite that has all operators, as the converter wrote it into the
+            file; None if it didn't.
     """
 
     file_bytes: int
@@ -114,6 +116,7 @@ class Inspection(FrozenModel):
     border_casts: tuple[str, ...] = ()
     stateful: bool
     cells: tuple[FusedCell, ...] = ()
+    runtime_floor: str | None = None
 
     @property
     def integer_only(self) -> bool:

@@ -57,6 +57,7 @@ class GateExecutor(base_executor.BaseExecutor):
         }
         on_device = None
         parents = {"evaluation": evaluation.manifest.sha256}
+        data = {name: digest for name, digest in evaluation.manifest.parents.items() if name == "examples"}
         if input_dict.get("on_device"):
             facts_there = verified(artifact_utils.get_single_instance(input_dict["on_device"]))
             on_device = DeviceReport.model_validate_json(facts_there.read(DEVICE_REPORT_FILE))
@@ -68,7 +69,7 @@ class GateExecutor(base_executor.BaseExecutor):
         chosen = artifact_utils.get_single_instance(output_dict["chosen"])
         facts = next((candidate for candidate in report.candidates if candidate.name == decision.chosen), None)
         if winner is not None and facts is not None:
-            manifest = _write_chosen(verified(winner), facts, Path(chosen.uri), parents, version, on_device)
+            manifest = _write_chosen(verified(winner), facts, Path(chosen.uri), {**data, **parents}, version, on_device)
         else:
             _write_decision(Path(chosen.uri), decision)
             manifest = write_manifest(

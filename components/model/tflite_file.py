@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -127,7 +128,17 @@ def _inspect(content: bytes) -> Inspection:
         border_casts=tuple(facts[place].name for place in border_casts(subgraphs[0], _kinds(model), types)),
         cells=tuple(fused_cells(model, subgraphs, facts)),
         stateful=any(tensor.IsVariable() for tensor in tensors) or any(use.name == "VAR_HANDLE" for use in operators),
+        runtime_floor=_runtime_floor(model),
     )
+
+
+def _runtime_floor(model: Any) -> str | None:
+    for entry in (model.Metadata(index) for index in range(model.MetadataLength())):
+        if entry.Name() == b"min_runtime_version":
+            content = bytes(model.Buffers(entry.Buffer()).DataAsNumpy())
+            version = content.partition(b"\0")[0].decode()
+            return version if re.fullmatch(r"\d+(\.\d+)*", version) else None
+    return None
 
 
 def _border(model: Any, places: list[int], facts: list[TensorFact], side: str) -> tuple[TensorFact, ...]:

@@ -6,7 +6,7 @@ from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
 
 from components.facts.verified import verified
 from components.push.delivery import PushRequest, deliver, read_blessing
-from components.push.outcome import record
+from components.push.outcome import lineage_of, record
 from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter, component
 
 
@@ -16,7 +16,7 @@ def Pusher(
     blessing: InputArtifact[ModelBlessing],
     pushed: OutputArtifact[PushedModel],
     spec: Parameter[str],
-    attempt: Parameter[str],  # noqa: ARG001
+    attempt: Parameter[str],
     code_version: Parameter[str],
 ) -> None:
     """Publish the chosen model if it is blessed.
@@ -27,8 +27,8 @@ def Pusher(
         pushed: Holds `push.json` (a PushOutcome). Its custom properties include the device, version, release path, and
             model digest.
         spec: JSON of a PushRequest.
-        attempt: Different for every run, so that TFX never serves a push from its cache, which doesn't know the
-            registry's state. Pushing the same bytes again doesn't change the registry.
+        attempt: ID of the run. It is another one for every run, so that TFX never serves a push from its cache, which
+            doesn't know the registry's state. Pushing the same bytes again doesn't change the registry.
         code_version: `components.core.version.code_version("components.push.component")`.
 
     Raises:
@@ -39,7 +39,7 @@ def Pusher(
     request = PushRequest.model_validate_json(spec)
     choice, mark = verified(chosen), verified(blessing)
     decision = read_blessing(mark, blessed=blessing.get_int_custom_property("blessed"))
-    outcome = deliver(request, choice, decision, mark.manifest.sha256)
+    outcome = deliver(request, choice, decision, mark.manifest.sha256, lineage_of(attempt, chosen, blessing))
     done = "pushed" if outcome.pushed else "nothing pushed"
     logging.getLogger(__name__).info("%s: %s (%s)", outcome.device, done, outcome.reason)
     if outcome.staged:

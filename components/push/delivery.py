@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, ValidationError
@@ -9,7 +10,7 @@ from pydantic import Field, ValidationError
 from components.core.errors import RegistryAwayError, UnblessedError
 from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel
-from components.facts.artifact_paths import TFLITE_FILE, TFLM_FILE
+from components.facts.artifact_paths import CARD_FILE, TFLITE_FILE, TFLM_FILE
 from components.facts.conversion import Converted, TensorFact
 from components.facts.decision import Decision
 from components.facts.device import TflmFacts
@@ -17,9 +18,10 @@ from components.facts.evaluation import CandidateReport
 from components.facts.slices import overall
 from components.facts.verified import Verified
 from components.push.microcontroller import bundle_of
-from components.push.release import ReleaseManifest, ReleaseTensor, first_line
-from components.push.release_files import described
+from components.push.release import CLASSES_NAME, ReleaseManifest, ReleaseTensor, first_line
+from components.push.release_files import classes_file, described
 from components.push.several import publish
+from components.push.signed import NO_LINEAGE
 from components.spec.devices.device import DeviceProfile
 from components.spec.registry import Registry
 
@@ -33,11 +35,13 @@ class PushRequest(FrozenModel):
         registries: The target registries.
         device: The target device. The gate's decision must be for the same device.
         name: Name of the release, which is the pipeline's name.
+        classes: Names of the classes in the order of the model's outputs; empty if labels have no names.
     """
 
     registries: Annotated[tuple[Registry, ...], Field(min_length=1)]
     device: DeviceProfile
     name: str
+    classes: tuple[str, ...] = ()
 
 
 class Copy(FrozenModel):
@@ -85,7 +89,13 @@ class PushOutcome(FrozenModel):
         return tuple(one.path for one in self.others)
 
 
-def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision_sha256: str) -> PushOutcome:
+def deliver(
+    request: PushRequest,
+    chosen: Verified,
+    decision: Decision,
+    decision_sha256: str,
+    lineage: Mapping[str, str] = NO_LINEAGE,
+) -> PushOutcome:
     """Publish the model that the decision blesses, if any.
 
     Args:
@@ -93,6 +103,7 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
         chosen: The gate's `chosen` artifact.
         decision: The decision from `read_blessing`.
         decision_sha256: Digest of the decision's file, recorded in the release.
+        lineage: IDs of the run and of its artifacts in ML Metadata, which signed registries record.
 
     Raises:
         TamperedError: The artifact has changed since it was written.
@@ -115,11 +126,15 @@ def deliver(request: PushRequest, chosen: Verified, decision: Decision, decision
         raise _unblessed(chosen.place, "the chosen model's facts are for another model", decision.chosen, facts.name)
     parents = {**chosen.manifest.parents, "decision": decision_sha256}
     files = _bundle(chosen, model, facts)
+    if request.classes:
+        files[CLASSES_NAME] = classes_file(request.classes)
+    if CARD_FILE in chosen.manifest.files:
+        files[CARD_FILE] = chosen.read(CARD_FILE)
     manifest = _release_manifest(request, facts, decision, parents, len(model))
     manifest = manifest.model_copy(update={"files": described(files)})
     try:
         (release, *others), signed = publish(
-            request.registries, request.device.device_class, request.name, model, manifest, files
+            request.registries, request.device.device_class, request.name, model, manifest, files, lineage
         )
     except RegistryAwayError as error:
         return PushOutcome(
@@ -195,6 +210,7 @@ def _release_manifest(
         recipe=facts.recipe,
         inputs=tuple(map(_tensor, inspection.inputs)) if inspection else (),
         outputs=tuple(map(_tensor, inspection.outputs)) if inspection else (),
+        runtime_floor=inspection.runtime_floor if inspection else None,
         metrics=whole.metrics if whole else {},
         change=whole.change if whole else {},
         checks=next(one.checks for one in decision.candidates if one.candidate == decision.chosen),

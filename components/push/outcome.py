@@ -11,6 +11,11 @@ from components.facts.manifest import describe, write_manifest
 from components.push.delivery import OUTCOME_NAME, PushOutcome
 
 
+def lineage_of(run_id: str, chosen: Any, blessing: Any) -> dict[str, str]:
+    """The IDs that lead from a signed release to ML Metadata: of the run, the chosen model, and its blessing."""
+    return {"run": run_id, "chosen": str(chosen.id), "blessing": str(blessing.id)}
+
+
 def record(artifact: Any, outcome: PushOutcome, parents: dict[str, str], code_version: str) -> None:
     """Write an outcome into the folder of an artifact, and describe it.
 

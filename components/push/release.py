@@ -17,6 +17,8 @@ from components.spec.recipe import Recipe
 MODEL_NAME = "model.tflite"
 COMPRESSED_NAME = "model.tflite.gz"
 MANIFEST_NAME = "manifest.json"
+# The names of the classes, one a line, as tools for TensorFlow Lite expect them.
+CLASSES_NAME = "labels.txt"
 # A release of the model alone.
 NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
@@ -75,9 +77,11 @@ class ReleaseManifest(FrozenModel):
         device: The device profile that the gate decided for.
         sha256, bytes: Digest and size of `model.tflite`.
         compressed: The compressed form that devices fetch; None in releases that predate it.
-        files: Name -> the other files: the card, and the bundle for microcontrollers.
+        files: Name -> the other files: the model card, the names of the classes, and the bundle for microcontrollers.
         recipe: The recipe of the model.
         inputs, outputs: Inputs and outputs of the model; empty in releases that predate them.
+        runtime_floor: The oldest version of TensorFlow Lite that has the operators of the file, as the file says; None
+            if it doesn't.
         metrics: Metrics on the whole evaluation split, with 95 % confidence intervals.
         change: Metric name -> release minus float baseline.
         checks: The gate's checks.
@@ -94,6 +98,7 @@ class ReleaseManifest(FrozenModel):
     recipe: Recipe
     inputs: tuple[ReleaseTensor, ...] = ()
     outputs: tuple[ReleaseTensor, ...] = ()
+    runtime_floor: str | None = None
     metrics: dict[str, MetricValue] = {}
     change: dict[str, MetricValue] = {}
     checks: tuple[Check | Requirement, ...] = ()

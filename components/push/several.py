@@ -8,6 +8,7 @@ from typing import TypeVar
 from components.core.errors import RegistryAwayError, RegistryError
 from components.push.registry import Registry, open_registry
 from components.push.release import NO_FILES, Release, ReleaseManifest
+from components.push.signed import NO_LINEAGE
 from components.push.signed import commit as commit_signed
 from components.spec.registry import BaseRegistry
 
@@ -21,10 +22,12 @@ def publish(
     model: bytes,
     manifest: ReleaseManifest,
     files: Mapping[str, bytes] = NO_FILES,
+    lineage: Mapping[str, str] = NO_LINEAGE,
 ) -> tuple[tuple[Release, ...], bool]:
     """Publish a model in each registry, and point its channel at the release.
 
     A registry that fails doesn't keep the others from their turn, so that one message says what each of them holds.
+    `lineage` is that of `components.push.signed.commit`.
 
     Returns:
         The release in each registry, and whether all of them are signed.
@@ -44,7 +47,7 @@ def publish(
     )
 
     def commit(registry: Registry, index: int) -> bool:
-        return commit_signed(specs[index], registry, releases[index])
+        return commit_signed(specs[index], registry, releases[index], lineage)
 
     signed = _all(specs, registries, commit, "the channel was not changed in every registry", "changed")
     return tuple(releases), all(signed)

@@ -5,8 +5,10 @@ A device reads the signed channel only. The pointer stays for readers that verif
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from components.core.errors import RegistryError
@@ -18,13 +20,13 @@ from components.spec.registry import BaseRegistry, GcsRegistry, LocalRegistry, O
 from components.trust import rollout
 from components.trust.keys import VARIABLE, KeySet, key_sets
 from components.trust.names import FOLDER
+from components.trust.statement import statement_of, without_lineage
 from components.trust.storage import store_at
 
 if TYPE_CHECKING:
     from components.trust.repository import SignedRegistry
 
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "urn:edgemill:release:v1"
+NO_LINEAGE: Mapping[str, str] = MappingProxyType({})
 
 
 def signed_root(spec: BaseRegistry) -> str | None:
@@ -82,16 +84,19 @@ def open_signed(root: str) -> SignedRegistry | None:
     return SignedRegistry(root, store, keys)
 
 
-def commit(spec: BaseRegistry, registry: Registry, release: Release) -> bool:
-    """Commit a release to its channel, and return whether that was signed."""
+def commit(spec: BaseRegistry, registry: Registry, release: Release, lineage: Mapping[str, str] = NO_LINEAGE) -> bool:
+    """Commit a release to its channel, and return whether that was signed.
+
+    `lineage` has the IDs of the run and of its artifacts in ML Metadata. They are signed with the release.
+    """
     root = signed_root(spec)
     signed = open_signed(root) if root else None
     if signed is None:
         registry.commit(release)
         return False
     place = (release.manifest.device_class, release.manifest.name, spec.channel)
-    ref = reference(release)
-    signed.change_channel(*place, lambda state: rollout.released(state, ref), _pointer)
+    ref = reference(release, lineage)
+    signed.change_channel(*place, lambda state: _released(state, ref), _pointer)
     registry.commit(release)
     # Another push can have signed after this one, and have moved the pointer before.
     settled = signed.channel(*place).complete
@@ -171,13 +176,14 @@ def promote(address: str, channel: str, share: int) -> rollout.ChannelState:
     return change(place, channel, lambda state: rollout.released(state, known[version], share))
 
 
-def reference(release: Release) -> rollout.ReleaseRef:
-    """What is signed about a release."""
+def reference(release: Release, lineage: Mapping[str, str] = NO_LINEAGE) -> rollout.ReleaseRef:
+    """What is signed about a release. `lineage` is that of `commit`."""
     manifest, form = release.manifest, release.manifest.compressed
     # The manifest as a push writes it.
     subjects = {MODEL_NAME: manifest.sha256, MANIFEST_NAME: release.manifest_sha256}
     if form is not None:
         subjects[COMPRESSED_NAME] = form.sha256
+    subjects |= {one.path(name): one.sha256 for name, one in manifest.files.items()}
     return rollout.ReleaseRef(
         version=release.version,
         sha256=manifest.sha256,
@@ -185,11 +191,9 @@ def reference(release: Release) -> rollout.ReleaseRef:
         file=form.file if form else MODEL_NAME,
         file_sha256=form.sha256 if form else manifest.sha256,
         file_bytes=form.bytes if form else manifest.bytes,
-        statement={
-            "_type": STATEMENT_TYPE,
-            "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects.items()],
-            "predicateType": PREDICATE_TYPE,
-            "predicate": {
+        statement=statement_of(
+            subjects,
+            {
                 "device_class": manifest.device_class,
                 "name": manifest.name,
                 "device": manifest.device,
@@ -197,12 +201,21 @@ def reference(release: Release) -> rollout.ReleaseRef:
                     "name": manifest.recipe.name,
                     "digest": {"sha256": sha256_of_bytes(manifest.recipe.model_dump_json().encode())},
                 },
-                "materials": [
-                    {"name": role, "digest": {"sha256": digest}} for role, digest in sorted(manifest.parents.items())
-                ],
             },
-        },
+            manifest.parents,
+            lineage,
+        ),
     )
+
+
+def _released(state: rollout.ChannelState, ref: rollout.ReleaseRef) -> rollout.ChannelState:
+    """The state after a release. One that differs only in its lineage stays, so that nothing is signed again."""
+    for stage in state.stages:
+        if replace(stage.release, statement=without_lineage(stage.release.statement)) == replace(
+            ref, statement=without_lineage(ref.statement)
+        ):
+            return rollout.released(state, stage.release)
+    return rollout.released(state, ref)
 
 
 def _pointer(ref: rollout.ReleaseRef) -> bytes:

@@ -252,6 +252,9 @@ class _Graph:
     def _push(self, device: DeviceProfile, decision: BaseNode, attempt: str) -> BaseNode:
         registries = list(by_field(self.spec.push).values())
         asked = {"registries": [one.model_dump() for one in registries], "device": device.model_dump()}
+        # Classes of the labels are those of the outputs only if the pipeline file names them.
+        if classes := getattr(self.spec.examples, "classes", None):
+            asked["classes"] = list(classes)
         backends = dict.fromkeys(map(backend_module, registries))
         return Pusher(
             chosen=decision.outputs["chosen"],

@@ -15,7 +15,7 @@ from typing import Any
 from components.core.errors import MetadataError, RegistryError
 from components.object_store.bucket import is_address
 from components.push.delivery import PushOutcome, PushRequest, deliver, read_blessing
-from components.push.outcome import record
+from components.push.outcome import lineage_of, record
 from pipelines.runs.metadata import run_records
 from pipelines.runs.verification import inputs_of, maker_of, opened
 from pipelines.storage.staging import Staging
@@ -40,7 +40,7 @@ def finish_pushes(store: Any, pipeline: str, run_id: str, *, force: bool = False
         if node.startswith("push__") and staged is not None and staged.custom_properties["staged"].int_value:
             if not force:
                 _check_newest(store, staged)
-            yield _finish(store, staged)
+            yield _finish(store, staged, run_id)
 
 
 def _check_newest(store: Any, staged: Any) -> None:
@@ -57,7 +57,7 @@ def _check_newest(store: Any, staged: Any) -> None:
             )
 
 
-def _finish(store: Any, staged: Any) -> PushOutcome:
+def _finish(store: Any, staged: Any, run_id: str) -> PushOutcome:
     maker = maker_of(store, staged)
     inputs = {} if maker is None else dict(inputs_of(store, maker))
     if not {"chosen", "blessing"} <= set(inputs):
@@ -71,7 +71,8 @@ def _finish(store: Any, staged: Any) -> PushOutcome:
     request = PushRequest.model_validate_json(_parameter(maker, "spec"))
     with opened(inputs["chosen"]) as chosen, opened(inputs["blessing"]) as blessing:
         decision = read_blessing(blessing, blessed=inputs["blessing"].custom_properties["blessed"].int_value)
-        outcome = deliver(request, chosen, decision, blessing.manifest.sha256)
+        lineage = lineage_of(run_id, inputs["chosen"], inputs["blessing"])
+        outcome = deliver(request, chosen, decision, blessing.manifest.sha256, lineage)
         if outcome.pushed:
             parents = {"chosen": chosen.manifest.sha256, "decision": blessing.manifest.sha256}
             _record(store, staged, maker, inputs, outcome, parents)

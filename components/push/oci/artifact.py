@@ -35,7 +35,7 @@ FILE_PATH = "org.cncf.model.filepath"
 
 _ORDER = {name: index for index, name in enumerate((MODEL_NAME, COMPRESSED_NAME, MANIFEST_NAME))}
 _ANNOTATION = "io.edgemill"
-_SUFFIXES = {".md": DOCUMENT_TYPE, ".cc": CODE_TYPE, ".h": CODE_TYPE, ".bin": DATASET_TYPE}
+_SUFFIXES = {".md": DOCUMENT_TYPE, ".cc": CODE_TYPE, ".h": CODE_TYPE, ".bin": DATASET_TYPE, ".txt": DOCUMENT_TYPE}
 
 
 class _Descriptor(BaseModel):
@@ -113,6 +113,7 @@ def _annotations(manifest: ReleaseManifest, version: str) -> dict[str, str]:
         f"{_ANNOTATION}.device-class": manifest.device_class,
         f"{_ANNOTATION}.device": manifest.device,
         f"{_ANNOTATION}.scheme": manifest.recipe.scheme.kind,
+        **({f"{_ANNOTATION}.runtime-floor": manifest.runtime_floor} if manifest.runtime_floor else {}),
     }
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tuf.api.metadata import Metadata
@@ -308,6 +310,32 @@ def test_signed_release_with_dangerous_names_or_other_content_is_refused(fleet: 
             "phone", "shoes", "stable", lambda old, bad=bad: rollout.released(old, bad), lambda _: b""
         )
         assert_refused(device, "the release is signed, but")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda old: {}, "is not an in-toto statement about a release"),
+        (lambda old: {**old, "_type": "https://example.com"}, "has the type 'https://example.com'"),
+        (lambda old: {**old, "subject": old["subject"][1:]}, "is about another model.tflite"),
+        (lambda old: {**old, "subject": old["subject"][:2]}, r"is about another model\.tflite\.gz"),
+        (
+            lambda old: {**old, "predicate": {**old["predicate"], "device_class": "watch"}},
+            "is about the device class 'watch'",
+        ),
+        (lambda old: {**old, "predicate": {**old["predicate"], "name": "boots"}}, "is about the name 'boots'"),
+        (lambda old: {**old, "predicate": None}, "is not an in-toto statement about a release"),
+    ],
+)
+def test_signed_statement_about_something_else_is_refused(
+    fleet: Fleet, device: DeviceFolder, change: Callable[[dict[str, Any]], dict[str, Any]], said: str
+) -> None:
+    fleet.push(NEW, "canary")
+    honest = fleet.registry()
+    ref = honest.channel("phone", "shoes", "canary").stages[0].release
+    bad = replace(ref, statement=change(dict(ref.statement)))
+    honest.change_channel("phone", "shoes", "stable", lambda old: rollout.released(old, bad), lambda _: b"")
+    assert_refused(device, f"the release is signed, but its statement .*{said}")
 
 
 def test_key_files_that_others_can_read_are_refused(fleet: Fleet, device: DeviceFolder) -> None:

@@ -184,6 +184,18 @@ def test_inspect_keeps_the_open_dimension_when_the_file_has_a_shape_signature(fi
     assert inspect_model(file.bytes()).inputs[0].shape == (-1, 8)
 
 
+@pytest.mark.parametrize(
+    ("written", "floor"),
+    [(b"2.17.0" + bytes(10), "2.17.0"), (b"1.14", "1.14"), (bytes(16), None), (b"two", None), (None, None)],
+)
+def test_inspect_reads_the_oldest_runtime_when_the_file_names_it(file, written, floor):
+    if written is not None:
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = "min_runtime_version", file.buffer(written)
+        file.model.metadata = [entry]
+    assert inspect_model(file.bytes()).runtime_floor == floor
+
+
 @pytest.mark.parametrize("content", [b"", b"TFL3", b"PK\x03\x04 a zip archive"], ids=["empty", "short", "zip"])
 def test_inspect_says_it_is_no_tflite_file_when_identifier_is_missing(content):
     with pytest.raises(ModelError, match=rf"not a TFLite file .*found: {len(content)} bytes.*Remedy: name a \.tflite"):

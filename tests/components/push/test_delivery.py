@@ -94,6 +94,28 @@ def test_release_reports_metrics_checks_and_parents_when_delivered(tmp_path, cho
     assert find_release(Path(outcome.path)).manifest.parents == {"candidate": "c" * 64, "decision": "e" * 64}
 
 
+def test_release_has_labels_card_and_runtime_floor_when_they_are_known(tmp_path, chosen):
+    nothing = {"weight_bytes": 0, "operators": (), "dtype_counts": {}, "inputs": (), "outputs": (), "weights": ()}
+    inspection = {
+        "file_bytes": len(MODEL),
+        "float_tensors": (),
+        "stateful": False,
+        "runtime_floor": "2.11.0",
+        **nothing,
+    }
+    outcome = {"status": "converted", "inspection": inspection, "seconds": 1.0, "peak_memory_bytes": 1}
+    facts = {"recipe": {"name": "int8", "scheme": "static_wi8_ai8"}, "outcome": outcome, "sha256": SHA256}
+    (chosen / "facts.json").write_text(CandidateReport.model_validate(facts).model_dump_json())
+    (chosen / "model_card.md").write_text("# The model")
+    write_manifest(chosen, "Format-Serving/tflite", role="chosen", parents={}, code_version="1", recipe=None)
+    asked = request(tmp_path / "registry").model_copy(update={"classes": ("T-shirt", "ankle\nboot")})
+    delivered = deliver(asked, verified(chosen), decision(), DECIDED)
+    manifest = find_release(Path(delivered.path)).manifest
+    assert manifest.runtime_floor == "2.11.0"
+    files = {name: Path(delivered.path, one.path(name)).read_text() for name, one in manifest.files.items()}
+    assert files == {"labels.txt": "T-shirt\nankle boot\n", "model_card.md": "# The model"}
+
+
 def test_nothing_is_pushed_when_the_gate_refused(tmp_path, chosen):
     outcome = deliver(request(tmp_path / "registry"), verified(chosen), decision(**REFUSED), DECIDED)
     assert (outcome.pushed, outcome.version, outcome.reason) == (False, None, "no candidate passes")

@@ -69,7 +69,7 @@ def write_artifacts(root, accuracy):
     (evaluation / "report.json").write_text(
         EvaluationReport(baseline_slices=(), baseline_bytes=400, candidates=tuple(candidates)).model_dump_json()
     )
-    write_manifest(evaluation, "report.json", role="evaluation", parents={}, code_version="1")
+    write_manifest(evaluation, "report.json", role="evaluation", parents={"examples": "e" * 64}, code_version="1")
 
 
 def run(root, attempt="1"):
@@ -144,6 +144,7 @@ def test_winner_is_blessed_and_pushed_once_when_it_passes(tmp_path):
     manifest = read_manifest(Path(chosen.uri))
     assert (manifest.role, manifest.recipe_name, manifest.sha256) == ("chosen", "int8", digest)
     assert manifest.parents == {
+        "examples": "e" * 64,
         "model": "b" * 64,
         "candidate": digest,
         "evaluation": read_manifest(tmp_path / "evaluation").sha256,

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from components.core.errors import MetadataError, RegistryError, SpecError
+from components.core.files import sha256_of_bytes
 from components.object_store.oci import repository, transport
 from components.object_store.oci.repository import Repository
 from components.push.registry import open_registry
+from components.push.release_files import described
 from components.spec.registry import OciRegistry
 from tests.components.push.places import MODEL, Place, Store, manifest_of, store_of
 from tests.gateway import ANSWER_LOST, DROPPED, Fault, Gateway
@@ -92,6 +94,38 @@ def test_release_is_one_artifact_of_modelpack(place: Place) -> None:
         "config": {"format": "tflite", "quantization": "static_wi8_ai8"},
         "modelfs": {"type": "layers", "diffIds": [one["digest"] for one in found["layers"]]},
     }
+
+
+def test_release_with_all_its_content_is_one_artifact(place: Place) -> None:
+    """Layers by ModelPack: weights, their configuration, documents, and code. Each digest is that of the content."""
+    files = {
+        "labels.txt": b"shoe\nboot\n",
+        "model_card.md": b"# The model",
+        "microcontroller/model.h": b"// h",
+        "microcontroller/model.cc": b"// cc",
+    }
+    manifest = manifest_of(MODEL).model_copy(update={"files": described(files), "runtime_floor": "2.11.0"})
+    release = place.open().put("phone", "shoes", MODEL, manifest, files)
+    place.open().commit(release)
+    found = artifact(place)
+    assert found["annotations"]["io.edgemill.runtime-floor"] == "2.11.0"
+    layers = {one["annotations"]["org.cncf.model.filepath"].rpartition("/")[2]: one for one in found["layers"]}
+    kinds = {name: one["mediaType"].removeprefix("application/vnd.cncf.model.") for name, one in layers.items()}
+    assert kinds == {
+        "model.tflite": "weight.v1.raw",
+        "model.tflite.gz": "weight.v1.raw",
+        "manifest.json": "weight.config.v1.raw",
+        "labels.txt": "doc.v1.raw",
+        "model_card.md": "doc.v1.raw",
+        "model.h": "code.v1.raw",
+        "model.cc": "code.v1.raw",
+    }
+    for layer in (*found["layers"], found["config"]):
+        content = repository_of(place).blob(layer["digest"])
+        assert (len(content), f"sha256:{sha256_of_bytes(content)}") == (layer["size"], layer["digest"])
+    for name, content in files.items():
+        assert layers[name.rpartition("/")[2]]["digest"] == f"sha256:{sha256_of_bytes(content)}"
+    assert place.current() == release
 
 
 def test_channel_and_version_are_tags_of_the_same_artifact(place: Place, store: Store) -> None:

@@ -19,6 +19,7 @@ from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Key
 from tuf.api.metadata import Metadata
 
 from components.core.errors import EdgemillError, RegistryError, SpecError
+from components.core.files import sha256_of_bytes
 from components.push import signed
 from components.push.several import publish
 from components.spec.registry import LocalRegistry
@@ -101,6 +102,33 @@ def test_push_is_signed_in_every_kind_of_registry(place: Place) -> None:
     role = Metadata.from_bytes(roles[max(roles)]).to_dict()
     stage = role["signed"]["targets"]["phone/shoes/stable.json"]["custom"]["edgemill"]["stages"][0]
     assert stage["release"]["statement"]["_type"] == "https://in-toto.io/Statement/v1"
+
+
+def test_statement_has_what_the_release_was_made_from_and_the_first_run(folder: Place) -> None:
+    parents = {"evaluation": "e" * 64, "decision": "d" * 64, "calibration": "c" * 64, "examples": "a" * 64}
+    manifest = manifest_of(MODEL).model_copy(update={"parents": parents})
+    for run in ("first", "second"):
+        publish([folder.spec], "phone", "shoes", MODEL, manifest, lineage={"run": run, "chosen": "7", "blessing": "8"})
+    registry = signed.open_signed(folder.root)
+    assert registry is not None
+    state = registry.channel("phone", "shoes", "stable")
+    assert state.sequence == 1  # The second run made the same release, so nothing was signed.
+    statement = state.stages[0].release.statement
+    predicate = statement["predicate"]
+    assert {one["name"]: one["digest"]["sha256"] for one in predicate["materials"]} == parents
+    assert predicate["lineage"] == {"run": "first", "chosen": "7", "blessing": "8"}
+    assert predicate["recipe"]["digest"]["sha256"] == sha256_of_bytes(manifest.recipe.model_dump_json().encode())
+    found = folder.current()
+    assert found is not None and found.manifest.compressed is not None
+    assert {one["name"]: one["digest"]["sha256"] for one in statement["subject"]} == {
+        "model.tflite": found.manifest.sha256,
+        "model.tflite.gz": found.manifest.compressed.sha256,
+        "manifest.json": found.manifest_sha256,
+    }
+    publish([folder.spec], "phone", "shoes", MODEL, manifest.model_copy(update={"parents": {}}), lineage={"run": "3"})
+    assert registry.channel("phone", "shoes", "stable").stages[0].release.statement["predicate"]["lineage"] == {
+        "run": "3"
+    }
 
 
 def test_pushes_at_the_same_time_lose_no_release(place: Place) -> None:
