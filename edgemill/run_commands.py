@@ -41,6 +41,24 @@ def compare(
         compare_runs(root, before, after, as_json=as_json)
 
 
+def explain(
+    run_id: options.RunName,
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A quantized recipe of the run.")],
+    root: options.Root = None,
+    metadata: options.Metadata = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Explain why a candidate of a run differs from its float model.
+
+    Prints the error of each layer, the first bad layer with its cause, and a recipe that cures it. The run has computed
+    all of it.
+    """
+    from edgemill.commands.explain import explain_candidate
+
+    with exit_on_error():
+        explain_candidate(run_id, recipe, root, metadata, as_json=as_json)
+
+
 def open_report(run_id: options.RunName = "latest", root: options.Root = None) -> None:
     """Open the report of a run in the browser, and print its path."""
     from edgemill.commands.runs import open_in_browser

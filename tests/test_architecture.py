@@ -16,7 +16,7 @@ LAYERS = (
     {"edgemill"},
     {"kubeflow"},
     {"pipelines"},
-    {"device_check"},
+    {"device_check", "explain"},
     {
         "baseline",
         "calibrate",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from components.explain.comparison import Comparison, Measured
 from components.explain.graph import Array
-from components.explain.matching import STORAGE
+from components.explain.matching import MOVING, STORAGE
 from components.facts.explanation import Cause
 
 # An operator is faulty if it adds an error of more than a tenth of the signal (20 dB). Sound 8-bit integers reach 30 dB
@@ -17,7 +17,8 @@ from components.facts.explanation import Cause
 MOST_ERROR, MOST_CHANNEL_ERROR = 1e-2, 1e-1
 # TFLite fixes the range of these: nothing is wrong if most of their channels are nearly constant.
 _FIXED = frozenset({"L2_NORMALIZATION", "LOGISTIC", "LOG_SOFTMAX", "SOFTMAX", "TANH"})
-_MOVING = frozenset({"EXPAND_DIMS", "PACK", "PAD", "RESHAPE", "SQUEEZE", "TRANSPOSE", "RELU", "RELU6", *STORAGE})
+# Operators whose output has the scale of their input.
+_SAME_SCALE = MOVING | STORAGE
 # Operator -> positions of its weights and its bias, and the axis of its output channels in the weights.
 _WEIGHTED = {
     "CONV_2D": (1, 2, 0),
@@ -49,12 +50,12 @@ class Finding:
     also: tuple[Measured, ...] = ()
 
 
-def find_faults(comparison: Comparison) -> tuple[Finding, ...]:
-    """The faulty operators in the order of execution, each once."""
+def find_faults(comparison: Comparison, label: Callable[[Measured], str]) -> tuple[Finding, ...]:
+    """The faulty operators in the order of execution, each once. `label` names an operator in words."""
     found: dict[int, Finding] = {}
     for row in comparison.measured:
         if _is_faulty(row):
-            finding = _Look(comparison, row).finding()
+            finding = _Look(comparison, row, label).finding()
             found.setdefault(finding.at.output, finding)
     return tuple(found.values())
 
@@ -68,8 +69,8 @@ def _is_faulty(row: Measured) -> bool:
 class _Look:
     """A close look at one faulty operator."""
 
-    def __init__(self, comparison: Comparison, row: Measured) -> None:
-        self._all, self._row = comparison, row
+    def __init__(self, comparison: Comparison, row: Measured, label: Callable[[Measured], str]) -> None:
+        self._all, self._row, self._label = comparison, row, label
         self._of = {each.output: each for each in comparison.measured}
 
     def finding(self) -> Finding:
@@ -105,9 +106,7 @@ class _Look:
                 )
         if tensor is not None and tensor.dtype == "INT4":
             yield Finding(row, "few_bits", "its weights have 4 bits, so each channel has only 15 steps")
-        yield Finding(
-            row, "weights", "rounding its weights adds the error, though no channel and no bias stands out"
-        )
+        yield Finding(row, "weights", "rounding its weights adds the error, though no channel and no bias stands out")
 
     def _of_activations(self) -> Iterator[Finding]:
         row, errors = self._row, self._row.errors
@@ -155,7 +154,7 @@ class _Look:
         target: Measured | None = self._row
         index = self._row.output
         while target is not None and (target.operator is None or target.operator.kind != "CONCATENATION"):
-            readers = [one for one in graph.readers.get(index, []) if one.kind in _MOVING | {"CONCATENATION"}]
+            readers = [one for one in graph.readers.get(index, []) if one.kind in _SAME_SCALE | {"CONCATENATION"}]
             if not readers:
                 return
             index = readers[0].outputs[0]
@@ -172,13 +171,13 @@ class _Look:
             yield Finding(
                 target,
                 "unequal_concatenation",
-                f"its inputs share one scale but not one range: {graph.name(wide.output)} spans {max(spans):.4g}, but "
-                f"{graph.name(narrow.output)} only {min(spans):.4g}, {min(spans) / float(theirs.scales[0]):.1f} steps",
+                f"its inputs share one scale but not one range: {self._label(wide)} spans {max(spans):.4g}, but "
+                f"{self._label(narrow)} only {min(spans):.4g}, {min(spans) / float(theirs.scales[0]):.1f} steps",
                 also=tuple(one for one, span in zip(sources, spans, strict=True) if max(spans) >= _UNEQUAL * span),
             )
 
     def _origin(self, index: int) -> int:
-        return index if index in self._of else self._all.reference.source(index, _MOVING)
+        return index if index in self._of else self._all.reference.source(index, _SAME_SCALE)
 
     def _bias_overflow(self) -> str:
         places = self._places()

@@ -7,10 +7,10 @@ from typing import Any
 
 from components.convert.aeq.layers import read_graph
 from components.core.files import sha256_of_bytes
-from components.explain.causes import Finding, find_faults
+from components.explain.causes import MOST_ERROR, Finding, find_faults
 from components.explain.comparison import Comparison, Measured
 from components.explain.graph import Array
-from components.explain.matching import STORAGE
+from components.explain.matching import MOVING, STORAGE
 from components.explain.measure import compare
 from components.explain.remedies import Situation, remedy
 from components.facts.explanation import Explanation, Fault, LayerError
@@ -45,18 +45,19 @@ def explain(
     names = _layer_names(reference, found)
     kinds = frozenset(one.kind for one in found.candidate.operators)
     by_output = {row.output: row for row in found.measured}
+    faults = find_faults(found, lambda row: _label(row, names, found))
     return Explanation(
         recipe=str(recipe["name"]),
         scheme=scheme.kind,
         sha256=sha256_of_bytes(candidate),
         examples=found.examples,
         source=source,
-        layers=tuple(_layer(row, names, found) for row in found.measured),
-        faults=tuple(_fault(one, names, found, recipe, scheme, kinds) for one in find_faults(found)),
+        layers=tuple(_layer(row, names, found) for row in found.measured if _adds_error(row)),
+        faults=tuple(_fault(one, names, found, recipe, scheme, kinds) for one in faults),
         outputs={
-            name: by_output[source].errors.total
+            name: by_output[computed].errors.total
             for name, index in found.outputs.items()
-            if (source := found.reference.source(index, STORAGE)) in by_output
+            if (computed := found.reference.source(index, STORAGE)) in by_output
         },
         unmatched=found.unmatched,
     )
@@ -68,6 +69,11 @@ def _layer_names(reference: bytes, found: Comparison) -> dict[int, str]:
         name: layer.name for layer in read_graph(reference).layers for one in layer.operators for name in one.outputs
     }
     return {tensor.index: layers.get(tensor.name, "") for tensor in found.reference.tensors if tensor.name}
+
+
+def _adds_error(row: Measured) -> bool:
+    """Whether an operator can add an error: those that only move values usually can't."""
+    return row.operator is None or row.operator.kind not in MOVING or row.errors.own > MOST_ERROR / 100
 
 
 def _kind(row: Measured) -> str:

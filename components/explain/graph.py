@@ -59,7 +59,7 @@ class Tensor:
         """Least and greatest integer of a quantized tensor; None for others."""
         if not self.scales.size or self.dtype not in _NUMPY or self.is_float:
             return None
-        bounds = np.iinfo(_NUMPY[self.dtype])  # type: ignore[arg-type]
+        bounds = np.iinfo(_NUMPY[self.dtype])
         return int(bounds.min), int(bounds.max)
 
     def real(self, values: Array) -> Array:

@@ -11,6 +11,10 @@ from components.explain.graph import Graph, Operator
 
 # Operators that only change how a tensor is stored.
 STORAGE = frozenset({"QUANTIZE", "DEQUANTIZE", "DENSIFY"})
+# Operators that only move values, and keep their scale.
+MOVING = frozenset(
+    {"EXPAND_DIMS", "MAX_POOL_2D", "PACK", "PAD", "RESHAPE", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE"}
+)
 
 
 @dataclass(frozen=True)

@@ -54,10 +54,10 @@ def compare(reference: bytes, candidate: bytes, examples: Iterable[Mapping[str, 
     weights: dict[int, Array] = {}
     alone: tuple[_Apart, _Apart] | None = None
     count = 0
-    for count, example in enumerate(examples, 1):
-        if ours.runs + theirs.runs >= 2 * MOST_RUNS:
-            count -= 1
+    for example in examples:
+        if theirs.runs >= MOST_RUNS:
             break
+        count += 1
         for _ in _in_step(ours, theirs, example):
             if alone is None:
                 weights = weights_of(ours.graph, theirs.graph, matched.operators, theirs.read)

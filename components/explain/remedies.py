@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,9 @@ class Situation:
     def with_16_bits(self) -> dict[str, Any] | None:
         """The recipe with 16-bit activations; None if an operator has no kernel for them."""
         limits = [OPERATORS[kind] for kind in self.operators if kind in OPERATORS]
-        if self.scheme.kind != "static_wi8_ai8" or any(one.refused_in_16_bits or one.not_run_in_16_bits for one in limits):
+        if self.scheme.kind != "static_wi8_ai8" or any(
+            one.refused_in_16_bits or one.not_run_in_16_bits for one in limits
+        ):
             return None
         return self.cured("static_wi8_ai16")
 
@@ -51,7 +54,13 @@ class Situation:
         """The recipe with layers kept float; None if its scheme cannot do that."""
         if self.trains or not isinstance(self.scheme, StaticWi8Ai8 | StaticWi8Ai16) or not names or not all(names):
             return None
-        return self.cured({"kind": self.scheme.kind, "keep_float": list(dict.fromkeys(names))})
+        return self.cured({"kind": self.scheme.kind, "keep_float": list(dict.fromkeys(map(pattern, names)))})
+
+
+def pattern(layer: str) -> str:
+    """The pattern of a layer for `keep_float`, without the model's name, which Keras may number."""
+    scope, _, inner = layer.partition("/")
+    return f"*/{glob.escape(inner)}" if inner else glob.escape(scope)
 
 
 def remedy(cause: Cause, situation: Situation) -> Remedy:
@@ -62,7 +71,9 @@ def remedy(cause: Cause, situation: Situation) -> Remedy:
 def _finer_activations(change_model: str) -> Callable[[Situation], Remedy]:
     def made(at: Situation) -> Remedy:
         if recipe := at.with_16_bits():
-            return Remedy(words=f"use 16-bit activations, whose steps are 256 times finer, or {change_model}", recipe=recipe)
+            return Remedy(
+                words=f"use 16-bit activations, whose steps are 256 times finer, or {change_model}", recipe=recipe
+            )
         if recipe := at.with_float(at.layers):
             words = f"keep {' and '.join(at.layers)} float, so that no integers hold these values, or {change_model}"
             return Remedy(words=words, recipe=recipe)
@@ -109,7 +120,9 @@ def _one_scale(at: Situation) -> Remedy:
 
 def _bias_overflow(at: Situation) -> Remedy:
     if recipe := at.with_16_bits():
-        return Remedy(words="use 16-bit activations, whose biases have 64 bits, or make the bias smaller", recipe=recipe)
+        return Remedy(
+            words="use 16-bit activations, whose biases have 64 bits, or make the bias smaller", recipe=recipe
+        )
     return _weights("make the bias smaller, or scale the layer's inputs up")(at)
 
 

@@ -18,6 +18,8 @@ TRAINING_FILE = "training.json"
 LOGS_FOLDER = "logs"
 # In a candidate's Model artifact: a ConversionOutcome.
 OUTCOME_FILE = "outcome.json"
+# In the artifact of an explanation: an Explanation.
+EXPLANATION_FILE = "explanation.json"
 # In the artifact of a device check: a DeviceReport.
 DEVICE_REPORT_FILE = "device_report.json"
 # In the gate's chosen Model artifact, if TensorFlow Lite Micro ran the file: TflmFacts.

@@ -20,6 +20,7 @@ Role = Literal[
     "calibration",
     "candidate",
     "evaluation",
+    "explanation",
     "device_check",
     "decision",
     "chosen",

@@ -26,7 +26,13 @@ from pipelines.report.summary import RunSummary, V, results
 
 _METRICS = "metrics_"
 # Output of a node -> beginning of the names of the inputs that read it.
-_INPUTS = {"blessing": "blessing_", "pushed": "pushed_", "trained": "trained_", "facts": "on_device_"}
+_INPUTS = {
+    "blessing": "blessing_",
+    "pushed": "pushed_",
+    "trained": "trained_",
+    "facts": "on_device_",
+    "explanation": "explanation_",
+}
 
 
 class HTML(Artifact):

@@ -11,12 +11,15 @@ from components.facts.evaluation import SliceResult
 from components.facts.slices import overall
 from pipelines.report import figures, wording
 from pipelines.report.narrow import label_cells
+from pipelines.report.node_data import node_data
 from pipelines.report.sections import recovery_views, recurrent_views, training_pictures
 from pipelines.report.summary import RunSummary, size_ratio
+from pipelines.report.why import as_yaml, in_decibels, why_views
 from pipelines.report.wording import in_words
 
 SUMMARY_NAME = "summary.json"
 REPORT_NAME = "report.html"
+NODE_DATA_FOLDER = "node_data"
 
 
 class SliceCell(FrozenModel):
@@ -63,6 +66,8 @@ def render_report(summary: RunSummary) -> str:
         overall=overall,
         size_ratio=size_ratio,
         slice_rows=slice_rows,
+        as_yaml=as_yaml,
+        in_decibels=in_decibels,
         svg=Markup,  # figures.py draws glyphs as paths, so its output contains no text from users
     )
     ranges = summary.audit.ranges if summary.audit else ()
@@ -77,6 +82,7 @@ def render_report(summary: RunSummary) -> str:
             dict.fromkeys(one.latency.note for one in summary.candidates if one.latency and one.latency.note)
         ),
         pictures=_pictures(summary),
+        why=why_views(summary),
         recovery=recovery_views(summary),
         recurrent=recurrent_views(summary),
         range_pictures=[figures.ranges(fact, f"range{index}") for index, fact in enumerate(ranges)],
@@ -87,9 +93,13 @@ def render_report(summary: RunSummary) -> str:
 
 
 def write_report(summary: RunSummary, folder: Path) -> Path:
-    """Write `report.html` and `summary.json`, and return the path of `report.html`."""
+    """Write the report, its summary, and node data of Model Explorer, and return the path of `report.html`."""
     write_atomically(folder / SUMMARY_NAME, summary.model_dump_json(indent=2).encode() + b"\n")
     write_atomically(folder / REPORT_NAME, render_report(summary).encode())
+    for explanation in summary.explanations:
+        for figure, content in node_data(explanation).items():
+            path = folder / NODE_DATA_FOLDER / f"{explanation.recipe}.{figure}.json"
+            write_atomically(path, content.encode())
     return folder / REPORT_NAME
 
 

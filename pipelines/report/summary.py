@@ -8,11 +8,12 @@ from itertools import chain
 from typing import Any, Literal, Protocol, TypeVar
 
 from components.core.values import FrozenModel
-from components.facts.artifact_paths import DEVICE_REPORT_FILE, REBUILT_FILE, TRAINING_FILE
+from components.facts.artifact_paths import DEVICE_REPORT_FILE, EXPLANATION_FILE, REBUILT_FILE, TRAINING_FILE
 from components.facts.audit import AuditReport
 from components.facts.decision import Decision, Verdict
 from components.facts.device import DeviceReport
 from components.facts.evaluation import CandidateReport, EvaluationReport
+from components.facts.explanation import Explanation
 from components.facts.slices import overall
 from components.facts.training import TrainingReport, named_by_recipes
 from components.model.keras3.facts import RebuiltFacts
@@ -69,6 +70,7 @@ class RunSummary(FrozenModel):
             `failed`.
         nodes: In order of execution.
         evaluation: The evaluation; None if the run didn't get that far.
+        explanations: Why candidates differ from their float models, for each candidate that is quantized.
         rebuilt: How closely the baseline follows the model of Keras 3 that it was rebuilt from; None for any other one.
         trainings: Results of the training steps.
         on_devices: Results of device tools, for each device that declares some.
@@ -88,6 +90,7 @@ class RunSummary(FrozenModel):
     verdict: Literal["pushed", "staged", "refused", "failed"]
     nodes: tuple[NodeFact, ...] = ()
     evaluation: EvaluationReport | None = None
+    explanations: tuple[Explanation, ...] = ()
     rebuilt: RebuiltFacts | None = None
     trainings: tuple[TrainingReport, ...] = ()
     on_devices: tuple[DeviceReport, ...] = ()
@@ -103,6 +106,10 @@ class RunSummary(FrozenModel):
     def candidates(self) -> tuple[CandidateReport, ...]:
         """The evaluated candidates; empty if the run didn't get that far."""
         return self.evaluation.candidates if self.evaluation else ()
+
+    def explanation_of(self, candidate: str) -> Explanation | None:
+        """Return the explanation of a candidate; None if it isn't quantized, or the run didn't get that far."""
+        return next((one for one in self.explanations if one.recipe == candidate), None)
 
     @property
     def headline(self) -> str:
@@ -178,6 +185,7 @@ def results(read: ResultReader, recipes: Mapping[str, Sequence[str]]) -> dict[st
             (state for state in ("pushed", "staged") if any(getattr(one, state) for one in releases)), "refused"
         ),
         "evaluation": next(iter(read("evaluate", "evaluation", "report.json", EvaluationReport)), None),
+        "explanations": read("explain__", "explanation", EXPLANATION_FILE, Explanation),
         "rebuilt": next(iter(read(BASELINE_NODE, "model", REBUILT_FILE, RebuiltFacts)), None),
         "trainings": named_by_recipes(chain.from_iterable(trainings), recipes),
         "on_devices": read("device_check__", "facts", DEVICE_REPORT_FILE, DeviceReport),

@@ -7,22 +7,27 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
-from components.convert.job import ConversionRequest, run
 from components.core.child import LOG_FILE, end_with_parent
 from components.core.user_code import process_kept
 from components.upstream.fork_server import ForkedProcess, release_server
 
 
 class Child(ForkedProcess):
-    """A conversion that the fork server unpickles and runs in a new process. The parent enforces limits."""
+    """Work that the fork server unpickles and runs in a new process. The parent enforces limits.
 
-    def __init__(self, request: ConversionRequest, folder: Path) -> None:
-        self._request, self._folder = request, folder
+    Args:
+        work: Takes the folder, and writes its results there. It must be picklable.
+        folder: A temporary folder.
+    """
+
+    def __init__(self, work: Callable[[Path], None], folder: Path) -> None:
+        self._work, self._folder = work, folder
 
     def run(self) -> int:
-        """Run the conversion. Returns the exit code."""
+        """Do the work. Returns the exit code."""
         end_with_parent()
         release_server()
         # The parent removes the converter's temporary SavedModels with the folder, even if this process is killed.
@@ -33,7 +38,7 @@ class Child(ForkedProcess):
         logging.basicConfig(level=logging.INFO, stream=sys.stderr)
         try:
             with process_kept():
-                run(self._request, self._folder)
+                self._work(self._folder)
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()

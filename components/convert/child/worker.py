@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import re
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import psutil
 
 from components.convert.child.entry import Child
-from components.convert.job import MODEL_FILE, ConversionRequest
+from components.convert.job import MODEL_FILE, ConversionRequest, run
 from components.core.child import LOG_FILE, last_lines, stage_of
 from components.facts.artifact_paths import OUTCOME_FILE
 from components.facts.conversion import ConversionFailure, ConversionOutcome, Converted, outcome_of
@@ -39,12 +41,43 @@ def warm_up() -> None:
     _FORK_SERVER.ensure_running()
 
 
+class Ended(NamedTuple):
+    """How a child process ended.
+
+    Attributes:
+        stopped: The limit that it exceeded; None if it ended by itself.
+        peak: Peak resident memory, in bytes.
+        code: Exit code; negative if a signal ended it.
+    """
+
+    stopped: Literal["timed_out", "out_of_memory"] | None
+    peak: int
+    code: int
+
+
+def run_in_child(work: Callable[[Path], None], folder: Path, limits: ConversionLimits) -> Ended:
+    """Do work that needs TensorFlow in a child process, which is killed if it exceeds its limits or this process ends.
+
+    Args:
+        work: Takes the folder, and writes its results there. It must be picklable.
+        folder: A temporary folder.
+        limits: Limits of wall time, and of the total resident memory of the child and its descendants.
+
+    Raises:
+        EOFError, OSError: The process that starts children ended.
+    """
+    preparation = {"sys_path": [entry or str(Path.cwd()) for entry in sys.path], "dir": str(Path.cwd())}
+    with forked(_FORK_SERVER, preparation, Child(work, folder)) as (process, sentinel):
+        stopped, peak = _watch(process, sentinel, limits)
+        return Ended(stopped, peak, exit_code(sentinel))
+
+
 def run_conversion(request: ConversionRequest, limits: ConversionLimits) -> tuple[ConversionOutcome, bytes | None]:
     """Convert in a child process, which is killed if it exceeds its limits or if this process ends.
 
     Args:
         request: What to convert.
-        limits: Limits of wall time, and of the total resident memory of the child and its descendants.
+        limits: As for `run_in_child`.
 
     Returns:
         The outcome, and the content of the file if the conversion succeeded. A refusal, a crash, an abort, a timeout,
@@ -65,11 +98,8 @@ def run_conversion(request: ConversionRequest, limits: ConversionLimits) -> tupl
 
 
 def _outcome(request: ConversionRequest, limits: ConversionLimits, folder: Path) -> ConversionOutcome:
-    preparation = {"sys_path": [entry or str(Path.cwd()) for entry in sys.path], "dir": str(Path.cwd())}
     try:
-        with forked(_FORK_SERVER, preparation, Child(request, folder)) as (process, sentinel):
-            stopped, peak = _watch(process, sentinel, limits)
-            code = exit_code(sentinel)
+        stopped, peak, code = run_in_child(functools.partial(run, request), folder, limits)
     except (EOFError, OSError) as error:
         message = f"the process that starts conversions ended: {error or type(error).__name__}"
         remedy = "run again; if the process ends again, find out what kills processes on this machine"

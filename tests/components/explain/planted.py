@@ -25,7 +25,7 @@ class Planted:
     Attributes:
         name: Name of the test.
         build: Builds the model.
-        layer: End of the name of the layer at fault, or of its output tensor.
+        layer: Beginning of the last part of the name of the layer at fault.
         cause: Its cause.
         options: Options of `quantized`.
     """
@@ -60,7 +60,7 @@ def _changed(layer: str, change: Callable[[Any, Any], None], build: Callable[[],
 
 
 def _wide(channel: int, factor: float) -> Callable[[Any, Any], None]:
-    def change(kernel: Any, bias: Any) -> None:  # noqa: ARG001
+    def change(kernel: Any, bias: Any) -> None:
         kernel[..., channel] *= factor
 
     return change
@@ -123,8 +123,10 @@ PLANTED = (
             "unequal_concatenation"),
     Planted("wide dense branch", _changed("wide_dense", lambda kernel, _: kernel.__imul__(200.0), _joined(True)),
             "joined", "unequal_concatenation"),
-    Planted("hard-swish first", _changed("curved", _mostly_negative, _hard_swish(False)), "Mul", "hard_swish"),
-    Planted("hard-swish later", _changed("curved", _mostly_negative, _hard_swish(True)), "Mul", "hard_swish"),
+    Planted("hard-swish first", _changed("curved", _mostly_negative, _hard_swish(False)), "tf.math.multiply",
+            "hard_swish"),
+    Planted("hard-swish later", _changed("curved", _mostly_negative, _hard_swish(True)), "tf.math.multiply",
+            "hard_swish"),
     Planted("bias of a dense layer", _changed("hidden", _masked), "hidden", "bias_overflow"),
     Planted("bias of a convolution", _changed("second", _masked), "second", "bias_overflow", {"per_tensor": True}),
     Planted("rows of a dense layer", _changed("hidden", _unused), "hidden", "one_scale"),
