@@ -68,6 +68,19 @@ DEPENDS = {
     | {"facts.outputs", "metrics", "spec.convert", "spec.devices.pinned", "spec.metric", "upstream.fork_server"},
     "device_check": EVALUATED | EVALUATES | {"evaluate", *ON_DEVICE, "spec.devices.device_tools"},
     "evaluate": EVALUATED | EVALUATES | {"upstream.tfx.executors"},
+    "explain": TRAINS
+    | RECURRENT
+    | TFLITE
+    | {
+        "convert",
+        "facts.explanation",
+        "facts.outputs",
+        "metrics",
+        "spec.convert",
+        "spec.devices.pinned",
+        "spec.metric",
+        "upstream.fork_server",
+    },
     "gate": EVALUATED | DEVICE | {"facts.decision", *ON_DEVICE, "metrics", "spec.gate", "tfx"},
     "ingest": FUNCTION | {"spec.examples"},
     "prune": TRAINS | {"spec.steps.prune"},

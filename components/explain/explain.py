@@ -1,4 +1,4 @@
-"""Explains one candidate: compares it with its float file, and names faults and remedies. Imports TensorFlow."""
+"""Explains one candidate: compares it with its float file, and names faults and what cures them. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from components.convert.aeq.layers import read_graph
 from components.core.files import sha256_of_bytes
 from components.explain.causes import MOST_ERROR, Finding, find_faults
 from components.explain.comparison import Comparison, Measured
+from components.explain.cures import Situation, cure
 from components.explain.graph import Array
 from components.explain.matching import MOVING, STORAGE
 from components.explain.measure import compare
-from components.explain.remedies import Situation, remedy
 from components.facts.explanation import Explanation, Fault, LayerError
 from components.spec.scheme import Scheme
 
@@ -134,5 +134,5 @@ def _fault(
         tensor=_tensor(row, found),
         cause=finding.cause,
         evidence=finding.evidence,
-        remedy=remedy(finding.cause, at),
+        remedy=cure(finding.cause, at),
     )

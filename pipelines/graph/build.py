@@ -20,7 +20,6 @@ from components.core.files import sha256_of
 from components.core.version import code_version
 from components.device_check.component import DeviceCheck, DeviceCheckRequest
 from components.evaluate.component import Evaluator
-from components.explain.component import Explainer, ExplainerSpec
 from components.gate.component import Gate
 from components.push.component import Pusher
 from components.push.registry import backend_module
@@ -35,6 +34,7 @@ from pipelines.file.device_checks import pins_of
 from pipelines.file.environment import Environment
 from pipelines.file.load import LoadedPipeline
 from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec, accuracy_bound
+from pipelines.graph.explain import EXPLAINER, explainers
 from pipelines.graph.ingest import Ingested, ingest
 from pipelines.graph.sources import reads_digest, source_digests
 from pipelines.graph.steps import BASELINE_NODE, chain, step_nodes
@@ -130,13 +130,11 @@ class _Graph:
             **self._measuring("components.evaluate.component"),
         ).with_id("evaluate")
         nodes.append(evaluation)
-        plain = next((one.name for one in recipes if one.scheme.is_float and not one.steps and not one.recurrent), None)
-        floats = converters[plain] if plain is not None else None
-        nodes += [
-            _after(ready, self._explainer(recipe, made, converters[recipe.name], floats, sample))
-            for recipe in spec.recipes
-            if not recipe.scheme.is_float
-        ]
+        explained = explainers(
+            recipes, {name: one.outputs["candidate"] for name, one in converters.items()}, spec, data, sample,
+            model_of=lambda step: _model_of(made[step]), retry=self.retry, task=self._task(EXPLAINER),
+        )  # fmt: skip
+        nodes += [_after(ready, node) for node in explained]
         for device in self.devices:
             on_device = None
             if device.evaluators:
@@ -218,31 +216,6 @@ class _Graph:
             spec=json.dumps(asked),
             retry=self.retry(node),
             **self._task("components.convert.component"),
-        ).with_id(node)
-
-    def _explainer(
-        self,
-        recipe: Recipe,
-        made: dict[str, BaseNode],
-        converter: BaseNode,
-        floats: BaseNode | None,
-        sample: BaseChannel | None,
-    ) -> BaseNode:
-        node, steps = f"explain__{recipe.name}", chain(recipe)
-        asked = ExplainerSpec(split=self.spec.evaluate.split, limits=self.spec.convert)
-        return Explainer(
-            candidate=converter.outputs["candidate"],
-            model=_model_of(made[steps[-1].id if steps else BASELINE_NODE]),
-            **_optional(
-                # The float file of the baseline is not that of a model that a step trained.
-                float_reference=floats.outputs["candidate"] if floats is not None and not steps else None,
-                calibration=sample,
-                examples=self.data.examples if sample is None else None,
-                transform_graph=self.data.transform_graph,
-            ),
-            spec=asked.model_dump_json(),
-            retry=self.retry(node),
-            **self._task("components.explain.component"),
         ).with_id(node)
 
     def _device_check(self, device: DeviceProfile, candidates: dict[str, BaseChannel], baseline: BaseNode) -> BaseNode:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import Result
 from typer.testing import CliRunner
 
 from components.push.folder_releases import current
@@ -168,7 +169,9 @@ def test_unchanged_run_executes_only_the_push_and_adds_no_release(
 def test_added_recipe_executes_only_what_depends_on_it(copy_of_first: SmallPipeline) -> None:
     copy_of_first.spec["recipes"].append({"name": "float16", "scheme": "float16"})
     again = Ran(copy_of_first.write(), "small")
-    assert again.executed() == {"convert__float16", "evaluate", "gate__phone_cpu", "push__phone_cpu"}
+    assert again.executed() == {
+        *("convert__float16", "evaluate", "explain__float16", "gate__phone_cpu", "push__phone_cpu"),
+    }
 
 
 def test_recipe_that_the_model_rules_out_stops_the_run_or_is_skipped(copy_of_first: SmallPipeline) -> None:
@@ -272,3 +275,33 @@ def test_beam_runner_reaches_the_same_decision(first: tuple[SmallPipeline, Ran],
     assert local.summary is not None
     assert beam.summary.decisions[0].chosen == local.summary.decisions[0].chosen
     assert set(beam.states()) == set(local.states())
+
+
+def test_explain_prints_what_the_run_found_and_names_the_nearest_recipe(first: tuple[SmallPipeline, Ran]) -> None:
+    _, ran = first
+    assert ran.folder is not None and ran.summary is not None
+
+    def explain(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["explain", *arguments, "--root", str(ran.root)])
+
+    done = explain("latest", "int8", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert (found["recipe"], found["source"], found["examples"]) == ("int8", "calibration sample", 32)
+    (candidate,) = [one for one in ran.summary.candidates if one.name == "int8"]
+    assert found["sha256"] == candidate.sha256
+    assert not found["unavailable"] and not found["unmatched"] and found["outputs"]["probabilities"] < 1e-3
+    assert [found] == [json.loads(one.model_dump_json()) for one in ran.summary.explanations]
+    text = explain(ran.folder.name, "int8").output
+    assert "no single layer is bad" in text and "CONV_2D" in text and "signal to noise on 32 examples" in text
+    assert "Why candidates differ" in (ran.folder / "report.html").read_text()
+    assert (ran.folder / "node_data" / "int8.own.json").is_file()
+
+    def refused(*arguments: str) -> str:
+        done = explain(*arguments)
+        assert done.exit_code != 0
+        return done.stderr
+
+    assert "did you mean int8?" in refused("latest", "int_8")
+    assert "it is float" in refused("latest", "float32")
+    assert "there is no such run" in refused("20200101-000000-000000", "int8")

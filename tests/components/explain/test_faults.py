@@ -62,7 +62,7 @@ def test_sound_models_have_no_faults() -> None:
 
 
 @pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.name.replace(" ", "_"))
-def test_remedies_are_recipes_of_the_pipeline_file(fault: Planted) -> None:
+def test_cures_are_recipes_of_the_pipeline_file(fault: Planted) -> None:
     for one in of(fault)[1].faults:
         assert one.remedy.words
         if one.remedy.recipe is not None:
@@ -70,7 +70,7 @@ def test_remedies_are_recipes_of_the_pipeline_file(fault: Planted) -> None:
 
 
 def cured(fault: Planted) -> Explanation:
-    """The explanation of the candidate that the remedy of the first fault makes."""
+    """The explanation of the candidate that the recipe of the first fault makes."""
     reference, found = of(fault)
     recipe = found.faults[0].remedy.recipe
     assert recipe is not None
@@ -88,7 +88,7 @@ def cured(fault: Planted) -> Explanation:
 @pytest.mark.parametrize(
     "cause", ["dominant_channel", "unequal_concatenation", "hard_swish", "one_scale", "bias_overflow"]
 )
-def test_remedy_cures_the_first_fault(cause: str) -> None:
+def test_recipe_cures_the_first_fault(cause: str) -> None:
     fault = next(each for each in PLANTED if each.cause == cause)
     before, after = of(fault)[1].faults[0], cured(fault)
     assert before.cause not in {one.cause for one in after.faults if one.layer == before.layer}, after.faults

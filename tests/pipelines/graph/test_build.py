@@ -72,7 +72,14 @@ def test_what_the_pipeline_file_says_that_code_reads_is_in_the_cache_key_of_each
     seen.append(keys(small))
     counts = {node: len({versions[node] for versions, _ in seen}) for node in plain}
     converted = {"convert__float32", "convert__int8"}
-    read = {"baseline", "calibrate", *converted, "evaluate", "transform" if preprocessed else "validate"}
+    read = {
+        "baseline",
+        "calibrate",
+        *converted,
+        "evaluate",
+        "explain__int8",
+        "transform" if preprocessed else "validate",
+    }
     assert {node for node, count in counts.items() if count == 5} == read, counts
     assert set(counts.values()) <= {1, 5}, counts
     assert len({rest for _, rest in seen}) == 1
@@ -90,6 +97,29 @@ def test_nothing_is_sampled_when_no_recipe_needs_calibration(small: SmallPipelin
     assert {"calibrate", "audit"} <= set(nodes(small))
     small.spec["recipes"] = [{"name": "float32", "scheme": "float32"}, {"name": "half", "scheme": "float16"}]
     assert not {"calibrate", "audit"} & set(nodes(small))
+
+
+def test_candidates_are_explained_unless_they_are_float(small: SmallPipeline) -> None:
+    small.spec["recipes"] += [
+        {"name": "half", "scheme": "float16"},
+        {"name": "pruned", "steps": [{"kind": "prune", "sparsity": 0.5, "epochs": 1}], "scheme": "static_wi8_ai8"},
+    ]
+    built = nodes(small)
+    assert {name for name in built if name.startswith("explain__")} == {
+        f"explain__{one}" for one in ("int8", "half", "pruned")
+    }
+    reads = {name: set(node.inputs) for name, node in built.items() if name.startswith("explain__")}
+    # The float file of the baseline says nothing about a model that a step trained.
+    assert "float_reference" in reads["explain__int8"] and "float_reference" not in reads["explain__pruned"]
+    assert all("calibration" in one and "examples" not in one for one in reads.values())
+    assert built["explain__pruned"].inputs["model"].producer_component_id.startswith("prune__")
+
+
+def test_candidates_are_explained_with_the_evaluation_split_when_nothing_is_sampled(small: SmallPipeline) -> None:
+    small.spec["recipes"] = [{"name": "half", "scheme": "float16"}]
+    node = nodes(small)["explain__half"]
+    assert "examples" in node.inputs and "calibration" not in node.inputs
+    assert json.loads(node.exec_properties["spec"])["split"] == "eval"
 
 
 def test_every_conversion_waits_for_the_audit(small: SmallPipeline) -> None:

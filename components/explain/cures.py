@@ -14,7 +14,7 @@ from components.spec.schemes.limits import OPERATORS
 
 @dataclass(frozen=True)
 class Situation:
-    """What a remedy depends on.
+    """What the cure depends on.
 
     Attributes:
         recipe: The candidate's recipe, as in its manifest.
@@ -63,9 +63,9 @@ def pattern(layer: str) -> str:
     return f"*/{glob.escape(inner)}" if inner else glob.escape(scope)
 
 
-def remedy(cause: Cause, situation: Situation) -> Remedy:
+def cure(cause: Cause, situation: Situation) -> Remedy:
     """What cures a fault."""
-    return _REMEDIES[cause](situation)
+    return _CURES[cause](situation)
 
 
 def _finer_activations(change_model: str) -> Callable[[Situation], Remedy]:
@@ -134,7 +134,7 @@ def _more_precision(at: Situation) -> Remedy:
     return _finer_activations("add a `qat` step, which trains the model under quantization")(at)
 
 
-_REMEDIES: dict[Cause, Callable[[Situation], Remedy]] = {
+_CURES: dict[Cause, Callable[[Situation], Remedy]] = {
     "dominant_channel": _finer_activations("scale this channel down in the model, and up again where it is read"),
     "outliers": _outliers,
     "saturated": _saturated,

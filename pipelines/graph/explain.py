@@ -1,0 +1,62 @@
+"""The nodes that explain why candidates differ from their float models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.types.channel import BaseChannel
+
+from components.explain.component import Explainer, ExplainerSpec
+from components.spec.recipe import Recipe
+from pipelines.file.spec import PipelineSpec
+from pipelines.graph.ingest import Ingested
+from pipelines.graph.steps import BASELINE_NODE, chain
+
+EXPLAINER = "components.explain.component"
+
+
+def explainers(
+    recipes: Iterable[Recipe],
+    candidates: Mapping[str, BaseChannel],
+    spec: PipelineSpec,
+    data: Ingested,
+    sample: BaseChannel | None,
+    *,
+    model_of: Callable[[str], BaseChannel],
+    retry: Callable[[str], str],
+    task: Mapping[str, str],
+) -> Iterator[BaseNode]:
+    """Yield a node for each recipe that quantizes something.
+
+    Args:
+        recipes: All recipes that are converted, with a float reference that the pipeline file doesn't list.
+        candidates: Name of a recipe -> its candidate.
+        spec, data: The pipeline file, and its examples.
+        sample: The calibration sample; None without one.
+        model_of: ID of a training node, or of the baseline -> its model.
+        retry: As for `pipelines.graph.build.pipeline_nodes`.
+        task: Parameters of components that call the task.
+    """
+    recipes = tuple(recipes)
+    floats = next((one.name for one in recipes if one.scheme.is_float and not one.steps and not one.recurrent), None)
+    asked = ExplainerSpec(split=spec.evaluate.split, limits=spec.convert).model_dump_json()
+    for recipe in recipes:
+        if recipe.scheme.is_float:
+            continue
+        node, steps = f"explain__{recipe.name}", chain(recipe)
+        optional = {
+            # The float file of the baseline is not that of a model that a step trained.
+            "float_reference": candidates[floats] if floats is not None and not steps else None,
+            "calibration": sample,
+            "examples": data.examples if sample is None else None,
+            "transform_graph": data.transform_graph,
+        }
+        yield Explainer(
+            candidate=candidates[recipe.name],
+            model=model_of(steps[-1].id if steps else BASELINE_NODE),
+            **{name: channel for name, channel in optional.items() if channel is not None},
+            spec=asked,
+            retry=retry(node),
+            **task,
+        ).with_id(node)

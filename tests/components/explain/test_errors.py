@@ -1,0 +1,54 @@
+"""Sums of errors, against plain formulas."""
+
+import numpy as np
+import pytest
+
+from components.explain.errors import LARGEST, TensorErrors, relative
+
+
+def test_errors_are_sums_over_examples() -> None:
+    random = np.random.default_rng(1)
+    wanted, found, alone, weights = random.normal(size=(4, 5, 1, 3, 4))
+    errors = TensorErrors(None, 0.0)
+    for example in zip(wanted, found, alone, weights, strict=True):
+        errors.add(*example)
+    signal = (wanted**2).sum()
+    assert errors.total == pytest.approx(((found - wanted) ** 2).sum() / signal)
+    assert errors.own == pytest.approx(((found - alone) ** 2).sum() / signal)
+    assert errors.weights == pytest.approx(((weights - alone) ** 2).sum() / signal)
+    assert errors.activations == pytest.approx(((found - weights) ** 2).sum() / signal)
+    of_channels = ((found - alone) ** 2).sum(axis=(0, 1, 2)) / (wanted.reshape(-1, 4).var(axis=0) * 15)
+    assert errors.medians[0] == pytest.approx(np.median(of_channels))
+
+
+def test_values_beyond_the_limits_are_counted() -> None:
+    errors = TensorErrors((0.0, 1.0), 0.1)
+    # 1.04 rounds to 1.0, which is no loss.
+    wanted = np.array([[0.5, 1.04, 1.5, -0.2]])
+    errors.add(wanted, np.clip(wanted, 0, 1), wanted, wanted)
+    assert (errors.beyond, errors.values) == (2, 4)
+    assert errors.clipped == pytest.approx((0.5**2 + 0.2**2) / (0.04**2 + 0.5**2 + 0.2**2))
+
+
+def test_a_channel_that_does_not_vary_does_not_count() -> None:
+    errors = TensorErrors(None, 0.0)
+    for value in (1.0, 2.0):
+        wanted = np.array([[value, 7.0]])
+        errors.add(wanted, wanted + np.array([0.1, 5.0]), wanted, wanted)
+    assert errors.medians[0] == pytest.approx(2 * 0.1**2 / 0.5)
+
+
+def test_values_that_are_not_finite_are_a_bounded_error() -> None:
+    errors = TensorErrors(None, 0.0)
+    wanted = np.ones((1, 2))
+    errors.add(wanted, np.array([[np.nan, np.inf]]), wanted, wanted)
+    assert errors.own == LARGEST
+    assert relative(0.0, 0.0) == 0.0
+    assert relative(1.0, 0.0) == LARGEST
+
+
+def test_parts_of_a_concatenation_have_errors_of_their_own() -> None:
+    errors = TensorErrors(None, 0.0, parts=(1, 2), axis=1)
+    wanted = np.array([[2.0, 1.0, 1.0]])
+    errors.add(wanted, np.array([[2.0, 0.0, 0.0]]), wanted, wanted)
+    assert errors.of_parts == (0.0, 1.0)
