@@ -34,7 +34,7 @@ LAYERS = (
     {"lowering", "tfx"},
     {"fake_quantize"},
     {"fine_tune", "cells"},
-    {"model", "metrics"},
+    {"card", "model", "metrics"},
     {"facts", "ranges"},
     {"spec", "data"},
     {"trust"},

@@ -10,7 +10,12 @@ from components.spec.recipe import Recipe
 
 
 class MetricValue(FrozenModel):
-    """A metric with its 95% confidence interval. NaN if it could not be computed; ends are None without an interval."""
+    """A metric with its 95% confidence interval.
+
+    Attributes:
+        value: The metric; NaN if it could not be computed.
+        lower, upper: Ends of the interval; None without one.
+    """
 
     value: float
     lower: float | None = None

@@ -36,8 +36,9 @@ class LayerError(FrozenModel):
         tensor: Name of its output tensor in the candidate's file.
         place: Index of the operator in the candidate's file; -1 for an input.
         total: Of the candidate's values, including what the operators before it add.
-        own: What this operator adds. `weights` and `activations` are its two sources: what it computes with the
-            candidate's weights and biases in floats, and the integers of its output and arithmetic.
+        own: What this operator adds.
+        weights: What it adds by weights and biases: computed in floats, with those of the candidate.
+        activations: What it adds by the integers of its output, and by integer arithmetic.
         channels: The median of its channels' own errors, each relative to the variance of the channel.
         beyond: Fraction of values beyond the range of its integers.
     """

@@ -17,6 +17,7 @@ import typer.main
 import yaml
 from listed_pages import devices_page, public_names_page
 
+from components.card.facts import CardFacts
 from components.spec.devices.device import DeviceProfile
 from edgemill.main import app
 from kubeflow.environment import EnvironmentFile
@@ -42,6 +43,11 @@ file. It must not contain secrets: it names the secrets of the cluster, or you p
 [`kubeflow/environment.example.yaml`](../../kubeflow/environment.example.yaml).
 [Kubeflow](../kubeflow.md) and [production](../production.md) explain how to use it."""
 
+CARD_INTRODUCTION = """\
+A run writes a JSON file with these fields for each device whose gate chose a model: `cards/DEVICE.json` beside the
+report. The model card, `cards/DEVICE.md`, is made from it. [Model cards](../model-cards.md) explains both. `format` is
+the version of this schema: new fields don't change it."""
+
 COMMANDS_INTRODUCTION = """\
 `make setup` installs the command as `.venv/bin/edgemill`. The [exit statuses](../production.md#exit-statuses) are the
 same for all commands."""
@@ -53,6 +59,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "pipeline-file.md": _schema_page(PipelineSpec, "Pipeline file", PIPELINE_INTRODUCTION),
         FOLDER / "device-profile.md": _schema_page(DeviceProfile, "Device profile", DEVICE_INTRODUCTION),
         FOLDER / "environment-file.md": _schema_page(EnvironmentFile, "Environment file", ENVIRONMENT_INTRODUCTION),
+        FOLDER / "model-card.md": _schema_page(CardFacts, "Facts of a model card", CARD_INTRODUCTION),
         FOLDER / "commands.md": _commands_page(),
         FOLDER / "devices.md": _page(devices_page()),
         FOLDER / "public-names.md": _page(public_names_page()),

@@ -16,6 +16,7 @@ from components.core.values import Count, FrozenModel
 from components.facts.slices import OVERALL, features
 from components.spec.baseline import Baseline, TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
+from components.spec.card import CardSpec
 from components.spec.convert import AccuracyBound, ConversionLimits
 from components.spec.evaluate import EvaluationSpec
 from components.spec.examples import ArraySource, AudioSource, Classes, GeneratorSource, ImageSource
@@ -212,6 +213,7 @@ class PipelineSpec(FrozenModel):
         devices: Device profiles: names of shipped profiles, or paths of your own YAML files.
         gate: Bounds, and which passing candidate to prefer.
         push: The registry, or a list of registries that all get each release.
+        card: What only people know about the model, for its card.
     """
 
     name: Annotated[str, Field(pattern=PIPELINE_NAME_PATTERN)]
@@ -228,6 +230,7 @@ class PipelineSpec(FrozenModel):
     devices: Annotated[tuple[str, ...], Field(min_length=1)]
     gate: GateSpec
     push: Registries
+    card: CardSpec = CardSpec()
 
     def training_split(self, step: Step) -> str:
         """Return the split that a step trains on.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from components.card.text import model_card
 from components.core.files import write_atomically
 from components.core.values import FrozenModel
 from components.facts.evaluation import SliceResult
@@ -20,6 +21,7 @@ from pipelines.report.wording import in_words
 SUMMARY_NAME = "summary.json"
 REPORT_NAME = "report.html"
 NODE_DATA_FOLDER = "node_data"
+CARDS_FOLDER = "cards"
 
 
 class SliceCell(FrozenModel):
@@ -93,13 +95,20 @@ def render_report(summary: RunSummary) -> str:
 
 
 def write_report(summary: RunSummary, folder: Path) -> Path:
-    """Write the report, its summary, and node data of Model Explorer, and return the path of `report.html`."""
+    """Write the report, its summary, model cards, and node data of Model Explorer; return the path of `report.html`."""
     write_atomically(folder / SUMMARY_NAME, summary.model_dump_json(indent=2).encode() + b"\n")
     write_atomically(folder / REPORT_NAME, render_report(summary).encode())
     for explanation in summary.explanations:
         for figure, content in node_data(explanation).items():
             path = folder / NODE_DATA_FOLDER / f"{explanation.recipe}.{figure}.json"
             write_atomically(path, content.encode())
+    for device in summary.devices:
+        facts = summary.card_of(device)
+        if facts is not None:
+            write_atomically(folder / CARDS_FOLDER / f"{device.name}.md", model_card(facts).encode())
+            write_atomically(
+                folder / CARDS_FOLDER / f"{device.name}.json", facts.model_dump_json(indent=2).encode() + b"\n"
+            )
     return folder / REPORT_NAME
 
 

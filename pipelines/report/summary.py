@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any, Literal, Protocol, TypeVar
 
+from components.card.facts import CardFacts, card_facts
 from components.core.values import FrozenModel
 from components.facts.artifact_paths import DEVICE_REPORT_FILE, EXPLANATION_FILE, REBUILT_FILE, TRAINING_FILE
 from components.facts.audit import AuditReport
@@ -18,6 +19,7 @@ from components.facts.slices import overall
 from components.facts.training import TrainingReport, named_by_recipes
 from components.model.keras3.facts import RebuiltFacts
 from components.push.delivery import OUTCOME_NAME, PushOutcome
+from components.spec.card import CardSpec
 from components.spec.devices.advice import for_devices
 from components.spec.devices.device import DeviceProfile
 from components.spec.recipe import STEP_KINDS
@@ -77,6 +79,7 @@ class RunSummary(FrozenModel):
         decisions: One per device whose gate ran.
         devices: The pipeline's device profiles.
         skipped: Recipes of the pipeline file that cannot work on the model, and why.
+        about: What the pipeline file says for model cards.
         releases: One per device whose pusher ran.
         audit: Audit of the calibration sample; None without one.
         lineage: Lineage of the pushed models.
@@ -97,6 +100,7 @@ class RunSummary(FrozenModel):
     decisions: tuple[Decision, ...] = ()
     devices: tuple[DeviceProfile, ...] = ()
     skipped: tuple[SkippedRecipe, ...] = ()
+    about: CardSpec = CardSpec()
     releases: tuple[PushOutcome, ...] = ()
     audit: AuditReport | None = None
     lineage: LineageNode | None = None
@@ -106,6 +110,22 @@ class RunSummary(FrozenModel):
     def candidates(self) -> tuple[CandidateReport, ...]:
         """The evaluated candidates; empty if the run didn't get that far."""
         return self.evaluation.candidates if self.evaluation else ()
+
+    def card_of(self, device: DeviceProfile) -> CardFacts | None:
+        """Return the facts for the card of the model that a device's gate chose; None if it chose none."""
+        decision = self.decision_for(device.name)
+        chosen = next((one for one in self.candidates if decision is not None and one.name == decision.chosen), None)
+        if decision is None or chosen is None or chosen.sha256 is None or chosen.outcome.status != "converted":
+            return None
+        return card_facts(
+            self.pipeline,
+            device,
+            chosen,
+            decision,
+            baseline=self.evaluation.baseline_slices if self.evaluation else (),
+            explanation=self.explanation_of(chosen.name),
+            about=self.about,
+        )
 
     def explanation_of(self, candidate: str) -> Explanation | None:
         """Return the explanation of a candidate; None if it isn't quantized, or the run didn't get that far."""

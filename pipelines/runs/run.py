@@ -18,6 +18,7 @@ from components.core.errors import DataError, EdgemillError, MetadataError, dama
 from components.core.files import little_space, write_atomically
 from components.core.user_code import exits_reported
 from components.core.values import FrozenModel
+from components.spec.card import CardSpec
 from components.spec.devices.device import DeviceProfile
 from components.upstream.beam import keep_beam_in_process
 from components.upstream.tfx.orchestration import serialize_examples_in_one_order, set_run_id
@@ -48,6 +49,7 @@ class RunPlan(FrozenModel):
         artifacts: Where its nodes write; None in files of earlier versions.
         recipes: ID of a training node -> names of its recipes.
         skipped: Recipes of the pipeline file that cannot work on the model, and why.
+        about: What the pipeline file says for model cards.
         errors: Node ID -> why it failed or is missing. Written at the end; None until then.
     """
 
@@ -59,6 +61,7 @@ class RunPlan(FrozenModel):
     artifacts: str | None = None
     recipes: dict[str, tuple[str, ...]] = {}
     skipped: tuple[SkippedRecipe, ...] = ()
+    about: CardSpec = CardSpec()
     errors: dict[str, str] | None = None
 
 
@@ -117,6 +120,7 @@ def run_pipeline(
         artifacts=environment.artifact_root(name),
         recipes=recipes_of_nodes(loaded.spec.recipes),
         skipped=loaded.skipped,
+        about=loaded.spec.card,
     )
     raised = ""
     try:

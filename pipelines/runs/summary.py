@@ -29,6 +29,7 @@ def summarize(store: Any, plan: RunPlan) -> RunSummary:
         nodes=tuple(_node_fact(node, records.get(node), errors.get(node, "")) for node in plan.nodes),
         devices=plan.devices,
         skipped=plan.skipped,
+        about=plan.about,
         lineage=_lineage(store, plan, records),
         errors=tuple(f"{node}: {error}" for node, error in errors.items()),
         **(found | {"verdict": "failed"} if errors else found),

@@ -1,0 +1,33 @@
+"""What only people know about a model, for its card."""
+
+from __future__ import annotations
+
+from components.core.values import FrozenModel
+
+
+class CardSpec(FrozenModel):
+    """The parts of a model card that nothing can measure. All are Markdown, and optional.
+
+    Attributes:
+        description: What the model does, in a few sentences.
+        owners: Who is responsible for it, and how to reach them.
+        license: Identifier of its license (`apache-2.0`), as in SPDX.
+        intended_use: What it was made for, and by whom it is to be used.
+        out_of_scope: Uses that it was not made for.
+        factors: Groups, instruments, and environments that its quality may depend on.
+        training_data: Where the training data is from.
+        evaluation_data: Where the evaluation data is from, and why it was chosen.
+        ethical_considerations: Sensitive data, risks, and harms.
+        caveats: What else to keep in mind.
+    """
+
+    description: str = ""
+    owners: str = ""
+    license: str = ""
+    intended_use: str = ""
+    out_of_scope: str = ""
+    factors: str = ""
+    training_data: str = ""
+    evaluation_data: str = ""
+    ethical_considerations: str = ""
+    caveats: str = ""
