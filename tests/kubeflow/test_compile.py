@@ -136,7 +136,7 @@ def test_every_command_line_writes_the_same_bytes_without_secrets(
             result = CliRunner().invoke(app, arguments)
             assert (result.exit_code, result.output.strip()) == (
                 0,
-                f"{output}: small, 13 nodes, for Kubeflow Pipelines (schema 2.1)",
+                f"{output}: small, 14 nodes, for Kubeflow Pipelines (schema 2.1)",
             )
         else:
             child = [sys.executable, "-m", "edgemill", *arguments]
