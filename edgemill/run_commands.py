@@ -53,7 +53,7 @@ def explain(
     Prints the error of each layer, the first bad layer with its cause, and a recipe that cures it. The run has computed
     all of it.
     """
-    from edgemill.commands.explain import explain_candidate
+    from edgemill.commands.explain.why import explain_candidate
 
     with exit_on_error():
         explain_candidate(run_id, recipe, root, metadata, as_json=as_json)

@@ -1,0 +1,1 @@
+"""`edgemill explain`: what explains a candidate of a run."""
