@@ -4,6 +4,7 @@ import functools
 import signal
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tfx.types.standard_artifacts import Examples, Model, ModelEvaluation, TransformGraph
 
@@ -33,10 +34,12 @@ class ExplainerSpec(FrozenModel):
     """The `spec` parameter of an explaining node.
 
     Attributes:
+        recipe: Snapshot of the candidate's recipe.
         split: The split whose first examples are used if there is no calibration sample.
         limits: Limits of the child process.
     """
 
+    recipe: dict[str, Any]
     split: str
     limits: ConversionLimits = ConversionLimits()
 
@@ -74,12 +77,10 @@ def Explainer(
         parents["examples"] = content_digest(Path(examples.uri) / f"Split-{params.split}")
     if transform_graph is not None:
         parents["transform_graph"] = content_digest(Path(transform_graph.uri))
-    recipe = inputs["candidate"].manifest.recipe
-    assert recipe is not None, f"{candidate.uri} is not a candidate: its manifest has no recipe"
     with tempfile.TemporaryDirectory(prefix="edgemill-explain-") as name:
         folder = Path(name)
         request = ExplanationRequest(
-            recipe=recipe,
+            recipe=params.recipe,
             candidate=str(folder / "candidate.tflite"),
             reference=_copied(inputs.get("float_reference"), folder / "float.tflite"),
             serving=str(inputs["model"].folder / SERVING_FOLDER),

@@ -17,7 +17,7 @@ class Situation:
     """What the cure depends on.
 
     Attributes:
-        recipe: The candidate's recipe, as in its manifest.
+        recipe: Snapshot of the candidate's recipe.
         scheme: Its scheme.
         layers: Names of the layers that must stay float until the next one reads their values; empty if one has no
             name.

@@ -34,7 +34,7 @@ def explain(
         reference: The float file that it was quantized from.
         candidate: The candidate's file.
         examples: As for `compare`.
-        recipe: The candidate's recipe, as in its manifest.
+        recipe: Snapshot of the candidate's recipe.
         scheme: The recipe's scheme.
         source: Where the examples are from.
 

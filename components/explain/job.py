@@ -27,7 +27,7 @@ class ExplanationRequest(FrozenModel):
     """One explanation, in a form that can be sent to another process.
 
     Attributes:
-        recipe: The candidate's recipe, as in its manifest.
+        recipe: Snapshot of the candidate's recipe.
         candidate: Path of the candidate's file.
         reference: Path of the float file of the same model; None to make one of `serving`.
         serving: Serving folder of the model that the candidate was converted from.

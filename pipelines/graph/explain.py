@@ -40,11 +40,11 @@ def explainers(
     """
     recipes = tuple(recipes)
     floats = next((one.name for one in recipes if one.scheme.is_float and not one.steps and not one.recurrent), None)
-    asked = ExplainerSpec(split=spec.evaluate.split, limits=spec.convert).model_dump_json()
     for recipe in recipes:
         if recipe.scheme.is_float:
             continue
         node, steps = f"explain__{recipe.name}", chain(recipe)
+        asked = ExplainerSpec(recipe=recipe.model_dump(mode="json"), split=spec.evaluate.split, limits=spec.convert)
         optional = {
             # The float file of the baseline is not that of a model that a step trained.
             "float_reference": candidates[floats] if floats is not None and not steps else None,
@@ -56,7 +56,7 @@ def explainers(
             candidate=candidates[recipe.name],
             model=model_of(steps[-1].id if steps else BASELINE_NODE),
             **{name: channel for name, channel in optional.items() if channel is not None},
-            spec=asked,
+            spec=asked.model_dump_json(),
             retry=retry(node),
             **task,
         ).with_id(node)

@@ -17,6 +17,7 @@ from pipelines.file.environment import environment
 from pipelines.report.why import as_yaml, in_decibels, result_of
 from pipelines.runs.metadata import find_run, run_records
 from pipelines.runs.metadata_connection import open_existing_store
+from pipelines.runs.run import read_plan
 from pipelines.runs.verification import stored_file
 
 _NODE, _CONVERTER = "explain__", "convert__"
@@ -30,7 +31,8 @@ def explain_candidate(run: str, recipe: str, root: Path | None, metadata_url: st
         SpecError: The run has no such recipe, or the recipe quantizes nothing.
         TamperedError: The explanation has changed since it was written.
     """
-    store = open_existing_store(environment(root, metadata_url).metadata_url)
+    place = environment(root, metadata_url)
+    store = open_existing_store(place.metadata_url)
     pipeline, run_id = find_run(store, run)
     records = run_records(store, pipeline, run_id)
     found = {
@@ -39,7 +41,11 @@ def explain_candidate(run: str, recipe: str, root: Path | None, metadata_url: st
         if node.startswith(_NODE) and "explanation" in record.outputs
     }
     if recipe not in found:
-        known = [node.removeprefix(_CONVERTER) for node in records if node.startswith(_CONVERTER)]
+        names = read_plan(place, pipeline, run_id).recipes
+        known = {name for node in records for name in names.get(node, ())} | found.keys()
+        known |= {
+            each.removeprefix(_CONVERTER) for each in records if each.startswith(_CONVERTER) and each not in names
+        }
         raise _missing(recipe, run_id, sorted(found), sorted(known))
     content = stored_file(found[recipe], EXPLANATION_FILE)
     if content is None:
