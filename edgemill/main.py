@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from components.core.supervisor import supervised
-from edgemill import options, project_commands, run_commands
+from edgemill import options, project_commands, run_commands, upkeep_commands
 from edgemill.commands import share_name
 from edgemill.exit_codes import exit_on_error
 from edgemill.options import quiet_if
@@ -185,6 +185,14 @@ app.command()(run_commands.clean)
 app.command()(run_commands.rollback)
 
 
+for command in (
+    upkeep_commands.verify,
+    upkeep_commands.gc,
+    upkeep_commands.repair,
+    upkeep_commands.mirror,
+    upkeep_commands.audit,
+):
+    registry_app.command()(command)
 app.add_typer(registry_app, name="registry")
 
 

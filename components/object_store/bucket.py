@@ -43,8 +43,8 @@ class Content:
 class Bucket(Protocol):
     """One bucket. Every method raises a StorageError with the store's reason and without secrets."""
 
-    def objects(self, prefix: str) -> Iterator[Stored]:
-        """Yield all objects whose keys begin with a prefix, sorted by key."""
+    def objects(self, prefix: str, after: str = "") -> Iterator[Stored]:
+        """Yield all objects whose keys begin with a prefix, sorted by key. Keys up to `after` may be left out."""
 
     def read(self, key: str) -> bytes:
         """Read an object's content. Raises a FileNotFoundError if there is no such object."""

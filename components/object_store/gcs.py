@@ -46,10 +46,12 @@ class GoogleBucket:
         with self._errors_explained(""):
             self._bucket = storage.Client(**anonymous).bucket(name)
 
-    def objects(self, prefix: str) -> Iterator[Stored]:
+    def objects(self, prefix: str, after: str = "") -> Iterator[Stored]:
         """See `Bucket`."""
         with self._errors_explained(prefix, listing=True):
-            found = self._bucket.client.list_blobs(self._bucket, prefix=prefix, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+            found = self._bucket.client.list_blobs(
+                self._bucket, prefix=prefix, start_offset=after or None, timeout=_TIMEOUT_SECONDS, retry=_RETRY
+            )
             for blob in found:
                 version = f"{blob.generation} {blob.md5_hash or blob.crc32c}"
                 yield Stored(blob.name, blob.size, blob.updated.timestamp(), version)

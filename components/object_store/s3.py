@@ -54,10 +54,11 @@ class S3Bucket:
             # Not the default session: threads must not share a session while it creates clients.
             self._client = boto3.session.Session().client("s3", config=_CONFIG)
 
-    def objects(self, prefix: str) -> Iterator[Stored]:
+    def objects(self, prefix: str, after: str = "") -> Iterator[Stored]:
         """See `Bucket`."""
+        asked = {"Prefix": prefix, **({"StartAfter": after} if after else {})}
         with self._errors_explained(prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix)
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, **asked)
             for page in pages:
                 for one in page.get("Contents", ()):
                     yield Stored(one["Key"], one["Size"], one["LastModified"].timestamp(), one["ETag"].strip('"'))

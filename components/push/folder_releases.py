@@ -21,11 +21,14 @@ Zstandard at high levels needs megabytes and an additional library.
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from components.core.errors import RegistryError
 from components.core.files import is_file, is_folder, read_regular, write_atomically
+from components.push import claims
 from components.push.folder_files import STAGING_PREFIX, explained, is_there, remove_stale, stage_and_rename
 from components.push.release import (
     COMPRESSED_NAME,
@@ -48,8 +51,12 @@ from components.push.release_files import (
     pointer_to,
     read_channel,
     read_release,
+    root_and_place,
 )
 from components.spec.registry import LocalRegistry
+
+# Each attempt that fails is a collection that removed the release.
+_MOST_ATTEMPTS = 50
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,10 +93,20 @@ def put(
     with explained(folder, len(model) + len(compressed) + sum(map(len, files.values()))):
         folder.mkdir(parents=True, exist_ok=True)
         remove_stale(folder, spec.channel)
-        if not final.exists():
-            own = {MODEL_NAME: model, COMPRESSED_NAME: compressed, MANIFEST_NAME: serialized(manifest)}
-            stage_and_rename(final, {**own, **placed})
-        return _written_again(final, compressed, manifest, placed)
+        for _ in range(_MOST_ATTEMPTS):
+            if not final.exists():
+                own = {MODEL_NAME: model, COMPRESSED_NAME: compressed, MANIFEST_NAME: serialized(manifest)}
+                stage_and_rename(final, {**own, **placed})
+            try:
+                release = _written_again(final, compressed, manifest, placed)
+            except RegistryError:
+                if final.exists():
+                    raise
+                continue  # A collection has just removed it.
+            _settle(final)
+            if _is_complete(release):
+                return release
+    raise claims.collected(str(final))
 
 
 def commit(spec: LocalRegistry, release: Release) -> None:
@@ -103,6 +120,7 @@ def commit(spec: LocalRegistry, release: Release) -> None:
     with explained(folder, len(pointer)):
         if not (path.is_file() and path.read_bytes() == pointer):
             write_atomically(path, pointer)
+        _check_kept(release)
 
 
 def find_release(path: Path) -> Release:
@@ -133,6 +151,8 @@ def is_file_of_release(path: Path) -> bool:
 def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest, placed: Mapping[str, bytes]) -> Release:
     """Verify a release, and replace its compressed form and its manifest if they differ from this push."""
     release = find_release(folder)
+    # A collection spares what was written lately.
+    os.utime(folder / MANIFEST_NAME)
     for name, content in placed.items():
         if not is_file(folder / name):
             write_atomically(folder / name, content)
@@ -144,6 +164,23 @@ def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest, p
             _LOG.warning("%s differs from what this push writes and is replaced", path)
             write_atomically(path, content)
     return release if release.manifest == manifest else find_release(folder)
+
+
+def _is_complete(release: Release) -> bool:
+    names = [MODEL_NAME, MANIFEST_NAME, *(one.path(name) for name, one in release.manifest.files.items())]
+    return all(is_file(Path(release.path, name)) for name in names)
+
+
+def _check_kept(release: Release) -> None:
+    """Raise a CollectedError if a collection removed a release before a channel named it."""
+    _settle(Path(release.path))
+    if not _is_complete(release):
+        raise claims.collected(release.path)
+
+
+def _settle(folder: Path) -> None:
+    root, place = root_and_place(str(folder.resolve()))
+    claims.settle(root, {place})
 
 
 def current(root: Path, device_class: str, name: str, channel: str = "stable") -> Release | None:
@@ -207,6 +244,7 @@ def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
         before = None
     with explained(folder, 0):
         write_atomically(path, pointer_to(found))
+        _check_kept(found)
     return before, found
 
 

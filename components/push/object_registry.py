@@ -14,18 +14,16 @@ So no push overwrites what it hasn't seen, and a killed push leaves the channel 
 
 from __future__ import annotations
 
-import logging
-import random
 import re
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from components.core.compression import gunzip
 from components.core.errors import MetadataError, RegistryError, StorageError
 from components.core.files import sha256_of_bytes
-from components.object_store.bucket import Bucket, below, split
+from components.object_store.bucket import below, split
 from components.object_store.clients import bucket_of
+from components.push import claims
+from components.push.object_releases import MOST_ATTEMPTS, check_kept, is_complete, names, replace, written
 from components.push.registry import Located
 from components.push.release import (
     COMPRESSED_NAME,
@@ -34,16 +32,11 @@ from components.push.release import (
     NO_FILES,
     Release,
     ReleaseManifest,
-    serialized,
 )
 from components.push.release_files import (
     VERSION_PATTERN,
     check_describes,
     check_place,
-    compressed_form,
-    corrupt_file,
-    corrupt_form,
-    corrupt_model,
     is_manifest,
     no_such_channel,
     place_of,
@@ -55,15 +48,10 @@ from components.push.release_files import (
 from components.push.store_errors import explained
 from components.spec.registry import GcsRegistry, S3Registry
 
-# Each attempt that fails is another push that succeeded.
-_MOST_ATTEMPTS = 50
-_LONGEST_PAUSE_SECONDS = 0.2
 _PROBE = ".edgemill-probe"
 # No object has this ETag or generation.
 _NO_VERSION = "1"
 _CHANNEL = re.compile(r"[a-z][a-z0-9_-]*\.json")
-
-_LOG = logging.getLogger(__name__)
 
 
 class ObjectRegistry:
@@ -98,35 +86,22 @@ class ObjectRegistry:
     ) -> Release:
         """Create the objects of a release that don't exist, verify the others, and replace another manifest."""
         check_describes(manifest, model, files)
-        version = manifest.sha256[:16]
-        folder = f"{self._root}/{place_of(device_class, name)}/{version}"
+        place = f"{place_of(device_class, name)}/{manifest.sha256[:16]}"
+        folder = f"{self._root}/{place}"
         with explained(folder):
-            bucket, key = bucket_of(folder), split(folder)[2]
-            found = _create(bucket, f"{key}/{MODEL_NAME}", model, folder)
-            if found != model:
-                raise corrupt_model(folder, manifest.sha256, sha256_of_bytes(found))
-            content, form = compressed_form(model)
-            found = _create(bucket, f"{key}/{COMPRESSED_NAME}", content, folder)
-            if found != content:
-                # Another version of zlib compresses to other bytes, which are as good.
-                if gunzip(found, len(model)) != model:
-                    raise corrupt_form(f"{folder}/{COMPRESSED_NAME}", form, found, same=False)
-                form = form.model_copy(update={"sha256": sha256_of_bytes(found), "bytes": len(found)})
-            for one, beside in files.items():
-                place = manifest.files[one].path(one)
-                if (found := _create(bucket, f"{key}/{place}", beside, folder)) != beside:
-                    raise corrupt_file(f"{folder}/{place}", manifest.files[one], sha256_of_bytes(found))
-            manifest = manifest.model_copy(update={"compressed": form})
-            written = serialized(manifest)
-            if _replace(bucket, f"{key}/{MANIFEST_NAME}", written, folder) not in {None, written}:
-                _LOG.warning("%s/%s differed from what this push writes and was replaced", folder, MANIFEST_NAME)
-        return Release(version=version, path=folder, manifest=manifest)
+            for _ in range(MOST_ATTEMPTS):
+                release = written(folder, model, manifest, files)
+                claims.settle(self._root, {place})
+                if is_complete(release):
+                    return release
+        raise claims.collected(folder)
 
     def commit(self, release: Release) -> None:
         """Replace the channel's pointer."""
         with explained(release.path):
             pointer = f"{_parent(release.path)}/{self._spec.channel}.json"
-            _replace(bucket_of(pointer), split(pointer)[2], pointer_to(release), pointer)
+            replace(bucket_of(pointer), split(pointer)[2], pointer_to(release), pointer)
+            check_kept(release)
 
     def current(self, device_class: str, name: str) -> Release | None:
         """Read the channel's pointer, and verify its release."""
@@ -139,7 +114,7 @@ class ObjectRegistry:
         """List the releases whose manifests exist."""
         folder = f"{self._root}/{place_of(device_class, name)}"
         with explained(folder):
-            found = (name.split("/") for name in _names(folder))
+            found = (name.split("/") for name in names(folder))
             return tuple(
                 parts[0]
                 for parts in found
@@ -161,7 +136,7 @@ class ObjectRegistry:
                     manifest_sha256=None,
                     manifest=f"{parent}/{MANIFEST_NAME}",
                 )
-            if next(_names(folder), None) is None:
+            if next(names(folder), None) is None:
                 raise MetadataError(
                     "there is no release or model here",
                     where=target,
@@ -186,16 +161,17 @@ class ObjectRegistry:
             check_place(folder, release)
             bucket, pointer = bucket_of(folder), f"{folder}/{channel}.json"
             if not _CHANNEL.fullmatch(f"{channel}.json") or bucket.read_version(split(pointer)[2]) is None:
-                found = [name.removesuffix(".json") for name in _names(folder) if _CHANNEL.fullmatch(name)]
+                found = [name.removesuffix(".json") for name in names(folder) if _CHANNEL.fullmatch(name)]
                 raise no_such_channel(folder, channel, found)
-            before = _replace(bucket, split(pointer)[2], pointer_to(release), pointer)
+            before = replace(bucket, split(pointer)[2], pointer_to(release), pointer)
+            check_kept(release)
             return pointed_version(before), release
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:
         """Read each pointer beside a release."""
         folder = _parent(address.rstrip("/"))
-        for name in [name for name in _names(folder) if _CHANNEL.fullmatch(name)]:
+        for name in [name for name in names(folder) if _CHANNEL.fullmatch(name)]:
             pointer = f"{folder}/{name}"
             try:
                 found = _pointed_at(pointer)
@@ -211,41 +187,6 @@ class ObjectRegistry:
             return bucket_of(address).read_version(f"{split(address)[2]}/{MANIFEST_NAME}") is not None
         except StorageError:
             return True
-
-
-def _create(bucket: Bucket, key: str, content: bytes, place: str) -> bytes:
-    """Create an object, and return its content, which is another one if it existed."""
-    for _ in range(_MOST_ATTEMPTS):
-        if bucket.write_if(key, content, None):
-            return content
-        if (found := bucket.read_version(key)) is not None:
-            return found.content
-        time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
-    raise _crowded(place)
-
-
-def _replace(bucket: Bucket, key: str, content: bytes, place: str) -> bytes | None:
-    """Replace an object if it differs, and return what it held before; None if there was none.
-
-    A push that was faster isn't lost: this one reads what it wrote, and replaces that.
-    """
-    for _ in range(_MOST_ATTEMPTS):
-        found = bucket.read_version(key)
-        if found is not None and found.content == content:
-            return content
-        if bucket.write_if(key, content, None if found is None else found.version):
-            return None if found is None else found.content
-        time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
-    raise _crowded(place)
-
-
-def _crowded(place: str) -> RegistryError:
-    return RegistryError(
-        "other pushes change this all the time",
-        where=place,
-        bound=f"a moment without another push, in {_MOST_ATTEMPTS} attempts",
-        remedy="run again when fewer pipelines push to this channel",
-    )
 
 
 def _find(folder: str) -> tuple[Release, bytes]:
@@ -275,12 +216,6 @@ def _is_file_of_release(target: str, name: str) -> bool:
         return name == COMPRESSED_NAME
     found = bucket_of(target).read_version(f"{split(_parent(target))[2]}/{MANIFEST_NAME}")
     return found is not None and is_manifest(found.content)
-
-
-def _names(folder: str) -> Iterator[str]:
-    """Yield the names of all objects below an address, relative to it, sorted."""
-    prefix = below(split(folder)[2])
-    return (one.key.removeprefix(prefix) for one in bucket_of(folder).objects(prefix))
 
 
 def _parent(address: str) -> str:

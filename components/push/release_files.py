@@ -24,7 +24,7 @@ from components.push.release import (
 )
 
 VERSION_PATTERN = re.compile(r"[0-9a-f]{16}")
-_PART = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
+PART_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 
 _REWRITE = "push again, or use `edgemill rollback`, to rewrite the pointer"
 
@@ -39,7 +39,7 @@ def place_of(device_class: str, name: str) -> str:
         SpecError: The device class or the name can't be a folder name.
     """
     for what, value in (("device class", device_class), ("name", name)):
-        if not _PART.fullmatch(value):
+        if not PART_PATTERN.fullmatch(value):
             raise SpecError(
                 f"the {what} cannot be a folder name in the registry",
                 bound="lowercase letters, digits, - and _",
@@ -47,6 +47,12 @@ def place_of(device_class: str, name: str) -> str:
                 remedy="rename it",
             )
     return f"{device_class}/{name}"
+
+
+def root_and_place(address: str) -> tuple[str, str]:
+    """Split the path or address of a release into the registry's root and `<device class>/<name>/<version>`."""
+    root, *parts = address.rsplit("/", 3)
+    return root, "/".join(parts)
 
 
 def is_manifest(content: bytes) -> bool:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
 from components.object_store.bucket import is_address
+from components.push.audit import record
+from components.push.beside import normal_root
 from components.push.registry import Registry, registry_at
 from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, ChannelPointer, Release, serialized
 from components.spec.registry import BaseRegistry, GcsRegistry, LocalRegistry, OciRegistry, S3Registry
@@ -21,7 +23,7 @@ from components.trust import rollout
 from components.trust.keys import VARIABLE, KeySet, key_sets
 from components.trust.names import FOLDER
 from components.trust.statement import statement_of, without_lineage
-from components.trust.storage import store_at
+from components.trust.storage import Store, store_at
 
 if TYPE_CHECKING:
     from components.trust.repository import SignedRegistry
@@ -59,11 +61,12 @@ def open_signed(root: str) -> SignedRegistry | None:
         SpecError: A key set can't be read.
     """
     from components.trust.repository import SignedRegistry
-    from components.trust.signed_set import FIRST_ROOT_NAME, is_signed
+    from components.trust.signed_set import is_signed
 
-    root, store, sets = normal(root), store_at(root), key_sets()
+    root, store = normal(root), store_at(root)
+    keys = key_set_of(root, store)
     if not is_signed(store):
-        if any(one.file.registry == root for one in sets):
+        if keys is not None:
             raise RegistryError(
                 "this registry was signed, and its signed metadata is gone",
                 where=root,
@@ -71,24 +74,33 @@ def open_signed(root: str) -> SignedRegistry | None:
                 remedy=f"restore the folder; or, if you removed it yourself, unset {VARIABLE}",
             )
         return None
-    first = store.read(FIRST_ROOT_NAME)
-    keys = next((one for one in sets if first is not None and _leads_from(one, root, first.content)), None)
     if keys is None:
         raise RegistryError(
             "this registry is signed, and no key set here is for it",
             where=root,
             bound="the folder that `edgemill registry init` made",
-            measured=", ".join(str(one.folder) for one in sets) or "no key set",
+            measured=", ".join(str(one.folder) for one in key_sets()) or "no key set",
             remedy=f"set {VARIABLE} to the folder of its keys",
         )
     return SignedRegistry(root, store, keys)
 
 
+def key_set_of(root: str, store: Store) -> KeySet | None:
+    """The key set of this machine that is for a registry, or None."""
+    from components.trust.signed_set import FIRST_ROOT_NAME
+
+    first = store.read(FIRST_ROOT_NAME)
+    return next((one for one in key_sets() if _leads_from(one, root, first.content if first else None)), None)
+
+
 def commit(spec: BaseRegistry, registry: Registry, release: Release, lineage: Mapping[str, str] = NO_LINEAGE) -> bool:
-    """Commit a release to its channel, and return whether that was signed.
+    """Commit a release to its channel, and return whether that was signed. The audit log gets an entry before.
 
     `lineage` has the IDs of the run and of its artifacts in ML Metadata. They are signed with the release.
     """
+    if isinstance(spec, LocalRegistry | S3Registry | GcsRegistry | OciRegistry):
+        where = f"{release.manifest.device_class}/{release.manifest.name}/{release.version}"
+        record(normal_root(spec.root), where, what="push", channel=spec.channel, manifest=release.manifest_sha256)
     root = signed_root(spec)
     signed = open_signed(root) if root else None
     if signed is None:
@@ -127,9 +139,18 @@ def check_signable(specs: Sequence[BaseRegistry], device_classes: Sequence[str])
 
 
 def change(
-    address: str, channel: str, edit: Callable[[rollout.ChannelState], rollout.ChannelState]
+    address: str,
+    channel: str,
+    edit: Callable[[rollout.ChannelState], rollout.ChannelState],
+    what: str,
+    **details: object,
 ) -> rollout.ChannelState:
-    """Change a signed channel of the pipeline at `<root>/<device class>/<name>`, and let the pointer follow."""
+    """Change a signed channel of the pipeline at `<root>/<device class>/<name>`, and let the pointer follow.
+
+    `what` and `details` are for the audit log.
+    """
+    from components.trust.repository import check_channel
+
     root, device_class, name = address.rstrip("/").rsplit("/", 2)
     signed = open_signed(root)
     if signed is None:
@@ -138,6 +159,8 @@ def change(
             where=root,
             remedy="sign it with `edgemill registry init`, or use `edgemill rollback`, which needs no keys",
         )
+    check_channel(channel, root)
+    record(normal_root(root), f"{device_class}/{name}", what=what, channel=channel, **details)
     state = signed.change_channel(device_class, name, channel, edit, _pointer)
     kind = registry_at(address)
     if state.complete is not None:
@@ -173,7 +196,14 @@ def promote(address: str, channel: str, share: int) -> rollout.ChannelState:
             measured=version,
             remedy="push the model to a channel of the signed registry first",
         )
-    return change(place, channel, lambda state: rollout.released(state, known[version], share))
+    return change(
+        place,
+        channel,
+        lambda state: rollout.released(state, known[version], share),
+        "promote",
+        release=version,
+        percent=f"{share / 100:g}",
+    )
 
 
 def reference(release: Release, lineage: Mapping[str, str] = NO_LINEAGE) -> rollout.ReleaseRef:
@@ -222,6 +252,6 @@ def _pointer(ref: rollout.ReleaseRef) -> bytes:
     return serialized(ChannelPointer(version=ref.version, sha256=ref.sha256, bytes=ref.bytes))
 
 
-def _leads_from(keys: KeySet, root: str, first: bytes) -> bool:
+def _leads_from(keys: KeySet, root: str, first: bytes | None) -> bool:
     """Whether a key set is for a registry: by its address, or by the root that it trusts."""
     return keys.file.registry == root or keys.root == first

@@ -135,7 +135,7 @@ class OciRegistry(BaseRegistry):
     @field_validator("channel")
     @classmethod
     def _not_a_version(cls, value: str) -> str:
-        if re.fullmatch(r"[0-9a-f]{16}", value):
+        if re.fullmatch(r"[0-9a-f]{16}(-[0-9a-f]{16})?", value):
             raise ValueError("16 hexadecimal digits are the tag of a version; choose another name")
         return value
 

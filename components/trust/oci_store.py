@@ -76,6 +76,20 @@ class OciStore:
                 raise self._overtaken()
             return True
 
+    def names(self) -> dict[str, float | None]:
+        """See `ListedStore`. An OCI registry has no times."""
+        with explained(self._place("")):
+            return {self._name(tag): None for tag in self._repository.tags() if tag != _LOCK}
+
+    def remove(self, names: list[str]) -> None:
+        """See `ListedStore`. Call it within `exclusive`."""
+        for name in names:
+            with explained(self._place(name)):
+                if not self._is_owner():
+                    raise self._overtaken()
+                if (artifact := self._repository.manifest(tag_of(name))) is not None:
+                    self._repository.remove(digest_of(artifact))
+
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the lock, which every write needs.
@@ -171,6 +185,15 @@ class OciStore:
                 remedy="restore the registry's storage",
             )
         return Content(content, sha256_of_bytes(content))
+
+    def _name(self, tag: str) -> str:
+        """The name of the file that a tag is for."""
+        if not tag.startswith("name-"):
+            return tag
+        try:
+            return str(json.loads(self._repository.manifest(tag) or b"")["annotations"][_TITLE])
+        except (ValueError, KeyError, TypeError):
+            return tag
 
     def _place(self, name: str) -> str:
         return f"{self._root}/{OCI_REPOSITORY}:{tag_of(name)}"

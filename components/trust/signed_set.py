@@ -45,14 +45,14 @@ def is_signed(store: Store) -> bool:
 def newest_root(store: Store, anchor: bytes, where: str) -> Metadata[Root]:
     """The newest root that the trusted one leads to: each is signed by the one before."""
     root = _parsed(anchor, Root, "root.json", where)
-    _checked(lambda: root.signed.verify_delegate("root", root.signed_bytes, root.signatures), "root.json", where)
+    checked(lambda: root.signed.verify_delegate("root", root.signed_bytes, root.signatures), "root.json", where)
     own = store.read(name := f"{root.signed.version}.root.json")
     if own is None or own.content != anchor:
         raise refused("the registry isn't the one that these keys sign: its root differs", name, where)
     while (found := store.read(name := f"{root.signed.version + 1}.root.json")) is not None:
         following = _parsed(found.content, Root, name, where)
         for one in (root, following):
-            _checked(
+            checked(
                 lambda one=one, new=following: one.signed.verify_delegate("root", new.signed_bytes, new.signatures),
                 name,
                 where,
@@ -104,7 +104,7 @@ def _listed(store: Store, by: Root | Targets, role: str, meta: MetaFile, kind: t
     content = store.read(name)
     if content is None:
         raise refused("it is missing", name, where)
-    _checked(lambda: meta.verify_length_and_hashes(content.content), name, where)
+    checked(lambda: meta.verify_length_and_hashes(content.content), name, where)
     found = _parsed(content.content, kind, name, where)
     _verified(by, role, found, name, where)
     if found.signed.version != meta.version:
@@ -113,7 +113,7 @@ def _listed(store: Store, by: Root | Targets, role: str, meta: MetaFile, kind: t
 
 
 def _verified(by: Root | Targets, role: str, found: Metadata[Any], name: str, where: str) -> None:
-    _checked(lambda: by.verify_delegate(role, found.signed_bytes, found.signatures), name, where)
+    checked(lambda: by.verify_delegate(role, found.signed_bytes, found.signatures), name, where)
 
 
 def _parsed(content: bytes, kind: type[Any], name: str, where: str) -> Metadata[Any]:
@@ -126,7 +126,8 @@ def _parsed(content: bytes, kind: type[Any], name: str, where: str) -> Metadata[
     return found
 
 
-def _checked(check: Any, name: str, where: str) -> None:
+def checked(check: Any, name: str, where: str) -> None:
+    """Run a check of signed metadata, and convert its error."""
     try:
         check()
     except (RepositoryError, ValueError) as error:

@@ -11,6 +11,7 @@ from typing import Protocol
 from components.core.errors import RegistryAwayError
 from components.core.files import sha256_of_bytes, write_atomically
 from components.object_store.bucket import Content, is_address, split
+from components.object_store.folder import FolderBucket
 from components.object_store.oci.hosts import ADDRESS_PREFIX
 from components.trust.names import FOLDER
 from components.trust.store_errors import explained
@@ -35,7 +36,17 @@ class Store(Protocol):
         ...
 
 
-def store_at(root: str) -> Store:
+class ListedStore(Store, Protocol):
+    """A store whose files can be listed and removed."""
+
+    def names(self) -> dict[str, float | None]:
+        """Return the names of all files, and when each was written by the registry's clock; None if it doesn't say."""
+
+    def remove(self, names: list[str]) -> None:
+        """Remove files. A missing one isn't an error."""
+
+
+def store_at(root: str) -> ListedStore:
     """The store of the registry at a folder or an address."""
     if root.startswith(ADDRESS_PREFIX):
         from components.trust.oci_store import OciStore
@@ -76,6 +87,17 @@ class FolderStore:
         """Do nothing: `write_if` is one step."""
         return nullcontext()
 
+    def names(self) -> dict[str, float | None]:
+        """See `ListedStore`."""
+        with explained(str(self._folder)):
+            listed = FolderBucket(self._folder).objects("")
+            return {one.key: one.modified for one in listed if not one.key.rpartition("/")[2].startswith(".")}
+
+    def remove(self, names: list[str]) -> None:
+        """See `ListedStore`."""
+        with explained(str(self._folder)), self._locked():
+            FolderBucket(self._folder).delete(names)
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -96,6 +118,21 @@ class BucketStore:
 
         with explained(address := f"{self._root}/{FOLDER}/{name}"):
             return bucket_of(address).read_version(split(address)[2])
+
+    def names(self) -> dict[str, float | None]:
+        """See `ListedStore`."""
+        from components.object_store.clients import bucket_of
+
+        with explained(folder := f"{self._root}/{FOLDER}"):
+            prefix = f"{split(folder)[2]}/"
+            return {one.key.removeprefix(prefix): one.modified for one in bucket_of(folder).objects(prefix)}
+
+    def remove(self, names: list[str]) -> None:
+        """See `ListedStore`."""
+        from components.object_store.clients import bucket_of
+
+        with explained(folder := f"{self._root}/{FOLDER}"):
+            bucket_of(folder).delete(f"{split(folder)[2]}/{name}" for name in names)
 
     def write_if(self, name: str, content: bytes, version: str | None) -> bool:
         """Write an object. If an answer was lost, an earlier attempt might have written it, which the content shows."""

@@ -10,6 +10,8 @@ import typer
 
 from components.core.errors import RegistryError, SpecError
 from components.push import signed
+from components.push.audit import record
+from components.push.beside import normal_root
 from components.trust import rollout
 from components.trust.keys import ROOT_NAME, VARIABLE
 from components.trust.names import EXPIRY_DAYS
@@ -30,6 +32,7 @@ def init(address: str, folder: Path, timestamp_days: int | None) -> None:
 
     root = signed.normal(address)
     create(root, store_at(root), folder, timestamp_days)
+    record(normal_root(root), what="init")
     typer.echo(f"signed: {root}")
     typer.echo(f"keys: {folder} (export {VARIABLE}={folder.resolve()})")
     typer.echo(f"devices trust: {folder / ROOT_NAME}")
@@ -70,12 +73,12 @@ def promote(release: str, channel: str, percent: float) -> None:
 
 def roll_back(place: str, channel: str) -> None:
     """Take the newest release of a channel back."""
-    _echo(signed.change(place, channel, rollout.rolled_back), "rolled back")
+    _echo(signed.change(place, channel, rollout.rolled_back, "rollback"), "rolled back")
 
 
 def pause(place: str, channel: str) -> None:
     """Stop the newest release of a channel from reaching further devices."""
-    _echo(signed.change(place, channel, rollout.paused), "paused")
+    _echo(signed.change(place, channel, rollout.paused, "pause"), "paused")
 
 
 def refresh(address: str, *, force: bool) -> None:
@@ -92,6 +95,7 @@ def refresh(address: str, *, force: bool) -> None:
     if not (snapshot or is_due("timestamp", found.timestamp.signed.expires)):
         typer.echo("nothing expires soon")
         return
+    record(registry.where, what="refresh", snapshot=snapshot)
     registry.commit(lambda _: {}, snapshot=snapshot)
     renewed = registry.read()
     typer.echo(f"timestamp expires {renewed.timestamp.signed.expires:%Y-%m-%d %H:%M} UTC")
@@ -138,6 +142,7 @@ def rotate(address: str, role: str, public_key: Path | None, key: str | None) ->
         )
     registry = _opened(address)
     elsewhere = (public_key.read_bytes(), key) if public_key and key else None
+    record(registry.where, role, what="rotate")
     replaced = setup.rotate(registry, role, elsewhere)
     typer.echo(f"{role}: the key {replaced[:12]}… is replaced; its file in {registry.keys.folder} can be removed")
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import typer
 
+from components.push.audit import record
 from components.push.registry import registry_at
+from components.push.release_files import root_and_place
 from components.push.signed import can_be_signed, open_signed, promote
 from components.trust.rollout import FULL_SHARE
 from pipelines.file.environment import environment
@@ -49,6 +51,8 @@ def roll_back(
         typer.echo(f"{channel} of {state.name} for {state.device_class}: {address.rpartition('/')[2]}, signed")
         return
     before, pointed = registry.point_at(release, channel)
+    # Afterwards, because only now it is known that the release is in a registry.
+    record(*root_and_place(address), what="rollback", channel=channel, before=before)
     if as_json:
         content = {
             "channel": channel,

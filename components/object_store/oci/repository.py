@@ -21,12 +21,37 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CHUNK_BYTES = 4 << 20
 _PAGE = 1000
 _OK, _CREATED, _ACCEPTED, _NO_CONTENT, _NOT_FOUND, _CONFLICT, _FAILED_CONDITION = 200, 201, 202, 204, 404, 409, 412
-_RANGE_REFUSED = 416
+_NOT_ALLOWED, _RANGE_REFUSED = 405, 416
 
 
 def digest_of(content: bytes) -> str:
     """Return the digest of a blob or a manifest."""
     return f"sha256:{sha256_of_bytes(content)}"
+
+
+def repositories(host: str, prefix: str) -> tuple[str, ...]:
+    """Return the names of all repositories of a registry below a prefix, sorted.
+
+    Raises:
+        RefusedError: The registry has no catalog, or these credentials may not read it.
+    """
+    transport = Transport(host, prefix)
+    found: list[str] = []
+    path = f"/v2/_catalog?n={_PAGE}"
+    while path:
+        try:
+            answer = transport.send("GET", path, expected=(_OK,))
+        except (RefusedError, FileNotFoundError) as error:
+            raise RefusedError(
+                "the registry does not list its repositories",
+                where=transport.place,
+                measured=getattr(error, "measured", None) or _NOT_FOUND,
+                remedy="allow these credentials to read /v2/_catalog, or name the places with --place",
+            ) from None
+        found += answer.json().get("repositories") or []
+        following = answer.links.get("next", {}).get("url", "")
+        path = urljoin(answer.url, following) if following else ""
+    return tuple(sorted(name for name in set(found) if name.startswith(f"{prefix}/")))
 
 
 class Repository:
@@ -41,6 +66,24 @@ class Repository:
             "GET", f"manifests/{reference}", expected=(_OK, _NOT_FOUND), headers={"Accept": MANIFEST_TYPE}
         )
         return None if answer.status_code == _NOT_FOUND else answer.content
+
+    @property
+    def place(self) -> str:
+        """The repository in messages."""
+        return self._transport.place
+
+    def remove(self, digest: str) -> None:
+        """Remove a manifest by its digest, and with it all tags that name it. A missing one isn't an error."""
+        answer = self._transport.send(
+            "DELETE", f"manifests/{digest}", expected=(_OK, _ACCEPTED, _NO_CONTENT, _NOT_FOUND, _NOT_ALLOWED)
+        )
+        if answer.status_code == _NOT_ALLOWED:
+            raise RefusedError(
+                "the registry does not allow to remove anything",
+                where=self._transport.place,
+                measured=answer.status_code,
+                remedy="allow it in the registry's configuration (Docker's registry: storage.delete.enabled)",
+            )
 
     def blob(self, digest: str) -> bytes:
         """Return a blob, which the caller verifies. Raises a FileNotFoundError if there is none."""

@@ -48,9 +48,14 @@ class _Artifact(BaseModel):
     layers: list[_Descriptor]
 
 
-def artifact_of(release: Release) -> tuple[bytes, bytes]:
-    """Return the configuration and the manifest of a release's artifact, whose files the release's manifest lists."""
-    manifest, written = release.manifest, serialized(release.manifest)
+def artifact_of(release: Release, written: bytes | None = None) -> tuple[bytes, bytes]:
+    """Return the configuration and the manifest of a release's artifact, whose files the release's manifest lists.
+
+    Args:
+        release: The release.
+        written: Its manifest as it is stored; by default as a push writes it.
+    """
+    manifest, written = release.manifest, written or serialized(release.manifest)
     files = {
         MODEL_NAME: (manifest.sha256, manifest.bytes),
         MANIFEST_NAME: (sha256_of_bytes(written), len(written)),
@@ -95,6 +100,14 @@ def files_in(artifact: bytes, place: str) -> dict[str, str]:
             remedy="name a release that a run pushed, or push again to replace the tag",
         ) from error
     return {layer.annotations.get(FILE_PATH, ""): layer.digest for layer in found.layers}
+
+
+def config_in(artifact: bytes) -> str:
+    """Return the digest of an artifact's configuration; empty if it isn't an artifact."""
+    try:
+        return str(json.loads(artifact)["config"]["digest"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def media_type(name: str) -> str:

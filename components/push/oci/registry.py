@@ -1,26 +1,39 @@
 """The kind of registry that holds OCI artifacts, through the plain distribution API.
 
     <root>/<device class>/<name>:<version>     the tag of a release: model, compressed form, manifest, other files
+    <root>/<device class>/<name>:<version>-<digest>    the tag of one artifact
     <root>/<device class>/<name>:<channel>     the tag of a channel: the same artifact
 
 Blobs and artifacts are addressed by their digest, so that no push changes those of another. A tag is replaced in one
-step, but without a condition: who writes last wins. The tag of a version always names an artifact of the same model, so
-no release is lost when several pushes write it. The tag of a channel comes last. It names the release of the push that
-came last, and all others stay under their versions (decision 0046).
+step, but without a condition: who writes last wins. So each artifact first gets a tag that contains its own digest,
+which nobody writes with another content. The versions are listed from these tags, and no artifact is lost when several
+pushes write the same version. The tag of a channel comes last. It names the release of the push that came last
+(decisions 0046 and 0054).
 """
 
 from __future__ import annotations
 
 import functools
-import random
 import re
-import time
 from collections.abc import Iterator, Mapping
 
 from components.core.errors import MetadataError, RegistryError, SpecError, StorageError
 from components.core.files import sha256_of_bytes
-from components.object_store.oci.repository import Repository, digest_of
-from components.push.oci.artifact import artifact_of, files_in
+from components.object_store.oci.repository import digest_of
+from components.push import claims
+from components.push.oci.artifact import artifact_of
+from components.push.oci.reading import (
+    MOST_ATTEMPTS,
+    address_in,
+    channels_of,
+    own_tag,
+    read_artifact,
+    replace_tag,
+    repository_at,
+    tagged,
+    version_in,
+    versions_in,
+)
 from components.push.registry import Located
 from components.push.release import (
     COMPRESSED_NAME,
@@ -32,13 +45,12 @@ from components.push.release import (
     serialized,
 )
 from components.push.release_files import (
-    VERSION_PATTERN,
     check_describes,
     check_place,
     compressed_form,
     no_such_channel,
     place_of,
-    read_release,
+    root_and_place,
 )
 from components.push.store_errors import explained
 from components.spec.registry import OCI_NAME, OciRegistry
@@ -46,11 +58,7 @@ from components.spec.registry import OCI_NAME, OciRegistry
 _NEEDED = "permission to pull and push in the repositories below the registry's root"
 _PROBE = "edgemill-probe"
 _PREFIX = OciRegistry.address_prefix
-_CHANNEL = re.compile(r"[a-z][a-z0-9_-]{0,47}")
 _LONGEST_NAME = 255
-# Each attempt that fails is another push that succeeded.
-_MOST_ATTEMPTS = 50
-_LONGEST_PAUSE_SECONDS = 0.2
 
 
 class OciBackend:
@@ -63,7 +71,7 @@ class OciBackend:
     def check_writable(self) -> None:
         """Check access with an upload that is canceled, so that it needs no permission to remove anything."""
         with _explained(self._root):
-            _repository(f"{self._root}/{_PROBE}").check_writable()
+            repository_at(f"{self._root}/{_PROBE}").check_writable()
 
     def put(
         self,
@@ -83,20 +91,28 @@ class OciBackend:
         address = f"{folder}/{version}"
         config, artifact = artifact_of(Release(version=version, path=address, manifest=manifest))
         with _explained(address):
-            repository = _repository(folder)
-            if repository.manifest(version) != artifact:
-                for content in (*blobs, config):
-                    repository.upload(content)
-                _replace(repository, version, artifact, address)
-            # A registry doesn't verify what it stored earlier under a digest.
-            return _read(repository, artifact, address)[0]
+            repository = repository_at(folder)
+            for _ in range(MOST_ATTEMPTS):
+                if repository.manifest(version) != artifact:
+                    for content in (*blobs, config):
+                        repository.upload(content)
+                    # Nobody writes another artifact there, so that whoever is faster loses nothing.
+                    replace_tag(repository, own_tag(version, artifact), artifact, address)
+                    replace_tag(repository, version, artifact, address)
+                # A registry doesn't verify what it stored earlier under a digest.
+                release = read_artifact(repository, artifact, address)[0]
+                claims.settle(self._root, {f"{place_of(device_class, name)}/{version}"})
+                if repository.manifest(digest_of(artifact)) is not None:
+                    return release
+        raise claims.collected(address)
 
     def commit(self, release: Release) -> None:
         """Point the channel's tag at the artifact of a release."""
         folder = _parent(release.path)
         with _explained(release.path):
             _, artifact = artifact_of(release)
-            _replace(_repository(folder), self._spec.channel, artifact, f"{folder}:{self._spec.channel}")
+            replace_tag(repository_at(folder), self._spec.channel, artifact, f"{folder}:{self._spec.channel}")
+            _check_kept(release.path, artifact)
 
     def current(self, device_class: str, name: str) -> Release | None:
         """Read the artifact that the channel's tag names, and verify it."""
@@ -105,10 +121,10 @@ class OciBackend:
             return _pointed_at(folder, self._spec.channel)
 
     def versions(self, device_class: str, name: str) -> tuple[str, ...]:
-        """List the tags of versions."""
+        """List the versions of all artifacts, which also have a tag that no other artifact gets."""
         folder = self._folder(device_class, name)
         with _explained(folder):
-            return tuple(tag for tag in _repository(folder).tags() if VERSION_PATTERN.fullmatch(tag))
+            return tuple(sorted(versions_in(repository_at(folder).tags())))
 
     @staticmethod
     def resolve(target: str) -> Located:
@@ -122,7 +138,7 @@ class OciBackend:
                 where=target,
                 remedy="name a release's address, oci://HOST/REPOSITORY/VERSION, or that of its model.tflite",
             )
-        return _located(*found[:2])
+        return _located(found[0], found[1][MANIFEST_NAME])
 
     @staticmethod
     def point_at(address: str, channel: str) -> tuple[str | None, Release]:
@@ -141,26 +157,27 @@ class OciBackend:
                 )
             release, folder = found[0], _parent(address)
             check_place(folder, release)
-            repository = _repository(folder)
-            channels = _channels_of(repository)
+            repository = repository_at(folder)
+            channels = channels_of(repository)
             if channel not in channels:
                 raise no_such_channel(folder, channel, channels)
-            before = _replace(repository, channel, found[2], f"{folder}:{channel}")
-            return None if before is None else _version_in(before), release
+            before = replace_tag(repository, channel, found[2], f"{folder}:{channel}")
+            _check_kept(release.path, found[2])
+            return None if before is None else version_in(before), release
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:
         """Read each tag of a channel in the repository of a release."""
         folder = _parent(address.rstrip("/"))
-        repository = _repository(folder)
-        for channel in _channels_of(repository):
+        repository = repository_at(folder)
+        for channel in channels_of(repository):
             try:
                 artifact = repository.manifest(channel)
                 if artifact is not None:
                     place = f"{folder}:{channel}"
-                    release, written = _read(repository, artifact, _address_in(folder, artifact, place))
+                    release, files = read_artifact(repository, artifact, address_in(folder, artifact, place))
                     check_place(folder, release)
-                    yield place, _located(release, written)
+                    yield place, _located(release, files[MANIFEST_NAME])
             except RegistryError as error:
                 yield f"{folder}:{channel}", error
 
@@ -168,7 +185,7 @@ class OciBackend:
     def exists(address: str) -> bool:
         """Return whether the tag of a release exists. If the registry can't be read, return True."""
         try:
-            return _repository(_parent(address)).manifest(address.rpartition("/")[2]) is not None
+            return tagged(repository_at(_parent(address)), address.rpartition("/")[2]) is not None
         except StorageError:
             return True
 
@@ -197,58 +214,19 @@ class OciBackend:
 _explained = functools.partial(explained, needed=_NEEDED)
 
 
-def _repository(folder: str) -> Repository:
-    host, _, name = folder.removeprefix(_PREFIX).partition("/")
-    return Repository(host, name)
+def _check_kept(address: str, artifact: bytes) -> None:
+    """Raise a CollectedError if a collection removed a release before a channel named it."""
+    root, place = root_and_place(address)
+    claims.settle(root, {place})
+    if repository_at(_parent(address)).manifest(digest_of(artifact)) is None:
+        raise claims.collected(address)
 
 
-def _replace(repository: Repository, tag: str, artifact: bytes, place: str) -> bytes | None:
-    """Point a tag at an artifact if it names another one, and return what it named before; None if there was none."""
-    for _ in range(_MOST_ATTEMPTS):
-        before = repository.manifest(tag)
-        if before == artifact or repository.tag(tag, artifact, before):
-            return before
-        time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
-    raise RegistryError(
-        "the registry refuses to replace this tag, or other pushes change it all the time",
-        where=place,
-        bound=f"one write in {_MOST_ATTEMPTS} attempts",
-        remedy="allow the registry to replace tags, or run again when fewer pipelines push to this channel",
-    )
-
-
-def _found(address: str) -> tuple[Release, bytes, bytes] | None:
-    """Read and verify a release, its own manifest, and its artifact; None if its tag doesn't exist."""
-    repository = _repository(_parent(address))
-    tag = address.rpartition("/")[2]
-    artifact = repository.manifest(tag) if VERSION_PATTERN.fullmatch(tag) else None
-    return None if artifact is None else (*_read(repository, artifact, address), artifact)
-
-
-def _read(repository: Repository, artifact: bytes, address: str) -> tuple[Release, bytes]:
-    digests = files_in(artifact, address)
-    read: dict[str, bytes] = {}
-
-    def file(name: str) -> bytes:
-        if name not in digests:
-            raise FileNotFoundError(f"there is no {name} in the artifact")
-        try:
-            content = repository.blob(digests[name])
-        except FileNotFoundError:
-            raise FileNotFoundError(f"the content of {name} is missing: {digests[name]}") from None
-        # The release's own digests cover the others, and say more.
-        if name == MANIFEST_NAME and digest_of(content) != digests[name]:
-            raise RegistryError(
-                "the release is corrupt: its manifest is not the one that was pushed",
-                where=f"{address}/{name}",
-                bound=digests[name],
-                measured=digest_of(content),
-                remedy="find out what changed it, remove the release, and push again",
-            )
-        read[name] = content
-        return content
-
-    return read_release(address, address.rpartition("/")[2], file), read[MANIFEST_NAME]
+def _found(address: str) -> tuple[Release, dict[str, bytes], bytes] | None:
+    """Read and verify a release, its files, and its artifact; None if it has no tag."""
+    repository = repository_at(_parent(address))
+    artifact = tagged(repository, address.rpartition("/")[2])
+    return None if artifact is None else (*read_artifact(repository, artifact, address), artifact)
 
 
 def _located(release: Release, written: bytes) -> Located:
@@ -261,30 +239,13 @@ def _located(release: Release, written: bytes) -> Located:
 
 
 def _pointed_at(folder: str, channel: str) -> Release | None:
-    repository = _repository(folder)
+    repository = repository_at(folder)
     artifact = repository.manifest(channel)
     if artifact is None:
         return None
-    release, _ = _read(repository, artifact, _address_in(folder, artifact, f"{folder}:{channel}"))
+    release, _ = read_artifact(repository, artifact, address_in(folder, artifact, f"{folder}:{channel}"))
     check_place(folder, release)
     return release
-
-
-def _address_in(folder: str, artifact: bytes, place: str) -> str:
-    """Return the address of the release that an artifact is, by the digest of its model."""
-    model = files_in(artifact, place).get(MODEL_NAME, "")
-    return f"{folder}/{model.removeprefix('sha256:')[:16]}"
-
-
-def _version_in(artifact: bytes) -> str | None:
-    try:
-        return _address_in("", artifact, "").strip("/") or None
-    except RegistryError:
-        return None
-
-
-def _channels_of(repository: Repository) -> list[str]:
-    return [tag for tag in repository.tags() if _CHANNEL.fullmatch(tag) and not VERSION_PATTERN.fullmatch(tag)]
 
 
 def _parent(address: str) -> str:

@@ -71,7 +71,7 @@ def test_staged_roll_out_reaches_a_device_at_its_share_and_a_rollback_returns_it
     assert pull(device).version == new
     # The pointer, which unsigned readers follow, stays at the complete release.
     assert json.loads((fleet.root / "phone/shoes/stable.json").read_bytes())["version"] == old
-    signed.change(address, "stable", rollout.rolled_back)
+    signed.change(address, "stable", rollout.rolled_back, "rollback")
     assert pull(device) == Update(old, new)
     assert model_of(device) == OLD
 

@@ -34,10 +34,13 @@ class Pushers:
         self._process, self._go = process, go
         self.said: list[dict[str, Any]] = []
 
-    def prepare(self, place: Place, models: Sequence[bytes], kill_at: int | None = None) -> dict[str, Any]:
-        """Fork a process that waits for `start`.
+    def prepare(
+        self, place: Place, models: Sequence[bytes] = (), kill_at: int | None = None, collect: int = 0, keep: int = 0
+    ) -> dict[str, Any]:
+        """Fork a process that waits for `start`, and then pushes models, or collects garbage so often.
 
-        With `kill_at`, its end is said, too, and it kills itself at the file operation of this number; -1 is none.
+        With `kill_at`, its end is said, too, and it kills itself at the file operation of this number; -1 is none. A
+        collection has no grace period, and keeps as many releases of a place as `keep` says; 0 is all.
         """
         request = {
             "kind": type(place.spec).__name__,
@@ -45,6 +48,8 @@ class Pushers:
             "models": [model.hex() for model in models],
             "go": str(self._go),
             "kill_at": kill_at,
+            "collect": collect,
+            "keep": keep or None,
         }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request) + "\n")
@@ -116,6 +121,12 @@ def _push(request: dict[str, Any]) -> None:
 
     if (request["kill_at"] or 0) >= 0:
         sys.addaudithook(count)
+    for _ in range(request["collect"]):
+        try:
+            done = collect(str(place.spec.root), Retention(keep_last=request["keep"]), 0.0)
+            _say(collected=[one.where for one in done.removed])
+        except EdgemillError as error:
+            _say(error=str(error))
     for model in map(bytes.fromhex, request["models"]):
         try:
             opened = place.open()
@@ -132,6 +143,8 @@ if __name__ == "__main__":
     from components.object_store.clients import bucket_of
     from components.push import folder, object_registry  # noqa: F401
     from components.push.oci import registry as oci  # noqa: F401
+    from components.push.upkeep.collect import collect
+    from components.push.upkeep.retention import Retention
     from components.spec import registry
 
     for line in sys.stdin:

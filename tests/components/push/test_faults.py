@@ -145,6 +145,7 @@ def test_push_survives_a_fault_of_each_request(
     remote: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     monkeypatch.setattr(transport, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(gcs, "_RETRY", gcs.DEFAULT_RETRY.with_delay(initial=0.01))
     expected = remote.place(tmp_path)
     expected.push()
     files = expected.files.all()

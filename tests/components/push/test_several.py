@@ -45,7 +45,10 @@ def test_every_registry_gets_the_same_files(places: list[Place]) -> None:
     ]
     assert [place.current() for place in places] == list(releases)
     assert len({release.manifest_sha256 for release in releases}) == 1
-    first, *others = [place.files.all() for place in places]
+    # But for the audit logs.
+    first, *others = [
+        {name: one for name, one in place.files.all().items() if not name.startswith("_audit/")} for place in places
+    ]
     assert all(files == first for files in others)
 
 

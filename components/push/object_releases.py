@@ -1,0 +1,105 @@
+"""Writing the objects of a release under conditions, and checking that no collection has removed them since."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator, Mapping
+
+from components.core.compression import gunzip
+from components.core.errors import RegistryError
+from components.core.files import sha256_of_bytes
+from components.object_store.bucket import Bucket, below, split
+from components.object_store.clients import bucket_of
+from components.push import claims
+from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest, serialized
+from components.push.release_files import compressed_form, corrupt_file, corrupt_form, corrupt_model, root_and_place
+
+# Each attempt that fails is another push that succeeded.
+MOST_ATTEMPTS = 50
+_LONGEST_PAUSE_SECONDS = 0.2
+
+_LOG = logging.getLogger(__name__)
+
+
+def written(folder: str, model: bytes, manifest: ReleaseManifest, files: Mapping[str, bytes]) -> Release:
+    """Create what doesn't exist of a release, and verify the rest."""
+    bucket, key = bucket_of(folder), split(folder)[2]
+    found = create(bucket, f"{key}/{MODEL_NAME}", model, folder)
+    if found != model:
+        raise corrupt_model(folder, manifest.sha256, sha256_of_bytes(found))
+    content, form = compressed_form(model)
+    found = create(bucket, f"{key}/{COMPRESSED_NAME}", content, folder)
+    if found != content:
+        # Another version of zlib compresses to other bytes, which are as good.
+        if gunzip(found, len(model)) != model:
+            raise corrupt_form(f"{folder}/{COMPRESSED_NAME}", form, found, same=False)
+        form = form.model_copy(update={"sha256": sha256_of_bytes(found), "bytes": len(found)})
+    for one, beside in files.items():
+        place = manifest.files[one].path(one)
+        if (found := create(bucket, f"{key}/{place}", beside, folder)) != beside:
+            raise corrupt_file(f"{folder}/{place}", manifest.files[one], sha256_of_bytes(found))
+    manifest = manifest.model_copy(update={"compressed": form})
+    content = serialized(manifest)
+    # Also if it is the same: a collection spares what was written lately.
+    if replace(bucket, f"{key}/{MANIFEST_NAME}", content, folder, again=True) not in {None, content}:
+        _LOG.warning("%s/%s differed from what this push writes and was replaced", folder, MANIFEST_NAME)
+    return Release(version=manifest.sha256[:16], path=folder, manifest=manifest)
+
+
+def is_complete(release: Release) -> bool:
+    """Whether all objects of a release exist. They aren't read."""
+    expected = {MODEL_NAME, COMPRESSED_NAME, MANIFEST_NAME}
+    expected |= {one.path(name) for name, one in release.manifest.files.items()}
+    return expected <= set(names(release.path))
+
+
+def check_kept(release: Release) -> None:
+    """Raise a CollectedError if a collection removed a release before a channel named it."""
+    root, place = root_and_place(release.path)
+    claims.settle(root, {place})
+    if not is_complete(release):
+        raise claims.collected(release.path)
+
+
+def create(bucket: Bucket, key: str, content: bytes, place: str) -> bytes:
+    """Create an object, and return its content, which is another one if it existed."""
+    for _ in range(MOST_ATTEMPTS):
+        if bucket.write_if(key, content, None):
+            return content
+        if (found := bucket.read_version(key)) is not None:
+            return found.content
+        time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
+    raise _crowded(place)
+
+
+def replace(bucket: Bucket, key: str, content: bytes, place: str, *, again: bool = False) -> bytes | None:
+    """Replace an object if it differs, or `again`, and return what it held before; None if there was none.
+
+    A push that was faster isn't lost: this one reads what it wrote, and replaces that.
+    """
+    for attempt in range(MOST_ATTEMPTS):
+        found = bucket.read_version(key)
+        # After a refused write, this push or another one has just written the same.
+        if found is not None and found.content == content and (attempt or not again):
+            return content
+        if bucket.write_if(key, content, None if found is None else found.version):
+            return None if found is None else found.content
+        time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
+    raise _crowded(place)
+
+
+def _crowded(place: str) -> RegistryError:
+    return RegistryError(
+        "other pushes change this all the time",
+        where=place,
+        bound=f"a moment without another push, in {MOST_ATTEMPTS} attempts",
+        remedy="run again when fewer pipelines push to this channel",
+    )
+
+
+def names(folder: str) -> Iterator[str]:
+    """Yield the names of all objects below an address, relative to it, sorted."""
+    prefix = below(split(folder)[2])
+    return (one.key.removeprefix(prefix) for one in bucket_of(folder).objects(prefix))

@@ -1,0 +1,163 @@
+"""Verification of a whole registry: every file, manifest, channel, and signature. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.core.errors import RegistryError
+from components.core.files import sha256_of_bytes
+from components.core.values import FrozenModel
+from components.push.audit import read_log
+from components.push.release import MODEL_NAME, Release
+from components.push.upkeep.holdings import Copy, Holdings
+from components.push.upkeep.opening import holdings_at
+from components.push.upkeep.trusted import Trusted, read_trusted, references
+from components.trust.rollout import ReleaseRef
+
+
+class Problem(FrozenModel):
+    """Something that breaks a registry: where, and the complete message."""
+
+    where: str
+    message: str
+
+
+class Health(FrozenModel):
+    """What a verification found.
+
+    Attributes:
+        registry: Its folder or address.
+        signed: Whether it is signed.
+        anchored: Whether the signatures were verified from a root of this machine. False also without signatures.
+        places: Number of places, `<device class>/<name>`.
+        releases: Number of complete releases that are intact.
+        channels: Number of channels that name an intact release.
+        files: Number of files of the intact releases.
+        bytes: Their size.
+        entries: Number of entries of the audit log.
+        last_entry: Digest of its newest entry; empty without one.
+        problems: What breaks it.
+        incomplete: Releases that a push has not completed. `gc` removes them, and no device sees them.
+        strangers: What is nothing that a push writes.
+    """
+
+    registry: str
+    signed: bool
+    anchored: bool
+    places: int = 0
+    releases: int = 0
+    channels: int = 0
+    files: int = 0
+    bytes: int = 0
+    entries: int = 0
+    last_entry: str = ""
+    problems: tuple[Problem, ...] = ()
+    incomplete: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
+
+
+def verify(root: str, places: tuple[str, ...] = (), trust: Path | None = None, contains: str | None = None) -> Health:
+    """Verify a registry.
+
+    Args:
+        root: Its folder or address.
+        places: The places to verify, `<device class>/<name>`; by default all.
+        trust: A root.json that the signatures must lead to.
+        contains: Beginning of the digest of an entry that the audit log must contain.
+
+    Raises:
+        RegistryError: The registry can't be read.
+    """
+    holdings = holdings_at(root, places)
+    problems: list[Problem] = []
+    trusted: Trusted | None = None
+    try:
+        trusted = read_trusted(holdings.root, trust)
+    except RegistryError as error:
+        problems.append(Problem(where=error.where or holdings.root, message=str(error)))
+    signed = references(trusted.reading.states) if trusted else {}
+    counts, incomplete = dict.fromkeys(("places", "releases", "channels", "files", "bytes"), 0), []
+    seen: dict[str, Release | RegistryError] = {}
+    for place in holdings.places():
+        counts["places"] += 1
+        for version, stored in holdings.versions(place).items():
+            here = f"{place}/{version}"
+            if not stored.complete and here not in signed:
+                incomplete.append(here)
+                continue
+            try:
+                copy = holdings.read(place, version)
+                check_signed(copy, signed.get(here, ()))
+            except RegistryError as error:
+                seen[here] = error
+                problems.append(Problem(where=here, message=str(error)))
+                continue
+            seen[here] = copy.release
+            counts["releases"] += 1
+            counts["files"] += len(copy.files)
+            counts["bytes"] += sum(map(len, copy.files.values()))
+        for channel, found in holdings.channels(place).items():
+            if not isinstance(found, RegistryError):
+                counts["channels"] += 1
+            elif str(found) not in {problem.message for problem in problems}:
+                problems.append(Problem(where=f"{place}: {channel}", message=str(found)))
+    problems += _missing(holdings, trusted, signed, seen, places)
+    log = read_log(holdings.root, contains)
+    problems += [Problem(where="the audit log", message=one) for one in log.problems]
+    return Health(
+        registry=holdings.root,
+        signed=trusted is not None,
+        anchored=trusted is not None and trusted.anchored,
+        **counts,
+        entries=len(log.entries),
+        last_entry=log.heads[-1] if log.heads else "",
+        problems=tuple(problems),
+        incomplete=tuple(incomplete),
+        strangers=holdings.strangers(),
+    )
+
+
+def _missing(
+    holdings: Holdings,
+    trusted: Trusted | None,
+    signed: dict[str, list[ReleaseRef]],
+    seen: dict[str, Release | RegistryError],
+    places: tuple[str, ...],
+) -> list[Problem]:
+    found = [
+        Problem(where=here, message=f"{holdings.root}/{here}: a signed channel names this release, and it is missing")
+        for here in signed
+        if here not in seen and (not places or here.rpartition("/")[0] in places)
+    ]
+    if trusted is not None:
+        found += [
+            Problem(where=name, message=f"{holdings.root}: _tuf/{name}: this signed pointer is missing")
+            for name in trusted.reading.missing
+        ]
+    return found
+
+
+def check_signed(copy: Copy, refs: Sequence[ReleaseRef]) -> None:
+    """Compare a release with what is signed about it.
+
+    Raises:
+        RegistryError: A file is another one than those that were signed.
+    """
+    if not refs:
+        return
+    digests = {name: sha256_of_bytes(content) for name, content in copy.files.items()}
+    expected: dict[str, set[str]] = {}
+    for ref in refs:
+        named = {one["name"]: one["digest"]["sha256"] for one in ref.statement.get("subject", ())}
+        for name, digest in {**named, MODEL_NAME: ref.sha256, ref.file: ref.file_sha256}.items():
+            expected.setdefault(name, set()).add(digest)
+    for name, signed in expected.items():
+        if digests.get(name) not in signed:
+            raise RegistryError(
+                "this file is not the one that was signed",
+                where=f"{copy.release.path}/{name}",
+                bound=" or ".join(f"sha256 {one}" for one in sorted(signed)),
+                measured=digests.get(name, "no such file"),
+                remedy="restore it: `edgemill registry repair --from` a mirror",
+            )

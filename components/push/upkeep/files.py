@@ -1,0 +1,271 @@
+"""The holdings of a registry whose releases are files: a folder, or a bucket of an object store."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from pydantic import ValidationError
+
+from components.core.errors import RegistryError
+from components.object_store.bucket import Stored as Object
+from components.object_store.folder import FolderBucket
+from components.push.beside import bucket_at
+from components.push.folder_files import STAGING_PREFIX, STALE_SECONDS, is_there, stage_and_rename
+from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, ChannelPointer, Release, ReleaseManifest
+from components.push.release_files import (
+    PART_PATTERN,
+    VERSION_PATTERN,
+    pointed_version,
+    pointer_to,
+    read_channel,
+    read_release,
+)
+from components.push.store_errors import explained
+from components.push.upkeep.holdings import Copy, Leftover, Stored
+
+_POINTER = re.compile(r"([a-z][a-z0-9_-]*)\.json")
+# The names that `write_atomically` gives to files until they are complete.
+_TEMPORARY = re.compile(r"\..+\.[A-Za-z0-9_]{8}")
+_PROBE = ".edgemill-probe"
+_OWN = ("_tuf", "_gc", "_audit")
+
+
+class FileHoldings:
+    """See `Holdings`."""
+
+    def __init__(self, root: str, chosen: tuple[str, ...] = ()) -> None:
+        self.root, self._chosen = root, chosen
+        self._bucket, self._prefix = bucket_at(root)
+        self._files: dict[str, dict[str, dict[str, Object]]] = {}
+        self._pointers: dict[str, list[str]] = {}
+        self._temporary: list[Object] = []
+        self._strangers: list[str] = []
+
+    def places(self) -> tuple[str, ...]:
+        """See `Holdings`."""
+        self._files, self._pointers, self._temporary, self._strangers = {}, {}, [], []
+        with self._explained():
+            for below in [f"{place}/" for place in self._chosen] or [""]:
+                self._list(below)
+        return tuple(sorted({*self._files, *self._pointers}))
+
+    def versions(self, place: str) -> dict[str, Stored]:
+        """See `Holdings`."""
+        return {
+            version: Stored(
+                complete=MANIFEST_NAME in files,
+                bytes=sum(one.size for one in files.values()),
+                written=max(one.modified for one in files.values()),
+            )
+            for version, files in sorted(self._files.get(place, {}).items())
+        }
+
+    def again(self, place: str) -> None:
+        """See `Holdings`."""
+        self._files.pop(place, None)
+        self._pointers.pop(place, None)
+        with self._explained():
+            self._list(f"{place}/")
+
+    def manifest(self, place: str, version: str) -> bytes | None:
+        """See `Holdings`."""
+        with self._explained():
+            found = self._bucket.read_version(f"{self._prefix}{place}/{version}/{MANIFEST_NAME}")
+            return None if found is None else found.content
+
+    def contents(self, place: str, version: str, names: Iterable[str]) -> dict[str, bytes]:
+        """See `Holdings`."""
+        with self._explained():
+            read = {name: self._bucket.read_version(f"{self._prefix}{place}/{version}/{name}") for name in names}
+        return {name: one.content for name, one in read.items() if one is not None}
+
+    def read(self, place: str, version: str) -> Copy:
+        """See `Holdings`."""
+        files: dict[str, bytes] = {}
+
+        def read(name: str) -> bytes:
+            files[name] = self._bucket.read(f"{self._prefix}{place}/{version}/{name}")
+            return files[name]
+
+        with self._explained():
+            release = read_release(f"{self.root}/{place}/{version}", version, read)
+        _check_place(place, release)
+        return Copy(release, files)
+
+    def channels(self, place: str) -> dict[str, Release | RegistryError]:
+        """See `Holdings`."""
+        found: dict[str, Release | RegistryError] = {}
+        for channel in self._pointers.get(place, ()):
+            try:
+                if (pointed := self._channel(place, f"{place}/{channel}.json")) is not None:
+                    found[channel] = pointed
+            except RegistryError as error:
+                found[channel] = error
+        return found
+
+    def named(self, place: str) -> dict[str, str | None]:
+        """See `Holdings`."""
+        found: dict[str, str | None] = {}
+        for channel in self._pointers.get(place, ()):
+            with self._explained():
+                content = self._bucket.read_version(f"{self._prefix}{place}/{channel}.json")
+            if content is not None:
+                found[channel] = pointed_version(content.content)
+        return found
+
+    def holds(self, place: str, version: str, written: bytes) -> bool:
+        """See `Holdings`."""
+        listed = self._files.get(place, {}).get(version, {})
+        if MANIFEST_NAME not in listed or self.manifest(place, version) != written:
+            return False
+        try:
+            manifest = ReleaseManifest.model_validate_json(written)
+        except ValidationError:
+            return False
+        sizes = {MODEL_NAME: manifest.bytes, **{one.path(name): one.bytes for name, one in manifest.files.items()}}
+        if manifest.compressed is not None:
+            sizes[COMPRESSED_NAME] = manifest.compressed.bytes
+        return all(name in listed and listed[name].size == size for name, size in sizes.items())
+
+    def write(self, place: str, copy: Copy) -> None:
+        """See `Holdings`."""
+        base = f"{self._prefix}{place}/{copy.release.version}/"
+        with self._explained():
+            if isinstance(self._bucket, FolderBucket) and not is_there(final := self._bucket.root / base):
+                final.parent.mkdir(parents=True, exist_ok=True)
+                stage_and_rename(final, dict(copy.files))
+            for name in sorted(copy.files, key=lambda name: name == MANIFEST_NAME):
+                if not self._bucket.write_if(base + name, copy.files[name], None):
+                    self._overwrite(base + name, copy.files[name])
+
+    def mend(self, place: str, version: str, name: str, content: bytes) -> None:
+        """See `Holdings`."""
+        with self._explained():
+            self._overwrite(f"{self._prefix}{place}/{version}/{name}", content)
+
+    def point(self, place: str, channel: str, release: Release) -> bool:
+        """See `Holdings`."""
+        key, content = f"{self._prefix}{place}/{channel}.json", pointer_to(release)
+        with self._explained():
+            before = self._bucket.read_version(key)
+            if before is not None and _same_pointer(before.content, content):
+                return False
+            self._overwrite(key, content)
+            return True
+
+    def remove(self, place: str, version: str) -> None:
+        """See `Holdings`. In a bucket, the manifest goes first: without it there is no release."""
+        base = f"{self._prefix}{place}/{version}/"
+        with self._explained():
+            if isinstance(self._bucket, FolderBucket):
+                self._bucket.delete_folder(base.rstrip("/"), f"{place}/{STAGING_PREFIX}{secrets.token_hex(4)}")
+                return
+            keys = [one.key for one in self._bucket.objects(base)]
+            self._bucket.delete([base + MANIFEST_NAME])
+            self._bucket.delete(key for key in keys if key != base + MANIFEST_NAME)
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """See `Holdings`."""
+        self.places()
+        for one in self._temporary:
+            name = one.key.removeprefix(self._prefix)
+            # Nothing says whether a running push has just written it.
+            yield Leftover("a temporary file", name, None, (one.key,), one.size, one.modified, STALE_SECONDS)
+        for place, versions in self._files.items():
+            for version, files in versions.items():
+                here, names = f"{place}/{version}", self._unneeded(place, version, files)
+                if not names:
+                    continue
+                what = "files of a replaced manifest" if MANIFEST_NAME in files else "an incomplete release"
+                keys = tuple(files[name].key for name in names)
+                size, written = sum(files[name].size for name in names), max(files[name].modified for name in names)
+                yield Leftover(what, here, here, keys, size, written)
+
+    def remove_leftover(self, leftover: Leftover) -> None:
+        """See `Holdings`."""
+        with self._explained():
+            self._bucket.delete(leftover.names)
+
+    def strangers(self) -> tuple[str, ...]:
+        """See `Holdings`."""
+        return tuple(self._strangers)
+
+    def _channel(self, place: str, name: str) -> Release | None:
+        with self._explained():
+            return read_channel(
+                f"{self.root}/{name}",
+                lambda: self._bucket.read(self._prefix + name),
+                lambda version: self.read(place, version).release,
+            )
+
+    def _list(self, below: str) -> None:
+        for one in self._bucket.objects(self._prefix + below):
+            name = one.key.removeprefix(self._prefix)
+            parts = name.split("/")
+            if name == _PROBE or any(part.startswith(STAGING_PREFIX) or _TEMPORARY.fullmatch(part) for part in parts):
+                self._temporary.append(one)
+            elif parts[0] in _OWN and len(parts) > 1:
+                continue
+            elif len(parts) < 3 or not all(map(PART_PATTERN.fullmatch, parts[:2])):
+                self._strangers.append(name)
+            elif len(parts) == 3 and (match := _POINTER.fullmatch(parts[2])):
+                self._pointers.setdefault("/".join(parts[:2]), []).append(match[1])
+            elif len(parts) > 3 and VERSION_PATTERN.fullmatch(parts[2]):
+                versions = self._files.setdefault("/".join(parts[:2]), {})
+                versions.setdefault(parts[2], {})["/".join(parts[3:])] = one
+            else:
+                self._strangers.append(name)
+
+    def _unneeded(self, place: str, version: str, files: dict[str, Object]) -> list[str]:
+        if MANIFEST_NAME not in files:
+            return list(files)
+        extra = [name for name in files if name.startswith("content/")]
+        if not extra or (content := self.manifest(place, version)) is None:
+            return []
+        try:
+            manifest = ReleaseManifest.model_validate_json(content)
+        except ValidationError:
+            return []  # `verify` reports it
+        needed = {one.path(name) for name, one in manifest.files.items()}
+        return [name for name in extra if name not in needed]
+
+    def _overwrite(self, key: str, content: bytes) -> None:
+        """Replace what another process doesn't change at the same time."""
+        found = self._bucket.read_version(key)
+        if found is not None and found.content == content:
+            return
+        if not self._bucket.write_if(key, content, None if found is None else found.version):
+            again = self._bucket.read_version(key)
+            if again is None or again.content != content:
+                raise RegistryError(
+                    "another process has just changed this",
+                    where=f"{self.root}/{key.removeprefix(self._prefix)}",
+                    remedy="run again",
+                )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        with explained(self.root):
+            yield
+
+
+def _check_place(place: str, release: Release) -> None:
+    found = f"{release.manifest.device_class}/{release.manifest.name}"
+    if found != place:
+        raise RegistryError(
+            "this release is not in its place in the registry",
+            where=release.path,
+            bound=f"a folder .../{found}",
+            measured=f".../{place}",
+            remedy="move it away: a release belongs to the place for which it was pushed",
+        )
+
+
+def _same_pointer(one: bytes, other: bytes) -> bool:
+    try:
+        return ChannelPointer.model_validate_json(one) == ChannelPointer.model_validate_json(other)
+    except ValidationError:
+        return False

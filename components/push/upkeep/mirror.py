@@ -1,0 +1,219 @@
+"""Copies of whole registries, from any kind to any kind.
+
+Releases are copied byte by byte, then channels, then signed metadata, its timestamp last. So readers of the copy see a
+release that is complete, and a signed set that was in force. What is already there isn't copied again, which continues
+a mirror that broke off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.core.errors import RegistryError
+from components.core.values import FrozenModel
+from components.push.audit import record
+from components.push.beside import normal_root
+from components.push.upkeep.check import Problem, check_signed
+from components.push.upkeep.holdings import Holdings
+from components.push.upkeep.opening import holdings_at
+from components.push.upkeep.trusted import Trusted, read_trusted, references
+from components.trust.rollout import ReleaseRef
+from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, read_signed_set
+from components.trust.storage import ListedStore, store_at
+
+
+class Mirrored(FrozenModel):
+    """What a mirror did, or would do.
+
+    Attributes:
+        source, target: The registries.
+        copied: The releases that were copied.
+        unchanged: Number of releases that were there.
+        bytes: Size of what was copied.
+        pointed: The channels that were changed.
+        signed: Whether the copy is signed.
+        metadata: Number of files of signed metadata that were copied.
+        problems: What couldn't be copied.
+    """
+
+    source: str
+    target: str
+    copied: tuple[str, ...]
+    unchanged: int
+    bytes: int
+    pointed: tuple[str, ...]
+    signed: bool
+    metadata: int
+    problems: tuple[Problem, ...]
+
+
+def mirror(
+    source: str,
+    target: str,
+    places: tuple[str, ...] = (),
+    trust: Path | None = None,
+    *,
+    dry_run: bool = False,
+) -> Mirrored:
+    """Copy a registry.
+
+    Args:
+        source, target: The registries. A folder that is the target is created.
+        places: The places to copy, `<device class>/<name>`; by default all. Signed metadata is always complete.
+        trust: A root.json that the signatures of the source must lead to.
+        dry_run: Only say what would be copied.
+
+    Raises:
+        RegistryError: A registry can't be read or written, or the target is another signed registry, or newer.
+    """
+    taken = holdings_at(source, places)
+    if normal_root(target) == taken.root:
+        raise RegistryError("a registry cannot be its own mirror", where=target, remedy="name another target")
+    if "://" not in target and not dry_run:
+        Path(target).mkdir(parents=True, exist_ok=True)
+    trusted = read_trusted(taken.root, trust)
+    if trusted is not None:
+        _check_target(trusted, normal_root(target))
+    given = None if "://" not in target and not Path(target).is_dir() else holdings_at(target, places)
+    run = _Run(taken, given, dry_run=dry_run)
+    run.releases(trusted)
+    metadata = 0
+    signed = references(trusted.reading.states) if trusted else {}
+    lost = [problem for problem in run.problems if problem.where in signed]
+    if trusted is not None and not places and not lost:
+        metadata = _copy_metadata(trusted, normal_root(target), dry_run=dry_run)
+    return Mirrored(
+        source=taken.root,
+        target=normal_root(target),
+        copied=tuple(run.copied),
+        unchanged=run.unchanged,
+        bytes=run.bytes,
+        pointed=tuple(run.pointed),
+        signed=trusted is not None and not places,
+        metadata=metadata,
+        problems=tuple(run.problems),
+    )
+
+
+class _Run:
+    def __init__(self, taken: Holdings, given: Holdings | None, *, dry_run: bool) -> None:
+        self._taken, self._given, self._dry = taken, given, dry_run
+        self.copied: list[str] = []
+        self.pointed: list[str] = []
+        self.problems: list[Problem] = []
+        self.unchanged = self.bytes = 0
+        self._recorded = False
+
+    def releases(self, trusted: Trusted | None) -> None:
+        signed = references(trusted.reading.states) if trusted else {}
+        places = self._taken.places()
+        if self._given is not None:
+            self._given.places()
+        for place in places:
+            # Read first, so that what they name is among the releases that are copied.
+            named = self._taken.named(place)
+            self._taken.again(place)
+            for version, stored in self._taken.versions(place).items():
+                if not stored.complete:
+                    continue
+                try:
+                    self._release(place, version, signed.get(f"{place}/{version}", []))
+                except RegistryError as error:
+                    self.problems.append(Problem(where=f"{place}/{version}", message=str(error)))
+            for channel, pointed in named.items():
+                try:
+                    self._channel(place, channel, pointed)
+                except RegistryError as error:
+                    self.problems.append(Problem(where=f"{place}: {channel}", message=str(error)))
+
+    def _release(self, place: str, version: str, signed: Sequence[ReleaseRef]) -> None:
+        written = self._taken.manifest(place, version)
+        if self._given is not None and written and self._given.holds(place, version, written):
+            self.unchanged += 1
+            return
+        copy = self._taken.read(place, version)
+        check_signed(copy, signed)
+        if not self._dry and self._given is not None:
+            self._record()
+            self._given.write(place, copy)
+        self.copied.append(f"{place}/{version}")
+        self.bytes += sum(map(len, copy.files.values()))
+
+    def _channel(self, place: str, channel: str, version: str | None) -> None:
+        if version is None:
+            raise RegistryError(
+                "the pointer of this channel cannot be read, so it is not copied",
+                where=f"{self._taken.root}/{place}: {channel}",
+                remedy="repair the source first: `edgemill registry repair`",
+            )
+        if self._given is None or self._given.named(place).get(channel) == version:
+            if self._given is None:
+                self.pointed.append(f"{place}: {channel}")
+            return
+        copy = self._taken.read(place, version)
+        if not self._dry:
+            self._record()
+            self._given.point(place, channel, copy.release)
+        self.pointed.append(f"{place}: {channel}")
+
+    def _record(self) -> None:
+        if not self._recorded and self._given is not None:
+            record(self._given.root, what="mirror", source=self._taken.root)
+            self._recorded = True
+
+
+def _check_target(trusted: Trusted, target: str) -> None:
+    own = store_at(target).read(FIRST_ROOT_NAME)
+    if own is not None and own.content != trusted.reading.files.get(FIRST_ROOT_NAME):
+        raise RegistryError(
+            "the target is another signed registry: its first root differs",
+            where=target,
+            remedy="name an empty target, or a mirror of this source",
+        )
+
+
+def _copy_metadata(trusted: Trusted, target: str, *, dry_run: bool) -> int:
+    """Copy the signed metadata that is in force. What leads to it comes last."""
+    store, files = store_at(target), trusted.reading.files
+    own = store.read(TIMESTAMP_NAME)
+    if own is not None and own.content == files[TIMESTAMP_NAME]:
+        return 0
+    if own is not None:
+        _check_older(trusted, store, target)
+    if dry_run:
+        return len(files)
+    with store.exclusive():
+        for name in sorted(files.keys() - {TIMESTAMP_NAME, FIRST_ROOT_NAME}):
+            _create(store, name, files[name], target)
+        if not store.write_if(TIMESTAMP_NAME, files[TIMESTAMP_NAME], own.version if own else None):
+            raise RegistryError("another process has just changed the target", where=target, remedy="run again")
+        # It makes a new mirror a signed registry.
+        _create(store, FIRST_ROOT_NAME, files[FIRST_ROOT_NAME], target)
+    return len(files)
+
+
+def _create(store: ListedStore, name: str, content: bytes, target: str) -> None:
+    if store.write_if(name, content, None):
+        return
+    found = store.read(name)
+    if found is None or found.content != content:
+        raise RegistryError(
+            "the target has other signed metadata of this name",
+            where=f"{target}: {name}",
+            remedy="mirror into an empty registry: this one was pushed to",
+        )
+
+
+def _check_older(trusted: Trusted, store: ListedStore, target: str) -> None:
+    anchor = trusted.anchor or trusted.reading.files[FIRST_ROOT_NAME]
+    version = read_signed_set(store, anchor, target).timestamp.signed.version
+    mine = trusted.reading.found.timestamp.signed.version
+    if version > mine:
+        raise RegistryError(
+            "the target is newer than the source, and devices refuse to go back",
+            where=target,
+            bound=f"a timestamp of version {mine} or lower",
+            measured=version,
+            remedy="mirror in the other direction, or find out why the source is old",
+        )

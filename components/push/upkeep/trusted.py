@@ -1,0 +1,116 @@
+"""What is signed in a registry, for upkeep that changes no signature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.core.errors import RegistryError, SpecError
+from components.push.signed import can_be_signed, key_set_of
+from components.trust.reading import Reading, read_everything
+from components.trust.rollout import ChannelState, ReleaseRef
+from components.trust.signed_set import FIRST_ROOT_NAME, is_signed
+from components.trust.storage import ListedStore, store_at
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """A signed registry.
+
+    Attributes:
+        store: Its metadata.
+        reading: What was read and verified.
+        anchored: Whether the root comes from this machine. Otherwise, the registry's own first root was trusted.
+        anchor: The root that was trusted, if it comes from this machine.
+    """
+
+    store: ListedStore
+    reading: Reading
+    anchored: bool
+    anchor: bytes | None
+
+
+def read_trusted(root: str, trust: Path | None = None) -> Trusted | None:
+    """Read and verify what is signed in a registry; None if it isn't signed.
+
+    Args:
+        root: The registry.
+        trust: A root.json to trust. By default, that of the key set for the registry if there is one.
+
+    Raises:
+        RegistryError: The signed metadata is refused, or it is missing although a key set is for it.
+        SpecError: `trust` can't be read.
+    """
+    if not can_be_signed(root):
+        return None
+    store = store_at(root)
+    keys = key_set_of(root, store)
+    anchor = _read(trust) if trust else keys.root if keys else None
+    if not is_signed(store):
+        if anchor is not None:
+            raise RegistryError(
+                "this registry was signed, and its signed metadata is gone",
+                where=root,
+                bound="the folder _tuf",
+                remedy="restore it: `edgemill registry repair --from` a mirror",
+            )
+        return None
+    return Trusted(store, read_everything(store, anchor, root), anchor is not None, anchor)
+
+
+def references(states: tuple[ChannelState, ...]) -> dict[str, list[ReleaseRef]]:
+    """Map each release that a channel gives to devices, or can return to, to what its channels have signed about it."""
+    found: dict[str, list[ReleaseRef]] = {}
+    for state in states:
+        for ref in (*state.history, *(stage.release for stage in state.stages)):
+            found.setdefault(f"{state.device_class}/{state.name}/{ref.version}", []).append(ref)
+    return found
+
+
+def mend_metadata(root: str, sources: Sequence[str], trust: Path | None, *, dry_run: bool) -> list[str]:
+    """Restore signed metadata that is missing or damaged from mirrors, file by file; return what was written.
+
+    A dry run names the first file only: what it leads to can't be read without it.
+    """
+    store = store_at(root)
+    keys = key_set_of(root, store)
+    anchor = _read(trust) if trust else keys.root if keys else None
+    mirrors = [one for one in sources if can_be_signed(one) and is_signed(store_at(one))]
+    readings = [read_everything(store_at(one), anchor, one).files for one in mirrors]
+    written: list[str] = []
+    while True:
+        try:
+            read_everything(store, anchor or _first_root(readings), root)
+        except RegistryError as error:
+            name = (error.where or "").rpartition(": ")[2]
+            content = next((files[name] for files in readings if name in files), None)
+            if content is None or name in written:
+                break
+            written.append(name)
+            if dry_run:
+                break
+            with store.exclusive():
+                found = store.read(name)
+                if not store.write_if(name, content, found.version if found else None):
+                    raise RegistryError(
+                        "another process has just changed this", where=name, remedy="run again"
+                    ) from error
+        else:
+            break
+    return [f"_tuf/{name}" for name in written]
+
+
+def _first_root(readings: Sequence[dict[str, bytes]]) -> bytes | None:
+    return next((files[FIRST_ROOT_NAME] for files in readings), None)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SpecError(
+            f"the trusted root cannot be read: {error.strerror or error}",
+            where=str(path),
+            remedy="name the root.json of the registry's key set",
+        ) from error

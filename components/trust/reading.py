@@ -1,0 +1,135 @@
+"""A signed registry as it is, for those who change nothing: every role, every channel, and the files that hold them."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from tuf.api.metadata import Metadata, Targets
+from tuf.api.serialization import DeserializationError
+
+from components.core.errors import RegistryError
+from components.object_store.bucket import Content
+from components.trust import rollout
+from components.trust.names import CHANNELS, CUSTOM, EXPIRY_DAYS
+from components.trust.signed_set import (
+    FIRST_ROOT_NAME,
+    SignedSet,
+    checked,
+    read_role,
+    read_signed_set,
+    refused,
+)
+from components.trust.storage import Store
+
+_VERSIONED = re.compile(r"(\d+)\.(.+)\.json")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A signed registry.
+
+    Attributes:
+        found: The top-level metadata.
+        states: The state of each channel that has releases, sorted.
+        files: Name -> content of every file that is in force: all roots, the timestamp, and what it leads to.
+        missing: Names of pointers that are signed and not there. No device needs them.
+    """
+
+    found: SignedSet
+    states: tuple[rollout.ChannelState, ...]
+    files: dict[str, bytes]
+    missing: tuple[str, ...]
+
+    def superseded(self, names: list[str]) -> list[str]:
+        """Return those of some names that are older versions of what is in force. Nothing ever refers to them again.
+
+        A push that is running writes newer versions, or it fails because its timestamp isn't in force any more.
+        """
+        in_force = {match[2]: int(match[1]) for name in self.files if (match := _VERSIONED.fullmatch(name))}
+        found = []
+        for name in names:
+            match = _VERSIONED.fullmatch(name)
+            if match and match[2] != "root" and int(match[1]) < in_force.get(match[2], 0):
+                found.append(name)
+        return found
+
+
+def read_everything(store: Store, anchor: bytes | None, where: str) -> Reading:
+    """Read and verify all signed metadata.
+
+    Args:
+        store: Where the metadata is.
+        anchor: The root that is trusted; None to trust the registry's own first root.
+        where: The registry, for messages.
+
+    Raises:
+        RegistryError: Something is missing, or isn't signed by its role.
+    """
+    files = _Kept(store)
+    if anchor is None:
+        first = files.read(FIRST_ROOT_NAME)
+        if first is None:
+            raise refused("it is missing", FIRST_ROOT_NAME, where)
+        anchor = first.content
+    found = read_signed_set(files, anchor, where)
+    for version in range(1, found.root.signed.version):
+        if files.read(name := f"{version}.root.json") is None:
+            raise refused("it is missing", name, where)
+    states: list[rollout.ChannelState] = []
+    missing: list[str] = []
+    delegations = found.targets.signed.delegations
+    for name in (delegations.roles or {}) if delegations else {}:
+        role = read_role(files, found, name, where)
+        states += _states(role, where) if role else ()
+        for path, target in role.signed.targets.items() if role else ():
+            folder, _, file = path.rpartition("/")
+            pointer = f"targets/{folder}/{target.hashes['sha256']}.{file}"
+            if (content := files.read(pointer)) is None:
+                missing.append(pointer)
+            else:
+                checked(lambda one=target, read=content: one.verify_length_and_hashes(read.content), pointer, where)
+    states.sort(key=lambda one: (one.device_class, one.name, CHANNELS.index(one.channel)))
+    return Reading(found, tuple(states), files.content, tuple(missing))
+
+
+def signed_at(store: Store, name: str) -> float | None:
+    """When a file was signed, in seconds since the epoch, by its expiry; None if nobody knows."""
+    found, root = store.read(name), store.read(FIRST_ROOT_NAME)
+    if found is None or root is None:
+        return None
+    try:
+        signed = Metadata.from_bytes(found.content).signed
+        days = Metadata.from_bytes(root.content).signed.unrecognized_fields[EXPIRY_DAYS]
+    except (DeserializationError, KeyError):
+        return None
+    role = name.partition(".")[2].removesuffix(".json")
+    return signed.expires.timestamp() - 86_400.0 * float(days.get(role, days["channels"]))
+
+
+def _states(role: Metadata[Targets], where: str) -> list[rollout.ChannelState]:
+    try:
+        return [rollout.from_json((target.custom or {}).get(CUSTOM)) for target in role.signed.targets.values()]
+    except rollout.RolloutError as error:
+        raise RegistryError(str(error), where=where, remedy="update edgemill") from error
+
+
+class _Kept:
+    """A store that keeps what was read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.content: dict[str, bytes] = {}
+
+    def read(self, name: str) -> Content | None:
+        found = self._store.read(name)
+        if found is not None:
+            self.content[name] = found.content
+        return found
+
+    def write_if(self, name: str, content: bytes, version: str | None) -> bool:
+        return self._store.write_if(name, content, version)
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        return self._store.exclusive()

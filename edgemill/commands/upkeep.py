@@ -1,0 +1,181 @@
+"""`edgemill registry verify`, `gc`, `repair`, `mirror`, and `audit`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from components.core.errors import RegistryError, SpecError, TamperedError, counted
+from components.push.audit import read_log
+from components.push.beside import normal_root
+from components.push.upkeep.check import Problem
+from components.push.upkeep.check import verify as verify_registry
+from components.push.upkeep.collect import collect
+from components.push.upkeep.mirror import mirror
+from components.push.upkeep.repair import repair
+from components.push.upkeep.retention import Retention
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def print_health(
+    root: str, places: tuple[str, ...], trust: Path | None, contains: str | None, *, as_json: bool
+) -> None:
+    """Verify a registry, and print what was found. Raises a RegistryError if something is damaged."""
+    found = verify_registry(root, _checked(places), trust, contains)
+    if as_json:
+        typer.echo(json.dumps({**found.model_dump(), "intact": not found.problems}, indent=2))
+    else:
+        for problem in found.problems:
+            typer.echo(f"BROKEN {problem.where}: {problem.message}")
+        for name in found.incomplete:
+            typer.echo(f"incomplete, no device sees it: {name}")
+        for name in found.strangers:
+            typer.echo(f"not from a push: {name}")
+        signed = "not signed" if not found.signed else "signed"
+        if found.signed and not found.anchored:
+            signed += ", verified from its own first root (name a trusted root.json with --trust)"
+        typer.echo(
+            f"{found.registry}: {signed}; {counted(found.releases, 'release')} in {counted(found.places, 'place')},"
+            f" {counted(found.files, 'file')}, {found.bytes:,} bytes, {counted(found.channels, 'channel')}:"
+            f" {'all intact' if not found.problems else counted(len(found.problems), 'problem')}"
+        )
+        if found.last_entry:
+            typer.echo(f"audit log: {found.entries} entries, last {found.last_entry[:16]}")
+    _raise(found.problems, "this registry is damaged", found.registry, "restore it: `edgemill registry repair --from`")
+
+
+def collect_garbage(
+    root: str,
+    keep_last: int | None,
+    max_age: str | None,
+    grace: str,
+    places: tuple[str, ...],
+    trust: Path | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Remove what no release needs, and print it."""
+    retention = Retention(keep_last=keep_last, max_age=None if max_age is None else seconds(max_age, "--max-age"))
+    done = collect(root, retention, seconds(grace, "--grace"), _checked(places), trust, dry_run=dry_run)
+    if as_json:
+        typer.echo(json.dumps({**done.model_dump(), "dry_run": dry_run}, indent=2))
+        return
+    verb = "would remove" if dry_run else "removed"
+    for one in done.removed:
+        typer.echo(f"{verb} {one.what}: {one.where}")
+    kept = f"; {done.kept_young} younger than {grace}" if done.kept_young else ""
+    kept += f"; {counted(done.kept_unknown, 'release')} of unknown age kept" if done.kept_unknown else ""
+    typer.echo(f"{done.registry}: {verb} {counted(len(done.removed), 'item')}, {done.bytes:,} bytes{kept}")
+
+
+def repair_registry(
+    root: str,
+    sources: tuple[str, ...],
+    places: tuple[str, ...],
+    trust: Path | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Restore what is damaged, and print it. Raises a RegistryError if something remains damaged."""
+    done = repair(root, sources, _checked(places), trust, dry_run=dry_run)
+    if as_json:
+        typer.echo(json.dumps({**done.model_dump(), "dry_run": dry_run}, indent=2))
+    else:
+        for name in done.restored:
+            typer.echo(f"{'would restore' if dry_run else 'restored'} {name}")
+        for name in done.completed:
+            typer.echo(f"{'would complete' if dry_run else 'completed'} {name}")
+        for name in done.incomplete:
+            typer.echo(f"incomplete, `gc` removes it: {name}")
+        for problem in done.problems:
+            typer.echo(f"BROKEN {problem.where}: {problem.message}")
+        typer.echo(f"{done.registry}: {counted(len(done.restored), 'item')} restored")
+    _raise(done.problems, "this registry is still damaged", done.registry, "name other sources with --from")
+
+
+def mirror_registry(
+    source: str, target: str, places: tuple[str, ...], trust: Path | None, *, dry_run: bool, as_json: bool
+) -> None:
+    """Copy a registry, and print what was copied. Raises a RegistryError if something couldn't be copied."""
+    done = mirror(source, target, _checked(places), trust, dry_run=dry_run)
+    if as_json:
+        typer.echo(json.dumps({**done.model_dump(), "dry_run": dry_run}, indent=2))
+    else:
+        verb = "would copy" if dry_run else "copied"
+        for name in done.copied:
+            typer.echo(f"{verb} {name}")
+        for name in done.pointed:
+            typer.echo(f"{'would point' if dry_run else 'pointed'} {name}")
+        for problem in done.problems:
+            typer.echo(f"BROKEN {problem.where}: {problem.message}")
+        typer.echo(
+            f"{done.target}: {verb} {counted(len(done.copied), 'release')}, {done.bytes:,} bytes;"
+            f" {done.unchanged:,} unchanged; {'signed' if done.signed else 'not signed'}"
+        )
+    _raise(done.problems, "some of this registry was not copied", done.source, "repair the source, then run again")
+
+
+def print_log(root: str, contains: str | None, *, as_json: bool) -> None:
+    """Print the audit log. Raises a TamperedError if it was changed."""
+    root = normal_root(root)
+    log = read_log(root, contains)
+    if as_json:
+        entries = [{"digest": digest, **one.model_dump(mode="json")} for digest, one in log.entries.items()]
+        content = {"registry": root, "entries": entries, "heads": log.heads, "problems": log.problems}
+        typer.echo(json.dumps(content, indent=2))
+    else:
+        for digest, one in log.entries.items():
+            details = " ".join(f"{name}={value}" for name, value in one.details.items())
+            line = f"{digest[:16]} {one.time:%Y-%m-%d %H:%M:%S} UTC {one.who}: {one.what} {one.where} {details}"
+            typer.echo(line.rstrip())
+        for problem in log.problems:
+            typer.echo(f"BROKEN {problem}")
+        last = log.heads[-1][:16] if log.heads else "none"
+        typer.echo(f"{root}: {counted(len(log.entries), 'change')}, last {last}")
+    if log.problems:
+        raise TamperedError(
+            "the audit log was changed",
+            where=root,
+            measured="; ".join(log.problems),
+            remedy="find out who changed it; compare it with a mirror",
+        )
+
+
+def seconds(text: str, option: str) -> float:
+    """The number of seconds of a time such as 30s, 90m, 2h, or 7d."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if match is None:
+        raise SpecError(
+            "this is not a time",
+            where=option,
+            bound="a number with s, m, h, or d, such as 12h or 7d",
+            measured=text,
+            remedy="correct the option",
+        )
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _checked(places: tuple[str, ...]) -> tuple[str, ...]:
+    for place in places:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9_-]*", place):
+            raise SpecError(
+                "this is not a place in a registry",
+                where="--place",
+                bound="DEVICE_CLASS/NAME",
+                measured=place,
+                remedy="name the device class and the pipeline",
+            )
+    return places
+
+
+def _raise(problems: Sequence[Problem], what: str, where: str, remedy: str) -> None:
+    if problems:
+        found = counted(len(problems), "problem") + ", each with its place above"
+        raise RegistryError(what, where=where, measured=found, remedy=remedy)

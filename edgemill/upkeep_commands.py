@@ -1,0 +1,127 @@
+"""The commands of `edgemill registry` that look after a whole registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgemill.exit_codes import exit_on_error
+from edgemill.registry_commands import Address
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
+Places = Annotated[
+    list[str] | None,
+    typer.Option("--place", metavar="DEVICE_CLASS/NAME", help="Only this place. Can be repeated. By default all."),
+]
+Trust = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="ROOT.JSON",
+        help="Root that the signatures must lead to. By default, that of the registry's key set in EDGEMILL_KEYS, "
+        "or else the registry's own first root.",
+    ),
+]
+
+
+def verify(
+    registry: Address,
+    place: Places = None,
+    trust: Trust = None,
+    contains: Annotated[
+        str | None, typer.Option(metavar="ENTRY", help="Entry of the audit log that must still be there.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a whole registry, and check every file, manifest, channel, and signature.
+
+    Exits with status 1 if something is damaged, and names all of it. Changes nothing.
+    """
+    from edgemill.commands.upkeep import print_health
+
+    with exit_on_error():
+        print_health(registry, tuple(place or ()), trust, contains, as_json=as_json)
+
+
+def gc(
+    registry: Address,
+    keep_last: Annotated[
+        int | None, typer.Option(min=1, help="Remove releases except for so many of each place, the newest.")
+    ] = None,
+    max_age: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Remove releases that were pushed longer ago, such as 90d.")
+    ] = None,
+    grace: Annotated[
+        str, typer.Option(metavar="TIME", help="Keep everything that was written since then, such as 1d or 2h.")
+    ] = "1d",
+    place: Places = None,
+    trust: Trust = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what no release needs: leftovers of killed pushes, and signed metadata that was superseded.
+
+    With --keep-last, --max-age, or both, also remove releases that neither of them keeps. A release that a channel
+    names, or can return to, is always kept. Pushes can run at the same time.
+    """
+    from edgemill.commands.upkeep import collect_garbage
+
+    with exit_on_error():
+        collect_garbage(
+            registry, keep_last, max_age, grace, tuple(place or ()), trust, dry_run=dry_run, as_json=as_json
+        )
+
+
+def repair(
+    registry: Address,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="SOURCE", help="Another registry, or the folder of a run. Can be repeated."),
+    ] = None,
+    place: Places = None,
+    trust: Trust = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restore damaged files and channels, and complete releases that a killed push left.
+
+    Only content with the recorded digest is used. Exits with status 1 if something remains damaged.
+    """
+    from edgemill.commands.upkeep import repair_registry
+
+    with exit_on_error():
+        repair_registry(registry, tuple(source or ()), tuple(place or ()), trust, dry_run=dry_run, as_json=as_json)
+
+
+def mirror(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The registry to copy.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The registry to copy to, of any kind.")],
+    place: Places = None,
+    trust: Trust = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a registry to another one, byte by byte, with its channels and signatures.
+
+    What is already there isn't copied again. If the command breaks off, repeat it.
+    """
+    from edgemill.commands.upkeep import mirror_registry
+
+    with exit_on_error():
+        mirror_registry(source, target, tuple(place or ()), trust, dry_run=dry_run, as_json=as_json)
+
+
+def audit(
+    registry: Address,
+    contains: Annotated[
+        str | None, typer.Option(metavar="ENTRY", help="Beginning of the digest of an entry that must still be there.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show who changed what in a registry, and check that no entry was changed or removed."""
+    from edgemill.commands.upkeep import print_log
+
+    with exit_on_error():
+        print_log(registry, contains, as_json=as_json)

@@ -1,0 +1,151 @@
+"""Garbage collection at the same time as pushes, and killed at any step. Without a grace period, as if clocks were off.
+
+The lane `make test-registries` runs the same at every step and for longer.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.push import claims
+from components.push.several import publish
+from components.push.upkeep import files
+from components.push.upkeep.check import verify
+from components.push.upkeep.collect import collect
+from components.push.upkeep.retention import Retention
+from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
+from tests.components.push.pusher import Pushers, pushers
+from tests.components.push.test_faults import gateway_of, version_of
+from tests.gateway import DROPPED, Fault
+
+# The suite takes some of the steps; the lane takes all.
+STRIDE = int(os.environ.get("EDGEMILL_TEST_STRIDE", "37"))
+ROUNDS = int(os.environ.get("EDGEMILL_TEST_ROUNDS", "1"))
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    with store_of(request.param) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def processes(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushers]:
+    with pushers(tmp_path_factory.mktemp("go")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_collections_beside_pushes_take_nothing_that_was_acknowledged(
+    store: Store, processes: Pushers, tmp_path: Path, count: int
+) -> None:
+    for number in range(ROUNDS):
+        place = store.place(tmp_path / str(number))
+        place.push()
+        processes.rest()
+        models = [[MODEL + bytes([0, i] if i % 2 else [pusher, i]) for i in range(3)] for pusher in range(count)]
+        for own in models:
+            processes.prepare(place, own)
+        processes.prepare(place, collect=4)
+        processes.start()
+        processes.until("done", count + 1)
+        assert not [line for line in processes.said if "error" in line]
+        assert {version_of(model) for own in models for model in own} <= set(place.versions())
+        health = verify(place.root)
+        assert not health.problems, health.problems
+        assert health.releases == len(place.versions())
+
+
+def test_retention_beside_pushes_keeps_what_the_channel_names(store: Store, processes: Pushers, tmp_path: Path) -> None:
+    for number in range(ROUNDS):
+        place = store.place(tmp_path / str(number))
+        place.push()
+        processes.rest()
+        # Both push the same two models again and again, so that a collection finds one of them outdated.
+        own = [MODEL + b"a", MODEL + b"b"] * 3
+        for _ in range(2):
+            processes.prepare(place, own)
+        processes.prepare(place, collect=6, keep=1)
+        processes.start()
+        processes.until("done", 3)
+        # What was pushed and removed before its channel named it, is not acknowledged.
+        errors = [line["error"] for line in processes.said if "error" in line]
+        assert not [one for one in errors if "a collection has removed this release" not in one], errors
+        found = place.push(own[-1])
+        assert place.current() == found
+        assert not verify(place.root).problems
+
+
+def push(place: Place, model: bytes) -> None:
+    """Push with an entry in the audit log, which says which of two pushes in one second came last."""
+    publish([place.spec], "phone", "shoes", model, manifest_of(model))
+
+
+def prepared(store: Store, folder: Path) -> tuple[Place, bytes]:
+    """A registry with outdated releases and, where that is possible, what a killed push leaves."""
+    place = store.place(folder)
+    for letter in (b"a", b"b"):
+        push(place, MODEL + letter)
+    newest = MODEL + b"c"
+    push(place, newest)
+    if store.kind != "oci":
+        place.files.write(f"phone/shoes/{version_of(MODEL + b'd')}/model.tflite", MODEL)
+    return place, newest
+
+
+def killed_collections(store: Store, processes: Pushers, folder: Path) -> Iterator[tuple[Place, bytes]]:
+    """Kill a collection at one step after the other."""
+    for step in range(0, 1000, STRIDE):
+        place, newest = prepared(store, folder / str(step))
+        processes.rest()
+        if store.gateway is None:
+            processes.prepare(place, collect=1, keep=1, kill_at=step)
+            processes.start()
+        else:
+            gateway = gateway_of(store)
+            gateway.reset()
+            pid = processes.prepare(place, collect=1, keep=1, kill_at=-1)["pid"]
+
+            def kill(number: int, line: str, last: int = step // 2, pid: int = pid) -> Fault:
+                if number == last:
+                    os.kill(pid, signal.SIGKILL)
+                    return DROPPED
+                return None
+
+            gateway.fault, gateway.after = (gateway.fault, kill) if step % 2 else (kill, gateway.after)
+            processes.start()
+        processes.until("ended")
+        if store.gateway is not None:
+            gateway_of(store).reset()
+        yield place, newest
+        if any("done" in line for line in processes.said):
+            assert step > 30
+            return
+    raise AssertionError("a collection with so many steps")
+
+
+def test_killed_collection_leaves_whole_releases_and_the_next_one_ends_it(
+    store: Store, processes: Pushers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, newest in killed_collections(store, processes, tmp_path):
+        assert not (health := verify(place.root)).problems, health.problems
+        found = place.current()
+        assert found is not None
+        assert found.version == version_of(newest)
+        # A push of what it removes waits for the dead collection, and gets its release.
+        with monkeypatch.context() as patch:
+            patch.setattr(claims, "LEASE_SECONDS", 0.2)
+            push(place, MODEL + b"a")
+            assert place.current() is not None
+            push(place, newest)
+            claims.settle(place.root, None)
+        monkeypatch.setattr(files, "STALE_SECONDS", 0.0)
+        collect(place.root, Retention(keep_last=1), 0.0)
+        assert place.versions() == (version_of(newest),)
+        names = {name.removeprefix("tag ").replace(":", "/").split("/")[0] for name in place.files.all()}
+        assert names <= {"phone", "_audit", "edgemill-audit"}
