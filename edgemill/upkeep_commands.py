@@ -116,7 +116,8 @@ def mirror(
 def audit(
     registry: Address,
     contains: Annotated[
-        str | None, typer.Option(metavar="ENTRY", help="Beginning of the digest of an entry that must still be there.")
+        str | None,
+        typer.Option(metavar="ENTRY", help="Entry that must still be there."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -1,9 +1,9 @@
 """The audit log of a registry: who changed what, and when.
 
-Each entry is a note of its own, named by its level and its digest, and holds the digests of the entries before it. So
-an entry that is changed or removed is missing from what its followers name. Entries have no order but that: two
-processes can write at the same time, also where writes have no conditions. Each of them then reads the log again, and
-links what the other one wrote.
+Each entry is a note of its own. Its name holds its level and its digest, and it names all entries of the last three
+levels before it. So an entry that is changed or removed is missing from what its followers name. No write needs a
+condition: two processes that write at the same time make two entries of one level. Each of them then reads the log
+again. If others are so far ahead that their followers might not name its entry, it writes a link that does.
 
 An entry is written before the change, except for the rollback of a channel without signatures. If the change fails, the
 entry stays.
@@ -16,12 +16,11 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
 from pydantic import ValidationError
 
-from components.core.errors import StorageError
 from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel
 from components.object_store.notes import Notes
@@ -30,9 +29,12 @@ from components.push.store_errors import explained
 
 ACTOR = "EDGEMILL_ACTOR"
 LINK = "link"
-_NAME = re.compile(r"(\d{8})-([0-9a-f]{16})")
+_NAME = re.compile(r"(\d{8})-([0-9a-f]{32})")
 _HINT, _HINT_EVERY = "hint", 500
 _LONGEST_ACTOR = 200
+# An entry that is at most so many levels behind the newest one is named by the next one, also by one that was begun
+# before it and is written after it.
+_NAMED_LEVELS, _LEAD = 3, 1
 
 
 class Entry(FrozenModel):
@@ -40,12 +42,12 @@ class Entry(FrozenModel):
 
     Attributes:
         level: 1 for the first entry, and one more than the highest of those before.
-        previous: Digests of the entries before.
+        previous: Names of the entries before.
         id: Random, so that no two entries are the same.
         time: When it was written, by the clock of the machine that wrote it (UTC).
         who: EDGEMILL_ACTOR, or the user and the machine.
-        what: The change: push, promote, pause, rollback, refresh, rotate, init, gc, repair, mirror; or link, for
-            entries that were written at the same time.
+        what: The change: push, promote, pause, rollback, refresh, rotate, init, gc, repair, mirror; or link, for an
+            entry that others might not name.
         where: What was changed, below the registry's root.
         details: More about it.
     """
@@ -64,8 +66,8 @@ class Log(FrozenModel):
     """A log that was read.
 
     Attributes:
-        entries: Digest -> entry, oldest first.
-        heads: Digests of the entries that no other one names: the last one, and others only if a process was killed.
+        entries: Name -> entry, oldest first.
+        heads: Names of the entries that no other one names: the last ones.
         problems: What shows that the log was changed.
     """
 
@@ -82,12 +84,9 @@ def record(root: str, where: str = "", *, what: str, **details: object) -> None:
     """
     with explained(root):
         notes = notes_at(root, AUDIT)
-        seen = _listed(notes)
-        own = _append(notes, _newest(seen), what, where, details)
-        while others := set(known := _listed(notes)) - set(seen) - {own}:
-            # Written at the same time, so that neither names the other.
-            seen = [*known, own]
-            own = _append(notes, [own, *others], LINK, "", {})
+        own = _append(notes, _listed(notes), what, where, details)
+        while _level(own) < max(map(_level, known := _listed(notes))) - _LEAD:
+            own = _append(notes, [*known, own], LINK, "", {}, own)
 
 
 def read_log(root: str, contains: str | None = None) -> Log:
@@ -95,43 +94,34 @@ def read_log(root: str, contains: str | None = None) -> Log:
 
     Args:
         root: The registry.
-        contains: Beginning of the digest of an entry that must be there, such as the last one that was seen before.
+        contains: Name of an entry that must be there, such as the last one that was seen before.
 
     Raises:
         RegistryError: The log can't be read.
     """
-    problems, entries, named = [], {}, set[str]()
+    problems, entries, named = [], dict[str, Entry](), set[str]()
     with explained(root):
         notes = notes_at(root, AUDIT)
         for name in notes.names():
-            if (match := _NAME.fullmatch(name)) is None:
+            if _NAME.fullmatch(name) is None:
                 if name != _HINT:
                     problems.append(f"{name}: this is not an entry")
                 continue
             content = notes.read(name) or b""
-            digest = sha256_of_bytes(content)
             try:
                 entry = Entry.model_validate_json(content)
             except ValidationError:
-                problems.append(f"{name}: this entry can't be read")
+                problems.append(f"{name}: this entry cannot be read")
                 continue
-            if not digest.startswith(match[2]) or entry.level != int(match[1]):
+            named.update(entry.previous)
+            if name != _name(entry.level, content) or entry.level != max(map(_level, entry.previous), default=0) + 1:
                 problems.append(f"{name}: this entry was changed")
                 continue
-            entries[digest] = entry
-            named.update(entry.previous)
-    for digest, entry in entries.items():
-        levels = [entries[one].level for one in entry.previous if one in entries]
-        if len(levels) == len(entry.previous) and entry.level != max(levels, default=0) + 1:
-            problems.append(f"{digest[:16]}: this entry has level {entry.level}, which is not that of its place")
-    problems += [f"{one[:16]}: this entry was removed or changed" for one in sorted(named - set(entries))]
-    starts = [digest for digest, entry in entries.items() if not entry.previous]
-    linked = {digest for digest in starts if digest in named}
-    if len(starts) > 1 and len(linked) < len(starts) - 1:
-        problems.append(f"the log has {len(starts)} beginnings: {', '.join(one[:16] for one in starts)}")
-    if contains and not any(digest.startswith(contains) for digest in entries):
+            entries[name] = entry
+    problems += [f"{one}: this entry was removed or changed" for one in sorted(named - set(entries))]
+    if contains and contains not in entries:
         problems.append(f"{contains}: this entry is missing, and so may be those after it")
-    heads = tuple(digest for digest in entries if digest not in named)
+    heads = tuple(name for name in entries if name not in named)
     return Log(entries=entries, heads=heads, problems=tuple(problems))
 
 
@@ -154,17 +144,15 @@ def _listed(notes: Notes) -> list[str]:
     return [name for name in found or notes.names() if _NAME.fullmatch(name)]
 
 
-def _newest(names: Sequence[str]) -> list[str]:
-    level = max(names, default="")[:8]
-    return [name for name in names if name[:8] == level]
-
-
-def _append(notes: Notes, previous: Iterable[str], what: str, where: str, details: dict[str, object]) -> str:
-    before = sorted(previous)
-    level = max((int(name[:8]) for name in before), default=0) + 1
+def _append(
+    notes: Notes, known: Sequence[str], what: str, where: str, details: Mapping[str, object], own: str | None = None
+) -> str:
+    """Write an entry that names the last levels of what is known, and an `own` entry. Return its name."""
+    highest = max(map(_level, known), default=0)
+    before = {name for name in known if _level(name) > highest - _NAMED_LEVELS}
     entry = Entry(
-        level=level,
-        previous=tuple(sha256_of_bytes(_content(notes, name)) for name in before),
+        level=highest + 1,
+        previous=tuple(sorted(before | ({own} if own else set()))),
         id=secrets.token_hex(4),
         time=datetime.now(timezone.utc),
         who=actor(),
@@ -173,19 +161,15 @@ def _append(notes: Notes, previous: Iterable[str], what: str, where: str, detail
         details={name: str(value) for name, value in details.items()},
     )
     content = entry.model_dump_json(indent=2).encode() + b"\n"
-    name = f"{level:08d}-{sha256_of_bytes(content)[:16]}"
-    notes.write(name, content)
-    if level % _HINT_EVERY == 0:
-        notes.write(_HINT, str(level - 1).encode())
+    notes.write(name := _name(entry.level, content), content)
+    if entry.level % _HINT_EVERY == 0:
+        notes.write(_HINT, str(entry.level - _NAMED_LEVELS).encode())
     return name
 
 
-def _content(notes: Notes, name: str) -> bytes:
-    content = notes.read(name)
-    if content is None:
-        raise StorageError(
-            "an entry of the audit log has just been removed",
-            where=name,
-            remedy="find out who removes entries: `edgemill registry audit`",
-        )
-    return content
+def _name(level: int, content: bytes) -> str:
+    return f"{level:08d}-{sha256_of_bytes(content)[:32]}"
+
+
+def _level(name: str) -> int:
+    return int(name[:8]) if _NAME.fullmatch(name) else 0

@@ -45,7 +45,7 @@ def print_health(
             f" {'all intact' if not found.problems else counted(len(found.problems), 'problem')}"
         )
         if found.last_entry:
-            typer.echo(f"audit log: {found.entries} entries, last {found.last_entry[:16]}")
+            typer.echo(f"audit log: {found.entries} entries, last {found.last_entry}")
     _raise(found.problems, "this registry is damaged", found.registry, "restore it: `edgemill registry repair --from`")
 
 
@@ -127,17 +127,17 @@ def print_log(root: str, contains: str | None, *, as_json: bool) -> None:
     root = normal_root(root)
     log = read_log(root, contains)
     if as_json:
-        entries = [{"digest": digest, **one.model_dump(mode="json")} for digest, one in log.entries.items()]
+        entries = [{"name": name, **one.model_dump(mode="json")} for name, one in log.entries.items()]
         content = {"registry": root, "entries": entries, "heads": log.heads, "problems": log.problems}
         typer.echo(json.dumps(content, indent=2))
     else:
-        for digest, one in log.entries.items():
+        for one in log.entries.values():
             details = " ".join(f"{name}={value}" for name, value in one.details.items())
-            line = f"{digest[:16]} {one.time:%Y-%m-%d %H:%M:%S} UTC {one.who}: {one.what} {one.where} {details}"
+            line = f"{one.time:%Y-%m-%d %H:%M:%S} UTC {one.who}: {one.what} {one.where} {details}"
             typer.echo(line.rstrip())
         for problem in log.problems:
             typer.echo(f"BROKEN {problem}")
-        last = log.heads[-1][:16] if log.heads else "none"
+        last = log.heads[-1] if log.heads else "none"
         typer.echo(f"{root}: {counted(len(log.entries), 'change')}, last {last}")
     if log.problems:
         raise TamperedError(

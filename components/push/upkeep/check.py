@@ -36,7 +36,7 @@ class Health(FrozenModel):
         files: Number of files of the intact releases.
         bytes: Their size.
         entries: Number of entries of the audit log.
-        last_entry: Digest of its newest entry; empty without one.
+        last_entry: Name of its newest entry; empty without one.
         problems: What breaks it.
         incomplete: Releases that a push has not completed. `gc` removes them, and no device sees them.
         strangers: What is nothing that a push writes.
@@ -64,7 +64,7 @@ def verify(root: str, places: tuple[str, ...] = (), trust: Path | None = None, c
         root: Its folder or address.
         places: The places to verify, `<device class>/<name>`; by default all.
         trust: A root.json that the signatures must lead to.
-        contains: Beginning of the digest of an entry that the audit log must contain.
+        contains: Name of an entry that the audit log must contain.
 
     Raises:
         RegistryError: The registry can't be read.

@@ -186,8 +186,8 @@ class _Run:
                 with trusted.store.exclusive():
                     trusted.store.remove(batch)
             self.removed += [Removed(what="superseded metadata", where=f"_tuf/{name}") for name in batch]
-        pointers = [name for name in written if name.startswith("targets/")]
-        self._pointers(claim, trusted, [name for name in pointers if written[name] is None or self._is_old(written[name])])
+        pointers = {name: when for name, when in written.items() if name.startswith("targets/")}
+        self._pointers(claim, trusted, [name for name, when in pointers.items() if when is None or self._is_old(when)])
 
     def _pointers(self, claim: Claim | None, trusted: Trusted, names: list[str]) -> None:
         """Remove signed pointers at releases that were removed."""
@@ -209,7 +209,7 @@ class _Run:
             self.removed += [Removed(what="a pointer at a removed release", where=f"_tuf/{name}") for name in gone]
 
     def _superseded_since(self, store: ListedStore, name: str, written: Mapping[str, float | None]) -> float | None:
-        """When the next version of a file was written, by the registry's clock or by that of the machine that signed."""
+        """When the next version of a file was written, by the registry's clock or the clock of who signed it."""
         version, _, role = name.partition(".")
         later = [int(one.partition(".")[0]) for one in written if one.partition(".")[2] == role]
         following = min((one for one in later if one > int(version)), default=None)

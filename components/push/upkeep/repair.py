@@ -127,19 +127,22 @@ class _Run:
         written: list[str] = []
         try:
             for name, content in files:
+                written.append(f"{here}/{name}")
                 if not self._dry:
                     self._record()
                     self._holdings.mend(place, version, name, content)
-                written.append(f"{here}/{name}")
             if copy is not None and not self._dry:
                 self._record()
                 self._holdings.write(place, copy)
             if not self._dry:
                 self._read(self._holdings, place, version)
         except RegistryError as error:
-            self.problems.append(Problem(where=here, message=str(error if written else broken)))
+            if written or complete:
+                self.problems.append(Problem(where=here, message=str(error if written else broken)))
+            else:
+                self.incomplete.append(here)
             return
-        if not written and copy is None:
+        if not written and copy is None:  # in a dry run
             if complete:
                 self.problems.append(Problem(where=here, message=str(broken)))
             else:

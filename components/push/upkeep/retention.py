@@ -37,7 +37,7 @@ def outdated(
     """
     if not retention.is_bounded:
         return ()
-    newest = {version for version, _ in pushed[len(pushed) - (retention.keep_last or 0) :]}
+    newest = {version for version, _ in pushed[max(0, len(pushed) - (retention.keep_last or 0)) :]}
     return tuple(
         version
         for version, when in pushed

@@ -127,7 +127,7 @@ def test_microcontroller_follows_a_rollback_because_its_version_is_newer(
             fleet.push(NEW)
             pull(gateway)
             assert board.update(gateway) == OK
-            signed.change(f"{fleet.root.resolve()}/phone/shoes", "stable", rollout.rolled_back)
+            signed.change(f"{fleet.root.resolve()}/phone/shoes", "stable", rollout.rolled_back, "rollback")
     assert model_of(gateway) == OLD
     assert (board.version, board.sha256) == (3, hashlib.sha256(OLD).hexdigest())
 
@@ -140,7 +140,9 @@ def test_gateway_has_the_role_file_of_the_newest_state_although_the_model_is_the
     # Beyond the share of the gateway's device, so that it keeps its model.
     share = rollout.place_of_device("device-1", new)
     ref = fleet.registry().channel("phone", "shoes", "canary").stages[0].release
-    signed.change(f"{fleet.root.resolve()}/phone/shoes", "stable", lambda old: rollout.released(old, ref, share))
+    signed.change(
+        f"{fleet.root.resolve()}/phone/shoes", "stable", lambda old: rollout.released(old, ref, share), "promote"
+    )
     pull(gateway)
     assert model_of(gateway) == OLD
     assert board.update(gateway) == OK

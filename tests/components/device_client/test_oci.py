@@ -75,7 +75,7 @@ def test_device_follows_a_signed_oci_registry(place: Place, store: Store, device
     assert pull(device).version == new
     assert model_of(device) == NEW
     assert (device.path / "current/role.bin").read_bytes().startswith(b"EMR1")
-    signed.change(f"{place.root}/phone/shoes", "stable", rollout.rolled_back)
+    signed.change(f"{place.root}/phone/shoes", "stable", rollout.rolled_back, "rollback")
     pull(device)
     assert model_of(device) == OLD
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from components.push import audit
+from components.push.audit import read_log, record
+from components.push.beside import AUDIT, notes_at
 from components.push.several import publish
 from components.push.upkeep import files
 from components.push.upkeep.check import verify
 from components.push.upkeep.collect import collect
 from components.push.upkeep.mirror import mirror
-from components.push.upkeep.retention import Retention
+from components.push.upkeep.repair import repair
+from components.push.upkeep.retention import Retention, outdated
 from tests.components.push.places import FILE_KINDS, KINDS, MODEL, Place, Store, manifest_of, store_of
 
 OTHER = MODEL[::-1]
@@ -79,7 +85,7 @@ def test_mirror_is_the_same_byte_by_byte_and_a_second_one_changes_nothing(
     place: Place, target: str, stores: dict[str, Store], tmp_path: Path
 ) -> None:
     place.push(OTHER), place.push(), place.push(channel="beta")
-    copy = _other_place(place, stores[target], tmp_path)
+    copy = other_place(place, stores[target], tmp_path)
     both = (f"phone/shoes/{hashlib.sha256(OTHER).hexdigest()[:16]}", HERE)
     assert mirror(place.root, copy.root, dry_run=True).copied == both
     assert copy.files.all() == {}
@@ -99,7 +105,7 @@ def test_mirror_is_the_same_byte_by_byte_and_a_second_one_changes_nothing(
         name: content for name, content in releases(place).items() if name.count("/") == 3}  # fmt: skip
 
 
-def _other_place(place: Place, store: Store, folder: Path) -> Place:
+def other_place(place: Place, store: Store, folder: Path) -> Place:
     """A registry of another root. The server of `oci` isn't emptied for it."""
     clear = store.oci.clear if store.oci else None
     if store.oci:
@@ -155,3 +161,137 @@ def test_retention_keeps_the_newest_and_what_a_channel_names(place: Place) -> No
     assert set(place.versions()) == {names[0], names[3], names[4]}
     assert not verify(place.root).problems
     assert collect(place.root, Retention(keep_last=2), grace=0.0).removed == ()
+
+
+def stores_local(folder: Path) -> Place:
+    """A registry in a folder."""
+    return Store("local", None).place(folder / "full")
+
+
+def test_model_and_compressed_form_restore_each_other(place: Place) -> None:
+    place.push()
+    good = place.files.all()
+    for file in ("model.tflite", "model.tflite.gz"):
+        place.files.remove(f"{HERE}/{file}")
+        assert repair(place.root, dry_run=True).restored == (f"{HERE}/{file}",)
+        assert verify(place.root).problems
+        done = repair(place.root)
+        assert (done.restored, done.problems) == ((f"{HERE}/{file}",), ())
+        assert {name: one for name, one in place.files.all().items() if "audit" not in name} == good
+
+
+def test_damaged_release_comes_from_a_registry_or_a_run_and_only_with_its_digest(
+    place: Place, tmp_path: Path, stores: dict[str, Store]
+) -> None:
+    place.push()
+    mirror(place.root, str(tmp_path / "mirror"))
+    good = place.files.all()
+
+    def damage() -> None:
+        for file in ("model.tflite", "model.tflite.gz"):
+            place.files.remove(f"{HERE}/{file}")
+
+    damage()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.tflite").write_bytes(OTHER)
+    done = repair(place.root, [str(tmp_path / "run")])
+    assert done.restored == ()
+    assert [one.where for one in done.problems] == [HERE, "phone/shoes: stable"]
+    (tmp_path / "run" / "candidate.tflite").write_bytes(MODEL)
+    assert not repair(place.root, [str(tmp_path / "run")]).problems
+    damage()
+    assert not repair(place.root, [str(tmp_path / "mirror")]).problems
+    assert {name: one for name, one in place.files.all().items() if "audit" not in name} == {
+        name: one for name, one in good.items() if "audit" not in name}  # fmt: skip
+
+
+def test_blob_that_docker_keeps_damaged_is_reported(stores: dict[str, Store], tmp_path: Path) -> None:
+    place = stores["oci"].place(tmp_path)
+    place.push()
+    place.files.write(f"{HERE}/model.tflite", OTHER)
+    (problem, _) = repair(place.root).problems
+    assert "the registry keeps the damaged blob" in problem.message
+
+
+def test_killed_push_is_completed_from_a_mirror_or_left_to_the_collection(file_place: Place, tmp_path: Path) -> None:
+    version = hashlib.sha256(OTHER).hexdigest()[:16]
+    Place(file_place.spec, file_place.files).push()
+    kill_a_push(file_place, OTHER)
+    assert repair(file_place.root).incomplete == (f"phone/shoes/{version}",)
+    full = stores_local(tmp_path)
+    full.push(OTHER)
+    assert repair(file_place.root, [full.root]).completed == (f"phone/shoes/{version}",)
+    assert verify(file_place.root).releases == 2
+
+
+def test_pointer_that_is_damaged_is_restored_from_a_mirror(file_place: Place, tmp_path: Path) -> None:
+    file_place.push(OTHER), file_place.push()
+    mirror(file_place.root, str(tmp_path / "mirror"))
+    file_place.files.write("phone/shoes/stable.json", b"{")
+    assert repair(file_place.root).problems
+    assert repair(file_place.root, [str(tmp_path / "mirror")]).restored == ("phone/shoes: stable",)
+    assert file_place.current() is not None
+
+
+def test_log_names_who_changed_what_and_every_change_of_it_is_noticed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEMILL_ACTOR", "nightly build 7\n")
+    for model in (MODEL, OTHER):
+        publish([place.spec], "phone", "shoes", model, manifest_of(model))
+    record(place.root, "phone/shoes", what="rollback")
+    log = read_log(place.root)
+    assert [(one.level, one.who, one.what) for one in log.entries.values()] == [
+        (1, "nightly build 7", "push"), (2, "nightly build 7", "push"), (3, "nightly build 7", "rollback")]  # fmt: skip
+    assert (log.problems, len(log.heads)) == ((), 1)
+    notes = notes_at(place.root, AUDIT)
+    _, second, last = notes.names()
+    content = notes.read(second)
+    assert content is not None
+    notes.write(second, content.replace(b"nightly", b"weekly "))
+    assert any("this entry was changed" in one for one in read_log(place.root).problems)
+    notes.remove([second])
+    assert any("this entry was removed or changed" in one for one in read_log(place.root).problems)
+    notes.write(second, content)
+    assert not read_log(place.root).problems
+    notes.remove([last])
+    assert not read_log(place.root).problems
+    assert any("is missing" in one for one in read_log(place.root, log.heads[0]).problems)
+    assert verify(place.root, contains=log.heads[0]).problems
+
+
+def test_no_entry_is_lost_when_many_write_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_HINT_EVERY", 4)
+
+    def write(number: int) -> None:
+        for one in range(2):
+            record(place.root, f"{number}-{one}", what="push")
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log = read_log(place.root)
+    assert log.problems == ()
+    assert sorted(one.where for one in log.entries.values() if one.what == "push") == sorted(
+        f"{number}-{one}" for number in range(4) for one in range(2)
+    )
+    # Whatever is written next names all that aren't named yet.
+    record(place.root, what="push")
+    assert len(read_log(place.root).heads) == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_retention_keeps_what_it_says(seed: int) -> None:
+    chance = random.Random(seed)
+    now = 1e6
+    pushed = sorted(((f"{n:x}", chance.uniform(0, now)) for n in range(12)), key=lambda one: one[1])
+    named = set(chance.sample([version for version, _ in pushed], 3))
+    last, age = chance.choice([None, 1, 5, 20]), chance.choice([None, 1.0, now / 2, 2 * now])
+    gone = set(outdated(Retention(keep_last=last, max_age=age), pushed, named, now))
+    for place, (version, when) in enumerate(pushed):
+        is_new = last is not None and place >= len(pushed) - last
+        is_young = age is not None and now - when <= age
+        is_bounded = last is not None or age is not None
+        assert (version in gone) == (is_bounded and not (version in named or is_new or is_young))

@@ -1,0 +1,189 @@
+"""Upkeep of signed registries of every kind: verification, superseded metadata, mirrors, and repair."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from components.core.errors import RegistryError
+from components.device_client.folder import DeviceFolder, Settings
+from components.device_client.pull import pull
+from components.push import signed
+from components.push.several import publish
+from components.push.upkeep.check import verify
+from components.push.upkeep.collect import collect
+from components.push.upkeep.mirror import mirror
+from components.push.upkeep.repair import repair
+from components.push.upkeep.retention import Retention
+from components.trust import oci_store, rollout
+from components.trust.keys import VARIABLE
+from components.trust.setup import create
+from components.trust.storage import store_at
+from tests.components.device_client.fleet import Server, model_of
+from tests.components.push.places import FILE_KINDS, KINDS, MODEL, Place, Store, manifest_of, store_of
+from tests.components.push.test_upkeep import other_place
+
+MODELS = [MODEL + bytes([number]) for number in range(6)]
+
+
+@pytest.fixture(scope="module")
+def stores() -> Iterator[dict[str, Store]]:
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        yield {kind: stack.enter_context(store_of(kind)) for kind in KINDS}
+
+
+def signed_place(store: Store, folder: Path) -> Iterator[Place]:
+    place = store.place(folder / "registry")
+    with (
+        mock.patch.object(oci_store, "WAIT_SECONDS", 0.05),
+        mock.patch.dict(os.environ, {VARIABLE: str(folder / "keys")}),
+    ):
+        root = signed.normal(place.root)
+        create(root, store_at(root), folder / "keys")
+        yield place
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, stores: dict[str, Store], tmp_path: Path) -> Iterator[Place]:
+    yield from signed_place(stores[request.param], tmp_path)
+
+
+@pytest.fixture(params=FILE_KINDS)
+def file_place(request: pytest.FixtureRequest, stores: dict[str, Store], tmp_path: Path) -> Iterator[Place]:
+    yield from signed_place(stores[request.param], tmp_path)
+
+
+def push(place: Place, model: bytes, channel: str = "stable") -> str:
+    spec = place.spec.model_copy(update={"channel": channel})
+    (release,), _ = publish([spec], "phone", "shoes", model, manifest_of(model))
+    return release.version
+
+
+def metadata(place: Place) -> list[str]:
+    return sorted(name for name in store_at(signed.normal(place.root)).names() if not name.startswith("targets/"))
+
+
+def test_metadata_stays_bounded_and_keeps_what_is_in_force_or_was_until_lately(place: Place) -> None:
+    for model in MODELS[:4]:
+        push(place, model)
+    before = metadata(place)
+    assert collect(place.root, grace=3600.0).removed == ()
+    assert metadata(place) == before
+    done = collect(place.root, grace=0.0)
+    assert {one.what for one in done.removed} == {"superseded metadata"}
+    # One of each role, and all roots.
+    assert [name.partition(".")[2] for name in metadata(place)] == [
+        "root.json", "phone.beta.json", "phone.canary.json", "targets.json", "phone.stable.json", "snapshot.json",
+        "json"] or len(metadata(place)) == 7  # fmt: skip
+    health = verify(place.root)
+    assert (health.signed, health.anchored, health.problems) == (True, True, ())
+    push(place, MODELS[4])
+    assert not verify(place.root).problems
+
+
+def test_retention_keeps_what_a_channel_can_return_to(place: Place) -> None:
+    versions = [push(place, model) for model in MODELS]
+    done = collect(place.root, Retention(keep_last=1), grace=0.0)
+    # The history of a channel has three releases.
+    assert [one.where for one in done.removed if "outdated" in one.what] == [
+        f"phone/shoes/{version}" for version in versions[:2]]  # fmt: skip
+    assert [one.what for one in done.removed].count("a pointer at a removed release") == 2
+    assert set(place.versions()) == set(versions[2:])
+    address = f"{signed.normal(place.root)}/phone/shoes"
+    assert signed.change(address, "stable", rollout.rolled_back, "rollback").complete.version == versions[4]
+    assert not verify(place.root).problems
+
+
+def test_what_differs_from_the_signatures_is_named(file_place: Place, tmp_path: Path) -> None:
+    version = push(file_place, MODELS[0])
+    here = f"phone/shoes/{version}"
+    # A release that fits itself, but isn't what was signed.
+    manifest = file_place.files.all()[f"{here}/manifest.json"]
+    file_place.files.write(f"{here}/manifest.json", manifest.replace(b"0.875", b"0.999"))
+    (problem,) = verify(file_place.root).problems
+    assert problem.where == here
+    assert "this file is not the one that was signed" in problem.message
+    file_place.files.write(f"{here}/manifest.json", manifest)
+    snapshot = next(name for name in metadata(file_place) if name.endswith(".snapshot.json"))
+    good = file_place.files.all()[f"_tuf/{snapshot}"]
+    file_place.files.write(f"_tuf/{snapshot}", good + b" ")
+    if snapshot == sorted(name for name in metadata(file_place) if "snapshot" in name)[-1]:
+        assert "the signed metadata of the registry is refused" in verify(file_place.root).problems[0].message
+    file_place.files.write(f"_tuf/{snapshot}", good)
+    for name in ("model.tflite", "model.tflite.gz", "manifest.json"):
+        file_place.files.remove(f"{here}/{name}")
+    assert "a signed channel names this release, and it is missing" in verify(file_place.root).problems[-1].message
+    with mock.patch.dict(os.environ, {VARIABLE: ""}):
+        assert verify(file_place.root).anchored is False
+        other = tmp_path / "other"
+        create("elsewhere", store_at(str(tmp_path / "elsewhere")), other)
+        (refused, *_) = verify(file_place.root, trust=other / "root.json").problems
+        assert "its root differs" in refused.message
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_signed_mirror_updates_a_device_and_follows_its_source(
+    place: Place, target: str, stores: dict[str, Store], tmp_path: Path
+) -> None:
+    push(place, MODELS[0])
+    copy = other_place(place, stores[target], tmp_path)
+    done = mirror(place.root, copy.root)
+    assert (done.problems, done.signed, len(done.copied)) == ((), True, 1)
+    assert verify(copy.root).anchored
+    assert not verify(copy.root).problems
+    assert mirror(place.root, copy.root).metadata == 0
+    push(place, MODELS[1])
+    collect(place.root, grace=0.0)
+    assert mirror(place.root, copy.root).metadata > 0
+    assert not verify(copy.root).problems
+    if target == "local":
+        server = Server(Path(copy.root))
+        device = DeviceFolder(tmp_path / "device")
+        device.create(
+            Settings(server.url, "phone", "shoes", "stable", "device-1"), (tmp_path / "keys/root.json").read_bytes()
+        )
+        pull(device)
+        assert model_of(device) == MODELS[1]
+        server.close()
+    # The copy gets a push of its own. Going back would alarm devices.
+    push(copy, MODELS[2])
+    with pytest.raises(RegistryError, match="the target is newer than the source"):
+        mirror(place.root, copy.root)
+
+
+def test_mirror_into_another_signed_registry_is_refused(file_place: Place, tmp_path: Path) -> None:
+    push(file_place, MODELS[0])
+    other = str(tmp_path / "other")
+    create(other, store_at(other), tmp_path / "other-keys")
+    with pytest.raises(RegistryError, match="the target is another signed registry: its first root differs"):
+        mirror(file_place.root, other)
+
+
+def test_damaged_metadata_and_releases_are_repaired_from_a_mirror(file_place: Place, tmp_path: Path) -> None:
+    version = push(file_place, MODELS[0])
+    copy = str(tmp_path / "mirror")
+    mirror(file_place.root, copy)
+    good = {name: one for name, one in file_place.files.all().items() if not name.startswith("_audit/")}
+    in_force = [name for name in good if name.startswith("_tuf/") and not name.endswith("1.root.json")]
+    for name in [*in_force, f"phone/shoes/{version}/manifest.json", f"phone/shoes/{version}/model.tflite",
+                 "phone/shoes/stable.json"]:  # fmt: skip
+        if name not in {f"_tuf/{one}" for one in metadata(file_place)} and name.startswith("_tuf/"):
+            continue
+        for damage in (good[name][:-9] + b"12345678\n", None):
+            if damage is None:
+                file_place.files.remove(name)
+            else:
+                file_place.files.write(name, damage)
+            if not verify(file_place.root).problems:
+                continue  # superseded, or replaced by the roles that are in force
+            assert repair(file_place.root, [copy], dry_run=True).restored
+            done = repair(file_place.root, [copy])
+            assert not done.problems, (name, done.problems)
+            assert not verify(file_place.root).problems
+        file_place.files.write(name, good[name])
