@@ -153,7 +153,7 @@ class OciHoldings:
             replace_tag(repository, copy.release.version, artifact, address)
             read_artifact(repository, artifact, address)
 
-    def mend(self, place: str, version: str, name: str, content: bytes) -> None:
+    def restore(self, place: str, version: str, name: str, content: bytes) -> None:
         """See `Holdings`. Registries keep what they have under a digest, so damaged blobs must be removed there."""
         repository, where = self._repository(place), f"{self.root}/{place}/{version}/{name}"
         with explained(where):

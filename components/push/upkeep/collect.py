@@ -20,9 +20,9 @@ from components.push.release_files import pointed_version
 from components.push.store_errors import explained
 from components.push.upkeep.holdings import Holdings, Leftover, Stored
 from components.push.upkeep.opening import holdings_at
+from components.push.upkeep.reading import signed_at
 from components.push.upkeep.retention import Retention, outdated
 from components.push.upkeep.trusted import Trusted, read_trusted, references
-from components.trust.reading import signed_at
 from components.trust.storage import ListedStore
 
 DEFAULT_GRACE_SECONDS = 24 * 3600.0

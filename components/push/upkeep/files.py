@@ -141,7 +141,7 @@ class FileHoldings:
                 if not self._bucket.write_if(base + name, copy.files[name], None):
                     self._overwrite(base + name, copy.files[name])
 
-    def mend(self, place: str, version: str, name: str, content: bytes) -> None:
+    def restore(self, place: str, version: str, name: str, content: bytes) -> None:
         """See `Holdings`."""
         with self._explained():
             self._overwrite(f"{self._prefix}{place}/{version}/{name}", content)

@@ -104,7 +104,7 @@ class Holdings(Protocol):
     def write(self, place: str, copy: Copy) -> None:
         """Write the files of a release that don't exist, byte by byte, the manifest last."""
 
-    def mend(self, place: str, version: str, name: str, content: bytes) -> None:
+    def restore(self, place: str, version: str, name: str, content: bytes) -> None:
         """Replace a damaged file of a release by the verified content."""
 
     def point(self, place: str, channel: str, release: Release) -> bool:

@@ -20,7 +20,7 @@ from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, 
 from components.push.upkeep.check import Problem, check_signed
 from components.push.upkeep.holdings import Copy, Holdings
 from components.push.upkeep.opening import holdings_at
-from components.push.upkeep.trusted import mend_metadata, read_trusted, references
+from components.push.upkeep.trusted import read_trusted, references, restore_metadata
 from components.trust.rollout import ReleaseRef
 
 
@@ -63,18 +63,18 @@ def repair(
         RegistryError: A registry can't be read or written, or its signatures are refused.
     """
     holdings = holdings_at(root, places)
-    others, mended = [_registry(source) for source in sources], list[str]()
+    others, metadata = [_registry(source) for source in sources], list[str]()
     try:
         trusted = read_trusted(holdings.root, trust)
     except RegistryError:
-        mended = mend_metadata(holdings.root, [one.root for one in others], trust, dry_run=dry_run)
-        if dry_run and mended:
-            return Repaired(registry=holdings.root, restored=tuple(mended), completed=(), incomplete=(), problems=())
+        metadata = restore_metadata(holdings.root, [one.root for one in others], trust, dry_run=dry_run)
+        if dry_run and metadata:
+            return Repaired(registry=holdings.root, restored=tuple(metadata), completed=(), incomplete=(), problems=())
         trusted = read_trusted(holdings.root, trust)
     signed = references(trusted.reading.states) if trusted else {}
     folders = [Path(source) for source in sources if "://" not in source]
     run = _Run(holdings, others, folders, signed, dry_run=dry_run)
-    run.restored += mended
+    run.restored += metadata
     for place in holdings.places():
         for version, stored in holdings.versions(place).items():
             run.release(place, version, complete=stored.complete)
@@ -130,7 +130,7 @@ class _Run:
                 written.append(f"{here}/{name}")
                 if not self._dry:
                     self._record()
-                    self._holdings.mend(place, version, name, content)
+                    self._holdings.restore(place, version, name, content)
             if copy is not None and not self._dry:
                 self._record()
                 self._holdings.write(place, copy)

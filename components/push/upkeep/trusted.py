@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components.core.errors import RegistryError, SpecError
 from components.push.signed import can_be_signed, key_set_of
-from components.trust.reading import Reading, read_everything
+from components.push.upkeep.reading import Reading, read_everything
 from components.trust.rollout import ChannelState, ReleaseRef
 from components.trust.signed_set import FIRST_ROOT_NAME, is_signed
 from components.trust.storage import ListedStore, store_at
@@ -68,7 +68,7 @@ def references(states: tuple[ChannelState, ...]) -> dict[str, list[ReleaseRef]]:
     return found
 
 
-def mend_metadata(root: str, sources: Sequence[str], trust: Path | None, *, dry_run: bool) -> list[str]:
+def restore_metadata(root: str, sources: Sequence[str], trust: Path | None, *, dry_run: bool) -> list[str]:
     """Restore signed metadata that is missing or damaged from mirrors, file by file; return what was written.
 
     A dry run names the first file only: what it leads to can't be read without it.

@@ -1,4 +1,4 @@
-"""A signed registry as it is, for those who change nothing: every role, every channel, and the files that hold them."""
+"""A signed registry as it is: every role, every channel, and the files that hold them."""
 
 from __future__ import annotations
 
