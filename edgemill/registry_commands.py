@@ -93,7 +93,11 @@ def refresh(
     registry: Address,
     force: Annotated[bool, typer.Option("--force", help="Sign again even if nothing expires soon.")] = False,
 ) -> None:
-    """Sign the timestamp and the snapshot again if less than half of their time is left. Run it every day."""
+    """Sign again what has less than half of its time left. Run it every day.
+
+    It needs the keys of the timestamp and the snapshot. If the keys of other roles aren't here, it names those that
+    expire.
+    """
     from edgemill.commands.registry import refresh as refresh_registry
 
     with exit_on_error():

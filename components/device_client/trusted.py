@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from components.trust.role_file import RoleFileError
 if TYPE_CHECKING:
     from components.device_client.folder import DeviceFolder, Settings
 
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 # A clock may differ from that of the machine that signs by this much.
 _CLOCK_TOLERANCE = timedelta(hours=1)
 _KEPT = "the device keeps its model"
@@ -149,6 +151,8 @@ class Source:
             )
         if not isinstance(error, DownloadError | OSError | urllib3.exceptions.HTTPError):
             raise error
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise error  # `pull` explains it.
         timestamp = self._timestamp()
         if timestamp is not None and timestamp.is_expired():
             return self._expired(f"it cannot be reached ({reason}), and what was fetched last is too old")

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from components.core.errors import RegistryError, SpecError
 from components.core.files import write_atomically
 from components.core.values import FrozenModel
+from components.trust.role_file import SCHEME
+from components.trust.signing import service_signer
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -57,7 +59,7 @@ class KeySet:
             SpecError: The private key can't be read, is open to others, or is another key.
         """
         from securesystemslib.exceptions import KeyMismatchError
-        from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
+        from securesystemslib.signer import CryptoSigner, SSlibKey
 
         uri = self.file.keys.get(key.keyid)
         if uri is None:
@@ -65,10 +67,10 @@ class KeySet:
         scheme, _, rest = uri.partition(":")
         if scheme == "file" and not (self.folder / rest).exists():
             return None
+        if scheme not in {"file", "env"} or not isinstance(key, SSlibKey):
+            return service_signer(uri, key, str(self.folder / KEYS_NAME))
         try:
-            if scheme in {"file", "env"} and isinstance(key, SSlibKey):
-                return CryptoSigner(_private_key(self._content(scheme, rest), uri), key)
-            return Signer.from_priv_key_uri(uri, key)
+            return CryptoSigner(_private_key(self._content(scheme, rest), uri), key)
         except KeyMismatchError as error:
             raise SpecError(
                 "this private key belongs to another public key",
@@ -76,12 +78,12 @@ class KeySet:
                 bound=f"the key {key.keyid[:12]}…",
                 remedy="correct the place of the key in keys.json",
             ) from error
-        except (ValueError, ImportError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise SpecError(
                 f"this private key cannot be used: {error}",
                 where=f"{self.folder / KEYS_NAME}: {uri}",
-                bound="file:NAME, env:VARIABLE, or a URI of securesystemslib such as awskms:ID",
-                remedy="correct the place of the key in keys.json, or install the client of the key service",
+                bound="a private key as PEM text, without a password",
+                remedy="correct the place of the key in keys.json, or its content",
             ) from error
 
     def add(self, signer: CryptoSigner, name: str) -> KeySet:
@@ -113,6 +115,13 @@ class KeySet:
                 bound="PEM text of a P-256 key",
                 remedy="export the public key from the key service",
             ) from error
+        if key.scheme != SCHEME:
+            raise SpecError(
+                "this public key is of another kind than the registry's keys",
+                bound="a P-256 key (ECDSA)",
+                measured=key.scheme,
+                remedy="create a P-256 key in the key service",
+            )
         changed = replace(
             self, file=self.file.model_copy(update={"development": False, "keys": {**self.file.keys, key.keyid: uri}})
         )

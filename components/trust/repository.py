@@ -36,8 +36,8 @@ from components.trust.keys import KeySet, missing_keys, read_key_set
 from components.trust.names import CHANNELS, CUSTOM, EXPIRY_DAYS, SIGNED_AT, paths_of, role_of, target_of
 from components.trust.role_signing import role_files
 from components.trust.signed_set import TIMESTAMP_NAME, SignedSet, read_role, read_signed_set
-from components.trust.storage import Store
-from components.trust.store_errors import OvertakenError
+from components.trust.signing import checked_signature
+from components.trust.storage import OvertakenError, Store
 
 DEFAULT_EXPIRY_DAYS = {"root": 365, "targets": 365, "channels": 365, "snapshot": 30, "timestamp": 7}
 _MOST_ATTEMPTS = 50
@@ -250,7 +250,8 @@ def sign(metadata: Metadata[Any], signers: list[Signer]) -> bytes:
     """Replace the signatures of metadata, and return its file."""
     metadata.signatures.clear()
     for signer in signers:
-        metadata.sign(signer, append=True)
+        signature = checked_signature(signer, metadata.signed_bytes)
+        metadata.signatures[signature.keyid] = signature
     return metadata.to_bytes(JSONSerializer(compact=True))
 
 

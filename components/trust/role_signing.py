@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from components.trust.role_file import SCHEME, SIGNATURE_BYTES, RoleFile
 from components.trust.rollout import ChannelState, ReleaseRef
+from components.trust.signing import checked_signature
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signer
@@ -53,5 +54,5 @@ def _signed(state: ChannelState, release: ReleaseRef, expires: datetime, signer:
         model_sha256=release.sha256,
     )
     content = said.signed_bytes()
-    r, s = decode_dss_signature(bytes.fromhex(signer.sign(content).signature))
+    r, s = decode_dss_signature(bytes.fromhex(checked_signature(signer, content).signature))
     return content + r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,60 @@ def create(root: str, store: Store, folder: Path, timestamp_days: int | None = N
     return SignedRegistry(root, store, keys)
 
 
+def renew(
+    registry: SignedRegistry, *, force: bool = False, announce: Callable[[tuple[str, ...]], None] = lambda _: None
+) -> tuple[tuple[str, ...], dict[str, datetime]]:
+    """Sign again what has less than half of its time left, with the keys of this machine.
+
+    Args:
+        registry: The registry.
+        force: Whether to sign everything again.
+        announce: Called with the roles before they are signed.
+
+    Returns:
+        The roles that were signed, and those that need it, but whose keys aren't here, with their expiry. The root is
+        among these: it is signed again by a rotation.
+
+    Raises:
+        RegistryError: The keys of the snapshot or the timestamp aren't here.
+    """
+    found, now = registry.read(), datetime.now(timezone.utc)
+    root = found.root.signed
+    days = root.unrecognized_fields[EXPIRY_DAYS]
+
+    def is_due(kind: str, metadata: Metadata[Any]) -> bool:
+        return metadata.signed.expires - now < timedelta(days=days[kind]) / 2
+
+    missing = {"root": root.expires} if is_due("root", found.root) else {}
+    due: list[str] = []
+    for role in ("targets", *_delegated(found)):
+        metadata = _metadata_of(registry, found, role)
+        if force or is_due("targets" if role == "targets" else "channels", metadata):
+            try:
+                registry.signers_of(root if role == "targets" else found.targets.signed, role)
+                due.append(role)
+            except RegistryError:
+                missing[role] = metadata.signed.expires
+    snapshot = bool(force or due or is_due("snapshot", found.snapshot))
+    if not (snapshot or is_due("timestamp", found.timestamp)):
+        return (), missing
+    roles = (*due, *(("snapshot",) if snapshot else ()), "timestamp")
+    announce(roles)
+    registry.commit(lambda new: {role: _metadata_of(registry, new, role) for role in due}, snapshot=snapshot)
+    return roles, missing
+
+
+def _metadata_of(registry: SignedRegistry, found: SignedSet, role: str) -> Metadata[Targets]:
+    if role == "targets":
+        return found.targets
+    return read_role(registry.store, found, role, registry.where) or Metadata(Targets())
+
+
+def _delegated(found: SignedSet) -> tuple[str, ...]:
+    delegations = found.targets.signed.delegations
+    return tuple(delegations.roles or ()) if delegations else ()
+
+
 def rotate(registry: SignedRegistry, role: str, elsewhere: tuple[bytes, str] | None = None) -> str:
     """Replace a key of a role with a new one. Devices that trust the root follow; the old key is worth nothing.
 
@@ -117,8 +172,7 @@ def public_keys(registry: SignedRegistry, role: str) -> list[Key]:
 
 
 def _delegator(registry: SignedRegistry, found: SignedSet, role: str) -> Root | Targets:
-    delegations = found.targets.signed.delegations
-    delegated = (delegations.roles or {}) if delegations else {}
+    delegated = _delegated(found)
     if role not in {*_TOP_LEVEL, *delegated}:
         raise RegistryError(
             "there is no such role",

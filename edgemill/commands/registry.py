@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 
 import typer
@@ -14,7 +14,6 @@ from components.push.audit import record
 from components.push.beside import normal_root
 from components.trust import rollout
 from components.trust.keys import ROOT_NAME, VARIABLE
-from components.trust.names import EXPIRY_DAYS
 from components.trust.repository import SignedRegistry
 from components.trust.role_signing import point_of
 from components.trust.storage import store_at
@@ -82,21 +81,19 @@ def pause(place: str, channel: str) -> None:
 
 
 def refresh(address: str, *, force: bool) -> None:
-    """Sign again what expires soon."""
+    """Sign again what expires soon, and name what can't be signed here."""
+    from components.trust.setup import renew
+
     registry = _opened(address)
-    found = registry.read()
-    days = found.root.signed.unrecognized_fields[EXPIRY_DAYS]
-    now = datetime.now(timezone.utc)
-
-    def is_due(name: str, when: datetime) -> bool:
-        return force or when - now < timedelta(days=days[name]) / 2
-
-    snapshot = is_due("snapshot", found.snapshot.signed.expires)
-    if not (snapshot or is_due("timestamp", found.timestamp.signed.expires)):
-        typer.echo("nothing expires soon")
-        return
-    record(registry.where, what="refresh", snapshot=snapshot)
-    registry.commit(lambda _: {}, snapshot=snapshot)
+    signed_again, missing = renew(
+        registry, force=force, announce=lambda roles: record(registry.where, what="refresh", roles=roles)
+    )
+    typer.echo(f"signed again: {', '.join(signed_again)}" if signed_again else "nothing is signed again")
+    for role, when in missing.items():
+        remedy = "rotate a top-level role" if role == "root" else "refresh where its key is"
+        typer.secho(
+            f"{role} expires {when:%Y-%m-%d %H:%M} UTC, and is not signed again: {remedy}", err=True, fg="yellow"
+        )
     renewed = registry.read()
     typer.echo(f"timestamp expires {renewed.timestamp.signed.expires:%Y-%m-%d %H:%M} UTC")
     typer.echo(f"snapshot expires {renewed.snapshot.signed.expires:%Y-%m-%d %H:%M} UTC")

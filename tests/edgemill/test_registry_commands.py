@@ -60,10 +60,14 @@ def test_roll_out_from_canary_to_all_devices_and_back(root: str) -> None:
 
 
 def test_refresh_signs_when_it_is_time_and_rotate_names_the_old_key(root: str) -> None:
-    assert edgemill("refresh", root) == (0, "nothing expires soon\n")
+    code, output = edgemill("refresh", root)
+    assert code == 0
+    assert output.startswith("nothing is signed again\ntimestamp expires ")
+    push(root, MODEL, "stable")
     code, output = edgemill("refresh", root, "--force")
     assert code == 0
-    assert output.startswith("timestamp expires ")
+    roles = "targets, phone.canary, phone.beta, phone.stable, snapshot, timestamp"
+    assert output.startswith(f"signed again: {roles}\ntimestamp expires ")
     code, output = edgemill("rotate", root, "timestamp")
     assert code == 0
     assert output.startswith("timestamp: the key ")

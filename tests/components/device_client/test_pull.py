@@ -186,6 +186,22 @@ def test_kill_at_every_step_leaves_the_old_model_or_the_new_one(fleet: Fleet) ->
     assert ends == sorted(ends, key=[OLD, NEW].index)
 
 
+@pytest.mark.parametrize("most", [0, 300, 3000])
+def test_full_disk_keeps_the_model(fleet: Fleet, most: int) -> None:
+    fleet.push(OLD)
+    device = fleet.device()
+    pull(device)
+    fleet.push(NEW)
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))"
+    run = f"from components.device_client.main import main; raise SystemExit(main(['pull', {str(device.path)!r}]))"
+    done = subprocess.run([sys.executable, "-c", f"{limit}; {run}"], check=False, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "the folder of the device cannot be used: File too large; the device keeps its model" in done.stderr
+    assert model_of(device) == OLD
+    pull(device)
+    assert model_of(device) == NEW
+
+
 def test_command_line_reports_by_exit_status(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(fleet.folder / "phone")
     given = ["init", folder, "--url", fleet.server.url, "--root", str(fleet.keys / "root.json"),

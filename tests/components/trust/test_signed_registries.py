@@ -9,12 +9,20 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
 
+import boto3
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from moto import mock_aws
+from moto.kms.utils import ECDSAPrivateKey
 from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Key
 from tuf.api.metadata import Metadata
 
@@ -23,9 +31,9 @@ from components.core.files import sha256_of_bytes
 from components.push import signed
 from components.push.several import publish
 from components.spec.registry import LocalRegistry
-from components.trust import oci_store, rollout
+from components.trust import oci_store, repository, rollout, setup
 from components.trust.keys import VARIABLE, read_key_set
-from components.trust.setup import create, rotate
+from components.trust.setup import create, renew, rotate
 from components.trust.storage import FolderStore, store_at
 from edgemill.commands.rollback import roll_back
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
@@ -208,6 +216,41 @@ def test_refresh_extends_timestamp_and_snapshot_without_keys_of_channels(folder:
         push(folder, OTHER)
 
 
+def test_refresh_signs_channels_and_targets_before_they_expire(folder: Place, tmp_path: Path) -> None:
+    push(folder)
+    registry = signed.open_signed(folder.root)
+    assert registry is not None
+    assert renew(registry) == ((), {})
+    with at_day(200):
+        (tmp_path / "keys/phone.beta.pem").rename(tmp_path / "beta.pem")
+        again, missing = renew(registry)
+        assert again == ("targets", "phone.canary", "phone.stable", "snapshot", "timestamp")
+        assert set(missing) == {"root", "phone.beta"}
+        (tmp_path / "beta.pem").rename(tmp_path / "keys/phone.beta.pem")
+        assert renew(registry) == (("phone.beta", "snapshot", "timestamp"), {"root": missing["root"]})
+        rotate(registry, "timestamp")
+        assert renew(registry) == ((), {})
+    with at_day(203):
+        assert renew(registry) == ((), {})
+    with at_day(204):
+        assert renew(registry) == (("timestamp",), {})
+    with at_day(220):
+        assert renew(registry) == (("snapshot", "timestamp"), {})
+
+
+@contextmanager
+def at_day(days: int) -> Iterator[None]:
+    """Shifts the clock of this machine's signatures."""
+
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + timedelta(days=days)
+
+    with mock.patch.object(setup, "datetime", Shifted), mock.patch.object(repository, "datetime", Shifted):
+        yield
+
+
 def test_bad_settings_are_refused_before_a_run(folder: Place, tmp_path: Path) -> None:
     unsigned = LocalRegistry(root=str(tmp_path / "plain"))
     with pytest.raises(RegistryError, match=r"some of the registries are signed .*not signed: .*plain"):
@@ -285,6 +328,88 @@ def test_key_in_a_key_service_signs_after_rotation(folder: Place, tmp_path: Path
         with pytest.raises(SpecError, match="public key cannot be read"):
             rotate(registry, "snapshot", (b"nothing", "env:X"))
         assert folder.files.all() == before
+
+
+def test_key_service_whose_name_comes_to_mean_another_key_signs_nothing(folder: Place) -> None:
+    push(folder)
+    one, other = CryptoSigner.generate_ecdsa(), CryptoSigner.generate_ecdsa()
+    KeyService.keys = {"service:alias": one}
+    registry = signed.open_signed(folder.root)
+    assert registry is not None
+    with mock.patch.dict(SIGNER_FOR_URI_SCHEME, {"service": KeyService}):
+        rotate(registry, "snapshot", (str(one.public_key.keyval["public"]).encode(), "service:alias"))
+        before = states(folder)
+        other._public_key = one.public_key
+        KeyService.keys = {"service:alias": other}
+        with pytest.raises(RegistryError, match=r"a key cannot sign: .*permission to sign"):
+            push(folder, OTHER)
+        assert states(folder) == before
+
+
+@pytest.mark.parametrize("algorithm", ["ed25519", "rsa", "p384"])
+def test_keys_of_other_kinds_are_refused(folder: Place, algorithm: str) -> None:
+    private = {
+        "ed25519": ed25519.Ed25519PrivateKey.generate,
+        "rsa": lambda: rsa.generate_private_key(65537, 2048),
+        "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    }[algorithm]()
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    registry = signed.open_signed(folder.root)
+    assert registry is not None
+    with pytest.raises(SpecError, match=r"another kind than the registry's keys .expected: a P-256 key"):
+        rotate(registry, "timestamp", (pem, "env:ANY"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("gcpkms:projects/x", r"google-cloud-kms .*pip install 'securesystemslib\[gcpkms\]'"),
+        ("azurekms://v.vault.azure.net/keys/k/1", r"azure-keyvault-keys .*pip install 'securesystemslib\[azurekms\]'"),
+        ("hsm:2", r"python-pkcs11.*pip install 'securesystemslib\[hsm\]'"),
+    ],
+)
+def test_missing_client_of_a_key_service_is_named(folder: Place, uri: str, said: str) -> None:
+    pem = str(CryptoSigner.generate_ecdsa().public_key.keyval["public"]).encode()
+    registry = signed.open_signed(folder.root)
+    assert registry is not None
+    before = folder.files.all()
+    with pytest.raises(SpecError, match=rf"not installed: .*{said}"):
+        rotate(registry, "timestamp", (pem, uri))
+    assert folder.files.all() == before
+
+
+def test_key_in_the_key_service_of_amazon_signs_everything(
+    folder: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sign(self: Any, message: bytes, signing_algorithm: str) -> bytes:
+        # Unlike Amazon, moto takes the digest that `MessageType=DIGEST` announces for a message.
+        return bytes(self.private_key.sign(message, ec.ECDSA(Prehashed(SHA256()))))
+
+    monkeypatch.setattr(ECDSAPrivateKey, "sign", sign)
+    for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "y"), ("DEFAULT_REGION", "us-east-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    push(folder)
+    registry = signed.open_signed(folder.root)
+    assert registry is not None
+    with mock_aws():
+        client = boto3.client("kms")
+        for role in ("root", "targets", "snapshot", "timestamp", "phone.stable"):
+            key = client.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
+            client.create_alias(AliasName=f"alias/{role.replace('.', '-')}", TargetKeyId=key)
+            public = load_der_public_key(client.get_public_key(KeyId=key)["PublicKey"])
+            pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+            rotate(registry, role, (pem, f"awskms:alias/{role.replace('.', '-')}"))
+        version = push(folder, OTHER)
+        assert states(folder)["shoes", "stable"] == [(version, 10_000)]
+        used = read_key_set(tmp_path / "keys").file.keys.values()
+        assert sum(place.startswith("awskms:") for place in used) == 5
+        monkeypatch.delenv("AWS_DEFAULT_REGION")
+        with pytest.raises(SpecError, match="cannot be used: You must specify a region"):
+            push(folder)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        client.delete_alias(AliasName="alias/phone-stable")
+        with pytest.raises(RegistryError, match=r"a key cannot sign: .*NotFoundException"):
+            push(folder)
 
 
 def test_channel_refuses_what_its_state_does_not_allow(folder: Place) -> None:
