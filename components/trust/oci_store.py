@@ -22,7 +22,7 @@ from components.object_store.bucket import Content, DeniedError
 from components.object_store.oci.hosts import split_address
 from components.object_store.oci.repository import MANIFEST_TYPE, Repository, digest_of
 from components.trust.names import OCI_REPOSITORY, tag_of
-from components.trust.storage import OvertakenError, explained
+from components.trust.store_errors import OvertakenError, explained
 
 ARTIFACT_TYPE = "application/vnd.edgemill.signed-metadata.v1"
 _METADATA_TYPE = "application/vnd.edgemill.signed-metadata.v1+json"

@@ -34,10 +34,10 @@ from components.core.errors import RegistryError
 from components.trust import role_file, rollout
 from components.trust.keys import KeySet, missing_keys, read_key_set
 from components.trust.names import CHANNELS, CUSTOM, EXPIRY_DAYS, SIGNED_AT, paths_of, role_of, target_of
-from components.trust.role_signing import role_files
 from components.trust.signed_set import TIMESTAMP_NAME, SignedSet, read_role, read_signed_set
-from components.trust.signing import checked_signature
-from components.trust.storage import OvertakenError, Store
+from components.trust.signing import checked_signature, role_files
+from components.trust.storage import Store
+from components.trust.store_errors import OvertakenError
 
 DEFAULT_EXPIRY_DAYS = {"root": 365, "targets": 365, "channels": 365, "snapshot": 30, "timestamp": 7}
 _MOST_ATTEMPTS = 50

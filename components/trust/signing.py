@@ -1,16 +1,21 @@
-"""Signatures, also of key services, which fail in ways of their own."""
+"""Signatures: with keys of key services, which fail in ways of their own, and of role files for microcontrollers."""
 
 from __future__ import annotations
 
+import base64
 import os
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from components.core.errors import RegistryError, SpecError
+from components.trust.role_file import SCHEME, SIGNATURE_BYTES, RoleFile
+from components.trust.rollout import ChannelState, ReleaseRef
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signature, Signer
 
 PIN_VARIABLE = "EDGEMILL_HSM_PIN"
+_HALF = SIGNATURE_BYTES // 2
 # Scheme of the URI -> what to install for it.
 _CLIENTS = {
     "awskms": "securesystemslib[awskms]",
@@ -66,6 +71,48 @@ def checked_signature(signer: Signer, content: bytes) -> Signature:
             remedy="check the place of the key in keys.json, the permission to sign, and the service's credentials",
         ) from error
     return signature
+
+
+def role_files(state: ChannelState, expires: datetime, signer: Signer) -> dict[str, str]:
+    """Version of a release -> its role file in Base64, for each release that the channel gives to some device.
+
+    None for a key of another kind than P-256, and for a state without a sequence: one that an earlier version signed.
+    """
+    if not state.sequence or signer.public_key.scheme != SCHEME:
+        return {}
+    return {
+        stage.release.version: base64.b64encode(_signed(state, stage.release, expires, signer)).decode()
+        for stage in state.stages
+    }
+
+
+def point_of(key: Key) -> bytes:
+    """The public key as firmware holds it: the 65 bytes of the uncompressed point.
+
+    Raises:
+        ValueError: It isn't a P-256 key.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+    if key.scheme != SCHEME:
+        raise ValueError(key.scheme)
+    found = load_pem_public_key(key.keyval["public"].encode())
+    return found.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+def _signed(state: ChannelState, release: ReleaseRef, expires: datetime, signer: Signer) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+    said = RoleFile(
+        target=f"{state.device_class}/{state.name}/{state.channel}",
+        version=state.sequence,
+        expires=int(expires.timestamp()),
+        model_bytes=release.bytes,
+        model_sha256=release.sha256,
+    )
+    content = said.signed_bytes()
+    r, s = decode_dss_signature(bytes.fromhex(checked_signature(signer, content).signature))
+    return content + r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")
 
 
 def _pin(_: str) -> str:

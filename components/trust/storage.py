@@ -8,12 +8,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
-from components.core.errors import RegistryAwayError, RegistryError, StorageError
+from components.core.errors import RegistryAwayError
 from components.core.files import sha256_of_bytes, write_atomically
 from components.object_store.bucket import Content, is_address, split
 from components.object_store.folder import FolderBucket
 from components.object_store.oci.hosts import ADDRESS_PREFIX
 from components.trust.names import FOLDER
+from components.trust.store_errors import explained
 
 
 class Store(Protocol):
@@ -43,25 +44,6 @@ class ListedStore(Store, Protocol):
 
     def remove(self, names: list[str]) -> None:
         """Remove files. A missing one isn't an error."""
-
-
-class OvertakenError(RegistryError):
-    """Another process took over a lock that this one held for too long. Everything must be read again."""
-
-
-@contextmanager
-def explained(where: str) -> Iterator[None]:
-    """Convert a StorageError into a RegistryAwayError that says the same."""
-    try:
-        yield
-    except StorageError as error:
-        raise RegistryAwayError(
-            f"the signed metadata of the registry cannot be used: {error.what}",
-            where=error.where or where,
-            bound=error.bound,
-            measured=error.measured,
-            remedy=error.remedy,
-        ) from None
 
 
 def store_at(root: str) -> ListedStore:

@@ -15,7 +15,7 @@ from components.push.beside import normal_root
 from components.trust import rollout
 from components.trust.keys import ROOT_NAME, VARIABLE
 from components.trust.repository import SignedRegistry
-from components.trust.role_signing import point_of
+from components.trust.signing import point_of
 from components.trust.storage import store_at
 
 _WARNING = (

@@ -19,8 +19,8 @@ from components.device_client.pull import pull
 from components.push import signed
 from components.trust import repository, role_file, rollout
 from components.trust.role_file import RoleFile, RoleFileError
-from components.trust.role_signing import point_of
 from components.trust.setup import rotate
+from components.trust.signing import point_of
 from tests.components.device_client.fleet import NEW, OLD, OTHER, Fleet, fleet_in, model_of
 
 SOURCES = Path("components/device_client/microcontroller")

@@ -21,7 +21,7 @@ from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.oci_store import OciStore
 from components.trust.setup import create
-from components.trust.storage import OvertakenError
+from components.trust.store_errors import OvertakenError
 from tests.components.push.places import MODEL, Place, Store, manifest_of, store_of
 from tests.oci_server import PROGRAM
 
