@@ -49,10 +49,10 @@ class RunProgress:
         self._nodes = nodes
         self._bar.update(self._task, total=len(nodes))
 
-    def started(self, node: str) -> None:
-        """Record that a node runs."""
+    def started(self, node: str, label: str = "") -> None:
+        """Record that a node runs, which is displayed as `label`."""
         self._began[node] = time.monotonic()
-        self.update(f"{node} is running")
+        self.update(f"{label or node} is running")
 
     def ended(self, node: str, seconds: float) -> None:
         """Record that a node has ended."""

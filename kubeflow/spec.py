@@ -10,14 +10,15 @@ from typing import Any
 from components.core.errors import SpecError
 from kubeflow.contract import Json, title_of
 from kubeflow.environment import KubeflowEnvironment, Resources, Volume
+from pipelines.graph.steps import shown_id
 
 _UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1.0}
 
 
 def task_names(nodes: Iterable[str], recipes: Mapping[str, Sequence[str]] = {}) -> dict[str, str]:
-    """Node ID -> task name: `convert__int8` becomes `convert-int8`; a training node has the name of its first recipe.
+    """Node ID -> task name: `gate__phone` becomes `gate-phone`; a node with a digest has the name of its first recipe.
 
-    `recipes` maps the ID of a training node to the recipes that share it. Kubeflow's cache ignores task names, so the
+    `recipes` maps the ID of such a node to the recipes that share it. Kubeflow's cache ignores task names, so the
     names can be readable. Raises a SpecError if two nodes would have the same name.
     """
     names: dict[str, str] = {}
@@ -25,19 +26,15 @@ def task_names(nodes: Iterable[str], recipes: Mapping[str, Sequence[str]] = {}) 
         name = re.sub("_+", "-", shown_id(node, recipes))
         same = next((other for other, taken in names.items() if taken == name), None)
         if same is not None:
+            both = " and ".join(repr(shown_id(each, recipes)) for each in (same, node))
             raise SpecError(
-                f"the nodes {same!r} and {node!r} would have the same name on Kubeflow",
+                f"the nodes {both} would have the same name on Kubeflow",
                 where="recipes",
                 measured=name,
                 remedy="rename one of the recipes, so that they differ in more than underscores",
             )
         names[node] = name
     return names
-
-
-def shown_id(node: str, recipes: Mapping[str, Sequence[str]]) -> str:
-    """A readable node ID: a training node has the name of its first recipe instead of a digest."""
-    return f"{node.partition('__')[0]}__{recipes[node][0]}" if node in recipes else node
 
 
 def adapt(

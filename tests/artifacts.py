@@ -15,8 +15,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 def saturated_share(content: bytes, sample) -> float | None:
     """The greatest share of values at an end of their range, of a file's outputs and of what they are computed from."""
-    from components.evaluate.saturation import Saturation, shares
     from components.model.tflite_runtime import TFLiteModel
+    from components.predict.saturation import Saturation, shares
 
     model = TFLiteModel(content)
     saturation = Saturation(content, model)

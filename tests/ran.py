@@ -26,7 +26,7 @@ class Ran:
 
     def states(self) -> dict[str, str]:
         assert self.summary is not None
-        return {node.id: node.state for node in self.summary.nodes}
+        return {node.label: node.state for node in self.summary.nodes}
 
     def executed(self) -> set[str]:
         return {node for node, state in self.states().items() if state == "complete"}

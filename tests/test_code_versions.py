@@ -51,8 +51,8 @@ EVALUATED = READS | RECIPE | {"facts.conversion", "facts.evaluation", "facts.out
 ON_DEVICE = {"facts.device", "facts.tools.phone"}
 DEVICE = {f"spec.devices.{name}" for name in ("device", "device_tools", "operators", "pinned")}
 EVALUATES = KERAS | {
-    *("data", "metrics", "model", "ranges", "spec.evaluate", "spec.metric", "tfx"),
-    *("upstream.tflite.objects", "upstream.tflite.schema", "upstream.tfma"),
+    *("data", "metrics", "model", "predict", "ranges", "spec.evaluate", "spec.metric", "spec.prediction", "tfx"),
+    *("upstream.beam", "upstream.tflite.objects", "upstream.tflite.schema"),
 }
 DEPENDS = {
     "baseline": MANIFEST
@@ -83,6 +83,9 @@ DEPENDS = {
     },
     "gate": EVALUATED | DEVICE | {"facts.decision", *ON_DEVICE, "metrics", "spec.gate", "tfx"},
     "ingest": FUNCTION | {"spec.examples"},
+    "predict": READS
+    | {"data", "model", "ranges", "spec.prediction", "upstream.beam", "upstream.keras", "upstream.tfx.executors"}
+    | {"upstream.tflite.objects", "upstream.tflite.schema"},
     "prune": TRAINS | {"spec.steps.prune"},
     "push": EVALUATED | DEVICE | FUNCTION | {"facts.decision", *ON_DEVICE, "object_store", "spec.registry", "trust"},
     "quantize": TRAINS | RECURRENT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 Inputs = dict[str, npt.NDArray[Any]]
+# Serialized tf.Examples.
+Serialized = Sequence[bytes] | npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,20 @@ class ExampleDecoder:
         batch = tf.TensorSpec([None], tf.string)
         self._decode = tf.function(self._parse_and_decode, input_signature=[batch], autograph=False)
         self._supervise = tf.function(self._parse_and_supervise, input_signature=[batch], autograph=False)
+        self._compare = tf.function(self._parse_targets, input_signature=[batch], autograph=False)
 
     def _parse_and_supervise(self, serialized: tf.Tensor) -> tuple[Any, Any, Any, list[tf.Tensor]]:
         """Inputs, features, the task's own targets, and a list with the weights if it has them."""
         decoded, features = self._parse_and_decode(serialized)
+        return decoded, features, *self._supervision_of(features)
+
+    def _parse_targets(self, serialized: tf.Tensor) -> tuple[Any, Any, list[tf.Tensor]]:
+        features = self._tf.io.parse_example(serialized, dict(self.feature_spec))
+        return features, *self._supervision_of(features)
+
+    def _supervision_of(self, features: dict[str, tf.Tensor]) -> tuple[Any, list[tf.Tensor]]:
         weights = weights_of(self._task, features)
-        return decoded, features, targets_of(self._task, features), [] if weights is None else [weights]
+        return targets_of(self._task, features), [] if weights is None else [weights]
 
     def _parse_and_decode(self, serialized: tf.Tensor) -> tuple[Any, dict[str, tf.Tensor]]:
         features = self._tf.io.parse_example(serialized, dict(self.feature_spec))
@@ -121,7 +131,7 @@ class ExampleDecoder:
         check_decoded(decoded)
         return decoded, features
 
-    def decode(self, serialized: Sequence[bytes]) -> tuple[Inputs, Inputs]:
+    def decode(self, serialized: Serialized) -> tuple[Inputs, Inputs]:
         """Decode a batch.
 
         Args:
@@ -140,7 +150,7 @@ class ExampleDecoder:
         check_rows(named, len(serialized))
         return named, self._dense(features)
 
-    def decode_all(self, serialized: Sequence[bytes], label: str) -> Decoded:
+    def decode_all(self, serialized: Serialized, label: str) -> Decoded:
         """Decode a batch with targets and weights.
 
         Args:
@@ -154,12 +164,34 @@ class ExampleDecoder:
         inputs, features, own, held = self._run(self._supervise, serialized)
         dense, named = self._dense(features), _named(inputs)
         check_rows(named, len(serialized))
+        return Decoded(named, dense, *self._checked(own, held, dense, label, len(serialized)))
+
+    def supervision(self, serialized: Serialized, label: str, read: Collection[str]) -> Decoded:
+        """What `decode_all` returns, without inputs, and with only some features. Doesn't call the task's `decode`.
+
+        Args:
+            serialized: N serialized tf.Examples.
+            label: The feature that is the target if the task declares no targets; "" for none.
+            read: Names of the dense features to return, with that of the label.
+
+        Raises:
+            DataError: As for `decode_all`.
+            SpecError: The task's `targets` or `example_weights` fails or returns something else.
+        """
+        features, own, held = self._run(self._compare, serialized)
+        dense = self._dense({name: value for name, value in features.items() if name in read})
+        return Decoded({}, dense, *self._checked(own, held, dense, label, len(serialized)))
+
+    @staticmethod
+    def _checked(
+        own: Any, held: Sequence[Any], dense: Inputs, label: str, count: int
+    ) -> tuple[Inputs, npt.NDArray[Any] | None]:
         targets = _named(label_or_targets(own, dense, label))
         weights = np.asarray(held[0]) if held else None
-        check_supervision(targets, weights, len(serialized))
-        return Decoded(named, dense, targets, weights)
+        check_supervision(targets, weights, count)
+        return targets, weights
 
-    def _run(self, traced: Any, serialized: Sequence[bytes]) -> Any:
+    def _run(self, traced: Any, serialized: Serialized) -> Any:
         tf = self._tf
         try:
             return traced(tf.constant(list(serialized), dtype=tf.string))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -9,13 +10,19 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from components.data.supervision import postprocessed
+from components.data.task import load_task
 from components.device_check.tflm import RunOutputs
 from components.evaluate.assess import load_slices
 from components.evaluate.eval_config import BASELINE
 from components.evaluate.evaluation import run_evaluation
-from components.evaluate.stored_outputs import store_outputs
 from components.facts.device import CandidateOnDevice, DeviceReport, TflmFacts
+from components.predict.digests import digests_of
+from components.predict.models import FloatPredictor
+from components.predict.prediction import predict, renamed
+from components.predict.store import PredictionWriter, in_folder
 from components.spec.evaluate import EvaluationSpec
+from components.spec.prediction import PredictionSpec
 
 logger = logging.getLogger(__name__)
 # No recipe can have such a name, because recipe names have no hyphens.
@@ -63,23 +70,34 @@ def with_metrics(
         with tf.io.TFRecordWriter(str(folder / "examples.gz"), options) as writer:
             for example in chosen:
                 writer.write(example)
-        files = {}
+        request = PredictionSpec(split=spec.split, batch_size=spec.batch_size)
+        load = functools.partial(FloatPredictor, baseline)
+        files = [str(folder / "examples.gz")]
+        on_floats = predict(
+            load, files=files, request=request, task=task, output=folder / BASELINE, transform_graph=transform_graph
+        )
+        stored = {BASELINE: in_folder(folder / BASELINE)}
+        digests, loaded, names = digests_of(chosen), load_task(task), on_floats.output_names
         for recipe, run in outputs.items():
             for model, by_output in ((recipe, run.device), (recipe + _DESKTOP, run.desktop)):
-                files[model] = folder / f"{model}.npz"
-                store_outputs(files[model], chosen, {output: all_[:common] for output, all_ in by_output.items()})
+                (folder / model).mkdir()
+                with PredictionWriter(folder / model, 0) as writer:
+                    for at in range(0, common, spec.batch_size):
+                        end = min(at + spec.batch_size, common)
+                        batch = {output: values[at:end] for output, values in by_output.items()}
+                        writer.add(digests[at:end], postprocessed(loaded, renamed(batch, names)))
+                stored[model] = in_folder(folder / model)
         run_evaluation(
-            files=[str(folder / "examples.gz")],
+            files=files,
             baseline=baseline,
-            candidates=files,
-            stored=True,
+            predictions=stored,
             spec=spec,
             label=label,
             task=task,
             output=folder / "evaluation",
             transform_graph=transform_graph,
         )
-        slices = load_slices(folder / "evaluation", [BASELINE, *files], [metric.name for metric in spec.metrics])
+        slices = load_slices(folder / "evaluation", list(stored), [metric.name for metric in spec.metrics])
 
     def evaluated(candidate: CandidateOnDevice) -> CandidateOnDevice:
         if not isinstance(candidate.tflm, TflmFacts):

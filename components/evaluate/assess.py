@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 from collections import defaultdict
@@ -10,28 +9,27 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import tensorflow_model_analysis as tfma
 
 from components.core.compression import compressed_bytes
-from components.core.errors import DataError, EdgemillError
+from components.core.errors import DataError, tampered
 from components.core.files import bytes_of, sha256_of_bytes
 from components.data.examples import first_inputs
 from components.evaluate.eval_config import BASELINE
 from components.evaluate.evaluation import run_evaluation
-from components.evaluate.extractors import TFLitePredict
 from components.evaluate.jackknife import EXAMPLE_COUNT
 from components.evaluate.latency import kernel_note, measure_latency
 from components.evaluate.means import mean_metrics
-from components.evaluate.outputs.observed import take_observed, unequal_ranges
 from components.evaluate.outputs.resampled import of_model, take_resampled
-from components.evaluate.saturation import scales_of
+from components.evaluate.outputs.unequal import unequal_ranges
 from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE
 from components.facts.conversion import ConversionFailure, ConversionOutcome, outcome_of
 from components.facts.evaluation import CandidateReport, EvaluationReport, Latency, MetricValue, SliceResult
 from components.facts.slices import OVERALL, overall
 from components.facts.verified import Verified
 from components.metrics.metric_ranges import values_of
+from components.predict.artifact import Predictions
+from components.predict.saturation import scales_of
 from components.spec.evaluate import EvaluationSpec
 from components.spec.recipe import Recipe
 
@@ -45,7 +43,8 @@ def assess(
     files: Sequence[str],
     baseline: Verified,
     float_reference: Verified,
-    candidates: Sequence[Verified],
+    candidates: Mapping[str, Verified],
+    predictions: Sequence[Predictions],
     spec: EvaluationSpec,
     label: str,
     task: str,
@@ -61,27 +60,29 @@ def assess(
         float_reference: A Model artifact with the baseline as a float32 TFLite file, the reference for sizes and
             times. If its conversion failed and there is no file, nothing is timed, and `baseline_bytes` is the size of
             the SavedModel.
-        candidates: Model artifacts, in the order of the report.
+        candidates: Recipe name -> Model artifact, in the order of the report.
+        predictions: Predictions of the baseline, and of each candidate in the same order.
         spec, label, task, transform_graph, make_pipeline: As for `run_evaluation`.
         output: Folder for TFMA's files.
 
     Raises:
         SpecError, DataError, ModelError: As for `run_evaluation`. DataError also if all examples belong to one group.
-        TamperedError: An artifact has changed since it was written.
+        TamperedError: An artifact has changed since it was written, or predictions are of another model.
     """
+    for model, its in zip((baseline, *candidates.values()), predictions, strict=True):
+        its.check_made_from("model", model.manifest.sha256)
     example = first_inputs(files, 1, task, transform_graph, "evaluate on")
-    recipes = [_recipe(candidate) for candidate in candidates]
-    outcomes, contents, runnable = {}, {}, {}
-    for recipe, candidate in zip(recipes, candidates, strict=True):
-        outcomes[recipe.name], content = _runnable(recipe, candidate, example)
+    recipes = [_recipe(name, candidate) for name, candidate in candidates.items()]
+    outcomes, contents, ran = {}, {}, {}
+    for recipe, candidate, its in zip(recipes, candidates.values(), predictions[1:], strict=True):
+        outcomes[recipe.name], content = _outcome(recipe, candidate, its)
         if content is not None:
-            contents[recipe.name], runnable[recipe.name] = content, candidate
+            contents[recipe.name], ran[recipe.name] = content, its
+    float_ranges = predictions[0].report.axis_ranges
     readings = run_evaluation(
         files=files,
         baseline=baseline.folder / SERVING_FOLDER,
-        candidates={name: candidate.folder / TFLITE_FILE for name, candidate in runnable.items()},
-        # Every worker verifies the digest of the file that it runs, so the metrics belong to the bytes in the manifest.
-        reads={name: functools.partial(candidate.read, TFLITE_FILE) for name, candidate in runnable.items()},
+        predictions={BASELINE: predictions[0].stored, **{name: its.stored for name, its in ran.items()}},
         spec=spec,
         label=label,
         task=task,
@@ -89,11 +90,10 @@ def assess(
         transform_graph=transform_graph,
         make_pipeline=make_pipeline,
     )
-    for artifact in (baseline, float_reference, *candidates):
+    for artifact in (baseline, float_reference, *candidates.values(), *(its.artifact for its in predictions)):
         artifact.check()
-    slices = load_slices(output, [BASELINE, *runnable], [metric.name for metric in spec.metrics])
+    slices = load_slices(output, [BASELINE, *ran], [metric.name for metric in spec.metrics])
     _check_groups(spec, slices[BASELINE])
-    observed = take_observed(output)
     timed = TFLITE_FILE in float_reference.manifest.files
     reference = float_reference.read(TFLITE_FILE) if timed else None
     if reference is None:
@@ -109,14 +109,15 @@ def assess(
                 sha256=sha256_of_bytes(contents[recipe.name]) if recipe.name in contents else None,
                 compressed=compressed_bytes(contents[recipe.name]) if recipe.name in contents else None,
                 slices=slices.get(recipe.name, ()),
-                saturated=max(observed.shares.get(recipe.name, {}).values(), default=None),
-                saturated_by_output=_if_several(observed.shares.get(recipe.name, {})),
-                unequal_ranges=unequal_ranges(scales_of(contents[recipe.name]), observed.ranges)
+                saturated=max(its.report.saturated.values(), default=None),
+                saturated_by_output=_if_several(its.report.saturated),
+                predicted_bytes=its.report.stored_bytes if recipe.name in contents else None,
+                unequal_ranges=unequal_ranges(scales_of(contents[recipe.name]), float_ranges)
                 if recipe.name in contents
                 else (),
                 latency=_with_note(latencies.get(recipe.name), kernel_note(recipe.scheme, outcomes[recipe.name])),
             )
-            for recipe in recipes
+            for recipe, its in zip(recipes, predictions[1:], strict=True)
         ),
         outputs=next(iter(readings.values())) if len(readings) == 1 else None,
         readings=_if_several(readings),
@@ -146,29 +147,34 @@ def _if_several(by_output: dict[str, T]) -> dict[str, T]:
     return by_output if len(by_output) > 1 else {}
 
 
-def _recipe(candidate: Verified) -> Recipe:
+def _recipe(name: str, candidate: Verified) -> Recipe:
     recipe = candidate.manifest.recipe
     if recipe is None:
         raise ValueError(f"{candidate.folder} is not a candidate: its manifest has no recipe")
-    return Recipe.model_validate(recipe)
+    # Recipes with different names can share a candidate.
+    return Recipe.model_validate({**recipe, "name": name})
 
 
-def _runnable(
-    recipe: Recipe, candidate: Verified, example: Mapping[str, np.ndarray[Any, Any]]
-) -> tuple[ConversionOutcome, bytes | None]:
-    """Return a candidate's conversion outcome, and its file's content if it can run."""
+def _outcome(recipe: Recipe, candidate: Verified, its: Predictions) -> tuple[ConversionOutcome, bytes | None]:
+    """Return a candidate's conversion outcome, and its file's content if it ran."""
     outcome = outcome_of(candidate.read(OUTCOME_FILE))
     if isinstance(outcome, ConversionFailure):
         return outcome, None
-    content = candidate.read(TFLITE_FILE)
-    try:
-        TFLitePredict(content)(example)
-    except EdgemillError as error:
-        logger.warning("The candidate %s cannot run: %s", recipe.name, error)
+    rejected = its.report.rejected
+    if rejected is not None:
+        logger.warning("The candidate %s cannot run: %s", recipe.name, rejected.message)
         failure = ConversionFailure(
-            scheme=recipe.scheme.kind, cause="broken_promise", message=error.what, remedy=error.remedy
+            scheme=recipe.scheme.kind, cause="broken_promise", message=rejected.message, remedy=rejected.remedy
         )
         return failure, None
+    content = candidate.read(TFLITE_FILE)
+    if sha256_of_bytes(content) != its.report.sha256:
+        raise tampered(
+            "predictions",
+            its.artifact.place,
+            f"sha256 {sha256_of_bytes(content)} of the candidate",
+            str(its.report.sha256),
+        )
     return outcome, content
 
 

@@ -1,4 +1,4 @@
-"""TFX component of evaluation: Examples + baseline + N candidates -> ModelEvaluation."""
+"""TFX component of evaluation: Examples + baseline + N candidates + their predictions -> ModelEvaluation."""
 
 import json
 from pathlib import Path
@@ -12,8 +12,9 @@ from components.core.remembered_digests import content_digest
 from components.data.examples import split_files
 from components.facts.manifest import describe, write_manifest
 from components.facts.verified import Verified, verified
+from components.predict.artifact import Predictions
 from components.spec.evaluate import EvaluationSpec
-from components.tfx.candidate_inputs import input_of
+from components.tfx.candidate_inputs import PREDICTIONS, input_of, predictions_of
 from components.upstream.tfx.executors import pipeline_maker
 
 REPORT_FILE = "report.json"
@@ -33,14 +34,21 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
         folders = {name: Path(artifact_utils.get_single_uri(each)) for name, each in input_dict.items() if each}
         baseline, float_reference = (_input(input_dict, name) for name in ("baseline", "float_reference"))
         candidates = {name: _input(input_dict, input_of(name)) for name in json.loads(exec_properties["recipes"])}
+        names = [PREDICTIONS, *map(predictions_of, candidates)]
+        predictions = {name: Predictions(_input(input_dict, name)) for name in names}
+        examples = content_digest(folders["examples"] / f"Split-{spec.split}")
+        for each in predictions.values():
+            each.check_made_from("examples", examples)
         models = {"baseline": baseline, "float_reference": float_reference, **candidates}
+        models |= {name: each.artifact for name, each in predictions.items()}
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
         output = Path(evaluation.uri)
         report = assess(
             files=split_files(str(folders["examples"]), spec.split),
             baseline=baseline,
             float_reference=float_reference,
-            candidates=tuple(candidates.values()),
+            candidates=candidates,
+            predictions=tuple(predictions.values()),
             spec=spec,
             label=exec_properties["label"],
             task=exec_properties["task"],
@@ -54,7 +62,7 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
             REPORT_FILE,
             role="evaluation",
             parents={
-                "examples": content_digest(folders["examples"] / f"Split-{spec.split}"),
+                "examples": examples,
                 **{name: model.manifest.sha256 for name, model in models.items()},
             },
             code_version=exec_properties["code_version"],
@@ -68,7 +76,9 @@ def _input(input_dict: dict[str, list[Any]], name: str) -> Verified:
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
-    """The interface that all evaluators share. `candidate_node` adds one named input per candidate.
+    """The interface that all evaluators share. `candidate_node` adds two named inputs per candidate.
+
+    One is the candidate, the other its predictions. `predictions` are those of the baseline.
 
     `float_reference` is a Model with the baseline as a float32 TFLite file, the reference for sizes and times. It can
     be one of the candidates. `spec` is the JSON of an `EvaluationSpec`, and `label` the feature that the metrics
@@ -84,13 +94,14 @@ class EvaluatorSpec(component_spec.ComponentSpec):
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "baseline": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "float_reference": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        PREDICTIONS: component_spec.ChannelParameter(type=standard_artifacts.InferenceResult),
         "transform_graph": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
     }
     OUTPUTS = {"evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation)}
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):
-    """Evaluates the float baseline and all candidates in one pass over the examples."""
+    """Evaluates the stored predictions of the float baseline and all candidates in one pass over the examples."""
 
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EvaluatorExecutor)

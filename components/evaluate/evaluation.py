@@ -1,11 +1,9 @@
-"""Runs TFMA on one split for the float baseline and all candidates, with slices, intervals, and changes."""
+"""Runs TFMA on the stored predictions of the float baseline and all candidates: slices, intervals, and changes."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +19,20 @@ from components.core.files import write_atomically
 from components.data.examples import ExampleDecoder, check_dense, named_label
 from components.data.task import WeighingTask, load_task
 from components.evaluate.eval_config import BASELINE, eval_config
-from components.evaluate.extractors import (
-    EXTRACTS,
-    OBSERVED,
-    PredictExtractor,
-    load_baseline,
-    load_tflite,
-    read_batches,
-    shared_model,
-)
+from components.evaluate.extractors import JoinExtractor, read_batches
 from components.evaluate.function_metric import FunctionValues
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
 from components.evaluate.means import MeanValuesExtractor, is_of_user, mean_metrics, per_example
-from components.evaluate.outputs.observed import WriteObserved
 from components.evaluate.outputs.reading import read_first_examples
 from components.evaluate.outputs.resampled import RESAMPLED_KEY, WriteResampled
-from components.evaluate.stored_outputs import StoredOutputs
 from components.facts.outputs import OutputReading
 from components.metrics.functions import load_metric, not_weighable
 from components.metrics.model_outputs import of_probabilities
 from components.metrics.ranks import is_exact_auc
+from components.predict.store import StoredPredictions
 from components.spec.evaluate import EvaluationSpec
 from components.spec.metric import MetricSpec
+from components.upstream.beam import typed_errors
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +44,7 @@ def run_evaluation(
     *,
     files: Sequence[str],
     baseline: Path,
-    candidates: Mapping[str, Path],
-    reads: Mapping[str, Callable[[], bytes]] | None = None,
-    stored: bool = False,
+    predictions: Mapping[str, StoredPredictions],
     spec: EvaluationSpec,
     label: str,
     task: str,
@@ -68,9 +56,8 @@ def run_evaluation(
 
     Args:
         files: Gzipped TFRecord files of tf.Examples.
-        baseline: Folder of the float SavedModel, which has the model name `BASELINE` in the output.
-        candidates: Name -> TFLite file; with `stored`, a file of `store_outputs` for exactly these examples.
-        reads: Name -> function with which every worker reads that file; None reads the paths.
+        baseline: Serving folder of the float model, which says how to read its outputs.
+        predictions: Model -> its predictions for these files, in the same order of files. One is the `BASELINE`.
         spec: Metrics, slices, and batch size.
         label: Feature that the metrics compare predictions with if the task declares no targets; "" for none.
         task: Reference of the task that decodes examples, `package.module:NAME`.
@@ -85,57 +72,52 @@ def run_evaluation(
         SpecError: A metric, its output, the label, or a slice is unknown. This is raised before the evaluation starts.
         DataError: An example lacks a feature, contains NaN, or has a label out of range.
         ModelError: The baseline cannot be run.
-        TamperedError: `reads` raised it.
+        TamperedError: Predictions have changed since they were written, or are of other examples.
     """
     decoder = ExampleDecoder(task, transform_graph)
     check_features(spec, label, decoder.feature_spec)
     weighted = isinstance(load_task(task), WeighingTask)
-    check_metrics(spec, label, list(candidates), weighted=weighted)
+    candidates = [name for name in predictions if name != BASELINE]
+    check_metrics(spec, label, candidates, weighted=weighted)
     read = read_first_examples(files, baseline, spec, label, task, decoder)
     for name, reading in read.readings.items():
         logger.info("The model returns %s as %s: %s", reading.kind, name, reading.why)
     spec = spec.model_copy(update={"metrics": tuple(_computed(metric, read.readings) for metric in read.metrics)})
     means = mean_metrics(spec.metrics)
     others = _others(spec)
-    models = [shared_model(BASELINE, str(baseline), load_baseline, is_baseline=True)]
-    models += [
-        shared_model(
-            name, str(path), StoredOutputs if stored else functools.partial(load_tflite, read=(reads or {}).get(name))
-        )
-        for name, path in candidates.items()
-    ]
-    config = eval_config(spec, label, list(candidates), others, weighted)
-    evaluator = _checked_evaluator(config, means, spec.group_by is not None)
+    config = eval_config(spec, label, candidates, others, weighted)
+    # Other metrics are TFMA's computations on single examples.
+    batched = all(metric.function for metric in others)
+    evaluator = _checked_evaluator(config, means, spec.group_by is not None, batched)
     names = model_names(config)
-    if len(models) == 1:
-        models = [models[0]._replace(model_name="")]
+    # By TFMA's rule, a single model has the name "".
+    models = dict(zip(names, (predictions[name] for name in (BASELINE, *candidates)), strict=True))
     features = sorted({*named_label(label), *(f for fs in spec.slices for f in fs)})
     applied = {name: (reading.applied, probability_type(read.metrics, name)) for name, reading in read.readings.items()}
     functions = FunctionValues(read.metrics, label)
-    predict = PredictExtractor(
-        models, task, transform_graph, label, features, read.names, applied, functions, spec.group_by
-    )
     extractors = [
-        MeanValuesExtractor(means, names, only=all(metric.function for metric in others)),
-        tfma.extractors.UnbatchExtractor(),
-        tfma.extractors.SliceKeyExtractor(eval_config=config, materialize=False),
+        JoinExtractor(models, task, transform_graph, label, features, applied, functions, spec.group_by),
+        MeanValuesExtractor(means, names, only=batched),
     ]
+    if not batched:
+        extractors += [
+            tfma.extractors.UnbatchExtractor(),
+            tfma.extractors.SliceKeyExtractor(eval_config=config, materialize=False),
+        ]
     writer = metrics_plots_and_validations_writer.MetricsPlotsAndValidationsWriter(
         output_paths={tfma.METRICS_KEY: str(output / tfma.METRICS_KEY)}, eval_config=config
     )
     logger.info("Evaluating %d candidates and the baseline on %d files", len(candidates), len(files))
-    with _typed_errors(), make_pipeline() as pipeline:
-        batches = pipeline | "Files" >> beam.Create(list(files)) | "Read" >> beam.FlatMap(read_batches, spec.batch_size)
-        predicted = batches | predict.stage_name >> predict.ptransform
-        predicted[OBSERVED] | "Observed" >> WriteObserved(output)
-        extracts = predicted[EXTRACTS]
+    with typed_errors(), make_pipeline() as pipeline:
+        numbered = pipeline | "Files" >> beam.Create(list(enumerate(files)))
+        extracts = numbered | "Read" >> beam.FlatMap(read_batches, spec.batch_size)
         # tfma.ExtractEvaluateAndWriteResults does the same, but warns about a byte counter once per batch.
         for stage in (*extractors, evaluator):
             extracts = extracts | stage.stage_name >> stage.ptransform
         extracts.pop(RESAMPLED_KEY) | "Resampled" >> WriteResampled(output)
         extracts | writer.stage_name >> writer.ptransform
     # Written last: a folder that has this file is complete.
-    _write_eval_run(output, eval_config(spec, label, list(candidates), spec.metrics, weighted), models)
+    _write_eval_run(output, eval_config(spec, label, candidates, spec.metrics, weighted), models)
     return read.readings
 
 
@@ -208,11 +190,11 @@ def check_features(spec: EvaluationSpec, label: str, feature_spec: Mapping[str, 
         )
 
 
-def _checked_evaluator(config: Any, means: Sequence[MetricSpec], grouped: bool) -> Any:
+def _checked_evaluator(config: Any, means: Sequence[MetricSpec], grouped: bool, batched: bool = False) -> Any:
     try:
         for metric in means:
             per_example(metric)
-        return JackknifeEvaluator(config, [metric.name for metric in means], grouped)
+        return JackknifeEvaluator(config, [metric.name for metric in means], grouped, batched)
     except EdgemillError:
         raise
     except Exception as error:
@@ -224,29 +206,11 @@ def _checked_evaluator(config: Any, means: Sequence[MetricSpec], grouped: bool) 
         ) from error
 
 
-def _write_eval_run(output: Path, config: Any, models: Sequence[Any]) -> None:
+def _write_eval_run(output: Path, config: Any, models: Mapping[str, StoredPredictions]) -> None:
     run = config_pb2.EvalRun(
         eval_config=config,
         version=tfma.VERSION_STRING,
         file_format="tfrecord",
-        model_locations={model.model_name: model.model_path for model in models},
+        model_locations={name: stored.place for name, stored in models.items()},
     )
     write_atomically(output / "eval_config.json", json_format.MessageToJson(run).encode())
-
-
-@contextlib.contextmanager
-def _typed_errors() -> Iterator[None]:
-    """Raise the EdgemillError inside an exception that Beam wrapped, so that callers see the cause."""
-    try:
-        yield
-    except Exception as error:
-        typed = next((cause for cause in _causes(error) if isinstance(cause, EdgemillError)), None)
-        if typed is None:
-            raise
-        raise typed from error
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

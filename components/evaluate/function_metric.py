@@ -20,14 +20,20 @@ Array = npt.NDArray[Any]
 
 # Extracts key of metric -> model -> the metric's accumulators of the examples, objects [N].
 FUNCTIONS_KEY = "function_metrics"
-_KEPT = "kept"
+# Key of that in the input of the metric's combiner.
+KEPT = "kept"
 
 
 class FunctionValues:
-    """Computes what the metrics that are functions keep of each example. Loads them at first use, once per worker."""
+    """Computes what the metrics that are functions keep of each example. Loads them at first use, once per worker.
+
+    Attributes:
+        features: The features that they read.
+    """
 
     def __init__(self, metrics: Sequence[MetricSpec], label: str) -> None:
         self._metrics, self._label = tuple(metric for metric in metrics if metric.function), label
+        self.features = frozenset(name for metric in self._metrics for name in metric.features)
 
     @functools.cached_property
     def _loaded(self) -> list[Computed]:
@@ -85,18 +91,19 @@ def _computations(
     # Values are already weighted.
     del eval_config, output_name, example_weighted
     key = metric_types.MetricKey(name=name, model_name=model_name)
-    return [metric_types.MetricComputation(keys=[key], preprocessors=[_Take(key)], combiner=_Combine(key, spec))]
+    return [metric_types.MetricComputation(keys=[key], preprocessors=[Take(key)], combiner=_Combine(key, spec))]
 
 
-class _Take(metric_types.Preprocessor):
+class Take(metric_types.Preprocessor):
     """Takes what one metric keeps of an example, before the example is copied to its slices."""
 
     def __init__(self, key: Any) -> None:
         super().__init__(name=f"take {key.name} of {key.model_name}")
-        self._key = key
+        self.key = key
 
     def process(self, extracts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        yield {_KEPT: extracts[FUNCTIONS_KEY][self._key.name][self._key.model_name].item()}
+        """Take it from the extracts of one example."""
+        yield {KEPT: extracts[FUNCTIONS_KEY][self.key.name][self.key.model_name].item()}
 
 
 class _Combine(beam.CombineFn):
@@ -111,7 +118,7 @@ class _Combine(beam.CombineFn):
         return self._computed.create()
 
     def add_input(self, accumulator: Any, element: Mapping[str, Any]) -> Any:
-        return self._computed.merge(accumulator, element[_KEPT])
+        return self._computed.merge(accumulator, element[KEPT])
 
     def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
         return functools.reduce(self._computed.merge, accumulators, self._computed.create())

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-# Parts without groups, and with many.
-BUCKETS = 20
+from components.predict.digests import BUCKETS
+
 # More groups than this are put together.
 MOST_PARTS = 64
 # Groups are counted by the bits that they set (Whang, Vander-Zanden & Taylor 1990, "A linear-time probabilistic

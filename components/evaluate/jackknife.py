@@ -16,11 +16,10 @@ import itertools
 import math
 import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import numpy.typing as npt
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.extractors import slice_key_extractor
 from tensorflow_model_analysis.metrics import metric_specs, metric_types
@@ -28,34 +27,14 @@ from tensorflow_model_analysis.metrics import metric_specs, metric_types
 from components.evaluate import groups
 from components.evaluate.means import MEANS_KEY
 from components.evaluate.outputs.resampled import RESAMPLED_KEY, Resampled
+from components.evaluate.parts import BUCKET_KEY, Buckets, Part
+from components.evaluate.per_batch import AddUp
 from components.metrics.jackknife_error import standard_error
 from components.upstream.autograph import do_not_convert
 
-# Extracts key of an example's bucket, a number below BUCKETS, or the number of its group. It depends only on the
-# example's bytes, so that order, sharding, and runner don't affect intervals.
-BUCKET_KEY = "jackknife_bucket"
 EXAMPLE_COUNT = "example_count"
 
 Metrics = dict[Any, Any]
-
-
-class Part(NamedTuple):
-    """Accumulated facts about some examples.
-
-    Attributes:
-        size: Their number.
-        sums: The sums of `MEANS_KEY`.
-        accumulators: One for each computation.
-        groups: Bits of their groups (`components.evaluate.groups`); 0 without groups.
-    """
-
-    size: int
-    sums: npt.NDArray[np.float64] | float
-    accumulators: list[Any]
-    groups: int = 0
-
-
-Buckets = dict[int, Part]
 
 
 class _BucketedMetrics(beam.CombineFn):
@@ -239,9 +218,18 @@ class _FanOut(beam.DoFn):
         return [metric_types.StandardMetricInputs(output) for output in outputs]
 
 
+class _MergedParts(_BucketedMetrics):
+    """The same, of parts that were added up before."""
+
+    # Otherwise, AutoGraph converts Keras metrics, as in `_BucketedMetrics`.
+    @do_not_convert
+    def add_input(self, accumulator: Buckets, element: Buckets) -> Buckets:
+        return self.merge_accumulators([accumulator, element])
+
+
 @beam.ptransform_fn
-def _Evaluate(extracts: Any, combine: _BucketedMetrics) -> dict[str, Any]:
-    per_slice = extracts | "FanOut" >> beam.ParDo(_FanOut(combine.computations))
+def _Evaluate(extracts: Any, step: beam.DoFn, combine: _BucketedMetrics) -> dict[str, Any]:
+    per_slice = extracts | "FanOut" >> beam.ParDo(step)
     both = per_slice | "MetricsPerSlice" >> beam.CombinePerKey(combine)
     return {
         tfma.METRICS_KEY: both | "Metrics" >> beam.MapTuple(lambda key, results: (key, results[0])),
@@ -249,23 +237,29 @@ def _Evaluate(extracts: Any, combine: _BucketedMetrics) -> dict[str, Any]:
     }
 
 
-def JackknifeEvaluator(eval_config: Any, means: Sequence[str], grouped: bool) -> tfma.evaluators.Evaluator:
+def JackknifeEvaluator(
+    eval_config: Any, means: Sequence[str], grouped: bool, batched: bool = False
+) -> tfma.evaluators.Evaluator:
     """Create a TFMA evaluator with intervals, changes from the baseline, and the number of examples per slice.
 
     Its other result, at `RESAMPLED_KEY`, is (slice key, `Resampled`) for each slice.
 
-    It runs after TFMA's SliceKeyExtractor, on unbatched extracts that also have `BUCKET_KEY` and `MEANS_KEY`.
+    It runs after TFMA's SliceKeyExtractor, on unbatched extracts that also have `BUCKET_KEY` and `MEANS_KEY`; with
+    `batched`, on batches without slice keys.
 
     Args:
         eval_config: TFMA's config. Its metrics_specs name the metrics that aren't means.
         means: Names of the metrics in `MEANS_KEY`.
         grouped: Whether examples belong to groups, whose numbers `BUCKET_KEY` has.
+        batched: Whether extracts are of batches. All metrics must be means or functions.
 
     Raises:
         ValueError, TypeError: TFMA doesn't know a metric or doesn't accept its config.
     """
+    combine = (_MergedParts if batched else _BucketedMetrics)(eval_config, means, grouped)
+    step = AddUp(eval_config.slicing_specs, combine.computations, grouped) if batched else _FanOut(combine.computations)
     return tfma.evaluators.Evaluator(
         stage_name="EvaluateWithIntervals",
         run_after=slice_key_extractor.SLICE_KEY_EXTRACTOR_STAGE_NAME,
-        ptransform=_Evaluate(_BucketedMetrics(eval_config, means, grouped)),
+        ptransform=_Evaluate(step, combine),
     )

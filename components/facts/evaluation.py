@@ -120,6 +120,7 @@ class CandidateReport(FrozenModel):
             the greatest share of any.
         saturated_by_output: With several outputs, the share of each that has one.
         unequal_ranges: Outputs whose quantization leaves few integers to some channels.
+        predicted_bytes: Size of the stored predictions; None if it could not be run.
     """
 
     recipe: Recipe
@@ -131,6 +132,7 @@ class CandidateReport(FrozenModel):
     saturated: float | None = None
     saturated_by_output: dict[str, float] = {}
     unequal_ranges: tuple[UnequalRanges, ...] = ()
+    predicted_bytes: int | None = None
 
     @property
     def name(self) -> str:

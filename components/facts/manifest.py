@@ -19,6 +19,7 @@ Role = Literal[
     "trained",
     "calibration",
     "candidate",
+    "predictions",
     "evaluation",
     "explanation",
     "device_check",

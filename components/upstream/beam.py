@@ -1,11 +1,14 @@
-"""Apache Beam: the runner of pipelines that name none, and what it costs to build and start a pipeline."""
+"""Apache Beam: the runner of pipelines that name none, what it costs to start a pipeline, and errors inside one."""
 
 from __future__ import annotations
 
+import contextlib
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
+
+from components.core.errors import EdgemillError
 
 # The runner that Beam 2.61 uses by default, without a name for it.
 _IN_PROCESS = "FnApiRunner"
@@ -59,3 +62,21 @@ def remembered(get_signature: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return known[key]
 
     return signature
+
+
+@contextlib.contextmanager
+def typed_errors() -> Iterator[None]:
+    """Raise the EdgemillError inside an exception that Beam wrapped, so that callers see the cause."""
+    try:
+        yield
+    except Exception as error:
+        typed = next((cause for cause in _causes(error) if isinstance(cause, EdgemillError)), None)
+        if typed is None or typed is error:
+            raise
+        raise typed from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

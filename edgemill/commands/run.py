@@ -120,6 +120,7 @@ def _run(
     rehash: bool,
 ) -> ExitCode:
     from components.convert.child.worker import warm_up
+    from pipelines.graph.steps import shown_id
     from pipelines.runs.run import new_run_id, read_plan, run_pipeline
     from pipelines.runs.summary import summarize
 
@@ -140,23 +141,26 @@ def _run(
         console.print(f"run {run_id}, log in {_shown(log)}", soft_wrap=True)
         progress.update("building the pipeline")
         planned = False
+        recipes: dict[str, tuple[str, ...]] = {}
 
         def watch(record: NodeRecord) -> None:
             nonlocal planned
             if not planned:
                 # The plan is written before the first node.
                 planned = True
-                progress.planned(read_plan(place, loaded.spec.name, run_id).nodes)
+                plan = read_plan(place, loaded.spec.name, run_id)
+                progress.planned(plan.nodes)
+                recipes.update(plan.recipes)
             if record.state == "running":
                 # Conversions fork from a server that imports TensorFlow. Start it with the first node that executes.
                 # Gates and pushes execute in every run, and no conversion follows them.
                 if not record.node.startswith(("gate__", "push__")):
                     warm_up()
-                progress.started(record.node)
+                progress.started(record.node, shown_id(record.node, recipes))
             else:
                 progress.ended(record.node, record.ended - record.began)
                 took = "" if record.state == "cached" else f"{record.ended - record.began:8.1f} s"
-                console.print(f"  {record.node:<28} {record.state:<9}{took}")
+                console.print(f"  {shown_id(record.node, recipes):<28} {record.state:<9}{took}")
 
         epochs = _Epochs(progress)
         logging.getLogger("components").addHandler(epochs)

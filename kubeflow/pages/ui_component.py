@@ -59,7 +59,7 @@ class ReportRequest(FrozenModel):
     Attributes:
         pipeline: Name of the pipeline.
         devices: Device profiles.
-        recipes: ID of a training node -> names of the recipes that use it.
+        recipes: ID of a node that has a digest -> names of the recipes that use it.
         skipped: Recipes of the pipeline file that cannot work on the model, and why.
     """
 

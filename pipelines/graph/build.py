@@ -36,8 +36,9 @@ from pipelines.file.load import LoadedPipeline
 from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec, accuracy_bound
 from pipelines.graph.explain import EXPLAINER, explainers
 from pipelines.graph.ingest import Ingested, ingest
+from pipelines.graph.predict import PREDICTOR, predicted
 from pipelines.graph.sources import reads_digest, source_digests
-from pipelines.graph.steps import BASELINE_NODE, chain, step_nodes
+from pipelines.graph.steps import BASELINE_NODE, candidate_id, chain, step_nodes
 from pipelines.runs.metadata_connection import connection_config
 
 
@@ -75,7 +76,7 @@ def pipeline_nodes(
 ) -> list[BaseNode]:
     """Connect the components of a pipeline file that passed its checks.
 
-    Node IDs look like `convert__int8` and `gate__phone_cpu`.
+    Node IDs look like `convert__4f1d0c22ab` (`pipelines.graph.steps`) and `gate__phone_cpu`.
 
     Args:
         loaded: The pipeline.
@@ -110,29 +111,35 @@ class _Graph:
         made = self._trainers(baseline)
         # With a float32 reference for comparison if no recipe uses float32.
         recipes = spec.recipes if any(one.scheme.is_float for one in spec.recipes) else (FLOAT_REFERENCE, *spec.recipes)
-        converters = {one.name: _after(ready, self._converter(one, made, sample)) for one in recipes}
+        # Recipes that differ only in their names share a conversion and its predictions.
+        asked = {candidate_id("convert", one): one for one in recipes}
+        converters = {node: _after(ready, self._converter(node, one, made, sample)) for node, one in asked.items()}
         nodes += [*(node for name, node in made.items() if name != BASELINE_NODE), *converters.values()]
-        reference = next(recipe.name for recipe in recipes if recipe.scheme.is_float)
-        candidates = {recipe.name: converters[recipe.name].outputs["candidate"] for recipe in spec.recipes}
+        reference = converters[candidate_id("convert", next(one for one in recipes if one.scheme.is_float))]
+        candidates = {one.name: converters[candidate_id("convert", one)].outputs["candidate"] for one in spec.recipes}
         # No retry for a ratio that no device bounds.
         bounded = any(device.max_latency_ratio is not None for device in self.devices)
         measures = self._evaluation()
+        task = self._task(PREDICTOR)
+        stored = predicted(spec.recipes, candidates, baseline.outputs["model"], spec, data, task)
         evaluation = candidate_node(
             Evaluator,
             candidates,
+            stored.of_recipes,
+            predictions=stored.of_baseline,
             examples=data.examples,
             baseline=baseline.outputs["model"],
-            float_reference=converters[reference].outputs["candidate"],
+            float_reference=reference.outputs["candidate"],
             transform_graph=data.transform_graph,
             spec=measures.model_dump_json(),
             retry=self.retry("evaluate") if bounded else "",
             label=spec.examples.label,
             **self._measuring("components.evaluate.component"),
         ).with_id("evaluate")
-        nodes.append(evaluation)
+        nodes += [*stored.nodes, evaluation]
         explained = explainers(
-            recipes, {name: one.outputs["candidate"] for name, one in converters.items()}, spec, data, sample,
-            model_of=lambda step: _model_of(made[step]), retry=self.retry, task=self._task(EXPLAINER),
+            recipes, {one.name: converters[candidate_id("convert", one)].outputs["candidate"] for one in recipes}, spec,
+            data, sample, model_of=lambda step: _model_of(made[step]), retry=self.retry, task=self._task(EXPLAINER),
         )  # fmt: skip
         nodes += [_after(ready, node) for node in explained]
         for device in self.devices:
@@ -198,14 +205,16 @@ class _Graph:
             ).with_id(name)
         return made
 
-    def _converter(self, recipe: Recipe, made: dict[str, BaseNode], sample: BaseChannel | None) -> BaseNode:
-        node, steps = f"convert__{recipe.name}", chain(recipe)
+    def _converter(self, node: str, recipe: Recipe, made: dict[str, BaseNode], sample: BaseChannel | None) -> BaseNode:
+        steps = chain(recipe)
         # Only static schemes read the sample, and only some recipes the gate's bounds. When these change, other
         # conversions must not rerun.
         pins = pins_of(recipe, self.devices)
         calibration = sample if recipe.needs_calibration or pins else None
         graph = self.data.transform_graph if calibration is not None else None
-        asked = {"recipe": recipe.model_dump(), "limits": self.spec.convert.model_dump()}
+        # The cache must serve a renamed recipe, so the snapshot has the node's digest instead of the recipe's name.
+        snapshot = {**recipe.model_dump(), "name": node.partition("__")[2]}
+        asked = {"recipe": snapshot, "limits": self.spec.convert.model_dump()}
         if bound := accuracy_bound(self.spec, recipe):
             asked["bound"] = bound.model_dump()
         if pins:

@@ -1,14 +1,18 @@
-"""The training nodes of a pipeline. Recipes with the same step on the same model share a node. Imports no TFX."""
+"""The nodes that recipes share: training nodes of the same step on the same model, conversions, and predictions.
+
+Imports no TFX.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from components.spec.recipe import Recipe, Step
+from pipelines.file.spec import FLOAT_REFERENCE
 
 BASELINE_NODE = "baseline"
 _DIGEST_LENGTH = 10
@@ -40,8 +44,7 @@ def chain(recipe: Recipe) -> tuple[StepNode, ...]:
     for step in recipe.steps:
         parent = nodes[-1].id if nodes else BASELINE_NODE
         asked = _asked(recipe, step)
-        digest = hashlib.sha256(json.dumps([parent, asked], sort_keys=True).encode()).hexdigest()[:_DIGEST_LENGTH]
-        nodes.append(StepNode(f"{step.kind}__{digest}", parent, step, asked, (recipe.name,)))
+        nodes.append(StepNode(f"{step.kind}__{_digest([parent, asked])}", parent, step, asked, (recipe.name,)))
     return tuple(nodes)
 
 
@@ -56,8 +59,35 @@ def step_nodes(recipes: Iterable[Recipe]) -> dict[str, StepNode]:
 
 
 def recipes_of_nodes(recipes: Iterable[Recipe]) -> dict[str, tuple[str, ...]]:
-    """Map the IDs of training nodes to the names of their recipes."""
-    return {name: node.recipes for name, node in step_nodes(recipes).items()}
+    """Map the IDs of nodes that have a digest to the names of their recipes."""
+    recipes = tuple(recipes)
+    found = {name: node.recipes for name, node in step_nodes(recipes).items()}
+    for kind in ("convert", "predict"):
+        for recipe in recipes:
+            node = candidate_id(kind, recipe)
+            found[node] = (*found.get(node, ()), recipe.name)
+    return {candidate_id("convert", FLOAT_REFERENCE): (FLOAT_REFERENCE.name,)} | found
+
+
+def shown_id(node: str, recipes: Mapping[str, Sequence[str]]) -> str:
+    """A readable node ID: a node with a digest has the name of its first recipe instead.
+
+    Args:
+        node: The node's ID.
+        recipes: As from `recipes_of_nodes`.
+    """
+    return f"{node.partition('__')[0]}__{recipes[node][0]}" if node in recipes else node
+
+
+def candidate_id(kind: str, recipe: Recipe) -> str:
+    """ID of a node that candidates have: `convert__<digest>`. The digest doesn't cover the recipe's name."""
+    steps = chain(recipe)
+    parent = steps[-1].id if steps else BASELINE_NODE
+    return f"{kind}__{_digest([parent, recipe.model_dump(mode='json', exclude={'name'})])}"
+
+
+def _digest(asked: Any) -> str:
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:_DIGEST_LENGTH]
 
 
 def _asked(recipe: Recipe, step: Step) -> dict[str, Any]:

@@ -37,12 +37,19 @@ class NodeFact(FrozenModel):
         state: `cached` means that an earlier run's outputs were reused.
         seconds: Wall time; None if it didn't run.
         message: The error of a failed node.
+        shown: Its ID for display, with the name of a recipe instead of a digest; empty if that is the ID itself.
     """
 
     id: str
     state: NodeState
     seconds: float | None = None
     message: str = ""
+    shown: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its ID for display."""
+        return self.shown or self.id
 
 
 class LineageNode(FrozenModel):
@@ -196,7 +203,7 @@ class ResultReader(Protocol):
 def results(read: ResultReader, recipes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Read the results of a run as fields of a RunSummary. The verdict is that of a run without errors.
 
-    `recipes` maps IDs of training nodes to the names of the recipes that use them.
+    `recipes` maps IDs of nodes that have a digest to the names of the recipes that use them.
     """
     releases = read("push__", "pushed", OUTCOME_NAME, PushOutcome)
     trainings = (read(f"{kind}__", "trained", TRAINING_FILE, TrainingReport) for kind in STEP_KINDS)

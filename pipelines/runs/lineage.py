@@ -8,6 +8,8 @@ from typing import Any
 from components.core.errors import EdgemillError, MetadataError, RegistryError, TamperedError
 from components.ingest.sources import shown
 from components.push.registry import Located, registry_at
+from components.tfx.candidate_inputs import recipe_of_input
+from pipelines.graph.steps import shown_id
 from pipelines.report.summary import LineageNode
 from pipelines.runs.releases import releases_of
 from pipelines.runs.verification import breaks, has_digest, inputs_of, maker_of
@@ -186,15 +188,16 @@ class _Tree:
             found = breaks(self._store, artifact)
             details["verified"] = "yes" if found is None else f"NO: {found}"
         maker = maker_of(self._store, artifact)
-        children = () if maker is None else (self._of_execution(maker),)
+        children = () if maker is None else (self._of_execution(maker, recipe_of_input(role)),)
         return LineageNode(label=label, kind=artifact.type, details=details, children=children)
 
-    def _of_execution(self, execution: Any) -> LineageNode:
+    def _of_execution(self, execution: Any, recipe: str) -> LineageNode:
         found = ((name, _plain(execution.custom_properties[name])) for name in _SHOWN)
         details = {name: value for name, value in found if value}
         details |= shown(details.get("custom_config", ""))
+        node = self._node(execution)
         return LineageNode(
-            label=self._node(execution),
+            label=shown_id(node, {node: [recipe]} if recipe else {}),
             kind="execution",
             details=details,
             children=tuple(self.of_artifact(artifact, role) for role, artifact in inputs_of(self._store, execution)),

@@ -47,7 +47,7 @@ class RunPlan(FrozenModel):
         nodes: IDs of the nodes, in order.
         devices: The device profiles of the pipeline.
         artifacts: Where its nodes write; None in files of earlier versions.
-        recipes: ID of a training node -> names of its recipes.
+        recipes: ID of a node that has a digest -> names of its recipes.
         skipped: Recipes of the pipeline file that cannot work on the model, and why.
         about: What the pipeline file says for model cards.
         errors: Node ID -> why it failed or is missing. Written at the end; None until then.

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from components.core.errors import damaged
+from pipelines.graph.steps import shown_id
 from pipelines.report.summary import LineageNode, NodeFact, RunSummary, V, results
 from pipelines.runs.lineage import trace
 from pipelines.runs.metadata import NodeRecord, run_records
@@ -26,20 +27,21 @@ def summarize(store: Any, plan: RunPlan) -> RunSummary:
         run_id=plan.run_id,
         started=plan.started,
         seconds=max((record.ended for record in records.values()), default=began) - began,
-        nodes=tuple(_node_fact(node, records.get(node), errors.get(node, "")) for node in plan.nodes),
+        nodes=tuple(_node_fact(plan, node, records.get(node), errors.get(node, "")) for node in plan.nodes),
         devices=plan.devices,
         skipped=plan.skipped,
         about=plan.about,
         lineage=_lineage(store, plan, records),
-        errors=tuple(f"{node}: {error}" for node, error in errors.items()),
+        errors=tuple(f"{shown_id(node, plan.recipes)}: {error}" for node, error in errors.items()),
         **(found | {"verdict": "failed"} if errors else found),
     )
 
 
-def _node_fact(node: str, record: NodeRecord | None, error: str) -> NodeFact:
+def _node_fact(plan: RunPlan, node: str, record: NodeRecord | None, error: str) -> NodeFact:
+    shown = shown_id(node, plan.recipes) if node in plan.recipes else ""
     if record is None:
-        return NodeFact(id=node, state="not_run")
-    return NodeFact(id=node, state=record.state, seconds=record.ended - record.began, message=error)
+        return NodeFact(id=node, state="not_run", shown=shown)
+    return NodeFact(id=node, shown=shown, state=record.state, seconds=record.ended - record.began, message=error)
 
 
 def _read_all(records: dict[str, NodeRecord], node: str, output: str, file: str, kind: type[V]) -> tuple[V, ...]:

@@ -126,6 +126,8 @@ def test_parquet_with_pretrained_saved_model_runs_and_notices_a_changed_model(tm
         "baseline",
         "convert__half",
         "convert__float_reference",
+        "predict__baseline",
+        "predict__half",
         "evaluate",
         "gate__phone_cpu",
         "push__phone_cpu",

@@ -18,6 +18,7 @@ from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from pipelines.file.environment import environment
 from pipelines.runs.metadata_connection import open_store
+from tests.node_ids import node_of
 from tests.object_store import BUCKET, S3Server, free_port, s3_server, s3_user
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline
@@ -76,7 +77,7 @@ def test_whole_pipeline_runs_and_the_blessed_candidate_is_pushed(twice: Twice) -
     pushed = Path(release.path, "model.tflite").read_bytes()
     stored = {key: content for key, content in twice.stored.items() if key.endswith("Format-Serving/tflite")}
     nodes = {key.removeprefix(f"{ARTIFACTS}/").partition("/")[0] for key in stored}
-    assert nodes >= {"convert__int8", "gate__phone_cpu"}
+    assert nodes >= {node_of("convert", "int8", twice.folder / "pipeline.yaml"), "gate__phone_cpu"}
     assert pushed in stored.values()
     assert sha256_of_bytes(pushed) == release.sha256
     assert current(twice.folder / "registry", "phone_cpu", "small") is not None
@@ -121,7 +122,9 @@ def test_metadata_names_addresses_and_the_store_has_what_they_name(twice: Twice)
         texts = [value.string_value for value in artifact.custom_properties.values()]
         assert not [text for text in texts if str(twice.folder) in text and "registry" not in text]
     (blessing,) = store.get_artifacts_by_type("ModelBlessing")
-    assert blessing.custom_properties["current_model"].string_value.startswith(f"{ROOT}/small/artifacts/convert__int8/")
+    assert blessing.custom_properties["current_model"].string_value.startswith(
+        f"{ROOT}/small/artifacts/{node_of('convert', 'int8', twice.folder / 'pipeline.yaml')}/"
+    )
 
 
 def test_nothing_is_left_in_folders_but_copies_of_what_the_store_has(twice: Twice) -> None:

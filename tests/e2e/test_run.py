@@ -75,6 +75,7 @@ def test_every_artifact_of_ours_has_a_manifest_whose_digest_holds(first: tuple[S
         "baseline",
         "calibration",
         "candidate",
+        "predictions",
         "evaluation",
         "decision",
         "chosen",
@@ -108,6 +109,8 @@ def test_lineage_leads_from_pushed_bytes_to_examples(first: tuple[SmallPipeline,
             "push__phone_cpu",
             "gate__phone_cpu",
             "evaluate",
+            "predict__int8",
+            "predict__baseline",
             "convert__int8",
             "calibrate",
             "baseline",
@@ -170,8 +173,17 @@ def test_added_recipe_executes_only_what_depends_on_it(copy_of_first: SmallPipel
     copy_of_first.spec["recipes"].append({"name": "float16", "scheme": "float16"})
     again = Ran(copy_of_first.write(), "small")
     assert again.executed() == {
-        *("convert__float16", "evaluate", "explain__float16", "gate__phone_cpu", "push__phone_cpu"),
+        *("convert__float16", "predict__float16", "evaluate", "explain__float16", "gate__phone_cpu", "push__phone_cpu"),
     }
+
+
+def test_renamed_recipe_keeps_its_file_and_its_predictions(copy_of_first: SmallPipeline) -> None:
+    for recipe in copy_of_first.spec["recipes"]:
+        recipe["name"] += "_renamed"
+    again = Ran(copy_of_first.write(), "small")
+    assert again.executed() == {"explain__int8_renamed", "evaluate", "gate__phone_cpu", "push__phone_cpu"}
+    assert [one.name for one in again.summary.candidates] == ["float32_renamed", "int8_renamed"]
+    assert again.summary.decisions[0].chosen == "int8_renamed"
 
 
 def test_recipe_that_the_model_rules_out_stops_the_run_or_is_skipped(copy_of_first: SmallPipeline) -> None:

@@ -23,6 +23,7 @@ from pipelines.graph.build import pipeline_nodes
 from pipelines.runs.metadata import run_records
 from pipelines.runs.metadata_connection import open_store
 from pipelines.runs.verification import breaks
+from tests.node_ids import node_of
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline
 
@@ -123,7 +124,7 @@ def test_changed_file_reaches_no_node_that_reads_it(
     """Every file of every artifact, alone and with a manifest that was made to fit, before every node that reads it."""
     nodes = Nodes(*finished)
     decided = (only(artifacts, "gate__phone_cpu", "blessing") / "decision.json").read_bytes()
-    seen, read = set(), set()
+    seen, read, float32 = set(), set(), node_of("convert", "float32", finished[0].file)
     for artifact in nodes.store.get_artifacts():
         folder = Path(artifact.uri)
         ours = (folder / MANIFEST_NAME).exists()
@@ -136,7 +137,7 @@ def test_changed_file_reaches_no_node_that_reads_it(
                     assert where in str(breaks(nodes.store, artifact))
                     for node in nodes.readers(artifact):
                         read.add((node, artifact.id))
-                        if node == "gate__phone_cpu" and "convert__float32" in artifact.uri:
+                        if node == "gate__phone_cpu" and float32 in artifact.uri:
                             # The gate reads the file that it chooses, and no other.
                             nodes.execute(node, tmp_path)
                             assert (tmp_path / "blessing" / "decision.json").read_bytes() == decided
@@ -145,7 +146,7 @@ def test_changed_file_reaches_no_node_that_reads_it(
                             nodes.execute(node, tmp_path)
                         assert where in str(refused.value)
     assert seen == {path for path in artifacts.rglob("*") if path.is_file() and ".system" not in path.parts}
-    assert len(read) == 20
+    assert len(read) == 31
 
 
 def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPipeline, Ran], artifacts: Path) -> None:
@@ -160,7 +161,7 @@ def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPip
     assert said.count(": verified") == count
     assert said.endswith(f" {count} artifacts compared: all unchanged")
     code, said = invoke("lineage", release, "--short", *root)
-    assert (code, said.count("verified"), "uri: " in said) == (0, 9, False), said
+    assert (code, said.count("verified"), "uri: " in said) == (0, 12, False), said
     examples = next(path for path in only(artifacts, "examples", "examples").rglob("*") if path.is_file())
     for path, labels in (
         (only(artifacts, "evaluate", "evaluation") / "report.json", ("evaluate/evaluation/", "ModelEvaluation")),
@@ -235,7 +236,7 @@ def test_artifact_that_was_made_from_another_than_its_node_was_given_breaks_the_
 ) -> None:
     store = Nodes(*finished).store
     (evaluation,) = store.get_artifacts_by_type("ModelEvaluation")
-    (candidate,) = (one for one in store.get_artifacts() if "convert__int8" in one.uri)
+    (candidate,) = (one for one in store.get_artifacts() if node_of("convert", "int8", finished[0].file) in one.uri)
     path = Path(evaluation.uri, MANIFEST_NAME)
     manifest = Manifest.model_validate_json(path.read_bytes())
     path.write_bytes(serialized(manifest.model_copy(update={"parents": {**manifest.parents, "int8": "0" * 64}})))

@@ -37,8 +37,8 @@ def test_trained_lstm_scores_above_98_5_percent_by_the_evaluator(
 
     from components.evaluate.assess import load_slices
     from components.evaluate.eval_config import BASELINE
-    from components.evaluate.evaluation import run_evaluation
     from components.spec.evaluate import EvaluationSpec
+    from tests.predicted import predict_and_evaluate
 
     folder = Path(str(DATA))
     (tmp_path / "digits_task.py").write_text(TASK)
@@ -64,7 +64,7 @@ def test_trained_lstm_scores_above_98_5_percent_by_the_evaluator(
     tf.saved_model.save(blank, str(tmp_path / "blank"), signatures={"serving_default": blank.serve})
     names = ("float32", "int8")
     files = {name: folder / "tflite" / f"mnist_lstm_{name.removesuffix('32')}.tflite" for name in names}
-    run_evaluation(
+    predict_and_evaluate(
         files=[file],
         baseline=tmp_path / "blank",
         candidates=files,

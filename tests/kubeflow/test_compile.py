@@ -115,6 +115,7 @@ def test_report_gets_all_inputs_of_a_local_report(shipped: dict[str, Compiled]) 
         assert reported == devices != set(), prefix
     trainings = {name for name in tasks if name.startswith(("qat-", "prune-", "cluster-"))}
     recipes = recipes_of_nodes(load_pipeline(Path("pipelines/fashion_mnist/pipeline.yaml")).spec.recipes)
+    recipes = {node: names for node, names in recipes.items() if not node.startswith(("convert__", "predict__"))}
     assert {f"trained_{node}" for node in recipes} == {name for name in given if name.startswith("trained_")}
     # A task carries the name of the first recipe that its node works for, in place of the node's digest.
     assert set(task_names(recipes, recipes).values()) == trainings
@@ -136,7 +137,7 @@ def test_every_command_line_writes_the_same_bytes_without_secrets(
             result = CliRunner().invoke(app, arguments)
             assert (result.exit_code, result.output.strip()) == (
                 0,
-                f"{output}: small, 14 nodes, for Kubeflow Pipelines (schema 2.1)",
+                f"{output}: small, 17 nodes, for Kubeflow Pipelines (schema 2.1)",
             )
         else:
             child = [sys.executable, "-m", "edgemill", *arguments]
@@ -233,7 +234,7 @@ def test_two_recipes_that_kubeflow_cannot_tell_apart_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline, environment = small(tmp_path, monkeypatch)
-    pipeline.spec["recipes"] = [{"name": name, "scheme": "float32"} for name in ("a_b", "a__b")]
+    pipeline.spec["recipes"] = [{"name": "a_b", "scheme": "float32"}, {"name": "a__b", "scheme": "float16"}]
     pipeline.write()
     with pytest.raises(SpecError, match="would have the same name on Kubeflow"):
         compile_file(pipeline.file, environment)

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow_model_analysis as tfma
 
 from components.core.errors import DataError
-from components.data.examples import ExampleDecoder
+from components.data.examples import ExampleDecoder, serialized_batches
 from components.data.supervision import postprocessed
 from components.data.task import load_task
-from components.evaluate.extractors import read_batches
 from components.facts.outputs import OutputReading
 from components.metrics.metric_outputs import target_of, with_outputs
 from components.metrics.model_outputs import read_outputs
@@ -30,12 +28,10 @@ class ReadOutputs:
     """What the first examples say about the model's outputs.
 
     Attributes:
-        names: Names of the model's outputs.
         metrics: The metrics, each with the name of its output.
         readings: Output that metrics read -> how they interpret it.
     """
 
-    names: tuple[str, ...]
     metrics: tuple[MetricSpec, ...]
     readings: dict[str, OutputReading]
 
@@ -58,8 +54,8 @@ def read_first_examples(
         DataError: There are no examples.
     """
     model = load_float(baseline)
-    batches = itertools.chain.from_iterable(read_batches(file, CHUNK) for file in files)
-    decoded = [decoder.decode_all(batch[tfma.INPUT_KEY], label) for batch in itertools.islice(batches, 2)]
+    batches = itertools.chain.from_iterable(serialized_batches([file], CHUNK) for file in files)
+    decoded = [decoder.decode_all(batch, label) for batch in itertools.islice(batches, 2)]
     if not decoded:
         raise DataError(
             "there are no examples to evaluate on",
@@ -83,4 +79,4 @@ def read_first_examples(
             labels=np.concatenate([target_of(each.targets, name) for each in decoded]),
             metrics=[metric for metric in metrics if metric.output == name and not metric.function],
         )
-    return ReadOutputs(model.output_names, metrics, readings)
+    return ReadOutputs(metrics, readings)

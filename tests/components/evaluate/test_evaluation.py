@@ -10,11 +10,13 @@ from components.core.errors import DataError, SpecError
 from components.evaluate.assess import load_slices
 from components.evaluate.eval_config import BASELINE
 from components.evaluate.evaluation import run_evaluation
-from components.evaluate.extractors import load_baseline, load_tflite
 from components.evaluate.means import mean_metrics, per_example
 from components.metrics.jackknife_error import standard_error
+from components.predict.models import FloatPredictor, TFLitePredictor
+from components.predict.store import StoredPredictions
 from components.spec.evaluate import EvaluationSpec
 from components.spec.metric import MetricSpec
+from tests.predicted import predict_and_evaluate
 
 SPEC = EvaluationSpec.model_validate(
     {"metrics": ["cross_entropy", "accuracy"], "slices": [["label"], ["label", "site"]]}
@@ -32,7 +34,7 @@ def run(world, task, output, spec=SPEC, names=NAMES, **changes):
         "task": task,
         "output": output,
     }
-    run_evaluation(**{**arguments, **changes})
+    predict_and_evaluate(**{**arguments, **changes})
     return load_slices(output, [BASELINE, *names], [metric.name for metric in spec.metrics])
 
 
@@ -44,7 +46,7 @@ def evaluated(world, task, tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_predictions_equal_the_oracle_bit_for_bit_when_run_in_batches(world, name):
-    (predictions,) = load_tflite(str(world.tflite[name]))({"image": world.images}).values()
+    (predictions,) = TFLitePredictor(world.tflite[name].read_bytes())({"image": world.images}).values()
     assert predictions.dtype == np.float32
     np.testing.assert_array_equal(predictions, world.candidate(name))
     # The images go beyond what int8 and int16 were calibrated for, so clipping is part of it.
@@ -131,14 +133,14 @@ def test_slices_are_the_same_when_batches_and_files_are_others(world, task, eval
 def test_metrics_of_tfma_are_computed_when_the_task_is_binary(world, task, tmp_path):
     spec = EvaluationSpec.model_validate({"metrics": ["auc", "binary_accuracy", "mean_squared_error"]})
     slices = run(world, task, tmp_path, spec, ("binary",), baseline=world.binary_model, label="positive")
-    (found,) = load_baseline(str(world.binary_model))({"image": world.images}).values()
+    (found,) = FloatPredictor(world.binary_model)({"image": world.images}).values()
     scores = found[:, 0].astype(np.float64)
     truth = world.labels >= 2
     (overall,) = slices[BASELINE]
     assert overall.metrics["binary_accuracy"].value == pytest.approx(((scores > 0.5) == truth).mean(), abs=1e-6)
     assert overall.metrics["mean_squared_error"].value == pytest.approx(((scores - truth) ** 2).mean(), rel=1e-4)
     (candidate,) = slices["binary"]
-    (found,) = load_tflite(str(world.tflite["binary"]))({"image": world.images}).values()
+    (found,) = TFLitePredictor(world.tflite["binary"].read_bytes())({"image": world.images}).values()
     integer = found[:, 0]
     for found, ranked in ((overall, scores), (candidate, integer)):
         assert found.metrics["auc"].value == pytest.approx(roc_auc_score(truth, ranked), abs=1e-9)
@@ -240,7 +242,15 @@ UNKNOWN = (
 def test_evaluation_refuses_before_it_reads_when_the_spec_is_wrong(world, task, tmp_path, spec, label, message):
     spec = EvaluationSpec.model_validate(spec)
     with pytest.raises(SpecError, match=message):
-        run(world, task, tmp_path, spec, names=("int8",), label=label, files=["no such file"])
+        run_evaluation(
+            files=["no such file"],
+            baseline=world.saved_model,
+            predictions={name: StoredPredictions((), world.tflite.get, "") for name in (BASELINE, "int8")},
+            spec=spec,
+            label=label,
+            task=task,
+            output=tmp_path,
+        )
 
 
 @pytest.mark.parametrize(("batch", "sizes"), [(None, [256, 256, 88]), (1, [1] * 600)], ids=["open batch", "batch of 1"])
@@ -258,7 +268,7 @@ def test_saved_model_is_run_in_parts_when_there_are_many_examples(tmp_path, batc
     module.serve = tf.function(serve, input_signature=[spec])
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.serve})
     images = np.random.default_rng(9).random((600, 4), np.float32)
-    (found,) = load_baseline(str(tmp_path))({"": images}).values()
+    (found,) = FloatPredictor(tmp_path)({"": images}).values()
     np.testing.assert_array_equal(found, images * 2)
     assert seen == sizes
 

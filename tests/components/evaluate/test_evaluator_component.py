@@ -18,9 +18,12 @@ from components.facts.conversion import ConversionFailure, Converted, Inspection
 from components.facts.evaluation import EvaluationReport
 from components.facts.manifest import write_manifest
 from components.facts.verified import verified
+from components.predict.component import Predictor
 from components.spec.evaluate import EvaluationSpec
+from components.spec.prediction import PredictionSpec
 from components.tfx.candidate_inputs import candidate_node
 from tests.artifacts import read_manifest
+from tests.predicted import write_predictions
 
 SCHEMES = {
     "int8": "static_wi8_ai8",
@@ -93,9 +96,25 @@ def run(world, task, tmp_path_factory):
         artifact_type=standard_artifacts.Examples,
         properties={"split_names": json.dumps(["eval"])},
     ).with_id("examples")
+
+    def predictor(name, baseline=None):
+        return Predictor(
+            examples=examples.outputs["result"],
+            model=imported[name].outputs["result"],
+            baseline=baseline,
+            spec=PredictionSpec(split="eval", batch_size=50).model_dump_json(),
+            task=task,
+            task_version="1",
+            code_version="2",
+        ).with_id(f"predict_{name}")
+
+    on_floats = predictor("baseline")
+    predictors = {name: predictor(name, on_floats.outputs["predictions"]) for name in SCHEMES}
     evaluation = candidate_node(
         Evaluator,
         {name: imported[name].outputs["result"] for name in SCHEMES},
+        {name: node.outputs["predictions"] for name, node in predictors.items()},
+        predictions=on_floats.outputs["predictions"],
         examples=examples.outputs["result"],
         baseline=imported["baseline"].outputs["result"],
         float_reference=imported["float32"].outputs["result"],
@@ -110,7 +129,7 @@ def run(world, task, tmp_path_factory):
         pipeline.Pipeline(
             pipeline_name="evaluation",
             pipeline_root=str(root / "out"),
-            components=[examples, *imported.values(), evaluation],
+            components=[examples, *imported.values(), on_floats, *predictors.values(), evaluation],
             metadata_connection_config=metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
         )
     )
@@ -160,17 +179,24 @@ def test_candidate_is_reported_as_failed_when_it_cannot_be_run(report):
     assert other.outcome.remedy.startswith("make the task's decode()")
 
 
-def assess_int8(root, world, task, make_pipeline, spec=SPEC, files=None):
+def assess_int8(root, world, task, make_pipeline=beam.Pipeline, spec=SPEC, files=None):
+    files = files or [str(file) for file in world.files]
+    given = {"files": files, "spec": spec, "task": task}
+    on_floats = write_predictions(root / "on_floats", verified(root / "baseline"), **given)
+    on_int8 = write_predictions(
+        root / "on_int8", verified(root / "int8"), baseline=on_floats, make_pipeline=make_pipeline, **given
+    )
     return assess(
-        files=files or [str(file) for file in world.files],
+        files=files,
         baseline=verified(root / "baseline"),
         float_reference=verified(root / "float32"),
-        candidates=[verified(root / "int8")],
+        candidates={"int8": verified(root / "int8")},
+        predictions=[on_floats, on_int8],
         spec=spec,
         label="label",
         task=task,
         output=root / "out",
-        make_pipeline=make_pipeline,
+        make_pipeline=beam.Pipeline,
     )
 
 
@@ -179,7 +205,7 @@ def test_evaluation_ends_before_a_torn_file_is_loaded(tmp_path, world, task):
     path = tmp_path / "int8" / "Format-Serving" / "tflite"
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(TamperedError, match=r"int8/Format-Serving/tflite: this artifact \(candidate 'int8'\)"):
-        assess_int8(tmp_path, world, task, beam.Pipeline)
+        assess_int8(tmp_path, world, task)
 
 
 @pytest.mark.parametrize("restored", [False, True])
@@ -204,7 +230,10 @@ def test_manifest_names_all_parents_when_evaluated(run):
     folder, contents = run
     manifest = read_manifest(folder)
     assert (manifest.role, manifest.content, manifest.code_version) == ("evaluation", "report.json", "2")
-    assert set(manifest.parents) == {"examples", "baseline", "float_reference", *SCHEMES}
+    assert set(manifest.parents) == {
+        *("examples", "baseline", "float_reference", "predictions", *SCHEMES),
+        *(f"predictions_{name}" for name in SCHEMES),
+    }
     assert manifest.parents["int8"] == hashlib.sha256(contents["int8"]).hexdigest()
 
 
@@ -218,4 +247,4 @@ def test_evaluation_is_refused_when_all_examples_belong_to_one_group(tmp_path, w
     spec = EvaluationSpec.model_validate({"group_by": "site"})
     message = "evaluate.group_by: all 4 examples of the split 'eval' belong to the same group"
     with pytest.raises(DataError, match=message):
-        assess_int8(tmp_path, world, task, beam.Pipeline, spec, [file])
+        assess_int8(tmp_path, world, task, spec=spec, files=[file])

@@ -6,12 +6,12 @@ from sklearn.metrics import f1_score
 
 from components.evaluate.assess import load_slices
 from components.evaluate.eval_config import BASELINE
-from components.evaluate.evaluation import run_evaluation
 from components.evaluate.function_metric import FunctionValues
 from components.metrics.metric_outputs import with_outputs
 from components.metrics.ready_made.embeddings import recall_at_k, unit_vectors
 from components.spec.evaluate import EvaluationSpec
 from components.spec.metric import MetricSpec
+from tests.predicted import predict_and_evaluate
 
 OWN = """
 import numpy as np
@@ -58,7 +58,7 @@ def own(tmp_path_factory):
 
 def evaluate(world, task, output, metrics, slices, names):
     spec = EvaluationSpec.model_validate({"metrics": metrics, "slices": slices})
-    run_evaluation(
+    predict_and_evaluate(
         files=world.files,
         baseline=world.saved_model,
         candidates={name: world.tflite[name] for name in names},

@@ -8,13 +8,13 @@ import tensorflow as tf
 from components.core.errors import SpecError
 from components.evaluate.assess import load_slices
 from components.evaluate.eval_config import BASELINE
-from components.evaluate.evaluation import run_evaluation
 from components.evaluate.means import per_example
 from components.metrics.model_outputs import as_probabilities, read_outputs
 from components.model.keras_model import export, loss_takes_logits, save_keras
 from components.model.saved_model import final_operator, load_serving
 from components.spec.evaluate import EvaluationSpec
 from components.spec.metric import MetricSpec
+from tests.predicted import predict_and_evaluate
 
 TASK = """
 import tensorflow as tf
@@ -66,7 +66,7 @@ def evaluated(folder, monkeypatch, logits, labels, spec, activation=None, loss="
                 "label": tf.train.Feature(int64_list=tf.train.Int64List(value=np.ravel(label))),
             }
             writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
-    (found,) = run_evaluation(
+    (found,) = predict_and_evaluate(
         files=[str(folder / "data.gz")],
         baseline=artifact / "Format-Serving",
         candidates={"float32": folder / "float32.tflite"},

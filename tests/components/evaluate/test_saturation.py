@@ -3,8 +3,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.evaluate.evaluation import run_evaluation
-from components.evaluate.outputs.observed import take_observed
 from components.facts.conversion import ConversionFailure
 from components.facts.evaluation import CandidateReport
 from components.gate.checks import saturation_checks
@@ -14,6 +12,7 @@ from components.spec.gate import GateSpec, MetricBound
 from components.spec.recipe import Recipe
 from pipelines.report.wording import in_words
 from tests.artifacts import saturated_share
+from tests.predicted import predict_and_evaluate, reports
 
 
 def integers(model, calibration, io=tf.int8):
@@ -95,7 +94,7 @@ def evaluated(folder, monkeypatch, model, content, files):
                     "label": tf.train.Feature(float_list=tf.train.FloatList(value=value[:1])),
                 }
                 writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
-    run_evaluation(
+    predict_and_evaluate(
         files=[str(folder / f"{name}.gz") for name in range(len(files))],
         baseline=folder / "model",
         candidates={"int8": folder / "int8.tflite"},
@@ -105,25 +104,20 @@ def evaluated(folder, monkeypatch, model, content, files):
         output=folder / "output",
         make_pipeline=beam.Pipeline,
     )
-    found = take_observed(folder / "output").shares
-    # TFMA's folder has its own files only.
-    assert not list((folder / "output").glob("*observed*"))
-    return found
+    return reports(folder / "output")["int8"].saturated
 
 
 def test_evaluation_counts_every_example_of_every_file(tmp_path, monkeypatch):
     model = tf.keras.Sequential([tf.keras.Input([1], name="x"), tf.keras.layers.Dense(1, kernel_initializer="ones")])
     content = integers(model, np.linspace(-1, 1, 20).reshape(-1, 1))
     files = [np.zeros((700, 1)), np.repeat([[0.0], [2.0]], [250, 50], axis=0)]
-    assert list(evaluated(tmp_path, monkeypatch, model, content, files)["int8"].values()) == [0.05]
+    assert list(evaluated(tmp_path, monkeypatch, model, content, files).values()) == [0.05]
 
 
 def test_evaluation_looks_inside_on_a_fifth_of_the_examples(tmp_path, monkeypatch):
     model, content, values = of_terms()
     values[:, 1] += np.linspace(0, 0.05, len(values), dtype=np.float32)
-    ((share,),) = (
-        one.values() for one in evaluated(tmp_path, monkeypatch, model, content, np.split(values, 2)).values()
-    )
+    (share,) = evaluated(tmp_path, monkeypatch, model, content, np.split(values, 2)).values()
     # Some 80 of 400 examples, of which a fifth saturates; six standard errors of such a share.
     assert 0.01 < share < 0.47
     assert share != pytest.approx(0.2, abs=1e-9)

@@ -16,14 +16,14 @@ from components.convert.tensorflow.converter import convert
 from components.core.errors import SpecError
 from components.evaluate.assess import load_slices
 from components.evaluate.eval_config import BASELINE
-from components.evaluate.evaluation import run_evaluation
-from components.evaluate.outputs.observed import take_observed, unequal_ranges
-from components.evaluate.saturation import scales_of
+from components.evaluate.outputs.unequal import unequal_ranges
 from components.model.keras_model import export
 from components.model.tflite_runtime import TFLiteModel
+from components.predict.saturation import scales_of
 from components.spec.evaluate import EvaluationSpec
 from components.spec.scheme import StaticWi8Ai8
 from pipelines.report.wording import unequal
+from tests.predicted import predict_and_evaluate, reports
 from tests.two_outputs import POSTPROCESS, WEIGHTS, TwoOutputs, shifted, with_methods
 
 COUNT = 120
@@ -47,7 +47,7 @@ class World:
     weights: Any
 
     def evaluate(self, task: str, metrics: list[Any], output: Path) -> dict[str, Any]:
-        run_evaluation(
+        predict_and_evaluate(
             files=self.files,
             baseline=self.folder / "Format-Serving",
             candidates={"int8": self.folder / "int8.tflite"},
@@ -208,10 +208,10 @@ def test_metric_without_weights_is_refused_when_the_task_weighs_examples(
 
 def test_saturation_is_counted_for_each_output(world: World, tmp_path: Path) -> None:
     world.evaluate(world.task, [KINDS], tmp_path / "out")
-    observed = take_observed(tmp_path / "out")
+    saturated = reports(tmp_path / "out")["int8"].saturated
     # The softmax has a range of its own, and the number that of all these examples.
-    assert set(observed.shares["int8"]) == {"shift"}
-    assert 0 < observed.shares["int8"]["shift"] < 0.05
+    assert set(saturated) == {"shift"}
+    assert 0 < saturated["shift"] < 0.05
 
 
 JOINED = """
@@ -249,7 +249,7 @@ def test_boxes_and_scores_in_one_output_are_reported_with_cause_and_cure(
                 "label": tf.train.Feature(float_list=tf.train.FloatList(value=label)),
             }
             writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
-    run_evaluation(
+    predict_and_evaluate(
         files=[str(tmp_path / "data.gz")],
         baseline=tmp_path / "Format-Serving",
         candidates={"int8": tmp_path / "int8.tflite"},
@@ -260,7 +260,7 @@ def test_boxes_and_scores_in_one_output_are_reported_with_cause_and_cure(
     )
     # All scores become one integer.
     assert len(np.unique(TFLiteModel(content).predict({"x": x})["found"][:, 4:])) <= 2
-    (fact,) = unequal_ranges(scales_of(content), take_observed(tmp_path / "out").ranges)
+    (fact,) = unequal_ranges(scales_of(content), reports(tmp_path / "out")[BASELINE].axis_ranges)
     assert (fact.output, fact.axis, fact.channels) == ("found", 1, (4, 5))
     assert fact.step == pytest.approx(300 / 255, rel=0.05)
     assert fact.steps < 1

@@ -6,9 +6,9 @@ from sklearn.metrics import roc_auc_score
 from components.core.errors import DataError, SpecError
 from components.evaluate.assess import load_slices
 from components.evaluate.eval_config import BASELINE
-from components.evaluate.evaluation import run_evaluation
 from components.metrics.ranks import exact_auc, macro_auc
 from components.spec.evaluate import EvaluationSpec
+from tests.predicted import predict_and_evaluate
 
 
 @pytest.mark.parametrize("steps", [256, 8, 2**24], ids=["int8", "3 bits", "float"])
@@ -102,7 +102,7 @@ def auc_of(folder, monkeypatch, scores, labels):
                 "label": tf.train.Feature(int64_list=tf.train.Int64List(value=np.ravel(label))),
             }
             writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
-    run_evaluation(
+    predict_and_evaluate(
         files=[str(folder / "data.gz")],
         baseline=folder / "model",
         candidates={},

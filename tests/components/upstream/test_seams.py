@@ -435,19 +435,6 @@ def test_native_calls_of_ml_metadata(tmp_path: Any) -> None:
     assert not is_postgresql(open_store(f"sqlite:{tmp_path}/m.sqlite"))
 
 
-# TensorFlow Model Analysis: tfma.
-
-
-def test_models_of_model_analysis() -> None:
-    from tensorflow_model_analysis.utils import model_util
-
-    from components.upstream.tfma import loaded_models
-
-    made = model_util.DoFnWithModels({})
-    made.setup()
-    assert loaded_models(made) == {}
-
-
 # TFX: tfx.
 
 

@@ -13,10 +13,11 @@ from tfx.proto import example_gen_pb2, transform_pb2
 
 from components.core.files import sha256_of
 from components.core.version import code_version
+from components.spec.recipe import Recipe
 from pipelines.file.environment import environment
 from pipelines.file.load import SHIPPED_DEVICES, load_pipeline
 from pipelines.graph.build import build_pipeline
-from pipelines.graph.steps import recipes_of_nodes
+from pipelines.graph.steps import candidate_id, recipes_of_nodes, shown_id
 from tests.small_pipeline import SmallPipeline
 
 
@@ -33,8 +34,14 @@ def nodes(small: SmallPipeline, **options: str) -> dict[str, Any]:
     return {node.id: node for node in pipeline.components}
 
 
+def named(small: SmallPipeline, **options: Any) -> dict[str, Any]:
+    """The nodes with the names of recipes instead of digests."""
+    recipes = recipes_of_nodes(load_pipeline(small.write()).spec.recipes)
+    return {shown_id(name, recipes): node for name, node in nodes(small, **options).items()}
+
+
 def test_files_that_the_task_reads_are_in_the_cache_key_of_each_node_that_runs_it(small: SmallPipeline) -> None:
-    before, after = nodes(small), nodes(small, task_files="0123456789abcdef")
+    before, after = named(small), named(small, task_files="0123456789abcdef")
     versions = {
         node: (one.exec_properties["task_version"], after[node].exec_properties["task_version"])
         for node, one in before.items()
@@ -72,10 +79,13 @@ def test_what_the_pipeline_file_says_that_code_reads_is_in_the_cache_key_of_each
     seen.append(keys(small))
     counts = {node: len({versions[node] for versions, _ in seen}) for node in plain}
     converted = {"convert__float32", "convert__int8"}
+    predicted = {node for node in plain if node.startswith("predict__")}
+    assert len(predicted) == 3
     read = {
         "baseline",
         "calibrate",
         *converted,
+        *predicted,
         "evaluate",
         "explain__int8",
         "transform" if preprocessed else "validate",
@@ -87,7 +97,7 @@ def test_what_the_pipeline_file_says_that_code_reads_is_in_the_cache_key_of_each
 
 def keys(small: SmallPipeline) -> tuple[dict[str, str], str]:
     """Of the nodes that run user code, their parameters; and those of all others."""
-    built = nodes(small)
+    built = named(small)
     parameters = {name: json.dumps(node.exec_properties, sort_keys=True, default=str) for name, node in built.items()}
     versions = {name: text for name, text in parameters.items() if "task" in text or name == "transform"}
     return versions, json.dumps({name: text for name, text in parameters.items() if name not in versions})
@@ -123,14 +133,14 @@ def test_candidates_are_explained_with_the_evaluation_split_when_nothing_is_samp
 
 
 def test_every_conversion_waits_for_the_audit(small: SmallPipeline) -> None:
-    built = nodes(small)
+    built = named(small)
     for name in ("convert__float32", "convert__int8"):
         assert built["audit"] in built[name].upstream_nodes
 
 
 def test_conversions_are_tried_again_and_evaluation_only_for_a_device_that_bounds_latency(small: SmallPipeline) -> None:
-    built = nodes(small)
-    assert built["convert__int8"].exec_properties["retry"] == "again convert__int8"
+    built = named(small)
+    assert built["convert__int8"].exec_properties["retry"] == f"again {built['convert__int8'].id}"
     assert built["evaluate"].exec_properties["retry"] == ""
     profile = yaml.safe_load((SHIPPED_DEVICES / "phone_cpu.yaml").read_text())
     (small.folder / "quick.yaml").write_text(yaml.safe_dump({**profile, "max_latency_ratio": 0.9}))
@@ -139,12 +149,12 @@ def test_conversions_are_tried_again_and_evaluation_only_for_a_device_that_bound
 
 
 def test_only_conversions_for_a_device_that_pins_know_the_pins(small: SmallPipeline) -> None:
-    assert "pins" not in json.loads(nodes(small)["convert__int8"].exec_properties["spec"])
+    assert "pins" not in json.loads(named(small)["convert__int8"].exec_properties["spec"])
     profile = yaml.safe_load((SHIPPED_DEVICES / "phone_cpu.yaml").read_text())
     pinned = {"pinned_inputs": [{"scale": 0.5847, "zero_point": 83}]}
     (small.folder / "board.yaml").write_text(yaml.safe_dump({**profile, **pinned}))
     small.spec["devices"] = ["board.yaml"]
-    built = nodes(small)
+    built = named(small)
     (found,) = json.loads(built["convert__int8"].exec_properties["spec"])["pins"]["inputs"]
     assert (found["dtype"], found["scale"], found["zero_point"]) == ("int8", 0.5847, 83)
     assert "pins" not in json.loads(built["convert__float32"].exec_properties["spec"])
@@ -197,10 +207,10 @@ def test_parquet_reader_has_its_code_version_among_its_parameters(small: SmallPi
 
 def test_bound_is_a_parameter_of_those_conversions_alone_that_hold_it(small: SmallPipeline) -> None:
     small.spec["recipes"].append({"name": "auto", "scheme": {"kind": "static_wi8_ai8", "keep_float": "auto"}})
-    before = {name: node.exec_properties["spec"] for name, node in nodes(small).items() if name.startswith("convert__")}
+    before = {name: node.exec_properties["spec"] for name, node in named(small).items() if name.startswith("convert__")}
     assert json.loads(before["convert__auto"])["bound"]["max_drop"] == 0.05
     small.spec["gate"]["metrics"][0]["max_drop_from_baseline"] = 0.01
-    after = {name: node.exec_properties["spec"] for name, node in nodes(small).items() if name.startswith("convert__")}
+    after = {name: node.exec_properties["spec"] for name, node in named(small).items() if name.startswith("convert__")}
     assert {name for name in after if after[name] != before[name]} == {"convert__auto"}
 
 
@@ -220,6 +230,8 @@ def test_recipes_that_ask_the_same_share_the_nodes_that_do_it(small: SmallPipeli
     ]
     built, shared = nodes(small), recipes_of_nodes(load_pipeline(small.write()).spec.recipes)
     trainers = {name for name in built if name.partition("__")[0] in {"prune", "cluster", "qat"}}
+    converted = {recipes[0]: built.get(name) for name, recipes in shared.items() if name.startswith("convert__")}
+    shared = {name: recipes for name, recipes in shared.items() if not name.startswith(("convert__", "predict__"))}
     assert trainers == set(shared) and all(
         re.fullmatch(r"(prune|cluster|qat)__[0-9a-f]{10}", name) for name in trainers
     )
@@ -238,7 +250,7 @@ def test_recipes_that_ask_the_same_share_the_nodes_that_do_it(small: SmallPipeli
     reads = {name: built[name].inputs["model"].producer_component_id for name in built if "model" in built[name].inputs}
     pruned = by_recipes["prune", "half", "int8", "outside", "pqat"]
     assert reads[by_recipes["qat", "pqat"]] == reads[by_recipes["cluster", "int8", "outside"]] == pruned
-    assert reads["convert__outside"] == reads["convert__int8"] == by_recipes["qat", "int8", "outside"]
+    assert reads[converted["outside"].id] == reads[converted["int8"].id] == by_recipes["qat", "int8", "outside"]
 
 
 def test_recipe_that_is_removed_or_renamed_leaves_training_nodes_as_they_are(small: SmallPipeline) -> None:
@@ -262,6 +274,30 @@ def test_recipe_that_is_removed_or_renamed_leaves_training_nodes_as_they_are(sma
     assert training() == before
     small.spec["recipes"] = [{**second, "steps": [{**pruned, "sparsity": 0.6}, trained]}]
     assert not set(training()) & set(before)
+
+
+def test_recipe_that_is_added_removed_or_renamed_leaves_candidates_of_others_as_they_are(small: SmallPipeline) -> None:
+    def made() -> dict[str, Any]:
+        return {
+            name: (node.exec_properties, {role: one.producer_component_id for role, one in node.inputs.items()})
+            for name, node in nodes(small).items()
+            if name.startswith(("convert__", "predict__"))
+        }
+
+    # Without float32, its file is a reference only.
+    first, second = {"name": "half", "scheme": "float16"}, {"name": "int8", "scheme": "static_wi8_ai8"}
+    small.spec["recipes"] = [first, second]
+    before = made()
+    assert len(before) == 3 + 3
+    small.spec["recipes"] = [{**second, "name": "renamed"}, {**first, "name": "other"}]
+    assert made() == before
+    small.spec["recipes"].append({"name": "twin", "scheme": "float16"})
+    assert made() == before
+    small.spec["recipes"] = [second]
+    assert all(before[name] == node for name, node in made().items())
+    small.spec["recipes"] = [first, second, {"name": "whole", "scheme": "float32"}]
+    added = candidate_id("predict", Recipe.model_validate({"name": "x", "scheme": "float32"}))
+    assert set(made()) - set(before) == {added}
 
 
 def test_device_is_checked_by_its_tools_again_only_when_these_change(small: SmallPipeline) -> None:

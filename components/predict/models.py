@@ -1,0 +1,88 @@
+"""The models that predict: the float baseline, and candidates as TFLite files."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from components.model.reference.float_model import load_float
+from components.model.tflite_runtime import TFLiteModel
+from components.predict.digests import BUCKETS
+from components.predict.observed import Observed
+from components.predict.saturation import Saturation
+from components.ranges.unequal import ranges_along_axes
+
+Array = npt.NDArray[Any]
+# How many of the `BUCKETS` are used to look inside a model, which costs another run of it.
+INSIDE_BUCKETS = BUCKETS // 5
+
+
+class Predictor(Protocol):
+    """A loaded model.
+
+    Attributes:
+        output_names: Names of the outputs, or of none if the file has no names of its own.
+    """
+
+    output_names: tuple[str, ...]
+
+    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the outputs, in real values, of inputs; both name -> array [N, ...]."""
+        ...
+
+    def observed(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], buckets: Array) -> Observed:
+        """Observe the outputs of N examples, whose parts are `buckets` [N]."""
+        ...
+
+
+class FloatPredictor:
+    """The float model in the serving folder of a baseline.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+
+    def __init__(self, serving: Path) -> None:
+        self._model = load_float(serving)
+        self.output_names = self._model.output_names
+
+    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Predict."""
+        return self._model.run(inputs)
+
+    def observed(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], buckets: Array) -> Observed:
+        """Take the ranges of the outputs."""
+        del inputs, buckets
+        return Observed(ranges={output: ranges_along_axes(values) for output, values in outputs.items()})
+
+
+class TFLitePredictor:
+    """A TFLite file.
+
+    Raises:
+        ModelError: The runtime rejects it.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content, self._model = content, TFLiteModel(content)
+        self.output_names = self._model.output_names
+
+    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Predict."""
+        return self._model.predict(inputs)
+
+    @functools.cached_property
+    def _saturation(self) -> Saturation:
+        return Saturation(self._content, self._model)
+
+    def observed(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], buckets: Array) -> Observed:
+        """Count saturated outputs of all examples, and saturated inner values of examples in the first buckets."""
+        counts = self._saturation.outputs(outputs)
+        chosen = buckets < INSIDE_BUCKETS
+        if self._saturation.looks_inside and chosen.any():
+            counts |= self._saturation.inside({name: values[chosen] for name, values in inputs.items()})
+        return Observed(counts=counts)

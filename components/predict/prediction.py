@@ -1,0 +1,164 @@
+"""Decodes the examples of a split, runs one model on them, and stores the post-processed outputs, file by file."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+
+from components.core.errors import DataError, EdgemillError
+from components.core.files import read_regular, write_atomically
+from components.data.examples import ExampleDecoder, serialized_batches
+from components.data.supervision import postprocessed
+from components.data.task import load_task
+from components.predict.digests import buckets_of, digests_of
+from components.predict.models import Predictor, TFLitePredictor
+from components.predict.observed import Observed, all_observed
+from components.predict.report import PredictionReport, Rejection, StoredOutput
+from components.predict.saturation import shares
+from components.predict.store import SUFFIX, PredictionWriter
+from components.spec.prediction import PredictionSpec
+from components.upstream.beam import typed_errors
+
+logger = logging.getLogger(__name__)
+
+Array = npt.NDArray[Any]
+_OBSERVED = "observed.json"
+
+
+def rejection(content: bytes, example: Mapping[str, Array]) -> Rejection | None:
+    """Run a TFLite file on one decoded example. Return why it cannot run; None if it can."""
+    try:
+        TFLitePredictor(content)(example)
+    except EdgemillError as error:
+        return Rejection(message=error.what, remedy=error.remedy)
+    return None
+
+
+def predict(
+    load: Callable[[], Predictor],
+    *,
+    files: Sequence[str],
+    request: PredictionSpec,
+    task: str,
+    output_names: Sequence[str] = (),
+    output: Path,
+    transform_graph: str | None = None,
+    make_pipeline: Callable[[], Any] = beam.Pipeline,
+) -> PredictionReport:
+    """Predict, and write the files of `components.predict.store`.
+
+    Args:
+        load: Loads the model. Each worker calls it once, and it may verify what it reads.
+        files: Gzipped TFRecord files of tf.Examples.
+        request: The split, and the size of batches.
+        task: Reference of the task, whose feature_spec(), decode(), and postprocess() are called.
+        output_names: Names of the float model's outputs. If there is only one, a file may name it differently. Empty
+            for the float model itself.
+        output: Folder to write to.
+        transform_graph: As for `ExampleDecoder`.
+        make_pipeline: Creates a Beam pipeline with the runner's options.
+
+    Returns:
+        The report, without the digest of the model.
+
+    Raises:
+        DataError: An example lacks a feature or contains NaN, or a file is damaged.
+        SpecError: `decode` or `postprocess` fails, or returns what cannot be stored.
+        ModelError: The model cannot be run.
+        TamperedError: `load` raised it.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    step = _Predict(load, request.batch_size, task, tuple(output_names), str(output), transform_graph)
+    with typed_errors(), make_pipeline() as pipeline:
+        observed = pipeline | "Files" >> beam.Create(list(enumerate(files))) | "Predict" >> beam.ParDo(step)
+        merged = observed | "Merge" >> beam.CombineGlobally(all_observed)
+        merged | "Observed" >> beam.Map(functools.partial(_write_summary, path=str(output / _OBSERVED)))
+    summary = json.loads(read_regular(output / _OBSERVED))
+    (output / _OBSERVED).unlink()
+    stored = sum(path.stat().st_size for path in output.glob(f"*{SUFFIX}"))
+    return PredictionReport.model_validate({**request.model_dump(), **summary, "task": task, "stored_bytes": stored})
+
+
+class _Predict(beam.DoFn):
+    """(Number, path) of a file -> an `Observed`; writes the predictions for the file's examples."""
+
+    def __init__(
+        self,
+        load: Callable[[], Predictor],
+        batch_size: int,
+        task: str,
+        output_names: tuple[str, ...],
+        output: str,
+        transform_graph: str | None,
+    ) -> None:
+        self._load, self._batch_size, self._task = load, batch_size, task
+        self._names, self._output, self._transform_graph = output_names, output, transform_graph
+
+    def setup(self) -> None:
+        """Load the model and the task, once per worker."""
+        self._model = self._load()
+        self._decoder = ExampleDecoder(self._task, self._transform_graph)
+        self._loaded_task = load_task(self._task)
+
+    def process(self, element: tuple[int, str]) -> Iterator[Observed]:
+        """Predict for all examples of a file."""
+        number, path = element
+        with PredictionWriter(Path(self._output), number) as writer:
+            for serialized in serialized_batches([path], self._batch_size):
+                inputs, _ = self._decoder.decode(serialized)
+                check_finite(inputs)
+                outputs = self._model(inputs)
+                observed = self._model.observed(inputs, outputs, buckets_of(serialized))
+                final = postprocessed(self._loaded_task, renamed(outputs, self._names))
+                writer.add(digests_of(serialized), final)
+                observed.examples = len(serialized)
+                observed.output_names = self._model.output_names
+                observed.forms = {
+                    name: StoredOutput(dtype=values.dtype.name, shape=values.shape[1:])
+                    for name, values in final.items()
+                }
+                logger.info("%d examples predicted", len(serialized))
+                yield observed
+
+
+def check_finite(inputs: Mapping[str, Array]) -> None:
+    """Check that decoded inputs are numbers.
+
+    Raises:
+        DataError: Some are NaN.
+    """
+    for name, values in inputs.items():
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise DataError(
+                f"{int(np.isnan(values).sum())} decoded values are NaN",
+                where=f"model input {name!r}",
+                remedy="remove or repair these examples, or replace NaN in the task's decode()",
+            )
+
+
+def renamed(outputs: Mapping[str, Array], names: Sequence[str]) -> Mapping[str, Array]:
+    """Outputs under the float model's names. A file without a signature has other names."""
+    if len(names) == len(outputs) == 1:
+        return dict(zip(names, outputs.values(), strict=True))
+    return outputs
+
+
+def _write_summary(observed: Observed, path: str) -> None:
+    summary = {
+        "examples": observed.examples,
+        "output_names": observed.output_names,
+        "outputs": {name: form.model_dump() for name, form in observed.forms.items()},
+        "saturated": shares(observed.counts),
+        "ranges": {
+            output: {axis: ends.tolist() for axis, ends in axes.items()} for output, axes in observed.ranges.items()
+        },
+    }
+    write_atomically(Path(path), json.dumps(summary).encode())

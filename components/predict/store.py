@@ -1,0 +1,229 @@
+"""Stored predictions: Arrow files with one row for each example, which pandas and `pyarrow.dataset` read too.
+
+The column `example` has the example's digest. Each output has a column of its own, whose values [N, ...] are flattened
+to one list for each example. A file holds consecutive examples of one file of the split, in the same order:
+`00002-000000008000.arrow` begins with example 8,000 of the third file.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from components.core.errors import SpecError, TamperedError
+from components.core.files import write_atomically
+from components.predict.digests import DIGEST_BYTES, hexadecimal
+
+Array = npt.NDArray[Any]
+SUFFIX = ".arrow"
+EXAMPLE = "example"
+_OUTPUT = "output:"
+_FORM = b"form"
+# A file has at least one batch, and no further one beyond these limits, so that readers need little memory.
+_MOST_ROWS, _MOST_BYTES = 8192, 16 << 20
+
+
+class PredictionWriter:
+    """Writes the outputs for the examples of one file of the split. Use it as a context manager.
+
+    Args:
+        folder: Folder to write to.
+        file: Number of the file within the split.
+    """
+
+    def __init__(self, folder: Path, file: int) -> None:
+        self._folder, self._file = folder, file
+        self._row, self._rows, self._bytes = 0, 0, 0
+        self._batches: list[pa.RecordBatch] = []
+
+    def __enter__(self) -> PredictionWriter:
+        return self
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if kind is None:
+            self._flush()
+
+    def add(self, digests: Array, outputs: Mapping[str, Array]) -> None:
+        """Add the outputs of the next N examples.
+
+        Args:
+            digests: Digests of the examples, [N].
+            outputs: Output name -> values [N, ...].
+
+        Raises:
+            SpecError: An output has no numbers, strings, or bytes.
+        """
+        examples = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(DIGEST_BYTES), len(digests), [None, pa.py_buffer(digests.tobytes())]
+        )
+        columns: dict[str, tuple[pa.Array, dict[str, Any]]] = {EXAMPLE: (examples, {})}
+        columns |= {_OUTPUT + name: _column(name, each) for name, each in outputs.items()}
+        fields = [
+            pa.field(name, column.type, metadata={_FORM: json.dumps(form)}) for name, (column, form) in columns.items()
+        ]
+        batch = pa.record_batch([column for column, _ in columns.values()], schema=pa.schema(fields))
+        full = self._rows and (self._rows + len(digests) > _MOST_ROWS or self._bytes + batch.nbytes > _MOST_BYTES)
+        if full or (self._batches and not self._batches[0].schema.equals(batch.schema, check_metadata=True)):
+            self._flush()
+        self._batches.append(batch)
+        self._rows += len(digests)
+        self._bytes += batch.nbytes
+
+    def _flush(self) -> None:
+        if not self._batches:
+            return
+        sink = pa.BufferOutputStream()
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_file(sink, self._batches[0].schema, options=options) as writer:
+            for batch in self._batches:
+                writer.write_batch(batch)
+        write_atomically(self._folder / f"{self._file:05d}-{self._row:012d}{SUFFIX}", sink.getvalue().to_pybytes())
+        self._row += self._rows
+        self._rows, self._bytes, self._batches = 0, 0, []
+
+
+class StoredPredictions:
+    """Reads stored predictions in any order of batches. It can be pickled, and holds one file in memory.
+
+    Args:
+        names: Names of the files of `PredictionWriter`, other names are ignored.
+        read: Returns the content of one of them, and may verify its digest.
+        place: Where they are, for messages.
+
+    Attributes:
+        place: As given.
+    """
+
+    def __init__(self, names: Iterable[str], read: Callable[[str], bytes], place: str) -> None:
+        self._read, self.place = read, place
+        starts: dict[int, list[int]] = defaultdict(list)
+        self._names: dict[tuple[int, int], str] = {}
+        for name in sorted(names):
+            stem, found, _ = Path(name).name.rpartition(SUFFIX)
+            if found:
+                file, start = map(int, stem.split("-"))
+                starts[file].append(start)
+                self._names[file, start] = name
+        self._starts = dict(starts)
+        self._open: tuple[tuple[int, int], dict[str, Array]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": None}
+
+    def rows(self, file: int, first: int, digests: Array) -> dict[str, Array]:
+        """The outputs for consecutive examples of one file of the split.
+
+        Args:
+            file: Number of the file within the split.
+            first: Number of the first example within the file.
+            digests: Digests of the N examples, [N].
+
+        Returns:
+            Output name -> values [N, ...].
+
+        Raises:
+            TamperedError: The stored predictions are of other examples.
+        """
+        starts, parts, row, end = self._starts.get(file, []), [], first, first + len(digests)
+        while row < end:
+            index = bisect_right(starts, row) - 1
+            columns = self._columns((file, starts[index])) if index >= 0 else {EXAMPLE: digests[:0]}
+            begin = row - (starts[index] if index >= 0 else 0)
+            part = {name: values[begin : begin + end - row] for name, values in columns.items()}
+            count = len(part[EXAMPLE])
+            expected = digests[row - first : row - first + count]
+            if not count or part[EXAMPLE].tobytes() != expected.tobytes():
+                raise self._unlike(digests[row - first : row - first + 1], part[EXAMPLE][:1])
+            parts.append(part)
+            row += count
+        names = [name for name in parts[0] if name != EXAMPLE] if parts else []
+        one = len(parts) == 1
+        return {
+            name.removeprefix(_OUTPUT): parts[0][name] if one else np.concatenate([part[name] for part in parts])
+            for name in names
+        }
+
+    def _columns(self, key: tuple[int, int]) -> dict[str, Array]:
+        if self._open is None or self._open[0] != key:
+            self._open = None
+            with pa.ipc.open_file(pa.BufferReader(self._read(self._names[key]))) as opened:
+                table = opened.read_all()
+            self._open = key, {field.name: _values(table.column(field.name), field) for field in table.schema}
+        return self._open[1]
+
+    def _unlike(self, expected: Array, found: Array) -> TamperedError:
+        return TamperedError(
+            "the stored predictions are of other examples than those of the evaluation",
+            where=self.place,
+            bound=f"an example with the digest {hexadecimal(expected)[0]}",
+            measured=hexadecimal(found)[0] if len(found) else "no such example",
+            remedy="delete the folder of the predictions, and run again when nothing else writes to the artifacts",
+        )
+
+
+def in_folder(folder: Path) -> StoredPredictions:
+    """Read what `PredictionWriter` wrote to a temporary folder of this process, without verification."""
+    return StoredPredictions(
+        (path.name for path in folder.iterdir()), functools.partial(_read_from, folder), str(folder)
+    )
+
+
+def _read_from(folder: Path, name: str) -> bytes:
+    return (folder / name).read_bytes()
+
+
+def _column(name: str, values: Array) -> tuple[pa.Array, dict[str, Any]]:
+    """One list of values for each example, and what restores the array."""
+    form = {"dtype": values.dtype.str, "shape": list(values.shape[1:])}
+    size = math.prod(values.shape[1:])
+    kind = values.dtype.kind
+    if kind == "O" and all(isinstance(each, str) for each in values.flat):
+        values, form["dtype"] = values.astype(str), "O"
+    elif kind == "O" and all(isinstance(each, bytes) for each in values.flat):
+        form["dtype"] = "O"
+    elif kind not in "biufUS":
+        raise SpecError(
+            f"the output {name!r} cannot be stored",
+            where="task",
+            bound="numbers, strings, or bytes [batch, ...]",
+            measured=f"an array of {values.dtype}",
+            remedy="let the task's postprocess return such an array: pad lists of different lengths",
+        )
+    if not size:
+        return pa.nulls(len(values)), form
+    flat: Any = values.reshape(-1)
+    if kind in "OUS":
+        form["dtype"] = values.dtype.kind if kind != "O" else form["dtype"]
+        flat = pa.array(flat.tolist(), pa.large_utf8() if values.dtype.kind == "U" else pa.large_binary())
+    else:
+        flat = pa.array(flat)
+    return (flat if not form["shape"] else pa.FixedSizeListArray.from_arrays(flat, size)), form
+
+
+def _values(column: pa.ChunkedArray, field: pa.Field) -> Array:
+    if field.name == EXAMPLE:
+        joined = b"".join(
+            chunk.buffers()[1][chunk.offset * DIGEST_BYTES : (chunk.offset + len(chunk)) * DIGEST_BYTES].to_pybytes()
+            for chunk in column.chunks
+        )
+        return np.frombuffer(joined, np.dtype((np.void, DIGEST_BYTES)))
+    form = json.loads(field.metadata[_FORM])
+    shape = (len(column), *form["shape"])
+    if pa.types.is_null(column.type):
+        return np.empty(shape, form["dtype"])
+    chunks = [chunk.flatten() if form["shape"] else chunk for chunk in column.chunks]
+    parts = [chunk.to_numpy(zero_copy_only=False) for chunk in chunks]
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if form["dtype"] in {"U", "S"}:
+        whole = whole.astype(form["dtype"])
+    return whole.reshape(shape)

@@ -1,0 +1,71 @@
+"""The nodes that run each model on the evaluation split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.types.channel import BaseChannel
+
+from components.predict.component import Predictor
+from components.spec.prediction import PredictionSpec
+from components.spec.recipe import Recipe
+from pipelines.file.spec import PipelineSpec
+from pipelines.graph.ingest import Ingested
+from pipelines.graph.steps import BASELINE_NODE, candidate_id
+
+PREDICTOR = "components.predict.component"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The nodes, and what they store.
+
+    Attributes:
+        nodes: All nodes, that of the baseline first.
+        of_baseline: Predictions of the baseline.
+        of_recipes: Name of a recipe -> predictions of its candidate.
+    """
+
+    nodes: tuple[BaseNode, ...]
+    of_baseline: BaseChannel
+    of_recipes: dict[str, BaseChannel]
+
+
+def predicted(
+    recipes: Iterable[Recipe],
+    candidates: Mapping[str, BaseChannel],
+    baseline: BaseChannel,
+    spec: PipelineSpec,
+    data: Ingested,
+    task: Mapping[str, str],
+) -> Predicted:
+    """Create a node for the baseline, and for each candidate. Recipes that differ only in their names share one.
+
+    Args:
+        recipes: The recipes of the pipeline file.
+        candidates: Name of a recipe -> its candidate.
+        baseline: The float model.
+        spec, data: The pipeline file, and its examples.
+        task: Parameters of components that call the task.
+    """
+    recipes = tuple(recipes)
+    asked = PredictionSpec(split=spec.evaluate.split, batch_size=spec.evaluate.batch_size).model_dump_json()
+
+    def node(name: str, model: BaseChannel, floats: BaseChannel | None) -> BaseNode:
+        return Predictor(
+            examples=data.examples,
+            model=model,
+            baseline=floats,
+            transform_graph=data.transform_graph,
+            spec=asked,
+            **task,
+        ).with_id(name)
+
+    first = node(f"predict__{BASELINE_NODE}", baseline, None)
+    floats = first.outputs["predictions"]
+    names = {candidate_id("predict", one): one.name for one in recipes}
+    others = {name: node(name, candidates[recipe], floats) for name, recipe in names.items()}
+    of_recipes = {one.name: others[candidate_id("predict", one)].outputs["predictions"] for one in recipes}
+    return Predicted((first, *others.values()), floats, of_recipes)

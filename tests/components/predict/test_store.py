@@ -1,0 +1,85 @@
+import numpy as np
+import pyarrow.dataset
+import pytest
+
+from components.core.errors import SpecError, TamperedError
+from components.predict import store
+from components.predict.digests import digests_of
+from components.predict.store import PredictionWriter, in_folder
+
+EXAMPLES = [f"example {number}".encode() for number in range(25)]
+DIGESTS = digests_of(EXAMPLES)
+OUTPUTS = {
+    "scores": np.random.default_rng(1).normal(size=(25, 3, 2)).astype(np.float32),
+    "kind": np.arange(25, dtype=np.int64),
+    "found": np.arange(25) % 3 == 0,
+    "half": np.arange(25, dtype=np.float16)[:, None],
+    "wide": np.full((25, 1), 1 / 3),
+    "text": np.array(["a" * (number % 7) + "ü" for number in range(25)]),
+    "words": np.array([["x", str(number)] for number in range(25)]),
+    "raw": np.array([b"\x00\xff", b""] * 12 + [b"last"], dtype=object),
+    "none": np.zeros((25, 0, 4), np.float32),
+}
+
+
+def write(folder, batch, outputs=OUTPUTS, file=0):
+    with PredictionWriter(folder, file) as writer:
+        for at in range(0, 25, batch):
+            writer.add(DIGESTS[at : at + batch], {name: values[at : at + batch] for name, values in outputs.items()})
+
+
+@pytest.mark.parametrize("most_rows", [8, 10_000], ids=["many files", "one file"])
+def test_outputs_are_read_as_they_were_written(tmp_path, monkeypatch, most_rows):
+    monkeypatch.setattr(store, "_MOST_ROWS", most_rows)
+    write(tmp_path, 4)
+    assert len(list(tmp_path.iterdir())) == (4 if most_rows == 8 else 1)
+    stored = in_folder(tmp_path)
+    # Batches of other sizes, in another order.
+    for first, end in ((20, 25), (0, 7), (7, 20)):
+        rows = stored.rows(0, first, DIGESTS[first:end])
+        assert list(rows) == list(OUTPUTS)
+        for name, values in OUTPUTS.items():
+            np.testing.assert_array_equal(rows[name], values[first:end], strict=values.dtype.kind not in "U")
+
+
+def test_not_a_number_and_infinity_are_kept(tmp_path):
+    values = np.resize(np.float32([np.nan, np.inf, -np.inf, -0.0, 1e-45]), (25, 1))
+    write(tmp_path, 25, {"x": values})
+    assert in_folder(tmp_path).rows(0, 0, DIGESTS)["x"].tobytes() == values.tobytes()
+
+
+def test_batches_of_different_shapes_are_kept_apart(tmp_path):
+    with PredictionWriter(tmp_path, 3) as writer:
+        writer.add(DIGESTS[:5], {"boxes": np.zeros((5, 2, 4))})
+        writer.add(DIGESTS[5:9], {"boxes": np.ones((4, 7, 4))})
+    stored = in_folder(tmp_path)
+    assert stored.rows(3, 0, DIGESTS[:5])["boxes"].shape == (5, 2, 4)
+    assert stored.rows(3, 5, DIGESTS[5:9])["boxes"].shape == (4, 7, 4)
+
+
+@pytest.mark.parametrize(
+    ("first", "digests"),
+    [(0, DIGESTS[1:4]), (3, DIGESTS[:2]), (20, digests_of([*EXAMPLES[20:], b"one more"]))],
+    ids=["other order", "other place", "one example too many"],
+)
+def test_predictions_of_other_examples_are_refused(tmp_path, first, digests):
+    write(tmp_path, 4)
+    with pytest.raises(TamperedError, match="the stored predictions are of other examples"):
+        in_folder(tmp_path).rows(0, first, digests)
+    with pytest.raises(TamperedError, match="found: no such example"):
+        in_folder(tmp_path).rows(1, 0, DIGESTS[:1])
+
+
+def test_files_are_a_dataset_of_arrow(tmp_path):
+    write(tmp_path, 4)
+    table = pyarrow.dataset.dataset(tmp_path, format="ipc").to_table(columns=["example", "output:scores"])
+    assert [each.hex() for each in table["example"].to_pylist()] == [digest.tobytes().hex() for digest in DIGESTS]
+    assert table["output:scores"].to_pylist()[7] == OUTPUTS["scores"][7].ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    "values", [np.array([[1], [1, 2]] * 12 + [[]], dtype=object), np.zeros(25, complex)], ids=["lists", "complex"]
+)
+def test_output_that_is_no_array_of_numbers_or_text_is_refused(tmp_path, values):
+    with pytest.raises(SpecError, match=r"task: the output 'x' cannot be stored .*pad lists of different lengths"):
+        write(tmp_path, 25, {"x": values})
