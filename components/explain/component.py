@@ -35,11 +35,13 @@ class ExplainerSpec(FrozenModel):
 
     Attributes:
         recipe: Snapshot of the candidate's recipe.
+        examples: Number of examples.
         split: The split whose first examples are used if there is no calibration sample.
         limits: Limits of the child process.
     """
 
     recipe: dict[str, Any]
+    examples: int
     split: str
     limits: ConversionLimits = ConversionLimits()
 
@@ -84,6 +86,7 @@ def Explainer(
             candidate=str(folder / "candidate.tflite"),
             reference=_copied(inputs.get("float_reference"), folder / "float.tflite"),
             serving=str(inputs["model"].folder / SERVING_FOLDER),
+            examples=params.examples,
             files=tuple(files),
             source=source,
             task=task,

@@ -18,8 +18,6 @@ from components.facts.artifact_paths import EXPLANATION_FILE
 from components.facts.explanation import Explanation
 from components.spec.scheme import Form, Scheme
 
-# Errors of layers need far fewer examples than metrics do.
-EXAMPLES = 32
 _SCHEME: TypeAdapter[Scheme] = TypeAdapter(Scheme)
 
 
@@ -31,6 +29,7 @@ class ExplanationRequest(FrozenModel):
         candidate: Path of the candidate's file.
         reference: Path of the float file of the same model; None to make one of `serving`.
         serving: Serving folder of the model that the candidate was converted from.
+        examples: Number of examples.
         files: Gzipped TFRecord files with the examples.
         source: Where the examples are from, in words.
         task: Reference of the task that decodes them.
@@ -41,6 +40,7 @@ class ExplanationRequest(FrozenModel):
     candidate: str
     reference: str | None
     serving: str
+    examples: int
     files: tuple[str, ...]
     source: str
     task: str
@@ -95,7 +95,7 @@ def _explained(request: ExplanationRequest, folder: Path) -> Explanation:
 def _examples(request: ExplanationRequest) -> Iterator[dict[str, npt.NDArray[Any]]]:
     from components.data.examples import ExampleDecoder, first_examples
 
-    serialized = first_examples(request.files, EXAMPLES, "explain candidates with")
+    serialized = first_examples(request.files, request.examples, "explain candidates with")
     inputs, _ = ExampleDecoder(request.task, request.transform_graph).decode(serialized)
     for index in range(len(serialized)):
         yield {name: np.asarray(values[index : index + 1]) for name, values in inputs.items()}

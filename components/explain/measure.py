@@ -48,8 +48,9 @@ def compare(reference: bytes, candidate: bytes, examples: Iterable[Mapping[str, 
     ]
     for place, other in matched.operators.items():
         one = ours.graph.operators[place]
-        if one.kind not in STORAGE and ours.graph.tensors[one.outputs[0]].is_float:
-            index = one.outputs[0]
+        # A loop also returns its counters.
+        index = next((each for each in one.outputs if ours.graph.tensors[each].is_float), None)
+        if one.kind not in STORAGE and index is not None:
             rows.append(_row(ours.graph, theirs.graph, one, other, index, matched.tensors[index]))
     weights: dict[int, Array] = {}
     alone: tuple[_Apart, _Apart] | None = None

@@ -20,6 +20,7 @@ from components.spec.card import CardSpec
 from components.spec.convert import AccuracyBound, ConversionLimits
 from components.spec.evaluate import EvaluationSpec
 from components.spec.examples import ArraySource, AudioSource, Classes, GeneratorSource, ImageSource
+from components.spec.explain import ExplainSpec
 from components.spec.gate import GateSpec
 from components.spec.ranges import AutoKeepFloat
 from components.spec.recipe import Recipe, Step
@@ -210,6 +211,7 @@ class PipelineSpec(FrozenModel):
             their reasons in the table and the report. If no recipe can work, nothing runs in either case.
         convert: Limits of each conversion.
         evaluate: Metrics and slices.
+        explain: How candidates are explained.
         devices: Device profiles: names of shipped profiles, or paths of your own YAML files.
         gate: Bounds, and which passing candidate to prefer.
         push: The registry, or a list of registries that all get each release.
@@ -227,6 +229,7 @@ class PipelineSpec(FrozenModel):
     impossible: Literal["stop", "skip"] = "stop"
     convert: ConversionLimits = ConversionLimits()
     evaluate: EvaluationSpec = EvaluationSpec()
+    explain: ExplainSpec = ExplainSpec()
     devices: Annotated[tuple[str, ...], Field(min_length=1)]
     gate: GateSpec
     push: Registries

@@ -44,7 +44,12 @@ def explainers(
         if recipe.scheme.is_float:
             continue
         node, steps = f"explain__{recipe.name}", chain(recipe)
-        asked = ExplainerSpec(recipe=recipe.model_dump(mode="json"), split=spec.evaluate.split, limits=spec.convert)
+        asked = ExplainerSpec(
+            recipe=recipe.model_dump(mode="json"),
+            examples=spec.explain.examples,
+            split=spec.evaluate.split,
+            limits=spec.convert,
+        )
         optional = {
             # The float file of the baseline is not that of a model that a step trained.
             "float_reference": candidates[floats] if floats is not None and not steps else None,

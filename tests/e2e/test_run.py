@@ -77,6 +77,7 @@ def test_every_artifact_of_ours_has_a_manifest_whose_digest_holds(first: tuple[S
         "candidate",
         "predictions",
         "evaluation",
+        "explanation",
         "decision",
         "chosen",
         "release",

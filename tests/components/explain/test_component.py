@@ -67,6 +67,7 @@ def request(place: Path, tmp_path: Path, task: str) -> ExplanationRequest:
         candidate=str(tmp_path / "candidate.tflite"),
         reference=str(place / "float.tflite"),
         serving=str(place / "no_model"),
+        examples=32,
         files=(str(place / "examples.gz"),),
         source="calibration sample",
         task=f"explained_task:{task}",
