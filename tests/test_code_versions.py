@@ -87,7 +87,19 @@ DEPENDS = {
     | {"data", "model", "ranges", "spec.prediction", "upstream.beam", "upstream.keras", "upstream.tfx.executors"}
     | {"upstream.tflite.objects", "upstream.tflite.schema"},
     "prune": TRAINS | {"spec.steps.prune"},
-    "push": EVALUATED | DEVICE | FUNCTION | {"facts.decision", *ON_DEVICE, "object_store", "spec.registry", "trust"},
+    "push": EVALUATED
+    | DEVICE
+    | FUNCTION
+    | {
+        "card",
+        "facts.decision",
+        "facts.explanation",
+        *ON_DEVICE,
+        "object_store",
+        "spec.card",
+        "spec.registry",
+        "trust",
+    },
     "quantize": TRAINS | RECURRENT,
     "validate": {"data", "facts.manifest", "facts.streaming", "spec.validate", "upstream.tfx.example_validator"},
 }

@@ -26,7 +26,7 @@ PREDICTIONS_FOLDER = "predictions"
 DEVICE_REPORT_FILE = "device_report.json"
 # In the gate's chosen Model artifact, if TensorFlow Lite Micro ran the file: TflmFacts.
 TFLM_FILE = "tflm.json"
-# In the same artifact, if there is one: the model card, as Markdown. It becomes part of the release.
-CARD_FILE = "model_card.md"
+# In the same artifact: the metrics of the float baseline (BaselineSlices).
+BASELINE_SLICES_FILE = "baseline.json"
 # The only split of a calibration sample's Examples artifact.
 CALIBRATION_SPLIT = "calibration"

@@ -140,6 +140,12 @@ class CandidateReport(FrozenModel):
         return self.recipe.name
 
 
+class BaselineSlices(FrozenModel):
+    """Metrics of the float baseline on each slice."""
+
+    slices: tuple[SliceResult, ...] = ()
+
+
 class EvaluationReport(FrozenModel):
     """One evaluation: the float baseline and every candidate on the same examples.
 

@@ -10,10 +10,16 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from components.core.errors import UnblessedError
 from components.core.files import sha256_of_bytes, write_atomically
 from components.core.values import FrozenModel
-from components.facts.artifact_paths import DEVICE_REPORT_FILE, OUTCOME_FILE, TFLITE_FILE, TFLM_FILE
+from components.facts.artifact_paths import (
+    BASELINE_SLICES_FILE,
+    DEVICE_REPORT_FILE,
+    OUTCOME_FILE,
+    TFLITE_FILE,
+    TFLM_FILE,
+)
 from components.facts.decision import Decision
 from components.facts.device import DeviceReport, TflmFacts
-from components.facts.evaluation import CandidateReport, EvaluationReport
+from components.facts.evaluation import BaselineSlices, CandidateReport, EvaluationReport
 from components.facts.manifest import Manifest, describe, write_manifest
 from components.facts.verified import Verified, verified
 from components.gate.policy import decide
@@ -69,6 +75,10 @@ class GateExecutor(base_executor.BaseExecutor):
         chosen = artifact_utils.get_single_instance(output_dict["chosen"])
         facts = next((candidate for candidate in report.candidates if candidate.name == decision.chosen), None)
         if winner is not None and facts is not None:
+            # What the intervals leave out in turn is longer than everything else.
+            short = (one.model_copy(update={"without": {}, "parts": ()}) for one in report.baseline_slices)
+            baseline = BaselineSlices(slices=tuple(short)).model_dump_json(indent=2).encode() + b"\n"
+            write_atomically(Path(chosen.uri) / BASELINE_SLICES_FILE, baseline)
             manifest = _write_chosen(verified(winner), facts, Path(chosen.uri), {**data, **parents}, version, on_device)
         else:
             _write_decision(Path(chosen.uri), decision)

@@ -10,18 +10,18 @@ from pydantic import Field, ValidationError
 from components.core.errors import RegistryAwayError, UnblessedError
 from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel
-from components.facts.artifact_paths import CARD_FILE, TFLITE_FILE, TFLM_FILE
+from components.facts.artifact_paths import TFLITE_FILE
 from components.facts.conversion import Converted, TensorFact
 from components.facts.decision import Decision
-from components.facts.device import TflmFacts
 from components.facts.evaluation import CandidateReport
 from components.facts.slices import overall
 from components.facts.verified import Verified
-from components.push.microcontroller import bundle_of
-from components.push.release import CLASSES_NAME, ReleaseManifest, ReleaseTensor, first_line
-from components.push.release_files import classes_file, described
+from components.push.content import bundle_files, card_file, classes_file
+from components.push.release import ReleaseManifest, ReleaseTensor, first_line
+from components.push.release_files import described
 from components.push.several import publish
 from components.push.signed import NO_LINEAGE
+from components.spec.card import CardSpec
 from components.spec.devices.device import DeviceProfile
 from components.spec.registry import Registry
 
@@ -36,12 +36,14 @@ class PushRequest(FrozenModel):
         device: The target device. The gate's decision must be for the same device.
         name: Name of the release, which is the pipeline's name.
         classes: Names of the classes in the order of the model's outputs; empty if labels have no names.
+        card: What only people know about the model, for its card.
     """
 
     registries: Annotated[tuple[Registry, ...], Field(min_length=1)]
     device: DeviceProfile
     name: str
     classes: tuple[str, ...] = ()
+    card: CardSpec = CardSpec()
 
 
 class Copy(FrozenModel):
@@ -125,11 +127,14 @@ def deliver(
     if (facts.name, facts.sha256) != (decision.chosen, digest):
         raise _unblessed(chosen.place, "the chosen model's facts are for another model", decision.chosen, facts.name)
     parents = {**chosen.manifest.parents, "decision": decision_sha256}
-    files = _bundle(chosen, model, facts)
-    if request.classes:
-        files[CLASSES_NAME] = classes_file(request.classes)
-    if CARD_FILE in chosen.manifest.files:
-        files[CARD_FILE] = chosen.read(CARD_FILE)
+    try:
+        files = {
+            **classes_file(request.classes),
+            **card_file(request.name, request.device, request.card, chosen, facts, decision, parents),
+            **bundle_files(chosen, model, facts),
+        }
+    except ValidationError as error:
+        raise _unblessed(chosen.place, f"the chosen model is incomplete: {first_line(error)}") from error
     manifest = _release_manifest(request, facts, decision, parents, len(model))
     manifest = manifest.model_copy(update={"files": described(files)})
     try:
@@ -183,17 +188,6 @@ def read_blessing(blessing: Verified, *, blessed: int) -> Decision:
         found = f"files {sorted(marks)}, property blessed={blessed}"
         raise _unblessed(blessing.place, "it contradicts itself", f"the decision's verdict {decision.verdict!r}", found)
     return decision
-
-
-def _bundle(chosen: Verified, model: bytes, facts: CandidateReport) -> dict[str, bytes]:
-    """Return the bundle for microcontrollers, if TensorFlow Lite Micro ran the model."""
-    if TFLM_FILE not in chosen.manifest.files or not isinstance(facts.outcome, Converted):
-        return {}
-    try:
-        measured = TflmFacts.model_validate_json(chosen.read(TFLM_FILE))
-    except ValidationError as error:
-        raise _unblessed(chosen.place, f"the chosen model is incomplete: {first_line(error)}") from error
-    return bundle_of(model, [use.name for use in facts.outcome.inspection.operators], measured)
 
 
 def _release_manifest(

@@ -17,8 +17,6 @@ from components.spec.recipe import Recipe
 MODEL_NAME = "model.tflite"
 COMPRESSED_NAME = "model.tflite.gz"
 MANIFEST_NAME = "manifest.json"
-# The names of the classes, one a line, as tools for TensorFlow Lite expect them.
-CLASSES_NAME = "labels.txt"
 # A release of the model alone.
 NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from pydantic import ValidationError
 
@@ -67,11 +67,6 @@ def is_manifest(content: bytes) -> bool:
 def described(files: Mapping[str, bytes]) -> dict[str, ReleaseFile]:
     """Return the description of files beside a model."""
     return {name: ReleaseFile(sha256=sha256_of_bytes(one), bytes=len(one)) for name, one in sorted(files.items())}
-
-
-def classes_file(classes: Sequence[str]) -> bytes:
-    """Return the content of the file of class names: one a line. Line breaks in names become spaces."""
-    return "".join(f"{' '.join(name.splitlines())}\n" for name in classes).encode()
 
 
 def check_describes(manifest: ReleaseManifest, model: bytes, files: Mapping[str, bytes]) -> None:

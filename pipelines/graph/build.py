@@ -270,6 +270,7 @@ class _Graph:
         # Classes of the labels are those of the outputs only if the pipeline file names them.
         if classes := getattr(self.spec.examples, "classes", None):
             asked["classes"] = list(classes)
+        asked["card"] = self.spec.card.model_dump()
         backends = dict.fromkeys(map(backend_module, registries))
         return Pusher(
             chosen=decision.outputs["chosen"],

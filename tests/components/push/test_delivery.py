@@ -1,4 +1,5 @@
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from components.facts.manifest import write_manifest
 from components.facts.verified import verified
 from components.push.delivery import PushRequest, deliver, read_blessing
 from components.push.folder_releases import current, find_release
+from components.spec.card import CardSpec
 
 MODEL = b"a tflite file"
 SHA256 = hashlib.sha256(MODEL).hexdigest()
@@ -104,16 +106,24 @@ def test_release_has_labels_card_and_runtime_floor_when_they_are_known(tmp_path,
         **nothing,
     }
     outcome = {"status": "converted", "inspection": inspection, "seconds": 1.0, "peak_memory_bytes": 1}
-    facts = {"recipe": {"name": "int8", "scheme": "static_wi8_ai8"}, "outcome": outcome, "sha256": SHA256}
+    slices = [{"slice": "overall", "examples": 100, "metrics": {"accuracy": {"value": 0.9}}}]
+    recipe = {"name": "int8", "scheme": "static_wi8_ai8"}
+    facts = {"recipe": recipe, "outcome": outcome, "sha256": SHA256, "slices": slices}
     (chosen / "facts.json").write_text(CandidateReport.model_validate(facts).model_dump_json())
-    (chosen / "model_card.md").write_text("# The model")
+    baseline = {"slices": [{"slice": "overall", "examples": 100, "metrics": {"accuracy": {"value": 0.91}}}]}
+    (chosen / "baseline.json").write_text(json.dumps(baseline))
     write_manifest(chosen, "Format-Serving/tflite", role="chosen", parents={}, code_version="1", recipe=None)
-    asked = request(tmp_path / "registry").model_copy(update={"classes": ("T-shirt", "ankle\nboot")})
+    asked = request(tmp_path / "registry").model_copy(
+        update={"classes": ("T-shirt", "ankle\nboot"), "card": CardSpec(license="apache-2.0")}
+    )
     delivered = deliver(asked, verified(chosen), decision(), DECIDED)
     manifest = find_release(Path(delivered.path)).manifest
     assert manifest.runtime_floor == "2.11.0"
     files = {name: Path(delivered.path, one.path(name)).read_text() for name, one in manifest.files.items()}
-    assert files == {"labels.txt": "T-shirt\nankle boot\n", "model_card.md": "# The model"}
+    assert set(files) == {"labels.txt", "model_card.md"}
+    assert files["labels.txt"] == "T-shirt\nankle boot\n"
+    for said in ("license: apache-2.0", "shoes", "0.91", SHA256):
+        assert said in files["model_card.md"]
 
 
 def test_nothing_is_pushed_when_the_gate_refused(tmp_path, chosen):
