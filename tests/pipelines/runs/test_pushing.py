@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -20,6 +21,7 @@ from components.facts.decision import Decision
 from components.facts.evaluation import CandidateReport
 from components.facts.manifest import describe, write_manifest
 from components.facts.verified import verified
+from components.object_store.clients import bucket_of
 from components.object_store.oci import transport
 from components.push import signed
 from components.push.delivery import PushOutcome, PushRequest, deliver, read_blessing
@@ -41,6 +43,7 @@ from pipelines.runs.retention import Rules, plan_removal
 from pipelines.runs.run import RunPlan
 from pipelines.runs.summary import summarize
 from tests.components.push.places import KINDS, MODEL, Place, Store, store_of
+from tests.object_store import BUCKET
 
 DEVICE = DeviceProfile.model_validate(
     {"name": "phone_cpu", "device_class": "phone", "description": "any", "schemes": ["static_wi8_ai8"]}
@@ -245,6 +248,26 @@ def test_staged_model_that_was_changed_is_not_pushed(stores: dict[str, Store], t
         path.write_bytes(content)
     assert place.current() is None
     assert run.command("push", RUN)[0] == ExitCode.OK
+
+
+def test_artifacts_in_an_object_store_are_pushed_too(stores: dict[str, Store], tmp_path: Path) -> None:
+    place = stores["s3"].place(tmp_path / "registry")
+    run = Recorded(tmp_path, place)
+    with away(place, stores["s3"]):
+        outcome = run.push()
+    for artifact in run.store.get_artifacts():
+        folder, address = Path(artifact.uri), f"s3://{BUCKET}/root/{artifact.id}"
+        for path in folder.rglob("*"):
+            if path.is_file():
+                bucket_of(address).upload(path, f"root/{artifact.id}/{path.relative_to(folder)}")
+        shutil.rmtree(folder)
+        artifact.uri = address
+        run.store.put_artifacts([artifact])
+    assert run.summary.verdict == "staged"
+    code, said = run.command("push", RUN)
+    assert (code, f"pushed {outcome.version}" in said) == (ExitCode.OK, True), said
+    assert (run.summary.verdict, run.summary.releases[0].pushed) == ("pushed", True)
+    assert run.command("verify", RUN)[0] == ExitCode.OK
 
 
 def test_newer_release_is_replaced_only_by_force(stores: dict[str, Store], tmp_path: Path) -> None:
