@@ -147,12 +147,8 @@ def _of_system(error: OSError) -> EdgemillError:
             measured=os.environ.get("PWD"),
             remedy="change to an existing folder",
         )
-    return errors.StorageError(
-        f"the operating system refused an operation: {error.strerror or error}",
-        # A write that fails doesn't say where.
-        where=str(error.filename) if error.filename is not None else "the output of this command, or a file of it",
-        remedy="check the free space, the permissions, and the type of the file, then run again",
-    )
+    # A write that fails doesn't say where.
+    return errors.system_error(error, "the output of this command, or a file of it")
 
 
 def interruption_of(error: KeyboardInterrupt) -> ExitCode:

@@ -5,7 +5,9 @@ The hierarchy is shallow because callers distinguish classes only where they act
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 import re
 from collections.abc import Iterable
 
@@ -121,6 +123,39 @@ def tampered(kind: str, where: str, bound: str, measured: str) -> TamperedError:
         measured=measured,
         remedy="find out what changed the artifact, delete its folder, and run again, which produces it again",
     )
+
+
+_SPACE = "free space there, or choose another --root, then run again: finished work comes from the cache"
+_PERMISSION = "give this user permission to read and write there, or choose another --root, then run again"
+_FILES = "raise the limit of open files (`ulimit -n 4096`), then run again"
+_REMEDIES = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: "raise the limit of the size of files (`ulimit -f unlimited`), or choose another file system",
+    errno.EACCES: _PERMISSION,
+    errno.EPERM: _PERMISSION,
+    errno.EROFS: "mount the file system so that it can be written, or choose another --root, then run again",
+    errno.EMFILE: _FILES,
+    errno.ENFILE: "close programs that hold files open, or raise the limit of the machine (`fs.file-max`)",
+    errno.EIO: "check the disk and the log of the machine, then run again",
+    errno.ENOMEM: "free memory, or run on a machine with more of it",
+    errno.ENAMETOOLONG: "choose a shorter --root, or shorter names in the pipeline file",
+}
+_OTHERWISE = "check the free space, the permissions, and the type of the file, then run again"
+
+
+def system_error(error: OSError, where: str | None = None) -> StorageError:
+    """The error for an operation that the operating system refused, at `where` if the error names no file."""
+    return StorageError(
+        f"the operating system refused an operation: {error.strerror or error}",
+        where=os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else where,
+        remedy=_REMEDIES.get(error.errno or 0, _OTHERWISE),
+    )
+
+
+def system_remedy(text: str) -> str:
+    """How to fix what the operating system refused, by its words in a text of TensorFlow or Beam; empty for others."""
+    return next((remedy for code, remedy in _REMEDIES.items() if os.strerror(code).lower() in text.lower()), "")
 
 
 def summary_line(error: BaseException) -> str:

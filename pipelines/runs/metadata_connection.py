@@ -127,6 +127,10 @@ def store_error(error: Exception, where: str) -> MetadataError:
     if any(words in reason for words in ("not a database", "malformed", "disk I/O error")):
         what = "the metadata store is damaged"
         remedy = "restore the file from a backup, or run with another --root, which starts an empty store"
+        if "disk I/O error" in reason:
+            # SQLite says the same of a file that is cut off, and of one that may not grow.
+            what += ", or cannot be written"
+            remedy = f"check the free space, the disk, and the limit of the size of files (`ulimit -f`); or {remedy}"
     elif "locked" in reason or "Concurrent writes" in reason:
         what = "the metadata store is locked by another process"
         remedy = f"wait until that process ends, or end it: `fuser {where}` shows it"

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from errno import ENOSPC
 from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 from typing_extensions import assert_never
 
-from components.core.errors import DataError, EdgemillError, MetadataError, damaged
+from components.core.errors import (
+    DataError,
+    EdgemillError,
+    MetadataError,
+    damaged,
+    system_error,
+    system_remedy,
+)
 from components.core.files import little_space, write_atomically
 from components.core.user_code import exits_reported
 from components.core.values import FrozenModel
@@ -133,7 +142,7 @@ def run_pipeline(
                     _runner(environment).run_with_ir(pipeline)
             except Exception as error:
                 _LOG.debug("the runner raised", exc_info=True)
-                raised = "; ".join(filter(None, (explain(error), little_space(environment.root))))
+                raised = _with_space(explain(error), little_space(environment.root))
         records = run_records(open_store(environment.metadata_url), name, run_id)
     except (StatusError, MetadataError) as error:
         # The state of the nodes is unknown now.
@@ -186,6 +195,8 @@ def explain(error: BaseException) -> str:
             return str(current)
         seen.append(current)
         current = current.__cause__ or current.__context__
+    if isinstance(error, OSError) and error.errno is not None:
+        return str(system_error(error))
     # Beam re-raises errors of its workers as text, with the stack before the message.
     text = str(error)
     for line in reversed(text.splitlines()):
@@ -201,7 +212,15 @@ def explain(error: BaseException) -> str:
                 remedy="find it with `gzip --test` and write it again",
             )
         )
-    return f"{type(error).__name__}: {text.strip()}"
+    remedy = system_remedy(text)
+    return f"{type(error).__name__}: {text.strip()}" + (f". Remedy: {remedy}" if remedy else "")
+
+
+def _with_space(said: str, full: str) -> str:
+    """Add that the disk is full. What other libraries say then has nothing to do with it."""
+    if not full:
+        return said
+    return f"{said}; {full}" if "Remedy: " in said else f"{said} ({full}). Remedy: {system_remedy(os.strerror(ENOSPC))}"
 
 
 def _errors(nodes: tuple[str, ...], records: dict[str, NodeRecord], raised: str) -> dict[str, str]:

@@ -149,6 +149,27 @@ def test_changed_file_reaches_no_node_that_reads_it(
     assert len(read) == 31
 
 
+def test_verify_names_the_artifact_of_every_file_that_changed(
+    finished: tuple[SmallPipeline, Ran], artifacts: Path
+) -> None:
+    """Every file of every artifact, also those that no later node reads, such as the Keras model of the baseline."""
+    _, ran = finished
+    assert ran.folder is not None
+    verify = ("verify", ran.folder.name, "--root", str(ran.root))
+    files = sorted(one for one in artifacts.rglob("*") if one.is_file() and ".system" not in one.parts)
+    assert only(artifacts, "baseline", "model") / "Format-Keras" / "model.keras" in files
+    for path in files:
+        content = path.read_bytes()
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :] if content else b"x")
+        code, said = invoke(*verify)
+        path.write_bytes(content)
+        node, output, number = path.relative_to(artifacts).parts[:3]
+        assert (code, said.count(": CHANGED")) == (ExitCode.NODE_FAILED, 1), (path, said)
+        assert f"{node}/{output}/{number}" in said.partition(": CHANGED")[0].rpartition(": verified")[2], said
+    assert invoke(*verify)[0] == ExitCode.OK
+
+
 def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPipeline, Ran], artifacts: Path) -> None:
     _, ran = finished
     assert ran.folder is not None and ran.summary is not None

@@ -45,6 +45,18 @@ def test_damaged_store_is_called_damaged(store: Path, damage: str) -> None:
     assert (ran.exit_code, "the metadata store is damaged" in ran.output) == (1, True)
 
 
+def test_store_that_may_not_grow_is_not_only_called_damaged(tmp_path: Path) -> None:
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)); "
+        "from pipelines.runs.metadata_connection import open_store; open_store(sys.argv[1])"
+    )
+    command = [sys.executable, "-c", limited, f"sqlite:{tmp_path / 'metadata.sqlite'}"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "the metadata store is damaged, or cannot be written (found: disk I/O error)" in ended.stderr
+    assert "and the limit of the size of files (`ulimit -f`); or restore the file" in ended.stderr
+
+
 def test_locked_store_is_called_locked(store: Path) -> None:
     command = [sys.executable, "-c", LOCKER, str(store)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as locker:

@@ -57,6 +57,24 @@ def test_other_content_is_another_parameter_and_a_new_time_alone_is_not(small: S
     assert shown(after)["data eval.tfrecord"] == f"sha256 {sha256_of(data)}"
 
 
+@pytest.mark.parametrize("name", ["model.h5", "model.keras", "exported/variables/variables.data-00000-of-00001"])
+def test_flipped_bit_of_a_pretrained_model_is_another_parameter(small: SmallPipeline, name: str) -> None:
+    small.spec["baseline"] = {"kind": "pretrained", "path": name.partition("/")[0]}
+    model = small.folder / name.partition("/")[0]
+    for file in (small.folder / name, *([model / "saved_model.pb"] if "/" in name else [])):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"weights")
+
+    def digest() -> str:
+        built = build_pipeline(load_pipeline(small.write()), environment(small.folder / "root", None), "1")
+        return str(next(node for node in built.components if node.id == "baseline").exec_properties["sha256"])
+
+    before = digest()
+    assert before == sha256_of(model) == digest()
+    overwrite(small.folder / name)
+    assert digest() == sha256_of(model) != before
+
+
 def test_parameters_of_other_nodes_are_no_digests() -> None:
     assert shown("") == {}
     assert shown(json.dumps({"code_version": "0123"})) == {}
