@@ -1,0 +1,83 @@
+"""Compares a file's outputs under XNNPACK with those of TensorFlow Lite's own kernels. Imports TensorFlow.
+
+Some operators have kernels that compute garbage without an error, in some versions. Two independent implementations
+rarely make the same mistake, so a gross difference shows one, whatever devices the pipeline file names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from components.facts.device import OutputDifference
+from components.model.batch_probe import random_values
+from components.model.differences import difference
+from components.model.tflite_flags import by_name
+from components.ranges.affine import Array, quantize
+from components.upstream.tflite.interpreter import interpreter
+
+# Examples that a file runs on.
+COMPARED = 4
+
+
+def gross_differences(content: bytes, examples: Mapping[str, Array] | None) -> list[str]:
+    """List the outputs that differ by more than rounding between the two sets of kernels, with figures.
+
+    Args:
+        content: A file that XNNPACK runs.
+        examples: Input -> real values [N, ...] of one invocation each; None to use random values.
+    """
+    try:
+        fast, scales = _outputs(content, examples, delegates=True)
+        own, _ = _outputs(content, examples, delegates=False)
+    except (RuntimeError, ValueError):
+        # Only one of the two has kernels for all operators, so there is nothing to compare.
+        return []
+    found = [_difference(name, own[name], fast[name], scales[name]) for name in own]
+    return [_in_words(one) for one in found if one.gross]
+
+
+def _difference(name: str, expected: Array, found: Array, scale: float | None) -> OutputDifference:
+    if expected.dtype.kind == "f":
+        # The same infinity or NaN in both isn't a difference.
+        neither = ~np.isfinite(expected) & (np.isnan(expected) == np.isnan(found)) & ~np.isfinite(found)
+        expected, found = np.where(neither, 0, expected), np.where(neither, 0, found)
+    return difference(name, expected, found, scale)
+
+
+def _in_words(found: OutputDifference) -> str:
+    return (
+        f"XNNPACK and TensorFlow Lite's own kernels compute different values of the output {found.output!r}: they differ "
+        f"by {found.mean_lsb:.3g} steps on average over {COMPARED} examples, and at most {found.gross_lsb:.3g} is "
+        f"rounding (the largest difference is {found.max_lsb:.3g})"
+    )
+
+
+def _outputs(
+    content: bytes, examples: Mapping[str, Array] | None, *, delegates: bool
+) -> tuple[dict[str, Array], dict[str, float | None]]:
+    """The raw outputs [N, ...] of a file by name, and their scales."""
+    runtime = interpreter(content, delegates=delegates)
+    runtime.allocate_tensors()
+    inputs, outputs = by_name(runtime, "inputs"), by_name(runtime, "outputs")
+    random = np.random.default_rng(0)
+    kept: dict[str, list[Array]] = {name: [] for name in outputs}
+    for index in range(COMPARED):
+        for name, detail in inputs.items():
+            values = random_values(detail, detail["shape"], random)
+            if examples is not None:
+                values = _raw(detail, examples[name][index : index + 1])
+            runtime.set_tensor(detail["index"], values)
+        runtime.reset_all_variables()
+        runtime.invoke()
+        for name, detail in outputs.items():
+            kept[name].append(np.array(runtime.get_tensor(detail["index"])))
+    scales = {name: float(detail["quantization"][0]) or None for name, detail in outputs.items()}
+    return {name: np.stack(values) for name, values in kept.items()}, scales
+
+
+def _raw(detail: Mapping[str, Any], values: Array) -> Array:
+    scale, zero_point = detail["quantization"]
+    return quantize(values, scale, zero_point, detail["dtype"]) if scale else values.astype(detail["dtype"])
