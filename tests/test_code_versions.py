@@ -48,7 +48,7 @@ RECIPE = SCHEME | {
     "spec.steps.sparsity",
 }
 EVALUATED = READS | RECIPE | {"facts.conversion", "facts.evaluation", "facts.outputs", "facts.slices"}
-ON_DEVICE = {"facts.device", "facts.tools.phone"}
+ON_DEVICE = {"facts.device", "facts.differences", "facts.tools.phone"}
 DEVICE = {f"spec.devices.{name}" for name in ("device", "device_tools", "operators", "pinned")}
 EVALUATES = KERAS | {
     *("data", "metrics", "model", "predict", "ranges", "spec.evaluate", "spec.metric", "spec.prediction", "tfx"),
@@ -65,7 +65,15 @@ DEPENDS = {
     "convert": TRAINS
     | RECURRENT
     | TFLITE
-    | {"facts.outputs", "metrics", "spec.convert", "spec.devices.pinned", "spec.metric", "upstream.fork_server"},
+    | {
+        "facts.differences",
+        "facts.outputs",
+        "metrics",
+        "spec.convert",
+        "spec.devices.pinned",
+        "spec.metric",
+        "upstream.fork_server",
+    },
     "device_check": EVALUATED | EVALUATES | {"evaluate", *ON_DEVICE, "spec.devices.device_tools"},
     "evaluate": EVALUATED | EVALUATES | {"upstream.tfx.executors"},
     "explain": TRAINS
@@ -73,6 +81,7 @@ DEPENDS = {
     | TFLITE
     | {
         "convert",
+        "facts.differences",
         "facts.explanation",
         "facts.outputs",
         "metrics",

@@ -7,6 +7,7 @@ import functools
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from typing_extensions import assert_never
 
 from components.convert.aeq.selection import UnmetBoundError
 from components.convert.calibration_sample import decode_examples, weights_of_sample
+from components.convert.checks.kernels import COMPARED, does_not_run, gross_differences
 from components.convert.checks.scheme_check import lost_ranges, scheme_violations
 from components.convert.checks.sparse import sparse_or_dense
 from components.convert.recurrent.backend import (
@@ -111,7 +113,7 @@ def _convert(request: ConversionRequest, folder: Path, started: float) -> Conver
     if not broken:
         # Last, because it may crash this process. A file that crashes the runtime must not reach the evaluator.
         _enter(folder, "running the converted file")
-        broken = _does_not_run(content)
+        broken = does_not_run(content) or gross_differences(content, _few_examples(request))
     if broken:
         return ConversionFailure(
             scheme=scheme.kind,
@@ -279,20 +281,10 @@ def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
     return recover(content, scheme, sample, bound, functools.partial(_enter, folder), from_logits, reads)
 
 
-def _does_not_run(content: bytes) -> list[str]:
-    """Invoke the file once on zeros, in the evaluator's runtime. Returns the error, or an empty list."""
-    import tensorflow as tf
-
-    try:
-        interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
-        interpreter.allocate_tensors()
-        for detail in interpreter.get_input_details():
-            # Uninitialized memory may hold token IDs outside the vocabulary.
-            interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
-        interpreter.invoke()
-    except (RuntimeError, ValueError) as error:
-        return [f"TensorFlow Lite's runtime rejects it: {str(error).strip()[:600]}"]
-    return []
+def _few_examples(request: ConversionRequest) -> dict[str, npt.NDArray[Any]] | None:
+    """Inputs of the first examples of the calibration sample, [N, ...]; None without a sample."""
+    few = [inputs for inputs, _ in islice(_sample(request) or (), COMPARED)]
+    return {name: np.concatenate([inputs[name] for inputs in few]) for name in few[0]} if few else None
 
 
 def _enter(folder: Path, stage: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.facts.device import OutputDifference
+from components.facts.differences import OutputDifference
 from components.ranges.affine import Array
 
 

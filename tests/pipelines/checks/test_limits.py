@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.convert.checks.kernels import does_not_run
 from components.convert.checks.scheme_check import scheme_violations
 from components.convert.compaction import read_model
-from components.convert.job import _does_not_run
 from components.convert.tensorflow.converter import convert
 from components.core.errors import ConversionError
 from components.model.keras_model import input_specs
@@ -210,7 +210,7 @@ def test_converter_refuses_in_16_bits(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name, row in OPERATORS.items() if row.not_run_in_16_bits])
 def test_runtime_has_no_kernel_for_what_the_converter_writes_in_16_bits(name: str, tmp_path: Path) -> None:
     content = converted(model_of({name: MADE_BY[name]}), StaticWi8Ai16(), tmp_path)
-    assert _does_not_run(content)
+    assert does_not_run(content)
 
 
 def test_lstm_is_refused_in_16_bits(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_plain_operations_convert_and_run(scheme: Scheme, tmp_path: Path) -> Non
     assert _PLAIN - ConvertedModel(model).operations <= {"NoOp", "ResourceGather", "Shape"}
     content = converted(model, scheme, tmp_path)
     assert scheme_violations(scheme, inspect_model(content)) == []
-    assert _does_not_run(content) == []
+    assert does_not_run(content) == []
 
 
 @pytest.mark.parametrize("units", [31, 32])

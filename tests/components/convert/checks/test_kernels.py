@@ -1,0 +1,64 @@
+"""A file that the runtime's two sets of kernels compute differently is no candidate."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.convert.checks.kernels import COMPARED, gross_differences
+from components.convert.job import ConversionRequest, run
+from components.convert.tensorflow.converter import convert
+from components.facts.artifact_paths import OUTCOME_FILE
+from components.facts.conversion import ConversionFailure, Converted, outcome_of
+from components.spec.scheme import DynamicWi8Afp32, Float32, StaticWi8Ai8, StaticWi8Ai16
+
+
+def random_features(batch=COMPARED):
+    return np.random.default_rng(1).normal(size=[batch, 12]).astype(np.float32)
+
+
+def samples():
+    for features in random_features(20):
+        yield {"": features[np.newaxis]}
+
+
+def weights(rows, columns):
+    return tf.Variable(np.random.default_rng(2).normal(size=[rows, columns]).astype(np.float32))
+
+
+@pytest.fixture
+def saved(save):
+    kernel, other = weights(12, 128), weights(128, 4)
+
+    def saved(hidden):
+        def serve(features):
+            return {"scores": tf.matmul(hidden(tf.matmul(features, kernel)), other)}
+
+        return save(serve, tf.TensorSpec([None, 12], tf.float32, name="features"), variables=[kernel, other])
+
+    return saved
+
+
+@pytest.mark.parametrize("scheme", [Float32(), DynamicWi8Afp32(), StaticWi8Ai8(), StaticWi8Ai16()])
+@pytest.mark.parametrize("hidden", [tf.nn.relu, tf.nn.tanh, tf.math.log], ids=["relu", "tanh", "nan"])
+def test_rounding_is_no_difference_and_neither_is_the_same_nan(saved, scheme, hidden):
+    content = convert(saved(hidden), scheme, samples) if hidden is not tf.math.log or not scheme.is_static else None
+    if content is not None:
+        assert gross_differences(content, None) == []
+        assert gross_differences(content, {"": random_features()}) == []
+        assert gross_differences(content, {"features": random_features(1)}) == []
+        assert gross_differences(content, {"other": np.zeros([1, 3])}) == []
+
+
+def test_model_that_draws_random_numbers_is_refused_with_figures(saved, tmp_path: Path):
+    drawn = saved(lambda hidden: hidden * tf.random.normal(tf.shape(hidden)))
+    request = ConversionRequest(name="float32", scheme=Float32(), saved_model=str(drawn))
+    run(request, tmp_path)
+    failure = outcome_of((tmp_path / OUTCOME_FILE).read_bytes())
+    assert isinstance(failure, ConversionFailure)
+    assert failure.cause == "broken_promise"
+    assert "compute different values of the output 'scores': they differ by " in failure.message
+    assert "One of them is wrong, or the model draws random numbers" in failure.message
+    run(request.model_copy(update={"saved_model": str(saved(tf.nn.relu))}), tmp_path)
+    assert isinstance(outcome_of((tmp_path / OUTCOME_FILE).read_bytes()), Converted)
