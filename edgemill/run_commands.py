@@ -87,7 +87,11 @@ def serve(
 
 def lineage(
     target: Annotated[
-        str, typer.Argument(metavar="RELEASE|MODEL", help="A release's folder or address, or a .tflite file.")
+        str,
+        typer.Argument(
+            metavar="RELEASE|MODEL|DIGEST",
+            help="A release's folder or address, a .tflite file, such as that of a device, or the SHA-256 of one.",
+        ),
     ],
     root: options.Root = None,
     metadata: options.Metadata = None,

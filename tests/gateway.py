@@ -27,6 +27,7 @@ class Gateway:
     Attributes:
         url: Its address.
         requests: Method and path of every request so far.
+        bytes: Number of bytes in the bodies of requests and answers so far.
         fault: Called with the number of each request, from 0, and its line; says what happens to it.
         after: Called the same way after a request was passed on and before its answer.
         ignored: Headers that the store doesn't know, in lowercase.
@@ -64,6 +65,7 @@ class Gateway:
     def reset(self) -> None:
         """From now on pass on everything, and count from 0."""
         self.requests: list[str] = []
+        self.bytes = 0
         self.fault: Callable[[int, str], Fault] = lambda number, line: None
         self.after: Callable[[int, str], None] = lambda number, line: None
         self.ignored: frozenset[str] = frozenset()
@@ -81,6 +83,7 @@ class Gateway:
         with self._lock:
             number = len(self.requests)
             self.requests.append(line)
+            self.bytes += len(body)
         found = self.fault(number, line)
         if found == DROPPED:
             asked.close_connection = True
@@ -106,6 +109,7 @@ class Gateway:
         asked.send_header("Content-Length", length if asked.command == "HEAD" and length else str(len(content)))
         asked.end_headers()
         if asked.command != "HEAD":
+            self.bytes += len(content)
             asked.wfile.write(content)
 
     def _passed_on(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:

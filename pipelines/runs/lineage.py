@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from components.core.errors import EdgemillError, MetadataError, RegistryError, TamperedError
+from components.core.compression import gunzip
+from components.core.errors import EdgemillError, MetadataError, RegistryError, TamperedError, some_of
+from components.core.files import is_file, read_regular, sha256_of_bytes
 from components.ingest.sources import shown
 from components.push.registry import Located, registry_at
+from components.push.release import MANIFEST_NAME
 from components.tfx.candidate_inputs import recipe_of_input
 from pipelines.graph.steps import shown_id
 from pipelines.report.summary import LineageNode
 from pipelines.runs.releases import releases_of
 from pipelines.runs.verification import breaks, has_digest, inputs_of, maker_of
+
+# A digest, or the version of a release, which is the beginning of one.
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{16,64})")
+# No model for a device is larger.
+_MOST_BYTES = 1 << 31
 
 # Parameters that describe what a node did. The others are internal.
 _SHOWN = ("spec", "task", "task_version", "code_version", "run_fn", "custom_config", "path", "sha256", "input_base")
@@ -20,7 +30,7 @@ _HIDDEN_PROPERTIES = {"name", "producer_component", "pipeline_name", "tfx_versio
 
 
 def trace_target(store: Any, target: str) -> LineageNode:
-    """Trace the lineage of a release or of a model file, by its path or address.
+    """Trace the lineage of a release or of a model, by its path or address, or by the digest of its bytes.
 
     A release, or the model file in one, is traced from its own push, also if the registry has moved. Other bytes are
     traced from every release that contains them, or from the candidate if no release does.
@@ -31,23 +41,56 @@ def trace_target(store: Any, target: str) -> LineageNode:
             bytes.
         TamperedError: The release's manifest isn't the one that was written.
     """
+    if (digest := _digest_in(target)) is not None:
+        return _trace_bytes(store, digest, target)
+    if (model := _compressed_model(target)) is not None:
+        return _trace_bytes(store, sha256_of_bytes(model), target)
     found = registry_at(target).resolve(target)
     if found.manifest_sha256 is not None:
         return trace(store, recorded_push(store, found))
+    return _trace_bytes(store, found.sha256, target)
+
+
+def _trace_bytes(store: Any, sha256: str, target: str) -> LineageNode:
+    """Trace the bytes with a digest, or with the only one that begins like this."""
+    pushes = [(artifact, known) for artifact, known in _pushes(store) if _model(known).startswith(sha256)]
+    models = [artifact for artifact in _all_models(store) if _sha256_of(artifact).startswith(sha256)]
+    fitting = {_model(known) for _, known in pushes} | {_sha256_of(artifact) for artifact in models}
+    if len(fitting) > 1:
+        raise MetadataError(
+            "several models have a digest that begins like this",
+            where=target,
+            measured=some_of(sorted(fitting)),
+            remedy="name more digits",
+        )
     # The same bytes pushed again are the same release; the newest push counts.
-    deliveries = {known["release_path"]: artifact for artifact, known in _pushes(store, found.sha256)}
+    deliveries = {known["release_path"]: artifact for artifact, known in pushes}
     if len(deliveries) > 1:
         children = tuple(trace(store, artifact) for artifact in deliveries.values())
         return LineageNode(label=f"{len(children)} releases of these bytes", kind="releases", children=children)
-    for artifact in [*deliveries.values(), *_models(store, found.sha256)]:
+    for artifact in [*deliveries.values(), *models]:
         return trace(store, artifact)
     raise MetadataError(
         "the metadata store has no record of a model with these bytes",
         where=target,
-        bound="a release's folder, or a TFLite file that a run of this store made",
-        measured=f"sha256 {found.sha256}",
+        bound="a release, or the digest or the file of a model that a run of this store made",
+        measured=f"sha256 {sha256}",
         remedy="if a run made this file, it has changed since, or another store (--root, --metadata) has the record",
     )
+
+
+def _digest_in(target: str) -> str | None:
+    """The digest of a model, or its beginning, if a target is one; None for a path or an address."""
+    match = _DIGEST.fullmatch(target)
+    return match[1] if match and not Path(target).exists() else None
+
+
+def _compressed_model(target: str) -> bytes | None:
+    """The model in a compressed file that isn't in a release, such as one that was copied from a device."""
+    path = Path(target)
+    if not target.endswith(".gz") or not is_file(path) or is_file(path.parent / MANIFEST_NAME):
+        return None
+    return gunzip(read_regular(path), _MOST_BYTES)
 
 
 def recorded_push(store: Any, release: Located) -> Any:
@@ -57,9 +100,9 @@ def recorded_push(store: Any, release: Located) -> Any:
         MetadataError: No run of this store has pushed these bytes.
         TamperedError: The release's manifest isn't the one that was written.
     """
-    pushes = list(_pushes(store, release.sha256))
+    pushes = [(artifact, known) for artifact, known in _pushes(store) if _model(known) == release.sha256]
     if not pushes:
-        made = next(iter(_models(store, release.sha256)), None)
+        made = next((artifact for artifact in _all_models(store) if _sha256_of(artifact) == release.sha256), None)
         raise MetadataError(
             "no run of this metadata store has pushed this release",
             where=release.address,
@@ -118,16 +161,18 @@ def channel_breaks(store: Any, address: str) -> Iterator[tuple[str, EdgemillErro
             yield name, None
 
 
-def _pushes(store: Any, model_sha256: str) -> Iterator[tuple[Any, dict[str, str]]]:
+def _pushes(store: Any) -> Iterator[tuple[Any, dict[str, str]]]:
     for artifact in store.get_artifacts_by_type("PushedModel"):
-        if _model(known := _known(artifact)) == model_sha256:
+        if _model(known := _known(artifact)):
             yield artifact, known
 
 
-def _models(store: Any, sha256: str) -> Iterator[Any]:
-    for artifact in store.get_artifacts_by_type("Model"):
-        if artifact.custom_properties["sha256"].string_value == sha256:
-            yield artifact
+def _all_models(store: Any) -> Iterator[Any]:
+    return (artifact for artifact in store.get_artifacts_by_type("Model") if _sha256_of(artifact))
+
+
+def _sha256_of(model: Any) -> str:
+    return str(model.custom_properties["sha256"].string_value)
 
 
 def _known(pushed: Any) -> dict[str, str]:

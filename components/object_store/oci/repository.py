@@ -13,7 +13,7 @@ import requests
 
 from components.core.errors import StorageError
 from components.core.files import sha256_of_bytes
-from components.object_store.bucket import RefusedError
+from components.object_store.bucket import DeniedError, RefusedError
 from components.object_store.oci.transport import ATTEMPTS, Transport
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -33,7 +33,8 @@ def repositories(host: str, prefix: str) -> tuple[str, ...]:
     """Return the names of all repositories of a registry below a prefix, sorted.
 
     Raises:
-        RefusedError: The registry has no catalog, or these credentials may not read it.
+        DeniedError: These credentials may not read its catalog.
+        RefusedError: The registry has no catalog.
     """
     transport = Transport(host, prefix)
     found: list[str] = []
@@ -41,12 +42,15 @@ def repositories(host: str, prefix: str) -> tuple[str, ...]:
     while path:
         try:
             answer = transport.send("GET", path, expected=(_OK,))
+        except DeniedError as error:
+            remedy = f"{error.remedy}; or name the places with --place"
+            raise DeniedError(error.what, where=error.where, measured=error.measured, remedy=remedy) from None
         except (RefusedError, FileNotFoundError) as error:
             raise RefusedError(
                 "the registry does not list its repositories",
                 where=transport.place,
                 measured=getattr(error, "measured", None) or _NOT_FOUND,
-                remedy="allow these credentials to read /v2/_catalog, or name the places with --place",
+                remedy="allow it to answer /v2/_catalog, or name the places with --place",
             ) from None
         found += answer.json().get("repositories") or []
         following = answer.links.get("next", {}).get("url", "")

@@ -107,7 +107,9 @@ class Place:
     def remove(self, version: str) -> None:
         """Remove a release behind the registry's back."""
         if isinstance(self.files, OciFiles):
-            self.files.remove_tag(f"phone/shoes:{version}")
+            for name in self.files.all():
+                if name.startswith(f"tag phone/shoes:{version}"):
+                    self.files.remove_tag(name.removeprefix("tag "))
             return
         for name in ("model.tflite", "model.tflite.gz", "manifest.json"):
             self.files.remove(f"phone/shoes/{version}/{name}")

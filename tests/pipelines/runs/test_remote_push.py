@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,34 @@ def test_commands_take_addresses(found: Recorded) -> None:
     assert found.place.current() == found.good
     code, said = found.run("verify", found.good.path)
     assert (code, f"{pointer}: verified" in said) == (ExitCode.OK, True), said
+
+
+def test_bytes_and_digests_from_a_device_lead_to_the_release(found: Recorded, tmp_path: Path) -> None:
+    digest = found.good.manifest.sha256
+    # As they are on a device, which has no manifest of the release.
+    device = tmp_path / "device"
+    device.mkdir()
+    (device / "model.tflite").write_bytes(MODEL)
+    (device / "model.tflite.gz").write_bytes(gzip.compress(MODEL))
+    targets = [str(device / "model.tflite"), str(device / "model.tflite.gz"), digest, f"sha256:{digest}", digest[:16]]
+    for target in targets:
+        code, said = found.run("lineage", target)
+        assert (code, f"release_path: {found.good.path}" in said.replace("│ ", "")) == (ExitCode.OK, True), said
+    code, said = found.run("lineage", "0" * 64)
+    assert (code, "has no record of a model with these bytes" in said) == (ExitCode.NODE_FAILED, True), said
+    (device / "model.tflite.gz").write_bytes(b"no gzip")
+    code, said = found.run("lineage", str(device / "model.tflite.gz"))
+    assert code == ExitCode.NODE_FAILED, said
+
+
+def test_digest_that_several_models_have_is_refused(found: Recorded) -> None:
+    twin = found.good.manifest.sha256[:20] + "0" * 44
+    found.pushed.custom_properties["model_sha256"].string_value = twin
+    found.pushed.ClearField("id")
+    found.pushed.uri = "pushed/10"
+    found.store.put_artifacts([found.pushed])
+    code, said = found.run("lineage", twin[:18])
+    assert (code, "several models have a digest that begins like this" in said) == (ExitCode.NODE_FAILED, True), said
 
 
 def test_edited_manifest_is_found(found: Recorded, remote: Store) -> None:
