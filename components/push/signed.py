@@ -71,7 +71,7 @@ def open_signed(root: str) -> SignedRegistry | None:
                 "this registry was signed, and its signed metadata is gone",
                 where=root,
                 bound=f"the folder {FOLDER}",
-                remedy=f"restore the folder; or, if you removed it yourself, unset {VARIABLE}",
+                remedy=f"restore it, or let these credentials read it. If you removed it yourself, unset {VARIABLE}",
             )
         return None
     if keys is None:

@@ -34,8 +34,8 @@ _LOCK = "lock"
 _OWNER = "io.edgemill.owner"
 _FREE = "nobody"
 # A write of the lock that takes longer doesn't count, and everybody waits for longer before it reads the lock again.
-WRITE_SECONDS = 1.0
-WAIT_SECONDS = 1.5
+WRITE_SECONDS = 2.0
+WAIT_SECONDS = 2.5
 # An owner changes nothing after this time, and others take the lock over after twice as long.
 LEASE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.3
@@ -104,11 +104,13 @@ class OciStore:
         finally:
             with explained(self._place(_LOCK)):
                 if self._is_owner():
-                    self._write_lock(_FREE)
+                    self._release()
                 self._owner = ""
 
     def _acquire(self) -> None:
         owner = secrets.token_hex(16)
+        # Before the time is measured, so that a slow registry has enough of it.
+        claim = self._artifact({_OWNER: owner})
         seen, since = b"", time.monotonic()
         for _ in range(_MOST_ATTEMPTS):
             began = time.monotonic()
@@ -116,12 +118,15 @@ class OciStore:
             if found is not None and found != seen:
                 seen, since = found, began
             if _owner_in(found) == _FREE or began - since > 2 * LEASE_SECONDS:
-                self._write_lock(owner)
-                if time.monotonic() - began < WRITE_SECONDS:
+                self._write_lock(claim, found)
+                in_time = time.monotonic() - began < WRITE_SECONDS
+                if in_time:
                     time.sleep(WAIT_SECONDS)
-                    if _owner_in(self._repository.manifest(_LOCK)) == owner:
+                if _owner_in(self._repository.manifest(_LOCK)) == owner:
+                    if in_time:
                         self._owner, self._since = owner, began
                         return
+                    self._release()
             time.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))
         raise RegistryError(
             "the signed metadata cannot be locked: other processes always change it, or the registry is slow",
@@ -143,8 +148,11 @@ class OciStore:
             remedy="run again",
         )
 
-    def _write_lock(self, owner: str) -> None:
-        self._repository.tag(_LOCK, self._artifact({_OWNER: owner}), self._repository.manifest(_LOCK))
+    def _release(self) -> None:
+        self._write_lock(self._artifact({_OWNER: _FREE}), self._repository.manifest(_LOCK))
+
+    def _write_lock(self, claim: bytes, before: bytes | None) -> None:
+        self._repository.tag(_LOCK, claim, before)
 
     def _artifact(
         self, annotations: dict[str, str], content: bytes = _EMPTY, named: dict[str, str] | None = None

@@ -69,11 +69,11 @@ def test_late_write_of_the_lock_takes_it_from_who_wrote_before(place: Place) -> 
     def enter(number: int) -> None:
         store, first = OciStore(place.root), iter([True])
 
-        def write(owner: str) -> None:
+        def write(claim: bytes, before: bytes | None) -> None:
             if next(first, False):
                 both.wait()
                 time.sleep(0.1 * number)
-            write_lock(store, owner)
+            write_lock(store, claim, before)
 
         with mock.patch.object(store, "_write_lock", write), store.exclusive():
             if inside.acquire(blocking=False):
@@ -134,6 +134,10 @@ def test_registry_that_is_too_slow_for_the_lock_is_reported(place: Place) -> Non
         OciStore(place.root).exclusive(),
     ):
         pass
+    # It doesn't keep the lock.
+    began = time.monotonic()
+    with OciStore(place.root).exclusive():
+        assert time.monotonic() - began < 2 * oci_store.LEASE_SECONDS
 
 
 def test_changed_metadata_is_reported(place: Place, store: Store) -> None:
@@ -146,6 +150,22 @@ def test_changed_metadata_is_reported(place: Place, store: Store) -> None:
     place.files.remove("edgemill-tuf/a.json/a.json")
     with pytest.raises(RegistryError, match="or its content is missing"):
         metadata.read("a.json")
+
+
+def test_registry_that_denies_what_does_not_exist_is_not_signed(place: Place, store: Store, tmp_path: Path) -> None:
+    assert store.gateway is not None
+    store.gateway.fault = lambda number, line: (403, "{}") if "edgemill-tuf" in line else None
+    (_,), is_signed = publish([place.spec], "phone", "shoes", MODEL, manifest_of(MODEL))
+    assert not is_signed
+    store.gateway.reset()
+    create(signed.normal(place.root), OciStore(place.root), tmp_path / "keys")
+    store.gateway.fault = lambda number, line: (403, "{}") if "edgemill-tuf" in line else None
+    with (
+        mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys")}),
+        pytest.raises(RegistryError, match="was signed, and its signed metadata is gone"),
+    ):
+        push(place, OTHER)
+    store.gateway.reset()
 
 
 def test_killed_push_leaves_the_signed_set_as_it_was_or_new(place: Place, tmp_path: Path) -> None:
