@@ -45,8 +45,8 @@ def targets_of(task: Task, features: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _not_a_target(name: Any, value: Any) -> str:
-    if not isinstance(name, str):
-        return f"a name of type {type(name).__name__}"
+    if not isinstance(name, str) or not name:
+        return "an empty name" if name == "" else f"a name of type {type(name).__name__}"
     dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
     if dtype is None or shape is None or is_uneven(value):
         return f"{type(value).__name__} for {name!r}"

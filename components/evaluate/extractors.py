@@ -80,6 +80,8 @@ class _Join(beam.DoFn):
         predictions, kept = {}, {}
         for name, stored in self._models.items():
             final = stored.rows(element[FILE_KEY], element[FIRST_KEY], digests)
+            for output in self._applied:
+                _refuse_nan(final[output], output, name)
             if self._applied:
                 predictions[name] = _whole(
                     {
@@ -103,6 +105,18 @@ class _Join(beam.DoFn):
             },
             **{key: _whole(values) for key, values in read.items() if values},
         }
+
+
+def _refuse_nan(values: Array, output: str, model: str) -> None:
+    """Refuse predictions that are NaN. Keras would take them for the first class, or for a low score."""
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        raise DataError(
+            f"{int(np.isnan(values).sum())} of {values.size} predictions are NaN",
+            where=f"output {output!r} of {model or 'the baseline'}",
+            bound="numbers",
+            remedy="find the layer in which the model computes NaN (float16 overflows above 65,504), or correct "
+            "postprocess; to evaluate the other recipes, remove this one",
+        )
 
 
 def _whole(named: Mapping[str, Any]) -> Any:

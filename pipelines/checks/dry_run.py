@@ -194,12 +194,15 @@ def _decode(examples: Examples, task: Task, declared: Mapping[str, Any], records
         decoded = task.decode(features)
     check_decoded(decoded)
     check_rows(decoded, len(records))
-    # The size of a batch must not be a constant of decode: the last batch has fewer examples.
+    # The size of a batch must not be a constant of the task: the last batch has fewer examples.
+    first = tf.io.parse_example(tf.constant(records[:1]), dict(declared))
     with _decoding():
-        alone = task.decode(tf.io.parse_example(tf.constant(records[:1]), dict(declared)))
+        alone = task.decode(first)
     check_rows(alone, 1)
     first_batch.check_finite(decoded, file)
-    return batch_of(task, features, examples.label, decoded, len(records))
+    batch = batch_of(task, features, examples.label, decoded, len(records))
+    batch_of(task, first, examples.label, alone, 1)
+    return batch
 
 
 def _in_words(name: str, feature: Any) -> str:

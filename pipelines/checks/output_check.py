@@ -165,6 +165,7 @@ def check_outputs(spec: PipelineSpec, task: Task, built: Built, batches: Iterabl
         if not batches:
             return  # What it returns is unknown.
         finals = [_final(task, built, batch.inputs) for batch in batches]
+        _check_comparable(spec.evaluate.metrics, finals)
         shapes: Mapping[str, Any] = {name: values.shape for name, values in finals[0].items()}
     else:
         shapes = built.shapes
@@ -200,7 +201,30 @@ def _resolved(
 def _final(task: Task, built: Built, inputs: Any) -> dict[str, Any]:
     outputs = built.run(inputs)
     with in_time("the task's postprocess", "task"):
-        return postprocessed(task, outputs)
+        # The size of a batch must not be a constant of the task: the last batch has fewer examples.
+        alone = {name: values[:1].copy() for name, values in outputs.items()}
+        final = postprocessed(task, outputs)
+        postprocessed(task, alone)
+    return final
+
+
+def _check_comparable(metrics: Sequence[MetricSpec], finals: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse text and NaN in what metric classes read. Functions refuse by themselves what they can't read."""
+    classes = [metric for metric in metrics if not metric.function]
+    read = {name: metric for final in finals for metric in classes for name in final
+            if metric.output == name or (metric.output is None and len(final) == 1)}  # fmt: skip
+    for name, values in ((name, values) for final in finals for name, values in final.items() if name in read):
+        is_text = values.dtype.kind not in "biuf"
+        if is_text or np.isnan(values).any():
+            raise SpecError(
+                f"the metric {read[name].name!r} compares numbers, but the output {name!r} has "
+                + ("none" if is_text else "values that are NaN"),
+                where="task",
+                bound="numbers from postprocess",
+                measured=f"{values.dtype} {list(values.shape)}"
+                + ("" if is_text else f", {int(np.isnan(values).sum())} of {values.size} are NaN"),
+                remedy="correct postprocess, or use a function as metric (docs/metrics.md)",
+            )
 
 
 def _equal_probabilities(shapes: Mapping[str, Any], batch: Batch) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from typer.testing import CliRunner
 
 from components.core.files import sha256_of
+from components.facts.conversion import Converted
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from tests.ran import Ran
@@ -132,6 +133,64 @@ def test_parquet_with_pretrained_saved_model_runs_and_notices_a_changed_model(tm
         "gate__phone_cpu",
         "push__phone_cpu",
     }
+
+
+@pytest.fixture(scope="module")
+def float_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallPipeline, Ran]:
+    """A run on a float TFLite file, whose recipes with steps are skipped."""
+    small = SmallPipeline(tmp_path_factory.mktemp("float_file"))
+    generator = np.random.default_rng(7)
+    labels = np.arange(600) % 3
+    images = (generator.normal(0.2, 0.05, [600, 4, 4, 1]) + 0.3 * labels[:, None, None, None]).astype(np.float32)
+    tf.keras.utils.set_random_seed(5)
+    layers = tf.keras.layers
+    inner = [layers.Conv2D(8, 3, activation="relu"), layers.Flatten(), layers.Dense(64, "relu")]
+    model = tf.keras.Sequential([layers.Input([4, 4, 1], name="image"), *inner, layers.Dense(3, "softmax")])
+    model.compile(tf.keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+    model.fit(images, labels, epochs=8, verbose=0)
+    (small.folder / "model.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    small.spec["baseline"] = {"kind": "pretrained", "path": "model.tflite"}
+    schemes = {"float32": "float32", "half": "float16", "dynamic": "dynamic_wi8_afp32", "int8": "static_wi8_ai8"}
+    small.spec["recipes"] = [{"name": name, "scheme": scheme} for name, scheme in schemes.items()]
+    small.spec["recipes"] += [
+        {"name": "int16", "scheme": "static_wi8_ai16"},
+        {"name": "by_percentile", "scheme": {"kind": "static_wi8_ai8", "calibration_method": {"kind": "percentile"}}},
+        {"name": "pruned", "scheme": "float32", "steps": [{"kind": "prune", "sparsity": 0.5, "epochs": 1}]},
+        {"name": "qat", "scheme": "static_wi8_ai8", "steps": [{"kind": "qat", "epochs": 1}]},
+    ]
+    small.spec["impossible"] = "skip"
+    return small, Ran(small.write(), "small")
+
+
+def test_float_file_becomes_a_release_of_integers_with_its_lineage(float_file: tuple[SmallPipeline, Ran]) -> None:
+    small, ran = float_file
+    assert ran.code == ExitCode.OK, ran.output
+    assert ran.summary is not None and ran.summary.evaluation is not None
+    made = {one.name: one for one in ran.summary.evaluation.candidates}
+    assert list(made) == ["float32", "half", "dynamic", "int8", "int16", "by_percentile"]
+    for name, candidate in made.items():
+        assert isinstance(candidate.outcome, Converted), (name, candidate.outcome)
+        assert abs(candidate.slices[0].change["accuracy"].value) <= 0.02, name
+    assert made["float32"].slices[0].metrics["accuracy"].value > 0.9
+    dtypes = {name: {fact.dtype for fact in one.outcome.inspection.inputs} for name, one in made.items()}
+    assert dtypes["int8"] == dtypes["by_percentile"] == {"INT8"}
+    assert (dtypes["dynamic"], dtypes["int16"]) == ({"FLOAT32"}, {"INT16"})
+    (release,) = ran.summary.releases
+    lineage = CliRunner().invoke(app, ["lineage", str(release.path), "--root", str(ran.root), "--json"])
+    digest = f'"sha256":"{sha256_of(small.folder / "model.tflite")}"'
+    assert digest in lineage.output.replace(": ", ":")
+    assert CliRunner().invoke(app, ["verify", str(release.path), "--root", str(ran.root)]).exit_code == 0
+
+
+def test_steps_on_a_float_file_are_skipped_by_name_with_the_reason(float_file: tuple[SmallPipeline, Ran]) -> None:
+    _, ran = float_file
+    assert ran.summary is not None and ran.folder is not None
+    assert [(one.name, one.place) for one in ran.summary.skipped] == [("pruned", 6), ("qat", 7)]
+    report = (ran.folder / "report.html").read_text()
+    for (reason,), step in zip((one.reasons for one in ran.summary.skipped), ("prune", "qat"), strict=True):
+        said = f"the step {step} trains Keras layers, but the baseline is a float TFLite file"
+        assert said in reason and said in ran.output and said in report
+        assert "Remedy: name the Keras model as baseline" in reason
 
 
 def pipeline_with_speakers(folder: Path) -> SmallPipeline:

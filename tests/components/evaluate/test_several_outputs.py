@@ -13,7 +13,7 @@ from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from components.convert.tensorflow.converter import convert
-from components.core.errors import SpecError
+from components.core.errors import DataError, SpecError
 from components.evaluate.assess import load_slices
 from components.evaluate.eval_config import BASELINE
 from components.evaluate.outputs.unequal import unequal_ranges
@@ -139,6 +139,22 @@ def test_postprocess_and_weights_are_the_same_for_all_models(
         assert metrics["error"].value == pytest.approx(np.average(np.abs(errors), weights=world.weights), rel=1e-6)
         squared = np.sqrt(np.average(errors**2, weights=world.weights))
         assert metrics["squared"].value == pytest.approx(squared, rel=1e-6)
+
+
+NAN_SOMEWHERE = """
+    def postprocess(self, outputs):
+        shift = outputs["shift"].copy()
+        shift[shift == shift.max()] = float("nan")
+        return {**outputs, "shift": shift}
+"""
+
+
+def test_predictions_that_are_nan_are_no_figures(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = with_more(world, tmp_path, monkeypatch, "nan_task", NAN_SOMEWHERE)
+    with pytest.raises(DataError, match=r"output 'shift' of float-baseline: 1 of 50 predictions are NaN"):
+        world.evaluate(task, [KINDS, ERROR], tmp_path / "out")
+    # Nothing reads it.
+    world.evaluate(task, [KINDS], tmp_path / "out")
 
 
 def weighted_recall(vectors: Any, kinds: Any, weights: Any) -> float:
