@@ -87,6 +87,29 @@ def test_recipes_in_the_docs_are_valid(tmp_path: Path) -> None:
     assert {recipe.scheme.keep_float.kind for recipe in recipes if recipe.scheme.keep_float} == {"auto", "layers"}
 
 
+def test_page_about_pytorch_works_on_a_file_with_such_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    from pipelines.checks.dry_run import dry_run
+    from pipelines.checks.preflight import preflight
+
+    export, task = blocks("docs/pytorch.md", "python")
+    # litert-torch isn't installed, so the first block is only parsed.
+    assert {"litert_torch", "torch"} <= set(compile(export, "docs/pytorch.md", "exec").co_names)
+    (file,) = blocks("docs/pytorch.md", "yaml")
+    (tmp_path / "garments_task.py").write_text(task)
+    (tmp_path / "pipeline.yaml").write_text(file)
+    (tmp_path / "data").symlink_to(Path("pipelines/fashion_mnist/data").resolve())
+    image = tf.keras.Input([1, 28, 28], batch_size=1, name="image")
+    values = tf.keras.layers.Permute([2, 3, 1])(image)
+    hidden = tf.keras.layers.Dense(16, "relu")(tf.keras.layers.Flatten()(values))
+    model = tf.keras.Model(image, tf.keras.layers.Dense(10)(hidden))
+    (tmp_path / "model.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    checked, _ = dry_run(preflight(tmp_path / "pipeline.yaml"))
+    assert [recipe.name for recipe in checked.spec.recipes] == ["float32", "int8", "percentile", "dynamic"]
+
+
 def test_documents_name_only_commands_and_targets_that_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), re.MULTILINE))
     offenders, named = [], set()

@@ -238,6 +238,15 @@ def test_saved_model_that_takes_strings_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "baseline").exists()
 
 
+def test_keras_file_that_takes_strings_is_refused_with_advice(tmp_path: Path) -> None:
+    text = tf.keras.Input([], dtype="string", name="word")
+    numbers = tf.one_hot(tf.strings.to_hash_bucket_fast(text, 8), 8)
+    tf.keras.Model(text, tf.keras.layers.Dense(2)(numbers)).save(tmp_path / "words.keras")
+    message = r"input word: the model takes strings.*leave decoding to the task"
+    with pytest.raises(ModelError, match=message):
+        import_model(pretrained(tmp_path / "words.keras"), tmp_path / "out")
+
+
 def test_saved_model_without_signature_is_refused(tmp_path: Path) -> None:
     tf.saved_model.save(tf.Module(), str(tmp_path / "saved"))
     with pytest.raises(ModelError, match="lacks the signature") as caught:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +73,37 @@ def test_integers_at_the_border_are_quantized(tmp_path: Path, given: str, return
     # A batch may be rounded in another kernel.
     real = (raw.astype(np.float64) - zero_point) * scale if scale else raw.astype(np.float64)
     np.testing.assert_allclose(real, found, atol=1.01 * scale if scale else 1)
+
+
+@pytest.mark.parametrize(
+    ("returned", "dtype"),
+    [
+        (lambda scores: tf.argmax(scores, -1, output_type=tf.int32), "INT32"),
+        (lambda scores: tf.argmax(scores, -1), "INT64"),
+        (lambda scores: scores > 0.0, "BOOL"),
+    ],
+    ids=["int32", "int64", "bool"],
+)
+def test_class_numbers_and_flags_are_outputs_of_integer_files(tmp_path: Path, returned: Any, dtype: str) -> None:
+    tf.keras.utils.set_random_seed(1)
+    vector = tf.keras.Input([8], name="x")
+    scores = layers.Dense(6)(layers.Dense(16, "relu")(vector))
+    model = tf.keras.Model(vector, returned(scores))
+    export(model, tmp_path)
+    rows = np.random.default_rng(0).random([80, 8], np.float32)
+    content = compacted(convert(tmp_path / SERVING_FOLDER, StaticWi8Ai8(), lambda: ({"x": row[None]} for row in rows)))
+    inspection = inspect_model(content)
+    assert scheme_violations(StaticWi8Ai8(), inspection) == [] and inspection.integer_only
+    assert inspection.outputs[0].dtype == dtype
+    (found,) = TFLiteModel(content).predict({"x": rows}).values()
+    expected = np.asarray(model(rows))
+    assert found.dtype == expected.dtype and found.shape == expected.shape
+    # Where float has no near tie, the answers are equal.
+    values = np.asarray(tf.keras.Model(vector, scores)(rows))
+    top = np.sort(values, axis=-1)
+    clear = np.abs(values) > 0.02 if dtype == "BOOL" else top[:, -1] - top[:, -2] > 0.04
+    assert clear.mean() > 0.6
+    np.testing.assert_array_equal(found[clear], expected[clear])
 
 
 def test_sum_of_casts_of_one_input_stays_a_violation(tmp_path: Path) -> None:
