@@ -6,9 +6,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import SpecError
+from components.core.errors import ModelError, SpecError
 from components.data.task import TrainableTask
 from components.upstream.keras import is_keras3, run_mish_as_written
+
+# Advice for a model that a task builds, instead of that for a file.
+_ELSEWHERE = (
+    "build the model of layers that tf-keras has; or train it in an environment of its own, export it there as a "
+    "SavedModel, `model.export('folder')`, and name that folder as pretrained baseline: all recipes without steps work "
+    "with it"
+)
 
 
 def built_model(task: TrainableTask) -> Any:
@@ -36,12 +43,22 @@ def built_model(task: TrainableTask) -> Any:
         run_mish_as_written(model)
         return model
     from components.model.keras3.load import prove_file, rebuild_file
+    from components.model.keras3.refusals import EXPORT
 
     with tempfile.TemporaryDirectory(prefix="edgemill-keras3-") as folder:
         path = Path(folder, "build_model.keras")
         model.save(path)
-        rebuilt = rebuild_file(path)
-        # The task's own code runs anyway.
-        prove_file(path, rebuilt, trust_code=True)
+        try:
+            rebuilt = rebuild_file(path)
+            # The task's own code runs anyway.
+            prove_file(path, rebuilt, trust_code=True)
+        except ModelError as error:
+            raise ModelError(
+                error.what,
+                where=(error.where or "").replace(str(path), "task, build_model"),
+                bound=error.bound,
+                measured=error.measured,
+                remedy=error.remedy.replace(EXPORT, _ELSEWHERE),
+            ) from error
     run_mish_as_written(rebuilt.model)
     return rebuilt.model

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow_model_analysis as tfma
 
+from components.core.errors import DataError
 from components.data.examples import ExampleDecoder, serialized_batches
 from components.evaluate.function_metric import FUNCTIONS_KEY, FunctionValues
 from components.evaluate.groups import group_numbers
