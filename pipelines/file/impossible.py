@@ -8,6 +8,7 @@ from pathlib import Path
 
 from components.core.errors import EdgemillError, ModelError
 from components.spec.devices.advice import with_advice
+from pipelines.file.device_checks import device_errors
 from pipelines.file.load import LoadedPipeline, PipelineFileError, SkippedRecipe
 
 # Recipe name -> why it cannot work; empty or missing for a recipe that can. The errors don't name the recipe.
@@ -55,8 +56,8 @@ def without_impossible(loaded: LoadedPipeline, refused: Refusals) -> LoadedPipel
     as the name of a layer that doesn't exist, and stops the pipeline in any case.
 
     Raises:
-        PipelineFileError: The pipeline file says `impossible: stop`, it has a mistake, or no recipe can work. The error
-            has the reasons of all recipes.
+        PipelineFileError: The pipeline file says `impossible: stop`, it has a mistake, no recipe can work, or a device
+            can run none of the others. The error has the reasons of all recipes.
     """
     kinds = {recipe.name: recipe.scheme.kind for recipe in loaded.spec.recipes}
     refused = {
@@ -82,7 +83,10 @@ def without_impossible(loaded: LoadedPipeline, refused: Refusals) -> LoadedPipel
         for recipe in loaded.spec.recipes
         if recipe.name not in possible
     ]
-    return without_skipped(loaded, skipped)
+    others = without_skipped(loaded, skipped)
+    if unserved := list(device_errors(others.spec, others.devices)):
+        raise PipelineFileError(loaded.file, [*errors, *unserved])
+    return others
 
 
 def without_skipped(loaded: LoadedPipeline, skipped: Sequence[SkippedRecipe]) -> LoadedPipeline:

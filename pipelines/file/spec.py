@@ -208,7 +208,8 @@ class PipelineSpec(FrozenModel):
         recipes: What to try.
         impossible: What a run does with recipes that cannot work on this model. `stop` reports all of them before the
             first node, with their reasons, and runs nothing. `skip` runs the others, and lists the skipped recipes with
-            their reasons in the table and the report. If no recipe can work, nothing runs in either case.
+            their reasons in the table and the report. If no recipe can work, or a device can run none of the others,
+            nothing runs in either case.
         convert: Limits of each conversion.
         evaluate: Metrics and slices.
         explain: How candidates are explained.

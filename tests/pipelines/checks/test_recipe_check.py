@@ -302,6 +302,23 @@ def test_file_whose_recipes_are_all_impossible_is_refused(tmp_path: Path, imposs
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
+def test_device_that_can_run_none_of_the_others_stops_the_file_with_all_reasons(tmp_path: Path) -> None:
+    devices = ["phone_cpu", "cortex_m55"]
+    fine = loaded(tmp_path / "fine", *RECIPES, impossible="skip", devices=devices)
+    assert [recipe.name for recipe in dry_run(fine)[0].spec.recipes] == ["float32", "int8"]
+    # The microcontroller runs integers only, and all recipes with integers are impossible.
+    with pytest.raises(PipelineFileError) as caught:
+        dry_run(loaded(tmp_path / "none", *RECIPES[:3], RECIPES[4], impossible="skip", devices=devices))
+    *impossible, device = caught.value.errors
+    assert [(error.where or "").split(":")[0] for error in impossible] == [
+        "recipes[1] (qat)",
+        "recipes[2] (dynamic)",
+        "recipes[3] (both)",
+        "recipes[3] (both)",
+    ]
+    assert (device.where, device.what) == ("devices[1]", "the device 'cortex_m55' can run none of the recipes")
+
+
 def test_mistake_in_the_file_is_never_skipped(tmp_path: Path) -> None:
     step = {"kind": "prune", "sparsity": 0.5, "epochs": 2, "layers": ["hiden"]}
     mistake = {"name": "pruned", "steps": [step], "scheme": "float16"}
