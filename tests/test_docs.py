@@ -110,6 +110,33 @@ def test_page_about_pytorch_works_on_a_file_with_such_inputs(tmp_path: Path, mon
     assert [recipe.name for recipe in checked.spec.recipes] == ["float32", "int8", "percentile", "dynamic"]
 
 
+def test_example_of_several_outputs_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    from pipelines.checks.dry_run import dry_run
+    from pipelines.checks.preflight import preflight
+    from tests.small_pipeline import SmallPipeline
+
+    def row(index: int, features: dict[str, object]) -> dict[str, object]:
+        of = np.random.default_rng(index)
+        numbers = {name: np.float32([of.uniform(0.5, 2)]) for name in ("distance", "size", "weight")}
+        arrays = {"image": of.random(256, np.float32), "sensors": of.random(6, np.float32)}
+        return {**arrays, **numbers, "kind": features["label"]}
+
+    small = SmallPipeline(tmp_path)
+    for split in ("train", "eval"):
+        small.write_split(split, 60, len(split), row)
+    (module,) = (block for block in blocks("docs/outputs.md", "python") if block.startswith("# two_heads.py"))
+    (file,) = (block for block in blocks("docs/outputs.md", "yaml") if "two_heads:TASK" in block)
+    (tmp_path / "two_heads.py").write_text(module)
+    (tmp_path / "pipeline.yaml").write_text(file)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    checked, _ = dry_run(preflight(tmp_path / "pipeline.yaml"))
+    worst, relative = checked.spec.evaluate.metrics[1:]
+    assert (worst.less_is_better, worst.range) == (False, (0, 1))
+    assert (relative.less_is_better, relative.range) == (True, (0, None))
+
+
 def test_documents_name_only_commands_and_targets_that_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), re.MULTILINE))
     offenders, named = [], set()
