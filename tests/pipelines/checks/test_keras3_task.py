@@ -71,8 +71,7 @@ def test_rebuilt_model_starts_with_the_weights_of_the_task(tmp_path: Path) -> No
         (
             "tf.keras.optimizers.Adam(0.05)",
             "__import__('keras').optimizers.Adam(0.05)",
-            "Could not interpret optimizer identifier: a Adam. Remedy: take optimizers, losses, and metrics from "
-            "tf.keras, or name them",
+            "the task's compile passes an object of Keras 3, which tf-keras cannot use as optimizer",
         ),
     ],
     ids=["layer", "wrapper", "none", "optimizer"],
