@@ -21,7 +21,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_example_has_the_values_that_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, console = blocks("python")
+    module, console, *_ = blocks("python")
     (tmp_path / "my_metrics.py").write_text(module)
     monkeypatch.syspath_prepend(str(tmp_path))
     names = dict(vars(importlib.import_module("my_metrics")))
