@@ -13,8 +13,16 @@ import numpy.typing as npt
 
 from components.core.errors import DataError, SpecError, one_of, summary_line
 from components.core.user_code import exits_reported
-from components.data.supervision import ONLY, check_supervision, fit_targets, label_or_targets, targets_of, weights_of
-from components.data.task import check_decoded, check_rows, features_of, is_uneven, load_task
+from components.data.supervision import (
+    ONLY,
+    check_supervision,
+    fit_targets,
+    label_or_targets,
+    nothing_to_learn,
+    targets_of,
+    weights_of,
+)
+from components.data.task import TaskWithTargets, check_decoded, check_rows, features_of, is_uneven, load_task
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -227,7 +235,13 @@ class ExampleDecoder:
                 order of the files.
             seed: Seed of the shuffling.
             taken: Index of an example in the order of the files, an int64 tensor -> whether to read it. None reads all.
+
+        Raises:
+            SpecError: There are neither targets nor a label.
         """
+        if not label and not isinstance(self._task, TaskWithTargets):
+            # TensorFlow would wrap an error of the function that it traces.
+            raise nothing_to_learn(outputs, "task")
         tf = self._tf
         records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
         if taken is not None:
