@@ -9,7 +9,8 @@ from typing import Any
 from components.baseline.built import built_model
 from components.core.errors import ModelError, summary_line
 from components.data.compiled import compile_model
-from components.data.examples import ExampleDecoder, check_dense, named_label
+from components.data.dense import check_dense, named_label
+from components.data.examples import ExampleDecoder
 from components.data.task import load_task, trainable
 from components.model.keras_model import (
     check_exportable,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from components.core.errors import DataError, SpecError, one_of, summary_line
+from components.core.errors import DataError, summary_line
 from components.core.user_code import exits_reported
 from components.data.supervision import (
     ONLY,
@@ -63,34 +63,6 @@ def split_files(examples_uri: str, split: str) -> list[str]:
             remedy="check `examples.splits` of the pipeline file against the data folder",
         )
     return files
-
-
-def named_label(label: str) -> dict[str, str]:
-    """The label, if there is one, with the field that names it, for `check_dense`."""
-    return {label: "examples.label"} if label else {}
-
-
-def check_dense(features: Mapping[str, str], feature_spec: Mapping[str, Any]) -> None:
-    """Check that features have the same number of values in each example, as metrics and slices require.
-
-    Args:
-        features: Feature name -> the field that names it.
-        feature_spec: Features as `tf.io.parse_example` accepts them.
-
-    Raises:
-        SpecError: A feature is missing or is not a FixedLenFeature.
-    """
-    import tensorflow as tf
-
-    for feature, where in features.items():
-        if not isinstance(feature_spec.get(feature), tf.io.FixedLenFeature):
-            raise SpecError(
-                f"the task has no dense feature {feature!r}",
-                where=where,
-                bound=f"{one_of(sorted(feature_spec))}, as a FixedLenFeature",
-                measured=type(feature_spec[feature]).__name__ if feature in feature_spec else "no such feature",
-                remedy="name a feature of the task, or declare it in the task's feature_spec()",
-            )
 
 
 class ExampleDecoder:

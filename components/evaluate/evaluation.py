@@ -16,7 +16,8 @@ from tensorflow_model_analysis.writers import metrics_plots_and_validations_writ
 
 from components.core.errors import EdgemillError, SpecError
 from components.core.files import write_atomically
-from components.data.examples import ExampleDecoder, check_dense, named_label
+from components.data.dense import check_dense, named_label
+from components.data.examples import ExampleDecoder
 from components.data.task import WeighingTask, load_task
 from components.evaluate.eval_config import BASELINE, eval_config
 from components.evaluate.extractors import JoinExtractor, read_batches

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from components.core.files import sha256_of_bytes
-from components.data.examples import ExampleDecoder, check_dense, named_label
+from components.data.dense import check_dense, named_label
+from components.data.examples import ExampleDecoder
 from components.data.task import CompilingTask, compiling, load_task
 from components.data.training_data import TrainingData, load_training_data
 from components.facts.training import TrainingReport, training_of

@@ -11,7 +11,7 @@ from typing import Any
 from components.calibrate.feature import feature_reader
 from components.core.errors import DataError, EdgemillError, SpecError, summary_line
 from components.core.user_code import exits_reported, in_time, raised_at
-from components.data.examples import check_dense, named_label
+from components.data.dense import check_dense, named_label
 from components.data.task import Task, check_decoded, check_rows, compiling, features_of, load_object, load_task
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
