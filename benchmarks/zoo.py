@@ -5,7 +5,8 @@
 Each cell of the matrix is `works` (the file's outputs agree with those of a plain interpreter loop, and with those of
 the float model within a bound for the format), `refused` before work with the reason, or a defect: a failure in
 conversion or training, a crash, wrong numbers, or a refusal although a plain converter script produces a file that
-runs. The weights are random. The functions are those that the pipeline's nodes call.
+runs. The weights are random. The functions are those that the pipeline's nodes call. In the column `accuracy`,
+classifiers of each kind learn a task, and int8 after `qat` must be at most half a point below plain int8.
 
 Bounds: no defect, at least 95 % of the models accepted, and at least 85 % of the models with layers train under `qat`,
 every family of `keras.applications` among them. With `--update`, other cells come from the last run.
@@ -17,17 +18,19 @@ import argparse
 import json
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
 from benchmarks.zoo_cells.judge import Cell
 from benchmarks.zoo_cells.process import run_model
-from benchmarks.zoo_cells.recipes import RECIPES
+from benchmarks.zoo_cells.recipes import ACCURACY, LEARNERS, RECIPES
 from benchmarks.zoo_cells.table import accepted, coverage, figures, matrix, merged, reasons
 from benchmarks.zoo_models import ZOO
 
 ACCEPTED, TRAINED = 0.95, 0.85
+COLUMNS = [*RECIPES, ACCURACY]
 FAMILIES = [name for name, entry in ZOO.items() if entry.kind == "keras.applications"]
 
 
@@ -37,6 +40,7 @@ def main() -> None:
     names = [
         name for name, entry in ZOO.items()
         if (not asked.models or name in asked.models) and (not asked.kinds or entry.kind in asked.kinds)
+        and _asked_of(name, asked.recipes)
     ]  # fmt: skip
     began, cells = time.monotonic(), list[Cell]()
     lock, done = threading.Lock(), 0
@@ -44,7 +48,7 @@ def main() -> None:
     def judge(name: str) -> None:
         nonlocal done
         own: list[Cell] = []
-        run_model(name, asked.recipes, asked.timeout, own.append)
+        run_model(name, _asked_of(name, asked.recipes), asked.timeout, own.append)
         with lock:
             done += 1
             cells.extend(own)
@@ -58,10 +62,10 @@ def main() -> None:
         # Families take longest, so none of them is left alone with the end.
         for result in [pool.submit(judge, name) for name in sorted(names, key=lambda name: name not in FAMILIES)]:
             result.result()
-    recipes = asked.recipes
+    recipes = list(asked.recipes)
     if asked.update and (asked.out / "zoo.json").exists():
         earlier = [Cell(**fields) for fields in json.loads((asked.out / "zoo.json").read_text())]
-        cells, recipes = merged(earlier, cells), list(RECIPES)
+        cells, recipes = merged(earlier, cells), [*RECIPES, ACCURACY]
     order = list(ZOO)
     cells.sort(key=lambda cell: (order.index(cell.model), recipes.index(cell.recipe)))
     kinds = {name: entry.kind for name, entry in ZOO.items()}
@@ -75,11 +79,15 @@ def main() -> None:
         raise SystemExit(f"not met: {'; '.join(unmet)}")
 
 
+def _asked_of(name: str, recipes: Sequence[str]) -> list[str]:
+    return [recipe for recipe in recipes if recipe != ACCURACY or name in LEARNERS]
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run the zoo of models.")
     parser.add_argument("--models", nargs="+", choices=ZOO, metavar="MODEL", help="only these models")
     parser.add_argument("--kinds", nargs="+", choices=sorted({entry.kind for entry in ZOO.values()}), help="only these")
-    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), help="only these recipes")
+    parser.add_argument("--recipes", nargs="+", choices=COLUMNS, default=COLUMNS, help="only these recipes")
     parser.add_argument("--jobs", type=int, default=2, help="models at the same time")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds for the process of a model")
     parser.add_argument("--out", type=Path, default=Path("build/zoo"), help="folder of zoo.json and zoo.md")

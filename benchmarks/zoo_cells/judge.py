@@ -28,6 +28,8 @@ BOUNDS = {
 _LIKE_PLAIN = 1.5
 # Largest error of a plain script's file that is of use.
 _OF_USE = 0.3
+# How far the accuracy of int8 after training under quantization can be below that of plain int8.
+HALF_A_POINT = 0.005
 # Largest part of class numbers that rounding changes.
 _CHANGED = 0.25
 
@@ -72,6 +74,13 @@ class PlainFile:
     error: float | None
     note: str = ""
     keeps_promise: bool = True
+
+
+def judge_accuracy(accuracies: Mapping[str, float]) -> tuple[Verdict, str]:
+    """Judge the accuracies of a model's files: those of `float`, `int8`, and `qat`."""
+    said = ", ".join(f"{name} {value:.4f}" for name, value in accuracies.items())
+    lost = accuracies["int8"] - accuracies["qat"]
+    return ("works" if lost <= HALF_A_POINT else "defect"), f"{said}, lost by training: {lost:+.4f}"
 
 
 def error_of(wanted: Arrays, found: Arrays) -> float:

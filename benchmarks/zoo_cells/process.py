@@ -17,12 +17,13 @@ from typing import Any
 import psutil
 
 from benchmarks.zoo_cells.judge import Cell
+from benchmarks.zoo_cells.recipes import ACCURACY
 from components.core.child import end_with_parent
 from components.upstream.fork_server import ForkedProcess, exit_code, fork_server, forked, release_server
 
 _CELLS, _STAGE, _LOG = "cells.jsonl", "stage.json", "log"
 # The processes start with TensorFlow, which takes five seconds to import.
-_SERVER = fork_server(["benchmarks.zoo_cells.run"])
+_SERVER = fork_server(["benchmarks.zoo_cells.accuracy"])
 
 
 class _ModelProcess(ForkedProcess):
@@ -38,10 +39,19 @@ class _ModelProcess(ForkedProcess):
         os.dup2(descriptor, 2)
         logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
         try:
+            from benchmarks.zoo_cells.accuracy import AccuracyRun
             from benchmarks.zoo_cells.run import ZooRun
             from benchmarks.zoo_models import ZOO
 
-            ZooRun(ZOO[self._name], self._recipes, self._folder / "work", self._report, self._enter).run()
+            asked = {
+                ZooRun: [recipe for recipe in self._recipes if recipe != ACCURACY],
+                AccuracyRun: [recipe for recipe in self._recipes if recipe == ACCURACY],
+            }
+            for kind, recipes in asked.items():
+                if recipes:
+                    folder = self._folder / kind.__name__
+                    folder.mkdir()
+                    kind(ZOO[self._name], recipes, folder, self._report, self._enter).run()
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()
@@ -70,7 +80,6 @@ def run_model(name: str, recipes: Sequence[str], timeout: float, report: Callabl
     while left:
         with tempfile.TemporaryDirectory(prefix="edgemill-zoo-") as temporary:
             folder = Path(temporary)
-            (folder / "work").mkdir()
             ended = _ended(_ModelProcess(name, left, folder), timeout)
             cells = [Cell(**json.loads(line)) for line in _read(folder / _CELLS).splitlines()]
             for cell in cells:

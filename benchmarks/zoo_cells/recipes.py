@@ -8,6 +8,14 @@ from typing import Any
 _ONE = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-4}
 _PRUNE = {"kind": "prune", "sparsity": 0.5, "schedule": {"kind": "constant"}, **_ONE}
 
+# The column of models whose accuracy counts, and their names: one of each kind of blocks.
+ACCURACY = "accuracy"
+LEARNERS = (
+    *("mlp", "normalized_mlp", "self_normalizing", "layer_normalized", "cnn", "lenet", "depthwise", "residual"),
+    *("dense_block", "separable", "squeeze_excite", "grouped", "convnext_block", "prelu", "hard_swish", "mlp_mixer"),
+    *("lstm", "bidirectional_lstm", "gru", "sru", "simple_rnn", "conv1d", "tcn", "vision_transformer", "dot_attention"),
+)
+
 RECIPES: dict[str, dict[str, Any]] = {
     "float32": {"scheme": "float32"},
     "float16": {"scheme": "float16"},

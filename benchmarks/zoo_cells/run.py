@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from benchmarks.zoo_cells.judge import Cell, PlainFile, Verdict, error_of, judge_file, judge_refusal, same_as_loop
+from benchmarks.zoo_cells.judge import (
+    Arrays,
+    Cell,
+    PlainFile,
+    Verdict,
+    error_of,
+    judge_file,
+    judge_refusal,
+    same_as_loop,
+)
 from benchmarks.zoo_cells.plain import loop, plain_script
 from benchmarks.zoo_cells.recipes import RECIPES
 from benchmarks.zoo_cells.task import LABEL, write_examples
@@ -21,11 +30,10 @@ from components.baseline.pretrained import import_model
 from components.baseline.source import recognize
 from components.cluster.training import train_clustered
 from components.convert.job import MODEL_FILE, ConversionRequest, run
-from components.convert.recurrent.backend import lowers
 from components.core.errors import EdgemillError
 from components.data.examples import ExampleDecoder
 from components.data.task import load_task
-from components.facts.artifact_paths import CALIBRATION_SPLIT, KERAS_FILE, OUTCOME_FILE, SERVING_FOLDER
+from components.facts.artifact_paths import CALIBRATION_SPLIT, OUTCOME_FILE, SERVING_FOLDER
 from components.facts.conversion import Converted, outcome_of
 from components.facts.training import TrainingReport
 from components.fine_tune.step import StepInputs
@@ -36,7 +44,6 @@ from components.prune.training import train_pruned
 from components.quantize.training import train_quantized
 from components.spec.baseline import PretrainedBaseline
 from components.spec.recipe import Recipe
-from components.spec.scheme import StaticWi8Ai8
 from components.spec.steps.fine_tuning import WeightInvariants
 from pipelines.checks.model_check import checked_model
 from pipelines.checks.recipe_check import check_recipes
@@ -45,7 +52,7 @@ from pipelines.file.spec import PipelineSpec
 Report = Callable[[Cell], None]
 _TASK = """from benchmarks.zoo_cells.task import ZooTask
 
-TASK = ZooTask({inputs!r}, {targets!r})
+TASK = ZooTask({inputs!r}, {targets!r}, {loss!r})
 """
 
 
@@ -88,7 +95,7 @@ class ZooRun:
             return
         self._write_examples()
         trains = recognize(Path(baseline.path), baseline.signature).trains
-        recipes = [Recipe.model_validate({"name": name, **self._fields(name)}) for name in self._recipes]
+        recipes = [Recipe.model_validate({"name": name, **RECIPES[name]}) for name in self._recipes]
         for recipe in recipes:
             if recipe.steps and not trains:
                 self._report(Cell(self._entry.name, recipe.name, "none", "the file has no layers"))
@@ -98,13 +105,6 @@ class ZooRun:
             began = time.perf_counter()
             cell = self._judge(recipe, refused.get(recipe.name, []))
             self._report(Cell(**{**cell.as_json(), "seconds": round(time.perf_counter() - began, 1)}))
-
-    def _fields(self, name: str) -> dict[str, Any]:
-        """The recipe, with the form of lowered layers where it trains: what counts is whether they train."""
-        fields = RECIPES[name]
-        if name == "qat" and lowers(self._artifact / KERAS_FILE, StaticWi8Ai8(), None):
-            return {**fields, "recurrent": "sequence"}
-        return fields
 
     def _write_examples(self) -> None:
         inputs = self._random_inputs()
@@ -118,13 +118,18 @@ class ZooRun:
             else values
             for name, values in self._wanted.items()
         }
-        for file in ("train.gz", f"calibration/Split-{CALIBRATION_SPLIT}/data.gz"):
-            write_examples(self._folder / file, inputs, targets)
+        self._write_task(inputs, targets, len(next(iter(inputs.values()))), "mse")
+
+    def _write_task(self, inputs: Arrays, targets: Arrays, calibration: int, loss: str) -> None:
+        """Write examples for training, the first of them for calibration, and the task that reads them."""
+        write_examples(self._folder / "train.gz", inputs, targets)
+        few = [{name: values[:calibration] for name, values in named.items()} for named in (inputs, targets)]
+        write_examples(self._folder / f"calibration/Split-{CALIBRATION_SPLIT}/data.gz", *few)
         features = {
             kind: {name: (list(values.shape[1:]), values.dtype.name) for name, values in named.items()}
-            for kind, named in (("inputs", inputs), ("targets", self._wanted))
+            for kind, named in (("inputs", inputs), ("targets", targets))
         }
-        (self._folder / f"{self._module}.py").write_text(_TASK.format(**features))
+        (self._folder / f"{self._module}.py").write_text(_TASK.format(**features, loss=loss))
         sys.path.insert(0, str(self._folder))
 
     def _random_inputs(self) -> dict[str, npt.NDArray[Any]]:
@@ -147,7 +152,7 @@ class ZooRun:
             found[name] = values.astype(kind)
         return found
 
-    def _check(self, section: dict[str, Any], recipes: Sequence[Recipe]) -> dict[str, list[EdgemillError]]:
+    def _check(self, section: Mapping[str, Any], recipes: Sequence[Recipe]) -> dict[str, list[EdgemillError]]:
         """What `edgemill validate --deep` finds: recipe -> why it can't work."""
         self._enter("", "checking the recipes", "")
         spec = PipelineSpec.model_validate(
@@ -160,7 +165,7 @@ class ZooRun:
                 },
                 "baseline": section,
                 "calibrate": {"split": "train", "samples": self._entry.examples},
-                "recipes": [{"name": name, **self._fields(name)} for name in self._recipes],
+                "recipes": [recipe.model_dump(mode="json", by_alias=True) for recipe in recipes],
                 "evaluate": {"metrics": [{"name": "error", "class_name": "MeanSquaredError"}]},
                 "devices": ["phone_cpu"],
                 "gate": {"metrics": [{"name": "error", "at_most": 1.0}]},

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 LABEL = "label"
+LOGITS = "logits"
 _INPUT, _TARGET = "input ", "target "
 
 
@@ -20,10 +21,11 @@ class ZooTask:
 
     Args:
         inputs, targets: Name -> shape of one example, and NumPy type.
+        loss: Name of the loss, or `logits` for that of class numbers from logits.
     """
 
-    def __init__(self, inputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
-        self._inputs, self._targets = inputs, targets
+    def __init__(self, inputs: Mapping[str, Any], targets: Mapping[str, Any], loss: str) -> None:
+        self._inputs, self._targets, self._loss = inputs, targets, loss
 
     def feature_spec(self) -> dict[str, Any]:
         """See `edgemill.Task`."""
@@ -49,7 +51,10 @@ class ZooTask:
 
     def compile(self, model: Any) -> None:
         """See `edgemill.CompilingTask`."""
-        model.compile("sgd", "mse")
+        import tensorflow as tf
+
+        logits = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("sgd" if self._loss == "mse" else "adam", logits if self._loss == LOGITS else self._loss)
 
 
 def write_examples(file: Path, inputs: Arrays, targets: Arrays) -> None:

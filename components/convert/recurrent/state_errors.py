@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from components.core.errors import ConversionError
 from components.facts.conversion import StateErrors
 from components.facts.streaming import StateTensor, StreamingContract
-from components.model.streaming import state_name
+from components.model.streaming import STATE_TENSOR, state_name
 from components.model.tflite_file import fused_outputs
 from components.model.tflite_runtime import TFLiteModel
 from components.ranges.affine import dequantize
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from components.convert.tensorflow.fused_ranges import KnownRanges
 
 Array = npt.NDArray[Any]
-
-# Name that the lowering gives the operator that computes a state: `<layer>/step_<index>/after_<state>`.
-_STATE_TENSOR = re.compile(r"([^;]*?)/step_(\d+)/after_(\w+?)(?:_\d+)?(?:[;/]|$)")
 
 
 def streaming_contract(content: bytes) -> StreamingContract | None:
@@ -144,7 +140,7 @@ def _traced(content: bytes, inputs: Mapping[str, Array], states: Mapping[str, Ar
     interpreter = _watched(content)
     places: dict[str, dict[int, Any]] = {}
     for detail in interpreter.get_tensor_details():
-        for layer, index, state in _STATE_TENSOR.findall(detail["name"]):
+        for layer, index, state in STATE_TENSOR.findall(detail["name"]):
             for name in states:
                 if _is_of(name, layer, state):
                     places.setdefault(name, {})[int(index)] = detail

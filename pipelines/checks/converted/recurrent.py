@@ -14,7 +14,7 @@ import numpy as np
 from components.convert.compaction import compacted
 from components.convert.job import ConversionRequest, run
 from components.convert.recurrent.backend import convert_lowered
-from components.convert.recurrent.size import refuse_larger
+from components.convert.recurrent.size import refuse_larger, with_loops
 from components.core.errors import ConversionError, EdgemillError, ModelError, summary_line
 from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER
 from components.facts.conversion import ConversionFailure, outcome_of
@@ -101,6 +101,7 @@ class RecurrentFiles:
                 made = convert_lowered(
                     Path(self._folder.name), scheme, form, self._examples(), Path(folder), _enter_nothing
                 )
+                made = with_loops(made, _enter_nothing) if form == "sequence" else made
                 self._sizes[scheme, form] = len(compacted(made.content))
         return self._sizes[scheme, form]
 
