@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,12 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "int8": {"scheme": "static_wi8_ai8"},
     "qat": {"scheme": "static_wi8_ai8", "steps": [_QAT]},
 }
-# How many times as large as the distance of two prototypes the noise is. A perfect classifier is right in 19 of 20.
-_NOISE = 3.3
+# Number of patterns, and how far the factors of an example are from those of its class. Classes overlap.
+_PATTERNS, _NOISE = 8, 0.4
 
 
 class AccuracyRun(ZooRun):
-    """One classifier in a folder. It learns to tell noisy prototypes apart."""
+    """One classifier in a folder. It learns classes of smooth patterns that overlap."""
 
     def run(self) -> None:
         """Report one cell."""
@@ -39,9 +39,8 @@ class AccuracyRun(ZooRun):
         model = self._entry.build(tf.keras)
         (self._input,) = (tensor.name.partition(":")[0] for tensor in model.inputs)
         classes = model.output_shape[-1]
-        train, test = (
-            self._examples(model.input_shape[1:], classes, count, seed) for count, seed in ((_TRAIN, 1), (_TEST, 2))
-        )
+        train = _examples(model.input_shape[1:], classes, _TRAIN, 1)
+        test = _examples(model.input_shape[1:], classes, _TEST, 2)
         probabilities = getattr(getattr(model.layers[-1], "activation", None), "__name__", "") == "softmax"
         model.compile("adam", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=not probabilities))
         model.fit(*train, batch_size=32, epochs=_EPOCHS, verbose=0)
@@ -71,11 +70,20 @@ class AccuracyRun(ZooRun):
             accuracies[recipe.name] = accuracy(TFLiteModel(self._converted(recipe, artifact, report)).predict)
         self._report(Cell(self._entry.name, ACCURACY, *judge_accuracy(accuracies)))
 
-    def _examples(self, shape: tuple[int, ...], classes: int, count: int, seed: int) -> tuple[Any, Any]:
-        """Prototypes of the classes with noise [N, ...], and the classes [N]."""
-        prototypes = np.random.default_rng(0).normal(size=(classes, *shape))
-        distance = np.sqrt(((prototypes[0] - prototypes[1]) ** 2).sum())
-        random = np.random.default_rng(seed)
-        labels = random.integers(0, classes, count)
-        noise = random.normal(size=(count, *shape)) * distance / _NOISE
-        return (prototypes[labels] + noise).astype(np.float32), labels
+
+def _examples(shape: Sequence[int], classes: int, count: int, seed: int) -> tuple[Any, Any]:
+    """Sums of a few smooth patterns [N, ...] with factors around those of a class, and the classes [N]."""
+    fixed, random = np.random.default_rng(0), np.random.default_rng(seed)
+    axes = [np.linspace(0, 1, size) for size in shape[:-1]]
+    patterns = []
+    for index in range(_PATTERNS):
+        # The first ones are the same everywhere, so that pooling keeps them.
+        turns = fixed.integers(0, 3, len(axes)) * (index > 1)
+        phase = (
+            np.sum(np.meshgrid(*(a * n for a, n in zip(axes, turns, strict=True)), indexing="ij"), 0) if axes else 0.0
+        )
+        patterns.append(np.cos(2 * np.pi * np.asarray(phase))[..., None] * fixed.normal(size=shape[-1]))
+    labels = random.integers(0, classes, count)
+    factors = fixed.normal(size=(classes, _PATTERNS))[labels] + _NOISE * random.normal(size=(count, _PATTERNS))
+    values = np.tensordot(factors, patterns, 1) + 0.1 * random.normal(size=(count, *shape))
+    return values.astype(np.float32), labels

@@ -47,15 +47,18 @@ FUSING = frozenset({*WEIGHTED, "Add", "Subtract", "Multiply", "BatchNormalizatio
 FIXED_ACTIVATIONS = frozenset({"sigmoid", "tanh", "softmax"})
 RANGED_ACTIVATIONS = frozenset({"relu", "relu6", "gelu", "exponential"})
 NO_ACTIVATION = "linear"
+ATTENTION = frozenset({"MultiHeadAttention", "Attention", "AdditiveAttention"})
 # Layers that compute with the mask of their inputs, beside recurrent layers.
-USING_MASKS = frozenset({"GlobalAveragePooling1D", "MultiHeadAttention", "Attention", "AdditiveAttention", "Softmax"})
+USING_MASKS = ATTENTION | {"GlobalAveragePooling1D", "Softmax"}
 
 _REMEDIES = {
     "LayerNormalization": "normalize along the last axis (axis=-1)",
-    "MultiHeadAttention": "call it without a mask, on sequences of vectors",
+    **dict.fromkeys(
+        ATTENTION,
+        "call it on sequences of vectors, without a mask other than a causal one, and without returning its scores",
+    ),
     "Lambda": "write it as a custom layer, registered with register_keras_serializable, and give it a config",
-    "Rescaling": "declare the model's input as float32",
-    "Normalization": "declare the model's input as float32, and normalize along the last axis (axis=-1)",
+    "Normalization": "normalize along the last axis (axis=-1)",
     "GroupNormalization": "normalize along the last axis (axis=-1), in a model whose input has a fixed shape",
     "PReLU": "share the slopes along all axes but the last, or along none",
     "Masking": "remove it, and train on padded sequences as they are",

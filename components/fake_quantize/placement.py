@@ -63,6 +63,9 @@ def place(
         policy = own if leading is None or own.config else _shared(own, leading)
         if node.kind == OPERATOR and integers.issuperset({node.name, *node.inputs}):
             plan.places[node.name] = QuantizerSlot(policy, "passing")
+        elif node.kind == OPERATOR and node.activation == "cast" and node.inputs and integers.issuperset(node.inputs):
+            # A cast to floats, in front of the quantizer of what reads it.
+            plan.places[node.name] = QuantizerSlot(replace(policy, mode="float"), "unknown")
         else:
             plan.places[node.name] = _placed(node, policy, plan)
     for node in nodes:

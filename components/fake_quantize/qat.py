@@ -17,6 +17,7 @@ from components.facts.training import LayerPlan, TrainedRange
 from components.fake_quantize.custom_objects import own_object
 from components.fake_quantize.layer_config import Quantizers
 from components.fake_quantize.layer_policy import chosen, policies
+from components.fake_quantize.layers import ATTENTION
 from components.fake_quantize.rewrite import rewrite
 from components.fake_quantize.tflite_8bit_scheme import INPUT_QUANTIZER, Tflite8BitScheme, planned
 from components.model.keras_graph import all_layers
@@ -208,7 +209,7 @@ def _flat(model: Any, step: QatStep) -> Any:
         name
         for name, layer in all_layers(model)
         if isinstance(layer, tf.keras.Model)
-        or (type(layer).__name__ == "MultiHeadAttention" and not any(fits(name, layers) for layers in own))
+        or (type(layer).__name__ in ATTENTION and not any(fits(name, layers) for layers in own))
     }
     return rewrite(model, lambda name: name not in nested).model
 

@@ -79,6 +79,12 @@ class _Rewriter:
         self.origins: dict[str, str] = {}
         self.notes: dict[str, str] = {}
         self.refusals: dict[str, tuple[str, str]] = {}
+        self._of_one_tensor: dict[str, Callable[[Any, str, Any], Any]] = {
+            **dict.fromkeys(WEIGHTED, self._weighted),
+            "SeparableConv2D": self._separable,
+            "BatchNormalization": self._batch_norm,
+            "TimeDistributed": self._each_step,
+        }
         # Rewritten tensor -> the four-dimensional tensor that it was reshaped from.
         self._upright: dict[int, Any] = {}
         # Rewritten tensor -> the weighted layer that directly produces it, if it has only one reader.
@@ -104,7 +110,8 @@ class _Rewriter:
         layer = itself(layer)
         kind = type(layer).__name__
         if is_graph(layer) and not self._kept(name):
-            return self._whole(self.follow(layer, tf.nest.flatten(args), f"{name}/"))
+            outputs = self.follow(layer, tf.nest.flatten(args), f"{name}/")
+            return outputs[0] if len(outputs) == 1 else outputs
         if kind in UNFOLDED:
             return self._unfolded(layer, name, args, kwargs)
         if self._kept(name):
@@ -113,14 +120,10 @@ class _Rewriter:
             self.notes[name] = LAYERS[kind][1]
             return y
         match kind:
-            case _ if kind in WEIGHTED:
-                return self._weighted(layer, name, args[0])
-            case "SeparableConv2D":
-                return self._separable(layer, name, args[0])
+            case _ if kind in self._of_one_tensor:
+                return self._of_one_tensor[kind](layer, name, args[0])
             case _ if kind in _LONE and layer.data_format == "channels_last":
                 return self._lone(layer, name, args[0])
-            case "BatchNormalization":
-                return self._batch_norm(layer, name, args[0])
             case "Activation":
                 return self._activate(args[0], layer.activation, name, name)
             case "Add" | "Multiply" | "Maximum" | "Minimum" if len(args[0]) > 2:
@@ -141,6 +144,16 @@ class _Rewriter:
                 return unfold(self._parts(name), function, args, kwargs)
         return self._copy(layer, name, name)(*args, **kwargs)
 
+    def _each_step(self, layer: Any, name: str, x: Any) -> Any:
+        """Apply the layer inside a TimeDistributed to all time steps as one batch."""
+        if x.shape[1] is None:
+            return self._copy(layer, name, name)(x)
+        self.notes[name] = "computes all time steps as one batch"
+        parts = self._parts(name)
+        sizes = list(x.shape[2:])
+        y = self._call(layer.layer, name, (parts.function("reshape", "frames", x, [-1, *sizes]),), {})
+        return parts.function("reshape", "sequence", y, [-1, x.shape[1], *y.shape[1:]])
+
     def _recurrent(self, layer: Any, name: str, x: Any) -> Any:
         if type(layer).__name__ != "Bidirectional":
             return one_way(self._new, layer, name, x)
@@ -149,15 +162,10 @@ class _Rewriter:
 
     def _pairwise(self, layer: Any, name: str, inputs: list[Any]) -> Any:
         """Apply the layer to two inputs at a time, like the kernels, so that each partial result gets a range."""
-        y = inputs[0]
+        y, last = inputs[0], len(inputs) - 1
         for index, x in enumerate(inputs[1:], start=1):
-            last = index == len(inputs) - 1
-            y = self._new(type(layer), name if last else f"{name}/{index}", name, {})([y, x])
+            y = self._new(type(layer), name if index == last else f"{name}/{index}", name, {})([y, x])
         return y
-
-    @staticmethod
-    def _whole(outputs: list[Any]) -> Any:
-        return outputs[0] if len(outputs) == 1 else outputs
 
     def _copy(self, layer: Any, name: str, origin: str, **changes: Any) -> Any:
         """Copy a layer with its weights under its full name; all calls of a shared layer share the copy."""
@@ -214,8 +222,7 @@ class _Rewriter:
             config["output_padding"] = (0, *config["output_padding"])
         if config["padding"] == "causal":
             before = (config["kernel_size"][1] - 1) * config["dilation_rate"][1]
-            padding = {"padding": (before, 0)}
-            x = self._new(_layers.ZeroPadding1D, f"{name}/padding", name, padding)(x)
+            x = self._new(_layers.ZeroPadding1D, f"{name}/padding", name, {"padding": (before, 0)})(x)
             config["padding"] = "valid"
         if type(layer).__name__ in {"DepthwiseConv1D", "SeparableConv1D"} and config["strides"][1] > 1:
             # Depthwise convolutions require equal strides. At height 1, the vertical stride has no effect.
@@ -232,8 +239,7 @@ class _Rewriter:
             plain = {**config, "activation": NO_ACTIVATION}
             made = self._new(_LONE[type(layer).__name__], name, name, plain, lambda _: weights, layer)
             y = self._ended(made, name, made(upright), None)
-        flat = self._flat(y, f"{name}/flat", name)
-        return self._activate(flat, layer.activation, f"{name}/activation", name)
+        return self._activate(self._flat(y, f"{name}/flat", name), layer.activation, f"{name}/activation", name)
 
     def _flat(self, y: Any, name: str, origin: str) -> Any:
         flat = self._reshape(y, tuple(y.shape[2:]), name, origin)

@@ -5,16 +5,15 @@ Each rewriting computes the same as the layer outside training. A row that retur
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from components.fake_quantize.operators.attention import multi_head, single_head
 from components.fake_quantize.operators.parts import Parts
 from components.fake_quantize.operators.unfold import clipped_relu
-from components.upstream.keras import attention_projections, is_masked
 
 _layers = tf.keras.layers
 Row = Callable[[Parts, Any, Any, Any], Any]
@@ -64,56 +63,16 @@ def _group_normalization(parts: Parts, layer: Any, x: Any) -> Any:
     return parts.scaled("", y, factor, shift, trainable=layer.trainable)
 
 
-def _attention(parts: Parts, layer: Any, args: Any, kwargs: Any) -> Any:
-    given: dict[str, Any] = dict(zip(("query", "value", "key", "attention_mask"), args, strict=False)) | dict(kwargs)
-    others = {name: value for name, value in given.items() if name not in {"query", "value", "key", "training"}}
-    query, value = given["query"], given["value"]
-    key = value if given.get("key") is None else given["key"]
-    axes = tuple(layer.get_config()["attention_axes"] or (1,))
-    masked = any(is_masked(x) for x in (query, key, value))
-    if any(others.values()) or axes not in {(1,), (-2,)} or masked or any(x.shape.rank != 3 for x in (query, key)):
-        return None
-    config = layer.get_config()
-    heads = config["num_heads"]
-    dense = attention_projections(layer)
-
-    def projected(name: str, x: Any, width: int, scale: float = 1.0) -> Any:
-        weights = dense[f"{name}_dense"].get_weights()
-        kernel = weights[0].reshape(weights[0].shape[0], heads * width) * scale
-        bias = [weight.reshape(-1) * scale for weight in weights[1:]]
-        settings = {"units": heads * width, "use_bias": bool(bias)}
-        y = parts.layer(_layers.Dense, name, settings, x, [kernel, *bias], layer.trainable)
-        return parts.layer(
-            _layers.Permute,
-            f"{name}/heads",
-            {"dims": (2, 1, 3)},
-            parts.reshape(f"{name}/split", (-1, heads, width), y),
-        )
-
-    width, value_width = config["key_dim"], config["value_dim"] or config["key_dim"]
-    q = projected("query", query, width, 1.0 / math.sqrt(width))
-    scores = parts.function("linalg.matmul", "scores", q, projected("key", key, width), transpose_b=True)
-    shares = parts.layer(_layers.Softmax, "softmax", {}, scores)
-    if config["dropout"]:
-        shares = parts.layer(_layers.Dropout, "dropout", {"rate": config["dropout"]}, shares)
-    mixed = parts.function("linalg.matmul", "mixed", shares, projected("value", value, value_width))
-    together = parts.reshape(
-        "together",
-        (-1, heads * value_width),
-        parts.layer(_layers.Permute, "sequence", {"dims": (2, 1, 3)}, mixed),
-    )
-    weights = dense["output_dense"].get_weights()
-    kernel = weights[0].reshape(heads * value_width, -1)
-    if weights[0].ndim != 3:
-        return None
-    settings = {"units": kernel.shape[-1], "use_bias": len(weights) > 1}
-    return parts.layer(_layers.Dense, "", settings, together, [kernel, *weights[1:]], layer.trainable)
+def _of_floats(parts: Parts, x: Any) -> Any:
+    """Cast integers, as the layers do. The cast stays in front of the quantizer, or becomes it."""
+    return x if x.dtype.is_floating else parts.function("cast", "cast", x, tf.float32)
 
 
 def _rescaling(parts: Parts, layer: Any, x: Any) -> Any:
     channels = x.shape[-1]
-    if not x.dtype.is_floating or channels is None or x.shape.rank < 2:
+    if channels is None or x.shape.rank < 2:
         return None
+    x = _of_floats(parts, x)
     factor, shift = (
         np.broadcast_to(np.asarray(one, np.float32).reshape(-1), channels) for one in (layer.scale, layer.offset)
     )
@@ -123,8 +82,9 @@ def _rescaling(parts: Parts, layer: Any, x: Any) -> Any:
 def _normalization(parts: Parts, layer: Any, x: Any) -> Any:
     channels = x.shape[-1]
     mean, variance = (np.asarray(one, np.float32).reshape(-1) for one in (layer.mean, layer.variance))
-    if not x.dtype.is_floating or len(mean) not in {1, channels} or channels is None:
+    if len(mean) not in {1, channels} or channels is None:
         return None
+    x = _of_floats(parts, x)
     deviation = np.maximum(np.sqrt(variance), tf.keras.backend.epsilon())
     factor, shift = (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
     factor, shift = (np.array(np.broadcast_to(one, channels)) for one in (factor, shift))
@@ -194,6 +154,32 @@ def _dot(parts: Parts, layer: Any, inputs: Any) -> Any:
     return parts.reshape("", (left.shape[3 - first],), product)
 
 
+def _einsum_dense(parts: Parts, layer: Any, x: Any) -> Any:
+    """A dense layer on the last axes, if these are the ones that the equation contracts."""
+    read, _, rest = layer.equation.replace(" ", "").replace("...", "").partition(",")
+    weights, _, written = rest.partition("->")
+    batch = [axis for axis in read if axis in written]
+    inner = [axis for axis in read if axis not in written]
+    outer = [axis for axis in written if axis not in read]
+    kernel, *biases = layer.get_weights()
+    if [*batch, *inner] != list(read) or [*inner, *outer] != list(weights) or [*batch, *outer] != list(written):
+        return None
+    sizes = kernel.shape[len(inner) :]
+    kept = tuple(-1 if size is None else size for size in x.shape[1 : x.shape.rank - len(inner)])
+    if not outer or kept.count(-1) > 1 or any(bias.ndim > len(outer) for bias in biases):
+        return None
+    kernel = kernel.reshape(-1, int(np.prod(sizes)))
+    y = x if len(inner) == 1 else parts.reshape("row", (*kept, kernel.shape[0]), x)
+    settings = {"units": kernel.shape[1], "use_bias": bool(biases)}
+    values = [kernel, *(np.array(np.broadcast_to(bias, sizes)).reshape(-1) for bias in biases)]
+    y = parts.layer(_layers.Dense, "dense", settings, y, values, layer.trainable)
+    if len(outer) == 1 or layer.activation is tf.keras.activations.softmax:
+        y = y if len(outer) == 1 else parts.reshape("units", (*kept, *sizes), y)
+        return parts.activation(layer.activation, "activation", y)
+    # The kernel of the dense layer computes the activation too, unless a reshape is between them.
+    return parts.reshape("", (*kept, *sizes), parts.activation(layer.activation, "activation", y))
+
+
 def _upsampled(parts: Parts, layer: Any, x: Any) -> Any:
     upright = parts.reshape("upright", (1, *tuple(x.shape[1:])), x)
     repeated = parts.layer(_layers.UpSampling2D, "repeated", {"size": (1, layer.size)}, upright)
@@ -250,7 +236,9 @@ LAYERS: dict[str, tuple[Row, str]] = {
     "Embedding": (_one(_embedding), ""),
     "LayerNormalization": (_one(_layer_normalization), _WRITTEN_OUT),
     "GroupNormalization": (_one(_group_normalization), _WRITTEN_OUT),
-    "MultiHeadAttention": (_attention, _WRITTEN_OUT),
+    "MultiHeadAttention": (multi_head, _WRITTEN_OUT),
+    "Attention": (single_head, _WRITTEN_OUT),
+    "AdditiveAttention": (single_head, _WRITTEN_OUT),
     "Rescaling": (_one(_rescaling), "rewritten as a depthwise 1x1 convolution"),
     "Normalization": (_one(_normalization), "rewritten as a depthwise 1x1 convolution"),
     "LayerScale": (_one(_layer_scale), "rewritten as a depthwise 1x1 convolution"),
@@ -261,6 +249,7 @@ LAYERS: dict[str, tuple[Row, str]] = {
     "ELU": (_one(_elu), _WRITTEN_OUT),
     "UnitNormalization": (_one(_unit_normalization), _WRITTEN_OUT),
     "Dot": (_one(_dot), _WRITTEN_OUT),
+    "EinsumDense": (_one(_einsum_dense), "rewritten as a dense layer"),
     "UpSampling1D": (_one(_upsampled), "rewritten as an upsampling of an image of height 1"),
 }
 

@@ -27,6 +27,28 @@ WRITTEN_OUT = {
     "attention": branch(
         "series", MultiHeadAttention=lambda name: lambda x: layers.MultiHeadAttention(2, 4, name=name)(x, x)
     ),
+    "causal_attention": branch(
+        "series",
+        causal=lambda name: lambda x: layers.MultiHeadAttention(2, 4, name=name)(x, x, use_causal_mask=True),
+    ),
+    "dot_attention": branch(
+        "series", Attention=lambda name: lambda x: layers.Attention(name=name, use_scale=True)([x, x])
+    ),
+    "additive_attention": branch(
+        "series",
+        AdditiveAttention=lambda name: lambda x: layers.AdditiveAttention(name=name)([x, x], use_causal_mask=True),
+    ),
+    "each_step": branch(
+        "series",
+        up=lambda name: layers.Reshape((4, 2, 2, 2)),
+        each=lambda name: layers.TimeDistributed(layers.Conv2D(3, 2), name=name),
+    ),
+    "einsum_dense": branch(
+        "series",
+        EinsumDense=partial(
+            layers.EinsumDense, "abc,cde->abde", output_shape=[None, 2, 3], bias_axes="e", activation="relu"
+        ),
+    ),
     "rescaling": branch("image", Rescaling=partial(layers.Rescaling, 0.5, 0.1)),
     "normalization": branch(
         "image", Normalization=partial(layers.Normalization, mean=[0.1, 0.2, -0.3, 0.0], variance=[1.0, 2.0, 0.5, 1.5])
