@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,45 @@ def plain_script(serving: Path, recipe: str, inputs: Arrays, wanted: Arrays) -> 
         total = sum(math.prod(weight.shape) for weight in inspected.weights)
         broken = "" if 2 * quantized > total else f"{quantized:,} of {total:,} weights are quantized"
     return PlainFile(error_of(wanted, found), broken, keeps_promise=not broken)
+
+
+# A plain script for a file of Keras 3, which this process can't load.
+_OF_KERAS_3 = """
+import os, sys
+os.environ["TF_USE_LEGACY_KERAS"] = "0"
+import keras, tensorflow as tf
+model = keras.models.load_model(sys.argv[1], compile=False)
+open(sys.argv[2], "wb").write(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+"""
+
+
+def plain_import(path: Path) -> PlainFile:
+    """Convert a baseline that Edgemill doesn't take to float32, and run the file on zeros."""
+    try:
+        interpreter = tf.lite.Interpreter(model_content=_float_file(path))
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+    except Exception as error:
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        return PlainFile(None, f"{type(error).__name__}: {lines[-1].strip()[:160]}")
+    return PlainFile(0.0)
+
+
+def _float_file(path: Path) -> bytes:
+    if path.is_dir():
+        return bytes(tf.lite.TFLiteConverter.from_saved_model(str(path)).convert())
+    if path.suffix == ".tflite":
+        return path.read_bytes()
+    try:
+        model = tf.keras.models.load_model(path, compile=False)
+    except Exception as ours:
+        made = path.with_suffix(".tflite")
+        command = [sys.executable, "-c", _OF_KERAS_3, str(path), str(made)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        if ended.returncode == 0:
+            return made.read_bytes()
+        raise ours
+    return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
 
 
 def _convert(serving: Path, recipe: str, inputs: Arrays) -> bytes:

@@ -22,7 +22,7 @@ from benchmarks.zoo_cells.judge import (
     judge_refusal,
     same_as_loop,
 )
-from benchmarks.zoo_cells.plain import loop, plain_script
+from benchmarks.zoo_cells.plain import loop, plain_import, plain_script
 from benchmarks.zoo_cells.recipes import RECIPES
 from benchmarks.zoo_cells.task import LABEL, write_examples
 from benchmarks.zoo_models import ZooModel
@@ -90,8 +90,10 @@ class ZooRun:
         try:
             import_model(baseline, self._artifact)
         except EdgemillError as error:
+            self._enter("", "importing the model by a plain script", "")
+            verdict, reason = judge_refusal(f"the model: {error}", lambda: plain_import(Path(baseline.path)))
             for name in self._recipes:
-                self._report(Cell(self._entry.name, name, "refused", f"the model: {error}"))
+                self._report(Cell(self._entry.name, name, verdict, " ".join(reason.split())))
             return
         self._write_examples()
         trains = recognize(Path(baseline.path), baseline.signature).trains

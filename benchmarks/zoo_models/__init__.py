@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import chain
 
-from benchmarks.zoo_models import attention, convolution, dense, dense_outputs, families, sequence, ways_in
+from benchmarks.zoo_models import attention, convolution, dense, dense_outputs, families, further, sequence, ways_in
 from benchmarks.zoo_models.entry import ZooModel
 
 _MODELS = tuple(
     chain.from_iterable(
-        each.MODELS for each in (dense, convolution, dense_outputs, sequence, attention, ways_in, families)
+        each.MODELS for each in (dense, convolution, dense_outputs, sequence, attention, further, ways_in, families)
     )
 )
 ZOO: dict[str, ZooModel] = {model.name: model for model in _MODELS}

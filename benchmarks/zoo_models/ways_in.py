@@ -175,6 +175,8 @@ MODELS = (
     ZooModel("keras3_features", _FILES, keras3_features, "keras3"),
     ZooModel("exported_keras3_cnn", _FILES, convolution.squeeze_excite, "exported3"),
     ZooModel("exported_keras3_gru", _FILES, sequence.gru, "exported3"),
+    ZooModel("exported_keras3_lstm", _FILES, sequence.lstm, "exported3"),
+    ZooModel("exported_keras3_bidirectional_gru", _FILES, sequence.bidirectional_gru, "exported3"),
     ZooModel("subclassed", _FILES, subclassed, "subclassed"),
     ZooModel("subclassed_detector", _FILES, subclassed_detector, "subclassed"),
     ZooModel("module", _FILES, module, "graph"),

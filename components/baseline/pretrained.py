@@ -22,6 +22,8 @@ from components.spec.baseline import PretrainedBaseline
 from components.upstream.keras import layers_of_applications, run_mish_as_written
 
 # Keras' message about a class that it doesn't know.
+# What a function says that takes any number of tensors, which a file of tf-keras loses.
+_LOST_OPERANDS = re.compile(r"Got 0 inputs for equation")
 _UNKNOWN = re.compile(r"Unknown \w+: '?([\w.>]+)|Could not locate class '([\w.>]+)'")
 
 
@@ -112,6 +114,15 @@ def _load_keras2(path: Path, trust_code: bool) -> Any:
     except Exception as error:
         if unknown := _UNKNOWN.search(str(error)):
             raise _not_registered(path, unknown.group(1) or unknown.group(2)) from error
+        if _LOST_OPERANDS.search(str(error)):
+            raise ModelError(
+                "the file doesn't hold which tensors its tf.einsum reads: tf-keras saves only the equation",
+                where=str(path),
+                bound="operations whose tensors are arguments with a name",
+                measured="tf.einsum",
+                remedy="use tf.linalg.matmul, keras.layers.Dot, or keras.layers.EinsumDense, and save the model again; "
+                "or save it by tf.saved_model.save, for recipes without steps",
+            ) from error
         raise ModelError(
             f"the model cannot be loaded: {type(error).__name__}: {summary_line(error)}",
             where=str(path),

@@ -3,9 +3,18 @@
 import numpy as np
 import pytest
 
-from benchmarks.zoo_cells.judge import BOUNDS, Cell, PlainFile, error_of, judge_file, judge_refusal, same_as_loop
-from benchmarks.zoo_cells.recipes import RECIPES
-from benchmarks.zoo_cells.table import accepted, coverage, matrix, merged
+from benchmarks.zoo_cells.judge import (
+    BOUNDS,
+    Cell,
+    PlainFile,
+    error_of,
+    judge_accuracy,
+    judge_file,
+    judge_refusal,
+    same_as_loop,
+)
+from benchmarks.zoo_cells.recipes import ACCURACY, LEARNERS, RECIPES
+from benchmarks.zoo_cells.table import accepted, coverage, figures, matrix, merged
 from benchmarks.zoo_models import ZOO
 
 WANTED = {"scores": np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)}
@@ -18,6 +27,7 @@ def test_zoo_has_many_models_of_every_kind():
     assert {entry.form for entry in ZOO.values()} >= {"keras", "h5", "saved_model", "keras3", "graph", "tflite"}
     assert sum(entry.kind == "keras.applications" for entry in ZOO.values()) >= 14
     assert set(BOUNDS) == set(RECIPES)
+    assert set(LEARNERS) <= set(ZOO)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -80,3 +90,27 @@ def test_table_counts_models_and_cells():
 def test_new_cells_replace_earlier_ones():
     old = [Cell("a", "int8", "defect"), Cell("b", "int8", "works")]
     assert merged(old, [Cell("a", "int8", "works")]) == [Cell("a", "int8", "works"), Cell("b", "int8", "works")]
+
+
+def test_more_than_half_a_point_lost_by_training_under_quantization_is_a_defect():
+    assert judge_accuracy({"float": 0.95, "int8": 0.9400, "qat": 0.9351})[0] == "works"
+    verdict, said = judge_accuracy({"float": 0.95, "int8": 0.9400, "qat": 0.9349})
+    assert (verdict, said) == ("defect", "float 0.9500, int8 0.9400, qat 0.9349, lost by training: +0.0051")
+
+
+def test_accuracy_has_its_own_line_and_accepts_no_model():
+    cells = [Cell("a", "int8", "refused", "why"), Cell("a", ACCURACY, "works"), Cell("b", ACCURACY, "defect")]
+    assert accepted(cells) == (0, 1, 0)
+    assert "at most half a point below int8, of trained classifiers: 1 of 2 work" in figures(cells, ["int8"], [])
+
+
+def test_file_that_a_plain_script_converts_is_told_from_one_that_it_does_not(tmp_path):
+    import tensorflow as tf
+
+    from benchmarks.zoo_cells.plain import plain_import
+
+    vector = tf.keras.Input([4])
+    tf.keras.Model(vector, tf.keras.layers.Dense(2)(vector)).save(tmp_path / "good.keras")
+    (tmp_path / "bad.tflite").write_bytes(b"no file")
+    assert plain_import(tmp_path / "good.keras").error == 0.0
+    assert plain_import(tmp_path / "bad.tflite").error is None
