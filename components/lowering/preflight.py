@@ -66,6 +66,7 @@ def _planned(name: str, layer: Any, scheme: Scheme, form: Form | None, trained: 
         "one time step a call; takes and returns its state"
         if form == "streaming"
         else f"plain operators, one set for each of {steps} time steps"
+        + ("" if form == "sequence" or not integers else ", or a loop over one set where these are large")
     )
     return LayerPlan(
         layer=name,
