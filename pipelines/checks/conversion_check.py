@@ -38,6 +38,8 @@ def conversion_refusals(recipe: Recipe, converted: ConvertedModel, *, recurrent:
         yield without_operator(lacking)
     if _takes_no_floats(scheme) and converted.casts:
         yield _casts_to_float(converted.casts)
+    if _takes_no_floats(scheme) and scheme.activation_bits == 8 and converted.joined_casts:
+        yield _joined_casts(converted.joined_casts)
     if scheme.is_dynamic_range and (largest := converted.largest_weight) < DYNAMIC_MINIMUM_ELEMENTS:
         yield no_large_weight(largest)
     # Training and lowering rewrite the model; the previews of both have checked its layers.
@@ -166,6 +168,17 @@ def _casts_to_float(casts: list[Any]) -> ModelError:
         measured=", ".join(sorted({f"{cast.inputs[0].dtype.name} to {cast.outputs[0].dtype.name}" for cast in casts})),
         remedy=("remove Masking layers and mask_zero and train on padded sequences as they are; " if masked else "")
         + "give the model an Input of float32 and cast in the task's decode, or add `float_fallback: true`",
+    )
+
+
+def _joined_casts(casts: list[Any]) -> ModelError:
+    """Return the error for inputs that are cast and then concatenated, where no operator could take a range."""
+    return ModelError(
+        "the model casts an input to floats and concatenates it, and the converter leaves both float in 8 bits",
+        where=some_of((cast.name for cast in casts), 3),
+        bound="a layer between the cast and the concatenation, or inputs of float32",
+        measured=", ".join(sorted({cast.inputs[0].op.name for cast in casts})),
+        remedy="give the model an Input of float32 and cast in the task's decode, or add `float_fallback: true`",
     )
 
 

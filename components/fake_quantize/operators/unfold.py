@@ -134,6 +134,16 @@ def clipped_relu(parts: Parts, x: Any, high: float) -> Any:
     return parts.product("", parts.layer(_layers.ReLU, "relu6", {"max_value": 6.0}, wide), high / 6.0)
 
 
+def _reverse(parts: Parts, given: _Given) -> Any:
+    """A slice with negative steps, because the converter leaves REVERSE_V2 between trained ranges float."""
+    x, axes = given["tensor"], _constant(given["axis"])
+    if axes is None:
+        return None
+    turned = {int(axis) % x.shape.rank for axis in axes.reshape(-1)}
+    places = tuple(slice(None, None, -1 if axis in turned else None) for axis in range(x.shape.rank))
+    return parts.function("__operators__.getitem", "", x, places)
+
+
 def _constant(value: Any) -> Any:
     return None if is_symbolic(value) else np.asarray(value, np.float64)
 
@@ -167,4 +177,5 @@ _ROWS: dict[str, _Row] = {
     "math.square": _square,
     "math.pow": _power,
     "clip_by_value": _clip,
+    "reverse": _reverse,
 }

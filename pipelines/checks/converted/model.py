@@ -15,6 +15,9 @@ from components.model.keras_model import input_specs
 
 _LOG = logging.getLogger(__name__)
 
+# Operations that move values, and those that put values beside others.
+_MOVING = frozenset({"ExpandDims", "Identity", "Reshape", "Squeeze", "StridedSlice", "Transpose"})
+_JOINING = frozenset({"ConcatV2", "Pack"})
 # Results that depend only on sizes are constants in a file with fixed shapes.
 _OF_SIZES = ("Shape", "ShapeN", "Size", "Rank")
 
@@ -81,6 +84,18 @@ class ConvertedModel:
             and operator.inputs[0].dtype not in (tf.float32, operator.outputs[0].dtype)
             and any(source.name in inputs for source in _behind(operator.inputs))
             and not self._is_at_the_border(operator)
+        ]
+
+    @cached_property
+    def joined_casts(self) -> list[Any]:
+        """The casts of inputs to floats that a concatenation reads. In 8 bits, the converter leaves both float."""
+        return [
+            operator
+            for operator in _behind(self._function.graph.outputs)
+            if operator.type == "Cast"
+            and operator.outputs[0].dtype.is_floating
+            and self._is_at_the_border(operator)
+            and _is_joined(operator)
         ]
 
     def _is_at_the_border(self, cast: Any) -> bool:
@@ -164,3 +179,9 @@ def _behind(tensors: Iterable[Any]) -> list[Any]:
             found[one.name] = one
             waiting.extend(tensor.op for tensor in one.inputs)
     return list(found.values())
+
+
+def _is_joined(operator: Any) -> bool:
+    """Whether a concatenation reads what an operator returns."""
+    readers = [reader for tensor in operator.outputs for reader in tensor.consumers()]
+    return any(one.type in _JOINING or (one.type in _MOVING and _is_joined(one)) for one in readers)

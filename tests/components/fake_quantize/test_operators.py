@@ -86,6 +86,8 @@ WRITTEN_OUT = {
     "padded": branch("series", padded=lambda name: lambda x: tf.pad(x, [[0, 0], [1, 2], [0, 0]])),
     "split": branch("shared", split=lambda name: lambda x: (lambda a: a[0] * tf.sigmoid(a[1]))(tf.split(x, 2, -1))),
     "resized": branch("image", resized=lambda name: lambda x: tf.image.resize(x, (12, 12))),
+    "reversed": branch("series", reversed=lambda name: lambda x: tf.reverse(x, [1])),
+    "backward": branch("series", backward=lambda name: lambda x: x[:, ::-1, ::-2]),
     "pooled": branch(
         "image", pooled=lambda name: lambda x: tf.nn.max_pool2d(tf.nn.avg_pool2d(x, 2, 2, "VALID"), 2, 1, "VALID")
     ),

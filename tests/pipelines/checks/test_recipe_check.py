@@ -356,6 +356,24 @@ def test_recurrent_file_that_would_be_larger_or_unquantized_is_refused_with_the_
     assert "no weight has the 1024 elements that quantization requires" in said
 
 
+def test_cast_that_a_concatenation_reads_is_refused_in_8_bits() -> None:
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    vector, flags = tf.keras.Input([4], name="vector"), tf.keras.Input([2, 2], dtype="uint8", name="flags")
+    moved = layers.Reshape((4,))(tf.cast(flags, tf.float32))
+
+    def refused(joined: Any, **scheme: Any) -> list[str]:
+        model = ConvertedModel(tf.keras.Model([vector, flags], layers.Dense(3)(joined)))
+        recipe = Recipe(name="a", scheme=scheme)
+        return [error.what for error in conversion_refusals(recipe, model, recurrent=False)]
+
+    joined = layers.Concatenate()([vector, moved])
+    assert "casts an input to floats and concatenates it" in refused(joined, kind="static_wi8_ai8")[0]
+    assert refused(joined, kind="static_wi8_ai8", float_fallback=True) == []
+    assert refused(layers.Concatenate()([vector, layers.Dense(4)(moved)]), kind="static_wi8_ai8") == []
+
+
 def test_product_of_computed_vectors_is_refused_in_16_bits() -> None:
     import tensorflow as tf
 
