@@ -29,7 +29,7 @@ from components.convert.recurrent.backend import (
     lowers,
     with_fixed_batch,
 )
-from components.convert.recurrent.size import no_larger_sequence, with_loops
+from components.convert.recurrent.size import no_larger_sequence
 from components.convert.representative import load_sample, no_sample
 from components.convert.result import ConversionResult
 from components.core.child import enter
@@ -168,8 +168,7 @@ def _made(request: ConversionRequest, folder: Path) -> ConversionResult:
     enter_stage = functools.partial(_enter, folder)
     match request.export:
         case "lowered":
-            made = convert_trained(model, scheme, enter_stage)
-            return made if request.recurrent is not None else with_loops(made, enter_stage)
+            return convert_trained(model, scheme, request.recurrent, enter_stage)
         case "fused_lstm":
             return convert_trained_lstm(model, scheme, request.trained, enter_stage)
         case "plain":

@@ -87,12 +87,16 @@ def convert_lowered(
     return _converted(folder / SERVING_FOLDER, scheme, enter, seen, each_step, ranges)
 
 
-def convert_trained(model_folder: Path, scheme: Scheme, enter: Callable[[str], None]) -> ConversionResult:
-    """Like `convert_lowered`, for a model whose recurrent layers were lowered in training."""
+def convert_trained(
+    model_folder: Path, scheme: Scheme, form: Form | None, enter: Callable[[str], None]
+) -> ConversionResult:
+    """Like `convert_lowered`, for a model whose recurrent layers were lowered in training. None is the default form."""
+    from components.convert.recurrent.size import with_loops
     from components.lowering.lowering import load_trajectories
 
     seen, each_step = load_trajectories(model_folder / TRAJECTORIES_FILE)
-    return _converted(model_folder / SERVING_FOLDER, scheme, enter, seen, each_step, ())
+    made = _converted(model_folder / SERVING_FOLDER, scheme, enter, seen, each_step, ())
+    return made if form is not None else with_loops(made, enter)
 
 
 def with_fixed_batch(model_folder: Path, folder: Path) -> Path:

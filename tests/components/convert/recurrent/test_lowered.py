@@ -298,7 +298,7 @@ def test_trained_ranges_of_both_directions_of_an_sru_reach_the_file(sequences, t
     model.fit(sequences, np.arange(len(sequences)) % 3, batch_size=16, verbose=0)
     ranges = trained_ranges(model)
     deploy(model, "sequence", tmp_path, ("p",), {"x": sequences})
-    made = convert_trained(tmp_path, StaticWi8Ai8(), lambda _: None)
+    made = convert_trained(tmp_path, StaticWi8Ai8(), "sequence", lambda _: None)
     assert inspect_model(made.content).integer_only
     assert lost_ranges(made.content, ranges) == ()
     held = {one.tensor: one.scale for one in ranges}
