@@ -138,6 +138,11 @@ class ConvertedModel:
                 sizes += [math.prod(shape) if shape.is_fully_defined() else math.inf for shape in shapes]
         return max(sizes, default=0.0)
 
+    @property
+    def largest_is_constant(self) -> bool:
+        """Whether the largest weight isn't one of the model's, but a constant of its graph."""
+        return self.largest_weight > max((math.prod(weight.shape) for weight in self._model.weights), default=0)
+
     @cached_property
     def graph(self) -> Any:
         """The main graph of the float file (`components.convert.aeq.layers.Graph`); None if there is no such file."""

@@ -356,6 +356,16 @@ def test_recurrent_file_that_would_be_larger_or_unquantized_is_refused_with_the_
     assert "no weight has the 1024 elements that quantization requires" in said
 
 
+def test_large_constant_that_dynamic_range_leaves_float_is_refused_before_work(tmp_path: Path) -> None:
+    task = TASK.replace(
+        'layers.Conv2D(8, 3, activation="relu"),',
+        "layers.Resizing(16, 16), layers.Lambda(lambda x: x + tf.reshape(tf.range(1024.0), [1, 16, 16, 4])),"
+        "layers.GlobalAveragePooling2D(),",
+    )
+    said = reasons_against(tmp_path, task, scheme="dynamic_wi8_afp32")
+    assert "most weights are FLOAT32 instead of INT8" in said
+
+
 def test_cast_that_a_concatenation_reads_is_refused_in_8_bits() -> None:
     import tensorflow as tf
 
