@@ -182,19 +182,6 @@ def einsum_layers(k: Any) -> Any:
     return k.Model(series, _head(k, layers.Add()([series, x])))
 
 
-def spectrum(k: Any) -> Any:
-    """A front end of a real Fourier transform and of bands, as for keywords."""
-    import tensorflow as tf
-
-    layers = k.layers
-    audio = k.Input([256], name="audio")
-    frames = tf.signal.frame(audio, 64, 32)
-    power = tf.square(tf.abs(tf.signal.rfft(frames * tf.signal.hann_window(64))))
-    bands = tf.math.log(tf.matmul(power, tf.signal.linear_to_mel_weight_matrix(16, 33, 16_000)) + 1e-3)
-    x = layers.Conv1D(16, 3, activation="relu")(bands)
-    return k.Model(audio, _head(k, layers.GlobalAveragePooling1D()(x)))
-
-
 def learned_front_end(k: Any) -> Any:
     """Audio through strided convolutions, a squeeze, and dilated blocks."""
     import tensorflow as tf
@@ -251,10 +238,6 @@ def instance_normalized(k: Any) -> Any:
     x = layers.ReLU()(layers.GroupNormalization(-1)(layers.Conv2D(16, 3, strides=2, padding="same")(image)))
     x = layers.Conv2DTranspose(3, 4, strides=2, padding="same", activation="tanh", name="picture")(x)
     return k.Model(image, x)
-
-
-def unrolled_gru(k: Any) -> Any:
-    return k.Sequential([k.Input([6, 6], name="series"), k.layers.GRU(12, unroll=True), k.layers.Dense(3)])
 
 
 def video(k: Any) -> Any:
@@ -318,8 +301,8 @@ def vectorized_text(k: Any) -> Any:
 _WORDS = {"pre_norm_decoder": 30, "factorized": 40, "mixed_inputs": 2}
 _ALL = (
     inverted_residual, channel_shuffle, atrous_pyramid, spatial_attention, two_views, subclassed_inside, residual_gru,
-    returned_states, stacked_cells, attention_pooling, pre_norm_decoder, class_token, einsum_layers, spectrum,
-    learned_front_end, mixed_inputs, reversed_slices, flipped, padded, instance_normalized, unrolled_gru, video,
+    returned_states, stacked_cells, attention_pooling, pre_norm_decoder, class_token, einsum_layers,
+    learned_front_end, mixed_inputs, reversed_slices, flipped, padded, instance_normalized, video,
     highway, factorized, quantile_heads, dict_of_outputs, vectorized_text,
 )  # fmt: skip
 MODELS = tuple(ZooModel(build.__name__, "further blocks", build, high=_WORDS.get(build.__name__)) for build in _ALL)

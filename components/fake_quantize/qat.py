@@ -208,7 +208,7 @@ def _flat(model: Any, step: QatStep) -> Any:
     nested = {
         name
         for name, layer in all_layers(model)
-        if isinstance(layer, tf.keras.Model)
+        if isinstance(getattr(layer, "layer", layer), tf.keras.Model)
         or (type(layer).__name__ in ATTENTION and not any(fits(name, layers) for layers in own))
     }
     return rewrite(model, lambda name: name not in nested).model
