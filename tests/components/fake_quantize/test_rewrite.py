@@ -126,6 +126,18 @@ ZOO = {
         tf.keras.Sequential([layers.Input(IMAGE), layers.Conv2D(2, 3, name="conv"), norm()], name="block"),
         layers.ReLU(),
     ),
+    "each_step": lambda: chain(
+        (3, *IMAGE),
+        layers.TimeDistributed(layers.Conv2D(4, 3, activation="relu"), name="conv"),
+        layers.TimeDistributed(tf.keras.Sequential([layers.GlobalAveragePooling2D(), layers.Dense(3)]), name="frame"),
+    ),
+    "dot_attention": lambda: inner(lambda x: layers.Attention(use_scale=True, name="mix")([x, x]), shape=SERIES),
+    "additive_attention": lambda: inner(lambda x: layers.AdditiveAttention(name="mix")([x, x]), shape=SERIES),
+    "einsum_dense": lambda: chain(
+        SERIES,
+        layers.EinsumDense("abc,cde->abde", [None, 3, 2], bias_axes="de", activation="relu", name="split"),
+        layers.EinsumDense("abcd,cde->abe", [None, 5], name="joined", activation="softmax"),
+    ),
     **{one.__name__: one for one in (residual, shared, twice_nested, several, read_before_norm, lone_and_read)},
     "operations": operations,
 }

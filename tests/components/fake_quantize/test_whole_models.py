@@ -60,9 +60,10 @@ def test_transformer_trains_and_runs_in_integers(tmp_path):
     assert np.abs((np.concatenate(codes).astype(np.float64) - zero) * scale - wanted).max() < 4 * scale
 
 
-def test_written_out_transformer_computes_the_same():
+@pytest.mark.parametrize("causal", [False, True])
+def test_written_out_transformer_computes_the_same(causal):
     tf.keras.utils.set_random_seed(23)
-    model = transformer()
+    model = transformer(causal)
     ids = np.random.default_rng(24).integers(0, 12, (4, 6)).astype(np.int32)
     np.testing.assert_allclose(rewrite(model).model(ids), model(ids), rtol=1e-4, atol=1e-5)
 
@@ -80,13 +81,19 @@ def masked():
     return tf.keras.Model(ids, layers.Dense(3, name="head")(layers.GlobalAveragePooling1D(name="mean")(x)))
 
 
+def masked_attention():
+    series, mask = layers.Input((6, 4), name="series"), layers.Input((6,), dtype="bool", name="mask")
+    mixed = layers.Attention(name="mix")([series, series], mask=[None, mask])
+    return tf.keras.Model([series, mask], layers.Dense(3, name="head")(mixed))
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (lambda: transformer(causal=True), "mix (MultiHeadAttention): has no integer form; call it without a mask"),
+        (masked_attention, "mix (Attention): has no integer form; call it on sequences of vectors, without a mask"),
         (masked, "mean (GlobalAveragePooling1D): its inputs are masked, and integer kernels use every time step"),
     ],
-    ids=["causal", "mask_zero"],
+    ids=["mask", "mask_zero"],
 )
 def test_masks_are_refused_with_the_layer_and_the_fix(model, said):
     with pytest.raises(ModelError) as caught:
