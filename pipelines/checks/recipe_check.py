@@ -74,7 +74,7 @@ def check_recipes(recipes: tuple[Recipe, ...], task: Task, built: Built) -> Chec
         if converted is not None and recipe.name not in checked.refused:
             for error in conversion_refusals(recipe, converted, recurrent=bool(previews)):
                 checked.refuse(recipe, error)
-        # Only the file of dynamic range tells whether a large constant is one of those that are quantized.
+        # Only the file of dynamic range shows whether a large constant is one of those that are quantized.
         constant = recipe.scheme.is_dynamic_range and converted is not None and converted.largest_is_constant
         if (previews or constant) and recipe.name not in checked.refused:
             for refusal in files().refusals(recipe, previews.get(recipe.name, ())):
