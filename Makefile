@@ -13,7 +13,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-own-models test-metadata test-next-generation check docs reference format install-hooks wheel test-serve lock benchmark zoo image containers clean
+.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-own-models test-arm test-metadata test-next-generation check docs reference format install-hooks wheel test-serve lock benchmark zoo image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ test-fast: setup ## Run the tests that need neither TensorFlow nor TFX (under tw
 
 test-own-models: setup ## From a folder of PNGs, WAVs, a CSV table, and arrays to releases with `edgemill optimize` (about 4 minutes)
 	PYTHON=$(VENV)/bin/python tests/own_models.sh
+
+test-arm: setup ## Compare LiteRT on aarch64 under qemu with this machine's runtimes (Debian; about a minute)
+	tests/arm64.sh
 
 test-metadata: setup ## Test metadata on real MariaDB and PostgreSQL servers (Debian: mariadb-server, postgresql)
 	$(VENV)/bin/pytest tests/servers/metadata_servers.py

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from components.core.errors import DataError, EdgemillError
 from components.core.files import sha256_of_bytes
 from components.data.examples import Inputs
 from components.device_check.adb.benchmark import measure_with_adb
 from components.device_check.installed import tool_errors
-from components.device_check.tflm import RunOutputs, run_with_tflm
+from components.device_check.runtimes.measure import DESKTOP, run_with_runtimes
+from components.device_check.tflm import Array, RunOutputs, run_with_tflm
 from components.device_check.vela import measure_with_vela
 from components.facts.artifact_paths import OUTCOME_FILE, TFLITE_FILE
 from components.facts.conversion import Converted, outcome_of
@@ -18,13 +21,20 @@ from components.facts.device import (
     AdbOutcome,
     CandidateOnDevice,
     DeviceReport,
+    RuntimeResult,
     TflmFacts,
     TflmOutcome,
     ToolFailure,
     VelaOutcome,
 )
 from components.facts.verified import Verified
-from components.spec.devices.device_tools import AdbEvaluator, DeviceEvaluator, TflmEvaluator, VelaEvaluator
+from components.spec.devices.device_tools import (
+    AdbEvaluator,
+    DeviceEvaluator,
+    RuntimesEvaluator,
+    TflmEvaluator,
+    VelaEvaluator,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +60,7 @@ def check_candidates(
     """
     for error in tool_errors(device, evaluators):
         raise error
-    checked, outputs = [], {}
+    checked, outputs = [], dict[str, RunOutputs]()
     for name, candidate in candidates.items():
         outcome = outcome_of(candidate.read(OUTCOME_FILE))
         if not isinstance(outcome, Converted):
@@ -60,19 +70,28 @@ def check_candidates(
         vela: VelaOutcome | None = None
         tflm: TflmOutcome | None = None
         adb: AdbOutcome | None = None
+        runtimes: tuple[RuntimeResult, ...] = ()
         for evaluator in evaluators:
             logger.info("%s: %s: running %s", device, name, evaluator.kind)
             if isinstance(evaluator, VelaEvaluator):
                 vela = measure_with_vela(content, operators, evaluator)
             elif isinstance(evaluator, AdbEvaluator):
                 adb = measure_with_adb(content, evaluator)
+            elif isinstance(evaluator, RuntimesEvaluator):
+                runtimes, ran = _run_runtimes(content, inputs, evaluator)
+                if ran:
+                    outputs[name] = dataclasses.replace(outputs.get(name, RunOutputs()), runtimes=ran)
             else:
                 found = _run(content, inputs, evaluator)
                 if isinstance(found, ToolFailure):
                     tflm = found
                 else:
-                    tflm, outputs[name] = found
-        one = CandidateOnDevice(name=name, sha256=sha256_of_bytes(content), vela=vela, tflm=tflm, adb=adb)
+                    tflm, on_tflm = found
+                    before = outputs.get(name, RunOutputs())
+                    outputs[name] = dataclasses.replace(before, device=on_tflm.device, desktop=on_tflm.desktop)
+        one = CandidateOnDevice(
+            name=name, sha256=sha256_of_bytes(content), vela=vela, tflm=tflm, adb=adb, runtimes=runtimes
+        )
         for failure in one.failures:
             logger.warning("%s: %s: %s", device, name, failure.message)
         checked.append(one)
@@ -80,9 +99,28 @@ def check_candidates(
 
 
 def _run(content: bytes, inputs: Inputs | None, evaluator: TflmEvaluator) -> tuple[TflmFacts, RunOutputs] | ToolFailure:
-    if inputs is None:
-        raise DataError("TFLM has no examples to run", where="inputs", remedy="pass decoded examples")
+    first = _first(inputs, evaluator.examples)
     try:
-        return run_with_tflm(content, inputs, evaluator)
+        return run_with_tflm(content, first, evaluator)
     except EdgemillError as error:
-        return ToolFailure(cause="refused", message=f"the desktop runtime: {error.what}", remedy=error.remedy)
+        return _refused(error)
+
+
+def _run_runtimes(
+    content: bytes, inputs: Inputs | None, evaluator: RuntimesEvaluator
+) -> tuple[tuple[RuntimeResult, ...], dict[str, dict[str, Array]]]:
+    first = _first(inputs, evaluator.examples)
+    try:
+        return run_with_runtimes(content, first, evaluator)
+    except EdgemillError as error:
+        return (RuntimeResult(name=DESKTOP, outcome=_refused(error)),), {}
+
+
+def _first(inputs: Inputs | None, examples: int | Literal["all"]) -> Inputs:
+    if inputs is None:
+        raise DataError("the runtime has no examples to run", where="inputs", remedy="pass decoded examples")
+    return inputs if examples == "all" else {name: values[:examples] for name, values in inputs.items()}
+
+
+def _refused(error: EdgemillError) -> ToolFailure:
+    return ToolFailure(cause="refused", message=f"the desktop runtime: {error.what}", remedy=error.remedy)

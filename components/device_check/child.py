@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from components.core.child import end_with_parent, enter
-from components.device_check.exchange import MODEL_FILE, REFUSED
+from components.device_check.exchange import MODEL_FILE, NO_TOOL, REFUSED
 
 
 def vela(folder: Path, options: list[str]) -> int:
@@ -34,13 +34,24 @@ def tflm(folder: Path, options: list[str]) -> int:
     return run(folder, *options)
 
 
+def litert(folder: Path, options: list[str]) -> int:
+    """Run `MODEL_FILE` on the inputs in the folder, under LiteRT."""
+    from components.device_check.runtimes.litert_child import run
+
+    return run(folder, *options)
+
+
 def main(arguments: list[str]) -> int:
     """Run `child TOOL FOLDER PARENT [OPTION...]`, and return the exit code."""
     tool, folder, parent, *options = arguments
     end_with_parent()
     if os.getppid() != int(parent):
         return 1  # The parent died before prctl took effect.
-    return {"vela": vela, "tflm": tflm}[tool](Path(folder), options)
+    try:
+        return {"vela": vela, "tflm": tflm, "litert": litert}[tool](Path(folder), options)
+    except ImportError as error:
+        print(error, flush=True)
+        return NO_TOOL
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from components.device_check.check import check_candidates
 from components.facts.artifact_paths import DEVICE_REPORT_FILE, SERVING_FOLDER
 from components.facts.manifest import describe, write_manifest
 from components.facts.verified import verified
-from components.spec.devices.device_tools import DeviceEvaluator, TflmEvaluator
+from components.spec.devices.device_tools import DeviceEvaluator, RuntimesEvaluator, TflmEvaluator
 from components.spec.evaluate import EvaluationSpec
 from components.tfx.candidate_inputs import input_of
 
@@ -52,8 +52,8 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
             for name in json.loads(exec_properties["recipes"])
         }
         parents = {name: candidate.manifest.sha256 for name, candidate in candidates.items()}
-        runtime = next((each for each in request.evaluators if isinstance(each, TflmEvaluator)), None)
-        if runtime is None:
+        counts = [each.examples for each in request.evaluators if isinstance(each, TflmEvaluator | RuntimesEvaluator)]
+        if not counts:
             report, _ = check_candidates(request.device, request.evaluators, candidates, None)
         else:
             # TensorFlow Model Analysis takes seconds to import. A cached run skips that.
@@ -64,7 +64,7 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
             graph = str(folders["transform_graph"]) if "transform_graph" in folders else None
             examples = first_examples(
                 split_files(str(folders["examples"]), split),
-                None if runtime.examples == "all" else runtime.examples,
+                None if "all" in counts else max(count for count in counts if count != "all"),
                 "run on the device's runtime",
             )
             inputs = ExampleDecoder(task, graph).decode(examples)[0]

@@ -3,3 +3,5 @@
 MODEL_FILE = "model.tflite"
 # Exit code if the tool rejects the file. The last lines of the log hold the tool's message.
 REFUSED = 3
+# Exit code if the Python that runs the process doesn't have the tool.
+NO_TOOL = 4

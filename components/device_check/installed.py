@@ -13,10 +13,14 @@ from pathlib import Path
 
 from components.core.errors import SpecError
 from components.device_check.adb.output import adb_version_of
-from components.spec.devices.device_tools import AdbEvaluator, DeviceEvaluator
+from components.spec.devices.device_tools import AdbEvaluator, DeviceEvaluator, RuntimesEvaluator
 
 # Kind of evaluator -> the distribution of its tool, and its name in messages.
-_DISTRIBUTIONS = {"vela": ("ethos-u-vela", "Vela"), "tflm": ("tflite-micro", "TensorFlow Lite Micro")}
+_DISTRIBUTIONS = {
+    "vela": ("ethos-u-vela", "Vela"),
+    "tflm": ("tflite-micro", "TensorFlow Lite Micro"),
+    "runtimes": ("ai-edge-litert", "LiteRT"),
+}
 _ADB_SECONDS = 30
 # The machine of an ELF file (`e_machine`) -> the ABI of Android.
 _MACHINES = {0xB7: "arm64-v8a", 0x28: "armeabi-v7a", 0x3E: "x86_64", 0x03: "x86", 0xF3: "riscv64"}
@@ -34,6 +38,8 @@ def tool_errors(device: str, evaluators: Iterable[DeviceEvaluator]) -> Iterator[
         if isinstance(evaluator, AdbEvaluator):
             yield from _adb_errors(evaluator, where)
             continue
+        if isinstance(evaluator, RuntimesEvaluator):
+            yield from _python_errors(evaluator, where)
         distribution, name = _DISTRIBUTIONS[evaluator.kind]
         try:
             found = importlib.metadata.version(distribution)
@@ -64,6 +70,19 @@ def _other_version(name: str, where: str, asked: str, found: str, install: str) 
         measured=found,
         remedy=f"{install}, or check the bounds of the profile with this version and correct `version`",
     )
+
+
+def _python_errors(evaluator: RuntimesEvaluator, where: str) -> Iterator[SpecError]:
+    for name, python in evaluator.others.items():
+        if shutil.which(python) is None:
+            yield SpecError(
+                "there is no such executable",
+                where=f"{where}.others.{name}",
+                bound="a Python that has ai-edge-litert",
+                measured=python,
+                remedy="correct the path, which is relative to the profile, or remove the runtime; `make test-arm` "
+                "makes one for arm64",
+            )
 
 
 def _adb_errors(evaluator: AdbEvaluator, where: str) -> Iterator[SpecError]:

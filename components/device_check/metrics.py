@@ -1,4 +1,4 @@
-"""Evaluates metrics on the outputs of TensorFlow Lite Micro, paired with the desktop runtime and the baseline."""
+"""Evaluates metrics on the outputs of other runtimes, paired with the desktop runtime and the baseline."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import tensorflow as tf
 
 from components.data.supervision import postprocessed
 from components.data.task import load_task
-from components.device_check.tflm import RunOutputs
+from components.device_check.tflm import DESKTOP_SUFFIX, RunOutputs
 from components.evaluate.assess import load_slices
 from components.evaluate.eval_config import BASELINE
 from components.evaluate.evaluation import run_evaluation
-from components.facts.device import CandidateOnDevice, DeviceReport, TflmFacts
+from components.facts.device import CandidateOnDevice, DeviceReport, RuntimeFacts, TflmFacts
 from components.predict.digests import digests_of
 from components.predict.models import FloatPredictor
 from components.predict.prediction import predict, renamed
@@ -25,8 +25,6 @@ from components.spec.evaluate import EvaluationSpec
 from components.spec.prediction import PredictionSpec
 
 logger = logging.getLogger(__name__)
-# No recipe can have such a name, because recipe names have no hyphens.
-_DESKTOP = "-desktop"
 
 
 def with_metrics(
@@ -54,7 +52,7 @@ def with_metrics(
     """
     if not outputs:
         return report
-    common = min(len(values) for run in outputs.values() for values in run.device.values())
+    common = min(len(each) for run in outputs.values() for ran in run.all.values() for each in ran.values())
     if common < len(examples):
         logger.warning(
             "%s: there was time for %d of %d examples. To evaluate more, raise `seconds` of the evaluator in the "
@@ -79,7 +77,8 @@ def with_metrics(
         stored = {BASELINE: in_folder(folder / BASELINE)}
         digests, loaded, names = digests_of(chosen), load_task(task), on_floats.output_names
         for recipe, run in outputs.items():
-            for model, by_output in ((recipe, run.device), (recipe + _DESKTOP, run.desktop)):
+            for suffix, by_output in run.all.items():
+                model = recipe + suffix
                 (folder / model).mkdir()
                 with PredictionWriter(folder / model, 0) as writer:
                     for at in range(0, common, spec.batch_size):
@@ -100,10 +99,21 @@ def with_metrics(
         slices = load_slices(folder / "evaluation", list(stored), [metric.name for metric in spec.metrics])
 
     def evaluated(candidate: CandidateOnDevice) -> CandidateOnDevice:
-        if not isinstance(candidate.tflm, TflmFacts):
-            return candidate
-        found = {"slices": slices[candidate.name], "desktop_slices": slices[candidate.name + _DESKTOP]}
-        return candidate.model_copy(update={"tflm": candidate.tflm.model_copy(update=found)})
+        changes: dict[str, object] = {}
+        if isinstance(candidate.tflm, TflmFacts):
+            found = {"slices": slices[candidate.name], "desktop_slices": slices[candidate.name + DESKTOP_SUFFIX]}
+            changes["tflm"] = candidate.tflm.model_copy(update=found)
+        changes["runtimes"] = tuple(
+            each.model_copy(
+                update={
+                    "outcome": each.outcome.model_copy(update={"slices": slices[f"{candidate.name}-on-{each.name}"]})
+                }
+            )
+            if isinstance(each.outcome, RuntimeFacts)
+            else each
+            for each in candidate.runtimes
+        )
+        return candidate.model_copy(update=changes)
 
     candidates = tuple(map(evaluated, report.candidates))
     return report.model_copy(update={"candidates": candidates, "baseline_slices": slices[BASELINE]})

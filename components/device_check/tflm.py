@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,29 @@ from components.model.tflite_runtime import TFLiteModel
 from components.spec.devices.device_tools import TflmEvaluator
 
 Array = npt.NDArray[Any]
+# No recipe can have such a name, because recipe names have no hyphens.
+DESKTOP_SUFFIX = "-desktop"
 
 
 @dataclass(frozen=True)
 class RunOutputs:
-    """Outputs of one file on the same N examples, in real values: output name -> array [N, ...]."""
+    """Outputs of one file on the first examples, in real values: output name -> array [N, ...].
 
-    device: dict[str, Array]
-    desktop: dict[str, Array]
+    Attributes:
+        device, desktop: Under TensorFlow Lite Micro and under the desktop runtime; empty if it didn't run.
+        runtimes: Runtime -> outputs under it.
+    """
+
+    device: dict[str, Array] = field(default_factory=dict)
+    desktop: dict[str, Array] = field(default_factory=dict)
+    runtimes: dict[str, dict[str, Array]] = field(default_factory=dict)
+
+    @property
+    def all(self) -> dict[str, dict[str, Array]]:
+        """Suffix of a model's name -> its outputs: none for TensorFlow Lite Micro, and one for each other runtime."""
+        found = {"": self.device, DESKTOP_SUFFIX: self.desktop}
+        found |= {f"-on-{runtime}": outputs for runtime, outputs in self.runtimes.items()}
+        return {suffix: outputs for suffix, outputs in found.items() if outputs}
 
 
 def measure_with_tflm(content: bytes, inputs: Mapping[str, Array], evaluator: TflmEvaluator) -> TflmOutcome:

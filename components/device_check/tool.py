@@ -14,7 +14,7 @@ from pathlib import Path
 import components
 from components.core.child import LOG_FILE, last_lines, stage_of
 from components.device_check import child
-from components.device_check.exchange import REFUSED
+from components.device_check.exchange import NO_TOOL, REFUSED
 from components.facts.device import ToolFailure
 
 _LAST_LINES = 6
@@ -23,7 +23,9 @@ _ROOT = Path(components.__file__).resolve().parents[1]
 _CHATTER = re.compile(r"Warning: Option |#+$|Traceback |  File |\s+[\^~]+$")
 
 
-def run_tool(name: str, kind: str, folder: Path, timeout_s: float, options: Sequence[str] = ()) -> ToolFailure | str:
+def run_tool(
+    name: str, kind: str, folder: Path, timeout_s: float, options: Sequence[str] = (), python: str = sys.executable
+) -> ToolFailure | str:
     """Run a tool on `folder / MODEL_FILE`. Its process dies when this process does.
 
     Args:
@@ -32,24 +34,28 @@ def run_tool(name: str, kind: str, folder: Path, timeout_s: float, options: Sequ
         folder: Folder with the model. The tool writes its output there.
         timeout_s: Wall time in seconds after which the tool and its children are killed.
         options: The tool's options.
+        python: The Python that runs the tool.
 
     Returns:
         Its standard output and error, or why it failed.
     """
-    command = [sys.executable, "-m", child.__name__, kind, str(folder), str(os.getpid()), *options]
+    command = [python, "-m", child.__name__, kind, str(folder), str(os.getpid()), *options]
     paths = [str(_ROOT), *(entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
     with (folder / LOG_FILE).open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=environment,
-            # Start a new process group, so that the tool's children can be killed with it.
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=environment,
+                # Start a new process group, so that the tool's children can be killed with it.
+                start_new_session=True,
+            )
+        except OSError as error:
+            return _no_tool(name, f"{python} cannot be started: {error.strerror}")
         try:
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -69,6 +75,8 @@ def run_tool(name: str, kind: str, folder: Path, timeout_s: float, options: Sequ
 
 
 def _failure(name: str, code: int, folder: Path, last: str) -> ToolFailure:
+    if code == NO_TOOL:
+        return _no_tool(name, last)
     if code == REFUSED:
         return ToolFailure(
             cause="refused",
@@ -82,6 +90,15 @@ def _failure(name: str, code: int, folder: Path, last: str) -> ToolFailure:
         remedy="use another scheme for this model, because the same code may also fail on the device",
         # SIGKILL mostly comes from the out-of-memory killer.
         transient=-code == signal.SIGKILL,
+    )
+
+
+def _no_tool(name: str, why: str) -> ToolFailure:
+    return ToolFailure(
+        cause="unavailable",
+        message=f"{name} is not installed where it should run: {why}",
+        remedy="install it there, or correct the evaluator in the device profile",
+        transient=True,
     )
 
 

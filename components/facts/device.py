@@ -165,12 +165,45 @@ TflmOutcome = Annotated[TflmFacts | ToolFailure, Field(discriminator="status")]
 AdbOutcome = Annotated[AdbFacts | ToolFailure, Field(discriminator="status")]
 
 
+class RuntimeFacts(FrozenModel):
+    """Results of a candidate under another runtime, compared with the desktop runtime on the same examples.
+
+    Attributes:
+        examples: Number of examples that were run.
+        outputs: Differences from the desktop runtime.
+        slices: Metrics under this runtime, with changes from the baseline on the same examples.
+    """
+
+    status: Literal["measured"] = "measured"
+    examples: int
+    outputs: tuple[OutputDifference, ...]
+    slices: tuple[SliceResult, ...] = ()
+
+    @property
+    def max_lsb(self) -> float:
+        """The largest difference of any output, in least significant bits."""
+        return max((output.max_lsb for output in self.outputs), default=0.0)
+
+    @property
+    def mean_lsb(self) -> float:
+        """The largest mean difference of any output, in least significant bits."""
+        return max((output.mean_lsb for output in self.outputs), default=0.0)
+
+
+class RuntimeResult(FrozenModel):
+    """What one runtime made of a candidate: `desktop`, `litert_xnnpack`, or another name of the evaluator."""
+
+    name: str
+    outcome: Annotated[RuntimeFacts | ToolFailure, Field(discriminator="status")]
+
+
 class CandidateOnDevice(FrozenModel):
     """Results of the device's tools for one candidate; None for tools that the profile does not declare.
 
     Attributes:
         name: Name of the recipe.
         sha256: Digest of the file that the tools got.
+        runtimes: First the desktop's, if the evaluator `runtimes` ran.
     """
 
     name: str
@@ -178,11 +211,13 @@ class CandidateOnDevice(FrozenModel):
     vela: VelaOutcome | None = None
     tflm: TflmOutcome | None = None
     adb: AdbOutcome | None = None
+    runtimes: tuple[RuntimeResult, ...] = ()
 
     @property
     def failures(self) -> tuple[ToolFailure, ...]:
         """Failures of the tools that could not process the candidate."""
-        return tuple(outcome for outcome in (self.vela, self.tflm, self.adb) if isinstance(outcome, ToolFailure))
+        found = (self.vela, self.tflm, self.adb, *(each.outcome for each in self.runtimes))
+        return tuple(outcome for outcome in found if isinstance(outcome, ToolFailure))
 
     @property
     def figures(self) -> dict[str, int]:

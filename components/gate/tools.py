@@ -43,6 +43,8 @@ def tool_checks(
         yield from _vela(facts, device)
     if device.tflm is not None:
         yield from _tflm(facts, device)
+    if device.runtimes is not None:
+        yield from _runtimes(facts, device)
     if device.adb is not None:
         yield from _adb(facts, device, policy)
 
@@ -86,6 +88,15 @@ def _tflm(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | R
         yield at_most("arena bytes", device.name, device.max_arena_bytes, found.arena_bytes, "bytes")
     if device.max_tflm_lsb is not None:
         yield at_most("difference in LSB", device.name, device.max_tflm_lsb, found.max_lsb, "LSB", note)
+
+
+def _runtimes(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Requirement]:
+    """A file that a declared runtime doesn't run fails. Differences are reported, and don't decide."""
+    if not facts.runtimes:
+        yield _not_taken("runtimes", None, device)
+    for each in facts.runtimes:
+        if isinstance(each.outcome, ToolFailure):
+            yield _not_taken(f"runtime {each.name}", each.outcome, device)
 
 
 def _adb(facts: CandidateOnDevice, device: DeviceProfile, policy: GateSpec) -> Iterator[Check | Requirement]:

@@ -15,7 +15,7 @@ from components.core.files import described
 from components.core.values import FrozenModel
 from components.spec.devices.advice import with_advice
 from components.spec.devices.device import DeviceProfile
-from components.spec.devices.device_tools import AdbEvaluator
+from components.spec.devices.device_tools import AdbEvaluator, DeviceEvaluator, RuntimesEvaluator
 from components.spec.registry import BaseRegistry, Registry
 from pipelines.file.bounded_yaml import BoundedLoader, read_small_text, refuse_unusable
 from pipelines.file.cross_field_checks import cross_field_errors
@@ -158,14 +158,18 @@ def _device(name: str, folder: Path, field: str) -> tuple[DeviceProfile | None, 
 
 
 def _with_absolute_binaries(device: DeviceProfile, folder: Path) -> DeviceProfile:
-    """Benchmark binaries are relative to the profile."""
-    evaluators = tuple(
-        each.model_copy(update={"benchmark": os.path.realpath(folder / each.benchmark)})
-        if isinstance(each, AdbEvaluator)
-        else each
-        for each in device.evaluators
-    )
-    return device.model_copy(update={"evaluators": evaluators})
+    """Binaries that evaluators name are relative to the profile."""
+
+    def absolute(each: DeviceEvaluator) -> DeviceEvaluator:
+        if isinstance(each, AdbEvaluator):
+            return each.model_copy(update={"benchmark": os.path.realpath(folder / each.benchmark)})
+        if isinstance(each, RuntimesEvaluator):
+            # Links stay: without them, a Python in a virtual environment would be the one outside.
+            others = {name: str(folder.absolute() / python) for name, python in each.others.items()}
+            return each.model_copy(update={"others": others})
+        return each
+
+    return device.model_copy(update={"evaluators": tuple(map(absolute, device.evaluators))})
 
 
 def read_yaml_as(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillError]]:

@@ -230,7 +230,7 @@ class _Graph:
     def _device_check(self, device: DeviceProfile, candidates: dict[str, BaseChannel], baseline: BaseNode) -> BaseNode:
         node = f"device_check__{device.name}"
         # Without a runtime, no metric is computed, so another metric must not repeat the check.
-        evaluation = self._evaluation() if device.tflm else EvaluationSpec(split=self.spec.evaluate.split)
+        evaluation = self._evaluation() if device.runs_examples else EvaluationSpec(split=self.spec.evaluate.split)
         asked = DeviceCheckRequest(
             device=device.name, evaluators=device.evaluators, evaluation=evaluation, label=self.spec.examples.label
         )
@@ -239,7 +239,7 @@ class _Graph:
             candidates,
             examples=self.data.examples,
             transform_graph=self.data.transform_graph,
-            baseline=baseline.outputs["model"] if device.tflm else None,
+            baseline=baseline.outputs["model"] if device.runs_examples else None,
             spec=asked.model_dump_json(),
             retry=self.retry(node),
             **self._measuring("components.device_check.component"),

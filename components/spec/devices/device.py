@@ -9,7 +9,13 @@ from typing import Annotated
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from components.core.values import FrozenModel
-from components.spec.devices.device_tools import AdbEvaluator, DeviceEvaluator, TflmEvaluator, VelaEvaluator
+from components.spec.devices.device_tools import (
+    AdbEvaluator,
+    DeviceEvaluator,
+    RuntimesEvaluator,
+    TflmEvaluator,
+    VelaEvaluator,
+)
 from components.spec.devices.operators import BUILTIN_OPERATORS
 from components.spec.devices.pinned import PinnedTensor, Pins
 from components.spec.scheme import SchemeKind
@@ -133,6 +139,16 @@ class DeviceProfile(FrozenModel):
     def adb(self) -> AdbEvaluator | None:
         """The evaluator of this kind, if declared."""
         return next((each for each in self.evaluators if isinstance(each, AdbEvaluator)), None)
+
+    @property
+    def runtimes(self) -> RuntimesEvaluator | None:
+        """The evaluator of this kind, if declared."""
+        return next((each for each in self.evaluators if isinstance(each, RuntimesEvaluator)), None)
+
+    @property
+    def runs_examples(self) -> bool:
+        """Whether an evaluator runs examples, so that metrics are computed."""
+        return self.tflm is not None or self.runtimes is not None
 
 
 _MEASURED_BY = {

@@ -159,7 +159,46 @@ class AdbEvaluator(FrozenModel):
     version: Version | None = None
 
 
-DeviceEvaluator = Annotated[VelaEvaluator | TflmEvaluator | AdbEvaluator, Field(discriminator="kind")]
+class RuntimesEvaluator(FrozenModel):
+    """Other runtimes and kernels on this machine: how far outputs and metrics are from the desktop runtime's.
+
+    Attributes:
+        kernels: Kernels of LiteRT (`ai-edge-litert`), in a process of its own without TensorFlow: `xnnpack`, `builtin`
+            (without XNNPACK), and `reference`.
+        others: Name -> another Python that has `ai-edge-litert`: of another version, or for another processor under an
+            emulator. A relative path is relative to the profile.
+        examples: How many of the evaluation split's first examples to evaluate; `all` for the whole split.
+        seconds: Time for the examples of one candidate under one runtime, in seconds. When it is over, no further
+            examples start. Differences cover those that every runtime has run.
+        timeout_s: Wall time limit for one candidate under one runtime, in seconds.
+        version: The version of `ai-edge-litert` in this Python that the profile's bounds hold for. By default, any.
+    """
+
+    kind: Literal["runtimes"] = "runtimes"
+    kernels: Annotated[tuple[Literal["xnnpack", "builtin", "reference"], ...], Field(min_length=1)] = (
+        "xnnpack",
+        "builtin",
+        "reference",
+    )
+    others: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")], str] = {}
+    examples: Annotated[int, Field(gt=0)] | Literal["all"] = 1000
+    seconds: Annotated[FiniteFloat, Field(gt=0)] = 60.0
+    timeout_s: Annotated[FiniteFloat, Field(gt=0)] = 120.0
+    version: Version | None = None
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> RuntimesEvaluator:
+        taken = {"desktop", *(f"litert_{kernels}" for kernels in ("xnnpack", "builtin", "reference"))}
+        if wrong := sorted(taken & set(self.others)):
+            raise ValueError(f"others: {wrong[0]!r} is the name of a runtime of this machine: choose another name")
+        if len(set(self.kernels)) < len(self.kernels):
+            raise ValueError("kernels: name each only once")
+        return self
+
+
+DeviceEvaluator = Annotated[
+    VelaEvaluator | TflmEvaluator | AdbEvaluator | RuntimesEvaluator, Field(discriminator="kind")
+]
 
 
 def _known(name: str, known: tuple[str, ...], what: str) -> str:

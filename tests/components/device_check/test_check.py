@@ -14,7 +14,7 @@ from components.facts.conversion import ConversionFailure, Converted, Inspection
 from components.facts.device import DeviceReport
 from components.facts.manifest import write_manifest
 from components.facts.verified import verified
-from components.spec.devices.device_tools import TflmEvaluator, VelaEvaluator
+from components.spec.devices.device_tools import RuntimesEvaluator, TflmEvaluator, VelaEvaluator
 from components.spec.evaluate import EvaluationSpec
 from tests.artifacts import read_manifest
 
@@ -155,8 +155,8 @@ def node(candidates, image_model, examples, files, tmp_path, monkeypatch):
     inputs["baseline"] = [artifact(standard_artifacts.Model, tmp_path / "baseline")]
     facts = artifact(standard_artifacts.ModelEvaluation, tmp_path / "facts")
 
-    def run(**evaluator):
-        evaluators = (VELA, TflmEvaluator.model_validate(evaluator))
+    def run(*also, **evaluator):
+        evaluators = (VELA, TflmEvaluator.model_validate(evaluator), *also)
         spec = DeviceCheckRequest(device="board", evaluators=evaluators, evaluation=EvaluationSpec(), label="label")
         DeviceCheckExecutor().Do(
             inputs,
@@ -198,6 +198,20 @@ def test_node_writes_report_manifest_figures_and_metrics(node, image_model, exam
     assert facts.get_int_custom_property("int8.arena_bytes") == found.arena_bytes > 0
     assert facts.get_int_custom_property("dynamic.cpu_operators") == 4
     assert (facts.get_int_custom_property("failures"), facts.get_int_custom_property("transient")) == (1, 0)
+
+
+def test_metrics_are_evaluated_under_each_runtime_on_the_examples_that_all_of_them_ran(node):
+    facts, report, _ = node(RuntimesEvaluator(kernels=("builtin", "reference"), examples=9), examples="all")
+    found = report.of("int8")
+    assert [row.name for row in found.runtimes] == ["desktop", "litert_builtin", "litert_reference"]
+    for row in found.runtimes:
+        (whole,) = row.outcome.slices
+        assert (row.outcome.examples, whole.examples, report.baseline_slices[0].examples) == (9, 9, 9)
+        assert whole.change.keys() == whole.metrics.keys() == {"accuracy"}
+    # TensorFlow Lite Micro ran 24, but the others only nine.
+    assert found.tflm.slices[0].examples == 9
+    assert found.runtimes[0].outcome.slices[0].metrics == found.tflm.desktop_slices[0].metrics
+    assert facts.get_int_custom_property("failures") == 1  # the dynamic file on TensorFlow Lite Micro
 
 
 def test_metrics_cover_the_first_examples_and_the_baseline_on_the_same(node, image_model, examples):

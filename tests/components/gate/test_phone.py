@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.facts.device import ToolFailure
+from components.facts.device import OutputDifference, RuntimeFacts, RuntimeResult, ToolFailure
 from components.facts.tools.phone import AdbFacts
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import GateSpec
@@ -94,3 +94,26 @@ def test_fastest_is_the_fastest_on_the_phone_and_not_on_this_machine():
 def test_bound_without_the_evaluator_is_refused(bound):
     with pytest.raises(ValueError, match=rf"{bound} needs an evaluator that measures it: add `evaluators: .*kind: adb"):
         profile(**{bound: 10, "evaluators": []})
+
+
+def test_runtime_that_refuses_the_file_fails_it_and_a_missing_one_says_nothing():
+    device = profile(evaluators=[{"kind": "runtimes"}])
+    away = ToolFailure(cause="unavailable", message="not installed.", remedy="install it", transient=True)
+    refused = ToolFailure(cause="refused", message="no kernel.", remedy="another scheme")
+    for outcome, verdict in ((away, "not_enough_data"), (refused, "fail")):
+        rows = (RuntimeResult(name="arm64", outcome=outcome),)
+        there = on_device(vela=None, tflm=None).model_copy(update={"runtimes": rows})
+        (check,) = decided(device, (there,), (candidate(),), policy()).candidates[0].reasons
+        assert (check.quantity, check.verdict) == ("runtime arm64", verdict)
+    nothing = on_device(vela=None, tflm=None)
+    (check,) = decided(device, (nothing,), (candidate(),), policy()).candidates[0].reasons
+    assert (check.quantity, check.verdict) == ("runtimes", "not_enough_data")
+
+
+def test_differences_between_runtimes_decide_nothing():
+    output = OutputDifference(output="y", lsb=0.1, max_lsb=200, differing=1.0, mean_lsb=30, gross_lsb=50)
+    rows = tuple(
+        RuntimeResult(name=name, outcome=RuntimeFacts(examples=10, outputs=(output,))) for name in ("desktop", "arm64")
+    )
+    there = on_device(vela=None, tflm=None).model_copy(update={"runtimes": rows})
+    assert decided(profile(evaluators=[{"kind": "runtimes"}]), (there,), (candidate(),), policy()).verdict == "pass"

@@ -5,6 +5,8 @@ from components.facts.device import (
     CpuOperator,
     DeviceReport,
     OutputDifference,
+    RuntimeFacts,
+    RuntimeResult,
     TflmFacts,
     ToolFailure,
     VelaFacts,
@@ -124,3 +126,23 @@ def test_times_on_a_phone_and_the_reason_why_there_are_none_are_shown(plain_summ
     assert "arm64-v8a, xnnpack, 2 threads" in said
     assert "1000.0[980.4, 1019.6], 100 runs" in said and "3,000,000" in said and "Fake 9, Android 14" in said
     assert "phone unavailable no device is connectedRemedy: connect it" in " ".join(said.split())
+
+
+def test_runtimes_are_compared_with_the_desktop_in_steps_and_in_metrics(plain_summary):
+    base = {"name": "phone", "device_class": "p", "description": "any", "schemes": ["static_wi8_ai8"]}
+    profile = DeviceProfile.model_validate({**base, "evaluators": [{"kind": "runtimes"}, {"kind": "tflm"}]})
+
+    def ran(accuracy, lsb, mean):
+        output = OutputDifference(output="y", lsb=0.1, max_lsb=lsb, differing=0.2, mean_lsb=mean)
+        return RuntimeFacts(examples=7, outputs=(output,), slices=(overall(accuracy),))
+
+    lost = ToolFailure(cause="crashed", message="arm64 died of SIGILL", remedy="another emulator")
+    rows = (("desktop", ran(0.9, 0, 0)), ("litert_reference", ran(0.8875, 12, 0.25)), ("arm64", lost))
+    runtimes = tuple(RuntimeResult(name=name, outcome=outcome) for name, outcome in rows)
+    candidate = FACTS.candidates[0].model_copy(update={"runtimes": runtimes, "vela": None})
+    report = DeviceReport(device="phone", candidates=(candidate,), baseline_slices=(overall(0.91),))
+    shown = page(plain_summary, devices=(profile,), on_devices=(report,))
+    assert ["int8", "desktop", "0", "0", "0.9000", "0.0000"] in shown.rows
+    assert ["int8", "litert_reference", "12", "0.25", "0.8875", "-0.0125"] in shown.rows
+    assert ["int8", "TensorFlow Lite Micro", "5", "0.25", "0.9139", "-0.0015"] in shown.rows
+    assert "crashed arm64 died of SIGILL" in " ".join(shown.text["devices"].split())

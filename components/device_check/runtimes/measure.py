@@ -1,0 +1,108 @@
+"""Runs one candidate under several runtimes, and compares each with the desktop runtime that the evaluation uses."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.device_check.exchange import MODEL_FILE
+from components.device_check.tflm import difference
+from components.device_check.tflm_child import INPUTS_FILE, LOOP_FILE, OUTPUTS_FILE
+from components.device_check.tool import run_tool
+from components.facts.device import RuntimeFacts, RuntimeResult, ToolFailure
+from components.model.tflite_runtime import TFLiteModel
+from components.spec.devices.device_tools import RuntimesEvaluator
+
+Array = npt.NDArray[Any]
+# The runtime that the others are compared with.
+DESKTOP = "desktop"
+
+
+def run_with_runtimes(
+    content: bytes, inputs: Mapping[str, Array], evaluator: RuntimesEvaluator
+) -> tuple[tuple[RuntimeResult, ...], dict[str, dict[str, Array]]]:
+    """Run a file under every runtime of an evaluator.
+
+    Args:
+        content: The TFLite file, which the desktop runtime must accept.
+        inputs: Input name -> array [N, ...] in real values, as for `TFLiteModel.predict`.
+        evaluator: The runtimes, with their limits.
+
+    Returns:
+        The result of each runtime, first the desktop's, and the outputs of those that ran, in real values: runtime ->
+        output -> array [n, ...] for the first n examples that every runtime had time for.
+
+    Raises:
+        ModelError, DataError: From the desktop runtime.
+    """
+    desktop = TFLiteModel(content)
+    given = desktop.to_tensors(inputs)
+    results: dict[str, dict[str, Array] | ToolFailure] = {}
+    for name, (python, kernels) in _runtimes(evaluator).items():
+        with tempfile.TemporaryDirectory(prefix="edgemill-litert-") as folder:
+            results[name] = _run(content, given, desktop, evaluator, name, python, kernels, Path(folder))
+    ran = {name: found for name, found in results.items() if not isinstance(found, ToolFailure)}
+    examples = min([len(values) for found in ran.values() for values in found.values()], default=0)
+    if not examples:
+        failed = [(name, found) for name, found in results.items() if isinstance(found, ToolFailure)]
+        return tuple(RuntimeResult(name=name, outcome=found) for name, found in failed), {}
+    expected = desktop.predict_tensors({name: values[:examples] for name, values in given.items()})
+    raw = {DESKTOP: expected} | {
+        name: {output: values[:examples] for output, values in found.items()} for name, found in ran.items()
+    }
+    outcomes: dict[str, RuntimeFacts | ToolFailure] = {DESKTOP: _facts(expected, expected, desktop)}
+    for name, found in results.items():
+        outcomes[name] = found if isinstance(found, ToolFailure) else _facts(expected, raw[name], desktop)
+    rows = tuple(RuntimeResult(name=name, outcome=outcome) for name, outcome in outcomes.items())
+    return rows, {name: desktop.to_real(values) for name, values in raw.items()}
+
+
+def _runtimes(evaluator: RuntimesEvaluator) -> dict[str, tuple[str, str]]:
+    """Name -> the Python that runs it, and its kernels."""
+    own: dict[str, tuple[str, str]] = {f"litert_{kernels}": (sys.executable, kernels) for kernels in evaluator.kernels}
+    return own | {name: (python, "xnnpack") for name, python in evaluator.others.items()}
+
+
+def _facts(expected: Mapping[str, Array], found: Mapping[str, Array], desktop: TFLiteModel) -> RuntimeFacts:
+    return RuntimeFacts(
+        examples=len(next(iter(found.values()))),
+        outputs=tuple(
+            difference(output, values, found[output], desktop.output_scale(output))
+            for output, values in expected.items()
+        ),
+    )
+
+
+def _run(
+    content: bytes,
+    given: Mapping[str, Array],
+    desktop: TFLiteModel,
+    evaluator: RuntimesEvaluator,
+    name: str,
+    python: str,
+    kernels: str,
+    folder: Path,
+) -> dict[str, Array] | ToolFailure:
+    (folder / MODEL_FILE).write_bytes(content)
+    taken, returned = desktop.tensor_names
+    arrays = {**given, **desktop.zero_states(1)}
+    np.savez(folder / INPUTS_FILE, **{str(index): arrays[each] for index, each in enumerate(taken)})
+    if desktop.streaming:
+        pairs = [(taken.index(a), returned.index(b)) for (a, _), (b, _) in desktop.state_details()]
+        (folder / LOOP_FILE).write_text(json.dumps(pairs))
+    options = (kernels, repr(evaluator.seconds))
+    said = run_tool(name, "litert", folder, evaluator.timeout_s, options, python)
+    if isinstance(said, ToolFailure):
+        return said
+    with np.load(folder / OUTPUTS_FILE) as stored:
+        found = {output: stored[str(index)] for index, output in enumerate(returned)}
+    if desktop.streaming and not desktop.each_step:
+        found = {output: values[:, -1] for output, values in found.items()}
+    return {output: found[output] for output in desktop.output_names}
