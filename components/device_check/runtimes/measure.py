@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from components.device_check.exchange import MODEL_FILE
-from components.device_check.tflm import difference
 from components.device_check.tflm_child import INPUTS_FILE, LOOP_FILE, OUTPUTS_FILE
 from components.device_check.tool import run_tool
 from components.facts.device import RuntimeFacts, RuntimeResult, ToolFailure
+from components.model.differences import difference
 from components.model.tflite_runtime import TFLiteModel
 from components.spec.devices.device_tools import RuntimesEvaluator
 
