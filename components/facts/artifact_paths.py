@@ -22,6 +22,8 @@ OUTCOME_FILE = "outcome.json"
 EXPLANATION_FILE = "explanation.json"
 # In an artifact of predictions: its report and the stored outputs.
 PREDICTIONS_FOLDER = "predictions"
+# In the artifact of what changed: Changes.
+CHANGES_FILE = "changes.json"
 # In the artifact of a device check: a DeviceReport.
 DEVICE_REPORT_FILE = "device_report.json"
 # In the gate's chosen Model artifact, if TensorFlow Lite Micro ran the file: TflmFacts.

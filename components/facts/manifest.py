@@ -22,6 +22,7 @@ Role = Literal[
     "predictions",
     "evaluation",
     "explanation",
+    "changes",
     "device_check",
     "decision",
     "chosen",

@@ -11,6 +11,7 @@ from components.core.values import FrozenModel
 from components.facts.evaluation import SliceResult
 from components.facts.slices import overall
 from pipelines.report import figures, wording
+from pipelines.report.changed import changed_views, curve_svg
 from pipelines.report.narrow import label_cells
 from pipelines.report.node_data import node_data
 from pipelines.report.sections import recovery_views, recurrent_views, training_pictures
@@ -25,10 +26,11 @@ CARDS_FOLDER = "cards"
 
 
 class SliceCell(FrozenModel):
-    """One candidate on one slice: the metric, its change, and the color intensity of the cell (-3..3)."""
+    """One candidate on one slice: the metric, its change, flips in words, and the color intensity (-3..3)."""
 
     value: str
     change: str
+    flips: str
     heat: int
     certain: bool
 
@@ -69,6 +71,7 @@ def render_report(summary: RunSummary) -> str:
         size_ratio=size_ratio,
         slice_rows=slice_rows,
         as_yaml=as_yaml,
+        curve_svg=curve_svg,
         in_decibels=in_decibels,
         svg=Markup,  # figures.py draws glyphs as paths, so its output contains no text from users
     )
@@ -84,6 +87,7 @@ def render_report(summary: RunSummary) -> str:
             dict.fromkeys(one.latency.note for one in summary.candidates if one.latency and one.latency.note)
         ),
         pictures=_pictures(summary),
+        changed=changed_views(summary),
         why=why_views(summary),
         recovery=recovery_views(summary),
         recurrent=recurrent_views(summary),
@@ -155,6 +159,7 @@ def _cell(result: SliceResult | None, metric: str, most: float) -> SliceCell | N
     return SliceCell(
         value=wording.figure(result.metrics[metric].value),
         change=wording.signed(change.value if change else None),
+        flips=wording.flips(result.flips.get(metric)),
         heat=heat,
         certain=certain,
     )

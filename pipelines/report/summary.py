@@ -9,8 +9,15 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from components.card.facts import CardFacts, card_facts
 from components.core.values import FrozenModel
-from components.facts.artifact_paths import DEVICE_REPORT_FILE, EXPLANATION_FILE, REBUILT_FILE, TRAINING_FILE
+from components.facts.artifact_paths import (
+    CHANGES_FILE,
+    DEVICE_REPORT_FILE,
+    EXPLANATION_FILE,
+    REBUILT_FILE,
+    TRAINING_FILE,
+)
 from components.facts.audit import AuditReport
+from components.facts.changes import Changes
 from components.facts.decision import Decision, Verdict
 from components.facts.device import DeviceReport
 from components.facts.evaluation import CandidateReport, EvaluationReport
@@ -80,6 +87,7 @@ class RunSummary(FrozenModel):
         nodes: In order of execution.
         evaluation: The evaluation; None if the run didn't get that far.
         explanations: Why candidates differ from their float models, for each candidate that is quantized.
+        changes: What changed in the answers of candidates.
         rebuilt: How closely the baseline follows the model of Keras 3 that it was rebuilt from; None for any other one.
         trainings: Results of the training steps.
         on_devices: Results of device tools, for each device that declares some.
@@ -101,6 +109,7 @@ class RunSummary(FrozenModel):
     nodes: tuple[NodeFact, ...] = ()
     evaluation: EvaluationReport | None = None
     explanations: tuple[Explanation, ...] = ()
+    changes: tuple[Changes, ...] = ()
     rebuilt: RebuiltFacts | None = None
     trainings: tuple[TrainingReport, ...] = ()
     on_devices: tuple[DeviceReport, ...] = ()
@@ -212,6 +221,7 @@ def results(read: ResultReader, recipes: Mapping[str, Sequence[str]]) -> dict[st
             (state for state in ("pushed", "staged") if any(getattr(one, state) for one in releases)), "refused"
         ),
         "evaluation": next(iter(read("evaluate", "evaluation", "report.json", EvaluationReport)), None),
+        "changes": read("changes__", "changes", CHANGES_FILE, Changes),
         "explanations": read("explain__", "explanation", EXPLANATION_FILE, Explanation),
         "rebuilt": next(iter(read(BASELINE_NODE, "model", REBUILT_FILE, RebuiltFacts)), None),
         "trainings": named_by_recipes(chain.from_iterable(trainings), recipes),

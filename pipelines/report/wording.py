@@ -11,7 +11,7 @@ from typing_extensions import assert_never
 from components.core.errors import some_of
 from components.core.values import FrozenModel
 from components.facts.decision import Check, Decision, Operation, Requirement, Unit, Verdict
-from components.facts.evaluation import MetricValue, UnequalRanges
+from components.facts.evaluation import Flips, MetricValue, UnequalRanges
 
 
 def figure(value: float | None, digits: int = 4) -> str:
@@ -154,6 +154,11 @@ def place_on_the_front(decision: Decision) -> str:
             place = f"{decision.chosen} does not lie on it"
         words.append(f"Pareto front of {decision.metric} against {cost}: {', '.join(names)}. {place}.")
     return " ".join(words)
+
+
+def flips(found: Flips | None) -> str:
+    """Format flips as `3 lost, 1 gained`; empty without any."""
+    return f"{found.lost:,} lost, {found.gained:,} gained" if found and (found.lost or found.gained) else ""
 
 
 def shares(by_output: dict[str, float]) -> str:
