@@ -17,7 +17,7 @@ LAYERS = (
     {"kubeflow"},
     {"pipelines"},
     {"device_check", "explain"},
-    {"evaluate"},
+    {"changes", "evaluate"},
     {
         "baseline",
         "calibrate",

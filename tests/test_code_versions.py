@@ -76,6 +76,11 @@ DEPENDS = {
     },
     "device_check": EVALUATED | EVALUATES | {"evaluate", *ON_DEVICE, "spec.devices.device_tools"},
     "evaluate": EVALUATED | EVALUATES | {"upstream.tfx.executors"},
+    "changes": FUNCTION
+    | {"facts.changes"}
+    | READS
+    | {"data", "model", "ranges", "spec.prediction", "upstream.beam", "upstream.keras", "predict"}
+    | {"upstream.tflite.objects", "upstream.tflite.schema"},
     "explain": TRAINS
     | RECURRENT
     | TFLITE
@@ -90,7 +95,9 @@ DEPENDS = {
         "spec.metric",
         "upstream.fork_server",
     },
-    "gate": EVALUATED | DEVICE | {"facts.decision", *ON_DEVICE, "metrics", "spec.gate", "tfx"},
+    "gate": EVALUATED
+    | DEVICE
+    | {"card", "facts.decision", "facts.explanation", *ON_DEVICE, "metrics", "spec.card", "spec.gate", "tfx"},
     "ingest": FUNCTION | {"spec.examples"},
     "predict": READS
     | {"data", "model", "ranges", "spec.prediction", "upstream.beam", "upstream.keras", "upstream.tfx.executors"}

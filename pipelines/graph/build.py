@@ -34,7 +34,7 @@ from pipelines.file.device_checks import pins_of
 from pipelines.file.environment import Environment
 from pipelines.file.load import LoadedPipeline
 from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec, accuracy_bound
-from pipelines.graph.explain import EXPLAINER, explainers
+from pipelines.graph.explain import CHANGE_FINDER, EXPLAINER, change_finders, explainers
 from pipelines.graph.ingest import Ingested, ingest
 from pipelines.graph.predict import PREDICTOR, predicted
 from pipelines.graph.sources import reads_digest, source_digests
@@ -141,7 +141,9 @@ class _Graph:
             recipes, {one.name: converters[candidate_id("convert", one)].outputs["candidate"] for one in recipes}, spec,
             data, sample, model_of=lambda step: _model_of(made[step]), retry=self.retry, task=self._task(EXPLAINER),
         )  # fmt: skip
-        nodes += [_after(ready, node) for node in explained]
+        task = self._task(CHANGE_FINDER)
+        changed = change_finders(stored.of_recipes, stored.of_baseline, spec, data, task)
+        nodes += [*(_after(ready, node) for node in explained), *changed]
         for device in self.devices:
             on_device = None
             if device.evaluators:
@@ -254,13 +256,14 @@ class _Graph:
     ) -> BaseNode:
         policy, ranking = self.spec.gate, self.spec.gate.metrics[0].name
         less_is_better = next(one.less_is_better for one in self.spec.evaluate.metrics if one.name == ranking)
-        asked = {"device": device.model_dump(), "policy": policy.model_dump(), "less_is_better": less_is_better}
+        asked = {"device": device.model_dump(), "policy": policy.model_dump(), "about": self.spec.card.model_dump()}
+        named = {"pipeline": self.spec.name, "less_is_better": less_is_better}
         return candidate_node(
             Gate,
             candidates,
             evaluation=evaluation,
             on_device=on_device,
-            spec=json.dumps(asked),
+            spec=json.dumps(asked | named),
             code_version=code_version("components.gate.component"),
         ).with_id(f"gate__{device.name}")
 

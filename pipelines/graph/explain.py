@@ -1,4 +1,4 @@
-"""The nodes that explain why candidates differ from their float models."""
+"""The nodes that explain candidates: why they differ from their float models, and what changed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.types.channel import BaseChannel
 
+from components.changes.component import ChangeFinder, ChangeSpec
 from components.explain.component import Explainer, ExplainerSpec
 from components.spec.recipe import Recipe
 from pipelines.file.spec import PipelineSpec
 from pipelines.graph.ingest import Ingested
 from pipelines.graph.steps import BASELINE_NODE, chain
 
-EXPLAINER = "components.explain.component"
+EXPLAINER, CHANGE_FINDER = "components.explain.component", "components.changes.component"
 
 
 def explainers(
@@ -65,3 +66,39 @@ def explainers(
             retry=retry(node),
             **task,
         ).with_id(node)
+
+
+def change_finders(
+    predictions: Mapping[str, BaseChannel],
+    baseline: BaseChannel,
+    spec: PipelineSpec,
+    data: Ingested,
+    task: Mapping[str, str],
+) -> Iterator[BaseNode]:
+    """Yield a node for each recipe that isn't the baseline as it is.
+
+    Args:
+        predictions: Name of a recipe -> its predictions.
+        baseline: Predictions of the float baseline.
+        spec, data: The pipeline file, and its examples.
+        task: Parameters of components that call the task.
+    """
+    for recipe in spec.recipes:
+        if recipe.scheme.is_float and not recipe.steps:
+            continue
+        asked = ChangeSpec(
+            recipe=recipe.name,
+            split=spec.evaluate.split,
+            label=spec.examples.label,
+            classes=getattr(spec.examples, "classes", None) or (),
+            most=spec.explain.changed,
+        )
+        graph = {} if data.transform_graph is None else {"transform_graph": data.transform_graph}
+        yield ChangeFinder(
+            examples=data.examples,
+            baseline=baseline,
+            predictions=predictions[recipe.name],
+            spec=asked.model_dump_json(),
+            **graph,
+            **task,
+        ).with_id(f"changes__{recipe.name}")
