@@ -78,6 +78,7 @@ def test_every_artifact_of_ours_has_a_manifest_whose_digest_holds(first: tuple[S
         "predictions",
         "evaluation",
         "explanation",
+        "changes",
         "decision",
         "chosen",
         "release",
@@ -174,7 +175,8 @@ def test_added_recipe_executes_only_what_depends_on_it(copy_of_first: SmallPipel
     copy_of_first.spec["recipes"].append({"name": "float16", "scheme": "float16"})
     again = Ran(copy_of_first.write(), "small")
     assert again.executed() == {
-        *("convert__float16", "predict__float16", "evaluate", "explain__float16", "gate__phone_cpu", "push__phone_cpu"),
+        *("convert__float16", "predict__float16", "evaluate", "explain__float16", "changes__float16"),
+        *("gate__phone_cpu", "push__phone_cpu"),
     }
 
 
@@ -182,7 +184,9 @@ def test_renamed_recipe_keeps_its_file_and_its_predictions(copy_of_first: SmallP
     for recipe in copy_of_first.spec["recipes"]:
         recipe["name"] += "_renamed"
     again = Ran(copy_of_first.write(), "small")
-    assert again.executed() == {"explain__int8_renamed", "evaluate", "gate__phone_cpu", "push__phone_cpu"}
+    assert again.executed() == {
+        *("explain__int8_renamed", "changes__int8_renamed", "evaluate", "gate__phone_cpu", "push__phone_cpu"),
+    }
     assert [one.name for one in again.summary.candidates] == ["float32_renamed", "int8_renamed"]
     assert again.summary.decisions[0].chosen == "int8_renamed"
 
@@ -309,6 +313,13 @@ def test_explain_prints_what_the_run_found_and_names_the_nearest_recipe(first: t
     assert "no single layer is bad" in text and "CONV_2D" in text and "signal to noise on 32 examples" in text
     assert "Why candidates differ" in (ran.folder / "report.html").read_text()
     assert (ran.folder / "node_data" / "int8.own.json").is_file()
+
+    (changes,) = ran.summary.changes
+    flips = candidate.slices[0].flips["accuracy"]
+    # The same as the evaluation counted.
+    assert (changes.recipe, changes.examples, changes.lost, changes.gained) == ("int8", 120, flips.lost, flips.gained)
+    assert [one.inputs[0].kind for one in changes.worst] == ["image"] * 6
+    assert changes.worst == tuple(sorted(changes.worst, key=lambda one: (one.flip == "lost", one.distance))[::-1])
 
     def refused(*arguments: str) -> str:
         done = explain(*arguments)

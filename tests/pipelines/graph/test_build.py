@@ -88,6 +88,7 @@ def test_what_the_pipeline_file_says_that_code_reads_is_in_the_cache_key_of_each
         *predicted,
         "evaluate",
         "explain__int8",
+        "changes__int8",
         "transform" if preprocessed else "validate",
     }
     assert {node for node, count in counts.items() if count == 5} == read, counts
