@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Flip = Literal["", "lost", "gained"]
+Form = Literal["", "scores", "share"]
 
 # Values of an output that are shown.
 _MOST_VALUES = 6
@@ -56,7 +57,9 @@ class Ranking:
     lost: int | None = None
     gained: int | None = None
     worst: list[Ranked] = field(default_factory=list)
+    # Of each output, by the first batch: its scale, and how it names a class.
     _scales: dict[str, float] = field(default_factory=dict)
+    _forms: dict[str, Form] = field(default_factory=dict)
 
     def add(
         self, before: Mapping[str, Array], after: Mapping[str, Array], targets: Mapping[str, Array], rows: Sequence[Any]
@@ -75,11 +78,12 @@ class Ranking:
         for name in names:
             distances += self._distance(name, before[name], after[name])
             target = targets.get(name, targets.get("") if len(before) == 1 else None)
-            old, new = _classes(before[name]), _classes(after[name])
-            if old is None or new is None:
-                continue
-            self.answered = (self.answered or 0) + int((old != new).sum())
             wanted = None if target is None else _wanted(target, before[name])
+            form = self._forms.setdefault(name, _form(before[name], wanted is not None))
+            if not form:
+                continue
+            old, new = _classes(before[name], form), _classes(after[name], form)
+            self.answered = (self.answered or 0) + int((old != new).sum())
             if wanted is not None:
                 lost, gained = (old == wanted) & (new != wanted), (old != wanted) & (new == wanted)
                 self.lost, self.gained = (self.lost or 0) + int(lost.sum()), (self.gained or 0) + int(gained.sum())
@@ -131,16 +135,23 @@ class Ranking:
         return f"{number} {self.classes[number]}" if 0 <= number < len(self.classes) else str(number)
 
 
-def _classes(values: Array) -> Array | None:
-    """The class that each example gets, [N]; None if the output isn't one of classes."""
+def _form(values: Array, compared: bool) -> Form:
+    """How an output names a class.
+
+    `scores` has a value for each class: they are compared with a class, or add up to 1. `share` has one value between 0
+    and 1. Others name none.
+    """
     if values.dtype.kind != "f":
-        return None
+        return ""
     if values.ndim == 2 and values.shape[1] > 1:
-        return np.asarray(values.argmax(axis=1))
-    flat = values.reshape(len(values), -1)
-    if flat.shape[1] == 1 and values.size and values.min() >= 0 and values.max() <= 1:
-        return np.asarray(flat[:, 0] >= 0.5, int)
-    return None
+        return "scores" if compared or np.allclose(values.sum(axis=1), 1, atol=1e-2) else ""
+    single = values.size == len(values) and values.size > 0
+    return "share" if single and values.min() >= 0 and values.max() <= 1 else ""
+
+
+def _classes(values: Array, form: Form) -> Array:
+    """The class that each example gets, [N]."""
+    return np.asarray(values.argmax(axis=1) if form == "scores" else values.reshape(len(values)) >= 0.5, int)
 
 
 def _wanted(target: Array, values: Array) -> Array | None:

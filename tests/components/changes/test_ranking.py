@@ -70,3 +70,18 @@ def test_values_that_are_not_finite_have_a_distance() -> None:
     ranking = Ranking(most=1)
     ranking.add({"y": np.array([[1.0, 2.0]])}, {"y": np.array([[np.nan, 2.0]])}, {}, "a")
     assert 0 < ranking.worst[0].distance < 1
+
+
+def test_the_first_batch_says_what_an_output_is() -> None:
+    ranking = Ranking(most=1)
+    ranking.add({"y": np.array([[3.0], [0.2]])}, {"y": np.array([[2.0], [0.2]])}, {}, "ab")
+    ranking.add({"y": np.array([[0.7]])}, {"y": np.array([[0.1]])}, {"": np.array([1])}, "c")
+    assert (ranking.answered, ranking.lost) == (None, None)
+
+
+def test_several_labels_at_once_are_not_one_class() -> None:
+    ranking = Ranking(most=1)
+    ranking.add(
+        {"p": np.array([[0.9, 0.8, 0.1]])}, {"p": np.array([[0.8, 0.9, 0.1]])}, {"p": np.array([[1, 1, 0]])}, "a"
+    )
+    assert ranking.answered is None
