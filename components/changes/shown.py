@@ -26,7 +26,7 @@ def _shown(name: str, values: Array) -> ShownInput:
     if values.dtype.kind in "biuf" and values.size:
         finite = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
         if _is_image(finite):
-            return ShownInput(name=name, kind="image", png=_png(finite, values.dtype))
+            return ShownInput(name=name, kind="image", png=_png(finite))
         if finite.ndim in {1, 2} and len(finite) > _MOST_VALUES:
             return ShownInput(name=name, kind="curves", curves=_curves(finite))
     return ShownInput(name=name, kind="text", text=_text(values))
@@ -39,13 +39,11 @@ def _is_image(values: Array) -> bool:
     return values.ndim == 2 and min(values.shape) > _MOST_CURVES
 
 
-def _png(values: Array, dtype: np.dtype[Any]) -> str:
+def _png(values: Array) -> str:
     from PIL import Image
 
     low, high = float(values.min()), float(values.max())
-    if dtype == np.uint8:
-        low, high = 0.0, 255.0
-    elif low >= 0 and high <= 1:
+    if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     elif low >= -1 and high <= 1:
         low, high = -1.0, 1.0

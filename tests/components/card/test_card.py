@@ -9,6 +9,7 @@ import yaml
 from components.card.facts import CardFacts, card_facts
 from components.card.text import SECTIONS, model_card
 from components.core.errors import ModelError
+from components.facts.evaluation import MetricValue
 from components.spec.card import CardSpec
 from pipelines.report.render import write_report
 from tests.pipelines.report.conftest import make_summary
@@ -46,6 +47,13 @@ def test_metadata_is_yaml_with_the_measured_metrics(facts, summary) -> None:
     }
     assert {"type"} <= set(result["task"]) and {"type", "name"} <= set(result["dataset"])
     assert "license" not in metadata
+
+
+def test_metric_that_could_not_be_computed_is_not_in_the_metadata(facts) -> None:
+    whole = facts.slices[0]
+    broken = whole.model_copy(update={"metrics": {**whole.metrics, "auc": MetricValue(value=float("nan"))}})
+    text = model_card(facts.model_copy(update={"slices": (broken, *facts.slices[1:])}))
+    assert yaml.safe_load(text.split("---\n")[1])["metrics"] == list(whole.metrics)
 
 
 def test_card_says_what_was_measured_on_every_slice(facts) -> None:

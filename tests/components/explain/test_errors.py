@@ -23,11 +23,11 @@ def test_errors_are_sums_over_examples() -> None:
 
 def test_values_beyond_the_limits_are_counted() -> None:
     errors = TensorErrors((0.0, 1.0), 0.1)
-    # 1.04 rounds to 1.0, which is no loss.
-    wanted = np.array([[0.5, 1.04, 1.5, -0.2]])
+    # 1.04 and -0.04 round to the limits, which is no loss.
+    wanted = np.array([[0.5, 1.04, 1.5, -0.2, -0.04]])
     errors.add(wanted, np.clip(wanted, 0, 1), wanted, wanted)
-    assert (errors.beyond, errors.values) == (2, 4)
-    assert errors.clipped == pytest.approx((0.5**2 + 0.2**2) / (0.04**2 + 0.5**2 + 0.2**2))
+    assert (errors.beyond, errors.values) == (2, 5)
+    assert errors.clipped == pytest.approx((0.5**2 + 0.2**2) / (2 * 0.04**2 + 0.5**2 + 0.2**2))
 
 
 def test_a_channel_that_does_not_vary_does_not_count() -> None:

@@ -3,6 +3,7 @@
 import base64
 
 from components.facts.changes import ChangedExample, Changes, ShownInput
+from components.facts.evaluation import Flips
 from pipelines.report.changed import curve_svg, result_of
 from pipelines.report.render import render_report
 
@@ -50,3 +51,14 @@ def test_curves_share_one_scale_and_a_constant_one_is_drawn() -> None:
     drawn = curve_svg(((0.0, 10.0), (5.0, 5.0)))
     assert 'points="0.0,80.0 160.0,0.0"' in drawn and 'points="0.0,40.0 160.0,40.0"' in drawn
     assert 'points="0.0,80.0"' in curve_svg(((7.0,),))
+
+
+def test_slices_have_their_flips(run_summary) -> None:
+    evaluation = run_summary.evaluation
+    first = evaluation.candidates[0]
+    whole = first.slices[0].model_copy(update={"flips": {"accuracy": Flips(lost=3, gained=1_200)}})
+    changed = first.model_copy(update={"slices": (whole, *first.slices[1:])})
+    candidates = (changed, *evaluation.candidates[1:])
+    summary = run_summary.model_copy(update={"evaluation": evaluation.model_copy(update={"candidates": candidates})})
+    assert render_report(summary).count("3 lost, 1,200 gained") == 1
+    assert "0 lost" not in render_report(summary)

@@ -32,7 +32,7 @@ NONE = Explanation(recipe="dynamic", scheme="dynamic_wi8_afp32", unavailable="th
 
 
 def test_report_names_the_first_bad_layer_its_cause_and_the_recipe_that_cures_it(run_summary) -> None:
-    html = render_report(run_summary.model_copy(update={"explanations": (NONE, BAD)}))
+    html = render_report(run_summary.model_copy(update={"explanations": (BAD, NONE)}))
     section = html[html.index('<section id="why">') :].partition("</section>")[0]
     assert "The first bad layer is model/head&lt;b&gt; (FULLY_CONNECTED): its weights have one scale." in section
     assert "The signal-to-noise ratio of the output is 10.0 dB" in section
