@@ -146,7 +146,7 @@ def test_changed_file_reaches_no_node_that_reads_it(
                             nodes.execute(node, tmp_path)
                         assert where in str(refused.value)
     assert seen == {path for path in artifacts.rglob("*") if path.is_file() and ".system" not in path.parts}
-    assert len(read) == 31
+    assert len(read) == 38
 
 
 def test_verify_names_the_artifact_of_every_file_that_changed(
