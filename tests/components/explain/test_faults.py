@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from components.explain.explain import explain
 from components.facts.explanation import Explanation, decibels
 from components.spec.recipe import Recipe
 from components.spec.scheme import StaticWi8Ai8
+from pipelines.report.why import as_yaml
 from tests.components.explain.planted import IMAGES, PLANTED, Planted, examples, float_file, quantized, sound
 
 FILES: dict[str, tuple[bytes, Explanation]] = {}
@@ -92,6 +95,14 @@ def test_recipe_cures_the_first_fault(cause: str) -> None:
     fault = next(each for each in PLANTED if each.cause == cause)
     before, after = of(fault)[1].faults[0], cured(fault)
     assert before.cause not in {one.cause for one in after.faults if one.layer == before.layer}, after.faults
+
+
+def test_example_in_the_documents_is_what_is_found() -> None:
+    text = Path("docs/explain.md").read_text()
+    fault = of(next(each for each in PLANTED if each.name == "rows of a dense layer"))[1].faults[0]
+    assert fault.evidence in text
+    assert fault.remedy.words.replace(fault.layer, "model/hidden") in text
+    assert fault.remedy.recipe is not None and as_yaml(fault.remedy.recipe) in text
 
 
 def test_errors_are_those_of_a_plain_loop() -> None:
