@@ -301,7 +301,7 @@ def test_explain_prints_what_the_run_found_and_names_the_nearest_recipe(first: t
     def explain(*arguments: str) -> Result:
         return CliRunner().invoke(app, ["explain", *arguments, "--root", str(ran.root)])
 
-    done = explain("latest", "int8", "--json")
+    done = explain(ran.folder.name, "int8", "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.output)
     assert (found["recipe"], found["source"], found["examples"]) == ("int8", "calibration sample", 32)
@@ -326,6 +326,6 @@ def test_explain_prints_what_the_run_found_and_names_the_nearest_recipe(first: t
         assert done.exit_code != 0
         return done.stderr
 
-    assert "did you mean int8?" in refused("latest", "int_8")
-    assert "it is float" in refused("latest", "float32")
+    assert "did you mean int8?" in refused(ran.folder.name, "int_8")
+    assert "it is float" in refused(ran.folder.name, "float32")
     assert "there is no such run" in refused("20200101-000000-000000", "int8")
