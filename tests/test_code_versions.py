@@ -95,9 +95,7 @@ DEPENDS = {
         "spec.metric",
         "upstream.fork_server",
     },
-    "gate": EVALUATED
-    | DEVICE
-    | {"card", "facts.decision", "facts.explanation", *ON_DEVICE, "metrics", "spec.card", "spec.gate", "tfx"},
+    "gate": EVALUATED | DEVICE | {"facts.decision", *ON_DEVICE, "metrics", "spec.gate", "tfx"},
     "ingest": FUNCTION | {"spec.examples"},
     "predict": READS
     | {"data", "model", "ranges", "spec.prediction", "upstream.beam", "upstream.keras", "upstream.tfx.executors"}

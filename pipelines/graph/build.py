@@ -256,14 +256,13 @@ class _Graph:
     ) -> BaseNode:
         policy, ranking = self.spec.gate, self.spec.gate.metrics[0].name
         less_is_better = next(one.less_is_better for one in self.spec.evaluate.metrics if one.name == ranking)
-        asked = {"device": device.model_dump(), "policy": policy.model_dump(), "about": self.spec.card.model_dump()}
-        named = {"pipeline": self.spec.name, "less_is_better": less_is_better}
+        asked = {"device": device.model_dump(), "policy": policy.model_dump(), "less_is_better": less_is_better}
         return candidate_node(
             Gate,
             candidates,
             evaluation=evaluation,
             on_device=on_device,
-            spec=json.dumps(asked | named),
+            spec=json.dumps(asked),
             code_version=code_version("components.gate.component"),
         ).with_id(f"gate__{device.name}")
 
