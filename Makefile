@@ -13,7 +13,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-own-models test-arm test-metadata test-next-generation check docs reference format install-hooks wheel test-serve lock benchmark zoo image containers clean
+.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-own-models test-arm test-metadata test-next-generation test-registries check docs reference format install-hooks wheel test-serve lock benchmark zoo image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ test-next-generation: ## Run setup and the complete test suite on TFX 1.21 in a 
 test-beam: setup ## Test runs in Beam's worker processes and in a worker pool behind its job service
 	$(VENV)/bin/pytest tests/servers/beam_processes.py tests/servers/beam_services.py
 
+test-registries: setup ## Kill pushes and collections in every kind of registry, hundreds of times (about 20 minutes)
+	$(VENV)/bin/pytest tests/servers/registries.py
+
 install-hooks: setup ## Check each commit before it is made (.githooks/pre-commit)
 	git config core.hooksPath .githooks
 
@@ -114,6 +117,7 @@ benchmark: setup ## Measure the figures in docs/benchmarks.md (about half an hou
 	$(VENV)/bin/python benchmarks/sparsity.py
 	$(VENV)/bin/python benchmarks/combinations.py
 	$(VENV)/bin/python benchmarks/examples.py
+	$(VENV)/bin/python -m benchmarks.registry
 
 zoo: setup ## Run 140 small models of all kinds through every recipe (about 40 minutes)
 	$(VENV)/bin/python -m benchmarks.zoo

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -138,6 +139,11 @@ def _push(request: dict[str, Any]) -> None:
     _say(done=steps)
 
 
+def _say_end(child: int) -> None:
+    os.waitpid(child, 0)
+    _say(ended=True)
+
+
 if __name__ == "__main__":
     from components.object_store.bucket import is_address
     from components.object_store.clients import bucket_of
@@ -157,5 +163,4 @@ if __name__ == "__main__":
             os._exit(0)
         # A killed process says nothing itself.
         if json.loads(line)["kill_at"] is not None:
-            os.waitpid(child, 0)
-            _say(ended=True)
+            threading.Thread(target=_say_end, args=(child,)).start()

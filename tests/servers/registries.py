@@ -1,0 +1,16 @@
+"""Registries of every kind under many kills, and collections that are killed at every third step.
+
+`make test-registries` runs it. It isn't part of the suite, which runs a few of the same.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before the modules read them.
+os.environ.setdefault("EDGEMILL_TEST_KILLS", "100")
+os.environ.setdefault("EDGEMILL_TEST_STRIDE", "3")
+os.environ.setdefault("EDGEMILL_TEST_ROUNDS", "10")
+
+from tests.components.push.test_collection_races import *  # noqa: F403
+from tests.components.push.test_random_kills import *  # noqa: F403
