@@ -14,6 +14,7 @@ from components.object_store.bucket import Stored as Object
 from components.object_store.folder import FolderBucket
 from components.push.beside import bucket_at
 from components.push.folder_files import STAGING_PREFIX, STALE_SECONDS, is_there, stage_and_rename
+from components.push.folder_files import explained as explained_files
 from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, ChannelPointer, Release, ReleaseManifest
 from components.push.release_files import (
     PART_PATTERN,
@@ -135,8 +136,9 @@ class FileHoldings:
         base = f"{self._prefix}{place}/{copy.release.version}/"
         with self._explained():
             if isinstance(self._bucket, FolderBucket) and not is_there(final := self._bucket.root / base):
-                final.parent.mkdir(parents=True, exist_ok=True)
-                stage_and_rename(final, dict(copy.files))
+                with explained_files(final.parent, sum(map(len, copy.files.values()))):
+                    final.parent.mkdir(parents=True, exist_ok=True)
+                    stage_and_rename(final, dict(copy.files))
             for name in sorted(copy.files, key=lambda name: name == MANIFEST_NAME):
                 if not self._bucket.write_if(base + name, copy.files[name], None):
                     self._overwrite(base + name, copy.files[name])

@@ -178,6 +178,20 @@ def test_channels_are_listed_with_what_they_point_at(place: Place) -> None:
     assert "the release is corrupt" in str(dict(place.kind.channels(first.path))[beta])
 
 
+def test_no_push_of_the_same_model_makes_another_one_unreachable(place: Place) -> None:
+    first, second = place.push(accuracy=0.5), place.push(accuracy=0.25)
+    assert first.version == second.version
+    own = [tag for tag in repository_of(place).tags() if tag.startswith(f"{VERSION}-")]
+    stored = [repository_of(place).manifest(tag) for tag in own]
+    digests = {json.loads(content or b"")["layers"][2]["digest"].removeprefix("sha256:") for content in stored}
+    assert digests == {first.manifest_sha256, second.manifest_sha256}
+    # Without the tag that both wrote, the release is still listed and read.
+    for name in [name for name in place.files.all() if name == f"tag phone/shoes:{VERSION}"]:
+        place.files.remove_tag(name.removeprefix("tag "))  # type: ignore[attr-defined]
+    assert place.versions() == (VERSION,)
+    assert place.kind.resolve(first.path).sha256 == SHA256
+
+
 def test_tag_of_anything_else_is_refused_and_replaced(place: Place) -> None:
     place.push()
     image = {**artifact(place), "artifactType": "application/vnd.oci.image"}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import random
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from components.push import audit
+from components.core.errors import RegistryError
+from components.object_store import gcs
+from components.object_store.oci import transport
+from components.push import audit, folder_files
 from components.push.audit import read_log, record
 from components.push.beside import AUDIT, notes_at
 from components.push.several import publish
@@ -21,6 +27,7 @@ from components.push.upkeep.mirror import mirror
 from components.push.upkeep.repair import repair
 from components.push.upkeep.retention import Retention, outdated
 from tests.components.push.places import FILE_KINDS, KINDS, MODEL, Place, Store, manifest_of, store_of
+from tests.gateway import DROPPED, Fault
 
 OTHER = MODEL[::-1]
 VERSION = hashlib.sha256(MODEL).hexdigest()[:16]
@@ -295,3 +302,65 @@ def test_retention_keeps_what_it_says(seed: int) -> None:
         is_young = age is not None and now - when <= age
         is_bounded = last is not None or age is not None
         assert (version in gone) == (is_bounded and not (version in named or is_new or is_young))
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("fault", [DROPPED, (503, "")], ids=["dropped", "503"])
+def test_mirror_that_breaks_off_continues(
+    kind: str, fault: Fault, stores: dict[str, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gcs, "_RETRY", gcs.DEFAULT_RETRY.with_delay(initial=0.01).with_timeout(0.3))
+    monkeypatch.setattr(transport, "_FIRST_PAUSE_SECONDS", 0.01)
+    source = stores_local(tmp_path)
+    source.push(OTHER), source.push()
+    copy, gateway = stores[kind].place(tmp_path), stores[kind].gateway
+    assert gateway is not None
+    for away in (5, 9):
+        gateway.reset()
+        gateway.fault = lambda number, line, first=away: fault if number >= first else None
+        try:
+            assert mirror(source.root, copy.root).problems
+        except RegistryError as error:
+            assert "run again" in error.remedy
+        gateway.reset()
+        assert not verify(copy.root).problems
+    mirror(source.root, copy.root)
+    assert verify(copy.root).releases == 2
+    assert copy.current() is not None
+
+
+@pytest.mark.parametrize("years", [-1, 1], ids=["behind", "ahead"])
+def test_clock_a_year_wrong_at_a_push_loses_nothing_at_a_collection(tmp_path: Path, years: int) -> None:
+    place = stores_local(tmp_path)
+    for model in (OTHER, MODEL + b"a", MODEL):
+        publish([place.spec], "phone", "shoes", model, manifest_of(model))
+    wrong = time.time() + years * 365 * 86_400
+    for path in Path(place.root).rglob("*.*"):
+        os.utime(path, (wrong, wrong))
+    done = collect(place.root, Retention(keep_last=1))
+    # What seems to come from the future is young. What seems old is removed only if the policy says so.
+    assert len(done.removed) == (2 if years < 0 else 0)
+    assert place.current() is not None
+    assert not verify(place.root).problems
+    assert not read_log(place.root).problems
+
+
+def test_full_disk_stops_a_mirror_and_room_continues_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = stores_local(tmp_path)
+    source.push(OTHER), source.push()
+    copy, written = str(tmp_path / "copy"), list[Path]()
+    keep = folder_files.write_atomically
+
+    def until_full(path: Path, content: bytes) -> None:
+        if len(written) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        written.append(path)
+        keep(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_files, "write_atomically", until_full)
+        done = mirror(source.root, copy)
+    assert "No space left on device" in done.problems[0].message
+    assert verify(copy).releases == 1
+    assert not mirror(source.root, copy).problems
+    assert verify(copy).releases == 2
