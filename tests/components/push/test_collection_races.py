@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from components.push import claims
+from components.push.beside import CLAIMS, notes_at
 from components.push.several import publish
 from components.push.upkeep import files
 from components.push.upkeep.check import verify
@@ -149,3 +152,58 @@ def test_killed_collection_leaves_whole_releases_and_the_next_one_ends_it(
         assert place.versions() == (version_of(newest),)
         names = {name.removeprefix("tag ").replace(":", "/").split("/")[0] for name in place.files.all()}
         assert names <= {"phone", "_audit", "edgemill-audit"}
+
+
+def test_push_writes_again_what_a_collection_has_just_removed(store: Store, tmp_path: Path) -> None:
+    if store.kind in {"local", "oci"}:
+        pytest.skip("no requests, or no incomplete releases")
+    place, gateway, done = store.place(tmp_path), gateway_of(store), list[bool]()
+    here = f"phone/shoes/{version_of(MODEL)}"
+    place.files.write(f"{here}/model.tflite", MODEL)  # A killed push left it.
+
+    def collect_before_manifest(number: int, line: str) -> Fault:
+        if not done and "manifest.json" in line and line.startswith(("PUT", "POST", "GET")):
+            done.append(True)
+            assert collect(place.root, grace=0.0).removed
+            assert f"{here}/model.tflite" not in place.files.all()
+        return None
+
+    gateway.fault = collect_before_manifest
+    release = place.push()
+    gateway.reset()
+    assert done
+    assert place.current() == release
+    assert place.kind.resolve(release.path).sha256 == release.manifest.sha256
+
+
+def test_collection_keeps_what_a_channel_has_named_since_it_looked(store: Store, tmp_path: Path) -> None:
+    if store.kind == "local":
+        pytest.skip("no requests")
+    place, gateway, done, busy = store.place(tmp_path), gateway_of(store), list[bool](), list[bool]()
+    push(place, MODEL)
+    old = place.current()
+    push(place, MODEL + b"!")
+    assert old is not None
+
+    rollback = threading.Thread(target=place.kind.point_at, args=(old.path, "stable"))
+
+    def roll_back_after_claim(number: int, line: str) -> None:
+        # The first claim is empty, and the next one has the release.
+        if done or busy:
+            return
+        busy.append(True)
+        notes = notes_at(place.root, CLAIMS)
+        if any(old.version.encode() in (notes.read(name) or b"") for name in notes.names()):
+            done.append(True)
+            # The rollback waits for the collection, which waits here.
+            rollback.start()
+            time.sleep(0.5)
+        busy.clear()
+
+    gateway.after = roll_back_after_claim
+    collect(place.root, Retention(keep_last=1), 0.0)
+    gateway.reset()
+    assert done
+    rollback.join()
+    assert place.current() == old
+    assert not verify(place.root).problems

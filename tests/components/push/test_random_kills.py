@@ -1,4 +1,4 @@
-"""Pushes to every kind of registry that are killed at random times, while others go on.
+"""Pushes to every kind of registry that are killed at random times, while others continue.
 
 The lane `make test-registries` kills more of them: `EDGEMILL_TEST_KILLS`.
 """
