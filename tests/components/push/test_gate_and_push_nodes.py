@@ -22,6 +22,8 @@ from components.push.component import Pusher
 from components.push.delivery import PushOutcome, PushRequest
 from components.push.folder_releases import current
 from components.tfx.candidate_inputs import candidate_node
+from pipelines.runs.metadata import run_records
+from pipelines.runs.pushing import finish_pushes
 from tests.artifacts import read_manifest
 
 MODELS = {"float32": b"f" * 400, "int8": b"i" * 100}
@@ -205,3 +207,21 @@ def test_stock_tfx_reads_the_blessing_when_it_is_written(tmp_path, accuracy, ble
     assert artifact.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == int(blessed)
     model = artifact.get_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY)
     assert bool(model) is blessed
+
+
+def test_staged_release_of_a_real_run_is_finished(tmp_path):
+    write_artifacts(tmp_path, accuracy=0.9)
+    (tmp_path / "registry").write_text("a mount point without its mount")
+    (staged,) = run(tmp_path)["PushedModel"]
+    assert (properties(staged)["pushed"], properties(staged)["staged"]) == (0, 1)
+    (tmp_path / "registry").unlink()
+    with metadata.Metadata(metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))) as opened:
+        store = opened.store
+        (context,) = store.get_contexts_by_type("pipeline_run")
+        (outcome,) = finish_pushes(store, "shoes", context.name)
+        assert (outcome.pushed, list(finish_pushes(store, "shoes", context.name))) == (True, [])
+        found = run_records(store, "shoes", context.name)["push__phone_cpu"].outputs["pushed"]
+    release = current(tmp_path / "registry", "phone", "shoes")
+    recorded = properties(found)
+    assert (recorded["release_path"], recorded["model_sha256"]) == (release.path, release.manifest.sha256)
+    assert read_manifest(Path(found.uri)).parents == read_manifest(Path(staged.uri)).parents

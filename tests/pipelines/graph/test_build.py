@@ -13,6 +13,7 @@ from tfx.proto import example_gen_pb2, transform_pb2
 
 from components.core.files import sha256_of
 from components.core.version import code_version
+from components.push.delivery import PushRequest
 from components.spec.recipe import Recipe
 from pipelines.file.environment import environment
 from pipelines.file.load import SHIPPED_DEVICES, load_pipeline
@@ -319,3 +320,20 @@ def test_device_is_checked_by_its_tools_again_only_when_these_change(small: Smal
     assert specs[0] == specs[1]
     others = built(evaluators=[{"kind": "tflm", "examples": 31}])
     assert others["device_check__board"].exec_properties["spec"] != specs[0]
+
+
+def test_pushes_get_the_names_of_classes_and_the_text_of_the_card(small: SmallPipeline) -> None:
+    def asked() -> list[dict[str, Any]]:
+        return [
+            json.loads(one.exec_properties["spec"]) for id_, one in nodes(small).items() if id_.startswith("push__")
+        ]
+
+    assert all("classes" not in one for one in asked())
+    shutil.rmtree(small.folder / "data")
+    small.spec["examples"].pop("num_classes")
+    small.spec["examples"] |= {"kind": "parquet", "classes": ["boot", "shirt"]}
+    small.spec["card"] = {"license": "apache-2.0"}
+    found = asked()
+    assert found
+    assert all((one["classes"], one["card"]["license"]) == (["boot", "shirt"], "apache-2.0") for one in found)
+    assert all(PushRequest.model_validate(one).classes == ("boot", "shirt") for one in found)
