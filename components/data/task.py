@@ -22,7 +22,7 @@ class Task(Protocol):
     """The methods that every pipeline needs, to turn serialized tf.Examples into model inputs."""
 
     def feature_spec(self) -> Mapping[str, Any]:
-        """The features of one tf.Example, including the label, as `tf.io.parse_example` accepts them."""
+        """The features of one tf.Example, with the label if there is one, as `tf.io.parse_example` accepts them."""
         ...
 
     def decode(self, features: Mapping[str, tf.Tensor]) -> Any:
@@ -230,7 +230,7 @@ def features_of(task: Task) -> dict[str, Any]:
             where="task",
             bound="feature name -> tf.io.FixedLenFeature, or another that tf.io.parse_example accepts",
             measured=", ".join(wrong) or "an empty mapping",
-            remedy="return one entry for each feature, the label included",
+            remedy="return one entry for each feature that the task, metrics, and slices read",
         )
     return dict(features)
 
