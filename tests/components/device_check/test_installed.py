@@ -17,11 +17,20 @@ TOOLS = {
 
 
 @pytest.mark.parametrize(
-    ("asked", "fits"),
-    [("5.2.0", True), ("5.2", True), ("5", True), ("5.2.0.1", False), ("5.20", False), ("5.1", False), ("52", False)],
+    ("found", "asked", "fits"),
+    [
+        ("5.2.0", "5.2.0", True),
+        ("5.2.0", "5.2", True),
+        ("5.2.0", "5", True),
+        ("5.2.0+cpu", "5.2.0", True),
+        ("5.20.0", "5.2", False),
+        ("5.2.0", "5.2.0.1", False),
+        ("5.2.0", "5.1", False),
+        ("52.0", "5", False),
+    ],
 )
-def test_version_belongs_to_the_one_that_is_asked_for(asked, fits):
-    assert matches("5.2.0", asked) == fits
+def test_version_belongs_to_the_one_that_is_asked_for(found, asked, fits):
+    assert matches(found, asked) == fits
 
 
 @pytest.mark.parametrize("kind", TOOLS)
