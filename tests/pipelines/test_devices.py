@@ -42,7 +42,7 @@ def test_microcontroller_takes_integers_only_within_64_kib_when_loaded():
     assert profile.operators is not None
     assert len(set(profile.operators)) == len(profile.operators)
     assert {"CONV_2D", "FULLY_CONNECTED", "RESHAPE", "SOFTMAX"} <= set(profile.operators)
-    assert not {"DEQUANTIZE", "WHILE"} & set(profile.operators)
+    assert not {"DEQUANTIZE"} & set(profile.operators)
 
 
 PROFILE = {"name": "mine", "device_class": "mine", "description": "a board", "schemes": ["static_wi8_ai8"]}
