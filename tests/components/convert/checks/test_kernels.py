@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.convert.checks.kernels import COMPARED, gross_differences
+from components.convert.checks.kernels import COMPARED, compared, gross_differences, is_fault
 from components.convert.job import ConversionRequest, run
 from components.convert.tensorflow.converter import convert
 from components.facts.artifact_paths import OUTCOME_FILE
@@ -62,3 +62,21 @@ def test_model_that_draws_random_numbers_is_refused_with_figures(saved, tmp_path
     assert "One of them is wrong, or the model draws random numbers" in failure.message
     run(request.model_copy(update={"saved_model": str(saved(tf.nn.relu))}), tmp_path)
     assert isinstance(outcome_of((tmp_path / OUTCOME_FILE).read_bytes()), Converted)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_few_indexes_that_near_ties_change_are_no_fault(dtype):
+    indexes = np.array([[0], [3], [9], [1], [7], [7], [2], [5]], dtype)
+    for changed, fault in ((1, False), (2, False), (8, True)):
+        found = indexes.copy()
+        found[:changed] = 9 - found[:changed]
+        assert is_fault(compared("class", indexes, found, None)) is fault
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_value_that_only_one_of_them_makes_infinite_or_nan_is_a_fault(value):
+    scores = np.random.default_rng(3).normal(size=[8, 4]).astype(np.float32)
+    lost = np.full_like(scores, value)
+    assert is_fault(compared("scores", scores, lost, None))
+    assert is_fault(compared("scores", lost, scores, None))
+    assert not is_fault(compared("scores", lost, lost, None))
