@@ -30,7 +30,7 @@ EXAMPLE = "example"
 _OUTPUT = "output:"
 _FORM = b"form"
 # A file has at least one batch, and no further one beyond these limits, so that readers need little memory.
-_MOST_ROWS, _MOST_BYTES = 8192, 16 << 20
+_MOST_ROWS, _MOST_BYTES = 65536, 16 << 20
 
 
 class PredictionWriter:
