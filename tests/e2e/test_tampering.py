@@ -256,7 +256,7 @@ def test_artifact_that_was_made_from_another_than_its_node_was_given_breaks_the_
     finished: tuple[SmallPipeline, Ran], artifacts: Path
 ) -> None:
     store = Nodes(*finished).store
-    (evaluation,) = store.get_artifacts_by_type("ModelEvaluation")
+    (evaluation,) = (one for one in store.get_artifacts_by_type("ModelEvaluation") if "/evaluate/" in one.uri)
     (candidate,) = (one for one in store.get_artifacts() if node_of("convert", "int8", finished[0].file) in one.uri)
     path = Path(evaluation.uri, MANIFEST_NAME)
     manifest = Manifest.model_validate_json(path.read_bytes())

@@ -259,6 +259,19 @@ def test_pinned_inputs_are_shown_with_what_they_clip(run_summary):
     ) in Page(render_report(shown)).text["inspection"]
 
 
+def test_size_of_stored_predictions_is_shown_for_candidates_that_ran(run_summary):
+    evaluation = run_summary.evaluation
+    sizes = [None, 1_234_567, 89]
+    candidates = tuple(
+        one.model_copy(update={"predicted_bytes": size})
+        for one, size in zip(evaluation.candidates, sizes, strict=False)
+    )
+    shown = run_summary.model_copy(update={"evaluation": evaluation.model_copy(update={"candidates": candidates})})
+    _, second, third = candidates
+    said = f"Size of the stored predictions: {second.name} 1,234,567 bytes, {third.name} 89 bytes."
+    assert said in Page(render_report(shown)).text["candidates"]
+
+
 def test_document_is_the_same_when_rendered_twice(html, run_summary):
     assert render_report(run_summary) == html
 
