@@ -131,7 +131,6 @@ def test_parquet_with_pretrained_saved_model_runs_and_notices_a_changed_model(tm
         "predict__half",
         "explain__half",
         "evaluate",
-        "explain__half",
         "changes__half",
         "gate__phone_cpu",
         "push__phone_cpu",
