@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 
 from components.core.errors import StorageError
+from components.object_store.bucket import DeniedError
 from components.object_store.oci.repository import MANIFEST_TYPE, Repository, digest_of
 
 _ARTIFACT_TYPE = "application/vnd.edgemill.note.v1+json"
@@ -23,7 +24,10 @@ class OciNotes:
 
     def names(self, after: str = "") -> list[str]:
         """See `Notes`."""
-        return [name for name in self._repository.tags() if name >= after]
+        try:
+            return [name for name in self._repository.tags() if name >= after]
+        except DeniedError:
+            return []  # Some registries say so if there is no such repository.
 
     def read(self, name: str) -> bytes | None:
         """See `Notes`."""
