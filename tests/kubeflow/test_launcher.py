@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -144,7 +145,8 @@ def test_pages_get_metrics_report_and_verdict(whole: Whole) -> None:
     ("task", "output", "reader", "kind"),
     [
         ("examples", "examples", "statistics", "Examples"),
-        ("convert-int8", "candidate", "evaluate", "candidate 'int8'"),
+        # Recipes that differ only in their names share a candidate, so it has the digest of its node.
+        ("convert-int8", "candidate", "evaluate", "candidate '[0-9a-f]{10}'"),
         ("gate-phone-cpu", "blessing", "push-phone-cpu", "decision"),
     ],
 )
@@ -159,7 +161,7 @@ def test_container_refuses_an_artifact_that_was_changed(
             whole.launcher.run(reader)
     finally:
         path.write_bytes(before)
-    assert f"this artifact ({kind}) is not the one that was written" in capfd.readouterr().err
+    assert re.search(rf"this artifact \({kind}\) is not the one that was written", capfd.readouterr().err)
 
 
 def _size(path: Path) -> int:
