@@ -12,6 +12,7 @@ from edgemill import options
 from edgemill.exit_codes import exit_on_error
 
 if TYPE_CHECKING:
+    from edgemill.commands.init import Written
     from edgemill.project.found import Options
 
 _Data = Annotated[
@@ -54,6 +55,8 @@ def init(
     input_shape: _InputShape = None,
     max_unreadable: _MaxUnreadable = 0.0,
     trust_code: _TrustCode = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Write a pipeline for a model and its data.
 
@@ -62,8 +65,11 @@ def init(
     """
     with exit_on_error():
         found = _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable)
-        file = _written(model, data, output, device, found, trust_code=trust_code)
-        typer.echo(f"wrote {file.parent}; next: edgemill run {file}")
+        with options.quiet_if(quiet or as_json):
+            written = _written(model, data, output, device, found, trust_code=trust_code, model_field="--model")
+            typer.echo(f"wrote {written.file.parent}; next: edgemill run {written.file}")
+        if as_json:
+            typer.echo(written.model_dump_json(indent=2))
 
 
 def optimize(
@@ -80,30 +86,56 @@ def optimize(
     max_unreadable: _MaxUnreadable = 0.0,
     trust_code: _TrustCode = False,
     root: options.Root = None,
+    summary_json: options.SummaryJson = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the run status as JSON at the end, and nothing else.")
+    ] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Write a pipeline for a model and its data, and run it.
 
     Does what `init` and `run` do, one after the other.
     """
     from edgemill.commands.run import place_of, run_and_report
+    from edgemill.project.files import PIPELINE
     from edgemill.run_log import OutputOptions, log_format_of
-    from edgemill.status_file import StatusFile
+    from edgemill.status_file import StatusFile, ending
 
     with exit_on_error():
-        found = _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable)
-        file = _written(model, data, output, device, found, trust_code=trust_code)
-        place = partial(place_of, None, None, root, None, ())
-        code = run_and_report(file, place, OutputOptions(None, log_format_of("text")), StatusFile(None, file))
+        file = (output or Path(model.stem)) / PIPELINE
+        status = StatusFile(summary_json, file)
+        status.begin()
+        try:
+            with options.quiet_if(quiet or as_json):
+                with ending(status):
+                    found = _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable)
+                    _written(model, data, output, device, found, trust_code=trust_code, model_field="MODEL")
+                place = partial(place_of, None, None, root, None, ())
+                code = run_and_report(file, place, OutputOptions(summary_json, log_format_of("text")), status)
+        finally:
+            if as_json:
+                typer.echo(status.as_json())
     raise SystemExit(code)
 
 
 def _written(
-    model: Path, data: Path, output: Path | None, device: list[str] | None, found: Options, *, trust_code: bool
-) -> Path:
-    """Write the project, and return its pipeline file."""
+    model: Path,
+    data: Path,
+    output: Path | None,
+    device: list[str] | None,
+    found: Options,
+    *,
+    trust_code: bool,
+    model_field: str,
+) -> Written:
+    """Write the project, and print what was found out."""
     from edgemill.commands.init import init_project
 
-    return init_project(model, data, output or Path(model.stem), device or (), found, trust_code=trust_code)
+    folder = output or Path(model.stem)
+    written = init_project(model, data, folder, device or (), found, trust_code=trust_code, model_field=model_field)
+    for fact in written.facts:
+        typer.echo(fact)
+    return written
 
 
 def _options(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgemill import options
 from edgemill.exit_codes import exit_on_error
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Sign a registry, and move its channels.")
@@ -27,6 +28,7 @@ def init(
     timestamp_days: Annotated[
         int | None, typer.Option(min=1, help="Days until devices refuse a registry that nobody refreshes [7].")
     ] = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Sign a registry, with a new set of development keys.
 
@@ -36,13 +38,13 @@ def init(
     from edgemill.commands.registry import init as init_registry
 
     with exit_on_error():
-        init_registry(registry, keys, timestamp_days)
+        init_registry(registry, keys, timestamp_days, as_json=as_json)
 
 
 @app.command()
 def status(
     registry: Address,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show what each channel of a signed registry gives to devices, and when signatures expire."""
     from edgemill.commands.registry import status as print_status
@@ -58,6 +60,7 @@ def promote(
     percent: Annotated[
         float, typer.Option(min=0.01, max=100, help="Share of devices that get the release, in percent.")
     ] = 100.0,
+    as_json: options.AsJson = False,
 ) -> None:
     """Give a release to the devices of a channel, or to some of them.
 
@@ -67,31 +70,32 @@ def promote(
     from edgemill.commands.registry import promote as promote_release
 
     with exit_on_error():
-        promote_release(release, channel, percent)
+        promote_release(release, channel, percent, as_json=as_json)
 
 
 @app.command()
-def rollback(place: Place, channel: Channel = "stable") -> None:
+def rollback(place: Place, channel: Channel = "stable", as_json: options.AsJson = False) -> None:
     """Take back the newest release of a channel: devices return to the one before."""
     from edgemill.commands.registry import roll_back
 
     with exit_on_error():
-        roll_back(place, channel)
+        roll_back(place, channel, as_json=as_json)
 
 
 @app.command()
-def pause(place: Place, channel: Channel = "stable") -> None:
+def pause(place: Place, channel: Channel = "stable", as_json: options.AsJson = False) -> None:
     """Keep the newest release of a channel from reaching more devices. `promote` resumes."""
     from edgemill.commands.registry import pause as pause_rollout
 
     with exit_on_error():
-        pause_rollout(place, channel)
+        pause_rollout(place, channel, as_json=as_json)
 
 
 @app.command()
 def refresh(
     registry: Address,
     force: Annotated[bool, typer.Option("--force", help="Sign again even if nothing expires soon.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Sign again what has less than half of its time left. Run it every day.
 
@@ -101,7 +105,7 @@ def refresh(
     from edgemill.commands.registry import refresh as refresh_registry
 
     with exit_on_error():
-        refresh_registry(registry, force=force)
+        refresh_registry(registry, force=force, as_json=as_json)
 
 
 @app.command("public-key")
@@ -111,12 +115,13 @@ def public_key(
     as_header: Annotated[
         bool, typer.Option("--header", help="Print a C header for the checker of microcontrollers instead of PEM.")
     ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Print the public keys of a role. Firmware of microcontrollers holds those of its channel."""
     from edgemill.commands.registry import print_public_keys
 
     with exit_on_error():
-        print_public_keys(registry, role, as_header=as_header)
+        print_public_keys(registry, role, as_header=as_header, as_json=as_json)
 
 
 @app.command()
@@ -133,6 +138,7 @@ def rotate(
         str | None,
         typer.Option(help="Where it is: env:VARIABLE, file:PATH, or a URI of securesystemslib, such as awskms:ID."),
     ] = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Replace the oldest key of a role with a new one. Devices follow by themselves, and refuse the old key.
 
@@ -141,4 +147,4 @@ def rotate(
     from edgemill.commands.registry import rotate as rotate_key
 
     with exit_on_error():
-        rotate_key(registry, role, public_key, key)
+        rotate_key(registry, role, public_key, key, as_json=as_json)

@@ -15,11 +15,15 @@ import typer
 
 from components.baseline.source import recognize
 from components.core.child import last_lines
-from components.core.errors import EdgemillError, ModelError
+from components.core.errors import EdgemillError, ModelError, SpecError, counted
+from components.core.files import described
+from components.core.values import FrozenModel
+from components.spec.devices.device import DeviceProfile
 from edgemill.project.child import ERROR_FILE, JOB_FILE, PLAN_FILE, Job
 from edgemill.project.data import recognize_data
-from edgemill.project.files import PIPELINE, refuse_existing, write_project
+from edgemill.project.files import PIPELINE, README, TASK, refuse_existing, write_project
 from edgemill.project.found import Data, Options
+from edgemill.project.paths import beside
 from edgemill.project.plan import Plan
 from pipelines.checks.preflight import preflight
 from pipelines.file.load import read_devices, shipped_devices
@@ -30,25 +34,93 @@ _DEFAULT_DEVICE = "phone_cpu"
 _CHATTER = re.compile(r"\d{4}-\d\d-\d\d .*?: [IW] |[IW]\d{4} |INFO:|WARNING:")
 
 
+class Written(FrozenModel):
+    """What `edgemill init` wrote.
+
+    Attributes:
+        file: The pipeline file.
+        files: All files.
+        devices: Entries of `devices` in the pipeline file.
+        kind: Kind of the examples.
+        classes: Names of the classes, in the order of the model's outputs; empty without names.
+        objective: What the model does.
+        input_range: Name of the range of the input.
+        facts: What was found out, in sentences.
+    """
+
+    file: Path
+    files: tuple[Path, ...]
+    devices: tuple[str, ...]
+    kind: str
+    classes: tuple[str, ...]
+    objective: str
+    input_range: str
+    facts: tuple[str, ...]
+
+
+class CommandLineError(SpecError):
+    """Several errors in what the command line names."""
+
+    def __init__(self, errors: Sequence[EdgemillError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__(
+            f"{counted(len(errors), 'error')} in the command line", remedy="; ".join(e.remedy for e in errors)
+        )
+
+    def __str__(self) -> str:
+        return "\n".join([self.what, *(f"  - {error}" for error in self.errors)])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.errors,)
+
+
 def init_project(
-    model: Path, data: Path, output: Path, devices: Sequence[str], options: Options, *, trust_code: bool
-) -> Path:
+    model: Path,
+    data: Path,
+    output: Path,
+    devices: Sequence[str],
+    options: Options,
+    *,
+    trust_code: bool,
+    model_field: str = "--model",
+) -> Written:
     """Look at a model and its data, and write a pipeline for them.
 
-    Returns:
-        The pipeline file.
+    Args:
+        model: The model.
+        data: The data.
+        output: The folder to write to.
+        devices: Names or files of device profiles; without any, the user is asked.
+        options: What the user says of the data and the model.
+        trust_code: Whether to load a model that contains Python code.
+        model_field: What errors call the model.
 
     Raises:
         EdgemillError: The model or the data can't be used, or the folder holds one of the files already.
     """
     refuse_existing(output)
+    errors: list[EdgemillError] = []
     try:
-        recognize(model)
+        _check_model(model, model_field)
     except EdgemillError as error:
-        raise error.placed("--model") from error
-    chosen = list(devices) or [_ask_device()]
-    profiles = read_devices(chosen, Path.cwd(), "--device")
-    found = recognize_data(data, options)
+        errors.append(error)
+    # A wrong path is reported before the user answers a question.
+    chosen = list(devices)
+    profiles: list[DeviceProfile] = []
+    for name in chosen:
+        try:
+            profiles += read_devices([name], Path.cwd(), "--device")
+        except EdgemillError as error:
+            errors.append(error)
+    try:
+        found = recognize_data(data, options)
+    except EdgemillError as error:
+        errors.append(error)
+    if errors:
+        raise errors[0] if len(errors) == 1 else CommandLineError(errors)
+    if not chosen:
+        chosen = [_ask_device()]
+        profiles = read_devices(chosen, Path.cwd(), "--device")
     plan = _planned(model, found, options, trust_code=trust_code)
     shipped = shipped_devices()
     named = {name if name in shipped else os.path.relpath(name, output): device
@@ -57,9 +129,34 @@ def init_project(
     file = output / PIPELINE
     with findable(file):
         preflight(file)
-    for fact in plan.facts:
-        typer.echo(fact)
-    return file
+    return Written(
+        file=file,
+        files=tuple(output / name for name in (PIPELINE, TASK, README)),
+        devices=tuple(named),
+        kind=plan.data.kind,
+        classes=tuple(plan.examples.get("classes", ())),
+        objective=plan.objective,
+        input_range=plan.scale.name,
+        facts=plan.facts,
+    )
+
+
+def _check_model(model: Path, field: str) -> None:
+    if described(model) == "nothing":
+        raise ModelError(
+            "there is no such file or folder",
+            where=field,
+            bound="a SavedModel folder (with saved_model.pb), a .keras or .h5 file, or a float .tflite file",
+            measured=f"{model}, nothing",
+            remedy=beside(model, (".keras", ".h5", ".tflite")),
+        )
+    try:
+        recognize(model)
+    except EdgemillError as error:
+        remedy = error.remedy.replace("baseline.path", field)
+        raise type(error)(
+            error.what, where=error.placed(field).where, bound=error.bound, measured=error.measured, remedy=remedy
+        ) from error
 
 
 def _ask_device() -> str:

@@ -25,16 +25,19 @@ _WARNING = (
 )
 
 
-def init(address: str, folder: Path, timestamp_days: int | None) -> None:
+def init(address: str, folder: Path, timestamp_days: int | None, *, as_json: bool = False) -> None:
     """Sign a registry with a new development key set."""
     from components.trust.setup import create
 
     root = signed.normal(address)
     create(root, store_at(root), folder, timestamp_days)
     record(normal_root(root), what="init")
-    typer.echo(f"signed: {root}")
-    typer.echo(f"keys: {folder} (export {VARIABLE}={folder.resolve()})")
-    typer.echo(f"devices trust: {folder / ROOT_NAME}")
+    if as_json:
+        _echo_json({"registry": root, "keys": str(folder.resolve()), "root": str(folder.resolve() / ROOT_NAME)})
+    else:
+        typer.echo(f"signed: {root}")
+        typer.echo(f"keys: {folder} (export {VARIABLE}={folder.resolve()})")
+        typer.echo(f"devices trust: {folder / ROOT_NAME}")
     typer.secho(_WARNING, err=True, fg="yellow", bold=True)
 
 
@@ -55,7 +58,7 @@ def status(address: str, *, as_json: bool) -> None:
             "expires": {name: when.isoformat() for name, when in expiry.items()},
             "channels": [rollout.to_json(state) for state in states],
         }
-        typer.echo(json.dumps(value, indent=2))
+        _echo_json(value)
         return
     typer.echo(f"{registry.where}: signed{' with development keys' if registry.keys.file.development else ''}")
     now = datetime.now(timezone.utc)
@@ -65,22 +68,22 @@ def status(address: str, *, as_json: bool) -> None:
         typer.echo(f"  {_line(state)}")
 
 
-def promote(release: str, channel: str, percent: float) -> None:
+def promote(release: str, channel: str, percent: float, *, as_json: bool = False) -> None:
     """Give a share of a channel's devices a release of the registry."""
-    _echo(signed.promote(release, channel, round(percent * 100)), "promoted")
+    _echo(signed.promote(release, channel, round(percent * 100)), "promoted", as_json=as_json)
 
 
-def roll_back(place: str, channel: str) -> None:
+def roll_back(place: str, channel: str, *, as_json: bool = False) -> None:
     """Take the newest release of a channel back."""
-    _echo(signed.change(place, channel, rollout.rolled_back, "rollback"), "rolled back")
+    _echo(signed.change(place, channel, rollout.rolled_back, "rollback"), "rolled back", as_json=as_json)
 
 
-def pause(place: str, channel: str) -> None:
+def pause(place: str, channel: str, *, as_json: bool = False) -> None:
     """Stop the newest release of a channel from reaching further devices."""
-    _echo(signed.change(place, channel, rollout.paused, "pause"), "paused")
+    _echo(signed.change(place, channel, rollout.paused, "pause"), "paused", as_json=as_json)
 
 
-def refresh(address: str, *, force: bool) -> None:
+def refresh(address: str, *, force: bool, as_json: bool = False) -> None:
     """Sign again what expires soon, and name what can't be signed here."""
     from components.trust.setup import renew
 
@@ -88,23 +91,39 @@ def refresh(address: str, *, force: bool) -> None:
     signed_again, missing = renew(
         registry, force=force, announce=lambda roles: record(registry.where, what="refresh", roles=roles)
     )
-    typer.echo(f"signed again: {', '.join(signed_again)}" if signed_again else "nothing is signed again")
+    if not as_json:
+        typer.echo(f"signed again: {', '.join(signed_again)}" if signed_again else "nothing is signed again")
     for role, when in missing.items():
         remedy = "rotate a top-level role" if role == "root" else "refresh where its key is"
         typer.secho(
             f"{role} expires {when:%Y-%m-%d %H:%M} UTC, and is not signed again: {remedy}", err=True, fg="yellow"
         )
     renewed = registry.read()
+    if as_json:
+        _echo_json({
+            "registry": registry.where,
+            "signed_again": list(signed_again),
+            "not_signed": {role: when.isoformat() for role, when in missing.items()},
+            "expires": {
+                "timestamp": renewed.timestamp.signed.expires.isoformat(),
+                "snapshot": renewed.snapshot.signed.expires.isoformat(),
+            },
+        })  # fmt: skip
+        return
     typer.echo(f"timestamp expires {renewed.timestamp.signed.expires:%Y-%m-%d %H:%M} UTC")
     typer.echo(f"snapshot expires {renewed.snapshot.signed.expires:%Y-%m-%d %H:%M} UTC")
 
 
-def print_public_keys(address: str, role: str, *, as_header: bool) -> None:
+def print_public_keys(address: str, role: str, *, as_header: bool, as_json: bool = False) -> None:
     """Print the public keys of a role, as PEM text or as a C header."""
     from components.trust.setup import public_keys
 
     registry = _opened(address)
     keys = public_keys(registry, role)
+    if as_json:
+        held = [{"id": key.keyid, "type": key.keytype, "public": key.keyval["public"]} for key in keys]
+        _echo_json({"registry": registry.where, "role": role, "keys": held})
+        return
     if not as_header:
         typer.echo("".join(key.keyval["public"] for key in keys), nl=False)
         return
@@ -127,7 +146,7 @@ def print_public_keys(address: str, role: str, *, as_header: bool) -> None:
     )
 
 
-def rotate(address: str, role: str, public_key: Path | None, key: str | None) -> None:
+def rotate(address: str, role: str, public_key: Path | None, key: str | None, *, as_json: bool = False) -> None:
     """Replace a key of a role."""
     from components.trust import setup
 
@@ -141,6 +160,9 @@ def rotate(address: str, role: str, public_key: Path | None, key: str | None) ->
     elsewhere = (public_key.read_bytes(), key) if public_key and key else None
     record(registry.where, role, what="rotate")
     replaced = setup.rotate(registry, role, elsewhere)
+    if as_json:
+        _echo_json({"registry": registry.where, "role": role, "replaced": replaced})
+        return
     typer.echo(f"{role}: the key {replaced[:12]}… is replaced; its file in {registry.keys.folder} can be removed")
 
 
@@ -155,7 +177,14 @@ def _opened(address: str) -> SignedRegistry:
     return registry
 
 
-def _echo(state: rollout.ChannelState, what: str) -> None:
+def _echo_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def _echo(state: rollout.ChannelState, what: str, *, as_json: bool) -> None:
+    if as_json:
+        _echo_json(rollout.to_json(state))
+        return
     typer.echo(f"{_line(state)}: {what}")
 
 

@@ -11,7 +11,7 @@ from components.push.audit import record
 from components.push.registry import registry_at
 from components.push.release_files import root_and_place
 from components.push.signed import can_be_signed, open_signed, promote
-from components.trust.rollout import FULL_SHARE
+from components.trust.rollout import FULL_SHARE, to_json
 from pipelines.file.environment import environment
 
 
@@ -48,6 +48,9 @@ def roll_back(
     address = registry.resolve(release).address
     if can_be_signed(address) and open_signed(address.rsplit("/", 3)[0]) is not None:
         state = promote(address, channel, FULL_SHARE)
+        if as_json:
+            typer.echo(json.dumps(to_json(state), indent=2))
+            return
         typer.echo(f"{channel} of {state.name} for {state.device_class}: {address.rpartition('/')[2]}, signed")
         return
     before, pointed = registry.point_at(release, channel)

@@ -15,12 +15,15 @@ from components.ingest.listing import number
 from components.ingest.media import UnreadableError, wav_facts
 from edgemill.project.columns import of_archive, of_arrays, of_table
 from edgemill.project.found import Data, Options, file_splits, label_of, pair_of, read_table
+from edgemill.project.paths import beside
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _PATHS = ("path", "file", "filename", "file_name", "image", "audio")
 # Files that are looked at to find the sample rate.
 _MOST_OPENED = 200
-_MOST_CLASSES = 1000
+_EXPECTED = (
+    "a folder of class folders with images or WAV files, a CSV table, a .npz file, or a folder of tables or .npy files"
+)
 
 
 def recognize_data(path: Path, options: Options) -> Data:
@@ -33,12 +36,19 @@ def recognize_data(path: Path, options: Options) -> Data:
         return of_table(path.parent, {"kind": "hashed", "pattern": path.name}, [path], options)
     if is_file(path) and path.suffix == ".npz":
         return of_archive(path, options)
+    if described(path) == "nothing":
+        raise DataError(
+            "there is no such file or folder",
+            where="--data",
+            bound=_EXPECTED,
+            measured=f"{path}, nothing",
+            remedy=beside(path, (".csv", ".npz")),
+        )
     if not is_folder(path):
         raise DataError(
-            "there are no examples" if described(path) == "nothing" else "the kind of these examples is not known",
+            "the kind of these examples is not known",
             where="--data",
-            bound="a folder of class folders with images or WAV files, a CSV table, a .npz file, or a folder of tables "
-            "or .npy files",
+            bound=_EXPECTED,
             measured=f"{path}, {described(path)}",
             remedy="correct the path; for other data, write a pipeline file with `kind: tfrecord` or `kind: generator`",
         )

@@ -59,6 +59,37 @@ def test_roll_out_from_canary_to_all_devices_and_back(root: str) -> None:
         ("canary", new), ("stable", old)]  # fmt: skip
 
 
+def test_changes_are_printed_as_json(root: str, tmp_path: Path) -> None:
+    old, new = push(root, MODEL, "stable"), push(root, MODEL[::-1], "canary")
+    place = f"{root}/phone/shoes"
+
+    def printed(*arguments: str) -> dict[str, object]:
+        result = CliRunner().invoke(app, [*arguments, "--json"])
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    for arguments, stages in (
+        (("promote", f"{place}/{new}", "--percent", "5"), [(new, 500, False), (old, 10_000, False)]),
+        (("pause", place), [(new, 500, True), (old, 10_000, False)]),
+        (("rollback", place), [(old, 10_000, False)]),
+    ):
+        state = printed("registry", *arguments)
+        found = [(one["release"]["version"], one["share"], one["paused"]) for one in state["stages"]]
+        assert (state["channel"], state["name"], found) == ("stable", "shoes", stages)
+    # The command for a single release prints the same for a signed registry.
+    assert printed("rollback", f"{place}/{new}", "--files-only")["stages"][0]["release"]["version"] == new
+    refreshed = printed("registry", "refresh", root, "--force")
+    assert "timestamp" in refreshed["signed_again"] and refreshed["not_signed"] == {}
+    assert set(refreshed["expires"]) == {"timestamp", "snapshot"}
+    keys = printed("registry", "public-key", root, "phone.stable")
+    [key] = keys["keys"]
+    assert (keys["role"], key["public"]) == ("phone.stable", edgemill("public-key", root, "phone.stable")[1])
+    [before] = printed("registry", "public-key", root, "timestamp")["keys"]
+    assert printed("registry", "rotate", root, "timestamp")["replaced"] == before["id"]
+    other = printed("registry", "init", str(tmp_path / "other"), "--keys", str(tmp_path / "more"))
+    assert Path(other["root"]).parent == Path(other["keys"]) == tmp_path / "more" and Path(other["root"]).is_file()
+
+
 def test_refresh_signs_when_it_is_time_and_rotate_names_the_old_key(root: str) -> None:
     code, output = edgemill("refresh", root)
     assert code == 0

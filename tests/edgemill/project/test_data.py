@@ -49,7 +49,7 @@ def test_folders_of_splits(tmp_path: Path) -> None:
 def test_folder_without_classes_is_refused(tmp_path: Path, names: list[str], words: str) -> None:
     with pytest.raises(DataError, match=words):
         recognize_data(images(tmp_path, *names), NONE)
-    with pytest.raises(DataError, match="there are no examples"):
+    with pytest.raises(DataError, match="there is no such file or folder"):
         recognize_data(tmp_path / "nothing", NONE)
 
 
