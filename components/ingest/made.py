@@ -13,9 +13,12 @@ import apache_beam as beam
 import tensorflow as tf
 from google.protobuf import json_format
 from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
+from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
 
 from components.core.errors import DataError, counted
+from components.facts.left_out import LEFT_OUT, LEFT_OUT_PROPERTY, MOST_NAMED, LeftOut
 from components.ingest.listing import Item, files_of, items
 from components.ingest.media import UnreadableError
 from components.ingest.parquet import to_example
@@ -27,14 +30,19 @@ _LOG = logging.getLogger(__name__)
 # Key of the custom configuration, a JSON object, that holds a `MadeSplits`.
 MADE = "made"
 _UNREADABLE = "unreadable"
+# Files in the artifact, until the executor moves their content to a property. Workers of Beam write them.
+_LEFT_OUT_FILES = "left_out-*.json"
 
 
 class MadeExecutor(BaseExampleGenExecutor):
     """ExampleGen executor for a `MadeSplits`, which the custom configuration holds."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: dict[str, Any]) -> None:
-        """See the base class. Fails if the files changed meanwhile."""
+        """See the base class. Fails if the files changed meanwhile. Records which were left out."""
+        artifact = artifact_utils.get_single_instance(output_dict["examples"])
+        self._place = artifact.uri
         super().Do(input_dict, output_dict, exec_properties)
+        _record_left_out(artifact)
         description = description_in(exec_properties.get("custom_config") or "")
         if description:
             folder, made = Path(exec_properties["input_base"]), _made(exec_properties)
@@ -49,11 +57,12 @@ class MadeExecutor(BaseExampleGenExecutor):
         buckets = [(split.name, split.hash_buckets) for split in output.split_config.splits]
         if not buckets:
             return {
-                split.name: pipeline | split.name >> _Examples(made, folder, split.name, split.pattern, hashed=False)
+                split.name: pipeline
+                | split.name >> _Examples(made, folder, split.name, split.pattern, self._place, hashed=False)
                 for split in given.splits
             }
         [split] = given.splits
-        examples = pipeline | "all" >> _Examples(made, folder, split.name, split.pattern, hashed=True)
+        examples = pipeline | "all" >> _Examples(made, folder, split.name, split.pattern, self._place, hashed=True)
         parts = examples | "split" >> beam.Partition(split_of, len(buckets), [n for _, n in buckets], made)
         return {name: part for (name, _), part in zip(buckets, parts, strict=True)}
 
@@ -90,8 +99,9 @@ def _made(exec_properties: dict[str, Any]) -> MadeSplits:
 class _Examples(beam.PTransform):
     """The tf.Examples of a split."""
 
-    def __init__(self, made: MadeSplits, folder: Path, split: str, pattern: str, *, hashed: bool) -> None:
+    def __init__(self, made: MadeSplits, folder: Path, split: str, pattern: str, place: str, *, hashed: bool) -> None:
         super().__init__()
+        self._place = place
         self._made, self._folder, self._split, self._pattern, self._hashed = made, folder, split, pattern, hashed
 
     def expand(self, pipeline: Any) -> Any:
@@ -108,8 +118,8 @@ class _Examples(beam.PTransform):
             | beam.Reshuffle()
             | beam.FlatMap(_decoded, made).with_outputs(_UNREADABLE, main="examples")
         )
-        bound = (len(found), source.max_unreadable)
-        _ = read[_UNREADABLE] | beam.combiners.ToList() | beam.Map(_check_share, *bound)
+        given = (len(found), source.max_unreadable, "" if self._hashed else self._split, self._place)
+        _ = read[_UNREADABLE] | beam.combiners.ToList() | beam.Map(_check_share, *given)
         return read["examples"]
 
 
@@ -127,7 +137,23 @@ def _decoded(values: tuple[str, str, dict[str, str]], made: MadeSplits) -> Itera
         yield beam.pvalue.TaggedOutput(_UNREADABLE, f"{item.file} ({error.measured})")
 
 
-def _check_share(unreadable: list[str], count: int, most: float) -> None:
+def _check_share(unreadable: list[str], count: int, most: float, split: str, place: str) -> None:
     check_share(unreadable, count, most)
     if unreadable:
         _LOG.warning("left out %s of %d: %s", counted(len(unreadable), "file"), count, "; ".join(sorted(unreadable)))
+        first = tuple(sorted(unreadable)[:MOST_NAMED])
+        found = LeftOut(split=split, files=count, damaged=len(unreadable), bound=most, first=first)
+        fileio.makedirs(place)
+        with fileio.open(f"{place}/{_LEFT_OUT_FILES.replace('*', split)}", "w") as file:
+            file.write(found.model_dump_json())
+
+
+def _record_left_out(artifact: Any) -> None:
+    """Move what workers wrote of files that were left out to a property of the artifact."""
+    found = []
+    for name in sorted(fileio.glob(f"{artifact.uri}/{_LEFT_OUT_FILES}")):
+        with fileio.open(name, "r") as file:
+            found.append(LeftOut.model_validate_json(file.read()))
+        fileio.remove(name)
+    if found:
+        artifact.set_string_custom_property(LEFT_OUT_PROPERTY, LEFT_OUT.dump_json(tuple(found)).decode())

@@ -55,7 +55,7 @@ class _Files(_Made):
             meaning.
         path_column: Column of the paths, if the layout is `table`. Its label is in the column that `label` names.
         max_unreadable: Largest share of the files that can be damaged or of another format. They are left out, and the
-            log lists them. A larger share ends the run.
+            report counts them. A larger share ends the run.
     """
 
     layout: Literal["folders", "table"] = "folders"

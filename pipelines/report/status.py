@@ -13,6 +13,7 @@ from typing import Literal
 from components.core.values import FrozenModel
 from components.facts.conversion import Converted
 from components.facts.evaluation import CandidateReport, MetricValue
+from components.facts.left_out import LeftOut
 from components.facts.slices import overall
 from pipelines.file.load import SkippedRecipe
 from pipelines.report.summary import NodeFact, RunSummary, size_ratio
@@ -114,6 +115,7 @@ class RunStatus(FrozenModel):
             `failed`; None if nothing ran.
         devices, candidates, nodes: Results in the order of the pipeline.
         skipped: Recipes of the pipeline file that cannot work on the model, with the reasons.
+        left_out: Damaged files that were left out of the examples, for each split or for all.
         failed: Node ID -> why it failed.
         errors: All errors, with how to fix them.
         report, details, log: Paths of `report.html`, `summary.json`, and the log.
@@ -137,6 +139,7 @@ class RunStatus(FrozenModel):
     candidates: tuple[CandidateStatus, ...] = ()
     nodes: tuple[NodeFact, ...] = ()
     skipped: tuple[SkippedRecipe, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     failed: dict[str, str] = {}
     errors: tuple[str, ...] = ()
     report: str | None = None
@@ -167,6 +170,7 @@ def with_summary(status: RunStatus, summary: RunSummary) -> RunStatus:
             "candidates": tuple(candidate_status(one, summary) for one in summary.candidates),
             "nodes": summary.nodes,
             "skipped": summary.skipped,
+            "left_out": summary.left_out,
             "failed": {node.id: node.message for node in summary.nodes if node.state == "failed"},
             "errors": summary.errors,
         }

@@ -22,6 +22,7 @@ from components.facts.decision import Decision, Verdict
 from components.facts.device import DeviceReport
 from components.facts.evaluation import CandidateReport, EvaluationReport
 from components.facts.explanation import Explanation
+from components.facts.left_out import LeftOut
 from components.facts.slices import overall
 from components.facts.training import TrainingReport, named_by_recipes
 from components.model.keras3.facts import RebuiltFacts
@@ -94,6 +95,7 @@ class RunSummary(FrozenModel):
         decisions: One per device whose gate ran.
         devices: The pipeline's device profiles.
         skipped: Recipes of the pipeline file that cannot work on the model, and why.
+        left_out: Damaged files that ingestion left out, for each split or for all.
         about: What the pipeline file says for model cards.
         releases: One per device whose pusher ran.
         audit: Audit of the calibration sample; None without one.
@@ -116,6 +118,7 @@ class RunSummary(FrozenModel):
     decisions: tuple[Decision, ...] = ()
     devices: tuple[DeviceProfile, ...] = ()
     skipped: tuple[SkippedRecipe, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     about: CardSpec = CardSpec()
     releases: tuple[PushOutcome, ...] = ()
     audit: AuditReport | None = None

@@ -63,6 +63,7 @@ def render_table(summary: RunSummary) -> RenderableType:
     ]
     lines = [Text(summary.rebuilt.sentence, style="dim")] if summary.rebuilt else []
     lines += [Text(f"{finding.where or finding.check}: {finding.message}", style="yellow") for finding in findings]
+    lines += [Text(f"examples: {one.sentence}", style="yellow") for one in summary.left_out]
     lines += [Text(f"{one.name} is skipped: {'; '.join(one.reasons)}", style="yellow") for one in summary.skipped]
     for (subject, note, style), names in _notes(summary).items():
         lines.append(Text(f"{subject} of {', '.join(names)}: {note}", style=style))

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from components.core.errors import damaged
+from components.facts.left_out import LEFT_OUT, LEFT_OUT_PROPERTY, LeftOut
 from pipelines.graph.steps import shown_id
 from pipelines.report.summary import LineageNode, NodeFact, RunSummary, V, results
 from pipelines.runs.lineage import trace
@@ -30,6 +31,7 @@ def summarize(store: Any, plan: RunPlan) -> RunSummary:
         nodes=tuple(_node_fact(plan, node, records.get(node), errors.get(node, "")) for node in plan.nodes),
         devices=plan.devices,
         skipped=plan.skipped,
+        left_out=_left_out(records),
         about=plan.about,
         lineage=_lineage(store, plan, records),
         errors=tuple(f"{shown_id(node, plan.recipes)}: {error}" for node, error in errors.items()),
@@ -54,6 +56,13 @@ def _read_all(records: dict[str, NodeRecord], node: str, output: str, file: str,
             except ValidationError as error:
                 raise damaged(f"{record.outputs[output].uri}/{file}", error) from error
     return tuple(found)
+
+
+def _left_out(records: dict[str, NodeRecord]) -> tuple[LeftOut, ...]:
+    artifacts = (artifact for record in records.values() for artifact in record.outputs.values())
+    found = (artifact.custom_properties[LEFT_OUT_PROPERTY].string_value for artifact in artifacts
+             if LEFT_OUT_PROPERTY in artifact.custom_properties)  # fmt: skip
+    return tuple(one for text in found for one in LEFT_OUT.validate_json(text))
 
 
 def _lineage(store: Any, plan: RunPlan, records: dict[str, NodeRecord]) -> LineageNode | None:

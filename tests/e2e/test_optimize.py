@@ -1,5 +1,6 @@
 """`edgemill optimize` from a folder of images and a model to a release, and what `init` refuses."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def write_data(folder: Path) -> None:
             Image.fromarray(pixels).convert("RGB" if number % 3 else "L").save(
                 folder / "images" / name / f"{number}.png"
             )
+    (folder / "images" / "dark" / "broken.png").write_bytes(b"no image")
     layers = tf.keras.layers
     model = tf.keras.Sequential([
         layers.Input([6, 6, 3]), layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D(),
@@ -60,10 +62,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_one_command_leads_from_images_to_a_release_and_overwrites_nothing(folder: Path) -> None:
-    result = invoke("optimize", "brightness.keras", "--data", "images", "--root", "root")
+    result = invoke(
+        *("optimize", "brightness.keras", "--data", "images", "--root", "root", "--max-unreadable", "0.01"),
+        *("--summary-json", "status.json"),
+    )
     assert result.exit_code == ExitCode.OK, result.output
-    assert "180 files of the kind `images` in 3 classes: bright, dark, gray" in result.output
+    assert "181 files of the kind `images` in 3 classes: bright, dark, gray" in result.output
     assert "device: phone_cpu" in result.output and "input range -1..1" in result.output
+    status = json.loads(Path("status.json").read_text())
+    [left_out] = status["left_out"]
+    assert (left_out["files"], left_out["damaged"], left_out["bound"]) == (181, 1, 0.01)
+    assert left_out["first"][0].startswith(str(folder / "images" / "dark" / "broken.png"))
+    assert "1 damaged file of 181 left out: 0.55%, at most 1.00% allowed" in result.output
+    assert "images/dark/broken.png" in Path(status["report"]).read_text()
     [release] = (folder / "brightness" / "registry").rglob("model.tflite")
     assert release.stat().st_size < 5000
     task = (folder / "brightness" / "task.py").read_text()
@@ -86,9 +97,9 @@ def test_one_command_leads_from_images_to_a_release_and_overwrites_nothing(folde
 def test_model_that_does_not_fit_the_images_is_refused(
     folder: Path, shape: tuple[int | None, ...], outputs: int, words: str
 ) -> None:
-    model = Model(input_shape=shape, dtype="float32", outputs=outputs)
+    model, options = Model(input_shape=shape, dtype="float32", outputs=outputs), Options(max_unreadable=0.01)
     with pytest.raises(EdgemillError, match=words):
-        plan(recognize_data(folder / "images", Options()), model, Options(), lambda values: values)
+        plan(recognize_data(folder / "images", options), model, options, lambda values: values)
 
 
 def test_ready_made_task_reads_each_type_of_values() -> None:

@@ -14,6 +14,7 @@ from scipy.io import wavfile
 from tfx.types.standard_artifacts import Examples as ExamplesArtifact
 
 from components.core.errors import DataError, EdgemillError
+from components.facts.left_out import LEFT_OUT, LEFT_OUT_PROPERTY, LeftOut
 from components.ingest.made import MadeExecutor
 from components.ingest.sources import described
 from pipelines.checks.examples.made import samples, structure_errors
@@ -28,13 +29,21 @@ def examples_of(folder: Path, **fields: Any) -> Any:
     return TypeAdapter(Examples).validate_python({"path": str(folder), "label": "label", **fields})
 
 
-def ingested(examples: Any, folder: Path, digests: str | None = None) -> dict[str, list[dict[str, Any]]]:
-    """Run the executor with the properties of the node, and return the rows of each split."""
+def ingested(
+    examples: Any, folder: Path, digests: str | None = None, recorded: list[LeftOut] | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """Run the executor with the properties of the node, and return the rows of each split.
+
+    What it records of files that it left out is added to `recorded`.
+    """
     properties = dict(_example_gen(examples, digests).exec_properties)
     artifact = ExamplesArtifact()
     artifact.uri = str(folder / "examples")
     context = MadeExecutor.Context(beam_pipeline_args=["--direct_num_workers=1"], tmp_dir=str(folder), unique_id="1")
     MadeExecutor(context).Do({}, {"examples": [artifact]}, properties)
+    if recorded is not None and artifact.has_custom_property(LEFT_OUT_PROPERTY):
+        recorded += LEFT_OUT.validate_json(artifact.get_string_custom_property(LEFT_OUT_PROPERTY))
+    assert {each.name for each in Path(artifact.uri).iterdir()} == {f"Split-{name}" for name in examples.splits.names}
     found: dict[str, list[dict[str, Any]]] = {}
     for split in examples.splits.names:
         files = sorted(str(file) for file in (folder / "examples" / f"Split-{split}").iterdir())
@@ -97,8 +106,21 @@ def test_damaged_images_end_the_run_with_count_and_names_unless_their_share_is_a
         list(samples(strict))
     with pytest.raises(Exception, match=words):
         ingested(strict, tmp_path)
-    found = ingested(examples_of(folder, **IMAGES, max_unreadable=0.1), tmp_path / "lenient")
+    recorded: list[LeftOut] = []
+    found = ingested(examples_of(folder, **IMAGES, max_unreadable=0.1), tmp_path / "lenient", recorded=recorded)
     assert Counter(each["label"] for rows in found.values() for each in rows) == {0: 12, 1: 10}
+    [one] = recorded
+    assert one.sentence == "2 damaged files of 24 left out: 8.33%, at most 10.00% allowed"
+    assert [name.partition(" (")[0] for name in one.first] == [str(folder / "dark" / f"{n}.png") for n in (3, 7)]
+
+
+def test_files_left_out_are_counted_for_each_declared_split(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images")
+    (folder / "dark" / "3.png").write_bytes(b"no image")
+    splits = {"kind": "declared", "patterns": {"train": "*/[0-5].png", "eval": "*/[6-9].png"}}
+    recorded: list[LeftOut] = []
+    ingested(examples_of(folder, **{**IMAGES, "splits": splits}, max_unreadable=0.1), tmp_path, recorded=recorded)
+    assert [(one.split, one.files, one.damaged) for one in recorded] == [("train", 12, 1)]
 
 
 def test_images_that_change_while_they_are_read_end_the_run(tmp_path: Path) -> None:

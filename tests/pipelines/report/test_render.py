@@ -9,6 +9,7 @@ from rich.console import Console
 from components.facts.audit import RangeFact
 from components.facts.conversion import PinnedFact
 from components.facts.evaluation import Latency, MetricValue, OutputReading
+from components.facts.left_out import LeftOut
 from components.model.keras3.facts import RebuiltFacts
 from pipelines.file.load import SkippedRecipe
 from pipelines.report import figures, wording
@@ -420,6 +421,19 @@ def test_skipped_recipes_are_listed_with_their_reasons(plain_summary, page):
         assert "a <mask>" in found.text["skipped"]
         assert "a cast" in found.text["skipped"]
         assert found.position("section", id="verdict") < found.position("section", id="skipped")
+
+
+def test_files_left_out_are_in_report_table_and_status(plain_summary, page):
+    assert "left-out" not in page.ids
+    first = ("photos/a<b>.png (an image that is cut off)", "photos/c.png (no image)")
+    left_out = LeftOut(split="train", files=2000, damaged=30, bound=0.02, first=first)
+    summary = plain_summary.model_copy(update={"left_out": (left_out,)})
+    said = "30 damaged files of 2,000 of the split train left out: 1.50%, at most 2.00% allowed"
+    section = Page(render_report(summary)).text["left-out"]
+    assert said in section and all(name in section for name in first) and "And 28 more" in section
+    console = Console(width=300, record=True)
+    console.print(render_table(summary))
+    assert f"examples: {said}" in console.export_text()
 
 
 def test_front_is_drawn_and_the_place_of_the_chosen_candidate_explained(run_summary, page):

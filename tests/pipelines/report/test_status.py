@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from components.facts.left_out import LeftOut
 from pipelines.file.load import SkippedRecipe
 from pipelines.report.render import render_report
 from pipelines.report.status import RunStatus, with_summary
@@ -65,6 +66,11 @@ def test_what_is_written_can_be_read_again(begun: RunStatus, run_summary: RunSum
     assert (
         RunStatus.model_validate_json((tmp_path / "s.json").read_bytes()).model_dump_json() == status.model_dump_json()
     )
+
+
+def test_files_left_out_are_in_the_status(begun: RunStatus, run_summary: RunSummary) -> None:
+    left_out = LeftOut(split="", files=200, damaged=3, bound=0.02, first=("a.png (no image)",))
+    assert with_summary(begun, run_summary.model_copy(update={"left_out": (left_out,)})).left_out == (left_out,)
 
 
 def test_skipped_recipes_are_in_the_status(begun: RunStatus, run_summary: RunSummary) -> None:
