@@ -94,7 +94,7 @@ def put(
         folder.mkdir(parents=True, exist_ok=True)
         remove_stale(folder, spec.channel)
         for _ in range(_MOST_ATTEMPTS):
-            if not final.exists():
+            if not final.exists() or not any(final.iterdir()):
                 own = {MODEL_NAME: model, COMPRESSED_NAME: compressed, MANIFEST_NAME: serialized(manifest)}
                 stage_and_rename(final, {**own, **placed})
             try:

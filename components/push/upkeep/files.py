@@ -188,8 +188,16 @@ class FileHoldings:
 
     def remove_leftover(self, leftover: Leftover) -> None:
         """See `Holdings`."""
+        place, _, version = (leftover.release or "").rpartition("/")
+        if isinstance(self._bucket, FolderBucket) and set(leftover.names) == set(self._keys(place, version)):
+            # In one step: an empty folder of a version would look like a damaged release to a push.
+            self.remove(place, version)
+            return
         with self._explained():
             self._bucket.delete(leftover.names)
+
+    def _keys(self, place: str, version: str) -> list[str]:
+        return [one.key for one in self._files.get(place, {}).get(version, {}).values()]
 
     def strangers(self) -> tuple[str, ...]:
         """See `Holdings`."""

@@ -364,3 +364,9 @@ def test_full_disk_stops_a_mirror_and_room_continues_it(tmp_path: Path, monkeypa
     assert verify(copy).releases == 1
     assert not mirror(source.root, copy).problems
     assert verify(copy).releases == 2
+
+
+def test_empty_folder_of_a_version_is_filled_by_the_next_push(tmp_path: Path) -> None:
+    place = stores_local(tmp_path)
+    Path(place.root, HERE).mkdir(parents=True)
+    assert place.push() == place.current()
