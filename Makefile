@@ -75,7 +75,7 @@ test: setup ## Run the complete test suite
 test-fast: setup ## Run the tests that need neither TensorFlow nor TFX (under two minutes)
 	$(VENV)/bin/pytest --fast --numprocesses 2 --dist loadfile
 
-test-own-models: setup ## From a folder of PNGs, WAVs, a CSV table, and arrays to releases with `edgemill optimize` (about 4 minutes)
+test-own-models: setup ## Run the tutorials about own images, sounds, tables, and arrays, from files to releases (about 4 minutes)
 	PYTHON=$(VENV)/bin/python tests/own_models.sh
 
 test-arm: setup ## Compare LiteRT on aarch64 under qemu with this machine's runtimes (Debian; about a minute)

@@ -1,23 +1,42 @@
 #!/bin/bash
-# From data as users have them, and models of Keras 3 that Edgemill has never seen, to blessed int8 releases: one command
-# for each, and no Python written by hand. The data and the models come from tests/own_models.py.
+# Runs the commands of docs/own-model-tutorials.md as they are there: from data as users have them, and models of Keras 3
+# that Edgemill has never seen, to blessed int8 releases. With arguments, only the tutorials whose commands name them,
+# such as `tests/own_models.sh table`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+root=$PWD
 python=$(realpath -s "${PYTHON:-.venv/bin/python}")
-export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-try() { # KIND COUNT DATA
-  echo "== $1"
-  "$python" tests/own_models.py "$1" "$folder/$1" "$2" 2>/dev/null
-  (
-    cd "$folder/$1"
+# The commands of this checkout, whatever is installed.
+mkdir "$folder/bin"
+printf '#!/bin/bash\nexec %q "$@"\n' "$python" >"$folder/bin/python"
+printf '#!/bin/bash\nexec %q -m edgemill "$@"\n' "$python" >"$folder/bin/edgemill"
+chmod +x "$folder/bin/"*
+export PATH=$folder/bin:$PATH
+ln -s "$root/tests" "$root/pipelines" "$folder/"
+"$python" - "$folder" <<'PYTHON'
+import re
+import sys
+from pathlib import Path
+
+text = Path("docs/own-model-tutorials.md").read_text()
+blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+assert len(blocks) == 4, len(blocks)
+for block in blocks:
+    kind = re.search(r"own_models\.py (\w+) ", block)[1]
+    Path(sys.argv[1], f"{kind}.sh").write_text(block)
+PYTHON
+
+for kind in "${@:-}"; do
+  for block in "$folder/"${kind:-*}.sh; do
+    name=$(basename "$block" .sh)
+    echo "== $name"
     began=$SECONDS
-    "$python" -m edgemill optimize my_model.keras --data "$3" --device cortex_m55
-    release=$(find my_model/registry -name model.tflite)
-    test "$(wc -l <<<"$release")" = 1
-    "$python" - "$((SECONDS - began))" "$(stat -c %s "$release")" <<'PYTHON'
+    (cd "$folder" && bash -euo pipefail "$block")
+    (cd "$folder/tutorial/$name" && "$python" - "$((SECONDS - began))" <<'PYTHON'
 import json
 import sys
 from pathlib import Path
@@ -25,12 +44,9 @@ from pathlib import Path
 [summary] = Path("build/edgemill").glob("*/runs/*/summary.json")
 facts = json.loads(summary.read_text())
 assert facts["verdict"] == "pushed" and facts["decisions"][0]["chosen"] == "int8", facts["decisions"]
-print(f"released int8: {sys.argv[2]} bytes after {sys.argv[1]} s")
+[release] = Path("my_model/registry").rglob("model.tflite")
+print(f"released int8: {release.stat().st_size:,} bytes; {sys.argv[1]} s with the training of the model")
 PYTHON
-  )
-}
-
-try images 2000 images
-try sounds 600 sounds
-try table 600 weather.csv
-try arrays 600 arrays.npz
+    )
+  done
+done

@@ -265,6 +265,20 @@ def test_shell_commands_in_the_documents_are_ones_that_run(block: str) -> None:
             assert Path(name).exists() or Path(name).name in {"python", "pytest"}, line
 
 
+def test_tutorials_about_own_models_have_the_commands_that_make_runs() -> None:
+    # `make test-own-models` takes its commands from the page, so a tutorial that does not fit is not tested.
+    script = Path("tests/own_models.sh").read_text()
+    assert "docs/own-model-tutorials.md" in script and "edgemill optimize" not in script
+    found = []
+    for block in blocks("docs/own-model-tutorials.md", "sh"):
+        write, enter, optimize, inspect = map(shlex.split, block.splitlines())
+        found.append(write[2])
+        assert write[:2] == ["python", "tests/own_models.py"]
+        assert enter == ["cd", write[3]] == ["cd", f"tutorial/{write[2]}"]
+        assert (optimize[:3], inspect[:2]) == (["edgemill", "optimize", "my_model.keras"], ["edgemill", "inspect"])
+    assert found == ["images", "sounds", "table", "arrays"]
+
+
 def test_environment_file_for_kubeflow_is_valid_and_the_docs_know_its_fields() -> None:
     found = read_environment(Path("kubeflow/environment.example.yaml"))
     assert found.kubeflow is not None

@@ -84,6 +84,17 @@ def test_one_command_leads_from_images_to_a_release_and_overwrites_nothing(folde
     assert "this folder holds pipeline.yaml, task.py, README.md, and `edgemill init` overwrites nothing" in again.output
 
 
+def test_init_prints_what_it_wrote_and_found_as_json(folder: Path) -> None:
+    options = ("--device", "cortex_m55", "--max-unreadable", "0.01", "--output", "other")
+    done = invoke("init", "--model", "brightness.keras", "--data", "images", *options, "--json")
+    assert done.exit_code == ExitCode.OK, done.output
+    found = json.loads(done.stdout)
+    assert all(Path(name).is_file() for name in found["files"]) and found["file"] == "other/pipeline.yaml"
+    assert (found["kind"], found["classes"], found["devices"]) == ("images", ["bright", "dark", "gray"], ["cortex_m55"])
+    assert (found["objective"], found["input_range"]) == ("classes", "-1..1")
+    assert "181 files of the kind `images` in 3 classes: bright, dark, gray" in found["facts"]
+
+
 @pytest.mark.parametrize(
     ("shape", "outputs", "words"),
     [
