@@ -125,7 +125,7 @@ def exit_on_error() -> Iterator[None]:
         if not isinstance(error, EdgemillError):
             # Compare names, because help and validation do not import ML Metadata.
             if type(error).__module__.startswith("ml_metadata"):
-                from pipelines.runs.metadata_connection import store_error
+                from pipelines.storage.metadata_connection import store_error
 
                 error = store_error(error, "--metadata")
             elif isinstance(error, OSError) and not isinstance(error, BrokenPipeError):

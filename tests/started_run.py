@@ -11,7 +11,7 @@ import psutil
 
 from pipelines.file.environment import environment
 from pipelines.runs.metadata import latest_run, run_records
-from pipelines.runs.metadata_connection import open_store
+from pipelines.storage.metadata_connection import open_store
 from tests.small_pipeline import SmallPipeline
 
 LIMIT_SECONDS = 300

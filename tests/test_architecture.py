@@ -121,3 +121,13 @@ def test_modules_do_not_import_each_other_in_a_circle() -> None:
         for module, path in names.items()
     }
     TopologicalSorter(graph).prepare()  # raises a CycleError that lists the modules
+
+
+def test_folders_of_pipelines_do_not_import_each_other_in_a_circle() -> None:
+    graph: dict[str, set[str]] = defaultdict(set)
+    for path in MODULES:
+        if path.parts[0] == "pipelines" and len(path.parts) > 2:
+            own = path.parts[1]
+            others = {name.split(".")[1] for name in imported(path) if name.startswith("pipelines.")}
+            graph[own] |= {other for other in others if other != own and Path("pipelines", other).is_dir()}
+    TopologicalSorter(graph).prepare()  # raises a CycleError that lists the folders

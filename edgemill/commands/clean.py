@@ -15,9 +15,9 @@ from components.core.files import is_folder
 from edgemill.terminal import terminal
 from pipelines.file.environment import environment
 from pipelines.runs.lock import removing
-from pipelines.runs.metadata_connection import open_existing_store
 from pipelines.runs.removal import remove
 from pipelines.runs.retention import RetentionPlan, Rules, known_pipelines, plan_removal
+from pipelines.storage.metadata_connection import open_existing_store
 
 
 def clean_root(

@@ -188,8 +188,8 @@ def _tools() -> Iterator[Finding]:
 
 
 def _stores(place: Environment) -> Iterator[Finding]:
-    from pipelines.runs.metadata_connection import open_store, place_of_store
     from pipelines.storage.access import check_writable
+    from pipelines.storage.metadata_connection import open_store, place_of_store
 
     shown = place_of_store(place.metadata_url)
     file = place.metadata_url.partition("sqlite:")[2]

@@ -19,9 +19,9 @@ from pipelines.file.environment import environment
 from pipelines.report.summary import LineageNode
 from pipelines.runs.lineage import channel_breaks, compared_artifacts, first_break, release_break, trace_target
 from pipelines.runs.metadata import find_run, run_records
-from pipelines.runs.metadata_connection import open_existing_store
 from pipelines.runs.releases import releases_of
 from pipelines.runs.verification import breaks, has_digest
+from pipelines.storage.metadata_connection import open_existing_store
 
 
 def print_lineage(target: str, root: Path | None, metadata_url: str | None, *, as_json: bool, short: bool) -> None:

@@ -13,10 +13,10 @@ from pipelines.file.environment import environment
 from pipelines.report.render import write_report
 from pipelines.runs.lock import running
 from pipelines.runs.metadata import find_run
-from pipelines.runs.metadata_connection import open_existing_store
 from pipelines.runs.pushing import finish_pushes
 from pipelines.runs.run import read_plan
 from pipelines.runs.summary import summarize
+from pipelines.storage.metadata_connection import open_existing_store
 
 
 def push_run(run_id: str, root: Path | None, metadata_url: str | None, *, force: bool, as_json: bool) -> ExitCode:

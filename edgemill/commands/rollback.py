@@ -41,7 +41,7 @@ def roll_back(
     registry = registry_at(release)
     if not files_only:
         from pipelines.runs.lineage import recorded_push
-        from pipelines.runs.metadata_connection import open_existing_store
+        from pipelines.storage.metadata_connection import open_existing_store
 
         found = registry.resolve(release)
         recorded_push(open_existing_store(environment(root, metadata_url).metadata_url), found)

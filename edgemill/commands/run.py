@@ -34,8 +34,8 @@ from pipelines.report.summary import RunSummary
 from pipelines.report.terminal import render_table
 from pipelines.runs.lock import running
 from pipelines.runs.metadata import NodeRecord
-from pipelines.runs.metadata_connection import open_store
 from pipelines.storage.access import check_writable, examples_errors
+from pipelines.storage.metadata_connection import open_store
 
 
 def place_of(

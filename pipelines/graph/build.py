@@ -39,7 +39,7 @@ from pipelines.graph.ingest import Ingested, ingest
 from pipelines.graph.predict import PREDICTOR, predicted
 from pipelines.graph.sources import reads_digest, source_digests
 from pipelines.graph.steps import BASELINE_NODE, candidate_id, chain, step_nodes
-from pipelines.runs.metadata_connection import connection_config
+from pipelines.storage.metadata_connection import connection_config
 
 
 def build_pipeline(

@@ -36,7 +36,7 @@ from pipelines.file.load import LoadedPipeline, SkippedRecipe
 from pipelines.graph.steps import recipes_of_nodes
 from pipelines.graph.tfx_start import defer_tfx_components
 from pipelines.runs.metadata import NodeRecord, register_run, run_records, transient_outcome
-from pipelines.runs.metadata_connection import open_store, place_of_store
+from pipelines.storage.metadata_connection import open_store, place_of_store
 from pipelines.storage.staging import Staging
 
 Watcher = Callable[[NodeRecord], None]

@@ -1,1 +1,1 @@
-"""Pipeline roots and examples that lie in object stores, `s3://` and `gs://`."""
+"""Pipeline roots and examples in object stores, `s3://` and `gs://`, and the connection to ML Metadata."""

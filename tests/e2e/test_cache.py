@@ -12,7 +12,7 @@ from edgemill.exit_codes import ExitCode
 from pipelines.file.environment import environment
 from pipelines.report.summary import LineageNode
 from pipelines.runs.lineage import trace_target
-from pipelines.runs.metadata_connection import open_store
+from pipelines.storage.metadata_connection import open_store
 from tests.ran import Ran
 from tests.small_pipeline import TASK, SmallPipeline
 

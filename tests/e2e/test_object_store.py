@@ -17,7 +17,7 @@ from components.push.folder_releases import current
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from pipelines.file.environment import environment
-from pipelines.runs.metadata_connection import open_store
+from pipelines.storage.metadata_connection import open_store
 from tests.node_ids import node_of
 from tests.object_store import BUCKET, S3Server, free_port, s3_server, s3_user
 from tests.ran import Ran

@@ -11,7 +11,7 @@ import pytest
 from components.push.folder_releases import current
 from edgemill.exit_codes import ExitCode
 from pipelines.file.environment import environment
-from pipelines.runs.metadata_connection import open_store
+from pipelines.storage.metadata_connection import open_store
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline
 from tests.started_run import LIMIT_SECONDS, start, states, wait_until, wait_until_gone, wait_until_running

@@ -21,8 +21,8 @@ from pipelines.file.environment import environment
 from pipelines.file.load import load_pipeline
 from pipelines.graph.build import pipeline_nodes
 from pipelines.runs.metadata import run_records
-from pipelines.runs.metadata_connection import open_store
 from pipelines.runs.verification import breaks
+from pipelines.storage.metadata_connection import open_store
 from tests.node_ids import node_of
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from edgemill.main import app
-from pipelines.runs.metadata_connection import open_store
+from pipelines.storage.metadata_connection import open_store
 from tests.pipelines.runs.recorded_runs import RecordedRuns
 from tests.small_pipeline import TASK, SmallPipeline
 

@@ -31,8 +31,8 @@ from components.spec.registry import LocalRegistry
 from edgemill.main import app
 from pipelines.file.environment import environment
 from pipelines.file.load import SHIPPED_DEVICES
-from pipelines.runs.metadata_connection import open_store
 from pipelines.runs.run import RunPlan
+from pipelines.storage.metadata_connection import open_store
 from tests.pipelines.report.conftest import make_summary
 from tests.small_pipeline import SmallPipeline, frame, serialize
 

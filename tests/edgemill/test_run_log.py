@@ -60,7 +60,7 @@ def test_text_log_holds_native_output_too_and_logging_is_as_before(tmp_path: Pat
 def test_password_of_the_metadata_server_is_in_no_log(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.runs.metadata_connection import connection_config
+    from pipelines.storage.metadata_connection import connection_config
 
     monkeypatch.setenv("EDGEMILL_METADATA_PASSWORD", "from-the-environment")
     with logged_to(tmp_path, form, "run-1", secrets_of(URL)):

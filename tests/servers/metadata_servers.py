@@ -16,9 +16,9 @@ from components.core.errors import MetadataError
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from pipelines.report.status import RunStatus
-from pipelines.runs.metadata_connection import open_store
 from pipelines.runs.removal import remove
 from pipelines.runs.retention import Rules, plan_removal
+from pipelines.storage.metadata_connection import open_store
 from tests.pipelines.runs.recorded_runs import NOW, RecordedRuns
 from tests.ran import Ran
 from tests.servers.servers import NAMES, PASSWORD, QUOTED, Server, missing, server

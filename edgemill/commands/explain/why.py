@@ -16,9 +16,9 @@ from edgemill.terminal import terminal
 from pipelines.file.environment import environment
 from pipelines.report.why import as_yaml, in_decibels, result_of
 from pipelines.runs.metadata import find_run, run_records
-from pipelines.runs.metadata_connection import open_existing_store
 from pipelines.runs.run import read_plan
 from pipelines.runs.verification import stored_file
+from pipelines.storage.metadata_connection import open_existing_store
 
 _NODE, _CONVERTER = "explain__", "convert__"
 

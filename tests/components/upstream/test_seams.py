@@ -429,7 +429,7 @@ def test_native_calls_of_ml_metadata(tmp_path: Any) -> None:
     from ml_metadata.metadata_store import metadata_store
 
     from components.upstream.ml_metadata import is_postgresql
-    from pipelines.runs.metadata_connection import open_store
+    from pipelines.storage.metadata_connection import open_store
 
     assert parameters(metadata_store.MetadataStore._pywrap_cc_call) == ["method", "request", "response"]
     assert not is_postgresql(open_store(f"sqlite:{tmp_path}/m.sqlite"))

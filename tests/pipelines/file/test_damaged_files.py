@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from components.core.errors import MetadataError, StorageError
 from edgemill.main import app
 from pipelines.file.environment import environment
-from pipelines.runs.metadata_connection import open_store
 from pipelines.runs.run import read_plan
+from pipelines.storage.metadata_connection import open_store
 
 LOCKER = """
 import sqlite3, sys
@@ -49,7 +49,7 @@ def test_store_that_may_not_grow_is_not_only_called_damaged(tmp_path: Path) -> N
     limited = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)); "
-        "from pipelines.runs.metadata_connection import open_store; open_store(sys.argv[1])"
+        "from pipelines.storage.metadata_connection import open_store; open_store(sys.argv[1])"
     )
     command = [sys.executable, "-c", limited, f"sqlite:{tmp_path / 'metadata.sqlite'}"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)

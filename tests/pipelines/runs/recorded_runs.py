@@ -10,8 +10,8 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.object_store.bucket import is_address
 from pipelines.file.environment import Environment, environment
-from pipelines.runs.metadata_connection import open_store
 from pipelines.runs.run import RunPlan
+from pipelines.storage.metadata_connection import open_store
 from pipelines.storage.staging import Staging
 
 NOW = datetime(2026, 7, 1, tzinfo=timezone.utc)

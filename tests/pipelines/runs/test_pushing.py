@@ -37,11 +37,11 @@ from edgemill.main import app
 from pipelines.file.environment import environment
 from pipelines.report.status import device_status
 from pipelines.runs.metadata import register_run
-from pipelines.runs.metadata_connection import open_store
 from pipelines.runs.pushing import _Described
 from pipelines.runs.retention import Rules, plan_removal
 from pipelines.runs.run import RunPlan
 from pipelines.runs.summary import summarize
+from pipelines.storage.metadata_connection import open_store
 from tests.components.push.places import KINDS, MODEL, Place, Store, store_of
 from tests.object_store import BUCKET
 

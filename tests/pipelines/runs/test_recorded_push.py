@@ -21,7 +21,7 @@ from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from pipelines.file.environment import environment
 from pipelines.runs.lineage import channel_breaks, recorded_push
-from pipelines.runs.metadata_connection import open_store
+from pipelines.storage.metadata_connection import open_store
 
 GOOD, FAILED = b"the blessed model", b"the model that failed its gate"
 

@@ -18,8 +18,8 @@ from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from pipelines.file.environment import environment
 from pipelines.runs.lineage import release_break
-from pipelines.runs.metadata_connection import open_store
 from pipelines.runs.releases import releases_of
+from pipelines.storage.metadata_connection import open_store
 from tests.components.push.places import KINDS, MODEL, Place, Store, store_of
 from tests.object_store import S3Server, free_port
 

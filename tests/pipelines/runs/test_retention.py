@@ -13,10 +13,10 @@ from pipelines.file.environment import environment
 from pipelines.runs.lineage import trace
 from pipelines.runs.lock import removing, running
 from pipelines.runs.metadata import latest_run, register_run
-from pipelines.runs.metadata_connection import open_store
 from pipelines.runs.removal import remove
 from pipelines.runs.retention import RetentionPlan, Rules, known_pipelines, plan_removal
 from pipelines.runs.run import RunPlan, begin
+from pipelines.storage.metadata_connection import open_store
 from tests.pipelines.runs.recorded_runs import BYTES, NOW, RecordedRuns
 
 

@@ -12,8 +12,8 @@ from tfx.orchestration.portable import launcher
 
 from components.core.errors import SpecError, TamperedError
 from components.core.files import sha256_of_bytes
-from pipelines.runs.metadata_connection import connection_config, open_store
 from pipelines.storage.filesystem import register
+from pipelines.storage.metadata_connection import connection_config, open_store
 from pipelines.storage.operator import staged
 from pipelines.storage.staging import Staging
 from tests.object_store import BUCKET, S3Server

@@ -2,8 +2,8 @@ from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from ml_metadata.proto import metadata_store_service_pb2 as service
 
-from pipelines.runs.metadata_connection import connection_config, open_store
-from pipelines.runs.postgres_store import BACKSLASH, STAND_IN, _replace, _sort
+from pipelines.storage.metadata_connection import connection_config, open_store
+from pipelines.storage.postgres_store import BACKSLASH, STAND_IN, _replace, _sort
 
 SEEN = "\N{REVERSE SOLIDUS OPERATOR}"
 

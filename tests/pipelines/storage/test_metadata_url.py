@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import MetadataError, SpecError
-from pipelines.runs.metadata_connection import connection_config, open_store
+from pipelines.storage.metadata_connection import connection_config, open_store
 
 
 def test_sqlite_url_names_a_file(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from components.core.errors import MetadataError, SpecError, summary_line
 from pipelines.file.redaction import PASSWORD_VARIABLE, hide, libpq_quoted, secrets_of
-from pipelines.runs.postgres_store import patch_postgres
+from pipelines.storage.postgres_store import patch_postgres
 
 # A transaction on SQLite takes milliseconds.
 _LOCK_SECONDS = 5.0
