@@ -144,7 +144,7 @@ def _kind(path: Path, signature: str | None) -> SourceKind:
         if version.startswith(("2.", "3.")):
             return "keras" if version.startswith("2.") else "keras3"
         raise ModelError(
-            f"this file was written by Keras {version}, whose format is not known",
+            f"this file was written by Keras {version}, whose format Edgemill doesn't know",
             where=str(path),
             bound="a file of Keras 2 or 3, or a SavedModel",
             measured=f"Keras {version}",

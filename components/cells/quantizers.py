@@ -20,7 +20,7 @@ from components.upstream.autograph import do_not_convert
 from components.upstream.keras import asks_for_shapes
 from components.upstream.tfmot import smart_cond
 
-# A delay that never ends: the range is only observed in training, and applied afterwards.
+# A delay that never ends: the range is only observed in training, and applied afterward.
 NEVER = -1
 
 

@@ -44,7 +44,7 @@ def find_changes(
 
     Raises:
         DataError, SpecError: An example cannot be decoded.
-        TamperedError: The predictions are of other examples.
+        TamperedError: The predictions belong to different examples.
     """
     if not after.report.examples:
         why = after.report.rejected.message if after.report.rejected else "its conversion failed"

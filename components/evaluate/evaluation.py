@@ -73,7 +73,7 @@ def run_evaluation(
         SpecError: A metric, its output, the label, or a slice is unknown. This is raised before the evaluation starts.
         DataError: An example lacks a feature, contains NaN, or has a label out of range.
         ModelError: The baseline cannot be run.
-        TamperedError: Predictions have changed since they were written, or are of other examples.
+        TamperedError: Predictions have changed since they were written, or belong to different examples.
     """
     decoder = ExampleDecoder(task, transform_graph)
     check_features(spec, label, decoder.feature_spec)

@@ -78,8 +78,8 @@ def judge(reference_s: Times, twin_s: Times, candidates_s: Mapping[str, Times]) 
             return Latency(
                 microseconds=microseconds,
                 ratio=None,
-                note="the machine was too noisy: the float model, measured twice, took "
-                f"{twins.lower:.2f} to {twins.upper:.2f} of its own time",
+                note="the machine was too noisy: two measurements of the float model differed by a factor of "
+                f"{twins.lower:.2f} to {twins.upper:.2f}",
                 transient=True,
             )
         for what, value in (("the float model", best), ("it", float(seconds.min()))):

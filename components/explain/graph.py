@@ -128,7 +128,7 @@ class Graph:
                 self.readers.setdefault(index, []).append(one)
 
     def source(self, index: int, through: frozenset[str]) -> int:
-        """The tensor that a tensor is made of by operators of these kinds."""
+        """Trace a tensor back through operators of these kinds."""
         while index in self.makers and self.makers[index].kind in through:
             index = self.makers[index].inputs[0]
         return index

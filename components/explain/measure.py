@@ -207,7 +207,7 @@ def _row(
 def _check_names(ours: Mapping[str, Any], theirs: Mapping[str, Any], side: str) -> None:
     if set(ours) != set(theirs):
         raise ModelError(
-            f"the float file has other {side} than the candidate",
+            f"the float file and the candidate have different {side}",
             where="TFLite file",
             bound=", ".join(sorted(ours)),
             measured=", ".join(sorted(theirs)),

@@ -22,7 +22,7 @@ class LayerPlan(FrozenModel):
         layer: Name of the layer; `outer/inner` in nested models.
         kind: Its class.
         mode: In quantization-aware training: `trained` under quantization; `observed` if ranges are observed in
-            training and applied afterwards; `float`; or `refused`. In other steps: `pruned`, `clustered`, or `as it
+            training and applied afterward; `float`; or `refused`. In other steps: `pruned`, `clustered`, or `as it
             is`. For a recurrent layer without training: `fused` into one operator, `lowered` to one time step,
             `unrolled` over the sequence, or a `loop`.
         weights: How its weights are quantized; empty if none are.

@@ -20,7 +20,7 @@ class LayerPolicy:
     """How one layer is quantized.
 
     Attributes:
-        mode: `trained` under quantization; `observed`, with ranges observed in training and applied afterwards; or
+        mode: `trained` under quantization; `observed`, with ranges observed in training and applied afterward; or
             `float`.
         weight_bits: 8 or 4.
         per_channel: Whether the weights have a scale per channel if the kernel supports it.

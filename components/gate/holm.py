@@ -1,7 +1,7 @@
 """Judges the tests of all candidates together: a candidate that breaks a bound is blessed at most at the rate alpha.
 
 Two corrections by Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
-Statistics 6:65-70. Within a candidate, over its tests on all slices, so that a pass of any slice is to be trusted. And
+Statistics 6:65-70. Within a candidate, over its tests on all slices, so that you can trust a pass on any slice. And
 between candidates, because the more there are, the more chances one of them has to look good by luck.
 """
 

@@ -96,7 +96,7 @@ class StoredPredictions:
     """Reads stored predictions in any order of batches. It can be pickled, and holds one file in memory.
 
     Args:
-        names: Names of the files of `PredictionWriter`, other names are ignored.
+        names: Names of files that `PredictionWriter` wrote. Other names are ignored.
         read: Returns the content of one of them, and may verify its digest.
         place: Where they are, for messages.
 
@@ -132,7 +132,7 @@ class StoredPredictions:
             Output name -> values [N, ...].
 
         Raises:
-            TamperedError: The stored predictions are of other examples.
+            TamperedError: The stored predictions belong to different examples.
         """
         starts, parts, row, end = self._starts.get(file, []), [], first, first + len(digests)
         while row < end:
@@ -163,7 +163,7 @@ class StoredPredictions:
 
     def _unlike(self, expected: Array, found: Array) -> TamperedError:
         return TamperedError(
-            "the stored predictions are of other examples than those of the evaluation",
+            "the stored predictions belong to different examples than the evaluation",
             where=self.place,
             bound=f"an example with the digest {hexadecimal(expected)[0]}",
             measured=hexadecimal(found)[0] if len(found) else "no such example",

@@ -55,7 +55,7 @@ class Claim:
             return
         if age > LEASE_SECONDS / 2 or self._notes.read(self.name) is None:
             raise RegistryError(
-                "this collection was stopped for too long, and removes nothing more",
+                "this collection was paused for too long, so it stopped removing files",
                 where=self._where,
                 bound=f"a renewed claim within {LEASE_SECONDS / 2:g} s",
                 measured=f"{age:.0f} s",

@@ -173,7 +173,8 @@ class KeySet:
                 where=str(path),
                 bound="permissions 600",
                 measured=f"{mode:o}",
-                remedy=f"replace the key if others can have read it (edgemill registry rotate); then chmod 600 {path}",
+                remedy="replace the key if others might have read it (edgemill registry rotate); "
+                f"then chmod 600 {path}",
             )
         return path.read_bytes()
 

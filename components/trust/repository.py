@@ -1,8 +1,8 @@
 """Changes of a signed registry.
 
 Files other than the timestamp are created under new names and never replaced. The timestamp is replaced in one step, if
-it still is what was read. That is the commit point: devices see the set before or after it. If another change was
-faster, everything is read again. A killed change leaves files that nothing refers to.
+it still is what was read. That is the commit point: devices see the set before or after it. If another change
+committed first, everything is read again. A killed change leaves files that nothing refers to.
 
 Versions of the snapshot and of roles grow, but may have gaps: a name that is taken is skipped.
 """

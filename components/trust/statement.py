@@ -37,7 +37,7 @@ def statement_of(
 
 
 def without_lineage(statement: Mapping[str, Any]) -> dict[str, Any]:
-    """The statement without the IDs, which are others for each run that makes the same release."""
+    """The statement without the IDs, which differ between runs that make the same release."""
     predicate = statement.get("predicate")
     if not isinstance(predicate, Mapping):
         return dict(statement)
@@ -45,7 +45,7 @@ def without_lineage(statement: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def contradiction(statement: Mapping[str, Any], subjects: Mapping[str, str], about: Mapping[str, str]) -> str | None:
-    """Return what a statement says wrongly about a release, or None.
+    """Return what a statement gets wrong about a release, or None.
 
     Args:
         statement: The statement.

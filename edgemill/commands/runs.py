@@ -141,9 +141,9 @@ def open_in_browser(root: Path | None, name: str) -> None:
     report = run.folder / REPORT_NAME
     if not run.report:
         raise StorageError(
-            "this run has no report, because it still runs or was killed",
+            "this run has no report, because it is still running or was killed",
             where=str(report),
-            remedy=f"wait for its end, or write the report with `edgemill report {run.run_id}`",
+            remedy=f"wait until it ends, or write the report with `edgemill report {run.run_id}`",
         )
     typer.echo(str(report))
     if not webbrowser.open(report.as_uri()):

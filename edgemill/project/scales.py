@@ -88,7 +88,7 @@ def choose(
             where="--scale",
             bound=one_of(each.name for each in ranges),
             measured=wanted,
-            remedy="choose one of them, or change `scale` and `offset` in task.py afterwards",
+            remedy="choose one of them, or change `scale` and `offset` in task.py afterward",
         )
     outputs = {each.name: run(values * np.asarray(each.scale, np.float32) + np.asarray(each.offset, np.float32))
                for each in ranges}  # fmt: skip

@@ -37,7 +37,7 @@ class Wardrobe:
 
     Args:
         split: `train` or `eval`.
-        seed: Of the garments that `draw` returns.
+        seed: Seed for choosing the garments.
     """
 
     def __init__(self, split: str, seed: int) -> None:

@@ -58,8 +58,8 @@ class PastRun(FrozenModel):
         pipeline, run_id: The pipeline and the run.
         started: Start time, with time zone.
         seconds: Wall time; None if unknown.
-        state: The verdict of a run that has ended. `unfinished` if it still runs or was killed, and `unreadable` if
-            its files are damaged or come from another version.
+        state: The verdict of a run that has ended. `unfinished` if it is still running or was killed, and `unreadable`
+            if its files are damaged or come from another version.
         metric: Name of the first metric; None if the run has no evaluation.
         baseline: The baseline's value of that metric.
         devices: One result for each device of the pipeline.
@@ -129,10 +129,10 @@ def summary_of(run: PastRun) -> RunSummary:
         return RunSummary.model_validate_json(path.read_bytes())
     except OSError as error:
         raise StorageError(
-            "this run has no summary, because it still runs or was killed",
+            "this run has no summary, because it is still running or was killed",
             where=str(path),
             measured=error.strerror,
-            remedy=f"wait for its end, or write the summary with `edgemill report {run.run_id}`",
+            remedy=f"wait until it ends, or write the summary with `edgemill report {run.run_id}`",
         ) from error
     except ValidationError as error:
         raise damaged(path, error) from error

@@ -81,5 +81,5 @@ def test_what_pruning_claims_is_judged_for_every_pruned_file(ran: Ran) -> None:
 
 def test_report_shows_each_kernel(ran: Ran) -> None:
     html = (ran.folder / "report.html").read_text()
-    assert html.count("Zeros and values of each kernel afterwards") == 5
+    assert html.count("Zeros and values of each kernel afterward") == 5
     assert html.count("with one layer alone pruned to each sparsity") == 1

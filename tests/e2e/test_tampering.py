@@ -40,7 +40,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallPipeline, R
 
 @pytest.fixture
 def artifacts(finished: tuple[SmallPipeline, Ran]) -> Iterator[Path]:
-    """The artifacts' folder for a test that changes some; undone afterwards."""
+    """The artifacts' folder for a test that changes some; undone afterward."""
     small, ran = finished
     folder, kept = ran.root / "small" / "artifacts", small.folder / "kept"
     shutil.copytree(folder, kept)
@@ -271,7 +271,7 @@ def test_artifact_that_was_made_from_another_than_its_node_was_given_breaks_the_
 
 
 def run_again(finished: tuple[SmallPipeline, Ran]) -> Ran:
-    """A second run; the registry is empty before, and as the first left it afterwards."""
+    """A second run; the registry is empty before, and as the first left it afterward."""
     small, _ = finished
     registry, kept = small.folder / "registry", small.folder / "kept-registry"
     registry.rename(kept)

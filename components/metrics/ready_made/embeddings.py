@@ -92,7 +92,7 @@ class RecallAtK(KeptExamples):
 
 
 def unit_vectors(vectors: Array) -> Array:
-    """Vectors [..., D] with the length 1, float64. Those of zeros stay."""
+    """Vectors [..., D] with the length 1, float64. Vectors of zeros stay unchanged."""
     wide = vectors.astype(np.float64)
     lengths = np.sqrt((wide**2).sum(axis=-1, keepdims=True))
     return np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
@@ -105,7 +105,7 @@ def recall_at_k(vectors: Array, classes: Array, k: int, weights: Array | None = 
         vectors: Embeddings of length 1, float64 [N, D].
         classes: int [N].
         k: How many neighbors to look at.
-        weights: Of the examples when they are looked up, [N]; None if all count the same.
+        weights: Weights of the examples as queries, [N]; None if all count the same.
     """
     sizes = np.bincount(classes)
     queries = np.flatnonzero(sizes[classes] > 1)

@@ -46,7 +46,7 @@ def rebuild_file(path: Path) -> Rebuilt:
         saved = read_saved(path)
         if not re.match(r"3\.", saved.version):
             raise ModelError(
-                f"this file was written by Keras {saved.version}, whose format is not known",
+                f"this file was written by Keras {saved.version}, whose format Edgemill doesn't know",
                 bound="a file of Keras 2 or 3",
                 measured=f"Keras {saved.version}",
                 remedy=EXPORT,

@@ -31,7 +31,7 @@ _Item = TypeVar("_Item")
 
 
 class Removed(FrozenModel):
-    """One thing that was removed: what it was, where, and its size if the registry says it."""
+    """One removed item: what it was, where, and its size if the registry reports it."""
 
     what: str
     where: str
@@ -43,10 +43,10 @@ class Collected(FrozenModel):
 
     Attributes:
         registry: Its folder or address.
-        removed: The things.
-        bytes: Their size, as far as the registry says it.
+        removed: The removed items.
+        bytes: Their size, where the registry reports it.
         kept_young: Number of things that are younger than the grace period.
-        kept_unknown: Number of releases whose age nobody knows.
+        kept_unknown: Number of releases of unknown age.
     """
 
     registry: str

@@ -95,7 +95,7 @@ def read_everything(store: Store, anchor: bytes | None, where: str) -> Reading:
 
 
 def signed_at(store: Store, name: str) -> float | None:
-    """When a file was signed, in seconds since the epoch, by its expiry; None if nobody knows."""
+    """When a file was signed, in seconds since the epoch, by its expiry; None if unknown."""
     found, root = store.read(name), store.read(FIRST_ROOT_NAME)
     if found is None or root is None:
         return None

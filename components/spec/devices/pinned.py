@@ -59,7 +59,10 @@ class Pins(FrozenModel):
     outputs: tuple[PinnedTensor, ...] = ()
 
     def fits(self, activation_bits: int) -> bool:
-        """Whether a file with such activations can have them: TensorFlow Lite has no kernel that widens integers."""
+        """Whether a file with activations of this width can have these pins.
+
+        TensorFlow Lite has no kernel that widens integers.
+        """
         return all(pinned.bits >= activation_bits for pinned in self.inputs) and all(
             pinned.bits <= activation_bits for pinned in self.outputs
         )

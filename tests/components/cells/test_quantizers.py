@@ -157,7 +157,7 @@ def test_histogram_is_numpys_percentile_to_the_width_of_a_bin(how, percentile):
     width = np.ptp(values) / 512
     rest = (100 - percentile) / 2
     oracle = np.percentile(values, [rest, 100 - rest])
-    # The range is nudged to whole steps afterwards.
+    # The range is nudged to whole steps afterward.
     assert held.range == pytest.approx(nudged(*oracle), abs=width + np.ptp(oracle) / 255)
     assert_quantized(outputs[:100], values[:100], held.range)
     counts, _ = np.histogram(values, 512)
@@ -260,7 +260,7 @@ def test_weights_are_symmetric_with_a_scale_per_channel(how, bits, kind):
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_weights_that_do_not_train_are_quantized_afterwards(how):
+def test_weights_that_do_not_train_are_quantized_afterward(how):
     kernel = np.random.default_rng(5).normal(size=(6, 5)).astype(np.float32)
     held = Held(WeightQuantizer(4, (), trains=False), (6, 5), how)
     assert np.array_equal(held.train(kernel)[0], kernel)

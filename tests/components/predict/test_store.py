@@ -64,7 +64,7 @@ def test_batches_of_different_shapes_are_kept_apart(tmp_path):
 )
 def test_predictions_of_other_examples_are_refused(tmp_path, first, digests):
     write(tmp_path, 4)
-    with pytest.raises(TamperedError, match="the stored predictions are of other examples"):
+    with pytest.raises(TamperedError, match="the stored predictions belong to different examples"):
         in_folder(tmp_path).rows(0, first, digests)
     with pytest.raises(TamperedError, match="found: no such example"):
         in_folder(tmp_path).rows(1, 0, DIGESTS[:1])

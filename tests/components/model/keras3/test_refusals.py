@@ -165,7 +165,7 @@ def test_object_that_keras_3_would_import_is_refused_before_it_runs(tmp_path: Pa
 
 
 def test_file_of_a_later_keras_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"written by Keras 4\.0\.1, whose format is not known"):
+    with pytest.raises(ModelError, match=r"written by Keras 4\.0\.1, whose format Edgemill doesn't know"):
         recognize(write(tmp_path / "m.keras", dense(), version="4.0.1"))
 
 
