@@ -15,7 +15,7 @@ from components.facts.evaluation import MetricValue, SliceResult
 from components.facts.explanation import decibels
 from components.facts.slices import overall
 
-SECTIONS = (
+_SECTIONS = (
     "Model Details",
     "Intended Use",
     "Factors",
@@ -48,7 +48,7 @@ def model_card(facts: CardFacts) -> str:
         f"# {facts.name} for {facts.device}",
         *([about.description] if about.description else []),
     ]
-    for title, body in zip(SECTIONS, bodies, strict=True):
+    for title, body in zip(_SECTIONS, bodies, strict=True):
         blocks += [f"## {title}", *body]
     return "\n\n".join(block.strip() for block in blocks) + "\n"
 

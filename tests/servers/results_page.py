@@ -41,7 +41,7 @@ class Tab:
     """
 
     def __init__(self, address: str) -> None:
-        self._socket = websocket.create_connection(address, timeout=30, suppress_origin=True)
+        self._socket = websocket.create_connection(address, timeout=180, suppress_origin=True)
         self._numbers = itertools.count(1)
         self.requested: list[str] = []
         self.complaints: list[str] = []
@@ -115,7 +115,7 @@ def site(past) -> Iterator[str]:
             yield process.stdout.readline().split()[0].rstrip("/")
         finally:
             process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(120) == 0
 
 
 @pytest.fixture(scope="module")

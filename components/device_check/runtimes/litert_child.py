@@ -17,21 +17,14 @@ import numpy.typing as npt
 from components.core.child import enter
 from components.device_check.exchange import MODEL_FILE, REFUSED
 from components.device_check.tflm_child import INPUTS_FILE, LOOP_FILE, OUTPUTS_FILE, Row, infer_sequence
-
-# Kernels -> the name of LiteRT's resolver.
-_RESOLVERS = {"xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
+from components.upstream.litert import interpreter
 
 
 class _Interpreter:
     """LiteRT's interpreter with the methods of TensorFlow Lite Micro's."""
 
     def __init__(self, content: bytes, kernels: str) -> None:
-        from ai_edge_litert import interpreter
-
-        resolver = getattr(interpreter.OpResolverType, _RESOLVERS[kernels])
-        self._inner = interpreter.Interpreter(
-            model_content=content, num_threads=1, experimental_op_resolver_type=resolver
-        )
+        self._inner = interpreter(content, kernels)
         self._inner.allocate_tensors()
         self._inputs = [detail["index"] for detail in self._inner.get_input_details()]
         self._outputs = [detail["index"] for detail in self._inner.get_output_details()]

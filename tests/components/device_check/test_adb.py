@@ -55,7 +55,7 @@ def phone(tmp_path, monkeypatch):
 
     def measure(scenario, **fields):
         (tmp_path / "scenario.json").write_text(json.dumps({"log": LOG} | scenario))
-        evaluator = AdbEvaluator.model_validate({"adb": str(adb), "benchmark": str(binary), "timeout_s": 30} | fields)
+        evaluator = AdbEvaluator.model_validate({"adb": str(adb), "benchmark": str(binary), "timeout_s": 300} | fields)
         return measure_with_adb(CONTENT, evaluator)
 
     measure.folder, measure.adb, measure.binary = tmp_path, adb, binary

@@ -94,7 +94,8 @@ def test_candidate_is_explained_and_a_crash_or_a_limit_is_a_reason(
     assert not transient
     short = ConversionLimits(timeout_s=3)
     slept, transient = _explanation(request(place, tmp_path, "SLEEPS"), candidate_in(place), short, tmp_path / "slept")
-    assert (slept.unavailable, transient) == ("timed out while decoding the examples", True)
+    # A loaded machine may be in an earlier stage.
+    assert slept.unavailable.startswith("timed out while ") and transient
 
 
 def test_failed_conversion_is_the_reason(place: Path, tmp_path: Path) -> None:

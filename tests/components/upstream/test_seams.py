@@ -19,7 +19,7 @@ from components.cells.quantizers import MovingAverageQuantizer
 from components.cells.weight_quantizer import WeightQuantizer
 from components.core.errors import EdgemillError
 from components.fake_quantize.layer_config import LayerConfig
-from components.upstream import keras, tfmot
+from components.upstream import keras, litert, tfmot
 from components.upstream.tflite import converter as tflite_converter
 from components.upstream.tflite.interpreter import interpreter
 from components.upstream.tflite.objects import pack, schema, unpack
@@ -46,6 +46,18 @@ def dense() -> Any:
 @dsl.component
 def Doubled(number: dsl.Parameter[int], doubled: dsl.OutputArtifact[Model]) -> None:
     """A component that is never run."""
+
+
+# LiteRT: litert.
+
+
+@pytest.mark.parametrize("kernels", ["xnnpack", "builtin", "reference"])
+def test_interpreter_of_litert_runs_with_each_kind_of_kernels(dense: Any, kernels: str) -> None:
+    running = litert.interpreter(dense.convert(), kernels)
+    running.allocate_tensors()
+    running.set_tensor(running.get_input_details()[0]["index"], np.array([[1, 2, 3, 4]], np.float32))
+    running.invoke()
+    assert running.get_tensor(running.get_output_details()[0]["index"]).tolist() == [[10, 10, 10]]
 
 
 # Python: fork_server.

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,7 +125,8 @@ def test_conversion_is_timed_out_with_nothing_left_when_above_its_limit(request_
     before = set(psutil.Process().children(recursive=True))
     outcome, _ = run_conversion(request_with("SLEEPS"), ConversionLimits(timeout_s=1.5))
     assert (outcome.cause, outcome.transient) == ("timed_out", True)
-    assert outcome.message == "stopped after 1.5 s while converting (at most 1.5 s allowed)"
+    # A loaded machine may be in an earlier stage.
+    assert re.fullmatch(r"stopped after 1\.5 s while .+ \(at most 1\.5 s allowed\)", outcome.message)
     # The fork server stays, its child does not.
     assert [p for p in set(psutil.Process().children(recursive=True)) - before if p.ppid() != os.getpid()] == []
     assert list(tmp_path.iterdir()) == []
