@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.facts.explanation import Cause, Remedy
-from components.spec.scheme import Scheme, StaticWi8Ai8, StaticWi8Ai16
+from components.spec.scheme import CalibratedScheme, Scheme
 from components.spec.schemes.limits import OPERATORS
 
 
@@ -42,17 +42,20 @@ class Situation:
         return {"name": f"{str(self.recipe['name'])[:42]}_cured", **changed, "scheme": scheme}
 
     def with_16_bits(self) -> dict[str, Any] | None:
-        """The recipe with 16-bit activations; None if an operator has no kernel for them."""
+        """The recipe with 16-bit activations; None if no scheme has them, or an operator has no kernel for them."""
         limits = [OPERATORS[kind] for kind in self.operators if kind in OPERATORS]
-        if self.scheme.kind != "static_wi8_ai8" or any(
-            one.refused_in_16_bits or one.not_run_in_16_bits for one in limits
-        ):
+        finer = self.scheme.finer_activations
+        if finer is None or any(one.refused_in_16_bits or one.not_run_in_16_bits for one in limits):
             return None
-        return self.cured("static_wi8_ai16")
+        return self.cured(finer)
+
+    def with_finer_weights(self) -> dict[str, Any] | None:
+        """The recipe with more bits in its weights; None if no scheme has them."""
+        return self.cured(self.scheme.finer_weights) if self.scheme.finer_weights else None
 
     def with_float(self, names: Sequence[str]) -> dict[str, Any] | None:
         """The recipe with layers kept float; None if its scheme cannot do that."""
-        if self.trains or not isinstance(self.scheme, StaticWi8Ai8 | StaticWi8Ai16) or not names or not all(names):
+        if self.trains or not isinstance(self.scheme, CalibratedScheme) or not names or not all(names):
             return None
         return self.cured({"kind": self.scheme.kind, "keep_float": list(dict.fromkeys(map(pattern, names)))})
 
@@ -103,8 +106,8 @@ def _weights(change_model: str) -> Callable[[Situation], Remedy]:
     def made(at: Situation) -> Remedy:
         if recipe := at.with_float([at.layer]):
             return Remedy(words=f"keep {at.layer} float, or {change_model}", recipe=recipe)
-        if at.scheme.is_dynamic_range:
-            return Remedy(words=f"store weights as float16, or {change_model}", recipe=at.cured("float16"))
+        if at.scheme.is_dynamic_range and (recipe := at.with_finer_weights()):
+            return Remedy(words=f"store weights as {recipe['scheme']}, or {change_model}", recipe=recipe)
         return Remedy(words=change_model)
 
     return made
@@ -127,7 +130,7 @@ def _bias_overflow(at: Situation) -> Remedy:
 
 
 def _few_bits(at: Situation) -> Remedy:
-    return Remedy(words="use 8-bit weights, or train them longer", recipe=at.cured("static_wi8_ai8"))
+    return Remedy(words="use 8-bit weights, or train them longer", recipe=at.with_finer_weights())
 
 
 def _more_precision(at: Situation) -> Remedy:

@@ -13,11 +13,10 @@ import yaml
 from components.core.errors import SpecError, some_of
 from components.core.files import write_atomically
 from components.spec.devices.device import DeviceProfile
+from components.spec.scheme import SCHEMES
 from edgemill.project.plan import Plan
 
 PIPELINE, TASK, README = "pipeline.yaml", "task.py", "README.md"
-# Scheme -> name of its recipe, in the order of the pipeline file.
-_RECIPES = {"dynamic_wi8_afp32": "dynamic", "static_wi8_ai8": "int8", "static_wi8_ai16": "int16x8"}
 _METRICS = {"classes": "accuracy", "two_classes": "binary_accuracy", "values": "mean_absolute_error"}
 _MAX_DROP = 0.02
 # Of the labels' standard deviation.
@@ -81,7 +80,11 @@ def _pipeline(folder: Path, plan: Plan, model: Path, devices: Mapping[str, Devic
         "examples": {**plan.examples, "path": os.path.relpath(plan.data.folder, folder)},
         "baseline": baseline,
         "calibrate": {"split": training, "samples": 500, "seed": 17},
-        "recipes": [{"name": name, "scheme": scheme} for scheme, name in _RECIPES.items() if scheme in schemes],
+        "recipes": [
+            {"name": scheme.recipe_name, "scheme": kind}
+            for kind, scheme in SCHEMES.items()
+            if scheme.recipe_name and kind in schemes
+        ],
         "impossible": "skip",
         "evaluate": evaluate,
         "devices": list(devices),

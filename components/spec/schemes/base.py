@@ -23,6 +23,9 @@ class BaseScheme(FrozenModel):
             format; None if there is no such kernel.
         miscomputes_sparse_blocks: Whether the runtime silently computes wrong values from block-sparse weights in this
             format.
+        finer_activations: Kind of the scheme that differs in having more bits in an activation; None if there is none.
+        finer_weights: Kind of the scheme to use if a weight needs more bits; None if there is none.
+        recipe_name: Name of the scheme's recipe in the files that `edgemill init` writes; None leaves it out.
         kind: The scheme's name in a pipeline file.
     """
 
@@ -31,6 +34,9 @@ class BaseScheme(FrozenModel):
     is_static: ClassVar[bool] = False
     sparse_block: ClassVar[int | None] = None
     miscomputes_sparse_blocks: ClassVar[bool] = False
+    finer_activations: ClassVar[str | None] = None
+    finer_weights: ClassVar[str | None] = None
+    recipe_name: ClassVar[str | None] = None
 
     kind: str
 

@@ -16,6 +16,8 @@ class DynamicWi8Afp32(BaseScheme):
 
     weight_bits: ClassVar[Literal[8]] = 8
     miscomputes_sparse_blocks: ClassVar[bool] = True  # under XNNPACK
+    finer_weights: ClassVar[str | None] = "float16"
+    recipe_name: ClassVar[str | None] = "dynamic"
 
     kind: Literal["dynamic_wi8_afp32"] = "dynamic_wi8_afp32"
     granularity: Granularity = "per_channel"

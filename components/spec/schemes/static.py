@@ -18,6 +18,8 @@ class StaticWi8Ai8(CalibratedScheme):
     weight_bits: ClassVar[Literal[8]] = 8
     activation_bits: ClassVar[Literal[8]] = 8
     sparse_block: ClassVar[int | None] = 16
+    finer_activations: ClassVar[str | None] = "static_wi8_ai16"
+    recipe_name: ClassVar[str | None] = "int8"
 
     kind: Literal["static_wi8_ai8"] = "static_wi8_ai8"
     calibration_method: Ranges8 = MinMax()
@@ -37,6 +39,7 @@ class StaticWi8Ai16(CalibratedScheme):
 
     weight_bits: ClassVar[Literal[8]] = 8
     activation_bits: ClassVar[Literal[16]] = 16
+    recipe_name: ClassVar[str | None] = "int16x8"
 
     kind: Literal["static_wi8_ai16"] = "static_wi8_ai16"
     calibration_method: Ranges16 = MinMax()
@@ -52,5 +55,6 @@ class StaticWi4Ai8(StaticScheme):
 
     weight_bits: ClassVar[Literal[4]] = 4
     activation_bits: ClassVar[Literal[8]] = 8
+    finer_weights: ClassVar[str | None] = "static_wi8_ai8"
 
     kind: Literal["static_wi4_ai8"] = "static_wi4_ai8"
