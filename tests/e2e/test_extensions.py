@@ -1,4 +1,4 @@
-"""A new step, a new scheme and a new registry are one module or package and one row each.
+"""A new step, a new scheme, and a new registry need only what CONTRIBUTING.md lists.
 
 A copy of the source gets a toy of each, and runs a whole pipeline with them in one process.
 """
@@ -22,11 +22,12 @@ from tests.small_pipeline import SmallPipeline
 pytestmark = pytest.mark.e2e
 
 ROOMS = ("components", "pipelines", "kubeflow", "edgemill")
+ARCHITECTURE = "tests/test_architecture.py"
 
 # What an engineer writes, by path: the modules of each extension.
 STEP = {
     "components/noise/__init__.py": '"""Noise: a toy."""\n',
-    "components/noise/spec.py": """
+    "components/spec/steps/noise.py": """
         from typing import Literal
 
         from components.spec.steps.fine_tuning import FineTuning
@@ -66,7 +67,7 @@ STEP = {
         """,
     "components/noise/component.py": """
         from components.fine_tune.shell import training_step
-        from components.noise.spec import NoiseStep
+        from components.spec.steps.noise import NoiseStep
 
 
         @training_step
@@ -91,20 +92,7 @@ SCHEME = {
         """,
 }
 REGISTRY = {
-    "components/memory/__init__.py": '"""Releases in memory: a toy."""\n',
-    "components/memory/spec.py": """
-        from typing import ClassVar, Literal
-
-        from components.spec.registry import BaseRegistry
-
-
-        class MemoryRegistry(BaseRegistry):
-            backend: ClassVar[str] = "components.memory.registry:InMemory"
-            address_prefix: ClassVar[str] = "memory:"
-
-            kind: Literal["memory"]
-        """,
-    "components/memory/registry.py": """
+    "components/push/memory.py": """
         from components.core.errors import RegistryError
         from components.core.files import sha256_of_bytes
         from components.push.registry import Located
@@ -131,6 +119,15 @@ REGISTRY = {
             def commit(self, release):
                 place, _, version = release.path.rpartition("/")
                 CHANNELS[place, self._channel] = version
+
+            def current(self, device_class, name):
+                place = f"memory:{device_class}/{name}"
+                version = CHANNELS.get((place, self._channel))
+                return RELEASES[f"{place}/{version}"] if version else None
+
+            def versions(self, device_class, name):
+                place = f"memory:{device_class}/{name}/"
+                return tuple(sorted(path.removeprefix(place) for path in RELEASES if path.startswith(place)))
 
             @staticmethod
             def resolve(target):
@@ -163,11 +160,20 @@ REGISTRY = {
                 return address in RELEASES
         """,
 }
+MEMORY_OPTIONS = """
+class MemoryRegistry(BaseRegistry):
+    backend: ClassVar[str] = "components.push.memory:InMemory"
+    address_prefix: ClassVar[str] = "memory:"
+
+    kind: Literal["memory"]
+
+
+"""
 # The row of each: the file, what stands there, and what stands there afterward.
 ROWS = {
     "components/spec/recipe.py": (
         "AnyStep = PruneStep",
-        "from components.noise.spec import NoiseStep\nAnyStep = NoiseStep | PruneStep",
+        "from components.spec.steps.noise import NoiseStep\nAnyStep = NoiseStep | PruneStep",
     ),
     "components/spec/scheme.py": (
         "AnyScheme = Float32",
@@ -175,8 +181,9 @@ ROWS = {
     ),
     "components/spec/registry.py": (
         "AnyRegistry = LocalRegistry",
-        "from components.memory.spec import MemoryRegistry\nAnyRegistry = LocalRegistry | MemoryRegistry",
+        MEMORY_OPTIONS + "AnyRegistry = MemoryRegistry | LocalRegistry",
     ),
+    ARCHITECTURE: ('"ingest",', '"ingest",\n        "noise",'),
 }
 DRIVER = """
 import json, pathlib, sys, traceback
@@ -212,6 +219,8 @@ def with_toys(folder: Path) -> Path:
     """A copy of the source with the toys."""
     for room in ROOMS:
         shutil.copytree(room, folder / room, ignore=shutil.ignore_patterns("__pycache__", "*.gz"))
+    (folder / ARCHITECTURE).parent.mkdir()
+    shutil.copy(ARCHITECTURE, folder / ARCHITECTURE)
     for name, source in {**STEP, **SCHEME, **REGISTRY}.items():
         path = folder / name
         assert not path.exists()
@@ -224,10 +233,25 @@ def with_toys(folder: Path) -> Path:
     return folder
 
 
+def python_in(source: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=source,
+        env={**os.environ, "PYTHONPATH": str(source)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.fixture(scope="module")
-def extended(tmp_path_factory: pytest.TempPathFactory) -> Extended:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return with_toys(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Extended:
     """The answers of all commands, and what the run left."""
-    source = with_toys(tmp_path_factory.mktemp("source"))
     small = SmallPipeline(tmp_path_factory.mktemp("extended"))
     device = yaml.safe_load(Path("pipelines/devices/phone_cpu.yaml").read_text())
     (small.folder / "device.yaml").write_text(yaml.safe_dump({**device, "schemes": ["toy_wi8_ai16"]}))
@@ -245,19 +269,17 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Extended:
         "compile": [file, "-o", str(small.folder / "compiled.yaml"), "-e", str(environment)],
     }
     asked = [root, [[name, *rest] for name, rest in commands.items()]]
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps(asked)],
-        cwd=source,
-        env={**os.environ, "PYTHONPATH": str(source)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python_in(source, "-c", DRIVER, json.dumps(asked))
     assert done.returncode == 0, done.stderr[-3000:]
     answers = json.loads(done.stdout.splitlines()[-1])
     assert [code for code, _ in answers] == [0] * len(commands), answers[-1][1]
     (run,) = Path(root).glob("small/runs/*")
     return Extended(small.folder, {name: text for name, (_, text) in zip(commands, answers, strict=True)}, run)
+
+
+def test_toys_keep_the_rules_of_the_architecture(source: Path) -> None:
+    done = python_in(source, "-m", "pytest", "-q", "-p", "no:cacheprovider", ARCHITECTURE)
+    assert done.returncode == 0, done.stdout
 
 
 def test_toys_pass_validation(extended: Extended) -> None:
