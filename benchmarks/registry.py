@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+from components.core.values import serialized
 from components.device_client.folder import DeviceFolder, Settings
 from components.device_client.pull import pull
 from components.push import signed
-from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, serialized
+from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release
 from components.push.release_files import compressed_form
 from components.push.several import publish
 from components.push.upkeep.check import verify

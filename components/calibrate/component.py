@@ -12,6 +12,7 @@ from components.calibrate.audit import refuse_errors
 from components.calibrate.draw import draw_and_audit
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
+from components.core.values import serialized
 from components.data.examples import split_files
 from components.facts.artifact_paths import CALIBRATION_SPLIT
 from components.facts.audit import AuditReport
@@ -47,7 +48,7 @@ class CalibrationSamplerExecutor(base_beam_executor.BaseBeamExecutor):
             max_overlap=float(exec_properties["max_overlap"]),
             output=folder / content / "data_tfrecord-00000-of-00001.gz",
         )
-        write_atomically(folder / AUDIT_FILE, audit.model_dump_json(indent=2).encode() + b"\n")
+        write_atomically(folder / AUDIT_FILE, serialized(audit))
         sample.split_names = artifact_utils.encode_split_names([CALIBRATION_SPLIT])
         sample.span, sample.version = examples.span, examples.version
         for name in _FORMAT_PROPERTIES:

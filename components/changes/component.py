@@ -6,7 +6,7 @@ from tfx.types.standard_artifacts import Examples, InferenceResult, ModelEvaluat
 
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, serialized
 from components.data.examples import split_files
 from components.facts.artifact_paths import CHANGES_FILE
 from components.facts.manifest import describe, write_manifest
@@ -68,7 +68,7 @@ def ChangeFinder(
         classes=params.classes,
         most=params.most,
     )
-    write_atomically(Path(changes.uri) / CHANGES_FILE, found.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(Path(changes.uri) / CHANGES_FILE, serialized(found))
     manifest = write_manifest(
         Path(changes.uri),
         CHANGES_FILE,

@@ -11,7 +11,7 @@ from components.convert.job import ConversionRequest
 from components.core.errors import SpecError
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, serialized
 from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE
 from components.facts.conversion import ConversionFailure, ConversionOutcome, Converted
 from components.facts.manifest import describe, write_manifest
@@ -106,7 +106,7 @@ def TFLiteConverter(
     folder = Path(candidate.uri)
     if content is not None:
         write_atomically(folder / TFLITE_FILE, content)
-    write_atomically(folder / OUTCOME_FILE, outcome.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(folder / OUTCOME_FILE, serialized(outcome))
     manifest = write_manifest(
         folder,
         OUTCOME_FILE if content is None else TFLITE_FILE,

@@ -20,3 +20,8 @@ class FrozenModel(BaseModel):
 
     # NaN and infinity are written as strings because JSON has no numbers for them.
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="strings")
+
+
+def serialized(value: BaseModel) -> bytes:
+    """The content of a value's JSON file: UTF-8, indented, with a final newline."""
+    return value.model_dump_json(indent=2).encode() + b"\n"

@@ -9,7 +9,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, serialized
 from components.data.examples import ExampleDecoder, first_examples, split_files
 from components.device_check.check import check_candidates
 from components.facts.artifact_paths import DEVICE_REPORT_FILE, SERVING_FOLDER
@@ -85,7 +85,7 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
                 "baseline": baseline.manifest.sha256,
             }
         facts = artifact_utils.get_single_instance(output_dict["facts"])
-        write_atomically(Path(facts.uri) / DEVICE_REPORT_FILE, report.model_dump_json(indent=2).encode() + b"\n")
+        write_atomically(Path(facts.uri) / DEVICE_REPORT_FILE, serialized(report))
         version = exec_properties["code_version"]
         manifest = write_manifest(
             Path(facts.uri), DEVICE_REPORT_FILE, role="device_check", parents=parents, code_version=version

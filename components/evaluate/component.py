@@ -9,6 +9,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
+from components.core.values import serialized
 from components.data.examples import split_files
 from components.facts.manifest import describe, write_manifest
 from components.facts.verified import Verified, verified
@@ -56,7 +57,7 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
             transform_graph=str(folders["transform_graph"]) if "transform_graph" in folders else None,
             make_pipeline=pipeline_maker(self),
         )
-        write_atomically(output / REPORT_FILE, report.model_dump_json(indent=2).encode() + b"\n")
+        write_atomically(output / REPORT_FILE, serialized(report))
         manifest = write_manifest(
             output,
             REPORT_FILE,

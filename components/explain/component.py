@@ -12,7 +12,7 @@ from components.convert.child.worker import run_in_child
 from components.core.child import LOG_FILE, stage_of
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, serialized
 from components.data.examples import split_files
 from components.explain.job import ExplanationRequest, run
 from components.facts.artifact_paths import (
@@ -95,7 +95,7 @@ def Explainer(
         found, transient = _explanation(request, inputs["candidate"], params.limits, folder)
     for each in inputs.values():
         each.check()
-    write_atomically(Path(explanation.uri) / EXPLANATION_FILE, found.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(Path(explanation.uri) / EXPLANATION_FILE, serialized(found))
     manifest = write_manifest(
         Path(explanation.uri), EXPLANATION_FILE, role="explanation", parents=parents, code_version=code_version
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.core.files import bytes_of, sha256_of, sha256_of_bytes, write_atomically
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, serialized
 from components.facts.streaming import StreamingContract
 
 MANIFEST_NAME = "manifest.json"
@@ -87,11 +87,6 @@ def write_manifest(
     )
     write_atomically(folder / MANIFEST_NAME, serialized(manifest))
     return manifest
-
-
-def serialized(manifest: Manifest) -> bytes:
-    """The bytes of `manifest.json`."""
-    return manifest.model_dump_json(indent=2).encode() + b"\n"
 
 
 def digests_of(folder: Path, of_file: Callable[[Path], str] = sha256_of) -> dict[str, str]:

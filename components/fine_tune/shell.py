@@ -11,6 +11,7 @@ from tfx.types.standard_artifacts import Examples, Model, TransformGraph
 
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
+from components.core.values import serialized
 from components.data.examples import ExampleDecoder, split_files
 from components.facts.artifact_paths import LOGS_FOLDER, SERVING_FOLDER, TRAINING_FILE
 from components.facts.manifest import describe, write_manifest
@@ -65,7 +66,7 @@ def training_step(train: Callable[..., TrainingReport]) -> Any:
         )
         report = validate_call(train)(inputs, **asked)
         source.check()
-        write_atomically(folder / TRAINING_FILE, report.model_dump_json(indent=2).encode() + b"\n")
+        write_atomically(folder / TRAINING_FILE, serialized(report))
         manifest = write_manifest(folder, SERVING_FOLDER, role="trained", parents=parents, code_version=code_version)
         describe(trained, manifest, step=report.kind, epochs=len(report.epochs), **_of_weights(report))
         remove_checkpoints(checkpoints)

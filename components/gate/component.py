@@ -9,7 +9,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from components.core.errors import UnblessedError
 from components.core.files import sha256_of_bytes, write_atomically
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, serialized
 from components.facts.artifact_paths import (
     BASELINE_SLICES_FILE,
     DEVICE_REPORT_FILE,
@@ -77,7 +77,7 @@ class GateExecutor(base_executor.BaseExecutor):
         if winner is not None and facts is not None:
             # What the intervals leave out in turn is longer than everything else.
             short = (one.model_copy(update={"without": {}, "parts": ()}) for one in report.baseline_slices)
-            baseline = BaselineSlices(slices=tuple(short)).model_dump_json(indent=2).encode() + b"\n"
+            baseline = serialized(BaselineSlices(slices=tuple(short)))
             write_atomically(Path(chosen.uri) / BASELINE_SLICES_FILE, baseline)
             manifest = _write_chosen(verified(winner), facts, Path(chosen.uri), {**data, **parents}, version, on_device)
         else:
@@ -107,7 +107,7 @@ class GateExecutor(base_executor.BaseExecutor):
 
 
 def _write_decision(folder: Path, decision: Decision) -> None:
-    write_atomically(folder / "decision.json", decision.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(folder / "decision.json", serialized(decision))
 
 
 def _write_chosen(
@@ -129,11 +129,11 @@ def _write_chosen(
             remedy="find out what changed the artifact, then run the conversion and the evaluation again",
         )
     write_atomically(folder / TFLITE_FILE, content)
-    write_atomically(folder / OUTCOME_FILE, facts.outcome.model_dump_json(indent=2).encode() + b"\n")
-    write_atomically(folder / "facts.json", facts.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(folder / OUTCOME_FILE, serialized(facts.outcome))
+    write_atomically(folder / "facts.json", serialized(facts))
     measured = None if on_device is None else on_device.of(facts.name)
     if measured is not None and isinstance(measured.tflm, TflmFacts) and measured.sha256 == found:
-        write_atomically(folder / TFLM_FILE, measured.tflm.model_dump_json(indent=2).encode() + b"\n")
+        write_atomically(folder / TFLM_FILE, serialized(measured.tflm))
     origin = candidate.manifest
     return write_manifest(
         folder,

@@ -9,6 +9,7 @@ from typing import Any
 
 from components.core.errors import tampered
 from components.core.files import sha256_of_bytes, write_atomically
+from components.core.values import serialized
 from components.data.examples import first_inputs
 from components.facts.artifact_paths import PREDICTIONS_FOLDER, SERVING_FOLDER, TFLITE_FILE
 from components.facts.verified import Verified
@@ -102,7 +103,7 @@ def predict_model(
         )
         report = found.model_copy(update={"sha256": report.sha256, "task_version": task_version})
     model.check()
-    write_atomically(output / _REPORT, report.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(output / _REPORT, serialized(report))
     return report
 
 

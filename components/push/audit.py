@@ -22,7 +22,7 @@ from datetime import datetime, timezone
 from pydantic import ValidationError
 
 from components.core.files import sha256_of_bytes
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, serialized
 from components.object_store.notes import Notes
 from components.push.beside import AUDIT, notes_at
 from components.push.store_errors import explained
@@ -160,7 +160,7 @@ def _append(
         where=where,
         details={name: str(value) for name, value in details.items()},
     )
-    content = entry.model_dump_json(indent=2).encode() + b"\n"
+    content = serialized(entry)
     notes.write(name := _name(entry.level, content), content)
     if entry.level % _HINT_EVERY == 0:
         notes.write(_HINT, str(entry.level - _NAMED_LEVELS).encode())

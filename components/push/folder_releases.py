@@ -28,6 +28,7 @@ from pathlib import Path
 
 from components.core.errors import RegistryError
 from components.core.files import is_file, is_folder, read_regular, write_atomically
+from components.core.values import serialized
 from components.push import claims
 from components.push.folder_files import STAGING_PREFIX, explained, is_there, remove_stale, stage_and_rename
 from components.push.release import (
@@ -37,7 +38,6 @@ from components.push.release import (
     NO_FILES,
     Release,
     ReleaseManifest,
-    serialized,
 )
 from components.push.release_files import (
     VERSION_PATTERN,

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from components.core.compression import gunzip
 from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
+from components.core.values import serialized
 from components.object_store.bucket import Bucket, below, split
 from components.object_store.clients import bucket_of
 from components.push import claims
-from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest, serialized
+from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest
 from components.push.release_files import compressed_form, corrupt_file, corrupt_form, corrupt_model, root_and_place
 
 # Each attempt that fails is another push that succeeded.

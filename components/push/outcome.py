@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.files import write_atomically
+from components.core.values import serialized
 from components.facts.manifest import describe, write_manifest
 from components.push.delivery import OUTCOME_NAME, PushOutcome
 
@@ -26,7 +27,7 @@ def record(artifact: Any, outcome: PushOutcome, parents: dict[str, str], code_ve
         code_version: Version of the code that delivered.
     """
     folder = Path(artifact.uri)
-    write_atomically(folder / OUTCOME_NAME, outcome.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(folder / OUTCOME_NAME, serialized(outcome))
     describe(
         artifact,
         write_manifest(folder, OUTCOME_NAME, role="release", parents=parents, code_version=code_version),

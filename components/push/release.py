@@ -9,7 +9,7 @@ from types import MappingProxyType
 from pydantic import ValidationError
 
 from components.core.files import sha256_of_bytes
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, serialized
 from components.facts.decision import Check, Requirement
 from components.facts.evaluation import MetricValue
 from components.spec.recipe import Recipe
@@ -127,11 +127,6 @@ class Release(FrozenModel):
     def manifest_sha256(self) -> str:
         """Digest of the manifest's file."""
         return sha256_of_bytes(serialized(self.manifest))
-
-
-def serialized(value: ReleaseManifest | ChannelPointer) -> bytes:
-    """Return the content of a manifest's or a pointer's file."""
-    return value.model_dump_json(indent=2).encode() + b"\n"
 
 
 def first_line(error: Exception) -> str:

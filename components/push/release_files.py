@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from components.core.compression import gunzip, gzip_of
 from components.core.errors import RegistryError, SpecError
 from components.core.files import sha256_of_bytes
+from components.core.values import serialized
 from components.push.release import (
     COMPRESSED_NAME,
     MANIFEST_NAME,
@@ -20,7 +21,6 @@ from components.push.release import (
     ReleaseFile,
     ReleaseManifest,
     first_line,
-    serialized,
 )
 
 VERSION_PATTERN = re.compile(r"[0-9a-f]{16}")

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
+from components.core.values import serialized
 from components.object_store.bucket import is_address
 from components.push.audit import record
 from components.push.beside import normal_root
 from components.push.registry import Registry, registry_at
-from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, ChannelPointer, Release, serialized
+from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, ChannelPointer, Release
 from components.spec.registry import BaseRegistry, GcsRegistry, LocalRegistry, OciRegistry, S3Registry
 from components.trust import rollout
 from components.trust.keys import VARIABLE, KeySet, key_sets

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from components.core.errors import RegistryError, SpecError
 from components.core.files import write_atomically
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, serialized
 from components.trust.role_file import SCHEME
 from components.trust.signing import service_signer
 
@@ -151,7 +151,7 @@ class KeySet:
 
     def save(self) -> None:
         """Write `keys.json` and `root.json`."""
-        write_atomically(self.folder / KEYS_NAME, self.file.model_dump_json(indent=2).encode() + b"\n")
+        write_atomically(self.folder / KEYS_NAME, serialized(self.file))
         if self.root:
             write_atomically(self.folder / ROOT_NAME, self.root)
 

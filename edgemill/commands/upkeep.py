@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from components.core.errors import RegistryError, SpecError, TamperedError, counted
+from components.core.values import FrozenModel
 from components.push.audit import read_log
 from components.push.beside import normal_root
 from components.push.upkeep.check import Problem
@@ -28,7 +29,7 @@ def print_health(
     """Verify a registry, and print what was found. Raises a RegistryError if something is damaged."""
     found = verify_registry(root, _checked(places), trust, contains)
     if as_json:
-        typer.echo(json.dumps({**found.model_dump(), "intact": not found.problems}, indent=2))
+        _echo_json(found, intact=not found.problems)
     else:
         for problem in found.problems:
             typer.echo(f"BROKEN {problem.where}: {problem.message}")
@@ -64,7 +65,7 @@ def collect_garbage(
     retention = Retention(keep_last=keep_last, max_age=None if max_age is None else seconds(max_age, "--max-age"))
     done = collect(root, retention, seconds(grace, "--grace"), _checked(places), trust, dry_run=dry_run)
     if as_json:
-        typer.echo(json.dumps({**done.model_dump(), "dry_run": dry_run}, indent=2))
+        _echo_json(done, dry_run=dry_run)
         return
     verb = "would remove" if dry_run else "removed"
     for one in done.removed:
@@ -86,7 +87,7 @@ def repair_registry(
     """Restore what is damaged, and print it. Raises a RegistryError if something remains damaged."""
     done = repair(root, sources, _checked(places), trust, dry_run=dry_run)
     if as_json:
-        typer.echo(json.dumps({**done.model_dump(), "dry_run": dry_run}, indent=2))
+        _echo_json(done, dry_run=dry_run)
     else:
         for name in done.restored:
             typer.echo(f"{'would restore' if dry_run else 'restored'} {name}")
@@ -106,7 +107,7 @@ def mirror_registry(
     """Copy a registry, and print what was copied. Raises a RegistryError if something couldn't be copied."""
     done = mirror(source, target, _checked(places), trust, dry_run=dry_run)
     if as_json:
-        typer.echo(json.dumps({**done.model_dump(), "dry_run": dry_run}, indent=2))
+        _echo_json(done, dry_run=dry_run)
     else:
         verb = "would copy" if dry_run else "copied"
         for name in done.copied:
@@ -160,6 +161,10 @@ def seconds(text: str, option: str) -> float:
             remedy="correct the option",
         )
     return float(match[1]) * _UNITS[match[2]]
+
+
+def _echo_json(result: FrozenModel, **more: bool) -> None:
+    typer.echo(json.dumps({**result.model_dump(), **more}, indent=2))
 
 
 def _checked(places: tuple[str, ...]) -> tuple[str, ...]:

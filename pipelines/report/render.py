@@ -7,7 +7,7 @@ from pathlib import Path
 
 from components.card.text import model_card
 from components.core.files import write_atomically
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, serialized
 from components.facts.evaluation import SliceResult
 from components.facts.slices import overall
 from pipelines.report import figures, wording
@@ -100,7 +100,7 @@ def render_report(summary: RunSummary) -> str:
 
 def write_report(summary: RunSummary, folder: Path) -> Path:
     """Write the report, its summary, model cards, and node data of Model Explorer; return the path of `report.html`."""
-    write_atomically(folder / SUMMARY_NAME, summary.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(folder / SUMMARY_NAME, serialized(summary))
     write_atomically(folder / REPORT_NAME, render_report(summary).encode())
     for explanation in summary.explanations:
         for figure, content in node_data(explanation).items():
@@ -110,9 +110,7 @@ def write_report(summary: RunSummary, folder: Path) -> Path:
         facts = summary.card_of(device)
         if facts is not None:
             write_atomically(folder / CARDS_FOLDER / f"{device.name}.md", model_card(facts).encode())
-            write_atomically(
-                folder / CARDS_FOLDER / f"{device.name}.json", facts.model_dump_json(indent=2).encode() + b"\n"
-            )
+            write_atomically(folder / CARDS_FOLDER / f"{device.name}.json", serialized(facts))
     return folder / REPORT_NAME
 
 

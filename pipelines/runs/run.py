@@ -26,7 +26,7 @@ from components.core.errors import (
 )
 from components.core.files import little_space, write_atomically
 from components.core.user_code import exits_reported
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, serialized
 from components.spec.card import CardSpec
 from components.spec.devices.device import DeviceProfile
 from components.upstream.beam import keep_beam_in_process
@@ -183,7 +183,7 @@ def read_plan(environment: Environment, pipeline: str, run_id: str) -> RunPlan:
 
 def _keep(plan: RunPlan, environment: Environment) -> None:
     path = environment.runs(plan.pipeline) / plan.run_id / PLAN_NAME
-    write_atomically(path, plan.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(path, serialized(plan))
 
 
 def explain(error: BaseException) -> str:

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from components.core.errors import TamperedError
 from components.core.files import sha256_of
 from components.core.stock_artifacts import check_content
-from components.facts.manifest import MANIFEST_NAME, Manifest, digests_of, serialized
+from components.core.values import serialized
+from components.facts.manifest import MANIFEST_NAME, Manifest, digests_of
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from pipelines.file.environment import environment

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.core.files import sha256_of_bytes
-from components.facts.manifest import MANIFEST_NAME, serialized, write_manifest
+from components.core.values import serialized
+from components.facts.manifest import MANIFEST_NAME, write_manifest
 from components.push.folder import FolderRegistry
 from components.push.release import ReleaseManifest
 from components.spec.recipe import Recipe

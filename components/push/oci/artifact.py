@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
+from components.core.values import serialized
 from components.object_store.oci.repository import MANIFEST_TYPE
 from components.push.release import (
     COMPRESSED_NAME,
@@ -21,7 +22,6 @@ from components.push.release import (
     Release,
     ReleaseManifest,
     first_line,
-    serialized,
 )
 
 ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"

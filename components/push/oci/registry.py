@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 
 from components.core.errors import MetadataError, RegistryError, SpecError, StorageError
 from components.core.files import sha256_of_bytes
+from components.core.values import serialized
 from components.object_store.oci.repository import digest_of
 from components.push import claims
 from components.push.oci.artifact import artifact_of
@@ -42,7 +43,6 @@ from components.push.release import (
     NO_FILES,
     Release,
     ReleaseManifest,
-    serialized,
 )
 from components.push.release_files import (
     check_describes,
