@@ -6,7 +6,6 @@ its outputs are those of a device without optimized kernels.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -14,12 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from components.device_check.exchange import MODEL_FILE
-from components.device_check.tflm_child import ARENA_FILE, INPUTS_FILE, LOOP_FILE, OUTPUTS_FILE, allocations
-from components.device_check.tool import run_tool
+from components.device_check.run import run_on_inputs
+from components.device_check.tflm_child import ARENA_FILE, allocations
 from components.facts.device import GoldenTensor, TflmFacts, TflmOutcome, ToolFailure
 from components.model.differences import difference
 from components.model.tflite_runtime import TFLiteModel
@@ -78,30 +75,22 @@ def run_with_tflm(
     given = desktop.to_tensors(inputs)
     with tempfile.TemporaryDirectory(prefix="edgemill-tflm-") as name:
         folder = Path(name)
-        (folder / MODEL_FILE).write_bytes(content)
-        taken, returned = desktop.tensor_names
-        arrays = {**given, **desktop.zero_states(1)}
-        np.savez(folder / INPUTS_FILE, **{str(index): arrays[name] for index, name in enumerate(taken)})
-        if desktop.streaming:
-            pairs = [(taken.index(a), returned.index(b)) for (a, _), (b, _) in desktop.state_details()]
-            (folder / LOOP_FILE).write_text(json.dumps(pairs))
         workers = len(os.sched_getaffinity(0))
         options = (repr(evaluator.seconds), str(workers))
-        log = run_tool("TensorFlow Lite Micro", "tflm", folder, evaluator.timeout_s, options)
-        if isinstance(log, ToolFailure):
-            return log
-        with np.load(folder / OUTPUTS_FILE) as stored:
-            found = {name: stored[str(index)] for index, name in enumerate(returned)}
-        if desktop.streaming and not desktop.each_step:
-            found = {name: values[:, -1] for name, values in found.items()}
-        found = {name: found[name] for name in desktop.output_names}
+        ran = run_on_inputs(
+            "TensorFlow Lite Micro", "tflm", folder, desktop, content, given, evaluator.timeout_s, options
+        )
+        if isinstance(ran, ToolFailure):
+            return ran
+        found, log = ran
         examples = len(next(iter(found.values())))
         expected = desktop.predict_tensors({name: values[:examples] for name, values in given.items()})
         persistent, non_persistent = allocations(log)
         golden_inputs: tuple[GoldenTensor, ...] = ()
         golden_outputs: tuple[GoldenTensor, ...] = ()
         if not desktop.streaming:
-            golden_inputs = tuple(GoldenTensor.of(name, arrays[name][:1]) for name in taken)
+            taken, returned = desktop.tensor_names
+            golden_inputs = tuple(GoldenTensor.of(name, given[name][:1]) for name in taken)
             golden_outputs = tuple(GoldenTensor.of(name, found[name][:1]) for name in returned)
         facts = TflmFacts(
             arena_bytes=int((folder / ARENA_FILE).read_text()),

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from components.device_check.exchange import MODEL_FILE
-from components.device_check.tflm_child import INPUTS_FILE, LOOP_FILE, OUTPUTS_FILE
-from components.device_check.tool import run_tool
+from components.device_check.run import run_on_inputs
 from components.facts.device import RuntimeFacts, RuntimeResult, ToolFailure
 from components.model.differences import difference
 from components.model.tflite_runtime import TFLiteModel
@@ -47,7 +43,11 @@ def run_with_runtimes(
     results: dict[str, dict[str, Array] | ToolFailure] = {}
     for name, (python, kernels) in _runtimes(evaluator).items():
         with tempfile.TemporaryDirectory(prefix="edgemill-litert-") as folder:
-            results[name] = _run(content, given, desktop, evaluator, name, python, kernels, Path(folder))
+            options = (kernels, repr(evaluator.seconds))
+            ran_tool = run_on_inputs(
+                name, "litert", Path(folder), desktop, content, given, evaluator.timeout_s, options, python
+            )
+            results[name] = ran_tool if isinstance(ran_tool, ToolFailure) else ran_tool[0]
     ran = {name: found for name, found in results.items() if not isinstance(found, ToolFailure)}
     examples = min([len(values) for found in ran.values() for values in found.values()], default=0)
     if not examples:
@@ -78,31 +78,3 @@ def _facts(expected: Mapping[str, Array], found: Mapping[str, Array], desktop: T
             for output, values in expected.items()
         ),
     )
-
-
-def _run(
-    content: bytes,
-    given: Mapping[str, Array],
-    desktop: TFLiteModel,
-    evaluator: RuntimesEvaluator,
-    name: str,
-    python: str,
-    kernels: str,
-    folder: Path,
-) -> dict[str, Array] | ToolFailure:
-    (folder / MODEL_FILE).write_bytes(content)
-    taken, returned = desktop.tensor_names
-    arrays = {**given, **desktop.zero_states(1)}
-    np.savez(folder / INPUTS_FILE, **{str(index): arrays[each] for index, each in enumerate(taken)})
-    if desktop.streaming:
-        pairs = [(taken.index(a), returned.index(b)) for (a, _), (b, _) in desktop.state_details()]
-        (folder / LOOP_FILE).write_text(json.dumps(pairs))
-    options = (kernels, repr(evaluator.seconds))
-    said = run_tool(name, "litert", folder, evaluator.timeout_s, options, python)
-    if isinstance(said, ToolFailure):
-        return said
-    with np.load(folder / OUTPUTS_FILE) as stored:
-        found = {output: stored[str(index)] for index, output in enumerate(returned)}
-    if desktop.streaming and not desktop.each_step:
-        found = {output: values[:, -1] for output, values in found.items()}
-    return {output: found[output] for output in desktop.output_names}
