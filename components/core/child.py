@@ -31,6 +31,14 @@ def stage_of(folder: Path) -> str:
     return "starting"
 
 
+def how_it_ended(code: int) -> str:
+    """What a process died of: the name of the signal if its exit code is negative, or else the exit code."""
+    if code >= 0:
+        return f"exit code {code}"
+    known = {one.value: one.name for one in signal.Signals}
+    return known.get(-code, f"signal {-code}")
+
+
 def last_lines(log: str, chatter: re.Pattern[str], most: int) -> str:
     """The last informative lines of a log in one line of at most 1,000 characters; empty if there are none."""
     lines = [line.strip() for line in log.splitlines() if line.strip() and not chatter.match(line)]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import components
-from components.core.child import LOG_FILE, last_lines, stage_of
+from components.core.child import LOG_FILE, how_it_ended, last_lines, stage_of
 from components.device_check import child
 from components.device_check.exchange import NO_TOOL, REFUSED
 from components.facts.device import ToolFailure
@@ -83,10 +83,10 @@ def _failure(name: str, code: int, folder: Path, last: str) -> ToolFailure:
             message=f"{name} refuses the file: {last or 'it gives no reason'}",
             remedy="use a recipe whose scheme and operators the device supports, or remove the evaluator",
         )
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return ToolFailure(
         cause="crashed",
-        message=f"{name} died of {how} while {stage_of(folder)}" + (f"; its last log lines: {last}" if last else ""),
+        message=f"{name} died of {how_it_ended(code)} while {stage_of(folder)}"
+        + (f"; its last log lines: {last}" if last else ""),
         remedy="use another scheme for this model, because the same code may also fail on the device",
         # SIGKILL mostly comes from the out-of-memory killer.
         transient=-code == signal.SIGKILL,

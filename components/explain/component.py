@@ -1,15 +1,14 @@
 """TFX shell of explanations: a candidate + its float model + examples -> why the candidate differs."""
 
 import functools
-import signal
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from tfx.types.standard_artifacts import Examples, Model, ModelEvaluation, TransformGraph
 
-from components.convert.child.worker import run_in_child
-from components.core.child import LOG_FILE, stage_of
+from components.convert.child.worker import lacked_memory, last_log_lines, run_in_child
+from components.core.child import how_it_ended, stage_of
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
 from components.core.values import FrozenModel, serialized
@@ -132,8 +131,8 @@ def _explanation(
     if ended.stopped is not None:
         return request.unavailable(f"{ended.stopped.replace('_', ' ')} while {stage_of(folder)}"), True
     if not (folder / EXPLANATION_FILE).exists():
-        how = signal.Signals(-ended.code).name if ended.code < 0 else f"exit code {ended.code}"
-        last = (folder / LOG_FILE).read_text(errors="replace").strip().splitlines()[-1:]
-        why = f"the process died of {how} while {stage_of(folder)}. {' '.join(last)}".strip()
-        return request.unavailable(why), ended.code == -signal.SIGKILL
+        log = last_log_lines(folder)
+        lacking = lacked_memory(ended.code, log)
+        how = "the machine ran out of memory" if lacking else f"the process died of {how_it_ended(ended.code)}"
+        return request.unavailable(f"{how} while {stage_of(folder)}. {log}".strip()), lacking
     return Explanation.model_validate_json((folder / EXPLANATION_FILE).read_bytes()), False

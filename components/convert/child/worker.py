@@ -19,7 +19,7 @@ import psutil
 
 from components.convert.child.entry import Child
 from components.convert.job import MODEL_FILE, ConversionRequest, run
-from components.core.child import LOG_FILE, last_lines, stage_of
+from components.core.child import LOG_FILE, how_it_ended, last_lines, stage_of
 from components.facts.artifact_paths import OUTCOME_FILE
 from components.facts.conversion import ConversionFailure, ConversionOutcome, Converted, outcome_of
 from components.spec.convert import ConversionLimits
@@ -70,6 +70,12 @@ def run_in_child(work: Callable[[Path], None], folder: Path, limits: ConversionL
     with forked(_FORK_SERVER, preparation, Child(work, folder)) as (process, sentinel):
         stopped, peak = _watch(process, sentinel, limits)
         return Ended(stopped, peak, exit_code(sentinel))
+
+
+def lacked_memory(code: int, log: str) -> bool:
+    """Whether a child process died because the machine ran out of memory, by its exit code and last log lines."""
+    # SIGKILL mostly comes from the out-of-memory killer.
+    return code == -signal.SIGKILL or "bad_alloc" in log or "MemoryError" in log
 
 
 def run_conversion(request: ConversionRequest, limits: ConversionLimits) -> tuple[ConversionOutcome, bytes | None]:
@@ -167,21 +173,20 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _died(request: ConversionRequest, code: int, peak: int, folder: Path) -> ConversionFailure:
-    log, stage = _last_lines(folder), stage_of(folder)
-    if code == -signal.SIGKILL or "bad_alloc" in log or "MemoryError" in log:
+    log, stage = last_log_lines(folder), stage_of(folder)
+    if lacked_memory(code, log):
         message = (
             f"the machine ran out of memory while {stage}; {peak} bytes were in use before the process ended. {log}"
         )
         remedy = "give the machine more memory, or calibrate on fewer samples"
         return _failure(request, "out_of_memory", message, remedy)
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     remedy = (
         "use another scheme, or replace recurrent layers that become loops: TensorFlow Lite crashes when it "
         "calibrates them"
         if code < 0
         else "fix the error in the last log lines; the task's decode() also runs in this process"
     )
-    return _failure(request, "crashed", f"the process died of {how} while {stage}. {log}", remedy)
+    return _failure(request, "crashed", f"the process died of {how_it_ended(code)} while {stage}. {log}", remedy)
 
 
 def _failure(
@@ -198,7 +203,8 @@ def _failure(
     )
 
 
-def _last_lines(folder: Path) -> str:
+def last_log_lines(folder: Path) -> str:
+    """A sentence with the last informative lines in the log of `run_in_child`; empty if there are none."""
     with contextlib.suppress(FileNotFoundError):
         last = last_lines((folder / LOG_FILE).read_text(errors="replace"), _CHATTER, _LAST_LINES)
         return f"Its last log lines: {last}" if last else ""

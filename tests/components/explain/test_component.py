@@ -37,6 +37,14 @@ class Task:
 TASK = Task()
 DIES = Task(lambda: os.kill(os.getpid(), signal.SIGSEGV))
 SLEEPS = Task(lambda: time.sleep(600))
+
+
+def bad_alloc():
+    os.write(2, b"terminate called after throwing 'std::bad_alloc'\\n2026-01-02 03:04: W a warning\\n")
+    os.abort()
+
+
+LACKS_MEMORY = Task(bad_alloc)
 """
 RECIPE = {"name": "int8", "steps": [], "scheme": {"kind": "static_wi8_ai8"}}
 
@@ -87,11 +95,19 @@ def test_candidate_is_explained_and_a_crash_or_a_limit_is_a_reason(
     assert (found.unavailable, found.faults, transient) == ("", (), False)
     assert (found.examples, found.sha256) == (8, candidate_in(place).manifest.sha256)
     assert [one.operator for one in found.layers] == ["INPUT", "CONV_2D", "CONV_2D", "MEAN", *["FULLY_CONNECTED"] * 2]
-    for folder in ("died", "slept"):
-        (tmp_path / folder).mkdir()
+    lacking = tmp_path / "lacking"
+    for folder in (tmp_path / "died", tmp_path / "slept", lacking):
+        folder.mkdir()
     died, transient = _explanation(request(place, tmp_path, "DIES"), candidate_in(place), limits, tmp_path / "died")
     assert died.unavailable.startswith("the process died of SIGSEGV while decoding the examples")
     assert not transient
+    lacked, transient = _explanation(request(place, tmp_path, "LACKS_MEMORY"), candidate_in(place), limits, lacking)
+    assert lacked.unavailable.startswith(
+        "the machine ran out of memory while decoding the examples. Its last log lines: "
+    )
+    assert "std::bad_alloc" in lacked.unavailable
+    assert "a warning" not in lacked.unavailable
+    assert transient
     short = ConversionLimits(timeout_s=3)
     slept, transient = _explanation(request(place, tmp_path, "SLEEPS"), candidate_in(place), short, tmp_path / "slept")
     # A loaded machine may be in an earlier stage.
