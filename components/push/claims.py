@@ -5,7 +5,7 @@ content or its channel, then reads the claims, and then checks that everything i
 sees the other. Neither needs a write with a condition, nor a clock.
 
 A collection renews its claim while it works. A claim that doesn't change for `LEASE_SECONDS` belongs to a process that
-was killed. A collection that was stopped for so long removes nothing more.
+was killed. A collection that was paused for that long stops removing files.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import signal
 import tempfile
 from pathlib import Path
 
+from components.core.child import how_it_ended
 from components.core.files import sha256_of_bytes
 from components.device_check.adb.connection import AdbError, Phone, unavailable
 from components.device_check.adb.output import benchmark_of
@@ -122,11 +123,9 @@ def _failure(status: int, output: str, evaluator: AdbEvaluator) -> ToolFailure:
         )
     if status > _SIGNALS:
         number = status - _SIGNALS
-        known = {each.value for each in signal.Signals}
-        name = signal.Signals(number).name if number in known else f"signal {number}"
         return ToolFailure(
             cause="crashed",
-            message=f"benchmark_model died of {name} on the phone; its last log lines: {_end(output)}",
+            message=f"benchmark_model died of {how_it_ended(-number)} on the phone; its last log lines: {_end(output)}",
             remedy="use another scheme or `delegate`, because the same code may also fail in the application",
             # Android ends processes with SIGKILL if memory is short.
             transient=number == signal.SIGKILL,
