@@ -10,7 +10,7 @@ class Ran:
     """One `edgemill run` in this process, and what it left."""
 
     def __init__(self, file: Path, name: str, *arguments: str) -> None:
-        self.root = file.parent / "root"
+        self.file, self.root = file, file.parent / "root"
         before = self._summaries(name)
         result = CliRunner().invoke(app, ["run", str(file), "--root", str(self.root), *arguments])
         if result.exception and not isinstance(result.exception, SystemExit):

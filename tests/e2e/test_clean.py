@@ -36,10 +36,12 @@ def test_removed_artifacts_are_made_again_and_kept_ones_come_from_the_cache(tmp_
     assert (first.code, second.code) == (ExitCode.OK, ExitCode.OK), second.output
     written = json.loads(status.read_text())
     assert (written["state"], written["exit_status"], written["run_id"]) == ("ended", 0, second.folder.name)
-    assert {node["id"]: node["state"] for node in written["nodes"]} == second.states()
+    assert second.summary is not None
+    ids = {node.id: node.state for node in second.summary.nodes}
+    assert {node["id"]: node["state"] for node in written["nodes"]} == ids
     lines = [json.loads(line) for line in (second.folder / "log.jsonl").read_text().splitlines()]
     # Nodes after the training too: unless that is prevented, training silences absl's log.
-    assert set(second.states()) <= {line["node"] for line in lines}
+    assert set(ids) <= {line["node"] for line in lines}
 
     assert "small: would remove 0 of 2 runs and 0 artifacts, 0 bytes" in clean(
         second.root, "--keep-runs", "1", "--dry-run"

@@ -9,6 +9,7 @@ import yaml
 
 from edgemill.exit_codes import ExitCode
 from pipelines.report.wording import in_words
+from tests.node_ids import node_of
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline
 
@@ -69,10 +70,9 @@ def test_contract_in_the_manifest_drives_the_file(ran: Ran) -> None:
 
     names: dict[str, object] = {}
     exec(blocks("python")[1], names)
-    for manifest in ran.root.rglob("manifest.json"):
-        held = json.loads(manifest.read_text())
-        if held["role"] == "candidate" and held["recipe"]["name"] == "streaming":
-            break
+    node = node_of("convert", "streaming", ran.file)
+    (manifest,) = (path for path in ran.root.rglob("manifest.json") if node in path.parts)
+    held = json.loads(manifest.read_text())
     contract = held["streaming"]
     assert {state["input"] for state in contract["states"]} == {"state_gru_h", "state_sru_c"}
     runner = tf.lite.Interpreter(model_path=str(manifest.parent / held["content"])).get_signature_runner()
