@@ -74,7 +74,7 @@ DEPENDS = {
         "spec.metric",
         "upstream.fork_server",
     },
-    "device_check": EVALUATED | EVALUATES | {"evaluate", *ON_DEVICE, "spec.devices.device_tools"},
+    "device_check": EVALUATED | EVALUATES | {"evaluate", *ON_DEVICE, "spec.devices.device_tools", "upstream.litert"},
     "evaluate": EVALUATED | EVALUATES | {"upstream.tfx.executors"},
     "changes": FUNCTION
     | {"facts.changes"}
