@@ -125,7 +125,9 @@ def test_errors_are_those_of_a_plain_loop() -> None:
     interpreter = tf.lite.Interpreter(model_content=candidate, experimental_preserve_all_tensors=True)
     details = {one["name"]: one for one in interpreter.get_tensor_details()}
     weights = next(one for one in details.values() if list(one["shape"]) == [3, 6])
-    stored = interpreter.get_tensor(weights["index"]).astype(np.float64).T * weights["quantization"][0]
+    stored = interpreter.get_tensor(weights["index"]).astype(np.float64).T
+    # One scale, or one for each row in TensorFlow 2.21.
+    stored = stored * weights["quantization_parameters"]["scales"]
     interpreter.allocate_tensors()
     signal = total = by_weights = 0.0
     for row in values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, ClassVar
@@ -369,6 +370,10 @@ def test_keys_of_other_kinds_are_refused(folder: Place, algorithm: str) -> None:
     ],
 )
 def test_missing_client_of_a_key_service_is_named(folder: Place, uri: str, said: str) -> None:
+    if uri.startswith("gcpkms:"):
+        with suppress(ImportError):
+            importlib.import_module("google.cloud.kms")
+            pytest.skip("Beam's requirements on TFX 1.21 include the client")
     pem = str(CryptoSigner.generate_ecdsa().public_key.keyval["public"]).encode()
     registry = signed.open_signed(folder.root)
     assert registry is not None
