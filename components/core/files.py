@@ -8,7 +8,8 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from components.core.errors import DataError
@@ -63,19 +64,36 @@ def read_regular(path: Path, limit: int = -1) -> bytes:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that, even after a crash, `path` holds either all of `content` or what it held before."""
+    with _complete(path, content) as temporary:
+        temporary.replace(path)
+
+
+def create_atomically(path: Path, content: bytes) -> None:
+    """Write a new file, which has all of `content` as soon as it exists.
+
+    Raises:
+        FileExistsError: `path` exists; it keeps its content.
+    """
+    with _complete(path, content) as temporary:
+        os.link(temporary, path)
+
+
+@contextmanager
+def _complete(path: Path, content: bytes) -> Iterator[Path]:
+    """A complete file beside `path`, to be moved or linked there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes files private, but other users read registries and reports.
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        temporary.chmod(0o644)
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from components.core.errors import StorageError
-from components.core.files import read_regular, sha256_of_bytes, sync_folder, write_atomically
+from components.core.files import create_atomically, read_regular, sha256_of_bytes, sync_folder, write_atomically
 from components.object_store.bucket import Content, Stored
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -72,20 +71,10 @@ class FolderBucket:
             return True
         path = self.root / key
         with self._errors_explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(temporary).chmod(0o644)
-                os.link(temporary, path)
+                create_atomically(path, content)
             except FileExistsError:
                 return False
-            finally:
-                Path(temporary).unlink(missing_ok=True)
-            sync_folder(path.parent)
             return True
 
     def download(self, key: str, path: Path) -> None:

@@ -21,7 +21,7 @@ _METRICS_OF_ANY_OUTPUT = ("accuracy", "acc", "crossentropy", "ce")
 
 
 def check_label_type(feature_spec: Mapping[str, Any], label: str) -> None:
-    """Raise a SpecError if the label is text. The label "" is none."""
+    """Raise a SpecError if the label is text. Without a label (""), do nothing."""
     import tensorflow as tf
 
     if label and feature_spec[label].dtype == tf.string:

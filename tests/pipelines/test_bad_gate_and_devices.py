@@ -140,7 +140,7 @@ CASES = {
         profile(evaluators=[{"kind": "adb", "benchmark": "bin/benchmark_model", "adb": "sh"}]),
         "evaluators[0] (adb).benchmark: the benchmark binary cannot be read",
     ),
-    "binary that is none": (
+    "binary that is not a program": (
         profile(evaluators=[{"kind": "adb", "benchmark": "mine.yaml", "adb": "sh"}]),
         "evaluators[0] (adb).benchmark: the benchmark binary is not for the phone's ABI",
     ),

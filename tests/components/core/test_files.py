@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.core.files import bytes_of, little_space, sha256_of, write_atomically
+from components.core.files import bytes_of, create_atomically, little_space, sha256_of, write_atomically
 
 
 def test_written_file_is_whole_and_readable_by_others(tmp_path: Path) -> None:
@@ -42,3 +42,11 @@ def test_space_is_mentioned_when_less_than_a_mebibyte_is_left(tmp_path: Path, mo
     for free, said in ((4096, f"4,096 bytes are free in {tmp_path}"), (1 << 20, "")):
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         assert little_space(tmp_path) == said
+
+
+def test_created_file_replaces_no_other_and_leaves_nothing_beside_it(tmp_path):
+    file = tmp_path / "folder" / "file"
+    create_atomically(file, b"first")
+    with pytest.raises(FileExistsError):
+        create_atomically(file, b"second")
+    assert [(path.name, path.read_bytes()) for path in file.parent.iterdir()] == [("file", b"first")]

@@ -40,8 +40,8 @@ class Pushers:
     ) -> dict[str, Any]:
         """Fork a process that waits for `start`, and then pushes models, or collects garbage so often.
 
-        With `kill_at`, its end is said, too, and it kills itself at the file operation of this number; -1 is none. A
-        collection has no grace period, and keeps as many releases of a place as `keep` says; 0 is all.
+        With `kill_at`, its end is said, too, and it kills itself at the file operation of this number; -1 means
+        never. A collection has no grace period, and keeps as many releases of a place as `keep` says; 0 is all.
         """
         request = {
             "kind": type(place.spec).__name__,
