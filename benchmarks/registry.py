@@ -23,8 +23,9 @@ from typing import NamedTuple
 from unittest import mock
 
 from components.core.values import serialized
-from components.device_client.folder import DeviceFolder, Settings
+from components.device_client.folder import DeviceFolder
 from components.device_client.pull import pull
+from components.device_client.settings import Settings
 from components.push import signed
 from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release
 from components.push.release_files import compressed_form

@@ -6,29 +6,27 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import urllib3
 from tuf.api.exceptions import DownloadHTTPError
-from tuf.ngclient import Urllib3Fetcher
+from tuf.ngclient import FetcherInterface
 
+from components.device_client.network import Answer, Network
 from components.device_client.oci import OciReader, is_oci
 
-# Without an answer for this long, a device tries again later.
-_SOCKET_SECONDS = 30
-# What arrives of a chunk before a connection is lost must be fetched again.
-_CHUNK = 4_096
 
-
-class ResumingFetcher(Urllib3Fetcher):
-    """Fetches metadata as the client of The Update Framework does, and keeps the beginning of files in a folder.
+class ResumingFetcher(FetcherInterface):
+    """Fetches for the client of The Update Framework, and keeps the beginning of files in a folder.
 
     What is kept isn't trusted: the complete file is verified. If that fails, call `forget`.
+
+    Attributes:
+        continued: Whether the last file began with what an earlier attempt left.
     """
 
     def __init__(self, folder: Path, url: str, device_class: str) -> None:
-        super().__init__(socket_timeout=_SOCKET_SECONDS, chunk_size=_CHUNK, app_user_agent="edgemill-device")
         self._folder, self._files_below = folder, f"{url}/{device_class}/"
-        self._pool = urllib3.PoolManager()
-        self._oci = OciReader(url, self._pool, _SOCKET_SECONDS) if is_oci(url) else None
+        self._network = Network()
+        self._oci = OciReader(url, self._network) if is_oci(url) else None
+        self.continued = False
 
     def part(self, url: str) -> Path:
         """The file with what has arrived of an address."""
@@ -42,36 +40,42 @@ class ResumingFetcher(Urllib3Fetcher):
     def _fetch(self, url: str) -> Iterator[bytes]:
         if url.startswith(self._files_below):
             return self._resumed(url)
-        return super()._fetch(url) if self._oci is None else self._oci.metadata(url)
+        return self._network_file(url) if self._oci is None else self._oci.metadata(url)
 
-    def _asked(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
-        if self._oci is not None:
-            return self._oci.file(url, headers)
-        asked = {"User-Agent": "edgemill-device", **headers}
-        return self._pool.request(
-            "GET", url, headers=asked, preload_content=False, timeout=urllib3.Timeout(_SOCKET_SECONDS)
-        )
+    def _network_file(self, url: str) -> Iterator[bytes]:
+        return _found(self._network.get(url)).chunks()
+
+    def _asked(self, url: str, headers: dict[str, str]) -> Answer:
+        return self._network.get(url, headers) if self._oci is None else self._oci.file(url, headers)
 
     def _resumed(self, url: str) -> Iterator[bytes]:
         self._folder.mkdir(parents=True, exist_ok=True)
         part = self.part(url)
         kept = part.read_bytes() if part.exists() else b""
-        response = self._asked(url, {"Range": f"bytes={len(kept)}-"} if kept else {})
+        answer = self._asked(url, {"Range": f"bytes={len(kept)}-"} if kept else {})
         try:
+            self.continued = bool(kept) and answer.status in {206, 416}
             # The file is complete: the range behind its end can't be satisfied.
-            if response.status == 416 and kept:
+            if answer.status == 416 and kept:
                 yield kept
                 return
-            if response.status >= 400:
-                raise DownloadHTTPError(f"HTTP error occurred with status {response.status}", response.status)
-            if response.status != 206:
+            _found(answer)
+            if answer.status != 206:
                 kept = b""
             with part.open("ab" if kept else "wb") as file:
                 if kept:
                     yield kept
-                for chunk in response.stream(_CHUNK):
+                for chunk in answer.chunks():
                     file.write(chunk)
                     file.flush()
                     yield chunk
         finally:
-            response.release_conn()
+            answer.close()
+
+
+def _found(answer: Answer) -> Answer:
+    """Raise a DownloadHTTPError if an answer is an error."""
+    if not 200 <= answer.status < 300:
+        answer.close()
+        raise DownloadHTTPError(f"HTTP error occurred with status {answer.status}", answer.status)
+    return answer

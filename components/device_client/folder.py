@@ -6,6 +6,7 @@
     current, previous          links to two of them; programs read current/model.tflite
     trial.json                 there while the self-test runs; after a crash, the device returns to the previous model
     failures.json              how often a version failed
+    status.json                how the last pull ended
 
 Every file and link is replaced by one rename.
 """
@@ -15,44 +16,23 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from components.core.files import sha256_of, sync_folder, write_atomically
 from components.device_client.errors import SettingsError, UnreachableError
-from components.trust.names import CHANNELS
+from components.device_client.settings import Settings, settings_from
 
-MODEL_NAME, RELEASE_NAME, ROLE_NAME = "model.tflite", "release.json", "role.bin"
+MODEL_NAME, RELEASE_NAME, ROLE_NAME, STATUS_NAME = "model.tflite", "release.json", "role.bin", "status.json"
 CURRENT, PREVIOUS = "current", "previous"
 # A failed self-test counts as this many failures, an interrupted one as a single failure.
 MOST_FAILURES = 2
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a device follows.
-
-    Attributes:
-        url: Address of the registry's root over HTTP, or `oci://HOST/PREFIX`.
-        device_class, name, channel: The channel.
-        device_id: Text that identifies the device; it decides when a staged roll-out reaches it.
-        self_test: Program and arguments. It gets the path of the model as its last argument.
-        self_test_seconds: Time limit of the self-test.
-        gateway: Whether the device passes the model on to microcontrollers, with its role file.
-    """
-
-    url: str
-    device_class: str
-    name: str
-    channel: str
-    device_id: str
-    self_test: tuple[str, ...] = ()
-    self_test_seconds: float = 300.0
-    gateway: bool = False
+_VERSION = re.compile(r"[0-9a-f]{16}")
 
 
 class DeviceFolder:
@@ -63,14 +43,12 @@ class DeviceFolder:
         self.metadata, self.models, self.downloads = path / "metadata", path / "models", path / "downloads"
 
     def create(self, settings: Settings, root: bytes) -> None:
-        """Write the settings and the trusted root."""
-        if settings.channel not in CHANNELS:
-            raise SettingsError(
-                "there is no such channel",
-                bound=f"one of {', '.join(CHANNELS)}",
-                measured=settings.channel,
-                remedy="name another --channel",
-            )
+        """Write the settings and the trusted root.
+
+        Raises:
+            SettingsError: A setting can't be used, or the folder is that of a device.
+        """
+        settings.check()
         if (self.path / "device.json").exists():
             raise SettingsError(
                 "this folder is already that of a device",
@@ -84,9 +62,10 @@ class DeviceFolder:
     def settings(self) -> Settings:
         """Read the settings."""
         try:
-            value = json.loads((self.path / "device.json").read_bytes())
-            return Settings(**{**value, "self_test": tuple(value["self_test"])})
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return settings_from(json.loads((self.path / "device.json").read_bytes()))
+        except SettingsError as error:
+            raise error.placed(str(self.path / "device.json")) from error
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise SettingsError(
                 f"the settings of the device cannot be read: {error}",
                 where=str(self.path),
@@ -107,27 +86,39 @@ class DeviceFolder:
             yield
 
     def version(self, link: str = CURRENT) -> str | None:
-        """The version that a link leads to, or None if there isn't one."""
+        """The version that a link leads to, or None if there isn't one, or it leads out of the folder."""
         try:
-            return (self.path / link).readlink().name
+            target = (self.path / link).readlink()
         except OSError:
             return None
+        return target.name if target.parent == Path("models") and _VERSION.fullmatch(target.name) else None
 
     def holds(self, version: str, sha256: str) -> bool:
-        """Whether the folder has the unchanged model of a version."""
+        """Whether the folder itself has the unchanged model of a version."""
         path = self.models / version / MODEL_NAME
-        return path.is_file() and sha256_of(path) == sha256
+        if path.is_symlink() or path.parent.is_symlink() or not path.is_file():
+            return False
+        return sha256_of(path) == sha256
 
     def install(self, version: str, model: bytes, release: dict[str, Any]) -> None:
-        """Add a model. It isn't used before `switch`."""
+        """Add a model. It isn't used before `begin_trial`."""
         final, staging = self.models / version, self.models / f".new-{version}"
         for leftover in (staging, final):
-            shutil.rmtree(leftover, ignore_errors=True)
+            _remove(leftover)
         staging.mkdir(parents=True)
         write_atomically(staging / MODEL_NAME, model)
         write_atomically(staging / RELEASE_NAME, json.dumps(release, indent=2).encode() + b"\n")
         staging.rename(final)
         sync_folder(self.models)
+
+    def restore(self, version: str, model: bytes) -> None:
+        """Replace the damaged model of an installed version. Programs that open it find the old file or the new one."""
+        folder = self.models / version
+        if folder.is_symlink():
+            folder.unlink()
+        if (folder / MODEL_NAME).is_dir() and not (folder / MODEL_NAME).is_symlink():
+            _remove(folder / MODEL_NAME)
+        write_atomically(folder / MODEL_NAME, model)
 
     def keep_role(self, version: str, role: bytes) -> None:
         """Write the role file of an installed model if it is another one. A later state of a channel has a new one."""
@@ -155,11 +146,12 @@ class DeviceFolder:
 
     def return_from_trial(self, failures: int) -> str | None:
         """Return to the version before the trial, and count the failures. Return that version."""
-        trial = json.loads((self.path / "trial.json").read_bytes())
-        counts = {**self._failures(), trial["version"]: self.failures(trial["version"]) + failures}
-        write_atomically(self.path / "failures.json", json.dumps(counts).encode())
-        if trial["before"] is not None:
-            self._link(CURRENT, trial["before"])
+        version, before = self._trial()
+        if version is not None:
+            counts = {**self._failures(), version: self.failures(version) + failures}
+            write_atomically(self.path / "failures.json", json.dumps(counts).encode())
+        if before is not None:
+            self._link(CURRENT, before)
         else:
             (self.path / CURRENT).unlink(missing_ok=True)
         (self.path / "trial.json").unlink()
@@ -171,6 +163,11 @@ class DeviceFolder:
         if (self.path / "trial.json").exists():
             self.return_from_trial(1)
 
+    def last_pull(self) -> dict[str, Any] | None:
+        """How the last pull ended; None if there was none, or if that can't be read."""
+        found = _object(self.path / STATUS_NAME)
+        return found if isinstance(found.get("status"), int) else None
+
     def failures(self, version: str) -> int:
         """How often a version failed."""
         return self._failures().get(version, 0)
@@ -179,11 +176,17 @@ class DeviceFolder:
         """Give every version another chance."""
         (self.path / "failures.json").unlink(missing_ok=True)
 
+    def _trial(self) -> tuple[str | None, str | None]:
+        """The version under trial, and the one before. If the file is damaged, the links still say so."""
+        found = _object(self.path / "trial.json")
+        version, before = found.get("version"), found.get("before")
+        if _is_version(version) and (before is None or _is_version(before)):
+            return version, before
+        return self.version(), self.version(PREVIOUS) or self.version()
+
     def _failures(self) -> dict[str, int]:
-        try:
-            return dict(json.loads((self.path / "failures.json").read_bytes()))
-        except FileNotFoundError:
-            return {}
+        found = _object(self.path / "failures.json")
+        return {name: count for name, count in found.items() if _is_version(name) and type(count) is int}
 
     def _link(self, name: str, version: str) -> None:
         temporary = self.path / f".{name}.new"
@@ -191,3 +194,24 @@ class DeviceFolder:
         temporary.symlink_to(os.path.join("models", version))  # noqa: PTH118
         temporary.replace(self.path / name)
         sync_folder(self.path)
+
+
+def _is_version(value: object) -> bool:
+    return isinstance(value, str) and _VERSION.fullmatch(value) is not None
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one if the file is missing or damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or a link to one, if there is one."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)

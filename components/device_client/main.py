@@ -10,8 +10,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from components.core.files import write_atomically
-from components.device_client.errors import DeviceError, DeviceStatus, SettingsError
-from components.device_client.folder import CURRENT, PREVIOUS, DeviceFolder, Settings
+from components.device_client.errors import DeviceError, DeviceStatus, SettingsError, UnreachableError
+from components.device_client.folder import CURRENT, PREVIOUS, STATUS_NAME, DeviceFolder
+from components.device_client.settings import Settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,27 +34,50 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _init(folder: DeviceFolder, options: argparse.Namespace) -> int:
     try:
-        root = options.root.read_bytes()
-    except OSError as error:
+        self_test = tuple(shlex.split(options.self_test))
+    except ValueError as error:
         raise SettingsError(
-            f"the root cannot be read: {error.strerror}",
-            where=str(options.root),
-            remedy="name the root.json of the registry's keys",
+            f"this is no command line: {error}",
+            where="--self-test",
+            measured=options.self_test,
+            remedy="correct the quotes",
         ) from error
-    folder.create(
-        Settings(
-            url=options.url,
-            device_class=options.device_class,
-            name=options.name,
-            channel=options.channel,
-            device_id=options.device_id,
-            self_test=tuple(shlex.split(options.self_test)),
-            self_test_seconds=options.self_test_seconds,
-            gateway=options.gateway,
-        ),
-        root,
+    settings = Settings(
+        url=options.url,
+        device_class=options.device_class,
+        name=options.name,
+        channel=options.channel,
+        device_id=options.device_id,
+        self_test=self_test,
+        self_test_seconds=options.self_test_seconds,
+        gateway=options.gateway,
     )
+    settings.check()
+    try:
+        folder.create(settings, _root(options.root))
+    except OSError as error:
+        raise UnreachableError(
+            f"the folder of the device cannot be written: {error.strerror or error}",
+            where=str(error.filename or folder.path),
+            remedy="name another folder, or grant access",
+        ) from error
     return DeviceStatus.OK
+
+
+def _root(path: Path) -> bytes:
+    """Read the root that the device is going to trust, and check that it is one."""
+    from components.device_client.trusted import problem_of_root
+
+    try:
+        content = path.read_bytes()
+        problem = problem_of_root(content)
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem is not None:
+        raise SettingsError(
+            f"the root cannot be used: {problem}", where=str(path), remedy="name the root.json of the registry's keys"
+        )
+    return content
 
 
 def _pull(folder: DeviceFolder, *, retry: bool) -> int:
@@ -66,6 +90,10 @@ def _pull(folder: DeviceFolder, *, retry: bool) -> int:
         if not isinstance(error, SettingsError):
             _record(folder, error.status, str(error))
         raise
+    except Exception as error:
+        # Monitoring must notice what nobody foresaw, too.
+        _record(folder, DeviceStatus.UNREACHABLE, f"edgemill-device failed: {type(error).__name__}: {error}")
+        raise
     if update.warning:
         print(f"edgemill-device: {update.warning}", file=sys.stderr)
     print(update)
@@ -75,8 +103,7 @@ def _pull(folder: DeviceFolder, *, retry: bool) -> int:
 
 def _status(folder: DeviceFolder) -> int:
     folder.settings()
-    path = folder.path / "status.json"
-    last = json.loads(path.read_bytes()) if path.exists() else None
+    last = folder.last_pull()
     print(json.dumps({"current": folder.version(CURRENT), "previous": folder.version(PREVIOUS), "last_pull": last}))
     return DeviceStatus.OK if last is None else int(last["status"])
 
@@ -86,7 +113,7 @@ def _record(folder: DeviceFolder, status: DeviceStatus, message: str, warning: s
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     value = {"time": now, "status": int(status), "meaning": status.name, "message": message, "warning": warning}
     try:
-        write_atomically(folder.path / "status.json", json.dumps(value, indent=2).encode() + b"\n")
+        write_atomically(folder.path / STATUS_NAME, json.dumps(value, indent=2).encode() + b"\n")
     except OSError as error:
         print(f"edgemill-device: status.json cannot be written: {error}", file=sys.stderr)
 

@@ -6,13 +6,12 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-import urllib3
-from tuf.api.exceptions import DownloadHTTPError, DownloadLengthMismatchError, RepositoryError
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 
 from components.core.errors import StorageError
+from components.device_client.network import Answer, Network
 from components.object_store.oci.credentials import Credentials, credentials_for
 from components.object_store.oci.hosts import ADDRESS_PREFIX, base_url, challenge_parameters, split_address
 from components.trust.names import FOLDER, OCI_REPOSITORY, tag_of
@@ -21,6 +20,8 @@ _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _LONGEST_ANSWER = 100_000
 _UNAUTHORIZED = 401
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# What an HTTP header can hold.
+_TOKEN = re.compile(r"[!-~]+")
 
 
 def is_oci(url: str) -> bool:
@@ -38,12 +39,11 @@ class OciReader:
 
     Args:
         url: Its address.
-        pool: Connections.
-        timeout_seconds: Time limit for each answer, and between parts of one.
+        network: Connections.
     """
 
-    def __init__(self, url: str, pool: urllib3.PoolManager, timeout_seconds: float) -> None:
-        self._pool, self._timeout = pool, urllib3.Timeout(timeout_seconds)
+    def __init__(self, url: str, network: Network) -> None:
+        self._network = network
         self._url = url.rstrip("/")
         self._host, self._prefix = split_address(url)
         self._authorization: dict[str, str] = {}
@@ -56,43 +56,33 @@ class OciReader:
         """Yield a file of the metadata: the only layer of a tagged artifact."""
         tag = tag_of(url.removeprefix(f"{self._url}/{FOLDER}/"))
         repository = f"{self._prefix}/{OCI_REPOSITORY}"
-        answer = self._get(repository, f"manifests/{tag}", {"Accept": _MANIFEST_TYPE})
-        answer = self._get(repository, f"blobs/{_only_layer(_short(answer), tag)}", {})
-        try:
-            yield from answer.stream(_LONGEST_ANSWER)
-        finally:
-            answer.release_conn()
+        artifact = self._get(repository, f"manifests/{tag}", {"Accept": _MANIFEST_TYPE}).content(_LONGEST_ANSWER)
+        yield from self._get(repository, f"blobs/{_only_layer(artifact, tag)}", {}).chunks()
 
-    def file(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+    def file(self, url: str, headers: dict[str, str]) -> Answer:
         """Ask for a file of a release, at a path of `blob_path`. The answer can have any status."""
         repository, _, digest = url.removeprefix(f"{self._url}/").partition("/blobs/")
         return self._ask(f"{self._prefix}/{repository}", f"blobs/{digest}", headers)
 
-    def _get(self, repository: str, path: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+    def _get(self, repository: str, path: str, headers: dict[str, str]) -> Answer:
         answer = self._ask(repository, path, headers)
-        if answer.status >= 400:
-            answer.release_conn()
+        if answer.status >= 300:
+            answer.close()
             raise DownloadHTTPError(f"HTTP error occurred with status {answer.status}", answer.status)
         return answer
 
-    def _ask(self, repository: str, path: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+    def _ask(self, repository: str, path: str, headers: dict[str, str]) -> Answer:
         url = f"{base_url(self._host)}/v2/{repository}/{path}"
         known = self._authorization.get(repository)
-        answer = self._send(url, {**headers, **({"Authorization": known} if known else {})})
+        answer = self._network.get(url, {**headers, **({"Authorization": known} if known else {})})
         challenge = answer.headers.get("WWW-Authenticate", "")
         if answer.status == _UNAUTHORIZED and challenge:
-            answer.drain_conn()
-            answer.release_conn()
+            answer.close()
             if (found := self._answer_to(challenge)) is not None:
                 self._authorization[repository] = found
                 headers = {**headers, "Authorization": found}
-            answer = self._send(url, headers)
+            answer = self._network.get(url, headers)
         return answer
-
-    def _send(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
-        # A redirect to another host loses the header with the credentials.
-        asked = {"User-Agent": "edgemill-device", **headers}
-        return self._pool.request("GET", url, headers=asked, preload_content=False, timeout=self._timeout)
 
     def _answer_to(self, challenge: str) -> str | None:
         try:
@@ -103,39 +93,41 @@ class OciReader:
         if scheme == "basic":
             return None if credentials is None else _basic(credentials)
         realm = parameters.get("realm", "")
-        secure = ("https://", f"{base_url(urlsplit(realm).netloc)}/")
+        try:
+            secure = ("https://", f"{base_url(urlsplit(realm).netloc)}/")
+        except ValueError as error:
+            raise DownloadError("the registry names no address to sign in at") from error
         if scheme != "bearer" or not realm.startswith(secure):
             raise OSError(f"the registry asks to sign in in a way that is not supported: {scheme[:20]} {realm[:80]}")
-        fields: dict[str, Any] = {name: parameters[name] for name in ("service", "scope") if name in parameters}
-        headers: dict[str, str] = {}
-        if credentials is not None and credentials.user:
-            headers["Authorization"] = _basic(credentials)
+        fields = {name: value for name, value in parameters.items() if name in {"service", "scope"}}
         if credentials is not None and credentials.identity_token:
             form = {**fields, "grant_type": "refresh_token", "refresh_token": credentials.identity_token}
-            answer = self._pool.request(
-                "POST", realm, fields={**form, "client_id": "edgemill"}, encode_multipart=False, timeout=self._timeout
-            )
+            answer = self._network.post(realm, {**form, "client_id": "edgemill"})
         else:
-            answer = self._pool.request("GET", realm, fields=fields, headers=headers, timeout=self._timeout)
+            signed_in = {"Authorization": _basic(credentials)} if credentials is not None and credentials.user else {}
+            answer = self._network.get(f"{realm}{'&' if '?' in realm else '?'}{urlencode(fields)}", signed_in)
         if answer.status != 200:
+            answer.close()
             raise DownloadHTTPError(f"the token server answered with status {answer.status}", answer.status)
-        found: dict[str, Any] = answer.json()
-        return f"Bearer {found.get('token') or found['access_token']}"
+        return f"Bearer {_token(answer.content(_LONGEST_ANSWER))}"
 
 
-def _short(answer: urllib3.BaseHTTPResponse) -> bytes:
-    content = answer.read(_LONGEST_ANSWER + 1)
-    answer.release_conn()
-    if len(content) > _LONGEST_ANSWER:
-        raise DownloadLengthMismatchError(f"a manifest has more than {_LONGEST_ANSWER} bytes")
-    return content
+def _token(content: bytes) -> str:
+    try:
+        found = json.loads(content)
+        token = str(found.get("token") or found["access_token"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        token = ""
+    if not _TOKEN.fullmatch(token):
+        raise DownloadError("the token server's answer is not a token")
+    return token
 
 
 def _only_layer(artifact: bytes, tag: str) -> str:
     try:
         (layer,) = json.loads(artifact)["layers"]
         digest = str(layer["digest"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         digest = ""
     if not _DIGEST.fullmatch(digest):
         raise RepositoryError(f"the artifact {tag} isn't one of signed metadata")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 
 from components.core.files import sha256_of_bytes
 from components.device_client.errors import AlarmError, SelfTestError, UnreachableError
-from components.device_client.folder import MODEL_NAME, MOST_FAILURES, DeviceFolder, Settings
+from components.device_client.folder import MODEL_NAME, MOST_FAILURES, DeviceFolder
+from components.device_client.settings import Settings
 from components.device_client.trusted import Source
 from components.trust.rollout import ReleaseRef, choose
 from components.trust.statement import contradiction
@@ -25,16 +29,20 @@ class Update:
     Attributes:
         version: The version that the device runs now; None if it has none.
         before: The version before the update.
+        restored: Whether the installed model was damaged, and was fetched again.
         warning: Something that needs attention although the update succeeded.
     """
 
     version: str | None
     before: str | None
     warning: str | None = None
+    restored: bool = False
 
     def __str__(self) -> str:
         if self.version is None:
             return "the channel has no release for this device yet"
+        if self.restored:
+            return f"{self.version}: its file was damaged, and was restored"
         if self.version == self.before:
             return f"{self.version}: nothing new"
         return f"{self.version}: installed{f', was {self.before}' if self.before else ''}"
@@ -74,9 +82,13 @@ def _pull(folder: DeviceFolder, settings: Settings) -> Update:
     _check_release(release, settings)
     role = source.role_file(state, release) if settings.gateway else None
     if release.version == before:
+        # The folder's storage can have lost a bit since the model was installed.
+        damaged = not folder.holds(before, release.sha256)
+        if damaged:
+            folder.restore(before, _model(source.fetch(release), release))
         if role is not None:
             folder.keep_role(before, role)
-        return Update(before, before, warning)
+        return Update(before, before, warning, damaged)
     if folder.failures(release.version) >= MOST_FAILURES:
         raise SelfTestError(
             "this release failed the self-test before; the device keeps its model",
@@ -89,12 +101,12 @@ def _pull(folder: DeviceFolder, settings: Settings) -> Update:
     if role is not None:
         folder.keep_role(release.version, role)
     folder.begin_trial(release.version)
-    if settings.self_test and (reason := _failure(folder, settings)):
+    if settings.self_test and (reason := _failure(folder, settings, release)):
         returned = folder.return_from_trial(MOST_FAILURES)
         raise SelfTestError(
             f"the new release failed the self-test, and the device returned to {returned or 'having no model'}",
             where=release.version,
-            bound="exit status 0",
+            bound="exit status 0, and an unchanged model",
             measured=reason,
             remedy="roll the release back: edgemill registry rollback",
         )
@@ -102,16 +114,28 @@ def _pull(folder: DeviceFolder, settings: Settings) -> Update:
     return Update(release.version, before, warning)
 
 
-def _failure(folder: DeviceFolder, settings: Settings) -> str | None:
+def _failure(folder: DeviceFolder, settings: Settings, release: ReleaseRef) -> str | None:
     """Run the self-test; return why it failed, or None."""
     command = [*settings.self_test, str(folder.path / "current" / MODEL_NAME)]
     try:
-        ended = subprocess.run(command, check=False, timeout=settings.self_test_seconds)
-    except subprocess.TimeoutExpired:
-        return f"no end after {settings.self_test_seconds:g} s"
-    except OSError as error:
-        return f"it could not be started: {error.strerror or error}"
-    return None if ended.returncode == 0 else f"exit status {ended.returncode}"
+        # A group of its own, so that what the program started ends with it.
+        test = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    except (OSError, ValueError) as error:
+        return f"it could not be started: {getattr(error, 'strerror', None) or error}"
+    try:
+        status = test.wait(settings.self_test_seconds)
+    except BaseException as error:
+        with suppress(ProcessLookupError):
+            os.killpg(test.pid, signal.SIGKILL)
+        test.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            return f"no end after {settings.self_test_seconds:g} s"
+        raise
+    if status < 0:
+        return f"ended by signal {-status}"
+    if status > 0:
+        return f"exit status {status}"
+    return None if folder.holds(release.version, release.sha256) else "the self-test changed the model"
 
 
 def _model(content: bytes, release: ReleaseRef) -> bytes:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import urllib3
 from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, ExpiredMetadataError, RepositoryError
-from tuf.api.metadata import Metadata, TargetFile
+from tuf.api.metadata import Metadata, Root, TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
-from components.device_client.errors import AlarmError, DeviceError, UnreachableError
+from components.device_client.errors import AlarmError, DeviceError, SettingsError, UnreachableError
 from components.device_client.fetcher import ResumingFetcher
 from components.device_client.gateway import role_file_of
 from components.device_client.oci import blob_path, is_oci
@@ -20,12 +20,21 @@ from components.trust.names import CUSTOM, FOLDER, SIGNED_AT, role_of, target_of
 from components.trust.role_file import RoleFileError
 
 if TYPE_CHECKING:
-    from components.device_client.folder import DeviceFolder, Settings
+    from components.device_client.folder import DeviceFolder
+    from components.device_client.settings import Settings
 
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 # A clock may differ from that of the machine that signs by this much.
 _CLOCK_TOLERANCE = timedelta(hours=1)
+_LONGEST_REASON = 300
+# Each key set needs at most a few kilobytes.
+_LONGEST_ROOT = 65_536
+# A rotation of a key makes one version. Each must be signed, so no server can make more of them.
+_MOST_ROOTS = 10_000
 _KEPT = "the device keeps its model"
+
+
+_CONFIG = UpdaterConfig(prefix_targets_with_hash=False, root_max_length=_LONGEST_ROOT, max_root_rotations=_MOST_ROOTS)
 
 
 class Source:
@@ -42,7 +51,15 @@ class Source:
         Raises:
             AlarmError: What the registry serves is refused, or expired.
             UnreachableError: The registry can't be reached.
+            SettingsError: The root that the device trusts is damaged.
         """
+        bootstrap = (self._folder.path / "root.json").read_bytes()
+        if (problem := problem_of_root(bootstrap)) is not None:
+            raise SettingsError(
+                f"the root that this device trusts cannot be used: {problem}",
+                where=str(self._folder.path / "root.json"),
+                remedy="bring the root.json of the registry's keys to the device again",
+            )
         where = target_of(self._settings.device_class, self._settings.name, self._settings.channel)
         try:
             self._folder.metadata.mkdir(parents=True, exist_ok=True)
@@ -51,8 +68,8 @@ class Source:
                 metadata_base_url=f"{self._url}/{FOLDER}",
                 target_base_url=self._url,
                 fetcher=self._fetcher,
-                config=UpdaterConfig(prefix_targets_with_hash=False),
-                bootstrap=(self._folder.path / "root.json").read_bytes(),
+                config=_CONFIG,
+                bootstrap=bootstrap,
             )
             self._target = target = self._updater.get_targetinfo(where)
         except Exception as error:
@@ -106,11 +123,15 @@ class Source:
         target = TargetFile(release.file_bytes, {"sha256": release.file_sha256}, path)
         file = self._folder.downloads / "complete"
         try:
-            self._updater.download_target(target, str(file))
-        except (RepositoryError, DownloadLengthMismatchError) as error:
-            # A server can have served the rest of another file after an interruption: the next attempt starts over.
-            self._fetcher.forget()
-            raise self._refused(error) from error
+            try:
+                self._updater.download_target(target, str(file))
+            except (RepositoryError, DownloadLengthMismatchError):
+                continued = self._fetcher.continued
+                self._fetcher.forget()
+                if not continued:
+                    raise
+                # The registry can have replaced the file between two attempts, so that the halves are of two files.
+                self._updater.download_target(target, str(file))
         except Exception as error:
             raise self._refused(error) from error
         content = file.read_bytes()
@@ -140,7 +161,7 @@ class Source:
             return None  # It is missing or damaged.
 
     def _refused(self, error: Exception) -> DeviceError:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _printable(error)
         if isinstance(error, ExpiredMetadataError):
             return self._expired(reason)
         if isinstance(error, RepositoryError | DownloadLengthMismatchError):
@@ -149,14 +170,19 @@ class Source:
                 self._url,
                 "compare the registry with a copy (edgemill registry status), and find out who changed it",
             )
-        if not isinstance(error, DownloadError | OSError | urllib3.exceptions.HTTPError):
-            raise error
-        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        if isinstance(error, OSError) and (error.errno in _OF_THE_DISK or error.filename is not None):
             raise error  # `pull` explains it.
+        if not isinstance(error, DownloadError | OSError | urllib3.exceptions.HTTPError):
+            # An answer that no check foresaw must not keep the device from its alarm.
+            return _alarm(
+                f"the registry serves something that can't be read: {type(error).__name__}: {reason}",
+                self._url,
+                "compare the registry with a copy (edgemill registry status), and find out who changed it",
+            )
         timestamp = self._timestamp()
         if timestamp is not None and timestamp.is_expired():
             return self._expired(f"it cannot be reached ({reason}), and what was fetched last is too old")
-        cause = f" ({error.__cause__})" if isinstance(error.__cause__, Exception) else ""
+        cause = f" ({_printable(error.__cause__)})" if isinstance(error.__cause__, Exception) else ""
         return UnreachableError(
             f"the registry cannot be reached: {reason}{cause}; {_KEPT}",
             where=self._url,
@@ -170,6 +196,24 @@ class Source:
             self._url,
             "check the clock; if it is right, run `edgemill registry refresh`, or find out who holds updates back",
         )
+
+
+def problem_of_root(content: bytes) -> str | None:
+    """Return why a file can't be the root that a device trusts, or None."""
+    try:
+        root = Metadata[Root].from_bytes(content)
+        if not isinstance(root.signed, Root):
+            return f"it is metadata of the type {root.signed.type}"
+        root.verify_delegate("root", root)
+    except Exception as error:  # Whatever is in the file.
+        return f"it is not a root that its own keys signed: {_printable(error)}"
+    return None
+
+
+def _printable(error: BaseException) -> str:
+    """The first line of a message, which can quote the server: no control characters, and not too long."""
+    text = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return "".join(one if one.isprintable() else "?" for one in text[:_LONGEST_REASON])
 
 
 def _alarm(what: str, where: str, remedy: str) -> AlarmError:

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from unittest import mock
 from securesystemslib.signer import Signer
 
 from components.device_client import trusted
-from components.device_client.folder import DeviceFolder, Settings
+from components.device_client.folder import DeviceFolder
+from components.device_client.settings import Settings
 from components.push.several import publish
 from components.push.signed import open_signed
 from components.spec.registry import LocalRegistry
@@ -40,12 +41,14 @@ class Server:
         cut: Number of bytes after which connections are cut; -1 for never.
         endless: The end of the paths whose answers never end.
         failing: Whether every answer is the status 503.
+        hostile: Sends other answers than this server's. It returns whether it did.
     """
 
     def __init__(self, folder: Path) -> None:
         self.asked: list[tuple[str, int, int]] = []
         self.replace: Callable[[str, bytes], bytes] = lambda path, content: content
         self.cut, self.endless, self.failing = -1, "nothing", False
+        self.hostile: Callable[[BaseHTTPRequestHandler], bool] = lambda handler: False
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -65,6 +68,9 @@ class Server:
         self._server.server_close()
 
     def _answer(self, handler: BaseHTTPRequestHandler, folder: Path) -> None:
+        with suppress(OSError):  # The device hung up.
+            if self.hostile(handler):
+                return
         path = folder / handler.path.lstrip("/")
         if self.failing or not path.is_file():
             self.asked.append((handler.path, 503 if self.failing else 404, 0))

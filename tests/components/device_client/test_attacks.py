@@ -289,14 +289,17 @@ def test_endless_data_is_cut(fleet: Fleet, device: DeviceFolder, what: str) -> N
     assert_works_again(device)
 
 
-def test_poisoned_download_is_dropped_and_fetched_again(fleet: Fleet, device: DeviceFolder) -> None:
+def test_poisoned_download_is_dropped_and_fetched_again_at_once(fleet: Fleet, device: DeviceFolder) -> None:
     fleet.push(NEW)
     source = Source(device, device.settings())
     release = source.state().stages[0].release
     part = source._fetcher.part(f"{fleet.server.url}/phone/shoes/{release.version}/{release.file}")
     part.parent.mkdir(exist_ok=True)
     part.write_bytes(b"poison")
+    served(fleet, "model", release.version).write_bytes(b"poison, too")
     assert_refused(device, "can't be trusted")
+    fleet.push(NEW)
+    part.write_bytes(b"poison")
     assert_works_again(device)
 
 

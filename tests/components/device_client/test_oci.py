@@ -13,8 +13,9 @@ import pytest
 
 from components.device_client.errors import AlarmError, UnreachableError
 from components.device_client.fetcher import ResumingFetcher
-from components.device_client.folder import DeviceFolder, Settings
+from components.device_client.folder import DeviceFolder
 from components.device_client.pull import pull
+from components.device_client.settings import Settings
 from components.push import signed
 from components.push.several import publish
 from components.spec.registry import OciRegistry

@@ -10,8 +10,9 @@ from unittest import mock
 import pytest
 
 from components.core.errors import RegistryError
-from components.device_client.folder import DeviceFolder, Settings
+from components.device_client.folder import DeviceFolder
 from components.device_client.pull import pull
+from components.device_client.settings import Settings
 from components.push import signed
 from components.push.several import publish
 from components.push.upkeep.check import verify
