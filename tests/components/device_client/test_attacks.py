@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from tuf.api.metadata import Metadata
 
+from components.core.compression import gzip_of
 from components.core.errors import RegistryError
 from components.device_client.errors import AlarmError, DeviceError, UnreachableError
 from components.device_client.folder import DeviceFolder
@@ -296,9 +297,9 @@ def test_poisoned_download_is_dropped_and_fetched_again_at_once(fleet: Fleet, de
     part = source._fetcher.part(f"{fleet.server.url}/phone/shoes/{release.version}/{release.file}")
     part.parent.mkdir(exist_ok=True)
     part.write_bytes(b"poison")
-    served(fleet, "model", release.version).write_bytes(b"poison, too")
+    (content := served(fleet, "model", release.version)).write_bytes(b"poison, too")
     assert_refused(device, "can't be trusted")
-    fleet.push(NEW)
+    content.write_bytes(gzip_of(NEW))
     part.write_bytes(b"poison")
     assert_works_again(device)
 
