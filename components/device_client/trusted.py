@@ -16,7 +16,8 @@ from components.device_client.fetcher import ResumingFetcher
 from components.device_client.gateway import role_file_of
 from components.device_client.oci import blob_path, is_oci
 from components.trust import rollout
-from components.trust.names import CUSTOM, FOLDER, SIGNED_AT, role_of, target_of
+from components.trust.contents import state_of
+from components.trust.names import FOLDER, SIGNED_AT, role_of, target_of
 from components.trust.role_file import RoleFileError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Source:
                 remedy="push to the channel, or correct the settings of the device",
             )
         try:
-            state = rollout.from_json((target.custom or {}).get(CUSTOM))
+            state = state_of(target)
         except rollout.RolloutError as error:
             raise _alarm(str(error), self._url, "update edgemill-device") from error
         found = (state.device_class, state.name, state.channel)
@@ -145,7 +146,10 @@ class Source:
         text = signed.unrecognized_fields.get(SIGNED_AT) if signed else None
         if not isinstance(text, str):
             return None
-        when = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+        try:
+            when = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+        except ValueError:
+            return None
         now = datetime.now(timezone.utc)
         if now + _CLOCK_TOLERANCE >= when:
             return None

@@ -104,24 +104,7 @@ class KeySet:
         Raises:
             SpecError: The public key can't be read, or the private one doesn't belong to it.
         """
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
-        from securesystemslib.signer import SSlibKey
-
-        try:
-            key = SSlibKey.from_crypto(load_pem_public_key(public_key))
-        except ValueError as error:
-            raise SpecError(
-                f"the public key cannot be read: {error}",
-                bound="PEM text of a P-256 key",
-                remedy="export the public key from the key service",
-            ) from error
-        if key.scheme != SCHEME:
-            raise SpecError(
-                "this public key is of another kind than the registry's keys",
-                bound="a P-256 key (ECDSA)",
-                measured=key.scheme,
-                remedy="create a P-256 key in the key service",
-            )
+        key = public_key_of(public_key)
         changed = replace(
             self, file=self.file.model_copy(update={"development": False, "keys": {**self.file.keys, key.keyid: uri}})
         )
@@ -177,6 +160,30 @@ class KeySet:
                 f"then chmod 600 {path}",
             )
         return path.read_bytes()
+
+
+def public_key_of(pem: bytes) -> Key:
+    """The key in a PEM text. Raises a SpecError if it isn't a P-256 key."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from securesystemslib.signer import SSlibKey
+
+    try:
+        key = SSlibKey.from_crypto(load_pem_public_key(pem))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise SpecError(
+            f"the public key cannot be read: {error}",
+            bound="PEM text of a P-256 key",
+            remedy="export the public key from the key service",
+        ) from error
+    if key.scheme != SCHEME:
+        raise SpecError(
+            "this public key is of another kind than the registry's keys",
+            bound="a P-256 key (ECDSA)",
+            measured=key.scheme,
+            remedy="create a P-256 key in the key service",
+        )
+    return key
 
 
 def key_sets() -> tuple[KeySet, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -32,14 +32,14 @@ from tuf.api.serialization.json import JSONSerializer
 
 from components.core.errors import RegistryError
 from components.trust import role_file, rollout
+from components.trust.contents import channel_in, examined, next_sequence, problems, state_of
 from components.trust.keys import KeySet, missing_keys, read_key_set
-from components.trust.names import CHANNELS, CUSTOM, EXPIRY_DAYS, SIGNED_AT, paths_of, role_of, target_of
-from components.trust.signed_set import TIMESTAMP_NAME, SignedSet, read_role, read_signed_set
+from components.trust.names import CHANNELS, CUSTOM, SIGNED_AT, paths_of, role_of, target_of
+from components.trust.signed_set import TIMESTAMP_NAME, SignedSet, expiry_days, read_role, read_signed_set
 from components.trust.signing import checked_signature, role_files
 from components.trust.storage import Store
 from components.trust.store_errors import OvertakenError
 
-DEFAULT_EXPIRY_DAYS = {"root": 365, "targets": 365, "channels": 365, "snapshot": 30, "timestamp": 7}
 _MOST_ATTEMPTS = 50
 _LONGEST_PAUSE_SECONDS = 0.2
 
@@ -64,17 +64,32 @@ class SignedRegistry:
         """The verified state of a channel, with no stages if nothing was released."""
         found = self.read()
         role = read_role(self.store, found, role_of(device_class, channel), self.where)
-        return _state(role, device_class, name, channel)
+        return channel_in(role.signed if role else None, device_class, name, channel, self.where)
 
     def channels(self) -> list[rollout.ChannelState]:
-        """The verified states of all channels that have releases."""
-        found, states = self.read(), []
+        """The verified states of all channels that have releases. Targets that a role may not sign are left out."""
+        states = [
+            state
+            for role, metadata in self._roles()
+            for _, state in examined(role, metadata.signed)
+            if isinstance(state, rollout.ChannelState)
+        ]
+        return sorted(states, key=lambda one: (one.device_class, one.name, CHANNELS.index(one.channel)))
+
+    def problems(self) -> dict[str, str]:
+        """Map what roles signed although they may not, or what can't be read, to the reasons."""
+        return {
+            f"{role}: {path}": why
+            for role, metadata in self._roles()
+            for path, why in problems(role, metadata.signed).items()
+        }
+
+    def _roles(self) -> Iterator[tuple[str, Metadata[Targets]]]:
+        found = self.read()
         delegations = found.targets.signed.delegations
         for role in (delegations.roles or {}) if delegations else {}:
-            metadata = read_role(self.store, found, role, self.where)
-            for target in metadata.signed.targets.values() if metadata else ():
-                states.append(rollout.from_json((target.custom or {})[CUSTOM]))
-        return sorted(states, key=lambda one: (one.device_class, one.name, CHANNELS.index(one.channel)))
+            if (metadata := read_role(self.store, found, role, self.where)) is not None:
+                yield role, metadata
 
     def check_keys(self, device_class: str, channel: str) -> None:
         """Check that this machine can sign a channel, before anything is written."""
@@ -110,7 +125,7 @@ class SignedRegistry:
             delegations = found.targets.signed.delegations
             new = delegations is None or role_name not in (delegations.roles or {})
             role = read_role(self.store, found, role_name, self.where)
-            before = _state(role, device_class, name, channel)
+            before = channel_in(role.signed if role else None, device_class, name, channel, self.where)
             try:
                 result[:] = [change(before)]
             except rollout.RolloutError as error:
@@ -121,7 +136,7 @@ class SignedRegistry:
                 ) from error
             if result[0] == before and (before.sequence or not before.stages):
                 return None
-            result[0] = replace(result[0], sequence=before.sequence + 1)
+            result[0] = replace(result[0], sequence=next_sequence(before, role.signed if role else None, self.where))
             role = role or Metadata(Targets())
             role.signed.targets[target_of(device_class, name, channel)] = self._target(result[0], pointer)
             if not new:
@@ -161,7 +176,7 @@ class SignedRegistry:
         roles = edit(found)
         if roles is None:
             return True
-        root, days = found.root.signed, found.root.signed.unrecognized_fields[EXPIRY_DAYS]
+        root, days = found.root.signed, expiry_days(found.root.signed)
         listed = found.snapshot.signed
         for role, metadata in roles.items():
             by: Root | Targets = root
@@ -242,8 +257,8 @@ class SignedRegistry:
 
 def _add_role_files(target: TargetFile, expires: datetime, signer: Signer) -> None:
     """Sign the role files of a channel's releases with the channel's own key, because its gateway is not trusted."""
-    custom = target.custom or {}
-    custom[role_file.CUSTOM] = role_files(rollout.from_json(custom[CUSTOM]), expires, signer)
+    with suppress(rollout.RolloutError):  # Nobody gets anything from a state that can't be read.
+        target.unrecognized_fields["custom"][role_file.CUSTOM] = role_files(state_of(target), expires, signer)
 
 
 def sign(metadata: Metadata[Any], signers: list[Signer]) -> bytes:
@@ -265,13 +280,6 @@ def check_channel(channel: str, where: str) -> None:
             measured=channel,
             remedy="name one of these channels",
         )
-
-
-def _state(role: Metadata[Targets] | None, device_class: str, name: str, channel: str) -> rollout.ChannelState:
-    target = role.signed.targets.get(target_of(device_class, name, channel)) if role else None
-    if target is None:
-        return rollout.ChannelState(device_class, name, channel)
-    return rollout.from_json((target.custom or {})[CUSTOM])
 
 
 def _plain(value: Any) -> Any:

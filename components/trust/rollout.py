@@ -13,10 +13,14 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+_Kind = TypeVar("_Kind")
 
 FULL_SHARE = 10_000
 FORMAT = 1
+# Role files of microcontrollers have 32 bits for these.
+LARGEST_SEQUENCE = LARGEST_FILE = 2**32 - 1
 _MOST_STAGES = 4
 _LONGEST_HISTORY = 3
 
@@ -149,23 +153,45 @@ def from_json(value: Any) -> ChannelState:
     """
     try:
         if value["format"] != FORMAT:
-            raise RolloutError(f"the channel has format {value['format']}, and this version reads {FORMAT}")
+            raise RolloutError(f"the channel has format {value['format']!r:.20}, and this version reads {FORMAT}")
         stages = tuple(
-            Stage(_release(one["release"]), int(one["share"]), bool(one["paused"])) for one in value["stages"]
+            Stage(_release(one["release"]), _number(one["share"], 1, FULL_SHARE), _is(bool, one["paused"]))
+            for one in _is(list, value["stages"])
         )
         return ChannelState(
-            device_class=str(value["device_class"]),
-            name=str(value["name"]),
-            channel=str(value["channel"]),
+            device_class=_is(str, value["device_class"]),
+            name=_is(str, value["name"]),
+            channel=_is(str, value["channel"]),
             stages=stages,
-            history=tuple(map(_release, value["history"])),
-            sequence=int(value.get("sequence", 0)),
+            history=tuple(map(_release, _is(list, value["history"]))),
+            sequence=_number(value.get("sequence", 0), 0, LARGEST_SEQUENCE),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, RolloutError):
             raise
-        raise RolloutError(f"the channel's state cannot be read: {error!r}") from error
+        raise RolloutError(f"the channel's state cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _release(value: Any) -> ReleaseRef:
-    return ReleaseRef(**{one.name: value[one.name] for one in dataclasses.fields(ReleaseRef)})
+    return ReleaseRef(
+        version=_is(str, value["version"]),
+        sha256=_is(str, value["sha256"]),
+        bytes=_number(value["bytes"], 0, LARGEST_FILE),
+        file=_is(str, value["file"]),
+        file_sha256=_is(str, value["file_sha256"]),
+        file_bytes=_number(value["file_bytes"], 0, LARGEST_FILE),
+        statement=_is(dict, value["statement"]),
+    )
+
+
+def _is(kind: type[_Kind], value: Any) -> _Kind:
+    if not isinstance(value, kind):
+        raise TypeError(f"{type(value).__name__} instead of {kind.__name__}")
+    return value
+
+
+def _number(value: Any, least: int, most: int) -> int:
+    # JSON's true is an integer in Python.
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"not an integer from {least} to {most}")
+    return value

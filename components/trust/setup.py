@@ -11,10 +11,20 @@ from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from components.core.errors import RegistryError, SpecError
-from components.trust.keys import KeySet, KeysFile
-from components.trust.names import EXPIRY_DAYS, SIGNED_AT
-from components.trust.repository import DEFAULT_EXPIRY_DAYS, SignedRegistry, sign
-from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, SignedSet, is_signed, read_role
+from components.trust import rollout
+from components.trust.contents import problems, state_of
+from components.trust.keys import KeySet, KeysFile, public_key_of
+from components.trust.names import CUSTOM, EXPIRY_DAYS, SIGNED_AT
+from components.trust.repository import SignedRegistry, sign
+from components.trust.signed_set import (
+    DEFAULT_EXPIRY_DAYS,
+    FIRST_ROOT_NAME,
+    TIMESTAMP_NAME,
+    SignedSet,
+    expiry_days,
+    is_signed,
+    read_role,
+)
 from components.trust.storage import Store
 
 ROOT_KEYS, ROOT_THRESHOLD = 3, 2
@@ -96,7 +106,7 @@ def renew(
     """
     found, now = registry.read(), datetime.now(timezone.utc)
     root = found.root.signed
-    days = root.unrecognized_fields[EXPIRY_DAYS]
+    days = expiry_days(root)
 
     def is_due(kind: str, metadata: Metadata[Any]) -> bool:
         return metadata.signed.expires - now < timedelta(days=days[kind]) / 2
@@ -131,25 +141,38 @@ def _delegated(found: SignedSet) -> tuple[str, ...]:
     return tuple(delegations.roles or ()) if delegations else ()
 
 
-def rotate(registry: SignedRegistry, role: str, elsewhere: tuple[bytes, str] | None = None) -> str:
+def rotate(
+    registry: SignedRegistry,
+    role: str,
+    elsewhere: tuple[bytes, str] | None = None,
+    announce: Callable[[str], None] = lambda _: None,
+) -> str:
     """Replace a key of a role with a new one. Devices that trust the root follow; the old key is worth nothing.
+
+    Whoever had the old key of a channel could sign anything with it. What can't be read, or belongs to another channel,
+    is dropped, and numbers that can't be right restart. The rest is signed again: see `edgemill registry status`.
 
     Args:
         registry: The registry.
         role: The role.
         elsewhere: Public key and URI of a key in a key service; None to make a key in a file.
+        announce: Called with what was dropped or restarted, once it is signed.
 
     Returns:
         The ID of the key that was replaced.
 
     Raises:
         RegistryError: There is no such role, or keys are missing.
+        SpecError: The new key already signs the role, or can't sign.
     """
     found = registry.read()
-    _delegator(registry, found, role)
+    delegator = _delegator(registry, found, role)
+    if elsewhere is not None:
+        _check_new(elsewhere[0], delegator, role)
     if role in _TOP_LEVEL:
         return _rotate_top_level(registry, role, found, elsewhere)
     replaced: list[str] = []
+    cleared: list[str] = []
     key = _new_key(registry, role, elsewhere)
 
     def edit(found: SignedSet) -> dict[str, Metadata[Targets]]:
@@ -159,10 +182,39 @@ def rotate(registry: SignedRegistry, role: str, elsewhere: tuple[bytes, str] | N
         if key.keyid not in delegated.keyids:
             found.targets.signed.add_key(key, role)
             found.targets.signed.revoke_key(replaced[0], role)
+        cleared[:] = _clear(role, metadata.signed) if metadata else []
         return {"targets": found.targets, **({role: metadata} if metadata else {})}
 
     registry.commit(edit)
+    for one in cleared:
+        announce(one)
     return replaced[0]
+
+
+def _clear(role: str, signed: Targets) -> list[str]:
+    """Remove what a role may not sign, and restart numbers that no honest push can have reached; say what changed."""
+    said = []
+    for path, why in problems(role, signed).items():
+        del signed.targets[path]
+        said.append(f"dropped {path}: {why}")
+    for path, target in signed.targets.items():
+        state = state_of(target)
+        # Each change of a channel is one of its role, so its number is at most the version of the role.
+        if state.sequence > (most := min(signed.version, rollout.LARGEST_SEQUENCE // 2)):
+            target.unrecognized_fields["custom"][CUSTOM]["sequence"] = most
+            said.append(f"restarted the number of {path}: {state.sequence:,} becomes {most:,}")
+    return said
+
+
+def _check_new(public_key: bytes, delegator: Root | Targets, role: str) -> None:
+    key = public_key_of(public_key)
+    if key.keyid in delegator.get_delegated_role(role).keyids:
+        raise SpecError(
+            "this key already signs the role, so it can't replace one of its keys",
+            where=role,
+            measured=f"the key {key.keyid[:12]}…",
+            remedy="create a new key; to move a key that the role has, change its place in keys.json",
+        )
 
 
 def public_keys(registry: SignedRegistry, role: str) -> list[Key]:
@@ -200,7 +252,7 @@ def _rotate_top_level(
     root.add_key(key, role)
     root.revoke_key(replaced, role)
     root.version += 1
-    days = root.unrecognized_fields[EXPIRY_DAYS]["root"]
+    days = expiry_days(root)["root"]
     root.expires = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=days)
     # The new root is signed as both the old and the new one require.
     signers |= {signer.public_key.keyid: signer for signer in registry.signers_of(root, "root")}

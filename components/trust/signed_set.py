@@ -15,10 +15,14 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 from tuf.api.serialization import DeserializationError
 
 from components.core.errors import RegistryError
+from components.trust.names import EXPIRY_DAYS
 from components.trust.storage import Store
 
 TIMESTAMP_NAME = "timestamp.json"
 FIRST_ROOT_NAME = "1.root.json"
+DEFAULT_EXPIRY_DAYS = {"root": 365, "targets": 365, "channels": 365, "snapshot": 30, "timestamp": 7}
+# Python can't write integers with some thousand digits, nor file systems names with some hundred.
+_LARGEST_VERSION = 10**100
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,16 @@ def read_signed_set(store: Store, anchor: bytes, where: str) -> SignedSet:
     timestamp = _parsed(content.content, Timestamp, TIMESTAMP_NAME, where)
     _verified(root.signed, "timestamp", timestamp, TIMESTAMP_NAME, where)
     snapshot = _listed(store, root.signed, "snapshot", timestamp.signed.snapshot_meta, Snapshot, where)
-    targets = _listed(store, root.signed, "targets", snapshot.signed.meta["targets.json"], Targets, where)
+    if (listed := snapshot.signed.meta.get("targets.json")) is None:
+        raise refused("it doesn't list targets.json", f"{snapshot.signed.version}.snapshot.json", where)
+    targets = _listed(store, root.signed, "targets", listed, Targets, where)
     return SignedSet(root, timestamp, snapshot, targets, content.version)
+
+
+def expiry_days(root: Root) -> dict[str, int]:
+    """How long each kind of role is valid when it is signed."""
+    found = root.unrecognized_fields.get(EXPIRY_DAYS)
+    return {**DEFAULT_EXPIRY_DAYS, **(found if isinstance(found, dict) else {})}
 
 
 def read_role(store: Store, found: SignedSet, role: str, where: str) -> Metadata[Targets] | None:
@@ -123,6 +135,8 @@ def _parsed(content: bytes, kind: type[Any], name: str, where: str) -> Metadata[
         raise refused("it can't be read", name, where) from error
     if not isinstance(found.signed, kind):
         raise refused(f"it has the type {found.signed.type}", name, where)
+    if found.signed.version > _LARGEST_VERSION:
+        raise refused("its version is so large that nothing can follow it", name, where)
     return found
 
 

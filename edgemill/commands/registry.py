@@ -50,13 +50,14 @@ def status(address: str, *, as_json: bool) -> None:
         for name, one in (("root", found.root), ("targets", found.targets), ("snapshot", found.snapshot),
                           ("timestamp", found.timestamp))
     }  # fmt: skip
-    states = registry.channels()
+    states, problems = registry.channels(), registry.problems()
     if as_json:
         value = {
             "registry": registry.where,
             "development": registry.keys.file.development,
             "expires": {name: when.isoformat() for name, when in expiry.items()},
             "channels": [rollout.to_json(state) for state in states],
+            "problems": problems,
         }
         _echo_json(value)
         return
@@ -66,6 +67,8 @@ def status(address: str, *, as_json: bool) -> None:
         typer.echo(f"  {name} expires {when:%Y-%m-%d %H:%M} UTC{' (EXPIRED)' if when <= now else ''}")
     for state in states:
         typer.echo(f"  {_line(state)}")
+    for place, why in problems.items():
+        typer.secho(f"  {place}: signed, but {why}; devices ignore it. Rotate the key of the role", err=True, fg="red")
 
 
 def promote(release: str, channel: str, percent: float, *, as_json: bool = False) -> None:
@@ -159,7 +162,7 @@ def rotate(address: str, role: str, public_key: Path | None, key: str | None, *,
     registry = _opened(address)
     elsewhere = (public_key.read_bytes(), key) if public_key and key else None
     record(registry.where, role, what="rotate")
-    replaced = setup.rotate(registry, role, elsewhere)
+    replaced = setup.rotate(registry, role, elsewhere, lambda said: typer.secho(said, err=True, fg="yellow"))
     if as_json:
         _echo_json({"registry": registry.where, "role": role, "replaced": replaced})
         return

@@ -12,7 +12,8 @@ from tuf.api.serialization import DeserializationError
 from components.core.errors import RegistryError
 from components.object_store.bucket import Content
 from components.trust import rollout
-from components.trust.names import CHANNELS, CUSTOM, EXPIRY_DAYS
+from components.trust.contents import examined
+from components.trust.names import CHANNELS, EXPIRY_DAYS
 from components.trust.signed_set import (
     FIRST_ROOT_NAME,
     SignedSet,
@@ -82,7 +83,7 @@ def read_everything(store: Store, anchor: bytes | None, where: str) -> Reading:
     delegations = found.targets.signed.delegations
     for name in (delegations.roles or {}) if delegations else {}:
         role = read_role(files, found, name, where)
-        states += _states(role, where) if role else ()
+        states += _states(name, role, where) if role else ()
         for path, target in role.signed.targets.items() if role else ():
             folder, _, file = path.rpartition("/")
             pointer = f"targets/{folder}/{target.hashes['sha256']}.{file}"
@@ -108,11 +109,17 @@ def signed_at(store: Store, name: str) -> float | None:
     return signed.expires.timestamp() - 86_400.0 * float(days.get(role, days["channels"]))
 
 
-def _states(role: Metadata[Targets], where: str) -> list[rollout.ChannelState]:
-    try:
-        return [rollout.from_json((target.custom or {}).get(CUSTOM)) for target in role.signed.targets.values()]
-    except rollout.RolloutError as error:
-        raise RegistryError(str(error), where=where, remedy="update edgemill") from error
+def _states(name: str, role: Metadata[Targets], where: str) -> list[rollout.ChannelState]:
+    states = []
+    for path, found in examined(name, role.signed):
+        if isinstance(found, rollout.RolloutError):
+            raise RegistryError(
+                f"it is signed, but can't be used: {found}",
+                where=f"{where}: {path} of {name}",
+                remedy="update edgemill; if this is the newest version, somebody else has the key: rotate it",
+            )
+        states.append(found)
+    return states
 
 
 class _Kept:

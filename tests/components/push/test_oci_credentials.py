@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import urllib3
 
 from components.core.errors import RegistryError, StorageError
+from components.device_client.network import Network
 from components.device_client.oci import OciReader
 from components.object_store.oci import transport
 from components.object_store.oci.credentials import Credentials, credentials_for
@@ -211,7 +211,7 @@ def test_device_signs_in_in_the_same_way(tokens: Any, nobody: Path) -> None:
     host, asked, settings = tokens
 
     def status() -> int:
-        reader = OciReader(f"oci://{host}/mill", urllib3.PoolManager(), 10)
+        reader = OciReader(f"oci://{host}/mill", Network())
         return int(reader.file(f"oci://{host}/mill/phone/shoes/blobs/sha256:0", {}).status)
 
     assert status() == 200
