@@ -16,7 +16,6 @@ from components.device_client.fetcher import ResumingFetcher
 from components.device_client.gateway import role_file_of
 from components.device_client.oci import blob_path, is_oci
 from components.trust import rollout
-from components.trust.contents import state_of
 from components.trust.names import FOLDER, SIGNED_AT, role_of, target_of
 from components.trust.role_file import RoleFileError
 
@@ -82,7 +81,7 @@ class Source:
                 remedy="push to the channel, or correct the settings of the device",
             )
         try:
-            state = state_of(target)
+            state = rollout.from_custom(target.unrecognized_fields.get("custom"))
         except rollout.RolloutError as error:
             raise _alarm(str(error), self._url, "update edgemill-device") from error
         found = (state.device_class, state.name, state.channel)

@@ -32,10 +32,19 @@ from tuf.api.serialization.json import JSONSerializer
 
 from components.core.errors import RegistryError
 from components.trust import role_file, rollout
-from components.trust.contents import channel_in, examined, next_sequence, problems, state_of
 from components.trust.keys import KeySet, missing_keys, read_key_set
 from components.trust.names import CHANNELS, CUSTOM, SIGNED_AT, paths_of, role_of, target_of
-from components.trust.signed_set import TIMESTAMP_NAME, SignedSet, expiry_days, read_role, read_signed_set
+from components.trust.signed_set import (
+    TIMESTAMP_NAME,
+    SignedSet,
+    channel_in,
+    examined,
+    expiry_days,
+    next_sequence,
+    problems,
+    read_role,
+    read_signed_set,
+)
 from components.trust.signing import checked_signature, role_files
 from components.trust.storage import Store
 from components.trust.store_errors import OvertakenError
@@ -258,7 +267,8 @@ class SignedRegistry:
 def _add_role_files(target: TargetFile, expires: datetime, signer: Signer) -> None:
     """Sign the role files of a channel's releases with the channel's own key, because its gateway is not trusted."""
     with suppress(rollout.RolloutError):  # Nobody gets anything from a state that can't be read.
-        target.unrecognized_fields["custom"][role_file.CUSTOM] = role_files(state_of(target), expires, signer)
+        custom: Any = target.unrecognized_fields.get("custom")
+        custom[role_file.CUSTOM] = role_files(rollout.from_custom(custom), expires, signer)
 
 
 def sign(metadata: Metadata[Any], signers: list[Signer]) -> bytes:

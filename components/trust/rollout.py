@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from components.trust.names import CUSTOM
+
 _Kind = TypeVar("_Kind")
 
 FULL_SHARE = 10_000
@@ -143,6 +145,13 @@ def paused(state: ChannelState) -> ChannelState:
 def to_json(state: ChannelState) -> dict[str, Any]:
     """The state as signed metadata holds it."""
     return {"format": FORMAT, **dataclasses.asdict(state)}
+
+
+def from_custom(custom: object) -> ChannelState:
+    """The state in the custom metadata of a target. Raises a RolloutError if this version can't read it."""
+    if not isinstance(custom, dict):
+        raise RolloutError("the target holds no state of a channel")
+    return from_json(custom.get(CUSTOM))
 
 
 def from_json(value: Any) -> ChannelState:

@@ -12,7 +12,6 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 
 from components.core.errors import RegistryError, SpecError
 from components.trust import rollout
-from components.trust.contents import problems, state_of
 from components.trust.keys import KeySet, KeysFile, public_key_of
 from components.trust.names import CUSTOM, EXPIRY_DAYS, SIGNED_AT
 from components.trust.repository import SignedRegistry, sign
@@ -23,6 +22,7 @@ from components.trust.signed_set import (
     SignedSet,
     expiry_days,
     is_signed,
+    problems,
     read_role,
 )
 from components.trust.storage import Store
@@ -198,7 +198,7 @@ def _clear(role: str, signed: Targets) -> list[str]:
         del signed.targets[path]
         said.append(f"dropped {path}: {why}")
     for path, target in signed.targets.items():
-        state = state_of(target)
+        state = rollout.from_custom(target.custom)
         # Each change of a channel is one of its role, so its number is at most the version of the role.
         if state.sequence > (most := min(signed.version, rollout.LARGEST_SEQUENCE // 2)):
             target.unrecognized_fields["custom"][CUSTOM]["sequence"] = most

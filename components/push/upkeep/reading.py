@@ -12,12 +12,12 @@ from tuf.api.serialization import DeserializationError
 from components.core.errors import RegistryError
 from components.object_store.bucket import Content
 from components.trust import rollout
-from components.trust.contents import examined
 from components.trust.names import CHANNELS, EXPIRY_DAYS
 from components.trust.signed_set import (
     FIRST_ROOT_NAME,
     SignedSet,
     checked,
+    examined,
     read_role,
     read_signed_set,
     refused,

@@ -302,7 +302,7 @@ def test_channel_that_an_earlier_version_signed_gets_role_files_with_the_next_pu
     assert model_of(gateway) is None
     fleet.push(OLD)
     pull(gateway)
-    assert role_file.read((gateway.path / "current/role.bin").read_bytes())[0].version == 1
+    assert role_file.read((gateway.path / "current/role.bin").read_bytes())[0].version == 2
 
 
 def test_command_line_makes_a_gateway(fleet: Fleet) -> None:
