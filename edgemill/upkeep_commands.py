@@ -119,10 +119,14 @@ def audit(
         str | None,
         typer.Option(metavar="ENTRY", help="Entry that must still be there."),
     ] = None,
+    trust: Trust = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show who changed what in a registry, and check that no entry was changed or removed."""
+    """Show who changed what in a registry, and check that no entry was changed or removed.
+
+    In a signed registry, nobody without its keys can remove an entry before the one that is signed.
+    """
     from edgemill.commands.upkeep import print_log
 
     with exit_on_error():
-        print_log(registry, contains, as_json=as_json)
+        print_log(registry, contains, trust, as_json=as_json)

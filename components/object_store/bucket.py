@@ -82,6 +82,39 @@ class DeniedError(RefusedError):
     """The object store denies access to these credentials."""
 
 
+class FullError(StorageError):
+    """The object store has no space left, or a quota is used up."""
+
+
+# What object stores and OCI registries say then, in lowercase. 28 and 122 are the system's numbers for a full disk and
+# for a quota, which Docker's registry passes on.
+_INSUFFICIENT_STORAGE = 507
+_FULL = re.compile(
+    r"no space left|quota ?exceeded|exceeded.{0,20}quota|storage ?full|insufficient ?storage"
+    r"|exceed the configured upper limit|\"err\": ?(28|122)\b"
+)
+
+
+def says_full(status: int, text: str) -> bool:
+    """Return whether an answer says that there is no space left.
+
+    Args:
+        status: The status of HTTP.
+        text: The code and the message, or the answer's body.
+    """
+    return status == _INSUFFICIENT_STORAGE or _FULL.search(text.lower()) is not None
+
+
+def full(what: str, place: str, found: object) -> FullError:
+    """The error for a store, such as "the object store", that has no space left."""
+    return FullError(
+        f"{what} has no space left, or its quota is used up",
+        where=place,
+        measured=found,
+        remedy="free space on its storage or raise the quota, and run again: finished nodes come from the cache",
+    )
+
+
 def is_address(path: str) -> bool:
     """Return whether a path is an object store address."""
     return path.partition("://")[0] in SCHEMES and "://" in path

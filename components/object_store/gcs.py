@@ -27,7 +27,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.exceptions import RequestException
 
 from components.core.errors import StorageError
-from components.object_store.bucket import Content, DeniedError, RefusedError, Stored
+from components.object_store.bucket import Content, DeniedError, RefusedError, Stored, full, says_full
 
 # An unreachable store is reported within a minute.
 _TIMEOUT_SECONDS = (10.0, 60.0)
@@ -131,7 +131,7 @@ class GoogleBucket:
         # Without causes, because a client could put a secret into its exceptions.
         place = f"gs://{self._name}/{key}"
         try:
-            with _last_error_of_retries():
+            with _last_error_of_retries(), _full_explained(place):
                 yield
         except NotFound as error:
             # An empty listing isn't an error, so the bucket itself wasn't found.
@@ -184,6 +184,17 @@ def _last_error_of_retries() -> Iterator[None]:
     except RetryError as error:
         if (response := getattr(error.cause, "response", None)) is not None:
             raise from_http_response(response) from None
+        raise
+
+
+@contextmanager
+def _full_explained(place: str) -> Iterator[None]:
+    """Explain an answer of a store, such as an emulator or one on the own premises, that has no space left."""
+    try:
+        yield
+    except GoogleAPICallError as error:
+        if says_full(int(error.code or 0), str(error.message)):
+            raise full("the object store", place, int(error.code or 0)) from None
         raise
 
 

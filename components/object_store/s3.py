@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, Inc
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from components.core.errors import StorageError
-from components.object_store.bucket import Content, DeniedError, RefusedError, Stored
+from components.object_store.bucket import Content, DeniedError, RefusedError, Stored, full, says_full
 
 _ATTEMPTS = 4
 # An unreachable store is reported within a minute: refused connections at once, others after their attempts.
@@ -134,7 +134,10 @@ class S3Bucket:
             yield
         except ClientError as error:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            raise self._refused(error.response.get("Error", {}).get("Code", ""), key, status) from None
+            found = error.response.get("Error", {})
+            if says_full(status, f"{found.get('Code')} {found.get('Message')}"):
+                raise full("the object store", self._place(key), found.get("Code") or status) from None
+            raise self._refused(found.get("Code", ""), key, status) from None
         except S3UploadFailedError as error:
             cause = error.__context__
             code = cause.response.get("Error", {}).get("Code", "") if isinstance(cause, ClientError) else ""

@@ -7,6 +7,9 @@ again. If others are so far ahead that their followers might not name its entry,
 
 An entry is written before the change, except for the rollback of a channel without signatures. If the change fails, the
 entry stays.
+
+In a signed registry, the name of the entry about a change is signed with the timestamp. So nobody without its key can
+remove that entry, or one before it. Those after it are signed by the next change, or by `refresh`.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 
 from pydantic import ValidationError
@@ -25,6 +28,7 @@ from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel, serialized
 from components.object_store.notes import Notes
 from components.push.beside import AUDIT, notes_at
+from components.push.registry import kind_at
 from components.push.store_errors import explained
 
 ACTOR = "EDGEMILL_ACTOR"
@@ -76,25 +80,68 @@ class Log(FrozenModel):
     problems: tuple[str, ...]
 
 
-def record(root: str, where: str = "", *, what: str, **details: object) -> None:
-    """Append an entry, by `Entry`'s fields.
+def record(root: str, where: str = "", *, what: str, also: Iterable[str] = (), **details: object) -> str:
+    """Append an entry, by `Entry`'s fields, and return the name of the newest entry, which leads to it.
+
+    Registries of a kind without notes have no log, and the name is empty. `also` are names of entries that it names,
+    however old they are.
 
     Raises:
         RegistryError: The log can't be written.
     """
+    if not kind_at(root).notes:
+        return ""
     with explained(root):
         notes = notes_at(root, AUDIT)
-        own = _append(notes, _listed(notes), what, where, details)
+        own = _append(notes, _listed(notes), what, where, details, also)
         while _level(own) < max(map(_level, known := _listed(notes))) - _LEAD:
-            own = _append(notes, [*known, own], LINK, "", {}, own)
+            own = _append(notes, [*known, own], LINK, "", {}, [own])
+    return own
 
 
-def read_log(root: str, contains: str | None = None) -> Log:
+def newest(root: str) -> str:
+    """Return the name of an entry of the highest level; empty without any.
+
+    Raises:
+        RegistryError: The log can't be read.
+    """
+    with explained(root):
+        return max(_listed(notes_at(root, AUDIT)), default="")
+
+
+def copy_log(source: str, target: str) -> list[str]:
+    """Copy the entries that another log doesn't have, byte by byte.
+
+    Returns:
+        If there were any, the last entries of both logs: the next entry must name them, because levels of two logs
+        don't tell what is new.
+
+    Raises:
+        RegistryError: A log can't be read or written.
+    """
+    with explained(source):
+        taken = notes_at(source, AUDIT)
+        theirs = [name for name in taken.names() if _NAME.fullmatch(name)]
+    with explained(target):
+        given = notes_at(target, AUDIT)
+        held = {name for name in given.names() if _NAME.fullmatch(name)}
+    missing = [name for name in theirs if name not in held]
+    for name in missing:
+        with explained(source):
+            content = taken.read(name)
+        if content is not None:
+            with explained(target):
+                given.write(name, content)
+    return [*_last_levels(theirs), *_last_levels(held.difference(theirs))] if missing else []
+
+
+def read_log(root: str, contains: str | None = None, signed: str = "") -> Log:
     """Read a log, and check its digests.
 
     Args:
         root: The registry.
         contains: Name of an entry that must be there, such as the last one that was seen before.
+        signed: Name of the entry that is signed; empty without signatures.
 
     Raises:
         RegistryError: The log can't be read.
@@ -121,6 +168,8 @@ def read_log(root: str, contains: str | None = None) -> Log:
     problems += [f"{one}: this entry was removed or changed" for one in sorted(named - set(entries))]
     if contains and contains not in entries:
         problems.append(f"{contains}: this entry is missing, and so may be those after it")
+    if signed and signed not in entries and signed not in named:
+        problems.append(f"{signed}: this entry is signed, and it was removed or changed")
     heads = tuple(name for name in entries if name not in named)
     return Log(entries=entries, heads=heads, problems=tuple(problems))
 
@@ -145,14 +194,13 @@ def _listed(notes: Notes) -> list[str]:
 
 
 def _append(
-    notes: Notes, known: Sequence[str], what: str, where: str, details: Mapping[str, object], own: str | None = None
+    notes: Notes, known: Sequence[str], what: str, where: str, details: Mapping[str, object], also: Iterable[str]
 ) -> str:
-    """Write an entry that names the last levels of what is known, and an `own` entry. Return its name."""
-    highest = max(map(_level, known), default=0)
-    before = {name for name in known if _level(name) > highest - _NAMED_LEVELS}
+    """Write an entry that names the last levels of what is known, and `also` others. Return its name."""
+    before = {*_last_levels(known), *also}
     entry = Entry(
-        level=highest + 1,
-        previous=tuple(sorted(before | ({own} if own else set()))),
+        level=max(map(_level, before), default=0) + 1,
+        previous=tuple(sorted(before)),
         id=secrets.token_hex(4),
         time=datetime.now(timezone.utc),
         who=actor(),
@@ -165,6 +213,11 @@ def _append(
     if entry.level % _HINT_EVERY == 0:
         notes.write(_HINT, str(entry.level - _NAMED_LEVELS).encode())
     return name
+
+
+def _last_levels(names: Collection[str]) -> set[str]:
+    highest = max(map(_level, names), default=0)
+    return {name for name in names if _level(name) > highest - _NAMED_LEVELS}
 
 
 def _name(level: int, content: bytes) -> str:

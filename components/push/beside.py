@@ -11,24 +11,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from components.core.errors import RegistryError
 from components.object_store.bucket import Bucket, below, is_address, split
 from components.object_store.clients import bucket_of
 from components.object_store.folder import FolderBucket
 from components.object_store.notes import BucketNotes, Notes
+from components.push.registry import kind_at, known_forms, referenced
 from components.spec.registry import OciRegistry
 
 CLAIMS, AUDIT = "gc", "audit"
 OWN_REPOSITORY = "edgemill-"
 
 
-def is_oci(root: str) -> bool:
-    """Return whether an address is that of an OCI registry."""
-    return root.startswith(OciRegistry.address_prefix)
-
-
 def normal_root(root: str) -> str:
-    """A root without a final slash; for a folder, its absolute path."""
-    return root.rstrip("/") if is_oci(root) or is_address(root) else str(Path(root).resolve())
+    """A root without a final slash; for a folder, its absolute path.
+
+    Raises:
+        SpecError: It isn't an address of a registry.
+    """
+    return root.rstrip("/") if kind_at(root).address_prefix else str(Path(root).resolve())
+
+
+def check_exists(root: str) -> None:
+    """Raise a RegistryError if a registry in a folder doesn't exist. Other kinds have no folders."""
+    if not kind_at(root).address_prefix and not Path(root).is_dir():
+        raise RegistryError(
+            "there is no such registry",
+            where=root,
+            bound=known_forms(),
+            remedy="name the `root` of a registry in a pipeline file",
+        )
 
 
 def bucket_at(root: str) -> tuple[Bucket, str]:
@@ -46,12 +58,26 @@ def host_and_name(address: str) -> tuple[str, str]:
 
 
 def notes_at(root: str, kind: str) -> Notes:
-    """Return the notes of one kind, `CLAIMS` or `AUDIT`, of a registry."""
-    if is_oci(root):
-        from components.object_store.oci.notes import OciNotes
-        from components.object_store.oci.repository import Repository
+    """Return the notes of one kind, `CLAIMS` or `AUDIT`, of a registry. Raises a RegistryError if its kind has none."""
+    reference = kind_at(root).notes
+    if not reference:
+        raise RegistryError(
+            "this kind of registry keeps no audit log", where=root, remedy="use the tools of the registry itself"
+        )
+    found: Notes = referenced(reference)(root, kind)
+    return found
 
-        host, name = host_and_name(root)
-        return OciNotes(Repository(host, f"{name}/{OWN_REPOSITORY}{kind}"))
+
+def file_notes(root: str, kind: str) -> Notes:
+    """Return the notes of a registry whose releases are files."""
     bucket, prefix = bucket_at(root)
     return BucketNotes(bucket, f"{prefix}_{kind}/")
+
+
+def oci_notes(root: str, kind: str) -> Notes:
+    """Return the notes of an OCI registry."""
+    from components.object_store.oci.notes import OciNotes
+    from components.object_store.oci.repository import Repository
+
+    host, name = host_and_name(root)
+    return OciNotes(Repository(host, f"{name}/{OWN_REPOSITORY}{kind}"))

@@ -17,10 +17,10 @@ from components.facts.evaluation import CandidateReport
 from components.facts.slices import overall
 from components.facts.verified import Verified
 from components.push.content import bundle_files, card_file, classes_file
+from components.push.references import NO_LINEAGE
 from components.push.release import ReleaseManifest, ReleaseTensor, first_line
 from components.push.release_files import described
 from components.push.several import publish
-from components.push.signed import NO_LINEAGE
 from components.spec.card import CardSpec
 from components.spec.devices.device import DeviceProfile
 from components.spec.registry import Registry

@@ -10,7 +10,7 @@ from components.core.errors import MetadataError, RegistryError
 from components.core.files import is_file, is_folder, sha256_of
 from components.push import folder_releases
 from components.push.registry import Located
-from components.push.release import MANIFEST_NAME, NO_FILES, Release, ReleaseManifest
+from components.push.release import MANIFEST_NAME, NO_FILES, ChannelPointer, Release, ReleaseManifest
 from components.spec.registry import LocalRegistry
 
 
@@ -69,6 +69,11 @@ class FolderRegistry:
     def point_at(address: str, channel: str) -> tuple[str | None, Release]:
         """Replace the channel's pointer."""
         return folder_releases.point_at(Path(address), channel)
+
+    @staticmethod
+    def follow(address: str, channel: str, pointer: ChannelPointer) -> bool:
+        """Replace the channel's pointer if it exists."""
+        return folder_releases.follow(Path(address).parent / f"{channel}.json", pointer)
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:

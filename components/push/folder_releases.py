@@ -36,6 +36,7 @@ from components.push.release import (
     MANIFEST_NAME,
     MODEL_NAME,
     NO_FILES,
+    ChannelPointer,
     Release,
     ReleaseManifest,
 )
@@ -246,6 +247,19 @@ def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
         write_atomically(path, pointer_to(found))
         _check_kept(found)
     return before, found
+
+
+def follow(path: Path, pointer: ChannelPointer) -> bool:
+    """Replace a channel's pointer if there is one, and return whether there is.
+
+    Raises:
+        RegistryError: The registry isn't writable.
+    """
+    with explained(path, 0):
+        if not is_there(path):
+            return False
+        write_atomically(path, serialized(pointer))
+    return True
 
 
 def check_writable(spec: LocalRegistry) -> None:

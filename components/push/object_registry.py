@@ -20,6 +20,7 @@ from contextlib import suppress
 
 from components.core.errors import MetadataError, RegistryError, StorageError
 from components.core.files import sha256_of_bytes
+from components.core.values import serialized
 from components.object_store.bucket import below, split
 from components.object_store.clients import bucket_of
 from components.push import claims
@@ -30,6 +31,7 @@ from components.push.release import (
     MANIFEST_NAME,
     MODEL_NAME,
     NO_FILES,
+    ChannelPointer,
     Release,
     ReleaseManifest,
 )
@@ -166,6 +168,17 @@ class ObjectRegistry:
             before = replace(bucket, split(pointer)[2], pointer_to(release), pointer)
             check_kept(release)
             return pointed_version(before), release
+
+    @staticmethod
+    def follow(address: str, channel: str, pointer: ChannelPointer) -> bool:
+        """Replace the channel's pointer if it exists."""
+        place = f"{_parent(address)}/{channel}.json"
+        with explained(place):
+            bucket, key = bucket_of(place), split(place)[2]
+            if bucket.read_version(key) is None:
+                return False
+            replace(bucket, key, serialized(pointer), place)
+        return True
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from components.core.errors import RegistryError
+from components.core.errors import RegistryError, SpecError
 from components.core.values import FrozenModel
-from components.push.release import NO_FILES, Release, ReleaseManifest
+from components.push.release import NO_FILES, ChannelPointer, Release, ReleaseManifest
 from components.spec.registry import REGISTRIES, BaseRegistry
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class Located(FrozenModel):
@@ -101,6 +104,18 @@ class Registry(Protocol):
         """
         ...
 
+    @staticmethod
+    def follow(address: str, channel: str, pointer: ChannelPointer) -> bool:
+        """Point a channel at a release that is signed there, if the channel has a pointer. No file of it is read.
+
+        Returns:
+            Whether the channel has a pointer.
+
+        Raises:
+            RegistryError: The registry isn't writable.
+        """
+        ...
+
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:
         """Yield the pointer of each channel of a release's device class and name, and what it points at.
@@ -118,7 +133,8 @@ class Registry(Protocol):
 
 def open_registry(spec: BaseRegistry) -> Registry:
     """Open the registry that a pipeline file names."""
-    return _backend(type(spec))(spec)
+    opened: Registry = referenced(spec.backend)(spec)
+    return opened
 
 
 def is_release_address(target: str) -> bool:
@@ -127,9 +143,41 @@ def is_release_address(target: str) -> bool:
 
 
 def registry_at(address: str) -> type[Registry]:
-    """Return the kind of registry that an address belongs to."""
+    """Return the class that delivers to the registry that an address belongs to. Raises as `kind_at`."""
+    found: type[Registry] = referenced(kind_at(address).backend)
+    return found
+
+
+def kind_at(address: str) -> type[BaseRegistry]:
+    """Return the kind of registry that an address belongs to.
+
+    Raises:
+        SpecError: There is no such kind, or the address isn't one of it. The message doesn't quote it, because it could
+            contain a password.
+    """
     fitting = (kind for kind in REGISTRIES if address.startswith(kind.address_prefix))
-    return _backend(max(fitting, key=lambda kind: len(kind.address_prefix)))
+    kind = max(fitting, key=lambda one: len(one.address_prefix))
+    scheme = _SCHEME.match(address)
+    if scheme and not kind.address_prefix:
+        raise SpecError(
+            "there is no such kind of registry",
+            where=scheme[0],
+            bound=known_forms(),
+            remedy="name the `root` of a registry in a pipeline file",
+        )
+    if kind.address_pattern and not re.match(kind.address_pattern, address):
+        raise SpecError(
+            "this is not the address of a registry",
+            where=kind.address_prefix,
+            bound=kind.address_form,
+            remedy="correct it; credentials come from the environment: docs/production.md",
+        )
+    return kind
+
+
+def known_forms() -> str:
+    """The forms of addresses, in words."""
+    return ", or ".join(kind.address_form for kind in REGISTRIES if kind.address_form)
 
 
 def backend_module(spec: BaseRegistry) -> str:
@@ -137,6 +185,7 @@ def backend_module(spec: BaseRegistry) -> str:
     return spec.backend.partition(":")[0]
 
 
-def _backend(kind: type[BaseRegistry]) -> type[Registry]:
-    module, _, name = kind.backend.partition(":")
+def referenced(reference: str) -> Any:
+    """Return what a reference `package.module:NAME` names."""
+    module, _, name = reference.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from components.core.errors import RegistryAwayError, RegistryError
+from components.push.references import NO_LINEAGE
 from components.push.registry import Registry, open_registry
 from components.push.release import NO_FILES, Release, ReleaseManifest
-from components.push.signed import NO_LINEAGE
 from components.push.signed import commit as commit_signed
 from components.spec.registry import BaseRegistry
 

@@ -6,52 +6,48 @@ A device reads the signed channel only. The pointer stays for readers that verif
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from types import MappingProxyType
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from components.core.errors import RegistryError
-from components.core.files import sha256_of_bytes
-from components.core.values import serialized
-from components.object_store.bucket import is_address
 from components.push.audit import record
 from components.push.beside import normal_root
-from components.push.registry import Registry, registry_at
-from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, ChannelPointer, Release
-from components.spec.registry import BaseRegistry, GcsRegistry, LocalRegistry, OciRegistry, S3Registry
+from components.push.references import NO_LINEAGE, pointer, pointer_at, reference, released
+from components.push.registry import Located, Registry, kind_at, known_forms, registry_at
+from components.push.release import Release
+from components.push.release_files import PART_PATTERN
+from components.spec.registry import BaseRegistry
 from components.trust import rollout
 from components.trust.keys import VARIABLE, KeySet, key_sets
 from components.trust.names import FOLDER
-from components.trust.statement import statement_of, without_lineage
 from components.trust.storage import Store, store_at
 
 if TYPE_CHECKING:
     from components.trust.repository import SignedRegistry
 
-NO_LINEAGE: Mapping[str, str] = MappingProxyType({})
-
 
 def signed_root(spec: BaseRegistry) -> str | None:
     """The root of a kind of registry that can be signed; None for other kinds."""
-    return normal(spec.root) if isinstance(spec, LocalRegistry | S3Registry | GcsRegistry | OciRegistry) else None
+    return normal(spec.place) if spec.can_be_signed else None
 
 
 def can_be_signed(address: str) -> bool:
-    """Whether an address is that of a kind of registry that can be signed."""
-    return "://" not in address or is_address(address) or address.startswith(OciRegistry.address_prefix)
+    """Whether an address is that of a kind of registry that can be signed. Raises as `kind_at`."""
+    return kind_at(address).can_be_signed
 
 
 def normal(root: str) -> str:
-    """A root in the form that key sets hold. Raises a RegistryError for a kind that can't be signed."""
+    """A root in the form that key sets hold.
+
+    Raises:
+        RegistryError: Its kind can't be signed.
+        SpecError: It isn't an address of a registry.
+    """
     if not can_be_signed(root):
         raise RegistryError(
-            "this kind of registry cannot be signed",
-            where=root,
-            bound="a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, or oci://HOST/PREFIX",
-            remedy="use one of these kinds",
+            "this kind of registry cannot be signed", where=root, bound=known_forms(), remedy="use one of these kinds"
         )
-    return root.rstrip("/") if "://" in root else str(Path(root).resolve())
+    return normal_root(root)
 
 
 def open_signed(root: str) -> SignedRegistry | None:
@@ -99,17 +95,21 @@ def commit(spec: BaseRegistry, registry: Registry, release: Release, lineage: Ma
 
     `lineage` has the IDs of the run and of its artifacts in ML Metadata. They are signed with the release.
     """
-    if isinstance(spec, LocalRegistry | S3Registry | GcsRegistry | OciRegistry):
+    entry = ""
+    if spec.notes:
         where = f"{release.manifest.device_class}/{release.manifest.name}/{release.version}"
-        record(normal_root(spec.root), where, what="push", channel=spec.channel, manifest=release.manifest_sha256)
+        entry = record(
+            normal_root(spec.place), where, what="push", channel=spec.channel, manifest=release.manifest_sha256
+        )
     root = signed_root(spec)
     signed = open_signed(root) if root else None
     if signed is None:
         registry.commit(release)
         return False
+    signed.entry = entry
     place = (release.manifest.device_class, release.manifest.name, spec.channel)
     ref = reference(release, lineage)
-    signed.change_channel(*place, lambda state: _released(state, ref), _pointer)
+    signed.change_channel(*place, lambda state: released(state, ref), pointer)
     registry.commit(release)
     # Another push can have signed after this one, and have moved the pointer before.
     settled = signed.channel(*place).complete
@@ -144,43 +144,72 @@ def change(
     channel: str,
     edit: Callable[[rollout.ChannelState], rollout.ChannelState],
     what: str,
-    **details: object,
+    *,
+    verified: str = "",
+    **details: str,
 ) -> rollout.ChannelState:
     """Change a signed channel of the pipeline at `<root>/<device class>/<name>`, and let the pointer follow.
 
-    `what` and `details` are for the audit log.
+    Releases that the channel doesn't have yet are verified before anything is signed, each one once.
+
+    Args:
+        address: The place of the pipeline's releases for the device class.
+        channel: The channel.
+        edit: The change.
+        what, details: For the audit log.
+        verified: Version of a release that was verified before.
+
+    Raises:
+        RegistryError: The registry isn't signed, keys are missing, a release is damaged, or the channel doesn't allow
+            the change.
     """
     from components.trust.repository import check_channel
 
-    root, device_class, name = address.rstrip("/").rsplit("/", 2)
+    root, device_class, name = _split(address.rstrip("/"))
     signed = open_signed(root)
     if signed is None:
         raise RegistryError(
             "this registry is not signed",
             where=root,
-            remedy="sign it with `edgemill registry init`, or use `edgemill rollback`, which needs no keys",
+            bound="a signed registry, named as REGISTRY/DEVICE_CLASS/NAME",
+            remedy="correct the place; or sign the registry with `edgemill registry init`, or use `edgemill rollback`, "
+            "which needs no keys",
         )
     check_channel(channel, root)
-    record(normal_root(root), f"{device_class}/{name}", what=what, channel=channel, **details)
-    state = signed.change_channel(device_class, name, channel, edit, _pointer)
-    kind = registry_at(address)
+    address, kind, known = address.rstrip("/"), registry_at(address), {verified}
+
+    def checked(state: rollout.ChannelState) -> rollout.ChannelState:
+        new, had = edit(state), {stage.release.version for stage in state.stages}
+        for ref in (stage.release for stage in new.stages):
+            if ref.version not in had | known:
+                _check_release(kind, f"{address}/{ref.version}", ref)
+                known.add(ref.version)
+        return new
+
+    # Not while other changes wait for the lock of an OCI registry.
+    with suppress(rollout.RolloutError):
+        checked(signed.channel(device_class, name, channel))
+    signed.entry = record(normal_root(root), f"{device_class}/{name}", what=what, channel=channel, **details)
+    state = signed.change_channel(device_class, name, channel, checked, pointer)
     if state.complete is not None:
-        release = kind.resolve(f"{address}/{state.complete.version}")
-        # The pointer's file, or its tag.
-        if any(place.endswith((f"/{channel}.json", f":{channel}")) for place, _ in kind.channels(release.address)):
-            kind.point_at(release.address, channel)
+        kind.follow(f"{address}/{state.complete.version}", channel, pointer_at(state.complete))
     return state
 
 
-def promote(address: str, channel: str, share: int) -> rollout.ChannelState:
+def promote(address: str, channel: str, share: int, found: Located | None = None) -> rollout.ChannelState:
     """Give a share of a channel's devices a release that another channel of the same pipeline has signed.
+
+    `found` is the release at the address, if it was verified before.
 
     Raises:
         RegistryError: The release is damaged, no channel has signed it, or the channel doesn't allow the change.
     """
-    found = registry_at(address).resolve(address)
+    from components.trust.repository import check_channel
+
+    check_channel(channel, address)
+    found = found or registry_at(address).resolve(address)
     place, _, version = found.address.rpartition("/")
-    root, device_class, name = place.rsplit("/", 2)
+    root, device_class, name = _split(place)
     registry = open_signed(root)
     states = registry.channels() if registry else []
     known = {
@@ -202,55 +231,35 @@ def promote(address: str, channel: str, share: int) -> rollout.ChannelState:
         channel,
         lambda state: rollout.released(state, known[version], share),
         "promote",
+        verified=version,
         release=version,
         percent=f"{share / 100:g}",
     )
 
 
-def reference(release: Release, lineage: Mapping[str, str] = NO_LINEAGE) -> rollout.ReleaseRef:
-    """What is signed about a release. `lineage` is that of `commit`."""
-    manifest, form = release.manifest, release.manifest.compressed
-    # The manifest as a push writes it.
-    subjects = {MODEL_NAME: manifest.sha256, MANIFEST_NAME: release.manifest_sha256}
-    if form is not None:
-        subjects[COMPRESSED_NAME] = form.sha256
-    subjects |= {one.path(name): one.sha256 for name, one in manifest.files.items()}
-    return rollout.ReleaseRef(
-        version=release.version,
-        sha256=manifest.sha256,
-        bytes=manifest.bytes,
-        file=form.file if form else MODEL_NAME,
-        file_sha256=form.sha256 if form else manifest.sha256,
-        file_bytes=form.bytes if form else manifest.bytes,
-        statement=statement_of(
-            subjects,
-            {
-                "device_class": manifest.device_class,
-                "name": manifest.name,
-                "device": manifest.device,
-                "recipe": {
-                    "name": manifest.recipe.name,
-                    "digest": {"sha256": sha256_of_bytes(manifest.recipe.model_dump_json().encode())},
-                },
-            },
-            manifest.parents,
-            lineage,
-        ),
-    )
+def _split(place: str) -> tuple[str, str, str]:
+    """Split a place into the registry's root, the device class, and the name."""
+    root, *parts = place.rsplit("/", 2)
+    if not root or len(parts) != 2 or not all(map(PART_PATTERN.fullmatch, parts)):
+        raise RegistryError(
+            "this is not a place in a registry",
+            where=place,
+            bound="REGISTRY/DEVICE_CLASS/NAME",
+            remedy="name the registry, the device class, and the pipeline",
+        )
+    return root, parts[0], parts[1]
 
 
-def _released(state: rollout.ChannelState, ref: rollout.ReleaseRef) -> rollout.ChannelState:
-    """The state after a release. One that differs only in its lineage stays, so that nothing is signed again."""
-    for stage in state.stages:
-        if replace(stage.release, statement=without_lineage(stage.release.statement)) == replace(
-            ref, statement=without_lineage(ref.statement)
-        ):
-            return rollout.released(state, stage.release)
-    return rollout.released(state, ref)
-
-
-def _pointer(ref: rollout.ReleaseRef) -> bytes:
-    return serialized(ChannelPointer(version=ref.version, sha256=ref.sha256, bytes=ref.bytes))
+def _check_release(kind: type[Registry], address: str, ref: rollout.ReleaseRef) -> None:
+    found = kind.resolve(address)
+    if found.sha256 != ref.sha256:
+        raise RegistryError(
+            "this release is not the one that was signed",
+            where=found.address,
+            bound=f"sha256 {ref.sha256}",
+            measured=found.sha256,
+            remedy="restore it: `edgemill registry repair --from` a mirror",
+        )
 
 
 def _leads_from(keys: KeySet, root: str, first: bytes | None) -> bool:

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-from components.core.errors import RegistryAwayError, StorageError
-from components.object_store.bucket import DeniedError
+from components.object_store.explained import as_registry_errors
 
 _NEEDED = "permission to list, read, and write objects below the registry's root"
 
 
-@contextmanager
-def explained(where: str, needed: str = _NEEDED) -> Iterator[None]:
+def explained(where: str, needed: str = _NEEDED) -> AbstractContextManager[None]:
     """Convert errors of the object store into a RegistryAwayError that says the same."""
-    try:
-        yield
-    except StorageError as error:
-        raise RegistryAwayError(
-            f"the registry cannot be used: {error.what}",
-            where=error.where or where,
-            bound=needed if isinstance(error, DeniedError) else error.bound,
-            measured=error.measured,
-            remedy=error.remedy,
-        ) from None
+    return as_registry_errors("the registry", where, needed)

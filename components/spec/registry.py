@@ -11,7 +11,10 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 from components.core.values import FrozenModel
 
 # Bucket and prefix, without user, port, or query.
-_ADDRESS = r"^{scheme}://[a-z0-9][a-z0-9._-]{{1,253}}[a-z0-9](/[A-Za-z0-9._-]+)*/?$"
+_BUCKET = r"[a-z0-9][a-z0-9._-]{1,253}[a-z0-9](/[A-Za-z0-9._-]+)*/?$"
+_S3_ADDRESS, _GCS_ADDRESS = rf"^s3://{_BUCKET}", rf"^gs://{_BUCKET}"
+_FILES = "components.push.upkeep.files:FileHoldings"
+_FILE_NOTES = "components.push.beside:file_notes"
 
 # One part of a repository's name, by the distribution specification.
 OCI_NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -23,14 +26,25 @@ class BaseRegistry(FrozenModel):
 
     Attributes:
         backend: Reference of the class that delivers, `package.module:NAME` (`components.push.registry.Registry`).
+        notes: Reference of the function that opens its notes (`components.push.beside.notes_at`). Without it, the
+            registry has no audit log, and nothing can be removed from it.
+        holdings: Reference of the class for its upkeep (`components.push.upkeep.holdings.Holdings`); empty without.
+        can_be_signed: Whether `components.trust.storage.store_at` opens its signed metadata.
         address_prefix: Prefix of the addresses of its releases. The registry with the longest matching prefix is used.
+        address_pattern: What its root and the addresses in it match.
+        address_form: That in words.
         kind: Its name in a pipeline file.
         channel: Name of the pointer that devices follow.
         name_pattern: What a device class and a pipeline's name must match in addition to the rules for all registries.
     """
 
     backend: ClassVar[str]
+    notes: ClassVar[str] = ""
+    holdings: ClassVar[str] = ""
+    can_be_signed: ClassVar[bool] = False
     address_prefix: ClassVar[str]
+    address_pattern: ClassVar[str] = ""
+    address_form: ClassVar[str] = ""
     name_pattern: ClassVar[str] = ".*"
 
     kind: str
@@ -43,7 +57,7 @@ class BaseRegistry(FrozenModel):
 
     @property
     def place(self) -> str:
-        """Its name in messages."""
+        """Its root, which is its name in messages; its kind if it has no root."""
         return self.kind
 
 
@@ -57,7 +71,11 @@ class LocalRegistry(BaseRegistry):
     """
 
     backend: ClassVar[str] = "components.push.folder:FolderRegistry"
+    notes: ClassVar[str] = _FILE_NOTES
+    holdings: ClassVar[str] = _FILES
+    can_be_signed: ClassVar[bool] = True
     address_prefix: ClassVar[str] = ""
+    address_form: ClassVar[str] = "a folder"
 
     kind: Literal["local"] = "local"
     root: str
@@ -83,10 +101,15 @@ class S3Registry(BaseRegistry):
     """
 
     backend: ClassVar[str] = "components.push.object_registry:ObjectRegistry"
+    notes: ClassVar[str] = _FILE_NOTES
+    holdings: ClassVar[str] = _FILES
+    can_be_signed: ClassVar[bool] = True
     address_prefix: ClassVar[str] = "s3://"
+    address_pattern: ClassVar[str] = _S3_ADDRESS
+    address_form: ClassVar[str] = "s3://BUCKET/PREFIX"
 
     kind: Literal["s3"]
-    root: Annotated[str, Field(pattern=_ADDRESS.format(scheme="s3"))]
+    root: Annotated[str, Field(pattern=_S3_ADDRESS)]
 
     @property
     def place(self) -> str:
@@ -104,10 +127,15 @@ class GcsRegistry(BaseRegistry):
     """
 
     backend: ClassVar[str] = "components.push.object_registry:ObjectRegistry"
+    notes: ClassVar[str] = _FILE_NOTES
+    holdings: ClassVar[str] = _FILES
+    can_be_signed: ClassVar[bool] = True
     address_prefix: ClassVar[str] = "gs://"
+    address_pattern: ClassVar[str] = _GCS_ADDRESS
+    address_form: ClassVar[str] = "gs://BUCKET/PREFIX"
 
     kind: Literal["gcs"]
-    root: Annotated[str, Field(pattern=_ADDRESS.format(scheme="gs"))]
+    root: Annotated[str, Field(pattern=_GCS_ADDRESS)]
 
     @property
     def place(self) -> str:
@@ -126,7 +154,12 @@ class OciRegistry(BaseRegistry):
     """
 
     backend: ClassVar[str] = "components.push.oci.registry:OciBackend"
+    notes: ClassVar[str] = "components.push.beside:oci_notes"
+    holdings: ClassVar[str] = "components.push.upkeep.artifacts:OciHoldings"
+    can_be_signed: ClassVar[bool] = True
     address_prefix: ClassVar[str] = "oci://"
+    address_pattern: ClassVar[str] = _OCI_ADDRESS
+    address_form: ClassVar[str] = "oci://HOST[:PORT]/PREFIX in lowercase letters and digits, divided by - . or _"
     name_pattern: ClassVar[str] = OCI_NAME
 
     kind: Literal["oci"]

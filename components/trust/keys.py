@@ -201,9 +201,10 @@ def read_key_set(folder: Path) -> KeySet:
         file = KeysFile.model_validate_json((folder / KEYS_NAME).read_bytes())
         return KeySet(folder, file, (folder / ROOT_NAME).read_bytes())
     except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise SpecError(
-            f"this is not a key set: {str(error).splitlines()[0]}",
-            where=str(folder),
+            f"this is not a key set: {reason}",
+            where=str(getattr(error, "filename", None) or folder),
             bound=f"a folder with {KEYS_NAME} and {ROOT_NAME}, as `edgemill registry init` makes it",
             remedy=f"correct {VARIABLE}",
         ) from error

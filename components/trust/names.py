@@ -23,6 +23,8 @@ CUSTOM = "edgemill"
 # Signed fields that The Update Framework doesn't know.
 SIGNED_AT = "x-edgemill-signed-at"
 EXPIRY_DAYS = "x-edgemill-expiry-days"
+# Name of an entry of the registry's audit log, which names those before it by their digests.
+LOG_ENTRY = "x-edgemill-log-entry"
 
 
 def role_of(device_class: str, channel: str) -> str:

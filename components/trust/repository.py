@@ -33,7 +33,7 @@ from tuf.api.serialization.json import JSONSerializer
 from components.core.errors import RegistryError
 from components.trust import role_file, rollout
 from components.trust.keys import KeySet, missing_keys, read_key_set
-from components.trust.names import CHANNELS, CUSTOM, SIGNED_AT, paths_of, role_of, target_of
+from components.trust.names import CHANNELS, CUSTOM, LOG_ENTRY, SIGNED_AT, paths_of, role_of, target_of
 from components.trust.signed_set import (
     TIMESTAMP_NAME,
     SignedSet,
@@ -59,11 +59,14 @@ class SignedRegistry:
     Attributes:
         where: Its folder or address.
         extra: Signers that also sign a role, while its key is replaced.
+        entry: Name of the audit log's entry about the next change, which is signed with the timestamp. If it is empty,
+            the entry that was signed before stays.
     """
 
     def __init__(self, root: str, store: Store, keys: KeySet) -> None:
         self.where, self.store, self.keys = root, store, keys
         self.extra: dict[str, Signer] = {}
+        self.entry = ""
 
     def read(self) -> SignedSet:
         """Read and verify the top-level metadata."""
@@ -230,7 +233,7 @@ class SignedRegistry:
         content = pointer(state.complete or state.stages[0].release)
         path = target_of(state.device_class, state.name, state.channel)
         target = TargetFile.from_data(path, content, ["sha256"])
-        target.unrecognized_fields["custom"] = {CUSTOM: _plain(rollout.to_json(state))}
+        target.unrecognized_fields["custom"] = {CUSTOM: rollout.to_json(state)}
         folder, _, file = path.rpartition("/")
         # Named by its content, as The Update Framework does it, so an existing one is the same.
         self.store.write_if(f"targets/{folder}/{target.hashes['sha256']}.{file}", content, None)
@@ -249,6 +252,8 @@ class SignedRegistry:
         metadata.signed.expires = now + timedelta(days=days)
         if role == "timestamp":
             metadata.signed.unrecognized_fields[SIGNED_AT] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+            if self.entry:
+                metadata.signed.unrecognized_fields[LOG_ENTRY] = self.entry
         signers = self.signers_of(by, role)
         if isinstance(metadata.signed, Targets):
             for target in metadata.signed.targets.values():
@@ -290,10 +295,3 @@ def check_channel(channel: str, where: str) -> None:
             measured=channel,
             remedy="name one of these channels",
         )
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists: signed metadata is compared as JSON."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, tuple | list) else value

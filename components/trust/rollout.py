@@ -143,8 +143,8 @@ def paused(state: ChannelState) -> ChannelState:
 
 
 def to_json(state: ChannelState) -> dict[str, Any]:
-    """The state as signed metadata holds it."""
-    return {"format": FORMAT, **dataclasses.asdict(state)}
+    """The state as signed metadata holds it, without tuples."""
+    return {"format": FORMAT, **_plain(dataclasses.asdict(state))}
 
 
 def from_custom(custom: object) -> ChannelState:
@@ -179,6 +179,13 @@ def from_json(value: Any) -> ChannelState:
         if isinstance(error, RolloutError):
             raise
         raise RolloutError(f"the channel's state cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists: signed metadata is compared as JSON."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, tuple | list) else value
 
 
 def _release(value: Any) -> ReleaseRef:

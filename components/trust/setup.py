@@ -13,7 +13,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 from components.core.errors import RegistryError, SpecError
 from components.trust import rollout
 from components.trust.keys import KeySet, KeysFile, public_key_of
-from components.trust.names import CUSTOM, EXPIRY_DAYS, SIGNED_AT
+from components.trust.names import CUSTOM, EXPIRY_DAYS, LOG_ENTRY, SIGNED_AT
 from components.trust.repository import SignedRegistry, sign
 from components.trust.signed_set import (
     DEFAULT_EXPIRY_DAYS,
@@ -31,8 +31,21 @@ ROOT_KEYS, ROOT_THRESHOLD = 3, 2
 _TOP_LEVEL = ("root", "targets", "snapshot", "timestamp")
 
 
-def create(root: str, store: Store, folder: Path, timestamp_days: int | None = None) -> SignedRegistry:
+def create(
+    root: str,
+    store: Store,
+    folder: Path,
+    timestamp_days: int | None = None,
+    announce: Callable[[], str] = lambda: "",
+) -> SignedRegistry:
     """Make a development key set, and sign an empty set with it. The first root is the commit point.
+
+    Args:
+        root: The registry.
+        store: Its metadata.
+        folder: The folder for the keys.
+        timestamp_days: Days until the timestamp expires; by default 7.
+        announce: Called before anything is written. Returns the name of the audit log's entry to sign.
 
     Raises:
         RegistryError: The registry is already signed.
@@ -51,6 +64,7 @@ def create(root: str, store: Store, folder: Path, timestamp_days: int | None = N
             bound="a folder that is empty or doesn't exist",
             remedy="name another folder with --keys",
         )
+    entry = announce()
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     keys = KeySet(folder, KeysFile(development=True, registry=root, keys={}), b"")
@@ -82,19 +96,26 @@ def create(root: str, store: Store, folder: Path, timestamp_days: int | None = N
         snapshot = written("snapshot", Metadata(Snapshot(meta={"targets.json": targets})))
         timestamp = Timestamp(snapshot_meta=snapshot)
         timestamp.unrecognized_fields[SIGNED_AT] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        if entry:
+            timestamp.unrecognized_fields[LOG_ENTRY] = entry
         written("timestamp", Metadata(timestamp))
         store.write_if(FIRST_ROOT_NAME, anchor, None)
     return SignedRegistry(root, store, keys)
 
 
 def renew(
-    registry: SignedRegistry, *, force: bool = False, announce: Callable[[tuple[str, ...]], None] = lambda _: None
+    registry: SignedRegistry,
+    *,
+    force: bool = False,
+    newest_entry: str = "",
+    announce: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> tuple[tuple[str, ...], dict[str, datetime]]:
     """Sign again what has less than half of its time left, with the keys of this machine.
 
     Args:
         registry: The registry.
         force: Whether to sign everything again.
+        newest_entry: Name of the newest entry of the audit log. If another one is signed, so is the timestamp.
         announce: Called with the roles before they are signed.
 
     Returns:
@@ -122,7 +143,7 @@ def renew(
             except RegistryError:
                 missing[role] = metadata.signed.expires
     snapshot = bool(force or due or is_due("snapshot", found.snapshot))
-    if not (snapshot or is_due("timestamp", found.timestamp)):
+    if not (snapshot or newest_entry not in {"", found.log_entry} or is_due("timestamp", found.timestamp)):
         return (), missing
     roles = (*due, *(("snapshot",) if snapshot else ()), "timestamp")
     announce(roles)

@@ -17,7 +17,7 @@ from tuf.api.serialization import DeserializationError
 
 from components.core.errors import RegistryError
 from components.trust import rollout
-from components.trust.names import EXPIRY_DAYS, role_of, target_of
+from components.trust.names import EXPIRY_DAYS, LOG_ENTRY, role_of, target_of
 from components.trust.rollout import ChannelState, RolloutError
 from components.trust.storage import Store
 
@@ -42,6 +42,11 @@ class SignedSet:
     snapshot: Metadata[Snapshot]
     targets: Metadata[Targets]
     timestamp_version: str
+
+    @property
+    def log_entry(self) -> str:
+        """Name of the audit log's entry that is signed; empty for a registry that signed none yet."""
+        return str(self.timestamp.signed.unrecognized_fields.get(LOG_ENTRY, ""))
 
 
 def is_signed(store: Store) -> bool:

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-from components.core.errors import RegistryAwayError, RegistryError, StorageError
+from components.core.errors import RegistryError
+from components.object_store.explained import as_registry_errors
 
 
 class OvertakenError(RegistryError):
     """Another process took over a lock that this one held for too long. Everything must be read again."""
 
 
-@contextmanager
-def explained(where: str) -> Iterator[None]:
+def explained(where: str) -> AbstractContextManager[None]:
     """Convert a StorageError into a RegistryAwayError that says the same."""
-    try:
-        yield
-    except StorageError as error:
-        raise RegistryAwayError(
-            f"the signed metadata of the registry cannot be used: {error.what}",
-            where=error.where or where,
-            bound=error.bound,
-            measured=error.measured,
-            remedy=error.remedy,
-        ) from None
+    return as_registry_errors("the signed metadata of the registry", where)

@@ -10,8 +10,8 @@ import typer
 
 from components.core.errors import RegistryError, SpecError
 from components.push import signed
-from components.push.audit import record
-from components.push.beside import normal_root
+from components.push.audit import newest, record
+from components.push.beside import check_exists
 from components.trust import rollout
 from components.trust.keys import ROOT_NAME, VARIABLE
 from components.trust.repository import SignedRegistry
@@ -30,8 +30,7 @@ def init(address: str, folder: Path, timestamp_days: int | None, *, as_json: boo
     from components.trust.setup import create
 
     root = signed.normal(address)
-    create(root, store_at(root), folder, timestamp_days)
-    record(normal_root(root), what="init")
+    create(root, store_at(root), folder, timestamp_days, lambda: record(root, what="init"))
     if as_json:
         _echo_json({"registry": root, "keys": str(folder.resolve()), "root": str(folder.resolve() / ROOT_NAME)})
     else:
@@ -91,9 +90,11 @@ def refresh(address: str, *, force: bool, as_json: bool = False) -> None:
     from components.trust.setup import renew
 
     registry = _opened(address)
-    signed_again, missing = renew(
-        registry, force=force, announce=lambda roles: record(registry.where, what="refresh", roles=roles)
-    )
+
+    def announce(roles: tuple[str, ...]) -> None:
+        registry.entry = record(registry.where, what="refresh", roles=" ".join(roles))
+
+    signed_again, missing = renew(registry, force=force, newest_entry=newest(registry.where), announce=announce)
     if not as_json:
         typer.echo(f"signed again: {', '.join(signed_again)}" if signed_again else "nothing is signed again")
     for role, when in missing.items():
@@ -161,7 +162,7 @@ def rotate(address: str, role: str, public_key: Path | None, key: str | None, *,
         )
     registry = _opened(address)
     elsewhere = (public_key.read_bytes(), key) if public_key and key else None
-    record(registry.where, role, what="rotate")
+    registry.entry = record(registry.where, role, what="rotate")
     replaced = setup.rotate(registry, role, elsewhere, lambda said: typer.secho(said, err=True, fg="yellow"))
     if as_json:
         _echo_json({"registry": registry.where, "role": role, "replaced": replaced})
@@ -170,6 +171,7 @@ def rotate(address: str, role: str, public_key: Path | None, key: str | None, *,
 
 
 def _opened(address: str) -> SignedRegistry:
+    check_exists(signed.normal(address))
     registry = signed.open_signed(address)
     if registry is None:
         raise RegistryError(

@@ -39,15 +39,15 @@ def roll_back(
         TamperedError: The release's manifest isn't the one that was written.
     """
     registry = registry_at(release)
+    found = registry.resolve(release)
     if not files_only:
         from pipelines.runs.lineage import recorded_push
         from pipelines.storage.metadata_connection import open_existing_store
 
-        found = registry.resolve(release)
         recorded_push(open_existing_store(environment(root, metadata_url).metadata_url), found)
-    address = registry.resolve(release).address
+    address = found.address
     if can_be_signed(address) and open_signed(address.rsplit("/", 3)[0]) is not None:
-        state = promote(address, channel, FULL_SHARE)
+        state = promote(address, channel, FULL_SHARE, found)
         if as_json:
             typer.echo(json.dumps(to_json(state), indent=2))
             return

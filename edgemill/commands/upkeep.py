@@ -9,16 +9,17 @@ from pathlib import Path
 
 import typer
 
-from components.core.errors import RegistryError, SpecError, TamperedError, counted
+from components.core.errors import RegistryAwayError, RegistryError, SpecError, TamperedError, counted
 from components.core.values import FrozenModel
 from components.push.audit import read_log
-from components.push.beside import normal_root
+from components.push.beside import check_exists, normal_root
 from components.push.upkeep.check import Problem
 from components.push.upkeep.check import verify as verify_registry
 from components.push.upkeep.collect import collect
 from components.push.upkeep.mirror import mirror
 from components.push.upkeep.repair import repair
 from components.push.upkeep.retention import Retention
+from components.push.upkeep.trusted import read_trusted
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -46,7 +47,8 @@ def print_health(
             f" {'all intact' if not found.problems else counted(len(found.problems), 'problem')}"
         )
         if found.last_entry:
-            typer.echo(f"audit log: {found.entries} entries, last {found.last_entry}")
+            until = _until(found.signed_entry, found.last_entry)
+            typer.echo(f"audit log: {counted(found.entries, 'change')}, last {found.last_entry}{until}")
     _raise(found.problems, "this registry is damaged", found.registry, "restore it: `edgemill registry repair --from`")
 
 
@@ -123,13 +125,26 @@ def mirror_registry(
     _raise(done.problems, "some of this registry was not copied", done.source, "repair the source, then run again")
 
 
-def print_log(root: str, contains: str | None, *, as_json: bool) -> None:
+def print_log(root: str, contains: str | None, trust: Path | None, *, as_json: bool) -> None:
     """Print the audit log. Raises a TamperedError if it was changed."""
     root = normal_root(root)
-    log = read_log(root, contains)
+    check_exists(root)
+    signed, refused = "", ""
+    try:
+        trusted = read_trusted(root, trust)
+        signed = trusted.reading.found.log_entry if trusted else ""
+    except RegistryAwayError:
+        raise
+    except RegistryError as error:
+        refused = str(error)
+    log = read_log(root, contains, signed)
+    if refused:
+        log = log.model_copy(update={"problems": (*log.problems, refused)})
     if as_json:
         entries = [{"name": name, **one.model_dump(mode="json")} for name, one in log.entries.items()]
-        content = {"registry": root, "entries": entries, "heads": log.heads, "problems": log.problems}
+        content = {
+            "registry": root, "entries": entries, "heads": log.heads, "signed": signed, "problems": log.problems
+        }  # fmt: skip
         typer.echo(json.dumps(content, indent=2))
     else:
         for one in log.entries.values():
@@ -139,7 +154,7 @@ def print_log(root: str, contains: str | None, *, as_json: bool) -> None:
         for problem in log.problems:
             typer.echo(f"BROKEN {problem}")
         last = log.heads[-1] if log.heads else "none"
-        typer.echo(f"{root}: {counted(len(log.entries), 'change')}, last {last}")
+        typer.echo(f"{root}: {counted(len(log.entries), 'change')}, last {last}{_until(signed, last)}")
     if log.problems:
         raise TamperedError(
             "the audit log was changed",
@@ -147,6 +162,13 @@ def print_log(root: str, contains: str | None, *, as_json: bool) -> None:
             measured="; ".join(log.problems),
             remedy="find out who changed it; compare it with a mirror",
         )
+
+
+def _until(signed: str, last: str) -> str:
+    """What of the audit log is signed, in words."""
+    if not signed:
+        return ""
+    return ", signed" if signed == last else f", signed until {signed}"
 
 
 def seconds(text: str, option: str) -> float:

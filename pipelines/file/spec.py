@@ -29,7 +29,8 @@ from components.spec.scheme import Float32
 from components.spec.validate import DataExpectations
 
 # Kubeflow's rule for pipeline names, checked here rather than at the first submission.
-PIPELINE_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?$"
+# TFX refuses longer names.
+PIPELINE_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 # Names that `tfx.types.standard_artifact_utils.encode_split_names` accepts (it raises a ValueError for others), short
 # enough for folder names on any file system.
 SPLIT_NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"

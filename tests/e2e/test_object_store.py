@@ -1,25 +1,40 @@
-"""A whole pipeline whose examples and artifacts lie in an object store, against a real server speaking S3."""
+"""A whole pipeline whose examples and artifacts lie in an object store, and whose releases go to signed registries.
+
+Against real servers: one that speaks S3, and Debian's registry of OCI artifacts.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
+from unittest import mock
 from urllib.parse import quote
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from components.core.files import sha256_of_bytes
+from components.device_client.main import main as edgemill_device
+from components.object_store.oci.repository import Repository
 from components.push.folder_releases import current
+from components.trust import oci_store
+from components.trust.keys import VARIABLE
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from pipelines.file.environment import environment
 from pipelines.storage.metadata_connection import open_store
+from tests.components.device_client.fleet import Server
 from tests.node_ids import node_of
 from tests.object_store import BUCKET, S3Server, free_port, s3_server, s3_user
+from tests.oci_server import MEMORY, PROGRAM, oci_server
 from tests.ran import Ran
 from tests.small_pipeline import SmallPipeline
 
@@ -29,21 +44,35 @@ ROOT = f"s3://{BUCKET}/team/mill"
 ARTIFACTS = "team/mill/small/artifacts"
 
 
-class Twice:
-    """Two runs of the small pipeline; between them all copies were removed."""
+# The lock of an OCI registry, whose server is near.
+QUICK = {"WRITE_SECONDS": 0.2, "WAIT_SECONDS": 0.3, "_PAUSE_SECONDS": 0.05}
 
-    def __init__(self, folder: Path, server: S3Server) -> None:
+
+class Twice:
+    """Two runs of the small pipeline; between them all copies were removed.
+
+    Attributes:
+        registries: Kind -> root of each signed registry that it pushes to. The key set of each has the same name.
+    """
+
+    def __init__(self, folder: Path, server: S3Server, oci: str | None) -> None:
         self.folder, self.server = folder, server
+        self.registries = {"local": str(folder / "registry"), "s3": f"s3://{BUCKET}/registry"}
+        if oci is not None:
+            self.registries["oci"] = f"oci://{oci}/mill"
         small = SmallPipeline(folder)
         server.put_folder(folder / "data", "data/small")
         shutil.rmtree(folder / "data")
         small.spec["examples"]["path"] = f"s3://{BUCKET}/data/small"
         small.spec["recipes"] = [{"name": "int8", "scheme": "static_wi8_ai8"}]
-        small.spec["push"] = [small.spec["push"], {"kind": "s3", "root": f"s3://{BUCKET}/registry"}]
+        small.spec["push"] = [{"kind": kind, "root": root} for kind, root in self.registries.items()]
         place = folder / "environment.yaml"
         place.write_text(f"pipeline_root: {ROOT}\n")
         options = ("--environment", str(place), "--summary-json", str(folder / "status.json"))
-        self.first = Ran(small.write(), "small", *options)
+        for kind, root in self.registries.items():
+            assert command("registry", "init", root, "--keys", str(self.keys(kind))).exit_code == ExitCode.OK
+        with self.signing():
+            self.first = Ran(small.write(), "small", *options)
         self.copies = {
             path.relative_to(self.staged).as_posix(): path.read_bytes()
             for path in self.staged.rglob("*")
@@ -52,11 +81,44 @@ class Twice:
         self.left = {path.name for path in (self.first.root / "small").iterdir()}
         self.stored = server.objects(ARTIFACTS)
         shutil.rmtree(self.staged)
-        self.second = Ran(small.file, "small", *options)
+        with self.signing():
+            self.second = Ran(small.file, "small", *options)
 
     @property
     def staged(self) -> Path:
         return self.first.root / "small" / "staged"
+
+    def keys(self, kind: str) -> Path:
+        return self.folder / "keys" / kind
+
+    def signing(self) -> Any:
+        """The environment with the key sets of all registries."""
+        return mock.patch.dict(os.environ, {VARIABLE: os.pathsep.join(str(self.keys(one)) for one in self.registries)})
+
+    def files(self, kind: str) -> dict[str, bytes]:
+        """The files of a registry by their paths, except for one of OCI."""
+        if kind == "s3":
+            return {key.removeprefix("registry/"): one for key, one in self.server.objects("registry/").items()}
+        root = self.folder / "registry"
+        return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@contextmanager
+def web_server(files: dict[str, bytes], folder: Path) -> Iterator[str]:
+    """What stands between a registry and devices; yields its URL."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    server = Server(folder)
+    try:
+        yield server.url
+    finally:
+        server.close()
+
+
+def command(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +128,12 @@ def server() -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="module")
-def twice(server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Twice:
-    return Twice(tmp_path_factory.mktemp("object-store"), server)
+def twice(server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twice]:
+    with ExitStack() as stack, mock.patch.multiple(oci_store, **QUICK):
+        oci = None
+        if PROGRAM is not None:
+            oci = stack.enter_context(oci_server(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))))
+        yield Twice(tmp_path_factory.mktemp("object-store"), server, oci and oci.host)
 
 
 def test_whole_pipeline_runs_and_the_blessed_candidate_is_pushed(twice: Twice) -> None:
@@ -83,11 +149,12 @@ def test_whole_pipeline_runs_and_the_blessed_candidate_is_pushed(twice: Twice) -
     assert current(twice.folder / "registry", "phone_cpu", "small") is not None
 
 
-def test_both_registries_have_the_same_files_and_the_report_and_every_command_know_both(twice: Twice) -> None:
-    registry = twice.folder / "registry"
-    files = {path.relative_to(registry).as_posix(): path.read_bytes() for path in registry.rglob("*") if path.is_file()}
-    # Each has its own audit log.
-    files = {name: content for name, content in files.items() if not name.startswith("_audit/")}
+def test_every_registry_has_the_same_files_and_the_report_and_every_command_know_all(twice: Twice) -> None:
+    # Each has its own audit log and signatures.
+    own = ("_audit/", "_tuf/")
+    files, stored = (
+        {name: one for name, one in twice.files(kind).items() if not name.startswith(own)} for kind in ("local", "s3")
+    )
     assert sorted(name.rpartition("/")[2] for name in files) == [
         "manifest.json",
         "model.tflite",
@@ -95,24 +162,59 @@ def test_both_registries_have_the_same_files_and_the_report_and_every_command_kn
         "model_card.md",
         "stable.json",
     ]
-    stored = {key: one for key, one in twice.server.objects("registry/").items() if "/_audit/" not in key}
-    assert stored == {f"registry/{name}": content for name, content in files.items()}
+    assert stored == files
     (release,) = twice.first.summary.releases
-    address = f"s3://{BUCKET}/registry/phone_cpu/small/{release.version}"
-    assert (release.path, release.other_paths) == (str(registry / "phone_cpu" / "small" / release.version), (address,))
-    assert f"phone_cpu: pushed {release.version} ({release.bytes:,} bytes) to 2 registries" in twice.first.output
-    assert address in (twice.first.folder / "report.html").read_text()
+    addresses = [f"{root}/phone_cpu/small/{release.version}" for root in twice.registries.values()]
+    if "oci" in twice.registries:
+        host, _, name = addresses[2].removeprefix("oci://").rpartition("/")[0].partition("/")
+        artifact = json.loads(Repository(host, name).manifest(release.version) or b"")
+        named = {one["annotations"]["org.cncf.model.filepath"]: one["digest"] for one in artifact["layers"]}
+        expected = {
+            name.partition(f"{release.version}/")[2]: f"sha256:{sha256_of_bytes(one)}" for name, one in files.items()
+        }
+        assert named == {name: digest for name, digest in expected.items() if name}
+    assert (release.signed, release.path, list(release.other_paths)) == (True, addresses[0], addresses[1:])
+    said = f"phone_cpu: pushed {release.version} ({release.bytes:,} bytes) to {len(addresses)} registries"
+    assert said in twice.first.output
+    report = (twice.first.folder / "report.html").read_text()
+    assert [one for one in addresses if one not in report] == []
     status = json.loads((twice.folder / "status.json").read_text())
-    assert status["devices"][0]["release"]["other_paths"] == [address]
-    commands = (
-        ("verify", "latest", f"release {address}: verified"),
-        ("verify", address, "all unchanged"),
-        ("lineage", address, f"uri: {ROOT}/small/artifacts/examples/examples/1"),
-        ("rollback", address, f"stable of small for phone_cpu: {release.version}, was {release.version}"),
-    )
-    for command, target, said in commands:
-        result = CliRunner().invoke(app, [command, target, "--root", str(twice.first.root)])
-        assert (result.exit_code, said in result.output) == (0, True), result.output
+    assert status["devices"][0]["release"]["other_paths"] == addresses[1:]
+    commands = [
+        ("verify", "latest", [f"release {address}: verified" for address in addresses]),
+        ("verify", addresses[1], ["all unchanged"]),
+        ("lineage", addresses[1], [f"uri: {ROOT}/small/artifacts/examples/examples/1"]),
+        *(("rollback", one, [f"stable of small for phone_cpu: {release.version}, signed"]) for one in addresses),
+    ]
+    for name, target, texts in commands:
+        with twice.signing():
+            result = command(name, target, "--root", str(twice.first.root))
+        assert (result.exit_code, [one for one in texts if one not in result.output]) == (0, []), result.output
+
+
+@pytest.mark.parametrize("kind", ["local", "s3", "oci"])
+def test_device_gets_what_was_promoted_and_its_bytes_lead_to_the_examples(
+    twice: Twice, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind not in twice.registries:
+        pytest.skip("Debian's package docker-registry is not installed")
+    (release,) = twice.first.summary.releases
+    root, device = twice.registries[kind], tmp_path / "device"
+    with twice.signing():
+        promoted = command("registry", "promote", f"{root}/phone_cpu/small/{release.version}", "--channel", "beta")
+        assert (promoted.exit_code, release.version in promoted.output) == (0, True), promoted.output
+        for named in ("verify", "audit"):
+            result = command("registry", named, root)
+            assert result.exit_code == ExitCode.OK, result.output
+    followed = ("--device-class", "phone_cpu", "--name", "small", "--channel", "beta", "--device-id", "7")
+    with nullcontext(root) if kind == "oci" else web_server(twice.files(kind), tmp_path / "web") as url:
+        trusted = ("--url", url, "--root", str(twice.keys(kind) / "root.json"))
+        made = edgemill_device(["init", str(device), *trusted, *followed])
+        assert (made, edgemill_device(["pull", str(device)])) == (0, 0), capsys.readouterr()
+    model = device / "current" / "model.tflite"
+    assert sha256_of_bytes(model.read_bytes()) == release.sha256
+    lineage = command("lineage", str(model), "--root", str(twice.first.root))
+    assert (lineage.exit_code, f"uri: {ROOT}/small/artifacts/examples/examples/1" in lineage.output) == (0, True)
 
 
 def test_second_run_is_served_from_cache_also_without_the_copies(twice: Twice) -> None:

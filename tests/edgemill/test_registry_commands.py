@@ -123,7 +123,7 @@ def test_mistakes_are_reported(root: str, tmp_path: Path) -> None:
     version = push(plain, MODEL, "stable")
     for arguments, message in (
         (("init", root, "--keys", str(tmp_path / "more")), "this registry is already signed"),
-        (("init", "ftp://host/repository", "--keys", str(tmp_path / "more")), "this kind of registry cannot be signed"),
+        (("init", "ftp://host/repository", "--keys", str(tmp_path / "more")), "there is no such kind of registry"),
         (("status", plain), "this registry is not signed"),
         (("promote", f"{plain}/phone/shoes/{version}"), "this registry is not signed"),
         (("pause", f"{root}/phone/shoes"), "the channel has no release"),

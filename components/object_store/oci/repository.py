@@ -13,7 +13,7 @@ import requests
 
 from components.core.errors import StorageError
 from components.core.files import sha256_of_bytes
-from components.object_store.bucket import DeniedError, RefusedError
+from components.object_store.bucket import DeniedError, FullError, RefusedError
 from components.object_store.oci.transport import ATTEMPTS, Transport
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -154,6 +154,8 @@ class Repository:
                     "PATCH", location, expected=(_ACCEPTED, _RANGE_REFUSED), attempts=1, data=chunk, headers=headers
                 )
                 arrived = answer.status_code == _ACCEPTED
+            except FullError:
+                raise
             except StorageError:
                 arrived = False
             if not arrived:
@@ -201,7 +203,7 @@ class Repository:
                     data=manifest,
                     headers={"Content-Type": MANIFEST_TYPE, **condition},
                 )
-            except RefusedError:
+            except (RefusedError, FullError):
                 raise
             except StorageError:
                 if self.manifest(reference) != before:

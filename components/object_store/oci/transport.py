@@ -14,7 +14,7 @@ import requests
 from requests.auth import AuthBase
 
 from components.core.errors import StorageError
-from components.object_store.bucket import DeniedError, RefusedError
+from components.object_store.bucket import DeniedError, RefusedError, full, says_full
 from components.object_store.oci.credentials import Credentials, credentials_for
 from components.object_store.oci.hosts import HTTP_VARIABLE, base_url, challenge_parameters
 
@@ -22,6 +22,7 @@ ATTEMPTS = 5
 _FIRST_PAUSE_SECONDS = 0.5
 _TIMEOUT_SECONDS = (10, 60)
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = 401, 403, 404, 429, 500
+_LONGEST_REASON = 4_096
 _CODE = re.compile(r"[A-Z][A-Z0-9_ ]{1,60}")
 
 
@@ -80,7 +81,7 @@ class Transport:
                 if answer.status_code in expected:
                     return answer
                 fails = answer.status_code >= _SERVER_ERROR or answer.status_code == _TOO_MANY
-                if not fails or attempt == attempts:
+                if not fails or _is_full(answer) or attempt == attempts:
                     raise self._refused(answer)
             time.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
         raise AssertionError(attempts)
@@ -169,6 +170,8 @@ class Transport:
     def _refused(self, answer: requests.Response) -> Exception:
         status = answer.status_code
         found = f"{status} {_code_of(answer)}".strip()
+        if _is_full(answer):
+            return full("the registry", self.place, found)
         if status == _UNAUTHORIZED:
             if self._credentials is None:
                 return DeniedError(
@@ -217,6 +220,10 @@ class Transport:
 def _basic(credentials: Credentials) -> str:
     prepared = requests.Request("GET", "http://localhost", auth=(credentials.user, credentials.password)).prepare()
     return str(prepared.headers["Authorization"])
+
+
+def _is_full(answer: requests.Response) -> bool:
+    return says_full(answer.status_code, answer.content[:_LONGEST_REASON].decode(errors="replace"))
 
 
 def _code_of(answer: requests.Response) -> str:

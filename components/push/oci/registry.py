@@ -22,7 +22,7 @@ from components.core.files import sha256_of_bytes
 from components.core.values import serialized
 from components.object_store.oci.repository import digest_of
 from components.push import claims
-from components.push.oci.artifact import artifact_of
+from components.push.oci.artifact import artifact_of, files_in
 from components.push.oci.reading import (
     MOST_ATTEMPTS,
     address_in,
@@ -41,6 +41,7 @@ from components.push.release import (
     MANIFEST_NAME,
     MODEL_NAME,
     NO_FILES,
+    ChannelPointer,
     Release,
     ReleaseManifest,
 )
@@ -164,6 +165,26 @@ class OciBackend:
             before = replace_tag(repository, channel, found[2], f"{folder}:{channel}")
             _check_kept(release.path, found[2])
             return None if before is None else version_in(before), release
+
+    @staticmethod
+    def follow(address: str, channel: str, pointer: ChannelPointer) -> bool:
+        """Replace the channel's tag if it exists."""
+        folder = _parent(address)
+        with _explained(address):
+            repository = repository_at(folder)
+            if repository.manifest(channel) is None:
+                return False
+            artifact = tagged(repository, pointer.version)
+            if artifact is None or files_in(artifact, address).get(MODEL_NAME) != f"sha256:{pointer.sha256}":
+                raise RegistryError(
+                    "the signed release is not in its place in the registry",
+                    where=address,
+                    bound=f"an artifact with the model sha256:{pointer.sha256}",
+                    measured="another artifact" if artifact else "no such tag",
+                    remedy="restore it: `edgemill registry repair --from` a mirror",
+                )
+            replace_tag(repository, channel, artifact, f"{folder}:{channel}")
+        return True
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:

@@ -37,6 +37,7 @@ class Health(FrozenModel):
         bytes: Their size.
         entries: Number of entries of the audit log.
         last_entry: Name of its newest entry; empty without one.
+        signed_entry: Name of the newest entry that is signed; empty without one.
         problems: What breaks it.
         incomplete: Releases that a push has not completed. `gc` removes them, and no device sees them.
         strangers: What is nothing that a push writes.
@@ -52,6 +53,7 @@ class Health(FrozenModel):
     bytes: int = 0
     entries: int = 0
     last_entry: str = ""
+    signed_entry: str = ""
     problems: tuple[Problem, ...] = ()
     incomplete: tuple[str, ...] = ()
     strangers: tuple[str, ...] = ()
@@ -103,7 +105,8 @@ def verify(root: str, places: tuple[str, ...] = (), trust: Path | None = None, c
             elif str(found) not in {problem.message for problem in problems}:
                 problems.append(Problem(where=f"{place}: {channel}", message=str(found)))
     problems += _missing(holdings, trusted, signed, seen, places)
-    log = read_log(holdings.root, contains)
+    signed_entry = trusted.reading.found.log_entry if trusted else ""
+    log = read_log(holdings.root, contains, signed_entry)
     problems += [Problem(where="the audit log", message=one) for one in log.problems]
     return Health(
         registry=holdings.root,
@@ -112,6 +115,7 @@ def verify(root: str, places: tuple[str, ...] = (), trust: Path | None = None, c
         **counts,
         entries=len(log.entries),
         last_entry=log.heads[-1] if log.heads else "",
+        signed_entry=signed_entry,
         problems=tuple(problems),
         incomplete=tuple(incomplete),
         strangers=holdings.strangers(),

@@ -1,8 +1,8 @@
 """Copies of whole registries, from any kind to any kind.
 
-Releases are copied byte by byte, then channels, then signed metadata, its timestamp last. So readers of the copy see a
-release that is complete, and a signed set that was in force. What is already there isn't copied again, which continues
-a mirror that broke off.
+The audit log is copied first, because the signed metadata names an entry of it. Releases are copied byte by byte, then
+channels, then signed metadata, its timestamp last. So readers of the copy see a release that is complete, and a signed
+set that was in force. What is already there isn't copied again, which continues a mirror that broke off.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from components.core.errors import RegistryError
 from components.core.values import FrozenModel
-from components.push.audit import record
+from components.push.audit import copy_log, record
 from components.push.beside import normal_root
 from components.push.upkeep.check import Problem, check_signed
 from components.push.upkeep.holdings import Holdings
@@ -77,6 +77,8 @@ def mirror(
         _check_target(trusted, normal_root(target))
     given = None if "://" not in target and not Path(target).is_dir() else holdings_at(target, places)
     run = _Run(taken, given, dry_run=dry_run)
+    if not places:
+        run.log()
     run.releases(trusted)
     metadata = 0
     signed = references(trusted.reading.states) if trusted else {}
@@ -104,6 +106,11 @@ class _Run:
         self.problems: list[Problem] = []
         self.unchanged = self.bytes = 0
         self._recorded = False
+
+    def log(self) -> None:
+        """Copy the audit log, and join it to the target's own."""
+        if not self._dry and self._given is not None and (last := copy_log(self._taken.root, self._given.root)):
+            self._record(last)
 
     def releases(self, trusted: Trusted | None) -> None:
         signed = references(trusted.reading.states) if trusted else {}
@@ -157,9 +164,9 @@ class _Run:
             self._given.point(place, channel, copy.release)
         self.pointed.append(f"{place}: {channel}")
 
-    def _record(self) -> None:
+    def _record(self, also: Sequence[str] = ()) -> None:
         if not self._recorded and self._given is not None:
-            record(self._given.root, what="mirror", source=self._taken.root)
+            record(self._given.root, what="mirror", also=also, source=self._taken.root)
             self._recorded = True
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from components.core.errors import RegistryError
-from components.object_store.bucket import is_address
-from components.push.beside import is_oci, normal_root
-from components.push.upkeep.files import FileHoldings
+from components.push.beside import check_exists, normal_root
+from components.push.registry import kind_at, referenced
 from components.push.upkeep.holdings import Holdings
 
 
@@ -20,18 +18,16 @@ def holdings_at(root: str, places: Iterable[str] = ()) -> Holdings:
         places: The places to work on; by default all.
 
     Raises:
-        RegistryError: There is no such folder.
+        RegistryError: There is no such folder, or this kind of registry can't be looked after.
+        SpecError: It isn't an address of a registry.
     """
-    root, chosen = normal_root(root), tuple(places)
-    if is_oci(root):
-        from components.push.upkeep.artifacts import OciHoldings
-
-        return OciHoldings(root, chosen)
-    if not is_address(root) and not Path(root).is_dir():
+    root, kind = normal_root(root), kind_at(root)
+    check_exists(root)
+    if not kind.holdings:
         raise RegistryError(
-            "there is no such registry",
+            "this kind of registry cannot be looked after",
             where=root,
-            bound="a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, or oci://HOST/PREFIX",
-            remedy="name the `root` of a registry in a pipeline file",
+            remedy="use the tools of the registry itself",
         )
-    return FileHoldings(root, chosen)
+    found: Holdings = referenced(kind.holdings)(root, tuple(places))
+    return found

@@ -1,0 +1,30 @@
+"""Errors of object stores and OCI registries, as those of a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from components.core.errors import RegistryAwayError, StorageError
+from components.object_store.bucket import DeniedError
+
+
+@contextmanager
+def as_registry_errors(what: str, where: str, needed: str | None = None) -> Iterator[None]:
+    """Convert a StorageError into a RegistryAwayError that says the same.
+
+    Args:
+        what: What can't be used, such as "the registry".
+        where: Its place, if the error doesn't name one.
+        needed: The permission that is needed, if access is denied.
+    """
+    try:
+        yield
+    except StorageError as error:
+        raise RegistryAwayError(
+            f"{what} cannot be used: {error.what}",
+            where=error.where or where,
+            bound=needed if needed and isinstance(error, DeniedError) else error.bound,
+            measured=error.measured,
+            remedy=error.remedy,
+        ) from None

@@ -1,0 +1,114 @@
+"""Servers whose storage is full, or whose quota is used up, at any write of a push: the old release stays."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from components.core.errors import RegistryAwayError
+from components.object_store import gcs
+from components.object_store.oci import transport
+from components.spec.registry import OciRegistry
+from tests.components.push.places import KINDS, MODEL, OciFiles, Place, Store, store_of
+from tests.gateway import Fault
+from tests.oci_server import oci_server
+
+OTHER = MODEL[::-1]
+SAID = (
+    "has no space left, or its quota is used up .*Remedy: free space on its storage or raise the quota, and run again"
+)
+BY_DOCKER = (500, '{"errors": [{"code": "UNKNOWN", "detail": {"Enclosed": {"Op": "write", "Path": "/x", "Err":28}}}]}')
+BY_HARBOR = (
+    403,
+    '{"errors": [{"code": "DENIED", "message": "adding 2.1 MiB of storage resource, which when updated to current '
+    'usage of 8.3 MiB will exceed the configured upper limit of 10.0 MiB."}]}',
+)
+
+
+def xml(code: str, message: str = "m") -> str:
+    return f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+
+
+ANSWERS: dict[str, list[Fault]] = {
+    "s3": [
+        (507, xml("XMinioStorageFull", "Storage backend has reached its minimum free drive threshold.")),
+        (500, xml("InternalError", "We encountered an internal error: cause(no space left on device)")),
+        (403, xml("QuotaExceeded")),
+    ],
+    "gcs": [(507, '{"error": {"message": "Insufficient Storage"}}')],
+    "oci": [BY_DOCKER, BY_HARBOR, (507, "")],
+}
+
+
+@pytest.fixture(scope="module", params=KINDS[1:])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    with store_of(request.param) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(gcs, "_RETRY", gcs.DEFAULT_RETRY.with_delay(initial=0.01))
+
+
+def test_store_that_is_full_from_any_write_on_is_explained_and_keeps_the_old_release(
+    store: Store, tmp_path: Path
+) -> None:
+    assert store.gateway is not None
+    place = store.place(tmp_path)
+    old = place.push(OTHER)
+    failed = 0
+    for first in range(100):
+        writes, answer = 0, ANSWERS[store.kind][first % len(ANSWERS[store.kind])]
+
+        def full(number: int, line: str, first: int = first, answer: Fault = answer) -> Fault:
+            nonlocal writes
+            writes += line.startswith(("PUT", "POST", "PATCH"))
+            return answer if writes > first and line.startswith(("PUT", "POST", "PATCH")) else None
+
+        store.gateway.reset()
+        store.gateway.fault = full
+        try:
+            new = place.push(MODEL + bytes([first]))
+        except RegistryAwayError as error:
+            assert re.search(SAID, str(error)), error
+            store.gateway.reset()
+            assert place.current() == old
+            failed += 1
+        else:
+            break
+    store.gateway.reset()
+    assert failed >= 4
+    assert place.current() == new
+    assert place.push(MODEL) == place.current()
+
+
+def test_full_disk_of_a_real_registry_is_explained_and_keeps_the_old_release(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a tmpfs needs root and a kernel that allows it")
+    try:
+        with oci_server(disk) as server, mock.patch.dict(os.environ, {"DOCKER_CONFIG": str(tmp_path)}):
+            root = f"oci://{server.host}/mill"
+            place = Place(OciRegistry(kind="oci", root=root), OciFiles(server, root))
+            old = place.push(os.urandom(100_000))
+            for size in (400_000, 5_000_000):  # in one piece, and in several
+                with pytest.raises(RegistryAwayError, match=SAID):
+                    place.push(os.urandom(size))
+                assert place.current() == old
+                assert place.versions() == (old.version,)
+            subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
+            assert place.push(MODEL) == place.current()
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -1,0 +1,87 @@
+"""What changes of a signed channel download and verify, in every kind of registry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from components.core.errors import RegistryError
+from components.core.files import sha256_of_bytes
+from components.push import signed
+from components.push.several import publish
+from components.trust import oci_store, rollout
+from components.trust.keys import VARIABLE
+from components.trust.setup import create
+from components.trust.storage import store_at
+from edgemill.commands.rollback import roll_back
+from tests.components.push.places import KINDS, Place, Store, manifest_of, store_of
+
+OLD, NEW = os.urandom(200_000), os.urandom(200_000)
+QUICK = {"WRITE_SECONDS": 0.2, "WAIT_SECONDS": 0.3, "_PAUSE_SECONDS": 0.05}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    with store_of(request.param) as running, mock.patch.multiple(oci_store, **QUICK):
+        yield running
+
+
+@pytest.fixture
+def place(store: Store, tmp_path: Path) -> Iterator[Place]:
+    """A signed registry whose stable channel has an old release, and canary a new one."""
+    place = store.place(tmp_path / "registry")
+    create(signed.normal(place.root), store_at(signed.normal(place.root)), tmp_path / "keys")
+    with mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys")}):
+        for model, channel in ((OLD, "stable"), (NEW, "canary")):
+            publish([place.spec.model_copy(update={"channel": channel})], "phone", "shoes", model, manifest_of(model))
+        yield place
+
+
+def address_of(place: Place, model: bytes | None = None) -> str:
+    version = f"/{sha256_of_bytes(model)[:16]}" if model else ""
+    return f"{signed.normal(place.root)}/phone/shoes{version}"
+
+
+def damage(place: Place, model: bytes) -> None:
+    place.files.write(f"phone/shoes/{sha256_of_bytes(model)[:16]}/model.tflite", b"another model")
+
+
+def downloaded(store: Store) -> int:
+    """Megabytes that went through the gateway are models: two files of each, because noise can't be compressed."""
+    return 0 if store.gateway is None else round(store.gateway.bytes / len(NEW))
+
+
+def test_change_downloads_a_release_once_and_only_one_that_the_channel_did_not_have(store: Store, place: Place) -> None:
+    if store.gateway is None:
+        pytest.skip("a folder downloads nothing")
+    for change, files in (
+        (lambda: signed.promote(address_of(place, NEW), "stable", 500), 2),
+        (lambda: signed.promote(address_of(place, NEW), "stable", rollout.FULL_SHARE), 2),
+        (lambda: signed.change(address_of(place), "stable", rollout.rolled_back, "rollback"), 2),
+        (lambda: signed.change(address_of(place), "stable", rollout.paused, "pause"), 0),
+        (lambda: roll_back(address_of(place, NEW), "stable", None, None, files_only=True), 2),
+    ):
+        store.gateway.reset()
+        change()
+        assert downloaded(store) == files
+    found = place.current()
+    assert found is not None and found.version == sha256_of_bytes(NEW)[:16]
+
+
+def test_damaged_release_reaches_no_channel(place: Place) -> None:
+    signed.promote(address_of(place, NEW), "stable", rollout.FULL_SHARE)
+    registry = signed.open_signed(place.root)
+    assert registry is not None
+    before = registry.channel("phone", "shoes", "stable")
+    damage(place, OLD)
+    for change in (
+        lambda: signed.promote(address_of(place, OLD), "stable", 500),
+        lambda: signed.change(address_of(place), "stable", rollout.rolled_back, "rollback"),
+    ):
+        with pytest.raises(RegistryError, match="the release is corrupt"):
+            change()
+        assert registry.channel("phone", "shoes", "stable") == before
