@@ -88,6 +88,7 @@ DEPENDS = {
         "convert",
         "facts.differences",
         "facts.explanation",
+        "facts.node_data",
         "facts.outputs",
         "metrics",
         "spec.convert",

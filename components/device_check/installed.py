@@ -22,6 +22,8 @@ _DISTRIBUTIONS = {
     "runtimes": ("ai-edge-litert", "LiteRT"),
 }
 _ADB_SECONDS = 30
+# An emulated Python needs a few seconds to start.
+_PYTHON_SECONDS = 120
 # The machine of an ELF file (`e_machine`) -> the ABI of Android.
 _MACHINES = {0xB7: "arm64-v8a", 0x28: "armeabi-v7a", 0x3E: "x86_64", 0x03: "x86", 0xF3: "riscv64"}
 
@@ -83,6 +85,28 @@ def _python_errors(evaluator: RuntimesEvaluator, where: str) -> Iterator[SpecErr
                 remedy="correct the path, which is relative to the profile, or remove the runtime; `make test-arm` "
                 "makes one for arm64",
             )
+        elif (lacking := _lacks_litert(python)) is not None:
+            yield SpecError(
+                "this Python does not run LiteRT",
+                where=f"{where}.others.{name}",
+                bound="a Python that has ai-edge-litert",
+                measured=f"{python}: {lacking}",
+                remedy="install ai-edge-litert there, name another Python, or remove the runtime",
+            )
+
+
+def _lacks_litert(python: str) -> str | None:
+    """Why a Python has no LiteRT; None if it has."""
+    asked = "import importlib.metadata; print(importlib.metadata.version('ai-edge-litert'))"
+    try:
+        done = subprocess.run(
+            [python, "-c", asked],
+            capture_output=True, text=True, errors="replace", timeout=_PYTHON_SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    last = (done.stderr.strip() or done.stdout.strip()).rpartition("\n")[2]
+    return (last[:200] or f"it ended with status {done.returncode}") if done.returncode else None
 
 
 def _adb_errors(evaluator: AdbEvaluator, where: str) -> Iterator[SpecError]:

@@ -24,6 +24,7 @@ from components.evaluate.extractors import JoinExtractor, read_batches
 from components.evaluate.function_metric import FunctionValues
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
 from components.evaluate.means import MeanValuesExtractor, is_of_user, mean_metrics, per_example
+from components.evaluate.outputs.constant import RefuseOneClass
 from components.evaluate.outputs.reading import read_first_examples
 from components.evaluate.outputs.resampled import RESAMPLED_KEY, WriteResampled
 from components.facts.outputs import OutputReading
@@ -71,7 +72,7 @@ def run_evaluation(
 
     Raises:
         SpecError: A metric, its output, the label, or a slice is unknown. This is raised before the evaluation starts.
-        DataError: An example lacks a feature, contains NaN, or has a label out of range.
+        DataError: An example lacks a feature, contains NaN, or has a label out of range, or all are of one class.
         ModelError: The baseline cannot be run.
         TamperedError: Predictions have changed since they were written, or belong to different examples.
     """
@@ -113,8 +114,10 @@ def run_evaluation(
         numbered = pipeline | "Files" >> beam.Create(list(enumerate(files)))
         extracts = numbered | "Read" >> beam.FlatMap(read_batches, spec.batch_size)
         # tfma.ExtractEvaluateAndWriteResults does the same, but warns about a byte counter once per batch.
-        for stage in (*extractors, evaluator):
+        for number, stage in enumerate((*extractors, evaluator)):
             extracts = extracts | stage.stage_name >> stage.ptransform
+            if not number:
+                extracts | "Classes" >> RefuseOneClass(spec.split)
         extracts.pop(RESAMPLED_KEY) | "Resampled" >> WriteResampled(output)
         extracts | writer.stage_name >> writer.ptransform
     # Written last: a folder that has this file is complete.

@@ -17,6 +17,7 @@ from components.explain.job import ExplanationRequest, run
 from components.facts.artifact_paths import (
     CALIBRATION_SPLIT,
     EXPLANATION_FILE,
+    NODE_DATA_FOLDER,
     OUTCOME_FILE,
     SERVING_FOLDER,
     TFLITE_FILE,
@@ -24,6 +25,7 @@ from components.facts.artifact_paths import (
 from components.facts.conversion import ConversionFailure, outcome_of
 from components.facts.explanation import Explanation
 from components.facts.manifest import describe, write_manifest
+from components.facts.node_data import node_data
 from components.facts.verified import Verified, verified
 from components.spec.convert import ConversionLimits
 from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter, component
@@ -95,6 +97,8 @@ def Explainer(
     for each in inputs.values():
         each.check()
     write_atomically(Path(explanation.uri) / EXPLANATION_FILE, serialized(found))
+    for figure, content in node_data(found).items():
+        write_atomically(Path(explanation.uri) / NODE_DATA_FOLDER / f"{figure}.json", content.encode())
     manifest = write_manifest(
         Path(explanation.uri), EXPLANATION_FILE, role="explanation", parents=parents, code_version=code_version
     )

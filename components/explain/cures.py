@@ -36,6 +36,13 @@ class Situation:
         """Whether a step trains ranges."""
         return any(step["kind"] == "qat" for step in self.recipe.get("steps", ()))
 
+    @property
+    def training(self) -> str:
+        """What training under quantization can still do."""
+        if self.trains:
+            return "train the model under quantization for more epochs"
+        return "add a `qat` step, which trains the model under quantization"
+
     def cured(self, scheme: str | dict[str, Any]) -> dict[str, Any]:
         """The recipe with another scheme, and a name of its own."""
         changed = {name: value for name, value in self.recipe.items() if name in {"steps", "recurrent"} and value}
@@ -134,7 +141,11 @@ def _few_bits(at: Situation) -> Remedy:
 
 
 def _more_precision(at: Situation) -> Remedy:
-    return _finer_activations("add a `qat` step, which trains the model under quantization")(at)
+    return _finer_activations(at.training)(at)
+
+
+def _better_weights(at: Situation) -> Remedy:
+    return _weights(at.training)(at)
 
 
 _CURES: dict[Cause, Callable[[Situation], Remedy]] = {
@@ -147,6 +158,6 @@ _CURES: dict[Cause, Callable[[Situation], Remedy]] = {
     "one_scale": _one_scale,
     "few_bits": _few_bits,
     "not_finite": _more_precision,
-    "weights": _weights("add a `qat` step, which trains the model under quantization"),
+    "weights": _better_weights,
     "activations": _more_precision,
 }

@@ -20,6 +20,8 @@ LOGS_FOLDER = "logs"
 OUTCOME_FILE = "outcome.json"
 # In the artifact of an explanation: an Explanation.
 EXPLANATION_FILE = "explanation.json"
+# In the same artifact, and beside a report: files for Model Explorer.
+NODE_DATA_FOLDER = "node_data"
 # In an artifact of predictions: its report and the stored outputs.
 PREDICTIONS_FOLDER = "predictions"
 # In the artifact of what changed: Changes.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from components.facts.conversion import Converted, Inspection
+from components.facts.conversion import ConversionOutcome, Converted, Inspection
 from components.facts.decision import Check, Operation, Requirement, Unit, Verdict
 from components.facts.evaluation import CandidateReport, EvaluationReport, MetricValue, SliceResult
 from components.facts.slices import OVERALL, matches
@@ -42,7 +42,7 @@ def device_checks(
         ]
         measured = f"newer: {', '.join(newer)}" if newer else "none is newer"
         yield _required("operator versions", device, "those of the device's runtime", measured, not newer)
-    yield from _pinned(device, inspection)
+    yield from _pinned(device, candidate.outcome, inspection)
     if device.integer_only:
         yield _required("float tensors", device, "none", _count(inspection.float_tensors), inspection.integer_only)
     if not device.sparse_weights:
@@ -61,10 +61,13 @@ def device_checks(
         yield _latency(candidate, device, device.max_latency_ratio, policy)
 
 
-def _pinned(device: DeviceProfile, inspection: Inspection) -> Iterator[Requirement]:
+def _pinned(device: DeviceProfile, outcome: ConversionOutcome, inspection: Inspection) -> Iterator[Requirement]:
+    contract = outcome.streaming if isinstance(outcome, Converted) else None
+    # States can't be pinned, so a pin without a name means the only other tensor.
+    states = {name for state in contract.states for name in (state.input, state.output)} if contract else set()
     for kind, pinned, tensors in (
-        ("input", device.pinned_inputs, inspection.inputs),
-        ("output", device.pinned_outputs, inspection.outputs),
+        ("input", device.pinned_inputs, [one for one in inspection.inputs if one.signature not in states]),
+        ("output", device.pinned_outputs, [one for one in inspection.outputs if one.signature not in states]),
     ):
         for one in pinned:
             named = [tensor for tensor in tensors if one.name in (None, tensor.signature, tensor.name)]

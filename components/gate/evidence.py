@@ -227,10 +227,7 @@ def of_parts(
     """
     examples, parts, error = sum(sizes), len(sizes), standard_error(estimate, deleted, sizes)
     if span is not None:
-        # A whole group can be wrong at once.
-        together = (
-            1.0 if groups is None else sum(m * m for m in sizes) / examples if groups == parts else examples / groups
-        )
+        together = 1.0 if groups is None else _group_of_an_example(sizes, groups)
         return Jackknife(gap, error, parts, examples, worst=span * together, best=span * together, grows=False)
     if examples < LEAST_EXAMPLES:
         return f"fewer than {LEAST_EXAMPLES}, which a metric needs that is not a mean between two bounds"
@@ -242,6 +239,19 @@ def of_parts(
     if active < LEAST_ACTIVE:
         return f"only {round(active * parts)} of {parts} parts of the examples change the metric"
     return Jackknife(gap, error, parts, examples, max(-added.min(), 0.0), max(added.max(), 0.0), grows=True)
+
+
+def _group_of_an_example(sizes: Sequence[int], groups: int) -> float:
+    """The mean size of the group that an example belongs to, all of which can be wrong at once.
+
+    That is the sum of the squares of the groups' sizes, divided by their sum. Where parts are random unions of groups,
+    the squared deviations of the parts' sizes have this sum times 1 - 1/parts as expectation.
+    """
+    examples, parts = sum(sizes), len(sizes)
+    if groups == parts:
+        return sum(m * m for m in sizes) / examples
+    deviations = sum((m - examples / parts) ** 2 for m in sizes)
+    return max(deviations / (1 - 1 / parts), examples**2 / groups) / examples
 
 
 def _binomial(right: int, examples: int, bound: float, sign: int) -> float:

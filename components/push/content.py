@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from components.card.facts import card_facts
 from components.card.text import model_card
+from components.core.values import serialized
 from components.facts.artifact_paths import BASELINE_SLICES_FILE, TFLM_FILE
 from components.facts.conversion import Converted
 from components.facts.decision import Decision
@@ -19,6 +20,7 @@ from components.spec.devices.device import DeviceProfile
 # Names of the classes, one a line, as tools for TensorFlow Lite expect them.
 CLASSES_NAME = "labels.txt"
 CARD_NAME = "model_card.md"
+CARD_FACTS_NAME = "model_card.json"
 
 Files = dict[str, bytes]
 
@@ -38,7 +40,7 @@ def card_file(
     decision: Decision,
     parents: Mapping[str, str],
 ) -> Files:
-    """Return the model card. It holds no times, so that the same facts give the same file.
+    """Return the model card, and its facts as JSON. They hold no times, so that the same facts give the same files.
 
     Raises:
         ValidationError: The baseline's metrics can't be read.
@@ -49,7 +51,8 @@ def card_file(
     if BASELINE_SLICES_FILE in chosen.manifest.files:
         baseline = BaselineSlices.model_validate_json(chosen.read(BASELINE_SLICES_FILE))
     found = card_facts(name, device, facts, decision, baseline=baseline.slices, digests=parents, about=about)
-    return {CARD_NAME: model_card(found.model_copy(update={"latency": None})).encode()}
+    found = found.model_copy(update={"latency": None})
+    return {CARD_NAME: model_card(found).encode(), CARD_FACTS_NAME: serialized(found)}
 
 
 def bundle_files(chosen: Verified, model: bytes, facts: CandidateReport) -> Files:

@@ -14,9 +14,9 @@ class DataExpectations(FrozenModel):
 
     Attributes:
         label: Feature that holds the label. Every example must have it. It is what losses and metrics compare with,
-            unless the task has `targets`. Without it, a model that is trained needs a task with `targets`.
-        num_classes: Number of classes: labels are integers from 0 to one less. By default, labels are not classes. With
-            it, an evaluation split with only one class ends the run.
+            unless the task has `targets`. Without it, a model that is trained needs a task with `targets`. If all
+            examples of the evaluation split have the same integer, 0.0, or 1.0 as label, the run ends.
+        num_classes: Number of classes: labels are integers from 0 to one less. By default, labels are not classes.
         max_overlap: Largest share of the evaluation split's examples that another split can contain too, compared by
             the content of the features that the task reads. A larger share ends the run.
     """

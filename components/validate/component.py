@@ -15,7 +15,7 @@ from tfx.types.standard_component_specs import ANOMALIES_KEY, SCHEMA_KEY, STATIS
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
 from components.data.examples import read_serialized, split_files
-from components.data.task import features_of, load_task
+from components.data.task import TaskWithTargets, features_of, load_task
 from components.facts.manifest import describe, write_manifest
 from components.spec.validate import ReadExpectations
 from components.upstream.tfx.example_validator import ExampleValidatorExecutor
@@ -84,9 +84,16 @@ class StrictExampleValidatorExecutor(ExampleValidatorExecutor):
         anomalies = super().validate_split(inputs, outputs)
         split = next(iter(outputs.values())).rpartition("Split-")[2]
         self._found[split] = anomalies
-        if split == self._expectations.evaluation and self._expectations.num_classes is not None:
+        if split == self._expectations.evaluation and _has_classes(self._expectations):
             refuse_single_class(inputs[STATISTICS_KEY], self._expectations.label, split)
         return anomalies
+
+
+def _has_classes(expectations: ReadExpectations) -> bool:
+    """Whether metrics compare with the label, which can be a class. The evaluation checks targets of the task."""
+    if expectations.num_classes is not None or not expectations.label or expectations.task is None:
+        return expectations.num_classes is not None
+    return not isinstance(load_task(expectations.task), TaskWithTargets)
 
 
 def _read(expectations: ReadExpectations) -> set[str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from components.core.errors import DataError, one_of
 from components.spec.validate import DataExpectations
@@ -43,11 +43,11 @@ def _tighten_label(schema: Any, expectations: DataExpectations) -> None:
 
 
 def refuse_single_class(statistics: Any, label: str, split: str) -> None:
-    """Refuse an evaluation split whose examples all have the same class.
+    """Refuse an evaluation split whose examples all have the same class: an integer, or a float that is 0 or 1.
 
     Args:
         statistics: A `DatasetFeatureStatisticsList` of the split.
-        label: Name of the label, an integer.
+        label: Name of the label, a number.
         split: Name of the split.
 
     Raises:
@@ -58,7 +58,8 @@ def refuse_single_class(statistics: Any, label: str, split: str) -> None:
             numbers = feature.num_stats
             if label not in {feature.name, *feature.path.step} or not numbers.common_stats.num_non_missing:
                 continue
-            if numbers.min == numbers.max:
+            of_classes = feature.type == statistics_pb2.FeatureNameStatistics.INT or numbers.min in (0, 1)
+            if of_classes and numbers.min == numbers.max:
                 raise DataError(
                     f"all examples of the evaluation split {split!r} have the same class, so metrics say nothing about "
                     "the others",

@@ -8,12 +8,13 @@ from pathlib import Path
 from components.card.text import model_card
 from components.core.files import write_atomically
 from components.core.values import FrozenModel, serialized
+from components.facts.artifact_paths import NODE_DATA_FOLDER
 from components.facts.evaluation import SliceResult
+from components.facts.node_data import node_data
 from components.facts.slices import overall
 from pipelines.report import figures, wording
 from pipelines.report.changed import changed_views, curve_svg
 from pipelines.report.narrow import label_cells
-from pipelines.report.node_data import node_data
 from pipelines.report.sections import recovery_views, recurrent_views, training_pictures
 from pipelines.report.summary import RunSummary, size_ratio
 from pipelines.report.why import as_yaml, in_decibels, why_views
@@ -21,7 +22,6 @@ from pipelines.report.wording import in_words
 
 SUMMARY_NAME = "summary.json"
 REPORT_NAME = "report.html"
-NODE_DATA_FOLDER = "node_data"
 CARDS_FOLDER = "cards"
 
 

@@ -76,6 +76,8 @@ class CandidateStatus(FrozenModel):
         gzip_bytes: Size of the file under gzip.
         times_smaller: Size of the float32 file divided by the size of this file.
         latency_ratio: Host time divided by the float32 file's; None if it wasn't judged.
+        latency_lower, latency_upper: 95 % confidence interval of that ratio.
+        latency_note: Why there is no ratio, or what to keep in mind; empty otherwise.
         metrics: Name -> value with its 95 % confidence interval.
         change: Name -> candidate minus baseline on the same examples.
         verdicts: Device -> `blessed`, `pass`, `fail`, or `not_enough_data`; None if the gate didn't run.
@@ -91,6 +93,9 @@ class CandidateStatus(FrozenModel):
     gzip_bytes: int | None = None
     times_smaller: float | None = None
     latency_ratio: float | None = None
+    latency_lower: float | None = None
+    latency_upper: float | None = None
+    latency_note: str = ""
     metrics: dict[str, MetricValue] = {}
     change: dict[str, MetricValue] = {}
     verdicts: dict[str, Literal["blessed", "pass", "fail", "not_enough_data"] | None] = {}
@@ -192,7 +197,7 @@ def device_status(name: str, summary: RunSummary) -> DeviceStatus:
 
 def candidate_status(candidate: CandidateReport, summary: RunSummary) -> CandidateStatus:
     """Return the figures of one candidate of a run."""
-    outcome, whole = candidate.outcome, overall(candidate.slices)
+    outcome, latency, whole = candidate.outcome, candidate.latency, overall(candidate.slices)
     devices = [device.name for device in summary.devices]
     return CandidateStatus(
         name=candidate.name,
@@ -203,7 +208,10 @@ def candidate_status(candidate: CandidateReport, summary: RunSummary) -> Candida
         bytes=outcome.inspection.file_bytes if isinstance(outcome, Converted) else None,
         gzip_bytes=candidate.compressed.gzip if candidate.compressed else None,
         times_smaller=size_ratio(candidate, summary.evaluation) if summary.evaluation else None,
-        latency_ratio=candidate.latency.ratio if candidate.latency else None,
+        latency_ratio=latency.ratio if latency else None,
+        latency_lower=latency.lower if latency else None,
+        latency_upper=latency.upper if latency else None,
+        latency_note=latency.note if latency else "",
         metrics=whole.metrics if whole else {},
         change=whole.change if whole else {},
         verdicts={name: summary.verdict_on(candidate.name, name) for name in devices},

@@ -10,6 +10,7 @@ import yaml
 
 from components.core.values import FrozenModel
 from components.facts.explanation import Explanation, LayerError, decibels
+from components.spec.recipe import Recipe
 from pipelines.report.figures import OTHER, PASSED, SPLIT, chart, legend_above, plain, shorten, svg
 from pipelines.report.summary import RunSummary
 from pipelines.report.wording import figure
@@ -67,7 +68,11 @@ def in_decibels(error: float) -> str:
 
 
 def as_yaml(recipe: dict[str, Any]) -> str:
-    """A recipe as one line of a pipeline file."""
+    """A recipe as one line of a pipeline file. Steps have only what differs from their defaults."""
+    if recipe.get("steps"):
+        steps = Recipe.model_validate(recipe).steps
+        short = [{"kind": one.kind, **one.model_dump(mode="json", exclude_defaults=True)} for one in steps]
+        recipe = {**recipe, "steps": short}
     return "- " + yaml.safe_dump(recipe, default_flow_style=True, sort_keys=False, width=10_000).strip()
 
 

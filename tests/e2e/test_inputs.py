@@ -238,3 +238,14 @@ def test_evaluation_examples_in_the_training_split_stop_the_run_although_nothing
     assert allowed.code == ExitCode.OK, allowed.output
     (held,) = (json.loads(path.read_text()) for path in allowed.root.rglob("validation.json"))
     assert held["overlaps"] == [{"split": "train", "shared": 240, "examples": 240}]
+
+
+def test_evaluation_split_of_one_class_stops_the_run_although_the_file_names_no_classes(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path)
+    small.spec["recipes"] = [{"name": "float32", "scheme": "float32"}]
+    del small.spec["calibrate"], small.spec["examples"]["num_classes"]
+    small.write_split("eval", 120, 2, lambda _, features: {**features, "label": 1})
+    refused = Ran(small.write(), "small")
+    assert refused.code == ExitCode.NODE_FAILED
+    assert "all examples of the evaluation split 'eval' have the same class" in " ".join(refused.output.split())
+    assert (refused.states()["validate"], refused.states()["baseline"]) == ("failed", "not_run")

@@ -159,6 +159,7 @@ def test_every_registry_has_the_same_files_and_the_report_and_every_command_know
         "manifest.json",
         "model.tflite",
         "model.tflite.gz",
+        "model_card.json",
         "model_card.md",
         "stable.json",
     ]

@@ -84,6 +84,10 @@ CASES = {
         profile(operator_versions={"CONV_2D": 0}),
         DEVICE + "operator_versions.CONV_2D: input should be greater than or equal to 1 (found: 0)",
     ),
+    "version of an operator that no runtime has": (
+        profile(operator_versions={"SOFTMAX": 4, "CONV_2D": 9, "CUSTOM:MyOp": 40}),
+        DEVICE + "operator_versions: there are no such versions in TFLite: CONV_2D has versions up to 8, not 9",
+    ),
     "version of an operator as text": (
         profile(operator_versions={"CONV_2D": "newest"}),
         DEVICE + "operator_versions.CONV_2D: input should be a valid integer",

@@ -1,4 +1,6 @@
+import contextlib
 import re
+from collections.abc import Callable
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pipelines
 from components.model.tflite_file import _names
 from components.spec.devices.device import DeviceProfile
 from components.spec.devices.device_tools import ACCELERATORS, MEMORY_MODES, SYSTEM_CONFIGS
-from components.spec.devices.operators import BUILTIN_OPERATORS
+from components.spec.devices.operators import BUILTIN_OPERATORS, highest_version
 from components.spec.devices.pinned import PinnedTensor
 from components.upstream.tflite.schema import load_schema
 from pipelines.file.device_checks import pins_of
@@ -53,6 +55,39 @@ def test_builtin_operators_are_those_of_the_installed_tensorflow():
     assert installed - BUILTIN_OPERATORS == {"CUSTOM", "PLACEHOLDER_FOR_GREATER_OP_CODES"}
     newer = {f"STABLEHLO_{name}" for name in ("CASE", "CBRT", "COMPOSITE", "SHIFT_LEFT")}
     assert BUILTIN_OPERATORS - installed in (set(), newer)
+
+
+def highest_registered(code: int, load: Callable[[bytes], object]) -> int:
+    """The highest version of an operator that a runtime has a kernel for; 1 if it has none."""
+    from components.upstream.tflite.objects import pack, schema
+
+    model, operator, graph, buffer = schema.ModelT(), schema.OperatorCodeT(), schema.SubGraphT(), schema.BufferT()
+    operator.builtinCode, operator.deprecatedBuiltinCode = code, min(code, 127)
+    graph.tensors, graph.inputs, graph.outputs, graph.operators, buffer.data = [], [], [], [], []
+    model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [operator], [graph], [buffer]
+    highest = 1
+    for operator.version in range(1, 20):
+        with contextlib.suppress(ValueError):
+            load(pack(model))
+            highest = operator.version
+    return highest
+
+
+def test_highest_versions_of_operators_are_those_of_the_installed_runtimes():
+    """LiteRT refuses a file that names an operator's version without a kernel."""
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    codes = {name: code for code, name in _names(load_schema().BuiltinOperator).items() if name in BUILTIN_OPERATORS}
+    litert = {
+        name: highest_registered(code, lambda content: Interpreter(model_content=content))
+        for name, code in codes.items()
+    }
+    assert litert == {name: highest_version(name) for name in codes}
+    for name in ("CONV_2D", "FULLY_CONNECTED", "SOFTMAX"):
+        assert (
+            highest_registered(codes[name], lambda content: tf.lite.Interpreter(model_content=content)) <= litert[name]
+        )
 
 
 @pytest.mark.parametrize(

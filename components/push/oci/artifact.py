@@ -35,7 +35,14 @@ FILE_PATH = "org.cncf.model.filepath"
 
 _ORDER = {name: index for index, name in enumerate((MODEL_NAME, COMPRESSED_NAME, MANIFEST_NAME))}
 _ANNOTATION = "io.edgemill"
-_SUFFIXES = {".md": DOCUMENT_TYPE, ".cc": CODE_TYPE, ".h": CODE_TYPE, ".bin": DATASET_TYPE, ".txt": DOCUMENT_TYPE}
+_SUFFIXES = {
+    ".md": DOCUMENT_TYPE,
+    "_card.json": DOCUMENT_TYPE,
+    ".cc": CODE_TYPE,
+    ".h": CODE_TYPE,
+    ".bin": DATASET_TYPE,
+    ".txt": DOCUMENT_TYPE,
+}
 
 
 class _Descriptor(BaseModel):

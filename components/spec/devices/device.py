@@ -16,7 +16,7 @@ from components.spec.devices.device_tools import (
     TflmEvaluator,
     VelaEvaluator,
 )
-from components.spec.devices.operators import BUILTIN_OPERATORS
+from components.spec.devices.operators import BUILTIN_OPERATORS, highest_version
 from components.spec.devices.pinned import PinnedTensor, Pins
 from components.spec.scheme import SchemeKind
 
@@ -89,6 +89,18 @@ class DeviceProfile(FrozenModel):
         if wrong:
             raise ValueError(f"neither a builtin operator of TFLite nor CUSTOM:<code>: {', '.join(wrong)}")
         return names
+
+    @field_validator("operator_versions")
+    @classmethod
+    def _versions_exist(cls, versions: dict[str, int]) -> dict[str, int]:
+        wrong = [
+            f"{name} has versions up to {highest_version(name)}, not {version}"
+            for name, version in versions.items()
+            if name in BUILTIN_OPERATORS and version > highest_version(name)
+        ]
+        if wrong:
+            raise ValueError(f"there are no such versions in TFLite: {'; '.join(wrong)}")
+        return versions
 
     @model_validator(mode="after")
     def _fields_agree(self) -> DeviceProfile:

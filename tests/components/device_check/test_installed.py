@@ -7,12 +7,13 @@ import pytest
 from components.core.errors import SpecError
 from components.device_check.check import check_candidates
 from components.device_check.installed import matches, tool_errors
-from components.spec.devices.device_tools import TflmEvaluator, VelaEvaluator
+from components.spec.devices.device_tools import RuntimesEvaluator, TflmEvaluator, VelaEvaluator
 
 VELA = {"accelerator": "ethos-u55-64", "system_config": "Ethos_U55_Deep_Embedded"}
 TOOLS = {
     "vela": ("Vela", "ethos-u-vela", lambda **fields: VelaEvaluator(**VELA, **fields)),
     "tflm": ("TensorFlow Lite Micro", "tflite-micro", TflmEvaluator),
+    "runtimes": ("LiteRT", "ai-edge-litert", RuntimesEvaluator),
 }
 
 

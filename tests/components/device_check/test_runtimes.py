@@ -109,7 +109,21 @@ def test_missing_python_is_refused_before_any_candidate_is_tried():
     evaluator = RuntimesEvaluator(others={"arm64": "/no/python"})
     with pytest.raises(SpecError, match=r"evaluators\[0\] \(runtimes\)\.others\.arm64: there is no such executable"):
         check_candidates("board", (evaluator,), {}, None)
-    assert list(tool_errors("board", (RuntimesEvaluator(version="2"),))) == []
+    assert list(tool_errors("board", (RuntimesEvaluator(version="2", others={"same": sys.executable}),))) == []
+
+
+def test_python_without_the_runtime_is_refused_before_any_candidate_is_tried(tmp_path):
+    others = {
+        "bare": executable(tmp_path / "bare", f'#!/bin/sh\nexec {sys.executable} -S "$@"\n'),
+        "broken": executable(tmp_path / "broken", "#!/bin/sh\nexit 7\n"),
+        "no_program": executable(tmp_path / "no_program", "not for this machine"),
+    }
+    found = list(map(str, tool_errors("board", (RuntimesEvaluator(others=others),))))
+    said = "device 'board': evaluators[0] (runtimes).others.{}: this Python does not run LiteRT"
+    assert all(error.startswith(said.format(name)) for name, error in zip(others, found, strict=True))
+    assert "No package metadata was found for ai-edge-litert" in found[0]
+    assert "it ended with status 7" in found[1]
+    assert "Exec format error" in found[2]
 
 
 @pytest.mark.parametrize(

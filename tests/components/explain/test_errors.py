@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from components.explain.cures import Situation, cure
 from components.explain.errors import LARGEST, TensorErrors, relative
+from components.spec.scheme import StaticWi8Ai8
 
 
 def test_errors_are_sums_over_examples() -> None:
@@ -52,3 +54,13 @@ def test_parts_of_a_concatenation_have_errors_of_their_own() -> None:
     wanted = np.array([[2.0, 1.0, 1.0]])
     errors.add(wanted, np.array([[2.0, 0.0, 0.0]]), wanted, wanted)
     assert errors.of_parts == (0.0, 1.0)
+
+
+def test_cure_does_not_add_training_to_a_recipe_that_trains() -> None:
+    for steps, words in (((), "add a `qat` step"), (({"kind": "qat"},), "for more epochs")):
+        recipe = {"name": "int8", "steps": steps}
+        at = Situation(recipe=recipe, scheme=StaticWi8Ai8(), layers=(), layer="", operators=frozenset())
+        for cause in ("weights", "activations", "not_finite"):
+            said = cure(cause, at).words
+            assert words in said
+            assert ("qat` step" in said) == (not steps)

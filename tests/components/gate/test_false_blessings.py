@@ -326,6 +326,28 @@ def change_of_auc(base, mine, labels, numbers):
     return without(pairs) / without(counts), np.bincount(numbers, minlength=PARTS)
 
 
+def test_false_blessings_are_at_most_alpha_when_groups_have_unequal_sizes(record_property):
+    """Most of 400 groups have fewer examples than the mean, and the largest has about ten times as many."""
+    random, gate, rates = np.random.default_rng(20), policy(0.06), {}
+    for name, harm in (("false blessings", 0.06), ("power", 0.0)):
+        count = 0
+        for _ in range(EVALUATIONS):
+            members = np.maximum(1, random.lognormal(2, 1, 400).astype(int))
+            numbers = np.repeat(random.integers(PARTS, size=400), members)
+            wrong = np.repeat(random.random(400) < harm, members)
+            values = -1.0 * wrong + random.normal(0, 0.01, len(wrong))
+            sizes, sums = np.bincount(numbers), np.bincount(numbers, values)
+            deleted = (values.sum() - sums) / (len(values) - sizes)
+            (base,), [(mine,)] = resampled(len(values), values.mean(), deleted.tolist(), sizes)
+            slices = [one.model_copy(update={"groups": 400}) for one in (base, mine)]
+            count += blessed(slices[:1], [tuple(slices[1:])], gate, {"metric": 1.0})
+        rates[name] = count / EVALUATIONS
+        record_property(name, rates[name])
+    print(f"groups of unequal sizes: {rates}")
+    assert rates["false blessings"] <= MOST
+    assert rates["power"] >= 0.9
+
+
 @pytest.mark.parametrize("groups", [60, 400])
 def test_false_blessings_are_at_most_alpha_when_groups_are_wrong_together(groups, record_property):
     """Ten examples in each group. As independent examples, they would be ten times as many as they are."""

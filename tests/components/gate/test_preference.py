@@ -16,7 +16,7 @@ from pipelines.report.wording import place_on_the_front
 PHONE = DeviceProfile(name="phone", device_class="phone", description="any", schemes=("static_wi8_ai8",))
 
 
-def candidate(name, accuracy, size, ratio=None, without=(), parts=()):
+def candidate(name, accuracy, size, ratio=None, without=(), parts=(), groups=None):
     outcome = Converted(
         inspection=Inspection(
             file_bytes=size,
@@ -37,6 +37,7 @@ def candidate(name, accuracy, size, ratio=None, without=(), parts=()):
         examples=sum(parts) or 1000,
         metrics={"accuracy": MetricValue(value=accuracy, lower=accuracy - 0.05, upper=accuracy + 0.05)},
         parts=parts,
+        groups=groups,
         without={"accuracy": without} if without else {},
     )
     latency = None if ratio is None else Latency(microseconds=100.0, ratio=ratio)
@@ -78,18 +79,22 @@ def test_fastest_has_a_tolerance_too():
     assert chosen(*candidates, by="fastest", within=0.01).chosen == "fast"
 
 
-def drawn(random, examples, loss, gain):
-    """Two candidates on the same examples; the small one is right on fewer of them."""
-    numbers = random.integers(20, size=examples)
-    top = random.random(examples) < 0.8
-    flip = random.random(examples)
+def drawn(random, examples, loss, gain, groups=None):
+    """Two candidates on the same examples; the small one is right on fewer of them. Groups are right as a whole."""
+    own = np.arange(examples) if groups is None else np.repeat(np.arange(len(groups)), groups)
+    count = own[-1] + 1
+    numbers = random.integers(20, size=count)[own]
+    top = (random.random(count) < 0.8)[own]
+    flip = random.random(count)[own]
     small = np.where(top, flip >= loss / 0.8, flip < gain / 0.2)
-    sizes = np.bincount(numbers, minlength=20)
+    examples, sizes = len(own), np.bincount(numbers, minlength=20)
     made = []
+    used = sizes > 0
     for name, right, size in (("best", top, 2000), ("small", small, 1000)):
-        without = (right.sum() - np.bincount(numbers, right, 20)) / (examples - sizes)
-        parts = tuple(int(each) for each in sizes)
-        made.append(candidate(name, right.mean(), size, None, tuple(without.tolist()), parts))
+        without = ((right.sum() - np.bincount(numbers, right, 20)) / (examples - sizes))[used]
+        parts = tuple(int(each) for each in sizes[used])
+        among = None if groups is None else len(groups)
+        made.append(candidate(name, right.mean(), size, None, tuple(without.tolist()), parts, among))
     return made
 
 
@@ -116,6 +121,29 @@ def test_smaller_one_is_taken_by_luck_at_most_at_rate_alpha_if_it_is_tested(deci
     else:
         assert rates["beyond the tolerance"] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
     assert rates["as good"] > 0.6
+
+
+# Name -> examples, tolerance, and rates of losses and gains at the tolerance. Groups have unequal sizes.
+TESTED = {
+    "few flips": (1000, 0.02, 0.02, 0.0),
+    "a quarter flips": (1000, 0.05, 0.15, 0.10),
+    "few examples": (100, 0.1, 0.12, 0.02),
+    "groups": (None, 0.06, 0.07, 0.01),
+}
+
+
+@pytest.mark.parametrize("case", TESTED)
+def test_smaller_one_at_the_tolerance_is_taken_at_most_at_rate_alpha(case, record_property):
+    examples, within, loss, gain = TESTED[case]
+    random, found = np.random.default_rng(22), []
+    for _ in range(2000):
+        groups = None if examples else np.maximum(1, random.lognormal(2, 1, 300).astype(int))
+        pair = drawn(random, examples, loss, gain, groups)
+        found.append(chosen(*pair, decide_on="test", bound={"at_least": 0.0}, by="smallest", within=within).chosen)
+    rate = found.count("small") / 2000
+    record_property("beyond the tolerance", rate)
+    print(f"{case}: {rate}")
+    assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
 
 
 def test_smaller_one_is_not_taken_when_nothing_was_resampled():

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 import pipelines
+from components.device_check.installed import tool_errors
 from components.facts.conversion import Converted, OperatorUse, TensorFact
 from components.facts.device import CpuOperator, OutputDifference, TflmFacts, ToolFailure
 from components.facts.evaluation import CandidateReport
@@ -103,6 +104,18 @@ def test_each_violation_of_a_clause_is_blocked_with_its_own_reason_only(name: st
 def test_every_clause_of_a_shipped_profile_has_a_violation(name: str) -> None:
     clauses = set(PROFILES[name].model_fields_set) - {"name", "device_class", "description"}
     assert clauses == {field for field, *_ in violations(PROFILES[name])}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_another_version_of_a_tool_is_blocked_before_any_work_if_the_profile_names_one(name: str) -> None:
+    evaluators = PROFILES[name].evaluators
+    assert list(tool_errors(name, evaluators)) == []
+    named = [(index, each) for index, each in enumerate(evaluators) if each.version is not None]
+    assert bool(named) == name.startswith("ethos")
+    for index, each in named:
+        others = [*evaluators[:index], each.model_copy(update={"version": "0.1"}), *evaluators[index + 1 :]]
+        (error,) = tool_errors(name, others)
+        assert error.where == f"device {name!r}: evaluators[{index}] ({each.kind}).version"
 
 
 def test_profiles_are_shipped_for_phones_microcontrollers_and_accelerators() -> None:

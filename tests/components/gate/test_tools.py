@@ -15,6 +15,7 @@ from components.facts.device import (
     VelaFacts,
 )
 from components.facts.evaluation import CandidateReport, EvaluationReport, Latency, MetricValue, SliceResult
+from components.facts.streaming import StateTensor, StreamingContract
 from components.gate.policy import decide
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import GateSpec
@@ -283,6 +284,20 @@ def test_input_has_the_quantization_that_the_firmware_fixes(dtype, scale, zero_p
             assert reason(result).measured == f"{dtype.lower()}, scale {scale}, zero point {zero_point}"
     missing = decision(device(evaluators=[], pinned_outputs=[PINNED]), candidates=(with_file(inputs=(tensor,)),))
     assert (missing.verdict, reason(missing).measured) == ("fail", "0 such outputs")
+
+
+@pytest.mark.parametrize(("zero_point", "verdict"), [(83, "pass"), (82, "fail")])
+def test_pin_without_a_name_is_that_of_the_only_tensor_that_is_no_state(zero_point, verdict):
+    def tensors(*names):
+        held = {"shape": (1, 4), "dtype": "INT8", "bytes": 0, "scales": 1, "scale": 0.5847}
+        return tuple(TensorFact(name=f"t_{name}", signature=name, zero_point=zero_point, **held) for name in names)
+
+    state = StateTensor(input="state_h", output="next_h", shape=(1, 4), dtype="int8", scale=0.1, zero_point=0)
+    contract = StreamingContract(frames=("x",), states=(state,), outputs=("y",))
+    one = with_file(inputs=tensors("state_h", "x"), outputs=tensors("next_h", "y"))
+    one = one.model_copy(update={"outcome": one.outcome.model_copy(update={"streaming": contract})})
+    profile = device(evaluators=[], pinned_inputs=[PINNED], pinned_outputs=[PINNED])
+    assert decision(profile, candidates=(one,)).verdict == verdict
 
 
 @pytest.mark.parametrize(("version", "verdict"), [(3, "pass"), (4, "fail")])

@@ -120,7 +120,7 @@ def test_release_has_labels_card_and_runtime_floor_when_they_are_known(tmp_path,
     manifest = find_release(Path(delivered.path)).manifest
     assert manifest.runtime_floor == "2.11.0"
     files = {name: Path(delivered.path, one.path(name)).read_text() for name, one in manifest.files.items()}
-    assert set(files) == {"labels.txt", "model_card.md"}
+    assert set(files) == {"labels.txt", "model_card.json", "model_card.md"}
     assert files["labels.txt"] == "T-shirt\nankle boot\n"
     for said in ("license: apache-2.0", "shoes", "0.91", SHA256):
         assert said in files["model_card.md"]

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
@@ -68,6 +70,15 @@ def test_evaluation_split_of_a_single_class_is_refused() -> None:
     refuse_single_class(statistics(3, 3, 3, 4), "label", "eval")
     # Missing labels are anomalies, with an error of their own.
     refuse_single_class(statistics(), "label", "eval")
+
+
+@pytest.mark.parametrize(("value", "refused"), [(0.0, True), (1.0, True), (0.5, False), (20.0, False)])
+def test_constant_float_is_a_class_if_it_is_0_or_1(value: float, refused: bool) -> None:
+    made = statistics(1, 1)
+    label = made.datasets[0].features[1]
+    label.type, label.num_stats.min, label.num_stats.max = statistics_pb2.FeatureNameStatistics.FLOAT, value, value
+    with pytest.raises(DataError) if refused else nullcontext():
+        refuse_single_class(made, "label", "eval")
 
 
 def test_every_anomaly_of_every_split_is_reported() -> None:

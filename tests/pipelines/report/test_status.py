@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from components.facts.evaluation import Latency
 from components.facts.left_out import LeftOut
 from pipelines.file.load import SkippedRecipe
 from pipelines.report.render import render_report
@@ -66,6 +67,20 @@ def test_what_is_written_can_be_read_again(begun: RunStatus, run_summary: RunSum
     assert (
         RunStatus.model_validate_json((tmp_path / "s.json").read_bytes()).model_dump_json() == status.model_dump_json()
     )
+
+
+def test_latency_has_its_interval_or_the_reason_why_there_is_none(begun: RunStatus, run_summary: RunSummary) -> None:
+    assert run_summary.evaluation is not None
+    first, second, *_ = run_summary.evaluation.candidates
+    timed = Latency(microseconds=9.0, ratio=0.5, lower=0.4, upper=0.7, note="reference kernels only")
+    untimed = Latency(microseconds=9.0, ratio=None, note="the twins did not agree", transient=True)
+    candidates = tuple(one.model_copy(update={"latency": each}) for one, each in ((first, timed), (second, untimed)))
+    evaluation = run_summary.evaluation.model_copy(update={"candidates": candidates})
+    found, missing = with_summary(begun, run_summary.model_copy(update={"evaluation": evaluation})).candidates
+    assert (found.latency_ratio, found.latency_lower, found.latency_upper) == (0.5, 0.4, 0.7)
+    assert found.latency_note == "reference kernels only"
+    assert (missing.latency_ratio, missing.latency_lower, missing.latency_upper) == (None, None, None)
+    assert missing.latency_note == "the twins did not agree"
 
 
 def test_files_left_out_are_in_the_status(begun: RunStatus, run_summary: RunSummary) -> None:

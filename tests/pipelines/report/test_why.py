@@ -2,10 +2,14 @@
 
 import json
 
+import yaml
+
 from components.facts.explanation import Explanation, Fault, LayerError, Remedy
-from pipelines.report.node_data import node_data
+from components.facts.node_data import node_data
+from components.spec.recipe import Recipe
+from components.spec.steps.qat import QatStep
 from pipelines.report.render import render_report, write_report
-from pipelines.report.why import result_of
+from pipelines.report.why import as_yaml, result_of
 
 LAYERS = tuple(
     LayerError(layer=layer, operator=operator, tensor=f"{layer}_tensor", place=place, total=total, own=own,
@@ -65,3 +69,12 @@ def test_node_data_is_that_of_model_explorer(run_summary, tmp_path) -> None:
     values = [one["value"] for one in data["thresholds"]]
     assert values == sorted(values)
     assert node_data(NONE) == {}
+
+
+def test_cure_has_only_what_differs_from_defaults() -> None:
+    step = QatStep(kind="qat", epochs=2, layers=("conv*",))
+    recipe = {"name": "a_cured", "steps": [step.model_dump(mode="json")], "scheme": "static_wi8_ai16"}
+    line = as_yaml(recipe)
+    assert line == "- {name: a_cured, steps: [{kind: qat, epochs: 2, layers: [conv*]}], scheme: static_wi8_ai16}"
+    (read,) = yaml.safe_load(line)
+    assert Recipe.model_validate(read) == Recipe.model_validate(recipe)

@@ -228,6 +228,26 @@ def test_stacked_layers_with_dense_layers_around_them_are_lowered(form, lowered,
         assert {state.input for state in made.streaming.states} == {"state_first_h", "state_second_c", "state_third_h"}
 
 
+@pytest.mark.parametrize("form", ["streaming", "sequence"])
+def test_pin_without_a_name_is_that_of_the_only_input_that_is_no_state(form, lowered, sequences, stacked_layers):
+    from components.convert.pins import measured_pins, with_pins
+    from components.model.tflite_file import inspect_model
+    from components.spec.devices.pinned import PinnedTensor, Pins
+
+    _, made = lowered(stacked_layers, StaticWi8Ai8(), form)
+    pins = Pins(inputs=(PinnedTensor(scale=0.0625, zero_point=5, max_clipped=0.0),))
+    content = with_pins(made.content, pins)
+    (fact,) = measured_pins(made.content, content, pins, iter([({"x": one[None]}, {}) for one in sequences]))
+    assert (fact.name, fact.requantized, fact.clipped) == ("x", True, 0.0)
+    before, after = (
+        {one.signature: (one.scale, one.zero_point) for one in inspect_model(each).inputs}
+        for each in (made.content, content)
+    )
+    assert after == {**before, "x": (0.0625, 5)}
+    # Two roundings of the input instead of one.
+    assert np.abs(predicted(content, sequences) - predicted(made.content, sequences)).max() < 0.06
+
+
 def test_convolutions_before_and_after_are_taken_in_a_sequence(lowered, sequences):
     import tensorflow as tf
 
