@@ -253,7 +253,12 @@ def predict_and_evaluate(folder: Path) -> tuple[float, float, float]:
         )
         names = names or report.output_names
     predicted = time.process_time() - start
-    spent = timed((AddUp, "process"), (_MergedParts, "merge_accumulators"), (_MergedParts, "extract_output"))
+    spent = timed(
+        (AddUp, "process"),
+        (AddUp, "finish_bundle"),
+        (_MergedParts, "merge_accumulators"),
+        (_MergedParts, "extract_output"),
+    )
     start = time.process_time()
     run_evaluation(
         files=files,

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from components.changes.ranking import Ranking
 from components.changes.shown import shown
-from components.data.examples import ExampleDecoder, serialized_batches
+from components.data.examples import ExampleDecoder
+from components.data.records import serialized_batches
 from components.facts.changes import ChangedExample, Changes
 from components.predict.artifact import Predictions
 from components.predict.digests import digests_of, hexadecimal

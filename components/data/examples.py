@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import DataError, summary_line
 from components.core.user_code import exits_reported
+from components.data.records import serialized_batches
 from components.data.supervision import (
     ONLY,
     check_supervision,
@@ -22,14 +24,22 @@ from components.data.supervision import (
     targets_of,
     weights_of,
 )
-from components.data.task import TaskWithTargets, check_decoded, check_rows, features_of, is_uneven, load_task
+from components.data.task import (
+    TaskWithTargets,
+    WeighingTask,
+    check_decoded,
+    check_rows,
+    features_of,
+    is_uneven,
+    load_task,
+)
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 Inputs = dict[str, npt.NDArray[Any]]
-# Serialized tf.Examples.
-Serialized = Sequence[bytes] | npt.NDArray[Any]
+# Serialized tf.Examples; a string tensor [N] is decoded without a copy.
+Serialized: TypeAlias = "Sequence[bytes] | npt.NDArray[Any] | tf.Tensor"
 
 
 @dataclass(frozen=True)
@@ -85,19 +95,21 @@ class ExampleDecoder:
             import tensorflow_transform as tft
 
             self.feature_spec = tft.TFTransformOutput(transform_graph).transformed_feature_spec()
+        self._traces: dict[Any, Any] = {}
         # One trace serves batches of any size.
         batch = tf.TensorSpec([None], tf.string)
         self._decode = tf.function(self._parse_and_decode, input_signature=[batch], autograph=False)
         self._supervise = tf.function(self._parse_and_supervise, input_signature=[batch], autograph=False)
-        self._compare = tf.function(self._parse_targets, input_signature=[batch], autograph=False)
+        # By the features that are read.
+        self._compare: dict[frozenset[str], Any] = {}
 
     def _parse_and_supervise(self, serialized: tf.Tensor) -> tuple[Any, Any, Any, list[tf.Tensor]]:
         """Inputs, features, the task's own targets, and a list with the weights if it has them."""
         decoded, features = self._parse_and_decode(serialized)
         return decoded, features, *self._supervision_of(features)
 
-    def _parse_targets(self, serialized: tf.Tensor) -> tuple[Any, Any, list[tf.Tensor]]:
-        features = self._tf.io.parse_example(serialized, dict(self.feature_spec))
+    def _parse_targets(self, read: frozenset[str], serialized: tf.Tensor) -> tuple[Any, Any, list[tf.Tensor]]:
+        features = self._tf.io.parse_example(serialized, {name: self.feature_spec[name] for name in read})
         return features, *self._supervision_of(features)
 
     def _supervision_of(self, features: dict[str, tf.Tensor]) -> tuple[Any, list[tf.Tensor]]:
@@ -158,9 +170,20 @@ class ExampleDecoder:
             DataError: As for `decode_all`.
             SpecError: The task's `targets` or `example_weights` fails or returns something else.
         """
-        features, own, held = self._run(self._compare, serialized)
+        features, own, held = self._run(self._comparing(frozenset(read)), serialized)
         dense = self._dense({name: value for name, value in features.items() if name in read})
         return Decoded({}, dense, *self._checked(own, held, dense, label, len(serialized)))
+
+    def _comparing(self, read: frozenset[str]) -> Any:
+        """What parses the features that are read, or all features for a task that computes targets or weights."""
+        if read not in self._compare:
+            named = read & self.feature_spec.keys()
+            if not named or isinstance(self._task, TaskWithTargets | WeighingTask):
+                named = frozenset(self.feature_spec)
+            batch = self._tf.TensorSpec([None], self._tf.string)
+            parse = functools.partial(self._parse_targets, named)
+            self._compare[read] = self._tf.function(parse, input_signature=[batch], autograph=False)
+        return self._compare[read]
 
     @staticmethod
     def _checked(
@@ -173,8 +196,13 @@ class ExampleDecoder:
 
     def _run(self, traced: Any, serialized: Serialized) -> Any:
         tf = self._tf
+        if not isinstance(serialized, tf.Tensor):
+            serialized = tf.constant(list(serialized), dtype=tf.string)
         try:
-            return traced(tf.constant(list(serialized), dtype=tf.string))
+            # Calling the only trace skips what TensorFlow does to find it.
+            if traced not in self._traces:
+                self._traces[traced] = traced.get_concrete_function()
+            return self._traces[traced](serialized)
         except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the raw record
             raise DataError(
                 f"an example does not have the features that the task declares: {summary_line(error)}",
@@ -239,25 +267,6 @@ def read_serialized(files: Sequence[str]) -> Iterator[bytes]:
     # Without batches, TensorFlow takes longer to return a record than to read it.
     for records in serialized_batches(files, 64):
         yield from records
-
-
-def serialized_batches(files: Sequence[str], batch_size: int) -> Iterator[npt.NDArray[Any]]:
-    """Like `read_serialized`, in arrays of up to `batch_size` tf.Examples.
-
-    Raises:
-        DataError: A file is truncated or damaged.
-    """
-    import tensorflow as tf
-
-    records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
-    try:
-        yield from records.batch(batch_size).as_numpy_iterator()
-    except tf.errors.DataLossError as error:
-        raise DataError(
-            f"the TFRecord file is truncated or damaged: {error.message}",
-            where=", ".join(files),
-            remedy="write the file again, and then ingest it again",
-        ) from error
 
 
 def first_inputs(files: Sequence[str], count: int, task: str, transform_graph: str | None, purpose: str) -> Inputs:

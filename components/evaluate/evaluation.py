@@ -20,7 +20,7 @@ from components.data.dense import check_dense, named_label
 from components.data.examples import ExampleDecoder
 from components.data.task import WeighingTask, load_task
 from components.evaluate.eval_config import BASELINE, eval_config
-from components.evaluate.extractors import JoinExtractor, read_batches
+from components.evaluate.extractors import JoinExtractor
 from components.evaluate.function_metric import FunctionValues
 from components.evaluate.jackknife import EXAMPLE_COUNT, JackknifeEvaluator, model_names
 from components.evaluate.means import MeanValuesExtractor, is_of_user, mean_metrics, per_example
@@ -98,7 +98,9 @@ def run_evaluation(
     applied = {name: (reading.applied, probability_type(read.metrics, name)) for name, reading in read.readings.items()}
     functions = FunctionValues(read.metrics, label)
     extractors = [
-        JoinExtractor(models, task, transform_graph, label, features, applied, functions, spec.group_by),
+        JoinExtractor(
+            models, task, transform_graph, label, features, applied, functions, spec.group_by, spec.batch_size
+        ),
         MeanValuesExtractor(means, names, only=batched),
     ]
     if not batched:
@@ -111,8 +113,7 @@ def run_evaluation(
     )
     logger.info("Evaluating %d candidates and the baseline on %d files", len(candidates), len(files))
     with typed_errors(), make_pipeline() as pipeline:
-        numbered = pipeline | "Files" >> beam.Create(list(enumerate(files)))
-        extracts = numbered | "Read" >> beam.FlatMap(read_batches, spec.batch_size)
+        extracts = pipeline | "Files" >> beam.Create(list(enumerate(files)))
         # tfma.ExtractEvaluateAndWriteResults does the same, but warns about a byte counter once per batch.
         for number, stage in enumerate((*extractors, evaluator)):
             extracts = extracts | stage.stage_name >> stage.ptransform

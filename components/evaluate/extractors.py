@@ -6,7 +6,7 @@ truncates and wraps quantized inputs, fills missing features with -1, and runs a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -15,7 +15,8 @@ import numpy.typing as npt
 import tensorflow_model_analysis as tfma
 
 from components.core.errors import DataError
-from components.data.examples import ExampleDecoder, serialized_batches
+from components.data.examples import ExampleDecoder
+from components.data.records import serialized_tensors
 from components.evaluate.function_metric import FUNCTIONS_KEY, FunctionValues
 from components.evaluate.groups import group_numbers
 from components.evaluate.parts import BUCKET_KEY
@@ -23,35 +24,17 @@ from components.metrics.metric_outputs import target_of
 from components.metrics.model_outputs import Activation, as_probabilities
 from components.predict.digests import buckets_of, digests_of
 from components.predict.store import StoredPredictions
+from components.ranges.affine import has_nan
 
 Array = npt.NDArray[Any]
 Extracts = dict[str, Any]
 
 # Not one of TFMA's model types, so that TFMA never tries to load or run these models itself.
 MODEL_TYPE = "edgemill"
-# Extracts keys of a batch: the number of its file, and that of its first example within the file.
-FILE_KEY, FIRST_KEY = "file", "first"
-
-
-def read_batches(file: tuple[int, str], batch_size: int) -> Iterator[Extracts]:
-    """Yield batches of serialized tf.Examples from one gzipped TFRecord file, as TFMA extracts.
-
-    Args:
-        file: The number of the file within the split, and its path.
-        batch_size: Examples in a batch.
-
-    Raises:
-        DataError: The file is truncated or damaged.
-    """
-    number, path = file
-    first = 0
-    for batch in serialized_batches([path], batch_size):
-        yield {FILE_KEY: number, FIRST_KEY: first, tfma.INPUT_KEY: batch}
-        first += len(batch)
 
 
 class _Join(beam.DoFn):
-    """Extracts of `read_batches` -> extracts with features, labels, example weights, predictions, and BUCKET_KEY."""
+    """(Number, path) of a file -> extracts of its batches: features, labels, weights, predictions, and BUCKET_KEY."""
 
     def __init__(
         self,
@@ -63,7 +46,9 @@ class _Join(beam.DoFn):
         applied: Mapping[str, tuple[Activation, npt.DTypeLike]],
         functions: FunctionValues,
         group_by: str | None,
+        batch_size: int,
     ) -> None:
+        self._batch_size = batch_size
         self._models, self._task, self._transform_graph = dict(models), task, transform_graph
         self._label, self._features, self._applied = label, tuple(features), dict(applied)
         self._functions, self._group_by = functions, group_by
@@ -73,14 +58,21 @@ class _Join(beam.DoFn):
         """Load the task, once per worker."""
         self._decoder = ExampleDecoder(self._task, self._transform_graph)
 
-    def process(self, element: Extracts) -> Iterable[Any]:
-        """Read one batch once, for all models."""
-        examples = element[tfma.INPUT_KEY]
-        of_examples = self._decoder.supervision(examples, self._label, self._read)
+    def process(self, element: tuple[int, str]) -> Iterator[Extracts]:
+        """Read a file once, for all models."""
+        number, path = element
+        first = 0
+        for records in serialized_tensors(path, self._batch_size):
+            yield self._joined(number, first, records)
+            first += len(records)
+
+    def _joined(self, file: int, first: int, records: Any) -> Extracts:
+        of_examples = self._decoder.supervision(records, self._label, self._read)
+        examples = records.numpy()
         digests = digests_of(examples)
         predictions, kept = {}, {}
         for name, stored in self._models.items():
-            final = stored.rows(element[FILE_KEY], element[FIRST_KEY], digests)
+            final = stored.rows(file, first, digests)
             for output in self._applied:
                 _refuse_nan(final[output], output, name)
             if self._applied:
@@ -94,7 +86,7 @@ class _Join(beam.DoFn):
         read = {tfma.PREDICTIONS_KEY: predictions}
         read[tfma.LABELS_KEY] = {output: target_of(of_examples.targets, output) for output in self._applied}
         weights = of_examples.weights
-        yield {
+        return {
             tfma.FEATURES_KEY: {name: of_examples.features[name] for name in self._features},
             tfma.EXAMPLE_WEIGHTS_KEY: np.ones(len(examples)) if weights is None else weights,
             BUCKET_KEY: buckets_of(examples)
@@ -110,7 +102,7 @@ class _Join(beam.DoFn):
 
 def _refuse_nan(values: Array, output: str, model: str) -> None:
     """Refuse predictions that are NaN. Keras would take them for the first class, or for a low score."""
-    if values.dtype.kind == "f" and np.isnan(values).any():
+    if values.dtype.kind == "f" and has_nan(values):
         raise DataError(
             f"{int(np.isnan(values).sum())} of {values.size} predictions are NaN",
             where=f"output {output!r} of {model or 'the baseline'}",
@@ -133,9 +125,10 @@ def JoinExtractor(
     features: Sequence[str],
     applied: Mapping[str, tuple[Activation, npt.DTypeLike]],
     functions: FunctionValues,
-    group_by: str | None = None,
+    group_by: str | None,
+    batch_size: int,
 ) -> tfma.extractors.Extractor:
-    """Create an extractor from batches of `read_batches` to features, targets, weights, and all models' predictions.
+    """Create an extractor from (number, path) of files to features, targets, weights, and all models' predictions.
 
     Args:
         models: Name -> predictions for the files of the split.
@@ -147,6 +140,7 @@ def JoinExtractor(
             these. If there is only one, predictions and labels are arrays, otherwise arrays by output.
         functions: Computes the metrics that are functions.
         group_by: The feature that names the group of an example; None if examples are independent.
+        batch_size: Examples in a batch.
     """
-    step = _Join(models, task, transform_graph, label, features, applied, functions, group_by)
+    step = _Join(models, task, transform_graph, label, features, applied, functions, group_by, batch_size)
     return tfma.extractors.Extractor(stage_name="JoinPredictions", ptransform=beam.ParDo(step))

@@ -6,7 +6,6 @@ more than computing these values.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,15 +13,17 @@ import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 import tensorflow_model_analysis as tfma
-from tensorflow_model_analysis.slicer import slicer_lib
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from components.evaluate import groups
 from components.evaluate.function_metric import FUNCTIONS_KEY, KEPT, Take
 from components.evaluate.means import MEANS_KEY
 from components.evaluate.parts import BUCKET_KEY, Buckets, Part
+from components.evaluate.slicing import Slicer
+from components.predict.digests import BUCKETS
 
 Array = npt.NDArray[Any]
-Slices = list[tuple[Any, Array]]
 
 
 class AddUp(beam.DoFn):
@@ -37,11 +38,19 @@ class AddUp(beam.DoFn):
     def __init__(self, slicing: Sequence[Any], computations: Sequence[Any], grouped: bool) -> None:
         self._slicing, self._computations, self._grouped = list(slicing), list(computations), grouped
 
+    def start_bundle(self) -> None:
+        """Start over."""
+        self._slicer = Slicer(self._slicing)
+        self._sizes, self._sums = np.zeros(0, np.int64), np.zeros((0, 0))
+
     def process(self, element: Mapping[str, Any]) -> Iterator[tuple[Any, Buckets]]:
-        """Add up one batch."""
+        """Add up one batch. What consists of sums alone is kept until the end of the bundle."""
         values, numbers = element[MEANS_KEY], element[BUCKET_KEY]
+        if not (self._computations or self._grouped):
+            self._add(values, numbers, *self._slicer.members(element[tfma.FEATURES_KEY], len(values)))
+            return
         kept = [element[FUNCTIONS_KEY][take.key.name][take.key.model_name] for take in map(_take, self._computations)]
-        for key, rows in slices_of(element[tfma.FEATURES_KEY], len(values), self._slicing):
+        for key, rows in self._slicer.rows(element[tfma.FEATURES_KEY], len(values)):
             order = rows[np.argsort(numbers[rows], kind="stable")]
             found, starts = np.unique(numbers[order], return_index=True)
             sums = np.add.reduceat(values[order], starts, axis=0)
@@ -62,6 +71,29 @@ class AddUp(beam.DoFn):
                 },
             )
 
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        """Yield what was kept."""
+        window = GlobalWindow()
+        for number, key in enumerate(self._slicer.keys if len(self._sizes) else ()):
+            cells = range(number * BUCKETS, (number + 1) * BUCKETS)
+            parts = {
+                bucket: Part(int(self._sizes[cell]), self._sums[cell], [])
+                for bucket, cell in enumerate(cells)
+                if self._sizes[cell]
+            }
+            yield WindowedValue((key, parts), window.max_timestamp(), [window])
+
+    def _add(self, values: Array, buckets: Array, slices: Array, examples: Array) -> None:
+        """Add the values [N, columns] of examples in `buckets` [N], by slice as `Slicer.members` returns them."""
+        cells, places = np.unique(slices * BUCKETS + buckets[examples], return_inverse=True)
+        missing = len(self._slicer.keys) * BUCKETS - len(self._sizes)
+        if missing:
+            self._sizes = np.pad(self._sizes, (0, missing))
+            self._sums = np.vstack([self._sums.reshape(-1, values.shape[1]), np.zeros((missing, values.shape[1]))])
+        self._sizes[cells] += np.bincount(places)
+        for column, of_column in enumerate(values.T):
+            self._sums[cells, column] += np.bincount(places, of_column[examples])
+
     @staticmethod
     def _accumulated(computation: Any, values: Array) -> Any:
         accumulator = computation.combiner.create_accumulator()
@@ -73,27 +105,3 @@ class AddUp(beam.DoFn):
 def _take(computation: Any) -> Take:
     (take,) = computation.preprocessors
     return take
-
-
-def slices_of(features: Mapping[str, Array], count: int, slicing: Sequence[Any]) -> Slices:
-    """TFMA's slice keys of a batch, each with the rows of its examples in ascending order.
-
-    Args:
-        features: Name -> values [N, ...] of the features that slices read, and possibly others.
-        count: N.
-        slicing: TFMA's slicing specs.
-    """
-    read = sorted({name for spec in slicing for name in spec.feature_keys})
-    columns = [features[name].reshape(count, -1).tolist() for name in read]
-    alike: dict[Any, list[int]] = defaultdict(list)
-    for row, held in enumerate(zip(*(map(tuple, column) for column in columns), strict=True)):
-        alike[held].append(row)
-    if not read:
-        alike[()] = list(range(count))
-    specs = [slicer_lib.SingleSliceSpec(spec=spec) for spec in slicing]
-    rows: dict[Any, list[list[int]]] = defaultdict(list)
-    for those in alike.values():
-        of_one = {name: features[name][those[0] : those[0] + 1].reshape(-1) for name in read}
-        for key in set(slicer_lib.get_slices_for_features_dicts([], of_one, specs)):
-            rows[key].append(those)
-    return [(key, np.sort(np.concatenate(parts))) for key, parts in rows.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -90,6 +91,18 @@ def has_fixed_shapes(content: bytes) -> bool:
     model = schema.Model.GetRootAs(content)
     codes = [model.OperatorCodes(i).BuiltinCode() for i in range(model.OperatorCodesLength())]
     return schema.BuiltinOperator.TRANSPOSE_CONV in codes
+
+
+def activation_bytes(content: bytes) -> int:
+    """About the bytes of all values that the main subgraph computes for one example, at least 1."""
+    from components.upstream.tflite.objects import schema
+
+    model = schema.Model.GetRootAs(content)
+    graph = model.Subgraphs(0)
+    tensors = [graph.Tensors(i) for i in range(graph.TensorsLength())]
+    computed = [each for each in tensors if not model.Buffers(each.Buffer()).DataLength()]
+    # No type of TensorFlow Lite has more than 8 bytes.
+    return sum(8 * math.prod(each.Shape(i) for i in range(each.ShapeLength())) for each in computed) or 1
 
 
 def by_name(interpreter: Any, side: str) -> dict[str, dict[str, Any]]:

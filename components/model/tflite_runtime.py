@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,14 +12,15 @@ import numpy as np
 from components.core.errors import DataError, ModelError
 from components.model.batch_probe import PROBES, random_values, same_outputs
 from components.model.streaming import drive, state_pairs, zero_state
-from components.model.tflite_flags import by_name, has_fixed_shapes, keeps_state, returns_each_step
+from components.model.tflite_flags import activation_bytes, by_name, has_fixed_shapes, keeps_state, returns_each_step
 from components.ranges.affine import Array, dequantize, quantize
 
 logger = logging.getLogger(__name__)
 
 
-# Larger batches are no faster per example, and the activations of a full evaluation batch may not fit in memory.
-_MAX_BATCH = 64
+# The activations of a full evaluation batch may not fit in memory, and larger batches than these are no faster per
+# example. Models whose activations are small run larger ones: calls would take longer than the model itself.
+_USUAL_BATCH, _LARGEST_BATCH, _SMALL_BYTES = 64, 1024, 4 << 20
 
 
 class TFLiteModel:
@@ -48,6 +50,7 @@ class TFLiteModel:
         self._start()
         self.stateful = keeps_state(content)
         self.each_step = self.streaming and returns_each_step(content)
+        self._step = min(max(_USUAL_BATCH, _SMALL_BYTES // activation_bytes(content)), _LARGEST_BATCH)
         self.batched = not (self.stateful or has_fixed_shapes(content)) and self._batches_soundly()
 
     def _start(self) -> None:
@@ -138,8 +141,10 @@ class TFLiteModel:
         return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
 
     def _batches(self, raw: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
-        step = _MAX_BATCH if self.batched else 1
-        for start in range(0, len(next(iter(raw.values()))), step):
+        count = len(next(iter(raw.values())))
+        # Batches of one size, as far as possible, because another size takes time.
+        step = math.ceil(count / math.ceil(count / self._step)) if self.batched and count else 1
+        for start in range(0, count, step):
             yield {name: values[start : start + step] for name, values in raw.items()}
 
     def output_index(self, name: str) -> int:

@@ -17,7 +17,8 @@ BUCKETS = 20
 
 def digests_of(examples: Iterable[bytes]) -> npt.NDArray[np.void]:
     """The BLAKE2b digests of N serialized tf.Examples, each of `DIGEST_BYTES` bytes, [N]."""
-    joined = b"".join(hashlib.blake2b(example, digest_size=DIGEST_BYTES).digest() for example in examples)
+    blake2b = hashlib.blake2b
+    joined = b"".join([blake2b(example, digest_size=DIGEST_BYTES).digest() for example in examples])
     return np.frombuffer(joined, np.dtype((np.void, DIGEST_BYTES)))
 
 

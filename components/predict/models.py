@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
+from components.data.examples import Serialized
 from components.model.reference.float_model import load_float
 from components.model.tflite_runtime import TFLiteModel
-from components.predict.digests import BUCKETS
+from components.predict.digests import BUCKETS, buckets_of
 from components.predict.observed import Observed
 from components.predict.saturation import Saturation
 from components.ranges.unequal import ranges_along_axes
@@ -34,8 +35,8 @@ class Predictor(Protocol):
         """Return the outputs, in real values, of inputs; both name -> array [N, ...]."""
         ...
 
-    def observed(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], buckets: Array) -> Observed:
-        """Observe the outputs of N examples, whose parts are `buckets` [N]."""
+    def observed(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], examples: Serialized) -> Observed:
+        """Observe the outputs of N examples."""
         ...
 
 
@@ -54,9 +55,9 @@ class FloatPredictor:
         """Predict."""
         return self._model.run(inputs)
 
-    def observed(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], buckets: Array) -> Observed:
+    def observed(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], examples: Serialized) -> Observed:
         """Take the ranges of the outputs."""
-        del inputs, buckets
+        del inputs, examples
         return Observed(ranges={output: ranges_along_axes(values) for output, values in outputs.items()})
 
 
@@ -79,10 +80,11 @@ class TFLitePredictor:
     def _saturation(self) -> Saturation:
         return Saturation(self._content, self._model)
 
-    def observed(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], buckets: Array) -> Observed:
+    def observed(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], examples: Serialized) -> Observed:
         """Count saturated outputs of all examples, and saturated inner values of examples in the first buckets."""
         counts = self._saturation.outputs(outputs)
-        chosen = buckets < INSIDE_BUCKETS
-        if self._saturation.looks_inside and chosen.any():
-            counts |= self._saturation.inside({name: values[chosen] for name, values in inputs.items()})
+        if self._saturation.looks_inside:
+            chosen = buckets_of(examples) < INSIDE_BUCKETS
+            if chosen.any():
+                counts |= self._saturation.inside({name: values[chosen] for name, values in inputs.items()})
         return Observed(counts=counts)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from components.predict.report import StoredOutput
-from components.predict.saturation import Counts, merged
+from components.predict.saturation import Count, Counts, merged
 from components.ranges.unequal import AxisRanges, union
 
 
@@ -28,15 +32,49 @@ class Observed:
     counts: Counts = field(default_factory=dict)
     ranges: dict[str, AxisRanges] = field(default_factory=dict)
 
+    def add(self, other: Observed) -> None:
+        """Add what was observed of other examples."""
+        self.examples += other.examples
+        self.output_names = self.output_names or other.output_names
+        self.forms = self.forms or other.forms
+        self.counts = merged((self.counts, other.counts))
+        for output, ranges in other.ranges.items():
+            self.ranges[output] = union(self.ranges.get(output, {}), ranges)
+
+    def to_json(self) -> str:
+        """Return it as JSON, which `from_json` reads."""
+        return json.dumps(
+            {
+                "examples": self.examples,
+                "output_names": self.output_names,
+                "forms": {name: form.model_dump() for name, form in self.forms.items()},
+                "counts": [(*place, count.lost, count.values) for place, count in self.counts.items()],
+                "ranges": {
+                    output: [(axis, ends.tolist()) for axis, ends in axes.items()]
+                    for output, axes in self.ranges.items()
+                },
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Observed:
+        """Read what `to_json` returned."""
+        read: dict[str, Any] = json.loads(text)
+        return cls(
+            read["examples"],
+            tuple(read["output_names"]),
+            {name: StoredOutput.model_validate(form) for name, form in read["forms"].items()},
+            {(output, index): Count(lost, values) for output, index, lost, values in read["counts"]},
+            {
+                output: {axis: np.array(ends, np.float64) for axis, ends in axes}
+                for output, axes in read["ranges"].items()
+            },
+        )
+
 
 def all_observed(parts: Iterable[Observed]) -> Observed:
     """Merge what was observed of different examples."""
     total = Observed()
     for part in parts:
-        total.examples += part.examples
-        total.output_names = total.output_names or part.output_names
-        total.forms = total.forms or part.forms
-        total.counts = merged((total.counts, part.counts))
-        for output, ranges in part.ranges.items():
-            total.ranges[output] = union(total.ranges.get(output, {}), ranges)
+        total.add(part)
     return total

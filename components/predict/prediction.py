@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,24 @@ import numpy.typing as npt
 
 from components.core.errors import DataError, EdgemillError
 from components.core.files import read_regular, write_atomically
-from components.data.examples import ExampleDecoder, serialized_batches
+from components.data.examples import ExampleDecoder
+from components.data.records import serialized_tensors
 from components.data.supervision import postprocessed
-from components.data.task import load_task
-from components.predict.digests import buckets_of, digests_of
+from components.data.task import PostprocessingTask, load_task
+from components.predict.digests import digests_of
 from components.predict.models import Predictor, TFLitePredictor
 from components.predict.observed import Observed, all_observed
 from components.predict.report import PredictionReport, Rejection, StoredOutput
 from components.predict.saturation import shares
 from components.predict.store import SUFFIX, PredictionWriter
+from components.ranges.affine import has_nan
 from components.spec.prediction import PredictionSpec
 from components.upstream.beam import typed_errors
 
 logger = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
-_OBSERVED = "observed.json"
+_OBSERVED = ".observed.json"
 
 
 def rejection(content: bytes, example: Mapping[str, Array]) -> Rejection | None:
@@ -78,17 +79,33 @@ def predict(
     output.mkdir(parents=True, exist_ok=True)
     step = _Predict(load, request.batch_size, task, tuple(output_names), str(output), transform_graph)
     with typed_errors(), make_pipeline() as pipeline:
-        observed = pipeline | "Files" >> beam.Create(list(enumerate(files))) | "Predict" >> beam.ParDo(step)
-        merged = observed | "Merge" >> beam.CombineGlobally(all_observed)
-        merged | "Observed" >> beam.Map(functools.partial(_write_summary, path=str(output / _OBSERVED)))
-    summary = json.loads(read_regular(output / _OBSERVED))
-    (output / _OBSERVED).unlink()
-    stored = sum(path.stat().st_size for path in output.glob(f"*{SUFFIX}"))
-    return PredictionReport.model_validate({**request.model_dump(), **summary, "task": task, "stored_bytes": stored})
+        pipeline | "Files" >> beam.Create(list(enumerate(files))) | "Predict" >> beam.ParDo(step)
+    paths = [_observed_path(output, number) for number in range(len(files))]
+    observed = all_observed(Observed.from_json(read_regular(path)) for path in paths)
+    for path in paths:
+        path.unlink()
+    return PredictionReport(
+        **request.model_dump(),
+        task=task,
+        examples=observed.examples,
+        output_names=observed.output_names,
+        outputs=observed.forms,
+        stored_bytes=sum(path.stat().st_size for path in output.glob(f"*{SUFFIX}")),
+        saturated=shares(observed.counts),
+        ranges={
+            output: {axis: (tuple(ends[0].tolist()), tuple(ends[1].tolist())) for axis, ends in axes.items()}
+            for output, axes in observed.ranges.items()
+        },
+    )
+
+
+def _observed_path(output: Path, number: int) -> Path:
+    """Where a worker leaves what it observed of a file of the split."""
+    return output / f"{number:05d}{_OBSERVED}"
 
 
 class _Predict(beam.DoFn):
-    """(Number, path) of a file -> an `Observed`; writes the predictions for the file's examples."""
+    """Writes the predictions for the examples of a file, given its (number, path), and an `Observed` of them."""
 
     def __init__(
         self,
@@ -106,27 +123,32 @@ class _Predict(beam.DoFn):
         """Load the model and the task, once per worker."""
         self._model = self._load()
         self._decoder = ExampleDecoder(self._task, self._transform_graph)
-        self._loaded_task = load_task(self._task)
+        task = load_task(self._task)
+        # Python takes longer to find out than a batch of a small model.
+        self._postprocess = (
+            functools.partial(postprocessed, task) if isinstance(task, PostprocessingTask) else lambda outputs: outputs
+        )
 
-    def process(self, element: tuple[int, str]) -> Iterator[Observed]:
+    def process(self, element: tuple[int, str]) -> tuple[()]:
         """Predict for all examples of a file."""
         number, path = element
+        total = Observed(output_names=self._model.output_names)
         with PredictionWriter(Path(self._output), number) as writer:
-            for serialized in serialized_batches([path], self._batch_size):
-                inputs, _ = self._decoder.decode(serialized)
+            for records in serialized_tensors(path, self._batch_size):
+                inputs, _ = self._decoder.decode(records)
                 check_finite(inputs)
-                outputs = self._model(inputs)
-                observed = self._model.observed(inputs, outputs, buckets_of(serialized))
-                final = postprocessed(self._loaded_task, renamed(outputs, self._names))
+                outputs, serialized = self._model(inputs), records.numpy()
+                total.add(self._model.observed(inputs, outputs, serialized))
+                final = self._postprocess(renamed(outputs, self._names))
                 writer.add(digests_of(serialized), final)
-                observed.examples = len(serialized)
-                observed.output_names = self._model.output_names
-                observed.forms = {
+                total.examples += len(serialized)
+                total.forms = total.forms or {
                     name: StoredOutput(dtype=values.dtype.name, shape=values.shape[1:])
                     for name, values in final.items()
                 }
                 logger.info("%d examples predicted", len(serialized))
-                yield observed
+        write_atomically(_observed_path(Path(self._output), number), total.to_json().encode())
+        return ()
 
 
 def check_finite(inputs: Mapping[str, Array]) -> None:
@@ -136,7 +158,7 @@ def check_finite(inputs: Mapping[str, Array]) -> None:
         DataError: Some are NaN.
     """
     for name, values in inputs.items():
-        if values.dtype.kind == "f" and np.isnan(values).any():
+        if values.dtype.kind == "f" and has_nan(values):
             raise DataError(
                 f"{int(np.isnan(values).sum())} decoded values are NaN",
                 where=f"model input {name!r}",
@@ -149,16 +171,3 @@ def renamed(outputs: Mapping[str, Array], names: Sequence[str]) -> Mapping[str, 
     if len(names) == len(outputs) == 1:
         return dict(zip(names, outputs.values(), strict=True))
     return outputs
-
-
-def _write_summary(observed: Observed, path: str) -> None:
-    summary = {
-        "examples": observed.examples,
-        "output_names": observed.output_names,
-        "outputs": {name: form.model_dump() for name, form in observed.forms.items()},
-        "saturated": shares(observed.counts),
-        "ranges": {
-            output: {axis: ends.tolist() for axis, ends in axes.items()} for output, axes in observed.ranges.items()
-        },
-    }
-    write_atomically(Path(path), json.dumps(summary).encode())

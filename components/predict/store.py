@@ -44,7 +44,8 @@ class PredictionWriter:
     def __init__(self, folder: Path, file: int) -> None:
         self._folder, self._file = folder, file
         self._row, self._rows, self._bytes = 0, 0, 0
-        self._batches: list[pa.RecordBatch] = []
+        self._form: tuple[Any, ...] = ()
+        self._batches: list[dict[str, Array]] = []
 
     def __enter__(self) -> PredictionWriter:
         return self
@@ -63,30 +64,29 @@ class PredictionWriter:
         Raises:
             SpecError: An output has no numbers, strings, or bytes.
         """
-        examples = pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(DIGEST_BYTES), len(digests), [None, pa.py_buffer(digests.tobytes())]
-        )
-        columns: dict[str, tuple[pa.Array, dict[str, Any]]] = {EXAMPLE: (examples, {})}
-        columns |= {_OUTPUT + name: _column(name, each) for name, each in outputs.items()}
-        fields = [
-            pa.field(name, column.type, metadata={_FORM: json.dumps(form)}) for name, (column, form) in columns.items()
-        ]
-        batch = pa.record_batch([column for column, _ in columns.values()], schema=pa.schema(fields))
-        full = self._rows and (self._rows + len(digests) > _MOST_ROWS or self._bytes + batch.nbytes > _MOST_BYTES)
-        if full or (self._batches and not self._batches[0].schema.equals(batch.schema, check_metadata=True)):
+        form = tuple((name, _kind(name, values), values.shape[1:]) for name, values in outputs.items())
+        size = digests.nbytes + sum(map(_bytes_of, outputs.values()))
+        full = self._rows + len(digests) > _MOST_ROWS or self._bytes + size > _MOST_BYTES
+        if full or form != self._form:
             self._flush()
-        self._batches.append(batch)
+        self._form = form
+        self._batches.append({EXAMPLE: digests, **{_OUTPUT + name: values for name, values in outputs.items()}})
         self._rows += len(digests)
-        self._bytes += batch.nbytes
+        self._bytes += size
 
     def _flush(self) -> None:
         if not self._batches:
             return
+        # Converting and compressing batches one by one takes several times as long.
+        whole = {name: np.concatenate([batch[name] for batch in self._batches]) for name in self._batches[0]}
+        columns = {name: _examples(values) if name == EXAMPLE else _column(values) for name, values in whole.items()}
+        schema = pa.schema(
+            [pa.field(name, column.type, metadata={_FORM: json.dumps(form)})
+             for name, (column, form) in columns.items()]
+        )  # fmt: skip
         sink = pa.BufferOutputStream()
-        options = pa.ipc.IpcWriteOptions(compression="zstd")
-        with pa.ipc.new_file(sink, self._batches[0].schema, options=options) as writer:
-            for batch in self._batches:
-                writer.write_batch(batch)
+        with pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_batch(pa.record_batch([column for column, _ in columns.values()], schema=schema))
         write_atomically(self._folder / f"{self._file:05d}-{self._row:012d}{SUFFIX}", sink.getvalue().to_pybytes())
         self._row += self._rows
         self._rows, self._bytes, self._batches = 0, 0, []
@@ -182,29 +182,46 @@ def _read_from(folder: Path, name: str) -> bytes:
     return (folder / name).read_bytes()
 
 
-def _column(name: str, values: Array) -> tuple[pa.Array, dict[str, Any]]:
-    """One list of values for each example, and what restores the array."""
-    form = {"dtype": values.dtype.str, "shape": list(values.shape[1:])}
-    size = math.prod(values.shape[1:])
+def _kind(name: str, values: Array) -> str:
+    """What the values of an output are: a type of numbers, or a kind of strings or bytes."""
     kind = values.dtype.kind
-    if kind == "O" and all(isinstance(each, str) for each in values.flat):
-        values, form["dtype"] = values.astype(str), "O"
-    elif kind == "O" and all(isinstance(each, bytes) for each in values.flat):
-        form["dtype"] = "O"
-    elif kind not in "biufUS":
-        raise SpecError(
-            f"the output {name!r} cannot be stored",
-            where="task",
-            bound="numbers, strings, or bytes [batch, ...]",
-            measured=f"an array of {values.dtype}",
-            remedy="let the task's postprocess return such an array: pad lists of different lengths",
-        )
+    if kind in "biuf":
+        return values.dtype.str
+    if kind in "US":
+        return kind
+    for one in (str, bytes):
+        if kind == "O" and all(isinstance(each, one) for each in values.flat):
+            return one.__name__
+    raise SpecError(
+        f"the output {name!r} cannot be stored",
+        where="task",
+        bound="numbers, strings, or bytes [batch, ...]",
+        measured=f"an array of {values.dtype}",
+        remedy="let the task's postprocess return such an array: pad lists of different lengths",
+    )
+
+
+def _bytes_of(values: Array) -> int:
+    return sum(map(len, values.flat)) if values.dtype.kind == "O" else values.nbytes
+
+
+def _examples(digests: Array) -> tuple[pa.Array, dict[str, Any]]:
+    buffers = [None, pa.py_buffer(digests.tobytes())]
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(DIGEST_BYTES), len(digests), buffers), {}
+
+
+def _column(values: Array) -> tuple[pa.Array, dict[str, Any]]:
+    """One list of values for each example, and what restores the array."""
+    kind, form = values.dtype.kind, {"dtype": values.dtype.str, "shape": list(values.shape[1:])}
+    size = math.prod(values.shape[1:])
+    if kind in "OUS":
+        form["dtype"] = kind
     if not size:
         return pa.nulls(len(values)), form
     flat: Any = values.reshape(-1)
     if kind in "OUS":
-        form["dtype"] = values.dtype.kind if kind != "O" else form["dtype"]
-        flat = pa.array(flat.tolist(), pa.large_utf8() if values.dtype.kind == "U" else pa.large_binary())
+        texts = flat.tolist()
+        flat = pa.array(texts, pa.large_utf8() if texts and isinstance(texts[0], str) else pa.large_binary())
     else:
         flat = pa.array(flat)
     return (flat if not form["shape"] else pa.FixedSizeListArray.from_arrays(flat, size)), form

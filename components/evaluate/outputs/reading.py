@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from components.core.errors import DataError
-from components.data.examples import ExampleDecoder, serialized_batches
+from components.data.examples import ExampleDecoder
+from components.data.records import serialized_batches
 from components.data.supervision import postprocessed
 from components.data.task import load_task
 from components.facts.outputs import OutputReading

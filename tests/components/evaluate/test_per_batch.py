@@ -1,7 +1,11 @@
 import numpy as np
+from tensorflow_model_analysis import FEATURES_KEY
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.evaluate.per_batch import slices_of
+from components.evaluate.means import MEANS_KEY
+from components.evaluate.parts import BUCKET_KEY
+from components.evaluate.per_batch import AddUp
+from components.evaluate.slicing import Slicer
 
 
 def test_slices_are_those_that_examples_have_one_by_one():
@@ -17,7 +21,8 @@ def test_slices_are_those_that_examples_have_one_by_one():
         config_pb2.SlicingSpec(feature_keys=["site", "label"]),
         config_pb2.SlicingSpec(feature_keys=["words"]),
     ]
-    found = slices_of(features, 4, slicing)
+    slicer = Slicer(slicing)
+    found = slicer.rows(features, 4)
     assert {key: rows.tolist() for key, rows in found} == {
         (): [0, 1, 2, 3],
         (("label", 0),): [1],
@@ -30,4 +35,28 @@ def test_slices_are_those_that_examples_have_one_by_one():
         (("words", "y"),): [0, 2, 3],
         (("words", "z"),): [2],
     }
-    assert [(key, rows.tolist()) for key, rows in slices_of({}, 3, slicing[:1])] == [((), [0, 1, 2])]
+    assert [(key, rows.tolist()) for key, rows in Slicer(slicing[:1]).rows({}, 3)] == [((), [0, 1, 2])]
+
+
+def test_sums_of_a_bundle_are_those_of_its_batches():
+    random = np.random.default_rng(3)
+    step = AddUp([config_pb2.SlicingSpec(), config_pb2.SlicingSpec(feature_keys=["label"])], [], grouped=False)
+    step.start_bundle()
+    batches = []
+    # The second batch has new labels, and lacks others.
+    for count, labels in ((30, [0, 1]), (7, [1, 5])):
+        batches.append((random.choice(labels, count), random.normal(size=(count, 3)), random.integers(20, size=count)))
+        label, values, buckets = batches[-1]
+        element = {MEANS_KEY: values, BUCKET_KEY: buckets, FEATURES_KEY: {"label": label[:, None]}}
+        assert list(step.process(element)) == []
+    found = {each.value[0]: each.value[1] for each in step.finish_bundle()}
+    label, values, buckets = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    assert found.keys() == {(), (("label", 0),), (("label", 1),), (("label", 5),)}
+    for key, parts in found.items():
+        rows = label == key[0][1] if key else np.full(37, True)
+        assert parts.keys() == set(buckets[rows].tolist())
+        for bucket, part in parts.items():
+            assert part.size == (rows & (buckets == bucket)).sum()
+            np.testing.assert_allclose(part.sums, values[rows & (buckets == bucket)].sum(axis=0), rtol=1e-12)
+    step.start_bundle()
+    assert list(step.finish_bundle()) == []
