@@ -16,7 +16,7 @@ from components.upstream.tfx.kubeflow import compile_for_kubeflow
 from kubeflow.contract import Json
 from kubeflow.environment import EnvironmentFile, KubeflowEnvironment, cluster_of, read_environment
 from kubeflow.folders import EDGEMILL_IN_IMAGE, ImageFolders, examples_digest
-from kubeflow.spec import adapt, platform
+from kubeflow.spec import USE_REGISTRY, adapt, platform
 from pipelines.checks.preflight import preflight
 from pipelines.file.load import LoadedPipeline
 from pipelines.file.spec import PipelineSpec
@@ -112,19 +112,19 @@ def compile_pipeline(loaded: LoadedPipeline, found: EnvironmentFile, cluster: Ku
     # Edgemill comes first, because a project can have packages of the same names.
     env = {**({"PYTHONPATH": ":".join([EDGEMILL_IN_IMAGE, *python_path])} if python_path else {}), **cluster.env}
     nodes = _tfx_spec(loaded, found, cluster)
-    push = {
+    with_registry = {
         node: {"spec": _with_registry(task["inputs"]["parameters"]["spec"], cluster.registry)}
         for node, task in nodes["root"]["dag"]["tasks"].items()
-        if node.startswith("push__")
+        if node.startswith(USE_REGISTRY)
     }
     pipeline = adapt(
         nodes,
         cluster,
-        parameters={**parameters, **push},
+        parameters={**parameters, **with_registry},
         arguments={"examples": ["--examples_sha256", digest]} if digest else {},
         env=env,
         # Kubeflow's cache compares parameters only, not the data at an address or in a volume.
-        uncached=frozenset({REPORT_NODE, *push, *([] if digest else ["examples"])}),
+        uncached=frozenset({REPORT_NODE, *with_registry, *([] if digest else ["examples"])}),
         recipes=recipes_of_nodes(spec.recipes),
     )
     checked = check_spec(pipeline)

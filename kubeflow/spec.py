@@ -12,6 +12,8 @@ from kubeflow.contract import Json, title_of
 from kubeflow.environment import KubeflowEnvironment, Resources, Volume
 from pipelines.graph.steps import shown_id
 
+# Beginnings of the IDs of nodes that read or write the registry.
+USE_REGISTRY = ("push__", "champion__")
 _UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1.0}
 
 
@@ -109,7 +111,7 @@ def _pod(label: str, cluster: KubeflowEnvironment) -> Json:
 def _mounts(label: str, volume: Volume, cluster: KubeflowEnvironment) -> bool:
     """Whether a node mounts a volume. Only nodes that need it do: many volumes allow one machine at a time."""
     users = {
-        "exec-push-": cluster.registry,
+        **{f"exec-{node.replace('__', '-')}": cluster.registry for node in USE_REGISTRY},
         "exec-examples": cluster.examples if cluster.examples and cluster.examples.startswith("/") else None,
     }
     needed = {prefix for prefix, path in users.items() if path and PurePosixPath(path).is_relative_to(volume.path)}

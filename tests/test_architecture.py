@@ -16,7 +16,7 @@ LAYERS = (
     {"edgemill"},
     {"kubeflow"},
     {"pipelines"},
-    {"device_check", "explain"},
+    {"challenge", "champion", "device_check", "explain"},
     {"changes", "evaluate"},
     {
         "baseline",

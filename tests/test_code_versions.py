@@ -54,6 +54,12 @@ EVALUATES = KERAS | {
     *("data", "metrics", "model", "predict", "ranges", "spec.evaluate", "spec.metric", "spec.prediction", "tfx"),
     *("upstream.beam", "upstream.tflite.objects", "upstream.tflite.schema"),
 }
+PUSHES = (
+    EVALUATED
+    | DEVICE
+    | FUNCTION
+    | {"card", "facts.decision", "facts.explanation", *ON_DEVICE, "object_store", "spec.card", "spec.registry", "trust"}
+)
 DEPENDS = {
     "baseline": MANIFEST
     | KERAS
@@ -61,6 +67,8 @@ DEPENDS = {
     | {"data", "model", "ranges", "spec.baseline", "upstream.saved_model", "upstream.tfx.executors"}
     | {"upstream.tflite.objects", "upstream.tflite.schema"},
     "calibrate": READS | FUNCTION | {"data", "facts.audit", "spec.calibrate", "upstream.tfx.executors"},
+    "challenge": EVALUATED | EVALUATES | {"evaluate", "facts.champion", "upstream.tfx.executors"},
+    "champion": PUSHES | {"facts.champion", "push"},
     "cluster": TRAINS | {"spec.steps.cluster", "upstream.tfmot"},
     "convert": TRAINS
     | RECURRENT
@@ -96,25 +104,13 @@ DEPENDS = {
         "spec.metric",
         "upstream.fork_server",
     },
-    "gate": EVALUATED | DEVICE | {"facts.decision", *ON_DEVICE, "metrics", "spec.gate", "tfx"},
+    "gate": EVALUATED | DEVICE | {"facts.champion", "facts.decision", *ON_DEVICE, "metrics", "spec.gate", "tfx"},
     "ingest": FUNCTION | {"spec.examples"},
     "predict": READS
-    | {"data", "model", "ranges", "spec.prediction", "upstream.beam", "upstream.keras", "upstream.tfx.executors"}
+    | {"data", "model", "ranges", "spec.prediction", "tfx", "upstream.beam", "upstream.keras", "upstream.tfx.executors"}
     | {"upstream.tflite.objects", "upstream.tflite.schema"},
     "prune": TRAINS | {"spec.steps.prune"},
-    "push": EVALUATED
-    | DEVICE
-    | FUNCTION
-    | {
-        "card",
-        "facts.decision",
-        "facts.explanation",
-        *ON_DEVICE,
-        "object_store",
-        "spec.card",
-        "spec.registry",
-        "trust",
-    },
+    "push": PUSHES,
     "quantize": TRAINS | RECURRENT,
     "validate": {"data", "facts.manifest", "facts.streaming", "spec.validate", "upstream.tfx.example_validator"},
 }

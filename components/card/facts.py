@@ -8,7 +8,7 @@ from typing import Literal
 from components.core.errors import ModelError
 from components.core.values import FrozenModel
 from components.facts.conversion import Converted, OperatorUse, TensorFact
-from components.facts.decision import Check, Decision, Requirement
+from components.facts.decision import ChampionVerdict, Check, Decision, Requirement
 from components.facts.evaluation import CandidateReport, Latency, SliceResult
 from components.facts.explanation import Explanation
 from components.facts.streaming import StreamingContract
@@ -40,6 +40,7 @@ class CardFacts(FrozenModel):
         why: Why the gate chose it.
         decide_on, alpha: How the gate compared metrics with their bounds.
         checks: All that the gate compared.
+        champion: The release before it, and how the model does against it; None if it was not compared with any.
         explanation: Errors of its layers; None for a float model.
         digests: Role -> SHA-256 of what it was made from.
         about: What only people know.
@@ -67,6 +68,7 @@ class CardFacts(FrozenModel):
     decide_on: str
     alpha: float | None = None
     checks: tuple[Check | Requirement, ...] = ()
+    champion: ChampionVerdict | None = None
     explanation: Explanation | None = None
     digests: dict[str, str] = {}
     about: CardSpec = CardSpec()
@@ -131,7 +133,18 @@ def card_facts(
         decide_on=decision.decide_on,
         alpha=decision.alpha,
         checks=next(one.checks for one in decision.candidates if one.candidate == decision.chosen),
+        champion=_champion(decision),
         explanation=explanation,
         digests=dict(digests or {}),
         about=about,
     )
+
+
+def _champion(decision: Decision) -> ChampionVerdict | None:
+    """How the chosen candidate does against another release. What it says of other candidates is not about it."""
+    found = decision.champion
+    own = found.of(decision.chosen) if found is not None and decision.chosen is not None else None
+    if found is None or own is None or own.verdict in {None, "same"}:
+        return None
+    # A release in another place is the same release.
+    return found.model_copy(update={"candidates": (own,), "path": None, "notes": ()})

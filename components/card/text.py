@@ -26,6 +26,7 @@ _SECTIONS = (
     "Ethical Considerations",
     "Caveats and Recommendations",
 )
+_AGAINST = {"pass": "not worse", "fail": "worse", "not_enough_data": "no difference shown"}
 _UNSTATED = "*Not stated. Add `card.{field}` to the pipeline file.*"
 
 
@@ -131,7 +132,20 @@ def _metrics(facts: CardFacts) -> list[str]:
         )
         for one in facts.checks
     ]
-    return [how.get(facts.decide_on, ""), _table(("Check", "Where", "Bound", "Measured", "Verdict"), rows)]
+    blocks = [how.get(facts.decide_on, ""), _table(("Check", "Where", "Bound", "Measured", "Verdict"), rows)]
+    return [*blocks, *_champion(facts)]
+
+
+def _champion(facts: CardFacts) -> Iterator[str]:
+    if facts.champion is None:
+        return
+    yield f"Against the release before it, {facts.champion.version}, on the same examples:"
+    rows = [
+        (one.quantity, one.scope, "–" if one.measured is None else f"{one.measured:+.6g}", _AGAINST[one.verdict])  # noqa: RUF001
+        for candidate in facts.champion.candidates
+        for one in candidate.checks
+    ]
+    yield _table(("Change", "Where", "Measured", "Result"), rows)
 
 
 def _analyses(facts: CardFacts) -> list[str]:

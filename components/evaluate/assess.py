@@ -121,12 +121,17 @@ def assess(
         ),
         outputs=next(iter(readings.values())) if len(readings) == 1 else None,
         readings=_if_several(readings),
-        spans={
-            metric.name: values[1] - values[0]
-            for metric in mean_metrics(spec.metrics)
-            if (values := values_of(metric)) is not None and math.isfinite(values[1] - values[0])
-        },
+        spans=spans_of(spec),
     )
+
+
+def spans_of(spec: EvaluationSpec) -> dict[str, float]:
+    """Return what `components.facts.evaluation.EvaluationReport` calls the spans of metrics."""
+    return {
+        metric.name: values[1] - values[0]
+        for metric in mean_metrics(spec.metrics)
+        if (values := values_of(metric)) is not None and math.isfinite(values[1] - values[0])
+    }
 
 
 def _check_groups(spec: EvaluationSpec, slices: Sequence[SliceResult]) -> None:

@@ -22,6 +22,10 @@ OUTCOME_FILE = "outcome.json"
 EXPLANATION_FILE = "explanation.json"
 # In the same artifact, and beside a report: files for Model Explorer.
 NODE_DATA_FOLDER = "node_data"
+# In the Model artifact of a device's champion: a Champion.
+CHAMPION_FILE = "champion.json"
+# In the artifact of a challenge: a Challenge.
+CHALLENGE_FILE = "challenge.json"
 # In an artifact of predictions: its report and the stored outputs.
 PREDICTIONS_FOLDER = "predictions"
 # In the artifact of what changed: Changes.

@@ -118,6 +118,50 @@ class CandidateDecision(FrozenModel):
         return tuple(check for check in self.checks if check.verdict != "pass")
 
 
+class AgainstChampion(FrozenModel):
+    """How one candidate does against the device's champion.
+
+    Attributes:
+        candidate: Name of the recipe.
+        verdict: `same` if it is the champion's file; `fail` if it is worse; `not_enough_data` if neither that nor the
+            opposite is shown; else `pass`. None if nothing was compared.
+        checks: What was compared.
+    """
+
+    candidate: str
+    verdict: Verdict | Literal["same"] | None = None
+    checks: tuple[Check, ...] = ()
+
+
+class ChampionVerdict(FrozenModel):
+    """All candidates against the device's champion.
+
+    Attributes:
+        mode: `report` if this is only reported; `require` if it decides.
+        state: As in `components.facts.champion.Champion`.
+        version, sha256, path: The release, its model's digest, and its address; None without one.
+        recipe, scheme: Name of its recipe, and kind of its scheme; empty without one.
+        why: Why nothing was compared; empty otherwise.
+        notes: What else to keep in mind.
+        candidates: The candidates, in the order of the pipeline file.
+    """
+
+    mode: Literal["report", "require"]
+    state: Literal["found", "none", "unknown"]
+    version: str | None = None
+    sha256: str | None = None
+    path: str | None = None
+    recipe: str = ""
+    scheme: str = ""
+    why: str = ""
+    notes: tuple[str, ...] = ()
+    candidates: tuple[AgainstChampion, ...] = ()
+
+    def of(self, candidate: str) -> AgainstChampion | None:
+        """How a candidate does; None if it is unknown."""
+        return next((one for one in self.candidates if one.candidate == candidate), None)
+
+
 class Decision(FrozenModel):
     """The gate's decision for one device.
 
@@ -132,6 +176,7 @@ class Decision(FrozenModel):
             metric against the cost, among those that pass, from the lowest cost to the highest.
         decide_on: What the bounds on metrics were compared with, as in `components.spec.gate.GateSpec`.
         alpha: With `decide_on: test`, the highest probability of a wrong blessing.
+        champion: How the candidates do against the device's champion; None if the policy compares with none.
         candidates: All candidates, in the order of the pipeline file.
     """
 
@@ -144,4 +189,5 @@ class Decision(FrozenModel):
     fronts: dict[str, tuple[str, ...]] = {}
     decide_on: Literal["estimate", "interval", "test"] = "estimate"
     alpha: float | None = None
+    champion: ChampionVerdict | None = None
     candidates: tuple[CandidateDecision, ...]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from components.facts.conversion import ConversionOutcome, Converted, Inspection
 from components.facts.decision import Check, Operation, Requirement, Unit, Verdict
-from components.facts.evaluation import CandidateReport, EvaluationReport, MetricValue, SliceResult
+from components.facts.evaluation import CandidateReport, MetricValue, SliceResult
 from components.facts.slices import OVERALL, matches
 from components.gate.evidence import Evidence, evidence_on
 from components.spec.devices.device import DeviceProfile
@@ -107,19 +107,31 @@ def saturation_checks(candidate: CandidateReport, policy: GateSpec) -> Iterator[
 
 
 def bound_checks(
-    candidate: CandidateReport, report: EvaluationReport, bound: MetricBound, policy: GateSpec
+    slices: Sequence[SliceResult],
+    reference: Sequence[SliceResult],
+    bound: MetricBound,
+    policy: GateSpec,
+    span: float | None,
+    changed_from: str = "the baseline",
 ) -> Iterator[tuple[Check, Evidence | None]]:
     """Check one metric's bounds on every slice that they name. Missing values give `not_enough_data`.
 
     With `decide_on: test`, a check that can be tested comes with its evidence, and `components.gate.holm` judges it.
+
+    Args:
+        slices: Results of a candidate, with changes from the reference.
+        reference: Results of the model that the bounds on changes are relative to.
+        bound: The bounds.
+        policy: What decides.
+        span: That of the metric, as in `components.facts.evaluation.EvaluationReport`.
+        changed_from: What the reference is.
     """
-    own, baseline = _named(candidate.slices), _named(report.baseline_slices)
+    own, baseline = _named(slices), _named(reference)
     for wanted in bound.slices or (OVERALL,):
         # A slice that only the baseline has is requested but not measured on this candidate.
         names = [name for name in dict.fromkeys([*own, *baseline]) if matches(name, wanted)]
         for name in names or [wanted]:
-            span = report.spans.get(bound.name)
-            yield from _on_slice(own.get(name), name, baseline.get(name), bound, policy, span)
+            yield from _on_slice(own.get(name), name, baseline.get(name), bound, policy, span, changed_from)
 
 
 def _on_slice(
@@ -129,6 +141,7 @@ def _on_slice(
     bound: MetricBound,
     policy: GateSpec,
     span: float | None,
+    changed_from: str,
 ) -> Iterator[tuple[Check, Evidence | None]]:
     metric = result.metrics.get(bound.name) if result else None
     reference = baseline.metrics.get(bound.name) if baseline else None
@@ -156,7 +169,7 @@ def _on_slice(
             if is_change and (flips := result.flips.get(bound.name)):
                 note += f", {flips.lost} lost and {flips.gained} gained"
         if value is None:
-            note = _lacks(result, where, bound.name, "change from the baseline" if is_change else "value")
+            note = _lacks(result, where, bound.name, f"change from {changed_from}" if is_change else "value")
         check = Check(
             quantity=f"change of {bound.name}" if is_change else bound.name,
             scope=where,

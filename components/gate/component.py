@@ -12,11 +12,13 @@ from components.core.files import sha256_of_bytes, write_atomically
 from components.core.values import FrozenModel, serialized
 from components.facts.artifact_paths import (
     BASELINE_SLICES_FILE,
+    CHALLENGE_FILE,
     DEVICE_REPORT_FILE,
     OUTCOME_FILE,
     TFLITE_FILE,
     TFLM_FILE,
 )
+from components.facts.champion import Challenge
 from components.facts.decision import Decision
 from components.facts.device import DeviceReport, TflmFacts
 from components.facts.evaluation import BaselineSlices, CandidateReport, EvaluationReport
@@ -35,11 +37,13 @@ class GateRequest(FrozenModel):
         device: The device to decide for.
         policy: The bounds and the preference.
         less_is_better: Whether smaller values of the policy's first metric are better; None if unknown.
+        directions: Metric -> the same, of all metrics of which it is known.
     """
 
     device: DeviceProfile
     policy: GateSpec
     less_is_better: bool | None = None
+    directions: dict[str, bool] = {}
 
 
 class GateExecutor(base_executor.BaseExecutor):
@@ -68,7 +72,20 @@ class GateExecutor(base_executor.BaseExecutor):
             facts_there = verified(artifact_utils.get_single_instance(input_dict["on_device"]))
             on_device = DeviceReport.model_validate_json(facts_there.read(DEVICE_REPORT_FILE))
             parents["on_device"] = facts_there.manifest.sha256
-        decision = decide(report, request.device, request.policy, request.less_is_better, on_device)
+        challenge = None
+        if input_dict.get("challenge"):
+            against = verified(artifact_utils.get_single_instance(input_dict["challenge"]))
+            challenge = Challenge.model_validate_json(against.read(CHALLENGE_FILE))
+            parents["challenge"] = against.manifest.sha256
+        decision = decide(
+            report,
+            request.device,
+            request.policy,
+            request.less_is_better,
+            on_device,
+            challenge,
+            request.directions,
+        )
         logging.getLogger(__name__).info("%s: %s: %s", decision.device, decision.verdict, decision.why)
         winner = candidates[decision.chosen] if decision.chosen is not None else None
 
@@ -150,8 +167,9 @@ def _write_chosen(
 class GateComponentSpec(component_spec.ComponentSpec):
     """The interface that all gates share. `candidate_node` adds one named input per candidate.
 
-    Inputs are one ModelEvaluation with a `report.json`, and this device's device check, which a profile without
-    evaluators lacks. `spec` is the JSON of a `GateRequest`.
+    Inputs are one ModelEvaluation with a `report.json`; this device's device check, which a profile without evaluators
+    lacks; and how the candidates do against its champion, if the policy compares with one. `spec` is the JSON of a
+    `GateRequest`.
     """
 
     PARAMETERS = {
@@ -161,6 +179,7 @@ class GateComponentSpec(component_spec.ComponentSpec):
     INPUTS: dict[str, component_spec.ChannelParameter] = {
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "on_device": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation, optional=True),
+        "challenge": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation, optional=True),
     }
     OUTPUTS = {
         "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
+from components.facts.champion import Challenge, Champion
 from components.facts.conversion import Converted
 from components.facts.decision import CandidateDecision, Check, Decision, Requirement, Verdict
 from components.facts.device import DeviceReport
 from components.facts.evaluation import CandidateReport, EvaluationReport
+from components.gate.champion import champion_checks, champion_verdict, requirement
 from components.gate.checks import LATENCY_RATIO, OPERATORS, bound_checks, device_checks, saturation_checks, step_checks
 from components.gate.evidence import Evidence
 from components.gate.holm import judged
@@ -26,6 +29,8 @@ def decide(
     policy: GateSpec,
     less_is_better: bool | None = None,
     on_device: DeviceReport | None = None,
+    challenge: Challenge | None = None,
+    directions: Mapping[str, bool] = MappingProxyType({}),
 ) -> Decision:
     """Check every candidate against the policy and the device's budgets, and choose the best that passes.
 
@@ -37,17 +42,26 @@ def decide(
             bounds: less is better only if it has neither `at_least` nor `max_drop_from_baseline`.
         on_device: Facts from the device's own tools; None for a profile without evaluators. Where TensorFlow Lite
             Micro ran a candidate, the bounds on metrics hold there too. If it ran all examples, only there.
+        challenge: How the candidates do against the champion, under the desktop's runtime; None if the policy compares
+            with none.
+        directions: Metric -> whether smaller values are better, for the comparison with the champion.
 
     Returns:
         A decision with the candidates in the order of the report. A bound that is met exactly passes, and a difference
         within float32 rounding counts as exact (`components.gate.checks`).
     """
+    if challenge is None and policy.champion != "none":
+        challenge = Challenge(champion=Champion(device=device.name, state="unknown"))
     if less_is_better is None:
-        less_is_better = policy.metrics[0].at_least is None and policy.metrics[0].max_drop_from_baseline is None
+        first = policy.metrics[0]
+        drops = (first.at_least, first.max_drop_from_baseline, first.max_drop_from_champion)
+        less_is_better = all(bound is None for bound in drops)
     there = OnDevice(report, on_device)
     # The preference weighs the accuracy on all examples.
     seen = there.report if there.complete else report
-    decided = list(zip(seen.candidates, _judged(report, device, policy, on_device, there), strict=True))
+    against = _against(report, challenge, policy, directions)
+    judged_all, on_champion = _judged(report, device, policy, on_device, there, challenge, against)
+    decided = list(zip(seen.candidates, judged_all, strict=True))
     passing = [candidate for candidate, decision in decided if decision.verdict == "pass"]
     decisions = tuple(decision for _, decision in decided)
     verdict: Verdict = "pass"
@@ -67,50 +81,95 @@ def decide(
         fronts=fronts(passing, policy.metrics[0].name, less_is_better, on_device),
         decide_on=policy.decide_on,
         alpha=policy.error_rate if policy.decide_on == "test" else None,
+        champion=None if challenge is None else champion_verdict(report.candidates, on_champion, challenge, policy),
         candidates=decisions,
     )
 
 
-def worst(verdicts: Iterator[Verdict]) -> Verdict:
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the worst verdict: `fail` before `not_enough_data` before `pass`."""
     found = set(verdicts)
     return "fail" if "fail" in found else "not_enough_data" if "not_enough_data" in found else "pass"
 
 
+# Checks in their order, each with its evidence, as in `components.gate.holm`.
+_Rows = list[tuple[Check, Evidence | None]]
+
+
+def _against(
+    report: EvaluationReport, challenge: Challenge | None, policy: GateSpec, directions: Mapping[str, bool]
+) -> list[_Rows]:
+    if challenge is None or policy.champion == "none":
+        return [[] for _ in report.candidates]
+    return [
+        champion_checks(candidate, challenge, policy, directions) if isinstance(candidate.outcome, Converted) else []
+        for candidate in report.candidates
+    ]
+
+
 def _judged(
-    report: EvaluationReport, device: DeviceProfile, policy: GateSpec, on_device: DeviceReport | None, there: OnDevice
-) -> list[CandidateDecision]:
-    fixed = [_of_the_file(candidate, device, policy, on_device) for candidate in report.candidates]
+    report: EvaluationReport,
+    device: DeviceProfile,
+    policy: GateSpec,
+    on_device: DeviceReport | None,
+    there: OnDevice,
+    challenge: Challenge | None,
+    against: Sequence[_Rows],
+) -> tuple[list[CandidateDecision], list[list[Check]]]:
+    """The decisions on all candidates, and their judged checks against the champion."""
+    required = challenge if policy.champion == "require" else None
+    fixed = [
+        [*_of_the_file(candidate, device, policy, on_device), *_of_the_champion(candidate, required)]
+        for candidate in report.candidates
+    ]
     bounds = [
         _of_the_metrics(candidate, measured, report, policy, there) if isinstance(candidate.outcome, Converted) else []
         for candidate, measured in zip(report.candidates, there.report.candidates, strict=True)
     ]
     # None of the others looks at an evaluation example, so the choice among the rest is fair.
     eligible = [worst(check.verdict for check in checks) == "pass" for checks in fixed]
+    deciding = [[*own, *(rows if required else ())] for own, rows in zip(bounds, against, strict=True)]
+    of_all = judged(deciding, eligible, policy.error_rate)
+    # What is only reported must not make it harder to pass.
+    on_champion = (
+        [checks[len(own) :] for checks, own in zip(of_all, bounds, strict=True)]
+        if required
+        else judged(against, eligible, policy.error_rate)
+    )
     decisions = []
-    for candidate, of_file, of_metrics in zip(
-        report.candidates, fixed, judged(bounds, eligible, policy.error_rate), strict=True
-    ):
+    for candidate, of_file, of_metrics in zip(report.candidates, fixed, of_all, strict=True):
         checks = (*of_file, *of_metrics, *_of_the_states(candidate, policy))
         verdict = worst(check.verdict for check in checks)
         decisions.append(CandidateDecision(candidate=candidate.name, verdict=verdict, checks=checks))
-    return decisions
+    return decisions, on_champion
+
+
+def _of_the_champion(candidate: CandidateReport, required: Challenge | None) -> list[Requirement]:
+    found = None if required is None else requirement(candidate, required)
+    return [found] if found is not None and isinstance(candidate.outcome, Converted) else []
 
 
 def _of_the_metrics(
     candidate: CandidateReport, measured: CandidateReport, report: EvaluationReport, policy: GateSpec, there: OnDevice
-) -> list[tuple[Check, Evidence | None]]:
+) -> _Rows:
     runtime = there.runtime(candidate.name)
-    checks: list[tuple[Check, Evidence | None]] = []
+    checks: _Rows = []
     if runtime is None or not there.complete:
-        checks += [check for bound in policy.metrics for check in bound_checks(candidate, report, bound, policy)]
+        checks += _bounded(candidate, report, policy)
     if runtime is not None:
         checks += [
             (check.model_copy(update={"quantity": f"{check.quantity} on {runtime}"}), evidence)
-            for bound in policy.metrics
-            for check, evidence in bound_checks(measured, there.report, bound, policy)
+            for check, evidence in _bounded(measured, there.report, policy)
         ]
     return checks
+
+
+def _bounded(candidate: CandidateReport, report: EvaluationReport, policy: GateSpec) -> _Rows:
+    return [
+        check
+        for bound in policy.metrics
+        for check in bound_checks(candidate.slices, report.baseline_slices, bound, policy, report.spans.get(bound.name))
+    ]
 
 
 def _of_the_file(

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import tampered
+from components.core.errors import ModelError, SpecError, tampered
 from components.core.files import sha256_of_bytes, write_atomically
 from components.core.values import serialized
 from components.data.examples import first_inputs
 from components.facts.artifact_paths import PREDICTIONS_FOLDER, SERVING_FOLDER, TFLITE_FILE
 from components.facts.verified import Verified
+from components.predict.comparable import differing_outputs
 from components.predict.models import FloatPredictor, TFLitePredictor
 from components.predict.prediction import predict, rejection
-from components.predict.report import PredictionReport
-from components.predict.store import StoredPredictions
+from components.predict.report import PredictionReport, Rejection
+from components.predict.store import SUFFIX, StoredPredictions
 from components.spec.prediction import PredictionSpec
 
 _REPORT = f"{PREDICTIONS_FOLDER}/report.json"
@@ -55,6 +57,7 @@ def predict_model(
     model: Verified,
     *,
     baseline: Predictions | None,
+    known: Sequence[Predictions] = (),
     files: Sequence[str],
     request: PredictionSpec,
     task: str,
@@ -65,11 +68,13 @@ def predict_model(
 ) -> PredictionReport:
     """Predict with the model of an artifact, and write the content of an artifact of predictions.
 
-    A candidate without a file, and one that cannot run on the first example, has a report only.
+    A candidate without a file, and one that cannot run on the first example, has a report only. So has a champion
+    whose outputs are not those of the baseline, or that fails on any example: it may be a release of another model.
 
     Args:
-        model: The float baseline, or a candidate.
+        model: The float baseline, a candidate, or a champion.
         baseline: Predictions of the float baseline; None for the baseline itself.
+        known: Predictions of other models for the same examples. If one of them is of the same bytes, they are copied.
         task_version: Version of the task, for the report.
         output: Folder of the new artifact.
         files, request, task, transform_graph, make_pipeline: As for `predict`.
@@ -80,31 +85,57 @@ def predict_model(
     """
     example = first_inputs(files, 1, task, transform_graph, "evaluate on")
     report = PredictionReport(task=task, task_version=task_version, **request.model_dump())
-    content = None
-    runs = baseline is None
+    runs, champion = baseline is None, model.manifest.role == "champion"
+    same = None
     if baseline is not None and TFLITE_FILE in model.manifest.files:
         content = model.read(TFLITE_FILE)
-        rejected = rejection(content, example)
-        report = report.model_copy(update={"sha256": sha256_of_bytes(content), "rejected": rejected})
-        runs = rejected is None
-    if runs:
-        found = predict(
-            functools.partial(FloatPredictor, model.folder / SERVING_FOLDER)
-            if baseline is None
-            # Every worker verifies the digest of the file that it runs, so the outputs belong to these bytes.
-            else functools.partial(_verified_file, model),
-            files=files,
-            request=request,
-            task=task,
-            output_names=() if baseline is None else baseline.report.output_names,
-            output=output / PREDICTIONS_FOLDER,
-            transform_graph=transform_graph,
-            make_pipeline=make_pipeline,
-        )
-        report = found.model_copy(update={"sha256": report.sha256, "task_version": task_version})
+        report = report.model_copy(update={"sha256": sha256_of_bytes(content)})
+        same = next((one for one in known if _is_of(one, report)), None)
+        if same is None:
+            rejected = rejection(content, example)
+            if rejected is None and champion:
+                rejected = differing_outputs(content, example, baseline.report, task)
+            report = report.model_copy(update={"rejected": rejected})
+            runs = rejected is None
+    if same is not None:
+        _copy(same, output)
+        report = same.report
+    elif runs:
+        try:
+            found = predict(
+                functools.partial(FloatPredictor, model.folder / SERVING_FOLDER)
+                if baseline is None
+                # Every worker verifies the digest of the file that it runs, so the outputs belong to these bytes.
+                else functools.partial(_verified_file, model),
+                files=files,
+                request=request,
+                task=task,
+                output_names=() if baseline is None else baseline.report.output_names,
+                output=output / PREDICTIONS_FOLDER,
+                transform_graph=transform_graph,
+                make_pipeline=make_pipeline,
+            )
+            report = found.model_copy(update={"sha256": report.sha256, "task_version": task_version})
+        except (SpecError, ModelError) as error:
+            if not champion:
+                raise
+            shutil.rmtree(output / PREDICTIONS_FOLDER, ignore_errors=True)
+            report = report.model_copy(update={"rejected": Rejection(message=error.what, remedy=error.remedy)})
     model.check()
     write_atomically(output / _REPORT, serialized(report))
     return report
+
+
+def _is_of(known: Predictions, asked: PredictionReport) -> bool:
+    """Whether predictions are of the same bytes, and were made as they are asked for."""
+    fields = ("sha256", "task", "task_version", "split", "batch_size")
+    return all(getattr(known.report, name) == getattr(asked, name) for name in fields)
+
+
+def _copy(known: Predictions, output: Path) -> None:
+    for name in known.artifact.manifest.files:
+        if name.endswith(SUFFIX):
+            write_atomically(output / name, known.artifact.read(name))
 
 
 def _verified_file(model: Verified) -> TFLitePredictor:

@@ -10,6 +10,9 @@ from pydantic_core import PydanticKnownError
 from components.core.values import Count, FrozenModel
 
 Preference = Literal["smallest", "smallest_compressed", "fastest", "most_accurate"]
+# Bound on a drop -> the one on a rise from the same model, for metrics where less is better.
+RISES = {f"max_drop_from_{model}": f"max_rise_from_{model}" for model in ("baseline", "champion")}
+ChampionMode = Literal["none", "report", "require"]
 
 
 class PreferenceSpec(FrozenModel):
@@ -54,6 +57,8 @@ class MetricBound(FrozenModel):
         at_least, at_most: Absolute bound, in the metric's unit.
         max_drop_from_baseline: How far a metric where more is better can fall below the float baseline's.
         max_rise_from_baseline: How far a metric where less is better can rise above the float baseline's.
+        max_drop_from_champion: How far a metric where more is better can fall below the champion's.
+        max_rise_from_champion: How far a metric where less is better can rise above the champion's.
     """
 
     name: str
@@ -62,11 +67,23 @@ class MetricBound(FrozenModel):
     at_most: FiniteFloat | None = None
     max_drop_from_baseline: Annotated[FiniteFloat, Field(ge=0)] | None = None
     max_rise_from_baseline: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    max_drop_from_champion: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    max_rise_from_champion: Annotated[FiniteFloat, Field(ge=0)] | None = None
+
+    @property
+    def holds_without_champion(self) -> bool:
+        """Whether it bounds candidates of a device that has no champion."""
+        bounds = (self.at_least, self.at_most, self.max_drop_from_baseline, self.max_rise_from_baseline)
+        return any(bound is not None for bound in bounds)
+
+    @property
+    def names_champion(self) -> bool:
+        """Whether it declares how much worse than the champion a candidate can be."""
+        return self.max_drop_from_champion is not None or self.max_rise_from_champion is not None
 
     @model_validator(mode="after")
     def _bounds_something(self) -> MetricBound:
-        bounds = (self.at_least, self.at_most, self.max_drop_from_baseline, self.max_rise_from_baseline)
-        if all(bound is None for bound in bounds):
+        if not self.holds_without_champion and not self.names_champion:
             raise ValueError("has no bound: set at_least, at_most, max_drop_from_baseline, or max_rise_from_baseline")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise ValueError(f"at_least ({self.at_least}) is above at_most ({self.at_most}): nothing can pass")
@@ -89,6 +106,10 @@ class GateSpec(FrozenModel):
             a statistical test shows every bound of `metrics`. See docs/gate.md.
         alpha: With `decide_on: test`, the highest probability of blessing a candidate that breaks a bound: above 0 and
             below 0.5, 0.05 by default.
+        champion: What happens to candidates that are worse than the champion, the device's last release. `none`, the
+            default, compares nothing. `report` compares all candidates with it, and `require` also refuses those that
+            are worse. Compared are the bounds with `max_drop_from_champion` or `max_rise_from_champion`. If there are
+            none, every metric of `metrics` is, on its slices, and must not be worse at all.
         min_examples: A slice with fewer examples is not enough data.
         max_state_error: How far the states of a lowered recurrent model can be from the float model's after any time
             step: root mean square of the error divided by that of the state. By default, no bound.
@@ -103,6 +124,7 @@ class GateSpec(FrozenModel):
     ] = PreferenceSpec(by="smallest")
     decide_on: Literal["estimate", "interval", "test"] = "estimate"
     alpha: Annotated[FiniteFloat, Field(gt=0, lt=0.5)] | None = None
+    champion: ChampionMode = "none"
     min_examples: Count = 30
     max_state_error: Annotated[FiniteFloat, Field(gt=0)] | None = None
     max_saturated_outputs: Annotated[FiniteFloat, Field(ge=0, lt=1)] | None = None
@@ -119,11 +141,33 @@ class GateSpec(FrozenModel):
                 f"alpha ({self.alpha:g}) has no effect with `decide_on: {self.decide_on}`: "
                 "write `decide_on: test`, or remove alpha"
             )
+        if (contradiction := self._of_champion()) is not None:
+            raise ValueError(contradiction)
         for number, one in enumerate(self.metrics):
             for other in self.metrics[number + 1 :]:
                 if one.name == other.name and set(one.slices) == set(other.slices):
                     _check_range(one, other)
         return self
+
+    def _of_champion(self) -> str | None:
+        margins = [bound for bound in self.metrics if bound.names_champion]
+        if margins and self.champion == "none":
+            return (
+                f"the bound on {margins[0].name!r} from the champion has no effect with `champion: none`: "
+                "write `champion: report` or `champion: require`, or remove it"
+            )
+        if not any(bound.holds_without_champion for bound in self.metrics):
+            return (
+                "nothing bounds a device's first release, which has no champion: add at_least, at_most, "
+                "max_drop_from_baseline, or max_rise_from_baseline to one of the metrics"
+            )
+        if self.champion == "require" and self.decide_on != "estimate" and not margins:
+            return (
+                f"`champion: require` with `decide_on: {self.decide_on}` asks each candidate to show that it is better "
+                "than the champion: add the loss that you can accept to one of the metrics, such as "
+                "max_drop_from_champion: 0.01"
+            )
+        return None
 
 
 def _check_range(one: MetricBound, other: MetricBound) -> None:

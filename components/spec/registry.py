@@ -199,7 +199,7 @@ Registries = Annotated[
 ]
 
 
-def by_field(push: Registries) -> dict[str, BaseRegistry]:
+def by_field(push: Registries) -> dict[str, AnyRegistry]:
     """Map the field of each registry in the pipeline file to the registry."""
     if isinstance(push, BaseRegistry):
         return {"push": push}

@@ -37,6 +37,8 @@ from pipelines.runs.metadata import NodeRecord
 from pipelines.storage.access import check_writable, examples_errors
 from pipelines.storage.metadata_connection import open_store
 
+_WITHOUT_CONVERSION = ("champion__", "predict__champion__", "challenge__", "gate__", "push__")
+
 
 def place_of(
     file: Path | None,
@@ -153,8 +155,8 @@ def _run(
                 recipes.update(plan.recipes)
             if record.state == "running":
                 # Conversions fork from a server that imports TensorFlow. Start it with the first node that executes.
-                # Gates and pushes execute in every run, and no conversion follows them.
-                if not record.node.startswith(("gate__", "push__")):
+                # Champions, gates, and pushes execute without a change of the pipeline, and no conversion follows.
+                if not record.node.startswith(_WITHOUT_CONVERSION):
                     warm_up()
                 progress.started(record.node, shown_id(record.node, recipes))
             else:

@@ -16,6 +16,7 @@ from components.core.files import described, is_file, is_folder
 from components.device_check.installed import tool_errors
 from components.ingest.sources import read_by_tfx, wildcards_in
 from components.object_store.bucket import is_address
+from components.push.champion import find_champion, unreadable
 from components.push.registry import open_registry
 from components.push.signed import check_signable
 from components.spec.baseline import PretrainedBaseline
@@ -274,6 +275,11 @@ def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
         check_signable(list(by_field(loaded.spec.push).values()), [device.device_class for device in loaded.devices])
     except (RegistryError, SpecError) as error:
         yield error.placed("push")
+        return
+    if loaded.spec.gate.champion == "require":
+        registries = tuple(by_field(loaded.spec.push).values())
+        found = (find_champion(registries, device, loaded.spec.name)[0] for device in loaded.devices)
+        yield from filter(None, map(unreadable, found))
 
 
 def _unsupported_names(loaded: LoadedPipeline) -> Iterator[EdgemillError]:

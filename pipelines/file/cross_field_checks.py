@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from components.core.errors import SpecError, one_of
 from components.metrics.metric_ranges import values_of
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
-from components.spec.gate import MetricBound
+from components.spec.gate import RISES, MetricBound
 from components.spec.registry import by_field
 from components.spec.scheme import Scheme, static_kinds
 from components.spec.steps.sparsity import SparsityTarget, sparsity_refusal
@@ -173,7 +173,7 @@ def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> 
     if less_is_better is None:
         return
     fewer = "less" if less_is_better else "more"
-    meant = {"at_least": "at_most", "max_drop_from_baseline": "max_rise_from_baseline"}
+    meant = {"at_least": "at_most", **RISES}
     if not less_is_better:
         meant = {right: wrong for wrong, right in meant.items()}
     for wrong, right in meant.items():
@@ -200,7 +200,7 @@ def _idle_bounds(bound: MetricBound, values: tuple[float, float] | None, where: 
         outcomes["at_least"] = "never" if low > most else "always"
     if high is not None and not least <= high < most:
         outcomes["at_most"] = "never" if high < least else "always"
-    for field in ("max_drop_from_baseline", "max_rise_from_baseline"):
+    for field in (*RISES, *RISES.values()):
         if getattr(bound, field) is not None and getattr(bound, field) >= most - least:
             outcomes[field] = "always"
     for field, how in outcomes.items():

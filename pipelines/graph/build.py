@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 from collections.abc import Callable, Iterable
@@ -21,14 +22,11 @@ from components.core.version import code_version
 from components.device_check.component import DeviceCheck, DeviceCheckRequest
 from components.evaluate.component import Evaluator
 from components.gate.component import Gate
-from components.push.component import Pusher
-from components.push.registry import backend_module
 from components.spec.baseline import TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from components.spec.devices.device import DeviceProfile
 from components.spec.evaluate import EvaluationSpec
 from components.spec.recipe import Recipe
-from components.spec.registry import by_field
 from components.tfx.candidate_inputs import candidate_node
 from pipelines.file.device_checks import pins_of
 from pipelines.file.environment import Environment
@@ -37,6 +35,7 @@ from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec, accuracy_bound
 from pipelines.graph.explain import CHANGE_FINDER, EXPLAINER, change_finders, explainers
 from pipelines.graph.ingest import Ingested, ingest
 from pipelines.graph.predict import PREDICTOR, predicted
+from pipelines.graph.releases import CHALLENGER, Champions, Seen, named_by_registries, push_node
 from pipelines.graph.sources import reads_digest, source_digests
 from pipelines.graph.steps import BASELINE_NODE, candidate_id, chain, step_nodes
 from pipelines.storage.metadata_connection import connection_config
@@ -60,7 +59,9 @@ def build_pipeline(
     return Pipeline(
         pipeline_name=loaded.spec.name,
         pipeline_root=environment.artifact_root(loaded.spec.name),
-        components=pipeline_nodes(loaded, attempt, retry, digests, task_files),
+        components=pipeline_nodes(
+            loaded, attempt, retry, digests, task_files, functools.partial(named_by_registries, loaded.spec)
+        ),
         enable_cache=True,
         metadata_connection_config=connection_config(environment.metadata_url),
         beam_pipeline_args=list(environment.beam_args),
@@ -73,6 +74,7 @@ def pipeline_nodes(
     retry: Callable[[str], str] = lambda _: "",
     digests: str | None = None,
     task_files: str = "",
+    seen: Seen = lambda _: None,
 ) -> list[BaseNode]:
     """Connect the components of a pipeline file that passed its checks.
 
@@ -84,9 +86,10 @@ def pipeline_nodes(
         retry: Node ID -> a token that changes when the node's last outcome is worth another attempt.
         digests: As for `pipelines.graph.ingest.ingest`.
         task_files: Digest of the files that the task reads, as part of its version; empty if there are none.
+        seen: What a device's registries name now. By default, no champion comes from the cache.
     """
     spec, data = loaded.spec, ingest(loaded.spec, digests)
-    return _Graph(spec, data, loaded.devices, retry, task_files).nodes(attempt)
+    return _Graph(spec, data, loaded.devices, retry, task_files).nodes(attempt, seen)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class _Graph:
     retry: Callable[[str], str]
     task_files: str
 
-    def nodes(self, attempt: str) -> list[BaseNode]:
+    def nodes(self, attempt: str, seen: Seen) -> list[BaseNode]:
         spec, data = self.spec, self.data
         baseline = _after(data.validated, self._baseline()).with_id(BASELINE_NODE)
         nodes: list[BaseNode] = [*data.nodes, baseline]
@@ -144,14 +147,21 @@ class _Graph:
         task = self._task(CHANGE_FINDER)
         changed = change_finders(stored.of_recipes, stored.of_baseline, spec, data, task)
         nodes += [*(_after(ready, node) for node in explained), *changed]
+        champions = Champions(
+            spec, data, measures, attempt, seen, self.retry, self._task(PREDICTOR), self._measuring(CHALLENGER)
+        )
         for device in self.devices:
-            on_device = None
+            on_device, challenge = None, None
+            if spec.gate.champion != "none":
+                challengers = champions.nodes(device, baseline.outputs["model"], stored)
+                challenge = challengers[-1].outputs["challenge"]
+                nodes += challengers
             if device.evaluators:
                 checked = self._device_check(device, candidates, baseline)
                 on_device = checked.outputs["facts"]
                 nodes.append(checked)
-            decision = self._gate(device, evaluation.outputs["evaluation"], on_device, candidates)
-            nodes += [decision, self._push(device, decision, attempt)]
+            decision = self._gate(device, evaluation.outputs["evaluation"], on_device, challenge, candidates)
+            nodes += [decision, push_node(spec, device, decision, attempt)]
         return nodes
 
     def _task(self, module: str) -> dict[str, str]:
@@ -252,35 +262,24 @@ class _Graph:
         device: DeviceProfile,
         evaluation: BaseChannel,
         on_device: BaseChannel | None,
+        challenge: BaseChannel | None,
         candidates: dict[str, BaseChannel],
     ) -> BaseNode:
-        policy, ranking = self.spec.gate, self.spec.gate.metrics[0].name
-        less_is_better = next(one.less_is_better for one in self.spec.evaluate.metrics if one.name == ranking)
-        asked = {"device": device.model_dump(), "policy": policy.model_dump(), "less_is_better": less_is_better}
+        policy, metrics = self.spec.gate, self.spec.evaluate.metrics
+        known = {one.name: one.less_is_better for one in metrics}
+        asked: dict[str, Any] = {"device": device.model_dump(), "policy": policy.model_dump()}
+        asked["less_is_better"] = known[policy.metrics[0].name]
+        if challenge is not None:
+            asked["directions"] = {name: less for name, less in known.items() if less is not None}
         return candidate_node(
             Gate,
             candidates,
             evaluation=evaluation,
             on_device=on_device,
+            challenge=challenge,
             spec=json.dumps(asked),
             code_version=code_version("components.gate.component"),
         ).with_id(f"gate__{device.name}")
-
-    def _push(self, device: DeviceProfile, decision: BaseNode, attempt: str) -> BaseNode:
-        registries = list(by_field(self.spec.push).values())
-        asked = {"registries": [one.model_dump() for one in registries], "device": device.model_dump()}
-        # Classes of the labels are those of the outputs only if the pipeline file names them.
-        if classes := getattr(self.spec.examples, "classes", None):
-            asked["classes"] = list(classes)
-        asked["card"] = self.spec.card.model_dump()
-        backends = dict.fromkeys(map(backend_module, registries))
-        return Pusher(
-            chosen=decision.outputs["chosen"],
-            blessing=decision.outputs["blessing"],
-            spec=json.dumps({**asked, "name": self.spec.name}),
-            attempt=attempt,
-            code_version=" ".join(map(code_version, ("components.push.component", *backends))),
-        ).with_id(f"push__{device.name}")
 
 
 def _model_of(node: BaseNode) -> BaseChannel:

@@ -12,8 +12,8 @@ from pipelines.report.summary import RunSummary
 
 # Enough that every node has executed in one of them, unless the pipeline is new or has changed.
 _MOST_RUNS = 10
-# These nodes execute in every run, and take less than a second.
-_SHORT = ("gate__", "push__")
+# These nodes can execute in every run, and take about a second.
+_SHORT = ("champion__", "gate__", "push__")
 
 
 def usual_seconds(root: Path, pipeline: str) -> dict[str, float]:

@@ -13,6 +13,7 @@ from components.facts.evaluation import SliceResult
 from components.facts.node_data import node_data
 from components.facts.slices import overall
 from pipelines.report import figures, wording
+from pipelines.report.champions import WORDS, champion_views
 from pipelines.report.changed import changed_views, curve_svg
 from pipelines.report.narrow import label_cells
 from pipelines.report.sections import recovery_views, recurrent_views, training_pictures
@@ -88,6 +89,8 @@ def render_report(summary: RunSummary) -> str:
         ),
         pictures=_pictures(summary),
         changed=changed_views(summary),
+        champions=champion_views(summary),
+        words=WORDS,
         why=why_views(summary),
         recovery=recovery_views(summary),
         recurrent=recurrent_views(summary),

@@ -12,6 +12,7 @@ from typing import Literal
 
 from components.core.values import FrozenModel
 from components.facts.conversion import Converted
+from components.facts.decision import ChampionVerdict
 from components.facts.evaluation import CandidateReport, MetricValue
 from components.facts.left_out import LeftOut
 from components.facts.slices import overall
@@ -44,6 +45,30 @@ class ReleaseStatus(FrozenModel):
     signed: bool = False
 
 
+class ChampionStatus(FrozenModel):
+    """What candidates were compared with: the last release of a device.
+
+    Attributes:
+        state: `found`; `none` if the device has no release; `unknown` if a registry couldn't be read.
+        decides: Whether a candidate that is worse is refused (`champion: require`).
+        version, sha256, path: The release; None without one.
+        why: Why nothing was compared; empty otherwise.
+        notes: What else to keep in mind.
+        verdicts: Candidate -> `pass`, `fail` (worse), `not_enough_data`, or `same`; None if it wasn't compared.
+        reasons: Candidate -> the checks that it didn't pass.
+    """
+
+    state: Literal["found", "none", "unknown"]
+    decides: bool
+    version: str | None = None
+    sha256: str | None = None
+    path: str | None = None
+    why: str = ""
+    notes: tuple[str, ...] = ()
+    verdicts: dict[str, Literal["pass", "fail", "not_enough_data", "same"] | None] = {}
+    reasons: dict[str, tuple[CheckWords, ...]] = {}
+
+
 class DeviceStatus(FrozenModel):
     """The result for one device.
 
@@ -54,6 +79,7 @@ class DeviceStatus(FrozenModel):
         why: The gate's reason.
         release: The release; None if nothing was pushed.
         staged: Why the release is only staged: which registry was away; empty otherwise.
+        champion: The comparison with the device's last release; None without one.
     """
 
     device: str
@@ -62,6 +88,7 @@ class DeviceStatus(FrozenModel):
     why: str = ""
     release: ReleaseStatus | None = None
     staged: str = ""
+    champion: ChampionStatus | None = None
 
 
 class CandidateStatus(FrozenModel):
@@ -192,6 +219,25 @@ def device_status(name: str, summary: RunSummary) -> DeviceStatus:
         why=decision.why if decision else "",
         release=ReleaseStatus.model_validate(release, from_attributes=True) if release and release.pushed else None,
         staged=release.error if release and release.staged else "",
+        champion=_champion_status(decision.champion) if decision and decision.champion else None,
+    )
+
+
+def _champion_status(found: ChampionVerdict) -> ChampionStatus:
+    reasons = {
+        one.candidate: tuple(in_words(check) for check in one.checks if check.verdict != "pass")
+        for one in found.candidates
+    }
+    return ChampionStatus(
+        state=found.state,
+        decides=found.mode == "require",
+        version=found.version,
+        sha256=found.sha256,
+        path=found.path,
+        why=found.why,
+        notes=found.notes,
+        verdicts={one.candidate: one.verdict for one in found.candidates},
+        reasons={name: checks for name, checks in reasons.items() if checks},
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from components.facts.conversion import Converted
 from components.facts.slices import overall
 from pipelines.report import wording
+from pipelines.report.champions import champion_sentence, is_warning
 from pipelines.report.summary import RunSummary, size_ratio
 
 if TYPE_CHECKING:
@@ -79,6 +80,10 @@ def render_table(summary: RunSummary) -> RenderableType:
             passed = decision is not None and decision.verdict == "pass"
             why = summary.why_nothing(device.name)
             lines.append(Text(f"{device.name}: nothing pushed: {why}", style="red" if passed else "yellow"))
+    for decision in summary.decisions:
+        if sentence := champion_sentence(decision):
+            style = "yellow" if is_warning(decision) else "dim"
+            lines.append(Text(f"{decision.device}: {sentence}", style=style))
     # A run that failed before its evaluation has no candidates.
     head = table if table.row_count else Text(title, style="italic")
     return Group(head, *lines, *(Text(error, style="red") for error in summary.errors))

@@ -168,7 +168,9 @@ def _pushes(store: Any) -> Iterator[tuple[Any, dict[str, str]]]:
 
 
 def _all_models(store: Any) -> Iterator[Any]:
-    return (artifact for artifact in store.get_artifacts_by_type("Model") if _sha256_of(artifact))
+    """The models that runs made. A champion is a copy of a release."""
+    models = (artifact for artifact in store.get_artifacts_by_type("Model") if _sha256_of(artifact))
+    return (artifact for artifact in models if artifact.custom_properties["role"].string_value != "champion")
 
 
 def _sha256_of(model: Any) -> str:

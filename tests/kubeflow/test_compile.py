@@ -15,7 +15,8 @@ from components.core.errors import SpecError
 from edgemill.main import app
 from kubeflow.compile import Compiled, compile_file
 from kubeflow.spec import task_names
-from pipelines.file.load import load_pipeline
+from pipelines.checks.preflight import preflight
+from pipelines.file.load import PipelineFileError, load_pipeline
 from pipelines.file.user_folders import make_importable
 from pipelines.graph.steps import recipes_of_nodes
 from tests.kubeflow.environments import SECRET, cluster, write_environment
@@ -177,6 +178,33 @@ def test_registry_in_a_store_needs_no_volume(tmp_path: Path, monkeypatch: pytest
     pipeline.spec["push"] = [{"root": "registry"}, {"root": "other"}]
     with pytest.raises(SpecError, match=r"push: the containers have one folder for releases .*at most one folder"):
         compile_file(pipeline.write(), tmp_path / "environment.yaml")
+
+
+def test_champion_is_looked_up_in_the_registry_by_a_container_of_every_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, environment = small(tmp_path, monkeypatch)
+    pipeline.spec["gate"]["champion"] = "require"
+    # The registry of the cluster isn't that of this machine, where a damaged champion would stop a local run.
+    broken = pipeline.folder / "registry" / "phone_cpu" / "small"
+    broken.mkdir(parents=True)
+    (broken / "stable.json").write_text("damaged")
+    with pytest.raises(PipelineFileError, match="the champion is unknown"):
+        preflight(pipeline.write())
+    compiled = compile_file(pipeline.write(), environment)
+    tasks = compiled.pipeline["root"]["dag"]["tasks"]
+    found = tasks["champion-phone-cpu"]
+    asked = json.loads(found["inputs"]["parameters"]["spec"]["runtimeValue"]["constant"])
+    assert asked["registries"][0]["root"] == "/registry"
+    assert "enableCache" not in found["cachingOptions"]
+    assert tasks["gate-phone-cpu"]["inputs"]["artifacts"]["challenge"]["taskOutputArtifact"]["producerTask"] == (
+        "challenge-phone-cpu"
+    )
+    assert {"champion-phone-cpu", "predict-champion-phone-cpu"} <= set(tasks["challenge-phone-cpu"]["dependentTasks"])
+    assert compiled.platform is not None
+    pods = compiled.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    mounted = {name: [one["mountPath"] for one in pod.get("pvcMount", ())] for name, pod in pods.items()}
+    assert mounted["exec-champion-phone-cpu"] == mounted["exec-push-phone-cpu"] != mounted["exec-gate-phone-cpu"]
 
 
 def test_changed_examples_change_the_command_line_that_the_cache_knows(

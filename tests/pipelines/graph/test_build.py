@@ -14,11 +14,14 @@ from tfx.proto import example_gen_pb2, transform_pb2
 from components.core.files import sha256_of
 from components.core.version import code_version
 from components.push.delivery import PushRequest
+from components.push.several import publish
 from components.spec.recipe import Recipe
+from components.spec.registry import LocalRegistry
 from pipelines.file.environment import environment
 from pipelines.file.load import SHIPPED_DEVICES, load_pipeline
 from pipelines.graph.build import build_pipeline
 from pipelines.graph.steps import candidate_id, recipes_of_nodes, shown_id
+from tests.components.push.places import MODEL, manifest_of
 from tests.small_pipeline import SmallPipeline
 
 
@@ -337,3 +340,50 @@ def test_pushes_get_the_names_of_classes_and_the_text_of_the_card(small: SmallPi
     assert found
     assert all((one["classes"], one["card"]["license"]) == (["boot", "shirt"], "apache-2.0") for one in found)
     assert all(PushRequest.model_validate(one).classes == ("boot", "shirt") for one in found)
+
+
+def test_champion_of_each_device_is_found_predicted_and_compared_only_if_the_gate_asks(small: SmallPipeline) -> None:
+    plain = nodes(small)
+    assert not [name for name in plain if "champion" in name or "challenge" in name]
+    assert "challenge" not in plain["gate__phone_cpu"].inputs
+    small.spec["devices"] = ["phone_cpu", "cortex_m55"]
+    small.spec["recipes"] = small.spec["recipes"][1:]
+    small.spec["gate"]["champion"] = "report"
+    built = nodes(small)
+    for device in small.spec["devices"]:
+        found, predicted = built[f"champion__{device}"], built[f"predict__champion__{device}"]
+        challenge = built[f"challenge__{device}"]
+        assert not found.inputs
+        assert predicted.inputs["model"].producer_component_id == found.id
+        assert challenge.inputs["of_champion"].producer_component_id == predicted.id
+        assert built[f"gate__{device}"].inputs["challenge"].producer_component_id == challenge.id
+        # The same metrics, slices, and code of the user as in the evaluation.
+        asked = json.loads(challenge.exec_properties["spec"])
+        assert asked["evaluation"] == json.loads(built["evaluate"].exec_properties["spec"])
+        assert asked["recipes"] == ["int8"] and "predictions_int8" in challenge.inputs
+        for one in (predicted, challenge):
+            assert one.exec_properties["task_version"] == built["evaluate"].exec_properties["task_version"]
+        assert json.loads(found.exec_properties["spec"])["device"]["name"] == device
+    directions = json.loads(built["gate__phone_cpu"].exec_properties["spec"])["directions"]
+    assert directions == {"accuracy": False}
+
+
+def test_champion_comes_from_the_cache_only_while_the_channels_name_the_same_release(small: SmallPipeline) -> None:
+    small.spec["gate"]["champion"] = "report"
+
+    def key() -> dict[str, str]:
+        found = nodes(small)["champion__phone_cpu"].exec_properties
+        return {name: found[name] for name in ("seen", "attempt", "retry")}
+
+    registry = LocalRegistry(root=str(small.folder / "registry"))
+    before = key()
+    assert before["seen"] and (before["attempt"], before["retry"]) == ("", "again champion__phone_cpu")
+    for model in (MODEL, MODEL[::-1]):
+        manifest = manifest_of(model).model_copy(update={"device_class": "phone_cpu", "name": "small"})
+        ((release,), _) = publish([registry], "phone_cpu", "small", model, manifest)
+        assert key() not in [before]
+        assert key() == key()
+        before = key()
+    # Nothing is known of a damaged release, so the node runs in every run.
+    release.model_path.write_bytes(b"damaged")
+    assert key() == {"seen": "", "attempt": "1", "retry": "again champion__phone_cpu"}

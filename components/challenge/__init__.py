@@ -1,0 +1,1 @@
+"""Compares candidates with the champion of a device, on the same examples."""

@@ -1,0 +1,1 @@
+"""Finds the champion of a device, which is its last release."""
