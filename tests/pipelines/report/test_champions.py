@@ -125,7 +125,9 @@ def test_run_status_has_the_verdicts_and_what_they_rest_on() -> None:
         "int8": "not_enough_data",
         "int8_per_tensor": "fail",
     }
-    assert [one.measured for one in phone.champion.reasons["int8_per_tensor"]] == ["-0.013, 1000 examples (0.889 against 0.902)"]
+    assert [one.measured for one in phone.champion.reasons["int8_per_tensor"]] == [
+        "-0.013, 1000 examples (0.889 against 0.902)"
+    ]
     assert phone.chosen == "float16"
 
 
