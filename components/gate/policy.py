@@ -99,7 +99,7 @@ _Rows = list[tuple[Check, Evidence | None]]
 def _against(
     report: EvaluationReport, challenge: Challenge | None, policy: GateSpec, directions: Mapping[str, bool]
 ) -> list[_Rows]:
-    if challenge is None or policy.champion == "none":
+    if challenge is None:
         return [[] for _ in report.candidates]
     return [
         champion_checks(candidate, challenge, policy, directions) if isinstance(candidate.outcome, Converted) else []

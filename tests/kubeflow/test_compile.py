@@ -204,7 +204,8 @@ def test_champion_is_looked_up_in_the_registry_by_a_container_of_every_run(
     assert compiled.platform is not None
     pods = compiled.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     mounted = {name: [one["mountPath"] for one in pod.get("pvcMount", ())] for name, pod in pods.items()}
-    assert mounted["exec-champion-phone-cpu"] == mounted["exec-push-phone-cpu"] != mounted["exec-gate-phone-cpu"]
+    assert mounted["exec-champion-phone-cpu"] == mounted["exec-push-phone-cpu"] == ["/registry"]
+    assert "exec-gate-phone-cpu" not in mounted
 
 
 def test_changed_examples_change_the_command_line_that_the_cache_knows(

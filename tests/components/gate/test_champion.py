@@ -136,6 +136,7 @@ def test_slices_are_compared_one_by_one(worse_on: str) -> None:
     assert decision.champion is not None
     found = {check.scope: check.verdict for check in decision.champion.candidates[0].checks}
     assert found == {**dict.fromkeys(changes, "pass"), worse_on: "fail"}
+    assert verdicts(decision) == {"small": "fail", "large": "same"}
     assert decision.chosen == "large"
 
 
