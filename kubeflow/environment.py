@@ -94,8 +94,8 @@ class KubeflowEnvironment(FrozenModel):
             By default, the pipeline file's path, which `folders` must cover.
         registry: Folder of the registry in the container, for a pipeline that pushes to a folder. It must be below a
             volume, or it disappears with the container.
-        volumes: Claims to mount: the registry's where a push needs it, the examples' where they are read, and others in
-            every container.
+        volumes: Claims to mount: the registry's where a push or a champion needs it, the examples' where they are read,
+            and others in every container.
         resources: Resources of each container.
         node_resources: Shell pattern of node IDs (`convert__*`) to the resources that differ there. The first match
             counts.

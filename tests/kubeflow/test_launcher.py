@@ -39,6 +39,7 @@ class Whole:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         pipeline = SmallPipeline(folder / "project")
+        pipeline.spec["gate"]["champion"] = "report"
         make_importable(pipeline.write())
         registry = str(folder / "registry")
         section = cluster(
