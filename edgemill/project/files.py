@@ -88,7 +88,7 @@ def _pipeline(folder: Path, plan: Plan, model: Path, devices: Mapping[str, Devic
         "impossible": "skip",
         "evaluate": evaluate,
         "devices": list(devices),
-        "gate": {"metrics": [bound], "prefer": "smallest"},
+        "gate": {"metrics": [bound], "prefer": "smallest", "champion": "report"},
         "push": {"kind": "local", "root": "registry"},
     }
     # The flow style keeps short sections on one line, as people write them.
@@ -180,6 +180,7 @@ the smallest that passes to `registry/`. A candidate must not {bound}, and must 
 ## What to check
 
 - The bounds under `gate` and the device profiles are a start. Set your own.
+- `champion: report` compares each candidate with the last release of its device. `require` refuses what is worse.
 - The order of `classes`, if there are any, must be the order of the model's outputs.
 - Your application must prepare its inputs in the same way: see `examples` in `{PIPELINE}` and `scale` and `offset` in
   `{TASK}`.
