@@ -8,6 +8,7 @@ from components.facts.conversion import Converted
 from components.facts.decision import Decision
 from components.facts.evaluation import CandidateReport, EvaluationReport
 from components.facts.slices import overall
+from pipelines.report.champions import champion_sentence
 from pipelines.report.summary import RunSummary, size_ratio
 from pipelines.report.wording import in_words, verdict
 
@@ -33,7 +34,7 @@ def candidate_metrics(candidate: CandidateReport, evaluation: EvaluationReport) 
 
 
 def verdict_markdown(summary: RunSummary) -> str:
-    """The verdict and release of each device, failed checks, skipped recipes, and how close a rebuilt baseline is."""
+    """The verdict, release, and champion of each device, failed checks, skipped recipes, and facts of the baseline."""
     lines = [f"# {_plain(summary.pipeline)}: {summary.headline}", ""]
     if summary.rebuilt:
         lines += [summary.rebuilt.sentence, ""]
@@ -45,6 +46,8 @@ def verdict_markdown(summary: RunSummary) -> str:
             lines += [f"Delivered: version `{release.version}`, {release.bytes:,} bytes, {places}", ""]
         elif release is not None and release.staged:
             lines += [_plain(summary.why_nothing(decision.device)), ""]
+        if sentence := champion_sentence(decision):
+            lines += [f"{_plain(sentence[0].upper() + sentence[1:])}.", ""]
         lines += _failures(decision)
     if summary.skipped:
         lines += ["## Skipped recipes", "", "| recipe | scheme | why it cannot work on this model |", "|---|---|---|"]

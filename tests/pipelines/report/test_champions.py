@@ -9,6 +9,7 @@ from components.facts.champion import Challenge, Challenger, Champion, Sighting
 from components.facts.evaluation import MetricValue, SliceResult
 from components.gate.policy import decide
 from components.spec.gate import GateSpec
+from kubeflow.pages.ui import verdict_markdown
 from pipelines.report.render import render_report
 from pipelines.report.status import RunStatus, with_summary
 from pipelines.report.summary import RunSummary
@@ -92,6 +93,7 @@ def test_table_says_which_candidates_are_worse() -> None:
 def test_missing_comparison_is_said_everywhere(champion: Champion, more: dict[str, str], words: str) -> None:
     summary = with_champion(champion, **more)
     assert f"phone_cpu: {words}" in text_of(summary)
+    assert f"{words[0].upper()}{words[1:]}.\n" in verdict_markdown(summary)
     html = render_report(summary)
     assert f"{words[0].upper()}{words[1:]}." in html
     assert 'href="#champion"' in html
