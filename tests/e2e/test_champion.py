@@ -63,9 +63,9 @@ def walk(node: LineageNode) -> Iterator[LineageNode]:
 
 def test_candidate_that_is_worse_than_the_last_release_is_refused_and_on_request_only_reported(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path)
-    write_model(tmp_path / "good.h5")
-    write_model(tmp_path / "bad.h5", never=2)
-    small.spec["baseline"] = {"kind": "pretrained", "path": "good.h5"}
+    write_model(tmp_path / "good.keras")
+    write_model(tmp_path / "bad.keras", never=2)
+    small.spec["baseline"] = {"kind": "pretrained", "path": "good.keras"}
     small.spec["recipes"] = [{"name": "float32", "scheme": "float32"}]
     small.spec.pop("calibrate")
     small.spec["gate"] = {
@@ -87,7 +87,7 @@ def test_candidate_that_is_worse_than_the_last_release_is_refused_and_on_request
     assert pushed(again) == good
     assert Ran(small.file, "small").executed() == {"push__phone_cpu"}
 
-    small.spec["baseline"]["path"] = "bad.h5"
+    small.spec["baseline"]["path"] = "bad.keras"
     refused = Ran(small.write(), "small")
     assert refused.code == ExitCode.GATE_REFUSED, refused.output
     compared = {
@@ -116,6 +116,6 @@ def test_candidate_that_is_worse_than_the_last_release_is_refused_and_on_request
     assert champion.details["version"] == good
     assert {"champion__phone_cpu", "challenge__phone_cpu"} <= {node.label for node in nodes}
 
-    small.spec["baseline"]["path"] = "good.h5"
+    small.spec["baseline"]["path"] = "good.keras"
     better = champion_of(Ran(small.write(), "small"))
     assert (better["version"], better["is"], better["label=2"]) == (bad, "pass", (1.0, "pass"))
