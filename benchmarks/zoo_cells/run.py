@@ -79,7 +79,8 @@ class ZooRun:
         self._report, self._enter = report, enter
         self._artifact = folder / "baseline"
         self._serving = self._artifact / SERVING_FOLDER
-        self._module = f"zoo_task_{entry.name}"
+        # Both runs of a model share a process, which imports each module once.
+        self._module = f"{type(self).__name__.lower()}_task_{entry.name}"
 
     def run(self) -> None:
         """Judge each recipe."""

@@ -41,7 +41,7 @@ def built_model(task: TrainableTask) -> Any:
                 remedy="return the uncompiled model alone",
             )
         run_mish_as_written(model)
-        return model
+        return _plain(model)
     from components.model.keras3.load import prove_file, rebuild_file
     from components.model.keras3.refusals import EXPORT
 
@@ -61,4 +61,12 @@ def built_model(task: TrainableTask) -> Any:
                 remedy=error.remedy.replace(EXPORT, _ELSEWHERE),
             ) from error
     run_mish_as_written(rebuilt.model)
-    return rebuilt.model
+    return _plain(rebuilt.model)
+
+
+def _plain(model: Any) -> Any:
+    from components.model.plain_recurrent import with_plain_recurrent
+
+    # A model without inputs, or with strings, is refused later.
+    known = getattr(model, "inputs", None) and all(None not in tensor.shape[1:] for tensor in model.inputs)
+    return with_plain_recurrent(model) if known else model

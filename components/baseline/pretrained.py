@@ -21,9 +21,13 @@ from components.model.keras_model import check_exportable, check_layers, export,
 from components.spec.baseline import PretrainedBaseline
 from components.upstream.keras import layers_of_applications, run_mish_as_written
 
-# Keras' message about a class that it doesn't know.
 # What a function says that takes any number of tensors, which a file of tf-keras loses.
 _LOST_OPERANDS = re.compile(r"Got 0 inputs for equation")
+# Keras' messages about a layer that several nested models share, whose weights a file holds for one of them.
+_LOST_WEIGHTS = re.compile(
+    r"Layer '(\S+)' expected \d+ variables, but received 0|Weight count mismatch for .*named (\S+)"
+)
+# Keras' message about a class that it doesn't know.
 _UNKNOWN = re.compile(r"Unknown \w+: '?([\w.>]+)|Could not locate class '([\w.>]+)'")
 
 
@@ -94,12 +98,15 @@ def _load(baseline: PretrainedBaseline, inputs: Any = None) -> tuple[Any, Rebuil
 def _shaped(model: Any, baseline: PretrainedBaseline) -> Any:
     """Give the model the shapes that the pipeline file asks for, and check that it can be exported."""
     from components.model.input_shapes import wanted_specs, with_specs
+    from components.model.plain_recurrent import with_plain_recurrent, without_state
 
+    if getattr(model, "inputs", None):
+        model = without_state(model)
     check_layers(model, baseline.path)
     run_mish_as_written(model)
     shaped = with_specs(model, wanted_specs(input_specs(model), baseline.input_shapes), baseline.path)
     check_exportable(shaped, baseline.path)
-    return shaped
+    return with_plain_recurrent(shaped)
 
 
 def _load_keras2(path: Path, trust_code: bool) -> Any:
@@ -122,6 +129,14 @@ def _load_keras2(path: Path, trust_code: bool) -> Any:
                 measured="tf.einsum",
                 remedy="use tf.linalg.matmul, keras.layers.Dot, or keras.layers.EinsumDense, and save the model again; "
                 "or save it by tf.saved_model.save, for recipes without steps",
+            ) from error
+        if lost := _LOST_WEIGHTS.search(str(error)):
+            raise ModelError(
+                "the file lacks weights: tf-keras stores those of a layer that several nested models share only once",
+                where=str(path),
+                bound="weights of every layer",
+                measured=f"none of {lost.group(1) or lost.group(2)}",
+                remedy="save the model as a SavedModel, `model.save('folder')`, and name that folder",
             ) from error
         raise ModelError(
             f"the model cannot be loaded: {type(error).__name__}: {summary_line(error)}",

@@ -7,7 +7,7 @@ operators.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from components.upstream.keras import calls_of, is_masked
 
 LOWERED = frozenset({"GRU", "SRU", "SimpleRNN"})
 RECURRENT = LOWERED | {"LSTM", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "RNN", "StackedRNNCells"}
+# Layers that training under quantization can write out.
+WRITTEN_OUT_IN_TRAINING = ("ConvLSTM2D", "GRU", "LSTM", "SimpleRNN")
 # Supported activations of the candidate state. Gates must use sigmoid.
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "linear")
 
@@ -27,6 +29,13 @@ class Refusal:
 
     reason: str
     remedy: str
+
+
+_STATEFUL = Refusal("it is stateful", "build it with stateful=False; the streaming form takes and returns the state")
+_MASKED = Refusal(
+    "its inputs are masked, and integer kernels run every time step",
+    "remove the Masking layer (or mask_zero), and train on padded sequences as they are",
+)
 
 
 def is_recurrent(layer: Any) -> bool:
@@ -46,12 +55,15 @@ def why_not(layer: Any) -> Refusal | None:
     kind = type(one).__name__
     config = one.get_config()
     if kind not in LOWERED | {"LSTM"}:
-        remedy = "process frames with Conv2D layers in the task's decode or before an LSTM, GRU, or SRU of vectors"
+        remedy = (
+            "process frames with Conv2D layers in the task's decode or before an LSTM, GRU, or SRU of vectors; or add "
+            "a step `qat`, which writes a ConvLSTM2D out"
+        )
         if not kind.startswith("ConvLSTM"):
             remedy = "use LSTM, GRU, SimpleRNN, or SRU of components.cells.sru"
         return Refusal(f"{kind} has neither a fused integer kernel nor a lowering", remedy)
     if config.get("stateful"):
-        return Refusal("it is stateful", "build it with stateful=False; the streaming form takes and returns the state")
+        return _STATEFUL
     if config.get("return_state"):
         return Refusal(
             "it returns its state (return_state=True)",
@@ -62,12 +74,50 @@ def why_not(layer: Any) -> Refusal | None:
         return Refusal("its inputs are time-major", "build it with time_major=False")
     if any(len(_flat(node.keras_inputs)) > 1 for node in calls_of(layer)):
         return Refusal("it is given an initial state", "let it start from zeros")
-    if _masked(layer):
-        return Refusal(
-            "its inputs are masked, and integer kernels run every time step",
-            "remove the Masking layer (or mask_zero), and train on padded sequences as they are",
-        )
-    return _functions(kind, config)
+    return _MASKED if _masked(layer) else _functions(kind, config)
+
+
+def stays_unrolled(layers: Iterable[Any], scheme: Scheme, form: Form | None, trained: bool) -> bool:
+    """Whether a model's recurrent layers are converted as Keras unrolls them, not fused or lowered.
+
+    They are if all of them are built with `unroll=True`, and one of them can't be fused or lowered in the scheme. The
+    converter measures the ranges of the operators of each time step, and shares the weights among them.
+    """
+    found = list(layers)
+    if form is not None or trained or not scheme.is_static or scheme.backend != "tensorflow":
+        return False
+    if not found or not all(getattr(inner(layer), "unroll", False) for layer in found):
+        return False
+    return scheme.activation_bits == 16 or any(
+        type(inner(layer)).__name__ == "LSTM" or why_not(layer) is not None for layer in found
+    )
+
+
+def why_not_unrolled(layer: Any) -> Refusal | None:
+    """Why a layer that `stays_unrolled` can't be converted to integers; None if it can."""
+    if inner(layer).get_config().get("stateful"):
+        return _STATEFUL
+    return _MASKED if _masked(layer) else None
+
+
+def written_out_in_training(layer: Any) -> bool:
+    """Whether training under quantization writes a recurrent layer out as layers for each time step.
+
+    It does so with a ConvLSTM2D, and with layers whose states the model gives or reads, if their inputs have a fixed
+    shape and no mask.
+    """
+    kind, config = type(layer).__name__, layer.get_config()
+    nodes = calls_of(layer)
+    if kind not in WRITTEN_OUT_IN_TRAINING or not nodes or config.get("stateful") or _masked(layer):
+        return False
+    starts = [len(_flat(node.keras_inputs)) > 1 for node in nodes]
+    if None in _flat(nodes[0].keras_inputs)[0].shape[1:] or config.get("time_major"):
+        return False
+    if kind == "ConvLSTM2D":
+        return config["data_format"] == "channels_last" and not config["return_state"] and not any(starts)
+    if kind == "LSTM":
+        return bool(config["return_state"]) or any(starts)
+    return all(starts) and config.get("reset_after", True)
 
 
 def _functions(kind: str, config: Mapping[str, Any]) -> Refusal | None:

@@ -24,7 +24,7 @@ from components.convert.recurrent.backend import (
     convert_lowered,
     convert_trained,
     convert_trained_lstm,
-    holds_lstm,
+    fuses_lstm,
     known_cells,
     lowers,
     with_fixed_batch,
@@ -182,6 +182,8 @@ def _from_layers(request: ConversionRequest, folder: Path) -> ConversionResult:
     model, scheme = Path(request.saved_model).parent, request.scheme
     if tflite_path(Path(request.saved_model)) is not None:
         return _from_tflite(request, folder)
+    if request.task is not None and scheme.is_static:
+        load_task(request.task)  # registers its custom layers
     if lowers(model / KERAS_FILE, scheme, request.recurrent):
         return _lowered(request, folder)
     match scheme.backend:
@@ -197,8 +199,6 @@ def _lowered(request: ConversionRequest, folder: Path) -> ConversionResult:
     from components.convert.aeq.float_weights import float_file
 
     model, enter_stage = Path(request.saved_model).parent, functools.partial(_enter, folder)
-    if request.task is not None:
-        load_task(request.task)  # registers its custom layers
 
     def made(form: Form) -> ConversionResult:
         return convert_lowered(model, request.scheme, form, _sample(request), folder / f"lowered_{form}", enter_stage)
@@ -231,7 +231,7 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> ConversionResult
 
     model = Path(request.saved_model)
     known = None
-    if holds_lstm(model.parent / KERAS_FILE):
+    if fuses_lstm(model.parent / KERAS_FILE):
         if task is not None:
             load_task(task)  # registers its custom layers
         if representative is not None and calibration and task:

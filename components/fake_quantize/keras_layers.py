@@ -11,11 +11,20 @@ import numpy as np
 import tensorflow as tf
 
 from components.cells.cells import CELLS
-from components.cells.plan import inner, is_recurrent, why_not
+from components.cells.plan import inner, is_recurrent, why_not, written_out_in_training
 from components.fake_quantize.layers import NO_ACTIVATION, USING_MASKS
 from components.upstream.keras import is_graph, is_masked, layers_that_read, nodes_in_order
 
 _layers = tf.keras.layers
+# Size attributes of a one-dimensional convolution, which get a leading 1 in the two-dimensional one.
+SIZES = ("kernel_size", "strides", "dilation_rate")
+# One-dimensional convolution -> the two-dimensional one.
+UPRIGHT = {
+    "Conv1D": _layers.Conv2D,
+    "DepthwiseConv1D": _layers.DepthwiseConv2D,
+    "SeparableConv1D": _layers.SeparableConv2D,
+    "Conv1DTranspose": _layers.Conv2DTranspose,
+}
 MERGES = {"concat": _layers.Concatenate, "sum": _layers.Add, "mul": _layers.Multiply}
 
 
@@ -62,6 +71,8 @@ def refusal_of(node: Any, model: Any) -> tuple[str, str] | None:
     """Why no integer kernel can compute a recurrent layer, a layer that uses a mask, or dilated twins, and the fix."""
     if node.is_input:
         return None
+    if is_recurrent(node.layer) and written_out_in_training(node.layer):
+        return None
     if is_recurrent(node.layer):
         refusal = why_not(node.layer)
         return (refusal.reason, refusal.remedy) if refusal else None
@@ -81,9 +92,11 @@ def refusal_of(node: Any, model: Any) -> tuple[str, str] | None:
 
 
 def _dilated_twins(node: Any, model: Any) -> list[str]:
-    """The names of other convolutions in a model of a layer's input whose windows and dilation are the same."""
+    """The names of other depthwise convolutions in a model of a layer's input with the same windows and dilation."""
 
     def window(layer: Any) -> Any:
+        if not type(layer).__name__.startswith(("Depthwise", "Separable")):
+            return None
         dilation = getattr(layer, "dilation_rate", ())
         is_dilated = any(rate > 1 for rate in (dilation if isinstance(dilation, tuple) else (dilation,)))
         return (layer.kernel_size, dilation, layer.padding) if is_dilated else None
@@ -116,6 +129,22 @@ def reader_counts(model: Any) -> dict[int, int]:
     for tensor in model.outputs:
         counts[id(tensor)] = counts.get(id(tensor), 0) + 1
     return counts
+
+
+def upright_config(layer: Any) -> tuple[dict[str, Any], int]:
+    """The configuration of a one-dimensional convolution in two dimensions, and the zeros that go before its input."""
+    config, before = layer.get_config(), 0
+    for key in SIZES:
+        config[key] = (1, *tuple(config[key]))
+    if config.get("output_padding") is not None:
+        config["output_padding"] = (0, *config["output_padding"])
+    if config["padding"] == "causal":
+        before = (config["kernel_size"][1] - 1) * config["dilation_rate"][1]
+        config["padding"] = "valid"
+    if type(layer).__name__ in {"DepthwiseConv1D", "SeparableConv1D"} and config["strides"][1] > 1:
+        # Depthwise convolutions require equal strides. At height 1, the vertical stride has no effect.
+        config["strides"] = (config["strides"][1],) * 2
+    return config, before
 
 
 def last_axis(layer: Any, x: Any) -> bool:

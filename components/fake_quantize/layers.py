@@ -37,7 +37,7 @@ PASSING = frozenset(
         *("ZeroPadding1D", "ZeroPadding2D", "Cropping1D", "Cropping2D"),
         *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
         *("ActivityRegularization", "StochasticDepth", "Resizing", "CenterCrop"),
-        *("RandomFlip", "RandomRotation"),
+        *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast", "RandomBrightness"),
     }
 )
 # Activations that the preceding kernel can compute: only the result needs a range.
@@ -48,16 +48,19 @@ FIXED_ACTIVATIONS = frozenset({"sigmoid", "tanh", "softmax"})
 RANGED_ACTIVATIONS = frozenset({"relu", "relu6", "gelu", "exponential"})
 NO_ACTIVATION = "linear"
 ATTENTION = frozenset({"MultiHeadAttention", "Attention", "AdditiveAttention"})
+# Layers that create masks.
+MASKING = frozenset({"Embedding", "Masking"})
 # Layers that compute with the mask of their inputs, beside recurrent layers.
 USING_MASKS = ATTENTION | {"GlobalAveragePooling1D", "Softmax"}
 
 _REMEDIES = {
-    "LayerNormalization": "normalize along the last axis (axis=-1)",
+    "LayerNormalization": "normalize along axes of a fixed length",
     **dict.fromkeys(
         ATTENTION,
         "call it on sequences of vectors, without a mask other than a causal one, and without returning its scores",
     ),
-    "Lambda": "write it as a custom layer, registered with register_keras_serializable, and give it a config",
+    "Lambda": "use only functions of TensorFlow and layers in it, or write it as a custom layer, registered with "
+    "register_keras_serializable, and give it a config",
     "Normalization": "normalize along the last axis (axis=-1)",
     "GroupNormalization": "normalize along the last axis (axis=-1), in a model whose input has a fixed shape",
     "PReLU": "share the slopes along all axes but the last, or along none",

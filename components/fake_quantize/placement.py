@@ -13,7 +13,7 @@ from components.fake_quantize.layers import (
     remedy_for,
     role_of,
 )
-from components.fake_quantize.operators.table import FUNCTIONS, FUSING_FUNCTIONS, OPERATOR
+from components.fake_quantize.operators.table import CONSTANTS, FUNCTIONS, FUSING_FUNCTIONS, OPERATOR
 from components.fake_quantize.placement_plan import Node, Plan, QuantizerSlot, layer_plans
 from components.spec.schemes.limits import (
     LSTM_NOT_IN_4_BITS,
@@ -129,6 +129,8 @@ def _shared(own: LayerPolicy, leading: LayerPolicy) -> LayerPolicy:
 
 def _placed(node: Node, policy: LayerPolicy, plan: Plan) -> QuantizerSlot:
     role = role_of(node.kind, node.activation)
+    if node.kind == OPERATOR and node.activation in CONSTANTS:
+        policy = replace(policy, extremes=True)
     made = QuantizerSlot(policy, role)
     if node.refusal is not None and policy.mode != "float" and not policy.config:
         plan.refused.append((node, *node.refusal))

@@ -11,13 +11,14 @@ import tensorflow as tf
 from tensorflow_model_optimization.quantization.keras import quantize_annotate_layer, quantize_apply, quantize_scope
 
 from components.cells.layer import IntegerRecurrent
+from components.cells.plan import written_out_in_training
 from components.cells.quantizers import ActivationQuantizer
 from components.core.errors import EdgemillError, ModelError, summary_line
 from components.facts.training import LayerPlan, TrainedRange
 from components.fake_quantize.custom_objects import own_object
 from components.fake_quantize.layer_config import Quantizers
 from components.fake_quantize.layer_policy import chosen, policies
-from components.fake_quantize.layers import ATTENTION
+from components.fake_quantize.layers import ATTENTION, MASKING
 from components.fake_quantize.rewrite import rewrite
 from components.fake_quantize.tflite_8bit_scheme import INPUT_QUANTIZER, Tflite8BitScheme, planned
 from components.model.keras_graph import all_layers
@@ -27,7 +28,7 @@ from components.spec.scheme import Scheme
 from components.spec.steps.fine_tuning import WeightInvariants
 from components.spec.steps.layer_patterns import fits
 from components.spec.steps.qat import QatStep
-from components.upstream.keras import lambdas_allowed
+from components.upstream.keras import convolve_at_once, lambdas_allowed
 from components.upstream.tfmot import QuantizeScheme, QuantizeWrapper, freeze, output_range, quantized_weights
 
 _HISTOGRAM_BINS = 64
@@ -139,6 +140,17 @@ def quantized(
     return made
 
 
+def ready_to_export(model: Any) -> None:
+    """Change how a trained model computes, so that the converter keeps each convolution whole. Then it trains no more.
+
+    The converter merges equal parts of dilated convolutions of one tensor, and leaves the merged part float.
+    """
+    for layer in model.layers:
+        inner = layer.layer if isinstance(layer, QuantizeWrapper) else layer
+        if type(inner).__name__ == "Conv2D" and max(inner.dilation_rate) > 1:
+            convolve_at_once(inner)
+
+
 def trained_kernels(model: Any) -> tuple[WeightTensor, ...]:
     """The weight tensors of a model from `quantized`, by the names of its layers without their wrappers."""
     found: dict[int, WeightTensor] = {}
@@ -210,8 +222,14 @@ def _flat(model: Any, step: QatStep) -> Any:
         for name, layer in all_layers(model)
         if isinstance(getattr(layer, "layer", layer), tf.keras.Model)
         or (type(layer).__name__ in ATTENTION and not any(fits(name, layers) for layers in own))
+        or (type(layer).__name__ != "ConvLSTM2D" and written_out_in_training(layer))
     }
-    return rewrite(model, lambda name: name not in nested).model
+    flat = rewrite(model, lambda name: name not in nested)
+    masks = {name for name, layer in all_layers(model) if type(layer).__name__ in MASKING}
+    if masks and not flat.refusals:
+        # No layer uses the masks, which wrappers would pass to each layer.
+        flat = rewrite(model, lambda name: name not in nested | masks)
+    return flat.model
 
 
 def _real_layers(flat: Any) -> list[Any]:

@@ -16,6 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from components.fake_quantize.keras_layers import (
+    SIZES,
+    UPRIGHT,
     Rewritten,
     WithWeights,
     activation_name,
@@ -26,10 +28,12 @@ from components.fake_quantize.keras_layers import (
     last_axis,
     reader_counts,
     refusal_of,
+    upright_config,
     written_out,
 )
 from components.fake_quantize.layers import FIXED_ACTIVATIONS, NO_ACTIVATION, RANGED_ACTIVATIONS, WEIGHTED
 from components.fake_quantize.one_direction import both_ways, one_way
+from components.fake_quantize.operators import traced
 from components.fake_quantize.operators.layer import NotDescribable
 from components.fake_quantize.operators.parts import Parts
 from components.fake_quantize.operators.unfold import UNFOLDED, unfold
@@ -39,15 +43,6 @@ from components.upstream.autograph import leave_keras_as_it_is
 from components.upstream.keras import called_function, is_graph
 
 _layers = tf.keras.layers
-# Size attributes of a one-dimensional convolution, which get a leading 1 in the two-dimensional one.
-_SIZES = ("kernel_size", "strides", "dilation_rate")
-# One-dimensional convolution -> the two-dimensional one.
-_LONE = {
-    "Conv1D": _layers.Conv2D,
-    "DepthwiseConv1D": _layers.DepthwiseConv2D,
-    "SeparableConv1D": _layers.SeparableConv2D,
-    "Conv1DTranspose": _layers.Conv2DTranspose,
-}
 
 
 def rewrite(
@@ -76,6 +71,9 @@ class _Rewriter:
         self._kept, self._folds = kept, folds
         self.call_counts = call_counts(model)
         self._made: dict[tuple[str, str], Any] = {}
+        # Name of a layer of the user's -> what it calls; and the name of that which is being rewritten.
+        self._models: dict[str, Any] = {}
+        self._within = ""
         self.origins: dict[str, str] = {}
         self.notes: dict[str, str] = {}
         self.refusals: dict[str, tuple[str, str]] = {}
@@ -97,7 +95,7 @@ class _Rewriter:
         def call(node: Any, args: Any, kwargs: Any) -> Any:
             name = f"{prefix}{node.layer.name}"
             if (refusal := refusal_of(node, model)) is not None:
-                self.refusals[name] = refusal
+                self.refusals[self._within or name] = refusal
             outputs = self._call(node.layer, name, args, kwargs)
             for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True):
                 if readers.get(id(old), 0) != 1:
@@ -122,16 +120,33 @@ class _Rewriter:
         match kind:
             case _ if kind in self._of_one_tensor:
                 return self._of_one_tensor[kind](layer, name, args[0])
-            case _ if kind in _LONE and layer.data_format == "channels_last":
+            case _ if kind in UPRIGHT and layer.data_format == "channels_last":
                 return self._lone(layer, name, args[0])
             case "Activation":
                 return self._activate(args[0], layer.activation, name, name)
-            case "Add" | "Multiply" | "Maximum" | "Minimum" if len(args[0]) > 2:
-                return self._pairwise(layer, name, args[0])
             case _ if written_out(layer):
                 return self._recurrent(layer, name, args[0])
+            case _ if traced.is_own(layer) and (model := self._model_of(layer, name, args, kwargs)) is not None:
+                return self._inside(model, traced.tensors_of(args, kwargs), name, name)
             case _:
                 return self._copy(layer, name, name)(*args, **kwargs)
+
+    def _model_of(self, layer: Any, name: str, args: Any, kwargs: Any) -> Any:
+        """What a layer of the user's calls, as a model that all its calls share; None if it can't be traced."""
+        if name not in self._models:
+            model = self._models[name] = traced.traced_layer(layer, args, kwargs)
+            if model is not None:
+                self.notes[name] = traced.note_on(layer)
+                counts = call_counts(model, f"{name}/").items()
+                self.call_counts.update({inner: count * self.call_counts[name] for inner, count in counts})
+        return self._models[name]
+
+    def _inside(self, model: Any, tensors: list[Any], name: str, origin: str) -> Any:
+        """Call what a layer of the user's is rewritten as. All of it has the policy of that layer."""
+        before, self._within = self._within, self._within or origin
+        outputs = self.follow(model, tensors, f"{name}/")
+        self._within = before
+        return tf.nest.pack_sequence_as(model.output, outputs)
 
     def _parts(self, name: str) -> Parts:
         return Parts(self._new, name, self._activate)
@@ -160,13 +175,6 @@ class _Rewriter:
         self.notes[name] = "rewritten as one layer per direction"
         return both_ways(self._new, layer, name, x)
 
-    def _pairwise(self, layer: Any, name: str, inputs: list[Any]) -> Any:
-        """Apply the layer to two inputs at a time, like the kernels, so that each partial result gets a range."""
-        y, last = inputs[0], len(inputs) - 1
-        for index, x in enumerate(inputs[1:], start=1):
-            y = self._new(type(layer), name if index == last else f"{name}/{index}", name, {})([y, x])
-        return y
-
     def _copy(self, layer: Any, name: str, origin: str, **changes: Any) -> Any:
         """Copy a layer with its weights under its full name; all calls of a shared layer share the copy."""
         return self._new(
@@ -186,7 +194,7 @@ class _Rewriter:
             made = kind.from_config({**config, "name": name})
             made.trainable = like.trainable if like is not None else True
             self._made[name, kind.__name__] = WithWeights(made, weights)
-            self.origins[name] = origin
+            self.origins[name] = self._within or origin
         return self._made[name, kind.__name__]
 
     def _weighted(self, layer: Any, name: str, x: Any) -> Any:
@@ -205,7 +213,7 @@ class _Rewriter:
     def _separable(self, layer: Any, name: str, x: Any) -> Any:
         config = layer.get_config()
         shared = {key: config[key] for key in ("padding", "data_format", "dtype", "trainable")}
-        depthwise = {**shared, **{key: config[key] for key in (*_SIZES, "depth_multiplier")}, "use_bias": False}
+        depthwise = {**shared, **{key: config[key] for key in (*SIZES, "depth_multiplier")}, "use_bias": False}
         pointwise = {**shared, "filters": config["filters"], "kernel_size": (1, 1), "use_bias": config["use_bias"]}
         weights = layer.get_weights()
         x = self._new(_layers.DepthwiseConv2D, f"{name}/depthwise", name, depthwise, lambda _: weights[:1], layer)(x)
@@ -215,18 +223,9 @@ class _Rewriter:
 
     def _lone(self, layer: Any, name: str, x: Any) -> Any:
         """Rewrite a one-dimensional convolution as a two-dimensional convolution of height 1."""
-        config = layer.get_config()
-        for key in _SIZES:
-            config[key] = (1, *tuple(config[key]))
-        if config.get("output_padding") is not None:
-            config["output_padding"] = (0, *config["output_padding"])
-        if config["padding"] == "causal":
-            before = (config["kernel_size"][1] - 1) * config["dilation_rate"][1]
+        config, before = upright_config(layer)
+        if before:
             x = self._new(_layers.ZeroPadding1D, f"{name}/padding", name, {"padding": (before, 0)})(x)
-            config["padding"] = "valid"
-        if type(layer).__name__ in {"DepthwiseConv1D", "SeparableConv1D"} and config["strides"][1] > 1:
-            # Depthwise convolutions require equal strides. At height 1, the vertical stride has no effect.
-            config["strides"] = (config["strides"][1],) * 2
         weights = [np.expand_dims(w, 0) if w.ndim == 3 else w for w in layer.get_weights()]
         upright = self._reshape(x, (1, *x.shape[1:]), f"{name}/upright", name)
         self.notes[name] = "rewritten as a two-dimensional convolution of height 1"
@@ -237,7 +236,7 @@ class _Rewriter:
             y = self._separable(two, name, upright)
         else:
             plain = {**config, "activation": NO_ACTIVATION}
-            made = self._new(_LONE[type(layer).__name__], name, name, plain, lambda _: weights, layer)
+            made = self._new(UPRIGHT[type(layer).__name__], name, name, plain, lambda _: weights, layer)
             y = self._ended(made, name, made(upright), None)
         return self._activate(self._flat(y, f"{name}/flat", name), layer.activation, f"{name}/activation", name)
 
@@ -265,8 +264,6 @@ class _Rewriter:
             self.notes[name] = f"folded into the weights of {made.name} before training, with its statistics"
             y = self._folded(made, layer)
             return self._flat(y, f"{name}/flat", name) if id(x) in self._upright else y
-        if not last_axis(layer, x):
-            return self._copy(layer, name, name)(x)
         return self._scaling(layer, name, x)
 
     def _folded(self, made: Any, layer: Any) -> Any:
@@ -284,7 +281,7 @@ class _Rewriter:
     def _scaling(self, layer: Any, name: str, x: Any) -> Any:
         """Rewrite a batch normalization that follows no weights as a depthwise 1x1 convolution with its statistics."""
         self.notes[name] = "rewritten as a depthwise 1x1 convolution, with its statistics"
-        return self._parts(name).scaled("", x, *affine(layer), trainable=layer.trainable)
+        return self._parts(name).scaled_along(layer.axis, x, *affine(layer), trainable=layer.trainable)
 
     def _activate(self, x: Any, function: Any, name: str, origin: str) -> Any:
         called = activation_name(function)
@@ -296,5 +293,8 @@ class _Rewriter:
             written, formula = ACTIVATIONS[called]
             self.notes.setdefault(origin, f"its {called} is rewritten as {formula}")
             return written(self._parts(name).of(origin), x)
+        if traced.is_own_function(function) and (model := traced.traced_function(function, x)) is not None:
+            self.notes.setdefault(origin, f"its {called or 'activation'} is rewritten as what it calls")
+            return self._inside(model, [x], name, origin)
         known = called in FIXED_ACTIVATIONS | RANGED_ACTIVATIONS | {NO_ACTIVATION}
         return self._new(_layers.Activation, name, origin, {"activation": called if known else function})(x)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.cells.plan import LOWERED, Refusal, inner, is_recurrent, refused_scheme, why_not
+from components.cells.plan import (
+    LOWERED,
+    Refusal,
+    inner,
+    is_recurrent,
+    refused_scheme,
+    stays_unrolled,
+    why_not,
+    why_not_unrolled,
+    written_out_in_training,
+)
 from components.core.errors import ModelError
 from components.facts.training import LayerPlan
 from components.fake_quantize.rewrite import rewrite
@@ -28,8 +38,10 @@ def plan_layers(model: Any, scheme: Scheme, form: Form | None, trained: bool) ->
         if form is not None:
             raise _impossible("model", Refusal("it has no recurrent layer", "remove `recurrent` from the recipe"), form)
         return ()
+    if stays_unrolled((layer for _, layer in found), scheme, form, trained):
+        return tuple(_unrolled(name, layer, scheme) for name, layer in found)
     plans = tuple(_planned(name, layer, scheme, form, trained) for name, layer in found)
-    kinds = {type(inner(layer)).__name__ for _, layer in found}
+    kinds = {type(inner(layer)).__name__ for _, layer in found if not (trained and written_out_in_training(layer))}
     lowers = form is not None or scheme.is_static
     if lowers and "LSTM" in kinds and kinds & LOWERED:
         name = next(name for name, layer in found if type(inner(layer)).__name__ == "LSTM")
@@ -44,12 +56,21 @@ def _planned(name: str, layer: Any, scheme: Scheme, form: Form | None, trained: 
     one = inner(layer)
     kind, both = type(one).__name__, type(layer).__name__ == "Bidirectional"
     full_kind = f"Bidirectional {kind}" if both else kind
+    if trained and form is None and written_out_in_training(layer):
+        return LayerPlan(
+            layer=name,
+            kind=kind,
+            mode="unrolled",
+            weights=f"int{scheme.weight_bits}",
+            outputs=f"int{scheme.activation_bits} at each step",
+            note=f"layers for each of {_steps(layer)} time steps, which share weights and ranges",
+        )
     refusal = why_not(layer)
     integers = scheme.is_static
     if not (integers or form):
         return _in_floats(name, full_kind, kind, layer, refusal)
     refusal = refusal or refused_scheme(layer, scheme, form, trained)
-    if refusal is None and kind == "LSTM" and one.unroll:
+    if refusal is None and kind == "LSTM" and one.unroll and not trained:
         refusal = Refusal("it is built with unroll=True, so the converter does not fuse it", "build it without")
     if refusal is not None:
         raise _impossible(name, refusal, scheme.kind if integers else f"recurrent: {form}")
@@ -61,7 +82,7 @@ def _planned(name: str, layer: Any, scheme: Scheme, form: Form | None, trained: 
             outputs="int8; gates and cell state int16",
             note=f"{directions}; the state is reset before each sequence",
         )  # fmt: skip
-    steps = int(layer.input_shape[1]) if layer.input_shape[1] is not None else 0
+    steps = _steps(layer)
     how = (
         "one time step a call; takes and returns its state"
         if form == "streaming"
@@ -76,6 +97,27 @@ def _planned(name: str, layer: Any, scheme: Scheme, form: Form | None, trained: 
         outputs=f"{bits} at each step, state included",
         note=how + ("; the converter's own loop would crash its process" if integers else ""),
     )
+
+
+def _unrolled(name: str, layer: Any, scheme: Scheme) -> LayerPlan:
+    if (refusal := why_not_unrolled(layer)) is not None:
+        raise _impossible(name, refusal, scheme.kind)
+    kind = type(inner(layer)).__name__
+    return LayerPlan(
+        layer=name,
+        kind=f"Bidirectional {kind}" if type(layer).__name__ == "Bidirectional" else kind,
+        mode="unrolled",
+        weights="int8",
+        outputs=f"int{scheme.activation_bits} at each step",
+        note="built with unroll=True: the converter's operators for each time step",
+    )
+
+
+def _steps(layer: Any) -> int:
+    """The number of time steps; 0 if it is open."""
+    # A layer with an initial state has several inputs.
+    shape = layer.input_shape[0] if isinstance(layer.input_shape, list) else layer.input_shape
+    return int(shape[1] or 0)
 
 
 def _in_floats(name: str, full_kind: str, kind: str, layer: Any, refusal: Refusal | None) -> LayerPlan:

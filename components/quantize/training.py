@@ -12,7 +12,14 @@ import tensorflow as tf
 from components.cells import sru  # noqa: F401 - registers the layer
 from components.data.training_data import TrainingData
 from components.facts.training import Export, TrainingReport
-from components.fake_quantize.qat import check_ranges, preview, quantized, trained_kernels, trained_ranges
+from components.fake_quantize.qat import (
+    check_ranges,
+    preview,
+    quantized,
+    ready_to_export,
+    trained_kernels,
+    trained_ranges,
+)
 from components.fine_tune.constraints import Constraint
 from components.fine_tune.loop import steps_per_epoch
 from components.fine_tune.step import StepInputs
@@ -58,6 +65,7 @@ def train_quantized(
     state = inputs.train(trained, maker, data, step, before_epoch=freezing, after_batch=constraint)
     ranges = trained_ranges(trained)
     check_ranges(ranges)
+    ready_to_export(trained)
     route: Export = "plain"
     if has_recurrent(trained):
         names, form = output_names(model), recurrent or "sequence"

@@ -34,6 +34,12 @@ def layers_that_read(tensor: Any) -> list[Any]:
     return [node.layer for node in nodes if any(one is tensor for one in node.keras_inputs)]
 
 
+def readers_of(tensor: Any) -> int:
+    """The number of calls, in any model, that read a symbolic tensor."""
+    nodes = tensor._keras_history.layer._outbound_nodes
+    return sum(any(one is tensor for one in node.keras_inputs) for node in nodes)
+
+
 def is_masked(tensor: Any) -> bool:
     """Whether a symbolic tensor has a mask. Keras sets the attribute only on tensors that a layer returned."""
     return getattr(tensor, "_keras_mask", None) is not None
@@ -179,6 +185,26 @@ def fuse_nothing() -> None:
     import tensorflow as tf
 
     tf.config.optimizer.set_experimental_options({"remapping": False})
+
+
+def renamed(layer: Any, name: str) -> None:
+    """Give a layer that no one else holds another name. Keras sets names only when layers are created."""
+    layer._name = name
+
+
+def convolve_at_once(layer: Any) -> None:
+    """Let a dilated Conv2D compute one operation, which has no gradient on CPUs.
+
+    Keras writes it as three: the spaces of the dilation become batches, and the result becomes spaces again.
+    """
+    import tensorflow as tf
+
+    def convolution_op(inputs: Any, kernel: Any) -> Any:
+        places = "NHWC" if layer.data_format == "channels_last" else "NCHW"
+        padding, options = layer.padding.upper(), {"data_format": places, "dilations": layer.dilation_rate}
+        return tf.nn.conv2d(inputs, kernel, layer.strides, padding, **options)
+
+    layer.convolution_op = convolution_op
 
 
 def own_weights(layer: Any) -> list[Any]:

@@ -74,16 +74,26 @@ def without_operator(lacking: list[str]) -> ModelError:
 
 def _operators(scheme: StaticScheme, converted: ConvertedModel) -> Iterator[ModelError]:
     """Yield errors for the operators that the converter can't compute with the scheme's activations."""
-    bits = scheme.activation_bits
-    plain = _PLAIN if bits == 8 else _PLAIN - {"BatchMatMulV2"}
+    plain = _PLAIN if scheme.activation_bits == 8 else _PLAIN - {"BatchMatMulV2"}
     graph = None if converted.operations <= plain else converted.graph
-    if graph is None:
-        return
+    if graph is not None:
+        # A cast to float is reported with its layer and its types. At the border, the file keeps it.
+        yield from operators_without_kernel(scheme, graph, casts=converted.casts_inside and not converted.casts)
+
+
+def operators_without_kernel(scheme: StaticScheme, graph: Any, *, casts: bool) -> Iterator[ModelError]:
+    """Yield errors for the operators of a float file that have no kernel for a scheme's activations.
+
+    Args:
+        scheme: The scheme.
+        graph: The main graph of the file, a `components.convert.aeq.layers.Graph`.
+        casts: Whether it casts in other places than at its inputs and outputs.
+    """
+    bits = scheme.activation_bits
     if bits == 16 and (product := _product_of_vectors(graph)):
         yield product
     failing, not_run = rows_without_kernel(graph, bits)
-    # A cast to float is reported with its layer and its types. At the border, the file keeps it.
-    failing = [row for row in failing if row.name != "CAST" or (converted.casts_inside and not converted.casts)]
+    failing = [row for row in failing if row.name != "CAST" or casts]
     if failing and not scheme.float_fallback:
         yield _without_kernel(failing, bits, "add `float_fallback: true`")
     if not_run:

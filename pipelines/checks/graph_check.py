@@ -9,7 +9,12 @@ from components.core.errors import ModelError
 from components.spec.recipe import Recipe
 from components.spec.scheme import StaticScheme
 from components.spec.schemes.limits import DYNAMIC_MINIMUM_ELEMENTS, WITHOUT_OPERATOR
-from pipelines.checks.conversion_check import no_large_weight, not_injected, without_operator
+from pipelines.checks.conversion_check import (
+    no_large_weight,
+    not_injected,
+    operators_without_kernel,
+    without_operator,
+)
 from pipelines.checks.output_check import Built
 
 
@@ -33,7 +38,8 @@ def graph_refusals(recipe: Recipe, built: Built) -> Iterator[ModelError]:
         return
     from components.model.saved_model import LOOPS
 
-    if loops := sorted(built.operations & LOOPS):
+    loops = sorted(built.operations & LOOPS)
+    if loops:
         yield ModelError(
             "the graph loops over time steps, and TensorFlow Lite crashes when it measures the ranges of a loop",
             where="scheme",
@@ -47,3 +53,26 @@ def graph_refusals(recipe: Recipe, built: Built) -> Iterator[ModelError]:
 
         if error := not_injected(recipe.scheme, read_graph(built.float_file)):
             yield error
+    elif not loops and recipe.scheme.backend == "tensorflow" and (content := built.converted()):
+        from components.convert.aeq.layers import read_graph
+
+        yield from operators_without_kernel(recipe.scheme, read_graph(content), casts=False)
+        if not recipe.scheme.float_fallback and (error := _other_floats(content)):
+            yield error
+
+
+def _other_floats(content: bytes) -> ModelError | None:
+    """Return the error for inputs and outputs of floats that aren't float32, which the converter doesn't quantize."""
+    from components.model.tflite_file import inspect_model
+
+    inspection = inspect_model(content)
+    found = [each for each in (*inspection.inputs, *inspection.outputs) if each.dtype in {"FLOAT16", "FLOAT64"}]
+    if not found:
+        return None
+    return ModelError(
+        "the graph takes or returns floats that aren't float32, which the converter doesn't quantize",
+        where="scheme",
+        bound="inputs and outputs of float32, of integers, or of booleans",
+        measured=", ".join(f"{each.name} ({each.dtype})" for each in found),
+        remedy="export a signature of float32, and cast in the task's decode, or add `float_fallback: true`",
+    )

@@ -1,5 +1,7 @@
 """The zoo's list of models, and that its judge can fail. `make zoo` runs the models."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -114,3 +116,17 @@ def test_file_that_a_plain_script_converts_is_told_from_one_that_it_does_not(tmp
     (tmp_path / "bad.tflite").write_bytes(b"no file")
     assert plain_import(tmp_path / "good.keras").error == 0.0
     assert plain_import(tmp_path / "bad.tflite").error is None
+
+
+def test_both_runs_of_a_model_read_examples_by_tasks_of_their_own(tmp_path, monkeypatch):
+    from benchmarks.zoo_cells.accuracy import AccuracyRun
+    from benchmarks.zoo_cells.run import ZooRun
+    from components.data.task import load_task
+
+    monkeypatch.setattr("sys.path", [*sys.path])
+    targets = {}
+    for kind, name in ((ZooRun, "first"), (AccuracyRun, "second")):
+        run = kind(ZOO["mlp"], [], tmp_path, lambda _: None, lambda *_: None)
+        run._write_task(WANTED, {name: WANTED["scores"]}, 2, "mse")
+        targets[name] = set(load_task(f"{run._module}:TASK").targets({f"target {name}": WANTED["scores"]}))
+    assert targets == {"first": {"first"}, "second": {"second"}}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from components.cells.plan import LOWERED
+from components.cells.plan import LOWERED, RECURRENT, is_recurrent, stays_unrolled
 from components.convert.representative import load_sample, no_sample
 from components.convert.result import ConversionResult
 from components.facts.artifact_paths import FUSED_SAMPLE_FILE, SERVING_FOLDER, TRAJECTORIES_FILE
@@ -26,30 +26,51 @@ Examples = Iterator[tuple[Mapping[str, Array], Mapping[str, Array]]]
 
 
 def lowers(keras_file: Path, scheme: Scheme, form: Form | None) -> bool:
-    """Whether a model has layers that are lowered in this scheme and form. Reads only the names of classes."""
-    return bool(form or scheme.is_static) and not LOWERED.isdisjoint(_kinds(keras_file))
+    """Whether a model has layers that are lowered in this scheme and form.
+
+    Reads only names and options of classes, unless all recurrent layers are built with `unroll=True`. Register the
+    task's own layers first.
+    """
+    found = _kinds(keras_file)
+    if not (form or scheme.is_static) or LOWERED.isdisjoint(found):
+        return False
+    return not (all(map(all, found.values())) and _stays_unrolled(keras_file, scheme, form))
 
 
-def holds_lstm(keras_file: Path) -> bool:
-    """Whether a Keras model has an LSTM. Reads only the names of layer classes; the file may be missing."""
-    return "LSTM" in _kinds(keras_file)
+def fuses_lstm(keras_file: Path) -> bool:
+    """Whether a Keras model has an LSTM that isn't unrolled. Reads only the configuration; the file may be missing."""
+    return not all(_kinds(keras_file).get("LSTM", [True]))
 
 
-def _kinds(keras_file: Path) -> frozenset[str]:
-    if not keras_file.is_file():
-        return frozenset()
-    with zipfile.ZipFile(keras_file) as archive:
-        return frozenset(_class_names(json.loads(archive.read("config.json"))))
+def _kinds(keras_file: Path) -> dict[str, list[bool]]:
+    """Class of recurrent layers -> of each, whether it is built with `unroll=True`."""
+    found: dict[str, list[bool]] = {}
+    if keras_file.is_file():
+        with zipfile.ZipFile(keras_file) as archive:
+            for kind, unroll in _recurrent(json.loads(archive.read("config.json"))):
+                found.setdefault(kind, []).append(unroll)
+    return found
 
 
-def _class_names(value: Any) -> Iterator[str]:
+def _recurrent(value: Any) -> Iterator[tuple[str, bool]]:
     if isinstance(value, dict):
-        if isinstance(name := value.get("class_name"), str):
-            yield name.rpartition(">")[2]
+        name, config = value.get("class_name"), value.get("config")
+        if isinstance(name, str) and (kind := name.rpartition(">")[2]) in RECURRENT - {"Bidirectional"}:
+            yield kind, isinstance(config, dict) and bool(config.get("unroll"))
         value = list(value.values())
     if isinstance(value, list):
         for one in value:
-            yield from _class_names(one)
+            yield from _recurrent(one)
+
+
+def _stays_unrolled(keras_file: Path, scheme: Scheme, form: Form | None) -> bool:
+    from components.cells import sru  # noqa: F401 - registers the layer
+    from components.model.keras_graph import all_layers
+    from components.model.keras_model import load_kept
+
+    model = load_kept(keras_file.parents[1])
+    layers = (layer for _, layer in all_layers(model) if is_recurrent(layer))
+    return stays_unrolled(layers, scheme, form, trained=False)
 
 
 def convert_lowered(

@@ -31,11 +31,12 @@ class Operator(tf.keras.layers.Layer):
     Args:
         function: The function's public name (`math.add`).
         call: The arguments as `described` returns them.
+        types: The types of its tensors, in order; empty if all are floats.
     """
 
-    def __init__(self, function: str, call: str, **kwargs: Any) -> None:
+    def __init__(self, function: str, call: str, types: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.function, self.arguments = function, call
+        self.function, self.arguments, self.types = function, call, tuple(types)
 
     @do_not_convert
     def call(self, inputs: Any, training: Any = None) -> Any:
@@ -46,9 +47,18 @@ class Operator(tf.keras.layers.Layer):
         args, kwargs = _restored(json.loads(self.arguments), tensors)
         return function_named(self.function)(*args, **kwargs)
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape for tensors of its types. Keras would take all of them for floats."""
+        if not self.types:
+            return super().compute_output_shape(input_shape)
+        shapes = input_shape if len(self.types) > 1 else [input_shape]
+        with tf.Graph().as_default():
+            given = [tf.compat.v1.placeholder(kind, shape) for kind, shape in zip(self.types, shapes, strict=True)]
+            return tf.nest.map_structure(lambda tensor: tensor.shape, self.call(given, training=False))
+
     def get_config(self) -> dict[str, Any]:
         """The configuration for `from_config`."""
-        return {**super().get_config(), "function": self.function, "call": self.arguments}
+        return {**super().get_config(), "function": self.function, "call": self.arguments, "types": list(self.types)}
 
 
 def described(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, list[Any]]:

@@ -73,7 +73,8 @@ class Parts:
         """Call a function of TensorFlow by its public name."""
         call, tensors = described(args, kwargs)
         inputs = tensors if len(tensors) > 1 else tensors[0]
-        return self.layer(Operator, suffix, {"function": function, "call": call}, inputs)
+        types = [] if all(one.dtype.is_floating for one in tensors) else [one.dtype.name for one in tensors]
+        return self.layer(Operator, suffix, {"function": function, "call": call, "types": types}, inputs)
 
     def activation(self, function: Any, suffix: str, x: Any) -> Any:
         """Apply an activation function, by its name or as such."""
@@ -109,3 +110,14 @@ class Parts:
             return y
         back = tuple(-1 if size is None else size for size in x.shape[1:])
         return self.reshape(f"{suffix}/flat" if suffix else "flat", back, y)
+
+    def scaled_along(self, axis: Any, x: Any, factor: Any, shift: Any, *, trainable: bool) -> Any:
+        """Like `scaled`, with a factor and a term for each place along another axis than the last."""
+        (axis,) = [axis] if isinstance(axis, int) else axis
+        axis %= x.shape.rank
+        if axis == x.shape.rank - 1:
+            return self.scaled("", x, factor, shift, trainable=trainable)
+        order = [*(one for one in range(1, x.shape.rank) if one != axis), axis]
+        moved = self.layer(_layers.Permute, "moved", {"dims": order}, x)
+        y = self.scaled("scaled", moved, factor, shift, trainable=trainable)
+        return self.layer(_layers.Permute, "", {"dims": [order.index(one) + 1 for one in range(1, x.shape.rank)]}, y)

@@ -35,13 +35,14 @@ FUNCTIONS: dict[str, FunctionRow] = {
         (
             *("__operators__.add", "math.add", "math.subtract", "math.multiply", "nn.bias_add"),
             *("math.reduce_mean", "math.reduce_sum", "linalg.matmul", "einsum", "math.rsqrt"),
+            *("broadcast_to", "ones_like"),
         ),
         _RANGED,
     ),
     **dict.fromkeys(
         (
             *("math.maximum", "math.minimum", "math.abs", "math.log", "nn.gelu"),
-            *("math.squared_difference", "stack", "repeat", "roll"),
+            *("math.squared_difference", "stack", "repeat", "roll", "where"),
         ),
         _ONLY_8,
     ),
@@ -56,22 +57,24 @@ FUNCTIONS: dict[str, FunctionRow] = {
         _PASSING,
     ),
     **dict.fromkeys(
-        ("nn.depth_to_space", "nn.space_to_depth", "tile"),
+        (
+            *("nn.depth_to_space", "nn.space_to_depth", "tile"),
+            *("math.greater", "math.greater_equal", "math.less", "math.less_equal"),
+        ),
         _PASSING_8,
     ),
     "math.l2_normalize": FunctionRow("fixed", in_16_bits=False),
+    "nn.log_softmax": FunctionRow("fixed", in_16_bits=False),
 }
+# Functions of constants, which the converter computes before it knows their range. The range must hold all of them.
+CONSTANTS = frozenset({"ones_like"})
 # Functions whose kernel also computes a ReLU that follows.
 FUSING_FUNCTIONS = frozenset({"__operators__.add", "math.add", "math.subtract", "math.multiply"})
 
 _REMEDIES = {
     "math.truediv": "multiply by the reciprocal, if the divisor is constant, or divide in the task's decode",
-    "math.sqrt": "use tf.math.rsqrt, whose operator has an integer kernel",
     "math.pow": "raise to the power 2 or 3, which are products",
     "cast": "declare the model's input as float32, and cast in the task's decode",
-    "unstack": "use slices, such as x[:, 0]",
-    "broadcast_to": "use tf.tile",
-    "where": "multiply by a mask of zeros and ones",
     "clip_by_value": "clip to constants, or use ReLU with max_value",
 }
 

@@ -19,6 +19,10 @@ from components.upstream.keras import function_named, is_symbolic
 _layers = tf.keras.layers
 # Class names of layers of operations on tensors.
 UNFOLDED = frozenset({"TFOpLambda", "SlicingOpLambda"})
+# Arguments of matmul that turn a matrix or say how it is stored.
+_TURNED = ("transpose_a", "transpose_b", "adjoint_a", "adjoint_b", "a_is_sparse", "b_is_sparse", "output_type")
+# Far below a step of any range, and large enough for a reciprocal root.
+_LEAST = 1e-12
 
 
 def unfold(parts: Parts, function: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -144,6 +148,64 @@ def _reverse(parts: Parts, given: _Given) -> Any:
     return parts.function("__operators__.getitem", "", x, places)
 
 
+def _variance(parts: Parts, given: _Given) -> Any:
+    return _spread(parts, given, "")
+
+
+def _deviation(parts: Parts, given: _Given) -> Any:
+    return root(parts, _spread(parts, given, "variance"))
+
+
+def _spread(parts: Parts, given: _Given, suffix: str) -> Any:
+    x, axis, keep = given["input_tensor"], given["axis"], bool(given["keepdims"])
+    mean = parts.function("math.reduce_mean", "mean", x, axis, keepdims=True)
+    centered = parts.function("math.subtract", "centered", x, mean)
+    squares = parts.product("squares", centered, centered)
+    return parts.function("math.reduce_mean", suffix, squares, axis, keepdims=keep)
+
+
+def root(parts: Parts, x: Any) -> Any:
+    """The square root of what isn't negative: `x / sqrt(x)`, with a least value in place of zero."""
+    above = parts.function("math.maximum", "above", x, _LEAST)
+    return parts.product("", x, parts.function("math.rsqrt", "reciprocal", above))
+
+
+def _unstacked(parts: Parts, given: _Given) -> Any:
+    """Slices, one for each element."""
+    x, axis = given["value"], int(given["axis"]) % given["value"].shape.rank
+    if x.shape[axis] is None or axis == 0:
+        return None
+    before = [slice(None)] * axis
+    places = [(*before, index) for index in range(x.shape[axis])]
+    return [parts.function("__operators__.getitem", str(index), x, place) for index, place in enumerate(places)]
+
+
+def _one_hot(parts: Parts, given: _Given) -> Any:
+    """Rows of an identity matrix, with a row of zeros before and after it for numbers that no class has."""
+    ids, depth = given["indices"], _constant(given["depth"])
+    off = _constant(0.0 if given["off_value"] is None else given["off_value"])
+    on = _constant(1.0 if given["on_value"] is None else given["on_value"])
+    at_the_end = given["axis"] in {None, -1} or (is_symbolic(ids) and given["axis"] == ids.shape.rank)
+    if None in (depth, off, on) or not is_symbolic(ids) or not at_the_end:
+        return None
+    classes = int(depth)
+    known = parts.function("math.minimum", "known", parts.function("math.maximum", "least", ids, -1), classes)
+    rows = parts.function("math.add", "rows", known, 1)
+    table = (off + (on - off) * np.eye(classes + 2, classes, -1)).astype(np.float32)
+    config = {"input_dim": classes + 2, "output_dim": classes}
+    return parts.layer(_layers.Embedding, "", config, rows, [table], trainable=False)
+
+
+def _dense(parts: Parts, given: _Given) -> Any:
+    """A product with a constant matrix: a dense layer."""
+    kernel, turned = _constant(given["b"]), [key for key in _TURNED if given.get(key)]
+    if kernel is None or kernel.ndim != 2 or not is_symbolic(given["a"]) or set(turned) - {"transpose_b"}:
+        return None
+    kernel = (kernel.T if turned else kernel).astype(np.float32)
+    config = {"units": kernel.shape[1], "use_bias": False}
+    return parts.layer(_layers.Dense, "", config, given["a"], [kernel], trainable=False)
+
+
 def _constant(value: Any) -> Any:
     return None if is_symbolic(value) else np.asarray(value, np.float64)
 
@@ -178,4 +240,10 @@ _ROWS: dict[str, _Row] = {
     "math.pow": _power,
     "clip_by_value": _clip,
     "reverse": _reverse,
+    "one_hot": _one_hot,
+    "unstack": _unstacked,
+    "math.reduce_variance": _variance,
+    "math.reduce_std": _deviation,
+    "math.sqrt": lambda parts, given: root(parts, given["x"]),
+    "linalg.matmul": _dense,
 }

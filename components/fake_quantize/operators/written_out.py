@@ -11,8 +11,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from components.cells.plan import WRITTEN_OUT_IN_TRAINING
 from components.fake_quantize.operators.attention import multi_head, single_head
+from components.fake_quantize.operators.normalization import (
+    group_normalization,
+    layer_normalization,
+    normalization,
+    rescaling,
+)
 from components.fake_quantize.operators.parts import Parts
+from components.fake_quantize.operators.time_steps import time_steps
 from components.fake_quantize.operators.unfold import clipped_relu
 
 _layers = tf.keras.layers
@@ -27,68 +35,6 @@ def _one(made: Callable[[Parts, Any, Any], Any]) -> Row:
 
 def _plain(args: Any, kwargs: Any) -> bool:
     return len(args) == 1 and all(value is None for key, value in kwargs.items() if key != "training")
-
-
-def _layer_normalization(parts: Parts, layer: Any, x: Any) -> Any:
-    axis = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
-    if [a % x.shape.rank for a in axis] != [x.shape.rank - 1] or x.shape[-1] is None:
-        return None
-    y = standardized(parts, x, -1, layer.epsilon)
-    ones = np.ones(x.shape[-1], np.float32)
-    factor = layer.gamma.numpy() if layer.scale else ones
-    shift = layer.beta.numpy() if layer.center else 0 * ones
-    return parts.scaled("", y, factor, shift, trainable=layer.trainable)
-
-
-def standardized(parts: Parts, x: Any, axis: Any, epsilon: float) -> Any:
-    """Subtract the mean, and divide by the standard deviation."""
-    mean = parts.function("math.reduce_mean", "mean", x, axis, keepdims=True)
-    centered = parts.function("math.subtract", "centered", x, mean)
-    squares = parts.product("squares", centered, centered)
-    variance = parts.function("math.reduce_mean", "variance", squares, axis, keepdims=True)
-    padded = parts.function("math.add", "padded", variance, float(epsilon))
-    return parts.product("standardized", centered, parts.function("math.rsqrt", "reciprocal", padded))
-
-
-def _group_normalization(parts: Parts, layer: Any, x: Any) -> Any:
-    channels, rank = x.shape[-1], x.shape.rank
-    if layer.axis % rank != rank - 1 or None in x.shape[1:]:
-        return None
-    groups = channels if layer.groups == -1 else layer.groups
-    grouped = parts.reshape("grouped", (-1, groups, channels // groups), x)
-    y = parts.reshape("ungrouped", tuple(x.shape[1:]), standardized(parts, grouped, [1, 3], layer.epsilon))
-    ones = np.ones(channels, np.float32)
-    factor = layer.gamma.numpy() if layer.scale else ones
-    shift = layer.beta.numpy() if layer.center else 0 * ones
-    return parts.scaled("", y, factor, shift, trainable=layer.trainable)
-
-
-def _of_floats(parts: Parts, x: Any) -> Any:
-    """Cast integers, as the layers do. The cast stays in front of the quantizer, or becomes it."""
-    return x if x.dtype.is_floating else parts.function("cast", "cast", x, tf.float32)
-
-
-def _rescaling(parts: Parts, layer: Any, x: Any) -> Any:
-    channels = x.shape[-1]
-    if channels is None or x.shape.rank < 2:
-        return None
-    x = _of_floats(parts, x)
-    factor, shift = (
-        np.broadcast_to(np.asarray(one, np.float32).reshape(-1), channels) for one in (layer.scale, layer.offset)
-    )
-    return parts.scaled("", x, np.array(factor), np.array(shift), trainable=False)
-
-
-def _normalization(parts: Parts, layer: Any, x: Any) -> Any:
-    channels = x.shape[-1]
-    mean, variance = (np.asarray(one, np.float32).reshape(-1) for one in (layer.mean, layer.variance))
-    if len(mean) not in {1, channels} or channels is None:
-        return None
-    x = _of_floats(parts, x)
-    deviation = np.maximum(np.sqrt(variance), tf.keras.backend.epsilon())
-    factor, shift = (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
-    factor, shift = (np.array(np.broadcast_to(one, channels)) for one in (factor, shift))
-    return parts.scaled("", x, factor, shift, trainable=False)
 
 
 def _layer_scale(parts: Parts, layer: Any, x: Any) -> Any:
@@ -106,10 +52,21 @@ def _average(parts: Parts, layer: Any, inputs: Any) -> Any:  # noqa: ARG001
     return parts.product("", y, 1.0 / len(inputs))
 
 
+def _pairwise(parts: Parts, layer: Any, inputs: Any) -> Any:
+    """Apply the layer to two inputs at a time, like the kernels, so that each partial result gets a range."""
+    y, last = inputs[0], len(inputs) - 1
+    for index, x in enumerate(inputs[1:], start=1):
+        y = parts.layer(type(layer), "" if index == last else str(index), {}, [y, x])
+    return y
+
+
 def _relu(parts: Parts, layer: Any, x: Any) -> Any:
     slope, high = float(layer.negative_slope or 0), layer.max_value
-    if float(layer.threshold or 0) or (slope and high is not None) or (high is None and not slope):
+    if float(layer.threshold or 0) or (high is None and not slope):
         return None
+    if slope and high is not None:
+        leaky = parts.layer(_layers.LeakyReLU, "leaky", {"alpha": slope}, x)
+        return parts.function("math.minimum", "", leaky, float(high))
     if slope:
         return parts.layer(_layers.LeakyReLU, "", {"alpha": slope}, x)
     return None if float(high) == 6.0 else clipped_relu(parts, x, float(high))
@@ -141,9 +98,12 @@ def _dot(parts: Parts, layer: Any, inputs: Any) -> Any:
     left, right = inputs
     axes = [layer.axes] * 2 if isinstance(layer.axes, int) else list(layer.axes)
     ranks = left.shape.rank, right.shape.rank
-    if layer.normalize or ranks not in {(2, 2), (3, 2), (3, 3)}:
+    if (layer.normalize and ranks != (2, 2)) or ranks not in {(2, 2), (3, 2), (3, 3)}:
         return None
     if ranks == (2, 2):
+        if layer.normalize:
+            left = parts.function("math.l2_normalize", "left", left, axis=-1, epsilon=1e-12)
+            right = parts.function("math.l2_normalize", "right", right, axis=-1, epsilon=1e-12)
         products = parts.product("products", left, right)
         return parts.function("math.reduce_sum", "", products, axis=1, keepdims=True)
     first, second = (axis % rank for axis, rank in zip(axes, ranks, strict=True))
@@ -152,6 +112,16 @@ def _dot(parts: Parts, layer: Any, inputs: Any) -> Any:
     column = parts.reshape("column", (right.shape[1], 1), right)
     product = parts.function("linalg.matmul", "product", left, column, transpose_a=first == 1)
     return parts.reshape("", (left.shape[3 - first],), product)
+
+
+def _dense(parts: Parts, layer: Any, x: Any) -> Any:
+    """A dense layer on vectors in one row, because the converter leaves one on five axes float."""
+    if x.shape.rank < 5 or None in x.shape[1:]:
+        return None
+    rows = parts.reshape("row", (-1, x.shape[-1]), x)
+    config = {"units": layer.units, "use_bias": layer.use_bias}
+    y = parts.layer(_layers.Dense, "dense", config, rows, layer.get_weights(), layer.trainable)
+    return parts.reshape("", (*x.shape[1:-1], layer.units), parts.activation(layer.activation, "activation", y))
 
 
 def _einsum_dense(parts: Parts, layer: Any, x: Any) -> Any:
@@ -178,6 +148,16 @@ def _einsum_dense(parts: Parts, layer: Any, x: Any) -> Any:
         return parts.activation(layer.activation, "activation", y)
     # The kernel of the dense layer computes the activation too, unless a reshape is between them.
     return parts.reshape("", (*kept, *sizes), parts.activation(layer.activation, "activation", y))
+
+
+def _thresholded(parts: Parts, layer: Any, x: Any) -> Any:
+    above = parts.function("math.greater", "above", x, float(layer.theta))
+    return parts.function("where", "", above, x, 0.0)
+
+
+def _masking(parts: Parts, layer: Any, x: Any) -> Any:
+    """Masked time steps that are zeros stay zeros. Layers that use the mask are refused by themselves."""
+    return parts.layer(_layers.Activation, "", {"activation": "linear"}, x) if layer.mask_value == 0.0 else None
 
 
 def _upsampled(parts: Parts, layer: Any, x: Any) -> Any:
@@ -234,21 +214,26 @@ def _embedding(parts: Parts, layer: Any, ids: Any) -> Any:
 # Class name -> its rewriting, and how reports call it.
 LAYERS: dict[str, tuple[Row, str]] = {
     "Embedding": (_one(_embedding), ""),
-    "LayerNormalization": (_one(_layer_normalization), _WRITTEN_OUT),
-    "GroupNormalization": (_one(_group_normalization), _WRITTEN_OUT),
+    "LayerNormalization": (_one(layer_normalization), _WRITTEN_OUT),
+    "GroupNormalization": (_one(group_normalization), _WRITTEN_OUT),
     "MultiHeadAttention": (multi_head, _WRITTEN_OUT),
     "Attention": (single_head, _WRITTEN_OUT),
     "AdditiveAttention": (single_head, _WRITTEN_OUT),
-    "Rescaling": (_one(_rescaling), "rewritten as a depthwise 1x1 convolution"),
-    "Normalization": (_one(_normalization), "rewritten as a depthwise 1x1 convolution"),
+    "Rescaling": (_one(rescaling), "rewritten as a depthwise 1x1 convolution"),
+    "Normalization": (_one(normalization), "rewritten as a depthwise 1x1 convolution"),
     "LayerScale": (_one(_layer_scale), "rewritten as a depthwise 1x1 convolution"),
     "CustomScaleLayer": (_one(_scaled_sum), _WRITTEN_OUT),
     "Average": (_one(_average), _WRITTEN_OUT),
+    **dict.fromkeys(("Add", "Multiply", "Maximum", "Minimum"), (_one(_pairwise), "")),
     "PReLU": (_one(_prelu), "written out as relu(x) - alpha * relu(-x)"),
     "ReLU": (_one(_relu), _WRITTEN_OUT),
     "ELU": (_one(_elu), _WRITTEN_OUT),
+    "ThresholdedReLU": (_one(_thresholded), _WRITTEN_OUT),
+    "Masking": (_one(_masking), "keeps zeros"),
     "UnitNormalization": (_one(_unit_normalization), _WRITTEN_OUT),
     "Dot": (_one(_dot), _WRITTEN_OUT),
+    **dict.fromkeys(WRITTEN_OUT_IN_TRAINING, (time_steps, "written out as layers for each time step")),
+    "Dense": (_one(_dense), ""),
     "EinsumDense": (_one(_einsum_dense), "rewritten as a dense layer"),
     "UpSampling1D": (_one(_upsampled), "rewritten as an upsampling of an image of height 1"),
 }

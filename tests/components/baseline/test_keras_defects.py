@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.baseline.pretrained import import_model
+from components.baseline.pretrained import import_model, load_keras
 from components.core.errors import ModelError
 from components.facts.artifact_paths import SERVING_FOLDER
 from components.model.keras_model import check_learns, load_kept
@@ -52,3 +52,22 @@ def test_einsum_whose_tensors_the_file_lost_is_named_with_what_to_use_instead(tm
     tf.keras.Model(series, tf.einsum("btc,bsc->bts", series, series)).save(tmp_path / "model.keras")
     with pytest.raises(ModelError, match=r"doesn't hold which tensors its tf.einsum reads.*EinsumDense"):
         import_model(PretrainedBaseline(kind="pretrained", path=str(tmp_path / "model.keras")), tmp_path / "baseline")
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_layer_that_nested_models_share_is_refused_with_a_form_that_holds_its_weights(
+    tmp_path: Path, suffix: str
+) -> None:
+    shared = layers.Dense(4, name="shared")
+    inner = tf.keras.Sequential([tf.keras.Input([4]), shared], name="inner")
+    vector = tf.keras.Input([4], name="vector")
+    outer = tf.keras.Model(vector, layers.Add()([inner(vector), shared(vector)]), name="outer")
+    again = tf.keras.Input([4], name="again")
+    model = tf.keras.Model(again, layers.Dense(2)(layers.Add()([outer(again), inner(again)])))
+    model.save(path := tmp_path / f"model.{suffix}")
+    with pytest.raises(ModelError, match=r"the file lacks weights.*save the model as a SavedModel"):
+        load_keras(PretrainedBaseline(kind="pretrained", path=str(path)))
+    model.save(tmp_path / "saved")
+    loaded = load_keras(PretrainedBaseline(kind="pretrained", path=str(tmp_path / "saved")))
+    x = np.random.default_rng(3).normal(size=(2, 4)).astype(np.float32)
+    np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)

@@ -43,6 +43,35 @@ def test_plan_lists_what_each_layer_becomes(kind, scheme, form, mode):
     assert layer.note
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "scheme"),
+    [
+        ("gru", {}, INT16),
+        ("rnn", {}, INT16),
+        ("lstm", {}, INT16),
+        ("lstm", {}, INT8),
+        ("gru", {"activation": "softsign"}, INT8),
+        ("gru", {"return_state": True}, INT8),
+    ],
+)
+def test_layer_that_is_built_unrolled_stays_so_where_it_is_not_lowered(kind, options, scheme):
+    import tensorflow as tf
+
+    x = tf.keras.layers.Input([STEPS, FEATURES], name="x")
+    model = tf.keras.Model(x, recurrent_layer(kind, unroll=True, **options)(x))
+    (layer,) = plan(model, scheme)
+    assert (layer.mode, layer.weights) == ("unrolled", "int8")
+    assert "built with unroll=True" in layer.note
+    masked = tf.keras.Model(x, recurrent_layer(kind, unroll=True, **options)(tf.keras.layers.Masking()(x)))
+    with pytest.raises(ModelError, match=r"layer cell: .*its inputs are masked.*Remedy: remove the Masking layer"):
+        plan(masked, scheme)
+
+
+def test_unrolled_lstm_is_fused_after_training():
+    (layer,) = plan(model_of(recurrent_layer("lstm", unroll=True)), INT8, trained=True)
+    assert layer.mode == "fused"
+
+
 def test_plan_lists_the_bits_of_a_fused_lstm():
     (layer,) = plan(model_of(recurrent_layer("lstm")), INT8)
     assert (layer.weights, layer.outputs) == ("int8 per gate", "int8; gates and cell state int16")
@@ -71,11 +100,18 @@ def test_model_without_recurrent_layers_has_no_plan():
         ("lstm", {}, INT8, "streaming", "keeps its state inside.*Remedy: leave `recurrent` out"),
         ("lstm", {"use_bias": False}, INT8, None, "has no bias.*Remedy: build it with use_bias=True"),
         ("lstm", {"recurrent_dropout": 0.1}, INT8, None, "recurrent dropout.*Remedy: use dropout instead"),
-        ("lstm", {"unroll": True}, INT8, None, "built with unroll=True.*Remedy: build it without"),
+        (
+            "lstm",
+            {"unroll": True, "stateful": True},
+            INT8,
+            None,
+            "it is stateful.*Remedy: build it with stateful=False",
+        ),
+        ("gru", {"unroll": True}, INT16, "sequence", "activations have 16 bits.*Remedy: take `recurrent: streaming`"),
         ("lstm", {"activation": "relu"}, INT8, None, "its activation is relu.*Remedy: use tanh"),
         ("gru", {"activation": "softsign"}, INT8, None, "its activation is softsign.*Remedy: use tanh or relu"),
         ("gru", {"recurrent_activation": "hard_sigmoid"}, INT8, None, "is hard_sigmoid.*Remedy: use sigmoid"),
-        ("gru", {"stateful": True}, INT8, None, "it is stateful.*Remedy: build it with stateful=False"),
+        ("gru", {"stateful": True}, INT8, None, "it is stateful.*Remedy: build it with"),
         ("gru", {}, INT16, "sequence", "activations have 16 bits.*Remedy: take `recurrent: streaming`"),
         ("gru", {}, INT16, None, "activations have 16 bits.*Remedy: take `recurrent: streaming`"),
         ("gru", {}, StaticWi4Ai8(), "streaming", "4-bit weights must be trained.*Remedy: add a step `qat`"),

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from components.convert.tensorflow.converter import convert
 from components.fake_quantize.operators.table import FUNCTIONS
-from components.fake_quantize.qat import quantized
+from components.fake_quantize.qat import quantized, ready_to_export
 from components.model.tflite_file import inspect_model
 from components.spec.scheme import StaticWi8Ai8
 from components.spec.steps.qat import QatStep
@@ -20,9 +20,43 @@ from tests.components.fake_quantize.test_layer_table import EXAMPLES, SHAPES, br
 layers = tf.keras.layers
 STEP = QatStep.model_validate({"kind": "qat", "epochs": 1})
 
+
+def joined(outputs):
+    _, h, c = outputs
+    return tf.concat([h, c], 1)
+
+
+def twin(name, activation=None):
+    return layers.Conv1D(3, 2, padding="causal", dilation_rate=2, activation=activation, name=name)
+
+
+@tf.keras.utils.register_keras_serializable("test_operators")
+def squared_relu(x):
+    return tf.square(tf.nn.relu(x))
+
+
+@tf.keras.utils.register_keras_serializable("test_operators")
+class Block(layers.Layer):
+    """Layers and an own weight in a layer of the user's."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.first, self.norm = layers.Dense(6, "relu"), layers.BatchNormalization()
+
+    def build(self, shape):
+        self.scale = self.add_weight("scale", [shape[-1]], initializer=tf.keras.initializers.Constant(1.3))
+        super().build(shape)
+
+    def call(self, inputs, training=None):
+        return inputs * self.scale + self.norm(self.first(inputs), training=training)
+
+
 # Written out: layers and functions without an integer kernel of their own.
 WRITTEN_OUT = {
     "layer_norm": branch("series", mixed=partial(layers.Dense, 8), LayerNormalization=layers.LayerNormalization),
+    "layer_norm_of_time": branch("series", LayerNormalization1=partial(layers.LayerNormalization, axis=1)),
+    "layer_norm_of_all": branch("series", LayerNormalization2=partial(layers.LayerNormalization, axis=[1, 2])),
+    "norm_of_time": branch("series", BatchNormalization1=partial(layers.BatchNormalization, axis=1)),
     "group_norm": branch("image", GroupNormalization=partial(layers.GroupNormalization, 2)),
     "attention": branch(
         "series", MultiHeadAttention=lambda name: lambda x: layers.MultiHeadAttention(2, 4, name=name)(x, x)
@@ -94,6 +128,43 @@ WRITTEN_OUT = {
     "gathered": branch("shared", gathered=lambda name: lambda x: tf.gather(x, [0, 3, 2], axis=1)),
     "biased": branch("shared", biased=lambda name: lambda x: tf.nn.bias_add(x, tf.range(6.0))),
     "stopped": branch("shared", stopped=lambda name: lambda x: tf.stop_gradient(x) + x),
+    "unstacked": branch(
+        "series", unstacked=lambda name: lambda x: (lambda a: a[0] + a[1] * a[2])(tf.unstack(x, axis=1))
+    ),
+    "variance": branch("series", variance=lambda name: lambda x: tf.math.reduce_variance(x, 1)),
+    "deviation": branch("series", deviation=lambda name: lambda x: tf.math.reduce_std(x, 1)),
+    "root": branch("shared", root=lambda name: lambda x: tf.sqrt(x * x + 1.0)),
+    "matrix": branch("series", matrix=lambda name: lambda x: tf.linalg.matmul(x, np.eye(4, 3) * 0.9)),
+    "ones": branch("series", ones=lambda name: lambda x: tf.concat([tf.ones_like(x[:, :1]), x], 1)),
+    "broadcast": branch("series", broadcast=lambda name: lambda x: tf.broadcast_to(x[:, :1], tf.shape(x)) + x),
+    "dilated_twins": branch("series", twins=lambda name: lambda x: twin(name)(x) * twin(f"{name}_gate", "sigmoid")(x)),
+    "five_axes": branch(
+        "image",
+        five_axes=lambda name: (
+            lambda x: layers.Dense(3, "relu", name=name)(layers.Permute((2, 1, 3, 4))(tf.reshape(x, [-1, 3, 2, 6, 4])))
+        ),
+    ),
+    "conv_lstm": branch(
+        "image",
+        ConvLSTM2D=lambda name: (
+            lambda x: layers.ConvLSTM2D(3, 3, padding="same", name=name)(tf.reshape(x, [-1, 3, 6, 4, 2]))
+        ),
+    ),
+    "given_states": branch(
+        "series",
+        LSTM=lambda name: lambda x: joined(layers.LSTM(3, return_state=True)(layers.Reshape([4, 8])(x))),
+        GRU=lambda name: (
+            lambda h: layers.GRU(3, return_sequences=True)(layers.Reshape([2, 3])(h), initial_state=h[:, 3:])
+        ),
+        SimpleRNN=lambda name: lambda x: layers.SimpleRNN(3)(x, initial_state=x[:, 0]),
+    ),
+    "given_cell": branch(
+        "series",
+        LSTM1=lambda name: lambda x: layers.LSTM(4)(x, initial_state=[x[:, 0], x[:, 1]]),
+    ),
+    "lambda": branch("series", Lambda=partial(layers.Lambda, lambda x: tf.reduce_mean(x * 2.0, 1))),
+    "own_layer": branch("shared", Block=lambda name: Block(name=name)),
+    "own_activation": branch("shared", squared=partial(layers.Dense, 4, activation=squared_relu)),
     "joined": branch(
         "pair", joined=lambda name: lambda x: tf.concat([tf.cast(x[0], tf.float32), tf.abs(x[1]) * 1.0], 1)
     ),
@@ -115,13 +186,36 @@ WRITTEN_OUT_IN_8_BITS = {
     "stack": branch("pair", stack=lambda name: lambda x: tf.stack(x, 1)),
     "deep": branch("image", deep=lambda name: lambda x: tf.nn.depth_to_space(x, 2)),
     "shallow": branch("image", shallow=lambda name: lambda x: tf.nn.space_to_depth(x, 2)),
+    "conv_lstm_sequence": branch(
+        "image",
+        ConvLSTM2D1=lambda name: (
+            lambda x: layers.ConvLSTM2D(2, 2, return_sequences=True, go_backwards=True, recurrent_activation="sigmoid")(
+                tf.reshape(x, [-1, 3, 6, 4, 2])
+            )
+        ),
+    ),
     "tile": branch("shared", tile=lambda name: lambda x: tf.tile(x, [1, 2])),
     "repeated": branch("shared", repeated=lambda name: lambda x: tf.repeat(x, 2, axis=1)),
     "rolled": branch("shared", rolled=lambda name: lambda x: tf.roll(x, 2, axis=1)),
+    "where": branch("shared", where=lambda name: lambda x: tf.where(x > 0.1, x, 0.3 * x)),
+    "other_wheres": branch(
+        "shared",
+        wheres=lambda name: lambda x: tf.where(x >= 0.0, tf.where(x < 0.0, x, 0.2 * x), tf.where(x <= 0.0, 0.3 * x, x)),
+    ),
+    "thresholded": branch("shared", ThresholdedReLU=partial(layers.ThresholdedReLU, 0.2)),
+    "slope_and_most": branch("shared", slope_and_most=partial(layers.ReLU, 0.5, negative_slope=0.3)),
+    "log_softmax": branch("shared", log_softmax=lambda name: tf.nn.log_softmax),
+    "one_hot": branch(
+        "shared",
+        one_hot=lambda name: lambda x: tf.one_hot(tf.argmax(x, -1, output_type=tf.int32) - 1, 4, on_value=0.5),
+    ),
+    "cosine": branch("pair", Dot1=partial(layers.Dot, 1, normalize=True)),
     "argmax": branch("shared", argmax=lambda name: lambda x: tf.argmax(x, -1, output_type=tf.int32)),
 }
-# In steps of the output. One step in a variance near zero is many steps behind its root.
-WITHIN = {"layer_norm": 20}
+# In steps of the output. One step in a variance near zero is many steps behind its root. A state is rounded at each
+# time step, and a LeakyReLU and a minimum after each other round twice.
+_TIME_STEPS = dict.fromkeys(("conv_lstm", "conv_lstm_sequence", "given_cell", "given_states"), 4.001)
+WITHIN = {"layer_norm": 20, "slope_and_most": 3.001, **_TIME_STEPS}
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +226,7 @@ def trained(tmp_path_factory):
     random = np.random.default_rng(12)
     data = [random.normal(0.2, 1.0, (32, *shape)).astype(np.float32) for shape in SHAPES.values()]
     made(data, training=True)
+    ready_to_export(made)
     folder = tmp_path_factory.mktemp("written_out")
     serve = save(made, names, folder)
     content = convert(folder, StaticWi8Ai8(), None)

@@ -200,7 +200,10 @@ def test_model_whose_layers_are_all_kept_is_the_same(name):
         ("dense_relu6", ["Dense", "ReLU"]),
         ("conv_bn", ["Conv2D", "BatchNormalization"]),
         ("bn_first", ["DepthwiseConv2D", "Conv2D"]),
-        ("bn_of_another_axis", ["Reshape", "Conv2D", "Reshape", "BatchNormalization"]),
+        (
+            "bn_of_another_axis",
+            ["Reshape", "Conv2D", "Reshape", "Permute", *("Reshape", "DepthwiseConv2D"), "Reshape", "Permute"],
+        ),
         ("transposed_bn", ["Conv2DTranspose"]),
         ("separable1d_bn", ["Reshape", "DepthwiseConv2D", "Conv2D", "BatchNormalization", "Reshape"]),
         (
@@ -258,14 +261,17 @@ def test_name_of_an_activation_is_that_of_its_function():
     assert activation_name(layers.LeakyReLU(0.1)) is None
 
 
-def test_convolutions_of_one_tensor_with_one_dilation_are_refused() -> None:
+def test_depthwise_convolutions_of_one_tensor_with_one_dilation_are_refused() -> None:
     series = tf.keras.Input([12, 3], name="series")
 
-    def refused(rate: int) -> set[str]:
-        one, other = (tf.keras.layers.Conv1D(4, 2, dilation_rate=each, padding="causal") for each in (2, rate))
+    def refused(rate: int, kind: type = tf.keras.layers.DepthwiseConv1D, **sizes: int) -> set[str]:
+        sizes = sizes or {"kernel_size": 2}
+        one, other = (kind(**sizes, dilation_rate=each, padding="same") for each in (2, rate))
         model = tf.keras.Model(series, tf.keras.layers.Add()([one(series), other(series)]))
         twins = {one.name, other.name}
         return twins & rewrite(model).refusals.keys()
 
     assert len(refused(2)) == 2
     assert refused(3) == set()
+    # Others are exported as one operation each.
+    assert refused(2, tf.keras.layers.Conv1D, filters=4, kernel_size=2) == set()

@@ -305,11 +305,13 @@ def test_decoded_names_that_are_not_the_models_are_reported(tmp_path: Path) -> N
     )
 
 
-def with_saved_model(folder: Path, function: Callable[[Any], Any], shape: list[int | None]) -> SmallPipeline:
+def with_saved_model(
+    folder: Path, function: Callable[[Any], Any], shape: list[int | None], kind: Any = tf.float32
+) -> SmallPipeline:
     small = SmallPipeline(folder)
     module = tf.Module()
     module.counter = tf.Variable(0.0)
-    spec = tf.TensorSpec(shape, tf.float32, name="image")
+    spec = tf.TensorSpec(shape, kind, name="image")
     module.serve = tf.function(lambda image: {"scores": function(module, image)}, input_signature=[spec])
     tf.saved_model.save(module, str(folder / "saved"), signatures={"serving_default": module.serve})
     small.spec["baseline"] = {"kind": "pretrained", "path": "saved"}
@@ -386,6 +388,19 @@ def test_graph_with_a_loop_is_refused_in_integer_recipes(tmp_path: Path) -> None
     assert "name the .keras file that the SavedModel was exported from as baseline" in said
     small.spec["recipes"].pop()
     check(small)
+
+
+def test_graph_whose_operators_have_no_integer_kernel_is_refused_in_integer_recipes(tmp_path: Path) -> None:
+    sine = with_saved_model(tmp_path / "sine", lambda _, image: first_three(_, tf.sin(image)), [None, 4, 4, 1])
+    said = errors_of(sine)
+    assert "recipes[1] (int8): scheme: there is no kernel of SIN for 8-bit activations" in said
+    assert "recipes[0]" not in said
+    half = with_saved_model(
+        tmp_path / "half", lambda _, image: first_three(_, tf.cast(image, tf.float32)), [None, 4, 4, 1], tf.float16
+    )
+    said = errors_of(half)
+    assert "recipes[1] (int8): scheme: the graph takes or returns floats that aren't float32" in said
+    assert "recipes[0]" not in said
 
 
 @pytest.mark.parametrize("damaged", ["saved_model.pb", "variables/variables.index"])

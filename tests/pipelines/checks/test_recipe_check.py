@@ -135,8 +135,8 @@ def test_step_that_quantizes_nothing_is_refused(tmp_path: Path) -> None:
     ("layer", "fix"),
     [
         ('layers.ReLU(threshold=1.0, name="odd")', "use relu, relu6, leaky ReLU, swish, gelu, elu, sigmoid, tanh or"),
-        ('layers.Lambda(lambda x: x * 2, name="odd")', "write it as a custom layer"),
-        ('layers.ThresholdedReLU(name="odd")', "give it a config of its own"),
+        ('layers.Lambda(lambda x: tf.sin(x), name="odd")', "compute it in the task's decode"),
+        ('layers.LocallyConnected2D(2, 1, name="odd")', "give it a config of its own"),
     ],
 )
 def test_layer_without_integer_form_is_refused_with_its_name_and_fix(tmp_path: Path, layer: str, fix: str) -> None:
