@@ -13,6 +13,7 @@ import sysconfig
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
+from types import ModuleType
 
 from components.core.errors import SpecError
 from components.core.files import is_file, is_folder
@@ -29,6 +30,8 @@ LIBRARIES = (
     "ethos-u-vela",
     "tflite-micro",
 )
+# Edgemill's top-level packages.
+OURS = ("components", "pipelines", "kubeflow", "edgemill")
 _INSTALLED_FOLDERS = {"site-packages", "dist-packages"}
 _STANDARD_LIBRARY = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
 # Folders that `find_source` searches before those of Python, which therefore imports nothing from them.
@@ -73,8 +76,9 @@ def find_source(module: str) -> Path | None:
     finder.
     """
     top, *inner = module.split(".")
-    # An imported module stays the one that Python finds.
-    looked_up = None if top in sys.modules else importlib.machinery.PathFinder.find_spec(top, list(LOOKED_INTO))
+    # An imported module stays the one that Python finds, unless it belongs to another pipeline.
+    stays = top in sys.modules and not is_users(sys.modules[top])
+    looked_up = None if stays else importlib.machinery.PathFinder.find_spec(top, list(LOOKED_INTO))
     try:
         # A folder without `__init__.py` is a package only if there is no other.
         spec = looked_up if looked_up is not None and looked_up.loader else importlib.util.find_spec(top) or looked_up
@@ -131,6 +135,13 @@ def is_installed(path: Path) -> bool:
     """Whether a file belongs to an installed package or to the standard library."""
     resolved = path.resolve()
     return bool(_INSTALLED_FOLDERS & set(resolved.parts)) or any(map(resolved.is_relative_to, _STANDARD_LIBRARY))
+
+
+def is_users(module: ModuleType) -> bool:
+    """Whether a module is from a file of the user: not of Edgemill, an installed package, or the standard library."""
+    file = getattr(module, "__file__", None)
+    name = module.__name__.partition(".")[0]
+    return file is not None and name not in {"__main__", *OURS} and not is_installed(Path(file))
 
 
 @functools.cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ def open_arrays(source: ArraySource, files: Sequence[Path], split: str, label: s
     """
     found: dict[str, Array] = {}
     for file in files:
-        for name, array in _arrays_in(file):
+        for name, array in arrays_in(file):
             if name in found:
                 raise DataError(
                     f"two files hold an array {name!r}", where=str(file), remedy="narrow the pattern of the split"
@@ -48,19 +47,37 @@ def open_arrays(source: ArraySource, files: Sequence[Path], split: str, label: s
             bound=one_of(sorted(arrays)),
             remedy="name the array of the labels, or map it in examples.names",
         )
+    check_lengths(arrays, ", ".join(map(str, files)))
+    return {name: class_numbers(array) if name == label else array for name, array in arrays.items()}
+
+
+def check_lengths(arrays: Mapping[str, Array], where: str) -> None:
+    """Check that arrays have one row for each example. Raises a DataError if they don't."""
     lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if len({*lengths.values()}) > 1 or not all(lengths.values()):
         raise DataError(
             "the arrays do not have one row for each example",
-            where=", ".join(str(file) for file in files),
+            where=where,
             bound="the same first dimension, at least 1",
             measured=", ".join(f"{name}: {list(array.shape)}" for name, array in sorted(arrays.items())),
             remedy="correct the arrays, or choose those that belong together in examples.names",
         )
-    return arrays
 
 
-def _arrays_in(file: Path) -> Iterator[tuple[str, Array]]:
+def class_numbers(labels: Array) -> Array:
+    """One-hot labels [N, classes] as numbers of classes [N]. Other labels stay as they are."""
+    if labels.ndim != 2 or labels.shape[1] < 2 or labels.dtype.kind not in "biuf":
+        return labels
+    one_hot = ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()
+    return labels.argmax(axis=1) if one_hot else labels
+
+
+def arrays_in(file: Path) -> Iterator[tuple[str, Array]]:
+    """Yield the name and the content of each array of a `.npy` file, which is mapped, or of a `.npz` file.
+
+    Raises:
+        DataError: The file is damaged, or holds Python objects.
+    """
     try:
         if file.suffix == ".npy":
             yield file.stem, np.load(file, mmap_mode="r", allow_pickle=False)
@@ -68,7 +85,8 @@ def _arrays_in(file: Path) -> Iterator[tuple[str, Array]]:
         with np.load(file, allow_pickle=False) as archive:
             for name in archive.files:
                 yield name, archive[name]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    # Damaged headers and archives raise many kinds of errors.
+    except Exception as error:
         # NumPy executes code when it loads objects, so they are refused.
         objects = "Object arrays" in str(error) or "Python objects" in str(error)
         raise DataError(

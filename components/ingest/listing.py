@@ -13,6 +13,9 @@ from components.core.files import is_file
 from components.ingest.sources import matching
 from components.spec.examples import AudioSource, ImageSource, Source
 
+# Files that operating systems write into folders, beside hidden ones.
+_OF_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
+
 
 class Item(NamedTuple):
     """A file of one example.
@@ -34,10 +37,15 @@ def files_of(source: Source, folder: Path, patterns: Iterable[str]) -> list[Path
     Raises:
         DataError: A table can't be read.
     """
-    found = [file for file in matching(folder, patterns) if not file.name.startswith(".")]
+    found = [file for file in matching(folder, patterns) if not is_hidden(file)]
     if isinstance(source, ImageSource | AudioSource) and source.layout == "table":
         found += [folder / path for table in found for _, path, _ in _rows(table, source.path_column)]
     return sorted(set(found))
+
+
+def is_hidden(file: Path) -> bool:
+    """Whether the file is none of the user's: hidden, or written by an operating system."""
+    return file.name.startswith(".") or file.name.lower() in _OF_SYSTEMS
 
 
 def items(source: ImageSource | AudioSource, label: str, folder: Path, pattern: str) -> list[Item]:
@@ -51,7 +59,7 @@ def items(source: ImageSource | AudioSource, label: str, folder: Path, pattern: 
     Raises:
         DataError: A table can't be read, or lacks a column, a cell, or a file.
     """
-    files = [file for file in matching(folder, [pattern]) if not file.name.startswith(".") and file.stat().st_size]
+    files = [file for file in matching(folder, [pattern]) if not is_hidden(file)]
     if source.layout == "folders":
         return [Item(file, file.parent.name if label else "", {}) for file in files]
     found: list[Item] = []

@@ -101,7 +101,8 @@ class AudioSource(_Files):
 class ArraySource(_Made):
     """NumPy arrays in `.npz` and `.npy` files. Each array becomes a feature.
 
-    Arrays of uint8 with two or more dimensions become bytes, row by row. Other arrays become numbers or text.
+    Arrays of uint8 with two or more dimensions become bytes, row by row. Other arrays become numbers or text. One-hot
+    labels become the numbers of their classes.
 
     Attributes:
         names: Name of a feature -> name of its array: its key in an `.npz` file, or the name of an `.npy` file without

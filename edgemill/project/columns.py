@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from components.core.errors import DataError, counted, one_of, some_of
-from components.ingest.listing import number
-from edgemill.project.found import HELD_OUT, TRAINING, Data, Options, label_of, read_table
+from components.ingest.arrays import arrays_in, check_lengths, class_numbers
+from edgemill.project.found import HELD_OUT, TRAINING, Data, Options, file_splits, label_of, read_table
+
+# What stands for a missing value in tables.
+_MISSING = frozenset({"", "?", "n/a", "na", "nan", "none", "null"})
+# What TFX reads as numbers, too. Python also reads `1_000`, `inf`, and digits of other scripts.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_LARGEST = 2**63
 
 
 def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], options: Options) -> Data:
@@ -18,56 +25,129 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
     names: list[str] = []
     rows: list[dict[str, str]] = []
     for file in files:
-        names, more = read_table(file)
+        others, more = read_table(file)
+        if names and set(others) != set(names):
+            raise DataError(
+                "the tables have different columns",
+                where=str(file),
+                bound=", ".join(names),
+                measured=", ".join(others),
+                remedy="give all tables the same columns, or name one table with --data",
+            )
+        names = names or others
         rows += more
     label = label_of(names, options)
     columns = options.columns or tuple(name for name in names if name != label)
-    cells = {name: [row.get(name) or "" for row in rows] for name in (*columns, label)}
-    if empty := {name: held.count("") for name, held in cells.items() if "" in held}:
+    if unknown := [name for name in columns if name not in names]:
+        raise DataError(
+            f"the table has no column {some_of(map(repr, unknown))}",
+            where="--columns",
+            bound=one_of(name for name in names if name != label),
+            remedy="correct the name",
+        )
+    where = ", ".join(map(str, files))
+    cells = {name: [row[name].strip() for row in rows] for name in (*columns, label)}
+    if empty := {name: count for name, held in cells.items() if (count := sum(map(_is_missing, held)))}:
         raise DataError(
             f"columns have empty cells: {', '.join(f'{name} ({count})' for name, count in empty.items())}",
-            where=", ".join(map(str, files)),
+            where=where,
             bound=f"a value in each of {counted(len(rows), 'row')}",
+            measured=_first({name: cells[name] for name in empty}, _is_missing),
             remedy="fill in the cells or remove the rows, or choose other columns with --columns",
         )
-    if text := [name for name in columns if any(number(cell) is None for cell in cells[name])]:
+    if text := {name: cells[name] for name in columns if not all(map(_is_number, cells[name]))}:
         raise DataError(
             f"columns hold text: {some_of(text)}",
             where="--columns",
             bound="columns of numbers, in the order of the model's input",
-            measured=", ".join(f"{name}: {cells[name][0]!r}" for name in text[:3]),
+            measured=_first(text, lambda cell: not _is_number(cell)),
             remedy="choose the columns of the input with --columns, and write text as numbers as in the training of "
             "the model",
         )
-    classes = () if all(number(cell) is not None for cell in cells[label]) else tuple(sorted(set(cells[label])))
-    types = {name: "int64" if all(_whole(cell) for cell in cells[name]) else "float32" for name in columns}
-    label_type = "int64" if classes or all(_whole(cell) for cell in cells[label]) else "float32"
+    if broken := [name for name in names if any("\n" in text for text in (name, *(row[name] for row in rows)))]:
+        raise DataError(
+            f"cells hold line breaks, in the columns {some_of(map(repr, broken))}",
+            where=where,
+            bound="one line for each row, as TFX reads tables",
+            remedy="remove the line breaks, or save the table as Parquet",
+        )
+    classes = () if all(map(_is_number, cells[label])) else tuple(sorted({row[label] for row in rows}))
+    types = {name: "int64" if all(map(_whole, cells[name])) else "float32" for name in columns}
+    label_type = "int64" if classes or all(map(_whole, cells[label])) else "float32"
     return Data.model_validate(
         {"kind": "csv", "folder": folder, "label": label, "classes": classes, "label_type": label_type,
          "columns": types, "splits": splits, "count": len(rows)}
     )  # fmt: skip
 
 
+def _first(cells: Mapping[str, Sequence[str]], wrong: Callable[[str], bool]) -> str:
+    """The first wrong cell of up to three columns."""
+    shown = {name: next(index for index, cell in enumerate(held) if wrong(cell)) for name, held in cells.items()}
+    return ", ".join(f"{name}: {cells[name][row]!r} in row {row + 1}" for name, row in list(shown.items())[:3])
+
+
+def _is_missing(cell: str) -> bool:
+    return cell.lower() in _MISSING
+
+
+def _is_number(cell: str) -> bool:
+    return _NUMBER.fullmatch(cell) is not None and not (_whole(cell) and abs(int(cell)) >= _LARGEST)
+
+
 def _whole(cell: str) -> bool:
-    return cell.strip().lstrip("+-").isdecimal()
+    return cell.lstrip("+-").isdecimal()
 
 
 def of_archive(file: Path, options: Options) -> Data:
     """Recognize the arrays of a `.npz` file."""
-    with np.load(file, allow_pickle=False) as held:
-        arrays = {name: held[name] for name in held.files}
+    return _of_named(file.parent, dict(arrays_in(file)), file.name, options)
+
+
+def of_folder(folder: Path, options: Options) -> Data:
+    """Recognize the arrays of the `.npy` files in a folder, or of its `.npz` files, one for each split."""
+    if files := sorted(folder.glob("*.npy")):
+        return _of_named(folder, {name: array for file in files for name, array in arrays_in(file)}, "*.npy", options)
+    archives = sorted(folder.glob("*.npz"))
+    if len(archives) == 1:
+        return of_archive(archives[0], options)
+    splits = file_splits(archives, "*.npz")
+    if splits["kind"] == "hashed":
+        raise DataError(
+            "the folder holds several .npz files that are not splits",
+            where="--data",
+            bound="one .npz file, or train.npz and test.npz",
+            measured=some_of(file.name for file in archives),
+            remedy="name one of them with --data",
+        )
+    training, *_ = splits["patterns"].values()
+    return _of_arrays(folder, dict(arrays_in(folder / training)), splits, {}, options)
+
+
+def _of_named(folder: Path, arrays: dict[str, Any], pattern: str, options: Options) -> Data:
+    """Recognize arrays. The names of some say which split they are of, such as `x_train` and `x_test`."""
     for training in TRAINING:
         for held_out in HELD_OUT:
-            base = {name.removesuffix(f"_{training}"): name for name in arrays if name.endswith(f"_{training}")}
-            if base and all(f"{name}_{held_out}" in arrays for name in base):
-                names = {name: f"{name}_{{split}}" for name in base}
-                splits = {"kind": "declared", "patterns": {training: file.name, held_out: file.name}}
-                chosen = {name: arrays[array] for name, array in base.items()}
-                return of_arrays(file.parent, chosen, splits, names, options)
-    return of_arrays(file.parent, arrays, {"kind": "hashed", "pattern": file.name}, {}, options)
+            bases = {split: {name.removesuffix(f"_{split}") for name in arrays if name.endswith(f"_{split}")}
+                     for split in (training, held_out)}  # fmt: skip
+            base = bases[training] | bases[held_out]
+            if not all(bases.values()):
+                continue
+            if lacking := [f"{name}_{split}" for split, own in bases.items() for name in sorted(base - own)]:
+                raise DataError(
+                    f"there is no array {some_of(lacking)}",
+                    where=str(folder / pattern),
+                    bound=f"the same arrays for {training} and for {held_out}",
+                    measured=", ".join(arrays),
+                    remedy="add it, or remove the arrays of this name",
+                )
+            names = {name: f"{name}_{{split}}" for name in sorted(base)}
+            splits = {"kind": "declared", "patterns": {training: pattern, held_out: pattern}}
+            chosen = {name: arrays[f"{name}_{training}"] for name in names}
+            return _of_arrays(folder, chosen, splits, names, options)
+    return _of_arrays(folder, arrays, {"kind": "hashed", "pattern": pattern}, {}, options)
 
 
-def of_arrays(
+def _of_arrays(
     folder: Path, arrays: dict[str, Any], splits: dict[str, Any], names: dict[str, str], options: Options
 ) -> Data:
     """Recognize which array is the input, and which is the label. Raises a DataError if it is not clear."""
@@ -81,16 +161,48 @@ def of_arrays(
             remedy="name one array with --columns",
         )
     [array] = inputs
-    values, labels = arrays[array], arrays[label]
+    check_lengths({name: arrays[name] for name in (array, label)}, str(folder))
+    values, labels = arrays[array], class_numbers(arrays[label])
+    _check_kinds({array: (values, "biuf"), label: (labels, "biufSU")}, str(folder))
+    if labels[:1].size != 1:
+        raise DataError(
+            f"the label {label!r} has several numbers for each example",
+            where="--label",
+            bound="one number or text for each example, or one-hot vectors",
+            measured=f"an array of {' x '.join(map(str, labels.shape))}",
+            remedy="name another array, or write a pipeline file and a task with `targets`: see docs/outputs.md",
+        )
     stored = "uint8" if values.dtype == np.uint8 and values.ndim > 2 else (
         "float32" if np.issubdtype(values.dtype, np.floating) else "int64"
     )  # fmt: skip
-    text = labels.dtype.kind in "US"
-    classes = tuple(sorted({str(each) for each in labels.tolist()})) if text else ()
+    texts = labels.ravel().astype(str).tolist() if labels.dtype.kind in "US" else []
     chosen = {name: names.get(name, name) for name in (array, label)}
     return Data.model_validate(
-        {"kind": "arrays", "folder": folder, "label": label, "classes": classes, "columns": {array: stored},
-         "label_type": "float32" if np.issubdtype(labels.dtype, np.floating) else "int64",
+        {"kind": "arrays", "folder": folder, "label": label, "classes": tuple(sorted(set(texts))),
+         "columns": {array: stored}, "label_type": "float32" if np.issubdtype(labels.dtype, np.floating) else "int64",
          "splits": splits, "count": len(values),
          "fields": {"names": chosen} if names or len(arrays) > 2 else {}}
     )  # fmt: skip
+
+
+def _check_kinds(arrays: Mapping[str, tuple[Any, str]], where: str) -> None:
+    """Check the types of arrays, which have a character of NumPy (`dtype.kind`)."""
+    if wrong := {name: array for name, (array, kinds) in arrays.items() if array.dtype.kind not in kinds}:
+        raise DataError(
+            f"arrays hold neither numbers nor labels: {some_of(wrong)}",
+            where=where,
+            bound="real numbers for the input; numbers or text for the label",
+            measured=", ".join(f"{name}: {array.dtype}" for name, array in wrong.items()),
+            remedy="save the array as numbers, such as `array.astype(np.float32)`",
+        )
+    if wrong := {name: array for name, (array, _) in arrays.items() if _not_finite(array)}:
+        raise DataError(
+            f"arrays hold values that are not finite: {some_of(wrong)}",
+            where=where,
+            measured=", ".join(f"{name}: {_not_finite(array)} of {array.size:,}" for name, array in wrong.items()),
+            remedy="fill in these values, or remove their examples",
+        )
+
+
+def _not_finite(array: Any) -> int:
+    return int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0

@@ -7,20 +7,39 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from components.core.errors import DataError, counted, some_of
+from components.core.errors import DataError, counted, one_of, some_of
 from components.core.files import described, is_file, is_folder
-from components.ingest.listing import number
+from components.ingest.listing import is_hidden, number
 from components.ingest.media import UnreadableError, wav_facts
-from edgemill.project.columns import of_archive, of_arrays, of_table
+from edgemill.project.columns import of_archive, of_folder, of_table
 from edgemill.project.found import Data, Options, file_splits, label_of, pair_of, read_table
 from edgemill.project.paths import beside
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_SUFFIXES = {
+    "images": frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}),
+    "audio": frozenset({".wav"}),
+}
 _PATHS = ("path", "file", "filename", "file_name", "image", "audio")
 # Files that are looked at to find the sample rate.
 _MOST_OPENED = 200
+_OTHERWISE = (
+    "correct the path; for other data, write a pipeline file with `kind: tfrecord`, `parquet`, or `generator`: see "
+    "docs/own-model.md"
+)
+# Suffix of files that are not read -> what to do with them.
+_ADVICE = {
+    **dict.fromkeys((".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wave"),
+                    "convert the sounds to .wav files, such as with `ffmpeg -i sound.mp3 sound.wav`"),
+    **dict.fromkeys((".avif", ".heic", ".jp2", ".svg"), "convert the images to PNG or JPEG files"),
+    **dict.fromkeys((".7z", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip"), "unpack the file, and name what is in it"),
+    **dict.fromkeys((".arrow", ".feather", ".json", ".jsonl", ".ods", ".tsv", ".xls", ".xlsx"),
+                    "save the table as CSV, with commas and a header line"),
+    **dict.fromkeys((".h5", ".hdf5", ".mat", ".pkl", ".pickle", ".pt"),
+                    "save the arrays as .npz, such as by `np.savez('data.npz', x=x, y=y)`"),
+    ".npy": "name the folder of the .npy files, or save input and label as one .npz file",
+    ".parquet": "write a pipeline file with `kind: parquet`, or save the table as CSV",
+    ".tfrecord": "write a pipeline file with `kind: tfrecord` and a task",
+}  # fmt: skip
 _EXPECTED = (
     "a folder of class folders with images or WAV files, a CSV table, a .npz file, or a folder of tables or .npy files"
 )
@@ -32,9 +51,9 @@ def recognize_data(path: Path, options: Options) -> Data:
     Raises:
         DataError: It holds nothing that can be recognized, or something that only the user can decide.
     """
-    if is_file(path) and path.suffix == ".csv":
+    if is_file(path) and path.suffix.lower() == ".csv":
         return of_table(path.parent, {"kind": "hashed", "pattern": path.name}, [path], options)
-    if is_file(path) and path.suffix == ".npz":
+    if is_file(path) and path.suffix.lower() == ".npz":
         return of_archive(path, options)
     if described(path) == "nothing":
         raise DataError(
@@ -50,39 +69,42 @@ def recognize_data(path: Path, options: Options) -> Data:
             where="--data",
             bound=_EXPECTED,
             measured=f"{path}, {described(path)}",
-            remedy="correct the path; for other data, write a pipeline file with `kind: tfrecord` or `kind: generator`",
+            remedy=_ADVICE.get(path.suffix.lower(), _OTHERWISE),
         )
     split_folders = _split_folders(path)
     suffixes = Counter(file.suffix.lower() for file in _files(path, deepest=3))
-    media = sum(suffixes[suffix] for suffix in IMAGE_SUFFIXES)
+    media = sum(suffixes[suffix] for suffix in _SUFFIXES["images"])
     if media or suffixes[".wav"]:
         tables = sorted(path.glob("*.csv"))
         kind: Literal["images", "audio"] = "images" if media >= suffixes[".wav"] else "audio"
-        if tables and (found := _media_table(path, tables, kind, options)):
-            return found
-        return _class_folders(path, split_folders, kind, options)
+        if not tables:
+            return _class_folders(path, split_folders, kind, options)
+        try:
+            return _media_table(path, tables, kind, options)
+        except DataError as error:
+            # The table can be about something else than the files.
+            try:
+                return _class_folders(path, split_folders, kind, options)
+            except DataError:
+                raise error from None
     if suffixes[".csv"]:
         files = sorted(path.glob("*.csv"))
         return of_table(path, file_splits(files, "*.csv"), files, options)
-    if suffixes[".npy"]:
-        columns = {file.stem: np.load(file, mmap_mode="r") for file in sorted(path.glob("*.npy"))}
-        return of_arrays(path, columns, {"kind": "hashed", "pattern": "*.npy"}, {}, options)
-    archives = sorted(path.glob("*.npz"))
-    if len(archives) == 1:
-        return of_archive(archives[0], options)
+    if suffixes[".npy"] or suffixes[".npz"]:
+        return of_folder(path, options)
     raise DataError(
         "the folder holds no examples of a known kind",
         where="--data",
         bound="class folders with images or WAV files, CSV tables, or .npy files",
         measured=f"{path}: {some_of(f'{count} {suffix}' for suffix, count in suffixes.most_common()) or 'no files'}",
-        remedy="correct the path; for other data, write a pipeline file with `kind: tfrecord` or `kind: generator`",
+        remedy=next((_ADVICE[suffix] for suffix, _ in suffixes.most_common() if suffix in _ADVICE), _OTHERWISE),
     )
 
 
 def _files(folder: Path, deepest: int) -> list[Path]:
     patterns = ["/".join("*" * depth) for depth in range(1, deepest + 1)]
     return [file for pattern in patterns for file in folder.glob(pattern)
-            if is_file(file) and not file.name.startswith(".")]  # fmt: skip
+            if is_file(file) and not is_hidden(file)]  # fmt: skip
 
 
 def _split_folders(path: Path) -> dict[str, str]:
@@ -95,9 +117,19 @@ def _class_folders(
     path: Path, split_folders: dict[str, str], kind: Literal["images", "audio"], options: Options
 ) -> Data:
     depth = "*/*/*" if split_folders else "*/*"
-    found = [file for file in sorted(path.glob(depth)) if is_file(file) and not file.name.startswith(".")]
-    wanted = [file for file in found if file.suffix.lower() in (IMAGE_SUFFIXES if kind == "images" else {".wav"})]
+    found = [file for file in sorted(path.glob(depth)) if is_file(file) and not is_hidden(file)]
+    wanted = [file for file in found if file.suffix.lower() in _SUFFIXES[kind]]
     classes = Counter(file.parent.name for file in wanted)
+    if not classes and (deeper := _deeper(path, kind)):
+        raise DataError(
+            "the class folders are one level deeper",
+            where="--data",
+            bound="a folder of class folders, or one with folders such as train and test that hold them",
+            measured=f"{path}: {some_of(f'{name}/ ({count})' for name, count in deeper.items())}",
+            remedy=f"name the folder above the classes: --data {path / next(iter(deeper))}"
+            if len(deeper) == 1
+            else "name one of these folders, or call two of them train and test",
+        )
     if len(classes) < 2:
         raise DataError(
             "the folder has no class folders" if not classes else "all files are in one class folder",
@@ -116,6 +148,12 @@ def _class_folders(
         splits = {"kind": "declared", "patterns": patterns}
     fields = {**_damage(options), **(_audio_fields(wanted, options) if kind == "audio" else {})}
     return Data(kind=kind, folder=path, classes=tuple(sorted(classes)), splits=splits, fields=fields, count=len(wanted))
+
+
+def _deeper(path: Path, kind: Literal["images", "audio"]) -> Counter[str]:
+    """Folder -> number of its files in folders of its own."""
+    found = (file for file in sorted(path.glob("*/*/*")) if is_file(file) and file.suffix.lower() in _SUFFIXES[kind])
+    return Counter(file.parents[1].name for file in found)
 
 
 def _damage(options: Options) -> dict[str, Any]:
@@ -141,18 +179,36 @@ def _audio_fields(files: Sequence[Path], options: Options) -> dict[str, Any]:
         where="--data",
         bound="one sample rate",
         measured=", ".join(f"{rate} Hz in {counted(count, 'file')}" for rate, count in sorted(rates.items())) or None,
-        remedy="add --sample-rate with the rate that the model was trained on; the others are resampled",
+        remedy="add --sample-rate with the rate that the model was trained on; the others are resampled"
+        if rates
+        else "write the files again as WAV files with PCM samples, such as with `ffmpeg -i sound.wav new.wav`",
     )
 
 
-def _media_table(path: Path, tables: Sequence[Path], kind: Literal["images", "audio"], options: Options) -> Data | None:
-    """A table of paths and labels; None if the tables have no column of paths."""
+def _media_table(path: Path, tables: Sequence[Path], kind: Literal["images", "audio"], options: Options) -> Data:
+    """A table of paths and labels. Raises a DataError if it names no file, or lacks cells."""
     names, rows = read_table(tables[0])
-    path_column = next((name for name in _PATHS if name in names and is_file(path / rows[0][name])), None)
+    columns = [name for name in names if name.lower() in _PATHS]
+    path_column = next((name for name in columns if any(is_file(path / row[name]) for row in rows)), None)
     if path_column is None:
-        return None
+        raise DataError(
+            "no file exists that the table names" if columns else "the table has no column of paths",
+            where=str(tables[0]),
+            bound=f"paths of files relative to {path}" if columns else f"a column {one_of(_PATHS)}",
+            measured=repr(rows[0][columns[0]]) if columns else ", ".join(names),
+            remedy="correct the paths" if columns else "rename the column of the paths to `path`",
+        )
     label = label_of(names, options)
     labels = [row[label] for row in rows]
+    if "" in labels:
+        raise DataError(
+            f"{counted(labels.count(''), 'row')} of the table lacks a label" if labels.count("") == 1
+            else f"{labels.count('')} rows of the table lack a label",
+            where=str(tables[0]),
+            bound=f"a value in the column {label!r} of each of {counted(len(rows), 'row')}",
+            measured=f"none in row {labels.index('') + 1}",
+            remedy="fill in the cell, or remove the row",
+        )  # fmt: skip
     classes = () if all(number(text) is not None for text in labels) else tuple(sorted(set(labels)))
     fields: dict[str, Any] = {"layout": "table", "path_column": path_column, **_damage(options)}
     if kind == "audio":

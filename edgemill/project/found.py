@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from components.core.errors import DataError, one_of, some_of
+from components.core.errors import DataError, counted, one_of, some_of
 from components.core.values import FrozenModel
+from components.ingest.listing import number
 
 TRAINING = ("train", "training")
-HELD_OUT = ("test", "testing", "val", "valid", "validation", "eval", "evaluation")
+HELD_OUT = ("test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev")
+_SIGNS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _LABELS = ("label", "labels", "class", "target", "y")
 
 
@@ -83,13 +85,80 @@ def file_splits(files: Sequence[Path], pattern: str) -> dict[str, Any]:
 
 
 def read_table(table: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The names of the columns and the rows of a CSV table. Raises a DataError if it has no rows."""
-    with table.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
-        rows = list(reader)
+    """The names of the columns and the rows of a CSV table.
+
+    Raises:
+        DataError: It has no rows, or rows of other lengths; names of columns are missing, or occur twice; or it isn't
+            text in UTF-8 with commas.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines)
+            names = list(reader.fieldnames or ())
+            _check_names(table, names)
+            rows = [_row(table, reader.line_num, row, names) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            "this is not a CSV table in UTF-8", where=str(table), measured=error, remedy="save it as CSV in UTF-8"
+        ) from error
     if not rows:
         raise DataError("the table has no rows", where=str(table), remedy="write a header line and rows")
-    return list(reader.fieldnames or ()), rows
+    return names, rows
+
+
+def _check_names(table: Path, names: Sequence[str]) -> None:
+    line = ",".join(names)
+    other = next((sign for sign in (";", "\t", "|") if line.count(sign) > line.count(",")), None)
+    if other is not None:
+        raise DataError(
+            f"the columns are separated by {_SIGNS[other]}",
+            where=str(table),
+            bound="commas",
+            measured=repr(line),
+            remedy=f"save the table with commas, and decimal points, such as by pandas.read_csv({table.name!r}, "
+            f'sep={other!r}, decimal=",").to_csv({table.name!r}, index=False)',
+        )
+    if "" in names:
+        raise DataError(
+            f"column {names.index('') + 1} of the table has no name",
+            where=str(table),
+            measured=repr(line),
+            remedy="name it in the first line; pandas leaves out its index with to_csv(index=False)",
+        )
+    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise DataError(
+            f"the table has several columns with the name {some_of(map(repr, repeated))}",
+            where=str(table),
+            measured=repr(line),
+            remedy="give each column a name of its own",
+        )
+    if spaced := [name for name in names if name != name.strip()]:
+        raise DataError(
+            f"names of columns begin or end with a space: {some_of(map(repr, spaced))}",
+            where=str(table),
+            remedy="remove the spaces beside commas in all lines",
+        )
+    if names and all(number(name) is not None for name in names):
+        raise DataError(
+            "the table has no header line",
+            where=str(table),
+            bound="names of columns",
+            measured=repr(line),
+            remedy="add a first line with a name for each column",
+        )
+
+
+def _row(table: Path, line: int, row: dict[Any, Any], names: Sequence[str]) -> dict[str, str]:
+    if None in row or None in row.values():
+        found = sum(value is not None for name, value in row.items() if name is not None) + len(row.get(None) or ())
+        raise DataError(
+            "a row has more or fewer cells than the first line",
+            where=f"{table}, line {line}",
+            bound=counted(len(names), "cell"),
+            measured=counted(found, "cell"),
+            remedy="quote cells that contain commas, or correct the row",
+        )
+    return row
 
 
 def label_of(names: Sequence[str], options: Options) -> str:

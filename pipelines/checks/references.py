@@ -8,10 +8,10 @@ from pathlib import Path
 
 from components.core.errors import EdgemillError, SpecError, one_of
 from components.core.files import is_file
-from components.core.version import find_source
+from components.core.version import OURS, find_source
 from pipelines.file.load import LoadedPipeline
 from pipelines.file.spec import GeneratorExamples
-from pipelines.file.user_folders import OURS, package_called_like_ours
+from pipelines.file.user_folders import package_called_like_ours
 from pipelines.file.wording import nearest
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.machinery
 import os
 import sys
 from collections.abc import Iterator
@@ -9,10 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.core.files import is_folder
-from components.core.version import LOOKED_INTO
+from components.core.version import LOOKED_INTO, OURS, code_version, is_users
 
-# Our own top-level packages, and the folder that holds them.
-OURS = ("components", "pipelines", "kubeflow", "edgemill")
+# The folder of Edgemill's own packages.
 _OUR_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -22,6 +23,8 @@ def make_importable(file: Path) -> None:
     Beam workers and conversion child processes inherit the path through PYTHONPATH. If one of these folders contains a
     package with the name of one of Edgemill's, Edgemill's folder goes first, here and in the children, so that
     they don't import the wrong package.
+
+    Modules that another pipeline of this process imported under the same name, such as its `task`, are forgotten.
     """
     folders = _folders(file)
     if folders[0] == str(_OUR_ROOT) != str(Path.cwd()):
@@ -30,6 +33,20 @@ def make_importable(file: Path) -> None:
     sys.path[:] = dict.fromkeys([*folders, *sys.path])
     inherited = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*folders, *filter(None, inherited.split(os.pathsep))]))
+    _forget_replaced(folders)
+
+
+def _forget_replaced(folders: list[str]) -> None:
+    """Remove the user's modules that Python would now import from other files, with the modules in them."""
+    importlib.invalidate_caches()
+    code_version.cache_clear()
+    for name, module in list(sys.modules.items()):
+        if "." in name or not is_users(module):
+            continue
+        found = importlib.machinery.PathFinder.find_spec(name, folders)
+        if found is not None and found.origin not in {None, module.__spec__ and module.__spec__.origin}:
+            for inner in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
+                del sys.modules[inner]
 
 
 @contextmanager
@@ -40,10 +57,12 @@ def findable(file: Path) -> Iterator[None]:
     """
     before = list(LOOKED_INTO)
     LOOKED_INTO[:] = _folders(file)
+    code_version.cache_clear()
     try:
         yield
     finally:
         LOOKED_INTO[:] = before
+        code_version.cache_clear()
 
 
 def _folders(file: Path) -> list[str]:

@@ -9,10 +9,13 @@ from PIL import Image
 from scipy.io import wavfile
 
 from components.core.errors import DataError
+from components.ingest.listing import items
+from components.spec.examples import ImageSource
 from edgemill.project.data import recognize_data
 from edgemill.project.found import Options
 
 NONE = Options()
+MEDIA = ImageSource(kind="images", size=(4, 4))
 
 
 def images(folder: Path, *names: str) -> Path:
@@ -53,6 +56,43 @@ def test_folder_without_classes_is_refused(tmp_path: Path, names: list[str], wor
         recognize_data(tmp_path / "nothing", NONE)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("train", r"one level deeper .*train/ \(2\).*--data .*train$"), ("a/train", "no examples of a known kind")],
+)
+def test_folder_above_the_classes_is_named(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        recognize_data(images(tmp_path, f"{name}/x/1.png", f"{name}/y/1.png"), NONE)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a/1.mp3", "ffmpeg"),
+        ("a/1.heic", "convert the images to PNG"),
+        ("t.tsv", "save the table as CSV"),
+        ("t.parquet", "kind: parquet"),
+        ("t.zip", "unpack"),
+        ("t.xyz", "kind: tfrecord"),
+    ],
+)
+def test_files_of_other_formats_come_with_advice(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / name).write_bytes(b"x")
+    for path in {tmp_path, tmp_path / name if name[0] == "t" else tmp_path}:
+        with pytest.raises(DataError, match=f"Remedy: .*{words}"):
+            recognize_data(path, NONE)
+
+
+def test_files_of_operating_systems_are_no_examples(tmp_path: Path) -> None:
+    images(tmp_path, "a/1.png", "b/1.JPG")
+    for name in ("a/Thumbs.db", "a/.DS_Store", "b/desktop.ini"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [item.file.name for item in items(MEDIA, "label", tmp_path, "*/*")] == ["1.png", "1.JPG"]
+    (tmp_path / "a" / "empty.png").write_bytes(b"")
+    assert len(items(MEDIA, "label", tmp_path, "*/*")) == 3
+
+
 def test_sounds_need_one_sample_rate(tmp_path: Path) -> None:
     for number, rate in enumerate([8000, 8000, 16000]):
         (tmp_path / "ab"[number % 2]).mkdir(exist_ok=True)
@@ -71,6 +111,25 @@ def test_table_of_paths_and_labels(tmp_path: Path) -> None:
     assert found.fields == {"layout": "table", "path_column": "filename"}
 
 
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("path;label\n1.png;x\n", "separated by semicolons"),
+        ("name,label\n1.png,x\n", "the table has no column of paths .*found: name, label.*rename"),
+        ("path,label\n3.png,x\n", "no file exists that the table names .*'3.png'"),
+        ("path,label\n1.png,x\n2.png,\n", "1 row of the table lacks a label .*none in row 2"),
+        ("path,label\n1.png,x\n2.png\n", "line 3: a row has more or fewer cells"),
+    ],
+)
+def test_table_beside_images_that_cannot_be_used(tmp_path: Path, table: str, words: str) -> None:
+    images(tmp_path, "1.png", "2.png")
+    (tmp_path / "labels.csv").write_text(table)
+    with pytest.raises(DataError, match=words):
+        recognize_data(tmp_path, NONE)
+    # With class folders, the table is about something else.
+    assert recognize_data(images(tmp_path, "a/1.png", "b/1.png"), NONE).classes == ("a", "b")
+
+
 def test_table_of_numbers(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("h,w,target\n1,2.5,3\n2,3,4\n")
     found = recognize_data(tmp_path / "a.csv", NONE)
@@ -85,10 +144,25 @@ def test_table_of_numbers(tmp_path: Path) -> None:
         ("a,b,label\n1,red,0\n", "columns hold text: b .*'red'.*--columns"),
         ("a,b\n1,2\n", "it is not clear what the label is .*one of a, b.*--label"),
         ("a,label\n", "the table has no rows"),
+        ("a,label\n1,x\nNaN,y\n", r"columns have empty cells: a \(1\) .*'NaN' in row 2"),
+        ("a,label\n1,x\ninf,y\n", "columns hold text: a .*'inf' in row 2"),
+        ("a,label\n99999999999999999999,0\n", "columns hold text: a"),
+        ("a;label\n1;0\n", "columns are separated by semicolons"),
+        ("a\tlabel\n1\t0\n", "columns are separated by tabs"),
+        (",a,label\n0,1,0\n", r"column 1 of the table has no name .*index=False"),
+        ("a,a,label\n1,2,0\n", "several columns with the name 'a'"),
+        ("a, label\n1, 0\n", "begin or end with a space: ' label'"),
+        ("1,2,0\n1,2,0\n", "the table has no header line"),
+        ("a,label\n1,0\n1,2,0\n", "line 3: a row has more or fewer cells .*found: 3 cells"),
+        ("a,label\n1,0\n1\n", "line 3: a row has more or fewer cells .*found: 1 cell"),
+        ('a,label\n1,"x\ny"\n', "cells hold line breaks, in the columns 'label'"),
+        ("a,label\n1,ä\n".encode("utf-16"), "not a CSV table in UTF-8"),
+        ("a,label\n1,ä\n".encode("latin-1"), "not a CSV table in UTF-8"),
+        ("a,label\n1," + "x" * 200_000, "not a CSV table in UTF-8 .*field larger"),
     ],
 )
-def test_table_that_only_the_user_can_explain(tmp_path: Path, table: str, words: str) -> None:
-    (tmp_path / "a.csv").write_text(table)
+def test_table_that_only_the_user_can_explain(tmp_path: Path, table: str | bytes, words: str) -> None:
+    (tmp_path / "a.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
     with pytest.raises(DataError, match=words):
         recognize_data(tmp_path / "a.csv", NONE)
 
@@ -111,3 +185,59 @@ def test_folder_of_arrays(tmp_path: Path) -> None:
         recognize_data(tmp_path, NONE)
     found = recognize_data(tmp_path, Options(columns=("x",)))
     assert found.columns == {"x": "float32"} and found.fields == {"names": {"x": "x", "label": "label"}}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": np.zeros([3, 2]), "y": np.zeros(2)}, r"not have one row for each example .*x: \[3, 2\], y: \[2\]"),
+        ({"x": np.zeros([3, 2]), "y": np.float64(1)}, r"not have one row .*y: \[\]"),
+        ({"x": np.zeros([0, 2]), "y": np.zeros(0)}, "not have one row"),
+        ({"x": np.zeros([2, 2]), "y": np.array(["a", None])}, "arrays of Python objects"),
+        ({"x": np.zeros([2, 2], complex), "y": np.zeros(2)}, "neither numbers nor labels: x .*complex128"),
+        ({"x": np.full([2, 2], np.nan), "y": np.zeros(2)}, "not finite: x .*x: 4 of 4"),
+        ({"x": np.zeros([2, 2]), "y": np.array([0, np.inf])}, "not finite: y .*y: 1 of 2"),
+        ({"x": np.zeros([2, 2]), "y": np.zeros([2, 5])}, "several numbers for each example .*2 x 5"),
+        ({"x_train": np.zeros(2), "y_train": np.zeros(2), "x_test": np.zeros(2)}, "there is no array y_test"),
+    ],
+)
+def test_arrays_that_are_no_examples(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
+    np.savez(tmp_path / "d.npz", **arrays)
+    with pytest.raises(DataError, match=words):
+        recognize_data(tmp_path / "d.npz", NONE)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"hello", b"\x93NUMPY\x01\x00\xff\xff{"])
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_damaged_arrays_are_an_error(tmp_path: Path, content: bytes, suffix: str) -> None:
+    (tmp_path / f"d{suffix}").write_bytes(content)
+    with pytest.raises(DataError, match="not a NumPy file, or it is damaged"):
+        recognize_data(tmp_path, NONE)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "classes"),
+    [
+        (np.eye(3)[[2, 0, 1]], "int64", ()),
+        (np.array([[1], [0], [2]]), "int64", ()),
+        (np.array([b"b", b"a", b"b"]), "int64", ("a", "b")),
+        (np.array([1.5, 2, 3], ">f4"), "float32", ()),
+    ],
+)
+def test_labels_of_arrays(tmp_path: Path, labels: Any, kind: str, classes: tuple[str, ...]) -> None:
+    np.savez(tmp_path / "d.npz", x=np.asfortranarray(np.zeros([3, 2])), y=labels)
+    found = recognize_data(tmp_path / "d.npz", NONE)
+    assert (found.label_type, found.classes) == (kind, classes)
+
+
+def test_archives_and_arrays_of_splits(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for name, values in {"x": np.zeros([3, 2]), "y": np.arange(3)}.items():
+            (tmp_path / "single").mkdir(exist_ok=True)
+            np.save(tmp_path / "single" / f"{name}_{split}.npy", values)
+        np.savez(tmp_path / f"{split}.npz", x=np.zeros([3, 2]), y=np.arange(3))
+    found = recognize_data(tmp_path, NONE)
+    assert found.splits["patterns"] == {"train": "train.npz", "test": "test.npz"}
+    found = recognize_data(tmp_path / "single", NONE)
+    assert found.splits["patterns"] == {"train": "*.npy", "test": "*.npy"}
+    assert found.fields == {"names": {"x": "x_{split}", "y": "y_{split}"}}
