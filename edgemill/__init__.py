@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from components.cells.sru import SRU
     from components.cells.weight_quantizer import WeightQuantizer
     from components.core.errors import EdgemillError
-    from components.data.ready_made import OneInputTask
+    from components.data.ready_made import Input, OneInputTask, SeveralInputsTask
     from components.data.task import CompilingTask, Task, TrainableTask
     from components.fake_quantize.layer_policy import LayerPolicy
     from components.fake_quantize.tflite_8bit_scheme import Tflite8BitScheme
@@ -32,11 +32,13 @@ __all__ = [
     "EdgemillError",
     "FixedQuantizer",
     "HistogramQuantizer",
+    "Input",
     "LastValueQuantizer",
     "LayerPolicy",
     "MovingAverageQuantizer",
     "OneInputTask",
     "RatioOfSums",
+    "SeveralInputsTask",
     "Task",
     "Tflite8BitScheme",
     "TrainableTask",
@@ -52,7 +54,9 @@ _HOMES = {
     "SRU": "components.cells.sru",
     "WeightQuantizer": "components.cells.weight_quantizer",
     "EdgemillError": "components.core.errors",
+    "Input": "components.data.ready_made",
     "OneInputTask": "components.data.ready_made",
+    "SeveralInputsTask": "components.data.ready_made",
     "CompilingTask": "components.data.task",
     "Task": "components.data.task",
     "TrainableTask": "components.data.task",

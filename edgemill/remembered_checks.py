@@ -35,7 +35,7 @@ class Passed(FrozenModel):
     Attributes:
         digest: SHA-256 over everything that they depend on.
         lines: What a run prints about them.
-        files: Path -> SHA-256 of each file that user code read meanwhile, beside the modules that its source names.
+        files: Path -> SHA-256 of each file that user code read, apart from the modules that its source names.
         skipped: Recipes that they found impossible, in a pipeline that skips those.
     """
 

@@ -167,7 +167,7 @@ def _with_registry(parameter: Json, root: str | None) -> str:
             where="push",
             bound="at most one folder among the registries",
             measured=", ".join(registry["root"] for registry in folders),
-            remedy="keep one of them, and push to object stores besides",
+            remedy="keep one of them, and use object stores for the others",
         )
     for registry in folders:
         if root is None:

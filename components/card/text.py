@@ -118,7 +118,7 @@ def _factors(facts: CardFacts) -> list[str]:
 
 def _metrics(facts: CardFacts) -> list[str]:
     how = {
-        "estimate": "Metrics were compared with their bounds as measured.",
+        "estimate": "The measured value of each metric was compared with its bound.",
         "interval": "The 95 % interval of each metric was compared with its bound.",
         "test": f"Each bound was tested, with a probability of a wrong blessing of at most {facts.alpha or 0:g}.",
     }

@@ -32,7 +32,7 @@ class Target:
 
     Attributes:
         kernel: The kernel.
-        num_clusters: Number of values that it gets.
+        num_clusters: Number of values that its weights share.
     """
 
     kernel: WeightTensor

@@ -80,7 +80,7 @@ class RegistryAwayError(RegistryError):
 
 
 class UnblessedError(EdgemillError):
-    """A push got bytes that no gate blessed. Don't work around this error: put a gate before the push."""
+    """A push received bytes that no gate blessed. Don't work around this error: put a gate before the push."""
 
 
 class TamperedError(EdgemillError):

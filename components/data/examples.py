@@ -150,7 +150,8 @@ class ExampleDecoder:
             label: The feature that is the target if the task declares no targets; "" for none.
 
         Raises:
-            DataError: A required feature is missing or has the wrong type or shape, or a weight is not a weight.
+            DataError: A required feature is missing or has the wrong type or shape, or a weight is negative
+                or not finite.
             SpecError: The task's `decode`, `targets`, or `example_weights` fails or returns something else.
         """
         inputs, features, own, held = self._run(self._supervise, serialized)

@@ -1,4 +1,4 @@
-"""A ready-made task for models with one input and one output: classification of two or more classes, and regression."""
+"""Ready-made tasks for classification of two or more classes, and for regression: for one input, and for several."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Stored = Literal["uint8", "int16", "int64", "float32"]
 Objective = Literal["classes", "two_classes", "values"]
+LabelType = Literal["int64", "float32"]
 # Features of these types hold bytes, row by row.
 _RAW = frozenset({"uint8", "int16"})
 _LOSSES = {
@@ -22,48 +23,36 @@ _LOSSES = {
 
 
 @dataclass(frozen=True)
-class OneInputTask:
-    """Turns one feature, or columns of numbers, into the input of a model. Recipes can fine-tune the model.
+class Input:
+    """One input of a model: a feature, or columns of numbers.
 
     Attributes:
         features: Feature name -> type of its values. Several features are columns of numbers, in the order of the
-            model's input.
+            input.
         shape: Shape of one example of the input.
-        objective: `classes` if the model has one output for each class, `two_classes` if it has one output for both,
-            or `values` for regression.
-        label: Feature of the label.
-        label_type: Type of its values.
         scale, offset: The input is `value * scale + offset`. With tuples, each column has its own.
-        logits: Whether the outputs are logits instead of probabilities.
         dtype: Type of the input.
-        learning_rate: The rate of Adam, unless a step sets another.
     """
 
     features: Mapping[str, Stored]
     shape: tuple[int, ...]
-    objective: Objective
-    label: str = "label"
-    label_type: Literal["int64", "float32"] = "int64"
     scale: float | tuple[float, ...] = 1.0
     offset: float | tuple[float, ...] = 0.0
-    logits: bool = False
     dtype: str = "float32"
-    learning_rate: float = 1e-3
 
-    def feature_spec(self) -> Mapping[str, Any]:
-        """The features, and the label."""
+    def feature_spec(self) -> dict[str, Any]:
+        """The features."""
         import tensorflow as tf
 
         size = math.prod(self.shape) // len(self.features)
         raw = tf.io.FixedLenFeature([], tf.string)
-        declared = {
+        return {
             name: raw if stored in _RAW else tf.io.FixedLenFeature([size], tf.as_dtype(stored))
             for name, stored in self.features.items()
         }
-        return {**declared, self.label: tf.io.FixedLenFeature([], tf.as_dtype(self.label_type))}
 
     def decode(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Read, scale, and shape a batch of inputs."""
+        """Read, scale, and shape a batch of this input."""
         import tensorflow as tf
 
         size = math.prod(self.shape)
@@ -76,11 +65,89 @@ class OneInputTask:
         values = tf.concat([tf.cast(column, tf.float32) for column in columns], axis=1)
         return tf.cast(tf.reshape(values * self.scale + self.offset, [-1, *self.shape]), self.dtype)
 
+
+@dataclass(frozen=True)
+class OneInputTask:
+    """Turns one feature, or columns of numbers, into the input of a model. Recipes can fine-tune the model.
+
+    Attributes:
+        features, shape, scale, offset, dtype: As in `edgemill.Input`.
+        objective: `classes` if the model has one output for each class, `two_classes` if it has one output for both,
+            or `values` for regression.
+        label: Feature of the label.
+        label_type: Type of its values.
+        logits: Whether the outputs are logits instead of probabilities.
+        learning_rate: The rate of Adam, unless a step sets another.
+    """
+
+    features: Mapping[str, Stored]
+    shape: tuple[int, ...]
+    objective: Objective
+    label: str = "label"
+    label_type: LabelType = "int64"
+    scale: float | tuple[float, ...] = 1.0
+    offset: float | tuple[float, ...] = 0.0
+    logits: bool = False
+    dtype: str = "float32"
+    learning_rate: float = 1e-3
+
+    @property
+    def _input(self) -> Input:
+        return Input(self.features, self.shape, self.scale, self.offset, self.dtype)
+
+    def feature_spec(self) -> Mapping[str, Any]:
+        """The features, and the label."""
+        return {**self._input.feature_spec(), **_label_spec(self.label, self.label_type)}
+
+    def decode(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Read, scale, and shape a batch of inputs."""
+        return self._input.decode(features)
+
     def compile(self, model: Any) -> None:
         """Compile with Adam, and with the loss of the objective."""
-        import tensorflow as tf
+        _compile(model, self.objective, self.learning_rate, logits=self.logits)
 
-        loss, metric = _LOSSES[self.objective]
-        options = {} if self.objective == "values" else {"from_logits": self.logits}
-        optimizer = tf.keras.optimizers.Adam(self.learning_rate)
-        model.compile(optimizer, getattr(tf.keras.losses, loss)(**options), [getattr(tf.keras.metrics, metric)()])
+
+@dataclass(frozen=True)
+class SeveralInputsTask:
+    """Turns features into the inputs of a model with several inputs. Recipes can fine-tune the model.
+
+    Attributes:
+        inputs: Name of an input of the model -> what it is made from.
+        objective, label, label_type, logits, learning_rate: As in `edgemill.OneInputTask`.
+    """
+
+    inputs: Mapping[str, Input]
+    objective: Objective
+    label: str = "label"
+    label_type: LabelType = "int64"
+    logits: bool = False
+    learning_rate: float = 1e-3
+
+    def feature_spec(self) -> Mapping[str, Any]:
+        """The features of all inputs, and the label."""
+        declared = {name: kind for each in self.inputs.values() for name, kind in each.feature_spec().items()}
+        return {**declared, **_label_spec(self.label, self.label_type)}
+
+    def decode(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Read, scale, and shape a batch of each input."""
+        return {name: each.decode(features) for name, each in self.inputs.items()}
+
+    def compile(self, model: Any) -> None:
+        """Compile with Adam, and with the loss of the objective."""
+        _compile(model, self.objective, self.learning_rate, logits=self.logits)
+
+
+def _label_spec(label: str, label_type: LabelType) -> dict[str, Any]:
+    import tensorflow as tf
+
+    return {label: tf.io.FixedLenFeature([], tf.as_dtype(label_type))}
+
+
+def _compile(model: Any, objective: Objective, learning_rate: float, *, logits: bool) -> None:
+    import tensorflow as tf
+
+    loss, metric = _LOSSES[objective]
+    options = {} if objective == "values" else {"from_logits": logits}
+    optimizer = tf.keras.optimizers.Adam(learning_rate)
+    model.compile(optimizer, getattr(tf.keras.losses, loss)(**options), [getattr(tf.keras.metrics, metric)()])

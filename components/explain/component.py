@@ -131,7 +131,7 @@ def _explanation(
     try:
         ended = run_in_child(functools.partial(run, request), folder, limits)
     except (EOFError, OSError) as error:
-        return request.unavailable(f"the process that explains ended: {error or type(error).__name__}"), True
+        return request.unavailable(f"the explaining process ended: {error or type(error).__name__}"), True
     if ended.stopped is not None:
         return request.unavailable(f"{ended.stopped.replace('_', ' ')} while {stage_of(folder)}"), True
     if not (folder / EXPLANATION_FILE).exists():

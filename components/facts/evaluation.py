@@ -26,8 +26,8 @@ class Flips(FrozenModel):
     """How the answers of a candidate differ from the baseline's, for a metric that is right or wrong on each example.
 
     Attributes:
-        lost: Number of examples that only the baseline answers right.
-        gained: Number of examples that only the candidate answers right.
+        lost: Number of examples that only the baseline answers correctly.
+        gained: Number of examples that only the candidate answers correctly.
     """
 
     lost: int

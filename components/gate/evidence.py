@@ -4,7 +4,7 @@ Right-or-wrong metrics are tested exactly: a change by `components.gate.paired`,
 Other metrics use the jackknife's standard error with Student's t. On its own, that passes too many candidates whose
 errors are rare and large: where no such error is among the examples, nothing shows in the standard error. So the
 variance includes what errors that are not among the examples would add to it if the bound did not hold: the gap
-between estimate and bound, times the size of one error. That is the variance which a score test has under its null
+between estimate and bound, times the size of one error. That is the variance that a score test uses under its null
 hypothesis (Rao 1948, "Large sample tests of statistical hypotheses concerning several parameters", Mathematical
 Proceedings of the Cambridge Philosophical Society 44:50-57).
 """

@@ -91,7 +91,7 @@ def _tail(lost: int, gained: int, examples: int, margin: float, better: bool) ->
 
 
 def _likely(low: float, high: float, examples: int) -> Array:
-    """The numbers of gains that are likely at any rate from low to high."""
+    """The counts of gains that are likely at some rate between low and high."""
     first = examples * low - _FAR * np.sqrt(examples * low) - _FAR
     last = examples * high + _FAR * np.sqrt(examples * high) + _FAR**2
     return np.arange(max(0, int(first)), min(examples, int(last)) + 1, dtype=np.float64)

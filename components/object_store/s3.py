@@ -75,7 +75,7 @@ class S3Bucket:
             return None
 
     def write_if(self, key: str, content: bytes, version: str | None) -> bool:
-        """See `Bucket`. Amazon S3 has these conditions since 2024; a store that ignores them writes in any case."""
+        """See `Bucket`. Amazon S3 added these conditions in 2024. A store that ignores them always writes."""
         condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
         try:
             with self._errors_explained(key):

@@ -136,7 +136,7 @@ def init_project(
         kind=plan.data.kind,
         classes=tuple(plan.examples.get("classes", ())),
         objective=plan.objective,
-        input_range=plan.scale.name,
+        input_range=plan.range,
         facts=plan.facts,
     )
 

@@ -16,6 +16,7 @@ from components.core.child import end_with_parent
 from components.core.errors import EdgemillError, ModelError, some_of
 from components.spec.baseline import PretrainedBaseline
 from edgemill.project.found import Data, Options
+from edgemill.project.inputs import ModelInput
 from edgemill.project.plan import Model, Plan, plan
 
 JOB_FILE, PLAN_FILE, ERROR_FILE = "job.json", "plan.json", "error.pickle"
@@ -60,15 +61,16 @@ def _planned(job: Job) -> Plan:
         shapes = {next(iter(inputs)): job.options.input_shape}
         baseline = baseline.model_copy(update={"input_shapes": shapes})
         built = check_pretrained(baseline, None)
-    if len(inputs) != 1 or len(built.shapes) != 1:
+    if len(built.shapes) != 1:
         raise ModelError(
-            "only models with one input and one output get a ready-made task",
+            "only models with one output get a ready-made task",
             where=job.model,
-            bound="one input and one output",
-            measured=f"inputs {some_of(inputs)}; outputs {some_of(built.shapes)}",
-            remedy="write a pipeline file and a task; pipelines/detector/ is an example with two outputs",
+            bound="one output",
+            measured=some_of(built.shapes),
+            remedy="write a pipeline file and a task with `targets`: see docs/outputs.md; pipelines/detector/ is an "
+            "example",
         )
-    (_, (shape, dtype)), (output, numbers) = next(iter(inputs.items())), next(iter(built.shapes.items()))
+    [(output, numbers)] = built.shapes.items()
     sizes = [size for size in tuple(numbers)[1:] if size != 1]
     if len(sizes) > 1 or None in sizes:
         raise ModelError(
@@ -78,13 +80,18 @@ def _planned(job: Job) -> Plan:
             measured=str(numbers),
             remedy="write a pipeline file and a task; pipelines/segmentation/ is an example",
         )
-    model = Model(input_shape=shape, dtype=dtype, outputs=sizes[0] if sizes else 1)
-    found = plan(job.data, model, job.options, lambda values: next(iter(built.run(values).values())))
+    model = Model(inputs=inputs, outputs=sizes[0] if sizes else 1)
+
+    def run(values: dict[str, Any]) -> Any:
+        [result] = built.run(values if len(values) > 1 else next(iter(values.values()))).values()
+        return result
+
+    found = plan(job.data, model, job.options, run)
     return found.model_copy(update={"input_shapes": baseline.input_shapes})
 
 
-def _inputs(baseline: PretrainedBaseline, keras: Any) -> dict[str, tuple[tuple[int | None, ...], str]]:
-    """The inputs of a model: name -> shape of one example, and type."""
+def _inputs(baseline: PretrainedBaseline, keras: Any) -> dict[str, ModelInput]:
+    """The inputs of a model, by name."""
     if keras is not None:
         from components.model.keras_model import input_specs
 
@@ -94,15 +101,19 @@ def _inputs(baseline: PretrainedBaseline, keras: Any) -> dict[str, tuple[tuple[i
 
         details = tf.lite.Interpreter(model_path=baseline.path).get_input_details()
         return {
-            each["name"]: (tuple(None if size < 0 else int(size) for size in each["shape_signature"][1:]),
-                           each["dtype"].__name__)
+            each["name"]: ModelInput(
+                shape=tuple(None if size < 0 else int(size) for size in each["shape_signature"][1:]),
+                dtype=each["dtype"].__name__,
+            )
             for each in details
-        }  # fmt: skip
+        }
     else:
         from components.model.saved_model import load_serving
 
         specs = load_serving(Path(baseline.path), "serving_default")[1].structured_input_signature[1]
-    return {name: (tuple(spec.shape.as_list()[1:]), spec.dtype.name) for name, spec in specs.items()}
+    return {
+        name: ModelInput(shape=tuple(spec.shape.as_list()[1:]), dtype=spec.dtype.name) for name, spec in specs.items()
+    }
 
 
 if __name__ == "__main__":

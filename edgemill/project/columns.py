@@ -152,18 +152,17 @@ def _of_arrays(
 ) -> Data:
     """Recognize which array is the input, and which is the label. Raises a DataError if it is not clear."""
     label = label_of(list(arrays), options)
-    inputs = list(options.columns) or [name for name in arrays if name != label]
-    if len(inputs) != 1 or inputs[0] not in arrays:
+    inputs = options.columns or tuple(name for name in arrays if name != label)
+    if unknown := [name for name in inputs if name not in arrays]:
         raise DataError(
-            "it is not clear which array is the input",
+            f"there is no array {some_of(map(repr, unknown))}",
             where="--columns",
             bound=one_of(name for name in arrays if name != label),
-            remedy="name one array with --columns",
+            remedy="correct the name",
         )
-    [array] = inputs
-    check_lengths({name: arrays[name] for name in (array, label)}, str(folder))
-    values, labels = arrays[array], class_numbers(arrays[label])
-    _check_kinds({array: (values, "biuf"), label: (labels, "biufSU")}, str(folder))
+    check_lengths({name: arrays[name] for name in (*inputs, label)}, str(folder))
+    labels = class_numbers(arrays[label])
+    _check_kinds({**{name: (arrays[name], "biuf") for name in inputs}, label: (labels, "biufSU")}, str(folder))
     if labels[:1].size != 1:
         raise DataError(
             f"the label {label!r} has several numbers for each example",
@@ -172,17 +171,22 @@ def _of_arrays(
             measured=f"an array of {' x '.join(map(str, labels.shape))}",
             remedy="name another array, or write a pipeline file and a task with `targets`: see docs/outputs.md",
         )
-    stored = "uint8" if values.dtype == np.uint8 and values.ndim > 2 else (
-        "float32" if np.issubdtype(values.dtype, np.floating) else "int64"
-    )  # fmt: skip
     texts = labels.ravel().astype(str).tolist() if labels.dtype.kind in "US" else []
-    chosen = {name: names.get(name, name) for name in (array, label)}
     return Data.model_validate(
         {"kind": "arrays", "folder": folder, "label": label, "classes": tuple(sorted(set(texts))),
-         "columns": {array: stored}, "label_type": "float32" if np.issubdtype(labels.dtype, np.floating) else "int64",
-         "splits": splits, "count": len(values),
-         "fields": {"names": chosen} if names or len(arrays) > 2 else {}}
+         "columns": {name: _stored(arrays[name]) for name in inputs},
+         "label_type": "float32" if np.issubdtype(labels.dtype, np.floating) else "int64",
+         "splits": splits, "count": len(labels),
+         "fields": {"names": {name: names.get(name, name) for name in (*inputs, label)}}
+         if names or len(arrays) > 2 else {}}
     )  # fmt: skip
+
+
+def _stored(array: Any) -> str:
+    """The type of an array's values in examples."""
+    if array.dtype == np.uint8 and array.ndim > 2:
+        return "uint8"
+    return "float32" if np.issubdtype(array.dtype, np.floating) else "int64"
 
 
 def _check_kinds(arrays: Mapping[str, tuple[Any, str]], where: str) -> None:

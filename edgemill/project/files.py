@@ -14,6 +14,7 @@ from components.core.errors import SpecError, some_of
 from components.core.files import write_atomically
 from components.spec.devices.device import DeviceProfile
 from components.spec.scheme import SCHEMES
+from edgemill.project.inputs import PlannedInput
 from edgemill.project.plan import Plan
 
 PIPELINE, TASK, README = "pipeline.yaml", "task.py", "README.md"
@@ -120,32 +121,49 @@ def _name(folder: Path) -> str:
 
 
 def _task(plan: Plan, model: Path, data: Path) -> str:
-    arguments = {
-        "features": plan.features,
-        "shape": plan.shape,
+    inputs = [_of_input(each, plan.range) for each in plan.inputs.values()]
+    described: dict[str, Any] = {
         "objective": plan.objective,
         "label": plan.data.label,
         "label_type": plan.data.label_type,
-        "scale": plan.scale.scale,
-        "offset": plan.scale.offset,
         "logits": plan.logits,
-        "dtype": plan.dtype,
     }
-    usual = {"label": "label", "label_type": "int64", "offset": 0.0, "logits": False, "dtype": "float32"}
-    lines = "".join(
-        f"    {name}={_python(value)},\n" for name, value in arguments.items() if usual.get(name, ...) != value
-    )
+    if len(inputs) == 1:
+        name, imported = "OneInputTask", "OneInputTask"
+        lines = _lines({**inputs[0], **described})
+    else:
+        name, imported = "SeveralInputsTask", "Input, SeveralInputsTask"
+        each = "".join(
+            f"        {_python(own)}: Input(\n{_lines(given, 12)}        ),\n"
+            for own, given in zip(plan.inputs, inputs, strict=True)
+        )
+        lines = f"    inputs={{\n{each}    }},\n{_lines(described)}"
     return f'''"""How examples of {data.name} become inputs of {model.name}. This file is yours to change.
 
-`edgemill init` chose the range {plan.scale.name} for the input. For something else than scaling, write a class with the
+`edgemill init` chose the range {plan.range} for the input. For something else than scaling, write a class with the
 methods of `edgemill.CompilingTask`.
 """
 
-from edgemill import OneInputTask
+from edgemill import {imported}
 
-TASK = OneInputTask(
+TASK = {name}(
 {lines})
 '''
+
+
+def _of_input(planned: PlannedInput, name: str) -> dict[str, Any]:
+    used = planned.range_of(name)
+    return {"features": planned.features, "shape": planned.shape, "scale": used.scale, "offset": used.offset,
+            "dtype": planned.dtype}  # fmt: skip
+
+
+def _lines(arguments: Mapping[str, Any], indent: int = 4) -> str:
+    usual = {"label": "label", "label_type": "int64", "scale": 1.0, "offset": 0.0, "logits": False, "dtype": "float32"}
+    return "".join(
+        f"{' ' * indent}{name}={_python(value)},\n"
+        for name, value in arguments.items()
+        if usual.get(name, ...) != value
+    )
 
 
 def _python(value: Any) -> str:

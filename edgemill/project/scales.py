@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,12 +31,12 @@ class Trial(NamedTuple):
     """How well the model does with a range.
 
     Attributes:
-        scale: The range.
+        scale: Name of the range.
         error: Share of wrong examples, or the mean absolute error.
         logits: Whether the outputs are logits.
     """
 
-    scale: Scale
+    scale: str
     error: float
     logits: bool
 
@@ -57,10 +57,9 @@ def candidates(stored: str, values: Array, *, table: bool) -> list[Scale]:
 
 
 def choose(
-    run: Callable[[Array], Array],
-    values: Array,
+    run: Callable[[str], Array],
     labels: Array,
-    ranges: list[Scale],
+    ranges: Sequence[str],
     objective: Objective,
     wanted: str | None,
     classes: tuple[str, ...],
@@ -68,10 +67,9 @@ def choose(
     """Choose a range: the one that the user wants, or the one with which the model is most accurate.
 
     Args:
-        run: Scaled examples [N, ...] -> outputs [N, ...].
-        values: Examples [N, ...] before scaling.
+        run: Name of a range -> outputs [N, ...] for examples in this range.
         labels: Numbers of classes, or values, [N].
-        ranges: What to choose from.
+        ranges: Names to choose from.
         objective: What the model does.
         wanted: Name of a range; None to choose by accuracy.
         classes: Names of the classes, for messages.
@@ -82,19 +80,18 @@ def choose(
     Raises:
         SpecError: There is no such range; or no range gives results that are better than chance.
     """
-    if wanted is not None and wanted not in {each.name for each in ranges}:
+    if wanted is not None and wanted not in ranges:
         raise SpecError(
             "there is no such range for these examples",
             where="--scale",
-            bound=one_of(each.name for each in ranges),
+            bound=one_of(ranges),
             measured=wanted,
             remedy="choose one of them, or change `scale` and `offset` in task.py afterward",
         )
-    outputs = {each.name: run(values * np.asarray(each.scale, np.float32) + np.asarray(each.offset, np.float32))
-               for each in ranges}  # fmt: skip
-    trials = [_trial(each, outputs[each.name], labels, objective) for each in ranges]
+    outputs = {name: run(name) for name in ranges}
+    trials = [_trial(name, outputs[name], labels, objective) for name in ranges]
     if wanted is not None:
-        return next(trial for trial in trials if trial.scale.name == wanted), trials
+        return next(trial for trial in trials if trial.scale == wanted), trials
     best = min(trials, key=lambda trial: trial.error)
     if objective != "values":
         # Of ranges that are equally good, within a standard error, the first is the most common one.
@@ -105,7 +102,7 @@ def choose(
     return best, trials
 
 
-def _trial(scale: Scale, outputs: Array, labels: Array, objective: Objective) -> Trial:
+def _trial(scale: str, outputs: Array, labels: Array, objective: Objective) -> Trial:
     found = outputs.reshape(len(outputs), -1).astype(np.float64)
     if objective == "values":
         error = float(np.abs(found[:, 0] - labels).mean())
@@ -129,7 +126,7 @@ def _refuse_chance(best: Trial, labels: Array, trials: list[Trial]) -> None:
         "the model is not better than chance on these examples, in no range of its input",
         where="--scale",
         bound=f"an accuracy above {most:.2f}, the share of the most common class",
-        measured=", ".join(f"{trial.scale.name}: {1 - trial.error:.2f}" for trial in trials)
+        measured=", ".join(f"{trial.scale}: {1 - trial.error:.2f}" for trial in trials)
         + f", on {len(labels)} examples",
         remedy="check that the model was trained on these classes, or choose a range with --scale if it is not trained",
     )

@@ -75,7 +75,7 @@ def _trace_bytes(store: Any, sha256: str, target: str) -> LineageNode:
         where=target,
         bound="a release, or the digest or the file of a model that a run of this store made",
         measured=f"sha256 {sha256}",
-        remedy="if a run made this file, it has changed since, or another store (--root, --metadata) has the record",
+        remedy="name the file as the run wrote it, or the store of its run with --root or --metadata",
     )
 
 

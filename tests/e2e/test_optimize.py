@@ -16,6 +16,7 @@ from edgemill.exit_codes import ExitCode
 from edgemill.main import app
 from edgemill.project.data import recognize_data
 from edgemill.project.found import Options
+from edgemill.project.inputs import ModelInput
 from edgemill.project.plan import Model, plan
 
 pytestmark = pytest.mark.e2e
@@ -109,9 +110,10 @@ def test_init_prints_what_it_wrote_and_found_as_json(folder: Path) -> None:
 def test_model_that_does_not_fit_the_images_is_refused(
     folder: Path, shape: tuple[int | None, ...], outputs: int, words: str
 ) -> None:
-    model, options = Model(input_shape=shape, dtype="float32", outputs=outputs), Options(max_unreadable=0.01)
+    model = Model(inputs={"input": ModelInput(shape=shape, dtype="float32")}, outputs=outputs)
+    options = Options(max_unreadable=0.01)
     with pytest.raises(EdgemillError, match=words):
-        plan(recognize_data(folder / "images", options), model, options, lambda values: values)
+        plan(recognize_data(folder / "images", options), model, options, lambda values: values["input"])
 
 
 def test_ready_made_task_reads_each_type_of_values() -> None:

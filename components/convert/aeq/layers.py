@@ -183,7 +183,7 @@ def _layers(operators: Sequence[Operator], exported: Mapping[str, str]) -> tuple
 
 
 def _layer_name(tensor: str, exported: Mapping[str, str]) -> str:
-    """`model/conv` for `model/relu/Relu;model/conv/Conv2D`. A model output has no path, so its layer has its name."""
+    """`model/conv` for `model/relu/Relu;model/conv/Conv2D`. A tensor without a path names its layer."""
     parts = [part for part in tensor.split(";") if "/" in part]
     if not parts:
         return exported.get(tensor, tensor.partition(":")[0])

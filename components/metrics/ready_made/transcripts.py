@@ -97,7 +97,7 @@ def _text(value: Any) -> str:
 
 
 def edit_distances(references: Sequence[Symbols], hypotheses: Sequence[Symbols]) -> Array:
-    """The least number of insertions, deletions, and substitutions between sequences, for all pairs at once.
+    """The smallest number of insertions, deletions, and substitutions between sequences, for all pairs at once.
 
     Args:
         references, hypotheses: N sequences of symbols each.

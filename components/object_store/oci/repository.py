@@ -171,7 +171,7 @@ class Repository:
 
     def _broken(self) -> StorageError:
         return StorageError(
-            "the upload to the registry breaks off again and again",
+            "the upload to the registry keeps getting interrupted",
             where=self._transport.place,
             measured=f"{ATTEMPTS} broken connections",
             remedy="check the connection, and run again: finished nodes come from the cache",

@@ -17,7 +17,7 @@ from components.trust.rollout import ReleaseRef
 
 
 class Problem(FrozenModel):
-    """Something that breaks a registry: where, and the complete message."""
+    """A problem in a registry: where it is, and the complete message."""
 
     where: str
     message: str

@@ -181,8 +181,9 @@ def test_arrays_with_splits_in_their_names(tmp_path: Path, text: bool) -> None:
 def test_folder_of_arrays(tmp_path: Path) -> None:
     for name, values in {"x": np.zeros([3, 2]), "more": np.zeros(3), "label": np.arange(3)}.items():
         np.save(tmp_path / f"{name}.npy", values)
-    with pytest.raises(DataError, match=r"it is not clear which array is the input .*one of more, x"):
-        recognize_data(tmp_path, NONE)
+    assert recognize_data(tmp_path, NONE).columns == {"more": "float32", "x": "float32"}
+    with pytest.raises(DataError, match=r"there is no array 'z' .*one of more, x"):
+        recognize_data(tmp_path, Options(columns=("z",)))
     found = recognize_data(tmp_path, Options(columns=("x",)))
     assert found.columns == {"x": "float32"} and found.fields == {"names": {"x": "x", "label": "label"}}
 

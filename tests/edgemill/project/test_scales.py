@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.core.errors import SpecError
-from edgemill.project.scales import candidates, choose
+from edgemill.project.scales import Scale, candidates, choose
 
 GENERATOR = np.random.default_rng(5)
 LABELS = np.arange(300) % 3
@@ -24,9 +24,16 @@ def model(low: float, high: float, order: tuple[int, ...] = (0, 1, 2)) -> Any:
     return run
 
 
+def in_range(run: Any, values: np.ndarray, ranges: list[Scale]) -> Any:
+    """The outputs for values in a range, given its name."""
+    held = {each.name: each for each in ranges}
+    return lambda name: run(values * np.asarray(held[name].scale) + np.asarray(held[name].offset))
+
+
 def chosen(run: Any, wanted: str | None = None) -> str:
     ranges = candidates("uint8", PIXELS, table=False)
-    return choose(run, PIXELS, LABELS, ranges, "classes", wanted, CLASSES)[0].scale.name
+    names = [each.name for each in ranges]
+    return choose(in_range(run, PIXELS, ranges), LABELS, names, "classes", wanted, CLASSES)[0].scale
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("0..1", 0, 1), ("-1..1", -1, 1), ("0..255", 0, 255)])
@@ -68,8 +75,9 @@ def test_columns_are_standardized_if_the_model_wants_it() -> None:
     def run(scaled: np.ndarray) -> np.ndarray:
         return scaled.sum(axis=1, keepdims=True)
 
-    best, trials = choose(run, values, labels, ranges, "values", None, ())
-    assert best.scale.name == "standardized" and best.error < 0.15 and trials[0].error > 90
+    names = [each.name for each in ranges]
+    best, trials = choose(in_range(run, values, ranges), labels, names, "values", None, ())
+    assert best.scale == "standardized" and best.error < 0.15 and trials[0].error > 90
 
 
 def test_logits_are_told_from_probabilities() -> None:
@@ -77,5 +85,7 @@ def test_logits_are_told_from_probabilities() -> None:
         return np.log(model(0, 1)(values))
 
     ranges = candidates("uint8", PIXELS, table=False)
-    assert choose(logits, PIXELS, LABELS, ranges, "classes", None, CLASSES)[0].logits
-    assert not choose(model(0, 1), PIXELS, LABELS, ranges, "classes", None, CLASSES)[0].logits
+    names = [each.name for each in ranges]
+    for run, expected in ((logits, True), (model(0, 1), False)):
+        best, _ = choose(in_range(run, PIXELS, ranges), LABELS, names, "classes", None, CLASSES)
+        assert best.logits is expected
