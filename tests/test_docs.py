@@ -110,6 +110,32 @@ def test_page_about_pytorch_works_on_a_file_with_such_inputs(tmp_path: Path, mon
     assert [recipe.name for recipe in checked.spec.recipes] == ["float32", "int8", "percentile", "dynamic"]
 
 
+def test_page_about_own_models_shows_a_task_for_spectrograms_that_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+    import tensorflow as tf
+    from scipy.io import wavfile
+
+    from pipelines.checks.dry_run import dry_run
+    from pipelines.checks.preflight import preflight
+
+    (task,) = (block for block in blocks("docs/own-model.md", "python") if "Spectrograms" in block)
+    (file,) = blocks("docs/own-model.md", "yaml")
+    (tmp_path / "spectrograms.py").write_text(task)
+    (tmp_path / "pipeline.yaml").write_text(file)
+    for number in range(20):
+        name = ("stop", "go")[number % 2]
+        (tmp_path / "sounds" / name).mkdir(parents=True, exist_ok=True)
+        tone = np.sin(np.arange(8000) * (0.1 + 0.5 * (number % 2)) + number)
+        wavfile.write(tmp_path / "sounds" / name / f"{number}.wav", 8000, (tone * 2**14).astype(np.int16))
+    hidden = tf.keras.layers.GlobalAveragePooling2D()(spectrogram := tf.keras.Input([61, 32, 1]))
+    tf.keras.Model(spectrogram, tf.keras.layers.Dense(2, "softmax")(hidden)).save(tmp_path / "my.keras")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    checked, _ = dry_run(preflight(tmp_path / "pipeline.yaml"))
+    assert [recipe.name for recipe in checked.spec.recipes] == ["int8"]
+
+
 def test_example_of_several_outputs_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from math import gcd
 from pathlib import Path
@@ -16,6 +17,12 @@ from components.spec.examples import AudioSource, ImageSource
 Array = npt.NDArray[Any]
 # An image of more pixels is refused before it is decompressed: a small file can expand to gigabytes.
 MOST_PIXELS = 100_000_000
+# Pillow reads others by other programs: it would run Ghostscript on PostScript, whatever the name of the file.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# Samples per second. Resampling from a larger, wrong rate takes all memory.
+_HIGHEST_RATE = 768_000
+# Programs that write to a pipe don't know the number of bytes, and give one from here on.
+_UNKNOWN_BYTES = 2**31 - 2**10
 
 
 class UnreadableError(DataError):
@@ -33,7 +40,7 @@ def decode_image(file: Path, source: ImageSource) -> npt.NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(file) as opened:
+            with Image.open(file, formats=_FORMATS) as opened:
                 if opened.width * opened.height > MOST_PIXELS:
                     raise ValueError(f"{opened.width} x {opened.height} pixels, at most {MOST_PIXELS:,} are read")
                 image = ImageOps.exif_transpose(opened)
@@ -54,14 +61,21 @@ def _plain(image: Any, channels: int) -> Any:
 
     # Pillow clips these when it converts them, instead of scaling them.
     if image.mode.startswith("I;16") or image.mode == "I":
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+        image = Image.fromarray((_within(image, 65535) // 257).astype(np.uint8))
     elif image.mode == "F":
-        image = Image.fromarray((np.asarray(image).clip(0, 1) * 255).astype(np.uint8))
+        image = Image.fromarray((_within(image, 1) * 255).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     mode = "L" if channels == 1 else "RGB"
     return image if image.mode == mode else image.convert("RGB").convert(mode)
+
+
+def _within(image: Any, most: int) -> Array:
+    pixels = np.asarray(image)
+    if not (pixels.min() >= 0 and pixels.max() <= most):
+        raise ValueError(f"pixels from {pixels.min():g} to {pixels.max():g} instead of 0 to {most}")
+    return pixels
 
 
 def decode_audio(file: Path, source: AudioSource) -> npt.NDArray[np.int16]:
@@ -106,6 +120,7 @@ def _read_wav(file: Path, *, mapped: bool = False) -> tuple[int, Array]:
     from scipy.io import wavfile
 
     try:
+        _check_complete(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", wavfile.WavFileWarning)
             # SciPy can't map samples of 24 bits.
@@ -115,10 +130,29 @@ def _read_wav(file: Path, *, mapped: bool = False) -> tuple[int, Array]:
                 rate, sound = wavfile.read(file)
         if not len(sound):
             raise ValueError("there are no samples in it")
+        if not 0 < rate <= _HIGHEST_RATE:
+            raise ValueError(f"a sample rate of {rate:,} Hz")
+        if not mapped and not np.isfinite(sound).all():
+            raise ValueError("it has samples that are not finite")
         return int(rate), sound
     # A truncated file raises many kinds of errors.
     except Exception as error:
         raise _unreadable(file, "a WAV file", error) from error
+
+
+def _check_complete(file: Path) -> None:
+    """Check that a file has all samples that its header promises. SciPy returns those that it has."""
+    with file.open("rb") as content:
+        if content.read(12)[:4] != b"RIFF":
+            return
+        while len(header := content.read(8)) == 8:
+            size = int.from_bytes(header[4:], "little")
+            if header[:4] == b"data":
+                held = os.fstat(content.fileno()).st_size - content.tell()
+                if held < size < _UNKNOWN_BYTES:
+                    raise ValueError(f"it ends after {held:,} of {size:,} bytes of samples")
+                return
+            content.seek(size + size % 2, os.SEEK_CUR)
 
 
 def _unit(sound: Array) -> npt.NDArray[np.float64]:
@@ -127,7 +161,7 @@ def _unit(sound: Array) -> npt.NDArray[np.float64]:
         return (sound.astype(np.float64) - 128) / 128
     if np.issubdtype(sound.dtype, np.integer):
         return sound.astype(np.float64) / -float(np.iinfo(sound.dtype).min)
-    return np.nan_to_num(sound.astype(np.float64))
+    return sound.astype(np.float64)
 
 
 def _unreadable(file: Path, bound: str, error: Exception) -> UnreadableError:

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.io import wavfile
 
 from components.core.errors import DataError
-from components.ingest.media import UnreadableError, decode_audio, decode_image
+from components.ingest.media import UnreadableError, decode_audio, decode_image, wav_facts
 from components.spec.examples import AudioSource, ImageSource
 
 RGB = ImageSource(kind="images", size=(4, 6), channels=3)
@@ -120,3 +120,34 @@ def test_damaged_wav_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "tone.wav").write_bytes(b"RIFF\x00\x00")
     with pytest.raises(UnreadableError, match=r"tone\.wav"):
         decode_audio(tmp_path / "tone.wav", SOUND)
+    wavfile.write(tmp_path / "tone.wav", 8000, np.array([0, np.nan], np.float32))
+    with pytest.raises(UnreadableError, match="not finite"):
+        decode_audio(tmp_path / "tone.wav", SOUND)
+    wavfile.write(tmp_path / "tone.wav", 2**31 - 1, np.ones(100, np.int16))
+    for read in (wav_facts, lambda file: decode_audio(file, SOUND.model_copy(update={"resample": True}))):
+        with pytest.raises(UnreadableError, match="a sample rate of 2,147,483,647 Hz"):
+            read(tmp_path / "tone.wav")
+
+
+def test_wav_file_that_ends_early_is_damaged_unless_its_length_was_unknown(tmp_path: Path) -> None:
+    file = tmp_path / "tone.wav"
+    wavfile.write(file, 8000, np.ones(800, np.int16))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-600])
+    with pytest.raises(UnreadableError, match="ends after 1,000 of 1,600 bytes of samples"):
+        decode_audio(file, SOUND)
+    # As ffmpeg writes it to a pipe.
+    file.write_bytes(whole[:40] + b"\xff" * 4 + whole[44:-600])
+    assert decode_audio(file, SOUND)[:500].tolist() == [1] * 500
+
+
+@pytest.mark.parametrize("pixels", [np.full([4, 6], 200, np.float32), np.full([4, 6], 70_000, np.int32)])
+def test_pixels_of_an_unknown_range_are_not_clipped(tmp_path: Path, pixels: np.ndarray) -> None:
+    with pytest.raises(UnreadableError, match=r"pixels from (200|70000) to (200|70000) instead of 0 to"):
+        decode_image(png(tmp_path, Image.fromarray(pixels), "tiff"), GRAY)
+
+
+def test_programs_in_postscript_are_not_run(tmp_path: Path) -> None:
+    (tmp_path / "image.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    with pytest.raises(UnreadableError, match="cannot identify image file"):
+        decode_image(tmp_path / "image.png", RGB)
