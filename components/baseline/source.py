@@ -207,7 +207,7 @@ def _something_else(path: Path) -> tuple[str, str]:
         return _FROZEN, _THAW
     if path.name == "saved_model.pb":
         return "the graph of a SavedModel without its folder", f"name the folder: {path.parent}"
-    return "a file in another format", _CORRECT
+    return "a file in a different format", _CORRECT
 
 
 def _is_frozen(file: Path) -> bool:

@@ -81,7 +81,7 @@ def check_supervision(targets: Mapping[str, Array], weights: Array | None, count
     """Check that each target has a row for each of N examples, and that the weights are weights.
 
     Raises:
-        SpecError: A target has another number of rows.
+        SpecError: A target has a different number of rows.
         DataError: A weight is negative or not finite.
     """
     for name, values in targets.items():

@@ -62,7 +62,7 @@ def own_object(reference: str, kind: type[Any], field: Literal["config", "quanti
         field: The field of the pipeline file with the reference.
 
     Raises:
-        SpecError: The object cannot be imported or created, or has another type.
+        SpecError: The object cannot be imported or created, or has a different type.
     """
     named = load_object(reference, field)
     if isinstance(named, kind):

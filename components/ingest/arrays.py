@@ -21,7 +21,7 @@ def open_arrays(source: ArraySource, files: Sequence[Path], split: str, label: s
     """The arrays of a split as features, name -> array [N, ...]. Arrays of `.npy` files are mapped, not read.
 
     Raises:
-        DataError: A file can't be read, or an array is missing, repeated, or of another length than the others.
+        DataError: A file can't be read, or an array is missing, repeated, or of a different length than the others.
     """
     found: dict[str, Array] = {}
     for file in files:

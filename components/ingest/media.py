@@ -83,14 +83,14 @@ def decode_audio(file: Path, source: AudioSource) -> npt.NDArray[np.int16]:
 
     Raises:
         UnreadableError: SciPy can't decode it.
-        DataError: It has another rate, and the source doesn't resample.
+        DataError: It has a different rate, and the source doesn't resample.
     """
     from scipy.signal import resample_poly
 
     rate, sound = _read_wav(file)
     if rate != source.sample_rate and not source.resample:
         raise DataError(
-            "a WAV file has another sample rate",
+            "a WAV file has a different sample rate",
             where=str(file),
             bound=f"{source.sample_rate} Hz (examples.sample_rate)",
             measured=f"{rate} Hz",

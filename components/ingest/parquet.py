@@ -23,7 +23,7 @@ def to_example(row: Mapping[str, Any]) -> tf.train.Example:
     feature with several values. A null becomes a feature without values.
 
     Raises:
-        DataError: A column has another type.
+        DataError: A column has a different type.
     """
     return tf.train.Example(
         features=tf.train.Features(feature={name: _feature(name, value) for name, value in row.items()})

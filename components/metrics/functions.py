@@ -245,7 +245,8 @@ def check_function(
     first, again = total(computed, kept), total(computed, kept)
     if not (first == again or math.isclose(first, again, rel_tol=1e-9) or (math.isnan(first) and math.isnan(again))):
         raise SpecError(
-            f"the metric {metric.name!r} ({metric.function}) has another value when the same examples are merged again",
+            f"the metric {metric.name!r} ({metric.function}) has a different value when the same examples are merged "
+            "again",
             where=WHERE,
             bound=f"{first:g}",
             measured=f"{again:g}",

@@ -71,7 +71,7 @@ def with_specs(model: Any, wanted: Specs, where: str) -> Any:
         where: What the model is, for messages.
 
     Raises:
-        ModelError: A layer doesn't take the shapes, or it computes something else for another size of the batch.
+        ModelError: A layer doesn't take the shapes, or it computes something else for a different size of the batch.
     """
     specs = input_specs(model)
     if all(specs[name].shape.as_list() == spec.shape.as_list() for name, spec in wanted.items()):
@@ -152,7 +152,7 @@ def _fixed_batch(batch: int, where: str, measured: str) -> ModelError:
 
 def _untakeable(error: Exception, where: str) -> ModelError:
     return ModelError(
-        f"a layer does not take inputs of another shape: {summary_line(error)}",
+        f"a layer does not take inputs of a different shape: {summary_line(error)}",
         where=where,
         bound="layers that compute any batch and the shapes of `baseline.input_shapes`",
         remedy="correct `baseline.input_shapes`, or build the model with an open batch and with these shapes",

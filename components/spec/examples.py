@@ -31,7 +31,7 @@ class Classes(FrozenModel):
             if "num_classes" in cls.model_fields and given.get("num_classes") is None:
                 return {**given, "num_classes": len(named)}
             if given.get("num_classes", len(named)) != len(named):
-                raise ValueError(f"`classes` names {len(named)} classes, and `num_classes` is another number")
+                raise ValueError(f"`classes` names {len(named)} classes, and `num_classes` is a different number")
         return given
 
 
@@ -54,8 +54,8 @@ class _Files(_Made):
             the table's folder, and its other columns become features of text. Without `label`, names of folders have no
             meaning.
         path_column: Column of the paths, if the layout is `table`. Its label is in the column that `label` names.
-        max_unreadable: Largest share of the files that can be damaged or of another format. They are left out, and the
-            report counts them. A larger share ends the run.
+        max_unreadable: Largest share of the files that can be damaged or of a different format. They are left out, and
+            the report counts them. A larger share ends the run.
     """
 
     layout: Literal["folders", "table"] = "folders"
@@ -87,9 +87,9 @@ class AudioSource(_Files):
     """WAV files. Each becomes a feature `audio`: little-endian int16 [samples], from one channel.
 
     Attributes:
-        sample_rate: Samples per second. Files with another rate end the run, unless `resample` is set.
+        sample_rate: Samples per second. Files with a different rate end the run, unless `resample` is set.
         samples: Length of an example. Longer files are cut off, and shorter files are filled with zeros.
-        resample: Convert files with another rate to `sample_rate` with SciPy's polyphase filter.
+        resample: Convert files with a different rate to `sample_rate` with SciPy's polyphase filter.
     """
 
     kind: Literal["audio"]

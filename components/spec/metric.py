@@ -64,7 +64,7 @@ class ReadyMade(NamedTuple):
 
     Attributes:
         less_is_better: Whether a smaller value is better.
-        range: The least and the greatest value; None if unknown.
+        range: The smallest and the largest value; None if unknown.
         reads: Arguments of its config that name a feature.
     """
 

@@ -93,11 +93,11 @@ def with_ranges(planned: PlannedInput, values: Array, *, table: bool) -> Planned
     """The same input with the ranges that it can have, of examples [N, ...] before scaling.
 
     Raises:
-        DataError: An example has another number of values than the input.
+        DataError: An example has a different number of values than the input.
     """
     if values[:1].size != prod(planned.shape):
         raise DataError(
-            f"the examples have another shape than the model's input: {some_of(planned.features)}",
+            f"the examples have a different shape than the model's input: {some_of(planned.features)}",
             where="--data",
             bound=f"{planned.size} in each example",
             measured=" x ".join(map(str, values.shape[1:])),
@@ -205,7 +205,7 @@ def _of_columns(data: Data, shapes: Mapping[str, tuple[int, ...]], options: Opti
         )
     if len(data.columns) != sum(sizes.values()):
         raise ModelError(
-            "the model takes another number of values than the table has columns",
+            "the model takes a different number of values than the table has columns",
             where="--columns",
             bound=f"{counted(sum(sizes.values()), what)}, in the order of the model's input"
             + (f"s: {', '.join(f'{name} ({size})' for name, size in sizes.items())}" if len(shapes) > 1 else ""),

@@ -139,7 +139,7 @@ def _refuse_other_order(best: Trial, outputs: Mapping[str, Array], labels: Array
         accuracy, order = _other_order(found.reshape(len(found), -1), labels.astype(int), classes)
         if accuracy > right + 4 * max(np.sqrt(right * (1 - right) / len(labels)), 1 / len(labels)):
             raise SpecError(
-                "the model's outputs have another order than the classes",
+                "the model's outputs have a different order than the classes",
                 where="--classes",
                 bound=", ".join(order),
                 measured=f"{', '.join(classes)}: an accuracy of {right:.2f} instead of {accuracy:.2f} (range {name})",

@@ -170,7 +170,7 @@ def _cell(text: str, declared: Any) -> Any:
     if not text:
         return None
     dtype = getattr(declared, "dtype", tf.string)
-    # A value of another type than declared keeps its own type, so that parsing reports it.
+    # A value of a different type than declared keeps its own type, so that parsing reports it.
     if dtype.is_integer:
         with suppress(ValueError, OverflowError):
             return np.int64(int(text))

@@ -21,7 +21,7 @@ from components.upstream.tflite.interpreter import interpreter as new_interprete
 
 _LOG = logging.getLogger(__name__)
 
-# Relative to the largest output. Float kernels sum in another order. A delegate's integer kernels round differently, by
+# Relative to the largest output. Float kernels sum in other orders. A delegate's integer kernels round differently, by
 # a step or two per layer. The error of a wrong kernel is far greater.
 FLOAT_TOLERANCE = 1e-4
 INTEGER_TOLERANCE = 0.05

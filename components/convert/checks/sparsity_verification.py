@@ -179,5 +179,5 @@ def _in_a_file(kernel: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 def _sizes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The sorted lengths of the axes, because a file may store a kernel's axes in another order."""
+    """The sorted lengths of the axes, because a file may store a kernel's axes in a different order."""
     return tuple(sorted(shape))

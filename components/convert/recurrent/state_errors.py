@@ -28,7 +28,7 @@ def streaming_contract(content: bytes) -> StreamingContract | None:
     """The input and output contract of a streaming file; None for any other file.
 
     Raises:
-        ConversionError: The output of a state has another type or scale than its input.
+        ConversionError: The output of a state has a different type or scale than its input.
     """
     model = TFLiteModel(content)
     if not model.streaming:
@@ -46,7 +46,7 @@ def streaming_contract(content: bytes) -> StreamingContract | None:
         ]
         if border[0] != border[1]:
             raise ConversionError(
-                f"the output of the state {taken[0]} has another type or scale than its input, so that each frame "
+                f"the output of the state {taken[0]} has a different type or scale than its input, so that each frame "
                 "would round it again",
                 where=taken[0],
                 bound=border[0],

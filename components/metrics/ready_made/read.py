@@ -71,14 +71,14 @@ def mask_of(features: Arrays, name: str, shape: tuple[int, ...]) -> Array:
 
     Raises:
         SpecError: The feature doesn't exist.
-        DataError: It has another number of values.
+        DataError: It has a different number of values.
     """
     if not name:
         return np.ones(shape, bool)
     mask = named_array(features, name, "feature")
     if mask.size != np.prod(shape, dtype=np.int64):
         raise DataError(
-            f"the mask {name!r} has another shape than what it masks",
+            f"the mask {name!r} has a different shape than what it masks",
             where=name,
             bound=list(shape),
             measured=list(mask.shape),

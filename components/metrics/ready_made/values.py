@@ -64,7 +64,7 @@ class AnomalyAUC(KeptExamples):
 def _check_size(found: int, expected: int, what: str, values: Array, others: Array) -> None:
     if found != expected:
         raise SpecError(
-            f"this metric ranks one score per example, but {what} has another number of values",
+            f"this metric ranks one score per example, but {what} has a different number of values",
             where="evaluate.metrics",
             bound=f"{expected} values",
             measured=f"{found}, of shapes {list(values.shape)} and {list(others.shape)}",

@@ -180,7 +180,7 @@ def _by_path(leaf: _Leaf, stored: StoredWeights | None, arrays: Mapping[str, h5p
     if len(arrays) != len(leaf.variables):
         raise refusal(
             "/".join(filter(None, leaf.names)),
-            "the file has another number of weights for this layer",
+            "the file has a different number of weights for this layer",
             bound=f"{len(leaf.variables)} at {leaf.path}: {', '.join(leaf.variables)}",
             measured=len(arrays),
         )
@@ -217,7 +217,7 @@ def _assign(leaf: _Leaf, name: str, variable: Any, stored: h5py.Dataset) -> None
     if list(values.shape) != shape:
         raise refusal(
             "/".join(filter(None, leaf.names)),
-            f"its {name} has another shape" if leaf.named else "a weight has another shape",
+            f"its {name} has a different shape" if leaf.named else "a weight has a different shape",
             bound=tuple(shape),
             measured=values.shape,
         )

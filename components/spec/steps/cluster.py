@@ -17,7 +17,7 @@ Initialization = Literal["linear", "random", "density", "kmeans++"]
 
 
 class LayerNumClusters(FrozenModel):
-    """Another number of values in some layers. A later entry overrides an earlier one.
+    """A different number of values in some layers. A later entry overrides an earlier one.
 
     Attributes:
         layers: Layer names or shell patterns.

@@ -261,7 +261,7 @@ def test_saved_model_without_signature_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "found"), [("nothing", "no file or folder"), ("a.txt", "a file in another format"), ("d", "a folder")]
+    ("name", "found"), [("nothing", "no file or folder"), ("a.txt", "a file in a different format"), ("d", "a folder")]
 )
 def test_what_is_no_model_is_refused(tmp_path: Path, name: str, found: str) -> None:
     (tmp_path / "a.txt").write_text("text, long enough for a header")

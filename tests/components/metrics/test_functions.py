@@ -224,7 +224,7 @@ def test_config_that_is_not_accepted_is_reported_before_examples_are_read() -> N
 
 
 def test_merge_that_changes_its_second_argument_is_reported() -> None:
-    with pytest.raises(SpecError, match=r"Greatest\) has another value when the same .*do not change the second"):
+    with pytest.raises(SpecError, match=r"Greatest\) has a different value when the same .*do not change the second"):
         check_function(own("Greatest", features=["weight"]), PREDICTIONS, TARGETS, FEATURES)
 
 

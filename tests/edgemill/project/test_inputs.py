@@ -62,5 +62,5 @@ def test_only_inputs_that_have_a_range_are_scaled_by_it() -> None:
     assert [each.name for each in ready["image"].ranges] == ["0..1", "-1..1", "0..255"]
     assert ready["image"].scaled(values["image"], "-1..1").tolist() == [[[-1], [1]]]
     assert ready["age"].scaled(values["age"], "-1..1").tolist() == [[40]]
-    with pytest.raises(EdgemillError, match=r"another shape than the model's input: age .*1 in each .*found: 5"):
+    with pytest.raises(EdgemillError, match=r"different shape than the model's input: age .*1 in each .*found: 5"):
         with_ranges(planned["age"], np.zeros([3, 5]), table=False)

@@ -34,7 +34,7 @@ TARGETS = 'return {"shift": features["shift"][:, None], "kind": features["label"
             "task: the metric 'kinds' compares numbers, but the output 'kind' has none (expected: numbers from "
             "postprocess; found: <U1 [4])",
         ),
-        # The last batch has another size.
+        # The last batch has a different size.
         (
             '{"kind": np.zeros([4, 3]), "shift": outputs["shift"]}',
             "the task's postprocess does not return a result for each example (expected: a dict of output name -> "
@@ -56,7 +56,7 @@ def test_results_of_postprocess(tmp_path: Path, found: str, message: str) -> Non
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        # The last batch has another size.
+        # The last batch has a different size.
         (
             TARGETS,
             'return {"shift": tf.zeros([4, 1]), "kind": features["label"]}',
@@ -88,7 +88,7 @@ def test_names_and_sizes_of_the_task(tmp_path: Path, old: str, new: str, message
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        # The last batch has another size.
+        # The last batch has a different size.
         (
             "tf.ones([4])",
             "does not return a weight for each example (expected: 1 finite numbers of at least 0; found: 4",

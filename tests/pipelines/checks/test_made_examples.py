@@ -90,5 +90,5 @@ def test_empty_cells_are_counted_for_each_column(tmp_path: Path) -> None:
 def test_class_that_occurs_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a class occurs twice"):
         errors_of(tmp_path, classes=["a", "a"])
-    with pytest.raises(ValueError, match="`classes` names 2 classes, and `num_classes` is another number"):
+    with pytest.raises(ValueError, match="`classes` names 2 classes, and `num_classes` is a different number"):
         errors_of(tmp_path, classes=["a", "b"], num_classes=3)

@@ -47,7 +47,7 @@ def test_integers_at_the_border_are_quantized(tmp_path: Path, given: str, return
     images = images_of(given)
 
     def sample() -> Iterator[dict[str, np.ndarray]]:
-        # A task's decode may return another type than the model takes.
+        # A task's decode may return a different type than the model takes.
         return ({"image": image[None].astype(np.int64)} for image in images)
 
     made = convert(tmp_path / SERVING_FOLDER, scheme, sample)

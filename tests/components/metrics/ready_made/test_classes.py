@@ -24,7 +24,7 @@ def test_step_accuracy_equals_scikit_learn_on_what_is_not_masked(seed):
     assert value(StepAccuracy(mask="valid"), scores, targets, valid=mask.astype(np.int64)) == pytest.approx(expected)
     assert value(StepAccuracy(ignore=7), scores, np.where(mask, targets, 7)[..., None]) == pytest.approx(expected)
     assert value(StepAccuracy(classes=5), scores.argmax(-1), by_target) == pytest.approx(expected)
-    # The mean of the sequences' accuracies is another number.
+    # The mean of the sequences' accuracies is a different number.
     shares = [accuracy_score(t[m], s.argmax(-1)[m]) for t, s, m in zip(targets, scores, mask, strict=True) if m.any()]
     assert np.mean(shares) != pytest.approx(expected, abs=1e-4)
 

@@ -56,13 +56,13 @@ def test_auc_is_unknown_without_anomalies():
     assert np.isnan(AnomalyAUC().result([]))
     with pytest.raises(DataError, match="a label is neither"):
         value(AnomalyAUC(), np.arange(4), np.full(4, 2))
-    with pytest.raises(SpecError, match=r"the output has another number .*: 4 values; found: 12.*`reconstructs`"):
+    with pytest.raises(SpecError, match=r"the output has a different number .*: 4 values; found: 12.*`reconstructs`"):
         value(AnomalyAUC(), np.zeros((4, 3)), np.zeros(4))
-    with pytest.raises(SpecError, match=r"the feature 'image' has another number .*expected: 12 values; found: 8"):
+    with pytest.raises(SpecError, match=r"the feature 'image' has a different number .*expected: 12 values; found: 8"):
         value(AnomalyAUC("image"), np.zeros((4, 3)), np.zeros(4), image=np.zeros((4, 2)))
-    with pytest.raises(SpecError, match=r"the target has another number .*expected: 4 values; found: 8"):
+    with pytest.raises(SpecError, match=r"the target has a different number .*expected: 4 values; found: 8"):
         value(AnomalyAUC(), np.zeros(4), np.zeros((4, 2)))
-    with pytest.raises(SpecError, match=r"the feature 'odd' has another number .*expected: 4 values; found: 8"):
+    with pytest.raises(SpecError, match=r"the feature 'odd' has a different number .*expected: 4 values; found: 8"):
         value(AnomalyAUC(labels="odd"), np.zeros(4), np.zeros(4), odd=np.zeros((4, 2)))
 
 

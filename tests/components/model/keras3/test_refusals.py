@@ -123,7 +123,7 @@ def test_what_cannot_be_rebuilt_is_refused_by_layer_with_advice(tmp_path: Path, 
         ({}, r"layer odd: .*another number of weights .*expected: 2 at layers/dense: kernel, bias; found: 0"),
         (
             {"layers/dense": {"0": np.ones([2, 3], np.float32), "1": np.zeros([2], np.float32)}},
-            r"its kernel has another shape \(expected: \(3, 2\); found: \(2, 3\)\)",
+            r"its kernel has a different shape \(expected: \(3, 2\); found: \(2, 3\)\)",
         ),
         (
             {**DENSE, "layers/dense_1": {"0": np.ones([2], np.float32)}},
