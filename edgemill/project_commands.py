@@ -18,15 +18,24 @@ if TYPE_CHECKING:
 _Data = Annotated[
     Path,
     typer.Option(
-        help="A folder of class folders with images or WAV files, a CSV table, a .npz file, or a folder of .npy files."
+        help="A folder of class folders with images or WAV files, a CSV table, a .npz file, or a folder of .npy or .npz "
+        "files."
     ),
 ]
 _Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write to [named like the model].")]
 _Devices = Annotated[
-    list[str] | None, typer.Option("--device", help="A device profile. Can be repeated [asked for, or phone_cpu].")
+    list[str] | None,
+    typer.Option(
+        "--device",
+        help="A device profile. Can be repeated [asked for, or phone_cpu].",
+        autocompletion=options.complete_device,
+    ),
 ]
 _Label = Annotated[str | None, typer.Option(help="Column or array of the label [label, class, target, or y].")]
-_Columns = Annotated[str | None, typer.Option(help="Columns or array of the input, with commas [all others].")]
+_Columns = Annotated[
+    str | None,
+    typer.Option(help="Columns or arrays of the inputs, with commas [those named like the inputs, or all others]."),
+]
 _Classes = Annotated[
     str | None, typer.Option(help="Classes in the order of the model's outputs, with commas [sorted by name].")
 ]

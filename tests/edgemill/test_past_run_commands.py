@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from edgemill.commands.doctor import GENERATIONS, Finding, examine_libraries, examine_processor
 from edgemill.main import app
+from pipelines.file.load import shipped_devices
 from tests.pipelines.history.conftest import PastRoot
 from tests.small_pipeline import SmallPipeline
 
@@ -83,6 +84,13 @@ def test_completion_of_a_run_lists_those_of_the_root(past, monkeypatch: pytest.M
     environment = {"_ROOT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "4"}
     done = CliRunner().invoke(app, [], env=environment, prog_name="root")
     assert done.output.split() == [second, first]
+
+
+def test_completion_of_a_device_lists_the_shipped_profiles() -> None:
+    environment = {"_ROOT_COMPLETE": "complete_bash", "COMP_WORDS": "edgemill init --device cortex", "COMP_CWORD": "3"}
+    done = CliRunner().invoke(app, [], env=environment, prog_name="root")
+    assert done.output.split() == sorted(name for name in shipped_devices() if name.startswith("cortex"))
+    assert "cortex_m55" in done.output
 
 
 def test_doctor_finds_this_machine_ready(tmp_path: Path) -> None:
