@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 _Data = Annotated[
     Path,
     typer.Option(
-        help="A folder of class folders with images or WAV files, a CSV table, a .npz file, or a folder of .npy or .npz "
-        "files."
+        help="A folder of class folders with images or WAV files, a CSV table, a .npz file, or a folder of .npy files."
     ),
 ]
 _Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write to [named like the model].")]
@@ -33,8 +32,7 @@ _Devices = Annotated[
 ]
 _Label = Annotated[str | None, typer.Option(help="Column or array of the label [label, class, target, or y].")]
 _Columns = Annotated[
-    str | None,
-    typer.Option(help="Columns or arrays of the inputs, with commas [those named like the inputs, or all others]."),
+    str | None, typer.Option(help="Columns or arrays of the inputs, in their order, with commas [all others].")
 ]
 _Classes = Annotated[
     str | None, typer.Option(help="Classes in the order of the model's outputs, with commas [sorted by name].")

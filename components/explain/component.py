@@ -123,7 +123,7 @@ def _copied(artifact: Verified | None, path: Path) -> str | None:
 def _explanation(
     request: ExplanationRequest, candidate: Verified, limits: ConversionLimits, folder: Path
 ) -> tuple[Explanation, bool]:
-    """The explanation, and whether another attempt may give another one."""
+    """The explanation, and whether another attempt may give a different one."""
     outcome = outcome_of(candidate.read(OUTCOME_FILE))
     if isinstance(outcome, ConversionFailure):
         return request.unavailable(f"the conversion failed: {outcome.message}"), False
