@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -23,6 +24,7 @@ _LIMIT_S = 120.0
 _AGAIN_S, _GRACE_S = 1.0, 10.0
 _BAD_INPUT = 2
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+_COMPONENTS = str(Path(__file__).parents[1])
 
 # All other functions of `os` that end the process from within call one of these.
 _ENDING = ("_exit", "execv", "execve")
@@ -40,12 +42,12 @@ class _OutOfTime(BaseException):
 
 
 def raised_at(error: BaseException) -> str | None:
-    """File, function, and line of the innermost frame outside installed libraries, or None if there isn't one."""
+    """File, function, and line of the innermost frame of the user's code, or None if there isn't one."""
     return _innermost(traceback.extract_tb(error.__traceback__))
 
 
 def _innermost(frames: traceback.StackSummary) -> str | None:
-    own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<", __file__))]
+    own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<", _COMPONENTS))]
     return f"{own[-1].filename}, {own[-1].name}, line {own[-1].lineno}" if own else None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.core.errors import DataError, SpecError, counted, one_of, some_of, summary_line
+from components.core.errors import DataError, EdgemillError, SpecError, counted, one_of, some_of, summary_line
 from components.core.user_code import exits_reported, raised_at
 from components.data.task import load_object
 from components.spec.examples import ArraySource, GeneratorSource
@@ -116,18 +116,28 @@ def feature(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic | np.ndarray) else value
 
 
+def _kind(value: Any) -> str:
+    """The type of a feature's values in words; empty if there are none."""
+    first = (value[0] if value else None) if isinstance(value, list) else value
+    named = {bool: "integers", int: "integers", float: "floats", str: "text", bytes: "bytes", type(None): ""}
+    return named.get(type(first), type(first).__name__)
+
+
 def generated(source: GeneratorSource, split: str | None) -> Iterator[dict[str, Any]]:
     """Yield the rows of the user's function, for a split if it isn't None.
 
     Raises:
         SpecError: The function can't be imported or called.
-        DataError: It fails after some rows, or yields something else than dictionaries with the same features.
+        DataError: It fails after some rows, yields something else than dictionaries with the same features, or yields
+            more than `limit` of them.
     """
     function = load_object(source.function, "examples.function")
-    count, names = 0, None
+    count, kinds = 0, dict[str, str]()
     try:
         with exits_reported("examples.function"):
             rows = iter(function() if split is None else function(split))
+    except EdgemillError:
+        raise
     except Exception as error:
         raise SpecError(
             f"the function does not return examples: {type(error).__name__}: {summary_line(error)}",
@@ -142,25 +152,50 @@ def generated(source: GeneratorSource, split: str | None) -> Iterator[dict[str, 
                 row = next(rows)
         except StopIteration:
             break
+        except EdgemillError:
+            raise
         except Exception as error:
             raise DataError(
                 f"the function fails: {type(error).__name__}: {summary_line(error)}",
                 where="examples.function",
                 bound="a generator that ends without an error",
-                measured=f"an error after {counted(count, 'example')}, {raised_at(error)}",
+                measured=", ".join(filter(None, [f"an error after {counted(count, 'example')}", raised_at(error)])),
                 remedy="correct it; no example is kept",
             ) from error
-        names = names if names is not None else set(row) if isinstance(row, dict) else None
-        if not isinstance(row, dict) or set(row) != names:
+        if (
+            not isinstance(row, dict)
+            or not all(isinstance(name, str) for name in row)
+            or row.keys() != (kinds or row).keys()
+        ):
             raise DataError(
                 "the function yields something else than dictionaries with the same keys",
                 where="examples.function",
-                bound=", ".join(sorted(names)) if names else "dictionaries of features",
-                measured=f"{some_of(map(str, row)) if isinstance(row, dict) else type(row).__name__} "
+                bound=", ".join(sorted(kinds)) if kinds else "dictionaries with names of features",
+                measured=f"{some_of(map(repr, row)) if isinstance(row, dict) else type(row).__name__} "
                 f"after {counted(count, 'example')}",
                 remedy="yield each feature of each example",
             )
-        yield {name: feature(value) for name, value in row.items()}
+        if count == source.limit:
+            raise DataError(
+                "the function yields more examples than the limit",
+                where="examples.function",
+                bound=f"at most {source.limit:,} (examples.limit)",
+                remedy="end the function, or raise examples.limit",
+            )
+        made = {name: feature(value) for name, value in row.items()}
+        for name, value in made.items():
+            kind = _kind(value)
+            if kinds.setdefault(name, kind) == "":
+                kinds[name] = kind
+            if kind not in {"", kinds[name]}:
+                raise DataError(
+                    f"the function changes the type of the feature {name!r}",
+                    where="examples.function",
+                    bound=f"{kinds[name]}, as in the examples before",
+                    measured=f"{kind} after {counted(count, 'example')}: {value!r:.60}",
+                    remedy=f"yield one type, such as `float(row[{name!r}])`",
+                )
+        yield made
         count += 1
     if not count:
         raise DataError(

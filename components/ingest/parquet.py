@@ -36,6 +36,14 @@ def _feature(name: str, value: Any) -> tf.train.Feature:
     values = list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
     match values:
         case [bool() | int() | np.integer() | np.bool_(), *_]:
+            if not all(-(2**63) <= number < 2**63 for number in values):
+                raise DataError(
+                    "an integer has more than 64 bits",
+                    where=f"feature {name}",
+                    bound="-2**63 to 2**63 - 1",
+                    measured=next(number for number in values if not -(2**63) <= number < 2**63),
+                    remedy="convert it to a float, or leave it out",
+                )
             return tf.train.Feature(int64_list=tf.train.Int64List(value=map(int, values)))
         case [float() | np.floating(), *_]:
             return tf.train.Feature(float_list=tf.train.FloatList(value=values))
@@ -46,11 +54,11 @@ def _feature(name: str, value: Any) -> tf.train.Feature:
         case []:
             return tf.train.Feature()
     raise DataError(
-        "a Parquet column has a type that tf.Example does not support",
-        where=f"column {name}",
+        "a feature has a type that tf.Example does not support",
+        where=f"feature {name}",
         bound="integers, booleans, floats, strings, bytes, or lists of them",
         measured=type(values[0]).__name__,
-        remedy="convert the column, or leave it out",
+        remedy="convert it, or leave it out",
     )
 
 

@@ -121,11 +121,14 @@ class GeneratorSource(_Made):
 
     Attributes:
         function: `package.module:function`. It is called without arguments if the splits are hashed, or else with the
-            name of each split. It must yield the same examples in each call.
+            name of each split. It must yield the same examples in each call, and the same type for each feature.
+        limit: Largest number of examples of one call. More end the run, because those of a function that never ends
+            would fill the disk.
     """
 
     kind: Literal["generator"]
     function: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    limit: Count = 1_000_000
 
     @property
     def usual_pattern(self) -> str:

@@ -210,6 +210,22 @@ def other():
 def none():
     return iter(())
 
+def type_changes():
+    yield {"x": 1, "label": "odd"}
+    yield {"x": None, "label": "odd"}
+    yield {"x": 2.5, "label": "odd"}
+
+def number_as_name():
+    yield {1: 2}
+
+def endless():
+    while True:
+        yield {"x": 1, "label": "odd"}
+
+def leaves():
+    yield {"x": 1, "label": "odd"}
+    raise SystemExit(0)
+
 def of_split(split):
     yield {"x": [1.0, 2.0], "label": "odd", "name": split}
 """
@@ -233,7 +249,11 @@ def test_function_yields_examples(tmp_path: Path) -> None:
     ("function", "words"),
     [
         ("fails", r"the function fails: OSError: the disk is gone .*after 5 examples, .*made_by_hand_2\.py"),
-        ("other", r"same keys \(expected: label, x; found: label after 1 example\)"),
+        ("other", r"same keys \(expected: label, x; found: 'label' after 1 example\)"),
+        ("type_changes", r"type of the feature 'x' \(expected: integers, .*found: floats after 2 examples: 2\.5\)"),
+        ("number_as_name", r"dictionaries with names of features; found: 1 after 0 examples"),
+        ("endless", r"more examples than the limit \(expected: at most 12 \(examples\.limit\)\)"),
+        ("leaves", r"^examples\.function: user code exits with SystemExit\(0\).*made_by_hand_2\.py, leaves"),
         ("none", "yields no examples"),
         ("of_split", r"does not return examples: TypeError.*expected: a function without arguments"),
     ],
@@ -244,7 +264,13 @@ def test_function_that_fails_is_reported(tmp_path: Path, function: str, words: s
     with pytest.raises(EdgemillError, match=words):
         list(
             samples(
-                examples_of(tmp_path, kind="generator", function=f"made_by_hand_2:{function}", classes=["even", "odd"])
+                examples_of(
+                    tmp_path,
+                    kind="generator",
+                    function=f"made_by_hand_2:{function}",
+                    classes=["even", "odd"],
+                    limit=12,
+                )
             )
         )
 

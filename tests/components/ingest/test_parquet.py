@@ -42,5 +42,5 @@ def test_missing_value_is_a_feature_without_values(value: object) -> None:
 
 
 def test_other_type_is_reported_with_its_column() -> None:
-    with pytest.raises(DataError, match=r"column x: a Parquet column has a type that tf\.Example does not .*Decimal"):
+    with pytest.raises(DataError, match=r"feature x: a feature has a type that tf\.Example does not .*Decimal"):
         feature(decimal.Decimal(1))

@@ -120,7 +120,7 @@ def test_what_cannot_be_rebuilt_is_refused_by_layer_with_advice(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({}, r"layer odd: .*another number of weights .*expected: 2 at layers/dense: kernel, bias; found: 0"),
+        ({}, r"layer odd: .*different number of weights .*expected: 2 at layers/dense: kernel, bias; found: 0"),
         (
             {"layers/dense": {"0": np.ones([2, 3], np.float32), "1": np.zeros([2], np.float32)}},
             r"its kernel has a different shape \(expected: \(3, 2\); found: \(2, 3\)\)",
