@@ -31,7 +31,7 @@ def role_file_of(custom: Mapping[str, Any], state: ChannelState, release: Releas
         keys: The keys of the channel's role.
 
     Raises:
-        RoleFileError: It says something else than the state, or no key of the channel signed it.
+        RoleFileError: It says something other than the state, or no key of the channel signed it.
     """
     found = custom.get(role_file.CUSTOM)
     text = found.get(release.version) if isinstance(found, Mapping) else None

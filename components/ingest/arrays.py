@@ -128,7 +128,7 @@ def generated(source: GeneratorSource, split: str | None) -> Iterator[dict[str, 
 
     Raises:
         SpecError: The function can't be imported or called.
-        DataError: It fails after some rows, yields something else than dictionaries with the same features, or yields
+        DataError: It fails after some rows, yields something other than dictionaries with the same features, or yields
             more than `limit` of them.
     """
     function = load_object(source.function, "examples.function")
@@ -168,7 +168,7 @@ def generated(source: GeneratorSource, split: str | None) -> Iterator[dict[str, 
             or row.keys() != (kinds or row).keys()
         ):
             raise DataError(
-                "the function yields something else than dictionaries with the same keys",
+                "the function yields something other than dictionaries with the same keys",
                 where="examples.function",
                 bound=", ".join(sorted(kinds)) if kinds else "dictionaries with names of features",
                 measured=f"{some_of(map(repr, row)) if isinstance(row, dict) else type(row).__name__} "

@@ -82,7 +82,7 @@ def recognize_data(path: Path, options: Options) -> Data:
         try:
             return _media_table(path, tables, kind, options)
         except DataError as error:
-            # The table can be about something else than the files.
+            # The table can be about something other than the files.
             try:
                 return _class_folders(path, split_folders, kind, options)
             except DataError:

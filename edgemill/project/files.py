@@ -140,7 +140,7 @@ def _task(plan: Plan, model: Path, data: Path) -> str:
         lines = f"    inputs={{\n{each}    }},\n{_lines(described)}"
     return f'''"""How examples of {data.name} become inputs of {model.name}. This file is yours to change.
 
-`edgemill init` chose the range {plan.range} for the input. For something else than scaling, write a class with the
+`edgemill init` chose the range {plan.range} for the input. If scaling is not enough, write a class with the
 methods of `edgemill.CompilingTask`.
 """
 

@@ -153,7 +153,7 @@ def _unread_errors(split: str, folder: Path, pattern: str, files: list[Path]) ->
 
 
 def _link_errors(split: str, folder: Path, pattern: str) -> Iterator[EdgemillError]:
-    """Yield an error for links that lead to no file. TFX fails when it asks for their times of change."""
+    """Yield an error for links that lead to no file. TFX fails when it reads their modification times."""
     links = {path: found for path in sorted(folder.glob(pattern)) if "link" in (found := described(path))}
     if links:
         yield DataError(

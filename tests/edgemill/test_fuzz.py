@@ -40,7 +40,7 @@ from tests.small_pipeline import SmallPipeline, frame, serialize
 CPU_SECONDS, WALL_SECONDS = 10, 300
 RUN = "20260701-000000-abcdef"
 
-# Text that YAML, JSON, paths, or our own fields take for something else than a word.
+# Text that YAML, JSON, paths, or our own fields take for something other than a word.
 TOKENS = st.sampled_from(
     [
         *("", " ", "\t", "\n", "\0", "\ufeff", "\x85", "\u2028", "\ud7ff", "é" * 300, "a" * 5000, "../" * 50),
