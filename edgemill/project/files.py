@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -94,7 +95,7 @@ def _pipeline(folder: Path, plan: Plan, model: Path, devices: Mapping[str, Devic
     }
     # The flow style keeps short sections on one line, as people write them.
     lines = [
-        f"# `edgemill init` wrote this file for {model.name}. It is yours to change.",
+        f"# `edgemill init` wrote this file for {_shown(model)}. It is yours to change.",
         "# `edgemill schema` describes each field.",
     ]
     for key, value in sections.items():
@@ -114,6 +115,11 @@ def _pipeline(folder: Path, plan: Plan, model: Path, devices: Mapping[str, Devic
 def _flow(value: Any) -> str:
     text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1 << 20, allow_unicode=True)
     return text.strip().removesuffix("\n...").strip()
+
+
+def _shown(path: Path) -> str:
+    """The name of a file for comments and docstrings, which a quote or a line break would end."""
+    return re.sub(r'[\\"\x00-\x1f\x7f]', "_", path.name)
 
 
 def _name(folder: Path) -> str:
@@ -138,7 +144,7 @@ def _task(plan: Plan, model: Path, data: Path) -> str:
             for own, given in zip(plan.inputs, inputs, strict=True)
         )
         lines = f"    inputs={{\n{each}    }},\n{_lines(described)}"
-    return f'''"""How examples of {data.name} become inputs of {model.name}. This file is yours to change.
+    return f'''"""How examples of {_shown(data)} become inputs of {_shown(model)}. This file is yours to change.
 
 `edgemill init` chose the range {plan.range} for the input. If scaling is not enough, write a class with the
 methods of `edgemill.CompilingTask`.
@@ -167,10 +173,14 @@ def _lines(arguments: Mapping[str, Any], indent: int = 4) -> str:
 
 
 def _python(value: Any) -> str:
-    for whole in (255, 127.5, 32768):
-        if value == 1 / whole:
-            return f"1 / {whole}"
-    return repr(value).replace("'", '"')
+    """A value in Python, as a formatter would write it."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_python(name)}: {_python(each)}' for name, each in value.items())}}}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_python, value))}{',' if len(value) == 1 else ''})"
+    return next((f"1 / {whole}" for whole in (255, 127.5, 32768) if value == 1 / whole), repr(value))
 
 
 def _readme(plan: Plan, model: Path, data: Path, devices: Mapping[str, DeviceProfile]) -> str:
@@ -180,9 +190,9 @@ def _readme(plan: Plan, model: Path, data: Path, devices: Mapping[str, DevicePro
         if plan.objective != "values"
         else f"raise the mean absolute error of the float model by more than {_MAX_RISE * plan.spread:.2g}"
     )
-    return f"""# {model.name} on {", ".join(device.name for device in devices.values())}
+    return f"""# {_shown(model)} on {", ".join(device.name for device in devices.values())}
 
-`edgemill init` wrote this folder for the model {model.name} and the examples in {data.name}. Run it:
+`edgemill init` wrote this folder for the model {_shown(model)} and the examples in {_shown(data)}. Run it:
 
 ```sh
 edgemill run {PIPELINE}
