@@ -59,12 +59,12 @@ def explain(
         explain_candidate(run_id, recipe, root, metadata, as_json=as_json)
 
 
-def open_report(run_id: options.RunName = "latest", root: options.Root = None) -> None:
+def open_report(run_id: options.RunName = "latest", root: options.Root = None, as_json: options.AsJson = False) -> None:
     """Open the report of a run in the browser, and print its path."""
     from edgemill.commands.runs import open_in_browser
 
     with exit_on_error():
-        open_in_browser(root, run_id)
+        open_in_browser(root, run_id, as_json=as_json)
 
 
 def serve(
@@ -73,6 +73,7 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 is any free one.")] = 8765,
     root: options.Root = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")] = False,
 ) -> None:
     """Show the runs of a root in the browser.
 
@@ -82,7 +83,7 @@ def serve(
     with exit_on_error():
         from edgemill.serve.server import serve as serve_pages
 
-        serve_pages(root, host, port)
+        serve_pages(root, host, port, as_json=as_json)
 
 
 def lineage(

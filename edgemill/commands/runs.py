@@ -130,8 +130,8 @@ def _device(one: ComparedDevice) -> str:
     return f"{one.device}: {chosen[0]}" + (" in both" if chosen[0] == chosen[1] else f" → {chosen[1]}")
 
 
-def open_in_browser(root: Path | None, name: str) -> None:
-    """Open the report of a run in the browser, and print its path.
+def open_in_browser(root: Path | None, name: str, *, as_json: bool) -> None:
+    """Open the report of a run in the browser, and print its path, or it and the ID of the run as JSON.
 
     Raises:
         MetadataError: There are no runs.
@@ -145,6 +145,6 @@ def open_in_browser(root: Path | None, name: str) -> None:
             where=str(report),
             remedy=f"wait until it ends, or write the report with `edgemill report {run.run_id}`",
         )
-    typer.echo(str(report))
+    typer.echo(json.dumps({"run_id": run.run_id, "report": str(report)}) if as_json else str(report))
     if not webbrowser.open(report.as_uri()):
         print("edgemill: no browser was found on this machine; open the file above in one", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 from contextlib import closing
@@ -17,8 +18,8 @@ from pipelines.file.environment import environment
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
-def serve(root: Path | None, host: str, port: int) -> None:
-    """Serve the results page of a root, and print its address first.
+def serve(root: Path | None, host: str, port: int, *, as_json: bool) -> None:
+    """Serve the results page of a root, and print its address first, as text or JSON.
 
     Raises:
         SpecError: The address cannot be used.
@@ -27,9 +28,14 @@ def serve(root: Path | None, host: str, port: int) -> None:
     with closing(listen(host, port)) as listener:
         server = make_server(place, host, listener)
         shown = f"[{host}]" if ":" in host else host
-        typer.echo(f"http://{shown}:{listener.getsockname()[1]}/ shows the runs of {place}; press Ctrl-C to stop")
+        address = f"http://{shown}:{listener.getsockname()[1]}/"
+        typer.echo(
+            json.dumps({"url": address, "root": str(place)})
+            if as_json
+            else f"{address} shows the runs of {place}; press Ctrl-C to stop"
+        )
         if host not in LOOPBACK:
-            typer.echo("Everyone who reaches this address can read the results: nobody has to log in.")
+            typer.echo("Everyone who reaches this address can read the results: nobody has to log in.", err=as_json)
         # Returns when Ctrl-C interrupts it.
         server.serve_forever()
 

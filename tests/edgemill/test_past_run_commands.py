@@ -69,7 +69,9 @@ def test_open_hands_the_report_to_the_browser(past, tmp_path: Path, monkeypatch:
     done = invoke("open", "--root", str(past.root))
     report = past.folder(run) / "report.html"
     assert (done.exit_code, done.output.splitlines()) == (0, [str(report)])
-    assert opened.read_text().strip() == report.as_uri()
+    told = invoke("open", "--root", str(past.root), "--json")
+    assert json.loads(told.output) == {"run_id": run, "report": str(report)}
+    assert opened.read_text().split() == [report.as_uri()] * 2
 
 
 def test_open_of_a_run_without_a_report_names_the_command_that_writes_it(past) -> None:
@@ -158,8 +160,8 @@ def test_run_as_json_prints_the_status_even_of_a_file_that_is_refused(tmp_path: 
 
 
 def test_every_command_that_prints_facts_can_print_json() -> None:
-    # `schema` prints nothing else, `open` prints a path, and `serve` an address.
-    without = {"schema", "open", "serve"}
+    # `schema` prints nothing else.
+    without = {"schema"}
     commands = dict(typer.main.get_group(app).commands)
     commands |= {f"registry {name}": one for name, one in commands.pop("registry").commands.items()}
     assert {name for name, one in commands.items() if all("--json" not in each.opts for each in one.params)} == without

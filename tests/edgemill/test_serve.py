@@ -1,4 +1,9 @@
+import json
 import re
+import signal
+import subprocess
+import sys
+import urllib.request
 from html import unescape
 from pathlib import Path
 
@@ -173,3 +178,15 @@ def test_address_in_use_is_an_error(tmp_path: Path) -> None:
         port = str(listener.getsockname()[1])
         done = CliRunner().invoke(command, ["serve", "--root", str(tmp_path), "--port", port])
     assert (done.exit_code, f"--port {port}: the results page cannot listen" in done.output) == (2, True)
+
+
+def test_command_prints_its_address_as_json_and_ends_with_ctrl_c(past) -> None:
+    command = [sys.executable, "-m", "edgemill", "serve", "--root", str(past.root), "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        assert told["root"] == str(past.root)
+        with urllib.request.urlopen(told["url"]) as page:
+            assert past.killed in page.read().decode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0 and process.stdout.read() == ""
