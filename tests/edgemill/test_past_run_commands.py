@@ -69,8 +69,8 @@ def test_open_hands_the_report_to_the_browser(past, tmp_path: Path, monkeypatch:
     done = invoke("open", "--root", str(past.root))
     report = past.folder(run) / "report.html"
     assert (done.exit_code, done.output.splitlines()) == (0, [str(report)])
-    told = invoke("open", "--root", str(past.root), "--json")
-    assert json.loads(told.output) == {"run_id": run, "report": str(report)}
+    printed = invoke("open", "--root", str(past.root), "--json")
+    assert json.loads(printed.output) == {"run_id": run, "report": str(report)}
     assert opened.read_text().split() == [report.as_uri()] * 2
 
 
