@@ -25,6 +25,8 @@ from pipelines.report.render import render_report
 from pipelines.report.summary import RunSummary, V, results
 
 _METRICS = "metrics_"
+# `edgemill push` needs the metadata of a local run.
+_FINISH_PUSH = "clone this run: finished nodes come from the cache, and the push is tried again"
 # Output of a node -> beginning of the names of the inputs that read it.
 _INPUTS = {
     "blessing": "blessing_",
@@ -103,6 +105,7 @@ def summarize_artifacts(request: ReportRequest, artifacts: Mapping[str, Any], ru
         started=datetime.now(timezone.utc),
         devices=request.devices,
         skipped=request.skipped,
+        finish_push=_FINISH_PUSH,
         **results(read, request.recipes),
     )
 

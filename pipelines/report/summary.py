@@ -98,6 +98,7 @@ class RunSummary(FrozenModel):
         left_out: Damaged files that ingestion left out, for each split or for all.
         about: What the pipeline file says for model cards.
         releases: One per device whose pusher ran.
+        finish_push: What finishes the push of a staged release; empty for `edgemill push`.
         audit: Audit of the calibration sample; None without one.
         lineage: Lineage of the pushed models.
         errors: Error messages, with how to fix each.
@@ -121,6 +122,7 @@ class RunSummary(FrozenModel):
     left_out: tuple[LeftOut, ...] = ()
     about: CardSpec = CardSpec()
     releases: tuple[PushOutcome, ...] = ()
+    finish_push: str = ""
     audit: AuditReport | None = None
     lineage: LineageNode | None = None
     errors: tuple[str, ...] = ()
@@ -189,9 +191,10 @@ class RunSummary(FrozenModel):
             return decision.why
         release = self.release_for(device)
         if release is not None and release.staged:
+            finish = self.finish_push or f"run: edgemill push {self.run_id}"
             return (
                 f"{decision.chosen} passed and is staged, because a registry was away ({release.error})."
-                f" To finish the push, run: edgemill push {self.run_id}"
+                f" To finish the push, {finish}"
             )
         return f"{decision.chosen} passed, but the push failed"
 

@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from components.core.files import sha256_of
+from components.push.signed import open_signed
+from components.trust.keys import VARIABLE
+from edgemill.main import app
 from kubeflow import node
 from kubeflow.compile import compile_file, write_compiled
 from kubeflow.contract import title_of
@@ -117,6 +121,39 @@ def test_containers_were_handed_artifacts_without_types(whole: Whole) -> None:
     (artifact,) = whole.launched.handed["convert-int8"]["inputs"]["artifacts"]["model"]["artifacts"]
     assert artifact["type"] == {"instanceSchema": ""}
     assert artifact["uri"].startswith("minio://")
+
+
+@pytest.mark.e2e
+def test_registry_that_is_away_stages_the_release_and_the_same_node_finishes_it(
+    whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, unmounted = whole.folder / "registry", whole.folder / "unmounted"
+    registry.rename(unmounted)
+    registry.write_text("the mount point")
+    for task in ("push-phone-cpu", "report"):
+        whole.launcher.run(task)
+    pushed = whole.metadata("push-phone-cpu", "pushed")
+    assert (pushed["pushed"], pushed["staged"]) == (0.0, 1.0)
+    said = whole.path("report", "verdict").read_text()
+    assert "# small: staged" in said
+    assert "because a registry was away" in said
+    assert "To finish the push, clone this run: finished nodes come from the cache" in said
+    assert "edgemill push" not in said
+    registry.unlink()
+    unmounted.rename(registry)
+    # Signed in the meantime; the container gets the keys by an environment variable and a folder.
+    done = CliRunner().invoke(app, ["registry", "init", str(registry), "--keys", str(tmp_path / "keys")])
+    assert done.exit_code == 0, done.output
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "keys"))
+    for task in ("push-phone-cpu", "report"):
+        whole.launcher.run(task)
+    pushed = whole.metadata("push-phone-cpu", "pushed")
+    assert (pushed["pushed"], pushed["staged"]) == (1.0, 0.0)
+    signed = open_signed(str(registry))
+    assert signed is not None
+    (stage,) = signed.channel("phone_cpu", "small", "stable").stages
+    assert stage.release.sha256 == pushed["model_sha256"]
+    assert "# small: pushed" in whole.path("report", "verdict").read_text()
 
 
 @pytest.mark.e2e

@@ -192,6 +192,15 @@ def test_no_push_of_the_same_model_makes_another_one_unreachable(place: Place) -
     assert place.kind.resolve(first.path).sha256 == SHA256
 
 
+@pytest.mark.parametrize("status", [400, 404, 405, 501])
+def test_registry_that_cannot_cancel_uploads_is_writable(place: Place, store: Store, status: int) -> None:
+    """The distribution specification doesn't ask for it. That of go-containerregistry answers with 400."""
+    answer = (status, '{"errors": [{"code": "NAME_INVALID"}]}')
+    gateway_of(store).fault = lambda number, line: answer if line.startswith("DELETE") else None
+    place.open().check_writable()
+    assert place.files.all() == {}
+
+
 def test_push_needs_no_repository_for_collections(place: Place, store: Store) -> None:
     denied = (403, '{"errors": [{"code": "DENIED"}]}')
     # As some registries answer for a repository that doesn't exist.
