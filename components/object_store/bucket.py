@@ -82,6 +82,10 @@ class DeniedError(RefusedError):
     """The object store denies access to these credentials."""
 
 
+class NoCredentialsError(DeniedError):
+    """The object store asks for credentials, and there are none. Nobody knows whether anything is there."""
+
+
 class FullError(StorageError):
     """The object store has no space left, or a quota is used up."""
 

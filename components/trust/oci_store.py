@@ -18,7 +18,7 @@ from typing import Any
 
 from components.core.errors import RegistryError, StorageError
 from components.core.files import sha256_of_bytes
-from components.object_store.bucket import Content, DeniedError
+from components.object_store.bucket import Content, DeniedError, NoCredentialsError
 from components.object_store.oci.hosts import split_address
 from components.object_store.oci.repository import MANIFEST_TYPE, Repository, digest_of
 from components.trust.names import OCI_REPOSITORY, tag_of
@@ -56,6 +56,8 @@ class OciStore:
         with explained(self._place(name)):
             try:
                 artifact = self._repository.manifest(tag_of(name))
+            except NoCredentialsError:
+                raise
             except DeniedError:
                 return None  # Some registries say so if there is no such repository.
             return None if artifact is None else self._content(name, artifact)

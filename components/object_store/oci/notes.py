@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 
 from components.core.errors import StorageError
-from components.object_store.bucket import DeniedError
+from components.object_store.bucket import DeniedError, NoCredentialsError
 from components.object_store.oci.repository import MANIFEST_TYPE, Repository, digest_of
 
 _ARTIFACT_TYPE = "application/vnd.edgemill.note.v1+json"
@@ -26,6 +26,8 @@ class OciNotes:
         """See `Notes`."""
         try:
             return [name for name in self._repository.tags() if name >= after]
+        except NoCredentialsError:
+            raise
         except DeniedError:
             return []  # Some registries say so if there is no such repository.
 

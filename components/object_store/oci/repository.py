@@ -14,7 +14,7 @@ import requests
 
 from components.core.errors import StorageError
 from components.core.files import sha256_of_bytes
-from components.object_store.bucket import DeniedError, FullError, RefusedError
+from components.object_store.bucket import DeniedError, FullError, NoCredentialsError, RefusedError
 from components.object_store.oci.transport import ATTEMPTS, Transport
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -43,6 +43,8 @@ def repositories(host: str, prefix: str) -> tuple[str, ...]:
     while path:
         try:
             answer = transport.send("GET", path, expected=(_OK,))
+        except NoCredentialsError:
+            raise
         except DeniedError as error:
             remedy = f"{error.remedy}; or name the places with --place"
             raise DeniedError(error.what, where=error.where, measured=error.measured, remedy=remedy) from None

@@ -14,7 +14,7 @@ import requests
 from requests.auth import AuthBase
 
 from components.core.errors import StorageError
-from components.object_store.bucket import DeniedError, RefusedError, full, says_full
+from components.object_store.bucket import DeniedError, NoCredentialsError, RefusedError, full, says_full
 from components.object_store.oci.credentials import Credentials, credentials_for
 from components.object_store.oci.hosts import HTTP_VARIABLE, base_url, challenge_parameters
 
@@ -174,7 +174,7 @@ class Transport:
             return full("the registry", self.place, found)
         if status == _UNAUTHORIZED:
             if self._credentials is None:
-                return DeniedError(
+                return NoCredentialsError(
                     "the registry asks for credentials, and there are none for it",
                     where=self.place,
                     measured=found,

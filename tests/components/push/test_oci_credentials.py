@@ -12,14 +12,19 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from typer.testing import CliRunner
 
 from components.core.errors import RegistryError, StorageError
 from components.device_client.network import Network
 from components.device_client.oci import OciReader
 from components.object_store.oci import transport
 from components.object_store.oci.credentials import Credentials, credentials_for
+from components.push.audit import newest, read_log
 from components.push.registry import open_registry
+from components.push.signed import open_signed
+from components.push.upkeep.check import verify
 from components.spec.registry import OciRegistry
+from edgemill.main import app
 from tests.components.push.places import MODEL, manifest_of
 from tests.oci_server import OciServer, oci_server
 
@@ -105,6 +110,17 @@ def test_refusal_is_reported_before_anything_runs_without_the_secret(
         assert caught.value.__cause__ is None
         for secret in (password or PASSWORD, config(closed.host, password or PASSWORD)[-30:-4]):
             assert secret not in str(caught.value)
+
+
+def test_registry_that_asks_for_credentials_is_not_taken_for_an_unsigned_or_empty_one(closed: OciServer) -> None:
+    root = f"oci://{closed.host}/mill"
+    asked = "asks for credentials, and there are none for it"
+    for read in (lambda: open_signed(root), lambda: read_log(root), lambda: verify(root), lambda: newest(root)):
+        with pytest.raises(RegistryError, match=asked):
+            read()
+    for command in ("status", "refresh", "audit", "verify"):
+        done = CliRunner().invoke(app, ["registry", command, root])
+        assert (done.exit_code, asked in " ".join(done.output.split())) == (1, True), done.output
 
 
 def test_credentials_of_another_registry_are_not_sent(closed: OciServer, nobody: Path) -> None:
