@@ -21,7 +21,7 @@ from components.trust.storage import store_at
 _WARNING = (
     "DEVELOPMENT KEYS. All private keys, including those of the root, are files on this machine. Whoever can read them "
     "can publish any model to every device. Before devices depend on this registry, move the keys of the root offline "
-    "and the others into a key service: docs/production.md."
+    "and the others into a key service: docs/registry.md."
 )
 
 

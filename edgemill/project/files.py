@@ -77,7 +77,7 @@ def _pipeline(folder: Path, plan: Plan, model: Path, devices: Mapping[str, Devic
     if plan.objective != "values":
         evaluate["outputs"] = "logits" if plan.logits else "probabilities"
     sections: dict[str, Any] = {
-        "name": _name(folder),
+        "name": name_for(folder),
         "task": "task:TASK",
         "examples": {**plan.examples, "path": os.path.relpath(plan.data.folder, folder)},
         "baseline": baseline,
@@ -122,8 +122,9 @@ def _shown(path: Path) -> str:
     return re.sub(r'[\\"\x00-\x1f\x7f]', "_", path.name)
 
 
-def _name(folder: Path) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:100] or "model"
+def name_for(folder: Path) -> str:
+    """The name of the pipeline in a folder: that of the folder, as far as a pipeline may have it."""
+    return re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:63].strip("-") or "model"
 
 
 def _task(plan: Plan, model: Path, data: Path) -> str:

@@ -80,6 +80,7 @@ def test_secret_in_the_address_of_a_registry_is_not_repeated(small: SmallPipelin
         ),
         (("nmae",), "x", "nmae: there is no field 'nmae' here; did you mean 'name'?"),
         (("name",), "My Pipeline", "name: this text does not match the pattern"),
+        (("name",), "a" * 64, "name: this text does not match the pattern"),  # TFX refuses it with a traceback
         (("baseline", "epochs"), "many", "baseline.epochs: input should be a valid integer"),
         (("baseline", "epochs"), 0, "baseline.epochs: input should be greater than 0 (found: 0)"),
         (("calibrate", "samples"), -3, "calibrate.samples: input should be greater than 0 (found: -3)"),
