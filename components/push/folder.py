@@ -71,9 +71,9 @@ class FolderRegistry:
         return folder_releases.point_at(Path(address), channel)
 
     @staticmethod
-    def follow(address: str, channel: str, pointer: ChannelPointer) -> bool:
-        """Replace the channel's pointer if it exists."""
-        return folder_releases.follow(Path(address).parent / f"{channel}.json", pointer)
+    def follow(address: str, channel: str, pointer: ChannelPointer) -> None:
+        """Create or replace the channel's pointer."""
+        folder_releases.follow(Path(address).parent / f"{channel}.json", pointer)
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:

@@ -249,17 +249,14 @@ def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
     return before, found
 
 
-def follow(path: Path, pointer: ChannelPointer) -> bool:
-    """Replace a channel's pointer if there is one, and return whether there is.
+def follow(path: Path, pointer: ChannelPointer) -> None:
+    """Create or replace a channel's pointer.
 
     Raises:
         RegistryError: The registry isn't writable.
     """
     with explained(path, 0):
-        if not is_there(path):
-            return False
         write_atomically(path, serialized(pointer))
-    return True
 
 
 def check_writable(spec: LocalRegistry) -> None:

@@ -170,15 +170,11 @@ class ObjectRegistry:
             return pointed_version(before), release
 
     @staticmethod
-    def follow(address: str, channel: str, pointer: ChannelPointer) -> bool:
-        """Replace the channel's pointer if it exists."""
+    def follow(address: str, channel: str, pointer: ChannelPointer) -> None:
+        """Create or replace the channel's pointer."""
         place = f"{_parent(address)}/{channel}.json"
         with explained(place):
-            bucket, key = bucket_of(place), split(place)[2]
-            if bucket.read_version(key) is None:
-                return False
-            replace(bucket, key, serialized(pointer), place)
-        return True
+            replace(bucket_of(place), split(place)[2], serialized(pointer), place)
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:

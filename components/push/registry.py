@@ -105,16 +105,12 @@ class Registry(Protocol):
         ...
 
     @staticmethod
-    def follow(address: str, channel: str, pointer: ChannelPointer) -> bool:
-        """Point a channel at a release that is signed there, if the channel has a pointer. No file of it is read.
-
-        Returns:
-            Whether the channel has a pointer.
+    def follow(address: str, channel: str, pointer: ChannelPointer) -> None:
+        """Point a channel, which may be a new one, at a release that is signed there. No file of it is read.
 
         Raises:
             RegistryError: The registry isn't writable.
         """
-        ...
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:

@@ -6,7 +6,6 @@ A device reads the signed channel only. The pointer stays for readers that verif
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from components.core.errors import RegistryError
@@ -163,7 +162,7 @@ def change(
         RegistryError: The registry isn't signed, keys are missing, a release is damaged, or the channel doesn't allow
             the change.
     """
-    from components.trust.repository import check_channel
+    from components.trust.repository import change_refused, check_channel
 
     root, device_class, name = _split(address.rstrip("/"))
     signed = open_signed(root)
@@ -187,8 +186,10 @@ def change(
         return new
 
     # Not while other changes wait for the lock of an OCI registry.
-    with suppress(rollout.RolloutError):
+    try:
         checked(signed.channel(device_class, name, channel))
+    except rollout.RolloutError as error:
+        raise change_refused(error, f"{root}: {device_class}/{name}/{channel}.json") from error
     signed.entry = record(normal_root(root), f"{device_class}/{name}", what=what, channel=channel, **details)
     state = signed.change_channel(device_class, name, channel, checked, pointer)
     if state.complete is not None:

@@ -141,11 +141,7 @@ class SignedRegistry:
             try:
                 result[:] = [change(before)]
             except rollout.RolloutError as error:
-                raise RegistryError(
-                    f"the channel cannot be changed: {error}",
-                    where=f"{self.where}: {target_of(device_class, name, channel)}",
-                    remedy="look at `edgemill registry status`",
-                ) from error
+                raise change_refused(error, f"{self.where}: {target_of(device_class, name, channel)}") from error
             if result[0] == before and (before.sequence or not before.stages):
                 return None
             result[0] = replace(result[0], sequence=next_sequence(before, role.signed if role else None, self.where))
@@ -283,6 +279,13 @@ def sign(metadata: Metadata[Any], signers: list[Signer]) -> bytes:
         signature = checked_signature(signer, metadata.signed_bytes)
         metadata.signatures[signature.keyid] = signature
     return metadata.to_bytes(JSONSerializer(compact=True))
+
+
+def change_refused(error: rollout.RolloutError, where: str) -> RegistryError:
+    """The error for a change that the state of a channel doesn't allow."""
+    return RegistryError(
+        f"the channel cannot be changed: {error}", where=where, remedy="look at `edgemill registry status`"
+    )
 
 
 def check_channel(channel: str, where: str) -> None:

@@ -167,13 +167,11 @@ class OciBackend:
             return None if before is None else version_in(before), release
 
     @staticmethod
-    def follow(address: str, channel: str, pointer: ChannelPointer) -> bool:
-        """Replace the channel's tag if it exists."""
+    def follow(address: str, channel: str, pointer: ChannelPointer) -> None:
+        """Create or replace the channel's tag."""
         folder = _parent(address)
         with _explained(address):
             repository = repository_at(folder)
-            if repository.manifest(channel) is None:
-                return False
             artifact = tagged(repository, pointer.version)
             if artifact is None or files_in(artifact, address).get(MODEL_NAME) != f"sha256:{pointer.sha256}":
                 raise RegistryError(
@@ -184,7 +182,6 @@ class OciBackend:
                     remedy="restore it: `edgemill registry repair --from` a mirror",
                 )
             replace_tag(repository, channel, artifact, f"{folder}:{channel}")
-        return True
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:

@@ -12,7 +12,10 @@ import pytest
 from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
 from components.push import signed
+from components.push.audit import read_log
 from components.push.several import publish
+from components.push.upkeep.check import verify
+from components.push.upkeep.repair import repair
 from components.trust import oci_store, rollout
 from components.trust.keys import VARIABLE
 from components.trust.setup import create
@@ -70,6 +73,24 @@ def test_change_downloads_a_release_once_and_only_one_that_the_channel_did_not_h
         assert downloaded(store) == files
     found = place.current()
     assert found is not None and found.version == sha256_of_bytes(NEW)[:16]
+
+
+def test_pointer_follows_the_signed_channel_also_if_it_is_new(place: Place) -> None:
+    old, new = (sha256_of_bytes(model)[:16] for model in (OLD, NEW))
+    signed.promote(address_of(place, OLD), "beta", 500)
+    assert place.current("beta") is None
+    for model, version in ((OLD, old), (NEW, new)):
+        signed.promote(address_of(place, model), "beta", rollout.FULL_SHARE)
+        found = place.current("beta")
+        assert found is not None and found.version == version
+    assert (verify(place.root).channels, repair(place.root).restored) == (3, ())
+
+
+def test_change_that_is_refused_is_not_in_the_log(place: Place) -> None:
+    before = read_log(place.root)
+    with pytest.raises(RegistryError, match=r"canary\.json: the channel cannot be changed: .* no earlier release"):
+        signed.change(address_of(place), "canary", rollout.rolled_back, "rollback")
+    assert read_log(place.root) == before
 
 
 def test_damaged_release_reaches_no_channel(place: Place) -> None:
