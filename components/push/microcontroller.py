@@ -5,6 +5,7 @@ Every file names the digest of the model, and the release's manifest holds the d
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -13,12 +14,19 @@ from components.facts.device import GoldenTensor, TflmFacts
 
 FOLDER = "microcontroller"
 _PER_LINE = 16
+_LEAST_INT64 = -(2**63)
 # Methods of `tflite::MicroMutableOpResolver` that don't follow the rule of `resolver_method`.
 _METHODS = {
     "BATCH_MATMUL": "AddBatchMatMul",
     "CUMSUM": "AddCumSum",
     "PADV2": "AddPadV2",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "AddUnidirectionalSequenceLSTM",
+}
+# Operators of TensorFlow Lite Micro itself that TFLite's schema has no number for.
+_CUSTOM_METHODS = {
+    "CUSTOM:CIRCULAR_BUFFER": "AddCircularBuffer",
+    "CUSTOM:TFLite_Detection_PostProcess": "AddDetectionPostprocess",
+    "CUSTOM:ethos-u": "AddEthosU",
 }
 _C_TYPES = {
     "int8": "int8_t",
@@ -40,7 +48,7 @@ def bundle_of(model: bytes, operators: Iterable[str], facts: TflmFacts) -> dict[
         facts: What TensorFlow Lite Micro measured on it.
     """
     names = sorted(set(operators))
-    if any(name.startswith("CUSTOM:") for name in names):
+    if any(name.startswith("CUSTOM:") and name not in _CUSTOM_METHODS for name in names):
         return {}
     digest = sha256_of_bytes(model)
     files = {
@@ -48,13 +56,16 @@ def bundle_of(model: bytes, operators: Iterable[str], facts: TflmFacts) -> dict[
         "model.cc": _array(digest, model),
         "resolver.h": _resolver(digest, names),
     }
-    if facts.golden_inputs and facts.golden_outputs:
+    tensors = (*facts.golden_inputs, *facts.golden_outputs)
+    if facts.golden_inputs and facts.golden_outputs and all(one.dtype in _C_TYPES for one in tensors):
         files["golden.h"] = _golden(digest, facts)
     return {f"{FOLDER}/{name}": content.encode() for name, content in files.items()}
 
 
 def resolver_method(operator: str) -> str:
     """Return the method of TensorFlow Lite Micro's resolver that adds an operator."""
+    if operator in _CUSTOM_METHODS:
+        return _CUSTOM_METHODS[operator]
     parts = (part if part[0].isdigit() else part.capitalize() for part in operator.split("_"))
     return _METHODS.get(operator, f"Add{''.join(parts)}")
 
@@ -124,6 +135,7 @@ def _golden(digest: str, facts: TflmFacts) -> str:
     return f"""// One example of the model with the SHA-256 digest {digest}: raw tensors in the order of the file.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 namespace edgemill {{
@@ -136,12 +148,20 @@ namespace edgemill {{
 def _tensor(name: str, tensor: GoldenTensor) -> str:
     values = tensor.values()
     kind = _C_TYPES[tensor.dtype]
-    texts = (
-        float.hex(float(value)) + "f" if kind == "float" else str(value).lower()
-        for value in values.reshape(-1).tolist()
-    )
+    texts = (_literal(value) for value in values.reshape(-1).tolist())
     comment = re.sub(r"[^\w:/.\[\] -]", "?", f"{tensor.name} {list(tensor.shape)}")
     return f"// {comment}\nconstexpr {kind} {name}[] = {{\n{_lines(texts)}\n}};\n"
+
+
+def _literal(value: float) -> str:
+    """A number as C++ reads it."""
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "NAN"
+        return f"{'-' if value < 0 else ''}INFINITY" if math.isinf(value) else f"{value.hex()}f"
+    if value == _LEAST_INT64:
+        return f"{value + 1} - 1"  # C++ has no literals of negative numbers.
+    return str(value).lower()
 
 
 def _lines(texts: Iterable[str]) -> str:

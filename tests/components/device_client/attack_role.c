@@ -9,6 +9,20 @@
 
 #include "role_check.h"
 
+/* The order n of P-256, and n - 1, n + 1, the field's prime p, 1, and 0. */
+static const uint8_t numbers[][32] = {
+    {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+     0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51},
+    {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+     0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x50},
+    {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+     0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x52},
+    {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0,
+     0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+    {[31] = 1},
+    {0},
+};
+
 static edgemill_device device;
 static uint8_t key[1][EDGEMILL_KEY_BYTES];
 static unsigned long tried, accepted;
@@ -76,10 +90,37 @@ int main(int count, char **arguments) {
       try_one(changed, bytes);
     }
   }
+  for (size_t number = 0; number < sizeof numbers / sizeof numbers[0]; number++) { /* r or s, or both, at its borders */
+    for (int which = 1; which <= 3; which++) {
+      memcpy(changed, file, bytes);
+      for (int side = 0; side < 2; side++) {
+        if (which & 1 << side) memcpy(changed + bytes - 64 + 32 * side, numbers[number], 32);
+      }
+      try_one(changed, bytes);
+    }
+  }
+  memcpy(changed, file, bytes); /* r and s exchanged */
+  memcpy(changed + bytes - 64, file + bytes - 32, 32);
+  memcpy(changed + bytes - 32, file + bytes - 64, 32);
+  try_one(changed, bytes);
   device.key_count = 0; /* a device without keys */
   try_one(file, bytes);
   device.key_count = 1;
-  memset(key[0] + 1, 0, EDGEMILL_KEY_BYTES - 1); /* a key that isn't on the curve */
+  for (size_t kind = 0; kind <= 0xff; kind++) { /* other forms of points, of which only the uncompressed one is a key */
+    const uint8_t own = key[0][0];
+    key[0][0] = (uint8_t)kind;
+    if (key[0][0] != own) try_one(file, bytes);
+    key[0][0] = own;
+  }
+  for (int flipped = 0; flipped < 8 * 64; flipped += 7) { /* points that aren't on the curve */
+    key[0][1 + flipped / 8] ^= (uint8_t)(1u << flipped % 8);
+    try_one(file, bytes);
+    key[0][1 + flipped / 8] ^= (uint8_t)(1u << flipped % 8);
+  }
+  if (!is_accepted(file, bytes)) return 2;
+  memset(key[0] + 1, 0, EDGEMILL_KEY_BYTES - 1);
+  try_one(file, bytes);
+  memset(key[0] + 1, 0xff, EDGEMILL_KEY_BYTES - 1);
   try_one(file, bytes);
   printf("%lu %lu\n", tried, accepted);
   return 0;

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -68,9 +68,11 @@ class Server:
         self._server.server_close()
 
     def _answer(self, handler: BaseHTTPRequestHandler, folder: Path) -> None:
-        with suppress(OSError):  # The device hung up.
+        try:
             if self.hostile(handler):
                 return
+        except OSError:
+            return  # The device hung up.
         path = folder / handler.path.lstrip("/")
         if self.failing or not path.is_file():
             self.asked.append((handler.path, 503 if self.failing else 404, 0))

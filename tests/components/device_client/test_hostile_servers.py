@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import zlib
@@ -195,3 +196,100 @@ def test_file_that_was_replaced_between_two_attempts_is_fetched_again_without_an
     (part,) = device.downloads.glob("*.part")
     part.write_bytes(bytes(len(part.read_bytes())))
     assert pull(device).version == version
+
+
+NOT_TOKENS = (b"", b"[]", b"{}", b'{"token": 5', b'{"token": "a\\r\\nX: b"}', b"[" * 90_000, b'{"token": "\xc3\xa9"}')
+
+
+@pytest.mark.parametrize("token", [*NOT_TOKENS, None])
+def test_server_of_tokens_that_sends_none_keeps_the_model(
+    fleet: Fleet, device: DeviceFolder, token: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An OCI registry that asks to sign in, and a token server whose answer is no token, or has no end (None)."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(fleet.folder))
+    host = fleet.server.url.removeprefix("http://")
+    settings = json.loads((device.path / "device.json").read_bytes())
+    (device.path / "device.json").write_text(json.dumps({**settings, "url": f"oci://{host}/models"}))
+
+    def hostile(handler: BaseHTTPRequestHandler) -> bool:
+        if not handler.path.startswith("/token"):
+            handler.send_response(401)
+            handler.send_header("WWW-Authenticate", f'Bearer realm="{fleet.server.url}/token",service="x"')
+            handler.end_headers()
+            trickle(handler, b" " * 65_536)  # An endless page about the error.
+        if token is not None:
+            answer(handler, 200, token)
+        else:
+            handler.send_response(200)
+            handler.end_headers()
+            while True:
+                handler.wfile.write(b" " * 65_536)
+        return True
+
+    fleet.server.hostile = hostile
+    with pytest.raises(UnreachableError if token is not None else AlarmError, match="the device keeps its model"):
+        pull(device)
+    assert model_of(device) == OLD
+
+
+@pytest.mark.parametrize(
+    "challenge", ["Bearer", 'Bearer realm="http://[x"', 'Bearer realm="ftp://host/"', "Digest", 'Bearer realm="/token"']
+)
+def test_odd_ways_to_sign_in_are_refused(
+    fleet: Fleet, device: DeviceFolder, challenge: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(fleet.folder))
+    host = fleet.server.url.removeprefix("http://")
+    settings = json.loads((device.path / "device.json").read_bytes())
+    (device.path / "device.json").write_text(json.dumps({**settings, "url": f"oci://{host}/models"}))
+
+    def hostile(handler: BaseHTTPRequestHandler) -> bool:
+        answer(handler, 401, WWW_Authenticate=challenge)
+        return True
+
+    fleet.server.hostile = hostile
+    with pytest.raises(UnreachableError, match="sign in"):
+        pull(device)
+    assert model_of(device) == OLD
+
+
+def test_credentials_stay_with_their_host(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry that redirects to another host, as those with blobs in object stores do."""
+    seen: list[tuple[str, str | None]] = []
+    with fleet_in(fleet.folder / "other") as other:
+
+        def record(handler: BaseHTTPRequestHandler) -> bool:
+            seen.append((handler.path, handler.headers.get("Authorization")))
+            if handler.path == "/here":
+                answer(handler, 307, Location="/there")
+            elif handler.path == "/there":
+                answer(handler, 307, Location=f"{other.server.url}/elsewhere")
+            else:
+                answer(handler, 200, b"content")
+            return True
+
+        fleet.server.hostile = other.server.hostile = record
+        found = network.Network().get(f"{fleet.server.url}/here", {"Authorization": "Basic secret"})
+        assert found.content(100) == b"content"
+    assert seen == [("/here", "Basic secret"), ("/there", "Basic secret"), ("/elsewhere", None)]
+
+
+def test_metadata_and_models_go_through_the_proxy_of_the_environment(
+    fleet: Fleet, device: DeviceFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = json.loads((device.path / "device.json").read_bytes())
+    (device.path / "device.json").write_text(json.dumps({**settings, "url": "http://registry.invalid"}))
+    asked: list[str] = []
+
+    def proxy(handler: BaseHTTPRequestHandler) -> bool:
+        asked.append(handler.path)
+        handler.path = handler.path.removeprefix("http://registry.invalid")
+        return False
+
+    fleet.server.hostile = proxy
+    monkeypatch.setenv("http_proxy", fleet.server.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    pull(device)
+    assert model_of(device) == NEW
+    assert all(one.startswith("http://registry.invalid/") for one in asked)
+    assert any(one.endswith("timestamp.json") for one in asked) and any(one.endswith(".gz") for one in asked)

@@ -138,7 +138,19 @@ def test_changed_registry_raises_an_alarm(place: Place, store: Store, device: De
     assert model_of(device) == (NEW if what == "replay" else OLD)
 
 
-@pytest.mark.parametrize("answer", ["{}", "no JSON", '{"layers": [{"digest": "sha256:0"}]}', " " * 200_000])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "{}",
+        "no JSON",
+        "[" * 90_000,
+        '{"layers": [{"digest": "sha256:0"}]}',
+        '{"layers": [{"digest": "sha512:' + "0" * 128 + '"}]}',
+        '{"layers": [{"digest": "sha256:' + "0" * 64 + '/../../x"}]}',
+        '{"layers": [{"digest": "SHA256:' + "0" * 64 + '"}]}',
+        " " * 200_000,
+    ],
+)
 def test_manifest_of_something_else_keeps_the_model(
     place: Place, store: Store, device: DeviceFolder, answer: str
 ) -> None:

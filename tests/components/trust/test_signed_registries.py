@@ -38,6 +38,7 @@ from components.trust.setup import create, renew, rotate
 from components.trust.storage import FolderStore, store_at
 from edgemill.commands.rollback import roll_back
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
+from tests.gateway import ANSWER_LOST, Fault
 
 OTHER = MODEL[::-1]
 
@@ -475,3 +476,53 @@ def test_killed_rotation_leaves_a_set_that_verifies(folder: Place, tmp_path: Pat
     assert killed > 3
     # The keys are still there to push.
     assert push(folder, OTHER) == states(folder)["shoes", "stable"][0][0]
+
+
+@pytest.mark.parametrize("name", ["timestamp.json", "1.root.json", "1.snapshot.json"])
+def test_pipe_or_endless_device_instead_of_metadata_does_not_stop_an_honest_command(folder: Place, name: str) -> None:
+    path = Path(folder.root) / "_tuf" / name
+    content = path.read_bytes()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(RegistryError, match="cannot be used: Not a regular file"):
+        push(folder)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(RegistryError, match="cannot be used: Not a regular file"):
+        push(folder)
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(10**10)  # Takes no room on the disk.
+    with pytest.raises(RegistryError, match=r"is refused: it is too long .*at most 50,000,000 bytes"):
+        push(folder)
+    path.write_bytes(content)
+    push(folder)
+
+
+@pytest.mark.parametrize("fault", [ANSWER_LOST, (503, "")], ids=["answer lost", "503"])
+def test_fault_at_any_request_of_a_push_leaves_the_old_release_signed_or_the_new_one(
+    place: Place, store: Store, fault: Fault
+) -> None:
+    if store.gateway is None:
+        pytest.skip("a folder has no requests; killed pushes are tested there")
+    old = push(place)
+    store.gateway.requests.clear()
+    push(place, OTHER)
+    steps = len(store.gateway.requests)
+    assert steps > 10
+    for step in range(2, steps, max(1, steps // 3)):
+        before = states(place)["shoes", "stable"][0][0]
+        model = MODEL + bytes([step])
+
+        def fail(number: int, line: str, last: int = step) -> Fault:
+            return fault if number == last else None
+
+        store.gateway.reset()
+        store.gateway.fault = fail
+        with suppress(RegistryError):
+            push(place, model)
+        store.gateway.reset()
+        new = sha256_of_bytes(model)[:16]
+        assert states(place)["shoes", "stable"] in ([(before, 10_000)], [(new, 10_000)])
+        assert push(place, model) == new == states(place)["shoes", "stable"][0][0]
+    assert old in place.versions()
