@@ -106,16 +106,16 @@ def quantized(
         invariants=invariants,
         quantizers=quantizers or Quantizers(steps_per_epoch),
     )
-    annotated = tf.keras.models.clone_model(
-        flat,
-        clone_function=lambda layer: (
-            layer
-            if by_name[layer.name].mode == "float" or (own is not None and not chosen(step, layer.name))
-            else quantize_annotate_layer(layer)
-        ),
-    )
     kinds = {type(layer).__name__: type(layer) for layer in flat.layers}
     try:
+        annotated = tf.keras.models.clone_model(
+            flat,
+            clone_function=lambda layer: (
+                layer
+                if by_name[layer.name].mode == "float" or (own is not None and not chosen(step, layer.name))
+                else quantize_annotate_layer(layer)
+            ),
+        )
         # This recreates layers from their configs. Lambda layers are allowed, because loading the model already decided
         # whether their code may run.
         with lambdas_allowed(), quantize_scope(kinds):

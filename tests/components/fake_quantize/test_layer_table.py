@@ -88,7 +88,7 @@ OTHERS = {
         RandomZoom=partial(layers.RandomZoom, 0.1),
         RandomTranslation=partial(layers.RandomTranslation, 0.1, 0.1),
         RandomContrast=partial(layers.RandomContrast, 0.1),
-        RandomBrightness=partial(layers.RandomBrightness, 0.1, [0.0, 1.0]),
+        RandomBrightness=partial(layers.RandomBrightness, 0.1, [-4.0, 4.0]),
         StochasticDepth=partial(StochasticDepth, 0.1),
         augmented=partial(layers.LeakyReLU, 0.05),
     ),

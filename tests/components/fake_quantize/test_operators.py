@@ -213,9 +213,9 @@ WRITTEN_OUT_IN_8_BITS = {
     "argmax": branch("shared", argmax=lambda name: lambda x: tf.argmax(x, -1, output_type=tf.int32)),
 }
 # In steps of the output. One step in a variance near zero is many steps behind its root. A state is rounded at each
-# time step, and a LeakyReLU and a minimum after each other round twice.
+# time step, and a LeakyReLU and a minimum after each other round twice, as do nested choices.
 _TIME_STEPS = dict.fromkeys(("conv_lstm", "conv_lstm_sequence", "given_cell", "given_states"), 4.001)
-WITHIN = {"layer_norm": 20, "slope_and_most": 3.001, **_TIME_STEPS}
+WITHIN = {"layer_norm": 20, "slope_and_most": 3.001, "other_wheres": 3.001, **_TIME_STEPS}
 
 
 @pytest.fixture(scope="module")

@@ -136,7 +136,7 @@ def test_step_that_quantizes_nothing_is_refused(tmp_path: Path) -> None:
     [
         ('layers.ReLU(threshold=1.0, name="odd")', "use relu, relu6, leaky ReLU, swish, gelu, elu, sigmoid, tanh or"),
         ('layers.Lambda(lambda x: tf.sin(x), name="odd")', "compute it in the task's decode"),
-        ('layers.LocallyConnected2D(2, 1, name="odd")', "give it a config of its own"),
+        ('layers.Masking(1.0, name="odd")', "remove it, and train on padded sequences as they are"),
     ],
 )
 def test_layer_without_integer_form_is_refused_with_its_name_and_fix(tmp_path: Path, layer: str, fix: str) -> None:
@@ -235,7 +235,8 @@ def test_own_quantizer_that_is_none_is_refused(tmp_path: Path, name: str, messag
         assert message in refused(tmp_path, activations={"quantizer": f"own_{name}:{name}"})
 
 
-NORM = with_layer('layers.Lambda(lambda x: x * 2, name="odd")')
+# A raw operation takes no symbolic tensors.
+NORM = with_layer('layers.Lambda(lambda x: tf.raw_ops.Mul(x=x, y=2.0), name="odd")')
 RECIPES = [
     {"name": "float32", "scheme": "float32"},
     {"name": "qat", "steps": [{"kind": "qat", "epochs": 1}], "scheme": "static_wi8_ai8"},
