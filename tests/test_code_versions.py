@@ -103,6 +103,7 @@ DEPENDS = {
         "spec.devices.pinned",
         "spec.metric",
         "upstream.fork_server",
+        "upstream.saved_model",
     },
     "gate": EVALUATED | DEVICE | {"facts.champion", "facts.decision", *ON_DEVICE, "metrics", "spec.gate", "tfx"},
     "ingest": FUNCTION | {"spec.examples"},

@@ -86,7 +86,7 @@ def _explained(request: ExplanationRequest, folder: Path) -> Explanation:
     else:
         streaming = TFLiteModel(candidate).streaming
         reference = float_reference(
-            serving, request.scheme, request.form, streaming, folder, lambda stage: enter(folder, stage)
+            serving, request.scheme, request.form, streaming, examples, folder, lambda stage: enter(folder, stage)
         )
     enter(folder, "comparing the layers")
     return explain(reference, candidate, examples, recipe=request.recipe, scheme=request.scheme, source=request.source)

@@ -25,7 +25,7 @@ from components.gate import paired
 from components.metrics.jackknife_error import standard_error
 
 # A metric without a least and a greatest value says too little about errors it has not shown on fewer examples than
-# this, or if fewer than this share of the parts change it at all.
+# this, or as few groups, or if fewer than this share of the parts change it at all.
 LEAST_EXAMPLES = 100
 LEAST_ACTIVE = 0.5
 # Values that differ by no more are the same number, computed in float32.
@@ -226,11 +226,16 @@ def of_parts(
         groups: The number of groups that examples belong to; None if they are independent.
     """
     examples, parts, error = sum(sizes), len(sizes), standard_error(estimate, deleted, sizes)
+    together = 1.0 if groups is None else _group_of_an_example(sizes, groups)
     if span is not None:
-        together = 1.0 if groups is None else _group_of_an_example(sizes, groups)
         return Jackknife(gap, error, parts, examples, worst=span * together, best=span * together, grows=False)
     if examples < LEAST_EXAMPLES:
         return f"fewer than {LEAST_EXAMPLES}, which a metric needs that is not a mean between two bounds"
+    if examples / together < LEAST_EXAMPLES:
+        return (
+            f"they say as much as {examples / together:.0f} groups of equal sizes, and a metric that is not a mean "
+            f"between two bounds needs {LEAST_EXAMPLES}"
+        )
     values, m = np.asarray(deleted, np.float64), np.asarray(sizes, np.float64)
     whole = float((values * (1 - m / examples)).sum() / (parts - 1))
     # What each part adds to the sum over all examples.

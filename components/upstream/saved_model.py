@@ -1,11 +1,18 @@
-"""TensorFlow's functions in SavedModels: a call that ignores the shapes that a function was traced with."""
+"""TensorFlow's functions in SavedModels: their definition, and a call that ignores the shapes of their inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+
+def read_proto(folder: Path) -> Any:
+    """The definition of a SavedModel, a `SavedModel` message."""
+    return saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
 
 
 def call_with_other_shapes(signature: Any, inputs: Mapping[str, tf.Tensor]) -> Sequence[tf.Tensor]:

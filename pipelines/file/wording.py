@@ -43,7 +43,31 @@ def all_in_words(details: Sequence[Any], kind: type[Any]) -> list[SpecError]:
             len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in details
         )
 
-    return [in_words(detail, kind) for detail in details if not follows(detail)]
+    schema = TypeAdapter(kind).json_schema()
+    return [in_words(detail, kind) for detail in _one_of_each_union(details, schema) if not follows(detail)]
+
+
+def _one_of_each_union(details: Sequence[Any], schema: Any) -> list[Any]:
+    """Keep one error of a value that fits no type of a union, such as a number or `all`: that of the closest type."""
+    found: dict[Any, Any] = {}
+    for number, detail in enumerate(details):
+        place = detail["loc"]
+        if not place or not _chooses(place, schema):
+            found[number] = detail
+            continue
+        held = found.get(place[:-1])
+        # Text is closest to a name, and everything else to another type.
+        if held is None or isinstance(detail["input"], str) == (detail["type"] == "literal_error"):
+            found[place[:-1]] = {**detail, "loc": place[:-1]}
+    return list(found.values())
+
+
+def _chooses(location: tuple[int | str, ...], schema: Any) -> bool:
+    """Whether the last part of a location is no field but a type of a union without kinds."""
+    *_, nodes = [schema], *(below for *_, below in _walk(location[:-1], schema))
+    held = list(_alternatives(nodes, schema))
+    named = any("properties" in node or "additionalProperties" in node or "items" in node for node in held)
+    return isinstance(location[-1], str) and len(held) > 1 and not named
 
 
 def in_words(detail: Any, kind: type[Any]) -> SpecError:

@@ -76,6 +76,15 @@ CASES = {
         DEVICE
         + "operators: neither a builtin operator of TFLite nor CUSTOM:<code>: 'CONV2D' (did you mean 'CONV_2D'?)",
     ),
+    "no operator at all": (profile(operators=[]), DEVICE + "operators: tuple should have at least 1 item after"),
+    "no examples": (
+        profile(evaluators=[{"kind": "runtimes", "examples": 0}]),
+        DEVICE + "evaluators[0].examples: input should be greater than 0 (found: 0). Remedy: write a number above 0",
+    ),
+    "examples in words": (
+        profile(evaluators=[{"kind": "runtimes", "examples": "some"}]),
+        DEVICE + "evaluators[0].examples: input should be 'all' (found: 'some'). Remedy: write one of these",
+    ),
     "version of an unknown operator": (
         profile(operator_versions={"SOFTMAXX": 2}),
         DEVICE + "operator_versions: neither a builtin operator of TFLite nor CUSTOM:<code>: 'SOFTMAXX' (did you mean",

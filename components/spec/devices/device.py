@@ -57,7 +57,7 @@ class DeviceProfile(FrozenModel):
     device_class: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
     description: str
     schemes: Annotated[tuple[SchemeKind, ...], Field(min_length=1)]
-    operators: tuple[str, ...] | None = None
+    operators: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     operator_versions: dict[str, Annotated[int, Field(ge=1)]] = {}
     pinned_inputs: tuple[PinnedTensor, ...] = ()
     pinned_outputs: tuple[PinnedTensor, ...] = ()

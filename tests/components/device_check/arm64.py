@@ -4,12 +4,16 @@ import os
 import subprocess
 
 import pytest
+import yaml
 
 from components.device_check.runtimes.measure import run_with_runtimes
 from components.device_check.tflm import measure_with_tflm
 from components.facts.device import TflmFacts
 from components.spec.devices.device_tools import RuntimesEvaluator, TflmEvaluator
+from edgemill.exit_codes import ExitCode
 from tests.components.device_check.test_check import candidates, node  # noqa: F401 - fixtures
+from tests.ran import Ran
+from tests.small_pipeline import TASK, SmallPipeline
 
 PYTHON = os.environ["EDGEMILL_ARM64_PYTHON"]
 ARM64 = RuntimesEvaluator(others={"arm64": PYTHON}, timeout_s=600, seconds=300)
@@ -54,3 +58,40 @@ def test_metrics_are_evaluated_on_aarch64(node):  # noqa: F811
         print(f"accuracy   {runtime:22} {accuracy:.4f}, {change:+.4f} from the desktop runtime")
     # One of 24 examples, at most.
     assert abs(found["arm64"] - found["desktop"]) <= 1 / 24
+
+
+def test_run_for_firmware_with_fixed_scales_reports_every_runtime(tmp_path):
+    """The input of MLPerf Tiny's keyword spotter, from -123.4 to 25.7, from the profile to the release."""
+    rescaled = 'layers.Input([4, 4, 1], name="image"), layers.Rescaling(1 / 110, 100 / 110),'
+    small = SmallPipeline(tmp_path, TASK.replace('layers.Input([4, 4, 1], name="image"),', rescaled))
+    for split, count, seed in (("train", 240, 1), ("eval", 120, 2)):
+        small.write_split(split, count, seed, lambda _, one: {**one, "image": 110 * one["image"] - 100})
+    profile = {
+        "name": "keyword_board",
+        "device_class": "keyword_board",
+        "description": "Firmware that feeds int8 features.",
+        "schemes": ["static_wi8_ai8"],
+        "integer_only": True,
+        "pinned_inputs": [{"scale": 0.5847, "zero_point": 83}],
+        "pinned_outputs": [{"scale": 1 / 256, "zero_point": -128}],
+        "evaluators": [
+            {"kind": "runtimes", "examples": 40, "others": {"arm64": PYTHON}, "timeout_s": 600, "seconds": 300},
+            {"kind": "tflm", "examples": 40},
+        ],
+    }
+    (tmp_path / "keyword_board.yaml").write_text(yaml.safe_dump(profile))
+    small.spec["devices"] = ["keyword_board.yaml"]
+    ran = Ran(small.write(), "small")
+    assert ran.code == ExitCode.OK, ran.output
+    assert ran.summary is not None and ran.summary.evaluation is not None
+    assert ran.summary.decision_for("keyword_board").chosen == "int8"
+    (int8,) = (one.outcome for one in ran.summary.evaluation.candidates if one.name == "int8")
+    for tensor, pin in ((int8.inspection.inputs[0], (0.5847, 83)), (int8.inspection.outputs[0], (1 / 256, -128))):
+        assert (tensor.dtype, pytest.approx(tensor.scale), tensor.zero_point) == ("INT8", *pin)
+    assert all(one.clipped == 0 for one in int8.pinned)
+    (there,) = ran.summary.on_devices
+    rows = {row.name: row.outcome for row in there.of("int8").runtimes}
+    assert set(rows) == {"desktop", "litert_xnnpack", "litert_builtin", "litert_reference", "arm64"}
+    assert all(row.examples == 40 and row.max_lsb <= 2 for row in rows.values())
+    report = next(ran.folder.glob("*.html")).read_text()
+    assert all(name in report for name in rows)

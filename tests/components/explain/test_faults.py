@@ -97,6 +97,25 @@ def test_recipe_cures_the_first_fault(cause: str) -> None:
     assert before.cause not in {one.cause for one in after.faults if one.layer == before.layer}, after.faults
 
 
+def test_layer_after_a_bad_one_is_judged_on_the_values_that_it_got() -> None:
+    """Run on the float model's values instead, each layer after a bad one would be bad too."""
+    found = of(next(each for each in PLANTED if each.name == "rows of a dense layer"))[1]
+    bad = next(place for place, one in enumerate(found.layers) if one.tensor == found.faults[0].tensor)
+    after = [one for one in found.layers[bad + 1 :] if decibels(one.total) < 25]
+    assert after
+    assert min(decibels(one.own) - decibels(one.total) for one in after) > 10
+
+
+def test_rounding_after_a_float_layer_belongs_to_that_layer() -> None:
+    reference = float_file(sound())
+    scheme = StaticWi8Ai8.model_validate({"kind": "static_wi8_ai8", "keep_float": ["*/second"]})
+    found = explained(reference, recover(reference, scheme, Sample({"image": IMAGES})).content, scheme)
+    assert (found.unmatched, found.faults) == (0, ())
+    kept = next(one for one in found.layers if one.layer.endswith("second"))
+    assert decibels(kept.weights) > 100
+    assert 40 < decibels(kept.activations) < 70
+
+
 def test_example_in_the_documents_is_what_is_found() -> None:
     text = Path("docs/explain.md").read_text()
     fault = of(next(each for each in PLANTED if each.name == "rows of a dense layer"))[1].faults[0]

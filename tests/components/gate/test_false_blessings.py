@@ -348,6 +348,29 @@ def test_false_blessings_are_at_most_alpha_when_groups_have_unequal_sizes(record
     assert rates["power"] >= 0.9
 
 
+@pytest.mark.parametrize("groups", [20, 400])
+def test_false_blessings_of_errors_without_limit_are_at_most_alpha_when_few_groups_are_wrong(groups, record_property):
+    """One group in twenty has a large error. Where none is among the examples, nothing shows it."""
+    random, gate, rates = np.random.default_rng(23), policy(MARGIN, field="max_rise_from_baseline"), {}
+    for name, mean in (("false blessings", MARGIN), ("power", 0.0)):
+        count = 0
+        for _ in range(EVALUATIONS):
+            members = np.maximum(1, random.lognormal(2, 1, groups).astype(int))
+            own = np.where(random.random(groups) < 0.05, 0.4, 0.0) - 0.02 + mean
+            values = np.repeat(own, members) + random.normal(0, 0.02, members.sum())
+            numbers = np.repeat(np.arange(groups) if groups <= 64 else random.integers(PARTS, size=groups), members)
+            sizes, sums = np.bincount(numbers), np.bincount(numbers, values)
+            deleted = (values.sum() - sums) / (len(values) - sizes)
+            (base,), [(mine,)] = resampled(len(values), values.mean(), deleted.tolist(), sizes)
+            slices = [one.model_copy(update={"groups": groups}) for one in (base, mine)]
+            count += blessed(slices[:1], [tuple(slices[1:])], gate)
+        rates[name] = count / EVALUATIONS
+        record_property(name, rates[name])
+    print(f"{groups} groups, errors without limit: {rates}")
+    assert rates["false blessings"] <= MOST
+    assert rates["power"] >= (0.5 if groups == 400 else 0.0)
+
+
 @pytest.mark.parametrize("groups", [60, 400])
 def test_false_blessings_are_at_most_alpha_when_groups_are_wrong_together(groups, record_property):
     """Ten examples in each group. As independent examples, they would be ten times as many as they are."""

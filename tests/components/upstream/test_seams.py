@@ -502,3 +502,20 @@ def test_kubeflow_support_of_tfx() -> None:
     assert named <= set(parameters(KubeflowV2DagRunnerConfig.__init__))
     assert parameters(KubeflowV2DagRunner.run)[0] == "pipeline"
     assert "write_out" in parameters(KubeflowV2DagRunner.run)
+
+
+def test_definition_of_a_saved_model(tmp_path: Any) -> None:
+    from components.upstream.saved_model import read_proto
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+    def serve(x: Any) -> Any:
+        return {"y": tf.quantization.fake_quant_with_min_max_args(x, -1.0, 1.0, num_bits=4)}
+
+    module = tf.Module()
+    module.serve = serve
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": serve})
+    functions = read_proto(tmp_path).meta_graphs[0].graph_def.library.function
+    nodes = [node for one in functions for node in one.node_def if node.op.startswith("FakeQuantWithMinMax")]
+    assert {node.attr["num_bits"].i for node in nodes} == {4}
+    taken = {argument.type for one in functions for argument in one.signature.input_arg}
+    assert tf.float32.as_datatype_enum in taken
