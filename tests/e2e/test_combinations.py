@@ -43,6 +43,11 @@ def test_every_recipe_is_converted_and_accurate(ran: Ran) -> None:
         assert candidate.slices[0].metrics["accuracy"].value >= 0.95, name
 
 
+def test_every_candidate_that_is_not_float_is_explained(ran: Ran) -> None:
+    explained = {one.recipe for one in ran.summary.explanations if not one.unavailable and one.layers}
+    assert explained == {name for name, one in candidates(ran).items() if not one.recipe.scheme.is_float}
+
+
 def test_each_step_is_done_once(ran: Ran) -> None:
     trained = [(training.kind, training.recipe) for training in ran.summary.trainings]
     assert [kind for kind, _ in trained] == ["prune", "prune", "prune", "cluster", "qat"]

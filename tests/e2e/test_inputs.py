@@ -112,6 +112,8 @@ def test_parquet_with_pretrained_saved_model_runs_and_notices_a_changed_model(tm
     assert ran.states()["convert__float_reference"] == "complete"
     candidate = ran.summary.evaluation.candidates[0]
     assert candidate.slices[0].change["accuracy"].value == 0.0
+    # A function without layers can be explained, too.
+    assert [(one.recipe, one.unavailable) for one in ran.summary.explanations] == [("half", "")]
     lineage = CliRunner().invoke(app, ["lineage", str(ran.summary.releases[0].path), "--root", str(ran.root), "--json"])
     assert f'"sha256":"{sha256_of(tmp_path / "exported")}"' in lineage.output.replace(": ", ":")
     assert f'"data rows.parquet":"sha256 {sha256_of(tmp_path / "data" / "rows.parquet")}"' in lineage.output.replace(
@@ -177,6 +179,9 @@ def test_float_file_becomes_a_release_of_integers_with_its_lineage(float_file: t
     dtypes = {name: {fact.dtype for fact in one.outcome.inspection.inputs} for name, one in made.items()}
     assert dtypes["int8"] == dtypes["by_percentile"] == {"INT8"}
     assert (dtypes["dynamic"], dtypes["int16"]) == ({"FLOAT32"}, {"INT16"})
+    assert {one.recipe: (one.unavailable, one.unmatched) for one in ran.summary.explanations} == {
+        name: ("", 0) for name in made if name != "float32"
+    }
     (release,) = ran.summary.releases
     lineage = CliRunner().invoke(app, ["lineage", str(release.path), "--root", str(ran.root), "--json"])
     digest = f'"sha256":"{sha256_of(small.folder / "model.tflite")}"'

@@ -43,6 +43,13 @@ def test_every_recipe_is_converted_and_as_accurate_as_the_float_model(ran: Ran) 
             assert candidate.outcome.lost_ranges == ()
 
 
+def test_lowered_candidates_are_explained_against_float_files_of_the_same_form(ran: Ran) -> None:
+    explained = {one.recipe: one for one in ran.summary.explanations}
+    assert {"streaming", "streaming16", "sequence", "trained"} <= set(explained)
+    for one in explained.values():
+        assert (one.unavailable, len(one.layers) > 10) == ("", True), one.recipe
+
+
 def test_gate_bounds_the_error_of_each_step(ran: Ran) -> None:
     (decision,) = ran.summary.decisions
     checks = {
