@@ -26,6 +26,7 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
     rows: list[dict[str, str]] = []
     for file in files:
         others, more = read_table(file)
+        _check_first_line(file, others)
         if names and set(others) != set(names):
             raise DataError(
                 "the tables have different columns",
@@ -64,13 +65,6 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
             remedy="choose the columns of the input with --columns, and write text as numbers as in the training of "
             "the model",
         )
-    if broken := [name for name in names if any("\n" in text for text in (name, *(row[name] for row in rows)))]:
-        raise DataError(
-            f"cells hold line breaks, in the columns {some_of(map(repr, broken))}",
-            where=where,
-            bound="one line for each row, as TFX reads tables",
-            remedy="remove the line breaks, or save the table as Parquet",
-        )
     classes = () if all(map(_is_number, cells[label])) else tuple(sorted({row[label] for row in rows}))
     types = {name: "int64" if all(map(_whole, cells[name])) else "float32" for name in columns}
     label_type = "int64" if classes or all(map(_whole, cells[label])) else "float32"
@@ -78,6 +72,21 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
         {"kind": "csv", "folder": folder, "label": label, "classes": classes, "label_type": label_type,
          "columns": types, "splits": splits, "count": len(rows)}
     )  # fmt: skip
+
+
+def _check_first_line(file: Path, names: Sequence[str]) -> None:
+    """Check that TFX reads the same names in the first line. It keeps quotes and a byte order mark."""
+    with file.open("rb") as content:
+        line = content.readline().decode()
+    if line.strip().split(",") != list(names):
+        raise DataError(
+            "the first line begins with a byte order mark" if line.startswith("\ufeff") else "names have quotes",
+            where=str(file),
+            bound="names as TFX reads them, without quotes and without a byte order mark",
+            measured=repr(line.strip()),
+            remedy="remove the quotes, and save the table as UTF-8 without a byte order mark, such as by "
+            f"pandas.read_csv({file.name!r}).to_csv({file.name!r}, index=False)",
+        )
 
 
 def _first(cells: Mapping[str, Sequence[str]], wrong: Callable[[str], bool]) -> str:

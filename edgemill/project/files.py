@@ -36,7 +36,9 @@ def refuse_existing(folder: Path) -> None:
             f"this folder holds {some_of(existing)}, and `edgemill init` overwrites nothing",
             where=f"--output {folder}",
             bound="a folder without pipeline.yaml, task.py, and README.md",
-            remedy="choose another --output, or move these files",
+            remedy=f"run them with `edgemill run {folder / PIPELINE}`, choose another --output, or move these files"
+            if PIPELINE in existing
+            else "choose another --output, or move these files",
         )
 
 

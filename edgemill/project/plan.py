@@ -109,7 +109,9 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         f"{counted(data.count, 'example' if data.kind in {'csv', 'arrays'} else 'file')} of the kind `{data.kind}`"
         + (f" in {len(classes)} classes: {some_of(classes, 10)}" if classes else ""),
         f"the model takes {taken}, and returns {counted(model.outputs, 'number')}",
-        f"input range {trial.scale}, chosen by the {measure} on {len(labels)} examples ({tried})",
+        f"input range {trial.scale}, chosen by the {measure} on {len(labels)} examples ({tried})"
+        if len(trials) > 1
+        else f"the input takes the values as they are; {measure} on {len(labels)} examples: {trial.error:.3f}",
     )
     return Plan(
         data=data,

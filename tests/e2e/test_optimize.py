@@ -83,6 +83,7 @@ def test_one_command_leads_from_images_to_a_release_and_overwrites_nothing(folde
     again = invoke("optimize", "brightness.keras", "--data", "images", "--root", "root")
     assert again.exit_code == ExitCode.BAD_INPUT
     assert "this folder holds pipeline.yaml, task.py, README.md, and `edgemill init` overwrites nothing" in again.output
+    assert "run them with `edgemill run brightness/pipeline.yaml`" in again.output
 
 
 def test_init_prints_what_it_wrote_and_found_as_json(folder: Path) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from components.core.errors import SpecError
 from components.data.ready_made import Input, OneInputTask, SeveralInputsTask
 from components.spec.devices.device import DeviceProfile
-from edgemill.project.files import PIPELINE, README, TASK, write_project
+from edgemill.project.files import PIPELINE, README, TASK, refuse_existing, write_project
 from edgemill.project.found import Data
 from edgemill.project.inputs import PlannedInput
 from edgemill.project.plan import Plan
@@ -66,3 +67,9 @@ def test_names_of_files_are_neither_code_nor_fields(tmp_path: Path, name: str) -
     pipeline, task = written(tmp_path, PIXELS, name=name)
     assert isinstance(task, OneInputTask) and pipeline["name"] == "out"
     assert (tmp_path / "out" / README).read_text().count("\n# ") == 0
+
+
+def test_existing_pipeline_is_run_instead_of_written_again(tmp_path: Path) -> None:
+    written(tmp_path, PIXELS)
+    with pytest.raises(SpecError, match=r"overwrites nothing .*Remedy: run them with `edgemill run .*/pipeline\.yaml`"):
+        refuse_existing(tmp_path / "out")
