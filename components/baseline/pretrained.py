@@ -123,7 +123,7 @@ def _load_keras2(path: Path, trust_code: bool) -> Any:
             raise _not_registered(path, unknown.group(1) or unknown.group(2)) from error
         if _LOST_OPERANDS.search(str(error)):
             raise ModelError(
-                "the file doesn't hold which tensors its tf.einsum reads: tf-keras saves only the equation",
+                "the file doesn't record which tensors its tf.einsum reads: tf-keras saves only the equation",
                 where=str(path),
                 bound="operations whose tensors are arguments with a name",
                 measured="tf.einsum",

@@ -150,7 +150,7 @@ def _champion(facts: CardFacts) -> Iterator[str]:
 
 def _analyses(facts: CardFacts) -> list[str]:
     before = {one.slice: one for one in facts.baseline}
-    blocks = ["All figures are of the same examples, with 95 % confidence intervals. The baseline is the float model."]
+    blocks = ["All figures were measured on the same examples, with 95 % confidence intervals. The baseline is float."]
     for name in dict.fromkeys(name for one in facts.slices for name in one.metrics):
         rows = [
             (one.slice, f"{one.examples:,}", _value(before.get(one.slice), name), _value(one, name),

@@ -81,7 +81,7 @@ def own_example_gen(
     configuration: str,
     executor: type[BaseExampleGenExecutor],
 ) -> FileBasedExampleGen:
-    """Create an ExampleGen with an executor of Edgemill's. Its custom configuration is only read by that."""
+    """Create an ExampleGen with an executor of Edgemill's. Only that executor reads its custom configuration."""
     return FileBasedExampleGen(
         input_base=input_base,
         input_config=input_config,

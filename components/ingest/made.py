@@ -38,7 +38,7 @@ class MadeExecutor(BaseExampleGenExecutor):
     """ExampleGen executor for a `MadeSplits`, which the custom configuration holds."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: dict[str, Any]) -> None:
-        """See the base class. Fails if the files changed meanwhile. Records which were left out."""
+        """See the base class. Fails if the files changed in the meantime. Records those that were left out."""
         artifact = artifact_utils.get_single_instance(output_dict["examples"])
         self._place = artifact.uri
         super().Do(input_dict, output_dict, exec_properties)

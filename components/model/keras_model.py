@@ -197,7 +197,7 @@ def check_learns(model: Any, where: str = "task") -> None:
 
 
 def _refuse_widths(model: Any) -> None:
-    """Raise a ModelError if a layer computes in floats of other than 32 bits."""
+    """Raise a ModelError if a layer computes in floats that don't have 32 bits."""
     import tensorflow as tf
 
     # The file doesn't contain what `compile` adds, and an Input of float64 is cast to the float32 of what follows.

@@ -49,7 +49,7 @@ class Wardrobe:
             self._by_kind[_KIND_OF_CLASS[int(parsed["label"])]].append(_cropped(image))
 
     def draw(self, longest: int) -> Garment:
-        """Draw a garment of a random kind, scaled to `longest` pixels in height or width, whichever is more."""
+        """Draw a garment of a random kind, scaled so that its larger side has `longest` pixels."""
         kind = int(self.random.integers(len(KINDS)))
         images = self._by_kind[kind]
         return Garment(kind, _scaled(images[int(self.random.integers(len(images)))], longest))

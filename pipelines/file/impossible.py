@@ -53,7 +53,7 @@ def without_impossible(loaded: LoadedPipeline, refused: Refusals) -> LoadedPipel
     """Return the pipeline without its impossible recipes, which `skipped` lists.
 
     Only a ModelError makes a recipe impossible on this model. Any other error is a mistake in the pipeline file, such
-    as the name of a layer that doesn't exist, and stops the pipeline in any case.
+    as the name of a layer that doesn't exist, and always stops the pipeline.
 
     Raises:
         PipelineFileError: The pipeline file says `impossible: stop`, it has a mistake, no recipe can work, or a device

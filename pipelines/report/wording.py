@@ -117,17 +117,17 @@ def in_words(check: Check | Requirement) -> CheckWords:
 
 
 def meaning_of(decision: Decision) -> str:
-    """Say what the verdicts on metrics mean, and what they don't tell."""
+    """Say what the verdicts on metrics mean, and what they don't show."""
     match decision.decide_on:
         case "estimate":
             return (
-                "Metrics are compared with their bounds as measured. This does not tell whether the bounds hold on "
+                "Metrics are compared with their bounds as measured. This does not show whether the bounds hold on "
                 "other examples: a candidate that breaks a bound can pass by luck, above all on small slices, and the "
                 "more candidates there are. `decide_on: test` limits how often that happens."
             )
         case "interval":
             return (
-                "The 95 % interval of each metric is compared with its bound, one by one. This does not tell how often "
+                "The 95 % interval of each metric is compared with its bound, one by one. This does not show how often "
                 "one of many candidates or slices passes by luck. `decide_on: test` limits that."
             )
         case "test":

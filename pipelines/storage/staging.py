@@ -54,7 +54,7 @@ class Staging:
         """Make a complete copy of an artifact.
 
         Raises:
-            StorageError: The store can't be read, or an object was removed meanwhile.
+            StorageError: The store can't be read, or an object was removed in the meantime.
         """
         stored = _listed(uri)
         folder = Path(self.local(uri))

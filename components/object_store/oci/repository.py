@@ -86,7 +86,7 @@ class Repository:
         )
         if answer.status_code == _NOT_ALLOWED:
             raise RefusedError(
-                "the registry does not allow to remove anything",
+                "the registry does not allow removals",
                 where=self._transport.place,
                 measured=answer.status_code,
                 remedy="allow it in the registry's configuration (Docker's registry: storage.delete.enabled)",
@@ -119,7 +119,7 @@ class Repository:
             self._transport.send("DELETE", _location(answer), expected=(_OK, _ACCEPTED, _NO_CONTENT), attempts=1)
 
     def upload(self, content: bytes) -> str:
-        """Upload a blob unless it exists, and return its digest. A broken upload continues where it broke off."""
+        """Upload a blob unless it exists, and return its digest. An interrupted upload resumes where it stopped."""
         digest = digest_of(content)
         path = f"blobs/{digest}"
         if self._transport.send("HEAD", path, expected=(_OK, _NOT_FOUND)).status_code == _OK:

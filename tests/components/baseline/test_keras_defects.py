@@ -50,7 +50,7 @@ def test_model_that_returns_only_class_numbers_is_not_trained() -> None:
 def test_einsum_whose_tensors_the_file_lost_is_named_with_what_to_use_instead(tmp_path: Path) -> None:
     series = tf.keras.Input([4, 3], name="series")
     tf.keras.Model(series, tf.einsum("btc,bsc->bts", series, series)).save(tmp_path / "model.keras")
-    with pytest.raises(ModelError, match=r"doesn't hold which tensors its tf.einsum reads.*EinsumDense"):
+    with pytest.raises(ModelError, match=r"doesn't record which tensors its tf.einsum reads.*EinsumDense"):
         import_model(PretrainedBaseline(kind="pretrained", path=str(tmp_path / "model.keras")), tmp_path / "baseline")
 
 

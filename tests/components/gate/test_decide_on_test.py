@@ -147,6 +147,6 @@ def test_bounds_are_refused_when_two_entries_contradict_each_other():
 
 def test_report_says_what_an_estimate_does_not_tell():
     estimated = decision_on([slice_of(1000, 900)], decide_on="estimate")
-    assert "does not tell whether the bounds hold on other examples" in meaning_of(estimated)
+    assert "does not show whether the bounds hold on other examples" in meaning_of(estimated)
     tested = decision_on([slice_of(1000, 900)], alpha=0.1)
     assert "with a probability of at most 0.1" in meaning_of(tested)
