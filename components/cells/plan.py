@@ -68,12 +68,14 @@ def why_not(layer: Any) -> Refusal | None:
         return Refusal(
             "it returns its state (return_state=True)",
             "build it with return_state=False; the streaming form returns every state, and the last output of a GRU "
-            "is its state",
+            "is its state" + ("; or add a step `qat`, which writes the layer out" if kind == "LSTM" else ""),
         )
     if config.get("time_major"):
         return Refusal("its inputs are time-major", "build it with time_major=False")
     if any(len(_flat(node.keras_inputs)) > 1 for node in calls_of(layer)):
-        return Refusal("it is given an initial state", "let it start from zeros")
+        return Refusal(
+            "it is given an initial state", "let it start from zeros; or add a step `qat`, which writes the layer out"
+        )
     return _MASKED if _masked(layer) else _functions(kind, config)
 
 

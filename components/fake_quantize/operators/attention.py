@@ -16,6 +16,9 @@ _layers = tf.keras.layers
 # the scores of the others keep steps that are small enough in 8 bits. Keras subtracts 1e9, which leaves no step.
 _MASKED = 16.0
 
+# Rank of the inputs -> the axes along which attention can be written out.
+_AXES = {3: ((1,), (-2,)), 4: ((1, 2), (2,), (-2,))}
+
 
 def multi_head(parts: Parts, layer: Any, args: Any, kwargs: Any) -> Any:
     """Write out a `MultiHeadAttention`; None if it uses another mask than a causal one, or returns its scores."""
@@ -24,10 +27,23 @@ def multi_head(parts: Parts, layer: Any, args: Any, kwargs: Any) -> Any:
     causal = others.pop("use_causal_mask", False)
     query, value = given["query"], given["value"]
     key = value if given.get("key") is None else given["key"]
-    axes = tuple(layer.get_config()["attention_axes"] or (1,))
+    axes = tuple(layer.get_config()["attention_axes"] or range(1, query.shape.rank - 1))
     masked = any(is_masked(x) for x in (query, key, value))
-    if any(others.values()) or axes not in {(1,), (-2,)} or masked or any(x.shape.rank != 3 for x in (query, key)):
+    rank = query.shape.rank
+    if (
+        any(others.values())
+        or masked
+        or axes not in _AXES.get(rank, ())
+        or any(x.shape.rank != rank for x in (key, value))
+    ):
         return None
+    image = query.shape if rank == 4 else None
+    if image is not None:
+        if causal or any(None in x.shape[1:] for x in (query, key, value)):
+            return None
+        query, key, value = (
+            _as_sequences(parts, name, x, axes) for name, x in (("query", query), ("key", key), ("value", value))
+        )
     config = layer.get_config()
     heads = config["num_heads"]
     dense = attention_projections(layer)
@@ -62,7 +78,15 @@ def multi_head(parts: Parts, layer: Any, args: Any, kwargs: Any) -> Any:
     if weights[0].ndim != 3:
         return None
     settings = {"units": kernel.shape[-1], "use_bias": len(weights) > 1}
-    return parts.layer(_layers.Dense, "", settings, together, [kernel, *weights[1:]], layer.trainable)
+    suffix = "" if image is None else "joined"
+    y = parts.layer(_layers.Dense, suffix, settings, together, [kernel, *weights[1:]], layer.trainable)
+    return y if image is None else parts.function("reshape", "", y, [-1, *image[1:3], kernel.shape[-1]])
+
+
+def _as_sequences(parts: Parts, name: str, x: Any, axes: tuple[int, ...]) -> Any:
+    """An image as one sequence of its places if all of them attend to each other, or else each row as a sequence."""
+    length = x.shape[1] * x.shape[2] if len(axes) == 2 else x.shape[2]
+    return parts.function("reshape", f"{name}/places", x, [-1, length, x.shape[3]])
 
 
 def single_head(parts: Parts, layer: Any, args: Any, kwargs: Any) -> Any:

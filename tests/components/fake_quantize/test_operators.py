@@ -61,6 +61,13 @@ WRITTEN_OUT = {
     "attention": branch(
         "series", MultiHeadAttention=lambda name: lambda x: layers.MultiHeadAttention(2, 4, name=name)(x, x)
     ),
+    "attention_of_places": branch(
+        "image",
+        places=lambda name: lambda x: layers.MultiHeadAttention(2, 4, name=name)(x[:, ::2, ::2], x[:, 1::2, :3]),
+    ),
+    "attention_of_rows": branch(
+        "image", rows=lambda name: lambda x: layers.MultiHeadAttention(2, 4, attention_axes=(2,), name=name)(x, x)
+    ),
     "causal_attention": branch(
         "series",
         causal=lambda name: lambda x: layers.MultiHeadAttention(2, 4, name=name)(x, x, use_causal_mask=True),
@@ -213,9 +220,10 @@ WRITTEN_OUT_IN_8_BITS = {
     "argmax": branch("shared", argmax=lambda name: lambda x: tf.argmax(x, -1, output_type=tf.int32)),
 }
 # In steps of the output. One step in a variance near zero is many steps behind its root. A state is rounded at each
-# time step, and a LeakyReLU and a minimum after each other round twice, as do nested choices.
+# time step, and a LeakyReLU and a minimum after each other round twice, as do nested choices. Attention
+# of other places has five kernels after each other.
 _TIME_STEPS = dict.fromkeys(("conv_lstm", "conv_lstm_sequence", "given_cell", "given_states"), 4.001)
-WITHIN = {"layer_norm": 20, "slope_and_most": 3.001, "other_wheres": 3.001, **_TIME_STEPS}
+WITHIN = {"layer_norm": 20, "slope_and_most": 3.001, "other_wheres": 3.001, "attention_of_places": 3.001, **_TIME_STEPS}
 
 
 @pytest.fixture(scope="module")
