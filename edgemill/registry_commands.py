@@ -138,13 +138,16 @@ def rotate(
         str | None,
         typer.Option(help="Where it is: env:VARIABLE, file:PATH, or a URI of securesystemslib, such as awskms:ID."),
     ] = None,
+    old: Annotated[
+        str | None, typer.Option(help="Beginning of the ID of the key to replace [the oldest key of the role].")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Replace the oldest key of a role with a new one. Devices follow by themselves, and refuse the old key.
+    """Replace a key of a role with a new one. Devices follow by themselves, and refuse the old key.
 
     Without --key, the new key is a file of the key set.
     """
     from edgemill.commands.registry import rotate as rotate_key
 
     with exit_on_error():
-        rotate_key(registry, role, public_key, key, as_json=as_json)
+        rotate_key(registry, role, public_key, key, old, as_json=as_json)

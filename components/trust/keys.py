@@ -125,6 +125,15 @@ class KeySet:
         changed.save()
         return changed, key
 
+    def new_key(self, role: str, elsewhere: tuple[bytes, str] | None) -> tuple[KeySet, Key]:
+        """Add a key for a role: a new file, or the public key and the URI of a key in a key service."""
+        from securesystemslib.signer import CryptoSigner
+
+        if elsewhere is not None:
+            return self.add_public(*elsewhere)
+        signer = CryptoSigner.generate_ecdsa()
+        return self.add(signer, f"{role}-{signer.public_key.keyid[:8]}.pem"), signer.public_key
+
     @contextmanager
     def locked(self) -> Iterator[KeySet]:
         """Keep other processes from adding keys. Yields the key set as it is now."""
@@ -184,6 +193,32 @@ def public_key_of(pem: bytes) -> Key:
             remedy="create a P-256 key in the key service",
         )
     return key
+
+
+def check_new(public_key: bytes, keyids: list[str], role: str) -> None:
+    """Raise a SpecError if a key can't replace one of a role, because it is one of them."""
+    key = public_key_of(public_key)
+    if key.keyid in keyids:
+        raise SpecError(
+            "this key already signs the role, so it can't replace one of its keys",
+            where=role,
+            measured=f"the key {key.keyid[:12]}…",
+            remedy="create a new key; to move a key that the role has, change its place in keys.json",
+        )
+
+
+def key_with(beginning: str, keyids: list[str], role: str) -> str:
+    """The only key of a role whose ID begins so. Raises a SpecError if there isn't exactly one."""
+    found = [one for one in keyids if one.startswith(beginning)]
+    if len(found) != 1:
+        raise SpecError(
+            "this is not the beginning of the ID of one key of the role",
+            where=role,
+            bound=", ".join(f"{one[:12]}…" for one in keyids),
+            measured=beginning,
+            remedy="copy it from `edgemill registry public-key --json`",
+        )
+    return found[0]
 
 
 def key_sets() -> tuple[KeySet, ...]:

@@ -28,7 +28,6 @@ from tuf.api.metadata import (
     TargetFile,
     Targets,
 )
-from tuf.api.serialization.json import JSONSerializer
 
 from components.core.errors import RegistryError
 from components.trust import role_file, rollout
@@ -45,7 +44,7 @@ from components.trust.signed_set import (
     read_role,
     read_signed_set,
 )
-from components.trust.signing import checked_signature, role_files
+from components.trust.signing import role_files, sign
 from components.trust.storage import Store
 from components.trust.store_errors import OvertakenError
 
@@ -184,6 +183,11 @@ class SignedRegistry:
         roles = edit(found)
         if roles is None:
             return True
+        content = self.prepared(found, roles, snapshot=snapshot)
+        return self.store.write_if(TIMESTAMP_NAME, content, found.timestamp_version)
+
+    def prepared(self, found: SignedSet, roles: dict[str, Metadata[Targets]], *, snapshot: bool) -> bytes:
+        """Sign and write everything but the timestamp, and return the timestamp, which makes it valid."""
         root, days = found.root.signed, expiry_days(found.root.signed)
         listed = found.snapshot.signed
         for role, metadata in roles.items():
@@ -197,8 +201,7 @@ class SignedRegistry:
         if roles or snapshot:
             found.timestamp.signed.snapshot_meta = self._written(found.snapshot, "snapshot", root, days["snapshot"])
         found.timestamp.signed.version += 1
-        content = self._signed(found.timestamp, "timestamp", root, days["timestamp"])
-        return self.store.write_if(TIMESTAMP_NAME, content, found.timestamp_version)
+        return self._signed(found.timestamp, "timestamp", root, days["timestamp"])
 
     def delegate(self, found: SignedSet, device_class: str) -> Metadata[Targets]:
         """Delegate the channels of a device class to new keys, which are added to the key set."""
@@ -270,15 +273,6 @@ def _add_role_files(target: TargetFile, expires: datetime, signer: Signer) -> No
     with suppress(rollout.RolloutError):  # Nobody gets anything from a state that can't be read.
         custom: Any = target.unrecognized_fields.get("custom")
         custom[role_file.CUSTOM] = role_files(rollout.from_custom(custom), expires, signer)
-
-
-def sign(metadata: Metadata[Any], signers: list[Signer]) -> bytes:
-    """Replace the signatures of metadata, and return its file."""
-    metadata.signatures.clear()
-    for signer in signers:
-        signature = checked_signature(signer, metadata.signed_bytes)
-        metadata.signatures[signature.keyid] = signature
-    return metadata.to_bytes(JSONSerializer(compact=True))
 
 
 def change_refused(error: rollout.RolloutError, where: str) -> RegistryError:

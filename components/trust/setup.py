@@ -11,20 +11,22 @@ from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from components.core.errors import RegistryError, SpecError
-from components.trust import rollout
-from components.trust.keys import KeySet, KeysFile, public_key_of
-from components.trust.names import CUSTOM, EXPIRY_DAYS, LOG_ENTRY, SIGNED_AT
-from components.trust.repository import SignedRegistry, sign
+from components.core.files import write_atomically
+from components.trust.keys import KeySet, KeysFile, check_new, key_with
+from components.trust.names import EXPIRY_DAYS, LOG_ENTRY, SIGNED_AT
+from components.trust.repository import SignedRegistry
 from components.trust.signed_set import (
     DEFAULT_EXPIRY_DAYS,
     FIRST_ROOT_NAME,
     TIMESTAMP_NAME,
     SignedSet,
+    clear,
     expiry_days,
     is_signed,
-    problems,
+    newest_root,
     read_role,
 )
+from components.trust.signing import sign
 from components.trust.storage import Store
 
 ROOT_KEYS, ROOT_THRESHOLD = 3, 2
@@ -167,6 +169,7 @@ def rotate(
     role: str,
     elsewhere: tuple[bytes, str] | None = None,
     announce: Callable[[str], None] = lambda _: None,
+    old: str | None = None,
 ) -> str:
     """Replace a key of a role with a new one. Devices that trust the root follow; the old key is worth nothing.
 
@@ -178,6 +181,7 @@ def rotate(
         role: The role.
         elsewhere: Public key and URI of a key in a key service; None to make a key in a file.
         announce: Called with what was dropped or restarted, once it is signed.
+        old: Beginning of the ID of the key to replace; by default the role's first key.
 
     Returns:
         The ID of the key that was replaced.
@@ -186,56 +190,33 @@ def rotate(
         RegistryError: There is no such role, or keys are missing.
         SpecError: The new key already signs the role, or can't sign.
     """
+    _finish(registry)
     found = registry.read()
     delegator = _delegator(registry, found, role)
+    keyids = delegator.get_delegated_role(role).keyids
+    old = key_with(old, keyids, role) if old else None
     if elsewhere is not None:
-        _check_new(elsewhere[0], delegator, role)
+        check_new(elsewhere[0], keyids, role)
     if role in _TOP_LEVEL:
-        return _rotate_top_level(registry, role, found, elsewhere)
+        return _rotate_top_level(registry, role, found, elsewhere, old)
     replaced: list[str] = []
     cleared: list[str] = []
-    key = _new_key(registry, role, elsewhere)
+    registry.keys, key = registry.keys.new_key(role, elsewhere)
 
     def edit(found: SignedSet) -> dict[str, Metadata[Targets]]:
         metadata = read_role(registry.store, found, role, registry.where)
         delegated = found.targets.signed.get_delegated_role(role)
-        replaced[:] = delegated.keyids[:1]
+        replaced[:] = [old] if old else delegated.keyids[:1]
         if key.keyid not in delegated.keyids:
             found.targets.signed.add_key(key, role)
             found.targets.signed.revoke_key(replaced[0], role)
-        cleared[:] = _clear(role, metadata.signed) if metadata else []
+        cleared[:] = clear(role, metadata.signed) if metadata else []
         return {"targets": found.targets, **({role: metadata} if metadata else {})}
 
     registry.commit(edit)
     for one in cleared:
         announce(one)
     return replaced[0]
-
-
-def _clear(role: str, signed: Targets) -> list[str]:
-    """Remove what a role may not sign, and restart numbers that no honest push can have reached; say what changed."""
-    said = []
-    for path, why in problems(role, signed).items():
-        del signed.targets[path]
-        said.append(f"dropped {path}: {why}")
-    for path, target in signed.targets.items():
-        state = rollout.from_custom(target.custom)
-        # Each change of a channel is one of its role, so its number is at most the version of the role.
-        if state.sequence > (most := min(signed.version, rollout.LARGEST_SEQUENCE // 2)):
-            target.unrecognized_fields["custom"][CUSTOM]["sequence"] = most
-            said.append(f"restarted the number of {path}: {state.sequence:,} becomes {most:,}")
-    return said
-
-
-def _check_new(public_key: bytes, delegator: Root | Targets, role: str) -> None:
-    key = public_key_of(public_key)
-    if key.keyid in delegator.get_delegated_role(role).keyids:
-        raise SpecError(
-            "this key already signs the role, so it can't replace one of its keys",
-            where=role,
-            measured=f"the key {key.keyid[:12]}…",
-            remedy="create a new key; to move a key that the role has, change its place in keys.json",
-        )
 
 
 def public_keys(registry: SignedRegistry, role: str) -> list[Key]:
@@ -257,14 +238,30 @@ def _delegator(registry: SignedRegistry, found: SignedSet, role: str) -> Root | 
     return found.root.signed if role in _TOP_LEVEL else found.targets.signed
 
 
+def _finish(registry: SignedRegistry) -> None:
+    """Write the timestamp of a rotation that was killed after it had written the root."""
+    version = newest_root(registry.store, registry.keys.root, registry.where).signed.version
+    for pending in registry.keys.folder.glob(_pending(registry, "*").name):
+        with registry.store.exclusive():
+            found = registry.store.read(TIMESTAMP_NAME)
+            if pending == _pending(registry, version):
+                registry.store.write_if(TIMESTAMP_NAME, pending.read_bytes(), found.version if found else None)
+        pending.unlink()
+
+
+def _pending(registry: SignedRegistry, version: int | str) -> Path:
+    return registry.keys.folder / f"timestamp-for-root-{version}.json"
+
+
 def _rotate_top_level(
-    registry: SignedRegistry, role: str, found: SignedSet, elsewhere: tuple[bytes, str] | None
+    registry: SignedRegistry, role: str, found: SignedSet, elsewhere: tuple[bytes, str] | None, replaced: str | None
 ) -> str:
     root = found.root.signed
     signers = {signer.public_key.keyid: signer for signer in registry.signers_of(root, "root")}
-    key = _new_key(registry, role, elsewhere)
-    replaced = root.roles[role].keyids[0]
-    if role != "root":
+    registry.keys, key = registry.keys.new_key(role, elsewhere)
+    replaced = replaced or root.roles[role].keyids[0]
+    lost = role != "root" and not any(registry.keys.signer(root.get_key(one)) for one in root.roles[role].keyids)
+    if role != "root" and not lost:
         # What the new key must sign is signed by both keys first, so that devices find a valid set at any time.
         if (signer := registry.keys.signer(key)) is not None:
             registry.extra = {role: signer}
@@ -277,9 +274,16 @@ def _rotate_top_level(
     root.expires = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=days)
     # The new root is signed as both the old and the new one require.
     signers |= {signer.public_key.keyid: signer for signer in registry.signers_of(root, "root")}
-    name = f"{root.version}.root.json"
+    name, content = f"{root.version}.root.json", sign(found.root, list(signers.values()))
     with registry.store.exclusive():
-        written = registry.store.write_if(name, sign(found.root, list(signers.values())), None)
+        if lost:
+            # Nothing can be signed as the old root requires. So there is a moment in which devices raise an alarm.
+            roles = {"targets": found.targets} if role == "targets" else {}
+            timestamp = registry.prepared(found, roles, snapshot=role == "snapshot")
+            write_atomically(_pending(registry, root.version), timestamp)
+        written = registry.store.write_if(name, content, None)
+    if lost:
+        _finish(registry)
     if not written:
         raise RegistryError(
             "another rotation was faster",
@@ -287,12 +291,3 @@ def _rotate_top_level(
             remedy="run the command again",
         )
     return replaced
-
-
-def _new_key(registry: SignedRegistry, role: str, elsewhere: tuple[bytes, str] | None) -> Key:
-    if elsewhere is not None:
-        registry.keys, key = registry.keys.add_public(*elsewhere)
-        return key
-    signer = CryptoSigner.generate_ecdsa()
-    registry.keys = registry.keys.add(signer, f"{role}-{signer.public_key.keyid[:8]}.pem")
-    return signer.public_key

@@ -17,7 +17,7 @@ from tuf.api.serialization import DeserializationError
 
 from components.core.errors import RegistryError
 from components.trust import rollout
-from components.trust.names import EXPIRY_DAYS, LOG_ENTRY, role_of, target_of
+from components.trust.names import CUSTOM, EXPIRY_DAYS, LOG_ENTRY, role_of, target_of
 from components.trust.rollout import ChannelState, RolloutError
 from components.trust.storage import Store
 
@@ -219,3 +219,18 @@ def next_sequence(before: ChannelState, role: Targets | None, where: str) -> int
             remedy="somebody else has the key: rotate it with `edgemill registry rotate`, which restarts the number",
         )
     return last + 1
+
+
+def clear(role: str, signed: Targets) -> list[str]:
+    """Remove what a role may not sign, and restart numbers that no honest push can have reached; say what changed."""
+    said = []
+    for path, why in problems(role, signed).items():
+        del signed.targets[path]
+        said.append(f"dropped {path}: {why}")
+    for path, target in signed.targets.items():
+        state = rollout.from_custom(target.custom)
+        # Each change of a channel is one of its role, so its number is at most the version of the role.
+        if state.sequence > (most := min(signed.version, rollout.LARGEST_SEQUENCE // 2)):
+            target.unrecognized_fields["custom"][CUSTOM]["sequence"] = most
+            said.append(f"restarted the number of {path}: {state.sequence:,} becomes {most:,}")
+    return said

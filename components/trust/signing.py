@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.core.errors import RegistryError, SpecError
 from components.trust.role_file import SCHEME, SIGNATURE_BYTES, RoleFile
@@ -13,6 +13,7 @@ from components.trust.rollout import ChannelState, ReleaseRef
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signature, Signer
+    from tuf.api.metadata import Metadata
 
 PIN_VARIABLE = "EDGEMILL_HSM_PIN"
 _HALF = SIGNATURE_BYTES // 2
@@ -71,6 +72,17 @@ def checked_signature(signer: Signer, content: bytes) -> Signature:
             remedy="check the place of the key in keys.json, the permission to sign, and the service's credentials",
         ) from error
     return signature
+
+
+def sign(metadata: Metadata[Any], signers: list[Signer]) -> bytes:
+    """Replace the signatures of metadata, and return its file."""
+    from tuf.api.serialization.json import JSONSerializer
+
+    metadata.signatures.clear()
+    for signer in signers:
+        signature = checked_signature(signer, metadata.signed_bytes)
+        metadata.signatures[signature.keyid] = signature
+    return metadata.to_bytes(JSONSerializer(compact=True))
 
 
 def role_files(state: ChannelState, expires: datetime, signer: Signer) -> dict[str, str]:

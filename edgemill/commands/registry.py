@@ -150,7 +150,9 @@ def print_public_keys(address: str, role: str, *, as_header: bool, as_json: bool
     )
 
 
-def rotate(address: str, role: str, public_key: Path | None, key: str | None, *, as_json: bool = False) -> None:
+def rotate(
+    address: str, role: str, public_key: Path | None, key: str | None, old: str | None, *, as_json: bool = False
+) -> None:
     """Replace a key of a role."""
     from components.trust import setup
 
@@ -163,7 +165,7 @@ def rotate(address: str, role: str, public_key: Path | None, key: str | None, *,
     registry = _opened(address)
     elsewhere = (public_key.read_bytes(), key) if public_key and key else None
     registry.entry = record(registry.where, role, what="rotate")
-    replaced = setup.rotate(registry, role, elsewhere, lambda said: typer.secho(said, err=True, fg="yellow"))
+    replaced = setup.rotate(registry, role, elsewhere, lambda said: typer.secho(said, err=True, fg="yellow"), old)
     if as_json:
         _echo_json({"registry": registry.where, "role": role, "replaced": replaced})
         return

@@ -526,3 +526,65 @@ def test_fault_at_any_request_of_a_push_leaves_the_old_release_signed_or_the_new
         assert states(place)["shoes", "stable"] in ([(before, 10_000)], [(new, 10_000)])
         assert push(place, model) == new == states(place)["shoes", "stable"][0][0]
     assert old in place.versions()
+
+
+@pytest.mark.parametrize("role", ["targets", "snapshot", "timestamp"])
+def test_lost_key_of_a_top_level_role_is_replaced(folder: Place, tmp_path: Path, role: str) -> None:
+    push(folder)
+    (tmp_path / f"keys/{role}.pem").unlink()
+    registry = signed.open_signed(folder.root)
+    assert registry is not None
+    with pytest.raises(RegistryError, match="not enough keys"):
+        rotate(registry, "phone.stable" if role == "targets" else "targets")
+    rotate(registry, role)
+    assert not list((tmp_path / "keys").glob("timestamp-for-root-*"))
+    version = push(folder, OTHER)
+    assert states(folder)["shoes", "stable"] == [(version, 10_000)]
+    rotate(registry, "phone.stable")
+    rotate(registry, "targets")
+
+
+def test_killed_replacement_of_a_lost_key_is_finished_by_the_next_rotation(folder: Place, tmp_path: Path) -> None:
+    push(folder)
+    keys, start, first_keys = tmp_path / "keys", tmp_path / "start", tmp_path / "first-keys"
+    (keys / "timestamp.pem").unlink()
+    shutil.copytree(folder.root, start)
+    shutil.copytree(keys, first_keys)
+    killed, step = True, 0
+    while killed:
+        for kept, copy in ((Path(folder.root), start), (keys, first_keys)):
+            shutil.rmtree(kept)
+            shutil.copytree(copy, kept)
+        step += 2
+        if (child := os.fork()) == 0:
+            registry = signed.open_signed(folder.root)
+            assert registry is not None
+            kill_at(folder, step)
+            try:
+                rotate(registry, "timestamp")
+            finally:
+                os._exit(0)
+        killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        registry = signed.open_signed(folder.root)
+        assert registry is not None
+        rotate(registry, "timestamp")
+        assert push(folder, OTHER) == states(folder)["shoes", "stable"][0][0]
+    assert step > 8
+
+
+def test_key_to_replace_is_chosen_by_its_id(folder: Place, tmp_path: Path) -> None:
+    """One of three keys of the root is lost."""
+    registry = signed.open_signed(folder.root)
+    assert registry is not None
+    first, second, third = registry.read().root.signed.roles["root"].keyids
+    (tmp_path / "keys/root-2.pem").unlink()
+    for wrong in ("zz", second + "0"):
+        with pytest.raises(SpecError, match="not the beginning of the ID of one key"):
+            rotate(registry, "root", old=wrong)
+    assert rotate(registry, "root", old=second[:12]) == second
+    kept = registry.read().root.signed.roles["root"].keyids
+    assert len(kept) == 3
+    assert {first, third} < set(kept) and second not in kept
+    (tmp_path / "keys/root-1.pem").unlink()
+    rotate(registry, "snapshot")  # The new key and the third one are two of three.
+    push(folder)
