@@ -252,7 +252,7 @@ def missing_keys(where: str, role: str, bound: int, found: int) -> RegistryError
         where=where,
         bound=f"{bound} of the role's keys",
         measured=found,
-        remedy=f"name a key set with them in {VARIABLE}",
+        remedy=f"name a key set with them in {VARIABLE}, or mount the medium that holds them if they are offline",
     )
 
 
