@@ -10,7 +10,7 @@ from components.core.errors import RegistryError, SpecError
 from components.push.signed import can_be_signed, key_set_of
 from components.push.upkeep.reading import Reading, read_everything
 from components.trust.rollout import ChannelState, ReleaseRef
-from components.trust.signed_set import FIRST_ROOT_NAME, is_signed
+from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, is_signed
 from components.trust.storage import ListedStore, store_at
 
 
@@ -84,6 +84,8 @@ def restore_metadata(root: str, sources: Sequence[str], trust: Path | None, *, d
             read_everything(store, anchor or _first_root(readings), root)
         except RegistryError as error:
             name = (error.where or "").rpartition(": ")[2]
+            if not any(name in files for files in readings):
+                name = TIMESTAMP_NAME  # It leads to what never was in a mirror: somebody else has its key.
             content = next((files[name] for files in readings if name in files), None)
             if content is None or name in written:
                 break

@@ -16,6 +16,7 @@ from components.device_client.folder import DeviceFolder
 from components.device_client.pull import pull
 from components.push import signed
 from components.push.upkeep.check import verify
+from components.push.upkeep.repair import repair
 from components.trust import rollout
 from components.trust.names import CUSTOM
 from components.trust.repository import sign
@@ -254,6 +255,7 @@ def test_version_that_nothing_can_follow_is_refused_by_message(fleet: Fleet, dev
 
 def test_timestamp_that_leads_nowhere_is_ended_by_a_rotation(fleet: Fleet, device: DeviceFolder) -> None:
     """Devices remember the version of the snapshot, and would refuse smaller ones until the key is replaced."""
+    mirror = fleet.copy("mirror")
     path = fleet.root / "_tuf/timestamp.json"
     honest = path.read_bytes()
     registry = fleet.registry()
@@ -263,7 +265,10 @@ def test_timestamp_that_leads_nowhere_is_ended_by_a_rotation(fleet: Fleet, devic
     path.write_bytes(sign(found.timestamp, registry.signers_of(found.root.signed, "timestamp")))
     with pytest.raises(UnreachableError, match="404"):
         pull(device)
-    path.write_bytes(honest)
+    with pytest.raises(RegistryError, match=r"1000000\.snapshot\.json.*it is missing"):
+        rotate(fleet.registry(), "timestamp")
+    repair(str(fleet.root), sources=[str(mirror)])
+    assert path.read_bytes() == honest
     fleet.push(NEW)
     fleet.push(OTHER)
     with pytest.raises(AlarmError, match="New snapshot version must be >= 1000000"):
