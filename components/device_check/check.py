@@ -58,44 +58,65 @@ def check_candidates(
         SpecError: A tool is missing, or has another version than the profile asks for.
         TamperedError: A candidate has changed since it was written.
     """
+    check_tools(device, evaluators)
+    found = {name: check_candidate(device, evaluators, name, each, inputs) for name, each in candidates.items()}
+    checked = {name: each for name, each in found.items() if each is not None}
+    outputs = {name: ran for name, (_, ran) in checked.items() if ran.all}
+    return DeviceReport(device=device, candidates=tuple(one for one, _ in checked.values())), outputs
+
+
+def check_tools(device: str, evaluators: Sequence[DeviceEvaluator]) -> None:
+    """Check that a device's tools are installed.
+
+    Raises:
+        SpecError: A tool is missing, or has another version than the profile asks for.
+    """
     for error in tool_errors(device, evaluators):
         raise error
-    checked, outputs = [], dict[str, RunOutputs]()
-    for name, candidate in candidates.items():
-        outcome = outcome_of(candidate.read(OUTCOME_FILE))
-        if not isinstance(outcome, Converted):
-            continue
-        operators = sum(use.count for use in outcome.inspection.operators)
-        content = candidate.read(TFLITE_FILE)
-        vela: VelaOutcome | None = None
-        tflm: TflmOutcome | None = None
-        adb: AdbOutcome | None = None
-        runtimes: tuple[RuntimeResult, ...] = ()
-        for evaluator in evaluators:
-            logger.info("%s: %s: running %s", device, name, evaluator.kind)
-            if isinstance(evaluator, VelaEvaluator):
-                vela = measure_with_vela(content, operators, evaluator)
-            elif isinstance(evaluator, AdbEvaluator):
-                adb = measure_with_adb(content, evaluator)
-            elif isinstance(evaluator, RuntimesEvaluator):
-                runtimes, ran = _run_runtimes(content, inputs, evaluator)
-                if ran:
-                    outputs[name] = dataclasses.replace(outputs.get(name, RunOutputs()), runtimes=ran)
+
+
+def check_candidate(
+    device: str, evaluators: Sequence[DeviceEvaluator], name: str, candidate: Verified, inputs: Inputs | None
+) -> tuple[CandidateOnDevice, RunOutputs] | None:
+    """Run every tool on one candidate, without checking that the tools are installed.
+
+    Returns:
+        The findings without metrics, and the outputs under the tools that ran it. None if the conversion failed.
+
+    Raises:
+        DataError, TamperedError: As for `check_candidates`.
+    """
+    outcome = outcome_of(candidate.read(OUTCOME_FILE))
+    if not isinstance(outcome, Converted):
+        return None
+    operators = sum(use.count for use in outcome.inspection.operators)
+    content, outputs = candidate.read(TFLITE_FILE), RunOutputs()
+    vela: VelaOutcome | None = None
+    tflm: TflmOutcome | None = None
+    adb: AdbOutcome | None = None
+    runtimes: tuple[RuntimeResult, ...] = ()
+    for evaluator in evaluators:
+        logger.info("%s: %s: running %s", device, name, evaluator.kind)
+        if isinstance(evaluator, VelaEvaluator):
+            vela = measure_with_vela(content, operators, evaluator)
+        elif isinstance(evaluator, AdbEvaluator):
+            adb = measure_with_adb(content, evaluator)
+        elif isinstance(evaluator, RuntimesEvaluator):
+            runtimes, ran = _run_runtimes(content, inputs, evaluator)
+            outputs = dataclasses.replace(outputs, runtimes=ran)
+        else:
+            found = _run(content, inputs, evaluator)
+            if isinstance(found, ToolFailure):
+                tflm = found
             else:
-                found = _run(content, inputs, evaluator)
-                if isinstance(found, ToolFailure):
-                    tflm = found
-                else:
-                    tflm, on_tflm = found
-                    before = outputs.get(name, RunOutputs())
-                    outputs[name] = dataclasses.replace(before, device=on_tflm.device, desktop=on_tflm.desktop)
-        one = CandidateOnDevice(
-            name=name, sha256=sha256_of_bytes(content), vela=vela, tflm=tflm, adb=adb, runtimes=runtimes
-        )
-        for failure in one.failures:
-            logger.warning("%s: %s: %s", device, name, failure.message)
-        checked.append(one)
-    return DeviceReport(device=device, candidates=tuple(checked)), outputs
+                tflm, on_tflm = found
+                outputs = dataclasses.replace(outputs, device=on_tflm.device, desktop=on_tflm.desktop)
+    one = CandidateOnDevice(
+        name=name, sha256=sha256_of_bytes(content), vela=vela, tflm=tflm, adb=adb, runtimes=runtimes
+    )
+    for failure in one.failures:
+        logger.warning("%s: %s: %s", device, name, failure.message)
+    return one, outputs
 
 
 def _run(content: bytes, inputs: Inputs | None, evaluator: TflmEvaluator) -> tuple[TflmFacts, RunOutputs] | ToolFailure:

@@ -1,4 +1,4 @@
-"""TFX component of the device check: Examples + N candidates -> the findings of one device's tools."""
+"""TFX component of the device check: N measurements of candidates -> the findings of one device's tools."""
 
 import json
 from pathlib import Path
@@ -10,14 +10,14 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
 from components.core.values import FrozenModel, serialized
-from components.data.examples import ExampleDecoder, first_examples, split_files
-from components.device_check.check import check_candidates
+from components.data.examples import split_files
 from components.facts.artifact_paths import DEVICE_REPORT_FILE, SERVING_FOLDER
+from components.facts.device import DeviceReport
 from components.facts.manifest import describe, write_manifest
 from components.facts.verified import verified
-from components.spec.devices.device_tools import DeviceEvaluator, RuntimesEvaluator, TflmEvaluator
+from components.spec.devices.device_tools import DeviceEvaluator
 from components.spec.evaluate import EvaluationSpec
-from components.tfx.candidate_inputs import input_of
+from components.tfx.candidate_inputs import PREDICTIONS, input_of, predictions_of
 
 
 class DeviceCheckRequest(FrozenModel):
@@ -44,46 +44,45 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
     def Do(
         self, input_dict: dict[str, list[Any]], output_dict: dict[str, list[Any]], exec_properties: dict[str, Any]
     ) -> None:
-        """Check the candidates. The report lists them in the order of the property `recipes`."""
+        """Combine the measurements. The report lists candidates in the order of the property `recipes`."""
+        from components.device_check.measure.measurement import Measurement, examples_of, findings
+
         request = DeviceCheckRequest.model_validate_json(exec_properties["spec"])
-        folders = {name: Path(artifact_utils.get_single_uri(each)) for name, each in input_dict.items() if each}
-        candidates = {
-            name: verified(artifact_utils.get_single_instance(input_dict[input_of(name)]))
-            for name in json.loads(exec_properties["recipes"])
-        }
+        inputs = {name: artifact_utils.get_single_instance(each) for name, each in input_dict.items() if each}
+        recipes = json.loads(exec_properties["recipes"])
+        candidates = {name: verified(inputs[input_of(name)]) for name in recipes}
+        measurements = {name: Measurement(verified(inputs[predictions_of(name)])) for name in recipes}
         parents = {name: candidate.manifest.sha256 for name, candidate in candidates.items()}
-        counts = [each.examples for each in request.evaluators if isinstance(each, TflmEvaluator | RuntimesEvaluator)]
-        if not counts:
-            report, _ = check_candidates(request.device, request.evaluators, candidates, None)
-        else:
+        for name, each in measurements.items():
+            each.check_made_from("candidate", parents[name])
+        report = DeviceReport(device=request.device, candidates=findings(measurements))
+        if examples_of(request.evaluators) != 0:
             # TensorFlow Model Analysis takes seconds to import. A cached run skips that.
             from components.device_check.metrics import with_metrics
+            from components.predict.artifact import Predictions
 
-            baseline = verified(artifact_utils.get_single_instance(input_dict["baseline"]))
-            split, task = request.evaluation.split, exec_properties["task"]
-            graph = str(folders["transform_graph"]) if "transform_graph" in folders else None
-            examples = first_examples(
-                split_files(str(folders["examples"]), split),
-                None if "all" in counts else max(count for count in counts if count != "all"),
-                "run on the device's runtime",
-            )
-            inputs = ExampleDecoder(task, graph).decode(examples)[0]
-            report, outputs = check_candidates(request.device, request.evaluators, candidates, inputs)
+            baseline, floats = verified(inputs["baseline"]), Predictions(verified(inputs[PREDICTIONS]))
+            folder, split = Path(inputs["examples"].uri), request.evaluation.split
+            parents |= {"examples": content_digest(folder / f"Split-{split}"), "baseline": baseline.manifest.sha256}
+            floats.check_made_from("model", parents["baseline"])
+            for each in measurements.values():
+                each.check_made_from("baseline", floats.artifact.manifest.sha256)
             report = with_metrics(
                 report,
-                outputs,
-                examples,
+                measurements,
+                split_files(str(folder), split),
                 baseline=baseline.folder / SERVING_FOLDER,
+                floats=floats.stored,
                 spec=request.evaluation,
                 label=request.label,
-                task=task,
-                transform_graph=graph,
+                task=exec_properties["task"],
+                transform_graph=inputs["transform_graph"].uri if "transform_graph" in inputs else None,
             )
             baseline.check()
-            parents |= {
-                "examples": content_digest(folders["examples"] / f"Split-{split}"),
-                "baseline": baseline.manifest.sha256,
-            }
+            floats.artifact.check()
+        parents |= {predictions_of(name): each.artifact.manifest.sha256 for name, each in measurements.items()}
+        for artifact in (*candidates.values(), *(one.artifact for one in measurements.values())):
+            artifact.check()
         facts = artifact_utils.get_single_instance(output_dict["facts"])
         write_atomically(Path(facts.uri) / DEVICE_REPORT_FILE, serialized(report))
         version = exec_properties["code_version"]
@@ -104,27 +103,27 @@ class DeviceCheckExecutor(base_executor.BaseExecutor):
 
 
 class DeviceCheckSpec(component_spec.ComponentSpec):
-    """The interface that all device checks share. `candidate_node` adds one named input per candidate.
+    """The interface that all device checks share.
 
-    If a tool runs files, it runs them on the first examples, and they are compared with the baseline. `spec` is the
-    JSON of a `DeviceCheckRequest`. A new value of `retry` bypasses the cache, to repeat an execution whose outcome was
-    transient.
+    `candidate_node` adds an input for each candidate, and one for its measurement. If a tool runs files, their outputs
+    are compared with `predictions`, those of the baseline. `spec` is the JSON of a `DeviceCheckRequest`.
     """
 
     PARAMETERS = {
         name: component_spec.ExecutionParameter(type=str)
-        for name in ("spec", "recipes", "task", "task_version", "code_version", "retry")
+        for name in ("spec", "recipes", "task", "task_version", "code_version")
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {
-        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples, optional=True),
         "baseline": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
+        PREDICTIONS: component_spec.ChannelParameter(type=standard_artifacts.InferenceResult, optional=True),
         "transform_graph": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
     }
     OUTPUTS = {"facts": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation)}
 
 
 class DeviceCheck(base_component.BaseComponent):
-    """Runs one device's tools on all candidates."""
+    """Combines what one device's tools measured of all candidates, and evaluates what they answered."""
 
     SPEC_CLASS = DeviceCheckSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(DeviceCheckExecutor)

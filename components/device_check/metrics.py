@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -10,29 +9,27 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from components.data.supervision import postprocessed
-from components.data.task import load_task
-from components.device_check.tflm import DESKTOP_SUFFIX, RunOutputs
+from components.data.records import serialized_batches
+from components.device_check.measure.measurement import Measurement
+from components.device_check.tflm import DESKTOP_SUFFIX
 from components.evaluate.assess import load_slices
 from components.evaluate.eval_config import BASELINE
 from components.evaluate.evaluation import run_evaluation
 from components.facts.device import CandidateOnDevice, DeviceReport, RuntimeFacts, TflmFacts
 from components.predict.digests import digests_of
-from components.predict.models import FloatPredictor
-from components.predict.prediction import predict, renamed
-from components.predict.store import PredictionWriter, in_folder
+from components.predict.store import PredictionWriter, StoredPredictions, in_folder
 from components.spec.evaluate import EvaluationSpec
-from components.spec.prediction import PredictionSpec
 
 logger = logging.getLogger(__name__)
 
 
 def with_metrics(
     report: DeviceReport,
-    outputs: Mapping[str, RunOutputs],
-    examples: Sequence[bytes],
+    measurements: Mapping[str, Measurement],
+    files: Sequence[str],
     *,
     baseline: Path,
+    floats: StoredPredictions,
     spec: EvaluationSpec,
     label: str,
     task: str,
@@ -42,52 +39,38 @@ def with_metrics(
 
     Args:
         report: The report without metrics.
-        outputs: Recipe name -> outputs of the first examples, in real values.
-        examples: The serialized tf.Examples that the candidates ran, in the same order.
+        measurements: Recipe name -> its measurement.
+        files: Gzipped TFRecord files of the split whose first examples ran.
         baseline: Serving folder of the float baseline.
+        floats: The baseline's predictions for these files.
         spec, label, task, transform_graph: As for `run_evaluation`.
 
     Raises:
         SpecError, DataError, ModelError: As for `run_evaluation`.
+        TamperedError: Predictions belong to other examples.
     """
-    if not outputs:
+    ran = {name: each for name, each in measurements.items() if each.report.runs}
+    if not ran:
         return report
-    common = min(len(each) for run in outputs.values() for ran in run.all.values() for each in ran.values())
-    if common < len(examples):
+    common = min(count for each in ran.values() for count in each.report.runs.values())
+    asked = max(each.report.asked for each in ran.values())
+    if common < asked:
         logger.warning(
             "%s: there was time for %d of %d examples. To evaluate more, raise `seconds` of the evaluator in the "
             "device profile.",
             report.device,
             common,
-            len(examples),
+            asked,
         )
-    chosen = list(examples[:common])
     with tempfile.TemporaryDirectory(prefix="edgemill-tflm-") as name:
         folder = Path(name)
-        options = tf.io.TFRecordOptions(compression_type="GZIP")
-        with tf.io.TFRecordWriter(str(folder / "examples.gz"), options) as writer:
-            for example in chosen:
-                writer.write(example)
-        request = PredictionSpec(split=spec.split, batch_size=spec.batch_size)
-        load = functools.partial(FloatPredictor, baseline)
-        files = [str(folder / "examples.gz")]
-        on_floats = predict(
-            load, files=files, request=request, task=task, output=folder / BASELINE, transform_graph=transform_graph
-        )
+        first = str(folder / "examples.gz")
+        (folder / BASELINE).mkdir()
+        _take_first(common, files, floats, spec.batch_size, Path(first), folder / BASELINE)
         stored = {BASELINE: in_folder(folder / BASELINE)}
-        digests, loaded, names = digests_of(chosen), load_task(task), on_floats.output_names
-        for recipe, run in outputs.items():
-            for suffix, by_output in run.all.items():
-                model = recipe + suffix
-                (folder / model).mkdir()
-                with PredictionWriter(folder / model, 0) as writer:
-                    for at in range(0, common, spec.batch_size):
-                        end = min(at + spec.batch_size, common)
-                        batch = {output: values[at:end] for output, values in by_output.items()}
-                        writer.add(digests[at:end], postprocessed(loaded, renamed(batch, names)))
-                stored[model] = in_folder(folder / model)
+        stored |= {recipe + suffix: one for recipe, each in ran.items() for suffix, one in each.stored.items()}
         run_evaluation(
-            files=files,
+            files=[first],
             baseline=baseline,
             predictions=stored,
             spec=spec,
@@ -117,3 +100,25 @@ def with_metrics(
 
     candidates = tuple(map(evaluated, report.candidates))
     return report.model_copy(update={"candidates": candidates, "baseline_slices": slices[BASELINE]})
+
+
+def _take_first(
+    count: int, files: Sequence[str], floats: StoredPredictions, batch_size: int, examples: Path, output: Path
+) -> None:
+    """Write the first examples of files to one file, and the baseline's predictions for them as those of that file."""
+    options = tf.io.TFRecordOptions(compression_type="GZIP")
+    left = count
+    with tf.io.TFRecordWriter(str(examples), options) as writer, PredictionWriter(output, 0) as predictions:
+        for number, path in enumerate(files):
+            row = 0
+            for batch in serialized_batches([path], batch_size):
+                chosen = batch[:left]
+                digests = digests_of(chosen)
+                for example in chosen:
+                    writer.write(example)
+                if len(chosen):
+                    predictions.add(digests, floats.rows(number, row, digests))
+                row += len(chosen)
+                left -= len(chosen)
+                if not left:
+                    return

@@ -21,6 +21,7 @@ Role = Literal[
     "candidate",
     "champion",
     "predictions",
+    "measurement",
     "evaluation",
     "challenge",
     "explanation",

@@ -19,7 +19,6 @@ from components.calibrate.component import CalibrationAudit, CalibrationSampler
 from components.convert.component import TFLiteConverter
 from components.core.files import sha256_of
 from components.core.version import code_version
-from components.device_check.component import DeviceCheck, DeviceCheckRequest
 from components.evaluate.component import Evaluator
 from components.gate.component import Gate
 from components.spec.baseline import TrainedBaseline
@@ -34,6 +33,7 @@ from pipelines.file.load import LoadedPipeline
 from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec, accuracy_bound
 from pipelines.graph.explain import CHANGE_FINDER, EXPLAINER, change_finders, explainers
 from pipelines.graph.ingest import Ingested, ingest
+from pipelines.graph.measure import DEVICE_CHECK, MEASUREMENT, device_check, measurements
 from pipelines.graph.predict import PREDICTOR, predicted
 from pipelines.graph.releases import CHALLENGER, Champions, Seen, named_by_registries, push_node
 from pipelines.graph.sources import reads_digest, source_digests
@@ -157,9 +157,15 @@ class _Graph:
                 challenge = challengers[-1].outputs["challenge"]
                 nodes += challengers
             if device.evaluators:
-                checked = self._device_check(device, candidates, baseline)
+                measured = measurements(
+                    device, candidates, stored.of_baseline, spec, data, retry=self.retry, task=self._task(MEASUREMENT)
+                )
+                checked = device_check(
+                    device, candidates, measured, baseline.outputs["model"], stored.of_baseline, spec, data, measures,
+                    self._measuring(DEVICE_CHECK),
+                )  # fmt: skip
                 on_device = checked.outputs["facts"]
-                nodes.append(checked)
+                nodes += [*measured.values(), checked]
             decision = self._gate(device, evaluation.outputs["evaluation"], on_device, challenge, candidates)
             nodes += [decision, push_node(spec, device, decision, attempt)]
         return nodes
@@ -237,24 +243,6 @@ class _Graph:
             spec=json.dumps(asked),
             retry=self.retry(node),
             **self._task("components.convert.component"),
-        ).with_id(node)
-
-    def _device_check(self, device: DeviceProfile, candidates: dict[str, BaseChannel], baseline: BaseNode) -> BaseNode:
-        node = f"device_check__{device.name}"
-        # Without a runtime, no metric is computed, so another metric must not repeat the check.
-        evaluation = self._evaluation() if device.runs_examples else EvaluationSpec(split=self.spec.evaluate.split)
-        asked = DeviceCheckRequest(
-            device=device.name, evaluators=device.evaluators, evaluation=evaluation, label=self.spec.examples.label
-        )
-        return candidate_node(
-            DeviceCheck,
-            candidates,
-            examples=self.data.examples,
-            transform_graph=self.data.transform_graph,
-            baseline=baseline.outputs["model"] if device.runs_examples else None,
-            spec=asked.model_dump_json(),
-            retry=self.retry(node),
-            **self._measuring("components.device_check.component"),
         ).with_id(node)
 
     def _gate(

@@ -3,19 +3,26 @@
 import hashlib
 import json
 
+import apache_beam as beam
 import numpy as np
 import pytest
 from tfx.types import standard_artifacts
 
 from components.core.errors import DataError, TamperedError
+from components.data.examples import split_files
 from components.device_check.check import check_candidates
 from components.device_check.component import DeviceCheckExecutor, DeviceCheckRequest
+from components.device_check.measure.component import DeviceMeasurement
+from components.device_check.measure.measurement import Measurement, MeasurementRequest
 from components.facts.conversion import ConversionFailure, Converted, Inspection, OperatorUse
 from components.facts.device import DeviceReport
 from components.facts.manifest import write_manifest
 from components.facts.verified import verified
+from components.predict.artifact import predict_model
+from components.predict.digests import digests_of
 from components.spec.devices.device_tools import RuntimesEvaluator, TflmEvaluator, VelaEvaluator
 from components.spec.evaluate import EvaluationSpec
+from components.spec.prediction import PredictionSpec
 from tests.artifacts import read_manifest
 
 VELA = VelaEvaluator(accelerator="ethos-u55-64", system_config="Ethos_U55_Deep_Embedded")
@@ -150,23 +157,41 @@ def node(candidates, image_model, examples, files, tmp_path, monkeypatch):
         made.uri = str(folder)
         return made
 
-    inputs = {f"candidate_{name}": [artifact(standard_artifacts.Model, one.folder)] for name, one in candidates.items()}
-    inputs["examples"] = [artifact(standard_artifacts.Examples, tmp_path / "examples")]
-    inputs["baseline"] = [artifact(standard_artifacts.Model, tmp_path / "baseline")]
+    shared = {"examples": [artifact(standard_artifacts.Examples, tmp_path / "examples")]}
+    baseline = artifact(standard_artifacts.Model, tmp_path / "baseline")
+    predictions = artifact(standard_artifacts.InferenceResult, tmp_path / "predictions")
+    predict_model(
+        verified(baseline),
+        baseline=None,
+        files=split_files(str(tmp_path / "examples"), "eval"),
+        request=PredictionSpec(split="eval", batch_size=7),
+        task="device_check_test_task:TASK",
+        task_version="",
+        output=tmp_path / "predictions",
+        make_pipeline=beam.Pipeline,
+    )
+    parents = {"model": read_manifest(tmp_path / "baseline").sha256}
+    write_manifest(tmp_path / "predictions", "predictions", role="predictions", parents=parents, code_version="1")
     facts = artifact(standard_artifacts.ModelEvaluation, tmp_path / "facts")
 
     def run(*also, **evaluator):
         evaluators = (VELA, TflmEvaluator.model_validate(evaluator), *also)
+        asked = {"task": "device_check_test_task:TASK", "task_version": "", "code_version": "7", "retry": ""}
+        inputs = {**shared, "baseline": [baseline], "predictions": [predictions]}
+        for name, candidate in candidates.items():
+            model = artifact(standard_artifacts.Model, candidate.folder)
+            measured = artifact(standard_artifacts.InferenceResult, tmp_path / "measured" / name)
+            spec = MeasurementRequest(device="board", recipe=name, evaluators=evaluators, split="eval", batch_size=7)
+            DeviceMeasurement.EXECUTOR_SPEC.executor_class().Do(
+                {**shared, "candidate": [model], "baseline": [predictions]},
+                {"measurement": [measured]},
+                {**asked, "spec": spec.model_dump_json()},
+            )
+            inputs |= {f"candidate_{name}": [model], f"predictions_{name}": [measured]}
         spec = DeviceCheckRequest(device="board", evaluators=evaluators, evaluation=EvaluationSpec(), label="label")
+        recipes = json.dumps(["int8", "int16", "dynamic"])
         DeviceCheckExecutor().Do(
-            inputs,
-            {"facts": [facts]},
-            {
-                "spec": spec.model_dump_json(),
-                "recipes": json.dumps(["int8", "int16", "dynamic"]),
-                "task": "device_check_test_task:TASK",
-                "code_version": "7",
-            },
+            inputs, {"facts": [facts]}, {**asked, "spec": spec.model_dump_json(), "recipes": recipes}
         )
         report = DeviceReport.model_validate_json((tmp_path / "facts" / "device_report.json").read_bytes())
         return facts, report, labels
@@ -193,7 +218,9 @@ def test_node_writes_report_manifest_figures_and_metrics(node, image_model, exam
     manifest = read_manifest(tmp_path / "facts")
     assert (manifest.role, manifest.content) == ("device_check", "device_report.json")
     assert manifest.parents["int8"] == report.of("int8").sha256
-    assert set(manifest.parents) == {"int8", "int16", "dynamic", "examples", "baseline"}
+    measured = {f"predictions_{name}" for name in ("int8", "int16", "dynamic")}
+    assert set(manifest.parents) == {"int8", "int16", "dynamic", "examples", "baseline", *measured}
+    assert manifest.parents["predictions_int8"] == read_manifest(tmp_path / "measured" / "int8").sha256
     assert facts.get_int_custom_property("int8.npu_cycles") == report.of("int8").vela.cycles > 0
     assert facts.get_int_custom_property("int8.arena_bytes") == found.arena_bytes > 0
     assert facts.get_int_custom_property("dynamic.cpu_operators") == 4
@@ -221,3 +248,38 @@ def test_metrics_cover_the_first_examples_and_the_baseline_on_the_same(node, ima
     assert found.slices[0].metrics["accuracy"].value == pytest.approx(4 / 5)
     right = image_model(examples["image"][:5]).numpy().argmax(1) == labels[:5]
     assert report.baseline_slices[0].metrics["accuracy"].value == pytest.approx(right.mean())
+
+
+def test_measurement_stores_what_each_runtime_answered_by_the_digest_of_the_example(node, files, examples, tmp_path):
+    node(RuntimesEvaluator(kernels=("reference",), examples=9), examples="all")
+    measurement = Measurement(verified(tmp_path / "measured" / "int8"))
+    assert measurement.report.asked == 24
+    assert measurement.report.runs == {"": 24, "-desktop": 24, "-on-desktop": 9, "-on-litert_reference": 9}
+    records = tf_records(tmp_path / "examples" / "Split-eval" / "part.gz")
+    # A step of a softmax in int8 is 1/256.
+    expected = (on_tflm(files["int8"], examples["image"]).astype(np.float32) + 128) / 256
+    stored = measurement.stored[""].rows(0, 0, digests_of(records))
+    np.testing.assert_array_equal(stored["y"], expected)
+    nine = measurement.stored["-on-desktop"].rows(0, 0, digests_of(records[:9]))
+    np.testing.assert_array_equal(nine["y"], measurement.stored["-desktop"].rows(0, 0, digests_of(records))["y"][:9])
+    assert (
+        measurement.report.stored_bytes > 24 * 16
+        and Measurement(verified(tmp_path / "measured" / "int16")).stored == {}
+    )
+
+
+def test_device_check_refuses_the_measurement_of_another_file(node, tmp_path):
+    node(examples=3)
+    measured = tmp_path / "measured"
+    (measured / "int8").rename(measured / "other")
+    (measured / "dynamic").rename(measured / "int8")
+    measurement = Measurement(verified(measured / "int8"))
+    candidate = read_manifest(tmp_path / "int8").sha256
+    with pytest.raises(TamperedError, match=f"measurement .*candidate with sha256 {candidate}"):
+        measurement.check_made_from("candidate", candidate)
+
+
+def tf_records(path):
+    import tensorflow as tf
+
+    return list(tf.data.TFRecordDataset(str(path), compression_type="GZIP").as_numpy_iterator())

@@ -317,12 +317,25 @@ def test_device_is_checked_by_its_tools_again_only_when_these_change(small: Smal
 
     before, bounded = built(), built(max_arena_bytes=5)
     assert [name for name in before if name.startswith("device_check__")] == ["device_check__board"]
-    assert before["device_check__board"].exec_properties["retry"] == "again device_check__board"
+    recipes = [each["name"] for each in small.spec["recipes"]]
+    measured = {f"measure__board__{recipe}" for recipe in recipes}
+    assert {name for name in before if name.startswith("measure__")} == measured
+    assert all(before[name].exec_properties["retry"] == f"again {name}" for name in measured)
     assert "on_device" in before["gate__board"].inputs and "on_device" not in before["gate__phone_cpu"].inputs
     specs = [one["device_check__board"].exec_properties["spec"] for one in (before, bounded)]
     assert specs[0] == specs[1]
     others = built(evaluators=[{"kind": "tflm", "examples": 31}])
     assert others["device_check__board"].exec_properties["spec"] != specs[0]
+
+    def measuring(found: dict[str, Any]) -> dict[str, Any]:
+        return {name: (found[name].exec_properties, sorted(found[name].inputs)) for name in measured}
+
+    assert measuring(before) == measuring(bounded) != measuring(others)
+    small.spec["recipes"].append({"name": "added", "scheme": "float16"})
+    assert measuring(built()) == measuring(before) and "measure__board__added" in built()
+    # Vela runs no examples.
+    only = {"kind": "vela", "accelerator": "ethos-u55-64", "system_config": "Ethos_U55_Deep_Embedded"}
+    assert {*built(evaluators=[only])["measure__board__added"].inputs} == {"candidate"}
 
 
 def test_pushes_get_the_names_of_classes_and_the_text_of_the_card(small: SmallPipeline) -> None:

@@ -1,0 +1,69 @@
+"""TFX component of a measurement: one candidate -> what a device's tools measure of it."""
+
+from pathlib import Path
+
+from tfx.types.standard_artifacts import Examples, InferenceResult, Model, TransformGraph
+
+from components.core.remembered_digests import content_digest
+from components.data.examples import split_files
+from components.device_check.measure.measurement import FOLDER, MeasurementRequest, measure
+from components.facts.manifest import describe, write_manifest
+from components.facts.verified import verified
+from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter, component
+
+
+@component
+def DeviceMeasurement(
+    candidate: InputArtifact[Model],
+    measurement: OutputArtifact[InferenceResult],
+    spec: Parameter[str],
+    task: Parameter[str],
+    task_version: Parameter[str],  # noqa: ARG001
+    code_version: Parameter[str],
+    retry: Parameter[str],  # noqa: ARG001
+    baseline: InputArtifact[InferenceResult] = None,
+    examples: InputArtifact[Examples] = None,
+    transform_graph: InputArtifact[TransformGraph] = None,
+) -> None:
+    """Measure a candidate. A file that a tool rejects is a result.
+
+    `spec` is the JSON of a `MeasurementRequest`. Tools that run the file read `examples` and `baseline`, the
+    predictions of the float baseline. A new value of `retry` bypasses the cache, to repeat an execution whose outcome
+    was transient.
+    """
+    # Arrow and TensorFlow take seconds to import. A cached run skips that.
+    from components.predict.artifact import Predictions
+
+    request, model = MeasurementRequest.model_validate_json(spec), verified(candidate)
+    floats = None if baseline is None else Predictions(verified(baseline))
+    report = measure(
+        request,
+        model,
+        Path(measurement.uri),
+        files=[] if examples is None else split_files(examples.uri, request.split),
+        names=() if floats is None else floats.report.output_names,
+        task=task,
+        transform_graph=None if transform_graph is None else transform_graph.uri,
+    )
+    parents = {"candidate": model.manifest.sha256}
+    if floats is not None:
+        parents["baseline"] = floats.artifact.manifest.sha256
+    if examples is not None:
+        parents["examples"] = content_digest(Path(examples.uri) / f"Split-{request.split}")
+    manifest = write_manifest(
+        Path(measurement.uri),
+        FOLDER,
+        role="measurement",
+        recipe=model.manifest.recipe,
+        parents=parents,
+        code_version=code_version,
+    )
+    failures = report.candidate.failures if report.candidate is not None else ()
+    describe(
+        measurement,
+        manifest,
+        candidate=request.recipe,
+        failures=len(failures),
+        transient=int(any(failure.transient for failure in failures)),
+        stored_bytes=report.stored_bytes,
+    )

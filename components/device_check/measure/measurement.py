@@ -1,0 +1,166 @@
+"""The artifact of what a device's tools measured of one candidate, and of what it answered under them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from components.core.errors import tampered
+from components.core.files import write_atomically
+from components.core.values import FrozenModel, serialized
+from components.data.examples import ExampleDecoder, first_examples
+from components.data.supervision import postprocessed
+from components.data.task import load_task
+from components.device_check.check import check_candidate, check_tools
+from components.device_check.tflm import RunOutputs
+from components.facts.device import CandidateOnDevice
+from components.facts.verified import Verified
+from components.predict.digests import digests_of
+from components.predict.prediction import renamed
+from components.predict.store import SUFFIX, PredictionWriter, StoredPredictions
+from components.spec.devices.device_tools import DeviceEvaluator, RuntimesEvaluator, TflmEvaluator
+
+FOLDER = "measurement"
+_REPORT = f"{FOLDER}/report.json"
+
+
+class MeasurementRequest(FrozenModel):
+    """The `spec` parameter of a measurement.
+
+    It doesn't include the device's bounds, nor the metrics, so that changing them doesn't repeat the measurement.
+
+    Attributes:
+        device: Name of the device profile, for messages.
+        recipe: Name of the candidate's recipe.
+        evaluators: The device's tools.
+        split: The split whose first examples are run.
+        batch_size: Examples in a batch of `postprocess`.
+    """
+
+    device: str
+    recipe: str
+    evaluators: tuple[DeviceEvaluator, ...]
+    split: str
+    batch_size: int
+
+    @property
+    def examples(self) -> int | None:
+        """The most examples that a tool runs; 0 if none runs any, None for all."""
+        return examples_of(self.evaluators)
+
+
+class MeasurementReport(FrozenModel):
+    """What was measured.
+
+    Attributes:
+        candidate: The findings, without metrics; None if the conversion failed.
+        asked: Number of examples that the tools should run.
+        runs: Suffix of a model's name (`RunOutputs.all`) -> number of examples that ran, and whose outputs are stored.
+        stored_bytes: Size of the stored outputs.
+    """
+
+    candidate: CandidateOnDevice | None
+    asked: int = 0
+    runs: dict[str, int] = {}
+    stored_bytes: int = 0
+
+
+class Measurement:
+    """The measurement of one candidate.
+
+    Attributes:
+        artifact: Its artifact.
+        report: What was measured.
+        stored: Suffix of a model's name -> the post-processed outputs of the first examples of the split, as those of
+            one file.
+    """
+
+    def __init__(self, artifact: Verified) -> None:
+        self.artifact = artifact
+        self.report = MeasurementReport.model_validate_json(artifact.read(_REPORT))
+        self.stored = {
+            suffix: StoredPredictions(
+                [name for name in artifact.manifest.files if Path(name).parent == _place(number)],
+                artifact.read,
+                artifact.place,
+            )
+            for number, suffix in enumerate(self.report.runs)
+        }
+
+    def check_made_from(self, name: str, digest: str) -> None:
+        """As `components.predict.artifact.Predictions.check_made_from`."""
+        found = self.artifact.manifest.parents.get(name)
+        if found != digest:
+            raise tampered("measurement", self.artifact.place, f"{name} with sha256 {digest}", f"sha256 {found}")
+
+
+def examples_of(evaluators: Sequence[DeviceEvaluator]) -> int | None:
+    """The most examples that one of these tools runs; 0 if none runs any, None for all."""
+    counts = [each.examples for each in evaluators if isinstance(each, TflmEvaluator | RuntimesEvaluator)]
+    return None if "all" in counts else max((count for count in counts if count != "all"), default=0)
+
+
+def measure(
+    request: MeasurementRequest,
+    candidate: Verified,
+    output: Path,
+    *,
+    files: Sequence[str],
+    names: Sequence[str],
+    task: str,
+    transform_graph: str | None = None,
+) -> MeasurementReport:
+    """Run a device's tools on a candidate, and write the content of the artifact.
+
+    Args:
+        request: What to measure.
+        candidate: The candidate.
+        output: Folder of the artifact.
+        files: Gzipped TFRecord files of the split; not read if no tool runs examples.
+        names: Names of the float model's outputs.
+        task: Reference of the task that decodes examples and post-processes outputs.
+        transform_graph: As for `ExampleDecoder`.
+
+    Raises:
+        SpecError: A tool is missing or has another version than asked for, or `postprocess` fails.
+        DataError: There are no examples, or they lack a feature.
+        TamperedError: The candidate has changed since it was written.
+    """
+    check_tools(request.device, request.evaluators)
+    examples: list[bytes] = []
+    inputs = None
+    if request.examples != 0:
+        examples = first_examples(files, request.examples, "run on the device's runtime")
+        inputs = ExampleDecoder(task, transform_graph).decode(examples)[0]
+    found = check_candidate(request.device, request.evaluators, request.recipe, candidate, inputs)
+    one, outputs = found if found is not None else (None, RunOutputs())
+    folder, loaded = output / FOLDER, load_task(task)
+    folder.mkdir(parents=True)
+    runs: dict[str, int] = {}
+    for number, (suffix, ran) in enumerate(outputs.all.items()):
+        runs[suffix] = count = len(next(iter(ran.values())))
+        (output / _place(number)).mkdir()
+        digests = digests_of(examples[:count])
+        with PredictionWriter(output / _place(number), 0) as writer:
+            for at in range(0, count, request.batch_size):
+                end = min(at + request.batch_size, count)
+                batch = {name: values[at:end] for name, values in ran.items()}
+                writer.add(digests[at:end], postprocessed(loaded, renamed(batch, names)))
+    report = MeasurementReport(
+        candidate=one,
+        asked=len(examples),
+        runs=runs,
+        stored_bytes=sum(path.stat().st_size for path in folder.rglob(f"*{SUFFIX}")),
+    )
+    write_atomically(output / _REPORT, serialized(report))
+    return report
+
+
+def _place(number: int) -> Path:
+    return Path(FOLDER, str(number))
+
+
+def findings(measurements: Mapping[str, Measurement]) -> tuple[CandidateOnDevice, ...]:
+    """The findings of all candidates that have a file, under the names of their recipes."""
+    found = [(name, each.report.candidate) for name, each in measurements.items()]
+    return tuple(one.model_copy(update={"name": name}) for name, one in found if one is not None)

@@ -1,0 +1,97 @@
+"""The nodes that measure candidates with the tools of a device, and that combine the measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.types.channel import BaseChannel
+
+from components.device_check.component import DeviceCheck, DeviceCheckRequest
+from components.device_check.measure.component import DeviceMeasurement
+from components.device_check.measure.measurement import MeasurementRequest
+from components.spec.devices.device import DeviceProfile
+from components.spec.evaluate import EvaluationSpec
+from components.tfx.candidate_inputs import PREDICTIONS, candidate_node
+from pipelines.file.spec import PipelineSpec
+from pipelines.graph.ingest import Ingested
+
+DEVICE_CHECK, MEASUREMENT = "components.device_check.component", "components.device_check.measure.component"
+
+
+def measurements(
+    device: DeviceProfile,
+    candidates: Mapping[str, BaseChannel],
+    floats: BaseChannel,
+    spec: PipelineSpec,
+    data: Ingested,
+    *,
+    retry: Callable[[str], str],
+    task: Mapping[str, str],
+) -> dict[str, BaseNode]:
+    """Create a node for each recipe, so that another recipe leaves the others as they are.
+
+    Args:
+        device: A device with evaluators.
+        candidates: Name of a recipe -> its candidate.
+        floats: Predictions of the baseline.
+        spec, data: The pipeline file, and its examples.
+        retry: As for `pipelines.graph.build.pipeline_nodes`.
+        task: Parameters of components that call the task.
+    """
+    # A tool that doesn't run the file must not be repeated for other examples.
+    read = {"baseline": floats, "examples": data.examples, "transform_graph": data.transform_graph}
+    optional = {name: each for name, each in read.items() if each is not None and device.runs_examples}
+    nodes = {}
+    for recipe, candidate in candidates.items():
+        node = f"measure__{device.name}__{recipe}"
+        asked = MeasurementRequest(
+            device=device.name,
+            recipe=recipe,
+            evaluators=device.evaluators,
+            split=spec.evaluate.split,
+            batch_size=spec.evaluate.batch_size,
+        )
+        nodes[recipe] = DeviceMeasurement(
+            candidate=candidate, **optional, spec=asked.model_dump_json(), retry=retry(node), **task
+        ).with_id(node)
+    return nodes
+
+
+def device_check(
+    device: DeviceProfile,
+    candidates: Mapping[str, BaseChannel],
+    measured: Mapping[str, BaseNode],
+    baseline: BaseChannel,
+    floats: BaseChannel,
+    spec: PipelineSpec,
+    data: Ingested,
+    evaluation: EvaluationSpec,
+    task: Mapping[str, str],
+) -> BaseNode:
+    """Create the node that combines the measurements of a device.
+
+    Args:
+        device, candidates, floats, spec, data: As for `measurements`.
+        measured: Name of a recipe -> the node that measures its candidate.
+        baseline: The float model.
+        evaluation: The metrics and slices.
+        task: Parameters of components that call the task and the functions of metrics.
+    """
+    # Without a runtime, no metric is computed, so another metric must not repeat the check.
+    asked = DeviceCheckRequest(
+        device=device.name,
+        evaluators=device.evaluators,
+        evaluation=evaluation if device.runs_examples else EvaluationSpec(split=spec.evaluate.split),
+        label=spec.examples.label,
+    )
+    read = {"examples": data.examples, "transform_graph": data.transform_graph, "baseline": baseline}
+    read[PREDICTIONS] = floats
+    return candidate_node(
+        DeviceCheck,
+        candidates,
+        {name: node.outputs["measurement"] for name, node in measured.items()},
+        **{name: each if device.runs_examples else None for name, each in read.items()},
+        spec=asked.model_dump_json(),
+        **task,
+    ).with_id(f"device_check__{device.name}")
