@@ -140,7 +140,8 @@ def stored_outputs(folder: Path) -> np.ndarray:
 
     table = pyarrow.dataset.dataset(folder, format="ipc").to_table()
     column = next(name for name in table.column_names if name.startswith("output:"))
-    return np.concatenate([chunk.flatten().to_numpy() for chunk in table[column].chunks]).reshape(-1, 10)
+    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in table[column].chunks]
+    return np.concatenate(parts).reshape(-1, 10)
 
 
 def run_bare(examples: Path, model: Path, kept: Path) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 
 from components.core.errors import ModelError
 
+_USUAL_EXAMPLES, _MOST_EXAMPLES, _SMALL_BYTES = 64, 1024, 4 << 20
+
 
 def border_casts(graph: Any, kinds: Sequence[str], types: Sequence[str]) -> Iterator[int]:
     """Positions of float tensors that only convert between integer inputs or outputs and quantized tensors.
@@ -93,8 +95,12 @@ def has_fixed_shapes(content: bytes) -> bool:
     return schema.BuiltinOperator.TRANSPOSE_CONV in codes
 
 
-def activation_bytes(content: bytes) -> int:
-    """About the bytes of all values that the main subgraph computes for one example, at least 1."""
+def most_examples(content: bytes) -> int:
+    """The most examples to run in a call of the runtime.
+
+    The activations of a full evaluation batch may not fit in memory. A model with small activations gets more examples
+    than others, because a call takes longer than such a model.
+    """
     from components.upstream.tflite.objects import schema
 
     model = schema.Model.GetRootAs(content)
@@ -102,7 +108,8 @@ def activation_bytes(content: bytes) -> int:
     tensors = [graph.Tensors(i) for i in range(graph.TensorsLength())]
     computed = [each for each in tensors if not model.Buffers(each.Buffer()).DataLength()]
     # No type of TensorFlow Lite has more than 8 bytes.
-    return sum(8 * math.prod(each.Shape(i) for i in range(each.ShapeLength())) for each in computed) or 1
+    size = sum(8 * math.prod(each.Shape(i) for i in range(each.ShapeLength())) for each in computed)
+    return min(max(_USUAL_EXAMPLES, _SMALL_BYTES // max(size, 1)), _MOST_EXAMPLES)
 
 
 def by_name(interpreter: Any, side: str) -> dict[str, dict[str, Any]]:

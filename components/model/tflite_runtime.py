@@ -12,26 +12,20 @@ import numpy as np
 from components.core.errors import DataError, ModelError
 from components.model.batch_probe import PROBES, random_values, same_outputs
 from components.model.streaming import drive, state_pairs, zero_state
-from components.model.tflite_flags import activation_bytes, by_name, has_fixed_shapes, keeps_state, returns_each_step
+from components.model.tflite_flags import by_name, has_fixed_shapes, keeps_state, most_examples, returns_each_step
 from components.ranges.affine import Array, dequantize, quantize
 
 logger = logging.getLogger(__name__)
-
-
-# The activations of a full evaluation batch may not fit in memory, and larger batches than these are no faster per
-# example. Models whose activations are small run larger ones: calls would take longer than the model itself.
-_USUAL_BATCH, _LARGEST_BATCH, _SMALL_BYTES = 64, 1024, 4 << 20
 
 
 class TFLiteModel:
     """A TFLite file on this machine's TFLite runtime with its default delegate (XNNPACK).
 
     Examples run in batches if a batch returns the same as single examples. This is checked once, when the model is
-    loaded: bit for bit, if outputs are integers. A model that keeps state between invocations runs one example
-    (one complete sequence) at a time, from a reset state.
+    loaded: bit for bit, if outputs are integers. A model that keeps state between invocations runs one example (one
+    complete sequence) at a time, from a reset state.
 
-    A streaming model (`components.model.streaming`) runs over complete sequences: `predict` takes and returns the same
-    as a model of the complete sequence.
+    A streaming model (`components.model.streaming`) runs over complete sequences, as a model of the sequence does.
 
     Attributes:
         each_step: Whether a streaming model returns its output after each time step, or only after the last.
@@ -50,7 +44,7 @@ class TFLiteModel:
         self._start()
         self.stateful = keeps_state(content)
         self.each_step = self.streaming and returns_each_step(content)
-        self._step = min(max(_USUAL_BATCH, _SMALL_BYTES // activation_bytes(content)), _LARGEST_BATCH)
+        self._step = most_examples(content)
         self.batched = not (self.stateful or has_fixed_shapes(content)) and self._batches_soundly()
 
     def _start(self) -> None:
@@ -142,7 +136,7 @@ class TFLiteModel:
 
     def _batches(self, raw: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
         count = len(next(iter(raw.values())))
-        # Batches of one size, as far as possible, because another size takes time.
+        # Batches of one size, because a change takes time.
         step = math.ceil(count / math.ceil(count / self._step)) if self.batched and count else 1
         for start in range(0, count, step):
             yield {name: values[start : start + step] for name, values in raw.items()}
@@ -155,6 +149,10 @@ class TFLiteModel:
         """The scale of a quantized output; None if it is not quantized."""
         return float(self._outputs[name]["quantization"][0]) or None
 
+    def output_type(self, name: str) -> np.dtype[Any]:
+        """The type of an output's raw tensor."""
+        return np.dtype(self._outputs[name]["dtype"])
+
     def quantization(self, kind: str, name: str) -> tuple[float, int]:
         """Scale and zero point of an `input` or `output`; the scale is 0 if it is not quantized."""
         scale, zero_point = (self._inputs if kind == "input" else self._outputs)[name]["quantization"]
@@ -163,12 +161,11 @@ class TFLiteModel:
     def trace(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """State input of a streaming model -> the state after each time step [N, time, ...], in real values."""
         parts = [self._drive(part) for part in self._batches(self.to_tensors(inputs))]
-        return {
-            taken: self._to_real(
-                self._outputs[given], np.concatenate([np.stack([now[given] for now in part], axis=1) for part in parts])
-            )
-            for taken, given in self._pairs.items()
+        states = {
+            given: np.concatenate([np.stack([now[given] for now in part], axis=1) for part in parts])
+            for given in self._pairs.values()
         }
+        return {taken: self._to_real(self._outputs[given], states[given]) for taken, given in self._pairs.items()}
 
     def invoke_once(self) -> None:
         """Run the current input tensors once, at batch 1, from a reset state. Benchmarks time this call.

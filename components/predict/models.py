@@ -15,6 +15,7 @@ from components.model.tflite_runtime import TFLiteModel
 from components.predict.digests import BUCKETS, buckets_of
 from components.predict.observed import Observed
 from components.predict.saturation import Saturation
+from components.predict.store import Steps
 from components.ranges.unequal import ranges_along_axes
 
 Array = npt.NDArray[Any]
@@ -27,9 +28,11 @@ class Predictor(Protocol):
 
     Attributes:
         output_names: Names of the outputs, or of none if the file has no names of its own.
+        steps: Output -> its 256 real values, if it is quantized to 8 bits.
     """
 
     output_names: tuple[str, ...]
+    steps: dict[str, Steps]
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return the outputs, in real values, of inputs; both name -> array [N, ...]."""
@@ -50,6 +53,7 @@ class FloatPredictor:
     def __init__(self, serving: Path) -> None:
         self._model = load_float(serving)
         self.output_names = self._model.output_names
+        self.steps: dict[str, Steps] = {}
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Predict."""
@@ -71,6 +75,11 @@ class TFLitePredictor:
     def __init__(self, content: bytes) -> None:
         self._content, self._model = content, TFLiteModel(content)
         self.output_names = self._model.output_names
+        quantized = {
+            name: (*self._model.quantization("output", name), self._model.output_type(name))
+            for name in self.output_names
+        }
+        self.steps = {name: Steps(*each) for name, each in quantized.items() if each[0] and each[2].itemsize == 1}
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Predict."""

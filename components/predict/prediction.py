@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import apache_beam as beam
 import numpy as np
@@ -31,6 +31,7 @@ from components.upstream.beam import typed_errors
 logger = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
+T = TypeVar("T")
 _OBSERVED = ".observed.json"
 
 
@@ -72,12 +73,12 @@ def predict(
 
     Raises:
         DataError: An example lacks a feature or contains NaN, or a file is damaged.
-        SpecError: `decode` or `postprocess` fails, or returns what cannot be stored.
+        SpecError: `decode` or `postprocess` fails, or returns what cannot be stored or takes more bytes than allowed.
         ModelError: The model cannot be run.
         TamperedError: `load` raised it.
     """
     output.mkdir(parents=True, exist_ok=True)
-    step = _Predict(load, request.batch_size, task, tuple(output_names), str(output), transform_graph)
+    step = _Predict(load, request, task, tuple(output_names), str(output), transform_graph)
     with typed_errors(), make_pipeline() as pipeline:
         pipeline | "Files" >> beam.Create(list(enumerate(files))) | "Predict" >> beam.ParDo(step)
     paths = [_observed_path(output, number) for number in range(len(files))]
@@ -110,13 +111,13 @@ class _Predict(beam.DoFn):
     def __init__(
         self,
         load: Callable[[], Predictor],
-        batch_size: int,
+        request: PredictionSpec,
         task: str,
         output_names: tuple[str, ...],
         output: str,
         transform_graph: str | None,
     ) -> None:
-        self._load, self._batch_size, self._task = load, batch_size, task
+        self._load, self._batch_size, self._max_bytes, self._task = load, request.batch_size, request.max_bytes, task
         self._names, self._output, self._transform_graph = output_names, output, transform_graph
 
     def setup(self) -> None:
@@ -125,22 +126,23 @@ class _Predict(beam.DoFn):
         self._decoder = ExampleDecoder(self._task, self._transform_graph)
         task = load_task(self._task)
         # Python takes longer to find out than a batch of a small model.
-        self._postprocess = (
-            functools.partial(postprocessed, task) if isinstance(task, PostprocessingTask) else lambda outputs: outputs
-        )
+        self._processes = isinstance(task, PostprocessingTask)
+        self._postprocess = functools.partial(postprocessed, task) if self._processes else dict
 
     def process(self, element: tuple[int, str]) -> tuple[()]:
         """Predict for all examples of a file."""
         number, path = element
         total = Observed(output_names=self._model.output_names)
-        with PredictionWriter(Path(self._output), number) as writer:
+        # What postprocess returns has other values.
+        steps = {} if self._processes else renamed(self._model.steps, self._names)
+        with PredictionWriter(Path(self._output), number, self._max_bytes) as writer:
             for records in serialized_tensors(path, self._batch_size):
                 inputs, _ = self._decoder.decode(records)
                 check_finite(inputs)
                 outputs, serialized = self._model(inputs), records.numpy()
                 total.add(self._model.observed(inputs, outputs, serialized))
                 final = self._postprocess(renamed(outputs, self._names))
-                writer.add(digests_of(serialized), final)
+                writer.add(digests_of(serialized), final, steps)
                 total.examples += len(serialized)
                 total.forms = total.forms or {
                     name: StoredOutput(dtype=values.dtype.name, shape=values.shape[1:])
@@ -166,8 +168,8 @@ def check_finite(inputs: Mapping[str, Array]) -> None:
             )
 
 
-def renamed(outputs: Mapping[str, Array], names: Sequence[str]) -> Mapping[str, Array]:
-    """Outputs under the float model's names. A file without a signature has other names."""
+def renamed(outputs: Mapping[str, T], names: Sequence[str]) -> Mapping[str, T]:
+    """What outputs have, under the float model's names. A file without a signature has other names."""
     if len(names) == len(outputs) == 1:
         return dict(zip(names, outputs.values(), strict=True))
     return outputs

@@ -39,6 +39,7 @@ class PredictionReport(FrozenModel):
         batch_size: Examples in a prediction batch.
         output_names: Names of the model's outputs, before `postprocess`.
         outputs: Stored output -> its form.
+        max_bytes: The most bytes that could be stored.
         stored_bytes: Size of the stored outputs.
         rejected: Why the file cannot run; None if it did, and if there is no file.
         saturated: Output -> share of saturated values, without outputs that can't saturate.
@@ -53,6 +54,7 @@ class PredictionReport(FrozenModel):
     batch_size: int
     output_names: tuple[str, ...] = ()
     outputs: dict[str, StoredOutput] = {}
+    max_bytes: int
     stored_bytes: int = 0
     rejected: Rejection | None = None
     saturated: dict[str, float] = {}

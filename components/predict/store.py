@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ import pyarrow as pa
 from components.core.errors import SpecError, TamperedError
 from components.core.files import write_atomically
 from components.predict.digests import DIGEST_BYTES, hexadecimal
+from components.ranges.affine import dequantize, quantize
+from components.spec.prediction import MAX_BYTES
 
 Array = npt.NDArray[Any]
 SUFFIX = ".arrow"
@@ -33,16 +35,40 @@ _FORM = b"form"
 _MOST_ROWS, _MOST_BYTES = 65536, 16 << 20
 
 
+class Steps(NamedTuple):
+    """The real values of an output that is quantized to 8 bits.
+
+    Attributes:
+        scale, zero_point: A real value is scale x (integer - zero_point).
+        dtype: int8 or uint8.
+    """
+
+    scale: float
+    zero_point: int
+    dtype: np.dtype[Any]
+
+    def coded(self, values: Array) -> pa.Array:
+        """Return values [N], float32, by their places among the 256 real values: one byte each instead of four."""
+        low = np.iinfo(self.dtype).min
+        real = dequantize(np.arange(low, low + 256), self.scale, self.zero_point)
+        places = (quantize(values, self.scale, self.zero_point, self.dtype).astype(np.int16) - low).astype(np.uint8)
+        if not np.array_equal(real[places], values):
+            return pa.array(values)
+        return pa.DictionaryArray.from_arrays(pa.array(places), pa.array(real))
+
+
 class PredictionWriter:
     """Writes the outputs for the examples of one file of the split. Use it as a context manager.
 
     Args:
         folder: Folder to write to.
         file: Number of the file within the split.
+        max_bytes: The most bytes that files in the folder may have.
     """
 
-    def __init__(self, folder: Path, file: int) -> None:
-        self._folder, self._file = folder, file
+    def __init__(self, folder: Path, file: int, max_bytes: int = MAX_BYTES) -> None:
+        self._folder, self._file, self._max_bytes = folder, file, max_bytes
+        self._steps: Mapping[str, Steps] = {}
         self._row, self._rows, self._bytes = 0, 0, 0
         self._form: tuple[Any, ...] = ()
         self._batches: list[dict[str, Array]] = []
@@ -54,16 +80,18 @@ class PredictionWriter:
         if kind is None:
             self._flush()
 
-    def add(self, digests: Array, outputs: Mapping[str, Array]) -> None:
+    def add(self, digests: Array, outputs: Mapping[str, Array], steps: Mapping[str, Steps] | None = None) -> None:
         """Add the outputs of the next N examples.
 
         Args:
             digests: Digests of the examples, [N].
             outputs: Output name -> values [N, ...].
+            steps: Name of an output that has at most 256 different values -> these, the same in every call.
 
         Raises:
-            SpecError: An output has no numbers, strings, or bytes.
+            SpecError: An output has no numbers, strings, or bytes, or the files have more bytes than allowed.
         """
+        self._steps = steps or {}
         form = tuple((name, _kind(name, values), values.shape[1:]) for name, values in outputs.items())
         size = digests.nbytes + sum(map(_bytes_of, outputs.values()))
         full = self._rows + len(digests) > _MOST_ROWS or self._bytes + size > _MOST_BYTES
@@ -79,7 +107,10 @@ class PredictionWriter:
             return
         # Converting and compressing batches one by one takes several times as long.
         whole = {name: np.concatenate([batch[name] for batch in self._batches]) for name in self._batches[0]}
-        columns = {name: _examples(values) if name == EXAMPLE else _column(values) for name, values in whole.items()}
+        columns = {
+            name: _examples(values) if name == EXAMPLE else _column(values, self._steps.get(name.removeprefix(_OUTPUT)))
+            for name, values in whole.items()
+        }
         schema = pa.schema(
             [pa.field(name, column.type, metadata={_FORM: json.dumps(form)})
              for name, (column, form) in columns.items()]
@@ -90,6 +121,20 @@ class PredictionWriter:
         write_atomically(self._folder / f"{self._file:05d}-{self._row:012d}{SUFFIX}", sink.getvalue().to_pybytes())
         self._row += self._rows
         self._rows, self._bytes, self._batches = 0, 0, []
+        self._check_size()
+
+    def _check_size(self) -> None:
+        size = sum(path.stat().st_size for path in self._folder.glob(f"*{SUFFIX}"))
+        if size > self._max_bytes:
+            shapes = ", ".join(f"{name} {list(shape)}" for name, _, shape in self._form)
+            raise SpecError(
+                f"the predictions of this model take more space than allowed, after {self._row:,} examples of a file",
+                where="evaluate.max_prediction_bytes",
+                bound=f"at most {self._max_bytes:,} bytes",
+                measured=f"{size:,} bytes of {shapes}",
+                remedy="let the task's postprocess return only what the metrics read, such as the class of each pixel "
+                "instead of a score for each class; or raise evaluate.max_prediction_bytes",
+            )
 
 
 class StoredPredictions:
@@ -210,7 +255,7 @@ def _examples(digests: Array) -> tuple[pa.Array, dict[str, Any]]:
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(DIGEST_BYTES), len(digests), buffers), {}
 
 
-def _column(values: Array) -> tuple[pa.Array, dict[str, Any]]:
+def _column(values: Array, steps: Steps | None) -> tuple[pa.Array, dict[str, Any]]:
     """One list of values for each example, and what restores the array."""
     kind, form = values.dtype.kind, {"dtype": values.dtype.str, "shape": list(values.shape[1:])}
     size = math.prod(values.shape[1:])
@@ -223,7 +268,7 @@ def _column(values: Array) -> tuple[pa.Array, dict[str, Any]]:
         texts = flat.tolist()
         flat = pa.array(texts, pa.large_utf8() if texts and isinstance(texts[0], str) else pa.large_binary())
     else:
-        flat = pa.array(flat)
+        flat = pa.array(flat) if steps is None else steps.coded(flat)
     return (flat if not form["shape"] else pa.FixedSizeListArray.from_arrays(flat, size)), form
 
 
@@ -239,7 +284,12 @@ def _values(column: pa.ChunkedArray, field: pa.Field) -> Array:
     if pa.types.is_null(column.type):
         return np.empty(shape, form["dtype"])
     chunks = [chunk.flatten() if form["shape"] else chunk for chunk in column.chunks]
-    parts = [chunk.to_numpy(zero_copy_only=False) for chunk in chunks]
+    parts = [
+        chunk.dictionary.to_numpy()[chunk.indices.to_numpy()]
+        if isinstance(chunk, pa.DictionaryArray)
+        else chunk.to_numpy(zero_copy_only=False)
+        for chunk in chunks
+    ]
     whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if form["dtype"] in {"U", "S"}:
         whole = whole.astype(form["dtype"])

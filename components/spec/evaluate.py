@@ -8,6 +8,7 @@ from pydantic import Field
 
 from components.core.values import Count, FrozenModel
 from components.spec.metric import Metric, MetricSpec, OutputKind
+from components.spec.prediction import MAX_BYTES, Bytes
 
 
 class EvaluationSpec(FrozenModel):
@@ -22,6 +23,8 @@ class EvaluationSpec(FrozenModel):
         group_by: A dense feature whose values tell apart groups of related examples: a clip, a person, a site.
             Intervals and tests then resample whole groups. By default, every example is independent of the others.
         batch_size: Examples in a prediction batch.
+        max_prediction_bytes: The most bytes that the stored predictions of one model may take. More end the run, so
+            that large outputs don't fill the disk unnoticed.
         outputs: What the model returns, or by output what each of several returns. By default, it is detected. For
             `logits`, metrics see the softmax or sigmoid.
     """
@@ -33,6 +36,7 @@ class EvaluationSpec(FrozenModel):
     slices: tuple[tuple[str, ...], ...] = ()
     group_by: Annotated[str, Field(min_length=1)] | None = None
     batch_size: Count = 1000
+    max_prediction_bytes: Bytes = MAX_BYTES
     outputs: OutputKind | dict[str, OutputKind] | None = None
 
     def declared(self, output: str | None) -> OutputKind | None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from components.core.values import Count, FrozenModel
+
+Bytes = Annotated[int, Field(gt=0, lt=1 << 63)]
+MAX_BYTES = 16 << 30
 
 
 class PredictionSpec(FrozenModel):
@@ -11,7 +18,9 @@ class PredictionSpec(FrozenModel):
     Attributes:
         split: The split to predict on.
         batch_size: Examples in a prediction batch.
+        max_bytes: The most bytes that may be stored.
     """
 
     split: str
     batch_size: Count
+    max_bytes: Bytes = MAX_BYTES

@@ -51,7 +51,10 @@ def predicted(
         task: Parameters of components that call the task.
     """
     recipes = tuple(recipes)
-    asked = PredictionSpec(split=spec.evaluate.split, batch_size=spec.evaluate.batch_size).model_dump_json()
+    measures = spec.evaluate
+    asked = PredictionSpec(
+        split=measures.split, batch_size=measures.batch_size, max_bytes=measures.max_prediction_bytes
+    ).model_dump_json()
 
     def node(name: str, model: BaseChannel, floats: BaseChannel | None) -> BaseNode:
         return Predictor(

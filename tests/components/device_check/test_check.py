@@ -275,7 +275,7 @@ def test_device_check_refuses_the_measurement_of_another_file(node, tmp_path):
     (measured / "dynamic").rename(measured / "int8")
     measurement = Measurement(verified(measured / "int8"))
     candidate = read_manifest(tmp_path / "int8").sha256
-    with pytest.raises(TamperedError, match=f"measurement .*candidate with sha256 {candidate}"):
+    with pytest.raises(TamperedError, match=rf"\(measurement\) .*candidate with sha256 {candidate}"):
         measurement.check_made_from("candidate", candidate)
 
 

@@ -5,7 +5,7 @@ import pytest
 from components.core.errors import SpecError, TamperedError
 from components.predict import store
 from components.predict.digests import digests_of
-from components.predict.store import PredictionWriter, in_folder
+from components.predict.store import PredictionWriter, Steps, in_folder
 
 EXAMPLES = [f"example {number}".encode() for number in range(25)]
 DIGESTS = digests_of(EXAMPLES)
@@ -83,3 +83,48 @@ def test_files_are_a_dataset_of_arrow(tmp_path):
 def test_output_that_is_no_array_of_numbers_or_text_is_refused(tmp_path, values):
     with pytest.raises(SpecError, match=r"task: the output 'x' cannot be stored .*pad lists of different lengths"):
         write(tmp_path, 25, {"x": values})
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [Steps(0.1, -3, np.dtype(np.int8)), Steps(1 / 3, 128, np.dtype(np.uint8))],
+    ids=["int8", "uint8"],
+)
+def test_values_of_8_bits_take_one_byte_and_come_back_bit_for_bit(tmp_path, steps):
+    bounds = np.iinfo(steps.dtype)
+    raw = np.random.default_rng(5).integers(bounds.min, bounds.max, (25, 600), endpoint=True)
+    raw[0, :256] = range(bounds.min, bounds.max + 1)
+    # As the runtime's integers become real values.
+    values = (raw.astype(np.float32) - np.float32(steps.zero_point)) * np.float32(steps.scale)
+    with PredictionWriter(tmp_path / "coded", 0) as writer:
+        writer.add(DIGESTS, {"x": values}, {"x": steps})
+    with PredictionWriter(tmp_path / "plain", 0) as writer:
+        writer.add(DIGESTS, {"x": values})
+    for folder in ("coded", "plain"):
+        found = in_folder(tmp_path / folder).rows(0, 0, DIGESTS)["x"]
+        assert (found.dtype, found.tobytes()) == (np.float32, values.tobytes())
+    sizes = {name: sum(path.stat().st_size for path in (tmp_path / name).iterdir()) for name in ("coded", "plain")}
+    assert 25 * 600 < sizes["coded"] < 25 * 600 + 5000 < sizes["plain"]
+    table = pyarrow.dataset.dataset(tmp_path / "coded", format="ipc").to_table()
+    assert table["output:x"].to_pylist() == table.to_pandas()["output:x"].map(list).tolist() == values.tolist()
+
+
+def test_values_that_are_no_steps_are_stored_as_they_are(tmp_path):
+    values = np.float32([[0.1, 0.25, np.inf]] * 25)
+    with PredictionWriter(tmp_path, 0) as writer:
+        writer.add(DIGESTS, {"x": values}, {"x": Steps(0.1, 0, np.dtype(np.int8))})
+    assert in_folder(tmp_path).rows(0, 0, DIGESTS)["x"].tobytes() == values.tobytes()
+
+
+def test_more_bytes_than_allowed_end_the_run_with_advice(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_MOST_ROWS", 8)
+    values = np.random.default_rng(6).normal(size=(25, 4, 100))
+    with (
+        pytest.raises(SpecError, match=r"evaluate\.max_prediction_bytes: .*after 16 examples") as raised,
+        PredictionWriter(tmp_path, 0, max_bytes=40_000) as writer,
+    ):
+        for at in range(0, 25, 4):
+            writer.add(DIGESTS[at : at + 4], {"x": values[at : at + 4]})
+    assert "of x [4, 100]" in str(raised.value) and "class of each pixel" in str(raised.value)
+    # Nothing is stored past the file that crossed the bound.
+    assert len(list(tmp_path.iterdir())) == 2
