@@ -51,10 +51,7 @@ def predicted(
         task: Parameters of components that call the task.
     """
     recipes = tuple(recipes)
-    measures = spec.evaluate
-    asked = PredictionSpec(
-        split=measures.split, batch_size=measures.batch_size, max_bytes=measures.max_prediction_bytes
-    ).model_dump_json()
+    asked = prediction_spec(spec)
 
     def node(name: str, model: BaseChannel, floats: BaseChannel | None) -> BaseNode:
         return Predictor(
@@ -72,3 +69,11 @@ def predicted(
     others = {name: node(name, candidates[recipe], floats) for name, recipe in names.items()}
     of_recipes = {one.name: others[candidate_id("predict", one)].outputs["predictions"] for one in recipes}
     return Predicted((first, *others.values()), floats, of_recipes)
+
+
+def prediction_spec(spec: PipelineSpec) -> str:
+    """The parameter `spec` of nodes that predict."""
+    asked = spec.evaluate
+    return PredictionSpec(
+        split=asked.split, batch_size=asked.batch_size, max_bytes=asked.max_prediction_bytes
+    ).model_dump_json()

@@ -18,12 +18,11 @@ from components.push.component import Pusher
 from components.push.registry import backend_module
 from components.spec.devices.device import DeviceProfile
 from components.spec.evaluate import EvaluationSpec
-from components.spec.prediction import PredictionSpec
 from components.spec.registry import AnyRegistry, by_field
 from components.tfx.candidate_inputs import candidate_node
 from pipelines.file.spec import PipelineSpec
 from pipelines.graph.ingest import Ingested
-from pipelines.graph.predict import Predicted
+from pipelines.graph.predict import Predicted, prediction_spec
 
 CHALLENGER = "components.challenge.component"
 # What a device's registries name when a run begins, as in `components.push.champion.named_now`; None if unknown.
@@ -89,7 +88,7 @@ class Champions:
             model=champion.outputs["champion"],
             baseline=stored.of_baseline,
             transform_graph=self.data.transform_graph,
-            spec=PredictionSpec(split=spec.evaluate.split, batch_size=spec.evaluate.batch_size).model_dump_json(),
+            spec=prediction_spec(spec),
             **self.predicting,
         ).with_id(f"predict__{name}")
         request = ChallengeRequest(
