@@ -11,7 +11,7 @@ import numpy as np
 
 from components.core.errors import DataError, counted, one_of, some_of
 from components.ingest.arrays import arrays_in, check_lengths, class_numbers
-from edgemill.project.found import HELD_OUT, TRAINING, Data, Options, file_splits, label_of, read_table
+from edgemill.project.found import HELD_OUT, TRAINING, Data, Options, chosen_columns, file_splits, label_of, read_table
 
 # What stands for a missing value in tables.
 _MISSING = frozenset({"", "?", "n/a", "na", "nan", "none", "null"})
@@ -37,15 +37,7 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
             )
         names = names or others
         rows += more
-    label = label_of(names, options)
-    columns = options.columns or tuple(name for name in names if name != label)
-    if unknown := [name for name in columns if name not in names]:
-        raise DataError(
-            f"the table has no column {some_of(map(repr, unknown))}",
-            where="--columns",
-            bound=one_of(name for name in names if name != label),
-            remedy="correct the name",
-        )
+    label, columns = chosen_columns(names, options)
     where = ", ".join(map(str, files))
     cells = {name: [row[name].strip() for row in rows] for name in (*columns, label)}
     if empty := {name: count for name, held in cells.items() if (count := sum(map(_is_missing, held)))}:

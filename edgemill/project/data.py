@@ -13,6 +13,7 @@ from components.ingest.listing import is_hidden, number
 from components.ingest.media import UnreadableError, wav_facts
 from edgemill.project.columns import of_archive, of_folder, of_table
 from edgemill.project.found import Data, Options, file_splits, label_of, pair_of, read_table
+from edgemill.project.parquet import of_parquet
 from edgemill.project.paths import beside
 
 _SUFFIXES = {
@@ -23,7 +24,7 @@ _PATHS = ("path", "file", "filename", "file_name", "image", "audio")
 # Files that are looked at to find the sample rate.
 _MOST_OPENED = 200
 _OTHERWISE = (
-    "correct the path; for other data, write a pipeline file with `kind: tfrecord`, `parquet`, or `generator`: see "
+    "correct the path; for other data, write a pipeline file with `kind: tfrecord` or `generator`: see "
     "docs/own-model.md"
 )
 # Suffix of files that are not read -> what to do with them.
@@ -37,11 +38,11 @@ _ADVICE = {
     **dict.fromkeys((".h5", ".hdf5", ".mat", ".pkl", ".pickle", ".pt"),
                     "save the arrays as .npz, such as by `np.savez('data.npz', x=x, y=y)`"),
     ".npy": "name the folder of the .npy files, or save input and label as one .npz file",
-    ".parquet": "write a pipeline file with `kind: parquet`, or save the table as CSV",
     ".tfrecord": "write a pipeline file with `kind: tfrecord` and a task",
 }  # fmt: skip
 _EXPECTED = (
-    "a folder of class folders with images or WAV files, a CSV table, a .npz file, or a folder of tables or .npy files"
+    "a folder of class folders with images or WAV files, a CSV or Parquet table, a .npz file, or a folder of tables or "
+    ".npy files"
 )
 
 
@@ -53,6 +54,8 @@ def recognize_data(path: Path, options: Options) -> Data:
     """
     if is_file(path) and path.suffix.lower() == ".csv":
         return of_table(path.parent, {"kind": "hashed", "pattern": path.name}, [path], options)
+    if is_file(path) and path.suffix.lower() == ".parquet":
+        return of_parquet(path.parent, {"kind": "hashed", "pattern": path.name}, [path], options)
     if is_file(path) and path.suffix.lower() == ".npz":
         return of_archive(path, options)
     if described(path) == "nothing":
@@ -90,12 +93,15 @@ def recognize_data(path: Path, options: Options) -> Data:
     if suffixes[".csv"]:
         files = sorted(path.glob("*.csv"))
         return of_table(path, file_splits(files, "*.csv"), files, options)
+    if suffixes[".parquet"]:
+        files = sorted(path.glob("*.parquet"))
+        return of_parquet(path, file_splits(files, "*.parquet"), files, options)
     if suffixes[".npy"] or suffixes[".npz"]:
         return of_folder(path, options)
     raise DataError(
         "the folder holds no examples of a known kind",
         where="--data",
-        bound="class folders with images or WAV files, CSV tables, or .npy files",
+        bound="class folders with images or WAV files, CSV or Parquet tables, or .npy files",
         measured=f"{path}: {some_of(f'{count} {suffix}' for suffix, count in suffixes.most_common()) or 'no files'}",
         remedy=next((_ADVICE[suffix] for suffix, _ in suffixes.most_common() if suffix in _ADVICE), _OTHERWISE),
     )

@@ -13,6 +13,8 @@ from components.ingest.listing import number
 
 TRAINING = ("train", "training")
 HELD_OUT = ("test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev")
+# Kinds whose inputs are columns of numbers.
+TABLES = frozenset({"csv", "parquet"})
 _SIGNS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _LABELS = ("label", "labels", "class", "target", "y")
 
@@ -54,7 +56,7 @@ class Data(FrozenModel):
         count: Number of examples, or of files.
     """
 
-    kind: Literal["images", "audio", "csv", "arrays"]
+    kind: Literal["images", "audio", "csv", "parquet", "arrays"]
     folder: Path
     label: str = "label"
     classes: tuple[str, ...] = ()
@@ -173,3 +175,17 @@ def label_of(names: Sequence[str], options: Options) -> str:
             remedy="name the column or array of the label with --label",
         )
     return found[0]
+
+
+def chosen_columns(names: Sequence[str], options: Options) -> tuple[str, tuple[str, ...]]:
+    """The column of the label, and those of the input. Raises a DataError if one of them doesn't exist."""
+    label = label_of(names, options)
+    columns = options.columns or tuple(name for name in names if name != label)
+    if unknown := [name for name in columns if name not in names]:
+        raise DataError(
+            f"the table has no column {some_of(map(repr, unknown))}",
+            where="--columns",
+            bound=one_of(name for name in names if name != label),
+            remedy="correct the name",
+        )
+    return label, columns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from components.data.ready_made import Objective, Stored
 from components.ingest.arrays import open_arrays
 from components.ingest.listing import class_number
 from components.ingest.sources import matching
-from edgemill.project.found import Data, Options, read_table
+from edgemill.project.found import TABLES, Data, Options, read_table
 from edgemill.project.inputs import ModelInput, PlannedInput, match, with_ranges
+from edgemill.project.parquet import parquet_table
 from edgemill.project.scales import choose
 from pipelines.checks.examples.made import sampled
 from pipelines.checks.first_records import files_by_split
@@ -94,7 +95,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     elif objective == "two_classes" and not classes:
         section["num_classes"] = 2
     values = {name: _joined([columns[feature] for feature in each.features]) for name, each in inputs.items()}
-    inputs = {name: with_ranges(each, values[name], table=data.kind == "csv") for name, each in inputs.items()}
+    inputs = {name: with_ranges(each, values[name], table=data.kind in TABLES) for name, each in inputs.items()}
     ranges = max((each.ranges for each in inputs.values()), key=len)
     trial, trials = choose(
         lambda name: run({own: each.scaled(values[own], name) for own, each in inputs.items()}),
@@ -106,7 +107,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         (f"{name}: " if len(inputs) > 1 else "") + f"{each.size} of {each.dtype}" for name, each in inputs.items()
     )
     facts = (
-        f"{counted(data.count, 'example' if data.kind in {'csv', 'arrays'} else 'file')} of the kind `{data.kind}`"
+        f"{counted(data.count, 'example' if data.kind in {*TABLES, 'arrays'} else 'file')} of the kind `{data.kind}`"
         + (f" in {len(classes)} classes: {some_of(classes, 10)}" if classes else ""),
         f"the model takes {taken}, and returns {counted(model.outputs, 'number')}",
         f"input range {trial.scale}, chosen by the {measure} on {len(labels)} examples ({tried})"
@@ -157,8 +158,9 @@ def _read(
     """Up to `_TRIED` examples from all splits as feature -> [N, ...], and their labels as numbers."""
     values: dict[str, list[Array]] = {name: [] for name in features}
     labels: list[Any] = []
-    if data.kind == "csv":
-        rows = [row for _, files in files_by_split(examples) for file in files for row in read_table(file)[1]]
+    if data.kind in TABLES:
+        files = [file for _, found in files_by_split(examples) for file in found]
+        rows = [row for file in files for row in _rows(file, data, features)]
         rows = rows[:: max(1, len(rows) // _TRIED)][:_TRIED]
         values = {name: [np.array(float(row[name])) for row in rows] for name in features}
         labels = [row[data.label] for row in rows]
@@ -177,6 +179,14 @@ def _read(
     if classes:
         labels = [class_number(label, classes, "--data") for label in labels]
     return {name: np.stack(held) for name, held in values.items()}, np.array(labels, np.float64)
+
+
+def _rows(file: Path, data: Data, features: Iterable[str]) -> list[dict[str, Any]]:
+    if data.kind == "csv":
+        return list(read_table(file)[1])
+    table = parquet_table(file).select([*features, data.label])
+    rows: list[dict[str, Any]] = table.take(range(0, len(table), max(1, len(table) // _TRIED))).to_pylist()
+    return rows
 
 
 def _objective(model: Model, data: Data, classes: tuple[str, ...], labels: Array) -> Objective:

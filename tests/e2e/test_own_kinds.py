@@ -1,8 +1,10 @@
-"""`edgemill optimize` from sounds, a table, and arrays for two inputs to releases, in one process."""
+"""`edgemill optimize` from sounds, tables, and arrays for two inputs to releases, in one process."""
 
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from scipy.io import wavfile
@@ -49,6 +51,16 @@ def table(folder: Path) -> tuple[tf.keras.Model, str]:
     return model, "weather.csv"
 
 
+def parquet(folder: Path) -> tuple[tf.keras.Model, str]:
+    values = GENERATOR.normal(0, 1, [COUNT, 2]).astype(np.float32)
+    wanted = values @ np.array([1, -1], np.float32)
+    pq.write_table(pa.table({"a": values[:, 0], "b": values[:, 1], "target": wanted}), folder / "t.parquet")
+    model = tf.keras.Sequential([layers.Input([2]), layers.Dense(8, activation="relu"), layers.Dense(1)])
+    model.compile(tf.keras.optimizers.Adam(0.03), "mse")
+    model.fit(values, wanted, epochs=20, verbose=0)
+    return model, "t.parquet"
+
+
 def two_inputs(folder: Path) -> tuple[tf.keras.Model, str]:
     images = GENERATOR.integers(0, 256, [COUNT, 4, 4, 1], dtype=np.uint8)
     ages = GENERATOR.uniform(0, 1, [COUNT, 1]).astype(np.float32)
@@ -62,7 +74,7 @@ def two_inputs(folder: Path) -> tuple[tf.keras.Model, str]:
     return model, "data.npz"
 
 
-@pytest.mark.parametrize("made", [sounds, table, two_inputs])
+@pytest.mark.parametrize("made", [sounds, table, parquet, two_inputs])
 def test_one_command_leads_to_a_release(made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tf.keras.utils.set_random_seed(1)
     model, data = made(tmp_path)

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from scipy.io import wavfile
@@ -71,7 +73,6 @@ def test_folder_above_the_classes_is_named(tmp_path: Path, name: str, words: str
         ("a/1.mp3", "ffmpeg"),
         ("a/1.heic", "convert the images to PNG"),
         ("t.tsv", "save the table as CSV"),
-        ("t.parquet", "kind: parquet"),
         ("t.zip", "unpack"),
         ("t.xyz", "kind: tfrecord"),
     ],
@@ -243,3 +244,45 @@ def test_archives_and_arrays_of_splits(tmp_path: Path) -> None:
     found = recognize_data(tmp_path / "single", NONE)
     assert found.splits["patterns"] == {"train": "*.npy", "test": "*.npy"}
     assert found.fields == {"names": {"x": "x_{split}", "y": "y_{split}"}}
+
+
+def parquet(file: Path, **columns: Any) -> Path:
+    file.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns), file)
+    return file
+
+
+def test_parquet_tables(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "t.parquet", n=[1, 2], x=[0.5, 1.5], on=[True, False], label=["b", "a"])
+    found = recognize_data(file, NONE)
+    assert (found.kind, found.classes, found.label_type, found.count) == ("parquet", ("a", "b"), "int64", 2)
+    assert found.columns == {"n": "int64", "x": "float32", "on": "int64"}
+    for split in ("train", "test"):
+        parquet(tmp_path / "splits" / f"{split}.parquet", x=[0.5, 1.5], y=[1.0, 2.0])
+    found = recognize_data(tmp_path / "splits", NONE)
+    assert found.splits["patterns"] == {"train": "train.parquet", "test": "test.parquet"}
+    assert (found.label, found.label_type, found.columns) == ("y", "float32", {"x": "float32"})
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"x": [1.0, None], "y": [0, 1]}, r"missing values: x \(1\)"),
+        ({"x": [1.0, float("inf")], "y": [0, 1]}, r"missing values: x \(1\)"),
+        ({"x": [1.0, 2.0], "y": [0, None]}, r"missing values: y \(1\)"),
+        ({"x": [{"a": 1}, {"a": 2}], "y": [0, 1]}, "hold no numbers: x .*x: struct<a: int64>"),
+        ({"x": [[1.0], [2.0]], "y": [0, 1]}, "hold no numbers: x .*list"),
+        ({"x": ["red", "blue"], "y": [0, 1]}, "hold no numbers: x .*x: string"),
+        ({"x": [1.0, 2.0]}, "not clear what the label is"),
+        ({"x": pa.array([], pa.float32()), "y": pa.array([], pa.int64())}, "the table has no rows"),
+    ],
+)
+def test_parquet_tables_that_are_no_examples(tmp_path: Path, columns: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        recognize_data(parquet(tmp_path / "t.parquet", **columns), NONE)
+
+
+def test_damaged_parquet_table(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 nothing")
+    with pytest.raises(DataError, match="not a Parquet file, or it is damaged"):
+        recognize_data(tmp_path, NONE)
