@@ -188,9 +188,10 @@ def _planned(model: Path, data: Data, options: Options, *, trust_code: bool) -> 
             raise error
         if child.returncode or not (folder / PLAN_FILE).exists():
             raise ModelError(
-                f"the model cannot be loaded: {last_lines(child.stderr, _CHATTER, 2) or 'the process died'}",
+                f"the model cannot be tried on the examples: "
+                f"{last_lines(child.stderr, _CHATTER, 2) or 'the process died'}",
                 where=str(model),
                 measured=f"exit code {child.returncode}",
-                remedy="load the model with its own library, and save it again",
+                remedy="check that the model loads and runs with its own library, and save it again",
             )
         return Plan.model_validate_json((folder / PLAN_FILE).read_text())

@@ -185,7 +185,8 @@ def _rows(file: Path, data: Data, features: Iterable[str]) -> list[dict[str, Any
     if data.kind == "csv":
         return list(read_table(file)[1])
     table = parquet_table(file).select([*features, data.label])
-    rows: list[dict[str, Any]] = table.take(range(0, len(table), max(1, len(table) // _TRIED))).to_pylist()
+    evenly = list(range(0, len(table), max(1, len(table) // _TRIED)))
+    rows: list[dict[str, Any]] = table.take(evenly).to_pylist()
     return rows
 
 
