@@ -17,6 +17,7 @@ from google.api_core.exceptions import (
     PreconditionFailed,
     RetryError,
     ServerError,
+    TooManyRequests,
     Unauthorized,
     from_http_response,
 )
@@ -159,7 +160,7 @@ class GoogleBucket:
                 measured=type(error).__name__,
                 remedy="check the network and firewalls, and run again",
             ) from None
-        except ServerError as error:
+        except (ServerError, TooManyRequests) as error:
             raise StorageError(
                 "the object store does not work at the moment",
                 where=place,

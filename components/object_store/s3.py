@@ -42,7 +42,7 @@ _OTHER_REGION = {
 }
 # Another version is there, or another request is about to write one.
 _CONFLICTS = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
-_SERVER_ERROR = 500
+_TOO_MANY, _SERVER_ERROR = 429, 500
 
 
 class S3Bucket:
@@ -203,7 +203,7 @@ class S3Bucket:
                 measured=f"{code} from region {self._client.meta.region_name}",
                 remedy="set AWS_DEFAULT_REGION, and AWS_ENDPOINT_URL_S3 if it is set, to those of the bucket",
             )
-        if status >= _SERVER_ERROR and code != "NotImplemented":
+        if status == _TOO_MANY or (status >= _SERVER_ERROR and code != "NotImplemented"):
             return StorageError(
                 "the object store does not work at the moment",
                 where=place,
