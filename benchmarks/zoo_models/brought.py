@@ -171,8 +171,8 @@ def anchored_boxes(k: Any) -> Any:
         [layers.Reshape((-1, 3))(layers.Conv2D(6, 3, padding="same")(z)) for z in (x, y)]
     )
     anchors = np.random.RandomState(0).rand(1, 160, 4).astype("float32")
-    centers = boxes[..., :2] * anchors[..., 2:] + anchors[..., :2]
-    sizes = tf.exp(tf.minimum(boxes[..., 2:], 2.0)) * anchors[..., 2:] * 0.5
+    centers = boxes[:, :, :2] * anchors[..., 2:] + anchors[..., :2]
+    sizes = tf.exp(tf.minimum(boxes[:, :, 2:], 2.0)) * anchors[..., 2:] * 0.5
     return k.Model(image, {"boxes": tf.concat([centers - sizes, centers + sizes], -1), "scores": tf.sigmoid(scores)})
 
 
