@@ -65,8 +65,9 @@ def built_model(task: TrainableTask) -> Any:
 
 
 def _plain(model: Any) -> Any:
+    from components.model.input_shapes import with_plain_names
     from components.model.plain_recurrent import with_plain_recurrent
 
     # A model without inputs, or with strings, is refused later.
     known = getattr(model, "inputs", None) and all(None not in tensor.shape[1:] for tensor in model.inputs)
-    return with_plain_recurrent(model) if known else model
+    return with_plain_recurrent(with_plain_names(model)) if known else model

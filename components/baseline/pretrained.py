@@ -97,11 +97,11 @@ def _load(baseline: PretrainedBaseline, inputs: Any = None) -> tuple[Any, Rebuil
 
 def _shaped(model: Any, baseline: PretrainedBaseline) -> Any:
     """Give the model the shapes that the pipeline file asks for, and check that it can be exported."""
-    from components.model.input_shapes import wanted_specs, with_specs
+    from components.model.input_shapes import wanted_specs, with_plain_names, with_specs
     from components.model.plain_recurrent import with_plain_recurrent, without_state
 
     if getattr(model, "inputs", None):
-        model = without_state(model)
+        model = with_plain_names(without_state(model))
     check_layers(model, baseline.path)
     run_mish_as_written(model)
     shaped = with_specs(model, wanted_specs(input_specs(model), baseline.input_shapes), baseline.path)

@@ -62,6 +62,37 @@ def _wanted(spec: tf.TensorSpec, shape: Sequence[int] | None) -> tf.TensorSpec:
     return tf.TensorSpec([batch, *(spec.shape[1:] if shape is None else shape)], spec.dtype, name=spec.name)
 
 
+def with_plain_names(model: Any) -> Any:
+    """A functional Keras model whose inputs have the names that they have in a SavedModel, `in_put` for `in.put`.
+
+    TensorFlow replaces what isn't a letter or a digit in the names of a signature's arguments.
+
+    Args:
+        model: A functional or Sequential model with inputs. It is returned as it is if its names are plain, or if two
+            of them would be equal.
+    """
+    specs = input_specs(model)
+    plain = [_plain(name) for name in specs]
+    if plain == list(specs) or len(set(plain)) < len(specs):
+        return model
+    inputs = [
+        tf.keras.Input(batch_shape=s.shape, dtype=s.dtype, name=n) for n, s in zip(plain, specs.values(), strict=True)
+    ]
+    return _replayed(model, inputs)
+
+
+def _plain(name: str) -> str:
+    """As TensorFlow does."""
+    swapped = "".join(letter if letter.isalnum() else "_" for letter in name)
+    return swapped if swapped[:1].isalpha() else f"arg_{swapped}"
+
+
+def _replayed(model: Any, inputs: list[Any]) -> Any:
+    outputs = replay(model, inputs, lambda node, args, kwargs: node.layer(*args, **kwargs))
+    packed = tf.nest.pack_sequence_as(model.output, outputs) if isinstance(model.output, dict) else outputs
+    return tf.keras.Model(inputs if len(inputs) > 1 else inputs[0], packed, name=model.name)
+
+
 def with_specs(model: Any, wanted: Specs, where: str) -> Any:
     """A functional Keras model that takes inputs of the wanted shapes. It has the layers of the given one.
 
@@ -78,11 +109,9 @@ def with_specs(model: Any, wanted: Specs, where: str) -> Any:
         return model
     inputs = [tf.keras.Input(batch_shape=spec.shape, dtype=spec.dtype, name=name) for name, spec in wanted.items()]
     try:
-        outputs = replay(model, inputs, lambda node, args, kwargs: node.layer(*args, **kwargs))
+        changed = _replayed(model, inputs)
     except Exception as error:
         raise _untakeable(error, where) from error
-    packed = tf.nest.pack_sequence_as(model.output, outputs) if isinstance(model.output, dict) else outputs
-    changed = tf.keras.Model(inputs if len(inputs) > 1 else inputs[0], packed, name=model.name)
     # The new model names its outputs after the layers, as the given one does.
     prove_rows(_keras_rows(model, list(specs)), _keras_rows(changed, list(specs)), specs, wanted, where)
     return changed

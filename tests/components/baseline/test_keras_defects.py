@@ -71,3 +71,15 @@ def test_layer_that_nested_models_share_is_refused_with_a_form_that_holds_its_we
     loaded = load_keras(PretrainedBaseline(kind="pretrained", path=str(tmp_path / "saved")))
     x = np.random.default_rng(3).normal(size=(2, 4)).astype(np.float32)
     np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
+
+
+def test_inputs_have_the_names_of_the_saved_model_s_arguments(tmp_path: Path) -> None:
+    left, right = tf.keras.Input([4], name="in.put/0"), tf.keras.Input([4], name="plain")
+    tf.keras.Model([left, right], layers.Dense(2, name="head/scores.1")(layers.Add()([left, right]))).save(
+        path := tmp_path / "model.keras"
+    )
+    baseline = PretrainedBaseline(kind="pretrained", path=str(path))
+    assert [tensor.name for tensor in load_keras(baseline).inputs] == ["in_put_0", "plain"]
+    import_model(baseline, tmp_path / "baseline")
+    x = np.ones([2, 4], np.float32)
+    assert set(load_float(tmp_path / "baseline" / SERVING_FOLDER).run({"in_put_0": x, "plain": x})) == {"head/scores.1"}
