@@ -1,1 +1,1 @@
-"""Recurrent cells, computed the same way as by integer kernels, and their fake quantizers."""
+"""Recurrent cells, computed as integer kernels compute them, and their fake quantizers."""
