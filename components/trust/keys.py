@@ -111,7 +111,7 @@ class KeySet:
         try:
             signer = changed.signer(key)
             if signer is None:
-                raise FileNotFoundError(uri)
+                raise FileNotFoundError("its file does not exist")
             key.verify_signature(signer.sign(b"probe"), b"probe")
         except SpecError:
             raise

@@ -23,6 +23,7 @@ _CLIENTS = {
     "gcpkms": "securesystemslib[gcpkms]",
     "azurekms": "securesystemslib[azurekms]",
     "hsm": "securesystemslib[hsm]",
+    "hv": "securesystemslib[vault]",
 }
 
 

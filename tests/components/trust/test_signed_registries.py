@@ -366,6 +366,7 @@ def test_keys_of_other_kinds_are_refused(folder: Place, algorithm: str) -> None:
     ("uri", "said"),
     [
         ("gcpkms:projects/x", r"google-cloud-kms .*pip install 'securesystemslib\[gcpkms\]'"),
+        ("hv:key/1", r"HashiCorp Vault requires hvac .*pip install 'securesystemslib\[vault\]'"),
         ("azurekms://v.vault.azure.net/keys/k/1", r"azure-keyvault-keys .*pip install 'securesystemslib\[azurekms\]'"),
         ("hsm:2", r"python-pkcs11.*pip install 'securesystemslib\[hsm\]'"),
     ],
