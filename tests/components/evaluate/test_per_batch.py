@@ -58,5 +58,10 @@ def test_sums_of_a_bundle_are_those_of_its_batches():
         for bucket, part in parts.items():
             assert part.size == (rows & (buckets == bucket)).sum()
             np.testing.assert_allclose(part.sums, values[rows & (buckets == bucket)].sum(axis=0), rtol=1e-12)
+    # The next bundle starts over.
     step.start_bundle()
     assert list(step.finish_bundle()) == []
+    step.start_bundle()
+    assert list(step.process(element)) == []
+    again = {each.value[0]: each.value[1] for each in step.finish_bundle()}
+    assert sum(part.size for part in again[()].values()) == 7
