@@ -80,7 +80,11 @@ class SmallPipeline:
             "recipes": [{"name": "float32", "scheme": "float32"}, {"name": "int8", "scheme": "static_wi8_ai8"}],
             "evaluate": {"metrics": ["accuracy"], "slices": [["label"]]},
             "devices": ["phone_cpu"],
-            "gate": {"metrics": [{"name": "accuracy", "at_least": 0.8, "max_drop_from_baseline": 0.05}]},
+            # Without a champion, each device has three nodes less. Tests of champions ask for one.
+            "gate": {
+                "metrics": [{"name": "accuracy", "at_least": 0.8, "max_drop_from_baseline": 0.05}],
+                "champion": "none",
+            },
             "push": {"kind": "local", "root": "registry"},
         }
 

@@ -106,9 +106,9 @@ class GateSpec(FrozenModel):
             a statistical test shows every bound of `metrics`. See docs/gate.md.
         alpha: With `decide_on: test`, the highest probability of blessing a candidate that breaks a bound: above 0 and
             below 0.5, 0.05 by default.
-        champion: What happens to candidates that are worse than the champion, the device's last release. `none`, the
-            default, compares nothing. `report` compares all candidates with it, and `require` also refuses those that
-            are worse. Compared are the bounds with `max_drop_from_champion` or `max_rise_from_champion`. If there are
+        champion: What happens to candidates that are worse than the champion, the device's last release. `report`, the
+            default, compares all candidates with it. `require` also refuses those that are worse, and `none` compares
+            nothing. Compared are the bounds with `max_drop_from_champion` or `max_rise_from_champion`. If there are
             none, every metric of `metrics` is, on its slices, and must not be worse at all.
         min_examples: A slice with fewer examples is not enough data.
         max_state_error: How far the states of a lowered recurrent model can be from the float model's after any time
@@ -124,7 +124,7 @@ class GateSpec(FrozenModel):
     ] = PreferenceSpec(by="smallest")
     decide_on: Literal["estimate", "interval", "test"] = "estimate"
     alpha: Annotated[FiniteFloat, Field(gt=0, lt=0.5)] | None = None
-    champion: ChampionMode = "none"
+    champion: ChampionMode = "report"
     min_examples: Count = 30
     max_state_error: Annotated[FiniteFloat, Field(gt=0)] | None = None
     max_saturated_outputs: Annotated[FiniteFloat, Field(ge=0, lt=1)] | None = None

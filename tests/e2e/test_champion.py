@@ -99,7 +99,7 @@ def test_candidate_that_is_worse_than_the_last_release_is_refused_and_on_request
     assert "change of accuracy from the champion" in refused.output
 
     # The champion has not changed, so the comparison is not repeated.
-    small.spec["gate"]["champion"] = "report"
+    del small.spec["gate"]["champion"]
     reported = Ran(small.write(), "small")
     assert (reported.code, reported.executed()) == (ExitCode.OK, DECIDES), reported.output
     assert champion_of(reported) == champion_of(refused)

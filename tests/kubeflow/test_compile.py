@@ -101,7 +101,10 @@ def test_shipped_pipeline_is_understood_by_the_client(shipped: dict[str, Compile
 def test_nothing_that_changes_outside_is_served_from_cache(shipped: dict[str, Compiled]) -> None:
     tasks = shipped["pipelines/fashion_mnist/pipeline.yaml"].pipeline["root"]["dag"]["tasks"]
     uncached = {name for name, task in tasks.items() if not task["cachingOptions"].get("enableCache")}
-    assert uncached == {"push-phone-cpu", "push-cortex-m55", "report"}
+    assert uncached == {
+        "report",
+        *(f"{node}-{one}" for node in ("champion", "push") for one in ("phone-cpu", "cortex-m55")),
+    }
 
 
 def test_report_gets_all_inputs_of_a_local_report(shipped: dict[str, Compiled]) -> None:

@@ -100,7 +100,7 @@ def test_candidate_that_is_worse_is_only_reported_unless_the_policy_requires_mor
 
 def test_nothing_is_compared_and_nothing_is_said_when_the_policy_asks_for_none() -> None:
     decision = decided(challenge(ONE_WORSE), champion="none")
-    assert decision == decided(None)
+    assert decision == decided(None, champion="none")
     assert (decision.chosen, decision.champion) == ("small", None)
 
 
@@ -253,7 +253,7 @@ def test_paired_test_against_the_champion_is_that_of_bounds_on_the_baseline(
     ("gate", "message"),
     [
         (
-            {"metrics": [{"name": "accuracy", "at_least": 0.5, "max_drop_from_champion": 0.1}]},
+            {"metrics": [{"name": "accuracy", "at_least": 0.5, "max_drop_from_champion": 0.1}], "champion": "none"},
             "no effect with `champion: none`",
         ),
         (

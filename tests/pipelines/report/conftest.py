@@ -168,10 +168,11 @@ def make_summary(changes=()):
     )
     policy = GateSpec.model_validate(
         {
+            "champion": "none",
             "metrics": [
                 {"name": "accuracy", "at_least": 0.85, "max_drop_from_baseline": 0.01},
                 {"name": "accuracy", "at_least": 0.6, "slices": ["label"]},
-            ]
+            ],
         }
     )
     decisions = tuple(decide(evaluation, device, policy) for device in (phone, micro))
