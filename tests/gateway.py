@@ -15,10 +15,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-# What happens to a request: passed on (None), dropped before or after that, answered with a status and a body.
+# What happens to a request: passed on (None), dropped before or after that, answered with a status and a body, or
+# answered with zeros that never end.
 Fault = str | tuple[int, str] | None
 Answer = tuple[int, list[tuple[str, str]], bytes]
-DROPPED, ANSWER_LOST = "dropped", "answer lost"
+DROPPED, ANSWER_LOST, ENDLESS = "dropped", "answer lost", "endless"
+_ENDLESS_PARTS = 200
 
 
 class Gateway:
@@ -105,12 +107,23 @@ class Gateway:
         for name, value in headers:
             if name.lower() not in {"transfer-encoding", "content-length", "connection", "date", "server"}:
                 asked.send_header(name, value)
+        if found == ENDLESS:
+            self._send_zeros(asked)
+            return
         length = {name.lower(): value for name, value in headers}.get("content-length")
         asked.send_header("Content-Length", length if asked.command == "HEAD" and length else str(len(content)))
         asked.end_headers()
         if asked.command != "HEAD":
             self.bytes += len(content)
             asked.wfile.write(content)
+
+    def _send_zeros(self, asked: Any) -> None:
+        asked.close_connection = True
+        asked.send_header("Connection", "close")
+        asked.end_headers()
+        # They do end, so that a client that reads on fails instead of filling the memory.
+        for _ in range(_ENDLESS_PARTS):
+            asked.wfile.write(bytes(1 << 20))
 
     def _passed_on(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         connection = http.client.HTTPConnection(self._upstream, timeout=60)

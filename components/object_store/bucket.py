@@ -46,14 +46,23 @@ class Bucket(Protocol):
     def objects(self, prefix: str, after: str = "") -> Iterator[Stored]:
         """Yield all objects whose keys begin with a prefix, sorted by key. Keys up to `after` may be left out."""
 
-    def read(self, key: str) -> bytes:
-        """Read an object's content. Raises a FileNotFoundError if there is no such object."""
+    def read(self, key: str, most: int | None = None) -> bytes:
+        """Read an object's content.
+
+        Raises:
+            FileNotFoundError: There is no such object.
+            TooLongError: It has more than `most` bytes. At most about a megabyte more is read.
+        """
 
     def write(self, key: str, content: bytes) -> None:
         """Create or replace an object atomically."""
 
     def read_version(self, key: str) -> Content | None:
-        """Read an object's content and version in one step; None if there is no such object."""
+        """Read the content and the version of an object of a registry in one step; None if there is no such object.
+
+        Raises:
+            TooLongError: It has more bytes than `limits.largest` says.
+        """
 
     def write_if(self, key: str, content: bytes, version: str | None) -> bool:
         """Create an object if there is none (`version` is None), or replace exactly this version.

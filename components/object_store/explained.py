@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from components.core.errors import RegistryAwayError, StorageError
+from components.core.errors import RegistryAwayError, RegistryError, StorageError
 from components.object_store.bucket import DeniedError
+from components.object_store.limits import TooLongError
 
 
 @contextmanager
 def as_registry_errors(what: str, where: str, needed: str | None = None) -> Iterator[None]:
     """Convert a StorageError into a RegistryAwayError that says the same.
+
+    Something that is too long becomes a RegistryError, because it stays so until somebody restores it.
 
     Args:
         what: What can't be used, such as "the registry".
@@ -20,6 +23,14 @@ def as_registry_errors(what: str, where: str, needed: str | None = None) -> Iter
     """
     try:
         yield
+    except TooLongError as error:
+        raise RegistryError(
+            f"{what} is refused: {error.what}",
+            where=error.where or where,
+            bound=error.bound,
+            measured=error.measured,
+            remedy=error.remedy,
+        ) from None
     except StorageError as error:
         raise RegistryAwayError(
             f"{what} cannot be used: {error.what}",

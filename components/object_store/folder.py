@@ -12,6 +12,7 @@ from pathlib import Path
 from components.core.errors import StorageError
 from components.core.files import create_atomically, read_regular, sha256_of_bytes, sync_folder, write_atomically
 from components.object_store.bucket import Content, Stored
+from components.object_store.limits import largest, read_bounded
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -43,10 +44,11 @@ class FolderBucket:
                         facts = path.lstat()
                         yield Stored(key, facts.st_size, facts.st_mtime, f"{facts.st_mtime_ns} {facts.st_size}")
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, most: int | None = None) -> bytes:
         """See `Bucket`."""
-        with self._errors_explained(self.root / key):
-            return read_regular(self.root / key)
+        path = self.root / key
+        with self._errors_explained(path):
+            return read_regular(path) if most is None else read_bounded(path, most)
 
     def write(self, key: str, content: bytes) -> None:
         """See `Bucket`."""
@@ -56,7 +58,7 @@ class FolderBucket:
     def read_version(self, key: str) -> Content | None:
         """See `Bucket`. The version is the digest."""
         try:
-            content = self.read(key)
+            content = self.read(key, largest(key))
         except FileNotFoundError:
             return None
         return Content(content, sha256_of_bytes(content))

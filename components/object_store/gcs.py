@@ -5,6 +5,7 @@ Credentials come from the environment: `GOOGLE_APPLICATION_CREDENTIALS`, `gcloud
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,9 +27,11 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.exceptions import RequestException
+from typing_extensions import Buffer
 
 from components.core.errors import StorageError
 from components.object_store.bucket import Content, DeniedError, RefusedError, Stored, full, says_full
+from components.object_store.limits import largest, too_long
 
 # An unreachable store is reported within a minute.
 _TIMEOUT_SECONDS = (10.0, 60.0)
@@ -57,11 +60,12 @@ class GoogleBucket:
                 version = f"{blob.generation} {blob.md5_hash or blob.crc32c}"
                 yield Stored(blob.name, blob.size, blob.updated.timestamp(), version)
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, most: int | None = None) -> bytes:
         """See `Bucket`."""
         with self._errors_explained(key):
-            content: bytes = self._bucket.blob(key).download_as_bytes(timeout=_TIMEOUT_SECONDS, retry=_RETRY)
-            return content
+            found = _Bounded(f"gs://{self._name}/{key}", most)
+            self._bucket.blob(key).download_to_file(found, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+            return found.getvalue()
 
     def write(self, key: str, content: bytes) -> None:
         """See `Bucket`."""
@@ -77,14 +81,15 @@ class GoogleBucket:
                     blob = self._bucket.blob(key)
                     blob.reload(timeout=_TIMEOUT_SECONDS, retry=_RETRY)
                     generation = blob.generation
+                    if blob.size > largest(key):
+                        raise too_long(f"gs://{self._name}/{key}", largest(key), blob.size)
             except FileNotFoundError:
                 return None
             with suppress(FileNotFoundError), self._errors_explained(key):
                 try:
-                    content: bytes = blob.download_as_bytes(
-                        if_generation_match=generation, timeout=_TIMEOUT_SECONDS, retry=_RETRY
-                    )
-                    return Content(content, str(generation))
+                    found = _Bounded(f"gs://{self._name}/{key}", largest(key))
+                    blob.download_to_file(found, if_generation_match=generation, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+                    return Content(found.getvalue(), str(generation))
                 except PreconditionFailed:
                     continue  # replaced between the two requests, and not found if it was removed
         raise StorageError(
@@ -175,6 +180,20 @@ class GoogleBucket:
                 remedy="look up this code in the store's documentation, and run again: finished nodes come from the "
                 "cache",
             ) from None
+
+
+class _Bounded(io.BytesIO):
+    """A file in memory for a download, which ends at the first part that makes it too long."""
+
+    def __init__(self, place: str, most: int | None) -> None:
+        super().__init__()
+        self._place, self._most = place, most
+
+    def write(self, part: Buffer, /) -> int:
+        written = super().write(part)
+        if self._most is not None and self.tell() > self._most:
+            raise too_long(self._place, self._most)
+        return written
 
 
 @contextmanager

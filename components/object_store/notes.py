@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from components.object_store.bucket import Bucket
+from components.object_store.limits import LONGEST_DOCUMENT
 
 
 class Notes(Protocol):
@@ -48,7 +49,7 @@ class BucketNotes:
     def read(self, name: str) -> bytes | None:
         """See `Notes`."""
         with suppress(FileNotFoundError):
-            return self._bucket.read(self._prefix + name)
+            return self._bucket.read(self._prefix + name, LONGEST_DOCUMENT)
         return None
 
     def write(self, name: str, content: bytes) -> None:

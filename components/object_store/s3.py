@@ -18,11 +18,13 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 
 from components.core.errors import StorageError
 from components.object_store.bucket import Content, DeniedError, RefusedError, Stored, full, says_full
+from components.object_store.limits import TooLongError, joined, largest, too_long
 
 _ATTEMPTS = 4
 # An unreachable store is reported within a minute: refused connections at once, others after their attempts.
 _CONFIG = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": _ATTEMPTS})
 _MOST_DELETED = 1000
+_PART_BYTES = 1 << 20
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 _NO_PERMISSION = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"}
 _NO_CREDENTIALS = {
@@ -63,14 +65,14 @@ class S3Bucket:
                 for one in page.get("Contents", ()):
                     yield Stored(one["Key"], one["Size"], one["LastModified"].timestamp(), one["ETag"].strip('"'))
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, most: int | None = None) -> bytes:
         """See `Bucket`."""
-        return self._get(key).content
+        return self._get(key, most).content
 
     def read_version(self, key: str) -> Content | None:
         """See `Bucket`. The version is the ETag."""
         try:
-            return self._get(key)
+            return self._get(key, largest(key))
         except FileNotFoundError:
             return None
 
@@ -114,14 +116,20 @@ class S3Bucket:
             for error in answer.get("Errors", ()):
                 raise self._refused(error["Code"], error["Key"])
 
-    def _get(self, key: str) -> Content:
+    def _get(self, key: str, most: int | None) -> Content:
         with self._errors_explained(key):
             attempts = 0
             while True:
                 answer = self._client.get_object(Bucket=self._name, Key=key)
+                body = answer["Body"]
                 try:
+                    if most is not None and answer.get("ContentLength", 0) > most:
+                        raise too_long(self._place(key), most, answer["ContentLength"])
                     # The client repeats requests, but not the reading of an answer that breaks off.
-                    return Content(answer["Body"].read(), answer["ETag"])
+                    return Content(joined(body.iter_chunks(_PART_BYTES), self._place(key), most), answer["ETag"])
+                except TooLongError:
+                    body.close()  # The rest is never read.
+                    raise
                 except (HTTPClientError, IncompleteReadError):
                     attempts += 1
                     if attempts == _ATTEMPTS:

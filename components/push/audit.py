@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel, serialized
+from components.object_store.limits import TooLongError
 from components.object_store.notes import Notes
 from components.push.beside import AUDIT, notes_at
 from components.push.registry import kind_at
@@ -154,7 +155,10 @@ def read_log(root: str, contains: str | None = None, signed: str = "") -> Log:
                 if name != _HINT:
                     problems.append(f"{name}: this is not an entry")
                 continue
-            content = notes.read(name) or b""
+            try:
+                content = notes.read(name) or b""
+            except TooLongError:
+                content = b""
             try:
                 entry = Entry.model_validate_json(content)
             except ValidationError:

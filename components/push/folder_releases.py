@@ -29,6 +29,8 @@ from pathlib import Path
 from components.core.errors import RegistryError
 from components.core.files import is_file, is_folder, read_regular, write_atomically
 from components.core.values import serialized
+from components.object_store.explained import as_registry_errors
+from components.object_store.limits import LONGEST_DOCUMENT, largest, read_bounded
 from components.push import claims
 from components.push.folder_files import STAGING_PREFIX, explained, is_there, remove_stale, stage_and_rename
 from components.push.release import (
@@ -135,7 +137,12 @@ def find_release(path: Path) -> Release:
     """
     folder = path.parent if path.name in {MODEL_NAME, COMPRESSED_NAME} else path
     version = folder.resolve().name
-    return read_release(str(folder), version, lambda name: read_regular(folder / name), str(path))
+    return read_release(str(folder), version, lambda name: _read(folder / name), str(path))
+
+
+def _read(path: Path) -> bytes:
+    with as_registry_errors("the registry", str(path)):
+        return read_bounded(path, largest(path.name))
 
 
 def is_file_of_release(path: Path) -> bool:
@@ -143,7 +150,7 @@ def is_file_of_release(path: Path) -> bool:
     if path.name == COMPRESSED_NAME:
         return True
     try:
-        described = is_manifest(read_regular(path.parent / MANIFEST_NAME))
+        described = is_manifest(_read(path.parent / MANIFEST_NAME))
     except OSError:
         return False
     return described and path.name == MODEL_NAME
@@ -161,7 +168,7 @@ def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest, p
     for name, content in ((COMPRESSED_NAME, compressed), (MANIFEST_NAME, serialized(manifest))):
         path = folder / name
         # The manifest of an old release has no compressed form, so the file may be missing.
-        if not is_file(path) or read_regular(path) != content:
+        if not is_file(path) or read_regular(path, len(content) + 1) != content:
             _LOG.warning("%s differs from what this push writes and is replaced", path)
             write_atomically(path, content)
     return release if release.manifest == manifest else find_release(folder)
@@ -192,7 +199,7 @@ def current(root: Path, device_class: str, name: str, channel: str = "stable") -
     """
     folder = root / place_of(device_class, name)
     path = folder / f"{channel}.json"
-    return read_channel(str(path), lambda: read_regular(path), lambda version: find_release(folder / version))
+    return read_channel(str(path), lambda: _read(path), lambda version: find_release(folder / version))
 
 
 def pointers(folder: Path) -> list[Path]:
@@ -206,7 +213,7 @@ def pointed_at(path: Path) -> Release:
     Raises:
         RegistryError: As for `current`, or there is no pointer.
     """
-    found = read_channel(str(path), lambda: read_regular(path), lambda version: find_release(path.parent / version))
+    found = read_channel(str(path), lambda: _read(path), lambda version: find_release(path.parent / version))
     if found is None:
         raise no_such_channel(str(path.parent), path.stem, [])
     return found
@@ -240,7 +247,7 @@ def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
         raise no_such_channel(str(folder), channel, channels)
     path = folder / f"{channel}.json"
     try:
-        before = pointed_version(read_regular(path))
+        before = pointed_version(read_regular(path, LONGEST_DOCUMENT))
     except OSError:
         before = None
     with explained(folder, 0):

@@ -23,6 +23,7 @@ from components.core.files import sha256_of_bytes
 from components.core.values import serialized
 from components.object_store.bucket import below, split
 from components.object_store.clients import bucket_of
+from components.object_store.limits import LONGEST_DOCUMENT, largest
 from components.push import claims
 from components.push.object_releases import MOST_ATTEMPTS, check_kept, is_complete, names, replace, written
 from components.push.registry import Located
@@ -204,7 +205,7 @@ def _find(folder: str) -> tuple[Release, bytes]:
     files: dict[str, bytes] = {}
 
     def read(name: str) -> bytes:
-        files[name] = bucket.read(f"{key}/{name}")
+        files[name] = bucket.read(f"{key}/{name}", largest(name))
         return files[name]
 
     return read_release(folder, folder.rpartition("/")[2], read), files[MANIFEST_NAME]
@@ -214,7 +215,7 @@ def _pointed_at(pointer: str) -> Release | None:
     folder = _parent(pointer)
     return read_channel(
         pointer,
-        lambda: bucket_of(pointer).read(split(pointer)[2]),
+        lambda: bucket_of(pointer).read(split(pointer)[2], LONGEST_DOCUMENT),
         lambda version: _find(f"{folder}/{version}")[0],
     )
 

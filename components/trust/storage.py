@@ -8,16 +8,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
-from components.core.errors import RegistryAwayError, RegistryError
-from components.core.files import read_regular, sha256_of_bytes, write_atomically
+from components.core.errors import RegistryAwayError
+from components.core.files import sha256_of_bytes, write_atomically
 from components.object_store.bucket import Content, is_address, split
 from components.object_store.folder import FolderBucket
+from components.object_store.limits import LONGEST_DOCUMENT, read_bounded
 from components.object_store.oci.hosts import ADDRESS_PREFIX
 from components.trust.names import FOLDER
 from components.trust.store_errors import explained
-
-# Ten thousand device classes need a few megabytes.
-LONGEST_FILE = 50_000_000
 
 
 class Store(Protocol):
@@ -67,13 +65,12 @@ class FolderStore:
     def read(self, name: str) -> Content | None:
         """Read a file. Its version is its digest."""
         try:
-            content = read_regular(self._folder / name, LONGEST_FILE + 1)
+            with explained(str(self._folder / name)):
+                content = read_bounded(self._folder / name, LONGEST_DOCUMENT)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise _unusable(self._folder / name, error) from error
-        if len(content) > LONGEST_FILE:
-            raise _too_long(str(self._folder / name))
         return Content(content, sha256_of_bytes(content))
 
     def write_if(self, name: str, content: bytes, version: str | None) -> bool:
@@ -122,10 +119,7 @@ class BucketStore:
         from components.object_store.clients import bucket_of
 
         with explained(address := f"{self._root}/{FOLDER}/{name}"):
-            found = bucket_of(address).read_version(split(address)[2])
-        if found is not None and len(found.content) > LONGEST_FILE:
-            raise _too_long(address)
-        return found
+            return bucket_of(address).read_version(split(address)[2])
 
     def names(self) -> dict[str, float | None]:
         """See `ListedStore`."""
@@ -157,15 +151,6 @@ class BucketStore:
     def exclusive(self) -> AbstractContextManager[None]:
         """Do nothing: the bucket checks conditions."""
         return nullcontext()
-
-
-def _too_long(where: str) -> RegistryError:
-    return RegistryError(
-        "the signed metadata of the registry is refused: it is too long",
-        where=where,
-        bound=f"at most {LONGEST_FILE:,} bytes",
-        remedy="find out who changed it; restore it from a copy of the registry, then run again",
-    )
 
 
 def _unusable(path: Path, error: OSError) -> RegistryAwayError:

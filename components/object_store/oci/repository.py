@@ -15,6 +15,7 @@ import requests
 from components.core.errors import StorageError
 from components.core.files import sha256_of_bytes
 from components.object_store.bucket import DeniedError, FullError, NoCredentialsError, RefusedError
+from components.object_store.limits import LONGEST_DOCUMENT
 from components.object_store.oci.transport import ATTEMPTS, Transport
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -92,9 +93,14 @@ class Repository:
                 remedy="allow it in the registry's configuration (Docker's registry: storage.delete.enabled)",
             )
 
-    def blob(self, digest: str) -> bytes:
-        """Return a blob, which the caller verifies. Raises a FileNotFoundError if there is none."""
-        return self._transport.send("GET", f"blobs/{digest}", expected=(_OK,)).content
+    def blob(self, digest: str, most: int = LONGEST_DOCUMENT) -> bytes:
+        """Return a blob, which the caller verifies.
+
+        Raises:
+            FileNotFoundError: There is none.
+            TooLongError: It has more than `most` bytes.
+        """
+        return self._transport.send("GET", f"blobs/{digest}", expected=(_OK,), most=most).content
 
     def tags(self) -> tuple[str, ...]:
         """Return all tags, sorted; none if there is no such repository."""

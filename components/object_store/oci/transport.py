@@ -6,7 +6,7 @@ import contextlib
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -15,6 +15,7 @@ from requests.auth import AuthBase
 
 from components.core.errors import StorageError
 from components.object_store.bucket import DeniedError, NoCredentialsError, RefusedError, full, says_full
+from components.object_store.limits import LONGEST_DOCUMENT, too_long
 from components.object_store.oci.credentials import Credentials, credentials_for
 from components.object_store.oci.hosts import HTTP_VARIABLE, base_url, challenge_parameters
 
@@ -45,6 +46,7 @@ class Transport:
         self._host, self._name = host, name
         self._url = base_url(host)
         self._session = requests.Session()
+        self._session.hooks["response"].append(_bound(LONGEST_DOCUMENT))
         self._credentials: Credentials | None = None
         self._authorization: str | None = None
 
@@ -54,7 +56,14 @@ class Transport:
         return f"oci://{self._host}/{self._name}"
 
     def send(
-        self, method: str, path: str, *, expected: tuple[int, ...], attempts: int | None = None, **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        expected: tuple[int, ...],
+        attempts: int | None = None,
+        most: int | None = None,
+        **options: Any,
     ) -> requests.Response:
         """Send a request, and repeat it if the registry doesn't answer or fails.
 
@@ -63,12 +72,16 @@ class Transport:
             path: A path below the repository, or a URL that the registry returned.
             expected: Statuses that are returned. 404 raises a FileNotFoundError if it isn't among them.
             attempts: 1 if a repetition isn't the same request; otherwise `ATTEMPTS`.
+            most: How many bytes an answer can have; by default those of a document.
             options: Arguments of `requests`.
 
         Raises:
             StorageError: The registry can't be reached, refuses, or fails.
             FileNotFoundError: There is no such content.
+            TooLongError: The answer has more than `most` bytes.
         """
+        if most is not None:
+            options["hooks"] = {"response": _bound(most)}
         attempts = attempts or ATTEMPTS
         url = urljoin(f"{self._url}/v2/{self._name}/", path)
         for attempt in range(1, attempts + 1):
@@ -215,6 +228,42 @@ class Transport:
             measured=found,
             remedy="look up this code in the registry's documentation, and run again",
         )
+
+
+class _Bounded:
+    """The body of an answer, which ends at the first part that makes it too long."""
+
+    def __init__(self, raw: Any, place: str, most: int) -> None:
+        self._raw, self._place, self._most = raw, place, most
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def stream(self, *arguments: Any, **options: Any) -> Iterator[bytes]:
+        """Yield the parts, as the body itself does."""
+        received = 0
+        for part in self._raw.stream(*arguments, **options):
+            received += len(part)
+            if received > self._most:
+                self._raw.close()
+                raise too_long(self._place, self._most)
+            yield part
+
+
+def _bound(most: int) -> Callable[..., None]:
+    """Return a hook for `requests`, which bounds an answer before its body is read."""
+
+    def bound(answer: requests.Response, **options: Any) -> None:  # noqa: ARG001
+        # Without the query, which can contain secrets.
+        parts = urlsplit(answer.url)
+        place = f"oci://{parts.netloc}{parts.path.removeprefix('/v2')}"
+        declared = answer.headers.get("Content-Length", "")
+        if answer.request.method != "HEAD" and declared.isdecimal() and int(declared) > most:
+            answer.close()
+            raise too_long(place, most, int(declared))
+        answer.raw = _Bounded(answer.raw, place, most)
+
+    return bound
 
 
 def _basic(credentials: Credentials) -> str:

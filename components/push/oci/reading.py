@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 
 from components.core.errors import RegistryError
+from components.object_store.limits import largest
 from components.object_store.oci.repository import Repository, digest_of
 from components.push.beside import host_and_name
 from components.push.oci.artifact import files_in
@@ -55,7 +56,7 @@ def read_artifact(repository: Repository, artifact: bytes, address: str) -> tupl
         if name not in digests:
             raise FileNotFoundError(f"there is no {name} in the artifact")
         try:
-            content = repository.blob(digests[name])
+            content = repository.blob(digests[name], largest(name))
         except FileNotFoundError:
             raise FileNotFoundError(f"the content of {name} is missing: {digests[name]}") from None
         # The release's own digests cover the others, and say more.

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from components.core.errors import RegistryError
+from components.object_store.limits import largest
 from components.object_store.oci.repository import Repository, digest_of, repositories
 from components.push.beside import OWN_REPOSITORY, host_and_name
 from components.push.oci.artifact import artifact_of, config_in, files_in
@@ -80,7 +81,7 @@ class OciHoldings:
             digests = files_in(artifact, f"{self.root}/{place}/{version}") if artifact is not None else {}
             for name in names:
                 with suppress(FileNotFoundError, KeyError):
-                    found[name] = repository.blob(digests[name])
+                    found[name] = repository.blob(digests[name], largest(name))
         return found
 
     def read(self, place: str, version: str) -> Copy:
@@ -159,7 +160,7 @@ class OciHoldings:
         with explained(where):
             digest = repository.upload(content)
             try:
-                found = digest_of(repository.blob(digest))
+                found = digest_of(repository.blob(digest, largest(name)))
             except FileNotFoundError:
                 found = "nothing"
         if found != digest:

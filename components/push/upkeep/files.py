@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from components.core.errors import RegistryError
 from components.object_store.bucket import Stored as Object
 from components.object_store.folder import FolderBucket
+from components.object_store.limits import LONGEST_DOCUMENT, largest
 from components.push.beside import bucket_at
 from components.push.folder_files import STAGING_PREFIX, STALE_SECONDS, is_there, stage_and_rename
 from components.push.folder_files import explained as explained_files
@@ -88,7 +89,7 @@ class FileHoldings:
         files: dict[str, bytes] = {}
 
         def read(name: str) -> bytes:
-            files[name] = self._bucket.read(f"{self._prefix}{place}/{version}/{name}")
+            files[name] = self._bucket.read(f"{self._prefix}{place}/{version}/{name}", largest(name))
             return files[name]
 
         with self._explained():
@@ -207,7 +208,7 @@ class FileHoldings:
         with self._explained():
             return read_channel(
                 f"{self.root}/{name}",
-                lambda: self._bucket.read(self._prefix + name),
+                lambda: self._bucket.read(self._prefix + name, LONGEST_DOCUMENT),
                 lambda version: self.read(place, version).release,
             )
 

@@ -1,0 +1,117 @@
+"""Documents of a registry that never end: each read of one stops at its limit, and says so."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from components.core.compression import gzip_of
+from components.core.errors import RegistryAwayError, RegistryError
+from components.core.files import sha256_of_bytes
+from components.object_store.limits import LONGEST_DOCUMENT
+from components.push import signed
+from components.push.several import publish
+from components.push.upkeep.check import verify
+from components.trust import oci_store
+from components.trust.keys import VARIABLE
+from components.trust.setup import create
+from components.trust.storage import store_at
+from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
+from tests.gateway import ENDLESS, Fault, Gateway
+
+OTHER = MODEL[::-1]
+_REFUSED = f"is refused: it is too long (expected: at most {LONGEST_DOCUMENT:,} bytes; found: more than"
+# What a push reads for sure: the timestamp, or else the channel.
+_PUSHED = re.compile(r"timestamp\.json|timestamp$|/stable|%2Fstable|manifests/timestamp")
+# Models have another limit, a list is that of the store itself, and there is no second root.
+_NO_DOCUMENT = re.compile(
+    r"model\.tflite|[?&]prefix=|tags/list|/2\.root\.json|"
+    + "|".join(sha256_of_bytes(content) for model in (MODEL, OTHER) for content in (model, gzip_of(model)))
+)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    quick = {"WRITE_SECONDS": 0.2, "WAIT_SECONDS": 0.3, "_PAUSE_SECONDS": 0.05}
+    with store_of(request.param) as running, mock.patch.multiple(oci_store, **quick):
+        yield running
+
+
+def push(place: Place, model: bytes = MODEL) -> str:
+    return publish([place.spec], "phone", "shoes", model, manifest_of(model))[0][0].version
+
+
+def is_document(line: str) -> bool:
+    is_metadata_of_an_object = "/storage/v1/b/" in line and "alt=media" not in line
+    return line.startswith("GET ") and not _NO_DOCUMENT.search(line) and not is_metadata_of_an_object
+
+
+def documents(gateway: Gateway, do: Callable[[], object]) -> dict[str, int]:
+    """The documents that something reads, and the number of the first request for each."""
+    gateway.reset()
+    do()
+    found: dict[str, int] = {}
+    for number, line in enumerate(gateway.requests):
+        if is_document(line):
+            found.setdefault(line, number)
+    gateway.reset()
+    return found
+
+
+def said_about(gateway: Gateway, attacked: Callable[[int, str], bool], do: Callable[[], object]) -> str:
+    """What is said when the answers to some requests never end."""
+
+    def attack(number: int, line: str) -> Fault:
+        return ENDLESS if attacked(number, line) else None
+
+    gateway.reset()
+    gateway.fault = attack
+    try:
+        return str(getattr(do(), "problems", ""))
+    except RegistryError as error:
+        assert not isinstance(error, RegistryAwayError)
+        return str(error)
+    finally:
+        gateway.reset()
+
+
+@pytest.mark.parametrize("is_signed", [True, False], ids=["signed", "unsigned"])
+def test_endless_document_is_refused_at_its_limit(store: Store, tmp_path: Path, is_signed: bool) -> None:
+    if (gateway := store.gateway) is None:
+        pytest.skip("a folder has no requests")
+    place = store.place(tmp_path)
+    keys = {VARIABLE: str(tmp_path / "keys")} if is_signed else {}
+    if is_signed:
+        create(root := signed.normal(place.root), store_at(root), tmp_path / "keys")
+    with mock.patch.dict(os.environ, keys):
+        push(place)
+        read = documents(gateway, lambda: verify(place.root))
+        # Without signatures, only an answer without content says so.
+        attacked = {line: first for line, first in read.items() if is_signed or "tuf" not in line}
+        assert len(attacked) >= (10 if is_signed else 3)
+        for line, first in attacked.items():
+            said = said_about(gateway, lambda number, _, first=first: number == first, lambda: verify(place.root))
+            assert _REFUSED in said or ("audit" in line and "this entry cannot be read" in said), line
+        # The same for who pushes.
+        said = said_about(
+            gateway, lambda _, line: is_document(line) and bool(_PUSHED.search(line)), lambda: push(place, OTHER)
+        )
+        assert _REFUSED in said
+        assert push(place, OTHER) in place.versions()
+
+
+def test_long_document_in_the_place_of_a_manifest_is_refused(store: Store, tmp_path: Path) -> None:
+    place = store.place(tmp_path)
+    release = place.push()
+    place.files.write(f"phone/shoes/{release.version}/manifest.json", b" " * (LONGEST_DOCUMENT + 1))
+    with pytest.raises(
+        RegistryError, match=rf"{place.root.partition('://')[2]}.*: the registry is refused: it is too long"
+    ):
+        place.current()
+    (problem, *_) = verify(place.root).problems
+    assert f"at most {LONGEST_DOCUMENT:,} bytes" in problem.message
