@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from components.core.errors import EdgemillError, SpecError
 from components.core.version import find_source
 from components.spec.metric import MetricSpec
-from pipelines.file.cross_field_checks import bound_errors
+from pipelines.file.bound_checks import bound_errors
 from pipelines.file.load import LoadedPipeline
 
 _ATTRIBUTES = ("less_is_better", "range")

@@ -42,6 +42,7 @@ def measurements(
     # A tool that doesn't run the file must not be repeated for other examples.
     read = {"baseline": floats, "examples": data.examples, "transform_graph": data.transform_graph}
     optional = {name: each for name, each in read.items() if each is not None and device.runs_examples}
+    evaluate = spec.evaluate if device.runs_examples else EvaluationSpec()
     nodes = {}
     for recipe, candidate in candidates.items():
         node = f"measure__{device.name}__{recipe}"
@@ -49,8 +50,9 @@ def measurements(
             device=device.name,
             recipe=recipe,
             evaluators=device.evaluators,
-            split=spec.evaluate.split,
-            batch_size=spec.evaluate.batch_size,
+            split=evaluate.split,
+            batch_size=evaluate.batch_size,
+            max_bytes=evaluate.max_prediction_bytes,
         )
         nodes[recipe] = DeviceMeasurement(
             candidate=candidate, **optional, spec=asked.model_dump_json(), retry=retry(node), **task

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from components.core.errors import tampered
 from components.core.files import write_atomically
-from components.core.values import FrozenModel, serialized
+from components.core.values import Count, FrozenModel, serialized
 from components.data.examples import ExampleDecoder, first_examples
 from components.data.supervision import postprocessed
 from components.data.task import load_task
@@ -19,6 +19,7 @@ from components.predict.digests import digests_of
 from components.predict.prediction import renamed
 from components.predict.store import SUFFIX, PredictionWriter, StoredPredictions
 from components.spec.devices.device_tools import DeviceEvaluator, RuntimesEvaluator, TflmEvaluator
+from components.spec.prediction import MAX_BYTES, Bytes
 
 FOLDER = "measurement"
 _REPORT = f"{FOLDER}/report.json"
@@ -35,13 +36,15 @@ class MeasurementRequest(FrozenModel):
         evaluators: The device's tools.
         split: The split whose first examples are run.
         batch_size: Examples in a batch of `postprocess`.
+        max_bytes: The most bytes that the outputs under one runtime may take.
     """
 
     device: str
     recipe: str
     evaluators: tuple[DeviceEvaluator, ...]
     split: str
-    batch_size: int
+    batch_size: Count
+    max_bytes: Bytes = MAX_BYTES
 
     @property
     def examples(self) -> int | None:
@@ -122,7 +125,8 @@ def measure(
         transform_graph: As for `ExampleDecoder`.
 
     Raises:
-        SpecError: A tool is missing or has another version than asked for, or `postprocess` fails.
+        SpecError: A tool is missing or has another version than asked for, `postprocess` fails, or outputs take more
+            bytes than allowed.
         DataError: There are no examples, or they lack a feature.
         TamperedError: The candidate has changed since it was written.
     """
@@ -141,7 +145,7 @@ def measure(
         runs[suffix] = count = len(next(iter(ran.values())))
         (output / _place(number)).mkdir()
         digests = digests_of(examples[:count])
-        with PredictionWriter(output / _place(number), 0) as writer:
+        with PredictionWriter(output / _place(number), 0, request.max_bytes) as writer:
             for at in range(0, count, request.batch_size):
                 end = min(at + request.batch_size, count)
                 batch = {name: values[at:end] for name, values in ran.items()}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tfx.types import standard_artifacts
 
-from components.core.errors import DataError, TamperedError
+from components.core.errors import DataError, SpecError, TamperedError
 from components.data.examples import split_files
 from components.device_check.check import check_candidates
 from components.device_check.component import DeviceCheckExecutor, DeviceCheckRequest
@@ -22,7 +22,7 @@ from components.predict.artifact import predict_model
 from components.predict.digests import digests_of
 from components.spec.devices.device_tools import RuntimesEvaluator, TflmEvaluator, VelaEvaluator
 from components.spec.evaluate import EvaluationSpec
-from components.spec.prediction import PredictionSpec
+from components.spec.prediction import MAX_BYTES, PredictionSpec
 from tests.artifacts import read_manifest
 
 VELA = VelaEvaluator(accelerator="ethos-u55-64", system_config="Ethos_U55_Deep_Embedded")
@@ -174,14 +174,16 @@ def node(candidates, image_model, examples, files, tmp_path, monkeypatch):
     write_manifest(tmp_path / "predictions", "predictions", role="predictions", parents=parents, code_version="1")
     facts = artifact(standard_artifacts.ModelEvaluation, tmp_path / "facts")
 
-    def run(*also, **evaluator):
+    def run(*also, max_bytes=MAX_BYTES, **evaluator):
         evaluators = (VELA, TflmEvaluator.model_validate(evaluator), *also)
         asked = {"task": "device_check_test_task:TASK", "task_version": "", "code_version": "7", "retry": ""}
         inputs = {**shared, "baseline": [baseline], "predictions": [predictions]}
         for name, candidate in candidates.items():
             model = artifact(standard_artifacts.Model, candidate.folder)
             measured = artifact(standard_artifacts.InferenceResult, tmp_path / "measured" / name)
-            spec = MeasurementRequest(device="board", recipe=name, evaluators=evaluators, split="eval", batch_size=7)
+            spec = MeasurementRequest(
+                device="board", recipe=name, evaluators=evaluators, split="eval", batch_size=7, max_bytes=max_bytes
+            )
             DeviceMeasurement.EXECUTOR_SPEC.executor_class().Do(
                 {**shared, "candidate": [model], "baseline": [predictions]},
                 {"measurement": [measured]},
@@ -266,6 +268,11 @@ def test_measurement_stores_what_each_runtime_answered_by_the_digest_of_the_exam
         measurement.report.stored_bytes > 24 * 16
         and Measurement(verified(tmp_path / "measured" / "int16")).stored == {}
     )
+
+
+def test_measurement_that_would_take_more_bytes_than_allowed_ends_the_run(node):
+    with pytest.raises(SpecError, match=r"evaluate\.max_prediction_bytes: .*at most 50 bytes.* of y \[4\]"):
+        node(examples=3, max_bytes=50)
 
 
 def test_device_check_refuses_the_measurement_of_another_file(node, tmp_path):

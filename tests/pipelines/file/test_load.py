@@ -698,6 +698,33 @@ def test_bound_that_a_metric_cannot_meet_is_refused_and_others_are_not(
         assert f"gate.metrics[0].{field}: this bound {outcome} holds, regardless of the model" in errors_of(small)
 
 
+@pytest.mark.parametrize(
+    ("metric", "within", "expected"),
+    [
+        ("accuracy", 0.99, None),
+        ("accuracy", 1, "less than 1: 'accuracy', the first metric of the gate, ranges from 0 to 1; found: 1)"),
+        ({"name": "mine", "class_name": "CosineSimilarity"}, 1.5, None),
+        ({"name": "mine", "class_name": "CosineSimilarity"}, 3, "less than 2: 'mine', the first metric of the gate"),
+        ({"name": "mine", "class_name": "MeanLabel"}, 3, None),
+        ("mean_squared_error", 3, None),
+    ],
+)
+def test_tolerance_that_every_candidate_is_within_is_refused(
+    small: SmallPipeline, metric: str | dict[str, str], within: float, expected: str | None
+) -> None:
+    small.spec["evaluate"]["metrics"] = ["top_5_accuracy", metric]
+    name = metric if isinstance(metric, str) else metric["name"]
+    bound = {"max_rise_from_baseline": 0.1} if name == "mean_squared_error" else {"max_drop_from_baseline": 0.1}
+    small.spec["gate"]["metrics"] = [{"name": name, **bound}]
+    small.spec["gate"]["prefer"] = {"by": "fastest", "within": within}
+    if expected is None:
+        assert load_pipeline(small.write()).spec.gate.prefer.within == within
+    else:
+        said = errors_of(small)
+        assert "gate.prefer.within: every candidate is within this tolerance, regardless of the model" in said
+        assert expected in said and "or write `prefer: fastest`" in said
+
+
 def test_greatest_seed_is_accepted_and_quoted_numbers_are_no_booleans(small: SmallPipeline) -> None:
     small.spec["baseline"]["seed"] = small.spec["calibrate"]["seed"] = (1 << 32) - 1
     small.spec["baseline"]["epochs"] = 1

@@ -335,7 +335,12 @@ def test_device_is_checked_by_its_tools_again_only_when_these_change(small: Smal
     assert measuring(built()) == measuring(before) and "measure__board__added" in built()
     # Vela runs no examples.
     only = {"kind": "vela", "accelerator": "ethos-u55-64", "system_config": "Ethos_U55_Deep_Embedded"}
-    assert {*built(evaluators=[only])["measure__board__added"].inputs} == {"candidate"}
+    without = built(evaluators=[only])
+    assert {*without["measure__board__added"].inputs} == {"candidate"}
+    small.spec["evaluate"]["max_prediction_bytes"] = 12345
+    bounded = {name: json.loads(built()[name].exec_properties["spec"])["max_bytes"] for name in measured}
+    assert set(bounded.values()) == {12345}
+    assert measuring(built(evaluators=[only])) == measuring(without)
 
 
 def test_pushes_get_the_names_of_classes_and_the_text_of_the_card(small: SmallPipeline) -> None:

@@ -1,0 +1,85 @@
+"""Checks of the gate's bounds against the metrics that they bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from components.core.errors import SpecError
+from components.metrics.metric_ranges import values_of
+from components.spec.gate import RISES, MetricBound, PreferenceSpec
+from pipelines.file.spec import PipelineSpec
+
+
+def bound_errors(spec: PipelineSpec) -> Iterator[SpecError]:
+    """Yield an error for each bound, and for a tolerance, that doesn't fit the direction or the range of its metric."""
+    metrics = {metric.name: metric for metric in spec.evaluate.metrics}
+    for index, bound in enumerate(spec.gate.metrics):
+        if metric := metrics.get(bound.name):
+            wrong = list(_directions(bound, metric.less_is_better, f"gate.metrics[{index}]"))
+            yield from wrong
+            # One error for each bound: a bound of the wrong direction often holds for every model, too.
+            said = {error.where for error in wrong}
+            idle = _idle_bounds(bound, values_of(metric), f"gate.metrics[{index}]")
+            yield from (error for error in idle if error.where not in said)
+    # The first bound names the metric of the preference.
+    if metric := metrics.get(spec.gate.metrics[0].name):
+        yield from _idle_tolerance(spec.gate.prefer, metric.name, values_of(metric))
+
+
+def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> Iterator[SpecError]:
+    """Yield an error for each bound that rejects the better values. Both absolute bounds together are a valid range."""
+    if less_is_better is None:
+        return
+    fewer = "less" if less_is_better else "more"
+    meant = {"at_least": "at_most", **RISES}
+    if not less_is_better:
+        meant = {right: wrong for wrong, right in meant.items()}
+    for wrong, right in meant.items():
+        is_range = wrong in {"at_least", "at_most"} and getattr(bound, right) is not None
+        limit = getattr(bound, wrong)
+        if limit is not None and not is_range:
+            yield SpecError(
+                f"{fewer} of the metric {bound.name!r} is better, so this bound lets the worst values pass",
+                where=f"{where}.{wrong}",
+                bound=right,
+                measured=f"{wrong}: {limit}",
+                remedy=f"use {right} instead",
+            )
+
+
+def _idle_bounds(bound: MetricBound, values: tuple[float, float] | None, where: str) -> Iterator[SpecError]:
+    """Yield an error for each bound that every model meets, or that no model meets."""
+    if values is None:
+        return
+    least, most = values
+    low, high = bound.at_least, bound.at_most
+    outcomes: dict[str, str] = {}
+    if low is not None and not least < low <= most:
+        outcomes["at_least"] = "never" if low > most else "always"
+    if high is not None and not least <= high < most:
+        outcomes["at_most"] = "never" if high < least else "always"
+    for field in (*RISES, *RISES.values()):
+        if getattr(bound, field) is not None and getattr(bound, field) >= most - least:
+            outcomes[field] = "always"
+    for field, how in outcomes.items():
+        yield SpecError(
+            f"this bound {how} holds, regardless of the model",
+            where=f"{where}.{field}",
+            bound=f"{bound.name!r} ranges from {least:g} to {most:g}",
+            measured=f"{getattr(bound, field):g}",
+            remedy="set a bound that a good model meets and a bad model doesn't, or remove it",
+        )
+
+
+def _idle_tolerance(prefer: PreferenceSpec, metric: str, values: tuple[float, float] | None) -> Iterator[SpecError]:
+    """Yield an error for a tolerance that every candidate is within."""
+    if values is not None and prefer.within is not None and prefer.within >= values[1] - values[0]:
+        least, most = values
+        yield SpecError(
+            "every candidate is within this tolerance, regardless of the model",
+            where="gate.prefer.within",
+            bound=f"less than {most - least:g}: {metric!r}, the first metric of the gate, ranges from {least:g} to "
+            f"{most:g}",
+            measured=f"{prefer.within:g}",
+            remedy=f"set a smaller tolerance, such as {(most - least) / 200:g}, or write `prefer: {prefer.by}`",
+        )
