@@ -23,8 +23,8 @@ class EvaluationSpec(FrozenModel):
         group_by: A dense feature whose values tell apart groups of related examples: a clip, a person, a site.
             Intervals and tests then resample whole groups. By default, every example is independent of the others.
         batch_size: Examples in a prediction batch.
-        max_prediction_bytes: The most bytes that the stored predictions of one model may take. More end the run, so
-            that large outputs don't fill the disk unnoticed.
+        max_prediction_bytes: The most bytes that the stored predictions of one model under one runtime may take. More
+            end the run, so that large outputs don't fill the disk unnoticed.
         outputs: What the model returns, or by output what each of several returns. By default, it is detected. For
             `logits`, metrics see the softmax or sigmoid.
     """

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from components.core.errors import SpecError, one_of
+from components.metrics.bound_checks import bound_errors
 from components.metrics.metric_ranges import values_of
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from components.spec.registry import by_field
 from components.spec.scheme import Scheme, static_kinds
 from components.spec.steps.sparsity import SparsityTarget, sparsity_refusal
-from pipelines.file.bound_checks import bound_errors
 from pipelines.file.redaction import may_hold_secret
 from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec, asks_for_fewest_float, tolerated_loss
 from pipelines.file.wording import nearest
@@ -152,7 +152,7 @@ def _metrics(spec: PipelineSpec) -> Iterator[SpecError]:
                 measured=bound.name,
                 remedy="correct the name" if suggestion else "add it to evaluate.metrics, or name an evaluated one",
             )
-    yield from bound_errors(spec)
+    yield from bound_errors(spec.gate, spec.evaluate.metrics)
 
 
 def _float_layers(spec: PipelineSpec) -> Iterator[SpecError]:

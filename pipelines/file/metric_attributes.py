@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from components.core.errors import EdgemillError, SpecError
 from components.core.version import find_source
+from components.metrics.bound_checks import bound_errors
 from components.spec.metric import MetricSpec
-from pipelines.file.bound_checks import bound_errors
 from pipelines.file.load import LoadedPipeline
 
 _ATTRIBUTES = ("less_is_better", "range")
@@ -34,7 +34,9 @@ def with_attributes(loaded: LoadedPipeline, known: Sequence[EdgemillError]) -> t
         evaluate = loaded.spec.evaluate.model_copy(update={"metrics": tuple(metrics)})
         loaded = loaded.model_copy(update={"spec": loaded.spec.model_copy(update={"evaluate": evaluate})})
         said = set(map(str, known))
-        errors += [error for error in bound_errors(loaded.spec) if str(error) not in said]
+        errors += [
+            error for error in bound_errors(loaded.spec.gate, loaded.spec.evaluate.metrics) if str(error) not in said
+        ]
     return loaded, errors
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from components.core.errors import SpecError
 from components.metrics.metric_ranges import values_of
-from components.spec.gate import RISES, MetricBound, PreferenceSpec
-from pipelines.file.spec import PipelineSpec
+from components.spec.gate import RISES, GateSpec, MetricBound, PreferenceSpec
+from components.spec.metric import MetricSpec
 
 
-def bound_errors(spec: PipelineSpec) -> Iterator[SpecError]:
+def bound_errors(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[SpecError]:
     """Yield an error for each bound, and for a tolerance, that doesn't fit the direction or the range of its metric."""
-    metrics = {metric.name: metric for metric in spec.evaluate.metrics}
-    for index, bound in enumerate(spec.gate.metrics):
+    metrics = {metric.name: metric for metric in evaluated}
+    for index, bound in enumerate(gate.metrics):
         if metric := metrics.get(bound.name):
             wrong = list(_directions(bound, metric.less_is_better, f"gate.metrics[{index}]"))
             yield from wrong
@@ -22,8 +22,8 @@ def bound_errors(spec: PipelineSpec) -> Iterator[SpecError]:
             idle = _idle_bounds(bound, values_of(metric), f"gate.metrics[{index}]")
             yield from (error for error in idle if error.where not in said)
     # The first bound names the metric of the preference.
-    if metric := metrics.get(spec.gate.metrics[0].name):
-        yield from _idle_tolerance(spec.gate.prefer, metric.name, values_of(metric))
+    if metric := metrics.get(gate.metrics[0].name):
+        yield from _idle_tolerance(gate.prefer, metric.name, values_of(metric))
 
 
 def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> Iterator[SpecError]:
