@@ -139,11 +139,11 @@ def cosine(k: Any) -> Any:
 
 
 def normalized_over_time(k: Any) -> Any:
-    """Normalizations along the time axis."""
+    """Normalizations along the time axis, and of each example."""
     layers = k.layers
     series = k.Input([8, 16], name="series")
     x = layers.BatchNormalization(axis=1)(layers.LayerNormalization(axis=1)(layers.Dense(16)(series)))
-    return k.Model(series, _head(k, layers.Flatten()(x)))
+    return k.Model(series, _head(k, layers.Flatten()(layers.LayerNormalization(axis=[1, 2])(x))))
 
 
 def spread_pooling(k: Any) -> Any:
@@ -176,6 +176,19 @@ def anchored_boxes(k: Any) -> Any:
     return k.Model(image, {"boxes": tf.concat([centers - sizes, centers + sizes], -1), "scores": tf.sigmoid(scores)})
 
 
+def soft_argmax(k: Any) -> Any:
+    """Keypoints as the mean place of each heatmap."""
+    import numpy as np
+    import tensorflow as tf
+
+    layers = k.layers
+    image = k.Input([32, 32, 3], name="image")
+    x = layers.SeparableConv2D(16, 3, strides=2, padding="same", activation="relu")(image)
+    heat = layers.Softmax(axis=-1)(tf.transpose(tf.reshape(layers.Conv2D(5, 1)(x), [-1, 256, 5]), [0, 2, 1]))
+    places = np.stack(np.meshgrid(np.linspace(0, 1, 16), np.linspace(0, 1, 16)), -1).reshape(256, 2).astype("float32")
+    return k.Model(image, tf.matmul(heat, places))
+
+
 def odd_names(k: Any) -> Any:
     """Names with slashes, dots, and dashes, as in models that other tools wrote."""
     layers = k.layers
@@ -195,6 +208,6 @@ def one_layer_twice(k: Any) -> Any:
 _ALL = (
     rms_normalized, sampling_autoencoder, own_activation, shifted_windows, folded_patches, question_and_context,
     read_states, stacked_gru_cells, stateful_gru, unrolled_lstm, cosine, normalized_over_time, spread_pooling,
-    anchored_boxes, odd_names, one_layer_twice,
+    anchored_boxes, soft_argmax, odd_names, one_layer_twice,
 )  # fmt: skip
 MODELS = tuple(ZooModel(build.__name__, "brought by users", build) for build in _ALL)

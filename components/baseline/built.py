@@ -8,7 +8,7 @@ from typing import Any
 
 from components.core.errors import ModelError, SpecError
 from components.data.task import TrainableTask
-from components.upstream.keras import is_keras3, run_mish_as_written
+from components.upstream.keras import is_keras3, run_as_written
 
 # Advice for a model that a task builds, instead of that for a file.
 _ELSEWHERE = (
@@ -40,7 +40,7 @@ def built_model(task: TrainableTask) -> Any:
                 measured=f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__,
                 remedy="return the uncompiled model alone",
             )
-        run_mish_as_written(model)
+        run_as_written(model)
         return _plain(model)
     from components.model.keras3.load import prove_file, rebuild_file
     from components.model.keras3.refusals import EXPORT
@@ -60,7 +60,7 @@ def built_model(task: TrainableTask) -> Any:
                 measured=error.measured,
                 remedy=error.remedy.replace(EXPORT, _ELSEWHERE),
             ) from error
-    run_mish_as_written(rebuilt.model)
+    run_as_written(rebuilt.model)
     return _plain(rebuilt.model)
 
 

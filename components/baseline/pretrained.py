@@ -19,7 +19,7 @@ from components.model.keras3.facts import RebuiltFacts
 from components.model.keras3.saved_file import refuse_hdf5_bomb
 from components.model.keras_model import check_exportable, check_layers, export, input_specs, save_keras
 from components.spec.baseline import PretrainedBaseline
-from components.upstream.keras import layers_of_applications, run_mish_as_written
+from components.upstream.keras import layers_of_applications, run_as_written
 
 # What a function says that takes any number of tensors, which a file of tf-keras loses.
 _LOST_OPERANDS = re.compile(r"Got 0 inputs for equation")
@@ -103,7 +103,7 @@ def _shaped(model: Any, baseline: PretrainedBaseline) -> Any:
     if getattr(model, "inputs", None):
         model = with_plain_names(without_state(model))
     check_layers(model, baseline.path)
-    run_mish_as_written(model)
+    run_as_written(model)
     shaped = with_specs(model, wanted_specs(input_specs(model), baseline.input_shapes), baseline.path)
     check_exportable(shaped, baseline.path)
     return with_plain_recurrent(shaped)

@@ -129,6 +129,14 @@ class _Look:
                 f"hard-swish returns values down to -0.375, but one of its steps is {errors.step:.3g}, because others "
                 f"reach {errors.high.max():.4g}",
             )
+        if kind == "SOFTMAX" and errors.step and 1 / errors.high.size < _UNEQUAL * errors.step:
+            places = errors.high.size
+            yield Finding(
+                row,
+                "many_places",
+                f"{places:,} probabilities add up to 1, so each has {1 / places / errors.step:.2g} steps on average: "
+                f"the kernel of a softmax has steps of 1/{1 / errors.step:.0f}, whatever its values are",
+            )
         widths = np.maximum(errors.high, 0) - np.minimum(errors.low, 0)
         live = widths[widths > 0]
         if live.size > 1 and live.max() >= _UNEQUAL * np.median(live):

@@ -154,6 +154,7 @@ _CURES: dict[Cause, Callable[[Situation], Remedy]] = {
     "saturated": _saturated,
     "unequal_concatenation": _finer_activations("scale the inputs of the concatenation to similar ranges in the model"),
     "hard_swish": _finer_activations("replace hard-swish by ReLU6 and train again"),
+    "many_places": _finer_activations("let the softmax choose among fewer places, or scale its inputs up"),
     "bias_overflow": _bias_overflow,
     "one_scale": _one_scale,
     "few_bits": _few_bits,

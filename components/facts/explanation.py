@@ -13,6 +13,7 @@ Cause = Literal[
     "saturated",
     "unequal_concatenation",
     "hard_swish",
+    "many_places",
     "bias_overflow",
     "one_scale",
     "few_bits",

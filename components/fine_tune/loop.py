@@ -280,6 +280,8 @@ class _Rate(tf.keras.callbacks.Callback):
                 f"learning rate of {self._rate:g}",
                 where=self._name,
                 bound="a finite loss",
-                remedy="lower the step's learning_rate, or look for NaN in the examples",
+                remedy="lower the step's learning_rate, or look for NaN in the examples, and for functions "
+                "of the model whose gradient is not finite, such as the square root of 0, or a standard deviation of "
+                "equal values",
             )
         self._after_batch(self._epoch * self._steps + batch + 1, self._steps)

@@ -12,7 +12,7 @@ from components.core.user_code import exits_reported
 from components.data.compiled import compile_model
 from components.data.task import CompilingTask, load_task
 from components.facts.artifact_paths import KERAS_FILE, SERVING_FOLDER
-from components.upstream.keras import layers_of_applications, run_mish_as_written, takes_logits
+from components.upstream.keras import layers_of_applications, run_as_written, takes_logits
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -99,7 +99,7 @@ def load_kept(folder: Path) -> Any:
         model = tf.keras.models.load_model(path, layers_of_applications(), compile=False, safe_mode=False)
     except Exception as error:
         raise _cannot_be_kept(error) from error
-    run_mish_as_written(model)
+    run_as_written(model)
     return model
 
 
@@ -162,7 +162,10 @@ def _cannot_be_kept(error: Exception) -> ModelError:
         f"Keras cannot save the model and load it again, which training steps require: {summary_line(error)}",
         where="recipes",
         measured=type(error).__name__,
-        remedy="register the model's own layers and functions with keras.utils.register_keras_serializable in the "
+        remedy="write each slice with all axes, `x[:, :, :2]` instead of `x[..., :2]`, and save the model again; or "
+        "remove the steps, because recipes without steps convert it"
+        if "Ellipsis" in str(error)
+        else "register the model's own layers and functions with keras.utils.register_keras_serializable in the "
         "task's module, and give them a get_config",
     )
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from components.core.errors import DataError, ModelError, one_of, summary_line
 from components.facts.artifact_paths import SIGNATURE
-from components.upstream.keras import fuse_nothing
+from components.upstream.keras import fuse_nothing, runs_as_written
 
 # Examples per call. The activations of a larger batch can take gigabytes.
 CHUNK = 256
@@ -42,8 +42,8 @@ def load_serving(folder: Path, name: str = SIGNATURE) -> tuple[Any, Any]:
     if name not in model.signatures:
         raise _no_signature(folder, name, sorted(model.signatures))
     signature = model.signatures[name]
-    if "Softplus" in operations_of(signature):
-        # TensorFlow can't run each of its own fusions with mish.
+    if runs_as_written(operations_of(signature)):
+        # TensorFlow can't run each of its own fusions.
         fuse_nothing()
     return model, signature
 

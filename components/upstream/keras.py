@@ -5,7 +5,7 @@ Importing this module imports nothing, because every caller already has Keras ob
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Literal
 
 
@@ -169,15 +169,21 @@ def layers_of_applications() -> dict[str, Any]:
     return {"LayerScale": LayerScale}
 
 
-def run_mish_as_written(model: Any) -> None:
-    """Keep TensorFlow in this process from fusing operators, if a model has the activation mish.
+def run_as_written(model: Any) -> None:
+    """Keep TensorFlow in this process from fusing operators, if it can't run what it makes of a model.
 
-    TensorFlow fuses a convolution, a batch normalization, and a mish into an operator that it can't run on a CPU
-    (TensorFlow 2.16), so that any prediction fails.
+    On a CPU, any prediction fails (TensorFlow 2.16) if it fuses a convolution, a batch normalization, and a mish, or a
+    layer normalization along several axes.
     """
-    functions = (getattr(layer, "activation", None) for layer in model.submodules)
-    if any(getattr(function, "__name__", "") == "mish" for function in functions):
-        fuse_nothing()
+    for layer in model.submodules:
+        several = type(layer).__name__ == "LayerNormalization" and not isinstance(layer.axis, int)
+        if several or getattr(getattr(layer, "activation", None), "__name__", "") == "mish":
+            fuse_nothing()
+
+
+def runs_as_written(operations: Collection[str]) -> bool:
+    """Whether a graph of these kinds of operations may have what `run_as_written` is for: a mish, or moments."""
+    return "Softplus" in operations or {"SquaredDifference", "Rsqrt"} <= set(operations)
 
 
 def fuse_nothing() -> None:

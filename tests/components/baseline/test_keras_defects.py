@@ -9,7 +9,7 @@ import tensorflow as tf
 from components.baseline.pretrained import import_model, load_keras
 from components.core.errors import ModelError
 from components.facts.artifact_paths import SERVING_FOLDER
-from components.model.keras_model import check_learns, load_kept
+from components.model.keras_model import check_learns, check_trains_on, load_kept
 from components.model.reference.float_model import load_float
 from components.spec.baseline import PretrainedBaseline
 
@@ -38,6 +38,26 @@ def test_mish_after_a_normalized_convolution_runs(tmp_path: Path) -> None:
     (found,) = load_float(tmp_path / "baseline" / SERVING_FOLDER).run({"image": images}).values()
     # Eager execution fuses nothing.
     np.testing.assert_allclose(found, model(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "folder"])
+def test_normalization_along_several_axes_runs(name: str, tmp_path: Path) -> None:
+    series = tf.keras.Input([4, 6], name="series")
+    model = tf.keras.Model(series, layers.Flatten(name="flat")(layers.LayerNormalization(axis=[1, 2])(series)))
+    model.layers[1].set_weights([np.full([4, 6], 1.1, np.float32), np.full([4, 6], 0.1, np.float32)])
+    model.save(tmp_path / name)
+    import_model(PretrainedBaseline(kind="pretrained", path=str(tmp_path / name)), tmp_path / "baseline")
+    values = np.random.default_rng(0).normal(size=[16, 4, 6]).astype(np.float32)
+    (found,) = load_float(tmp_path / "baseline" / SERVING_FOLDER).run({"series": values}).values()
+    np.testing.assert_allclose(found, model(values), atol=1e-5)
+
+
+def test_slice_that_keras_cannot_save_is_named() -> None:
+    vector = tf.keras.Input([4, 6], name="vector")
+    with pytest.raises(
+        ModelError, match=r"write each slice with all axes, `x\[:, :, :2\]` instead of `x\[\.\.\., :2\]`"
+    ):
+        check_trains_on(tf.keras.Model(vector, layers.Dense(3)(vector)[..., :2]))
 
 
 def test_model_that_returns_only_class_numbers_is_not_trained() -> None:

@@ -116,6 +116,16 @@ def _mostly_negative(kernel: Any, bias: Any) -> None:
     bias[0] = 20.0
 
 
+def _mean_place() -> Any:
+    """Coordinates as the mean place of a nearly even heatmap."""
+    tf.keras.utils.set_random_seed(4)
+    image = LAYERS.Input([8, 8, 3], name="image")
+    x = LAYERS.Conv2D(8, 3, padding="same", activation="relu", name="first")(image)
+    x = LAYERS.Dense(128, name="heat")(LAYERS.Flatten()(x))
+    x = LAYERS.Softmax(name="softmax")(x)
+    return tf.keras.Model(image, LAYERS.Dense(2, name="places")(x))
+
+
 PLANTED = (
     Planted("first convolution", _changed("first", _wide(0, 200.0)), "first", "dominant_channel"),
     Planted("second convolution", _changed("second", _wide(3, 300.0)), "second", "dominant_channel"),
@@ -127,6 +137,7 @@ PLANTED = (
             "hard_swish"),
     Planted("hard-swish later", _changed("curved", _mostly_negative, _hard_swish(True)), "tf.math.multiply",
             "hard_swish"),
+    Planted("mean place of a heatmap", _mean_place, "softmax", "many_places"),
     Planted("bias of a dense layer", _changed("hidden", _masked), "hidden", "bias_overflow"),
     Planted("bias of a convolution", _changed("second", _masked), "second", "bias_overflow", {"per_tensor": True}),
     Planted("rows of a dense layer", _changed("hidden", _unused), "hidden", "one_scale"),

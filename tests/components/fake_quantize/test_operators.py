@@ -219,9 +219,11 @@ WRITTEN_OUT_IN_8_BITS = {
     "cosine": branch("pair", Dot1=partial(layers.Dot, 1, normalize=True)),
     "argmax": branch("shared", argmax=lambda name: lambda x: tf.argmax(x, -1, output_type=tf.int32)),
 }
-# In steps of the output. One step in a variance near zero is many steps behind its root. A state is rounded at each
-# time step, and a LeakyReLU and a minimum after each other round twice, as do nested choices. Attention
-# of other places has five kernels after each other.
+# In steps of the output. A kernel requantizes once, so its result is at most one step from that of fake quantization,
+# and the output itself adds one more. After n kernels whose gain is at most 1, that is n + 1 steps. A LeakyReLU and a
+# minimum are two kernels, as are nested choices: 3 steps. Attention of other places has five, and could be 6 steps off.
+# It is held to less. One step in a variance near zero is many steps behind its root: the gain of a root has no bound.
+# A state is rounded at each time step, and gates between 0 and 1 carry the error on. The bounds of both are measured.
 _TIME_STEPS = dict.fromkeys(("conv_lstm", "conv_lstm_sequence", "given_cell", "given_states"), 4.001)
 WITHIN = {"layer_norm": 20, "slope_and_most": 3.001, "other_wheres": 3.001, "attention_of_places": 3.001, **_TIME_STEPS}
 
