@@ -1,4 +1,4 @@
-"""Registries of every kind under many kills, and collections that are killed at every third step.
+"""Registries of every kind under many kills, signed ones at each step, and collections at every third step.
 
 `make test-registries` runs it. It isn't part of the suite, which runs a few of the same.
 """
@@ -11,6 +11,8 @@ import os
 os.environ.setdefault("EDGEMILL_TEST_KILLS", "100")
 os.environ.setdefault("EDGEMILL_TEST_STRIDE", "3")
 os.environ.setdefault("EDGEMILL_TEST_ROUNDS", "10")
+os.environ.setdefault("EDGEMILL_TEST_SIGNED_KILLS", "1000")
 
 from tests.components.push.test_collection_races import *  # noqa: F403
 from tests.components.push.test_random_kills import *  # noqa: F403
+from tests.components.push.test_signed_kills import *  # noqa: F403

@@ -16,10 +16,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from components.core.errors import EdgemillError
 from tests.components.push.places import Place, manifest_of
 
+# The server of the tests answers at once.
+QUICK = {"WRITE_SECONDS": 0.3, "WAIT_SECONDS": 0.4, "_PAUSE_SECONDS": 0.05, "LEASE_SECONDS": 2.0}
 # What changes files, as Python's audit hooks name it.
 _STEPS = {"open", "os.mkdir", "os.rename", "os.chmod", "os.remove", "os.rmdir", "os.truncate"}
 
@@ -56,6 +59,25 @@ class Pushers:
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return self.until("pid")
+
+    def prepare_signed(self, place: Place, keys: Path, what: str, model: bytes) -> int:
+        """Fork a process that waits for `start`, and then changes the stable channel of a signed registry.
+
+        It pushes a model, promotes its release, or rolls back. Its end is said. Returns its number.
+        """
+        request = {
+            "kind": type(place.spec).__name__,
+            "spec": place.spec.model_dump(),
+            "models": [model.hex()],
+            "go": str(self._go),
+            "kill_at": -1,
+            "change": what,
+            "keys": str(keys),
+        }
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return int(self.until("pid")["pid"])
 
     def start(self) -> None:
         self._go.touch()
@@ -139,19 +161,44 @@ def _push(request: dict[str, Any]) -> None:
     _say(done=steps)
 
 
+def _change(request: dict[str, Any]) -> None:
+    """Change the stable channel of a signed registry."""
+    place = Place(getattr(registry, request["kind"]).model_validate(request["spec"]), None)  # type: ignore[arg-type]
+    model = bytes.fromhex(request["models"][0])
+    _say(pid=os.getpid())
+    while not Path(request["go"]).exists():
+        time.sleep(0.002)
+    address = f"{signed.normal(place.root)}/phone/shoes"
+    with mock.patch.multiple(oci_store, **QUICK), mock.patch.dict(os.environ, {VARIABLE: request["keys"]}):
+        try:
+            if request["change"] == "push":
+                publish([place.spec], "phone", "shoes", model, manifest_of(model))
+            elif request["change"] == "promote":
+                signed.promote(f"{address}/{sha256_of_bytes(model)[:16]}", "stable", rollout.FULL_SHARE)
+            else:
+                signed.change(address, "stable", rollout.rolled_back, "rollback")
+        except EdgemillError as error:
+            _say(error=str(error))
+    _say(done=0)
+
+
 def _say_end(child: int) -> None:
     os.waitpid(child, 0)
     _say(ended=True)
 
 
 if __name__ == "__main__":
+    from components.core.files import sha256_of_bytes
     from components.object_store.bucket import is_address
     from components.object_store.clients import bucket_of
-    from components.push import folder, object_registry  # noqa: F401
+    from components.push import folder, object_registry, signed  # noqa: F401
     from components.push.oci import registry as oci  # noqa: F401
+    from components.push.several import publish
     from components.push.upkeep.collect import collect
     from components.push.upkeep.retention import Retention
     from components.spec import registry
+    from components.trust import oci_store, rollout
+    from components.trust.keys import VARIABLE
 
     for line in sys.stdin:
         root = json.loads(line)["spec"]["root"]
@@ -159,7 +206,7 @@ if __name__ == "__main__":
             bucket_of(root)  # A client takes long to create, so all processes inherit one.
         child = os.fork()
         if not child:
-            _push(json.loads(line))
+            (_change if "change" in json.loads(line) else _push)(json.loads(line))
             os._exit(0)
         # A killed process says nothing itself.
         if json.loads(line)["kill_at"] is not None:
