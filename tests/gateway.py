@@ -16,10 +16,10 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 # What happens to a request: passed on (None), dropped before or after that, answered with a status and a body, or
-# answered with zeros that never end.
+# answered with zeros that never end, or with a flipped bit in the last byte.
 Fault = str | tuple[int, str] | None
 Answer = tuple[int, list[tuple[str, str]], bytes]
-DROPPED, ANSWER_LOST, ENDLESS = "dropped", "answer lost", "endless"
+DROPPED, ANSWER_LOST, ENDLESS, FLIPPED = "dropped", "answer lost", "endless", "flipped"
 _ENDLESS_PARTS = 200
 
 
@@ -107,6 +107,8 @@ class Gateway:
         for name, value in headers:
             if name.lower() not in {"transfer-encoding", "content-length", "connection", "date", "server"}:
                 asked.send_header(name, value)
+        if found == FLIPPED:
+            content = content[:-1] + bytes([content[-1] ^ 1])
         if found == ENDLESS:
             self._send_zeros(asked)
             return

@@ -26,6 +26,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
+from google.resumable_media import DataCorruption
 from requests.exceptions import RequestException
 from typing_extensions import Buffer
 
@@ -157,6 +158,12 @@ class GoogleBucket:
                 where=place,
                 measured=type(error).__name__,
                 remedy="check GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`",
+            ) from None
+        except DataCorruption:
+            raise StorageError(
+                "the object store sent other bytes than its checksum says",
+                where=place,
+                remedy="check the network, and run again; if it stays so, restore the object",
             ) from None
         except (RetryError, RequestException, ConnectionError) as error:
             raise StorageError(

@@ -56,7 +56,7 @@ def repositories(host: str, prefix: str) -> tuple[str, ...]:
                 measured=getattr(error, "measured", None) or _NOT_FOUND,
                 remedy="allow it to answer /v2/_catalog, or name the places with --place",
             ) from None
-        found += answer.json().get("repositories") or []
+        found += _listed(answer, "repositories", transport.place)
         following = answer.links.get("next", {}).get("url", "")
         path = urljoin(answer.url, following) if following else ""
     return tuple(sorted(name for name in set(found) if name.startswith(f"{prefix}/")))
@@ -110,7 +110,7 @@ class Repository:
             answer = self._transport.send("GET", path, expected=(_OK, _NOT_FOUND))
             if answer.status_code == _NOT_FOUND:
                 break
-            found += answer.json().get("tags") or []
+            found += _listed(answer, "tags", self._transport.place)
             following = answer.links.get("next", {}).get("url", "")
             path = urljoin(answer.url, following) if following else ""
         return tuple(sorted(set(found)))
@@ -232,6 +232,20 @@ class Repository:
                 )
             return True
         raise AssertionError(ATTEMPTS)
+
+
+def _listed(answer: requests.Response, what: str, place: str) -> list[str]:
+    try:
+        found = answer.json().get(what) or []
+        return [str(one) for one in found]
+    except (ValueError, AttributeError, TypeError):
+        raise RefusedError(
+            f"the registry answers with something else than a list of {what}",
+            where=place,
+            bound="JSON of the distribution API",
+            measured=f"{len(answer.content):,} bytes of {answer.headers.get('Content-Type', 'no type')[:40]}",
+            remedy="check its address: a proxy or a web page may answer in its place",
+        ) from None
 
 
 def _location(answer: requests.Response) -> str:

@@ -1,4 +1,4 @@
-"""Documents of a registry that never end: each read of one stops at its limit, and says so."""
+"""Documents of a registry that never end, or that are none: each read of one stops at its limit, and says so."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from components.trust.keys import VARIABLE
 from components.trust.setup import create
 from components.trust.storage import store_at
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
-from tests.gateway import ENDLESS, Fault, Gateway
+from tests.gateway import ENDLESS, FLIPPED, Fault, Gateway
 
 OTHER = MODEL[::-1]
 _REFUSED = f"is refused: it is too long (expected: at most {LONGEST_DOCUMENT:,} bytes; found: more than"
@@ -115,3 +115,20 @@ def test_long_document_in_the_place_of_a_manifest_is_refused(store: Store, tmp_p
         place.current()
     (problem, *_) = verify(place.root).problems
     assert f"at most {LONGEST_DOCUMENT:,} bytes" in problem.message
+
+
+def test_flipped_bits_of_a_download_are_an_explained_error(store: Store, tmp_path: Path) -> None:
+    if (gateway := store.gateway) is None:
+        pytest.skip("a folder has no requests")
+    place = store.place(tmp_path)
+    place.push()
+    gateway.fault = lambda number, line: FLIPPED if re.search(r"GET .*(alt=media|manifest\.json|blobs)", line) else None
+    with pytest.raises(RegistryError, match=r"some/registry.*Remedy: "):
+        place.current()
+    gateway.reset()
+    if store.kind == "oci":
+        gateway.fault = lambda number, line: (200, "<html>") if "tags/list" in line else None
+        with pytest.raises(RegistryError, match=r"answers with something else than a list of tags .* found: 6 bytes"):
+            place.versions()
+        gateway.reset()
+    assert place.current() is not None
