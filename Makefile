@@ -119,7 +119,7 @@ benchmark: setup ## Measure the figures in docs/benchmarks.md (about half an hou
 	$(VENV)/bin/python benchmarks/examples.py
 	$(VENV)/bin/python -m benchmarks.registry
 
-zoo: setup ## Run 183 small models of all kinds through every recipe (about an hour)
+zoo: setup ## Run 184 small models of all kinds through every recipe (about an hour)
 	$(VENV)/bin/python -m benchmarks.zoo
 
 image: ## Build the container image (see kubeflow/build_image.sh --help)
