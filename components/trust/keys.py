@@ -93,6 +93,10 @@ class KeySet:
         with os.fdopen(descriptor, "wb") as file:
             file.write(signer.private_bytes)
             os.fsync(file.fileno())
+        return self.having(signer, name)
+
+    def having(self, signer: CryptoSigner, name: str) -> KeySet:
+        """Add a private key that is in a file of the folder to the set."""
         keys = {**self.file.keys, signer.public_key.keyid: f"file:{name}"}
         changed = replace(self, file=self.file.model_copy(update={"keys": keys}))
         changed.save()

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -30,7 +30,7 @@ from tuf.api.metadata import (
 )
 
 from components.core.errors import RegistryError
-from components.trust import role_file, rollout
+from components.trust import clock, role_file, rollout
 from components.trust.keys import KeySet, missing_keys, read_key_set
 from components.trust.names import CHANNELS, CUSTOM, LOG_ENTRY, SIGNED_AT, paths_of, role_of, target_of
 from components.trust.signed_set import (
@@ -60,12 +60,14 @@ class SignedRegistry:
         extra: Signers that also sign a role, while its key is replaced.
         entry: Name of the audit log's entry about the next change, which is signed with the timestamp. If it is empty,
             the entry that was signed before stays.
+        any_clock: Whether to sign with a clock that is behind the last signature.
     """
 
     def __init__(self, root: str, store: Store, keys: KeySet) -> None:
         self.where, self.store, self.keys = root, store, keys
         self.extra: dict[str, Signer] = {}
         self.entry = ""
+        self.any_clock = False
 
     def read(self) -> SignedSet:
         """Read and verify the top-level metadata."""
@@ -106,6 +108,7 @@ class SignedRegistry:
         """Check that this machine can sign a channel, before anything is written."""
         check_channel(channel, self.where)
         found = self.read()
+        clock.check_clock(found, self.where)
         self.signers_of(found.root.signed, "snapshot")
         self.signers_of(found.root.signed, "timestamp")
         delegations = found.targets.signed.delegations
@@ -183,6 +186,8 @@ class SignedRegistry:
         roles = edit(found)
         if roles is None:
             return True
+        if not self.any_clock:
+            clock.check_clock(found, self.where)
         content = self.prepared(found, roles, snapshot=snapshot)
         return self.store.write_if(TIMESTAMP_NAME, content, found.timestamp_version)
 
@@ -247,7 +252,7 @@ class SignedRegistry:
                 return MetaFile.from_data(metadata.signed.version, content, ["sha256"])
 
     def _signed(self, metadata: Metadata[Any], role: str, by: Root | Targets, days: int) -> bytes:
-        now = datetime.now(timezone.utc).replace(microsecond=0)
+        now = clock.now()
         metadata.signed.expires = now + timedelta(days=days)
         if role == "timestamp":
             metadata.signed.unrecognized_fields[SIGNED_AT] = now.strftime("%Y-%m-%dT%H:%M:%SZ")

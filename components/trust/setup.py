@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner, Key
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
+from securesystemslib.signer import Key
+from tuf.api.metadata import Metadata, Root, Targets
 
-from components.core.errors import RegistryError, SpecError
+from components.core.errors import RegistryError
 from components.core.files import write_atomically
-from components.trust.keys import KeySet, KeysFile, check_new, key_with
-from components.trust.names import EXPIRY_DAYS, LOG_ENTRY, SIGNED_AT
+from components.trust import clock
+from components.trust.initial.keys import check_folder, initial_keys
+from components.trust.initial.metadata import is_complete, write_initial
+from components.trust.keys import check_new, key_with
 from components.trust.repository import SignedRegistry
 from components.trust.signed_set import (
     DEFAULT_EXPIRY_DAYS,
-    FIRST_ROOT_NAME,
     TIMESTAMP_NAME,
     SignedSet,
     clear,
     expiry_days,
-    is_signed,
     newest_root,
     read_role,
 )
 from components.trust.signing import sign
 from components.trust.storage import Store
 
-ROOT_KEYS, ROOT_THRESHOLD = 3, 2
 _TOP_LEVEL = ("root", "targets", "snapshot", "timestamp")
 
 
@@ -42,6 +41,8 @@ def create(
 ) -> SignedRegistry:
     """Make a development key set, and sign an empty set with it. The first root is the commit point.
 
+    If this is killed before, it resumes when it is called again. With another folder, it starts over.
+
     Args:
         root: The registry.
         store: Its metadata.
@@ -53,55 +54,17 @@ def create(
         RegistryError: The registry is already signed.
         SpecError: The folder holds other keys.
     """
-    if is_signed(store):
+    if is_complete(store):
         raise RegistryError(
             "this registry is already signed",
             where=root,
             remedy="use its keys: EDGEMILL_KEYS; to start again, remove the folder `_tuf` of the registry",
         )
-    if folder.exists() and any(folder.iterdir()):
-        raise SpecError(
-            "the folder for the keys is not empty",
-            where=str(folder),
-            bound="a folder that is empty or doesn't exist",
-            remedy="name another folder with --keys",
-        )
+    check_folder(root, folder)
     entry = announce()
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    keys = KeySet(folder, KeysFile(development=True, registry=root, keys={}), b"")
     days = {**DEFAULT_EXPIRY_DAYS, **({"timestamp": timestamp_days} if timestamp_days else {})}
-    now = datetime.now(timezone.utc).replace(microsecond=0)
-    signed = Root(consistent_snapshot=True, expires=now + timedelta(days=days["root"]))
-    signed.unrecognized_fields[EXPIRY_DAYS] = days
-    signers: dict[str, list[CryptoSigner]] = {}
-    for role in _TOP_LEVEL:
-        numbers = range(1, ROOT_KEYS + 1) if role == "root" else (1,)
-        signers[role] = [CryptoSigner.generate_ecdsa() for _ in numbers]
-        for number, signer in zip(numbers, signers[role], strict=True):
-            keys = keys.add(signer, f"{role}-{number}.pem" if role == "root" else f"{role}.pem")
-            signed.add_key(signer.public_key, role)
-    signed.roles["root"].threshold = ROOT_THRESHOLD
-    anchor = sign(Metadata(signed), list(signers["root"]))
-    keys = KeySet(folder, keys.file, anchor)
-    keys.save()
-
-    def written(role: str, metadata: Metadata[Any]) -> MetaFile:
-        metadata.signed.expires = now + timedelta(days=days[role])
-        content = sign(metadata, list(signers[role]))
-        name = TIMESTAMP_NAME if role == "timestamp" else f"{metadata.signed.version}.{role}.json"
-        store.write_if(name, content, None)
-        return MetaFile.from_data(metadata.signed.version, content, ["sha256"])
-
-    with store.exclusive():
-        targets = written("targets", Metadata(Targets()))
-        snapshot = written("snapshot", Metadata(Snapshot(meta={"targets.json": targets})))
-        timestamp = Timestamp(snapshot_meta=snapshot)
-        timestamp.unrecognized_fields[SIGNED_AT] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        if entry:
-            timestamp.unrecognized_fields[LOG_ENTRY] = entry
-        written("timestamp", Metadata(timestamp))
-        store.write_if(FIRST_ROOT_NAME, anchor, None)
+    keys, signers = initial_keys(root, folder, days)
+    write_initial(root, store, keys, signers, days, entry)
     return SignedRegistry(root, store, keys)
 
 
@@ -112,11 +75,11 @@ def renew(
     newest_entry: str = "",
     announce: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> tuple[tuple[str, ...], dict[str, datetime]]:
-    """Sign again what has less than half of its time left, with the keys of this machine.
+    """Sign again what has less than half of its time left, or more than all of it, with the keys of this machine.
 
     Args:
         registry: The registry.
-        force: Whether to sign everything again.
+        force: Whether to sign everything again, also with a clock that is behind the last signature.
         newest_entry: Name of the newest entry of the audit log. If another one is signed, so is the timestamp.
         announce: Called with the roles before they are signed.
 
@@ -125,14 +88,17 @@ def renew(
         among these: it is signed again by a rotation.
 
     Raises:
-        RegistryError: The keys of the snapshot or the timestamp aren't here.
+        RegistryError: The keys of the snapshot or the timestamp aren't here, or the clock is behind.
     """
-    found, now = registry.read(), datetime.now(timezone.utc)
+    found = registry.read()
+    if not force:
+        clock.check_clock(found, registry.where)
     root = found.root.signed
     days = expiry_days(root)
 
     def is_due(kind: str, metadata: Metadata[Any]) -> bool:
-        return metadata.signed.expires - now < timedelta(days=days[kind]) / 2
+        left = metadata.signed.expires - clock.now()
+        return left < timedelta(days=days[kind]) / 2 or clock.is_too_long(kind, metadata, days)
 
     missing = {"root": root.expires} if is_due("root", found.root) else {}
     due: list[str] = []
@@ -149,7 +115,9 @@ def renew(
         return (), missing
     roles = (*due, *(("snapshot",) if snapshot else ()), "timestamp")
     announce(roles)
+    registry.any_clock = force
     registry.commit(lambda new: {role: _metadata_of(registry, new, role) for role in due}, snapshot=snapshot)
+    registry.any_clock = False
     return roles, missing
 
 
@@ -192,6 +160,8 @@ def rotate(
     """
     _finish(registry)
     found = registry.read()
+    if not _is_lost(registry, found.root.signed, role):  # A lost key must be replaced at any time.
+        clock.check_clock(found, registry.where)
     delegator = _delegator(registry, found, role)
     keyids = delegator.get_delegated_role(role).keyids
     old = key_with(old, keyids, role) if old else None
@@ -253,6 +223,12 @@ def _pending(registry: SignedRegistry, version: int | str) -> Path:
     return registry.keys.folder / f"timestamp-for-root-{version}.json"
 
 
+def _is_lost(registry: SignedRegistry, root: Root, role: str) -> bool:
+    if role not in {"targets", "snapshot", "timestamp"}:
+        return False
+    return not any(registry.keys.signer(root.get_key(one)) for one in root.roles[role].keyids)
+
+
 def _rotate_top_level(
     registry: SignedRegistry, role: str, found: SignedSet, elsewhere: tuple[bytes, str] | None, replaced: str | None
 ) -> str:
@@ -260,7 +236,7 @@ def _rotate_top_level(
     signers = {signer.public_key.keyid: signer for signer in registry.signers_of(root, "root")}
     registry.keys, key = registry.keys.new_key(role, elsewhere)
     replaced = replaced or root.roles[role].keyids[0]
-    lost = role != "root" and not any(registry.keys.signer(root.get_key(one)) for one in root.roles[role].keyids)
+    lost = _is_lost(registry, root, role)
     if role != "root" and not lost:
         # What the new key must sign is signed by both keys first, so that devices find a valid set at any time.
         if (signer := registry.keys.signer(key)) is not None:
@@ -271,7 +247,7 @@ def _rotate_top_level(
     root.revoke_key(replaced, role)
     root.version += 1
     days = expiry_days(root)["root"]
-    root.expires = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=days)
+    root.expires = clock.now() + timedelta(days=days)
     # The new root is signed as both the old and the new one require.
     signers |= {signer.public_key.keyid: signer for signer in registry.signers_of(root, "root")}
     name, content = f"{root.version}.root.json", sign(found.root, list(signers.values()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
 from pathlib import Path
 
 import typer
@@ -13,6 +12,7 @@ from components.push import signed
 from components.push.audit import newest, record
 from components.push.beside import check_exists
 from components.trust import rollout
+from components.trust.clock import now, wrong_times
 from components.trust.keys import ROOT_NAME, VARIABLE
 from components.trust.repository import SignedRegistry
 from components.trust.signing import point_of
@@ -50,22 +50,24 @@ def status(address: str, *, as_json: bool) -> None:
                           ("timestamp", found.timestamp))
     }  # fmt: skip
     states, problems = registry.channels(), registry.problems()
+    times = wrong_times(registry.store, found, registry.where)
     if as_json:
         value = {
             "registry": registry.where,
             "development": registry.keys.file.development,
             "expires": {name: when.isoformat() for name, when in expiry.items()},
             "channels": [rollout.to_json(state) for state in states],
-            "problems": problems,
+            "problems": {**problems, **times},
         }
         _echo_json(value)
         return
     typer.echo(f"{registry.where}: signed{' with development keys' if registry.keys.file.development else ''}")
-    now = datetime.now(timezone.utc)
     for name, when in expiry.items():
-        typer.echo(f"  {name} expires {when:%Y-%m-%d %H:%M} UTC{' (EXPIRED)' if when <= now else ''}")
+        typer.echo(f"  {name} expires {when:%Y-%m-%d %H:%M} UTC{' (EXPIRED)' if when <= now() else ''}")
     for state in states:
         typer.echo(f"  {_line(state)}")
+    for role, why in times.items():
+        typer.secho(f"  {role}: {why}", err=True, fg="red")
     for place, why in problems.items():
         typer.secho(f"  {place}: signed, but {why}; devices ignore it. Rotate the key of the role", err=True, fg="red")
 

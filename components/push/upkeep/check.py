@@ -13,6 +13,7 @@ from components.push.release import MODEL_NAME, Release
 from components.push.upkeep.holdings import Copy, Holdings
 from components.push.upkeep.opening import holdings_at
 from components.push.upkeep.trusted import Trusted, read_trusted, references
+from components.trust.clock import wrong_times
 from components.trust.rollout import ReleaseRef
 
 
@@ -104,6 +105,9 @@ def verify(root: str, places: tuple[str, ...] = (), trust: Path | None = None, c
                 counts["channels"] += 1
             elif str(found) not in {problem.message for problem in problems}:
                 problems.append(Problem(where=f"{place}: {channel}", message=str(found)))
+    if trusted is not None:
+        for role, why in wrong_times(trusted.store, trusted.reading.found, holdings.root).items():
+            problems.append(Problem(where=role, message=f"{holdings.root}: {role}: {why}"))
     problems += _missing(holdings, trusted, signed, seen, places)
     signed_entry = trusted.reading.found.log_entry if trusted else ""
     log = read_log(holdings.root, contains, signed_entry)

@@ -32,7 +32,7 @@ from components.core.files import sha256_of_bytes
 from components.push import signed
 from components.push.several import publish
 from components.spec.registry import LocalRegistry
-from components.trust import oci_store, repository, rollout, setup
+from components.trust import clock, oci_store, rollout
 from components.trust.keys import VARIABLE, read_key_set
 from components.trust.setup import create, renew, rotate
 from components.trust.storage import FolderStore, store_at
@@ -249,7 +249,7 @@ def at_day(days: int) -> Iterator[None]:
         def now(cls, tz: Any = None) -> Any:
             return datetime.now(tz) + timedelta(days=days)
 
-    with mock.patch.object(setup, "datetime", Shifted), mock.patch.object(repository, "datetime", Shifted):
+    with mock.patch.object(clock, "datetime", Shifted):
         yield
 
 

@@ -1,0 +1,101 @@
+"""The keys of a registry that is being signed for the first time, and its first root."""
+
+from __future__ import annotations
+
+import fcntl
+from datetime import timedelta
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from securesystemslib.exceptions import StorageError
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, Root
+from tuf.api.serialization import DeserializationError
+
+from components.core.errors import SpecError
+from components.trust import clock
+from components.trust.keys import KEYS_NAME, ROOT_NAME, KeySet, KeysFile
+from components.trust.names import EXPIRY_DAYS
+from components.trust.signing import sign
+
+ROOT_KEYS, ROOT_THRESHOLD = 3, 2
+_FILES = {
+    "root": tuple(f"root-{number}.pem" for number in range(1, ROOT_KEYS + 1)),
+    "targets": ("targets.pem",),
+    "snapshot": ("snapshot.pem",),
+    "timestamp": ("timestamp.pem",),
+}
+
+
+def check_folder(root: str, folder: Path) -> None:
+    """Check that a folder has no keys but those of a first signing of this registry that isn't complete.
+
+    Raises:
+        SpecError: It has others.
+    """
+    names = {one.name for one in folder.iterdir() if not one.name.startswith(".")} if folder.exists() else set()
+    if not names:
+        return
+    initial = {file for files in _FILES.values() for file in files}
+    try:
+        found = KeysFile.model_validate_json((folder / KEYS_NAME).read_bytes())
+        places = {f"file:{file}" for file in initial}
+        resumable = found.development and found.registry == root and set(found.keys.values()) <= places
+    except (OSError, ValueError):
+        resumable = False
+    if not resumable or not names <= initial | {KEYS_NAME, ROOT_NAME}:
+        raise SpecError(
+            "the folder for the keys is not empty",
+            where=str(folder),
+            bound="a folder that is empty or doesn't exist, or that of an `init` of this registry that was killed",
+            measured=", ".join(sorted(names)),
+            remedy="name another folder with --keys",
+        )
+
+
+def initial_keys(root: str, folder: Path, days: dict[str, int]) -> tuple[KeySet, dict[str, list[CryptoSigner]]]:
+    """Make the keys of a registry and its first root, or take those that a killed signing made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    with (folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        keys = KeySet(folder, KeysFile(development=True, registry=root, keys={}), b"")
+        keys.save()
+        now = clock.now()
+        signed = Root(consistent_snapshot=True, expires=now + timedelta(days=days["root"]))
+        signed.unrecognized_fields[EXPIRY_DAYS] = days
+        signers: dict[str, list[CryptoSigner]] = {role: [] for role in _FILES}
+        for role, file in ((role, file) for role, files in _FILES.items() for file in files):
+            signer = _made(folder / file)
+            if signer is None:
+                (folder / file).unlink(missing_ok=True)
+                signer = CryptoSigner.generate_ecdsa()
+                keys = keys.add(signer, file)
+            else:
+                keys = keys.having(signer, file)
+            signers[role].append(signer)
+            signed.add_key(signer.public_key, role)
+        signed.roles["root"].threshold = ROOT_THRESHOLD
+        anchor = _anchor_in(folder, signed) or sign(Metadata(signed), list(signers["root"]))
+        keys = KeySet(folder, keys.file, anchor)
+        keys.save()
+    return keys, signers
+
+
+def _made(path: Path) -> CryptoSigner | None:
+    """The key in a file; None if it doesn't exist, or wasn't written completely."""
+    try:
+        return CryptoSigner(load_pem_private_key(path.read_bytes(), None))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _anchor_in(folder: Path, signed: Root) -> bytes | None:
+    """The root that a killed signing saved, if it names the same keys and lifetimes."""
+    try:
+        content = (folder / ROOT_NAME).read_bytes()
+        found = Metadata.from_bytes(content).signed
+    except (FileNotFoundError, DeserializationError, StorageError):
+        return None
+    found.expires = signed.expires
+    return content if found == signed else None
