@@ -61,7 +61,7 @@ def measured_pins(
         content: The file without pins.
         pinned_content: The file with them.
         pins: The pins.
-        examples: The calibration sample, of which the first 256 examples are run; None if there is none.
+        examples: The calibration sample, of which the first 256 examples are run, or None.
 
     Raises:
         ConversionError: A range clips more than its `max_clipped`.

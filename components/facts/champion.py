@@ -89,5 +89,5 @@ class Challenge(FrozenModel):
     spans: dict[str, float] = {}
 
     def of(self, name: str) -> Challenger | None:
-        """The challenger of a name; None if there is none."""
+        """The challenger of a name, or None."""
         return next((one for one in self.challengers if one.name == name), None)

@@ -26,7 +26,7 @@ from components.spec.registry import AnyRegistry, BaseRegistry
 def find_champion(
     registries: Sequence[AnyRegistry], device: DeviceProfile, name: str, classes: Sequence[str] = ()
 ) -> tuple[Champion, bytes | None]:
-    """Ask all registries, and return the champion with the content of its file; None if there is none.
+    """Ask all registries, and return the champion with the content of its file, or None.
 
     If registries name different releases, the first one that can be read counts. No error of a registry is raised.
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from components.core.errors import DataError, counted, one_of, some_of
+from components.core.errors import DataError, counted, some_of
 from components.ingest.arrays import arrays_in, check_lengths, class_numbers
-from edgemill.project.found import HELD_OUT, TRAINING, Data, Options, chosen_columns, file_splits, label_of, read_table
+from edgemill.project.found import HELD_OUT, TRAINING, Data, Options, chosen_columns, file_splits, read_table
 
 # What stands for a missing value in tables.
 _MISSING = frozenset({"", "?", "n/a", "na", "nan", "none", "null"})
@@ -152,15 +152,7 @@ def _of_arrays(
     folder: Path, arrays: dict[str, Any], splits: dict[str, Any], names: dict[str, str], options: Options
 ) -> Data:
     """Recognize which array is the input, and which is the label. Raises a DataError if it is not clear."""
-    label = label_of(list(arrays), options)
-    inputs = options.columns or tuple(name for name in arrays if name != label)
-    if unknown := [name for name in inputs if name not in arrays]:
-        raise DataError(
-            f"there is no array {some_of(map(repr, unknown))}",
-            where="--columns",
-            bound=one_of(name for name in arrays if name != label),
-            remedy="correct the name",
-        )
+    label, inputs = chosen_columns(list(arrays), options, "there is no array")
     check_lengths({name: arrays[name] for name in (*inputs, label)}, str(folder))
     labels = class_numbers(arrays[label])
     _check_kinds({**{name: (arrays[name], "biuf") for name in inputs}, label: (labels, "biufSU")}, str(folder))

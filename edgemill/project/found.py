@@ -177,13 +177,15 @@ def label_of(names: Sequence[str], options: Options) -> str:
     return found[0]
 
 
-def chosen_columns(names: Sequence[str], options: Options) -> tuple[str, tuple[str, ...]]:
-    """The column of the label, and those of the input. Raises a DataError if one of them doesn't exist."""
+def chosen_columns(
+    names: Sequence[str], options: Options, missing: str = "the table has no column"
+) -> tuple[str, tuple[str, ...]]:
+    """The column of the label, and those of the input. Raises a DataError starting with `missing` if one is absent."""
     label = label_of(names, options)
     columns = options.columns or tuple(name for name in names if name != label)
     if unknown := [name for name in columns if name not in names]:
         raise DataError(
-            f"the table has no column {some_of(map(repr, unknown))}",
+            f"{missing} {some_of(map(repr, unknown))}",
             where="--columns",
             bound=one_of(name for name in names if name != label),
             remedy="correct the name",

@@ -113,7 +113,7 @@ def versions_in(tags: Iterable[str]) -> dict[str, list[str]]:
 
 
 def tagged(repository: Repository, version: str) -> bytes | None:
-    """Return the artifact of a version, also if only the tag of the artifact itself exists; None if there is none."""
+    """Return the artifact of a version, also if only the tag of the artifact itself exists, or None."""
     if not VERSION_PATTERN.fullmatch(version):
         return None
     if (artifact := repository.manifest(version)) is not None:

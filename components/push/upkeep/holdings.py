@@ -47,7 +47,7 @@ class Leftover:
     Attributes:
         what: What it is.
         where: Its path or address below the root.
-        release: The release that it could belong to, `<device class>/<name>/<version>`; None if there is none.
+        release: The release that it could belong to, `<device class>/<name>/<version>`, or None.
         names: What is removed.
         bytes: Its size; None if the registry doesn't say.
         written: When it was written, by the registry's clock; None if the registry doesn't say.

@@ -23,8 +23,8 @@ class BaseScheme(FrozenModel):
             format; None if there is no such kernel.
         miscomputes_sparse_blocks: Whether the runtime silently computes wrong values from block-sparse weights in this
             format.
-        finer_activations: Kind of the scheme that differs in having more bits in an activation; None if there is none.
-        finer_weights: Kind of the scheme to use if a weight needs more bits; None if there is none.
+        finer_activations: Kind of the scheme that differs in having more bits in an activation, or None.
+        finer_weights: Kind of the scheme to use if a weight needs more bits, or None.
         recipe_name: Name of the scheme's recipe in the files that `edgemill init` writes; None leaves it out.
         kind: The scheme's name in a pipeline file.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -29,12 +29,6 @@ from tests.components.device_client.fleet import ENDLESS, NEW, OLD, OTHER, Attac
 
 ROLES = ("timestamp", "snapshot", "targets", "phone.stable")
 TOP_LEVEL = ("root", "targets", "snapshot", "timestamp")
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_in(tmp_path) as found:
-        yield found
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,15 +13,9 @@ from components.device_client.errors import DeviceError, SelfTestError, Settings
 from components.device_client.folder import DeviceFolder
 from components.device_client.main import main
 from components.device_client.pull import Update, pull
-from tests.components.device_client.fleet import NEW, OLD, OTHER, Fleet, fleet_in, model_of
+from tests.components.device_client.fleet import NEW, OLD, OTHER, Fleet, model_of
 
 DAMAGE = (b"", b"{", b"[1]", b'{"status": "x", "version": 5, "x": 1}', b"[" * 100_000)
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_in(tmp_path) as found:
-        yield found
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,18 +21,12 @@ from components.trust import repository, role_file, rollout
 from components.trust.role_file import RoleFile, RoleFileError
 from components.trust.setup import rotate
 from components.trust.signing import point_of
-from tests.components.device_client.fleet import NEW, OLD, OTHER, Fleet, fleet_in, model_of
+from tests.components.device_client.fleet import NEW, OLD, OTHER, Fleet, model_of
 
 SOURCES = Path("components/device_client/microcontroller")
 TARGET = "phone/shoes/stable"
 OK, BAD_LENGTH, BAD_FORMAT, BAD_SIGNATURE, OTHER_TARGET, OLD_VERSION, EXPIRED, TOO_LARGE, OTHER_MODEL = range(9)
 NONE = "0" * 64
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_in(tmp_path) as found:
-        yield found
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 
 import pytest
 
@@ -22,12 +21,6 @@ from tests.components.device_client.fleet import NEW, OLD, Fleet, clock, fleet_i
 Hostile = Callable[[BaseHTTPRequestHandler], None]
 # More than any pull of these tests takes, but less than what the servers ask for.
 PATIENCE = 20.0
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_in(tmp_path) as found:
-        yield found
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,17 +17,11 @@ from components.device_client.pull import Update, pull
 from components.push import signed
 from components.trust import rollout
 from components.trust.rollout import place_of_device
-from tests.components.device_client.fleet import NEW, OLD, OTHER, Fleet, fleet_in, model_of
+from tests.components.device_client.fleet import NEW, OLD, OTHER, Fleet, model_of
 
 FAILS = (sys.executable, "-S", "-c", "raise SystemExit(7)")
 # Changes of files, as Python's audit hooks name them.
 STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink"}
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_in(tmp_path) as found:
-        yield found
 
 
 def test_device_gets_the_release_keeps_the_previous_one_and_asks_little_for_nothing_new(fleet: Fleet) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,16 +23,10 @@ from components.trust.role_file import read
 from components.trust.rollout import LARGEST_SEQUENCE, RolloutError
 from components.trust.setup import rotate
 from components.trust.signed_set import SignedSet, read_role
-from tests.components.device_client.fleet import NEW, OLD, OTHER, Fleet, fleet_in, model_of
+from tests.components.device_client.fleet import NEW, OLD, OTHER, Fleet, model_of
 
 TARGET = "phone/shoes/stable.json"
 Edit = Callable[[dict[str, Any]], object]
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_in(tmp_path) as found:
-        yield found
 
 
 @pytest.fixture
