@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
@@ -112,14 +112,25 @@ def interruptible() -> Iterator[Interruption]:
 
 
 @contextmanager
-def exit_on_error() -> Iterator[None]:
-    """Print an EdgemillError without its stack and exit with its status."""
+def exit_on_error(report: Callable[[dict[str, object], ExitCode], None] | None = None) -> Iterator[None]:
+    """Print an EdgemillError without its stack and exit with its status.
+
+    Args:
+        report: Called with what went wrong, as `EdgemillError.as_json` returns it, and with the exit status.
+    """
+
+    def tell(error: dict[str, object], code: ExitCode) -> None:
+        if report is not None:
+            report(error, code)
+
     try:
         with exits_reported(), process_kept():
             yield
     except KeyboardInterrupt as error:
         code = interruption_of(error)
-        print(f"edgemill: {code.name.lower()}; run it again: finished work comes from the cache", file=sys.stderr)
+        remedy = "run it again: finished work comes from the cache"
+        print(f"edgemill: {code.name.lower()}; {remedy}", file=sys.stderr)
+        tell(errors.RunFailedError(code.name.lower(), remedy=remedy).as_json(), code)
         raise SystemExit(code) from None
     except Exception as error:
         if not isinstance(error, EdgemillError):
@@ -131,8 +142,14 @@ def exit_on_error() -> Iterator[None]:
             elif isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 error = _of_system(error)
             else:
+                unforeseen = errors.RunFailedError(
+                    f"{type(error).__name__}: {errors.summary_line(error)}",
+                    remedy="report it with the stack, which is on standard error",
+                )
+                tell({**unforeseen.as_json(), "kind": type(error).__name__}, ExitCode.NODE_FAILED)
                 raise
         print(f"edgemill: {error}", file=sys.stderr)
+        tell(error.as_json(), exit_code_of(error))
         raise SystemExit(exit_code_of(error)) from None
 
 

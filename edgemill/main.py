@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -12,42 +11,42 @@ import typer
 from components.core.supervisor import supervised
 from edgemill import options, project_commands, run_commands, upkeep_commands
 from edgemill.commands import share_name
-from edgemill.exit_codes import exit_on_error
-from edgemill.options import quiet_if
+from edgemill.contract import Commands, contracted, keeping, print_json
 from edgemill.registry_commands import app as registry_app
 
 app = typer.Typer(
     name="edgemill",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    cls=Commands,
+    invoke_without_command=True,
     rich_markup_mode=None,  # a default in brackets, `[build/edgemill]`, would be markup
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from edgemill.commands.doctor import version_lines
-
-        typer.echo("\n".join(version_lines()))
-        raise typer.Exit
-
-
 @app.callback()
 def every_command(
+    context: typer.Context,
     show_version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            callback=_print_version,
-            is_eager=True,
-            help="Print the versions of Edgemill and its libraries, and exit.",
-        ),
+        bool, typer.Option("--version", help="Print the versions of Edgemill and its libraries, and exit.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the versions as JSON.")] = False,
 ) -> None:
     """Turn a trained TensorFlow model into the smallest, fastest, still trustworthy model on every device."""
+    if show_version:
+        from edgemill.commands.doctor import print_versions
+
+        with keeping(as_json=as_json, quiet=False):
+            print_versions(as_json=as_json)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
+    if as_json:
+        context.fail(f"Put --json after the command: edgemill {context.invoked_subcommand} --json")
 
 
 @app.command()
+@contracted
 def run(
     file: options.PipelineFile,
     runner: Annotated[str | None, typer.Option(help="TFX runner: local or beam [local].")] = None,
@@ -72,29 +71,24 @@ def run(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the run status as JSON at the end, and nothing else.")
     ] = False,
-    quiet: options.Quiet = False,
-) -> None:
+) -> int:
     """Run a pipeline: train, optimize, evaluate, gate, and push."""
     from edgemill.commands.run import place_of, run_and_report
     from edgemill.run_log import OutputOptions, log_format_of
     from edgemill.status_file import StatusFile
 
-    with exit_on_error():
-        output_options = OutputOptions(summary_json, log_format_of(log_format))
-        found = partial(place_of, environment, runner, root, metadata, tuple(beam_arg or ()), pipeline_root)
-        status = StatusFile(summary_json, file)
-        try:
-            with quiet_if(quiet or as_json):
-                code = run_and_report(
-                    file, found, output_options, status, rehash=rehash, skip_impossible=skip_impossible
-                )
-        finally:
-            if as_json:
-                typer.echo(status.as_json())
-    raise SystemExit(code)
+    output_options = OutputOptions(summary_json, log_format_of(log_format))
+    found = partial(place_of, environment, runner, root, metadata, tuple(beam_arg or ()), pipeline_root)
+    status = StatusFile(summary_json, file)
+    try:
+        return run_and_report(file, found, output_options, status, rehash=rehash, skip_impossible=skip_impossible)
+    finally:
+        if as_json:
+            print_json(status.content, secrets=status.secrets)
 
 
 @app.command()
+@contracted
 def validate(
     file: options.PipelineFile,
     deep: Annotated[
@@ -102,7 +96,6 @@ def validate(
     ] = False,
     skip_impossible: options.SkipImpossible = False,
     as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Check a pipeline file without running it.
 
@@ -111,11 +104,11 @@ def validate(
     """
     from edgemill.commands.validate import print_validated
 
-    with exit_on_error(), quiet_if(quiet):
-        print_validated(file, deep=deep, skip_impossible=skip_impossible, as_json=as_json)
+    print_validated(file, deep=deep, skip_impossible=skip_impossible, as_json=as_json)
 
 
 @app.command()
+@contracted
 def doctor(
     deep: Annotated[
         bool, typer.Option("--deep", help="Also import TensorFlow, TFX, and the device tools, one process each.")
@@ -126,29 +119,28 @@ def doctor(
         Path | None, typer.Option("--environment", "-e", help="Environment file. Command-line options override it.")
     ] = None,
     as_json: options.AsJson = False,
-) -> None:
+) -> int:
     """Check the machine, libraries, device tools, and stores.
 
     Exits with status 1 if something keeps pipelines from running, and says how to fix it.
     """
     from edgemill.commands.doctor import examine_and_print
 
-    with exit_on_error():
-        code = examine_and_print(root, metadata, environment, deep=deep, as_json=as_json)
-    raise SystemExit(code)
+    return examine_and_print(root, metadata, environment, deep=deep, as_json=as_json)
 
 
 @app.command()
+@contracted
 def schema() -> None:
     """Print the JSON schema of the pipeline file, for editors."""
     from pipelines.file.schema import schema_of
     from pipelines.file.spec import PipelineSpec
 
-    with exit_on_error():
-        typer.echo(json.dumps(schema_of(PipelineSpec), indent=2))
+    print_json(schema_of(PipelineSpec))
 
 
 @app.command()
+@contracted
 def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="A TFLite file.")],
     as_json: options.AsJson = False,
@@ -158,31 +150,30 @@ def inspect(
     from components.model.tflite_file import inspect_model
     from edgemill.commands.inspect import print_inspection, read_model
 
-    with exit_on_error():
-        content = read_model(model)
-        try:
-            inspection = inspect_model(content)
-        except EdgemillError as error:
-            raise error.placed(str(model)) from error
-        if as_json:
-            typer.echo(inspection.model_dump_json(indent=2))
-        else:
-            print_inspection(model, inspection)
+    content = read_model(model)
+    try:
+        inspection = inspect_model(content)
+    except EdgemillError as error:
+        raise error.placed(str(model)) from error
+    if as_json:
+        print_json(inspection)
+    else:
+        print_inspection(model, inspection)
 
 
-app.command()(project_commands.init)
-app.command()(project_commands.optimize)
-app.command()(run_commands.runs)
-app.command()(run_commands.compare)
-app.command()(run_commands.explain)
-app.command("open")(run_commands.open_report)
-app.command()(run_commands.serve)
-app.command()(run_commands.report)
-app.command()(run_commands.lineage)
-app.command()(run_commands.verify)
-app.command()(run_commands.push)
-app.command()(run_commands.clean)
-app.command()(run_commands.rollback)
+app.command()(contracted(project_commands.init))
+app.command()(contracted(project_commands.optimize))
+app.command()(contracted(run_commands.runs))
+app.command()(contracted(run_commands.compare))
+app.command()(contracted(run_commands.explain))
+app.command("open")(contracted(run_commands.open_report))
+app.command()(contracted(run_commands.serve))
+app.command()(contracted(run_commands.report))
+app.command()(contracted(run_commands.lineage))
+app.command()(contracted(run_commands.verify))
+app.command()(contracted(run_commands.push))
+app.command()(contracted(run_commands.clean))
+app.command()(contracted(run_commands.rollback))
 
 
 for command in (
@@ -192,28 +183,28 @@ for command in (
     upkeep_commands.mirror,
     upkeep_commands.audit,
 ):
-    registry_app.command()(command)
+    registry_app.command()(contracted(command))
 app.add_typer(registry_app, name="registry")
 
 
 @app.command("compile")
+@contracted
 def compile_for_kubeflow(
     file: options.PipelineFile,
     output: Annotated[Path, typer.Option("-o", "--output", help="The compiled file (.yaml).")],
     environment: options.EnvironmentFile = options.DEFAULT_ENVIRONMENT,
     skip_impossible: options.SkipImpossible = False,
     as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Compile a pipeline for Kubeflow Pipelines. Needs no cluster."""
-    with exit_on_error(), quiet_if(quiet):
-        share_name()
-        from edgemill.commands.kubeflow import compile_to
+    share_name()
+    from edgemill.commands.kubeflow import compile_to
 
-        compile_to(file, environment, output, skip_impossible=skip_impossible, as_json=as_json)
+    compile_to(file, environment, output, skip_impossible=skip_impossible, as_json=as_json)
 
 
 @app.command()
+@contracted
 def submit(
     file: options.PipelineFile,
     environment: options.EnvironmentFile = options.DEFAULT_ENVIRONMENT,
@@ -228,15 +219,15 @@ def submit(
     The upload is a new version of the pipeline. With --cron, the cluster runs it repeatedly. The bearer token comes
     only from EDGEMILL_KUBEFLOW_TOKEN.
     """
-    with exit_on_error():
-        share_name()
-        from edgemill.commands.kubeflow import submit_to_cluster
+    share_name()
+    from edgemill.commands.kubeflow import submit_to_cluster
 
-        skip = skip_impossible
-        submit_to_cluster(file, environment, cron, name, upload_only=upload_only, as_json=as_json, skip_impossible=skip)
+    skip = skip_impossible
+    submit_to_cluster(file, environment, cron, name, upload_only=upload_only, as_json=as_json, skip_impossible=skip)
 
 
 @app.command()
+@contracted
 def schedule(
     file: options.PipelineFile,
     cron: Annotated[str, typer.Option(help="Five fields, as in crontab, in local time.")],
@@ -251,13 +242,12 @@ def schedule(
 
     Also prints the equivalent line for crontab.
     """
-    with exit_on_error():
-        share_name()
-        from edgemill.commands.kubeflow import write_schedule
-        from edgemill.run_log import OutputOptions, log_format_of
+    share_name()
+    from edgemill.commands.kubeflow import write_schedule
+    from edgemill.run_log import OutputOptions, log_format_of
 
-        output_options = OutputOptions(summary_json, log_format_of(log_format))
-        write_schedule(file, cron, output, name, environment, output_options, as_json=as_json)
+    output_options = OutputOptions(summary_json, log_format_of(log_format))
+    write_schedule(file, cron, output, name, environment, output_options, as_json=as_json)
 
 
 def main() -> NoReturn:

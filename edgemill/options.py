@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -26,16 +23,6 @@ def complete_run(context: typer.Context, incomplete: str) -> list[str]:
 def complete_device(incomplete: str) -> list[str]:
     """The names of the shipped device profiles that begin with what was typed."""
     return [file.stem for file in sorted(_DEVICES.glob("*.yaml")) if file.stem.startswith(incomplete)]
-
-
-@contextmanager
-def quiet_if(quiet: bool) -> Iterator[None]:
-    """Discard standard output if `quiet` is true. Errors go to standard error, which stays."""
-    if not quiet:
-        yield
-        return
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        yield
 
 
 PipelineFile = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file (YAML).")]
@@ -64,6 +51,6 @@ LogFormatName = Annotated[str, typer.Option(help="Format of the log: text, or js
 CronLine = Annotated[
     str | None, typer.Option(help="Five fields: minute, hour, day of the month, month, day of the week.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, also for an error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or `latest`.", autocompletion=complete_run)]

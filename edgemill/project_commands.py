@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemill import options
-from edgemill.exit_codes import exit_on_error
+from edgemill.contract import print_json
 
 if TYPE_CHECKING:
     from edgemill.commands.init import Written
@@ -64,20 +64,18 @@ def init(
     max_unreadable: _MaxUnreadable = 0.0,
     trust_code: _TrustCode = False,
     as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Write a pipeline for a model and its data.
 
     The files are pipeline.yaml, task.py, and README.md. Looks at the model and the data, and tries the model on some
     examples. Overwrites nothing.
     """
-    with exit_on_error():
-        found = _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable)
-        with options.quiet_if(quiet or as_json):
-            written = _written(model, data, output, device, found, trust_code=trust_code, model_field="--model")
-            typer.echo(f"wrote {written.file.parent}; next: edgemill run {written.file}")
-        if as_json:
-            typer.echo(written.model_dump_json(indent=2))
+    found = _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable)
+    written = _written(model, data, output, device, found, trust_code=trust_code, model_field="--model")
+    if as_json:
+        print_json(written)
+    else:
+        typer.echo(f"wrote {written.file.parent}; next: edgemill run {written.file}")
 
 
 def optimize(
@@ -98,8 +96,7 @@ def optimize(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the run status as JSON at the end, and nothing else.")
     ] = False,
-    quiet: options.Quiet = False,
-) -> None:
+) -> int:
     """Write a pipeline for a model and its data, and run it.
 
     Does what `init` and `run` do, one after the other.
@@ -109,21 +106,18 @@ def optimize(
     from edgemill.run_log import OutputOptions, log_format_of
     from edgemill.status_file import StatusFile, ending
 
-    with exit_on_error():
-        file = (output or Path(model.stem)) / PIPELINE
-        status = StatusFile(summary_json, file)
-        status.begin()
-        try:
-            with options.quiet_if(quiet or as_json):
-                with ending(status):
-                    found = _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable)
-                    _written(model, data, output, device, found, trust_code=trust_code, model_field="MODEL")
-                place = partial(place_of, None, None, root, None, ())
-                code = run_and_report(file, place, OutputOptions(summary_json, log_format_of("text")), status)
-        finally:
-            if as_json:
-                typer.echo(status.as_json())
-    raise SystemExit(code)
+    file = (output or Path(model.stem)) / PIPELINE
+    status = StatusFile(summary_json, file)
+    status.begin()
+    try:
+        with ending(status):
+            found = _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable)
+            _written(model, data, output, device, found, trust_code=trust_code, model_field="MODEL")
+        place = partial(place_of, None, None, root, None, ())
+        return run_and_report(file, place, OutputOptions(summary_json, log_format_of("text")), status)
+    finally:
+        if as_json:
+            print_json(status.content, secrets=status.secrets)
 
 
 def _written(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgemill import options
-from edgemill.exit_codes import exit_on_error
+from edgemill.contract import contracted
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Sign a registry, and move its channels.")
 
@@ -20,6 +20,7 @@ Channel = Annotated[str, typer.Option(help="canary, beta, or stable.")]
 
 
 @app.command()
+@contracted
 def init(
     registry: Address,
     keys: Annotated[Path, typer.Option(help="Folder for the keys. It must not exist, or be empty.")] = Path(
@@ -37,11 +38,11 @@ def init(
     """
     from edgemill.commands.registry import init as init_registry
 
-    with exit_on_error():
-        init_registry(registry, keys, timestamp_days, as_json=as_json)
+    init_registry(registry, keys, timestamp_days, as_json=as_json)
 
 
 @app.command()
+@contracted
 def status(
     registry: Address,
     as_json: options.AsJson = False,
@@ -49,11 +50,11 @@ def status(
     """Show what each channel of a signed registry gives to devices, and when signatures expire."""
     from edgemill.commands.registry import status as print_status
 
-    with exit_on_error():
-        print_status(registry, as_json=as_json)
+    print_status(registry, as_json=as_json)
 
 
 @app.command()
+@contracted
 def promote(
     release: Annotated[str, typer.Argument(metavar="RELEASE", help="A release's folder or address.")],
     channel: Channel = "stable",
@@ -69,29 +70,29 @@ def promote(
     """
     from edgemill.commands.registry import promote as promote_release
 
-    with exit_on_error():
-        promote_release(release, channel, percent, as_json=as_json)
+    promote_release(release, channel, percent, as_json=as_json)
 
 
 @app.command()
+@contracted
 def rollback(place: Place, channel: Channel = "stable", as_json: options.AsJson = False) -> None:
     """Take back the newest release of a channel: devices return to the one before."""
     from edgemill.commands.registry import roll_back
 
-    with exit_on_error():
-        roll_back(place, channel, as_json=as_json)
+    roll_back(place, channel, as_json=as_json)
 
 
 @app.command()
+@contracted
 def pause(place: Place, channel: Channel = "stable", as_json: options.AsJson = False) -> None:
     """Keep the newest release of a channel from reaching more devices. `promote` resumes."""
     from edgemill.commands.registry import pause as pause_rollout
 
-    with exit_on_error():
-        pause_rollout(place, channel, as_json=as_json)
+    pause_rollout(place, channel, as_json=as_json)
 
 
 @app.command()
+@contracted
 def refresh(
     registry: Address,
     force: Annotated[bool, typer.Option("--force", help="Sign again even if nothing expires soon.")] = False,
@@ -104,11 +105,11 @@ def refresh(
     """
     from edgemill.commands.registry import refresh as refresh_registry
 
-    with exit_on_error():
-        refresh_registry(registry, force=force, as_json=as_json)
+    refresh_registry(registry, force=force, as_json=as_json)
 
 
 @app.command("public-key")
+@contracted
 def public_key(
     registry: Address,
     role: Annotated[str, typer.Argument(metavar="ROLE", help="DEVICE_CLASS.CHANNEL, or another role.")],
@@ -120,11 +121,11 @@ def public_key(
     """Print the public keys of a role. Firmware of microcontrollers holds those of its channel."""
     from edgemill.commands.registry import print_public_keys
 
-    with exit_on_error():
-        print_public_keys(registry, role, as_header=as_header, as_json=as_json)
+    print_public_keys(registry, role, as_header=as_header, as_json=as_json)
 
 
 @app.command()
+@contracted
 def rotate(
     registry: Address,
     role: Annotated[
@@ -149,5 +150,4 @@ def rotate(
     """
     from edgemill.commands.registry import rotate as rotate_key
 
-    with exit_on_error():
-        rotate_key(registry, role, public_key, key, old, as_json=as_json)
+    rotate_key(registry, role, public_key, key, old, as_json=as_json)

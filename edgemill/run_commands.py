@@ -7,8 +7,6 @@ from typing import Annotated
 import typer
 
 from edgemill import options
-from edgemill.exit_codes import exit_on_error
-from edgemill.options import quiet_if
 
 
 def runs(
@@ -20,8 +18,7 @@ def runs(
     """List the runs of a root, the newest first."""
     from edgemill.commands.runs import list_runs
 
-    with exit_on_error():
-        list_runs(root, pipeline, last, as_json=as_json)
+    list_runs(root, pipeline, last, as_json=as_json)
 
 
 def compare(
@@ -37,8 +34,7 @@ def compare(
     """Compare the candidates and the releases of two runs."""
     from edgemill.commands.runs import compare_runs
 
-    with exit_on_error():
-        compare_runs(root, before, after, as_json=as_json)
+    compare_runs(root, before, after, as_json=as_json)
 
 
 def explain(
@@ -55,16 +51,14 @@ def explain(
     """
     from edgemill.commands.explain.why import explain_candidate
 
-    with exit_on_error():
-        explain_candidate(run_id, recipe, root, metadata, as_json=as_json)
+    explain_candidate(run_id, recipe, root, metadata, as_json=as_json)
 
 
 def open_report(run_id: options.RunName = "latest", root: options.Root = None, as_json: options.AsJson = False) -> None:
     """Open the report of a run in the browser, and print its path."""
     from edgemill.commands.runs import open_in_browser
 
-    with exit_on_error():
-        open_in_browser(root, run_id, as_json=as_json)
+    open_in_browser(root, run_id, as_json=as_json)
 
 
 def serve(
@@ -80,10 +74,9 @@ def serve(
     The pages only read: they list runs, and show trends of metrics and sizes, Pareto fronts, each run's report, and
     the channels of registries.
     """
-    with exit_on_error():
-        from edgemill.serve.server import serve as serve_pages
+    from edgemill.serve.server import serve as serve_pages
 
-        serve_pages(root, host, port, as_json=as_json)
+    serve_pages(root, host, port, as_json=as_json)
 
 
 def lineage(
@@ -106,8 +99,7 @@ def lineage(
     """
     from edgemill.commands.lineage import print_lineage
 
-    with exit_on_error():
-        print_lineage(target, root, metadata, as_json=as_json, short=short)
+    print_lineage(target, root, metadata, as_json=as_json, short=short)
 
 
 def verify(
@@ -117,7 +109,6 @@ def verify(
     root: options.Root = None,
     metadata: options.Metadata = None,
     as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Compare a run or a release with the record.
 
@@ -126,8 +117,7 @@ def verify(
     """
     from edgemill.commands.lineage import verify as verify_target
 
-    with exit_on_error(), quiet_if(quiet):
-        verify_target(target, root, metadata, as_json=as_json)
+    verify_target(target, root, metadata, as_json=as_json)
 
 
 def report(
@@ -135,13 +125,11 @@ def report(
     root: options.Root = None,
     metadata: options.Metadata = None,
     as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Rewrite the report of a run from ML Metadata and artifacts."""
     from edgemill.commands.lineage import report_again
 
-    with exit_on_error(), quiet_if(quiet):
-        report_again(run_id, root, metadata, as_json=as_json)
+    report_again(run_id, root, metadata, as_json=as_json)
 
 
 def push(
@@ -152,8 +140,7 @@ def push(
         bool, typer.Option("--force", help="Push even if a later run has pushed another release.")
     ] = False,
     as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-) -> None:
+) -> int:
     """Finish the pushes of a run whose registry was away.
 
     Verifies the staged releases, and pushes them as the run would have done. Repeating it changes nothing. Exits with
@@ -161,9 +148,7 @@ def push(
     """
     from edgemill.commands.push import push_run
 
-    with exit_on_error(), quiet_if(quiet):
-        code = push_run(run_id, root, metadata, force=force, as_json=as_json)
-    raise SystemExit(code)
+    return push_run(run_id, root, metadata, force=force, as_json=as_json)
 
 
 def clean(
@@ -178,7 +163,6 @@ def clean(
     root: options.Root = None,
     metadata: options.Metadata = None,
     as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Remove old runs and their artifacts.
 
@@ -186,8 +170,7 @@ def clean(
     """
     from edgemill.commands.clean import clean_root
 
-    with exit_on_error(), quiet_if(quiet):
-        clean_root(root, metadata, keep_runs, older_than, pipeline, dry_run=dry_run, as_json=as_json)
+    clean_root(root, metadata, keep_runs, older_than, pipeline, dry_run=dry_run, as_json=as_json)
 
 
 def rollback(
@@ -200,7 +183,6 @@ def rollback(
     root: options.Root = None,
     metadata: options.Metadata = None,
     as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Point a channel of a registry at an earlier release.
 
@@ -209,5 +191,4 @@ def rollback(
     """
     from edgemill.commands.rollback import roll_back
 
-    with exit_on_error(), quiet_if(quiet):
-        roll_back(release, channel, root, metadata, files_only=files_only, as_json=as_json)
+    roll_back(release, channel, root, metadata, files_only=files_only, as_json=as_json)

@@ -81,13 +81,15 @@ class StatusFile:
     def _change(self, **fields: object) -> None:
         self._status = self._status.model_copy(update=fields)
 
-    def as_json(self) -> str:
-        """The status as JSON, without secrets."""
-        return hide(self._status.model_dump_json(indent=2), self.secrets)
+    @property
+    def content(self) -> RunStatus:
+        """The status, which can hold secrets."""
+        return self._status
 
     def _write(self) -> None:
         if self._path is not None:
-            write_atomically(self._path, self.as_json().encode() + b"\n")
+            text = hide(self._status.model_dump_json(indent=2), self.secrets)
+            write_atomically(self._path, text.encode() + b"\n")
 
     @contextmanager
     def outlived(self) -> Iterator[None]:

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from edgemill.exit_codes import exit_on_error
+from edgemill import options
 from edgemill.registry_commands import Address
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
 Places = Annotated[
     list[str] | None,
@@ -33,7 +32,7 @@ def verify(
     contains: Annotated[
         str | None, typer.Option(metavar="ENTRY", help="Entry of the audit log that must still be there.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Read a whole registry, and check every file, manifest, channel, and signature.
 
@@ -41,8 +40,7 @@ def verify(
     """
     from edgemill.commands.upkeep import print_health
 
-    with exit_on_error():
-        print_health(registry, tuple(place or ()), trust, contains, as_json=as_json)
+    print_health(registry, tuple(place or ()), trust, contains, as_json=as_json)
 
 
 def gc(
@@ -59,7 +57,7 @@ def gc(
     place: Places = None,
     trust: Trust = None,
     dry_run: DryRun = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Remove what no release needs: leftovers of killed pushes, and signed metadata that was superseded.
 
@@ -68,10 +66,7 @@ def gc(
     """
     from edgemill.commands.upkeep import collect_garbage
 
-    with exit_on_error():
-        collect_garbage(
-            registry, keep_last, max_age, grace, tuple(place or ()), trust, dry_run=dry_run, as_json=as_json
-        )
+    collect_garbage(registry, keep_last, max_age, grace, tuple(place or ()), trust, dry_run=dry_run, as_json=as_json)
 
 
 def repair(
@@ -83,7 +78,7 @@ def repair(
     place: Places = None,
     trust: Trust = None,
     dry_run: DryRun = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Restore damaged files and channels, and complete releases that a killed push left.
 
@@ -91,8 +86,7 @@ def repair(
     """
     from edgemill.commands.upkeep import repair_registry
 
-    with exit_on_error():
-        repair_registry(registry, tuple(source or ()), tuple(place or ()), trust, dry_run=dry_run, as_json=as_json)
+    repair_registry(registry, tuple(source or ()), tuple(place or ()), trust, dry_run=dry_run, as_json=as_json)
 
 
 def mirror(
@@ -101,7 +95,7 @@ def mirror(
     place: Places = None,
     trust: Trust = None,
     dry_run: DryRun = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Copy a registry to another one, byte by byte, with its channels and signatures.
 
@@ -109,8 +103,7 @@ def mirror(
     """
     from edgemill.commands.upkeep import mirror_registry
 
-    with exit_on_error():
-        mirror_registry(source, target, tuple(place or ()), trust, dry_run=dry_run, as_json=as_json)
+    mirror_registry(source, target, tuple(place or ()), trust, dry_run=dry_run, as_json=as_json)
 
 
 def audit(
@@ -120,7 +113,7 @@ def audit(
         typer.Option(metavar="ENTRY", help="Entry that must still be there."),
     ] = None,
     trust: Trust = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show who changed what in a registry, and check that no entry was changed or removed.
 
@@ -128,5 +121,4 @@ def audit(
     """
     from edgemill.commands.upkeep import print_log
 
-    with exit_on_error():
-        print_log(registry, contains, trust, as_json=as_json)
+    print_log(registry, contains, trust, as_json=as_json)

@@ -44,6 +44,16 @@ class EdgemillError(Exception):
         detail = f" ({'; '.join(facts)})" if facts else ""
         return f"{place}{self.what}{detail}. Remedy: {self.remedy}"
 
+    def as_json(self) -> dict[str, object]:
+        """The error for programs: its class and its parts, null without one; and `errors`, if it stands for several."""
+        parts = {"where": self.where, "expected": self.bound, "found": self.measured}
+        found: dict[str, object] = {"kind": type(self).__name__, "what": self.what}
+        found |= {name: None if part is None else str(part) for name, part in parts.items()}
+        found["remedy"] = self.remedy
+        if several := [one.as_json() for one in getattr(self, "errors", ())]:
+            found["errors"] = several
+        return found
+
     def placed(self, where: str) -> EdgemillError:
         """The same error with `where`, such as a file or a recipe, in front of its place."""
         place = f"{where}: {self.where}" if self.where else where

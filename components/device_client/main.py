@@ -6,10 +6,13 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
 from components.core.files import write_atomically
+from components.device_client.command_line import COMMAND, completion, parse, print_error
 from components.device_client.errors import DeviceError, DeviceStatus, SettingsError, UnreachableError
 from components.device_client.folder import CURRENT, PREVIOUS, STATUS_NAME, DeviceFolder
 from components.device_client.settings import Settings
@@ -17,19 +20,33 @@ from components.device_client.settings import Settings
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command, and return its exit status."""
-    options = _parser().parse_args(arguments)
+    options = parse(arguments)
+    if options.command == "completion":
+        script = completion(options.shell)
+        _print({"shell": options.shell, "script": script}, script, options)
+        return DeviceStatus.OK
     folder = DeviceFolder(options.folder)
     try:
         match options.command:
             case "init":
                 return _init(folder, options)
             case "pull":
-                return _pull(folder, retry=options.retry)
+                return _pull(folder, options)
             case _:
-                return _status(folder)
+                return _status(folder, options)
     except DeviceError as error:
-        print(f"edgemill-device: {error}", file=sys.stderr)
+        print(f"{COMMAND}: {error}", file=sys.stderr)
+        if options.json:
+            print_error(error.as_json(), error.status)
         return int(error.status)
+
+
+def _print(content: Mapping[str, object], text: str, options: argparse.Namespace) -> None:
+    """Print as the options say."""
+    if options.json:
+        print(json.dumps(content, indent=2))
+    elif not options.quiet:
+        print(text)
 
 
 def _init(folder: DeviceFolder, options: argparse.Namespace) -> int:
@@ -61,6 +78,8 @@ def _init(folder: DeviceFolder, options: argparse.Namespace) -> int:
             where=str(error.filename or folder.path),
             remedy="name another folder, or grant access",
         ) from error
+    made = {"folder": str(folder.path), "url": settings.url, "channel": settings.channel}
+    _print(made, f"{folder.path}: made; next: {COMMAND} pull {folder.path}", options)
     return DeviceStatus.OK
 
 
@@ -80,31 +99,36 @@ def _root(path: Path) -> bytes:
     return content
 
 
-def _pull(folder: DeviceFolder, *, retry: bool) -> int:
+def _pull(folder: DeviceFolder, options: argparse.Namespace) -> int:
     # The clients of HTTP and signatures are imported by this command only.
     from components.device_client.pull import pull
 
     try:
-        update = pull(folder, retry=retry)
+        update = pull(folder, retry=options.retry)
     except DeviceError as error:
         if not isinstance(error, SettingsError):
             _record(folder, error.status, str(error))
         raise
     except Exception as error:
         # Monitoring must notice what nobody foresaw, too.
-        _record(folder, DeviceStatus.UNREACHABLE, f"edgemill-device failed: {type(error).__name__}: {error}")
+        message = f"{COMMAND} failed: {type(error).__name__}: {error}"
+        _record(folder, DeviceStatus.UNREACHABLE, message)
+        if options.json:
+            unforeseen = UnreachableError(message, remedy="report it with the stack, which is on standard error")
+            print_error({**unforeseen.as_json(), "kind": type(error).__name__}, DeviceStatus.UNREACHABLE)
         raise
     if update.warning:
-        print(f"edgemill-device: {update.warning}", file=sys.stderr)
-    print(update)
+        print(f"{COMMAND}: {update.warning}", file=sys.stderr)
+    _print(asdict(update), str(update), options)
     _record(folder, DeviceStatus.OK, str(update), update.warning)
     return DeviceStatus.OK
 
 
-def _status(folder: DeviceFolder) -> int:
+def _status(folder: DeviceFolder, options: argparse.Namespace) -> int:
     folder.settings()
     last = folder.last_pull()
-    print(json.dumps({"current": folder.version(CURRENT), "previous": folder.version(PREVIOUS), "last_pull": last}))
+    content = {"current": folder.version(CURRENT), "previous": folder.version(PREVIOUS), "last_pull": last}
+    _print(content, json.dumps(content), options)
     return DeviceStatus.OK if last is None else int(last["status"])
 
 
@@ -115,31 +139,7 @@ def _record(folder: DeviceFolder, status: DeviceStatus, message: str, warning: s
     try:
         write_atomically(folder.path / STATUS_NAME, json.dumps(value, indent=2).encode() + b"\n")
     except OSError as error:
-        print(f"edgemill-device: status.json cannot be written: {error}", file=sys.stderr)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="edgemill-device", description="Keep the model of this device up to date.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    init = commands.add_parser("init", help="Make the folder of a device.")
-    init.add_argument("folder", type=Path)
-    init.add_argument("--url", required=True, help="Address of the registry: https://... or oci://...")
-    init.add_argument("--root", required=True, type=Path, help="The root.json that the device trusts.")
-    init.add_argument("--device-class", required=True)
-    init.add_argument("--name", required=True, help="Name of the pipeline.")
-    init.add_argument("--channel", default="stable", help="canary, beta, or stable [stable].")
-    init.add_argument("--device-id", required=True, help="Text that identifies the device and never changes.")
-    init.add_argument("--self-test", default="", help="Program that gets the path of a new model as last argument.")
-    init.add_argument("--self-test-seconds", type=float, default=300.0, help="Its time limit [300].")
-    init.add_argument(
-        "--gateway", action="store_true", help="Pass the model on to microcontrollers: also write its role file."
-    )
-    pull = commands.add_parser("pull", help="Fetch and install the release of the channel.")
-    pull.add_argument("folder", type=Path)
-    pull.add_argument("--retry", action="store_true", help="Try releases again that failed the self-test.")
-    status = commands.add_parser("status", help="Print the installed versions and how the last pull ended, as JSON.")
-    status.add_argument("folder", type=Path)
-    return parser
+        print(f"{COMMAND}: status.json cannot be written: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from contextlib import nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 
-import typer
-
 from components.core.errors import SpecError
 from components.core.files import is_folder
+from edgemill.contract import print_json
 from edgemill.terminal import terminal
 from pipelines.file.environment import environment
 from pipelines.runs.lock import removing
@@ -82,7 +80,7 @@ def clean_root(
         terminal().print(f"no pipeline of this metadata store has runs in {place.root}", soft_wrap=True)
     if as_json:
         content = {"dry_run": dry_run, "pipelines": [plan.model_dump(mode="json") for plan in plans]}
-        typer.echo(json.dumps(content, indent=2))
+        print_json(content)
 
 
 def _print_plan(plan: RetentionPlan, *, dry_run: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -19,6 +18,7 @@ from rich.text import Text
 
 from components.core.errors import EdgemillError
 from edgemill.commands.run import place_of
+from edgemill.contract import print_json
 from edgemill.exit_codes import ExitCode
 from edgemill.terminal import terminal
 from pipelines.file.environment import Environment
@@ -62,14 +62,18 @@ class Finding:
     remedy: str = ""
 
 
-def version_lines() -> list[str]:
-    """The versions of Edgemill, its generation of TFX, and the libraries, one per line."""
-    found = versions()
-    lines = [f"edgemill {found.pop('edgemill', 'not installed')}"]
-    generation = generation_of(found.get("tfx"))
+def print_versions(*, as_json: bool) -> None:
+    """Print the versions of Edgemill, its generation of TFX, and the libraries, one per line or as JSON."""
+    libraries = versions()
+    edgemill, generation = libraries.pop("edgemill", None), generation_of(libraries.get("tfx"))
+    if as_json:
+        print_json({"edgemill": edgemill, "generation": generation, "libraries": libraries})
+        return
+    typer.echo(f"edgemill {edgemill or 'not installed'}")
     if generation:
-        lines.append(f"generation TFX {generation} (Python {' and '.join(GENERATIONS[generation][0])})")
-    return lines + [f"{name} {number}" for name, number in found.items()]
+        typer.echo(f"generation TFX {generation} (Python {' and '.join(GENERATIONS[generation][0])})")
+    for name, number in libraries.items():
+        typer.echo(f"{name} {number}")
 
 
 def generation_of(tfx: str | None) -> str | None:
@@ -91,7 +95,7 @@ def examine_and_print(
     problems = [one for one in findings if one.state == "problem"]
     if as_json:
         content = {"ready": not problems, "findings": [asdict(one) for one in findings]}
-        typer.echo(json.dumps(content, indent=2))
+        print_json(content)
     else:
         _print(findings)
     return ExitCode.NODE_FAILED if problems else ExitCode.OK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import warnings
@@ -11,6 +10,7 @@ from pathlib import Path
 import typer
 
 from components.core.errors import SpecError
+from edgemill.contract import print_json
 from edgemill.run_log import OutputOptions
 from kubeflow.compile import Compiled, compile_file, write_compiled
 from kubeflow.cron import parse_cron
@@ -29,7 +29,7 @@ def compile_to(
     write_compiled(compiled, output)
     nodes = len(compiled.pipeline["root"]["dag"]["tasks"])
     if as_json:
-        typer.echo(json.dumps({"file": str(output), "pipeline": compiled.name, "nodes": nodes}, indent=2))
+        print_json({"file": str(output), "pipeline": compiled.name, "nodes": nodes})
         return
     typer.echo(f"{output}: {compiled.name}, {nodes} nodes, for Kubeflow Pipelines (schema 2.1)")
 
@@ -60,7 +60,7 @@ def submit_to_cluster(
     elif not upload_only:
         submitted = connected.run(submitted, name or compiled.name)
     if as_json:
-        typer.echo(submitted.model_dump_json(indent=2))
+        print_json(submitted)
         return
     typer.echo(f"version {submitted.version}{'' if submitted.new_version else ' (already uploaded)'}")
     typer.echo(submitted.link)
@@ -91,7 +91,7 @@ def write_schedule(
     service, timer = write_units(schedule, due, output)
     if as_json:
         content = {"service": str(service), "timer": str(timer), "crontab": crontab_line(schedule, due)}
-        typer.echo(json.dumps(content, indent=2))
+        print_json(content)
         return
     typer.echo(f"{service}\n{timer}\n")
     typer.echo("systemd: copy both files to /etc/systemd/system, then run")

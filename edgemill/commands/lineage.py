@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from itertools import chain, starmap
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.tree import Tree
 
 from components.core.errors import EdgemillError, MetadataError, counted
 from components.push.registry import is_release_address, registry_at
+from edgemill.contract import print_json
 from edgemill.terminal import terminal
 from pipelines.file.environment import environment
 from pipelines.report.summary import LineageNode
@@ -34,7 +34,7 @@ def print_lineage(target: str, root: Path | None, metadata_url: str | None, *, a
     """
     node = trace_target(open_existing_store(environment(root, metadata_url).metadata_url), target)
     if as_json:
-        typer.echo(node.model_dump_json(indent=2))
+        print_json(node)
     else:
         terminal().print(short_tree_of(node) if short else tree_of(node))
     if (broken := first_break(node)) is not None:
@@ -134,7 +134,7 @@ def verify(target: str, root: Path | None, metadata_url: str | None, *, as_json:
             "unchanged": not errors,
             "artifacts": [{"artifact": one.artifact, "state": one.state} for one in found],
         }
-        typer.echo(json.dumps(content, indent=2))
+        print_json(content)
     else:
         changed = f"{len(errors)} {'has' if len(errors) == 1 else 'have'} changed since written"
         outcome = changed if errors else "all unchanged"
@@ -183,6 +183,6 @@ def report_again(run_id: str, root: Path | None, metadata_url: str | None, *, as
     report = write_report(summary, place.runs(summary.pipeline) / summary.run_id)
     if as_json:
         content = {"run_id": summary.run_id, "report": str(report), "details": str(report.with_name(SUMMARY_NAME))}
-        typer.echo(json.dumps(content, indent=2))
+        print_json(content)
     else:
         typer.echo(str(report))

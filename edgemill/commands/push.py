@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import typer
 
 from components.push.delivery import PushOutcome
+from edgemill.contract import print_json
 from edgemill.exit_codes import ExitCode
 from pipelines.file.environment import environment
 from pipelines.report.render import write_report
@@ -38,7 +38,7 @@ def push_run(run_id: str, root: Path | None, metadata_url: str | None, *, force:
         if outcomes:
             write_report(summarize(store, plan), place.runs(pipeline) / run_id)
     if as_json:
-        typer.echo(json.dumps({"run_id": run_id, "pushes": [json.loads(one.model_dump_json()) for one in outcomes]}))
+        print_json({"run_id": run_id, "pushes": outcomes})
     elif not outcomes:
         typer.echo(f"{run_id}: no release is staged")
     return ExitCode.PUSH_STAGED if any(one.staged for one in outcomes) else ExitCode.OK

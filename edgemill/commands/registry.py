@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import typer
@@ -17,6 +16,7 @@ from components.trust.keys import ROOT_NAME, VARIABLE
 from components.trust.repository import SignedRegistry
 from components.trust.signing import point_of
 from components.trust.storage import store_at
+from edgemill.contract import print_json
 
 _WARNING = (
     "DEVELOPMENT KEYS. All private keys, including those of the root, are files on this machine. Whoever can read them "
@@ -32,7 +32,7 @@ def init(address: str, folder: Path, timestamp_days: int | None, *, as_json: boo
     root = signed.normal(address)
     create(root, store_at(root), folder, timestamp_days, lambda: record(root, what="init"))
     if as_json:
-        _echo_json({"registry": root, "keys": str(folder.resolve()), "root": str(folder.resolve() / ROOT_NAME)})
+        print_json({"registry": root, "keys": str(folder.resolve()), "root": str(folder.resolve() / ROOT_NAME)})
     else:
         typer.echo(f"signed: {root}")
         typer.echo(f"keys: {folder} (export {VARIABLE}={folder.resolve()})")
@@ -59,7 +59,7 @@ def status(address: str, *, as_json: bool) -> None:
             "channels": [rollout.to_json(state) for state in states],
             "problems": {**problems, **times},
         }
-        _echo_json(value)
+        print_json(value)
         return
     typer.echo(f"{registry.where}: signed{' with development keys' if registry.keys.file.development else ''}")
     for name, when in expiry.items():
@@ -106,7 +106,7 @@ def refresh(address: str, *, force: bool, as_json: bool = False) -> None:
         )
     renewed = registry.read()
     if as_json:
-        _echo_json({
+        print_json({
             "registry": registry.where,
             "signed_again": list(signed_again),
             "not_signed": {role: when.isoformat() for role, when in missing.items()},
@@ -128,7 +128,7 @@ def print_public_keys(address: str, role: str, *, as_header: bool, as_json: bool
     keys = public_keys(registry, role)
     if as_json:
         held = [{"id": key.keyid, "type": key.keytype, "public": key.keyval["public"]} for key in keys]
-        _echo_json({"registry": registry.where, "role": role, "keys": held})
+        print_json({"registry": registry.where, "role": role, "keys": held})
         return
     if not as_header:
         typer.echo("".join(key.keyval["public"] for key in keys), nl=False)
@@ -169,7 +169,7 @@ def rotate(
     registry.entry = record(registry.where, role, what="rotate")
     replaced = setup.rotate(registry, role, elsewhere, lambda said: typer.secho(said, err=True, fg="yellow"), old)
     if as_json:
-        _echo_json({"registry": registry.where, "role": role, "replaced": replaced})
+        print_json({"registry": registry.where, "role": role, "replaced": replaced})
         return
     typer.echo(f"{role}: the key {replaced[:12]}… is replaced; its file in {registry.keys.folder} can be removed")
 
@@ -186,13 +186,9 @@ def _opened(address: str) -> SignedRegistry:
     return registry
 
 
-def _echo_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2))
-
-
 def _echo(state: rollout.ChannelState, what: str, *, as_json: bool) -> None:
     if as_json:
-        _echo_json(rollout.to_json(state))
+        print_json(rollout.to_json(state))
         return
     typer.echo(f"{_line(state)}: {what}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import typer
@@ -12,6 +11,7 @@ from components.push.registry import registry_at
 from components.push.release_files import root_and_place
 from components.push.signed import can_be_signed, open_signed, promote
 from components.trust.rollout import FULL_SHARE, to_json
+from edgemill.contract import print_json
 from pipelines.file.environment import environment
 
 
@@ -49,7 +49,7 @@ def roll_back(
     if can_be_signed(address) and open_signed(address.rsplit("/", 3)[0]) is not None:
         state = promote(address, channel, FULL_SHARE, found)
         if as_json:
-            typer.echo(json.dumps(to_json(state), indent=2))
+            print_json(to_json(state))
             return
         typer.echo(f"{channel} of {state.name} for {state.device_class}: {address.rpartition('/')[2]}, signed")
         return
@@ -64,7 +64,7 @@ def roll_back(
             "version": pointed.version,
             "before": before,
         }
-        typer.echo(json.dumps(content, indent=2))
+        print_json(content)
         return
     typer.echo(
         f"{channel} of {pointed.manifest.name} for {pointed.manifest.device_class}: {pointed.version}, was {before}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import webbrowser
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.core.errors import StorageError
+from edgemill.contract import print_json
 from edgemill.terminal import terminal
 from pipelines.file.environment import environment
 from pipelines.history.comparison import ComparedCandidate, ComparedDevice, Comparison, compare
@@ -31,7 +31,7 @@ def list_runs(root: Path | None, pipeline: str | None, last: int | None, *, as_j
     """
     found = past_runs(environment(root, None).root, pipeline)[:last]
     if as_json:
-        typer.echo(json.dumps([run.model_dump(mode="json") for run in found], indent=2))
+        print_json(found)
         return
     table = Table()
     for heading in ("run", "pipeline", "started (UTC)", "took", "result", "devices"):
@@ -67,7 +67,7 @@ def compare_runs(root: Path | None, before: str, after: str, *, as_json: bool) -
     first, second = (summary_of(find_past_run(place, name)) for name in (before, after))
     comparison = compare(first, second)
     if as_json:
-        typer.echo(comparison.model_dump_json(indent=2))
+        print_json(comparison)
         return
     console = terminal()
     for role, run in (("before", comparison.before), ("after", comparison.after)):
@@ -145,6 +145,9 @@ def open_in_browser(root: Path | None, name: str, *, as_json: bool) -> None:
             where=str(report),
             remedy=f"wait until it ends, or write the report with `edgemill report {run.run_id}`",
         )
-    typer.echo(json.dumps({"run_id": run.run_id, "report": str(report)}) if as_json else str(report))
+    if as_json:
+        print_json({"run_id": run.run_id, "report": report})
+    else:
+        typer.echo(str(report))
     if not webbrowser.open(report.as_uri()):
         print("edgemill: no browser was found on this machine; open the file above in one", file=sys.stderr)

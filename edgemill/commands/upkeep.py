@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from components.push.upkeep.mirror import mirror
 from components.push.upkeep.repair import repair
 from components.push.upkeep.retention import Retention
 from components.push.upkeep.trusted import read_trusted
+from edgemill.contract import print_json
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -145,7 +145,7 @@ def print_log(root: str, contains: str | None, trust: Path | None, *, as_json: b
         content = {
             "registry": root, "entries": entries, "heads": log.heads, "signed": signed, "problems": log.problems
         }  # fmt: skip
-        typer.echo(json.dumps(content, indent=2))
+        print_json(content)
     else:
         for one in log.entries.values():
             details = " ".join(f"{name}={value}" for name, value in one.details.items())
@@ -186,7 +186,7 @@ def seconds(text: str, option: str) -> float:
 
 
 def _echo_json(result: FrozenModel, **more: bool) -> None:
-    typer.echo(json.dumps({**result.model_dump(), **more}, indent=2))
+    print_json({**result.model_dump(mode="json"), **more})
 
 
 def _checked(places: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ import typer
 
 from components.core.errors import counted
 from components.facts.training import LayerPlan
+from edgemill.contract import print_json
 from pipelines.checks.preflight import preflight
 from pipelines.file.load import LoadedPipeline
 from pipelines.file.user_folders import findable, make_importable
@@ -44,7 +44,7 @@ def print_validated(file: Path, *, deep: bool, skip_impossible: bool, as_json: b
         if not as_json:
             print_previews(previews)
     if as_json:
-        typer.echo(_json(file, loaded, previews))
+        print_json(_content(file, loaded, previews))
         return
     for one in loaded.skipped:
         for reason in one.reasons:
@@ -54,14 +54,12 @@ def print_validated(file: Path, *, deep: bool, skip_impossible: bool, as_json: b
     typer.echo(f"{file}: valid ({recipes} for {devices}{skipped})")
 
 
-def _json(file: Path, loaded: LoadedPipeline, previews: Mapping[str, Sequence[LayerPlan]]) -> str:
-    layers = {recipe: [layer.model_dump(mode="json") for layer in plans] for recipe, plans in previews.items()}
-    content = {
+def _content(file: Path, loaded: LoadedPipeline, previews: Mapping[str, Sequence[LayerPlan]]) -> dict[str, object]:
+    return {
         "file": str(file),
         "pipeline": loaded.spec.name,
         "recipes": [recipe.name for recipe in loaded.spec.recipes],
         "devices": [device.name for device in loaded.devices],
-        "skipped": [one.model_dump(mode="json") for one in loaded.skipped],
-        "layers": layers,
+        "skipped": loaded.skipped,
+        "layers": previews,
     }
-    return json.dumps(content, indent=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 from contextlib import closing
@@ -12,6 +11,8 @@ from typing import Any
 import typer
 
 from components.core.errors import SpecError
+from components.core.files import described
+from edgemill.contract import print_json
 from edgemill.serve.app import create_app
 from pipelines.file.environment import environment
 
@@ -22,18 +23,25 @@ def serve(root: Path | None, host: str, port: int, *, as_json: bool) -> None:
     """Serve the results page of a root, and print its address first, as text or JSON.
 
     Raises:
-        SpecError: The address cannot be used.
+        SpecError: There is no such root, or the address cannot be used.
     """
     place = environment(root, None).root
+    if not place.is_dir():
+        raise SpecError(
+            "there is no such folder",
+            where=f"--root {place}",
+            bound="a root that `edgemill run` wrote",
+            measured=described(place),
+            remedy="set the --root that the runs used, or create the folder if the first run is still to come",
+        )
     with closing(listen(host, port)) as listener:
         server = make_server(place, host, listener)
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listener.getsockname()[1]}/"
-        typer.echo(
-            json.dumps({"url": address, "root": str(place)})
-            if as_json
-            else f"{address} shows the runs of {place}; press Ctrl-C to stop"
-        )
+        if as_json:
+            print_json({"url": address, "root": place}, now=True)
+        else:
+            typer.echo(f"{address} shows the runs of {place}; press Ctrl-C to stop")
         if host not in LOOPBACK:
             typer.echo("Everyone who reaches this address can read the results: nobody has to log in.", err=as_json)
         # Returns when Ctrl-C interrupts it.

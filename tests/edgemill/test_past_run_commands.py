@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from edgemill.commands.doctor import GENERATIONS, Finding, examine_libraries, examine_processor
@@ -157,11 +156,3 @@ def test_run_as_json_prints_the_status_even_of_a_file_that_is_refused(tmp_path: 
     status = json.loads(done.stdout)
     assert (done.exit_code, status["state"], status["exit_status"]) == (2, "ended", 2)
     assert "did you mean 'name'?" in status["errors"][0]
-
-
-def test_every_command_that_prints_facts_can_print_json() -> None:
-    # `schema` prints nothing else.
-    without = {"schema"}
-    commands = dict(typer.main.get_group(app).commands)
-    commands |= {f"registry {name}": one for name, one in commands.pop("registry").commands.items()}
-    assert {name for name, one in commands.items() if all("--json" not in each.opts for each in one.params)} == without

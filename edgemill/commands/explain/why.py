@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
 from components.core.errors import MetadataError, SpecError, damaged, one_of
 from components.facts.artifact_paths import EXPLANATION_FILE
 from components.facts.explanation import Explanation
+from edgemill.contract import print_json
 from edgemill.terminal import terminal
 from pipelines.file.environment import environment
 from pipelines.report.why import as_yaml, in_decibels, result_of
@@ -59,7 +59,7 @@ def explain_candidate(run: str, recipe: str, root: Path | None, metadata_url: st
     except ValueError as error:
         raise damaged(f"{found[recipe].uri}/{EXPLANATION_FILE}", error) from error
     if as_json:
-        typer.echo(explanation.model_dump_json(indent=2))
+        print_json(explanation)
     else:
         _print(explanation)
 

@@ -79,4 +79,5 @@ def test_optimize_as_json_prints_the_status_even_if_a_path_is_wrong(folder: Path
     assert (done.exit_code, status["state"], status["exit_status"]) == (2, "ended", 2)
     assert "did you mean my_model.keras?" in status["errors"][0]
     assert status["pipeline_file"] == "my_modle/pipeline.yaml"
+    assert "did you mean my_model.keras?" in status.pop("error")["errors"][0]["remedy"]
     assert json.loads((folder / "status.json").read_text()) == status

@@ -1,0 +1,113 @@
+"""The command line of `edgemill-device`, and its completion in shells. One table describes both."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from components.device_client.errors import DeviceStatus, SettingsError
+
+COMMAND = "edgemill-device"
+_FOLDER: tuple[str, dict[str, Any]] = ("folder", {"type": Path, "help": "The folder of the device."})
+_OUTPUT: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--json", {"action": "store_true", "help": "Print one JSON document, also for an error."}),
+    ("--quiet", {"action": "store_true", "help": "Print only errors."}),
+)
+# Command -> what it does, and its arguments.
+_COMMANDS: dict[str, tuple[str, tuple[tuple[str, dict[str, Any]], ...]]] = {
+    "init": (
+        "Make the folder of a device.",
+        (
+            _FOLDER,
+            ("--url", {"required": True, "help": "Address of the registry: https://... or oci://..."}),
+            ("--root", {"required": True, "type": Path, "help": "The root.json that the device trusts."}),
+            ("--device-class", {"required": True, "help": "The device class."}),
+            ("--name", {"required": True, "help": "Name of the pipeline."}),
+            ("--channel", {"default": "stable", "help": "canary, beta, or stable [stable]."}),
+            ("--device-id", {"required": True, "help": "Text that identifies the device and never changes."}),
+            ("--self-test", {"default": "", "help": "Program that gets the path of a new model as last argument."}),
+            ("--self-test-seconds", {"type": float, "default": 300.0, "help": "Its time limit [300]."}),
+            (
+                "--gateway",
+                {"action": "store_true", "help": "Pass the model on to microcontrollers: also write its role file."},
+            ),
+        ),
+    ),
+    "pull": (
+        "Fetch and install the release of the channel.",
+        (_FOLDER, ("--retry", {"action": "store_true", "help": "Try releases again that failed the self-test."})),
+    ),
+    "status": ("Print the installed versions and how the last pull ended, as JSON.", (_FOLDER,)),
+    "completion": (
+        "Print a script that completes this command in a shell.",
+        (("shell", {"choices": ("bash", "zsh", "fish"), "help": "The shell."}),),
+    ),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line as a JSON document too, if it has --json."""
+
+    asked_json = False
+
+    def error(self, message: str) -> NoReturn:
+        """See the base class."""
+        if _Parser.asked_json:
+            error = SettingsError(message, where=self.prog, remedy=f"see `{self.prog} --help`")
+            print_error(error.as_json(), DeviceStatus.BAD_INPUT)
+        super().error(message)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the command line. Ends the process if it is wrong, or asks for help."""
+    words = sys.argv[1:] if arguments is None else arguments
+    _Parser.asked_json = "--json" in words
+    parser = _Parser(prog=COMMAND, description="Keep the model of this device up to date.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (what, taken) in _COMMANDS.items():
+        command = commands.add_parser(name, help=what, description=what)
+        for argument, options in (*taken, *_OUTPUT):
+            command.add_argument(argument, **options)
+    return parser.parse_args(words)
+
+
+def print_error(error: dict[str, object], status: DeviceStatus, found: dict[str, object] | None = None) -> None:
+    """Print an error as JSON, as `edgemill` does, after what was found before it."""
+    document = {**(found or {}), "error": error, "exit_status": int(status), "exit_meaning": status.name}
+    print(json.dumps(document, indent=2))
+
+
+def completion(shell: str) -> str:
+    """A script that completes the command in `bash`, `zsh`, or `fish`."""
+    flags = {
+        name: [argument for argument, _ in (*taken, *_OUTPUT) if argument.startswith("--")]
+        for name, (_, taken) in _COMMANDS.items()
+    }
+    if shell == "fish":
+        lines = [f"complete -c {COMMAND} -n __fish_use_subcommand -f -a {name} -d '{what}'"
+                 for name, (what, _) in _COMMANDS.items()]  # fmt: skip
+        lines += [
+            f"complete -c {COMMAND} -n '__fish_seen_subcommand_from {name}' -l {argument[2:]} -d '{options['help']}'"
+            for name, (_, taken) in _COMMANDS.items()
+            for argument, options in (*taken, *_OUTPUT)
+            if argument.startswith("--")
+        ]
+        return "\n".join(lines)
+    cases = "\n".join(f"    {name}) words='{' '.join(found)}' ;;" for name, found in flags.items())
+    script = f"""\
+_edgemill_device() {{
+  local words
+  case "${{COMP_WORDS[1]}}" in
+{cases}
+    *) words='' ;;
+  esac
+  # Files complete what is no option.
+  case "${{COMP_WORDS[COMP_CWORD]}}" in -*) ;; *) words='' ;; esac
+  [ "$COMP_CWORD" -eq 1 ] && words='{" ".join(flags)}'
+  COMPREPLY=($(compgen -W "$words" -- "${{COMP_WORDS[COMP_CWORD]}}"))
+}}
+complete -o default -F _edgemill_device {COMMAND}"""
+    return f"autoload -U +X bashcompinit && bashcompinit\n{script}" if shell == "zsh" else script
