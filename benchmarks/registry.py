@@ -4,8 +4,9 @@
 Cloud Storage, and Debian's docker-registry, each behind a gateway that counts. Requests and bytes don't depend on the
 machine. Seconds do, and the servers take most of them.
 
-Bounds: a device with nothing new makes at most 3 requests and fetches at most 10 kB. With 200 device classes or 10,000
-releases, a push makes at most 1.1 times the requests that it makes in an empty registry.
+Bounds: a device with nothing new makes at most 3 requests and fetches at most 10 kB. With 200 device classes and 10,000
+releases, a push makes at most 1.1 times the requests that it makes in an empty registry. A folder has no requests: the
+files that are opened below it are counted instead, with the sizes of those that are read.
 """
 
 from __future__ import annotations
@@ -13,20 +14,24 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+from components.core.files import sha256_of_bytes
 from components.core.values import serialized
 from components.device_client.folder import DeviceFolder
 from components.device_client.pull import pull
 from components.device_client.settings import Settings
 from components.push import signed
+from components.push.audit import append
+from components.push.beside import AUDIT, notes_at
 from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release
 from components.push.release_files import compressed_form
 from components.push.several import publish
@@ -35,12 +40,14 @@ from components.push.upkeep.collect import collect
 from components.push.upkeep.holdings import Copy
 from components.push.upkeep.mirror import mirror
 from components.push.upkeep.opening import holdings_at
+from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.rollout import FULL_SHARE
 from components.trust.setup import create
 from components.trust.storage import store_at
-from tests.components.device_client.fleet import Server
+from tests.components.device_client.served import Served, served
 from tests.components.push.places import KINDS, Place, manifest_of, store_of
+from tests.gateway import Gateway
 
 MODEL_BYTES, CLASSES, RELEASES = 5_000_000, 200, 10_000
 MOST_REQUESTS, MOST_BYTES, MOST_GROWTH = 3, 10_000, 1.1
@@ -63,12 +70,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--classes", type=int, default=CLASSES)
     parser.add_argument("--releases", type=int, default=RELEASES)
+    parser.add_argument("--parts", nargs="*", choices=("pushes", "devices"), default=("pushes", "devices"))
+    parser.add_argument("--large", nargs="*", choices=KINDS, default=KINDS, help="kinds of the large registries")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=_MEMORY) as folder:
+    # The lock of an OCI registry waits less, because the server is near.
+    quick = mock.patch.multiple(oci_store, WRITE_SECONDS=0.2, WAIT_SECONDS=0.3)
+    with tempfile.TemporaryDirectory(dir=_MEMORY) as folder, quick:
         broken = [
-            *_pushes(Path(folder)),
-            *_devices(Path(folder), asked.classes),
-            *_large(Path(folder), asked.releases),
+            *(_pushes(Path(folder)) if "pushes" in asked.parts else ()),
+            *(_devices(Path(folder), asked.classes) if "devices" in asked.parts else ()),
+            *(one for kind in asked.large for one in _large(Path(folder), kind, asked.classes, asked.releases)),
         ]
     for one in broken:
         print(f"BROKEN {one}")
@@ -103,48 +114,83 @@ def _devices(folder: Path, classes: int) -> list[str]:
         with (
             store_of("local") as store,
             _signed(store.place(folder / f"fleet-{number}"), folder / f"k{number}") as place,
+            served(place, store) as asked,
         ):
             for one in range(number):
-                push(place, model_of(one, 1000), device_class=f"phone{one}")
-            server = Server(Path(place.root))
-            device = DeviceFolder(folder / f"device-{number}")
-            settings = Settings(server.url, "phone0", "shoes", "stable", "device-1")
-            device.create(settings, (folder / f"k{number}" / "root.json").read_bytes())
-            for what in ("first update", "nothing new", "next update", "nothing new for it"):
-                if what == "next update":
-                    push(place, model_of(classes), device_class="phone0")
-                if what == "nothing new for it":
-                    push(place, model_of(classes + 1, 1000), device_class=f"phone{number - 1}", channel="canary")
-                server.asked.clear()
-                began = time.perf_counter()
-                pull(device)
-                found = Count(len(server.asked), sum(one[2] for one in server.asked), time.perf_counter() - began)
-                print(f"{number:5,} classes: {what:18} {found}")
-                if what == "nothing new" and (found.requests > MOST_REQUESTS or found.bytes > MOST_BYTES):
-                    broken.append(f"{number} classes: {what}: {found}")
-            server.close()
+                push(place, model_of(one, 1000), device_class=class_of(one))
+            measured = _update(asked, DeviceFolder(folder / f"device-{number}"), folder / f"k{number}")
+            print(f"{number:5,} classes: first update       {measured()}")
+            nothing = measured()
+            print(f"{number:5,} classes: nothing new        {nothing}")
+            broken += _beyond(nothing, f"{number} classes")
+            push(place, model_of(classes), device_class=class_of(0))
+            print(f"{number:5,} classes: next update        {measured()}")
+            push(place, model_of(classes + 1, 1000), device_class=class_of(number - 1), channel="canary")
+            print(f"{number:5,} classes: nothing new for it {measured()}")
     return broken
 
 
-def _large(folder: Path, releases: int) -> list[str]:
-    print(f"An S3 registry with {releases:,} releases of 1,000 bytes in {CLASSES} places, not signed")
-    broken = []
-    with store_of("s3") as store:
-        place, measured = store.place(folder), _counter(store.gateway)
-        push(place, model_of(0, 1000))
-        small = measured(lambda: push(place, model_of(1, 1000)))
-        _fill(place.root, releases)
-        large = measured(lambda: push(place, model_of(2, 1000)))
-        print(f"push to 2 releases               {small}")
-        print(f"push to {releases:,} releases          {large}")
+def _large(folder: Path, kind: str, classes: int, releases: int) -> list[str]:
+    """Measure a signed registry with one device class and two releases, and then with many of both."""
+    print(f"{kind}: signed, {releases:,} releases of 1,000 bytes in {classes:,} device classes")
+    keys = folder / f"large-{kind}-keys"
+    with store_of(kind) as store, _signed(store.place(folder / f"large-{kind}"), keys) as place:
+        measured = _opened_below(Path(place.root)) if store.gateway is None else _counter(store.gateway)
+        push(place, model_of(0, 1000), device_class=class_of(0))
+        small = measured(lambda: push(place, model_of(1, 1000), device_class=class_of(0)))
+        began = time.perf_counter()
+        most = _fill(place, classes, releases, measured)
+        print(f"{kind:6} filled in {time.perf_counter() - began:.0f} s; the largest of {classes - 1:,} pushes: {most}")
+        large = measured(lambda: push(place, model_of(2, 1000), device_class=class_of(0)))
+        print(f"{kind:6} push to 2 releases     {small}")
+        print(f"{kind:6} push to all of them    {large}")
+        added = measured(lambda: push(place, model_of(3, 1000), device_class="new"))
+        print(f"{kind:6} push for a new class   {added}")
+        version = sha256_of_bytes(model_of(2, 1000))[:16]
+        address = f"{signed.normal(place.root)}/{class_of(0)}/shoes/{version}"
+        promoted = measured(partial(signed.promote, address, "beta", FULL_SHARE))
+        print(f"{kind:6} promote to all         {promoted}")
+        broken = []
         if large.requests > MOST_GROWTH * small.requests:
-            broken.append(f"a push to {releases:,} releases makes {large.requests} requests, not {small.requests}")
-        print(f"verify                           {measured(lambda: verify(place.root))}")
-        print(f"gc, nothing to remove            {measured(lambda: collect(place.root))}")
-        copy = str(folder / "mirror")
-        print(f"mirror to a folder               {measured(lambda: mirror(place.root, copy))}")
-        print(f"mirror again                     {measured(lambda: mirror(place.root, copy))}")
+            broken.append(f"{kind}: a push to {releases:,} releases makes {large.requests}, not {small.requests}")
+        with served(place, store) as asked:
+            pulled = _update(asked, DeviceFolder(folder / f"large-{kind}-device"), keys)
+            print(f"{kind:6} device: first update   {pulled()}")
+            nothing = pulled()
+            print(f"{kind:6} device: nothing new    {nothing}")
+            broken += _beyond(nothing, f"{kind}, {classes:,} classes")
+            push(place, model_of(4, 1000), device_class=class_of(0))
+            print(f"{kind:6} device: next update    {pulled()}")
+        print(f"{kind:6} verify                 {measured(lambda: verify(place.root))}")
+        print(f"{kind:6} gc, nothing to remove  {measured(lambda: collect(place.root))}")
+        copy = str(folder / f"large-{kind}-mirror")
+        print(f"{kind:6} mirror to a folder     {measured(lambda: mirror(place.root, copy))}")
+        print(f"{kind:6} mirror again           {measured(lambda: mirror(place.root, copy))}")
     return broken
+
+
+def _update(asked: Served, device: DeviceFolder, keys: Path) -> Callable[[], Count]:
+    """A device of the first class, as a function that pulls and counts."""
+    device.create(Settings(asked.url, class_of(0), "shoes", "stable", "device-1"), (keys / "root.json").read_bytes())
+
+    def pulled() -> Count:
+        asked.start()
+        began = time.perf_counter()
+        pull(device)
+        seconds = time.perf_counter() - began
+        return Count(*asked.counted(), seconds)
+
+    return pulled
+
+
+def _beyond(found: Count, what: str) -> list[str]:
+    within = found.requests <= MOST_REQUESTS and found.bytes <= MOST_BYTES
+    return [] if within else [f"{what}: nothing new: {found}"]
+
+
+def class_of(number: int) -> str:
+    """Name of a device class."""
+    return f"class{number}"
 
 
 def push(place: Place, model: bytes, channel: str = "stable", device_class: str = "phone") -> None:
@@ -153,17 +199,29 @@ def push(place: Place, model: bytes, channel: str = "stable", device_class: str 
     publish([place.spec.model_copy(update={"channel": channel})], device_class, "shoes", model, manifest)
 
 
-def _fill(root: str, releases: int) -> None:
-    """Write releases without the checks of a push."""
-    holdings = holdings_at(root)
-    for number in range(releases):
+def _fill(place: Place, classes: int, releases: int, measured: Callable[[Callable[[], object]], Count]) -> Count:
+    """Push to each device class, and write further releases and their audit log without the checks of a push.
+
+    Returns the push with the most requests.
+    """
+    pushes = [
+        measured(partial(push, place, model_of(number + 10, 1000), device_class=class_of(number)))
+        for number in range(1, classes)
+    ]
+    root = signed.normal(place.root)
+    holdings, notes = holdings_at(root), notes_at(root, AUDIT)
+    known = [name for name in notes.names() if name[0].isdigit()]
+    for number in range(classes, releases - 1):
         model = model_of(number + 10, 1000)
         content, form = compressed_form(model)
-        device_class = f"class{number % CLASSES}"
+        device_class = class_of(number % classes)
         manifest = manifest_of(model).model_copy(update={"device_class": device_class, "compressed": form})
         files = {MODEL_NAME: model, COMPRESSED_NAME: content, MANIFEST_NAME: serialized(manifest)}
         release = Release(version=manifest.sha256[:16], path=f"{root}/{device_class}/shoes", manifest=manifest)
         holdings.write(f"{device_class}/shoes", Copy(release, files))
+        where = f"{device_class}/shoes/{release.version}"
+        known = [*known[-3:], append(notes, known, "push", where, {"channel": "stable"}, ())]
+    return max(pushes)
 
 
 @contextmanager
@@ -174,14 +232,33 @@ def _signed(place: Place, keys: Path) -> Iterator[Place]:
         yield place
 
 
-def _counter(gateway: object) -> Callable[[Callable[[], object]], Count]:
+def _counter(gateway: Gateway) -> Callable[[Callable[[], object]], Count]:
     def measured(do: Callable[[], object]) -> Count:
-        before = (len(gateway.requests), gateway.bytes) if gateway else (0, 0)  # type: ignore[attr-defined]
+        before = (len(gateway.requests), gateway.bytes)
         began = time.perf_counter()
         do()
         seconds = time.perf_counter() - began
-        after = (len(gateway.requests), gateway.bytes) if gateway else (0, 0)  # type: ignore[attr-defined]
-        return Count(after[0] - before[0], after[1] - before[1], seconds)
+        return Count(len(gateway.requests) - before[0], gateway.bytes - before[1], seconds)
+
+    return measured
+
+
+def _opened_below(root: Path) -> Callable[[Callable[[], object]], Count]:
+    """Count the files of a folder that are opened, in place of requests, and their sizes."""
+    opened: list[int] = []
+
+    def seen(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and str(arguments[0]).startswith(f"{root}/"):
+            with suppress(OSError):
+                opened.append(Path(str(arguments[0])).stat().st_size)
+
+    sys.addaudithook(seen)
+
+    def measured(do: Callable[[], object]) -> Count:
+        opened.clear()
+        began = time.perf_counter()
+        do()
+        return Count(len(opened), sum(opened), time.perf_counter() - began)
 
     return measured
 

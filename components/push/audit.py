@@ -94,9 +94,9 @@ def record(root: str, where: str = "", *, what: str, also: Iterable[str] = (), *
         return ""
     with explained(root):
         notes = notes_at(root, AUDIT)
-        own = _append(notes, _listed(notes), what, where, details, also)
+        own = append(notes, _listed(notes), what, where, details, also)
         while _level(own) < max(map(_level, known := _listed(notes))) - _LEAD:
-            own = _append(notes, [*known, own], LINK, "", {}, [own])
+            own = append(notes, [*known, own], LINK, "", {}, [own])
     return own
 
 
@@ -197,10 +197,10 @@ def _listed(notes: Notes) -> list[str]:
     return [name for name in found or notes.names() if _NAME.fullmatch(name)]
 
 
-def _append(
+def append(
     notes: Notes, known: Sequence[str], what: str, where: str, details: Mapping[str, object], also: Iterable[str]
 ) -> str:
-    """Write an entry that names the last levels of what is known, and `also` others. Return its name."""
+    """Write an entry that names the last levels of the `known` names, and `also` others. Return its name."""
     before = {*_last_levels(known), *also}
     entry = Entry(
         level=max(map(_level, before), default=0) + 1,
