@@ -55,6 +55,23 @@ def status(
 
 @app.command()
 @contracted
+def delegate(
+    registry: Address,
+    device_class: Annotated[str, typer.Argument(metavar="DEVICE_CLASS", help="As in the device's profile.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Make the keys of a device class's channels. Pushes then do without the key of `targets`.
+
+    Without this command, the first push for the device class makes them. Use it if that push runs where the key set
+    can't be written, such as on Kubeflow.
+    """
+    from edgemill.commands.registry import delegate as delegate_channels
+
+    delegate_channels(registry, device_class, as_json=as_json)
+
+
+@app.command()
+@contracted
 def promote(
     release: Annotated[str, typer.Argument(metavar="RELEASE", help="A release's folder or address.")],
     channel: Channel = "stable",

@@ -13,10 +13,11 @@ from components.core.files import write_atomically
 from components.core.values import FrozenModel
 from components.core.version import code_version
 from components.upstream.tfx.kubeflow import compile_for_kubeflow
+from kubeflow.cluster_secrets import USE_REGISTRY
 from kubeflow.contract import Json
 from kubeflow.environment import EnvironmentFile, KubeflowEnvironment, cluster_of, read_environment
 from kubeflow.folders import EDGEMILL_IN_IMAGE, ImageFolders, examples_digest
-from kubeflow.spec import USE_REGISTRY, adapt, platform
+from kubeflow.spec import adapt, platform
 from pipelines.checks.preflight import preflight
 from pipelines.file.load import LoadedPipeline
 from pipelines.file.spec import PipelineSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 from pydantic import Field
@@ -13,21 +13,24 @@ from pydantic import Field
 from components.core.errors import EdgemillError, SpecError
 from components.core.values import FrozenModel
 from components.object_store.bucket import check_address
+from kubeflow.cluster_secrets import (
+    KEYS_VARIABLE,
+    ContainerPath,
+    KubernetesName,
+    SecretFiles,
+    SecretName,
+    SecretVariables,
+    VariableName,
+    key_files,
+)
 from pipelines.file.environment import RunnerName
 from pipelines.file.load import InvalidFileError, read_yaml_as
 from pipelines.file.redaction import SECRET_WORDS, has_password, has_secret
 
 # The addresses that the launcher of Kubeflow Pipelines stages.
 ROOT_PATTERN = r"^(s3|minio|gs)://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._/-]*)?$"
-ABSOLUTE = r"^/[^\s]*$"
-_KUBERNETES_NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
-_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _CPU = r"^[0-9]+(\.[0-9]+)?m?$"
 _BYTES = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$"
-
-KubernetesName = Annotated[str, Field(pattern=_KUBERNETES_NAME)]
-VariableName = Annotated[str, Field(pattern=_VARIABLE)]
-ContainerPath = Annotated[str, Field(pattern=ABSOLUTE)]
 
 
 class Resources(FrozenModel):
@@ -56,18 +59,6 @@ class Retries(FrozenModel):
     wait_seconds: Annotated[int, Field(ge=0)] = 30
     factor: Annotated[float, Field(ge=1)] = 2.0
     longest_wait_seconds: Annotated[int, Field(ge=0)] = 600
-
-
-class SecretVariables(FrozenModel):
-    """Keys of a Kubernetes secret, as environment variables of every container.
-
-    Attributes:
-        secret: Name of the secret in the cluster.
-        variables: Key of the secret to environment variable.
-    """
-
-    secret: KubernetesName
-    variables: Annotated[dict[str, VariableName], Field(min_length=1)]
 
 
 class Volume(FrozenModel):
@@ -102,6 +93,9 @@ class KubeflowEnvironment(FrozenModel):
         retries: Restarts of each container.
         caching: Whether Kubeflow can take a node's outputs from an earlier run.
         secrets: Secrets of the cluster, as environment variables.
+        secret_files: Secrets of the cluster, as folders. A variable in `env` can name a file in one.
+        keys: Secrets with the key sets of signed registries: `keys.json`, `root.json`, and private keys. The nodes that
+            push or look up a champion mount them, and find them by EDGEMILL_KEYS.
         env: Other environment variables.
         image_pull_secret: Secret of the cluster to pull the image with.
         endpoint: Address of the Kubeflow Pipelines API, for `edgemill submit`.
@@ -120,11 +114,18 @@ class KubeflowEnvironment(FrozenModel):
     retries: Retries = Retries()
     caching: bool = True
     secrets: tuple[SecretVariables, ...] = ()
+    secret_files: tuple[SecretFiles, ...] = ()
+    keys: tuple[SecretName, ...] = ()
     env: dict[VariableName, str] = {}
     image_pull_secret: KubernetesName | None = None
     endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
     namespace: KubernetesName | None = None
     experiment: Annotated[str, Field(min_length=1)] = "Default"
+
+    @property
+    def mounted(self) -> tuple[SecretFiles, ...]:
+        """All secrets that are mounted, also those with key sets."""
+        return (*self.secret_files, *map(key_files, self.keys))
 
     def resources_of(self, node: str) -> Resources:
         """The bounds of one node's container."""
@@ -220,7 +221,8 @@ def _of_plain_runs(found: EnvironmentFile) -> Iterator[SpecError]:
 
 def _of_cluster(cluster: KubeflowEnvironment) -> Iterator[SpecError]:
     for name, value in cluster.env.items():
-        if SECRET_WORDS.search(name) or has_password(value):
+        mounted = any(PurePosixPath(value).is_relative_to(one.path) for one in cluster.mounted)
+        if (SECRET_WORDS.search(name) and not mounted) or has_password(value):
             yield _secret(
                 f"kubeflow.env.{name}", "a secret", "put it into a Kubernetes secret, and name that secret in `secrets`"
             )
@@ -236,12 +238,33 @@ def _of_cluster(cluster: KubeflowEnvironment) -> Iterator[SpecError]:
             measured=registry,
             remedy="mount a persistent volume claim there: volumes: [{claim: NAME, path: PATH}]",
         )
+    yield from _of_mounts(cluster)
     names = [variable for secret in cluster.secrets for variable in secret.variables.values()] + list(cluster.env)
+    names += [KEYS_VARIABLE] if cluster.keys else []
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield SpecError(
             f"the variable {name} is set twice",
             where="kubeflow.env",
-            remedy="remove one of them from `secrets` or `env`",
+            remedy="remove one of them from `secrets` or `env`, or remove `keys`",
+        )
+
+
+def _of_mounts(cluster: KubeflowEnvironment) -> Iterator[SpecError]:
+    names = [one.secret for one in cluster.mounted] + [volume.claim for volume in cluster.volumes]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield SpecError(
+            f"Kubeflow would make two volumes of the name {name}",
+            where="kubeflow.secret_files",
+            bound="each secret once, in `secret_files` or `keys`, and no claim of its name in `volumes`",
+            remedy="mount it once, or rename one of them in the cluster",
+        )
+    paths = [one.path.rstrip("/") for one in cluster.mounted] + [volume.path.rstrip("/") for volume in cluster.volumes]
+    for path in sorted({path for path in paths if paths.count(path) > 1}):
+        yield SpecError(
+            "two volumes have the same path",
+            where="kubeflow.secret_files",
+            measured=path,
+            remedy="give each one a path of its own",
         )
 
 

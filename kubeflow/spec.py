@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
 from components.core.errors import SpecError
+from kubeflow.cluster_secrets import KEYS_VARIABLE, USE_REGISTRY
 from kubeflow.contract import Json, title_of
 from kubeflow.environment import KubeflowEnvironment, Resources, Volume
 from pipelines.graph.steps import shown_id
 
-# Beginnings of the IDs of nodes that read or write the registry.
-USE_REGISTRY = ("push__", "champion__")
 _UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1.0}
 
 
@@ -70,7 +70,8 @@ def adapt(
         components[f"comp-{names[node]}"] = {**_typed(component), "executorLabel": label}
         container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
         resources = cluster.resources_of(shown_id(node, recipes))
-        executors[label] = {"container": _container(container, resources, arguments.get(node, []), env)}
+        own = {**env, **_keys(cluster)} if node.startswith(USE_REGISTRY) else env
+        executors[label] = {"container": _container(container, resources, arguments.get(node, []), own)}
     return {
         **spec,
         "components": components,
@@ -92,20 +93,33 @@ def platform(spec: Json, cluster: KubeflowEnvironment) -> Json | None:
 
 def _pod(label: str, cluster: KubeflowEnvironment) -> Json:
     pod: Json = {}
-    if cluster.secrets:
+    if secrets := [one for one in cluster.secrets if _is_for(label, one.nodes)]:
         pod["secretAsEnv"] = [
             {
                 "secretName": secret.secret,
                 "keyToEnv": [{"secretKey": key, "envVar": name} for key, name in sorted(secret.variables.items())],
             }
-            for secret in cluster.secrets
+            for secret in secrets
         ]
+    if mounted := [one for one in cluster.mounted if _is_for(label, one.nodes)]:
+        pod["secretAsVolume"] = [{"secretName": one.secret, "mountPath": one.path} for one in mounted]
     volumes = [volume for volume in cluster.volumes if _mounts(label, volume, cluster)]
     if volumes:
         pod["pvcMount"] = [{"constant": volume.claim, "mountPath": volume.path} for volume in volumes]
     if cluster.image_pull_secret:
         pod["imagePullSecret"] = [{"secretName": cluster.image_pull_secret}]
     return pod
+
+
+def _is_for(label: str, nodes: Sequence[str]) -> bool:
+    """Whether a pattern of node IDs matches an executor, whose label has hyphens in place of underscores."""
+    return any(fnmatchcase(label.removeprefix("exec-"), re.sub("_+", "-", glob)) for glob in nodes)
+
+
+def _keys(cluster: KubeflowEnvironment) -> dict[str, str]:
+    """The variable by which nodes that use the registry find the mounted key sets."""
+    folders = [one.path for one in cluster.mounted if one.secret in cluster.keys]
+    return {KEYS_VARIABLE: ":".join(folders)} if folders else {}
 
 
 def _mounts(label: str, volume: Volume, cluster: KubeflowEnvironment) -> bool:

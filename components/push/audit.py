@@ -51,8 +51,8 @@ class Entry(FrozenModel):
         id: Random, so that no two entries are the same.
         time: When it was written, by the clock of the machine that wrote it (UTC).
         who: EDGEMILL_ACTOR, or the user and the machine.
-        what: The change: push, promote, pause, rollback, refresh, rotate, init, gc, repair, mirror; or link, for an
-            entry that others might not name.
+        what: The change: push, promote, pause, rollback, refresh, rotate, init, delegate, gc, repair, mirror; or link,
+            for an entry that others might not name.
         where: What was changed, below the registry's root.
         details: More about it.
     """

@@ -38,15 +38,20 @@ def place_of(device_class: str, name: str) -> str:
     Raises:
         SpecError: The device class or the name can't be a folder name.
     """
-    for what, value in (("device class", device_class), ("name", name)):
-        if not PART_PATTERN.fullmatch(value):
-            raise SpecError(
-                f"the {what} cannot be a folder name in the registry",
-                bound="lowercase letters, digits, - and _",
-                measured=repr(value),
-                remedy="rename it",
-            )
+    check_part("device class", device_class)
+    check_part("name", name)
     return f"{device_class}/{name}"
+
+
+def check_part(what: str, value: str) -> None:
+    """Raise a SpecError if a device class or a name can't be a folder name."""
+    if not PART_PATTERN.fullmatch(value):
+        raise SpecError(
+            f"the {what} cannot be a folder name in the registry",
+            bound="lowercase letters, digits, - and _",
+            measured=repr(value),
+            remedy="rename it",
+        )
 
 
 def root_and_place(address: str) -> tuple[str, str]:

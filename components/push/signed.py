@@ -19,7 +19,7 @@ from components.spec.registry import BaseRegistry
 from components.trust import rollout
 from components.trust.keys import VARIABLE, KeySet, key_sets
 from components.trust.names import FOLDER
-from components.trust.storage import Store, store_at
+from components.trust.storage import Remembering, Store, store_at
 
 if TYPE_CHECKING:
     from components.trust.repository import SignedRegistry
@@ -59,7 +59,8 @@ def open_signed(root: str) -> SignedRegistry | None:
     from components.trust.repository import SignedRegistry
     from components.trust.signed_set import is_signed
 
-    root, store = normal(root), store_at(root)
+    root = normal(root)
+    store = Remembering(store_at(root))
     keys = key_set_of(root, store)
     if not is_signed(store):
         if keys is not None:
@@ -212,11 +213,11 @@ def promote(address: str, channel: str, share: int, found: Located | None = None
     place, _, version = found.address.rpartition("/")
     root, device_class, name = _split(place)
     registry = open_signed(root)
-    states = registry.channels() if registry else []
+    states = registry.channels(f"{device_class}.") if registry else []
     known = {
         ref.version: ref
         for state in states
-        if (state.device_class, state.name) == (device_class, name)
+        if state.name == name
         for ref in (*state.history, *(stage.release for stage in state.stages))
     }
     if registry is not None and (version not in known or known[version].sha256 != found.sha256):

@@ -138,9 +138,21 @@ class KeySet:
         signer = CryptoSigner.generate_ecdsa()
         return self.add(signer, f"{role}-{signer.public_key.keyid[:8]}.pem"), signer.public_key
 
+    def check_writable(self) -> None:
+        """Raise a RegistryError if no key can be added to this set, because its folder can only be read."""
+        if _is_mounted_secret(self.folder) or not os.access(self.folder, os.W_OK):
+            raise RegistryError(
+                "no key can be added to this key set, because its folder can only be read",
+                where=str(self.folder),
+                bound="a key set with the keys of the device class's channels",
+                remedy="where the folder can be written, run `edgemill registry delegate REGISTRY DEVICE_CLASS`; then "
+                "bring the new keys here, in the key set or its Kubernetes secret",
+            )
+
     @contextmanager
     def locked(self) -> Iterator[KeySet]:
-        """Keep other processes from adding keys. Yields the key set as it is now."""
+        """Keep other processes from adding keys. Yields the key set as it is now. Raises as `check_writable`."""
+        self.check_writable()
         with (self.folder / ".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield read_key_set(self.folder)
@@ -163,7 +175,8 @@ class KeySet:
             return os.environ[rest].encode()
         path = self.folder / rest
         mode = path.stat().st_mode & 0o777
-        if mode & 0o077:
+        # Only a pod sees its secrets, and Kubeflow can't set the mode of their files, which is 644.
+        if mode & (0o033 if _is_mounted_secret(path.parent) else 0o077):
             raise SpecError(
                 "this private key is open to other users",
                 where=str(path),
@@ -173,6 +186,11 @@ class KeySet:
                 f"then chmod 600 {path}",
             )
         return path.read_bytes()
+
+
+def _is_mounted_secret(folder: Path) -> bool:
+    """Whether a folder is a Kubernetes secret: kubelet replaces all files of such a volume at once, by this link."""
+    return (folder / "..data").is_symlink()
 
 
 def public_key_of(pem: bytes) -> Key:

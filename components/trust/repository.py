@@ -56,7 +56,7 @@ class SignedRegistry:
     """A signed registry, and the keys of this machine.
 
     Attributes:
-        where: Its folder or address.
+        where, store: Its folder or address, and its metadata.
         extra: Signers that also sign a role, while its key is replaced.
         entry: Name of the audit log's entry about the next change, which is signed with the timestamp. If it is empty,
             the entry that was signed before stays.
@@ -79,11 +79,11 @@ class SignedRegistry:
         role = read_role(self.store, found, role_of(device_class, channel), self.where)
         return channel_in(role.signed if role else None, device_class, name, channel, self.where)
 
-    def channels(self) -> list[rollout.ChannelState]:
-        """The verified states of all channels that have releases. Targets that a role may not sign are left out."""
+    def channels(self, of: str = "") -> list[rollout.ChannelState]:
+        """The verified states in the roles that begin with `of`, without targets that a role may not sign."""
         states = [
             state
-            for role, metadata in self._roles()
+            for role, metadata in self._roles(of)
             for _, state in examined(role, metadata.signed)
             if isinstance(state, rollout.ChannelState)
         ]
@@ -97,11 +97,11 @@ class SignedRegistry:
             for path, why in problems(role, metadata.signed).items()
         }
 
-    def _roles(self) -> Iterator[tuple[str, Metadata[Targets]]]:
+    def _roles(self, of: str = "") -> Iterator[tuple[str, Metadata[Targets]]]:
         found = self.read()
         delegations = found.targets.signed.delegations
         for role in (delegations.roles or {}) if delegations else {}:
-            if (metadata := read_role(self.store, found, role, self.where)) is not None:
+            if role.startswith(of) and (metadata := read_role(self.store, found, role, self.where)) is not None:
                 yield role, metadata
 
     def check_keys(self, device_class: str, channel: str) -> None:
@@ -116,6 +116,7 @@ class SignedRegistry:
             self.signers_of(found.targets.signed, role_of(device_class, channel))
         else:
             self.signers_of(found.root.signed, "targets")
+            self.keys.check_writable()
 
     def change_channel(
         self,

@@ -16,6 +16,7 @@ from components.trust import clock
 from components.trust.initial.keys import check_folder, initial_keys
 from components.trust.initial.metadata import is_complete, write_initial
 from components.trust.keys import check_new, key_with
+from components.trust.names import CHANNELS, role_of
 from components.trust.repository import SignedRegistry
 from components.trust.signed_set import (
     DEFAULT_EXPIRY_DAYS,
@@ -66,6 +67,32 @@ def create(
     keys, signers = initial_keys(root, folder, days)
     write_initial(root, store, keys, signers, days, entry)
     return SignedRegistry(root, store, keys)
+
+
+def add_device_class(registry: SignedRegistry, device_class: str, announce: Callable[[], None]) -> tuple[str, ...]:
+    """Delegate the channels of a device class to new keys. Then its first push doesn't need the key of `targets`.
+
+    Returns:
+        The roles; none if the device class has them. Before anything is written, `announce` is called.
+
+    Raises:
+        RegistryError: The keys of `targets`, the snapshot, or the timestamp aren't here, or none can be added.
+    """
+    roles = tuple(role_of(device_class, channel) for channel in CHANNELS)
+    if roles[0] in _delegated(registry.read()):
+        return ()
+    added: list[str] = []
+
+    def edit(found: SignedSet) -> dict[str, Metadata[Any]] | None:
+        # Another process can have been faster.
+        added[:] = () if roles[0] in _delegated(found) else roles
+        if not added:
+            return None
+        return {"targets": registry.delegate(found, device_class), **{role: Metadata(Targets()) for role in roles}}
+
+    announce()
+    registry.commit(edit)
+    return tuple(added)
 
 
 def renew(

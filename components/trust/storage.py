@@ -47,6 +47,34 @@ class ListedStore(Store, Protocol):
         """Remove files. A missing one isn't an error."""
 
 
+class Remembering:
+    """A store that reads a file that is never replaced only once, such as `7.targets.json`, which can be large.
+
+    What lists such a file has its digest, so a file that an attacker replaced in between changes nothing.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._read: dict[str, Content] = {}
+
+    def read(self, name: str) -> Content | None:
+        """See `Store`."""
+        if name in self._read:
+            return self._read[name]
+        found = self._store.read(name)
+        if found is not None and name.partition(".")[0].isdigit():
+            self._read[name] = found
+        return found
+
+    def write_if(self, name: str, content: bytes, version: str | None) -> bool:
+        """See `Store`."""
+        return self._store.write_if(name, content, version)
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """See `Store`."""
+        return self._store.exclusive()
+
+
 def store_at(root: str) -> ListedStore:
     """The store of the registry at a folder or an address."""
     if root.startswith(ADDRESS_PREFIX):

@@ -10,6 +10,7 @@ from components.core.errors import RegistryError, SpecError
 from components.push import signed
 from components.push.audit import newest, record
 from components.push.beside import check_exists
+from components.push.release_files import check_part
 from components.trust import rollout
 from components.trust.clock import now, wrong_times
 from components.trust.keys import ROOT_NAME, VARIABLE
@@ -70,6 +71,25 @@ def status(address: str, *, as_json: bool) -> None:
         typer.secho(f"  {role}: {why}", err=True, fg="red")
     for place, why in problems.items():
         typer.secho(f"  {place}: signed, but {why}; devices ignore it. Rotate the key of the role", err=True, fg="red")
+
+
+def delegate(address: str, device_class: str, *, as_json: bool = False) -> None:
+    """Delegate the channels of a device class to new keys of the key set."""
+    from components.trust.setup import add_device_class
+
+    check_part("device class", device_class)
+    registry = _opened(address)
+
+    def announce() -> None:
+        registry.entry = record(registry.where, device_class, what="delegate")
+
+    roles = add_device_class(registry, device_class, announce)
+    if as_json:
+        print_json({"registry": registry.where, "device_class": device_class, "delegated": list(roles)})
+        return
+    typer.echo(f"delegated: {', '.join(roles)}" if roles else f"{device_class}: its channels have keys already")
+    for role in roles:
+        typer.echo(f"key: {registry.keys.folder / f'{role}.pem'}")
 
 
 def promote(release: str, channel: str, percent: float, *, as_json: bool = False) -> None:

@@ -59,6 +59,20 @@ def test_roll_out_from_canary_to_all_devices_and_back(root: str) -> None:
         ("canary", new), ("stable", old)]  # fmt: skip
 
 
+def test_delegated_device_class_has_keys_before_its_first_push(root: str, tmp_path: Path) -> None:
+    code, output = edgemill("delegate", root, "watch")
+    named = "".join(f"key: {tmp_path}/keys/watch.{channel}.pem\n" for channel in ("canary", "beta", "stable"))
+    assert (code, output) == (0, f"delegated: watch.canary, watch.beta, watch.stable\n{named}")
+    code, output = edgemill("delegate", root, "watch", "--json")
+    assert (code, json.loads(output)["delegated"]) == (0, [])
+    assert edgemill("delegate", root, "watch") == (0, "watch: its channels have keys already\n")
+    code, output = edgemill("audit", root)
+    assert (code, output.count(" delegate ")) == (0, 1)
+    assert edgemill("verify", root)[0] == 0
+    code, output = edgemill("delegate", root, "Watch!")
+    assert (code, "the device class cannot be a folder name" in output) == (2, True), output
+
+
 def test_changes_are_printed_as_json(root: str, tmp_path: Path) -> None:
     old, new = push(root, MODEL, "stable"), push(root, MODEL[::-1], "canary")
     place = f"{root}/phone/shoes"

@@ -3,6 +3,10 @@
 Written from `backend/src/v2/driver` and `backend/src/v2/component/launcher_v2.go` of kubeflow/pipelines, and from
 nothing of ours: it reads the compiled file, resolves inputs, stages them, runs the command, parses what it left
 strictly, and uploads. The object store is a folder; `/s3`, `/minio` and `/gcs` lie below a fresh folder per task.
+
+Secrets follow `extendPodSpecPatch` in `driver.go`, and their files are as the `AtomicWriter` of kubelet makes them. A
+container of a cluster finds them at their mount path; here they lie below the task's folder, and a variable that names
+the mount path names that folder.
 """
 
 from __future__ import annotations
@@ -72,10 +76,21 @@ class Launcher:
         store: A folder as object store: `minio://bucket/key` is `bucket/key` in it.
         scratch: Where containers' file systems lie.
         run: Runs one command.
+        secrets: Name of each secret of the cluster -> key -> value.
     """
 
-    def __init__(self, compiled: Path, store: Path, scratch: Path, run: Run = as_child) -> None:
-        self.spec: Json = next(iter(yaml.safe_load_all(compiled.read_text())))
+    def __init__(
+        self,
+        compiled: Path,
+        store: Path,
+        scratch: Path,
+        run: Run = as_child,
+        secrets: Mapping[str, Mapping[str, bytes]] = {},
+    ) -> None:
+        self.spec, *platforms = yaml.safe_load_all(compiled.read_text())
+        kubernetes = platforms[0]["platforms"]["kubernetes"] if platforms else {"deploymentSpec": {"executors": {}}}
+        self.pods: dict[str, Json] = kubernetes["deploymentSpec"]["executors"]
+        self._secrets = secrets
         self._store, self._scratch, self._run = store, scratch, run
         self._root = f"{self.spec['defaultPipelineRoot'].rstrip('/')}/{self.spec['pipelineInfo']['name']}/run-1"
         self.launched = Launched()
@@ -121,6 +136,7 @@ class Launcher:
                 part.replace("{{$}}", json.dumps(handed)) for part in (*container["command"], *container["args"])
             ]
             env = {each["name"]: each["value"] for each in container.get("env", ())}
+            env = self._with_secrets(name, self.pods.get(component["executorLabel"], {}), env, place)
             status = self._run(command, {**env, "EDGEMILL_STAGING_PREFIX": str(place)})
             if status != 0:
                 raise LaunchError(f"{name}: exit status {status}")
@@ -129,6 +145,27 @@ class Launcher:
             self._upload(name, handed, output, place)
         finally:
             shutil.rmtree(place)
+
+    def _with_secrets(self, name: str, pod: Json, env: dict[str, str], place: Path) -> dict[str, str]:
+        mounts = pod.get("secretAsVolume", ())
+        volumes = [mount["secretName"] for mount in mounts] + [claim["constant"] for claim in pod.get("pvcMount", ())]
+        if len(set(volumes)) < len(volumes):
+            raise LaunchError(f"{name}: Pod is invalid: spec.volumes: Duplicate value in {volumes}")
+        for mount in mounts:
+            project(self._secret(name, mount["secretName"]), place / mount["mountPath"].lstrip("/"))
+        for each in pod.get("secretAsEnv", ()):
+            values = self._secret(name, each["secretName"])
+            for key in each["keyToEnv"]:
+                if key["secretKey"] not in values:
+                    raise LaunchError(f"{name}: CreateContainerConfigError: couldn't find key {key['secretKey']}")
+                env[key["envVar"]] = values[key["secretKey"]].decode()
+        paths = [mount["mountPath"] for mount in mounts]
+        return {variable: _seen_from(place, value, paths) for variable, value in env.items()}
+
+    def _secret(self, name: str, secret: str) -> Mapping[str, bytes]:
+        if secret not in self._secrets:
+            raise LaunchError(f'{name}: CreateContainerConfigError: secret "{secret}" not found')
+        return self._secrets[secret]
 
     def _executor_input(self, task: Json, component: Json, place: Path, name: str) -> Json:
         declared = component.get("inputDefinitions", {})
@@ -234,6 +271,25 @@ class Launcher:
             _copy_files(here, there)
         else:
             self.launched.warnings.append(f"{what}: {uri} does not exist locally")
+
+
+def project(values: Mapping[str, bytes], folder: Path) -> None:
+    """A secret's volume: links by way of `..data`, and files that everybody in the pod can read."""
+    data = folder / "..2026_01_01_00_00_00.1"
+    data.mkdir(parents=True)
+    for key, value in values.items():
+        (data / key).write_bytes(value)
+        (data / key).chmod(0o644)
+        (folder / key).symlink_to(Path("..data", key))
+    (folder / "..data").symlink_to(data.name)
+
+
+def _seen_from(place: Path, value: str, paths: list[str]) -> str:
+    """The value of a variable, with paths below a mount path below the task's folder."""
+    return ":".join(
+        f"{place}{part}" if any(f"{part}/".startswith(f"{path}/") for path in paths) else part
+        for part in value.split(":")
+    )
 
 
 def local_path(uri: str, place: Path) -> Path | None:

@@ -167,11 +167,21 @@ def test_registry_in_a_store_needs_no_volume(tmp_path: Path, monkeypatch: pytest
     pipeline, environment = small(tmp_path, monkeypatch, registry=None, volumes=[])
     with pytest.raises(SpecError, match=r"kubeflow\.registry: the containers have no folder .*kind: s3"):
         compile_file(pipeline.file, environment)
-    pipeline.spec["push"] = {"kind": "s3", "root": "s3://releases/mill", "channel": "beta"}
-    compiled = compile_file(pipeline.write(), environment)
-    push = compiled.pipeline["root"]["dag"]["tasks"]["push-phone-cpu"]["inputs"]["parameters"]["spec"]
-    assert json.loads(push["runtimeValue"]["constant"])["registries"] == [pipeline.spec["push"]]
-    assert compiled.platform is None
+    stores = [
+        {"kind": "gcs", "root": "gs://releases/mill", "channel": "beta"},
+        {"kind": "oci", "root": "oci://registry.example.org/mill", "channel": "beta"},
+        {"kind": "s3", "root": "s3://releases/mill", "channel": "beta"},
+    ]
+    pipeline.spec["gate"]["champion"] = "report"
+    for push in (*stores, stores):
+        pipeline.spec["push"] = push
+        compiled = compile_file(pipeline.write(), environment)
+        tasks = compiled.pipeline["root"]["dag"]["tasks"]
+        for task in ("push-phone-cpu", "champion-phone-cpu"):
+            asked = tasks[task]["inputs"]["parameters"]["spec"]["runtimeValue"]["constant"]
+            assert json.loads(asked)["registries"] == (push if isinstance(push, list) else [push])
+        assert compiled.platform is None
+    pipeline.spec["push"] = stores[-1]
     pipeline.spec["push"] = [{"root": "registry"}, pipeline.spec["push"]]
     compiled = compile_file(pipeline.write(), write_environment(tmp_path, cluster(folders={"project": "/project"})))
     push = compiled.pipeline["root"]["dag"]["tasks"]["push-phone-cpu"]["inputs"]["parameters"]["spec"]

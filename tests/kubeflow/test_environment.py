@@ -66,12 +66,25 @@ def test_secrets_are_refused_and_not_repeated(
             {"secrets": [{"secret": "s", "variables": {"a": "X", "b": "X"}}], "env": {}},
             "the variable X is set twice",
         ),
+        ({"keys": ["mill"], "env": {"EDGEMILL_KEYS": "/keys"}}, "the variable EDGEMILL_KEYS is set twice"),
+        ({"keys": ["mill", "mill"]}, "Kubeflow would make two volumes of the name mill"),
+        ({"keys": ["edgemill-registry"]}, "Kubeflow would make two volumes of the name edgemill-registry"),
+        ({"keys": ["a.b"]}, "kubeflow.keys[0]"),
+        ({"secret_files": [{"secret": "a", "path": "/registry/"}]}, "two volumes have the same path"),
+        ({"secret_files": [{"secret": "a", "path": "etc"}]}, "kubeflow.secret_files[0].path"),
+        ({"env": {"GOOGLE_APPLICATION_CREDENTIALS": "/etc/other/key.json"}}, "this holds a secret"),
     ],
 )
 def test_errors_name_the_field(tmp_path: Path, section: dict[str, Any], said: str) -> None:
     with pytest.raises(EnvironmentFileError) as caught:
         read(tmp_path, cluster(**section))
     assert said in str(caught.value)
+
+
+def test_variable_can_name_a_file_of_a_mounted_secret(tmp_path: Path) -> None:
+    files = [{"secret": "gcs", "path": "/etc/gcs"}]
+    found = read(tmp_path, cluster(secret_files=files, env={"GOOGLE_APPLICATION_CREDENTIALS": "/etc/gcs/key.json"}))
+    assert found.mounted[0].secret == "gcs"
 
 
 def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:

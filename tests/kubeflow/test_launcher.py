@@ -1,20 +1,25 @@
 """Compiled pipelines under an emulation of the launcher's contract: no cluster, no containers."""
 
+import copy
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from components.core.files import sha256_of
+from components.object_store.oci import transport
 from components.push.signed import open_signed
+from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from edgemill.main import app
 from kubeflow import node
@@ -22,10 +27,14 @@ from kubeflow.compile import compile_file, write_compiled
 from kubeflow.contract import title_of
 from pipelines.file.user_folders import make_importable
 from tests.artifacts import read_manifest
+from tests.components.push.places import store_of
 from tests.kubeflow.environments import cluster, write_environment
 from tests.kubeflow.launcher import Launched, Launcher, LaunchError, as_child
 from tests.object_store import BUCKET, s3_server
+from tests.oci_server import PROGRAM
 from tests.small_pipeline import SmallPipeline
+
+Secrets = Mapping[str, Mapping[str, bytes]]
 
 
 def in_this_process(command: list[str], env: Mapping[str, str]) -> int:
@@ -42,7 +51,7 @@ class Whole:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        pipeline = SmallPipeline(folder / "project")
+        self.pipeline = pipeline = SmallPipeline(folder / "project")
         del pipeline.spec["gate"]["champion"]
         make_importable(pipeline.write())
         registry = str(folder / "registry")
@@ -54,6 +63,21 @@ class Whole:
         write_compiled(compile_file(pipeline.file, write_environment(folder, section)), folder / "small.yaml")
         self.launcher = Launcher(folder / "small.yaml", folder / "store", folder / "scratch", in_this_process)
         self.launched: Launched = self.launcher.run_all()
+
+    def again(self, name: str, push: list[dict[str, Any]], held: Secrets, **section: Any) -> Launcher:
+        """The same pipeline with other registries. What was done before is there, as from Kubeflow's cache."""
+        spec = self.pipeline.spec
+        changed = {**spec, "push": push}
+        make_importable(file := self.pipeline.file.with_name(f"{name}.yaml"))
+        file.write_text(yaml.safe_dump(changed))
+        (environments := self.folder / name).mkdir()
+        cluster_of_it = cluster(folders={"../project": str(self.pipeline.folder)}, registry=None, volumes=[], **section)
+        compiled = environments / "compiled.yaml"
+        write_compiled(compile_file(file, write_environment(environments, cluster_of_it)), compiled)
+        store = self.folder / "store"
+        launcher = Launcher(compiled, store, environments / "scratch", in_this_process, held)
+        launcher.launched = copy.deepcopy(self.launched)
+        return launcher
 
     def path(self, task: str, output: str) -> Path:
         return self.launcher.stored(self.launched.artifacts[task][output].uri)
@@ -170,6 +194,132 @@ def test_registry_that_is_away_stages_the_release_and_the_same_node_finishes_it(
     (stage,) = signed.channel("phone_cpu", "small", "stable").stages
     assert stage.release.sha256 == pushed["model_sha256"]
     assert "# small: pushed" in whole.path("report", "verdict").read_text()
+
+
+# What a container of the cluster doesn't have unless a secret or `env` says so.
+OF_THIS_MACHINE = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION"),
+    *("STORAGE_EMULATOR_HOST", "DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE", VARIABLE),
+)
+OF_CHANNEL = ("keys.json", "root.json", "snapshot.pem", "timestamp.pem", "phone_cpu.stable.pem")
+
+
+class Registries:
+    """Signed registries in an S3 store, in Google Cloud Storage, and of OCI, and a cluster that can reach them.
+
+    Attributes:
+        stores, places: Kind -> server and registry.
+        launcher: The pipeline that pushes to all of them.
+    """
+
+    def __init__(self, whole: Whole, folder: Path, stack: ExitStack) -> None:
+        stack.enter_context(mock.patch.multiple(oci_store, WRITE_SECONDS=0.2, WAIT_SECONDS=0.3, _PAUSE_SECONDS=0.05))
+        stack.enter_context(mock.patch.object(transport, "_FIRST_PAUSE_SECONDS", 0.01))
+        self.stores = {kind: stack.enter_context(store_of(kind)) for kind in ("s3", "gcs", "oci")}
+        self.places = {kind: store.place(folder) for kind, store in self.stores.items()}
+        for kind, place in self.places.items():
+            for words in (("init", place.root, "--keys", str(folder / kind)), ("delegate", place.root, "phone_cpu")):
+                with mock.patch.dict(os.environ, {VARIABLE: str(folder / kind)}):
+                    done = CliRunner().invoke(app, ["registry", *words])
+                assert done.exit_code == 0, done.output
+        self.secrets = {
+            f"{kind}-keys": {name: (folder / kind / name).read_bytes() for name in OF_CHANNEL} for kind in self.places
+        }
+        self.secrets["aws"] = {"credentials": b"[default]\naws_access_key_id = a\naws_secret_access_key = b\n"}
+        env = {
+            "AWS_SHARED_CREDENTIALS_FILE": "/etc/aws/credentials",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL_S3": self.stores["s3"].gateway.url,  # type: ignore[union-attr]
+            "STORAGE_EMULATOR_HOST": self.stores["gcs"].gateway.url,  # type: ignore[union-attr]
+        }
+        # One key by an environment variable, and away from the folder.
+        pem = self.secrets["oci-keys"].pop("snapshot.pem")
+        keys = self.secrets["oci-keys"]["keys.json"]
+        self.secrets["oci-keys"] = {
+            **self.secrets["oci-keys"], "keys.json": keys.replace(b"file:snapshot.pem", b"env:SNAPSHOT_KEY"),
+        }  # fmt: skip
+        self.secrets["snapshot"] = {"pem": pem}
+        self._folder, self._here = folder, dict(os.environ)
+        stack.enter_context(mock.patch.dict(os.environ))
+        for name in OF_THIS_MACHINE:
+            os.environ.pop(name, None)
+        self.launcher = whole.again(
+            "registries",
+            [{"kind": kind, "root": place.root} for kind, place in self.places.items()],
+            self.secrets,
+            keys=[f"{kind}-keys" for kind in self.places],
+            secret_files=[{"secret": "aws", "path": "/etc/aws", "nodes": ["push__*", "champion__*"]}],
+            secrets=[{"secret": "snapshot", "variables": {"pem": "SNAPSHOT_KEY"}, "nodes": ["push__*"]}],
+            env=env,
+        )
+
+    def metadata(self, task: str, output: str) -> dict[str, Any]:
+        return self.launcher.launched.artifacts[task][output].metadata
+
+    @property
+    def verdict(self) -> str:
+        return self.launcher.stored(self.launcher.launched.artifacts["report"]["verdict"].uri).read_text()
+
+    def released(self, kind: str) -> list[str]:
+        """The digests of the models that are signed for the channel."""
+        with mock.patch.dict(os.environ, {**self._here, VARIABLE: str(self._folder / kind)}):
+            registry = open_signed(self.places[kind].root)
+            assert registry is not None
+            return [one.release.sha256 for one in registry.channel("phone_cpu", "small", "stable").stages]
+
+
+@pytest.fixture(scope="module")
+def registries(whole: Whole, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registries]:
+    if PROGRAM is None:
+        pytest.skip("Debian's package docker-registry is not installed")
+    with ExitStack() as stack:
+        yield Registries(whole, tmp_path_factory.mktemp("registries"), stack)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("kind", ["s3", "gcs", "oci"])
+def test_registry_of_several_that_is_away_is_named_and_no_channel_changes(
+    registries: Registries, kind: str
+) -> None:
+    gateway = registries.stores[kind].gateway
+    assert gateway is not None
+    before = {one: registries.released(one) for one in registries.places}
+    gateway.fault = lambda number, line: (403, "<Error><Code>AccessDenied</Code></Error>")
+    for task in ("push-phone-cpu", "report"):
+        registries.launcher.run(task)
+    gateway.reset()
+    pushed = registries.metadata("push-phone-cpu", "pushed")
+    assert (pushed["pushed"], pushed["staged"]) == (0.0, 1.0)
+    said = " ".join(registries.verdict.split())
+    assert "# small: staged" in said
+    for one, place in registries.places.items():
+        assert f"{place.root} (stable) {'failed' if one == kind else 'has the release'}" in said
+    assert {one: registries.released(one) for one in registries.places} == before
+    assert "To finish the push, clone this run" in said
+
+
+@pytest.mark.e2e
+def test_push_and_champion_reach_signed_registries_in_every_kind_of_store_without_a_volume(
+    registries: Registries,
+) -> None:
+    launcher = registries.launcher
+    launcher.run("champion-phone-cpu")
+    assert registries.metadata("champion-phone-cpu", "champion")["state"] == "none"
+    # The same attempt finishes what was staged above.
+    for task in ("push-phone-cpu", "report", "champion-phone-cpu"):
+        launcher.run(task)
+    pushed = registries.metadata("push-phone-cpu", "pushed")
+    assert (pushed["pushed"], pushed["staged"]) == (1.0, 0.0)
+    addresses = [f"{place.root}/phone_cpu/small/{pushed['version']}" for place in registries.places.values()]
+    assert [pushed["release_path"], *(one["path"] for one in json.loads(pushed["other_releases"]))] == addresses
+    assert [registries.released(kind) for kind in registries.places] == [[pushed["model_sha256"]]] * 3
+    found = registries.metadata("champion-phone-cpu", "champion")
+    assert (found["state"], found["sha256"], found["address"]) == ("found", pushed["model_sha256"], addresses[0])
+    assert "# small: pushed" in registries.verdict
+    # The keys and credentials are where they are needed, and there is no volume anywhere.
+    assert not [label for label, pod in launcher.pods.items() if "pvcMount" in pod]
+    assert sorted(launcher.pods) == ["exec-champion-phone-cpu", "exec-push-phone-cpu"]
+    assert "secretAsEnv" not in launcher.pods["exec-champion-phone-cpu"]
 
 
 @pytest.mark.e2e

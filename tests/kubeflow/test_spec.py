@@ -139,6 +139,35 @@ def test_secrets_are_named_and_nothing_else() -> None:
     }
 
 
+def test_key_sets_are_mounted_where_the_registry_is_used_and_found_by_their_variable() -> None:
+    where = place(
+        volumes=[],
+        keys=["fleet-keys", "mirror-keys"],
+        secrets=[{"secret": "snapshot", "variables": {"pem": "SNAPSHOT_KEY"}, "nodes": ["push__*"]}],
+        secret_files=[{"secret": "gcs", "path": "/etc/gcs", "nodes": ["push__phone", "champion__*"]}],
+    )
+    found = adapted(where, env={"A": "1"})
+    containers = {label: one["container"] for label, one in found["deploymentSpec"]["executors"].items()}
+    assert containers["exec-examples"]["env"] == [{"name": "A", "value": "1"}]
+    folders = "/etc/edgemill/keys/fleet-keys:/etc/edgemill/keys/mirror-keys"
+    assert containers["exec-push-phone"]["env"] == [
+        {"name": "A", "value": "1"},
+        {"name": "EDGEMILL_KEYS", "value": folders},
+    ]
+    whole = platform(found, where)
+    assert whole is not None
+    assert whole["platforms"]["kubernetes"]["deploymentSpec"]["executors"] == {
+        "exec-push-phone": {
+            "secretAsEnv": [{"secretName": "snapshot", "keyToEnv": [{"secretKey": "pem", "envVar": "SNAPSHOT_KEY"}]}],
+            "secretAsVolume": [
+                {"secretName": "gcs", "mountPath": "/etc/gcs"},
+                {"secretName": "fleet-keys", "mountPath": "/etc/edgemill/keys/fleet-keys"},
+                {"secretName": "mirror-keys", "mountPath": "/etc/edgemill/keys/mirror-keys"},
+            ],
+        }
+    }
+
+
 def test_without_anything_of_kubernetes_there_is_one_document() -> None:
     where = place(volumes=[])
     assert platform(adapted(where), where) is None

@@ -34,7 +34,7 @@ from components.push.several import publish
 from components.spec.registry import LocalRegistry
 from components.trust import clock, oci_store, rollout
 from components.trust.keys import VARIABLE, read_key_set
-from components.trust.setup import create, renew, rotate
+from components.trust.setup import add_device_class, create, renew, rotate
 from components.trust.storage import FolderStore, store_at
 from edgemill.commands.rollback import roll_back
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
@@ -298,6 +298,79 @@ def test_keys_come_from_the_environment_too(folder: Place, tmp_path: Path) -> No
         push(folder, OTHER)
     with mock.patch.dict(os.environ, {"STABLE_KEY": pem}):
         assert push(folder, OTHER) == states(folder)["shoes", "stable"][0][0]
+
+
+def test_changes_read_lists_once_and_nothing_of_other_device_classes(place: Place, store: Store) -> None:
+    if store.gateway is None:
+        pytest.skip("a folder has no requests")
+    registry = signed.open_signed(place.root)
+    assert registry is not None
+    add_device_class(registry, "watch", lambda: None)
+    push(place)
+    store.gateway.requests.clear()
+    version = push(place, OTHER, "canary")
+    if store.kind == "s3":  # The others need several requests to read one file.
+        assert [".targets.json" in one for one in store.gateway.requests].count(True) == 1
+    signed.promote(f"{place.root}/phone/shoes/{version}", "stable", rollout.FULL_SHARE)
+    assert [one for one in store.gateway.requests if "watch." in one] == []
+
+
+def as_secret(folder: Path, *names: str) -> Path:
+    """A key set as Kubeflow mounts it: links by way of `..data`, and files that others can read."""
+    mounted = folder / "mounted"
+    (data := mounted / "..2026_01_01").mkdir(parents=True)
+    for name in names:
+        (data / name).write_bytes((folder / "keys" / name).read_bytes())
+        (data / name).chmod(0o644)
+        (mounted / name).symlink_to(Path("..data", name))
+    (mounted / "..data").symlink_to(data.name)
+    return mounted
+
+
+def test_device_class_that_was_delegated_is_pushed_to_from_a_secret_without_other_keys(
+    folder: Place, tmp_path: Path
+) -> None:
+    registry = signed.open_signed(folder.root)
+    assert registry is not None
+    said: list[str] = []
+    assert add_device_class(registry, "phone", lambda: said.append("x")) == (
+        "phone.canary", "phone.beta", "phone.stable",
+    )  # fmt: skip
+    before = folder.files.all()
+    assert add_device_class(registry, "phone", lambda: said.append("x")) == ()
+    assert (folder.files.all(), said) == (before, ["x"])
+    mounted = as_secret(tmp_path, "keys.json", "root.json", "snapshot.pem", "timestamp.pem", "phone.stable.pem")
+    with mock.patch.dict(os.environ, {VARIABLE: str(mounted)}):
+        signed.check_signable([folder.spec], ["phone"])
+        version = push(folder)
+        assert states(folder) == {("shoes", "stable"): [(version, 10_000)]}
+        with pytest.raises(RegistryError, match=r"not enough keys to sign as phone\.beta"):
+            push(folder, channel="beta")
+
+
+def test_keys_of_a_new_device_class_are_not_lost_in_a_folder_that_can_only_be_read(
+    folder: Place, tmp_path: Path
+) -> None:
+    mounted = as_secret(tmp_path, "keys.json", "root.json", "snapshot.pem", "timestamp.pem", "targets.pem")
+    said = r"mounted: no key can be added to this key set, .*edgemill registry delegate REGISTRY DEVICE_CLASS"
+    with mock.patch.dict(os.environ, {VARIABLE: str(mounted)}):
+        with pytest.raises(RegistryError, match=said):
+            signed.check_signable([folder.spec], ["phone"])
+        with pytest.raises(RegistryError, match=said):
+            push(folder)
+    assert states(folder) == {}
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o755])
+def test_key_of_a_secret_that_others_can_change_or_run_is_refused(folder: Place, tmp_path: Path, mode: int) -> None:
+    push(folder)
+    mounted = as_secret(tmp_path, "keys.json", "root.json", "snapshot.pem", "timestamp.pem", "phone.stable.pem")
+    (mounted / "phone.stable.pem").resolve().chmod(mode)
+    with (
+        mock.patch.dict(os.environ, {VARIABLE: str(mounted)}),
+        pytest.raises(SpecError, match="this private key is open to other users"),
+    ):
+        push(folder, OTHER)
 
 
 class KeyService(CryptoSigner):
