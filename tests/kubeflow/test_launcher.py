@@ -278,9 +278,7 @@ def registries(whole: Whole, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("kind", ["s3", "gcs", "oci"])
-def test_registry_of_several_that_is_away_is_named_and_no_channel_changes(
-    registries: Registries, kind: str
-) -> None:
+def test_registry_of_several_that_is_away_is_named_and_no_channel_changes(registries: Registries, kind: str) -> None:
     gateway = registries.stores[kind].gateway
     assert gateway is not None
     before = {one: registries.released(one) for one in registries.places}
