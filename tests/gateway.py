@@ -80,7 +80,11 @@ class Gateway:
         self._server.server_close()
 
     def _handle(self, asked: Any) -> None:
-        body = asked.rfile.read(int(asked.headers.get("Content-Length") or 0))
+        declared = int(asked.headers.get("Content-Length") or 0)
+        body = asked.rfile.read(declared)
+        if len(body) < declared:  # The client was killed.
+            asked.close_connection = True
+            return
         line = f"{asked.command} {asked.path}"
         with self._lock:
             number = len(self.requests)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 # Before the modules read them.
-os.environ.setdefault("EDGEMILL_TEST_KILLS", "100")
+os.environ.setdefault("EDGEMILL_TEST_KILLS", "400")
 os.environ.setdefault("EDGEMILL_TEST_STRIDE", "3")
 os.environ.setdefault("EDGEMILL_TEST_ROUNDS", "10")
 os.environ.setdefault("EDGEMILL_TEST_SIGNED_KILLS", "1000")

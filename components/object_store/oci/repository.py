@@ -201,7 +201,7 @@ class Repository:
             lost and then another manifest is there, this write was before that one, or never: True.
 
         Raises:
-            StorageError: The registry refuses or fails, or the tag has not changed.
+            StorageError: The registry refuses or fails, or the tag has not changed after several writes.
         """
         condition = {"If-None-Match": "*"} if before is None else {"If-Match": f'"{digest_of(before)}"'}
         for attempt in range(1, ATTEMPTS + 1):
@@ -224,13 +224,15 @@ class Repository:
                 continue
             if answer.status_code != _CREATED:
                 return False
-            if manifest != before and self.manifest(reference) == before:
+            if manifest == before or self.manifest(reference) != before:
+                return True
+            # Another process can have written the earlier manifest again, so this write is repeated.
+            if attempt == ATTEMPTS:
                 raise StorageError(
                     "the registry accepted a tag, but it still names what it named before",
                     where=f"{self._transport.place}:{reference}",
                     remedy="don't push through a cache or a read-only mirror; run again",
                 )
-            return True
         raise AssertionError(ATTEMPTS)
 
 

@@ -19,12 +19,17 @@ from typing import Any
 from unittest import mock
 
 from components.core.errors import EdgemillError
-from tests.components.push.places import Place, manifest_of
+from tests.components.push.places import MODEL, Place, manifest_of
 
 # The server of the tests answers at once.
 QUICK = {"WRITE_SECONDS": 0.3, "WAIT_SECONDS": 0.4, "_PAUSE_SECONDS": 0.05, "LEASE_SECONDS": 2.0}
 # What changes files, as Python's audit hooks name it.
 _STEPS = {"open", "os.mkdir", "os.rename", "os.chmod", "os.remove", "os.rmdir", "os.truncate"}
+
+
+def endless_model(process: int, number: int) -> bytes:
+    """The model that a process without an end publishes as this one; each second is that of all processes."""
+    return MODEL + (process if number % 2 else 0).to_bytes(4, "big") + number.to_bytes(4, "big")
 
 
 class Pushers:
@@ -79,8 +84,31 @@ class Pushers:
         self._process.stdin.flush()
         return int(self.until("pid")["pid"])
 
+    def prepare_endless(self, place: Place, number: int, keys: Path | None) -> int:
+        """Fork a process that waits for `start`, and then publishes until `stop`. Returns its process ID.
+
+        Each second model is that of every such process; the others are those of its number. With `keys`, the registry is
+        signed. Its end is said.
+        """
+        request = {
+            "kind": type(place.spec).__name__,
+            "spec": place.spec.model_dump(),
+            "go": str(self._go),
+            "kill_at": -1,
+            "endless": number,
+            "keys": str(keys or ""),
+        }
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return int(self.until("pid")["pid"])
+
     def start(self) -> None:
         self._go.touch()
+
+    def stop(self) -> None:
+        """Let processes that publish without an end finish what they publish."""
+        _stop_of(self._go).touch()
 
     def until(self, what: str, times: int = 1) -> dict[str, Any]:
         """Wait until `what` was said so often; returns the last one."""
@@ -101,6 +129,7 @@ class Pushers:
         """Forget what was said, and let the next processes wait again."""
         self.said.clear()
         self._go.unlink(missing_ok=True)
+        _stop_of(self._go).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -120,6 +149,10 @@ def pushers(folder: Path) -> Iterator[Pushers]:
         process.stdin.close()
         process.wait()
         process.stdout.close()
+
+
+def _stop_of(go: Path) -> Path:
+    return go.with_name("stop")
 
 
 def _say(**what: Any) -> None:
@@ -159,6 +192,25 @@ def _push(request: dict[str, Any]) -> None:
         except EdgemillError as error:
             _say(error=str(error))
     _say(done=steps)
+
+
+def _publish_on(request: dict[str, Any]) -> None:
+    """Publish model after model, until it is told to stop."""
+    place, go = Place(getattr(registry, request["kind"]).model_validate(request["spec"]), None), Path(request["go"])  # type: ignore[arg-type]
+    _say(pid=os.getpid())
+    while not go.exists():
+        time.sleep(0.002)
+    number = 0
+    with mock.patch.multiple(oci_store, **QUICK), mock.patch.dict(os.environ, {VARIABLE: request["keys"]}):
+        while not _stop_of(go).exists():
+            model = endless_model(request["endless"], number)
+            try:
+                publish([place.spec], "phone", "shoes", model, manifest_of(model))
+                _say(acknowledged=sha256_of_bytes(model)[:16])
+            except EdgemillError as error:
+                _say(error=str(error))
+                return
+            number += 1
 
 
 def _change(request: dict[str, Any]) -> None:
@@ -206,7 +258,8 @@ if __name__ == "__main__":
             bucket_of(root)  # A client takes long to create, so all processes inherit one.
         child = os.fork()
         if not child:
-            (_change if "change" in json.loads(line) else _push)(json.loads(line))
+            asked = json.loads(line)
+            (_change if "change" in asked else _publish_on if "endless" in asked else _push)(asked)
             os._exit(0)
         # A killed process says nothing itself.
         if json.loads(line)["kill_at"] is not None:

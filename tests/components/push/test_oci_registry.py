@@ -259,6 +259,30 @@ def test_push_in_the_middle_of_a_rollback_keeps_its_release(place: Place, store:
     assert between[0] in place.versions()
 
 
+def test_channel_that_another_push_sets_back_at_once_is_written_again(place: Place, store: Store) -> None:
+    old, gateway, times = place.push(OTHER), gateway_of(store), list[bool]()
+
+    def push_old_after_write(number: int, line: str) -> None:
+        if not times and line.startswith("PUT") and line.endswith("/manifests/stable"):
+            times.append(True)
+            place.open().commit(old)
+
+    gateway.after = push_old_after_write
+    release = place.push()
+    assert times
+    gateway.reset()
+    assert place.current() == release
+
+
+def test_registry_that_keeps_the_old_tag_is_reported(place: Place, store: Store) -> None:
+    old, gateway = place.push(OTHER), gateway_of(store)
+    gateway.fault = lambda number, line: (201, "") if line.startswith("PUT") and "stable" in line else None
+    with pytest.raises(RegistryError, match="accepted a tag, but it still names what it named before.*cache"):
+        place.push()
+    gateway.reset()
+    assert place.current() == old
+
+
 def test_lost_answer_of_a_commit_does_not_undo_the_next_push(place: Place, store: Store) -> None:
     place.push(OTHER)
     later: list[Any] = []
