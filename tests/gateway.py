@@ -1,7 +1,8 @@
 """A proxy in front of an object store's server, which makes it answer as the real store does, or fail as it can.
 
 Neither moto nor the emulator of Google Cloud Storage checks a condition and writes in one step, and the emulator
-ignores conditions. The gateway passes on one request at a time, and checks Google's conditions before that.
+ignores conditions and ranges. The gateway passes on one request at a time, checks Google's conditions before that, and
+cuts a range out of a whole answer.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 # What happens to a request: passed on (None), dropped before or after that, answered with a status and a body, or
-# answered with zeros that never end, or with a flipped bit in the last byte.
+# answered with zeros that never end, with a flipped bit in the last byte, or with the first half of the content only.
 Fault = str | tuple[int, str] | None
 Answer = tuple[int, list[tuple[str, str]], bytes]
-DROPPED, ANSWER_LOST, ENDLESS, FLIPPED = "dropped", "answer lost", "endless", "flipped"
+DROPPED, ANSWER_LOST, ENDLESS, FLIPPED, CUT = "dropped", "answer lost", "endless", "flipped", "cut"
 _ENDLESS_PARTS = 200
 
 
@@ -30,6 +31,7 @@ class Gateway:
         url: Its address.
         requests: Method and path of every request so far.
         bytes: Number of bytes in the bodies of requests and answers so far.
+        sent: The line of every request that was answered, and the number of bytes in the body of the answer.
         fault: Called with the number of each request, from 0, and its line; says what happens to it.
         after: Called the same way after a request was passed on and before its answer.
         ignored: Headers that the store doesn't know, in lowercase.
@@ -68,6 +70,7 @@ class Gateway:
         """From now on pass on everything, and count from 0."""
         self.requests: list[str] = []
         self.bytes = 0
+        self.sent: list[tuple[str, int]] = []
         self.fault: Callable[[int, str], Fault] = lambda number, line: None
         self.after: Callable[[int, str], None] = lambda number, line: None
         self.ignored: frozenset[str] = frozenset()
@@ -101,7 +104,7 @@ class Gateway:
             elif self._condition_fails(asked.path, body):
                 answer = (412, [("Content-Type", "application/json")], b'{"error": {"code": 412, "message": "other"}}')
             else:
-                answer = self._passed_on(asked.command, asked.path, sent, body)
+                answer = _ranged(asked, self._passed_on(asked.command, asked.path, sent, body))
         self.after(number, line)
         if found == ANSWER_LOST:
             asked.close_connection = True
@@ -119,8 +122,11 @@ class Gateway:
         length = {name.lower(): value for name, value in headers}.get("content-length")
         asked.send_header("Content-Length", length if asked.command == "HEAD" and length else str(len(content)))
         asked.end_headers()
+        if found == CUT:
+            content, asked.close_connection = content[: len(content) // 2], True
         if asked.command != "HEAD":
             self.bytes += len(content)
+            self.sent.append((line, len(content)))
             asked.wfile.write(content)
 
     def _send_zeros(self, asked: Any) -> None:
@@ -156,6 +162,18 @@ class Gateway:
         _, _, found = self._passed_on("GET", f"/storage/v1/b/{bucket}/o/{name}", {}, b"")
         generation = re.search(rb'"generation": *"(\d+)"', found)
         return query["ifGenerationMatch"] != [generation[1].decode() if generation else "0"]
+
+
+def _ranged(asked: Any, answer: Answer) -> Answer:
+    """Answer a request for the end of a file as every real store does."""
+    status, headers, content = answer
+    found = re.fullmatch(r"bytes=(\d+)-", asked.headers.get("Range") or "")
+    if asked.command != "GET" or status != 200 or found is None:
+        return answer
+    start = int(found[1])
+    if start >= len(content):
+        return 416, [("Content-Range", f"bytes */{len(content)}")], b""
+    return 206, [*headers, ("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")], content[start:]
 
 
 @contextmanager

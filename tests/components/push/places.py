@@ -17,6 +17,7 @@ from components.push.registry import Registry, open_registry, registry_at
 from components.push.release import Release, ReleaseManifest
 from components.spec.recipe import Recipe
 from components.spec.registry import GcsRegistry, LocalRegistry, OciRegistry, S3Registry
+from components.trust.names import FOLDER, OCI_REPOSITORY, tag_of
 from tests.gateway import Gateway, gateway_to
 from tests.object_store import BUCKET, google_server, s3_server, s3_user
 from tests.oci_server import MEMORY, OciServer, oci_server
@@ -144,21 +145,27 @@ class OciFiles:
         tags = {f"tag {name}": digest.encode() for name, digest in self._server.tags(self._prefix).items()}
         releases = {name: content for name, content in found.items() if _is_version(name.split("/")[2])}
         metadata = {
-            f"_tuf/{name.split('/', 2)[2]}": content
+            f"{FOLDER}/{name.split('/', 2)[2]}": content
             for name, content in found.items()
-            if name.startswith("edgemill-tuf/")
+            if name.startswith(f"{OCI_REPOSITORY}/")
         }
         return {**releases, **metadata, **tags}
 
     def write(self, name: str, content: bytes) -> None:
-        self._server.layer(self._prefix, name).write_bytes(content)
+        self._server.layer(self._prefix, _in_repository(name)).write_bytes(content)
 
     def remove(self, name: str) -> None:
-        self._server.layer(self._prefix, name).unlink()
+        self._server.layer(self._prefix, _in_repository(name)).unlink()
 
     def remove_tag(self, reference: str) -> None:
         """Remove the tag of a `repository:tag`."""
         self._server.remove_tag(self._prefix, reference)
+
+
+def _in_repository(name: str) -> str:
+    """The name of a file as its repository has it: signed metadata is in a repository of its own."""
+    folder, _, file = name.partition("/")
+    return f"{OCI_REPOSITORY}/{tag_of(file)}/{file}" if folder == FOLDER else name
 
 
 def _is_version(tag: str) -> bool:

@@ -87,8 +87,8 @@ class Pushers:
     def prepare_endless(self, place: Place, number: int, keys: Path | None) -> int:
         """Fork a process that waits for `start`, and then publishes until `stop`. Returns its process ID.
 
-        Each second model is that of every such process; the others are those of its number. With `keys`, the registry is
-        signed. Its end is said.
+        Each second model is that of every such process; the others are those of its number. With `keys`, the
+        registry is signed. Its end is said.
         """
         request = {
             "kind": type(place.spec).__name__,

@@ -277,7 +277,7 @@ def test_channel_that_another_push_sets_back_at_once_is_written_again(place: Pla
 def test_registry_that_keeps_the_old_tag_is_reported(place: Place, store: Store) -> None:
     old, gateway = place.push(OTHER), gateway_of(store)
     gateway.fault = lambda number, line: (201, "") if line.startswith("PUT") and "stable" in line else None
-    with pytest.raises(RegistryError, match="accepted a tag, but it still names what it named before.*cache"):
+    with pytest.raises(RegistryError, match=r"accepted a tag, but it still names what it named before.*cache"):
         place.push()
     gateway.reset()
     assert place.current() == old
