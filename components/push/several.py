@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from components.core.errors import RegistryAwayError, RegistryError
+from components.push.claims import CollectedError
 from components.push.references import NO_LINEAGE
 from components.push.registry import Registry, open_registry
 from components.push.release import NO_FILES, Release, ReleaseManifest
@@ -13,6 +15,8 @@ from components.push.signed import commit as commit_signed
 from components.spec.registry import BaseRegistry
 
 _Result = TypeVar("_Result")
+# How often a release is put again that a collection removed before its channel named it.
+_MOST_COLLECTED = 3
 
 
 def publish(
@@ -47,6 +51,11 @@ def publish(
     )
 
     def commit(registry: Registry, index: int) -> bool:
+        for _ in range(_MOST_COLLECTED):
+            with suppress(CollectedError):
+                return commit_signed(specs[index], registry, releases[index], lineage)
+            # The channel can already be signed, so its release must not stay away.
+            releases[index] = put(registry, index)
         return commit_signed(specs[index], registry, releases[index], lineage)
 
     signed = _all(specs, registries, commit, "the channel was not changed in every registry", "changed")

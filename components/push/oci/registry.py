@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from components.core.errors import MetadataError, RegistryError, SpecError, StorageError
 from components.core.files import sha256_of_bytes
 from components.core.values import serialized
-from components.object_store.oci.repository import digest_of
+from components.object_store.oci.repository import Repository
 from components.push import claims
 from components.push.oci.artifact import artifact_of, files_in
 from components.push.oci.reading import (
@@ -94,7 +94,7 @@ class OciBackend:
         with _explained(address):
             repository = repository_at(folder)
             for _ in range(MOST_ATTEMPTS):
-                if repository.manifest(version) != artifact:
+                if {*_tagged_as(repository, version, artifact)} != {artifact}:
                     for content in (*blobs, config):
                         repository.upload(content)
                     # Nobody writes another artifact there, so that whoever is faster loses nothing.
@@ -103,7 +103,9 @@ class OciBackend:
                 # A registry doesn't verify what it stored earlier under a digest.
                 release = read_artifact(repository, artifact, address)[0]
                 claims.settle(self._root, {f"{place_of(device_class, name)}/{version}"})
-                if repository.manifest(digest_of(artifact)) is not None:
+                own, current = _tagged_as(repository, version, artifact)
+                # Another push of the same model can have the version now.
+                if own == artifact and current is not None:
                     return release
         raise claims.collected(address)
 
@@ -113,7 +115,7 @@ class OciBackend:
         with _explained(release.path):
             _, artifact = artifact_of(release)
             replace_tag(repository_at(folder), self._spec.channel, artifact, f"{folder}:{self._spec.channel}")
-            _check_kept(release.path, artifact)
+            _check_kept(release.path, artifact, self._spec.channel)
 
     def current(self, device_class: str, name: str) -> Release | None:
         """Read the artifact that the channel's tag names, and verify it."""
@@ -163,7 +165,7 @@ class OciBackend:
             if channel not in channels:
                 raise no_such_channel(folder, channel, channels)
             before = replace_tag(repository, channel, found[2], f"{folder}:{channel}")
-            _check_kept(release.path, found[2])
+            _check_kept(release.path, found[2], channel)
             return None if before is None else version_in(before), release
 
     @staticmethod
@@ -232,11 +234,22 @@ class OciBackend:
 _explained = functools.partial(explained, needed=_NEEDED)
 
 
-def _check_kept(address: str, artifact: bytes) -> None:
-    """Raise a CollectedError if a collection removed a release before a channel named it."""
+def _tagged_as(repository: Repository, version: str, artifact: bytes) -> tuple[bytes | None, bytes | None]:
+    """Return what an artifact's own tag names, and what its version names.
+
+    A registry removes an artifact first, and then its tags, among them those that a push has just written again. So an
+    artifact that exists can be without tags.
+    """
+    return repository.manifest(own_tag(version, artifact)), repository.manifest(version)
+
+
+def _check_kept(address: str, artifact: bytes, channel: str) -> None:
+    """Raise a CollectedError if a collection removed a release, or the channel with it, before the channel named it."""
     root, place = root_and_place(address)
     claims.settle(root, {place})
-    if repository_at(_parent(address)).manifest(digest_of(artifact)) is None:
+    repository, version = repository_at(_parent(address)), address.rpartition("/")[2]
+    # Earlier versions of Edgemill wrote no tags of artifacts.
+    if artifact not in _tagged_as(repository, version, artifact) or repository.manifest(channel) is None:
         raise claims.collected(address)
 
 

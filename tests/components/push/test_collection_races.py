@@ -11,18 +11,26 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
-from components.push import claims
+from components.core.files import sha256_of_bytes
+from components.push import claims, signed
 from components.push.beside import CLAIMS, notes_at
 from components.push.several import publish
 from components.push.upkeep import files
 from components.push.upkeep.check import verify
 from components.push.upkeep.collect import collect
 from components.push.upkeep.retention import Retention
+from components.trust import oci_store
+from components.trust.keys import VARIABLE
+from components.trust.repository import SignedRegistry
+from components.trust.setup import create
+from components.trust.storage import store_at
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
-from tests.components.push.pusher import Pushers, pushers
+from tests.components.push.pusher import QUICK, Pushers, pushers
 from tests.components.push.test_faults import gateway_of, version_of
 from tests.gateway import DROPPED, Fault
 
@@ -33,7 +41,7 @@ ROUNDS = int(os.environ.get("EDGEMILL_TEST_ROUNDS", "1"))
 
 @pytest.fixture(scope="module", params=KINDS)
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    with store_of(request.param) as running:
+    with store_of(request.param) as running, mock.patch.multiple(oci_store, **QUICK):
         yield running
 
 
@@ -81,6 +89,57 @@ def test_retention_beside_pushes_keeps_what_the_channel_names(store: Store, proc
         assert not [one for one in errors if "a collection has removed this release" not in one], errors
         found = place.push(own[-1])
         assert place.current() == found
+        assert not verify(place.root).problems
+
+
+def test_collections_beside_signed_pushes_take_nothing_that_devices_need(
+    store: Store, processes: Pushers, tmp_path: Path
+) -> None:
+    for number in range(ROUNDS):
+        place, keys = store.place(tmp_path / str(number)), tmp_path / f"keys-{number}"
+        with mock.patch.dict(os.environ, {VARIABLE: str(keys)}):
+            create(root := signed.normal(place.root), store_at(root), keys)
+            processes.rest()
+            for publisher in (1, 2):
+                processes.prepare_endless(place, publisher, keys)
+            processes.start()
+            collected = [collect(place.root, Retention(keep_last=1), 0.0).removed for _ in range(6)]
+            while not any(collected):
+                collected.append(collect(place.root, Retention(keep_last=1), 0.0).removed)
+            processes.stop()
+            processes.until("ended", 2)
+            assert any(collected)
+            assert not [line for line in processes.said if "error" in line]
+            assert not (health := verify(place.root)).problems, health.problems
+            registry = signed.open_signed(place.root)
+            assert registry is not None
+            state = registry.channel("phone", "shoes", "stable")
+            needed = [*state.history, *(stage.release for stage in state.stages)]
+            assert {release.version for release in needed} <= set(place.versions())
+
+
+def test_push_puts_a_release_again_that_a_collection_took_after_the_channel_was_signed(
+    store: Store, tmp_path: Path
+) -> None:
+    place, keys = store.place(tmp_path / "registry"), tmp_path / "keys"
+    create(root := signed.normal(place.root), store_at(root), keys)
+    address, taken = f"{root}/phone/shoes/{version_of(MODEL)}", list[bool]()
+    change = SignedRegistry.change_channel
+
+    def sign_and_take(self: SignedRegistry, *arguments: Any) -> Any:
+        state = change(self, *arguments)
+        if not taken:
+            taken.append(True)
+            place.remove(version_of(MODEL))
+        return state
+
+    with (
+        mock.patch.dict(os.environ, {VARIABLE: str(keys)}),
+        mock.patch.object(SignedRegistry, "change_channel", sign_and_take),
+    ):
+        push(place, MODEL)
+        assert taken
+        assert place.kind.resolve(address).sha256 == sha256_of_bytes(MODEL)
         assert not verify(place.root).problems
 
 
