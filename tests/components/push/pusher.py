@@ -195,7 +195,7 @@ def _push(request: dict[str, Any]) -> None:
 
 
 def _publish_on(request: dict[str, Any]) -> None:
-    """Publish model after model, until it is told to stop."""
+    """Publish model after model, until `stop`."""
     place, go = Place(getattr(registry, request["kind"]).model_validate(request["spec"]), None), Path(request["go"])  # type: ignore[arg-type]
     _say(pid=os.getpid())
     while not go.exists():
