@@ -47,6 +47,18 @@ _InputShape = Annotated[str | None, typer.Option(help="Shape of one example, suc
 _MaxUnreadable = Annotated[
     float, typer.Option(min=0, max=0.99, help="Largest share of images or WAV files that can be damaged.")
 ]
+_Objective = Annotated[
+    str | None,
+    typer.Option(help="What the model answers with: classes, two_classes, or values [from its output and the labels]."),
+]
+_MaxLoss = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="How much worse than the float model a candidate can be [0.02 of the accuracy; for values, 5 % of their "
+        "standard deviation].",
+    ),
+]
 _TrustCode = Annotated[bool, typer.Option("--trust-code", help="Load a Keras model that contains Python code.")]
 
 
@@ -62,6 +74,8 @@ def init(
     sample_rate: _SampleRate = None,
     input_shape: _InputShape = None,
     max_unreadable: _MaxUnreadable = 0.0,
+    objective: _Objective = None,
+    max_loss: _MaxLoss = None,
     trust_code: _TrustCode = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -70,7 +84,7 @@ def init(
     The files are pipeline.yaml, task.py, and README.md. Looks at the model and the data, and tries the model on some
     examples. Overwrites nothing.
     """
-    found = _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable)
+    found = _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable, objective, max_loss)
     written = _written(model, data, output, device, found, trust_code=trust_code, model_field="--model")
     if as_json:
         print_json(written)
@@ -90,6 +104,8 @@ def optimize(
     sample_rate: _SampleRate = None,
     input_shape: _InputShape = None,
     max_unreadable: _MaxUnreadable = 0.0,
+    objective: _Objective = None,
+    max_loss: _MaxLoss = None,
     trust_code: _TrustCode = False,
     root: options.Root = None,
     summary_json: options.SummaryJson = None,
@@ -111,7 +127,9 @@ def optimize(
     status.begin()
     try:
         with ending(status):
-            found = _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable)
+            found = _options(
+                label, columns, classes, scale, sample_rate, input_shape, max_unreadable, objective, max_loss
+            )
             _written(model, data, output, device, found, trust_code=trust_code, model_field="MODEL")
         place = partial(place_of, None, None, root, None, ())
         return run_and_report(file, place, OutputOptions(summary_json, log_format_of("text")), status)
@@ -148,31 +166,25 @@ def _options(
     sample_rate: int | None,
     input_shape: str | None,
     max_unreadable: float,
+    objective: str | None,
+    max_loss: float | None,
 ) -> Options:
     """What the command line says of the data and the model.
 
     Raises:
-        SpecError: The shape is not a list of numbers.
+        SpecError: An option has a wrong form.
     """
-    from components.core.errors import SpecError
     from edgemill.project.found import Options
+    from edgemill.project.questions import parsed
 
-    sizes = tuple(input_shape.split(",")) if input_shape else ()
-    if not all(size.strip().isdecimal() and int(size) for size in sizes):
-        raise SpecError(
-            "this is not a shape", where="--input-shape", bound="numbers with commas, such as 96,96,3",
-            measured=input_shape, remedy="correct it",
-        )  # fmt: skip
     return Options(
         label=label,
-        columns=_listed(columns),
-        classes=_listed(classes),
+        columns=parsed("columns", columns) if columns else (),
+        classes=parsed("classes", classes) if classes else (),
         scale=scale,
         sample_rate=sample_rate,
-        input_shape=tuple(map(int, sizes)),
+        input_shape=parsed("input_shape", input_shape) if input_shape else (),
         max_unreadable=max_unreadable,
+        objective=parsed("objective", objective) if objective else None,
+        max_loss=max_loss,
     )
-
-
-def _listed(names: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in names.split(",")) if names else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import typer
@@ -21,10 +23,11 @@ from components.core.values import FrozenModel
 from components.spec.devices.device import DeviceProfile
 from edgemill.project.child import ERROR_FILE, JOB_FILE, PLAN_FILE, Job
 from edgemill.project.data import recognize_data
-from edgemill.project.files import PIPELINE, README, TASK, refuse_existing, write_project
+from edgemill.project.files import METRICS, PIPELINE, README, TASK, refuse_existing, write_project
 from edgemill.project.found import Data, Options
 from edgemill.project.paths import beside
 from edgemill.project.plan import Plan
+from edgemill.project.questions import UnclearError, answered, can_ask
 from pipelines.checks.preflight import preflight
 from pipelines.file.load import read_devices, shipped_devices
 from pipelines.file.user_folders import findable
@@ -90,7 +93,7 @@ def init_project(
         model: The model.
         data: The data.
         output: The folder to write to.
-        devices: Names or files of device profiles; without any, the user is asked.
+        devices: Names or files of device profiles; without any, the user is asked on a terminal.
         options: What the user says of the data and the model.
         trust_code: Whether to load a model that contains Python code.
         model_field: What errors call the model.
@@ -100,6 +103,7 @@ def init_project(
     """
     refuse_existing(output)
     errors: list[EdgemillError] = []
+    recognized = cache(partial(recognize_data, data))
     try:
         _check_model(model, model_field)
     except EdgemillError as error:
@@ -113,15 +117,22 @@ def init_project(
         except EdgemillError as error:
             errors.append(error)
     try:
-        found = recognize_data(data, options)
+        recognized(options)
     except EdgemillError as error:
-        errors.append(error)
+        # A question is no error where it can be asked.
+        if not (isinstance(error, UnclearError) and can_ask()):
+            errors.append(error)
     if errors:
         raise errors[0] if len(errors) == 1 else CommandLineError(errors)
     if not chosen:
-        chosen = [_ask_device()]
-        profiles = read_devices(chosen, Path.cwd(), "--device")
-    plan = _planned(model, found, options, trust_code=trust_code)
+        chosen, profiles = _ask_device()
+
+    def planned(options: Options) -> Plan:
+        return _planned(model, recognized(options), options, trust_code=trust_code)
+
+    plan, options = answered(planned, options)
+    if options.max_loss is None and can_ask():
+        plan = plan.model_copy(update={"max_loss": _ask_max_loss(plan)})
     shipped = shipped_devices()
     named = {name if name in shipped else os.path.relpath(name, output): device
              for name, device in zip(chosen, profiles, strict=True)}  # fmt: skip
@@ -159,13 +170,32 @@ def _check_model(model: Path, field: str) -> None:
         ) from error
 
 
-def _ask_device() -> str:
-    """Ask for a device on a terminal. Without one, take the default."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        typer.echo(f"device: {_DEFAULT_DEVICE} (name others with --device: {', '.join(shipped_devices())})")
-        return _DEFAULT_DEVICE
-    answer: str = typer.prompt(f"Which device ({', '.join(shipped_devices())})?", default=_DEFAULT_DEVICE)
-    return answer
+def _ask_device() -> tuple[list[str], list[DeviceProfile]]:
+    """Ask for devices on a terminal, until they exist. Without one, take the default."""
+    known = ", ".join(shipped_devices())
+    answer = _DEFAULT_DEVICE
+    if not can_ask():
+        typer.echo(f"device: {_DEFAULT_DEVICE} (name others with --device: {known})")
+    while True:
+        if can_ask():
+            answer = typer.prompt(f"Which devices, with commas ({known}, or files)?", default=_DEFAULT_DEVICE)
+        names = [name.strip() for name in answer.split(",")]
+        try:
+            return names, [each for name in names for each in read_devices([name], Path.cwd(), "--device")]
+        except EdgemillError as error:
+            if not can_ask():
+                raise
+            typer.echo(str(error))
+
+
+def _ask_max_loss(plan: Plan) -> float:
+    metric = METRICS[plan.objective].replace("_", " ")
+    words = f"rise of the {metric}" if plan.objective == "values" else f"drop of the {metric} (0.01 is one point)"
+    while True:
+        answer: float = typer.prompt(f"Largest {words} that is acceptable?", default=plan.max_loss, type=float)
+        if 0 <= answer < math.inf and (answer <= 1 or plan.objective == "values"):
+            return answer
+        typer.echo("This is not such a number: it must be at least 0, and a drop at most 1.")
 
 
 def _planned(model: Path, data: Data, options: Options, *, trust_code: bool) -> Plan:

@@ -12,6 +12,7 @@ import numpy as np
 from components.core.errors import DataError, counted, some_of
 from components.ingest.arrays import arrays_in, check_lengths, class_numbers
 from edgemill.project.found import HELD_OUT, TRAINING, Data, Options, chosen_columns, file_splits, read_table
+from edgemill.project.questions import UnclearError
 
 # What stands for a missing value in tables.
 _MISSING = frozenset({"", "?", "n/a", "na", "nan", "none", "null"})
@@ -49,9 +50,11 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
             remedy="fill in the cells or remove the rows, or choose other columns with --columns",
         )
     if text := {name: cells[name] for name in columns if not all(map(_is_number, cells[name]))}:
-        raise DataError(
+        raise UnclearError(
             f"columns hold text: {some_of(text)}",
-            where="--columns",
+            option="columns",
+            question="Which columns are the input, in its order?",
+            default=",".join(name for name in columns if name not in text),
             bound="columns of numbers, in the order of the model's input",
             measured=_first(text, lambda cell: not _is_number(cell)),
             remedy="choose the columns of the input with --columns, and write text as numbers as in the training of "

@@ -15,6 +15,7 @@ from edgemill.project.columns import of_archive, of_folder, of_table
 from edgemill.project.found import Data, Options, file_splits, label_of, pair_of, read_table
 from edgemill.project.parquet import of_parquet
 from edgemill.project.paths import beside
+from edgemill.project.questions import UnclearError
 
 _SUFFIXES = {
     "images": frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}),
@@ -180,14 +181,21 @@ def _audio_fields(files: Sequence[Path], options: Options) -> dict[str, Any]:
         }
     if len(rates) == 1:
         return {"sample_rate": next(iter(rates))}
-    raise DataError(
-        "the WAV files have different sample rates" if rates else "no WAV file can be read",
+    if not rates:
+        raise DataError(
+            "no WAV file can be read",
+            where="--data",
+            remedy="write the files again as WAV files with PCM samples, such as with `ffmpeg -i sound.wav new.wav`",
+        )
+    raise UnclearError(
+        "the WAV files have different sample rates",
+        option="sample_rate",
+        question="Which rate was the model trained on, in Hz? The others are resampled.",
+        default=str(rates.most_common(1)[0][0]),
         where="--data",
         bound="one sample rate",
-        measured=", ".join(f"{rate} Hz in {counted(count, 'file')}" for rate, count in sorted(rates.items())) or None,
-        remedy="add --sample-rate with the rate that the model was trained on; the others are resampled"
-        if rates
-        else "write the files again as WAV files with PCM samples, such as with `ffmpeg -i sound.wav new.wav`",
+        measured=", ".join(f"{rate} Hz in {counted(count, 'file')}" for rate, count in sorted(rates.items())),
+        remedy="add --sample-rate with the rate that the model was trained on; the others are resampled",
     )
 
 

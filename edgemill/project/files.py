@@ -19,10 +19,7 @@ from edgemill.project.inputs import PlannedInput
 from edgemill.project.plan import Plan
 
 PIPELINE, TASK, README = "pipeline.yaml", "task.py", "README.md"
-_METRICS = {"classes": "accuracy", "two_classes": "binary_accuracy", "values": "mean_absolute_error"}
-_MAX_DROP = 0.02
-# Of the labels' standard deviation.
-_MAX_RISE = 0.05
+METRICS = {"classes": "accuracy", "two_classes": "binary_accuracy", "values": "mean_absolute_error"}
 
 
 def refuse_existing(folder: Path) -> None:
@@ -66,11 +63,10 @@ def write_project(folder: Path, plan: Plan, model: Path, data: Path, devices: Ma
 
 
 def _pipeline(folder: Path, plan: Plan, model: Path, devices: Mapping[str, DeviceProfile]) -> str:
-    metric, held_out = _METRICS[plan.objective], plan.data.evaluated
+    metric, held_out = METRICS[plan.objective], plan.data.evaluated
     training = next(name for name in plan.data.splits.get("patterns", {"train": ""}) if name != held_out)
-    bound: dict[str, Any] = {"name": metric, "max_drop_from_baseline": _MAX_DROP}
-    if plan.objective == "values":
-        bound = {"name": metric, "max_rise_from_baseline": float(f"{_MAX_RISE * plan.spread:.2g}")}
+    direction = "max_rise_from_baseline" if plan.objective == "values" else "max_drop_from_baseline"
+    bound = {"name": metric, direction: plan.max_loss}
     schemes = {scheme for device in devices.values() for scheme in device.schemes}
     baseline: dict[str, Any] = {"kind": "pretrained", "path": os.path.relpath(model, folder)}
     if plan.input_shapes:
@@ -189,9 +185,9 @@ def _python(value: Any) -> str:
 def _readme(plan: Plan, model: Path, data: Path, devices: Mapping[str, DeviceProfile]) -> str:
     facts = "\n".join(f"- {fact[0].upper()}{fact[1:]}." for fact in plan.facts)
     bound = (
-        f"lose more than {_MAX_DROP:g} of the {_METRICS[plan.objective].replace('_', ' ')} of the float model"
+        f"lose more than {plan.max_loss:g} of the {METRICS[plan.objective].replace('_', ' ')} of the float model"
         if plan.objective != "values"
-        else f"raise the mean absolute error of the float model by more than {_MAX_RISE * plan.spread:.2g}"
+        else f"raise the mean absolute error of the float model by more than {plan.max_loss:g}"
     )
     return f"""# {_shown(model)} on {", ".join(device.name for device in devices.values())}
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from components.core.errors import DataError, counted, one_of, some_of
 from components.core.values import FrozenModel
+from components.data.ready_made import Objective
 from components.ingest.listing import number
+from edgemill.project.questions import UnclearError
 
 TRAINING = ("train", "training")
 HELD_OUT = ("test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev")
@@ -30,6 +33,8 @@ class Options(FrozenModel):
         sample_rate: Samples per second of audio.
         input_shape: Shape of one example, for models with open dimensions.
         max_unreadable: Largest share of images or sounds that can be damaged.
+        objective: What the model does.
+        max_loss: How much worse than the float model's metric a candidate can be.
     """
 
     label: str | None = None
@@ -39,6 +44,8 @@ class Options(FrozenModel):
     sample_rate: int | None = None
     input_shape: tuple[int, ...] = ()
     max_unreadable: float = 0.0
+    objective: Objective | None = None
+    max_loss: float | None = None
 
 
 class Data(FrozenModel):
@@ -164,12 +171,15 @@ def _row(table: Path, line: int, row: dict[Any, Any], names: Sequence[str]) -> d
 
 
 def label_of(names: Sequence[str], options: Options) -> str:
-    """The column or array of the label. Raises a DataError if it is not clear."""
+    """The column or array of the label. Raises an UnclearError if it is not clear."""
     found = [options.label] if options.label else [name for name in names if name.lower() in _LABELS]
     if len(found) != 1 or found[0] not in names:
-        raise DataError(
+        near = get_close_matches(found[0], names, 1) if len(found) == 1 else found
+        raise UnclearError(
             f"there is no column or array {found[0]!r}" if len(found) == 1 else "it is not clear what the label is",
-            where="--label",
+            option="label",
+            question="Which one is the label?",
+            default=(near or [names[-1]])[0],
             bound=one_of(names),
             measured=some_of(found) or None,
             remedy="name the column or array of the label with --label",
@@ -180,13 +190,14 @@ def label_of(names: Sequence[str], options: Options) -> str:
 def chosen_columns(
     names: Sequence[str], options: Options, missing: str = "the table has no column"
 ) -> tuple[str, tuple[str, ...]]:
-    """The column of the label, and those of the input. Raises a DataError starting with `missing` if one is absent."""
+    """The column of the label, and those of the input. An UnclearError starts with `missing`."""
     label = label_of(names, options)
     columns = options.columns or tuple(name for name in names if name != label)
     if unknown := [name for name in columns if name not in names]:
-        raise DataError(
+        raise UnclearError(
             f"{missing} {some_of(map(repr, unknown))}",
-            where="--columns",
+            option="columns",
+            question="Which ones are the input, in their order?",
             bound=one_of(name for name in names if name != label),
             remedy="correct the name",
         )

@@ -14,6 +14,7 @@ from components.core.values import FrozenModel
 from components.data.ready_made import Stored
 from components.spec.examples import AUDIO, IMAGE
 from edgemill.project.found import Data, Options
+from edgemill.project.questions import UnclearError
 from edgemill.project.scales import Scale, candidates
 
 Array = npt.NDArray[Any]
@@ -75,7 +76,8 @@ def match(
 
     Raises:
         ModelError: An input can't be made from the examples.
-        DataError, SpecError: The names of columns or arrays, or their number, don't fit the inputs.
+        UnclearError: The names of columns or arrays, or their number, don't fit the inputs.
+        SpecError: The shape of an input is not fixed.
     """
     shapes = {name: _shape(each, options, several=len(model) > 1) for name, each in model.items()}
     if data.kind in {"images", "audio"}:
@@ -128,14 +130,28 @@ def _shape(model: ModelInput, options: Options, *, several: bool) -> tuple[int, 
             remedy="correct it; only open dimensions (?) can be chosen",
         )
     shape = given or own
-    if None in shape:
+    if None in shape and several:
         raise SpecError(
-            "the model's input has open dimensions",
-            where="--input-shape",
+            "the model's inputs have open dimensions",
+            where="--model",
             bound=_open(own),
-            remedy="save the model with fixed shapes" if several else "choose them, such as `--input-shape 96,96,3`",
+            remedy="save the model with fixed shapes",
+        )
+    if None in shape:
+        raise UnclearError(
+            "the model's input has open dimensions",
+            option="input_shape",
+            question="Which shape does one example have, with commas?",
+            default=_usual(own),
+            bound=_open(own),
+            remedy="choose them, such as `--input-shape 96,96,3`",
         )
     return tuple(size for size in shape if size is not None)
+
+
+def _usual(shape: tuple[int | None, ...]) -> str:
+    """A shape for an image of open size; empty for others."""
+    return ",".join("96" if size is None else str(size) for size in shape) if len(shape) == 3 and shape[2] else ""
 
 
 def _open(shape: tuple[int | None, ...]) -> str:
@@ -192,11 +208,15 @@ def _of_columns(data: Data, shapes: Mapping[str, tuple[int, ...]], options: Opti
         return {name: {name: data.columns[name]} for name in shapes}
     what = "array" if data.kind == "arrays" else "column"
     if data.kind == "arrays" and len(data.columns) != len(shapes):
-        raise DataError(
+        raise UnclearError(
             "it is not clear which array is the input"
             if len(shapes) == 1
             else "it is not clear which array is which input",
-            where="--columns",
+            option="columns",
+            question="Which array is the input?"
+            if len(shapes) == 1
+            else f"Which arrays are the inputs {', '.join(shapes)}, in this order?",
+            default=",".join(list(data.columns)[: len(shapes)]),
             bound=one_of(data.columns) if len(shapes) == 1 else f"an array for each input: {', '.join(shapes)}",
             measured=None if len(shapes) == 1 else some_of(data.columns, 20),
             remedy="name one array with --columns"
@@ -204,9 +224,11 @@ def _of_columns(data: Data, shapes: Mapping[str, tuple[int, ...]], options: Opti
             else "call the arrays like the inputs, or name them with --columns in the order of the inputs",
         )
     if len(data.columns) != sum(sizes.values()):
-        raise ModelError(
+        raise UnclearError(
             "the model takes a different number of values than the table has columns",
-            where="--columns",
+            option="columns",
+            question="Which columns are the input, in the order of the model?",
+            default=",".join(list(data.columns)[: sum(sizes.values())]),
             bound=f"{counted(sum(sizes.values()), what)}, in the order of the model's input"
             + (f"s: {', '.join(f'{name} ({size})' for name, size in sizes.items())}" if len(shapes) > 1 else ""),
             measured=f"{counted(len(data.columns), what)}: {some_of(data.columns, 20)}",

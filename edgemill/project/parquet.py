@@ -10,6 +10,7 @@ import numpy as np
 
 from components.core.errors import DataError, counted, some_of, summary_line
 from edgemill.project.found import Data, Options, chosen_columns
+from edgemill.project.questions import UnclearError
 
 
 def of_parquet(folder: Path, splits: dict[str, Any], files: Sequence[Path], options: Options) -> Data:
@@ -38,9 +39,11 @@ def of_parquet(folder: Path, splits: dict[str, Any], files: Sequence[Path], opti
         )
     text = types.is_string(kinds[label]) or types.is_large_string(kinds[label])
     if wrong := [name for name in wanted if not (_numeric(kinds[name]) or (name == label and text))]:
-        raise DataError(
+        raise UnclearError(
             f"columns hold no numbers: {some_of(wrong)}",
-            where="--columns",
+            option="label" if wrong == [label] else "columns",
+            question="Which column is the label?" if wrong == [label] else "Which columns are the input, in its order?",
+            default="" if wrong == [label] else ",".join(name for name in columns if name not in wrong),
             bound="integers, floats, or booleans; for the label also text",
             measured=", ".join(f"{name}: {kinds[name]}" for name in wrong),
             remedy="choose the columns of the input with --columns, or write numbers as in the training of the model",

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from components.core.errors import ModelError, SpecError, counted, some_of
+from components.core.errors import ModelError, SpecError, counted, one_of, some_of
 from components.core.values import FrozenModel
 from components.data.ready_made import Objective, Stored
 from components.ingest.arrays import open_arrays
@@ -19,6 +19,7 @@ from components.ingest.sources import matching
 from edgemill.project.found import TABLES, Data, Options, read_table
 from edgemill.project.inputs import ModelInput, PlannedInput, match, with_ranges
 from edgemill.project.parquet import parquet_table
+from edgemill.project.questions import UnclearError
 from edgemill.project.scales import choose
 from pipelines.checks.examples.made import sampled
 from pipelines.checks.first_records import files_by_split
@@ -27,6 +28,9 @@ from pipelines.file.spec import ArrayExamples, Examples
 Array = npt.NDArray[Any]
 # Examples of all splits that the model is tried on.
 _TRIED = 400
+_MAX_DROP = 0.02
+# Of the labels' standard deviation.
+_MAX_RISE = 0.05
 
 
 class Model(FrozenModel):
@@ -51,7 +55,7 @@ class Plan(FrozenModel):
         objective: What the model does.
         range: Name of the range of the inputs.
         logits: Whether the outputs are logits.
-        spread: Standard deviation of the labels, for regression.
+        max_loss: How much worse than the float model's metric a candidate can be.
         input_shapes: The shape that the user gives to open dimensions.
         facts: What was found out, in sentences.
     """
@@ -62,7 +66,7 @@ class Plan(FrozenModel):
     objective: Objective
     range: str
     logits: bool
-    spread: float
+    max_loss: float
     input_shapes: dict[str, tuple[int, ...]] = {}
     facts: tuple[str, ...]
 
@@ -78,6 +82,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
 
     Raises:
         ModelError: The model's input or output doesn't fit the data.
+        UnclearError: Only the user can decide something.
         SpecError, DataError: An option is wrong, or the data can't be read.
     """
     classes = _classes(data, options)
@@ -89,7 +94,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     examples: Any = TypeAdapter(Examples).validate_python({**section, "path": str(data.folder.resolve())})
     features = {name: stored for each in inputs.values() for name, stored in each.features.items()}
     columns, labels = _read(data, examples, classes, features)
-    objective = _objective(model, data, classes, labels)
+    objective = _objective(model, data, classes, labels, options)
     if objective == "classes" and not classes:
         section["num_classes"] = model.outputs
     elif objective == "two_classes" and not classes:
@@ -97,10 +102,13 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     values = {name: _joined([columns[feature] for feature in each.features]) for name, each in inputs.items()}
     inputs = {name: with_ranges(each, values[name], table=data.kind in TABLES) for name, each in inputs.items()}
     ranges = max((each.ranges for each in inputs.values()), key=len)
-    trial, trials = choose(
-        lambda name: run({own: each.scaled(values[own], name) for own, each in inputs.items()}),
-        labels, [each.name for each in ranges], objective, options.scale, classes,
-    )  # fmt: skip
+    outputs = {
+        name: run({own: each.scaled(values[own], name) for own, each in inputs.items()})
+        for name in [each.name for each in ranges]
+    }
+    trial, trials = choose(outputs, labels, objective, options.scale, classes)
+    if objective == "two_classes" and not classes and options.objective is None and trial.logits:
+        _refuse_near_labels(data, outputs[trial.scale])
     measure = "mean absolute error" if objective == "values" else "share of wrong answers"
     tried = ", ".join(f"{each.scale}: {each.error:.3f}" for each in trials)
     taken = ", ".join(
@@ -121,9 +129,13 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         objective=objective,
         range=trial.scale,
         logits=trial.logits,
-        spread=float(labels.std()),
+        max_loss=_max_loss(objective, labels) if options.max_loss is None else options.max_loss,
         facts=facts,
     )
+
+
+def _max_loss(objective: Objective, labels: Array) -> float:
+    return float(f"{_MAX_RISE * labels.std():.2g}") if objective == "values" else _MAX_DROP
 
 
 def _fields(data: Data, used: list[str]) -> dict[str, Any]:
@@ -190,7 +202,34 @@ def _rows(file: Path, data: Data, features: Iterable[str]) -> list[dict[str, Any
     return rows
 
 
-def _objective(model: Model, data: Data, classes: tuple[str, ...], labels: Array) -> Objective:
+def _refuse_near_labels(data: Data, outputs: Array) -> None:
+    """Refuse to guess what outputs are that are neither chances nor spread as logits are."""
+    least, most = float(outputs.min()), float(outputs.max())
+    if least < -1 or most > 2:
+        return
+    raise UnclearError(
+        "it is not clear whether the model answers with one of two classes, or with a number",
+        option="objective",
+        question="What is the answer: two_classes or values (a number)?",
+        default="two_classes",
+        measured=f"labels 0 and 1 ({data.label}), and outputs from {least:.2f} to {most:.2f}",
+        remedy="add `--objective two_classes` or `--objective values`",
+    )
+
+
+def _objective(model: Model, data: Data, classes: tuple[str, ...], labels: Array, options: Options) -> Objective:
+    if options.objective is not None and not (options.objective == "values" and classes):
+        possible = ("two_classes", "values") if model.outputs == 1 else ("classes",)
+        if options.objective not in possible:
+            raise SpecError(
+                "the model does not answer so",
+                where="--objective",
+                bound=f"{one_of(possible)}, because it returns {counted(model.outputs, 'number')}",
+                measured=options.objective,
+                remedy="choose one of them, or omit the option",
+            )
+        if options.objective == "values":
+            return "values"
     count = len(classes)
     whole = bool((labels == np.floor(labels)).all() and labels.min() >= 0)
     if model.outputs == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from components.core.errors import SpecError, one_of
 from components.data.ready_made import Objective
+from edgemill.project.questions import UnclearError
 
 Array = npt.NDArray[Any]
 
@@ -57,9 +58,8 @@ def candidates(stored: str, values: Array, *, table: bool) -> list[Scale]:
 
 
 def choose(
-    run: Callable[[str], Array],
+    outputs: Mapping[str, Array],
     labels: Array,
-    ranges: Sequence[str],
     objective: Objective,
     wanted: str | None,
     classes: tuple[str, ...],
@@ -67,9 +67,8 @@ def choose(
     """Choose a range: the one that the user wants, or the one with which the model is most accurate.
 
     Args:
-        run: Name of a range -> outputs [N, ...] for examples in this range.
+        outputs: Name of a range -> outputs [N, ...] for examples in this range.
         labels: Numbers of classes, or values, [N].
-        ranges: Names to choose from.
         objective: What the model does.
         wanted: Name of a range; None to choose by accuracy.
         classes: Names of the classes, for messages.
@@ -78,18 +77,18 @@ def choose(
         The choice, and all trials.
 
     Raises:
+        UnclearError: Another order of the classes fits better.
         SpecError: There is no such range; or no range gives results that are better than chance.
     """
-    if wanted is not None and wanted not in ranges:
+    if wanted is not None and wanted not in outputs:
         raise SpecError(
             "there is no such range for these examples",
             where="--scale",
-            bound=one_of(ranges),
+            bound=one_of(outputs),
             measured=wanted,
             remedy="choose one of them, or change `scale` and `offset` in task.py afterward",
         )
-    outputs = {name: run(name) for name in ranges}
-    trials = [_trial(name, outputs[name], labels, objective) for name in ranges]
+    trials = [_trial(name, outputs[name], labels, objective) for name in outputs]
     if wanted is not None:
         return next(trial for trial in trials if trial.scale == wanted), trials
     best = min(trials, key=lambda trial: trial.error)
@@ -135,16 +134,33 @@ def _refuse_chance(best: Trial, labels: Array, trials: list[Trial]) -> None:
 def _refuse_other_order(best: Trial, outputs: Mapping[str, Array], labels: Array, classes: tuple[str, ...]) -> None:
     """Refuse results that another order of the classes improves by more than four standard errors."""
     right = 1 - best.error
+    order: tuple[str, ...]
+    places = labels.astype(int)
     for name, found in outputs.items():
-        accuracy, order = _other_order(found.reshape(len(found), -1), labels.astype(int), classes)
+        if found[:1].size == 1 and len(classes) == 2:
+            # One output is the chance of the second class.
+            accuracy, order = float((_answers(found) != places).mean()), classes[::-1]
+        else:
+            accuracy, order = _other_order(found.reshape(len(found), -1), places, classes)
         if accuracy > right + 4 * max(np.sqrt(right * (1 - right) / len(labels)), 1 / len(labels)):
-            raise SpecError(
+            raise UnclearError(
                 "the model's outputs have a different order than the classes",
-                where="--classes",
+                option="classes",
+                question="Which order do the classes have? The output of a model with one output is the chance of the "
+                "second class."
+                if len(classes) == 2
+                else "Which order do the classes have?",
+                default=",".join(order),
                 bound=", ".join(order),
                 measured=f"{', '.join(classes)}: an accuracy of {right:.2f} instead of {accuracy:.2f} (range {name})",
                 remedy=f"add `--classes {','.join(order)}`",
             )
+
+
+def _answers(outputs: Array) -> Array:
+    """The places of two classes that one output [N, ...] stands for: a logit, or the chance of the second class."""
+    found = outputs.reshape(len(outputs))
+    return (found > (0 if found.min() < 0 or found.max() > 1 else 0.5)).astype(int)
 
 
 def _other_order(outputs: Array, places: Array, classes: tuple[str, ...]) -> tuple[float, tuple[str, ...]]:

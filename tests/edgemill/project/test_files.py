@@ -32,7 +32,7 @@ def written(folder: Path, *inputs: PlannedInput, name: str = "my.keras") -> tupl
     named = dict(zip(("first", 'the "second"'), inputs, strict=False))
     plan = Plan(
         data=data, examples={"kind": "arrays", "splits": data.splits, "label": data.label}, inputs=named,
-        objective="values", range="0..1", logits=False, spread=1.0, facts=("found",),
+        objective="values", range="0..1", logits=False, max_loss=0.02, facts=("found",),
     )  # fmt: skip
     profile = DeviceProfile.model_validate(yaml.safe_load(shipped_devices()["cortex_m55"].read_text()))
     write_project(folder / "out", plan, folder / name, folder / f"data{name}", {"cortex_m55": profile})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from components.core.errors import SpecError
+from edgemill.project.questions import UnclearError
 from edgemill.project.scales import Scale, candidates, choose
 
 GENERATOR = np.random.default_rng(5)
@@ -25,15 +26,13 @@ def model(low: float, high: float, order: tuple[int, ...] = (0, 1, 2)) -> Any:
 
 
 def in_range(run: Any, values: np.ndarray, ranges: list[Scale]) -> Any:
-    """The outputs for values in a range, given its name."""
-    held = {each.name: each for each in ranges}
-    return lambda name: run(values * np.asarray(held[name].scale) + np.asarray(held[name].offset))
+    """Name of a range -> the outputs for values in it."""
+    return {each.name: run(values * np.asarray(each.scale) + np.asarray(each.offset)) for each in ranges}
 
 
 def chosen(run: Any, wanted: str | None = None) -> str:
     ranges = candidates("uint8", PIXELS, table=False)
-    names = [each.name for each in ranges]
-    return choose(in_range(run, PIXELS, ranges), LABELS, names, "classes", wanted, CLASSES)[0].scale
+    return choose(in_range(run, PIXELS, ranges), LABELS, "classes", wanted, CLASSES)[0].scale
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("0..1", 0, 1), ("-1..1", -1, 1), ("0..255", 0, 255)])
@@ -54,8 +53,17 @@ def test_of_equally_good_ranges_the_most_common_is_chosen_and_the_user_decides()
 
 
 def test_other_order_of_classes_is_found_out_and_refused() -> None:
-    with pytest.raises(SpecError, match=r"--classes: .*0\.\d\d instead of 0\.95 .*add `--classes c,a,b`"):
+    with pytest.raises(UnclearError, match=r"--classes: .*0\.\d\d instead of 0\.95 .*add `--classes c,a,b`"):
         chosen(model(0, 1, order=(1, 2, 0)))
+
+
+def test_other_class_of_one_output_is_found_out() -> None:
+    labels = np.arange(200) % 2
+    outputs = {"raw": np.where(labels, 0.1, 0.9)[:, None]}
+    with pytest.raises(UnclearError, match=r"0\.00 instead of 1\.00 .*add `--classes yes,no`") as caught:
+        choose(outputs, labels, "two_classes", None, ("no", "yes"))
+    assert (caught.value.option, caught.value.default) == ("classes", "yes,no")
+    assert choose(outputs, 1 - labels, "two_classes", None, ("yes", "no"))[0].error == 0
 
 
 def test_model_that_guesses_is_refused_unless_the_user_chooses() -> None:
@@ -75,8 +83,7 @@ def test_columns_are_standardized_if_the_model_wants_it() -> None:
     def run(scaled: np.ndarray) -> np.ndarray:
         return scaled.sum(axis=1, keepdims=True)
 
-    names = [each.name for each in ranges]
-    best, trials = choose(in_range(run, values, ranges), labels, names, "values", None, ())
+    best, trials = choose(in_range(run, values, ranges), labels, "values", None, ())
     assert best.scale == "standardized" and best.error < 0.15 and trials[0].error > 90
 
 
@@ -85,7 +92,6 @@ def test_logits_are_told_from_probabilities() -> None:
         return np.log(model(0, 1)(values))
 
     ranges = candidates("uint8", PIXELS, table=False)
-    names = [each.name for each in ranges]
     for run, expected in ((logits, True), (model(0, 1), False)):
-        best, _ = choose(in_range(run, PIXELS, ranges), LABELS, names, "classes", None, CLASSES)
+        best, _ = choose(in_range(run, PIXELS, ranges), LABELS, "classes", None, CLASSES)
         assert best.logits is expected

@@ -1,0 +1,122 @@
+"""What only the user can decide: an error that names an option, and on a terminal a question."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+import typer
+
+from components.core.errors import DataError, SpecError, one_of
+from components.data.ready_made import Objective
+
+if TYPE_CHECKING:
+    from edgemill.project.found import Options
+
+Result = TypeVar("Result")
+Question = Literal["label", "columns", "classes", "sample_rate", "input_shape", "objective"]
+
+
+class UnclearError(DataError):
+    """The user must decide something. It is asked on a terminal, and an option says it elsewhere.
+
+    Args:
+        what: What isn't clear.
+        option: The field of `Options` that decides it.
+        question: What to ask.
+        default: The answer to suggest; empty if there is none.
+        rest: As for the base class. By default, `where` is the option.
+    """
+
+    def __init__(self, what: str, *, option: Question, question: str, default: str = "", **rest: Any) -> None:
+        self.option, self.question, self.default = option, question, default
+        super().__init__(what, **{"where": flag_of(option), **rest})
+
+    def __reduce__(self) -> tuple[object, ...]:
+        rest = functools.partial(type(self), where=self.where, bound=self.bound, measured=self.measured)
+        named = functools.partial(rest, option=self.option, question=self.question, default=self.default)
+        return functools.partial(named, remedy=self.remedy), (self.what,)
+
+
+def flag_of(option: str) -> str:
+    """The name of an option on the command line."""
+    return f"--{option.replace('_', '-')}"
+
+
+def answered(work: Callable[[Options], Result], options: Options) -> tuple[Result, Options]:
+    """Do some work, and ask on a terminal for what is not clear in it.
+
+    Returns:
+        The result, and the options with the answers.
+
+    Raises:
+        UnclearError: Something is not clear, and there is no terminal to ask on.
+    """
+    while True:
+        try:
+            return work(options), options
+        except UnclearError as error:
+            if not can_ask():
+                raise
+            options = _asked(error, options)
+
+
+def can_ask() -> bool:
+    """Whether a user can read a question and answer it."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _asked(error: UnclearError, options: Options) -> Options:
+    """Ask until an answer can be read."""
+    found = f" (found: {error.measured})" if error.measured is not None else ""
+    typer.echo(f"{error.what[0].upper()}{error.what[1:]}{found}.")
+    if error.bound is not None:
+        typer.echo(f"Expected: {error.bound}.")
+    while True:
+        answer: str = typer.prompt(error.question, default=error.default or None)
+        try:
+            return options.model_copy(update={error.option: parsed(error.option, answer)})
+        except SpecError as wrong:
+            typer.echo(str(wrong))
+
+
+def parsed(option: Question, text: str) -> Any:
+    """The value of an option.
+
+    Raises:
+        SpecError: It is not one.
+    """
+    match option:
+        case "columns" | "classes":
+            return tuple(name.strip() for name in text.split(","))
+        case "input_shape":
+            return shape_of(text)
+        case "sample_rate":
+            if not text.isdecimal() or not int(text):
+                raise SpecError("this is no number", where="--sample-rate", measured=text, remedy="enter a number")
+            return int(text)
+        case "objective":
+            if text not in get_args(Objective):
+                raise SpecError(
+                    "there is no such kind of answer",
+                    where="--objective",
+                    bound=one_of(get_args(Objective)),
+                    measured=text,
+                    remedy="choose one of them",
+                )
+            return text
+        case "label":
+            return text
+
+
+def shape_of(text: str) -> tuple[int, ...]:
+    """A shape of numbers with commas. Raises a SpecError if the text is not one."""
+    sizes = [size.strip() for size in text.split(",")]
+    if not all(size.isdecimal() and int(size) for size in sizes):
+        raise SpecError(
+            "this is not a shape", where="--input-shape", bound="numbers with commas, such as 96,96,3", measured=text,
+            remedy="correct it",
+        )  # fmt: skip
+    return tuple(map(int, sizes))

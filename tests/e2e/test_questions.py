@@ -1,0 +1,82 @@
+"""`edgemill init` asks on a terminal for what it cannot know, and elsewhere names the option."""
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+
+from tests.e2e.test_optimize import invoke
+
+pytestmark = pytest.mark.e2e
+
+# What a question contains, and the answer to it. An empty one takes the default.
+DIALOG = (
+    ("Which devices, with commas", "phone_cup"),
+    ("Which devices, with commas", "phone_cpu,cortex_m7"),
+    ("Which one is the label? [outcome]", ""),
+    ("Which columns are the input, in its order? [size,age]", ""),
+    ("the chance of the second class. [sick,healthy]", ""),
+    ("Largest drop of the binary accuracy (0.01 is one point) that is acceptable? [0.02]", "0.01"),
+)
+
+
+def write_case(folder: Path) -> None:
+    """A table without an obvious label, and a model with one output for the class that is not the last."""
+    generator = np.random.default_rng(0)
+    size = generator.normal(0, 1, 200)
+    lines = [
+        f"p{number},{each:.3f},{number % 90},{'healthy' if each > 0 else 'sick'}" for number, each in enumerate(size)
+    ]
+    (folder / "people.csv").write_text("\n".join(["name,size,age,outcome", *lines]))
+    inputs = tf.keras.Input([2])
+    outputs = tf.keras.layers.Dense(1, "sigmoid", name="chance_of_healthy")(inputs)
+    model = tf.keras.Model(inputs, outputs)
+    model.set_weights([np.array([[9.0], [0.0]]), np.zeros(1)])
+    model.save(folder / "health.h5")
+
+
+def converse(command: list[str], folder: Path) -> tuple[int, str]:
+    """Answer the questions of a command on a pseudo-terminal. Returns its exit status, and all that it printed."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "COLUMNS": "300"}
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said, left, deadline = "", list(DIALOG), time.monotonic() + 120
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([ours], [], [], 1)
+        try:
+            said += os.read(ours, 65536).decode() if ready else ""
+        except OSError:  # the terminal is closed
+            break
+        if left and said.rstrip().endswith(":") and left[0][0] in " ".join(said.rsplit("\n", 3)[-1].split()):
+            os.write(ours, f"{left.pop(0)[1]}\n".encode())
+            said += "\n"
+    process.kill() if process.poll() is None else None
+    os.close(ours)
+    assert not left, f"not asked: {left}\n{said}"
+    return process.wait(), said
+
+
+def test_init_asks_for_what_it_cannot_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_case(tmp_path)
+    command = ["init", "--model", "health.h5", "--data", "people.csv"]
+    code, said = converse([sys.executable, "-m", "edgemill", *command], tmp_path)
+    assert code == 0, said
+    written = yaml.safe_load((tmp_path / "health" / "pipeline.yaml").read_text())
+    assert written["devices"] == ["phone_cpu", "cortex_m7"]
+    assert (written["examples"]["label"], written["examples"]["classes"]) == ("outcome", ["sick", "healthy"])
+    assert written["gate"]["metrics"] == [{"name": "binary_accuracy", "max_drop_from_baseline": 0.01}]
+    assert '"size": "float32", "age": "int64"' in (tmp_path / "health" / "task.py").read_text()
+    # The same without a terminal, in another folder.
+    monkeypatch.chdir(tmp_path)
+    done = invoke(*command, "-o", "other")
+    assert (done.exit_code, "--label: it is not clear what the label is" in done.output) == (2, True), done.output
+    assert not Path("other").exists()
