@@ -6,6 +6,7 @@ UV := .uv/bin/uv
 STAMP := $(VENV)/.complete
 # MkDocs has an environment of its own, so that it never changes what runs beside TFX.
 DOCS := .docs
+AXE_CORE ?= build/axe-core/package/axe.min.js
 
 define require_python
 	@command -v $(PYTHON) >/dev/null || { echo "edgemill: '$(PYTHON)' is not on PATH; install Python 3.10 or 3.11, or name one: make setup PYTHON=python3.11" >&2; exit 1; }
@@ -103,8 +104,12 @@ wheel: setup ## Build the wheel into build/dist/
 	rm -rf build/lib
 	$(VENV)/bin/python -c "from setuptools import build_meta; print(build_meta.build_wheel('build/dist'))"
 
-test-serve: setup ## Test the results page in Chromium (AXE_CORE=path/of/axe.min.js also tests accessibility)
-	AXE_CORE="$(AXE_CORE)" $(VENV)/bin/pytest -rs tests/servers/results_page.py
+test-serve: setup $(AXE_CORE) ## Test the results page in Chromium, with axe-core from npm for accessibility
+	AXE_CORE="$(AXE_CORE)" $(VENV)/bin/pytest -rs tests/servers/test_results_page.py
+
+$(AXE_CORE):
+	mkdir -p build/axe-core
+	cd build/axe-core && npm pack --silent axe-core@4.14.1 && tar -xzf axe-core-4.14.1.tgz
 
 format: setup ## Format the code
 	$(VENV)/bin/ruff check --fix .

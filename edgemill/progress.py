@@ -1,4 +1,4 @@
-"""The last line of a terminal during a run: what happens, how many nodes have ended, and the time that is left."""
+"""The last line of a terminal during long work: what happens, how much is done, and the time that is left."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pipelines.report.wording import duration
 
 # Below this, an estimate changes faster than a reader can use it.
 _ROUNDED_S = 5.0
+# Of lines about work of unknown length, for logs.
+_BETWEEN_LINES_S = 10.0
 
 
 class RunProgress:
@@ -43,6 +45,10 @@ class RunProgress:
     def update(self, doing: str) -> None:
         """Say what happens now."""
         self._bar.update(self._task, description=doing)
+
+    def watch(self, done: int, total: int, what: str) -> None:
+        """Say what happens before the nodes, and how much of it is done."""
+        self.update(f"{what} ({done:,} of {total:,})")
 
     def planned(self, nodes: Sequence[str]) -> None:
         """Set the nodes of the run. The bar shows their number from now on."""
@@ -77,10 +83,57 @@ def _about(seconds: float) -> str:
     return f"about {duration(round(seconds / _ROUNDED_S) * _ROUNDED_S).replace('.0 s', ' s')} left"
 
 
-class _Left(ProgressColumn):
-    """The text of `RunProgress.left`, at the time when it is drawn."""
+class WorkProgress:
+    """The progress of other work, whose steps take about the same time. It is a `components.core.values.Watch`.
 
-    def __init__(self, progress: RunProgress) -> None:
+    Where output is not a terminal, it prints a line from time to time instead, and none about short work.
+    """
+
+    def __init__(self, console: Console, doing: str, between_s: float = _BETWEEN_LINES_S) -> None:
+        self._console, self._between = console, between_s
+        self._done = self._total = 0
+        self._began = self._printed = time.monotonic()
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20), _Left(self))
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task(doing, total=None)
+
+    def __enter__(self) -> WorkProgress:
+        """Show the line."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove the line."""
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """Show how far the work is."""
+        now = time.monotonic()
+        if total != self._total or done < self._done:
+            self._began = now
+        self._done, self._total = done, total
+        self._bar.update(self._task, description=what, completed=done, total=total)
+        if not self._console.is_terminal and now - self._printed >= self._between:
+            self._printed = now
+            self._console.print(Text(f"{what}: {self.left()}"), soft_wrap=True)
+
+    def left(self) -> str:
+        """How many steps are done, and about how long the others take; empty before their number is known."""
+        if not self._total:
+            return ""
+        counted = f"{self._done:,} of {self._total:,}"
+        if not 0 < self._done < self._total:
+            return counted
+        seconds = (time.monotonic() - self._began) / self._done * (self._total - self._done)
+        return f"{counted}, {_about(seconds)}"
+
+
+class _Left(ProgressColumn):
+    """The text of `left` of a progress, at the time when it is drawn."""
+
+    def __init__(self, progress: RunProgress | WorkProgress) -> None:
         super().__init__()
         self._progress = progress
 

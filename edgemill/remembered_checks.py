@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from components.core.files import is_file, read_regular, sha256_of, sha256_of_bytes, write_atomically
 from components.core.read_files import files_read, recording
 from components.core.remembered_digests import digests_of
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, Watch, unwatched
 from components.core.version import code_version
 from edgemill.terminal import summaries
 from pipelines.file.load import LoadedPipeline, SkippedRecipe
@@ -56,7 +56,9 @@ class _Memory(FrozenModel):
     passed: tuple[Passed, ...] = ()
 
 
-def check_once(loaded: LoadedPipeline, memory: Path, data: str, *, again: bool = False) -> Passed:
+def check_once(
+    loaded: LoadedPipeline, memory: Path, data: str, *, again: bool = False, watch: Watch = unwatched
+) -> Passed:
     """Run the deep check, unless it has passed with the same inputs.
 
     Args:
@@ -64,6 +66,7 @@ def check_once(loaded: LoadedPipeline, memory: Path, data: str, *, again: bool =
         memory: The file of passed checks. A missing or damaged file counts as empty.
         data: The identities of its examples (`pipelines.graph.sources`).
         again: Run it even if it has passed.
+        watch: Called with what is being checked.
 
     Returns:
         What passed, with a line for each recipe and step that changes layers.
@@ -80,7 +83,7 @@ def check_once(loaded: LoadedPipeline, memory: Path, data: str, *, again: bool =
     from pipelines.checks.dry_run import dry_run
 
     with recording():
-        checked, previews = dry_run(loaded)
+        checked, previews = dry_run(loaded, watch)
     files = _digests(files_read({Path(os.path.realpath(Path.cwd())), loaded.file.parent}), memory)
     skipped = tuple(one for one in checked.skipped if one not in loaded.skipped)
     passed = Passed(digest=digest, lines=summaries(previews), files=files, skipped=skipped)

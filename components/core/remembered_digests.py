@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from components.core.errors import DataError
 from components.core.files import read_regular, sha256_of, write_atomically
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, Watch, unwatched
 
 # File system clocks are coarse: a file that changed more recently may change again without a new time stamp.
 _SETTLED_NS = 2_000_000_000
@@ -36,7 +36,14 @@ class _Memory(FrozenModel):
     files: dict[str, Remembered] = {}
 
 
-def digests_of(files: list[Path], memory: Path, *, rehash: bool = False, now_ns: int | None = None) -> dict[Path, str]:
+def digests_of(
+    files: list[Path],
+    memory: Path,
+    *,
+    rehash: bool = False,
+    now_ns: int | None = None,
+    watch: Watch = unwatched,
+) -> dict[Path, str]:
     """The SHA-256 of each file, from memory if the status of the file has not changed since it was hashed.
 
     Args:
@@ -44,6 +51,7 @@ def digests_of(files: list[Path], memory: Path, *, rehash: bool = False, now_ns:
         memory: File that stores the digests. If it is missing or damaged, the memory is empty.
         rehash: Read every file, regardless of the memory.
         now_ns: The current time in nanoseconds. By default, that of the clock.
+        watch: Called with how many files are done.
 
     Raises:
         DataError: A file can't be read, or changes while it is read.
@@ -51,7 +59,10 @@ def digests_of(files: list[Path], memory: Path, *, rehash: bool = False, now_ns:
     before = _read(memory)
     after = dict(before)
     now_ns = time.time_ns() if now_ns is None else now_ns
-    found = {file: _digest(file, {} if rehash else before, after, now_ns) for file in files}
+    found = {}
+    for number, file in enumerate(files):
+        watch(number, len(files), f"reading {file.name}")
+        found[file] = _digest(file, {} if rehash else before, after, now_ns)
     if after != before:
         write_atomically(memory, _Memory(files=after).model_dump_json(indent=1).encode() + b"\n")
     return found

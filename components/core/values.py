@@ -1,8 +1,8 @@
-"""The base class of all values that are serialized: into files, component parameters, and artifacts."""
+"""The base class of all values that are serialized, into files, component parameters, and artifacts; shared types."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,3 +25,14 @@ class FrozenModel(BaseModel):
 def serialized(value: BaseModel) -> bytes:
     """The content of a value's JSON file: UTF-8, indented, with a final newline."""
     return value.model_dump_json(indent=2).encode() + b"\n"
+
+
+class Watch(Protocol):
+    """Gets how far long work has come: how many of how many things are done, and what is being done."""
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """Take note."""
+
+
+def unwatched(done: int, total: int, what: str) -> None:
+    """Ignore how far work has come."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import pickle
@@ -21,13 +22,16 @@ from components.core.errors import EdgemillError, ModelError, SpecError, counted
 from components.core.files import described
 from components.core.values import FrozenModel
 from components.spec.devices.device import DeviceProfile
+from edgemill.progress import WorkProgress
 from edgemill.project.child import ERROR_FILE, JOB_FILE, PLAN_FILE, Job
 from edgemill.project.data import recognize_data
 from edgemill.project.files import METRICS, PIPELINE, README, TASK, refuse_existing, write_project
 from edgemill.project.found import Data, Options
 from edgemill.project.paths import beside
 from edgemill.project.plan import Plan
-from edgemill.project.questions import UnclearError, answered, can_ask
+from edgemill.project.questions import answered, can_ask
+from edgemill.project.unclear import UnclearError
+from edgemill.terminal import terminal
 from pipelines.checks.preflight import preflight
 from pipelines.file.load import read_devices, shipped_devices
 from pipelines.file.user_folders import findable
@@ -205,21 +209,24 @@ def _planned(model: Path, data: Data, options: Options, *, trust_code: bool) -> 
         job = Job(model=str(model), trust_code=trust_code, data=data, options=options)
         (folder / JOB_FILE).write_text(job.model_dump_json())
         search = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-        child = subprocess.run(
-            [sys.executable, "-m", "edgemill.project.child", name],
-            env={**os.environ, "PYTHONPATH": search},
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        command = [sys.executable, "-m", "edgemill.project.child", name]
+        said = folder / "stderr.txt"
+        with (
+            said.open("wb") as log,
+            subprocess.Popen(
+                command, env={**os.environ, "PYTHONPATH": search}, stdout=subprocess.PIPE, stderr=log, text=True
+            ) as child,
+            WorkProgress(terminal(), "starting to try the model") as watch,
+        ):
+            for line in child.stdout or ():
+                watch(*json.loads(line))
         if (folder / ERROR_FILE).exists():
             error: EdgemillError = pickle.loads((folder / ERROR_FILE).read_bytes())
             raise error
         if child.returncode or not (folder / PLAN_FILE).exists():
             raise ModelError(
                 f"the model cannot be tried on the examples: "
-                f"{last_lines(child.stderr, _CHATTER, 2) or 'the process died'}",
+                f"{last_lines(said.read_text(errors='replace'), _CHATTER, 2) or 'the process died'}",
                 where=str(model),
                 measured=f"exit code {child.returncode}",
                 remedy="check that the model loads and runs with its own library, and save it again",

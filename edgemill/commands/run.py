@@ -133,8 +133,8 @@ def _run(
     usual = usual_seconds(place.root, loaded.spec.name)
     progress = RunProgress(console, usual, "starting TensorFlow")
     with logged_to(folder, log_format, run_id, status_file.secrets), progress:
-        digests = source_digests(loaded.spec, place, rehash=rehash)
-        passed = check_once(loaded, place.passed_checks(loaded.spec.name), digests, again=rehash)
+        digests = source_digests(loaded.spec, place, rehash=rehash, watch=progress.watch)
+        passed = check_once(loaded, place.passed_checks(loaded.spec.name), digests, again=rehash, watch=progress.watch)
         loaded = without_skipped(loaded, passed.skipped)
         for line in passed.lines:
             console.print(line, soft_wrap=True, highlight=False)

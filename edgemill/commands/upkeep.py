@@ -20,6 +20,8 @@ from components.push.upkeep.repair import repair
 from components.push.upkeep.retention import Retention
 from components.push.upkeep.trusted import read_trusted
 from edgemill.contract import print_json
+from edgemill.progress import WorkProgress
+from edgemill.terminal import terminal
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -28,7 +30,9 @@ def print_health(
     root: str, places: tuple[str, ...], trust: Path | None, contains: str | None, *, as_json: bool
 ) -> None:
     """Verify a registry, and print what was found. Raises a RegistryError if something is damaged."""
-    found = verify_registry(root, _checked(places), trust, contains)
+    checked = _checked(places)
+    with WorkProgress(terminal(), "listing the registry") as watch:
+        found = verify_registry(root, checked, trust, contains, watch)
     if as_json:
         _echo_json(found, intact=not found.problems)
     else:
@@ -65,7 +69,9 @@ def collect_garbage(
 ) -> None:
     """Remove what no release needs, and print it."""
     retention = Retention(keep_last=keep_last, max_age=None if max_age is None else seconds(max_age, "--max-age"))
-    done = collect(root, retention, seconds(grace, "--grace"), _checked(places), trust, dry_run=dry_run)
+    young, checked = seconds(grace, "--grace"), _checked(places)
+    with WorkProgress(terminal(), "listing the registry") as watch:
+        done = collect(root, retention, young, checked, trust, dry_run=dry_run, watch=watch)
     if as_json:
         _echo_json(done, dry_run=dry_run)
         return
@@ -87,7 +93,9 @@ def repair_registry(
     as_json: bool,
 ) -> None:
     """Restore what is damaged, and print it. Raises a RegistryError if something remains damaged."""
-    done = repair(root, sources, _checked(places), trust, dry_run=dry_run)
+    checked = _checked(places)
+    with WorkProgress(terminal(), "listing the registry") as watch:
+        done = repair(root, sources, checked, trust, dry_run=dry_run, watch=watch)
     if as_json:
         _echo_json(done, dry_run=dry_run)
     else:
@@ -107,7 +115,9 @@ def mirror_registry(
     source: str, target: str, places: tuple[str, ...], trust: Path | None, *, dry_run: bool, as_json: bool
 ) -> None:
     """Copy a registry, and print what was copied. Raises a RegistryError if something couldn't be copied."""
-    done = mirror(source, target, _checked(places), trust, dry_run=dry_run)
+    checked = _checked(places)
+    with WorkProgress(terminal(), "listing the registry") as watch:
+        done = mirror(source, target, checked, trust, dry_run=dry_run, watch=watch)
     if as_json:
         _echo_json(done, dry_run=dry_run)
     else:

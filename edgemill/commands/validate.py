@@ -37,10 +37,12 @@ def print_validated(file: Path, *, deep: bool, skip_impossible: bool, as_json: b
         # TensorFlow logs at length what this machine lacks.
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         warnings.simplefilter("ignore")
-        from edgemill.terminal import print_previews
+        from edgemill.progress import WorkProgress
+        from edgemill.terminal import print_previews, terminal
         from pipelines.checks.dry_run import dry_run
 
-        loaded, previews = dry_run(loaded)
+        with WorkProgress(terminal(), "starting the check") as watch:
+            loaded, previews = dry_run(loaded, watch)
         if not as_json:
             print_previews(previews)
     if as_json:

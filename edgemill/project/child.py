@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import sys
@@ -14,12 +15,16 @@ from pydantic import BaseModel
 from components.baseline.source import recognize
 from components.core.child import end_with_parent
 from components.core.errors import EdgemillError, ModelError, some_of
+from components.core.values import Watch
 from components.spec.baseline import PretrainedBaseline
 from edgemill.project.found import Data, Options
 from edgemill.project.inputs import ModelInput
 from edgemill.project.plan import Model, Plan, plan
 
 JOB_FILE, PLAN_FILE, ERROR_FILE = "job.json", "plan.json", "error.pickle"
+
+
+STAGES = 4
 
 
 class Job(BaseModel):
@@ -39,22 +44,34 @@ class Job(BaseModel):
 
 
 def main(folder: Path) -> None:
-    """Read `JOB_FILE`, and write `PLAN_FILE`, or `ERROR_FILE` with an EdgemillError."""
+    """Read `JOB_FILE`, and write `PLAN_FILE`, or `ERROR_FILE` with an EdgemillError.
+
+    Prints a JSON list for each stage: how many of how many stages are done, and what is being done.
+    """
     end_with_parent()
     warnings.simplefilter("ignore")
+    # What libraries and the model print must not look like a stage.
+    stages = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def watch(done: int, total: int, what: str) -> None:
+        print(json.dumps([done, total, what]), file=stages, flush=True)
+
     try:
-        found = _planned(Job.model_validate_json((folder / JOB_FILE).read_text()))
+        found = _planned(Job.model_validate_json((folder / JOB_FILE).read_text()), watch)
     except EdgemillError as error:
         (folder / ERROR_FILE).write_bytes(pickle.dumps(error))
         return
     (folder / PLAN_FILE).write_text(found.model_dump_json())
 
 
-def _planned(job: Job) -> Plan:
+def _planned(job: Job, watch: Watch) -> Plan:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    watch(0, STAGES, "importing TensorFlow")
     from pipelines.checks.model_check import check_pretrained
 
     baseline = PretrainedBaseline(kind="pretrained", path=job.model, trust_code=job.trust_code)
+    watch(1, STAGES, "loading the model")
     built = check_pretrained(baseline, None)
     inputs = _inputs(baseline, built.model)
     if len(inputs) == 1 and job.options.input_shape:
@@ -83,9 +100,11 @@ def _planned(job: Job) -> Plan:
     model = Model(inputs=inputs, outputs=sizes[0] if sizes else 1)
 
     def run(values: dict[str, Any]) -> Any:
+        watch(3, STAGES, "trying the model on the examples")
         [result] = built.run(values if len(values) > 1 else next(iter(values.values()))).values()
         return result
 
+    watch(2, STAGES, "reading examples")
     found = plan(job.data, model, job.options, run)
     return found.model_copy(update={"input_shapes": baseline.input_shapes})
 

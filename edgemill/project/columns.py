@@ -12,7 +12,7 @@ import numpy as np
 from components.core.errors import DataError, counted, some_of
 from components.ingest.arrays import arrays_in, check_lengths, class_numbers
 from edgemill.project.found import HELD_OUT, TRAINING, Data, Options, chosen_columns, file_splits, read_table
-from edgemill.project.questions import UnclearError
+from edgemill.project.unclear import UnclearError
 
 # What stands for a missing value in tables.
 _MISSING = frozenset({"", "?", "n/a", "na", "nan", "none", "null"})

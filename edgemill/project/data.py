@@ -15,7 +15,7 @@ from edgemill.project.columns import of_archive, of_folder, of_table
 from edgemill.project.found import Data, Options, file_splits, label_of, pair_of, read_table
 from edgemill.project.parquet import of_parquet
 from edgemill.project.paths import beside
-from edgemill.project.questions import UnclearError
+from edgemill.project.unclear import UnclearError
 
 _SUFFIXES = {
     "images": frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}),

@@ -12,7 +12,7 @@ from components.core.errors import DataError, counted, one_of, some_of
 from components.core.values import FrozenModel
 from components.data.ready_made import Objective
 from components.ingest.listing import number
-from edgemill.project.questions import UnclearError
+from edgemill.project.unclear import UnclearError
 
 TRAINING = ("train", "training")
 HELD_OUT = ("test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev")

@@ -14,8 +14,8 @@ from components.core.values import FrozenModel
 from components.data.ready_made import Stored
 from components.spec.examples import AUDIO, IMAGE
 from edgemill.project.found import Data, Options
-from edgemill.project.questions import UnclearError
 from edgemill.project.scales import Scale, candidates
+from edgemill.project.unclear import UnclearError
 
 Array = npt.NDArray[Any]
 _PAGE = "docs/own-model.md"

@@ -10,7 +10,7 @@ import numpy as np
 
 from components.core.errors import DataError, counted, some_of, summary_line
 from edgemill.project.found import Data, Options, chosen_columns
-from edgemill.project.questions import UnclearError
+from edgemill.project.unclear import UnclearError
 
 
 def of_parquet(folder: Path, splits: dict[str, Any], files: Sequence[Path], options: Options) -> Data:

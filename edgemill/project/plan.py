@@ -19,8 +19,8 @@ from components.ingest.sources import matching
 from edgemill.project.found import TABLES, Data, Options, read_table
 from edgemill.project.inputs import ModelInput, PlannedInput, match, with_ranges
 from edgemill.project.parquet import parquet_table
-from edgemill.project.questions import UnclearError
 from edgemill.project.scales import choose
+from edgemill.project.unclear import UnclearError
 from pipelines.checks.examples.made import sampled
 from pipelines.checks.first_records import files_by_split
 from pipelines.file.spec import ArrayExamples, Examples

@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import typer
 
-from components.core.errors import DataError, SpecError, one_of
+from components.core.errors import SpecError, one_of
 from components.data.ready_made import Objective
-
-if TYPE_CHECKING:
-    from edgemill.project.found import Options
+from edgemill.project.found import Options
+from edgemill.project.unclear import Question, UnclearError
 
 Result = TypeVar("Result")
-Question = Literal["label", "columns", "classes", "sample_rate", "input_shape", "objective"]
-
-
-class UnclearError(DataError):
-    """The user must decide something. It is asked on a terminal, and an option says it elsewhere.
-
-    Args:
-        what: What isn't clear.
-        option: The field of `Options` that decides it.
-        question: What to ask.
-        default: The answer to suggest; empty if there is none.
-        rest: As for the base class. By default, `where` is the option.
-    """
-
-    def __init__(self, what: str, *, option: Question, question: str, default: str = "", **rest: Any) -> None:
-        self.option, self.question, self.default = option, question, default
-        super().__init__(what, **{"where": flag_of(option), **rest})
-
-    def __reduce__(self) -> tuple[object, ...]:
-        rest = functools.partial(type(self), where=self.where, bound=self.bound, measured=self.measured)
-        named = functools.partial(rest, option=self.option, question=self.question, default=self.default)
-        return functools.partial(named, remedy=self.remedy), (self.what,)
-
-
-def flag_of(option: str) -> str:
-    """The name of an option on the command line."""
-    return f"--{option.replace('_', '-')}"
 
 
 def answered(work: Callable[[Options], Result], options: Options) -> tuple[Result, Options]:

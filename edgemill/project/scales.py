@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from components.core.errors import SpecError, one_of
 from components.data.ready_made import Objective
-from edgemill.project.questions import UnclearError
+from edgemill.project.unclear import UnclearError
 
 Array = npt.NDArray[Any]
 

@@ -11,6 +11,7 @@ from typing import Any
 from components.calibrate.feature import feature_reader
 from components.core.errors import DataError, EdgemillError, SpecError, summary_line
 from components.core.user_code import exits_reported, in_time, raised_at
+from components.core.values import Watch, unwatched
 from components.data.dense import check_dense, named_label
 from components.data.task import Task, check_decoded, check_rows, compiling, features_of, load_object, load_task
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
@@ -29,8 +30,12 @@ from pipelines.file.spec import CsvExamples, Examples, HashedSplits, PipelineSpe
 Batches = dict[str | None, Batch]
 
 
-def dry_run(loaded: LoadedPipeline) -> tuple[LoadedPipeline, Previews]:
+def dry_run(loaded: LoadedPipeline, watch: Watch = unwatched) -> tuple[LoadedPipeline, Previews]:
     """Import the task, decode the first records, build the model, and check them against each other and the recipes.
+
+    Args:
+        loaded: The pipeline.
+        watch: Called with what is being checked.
 
     Returns:
         The pipeline, without recipes that cannot work on the model if they are to be skipped; and what each of the
@@ -39,7 +44,7 @@ def dry_run(loaded: LoadedPipeline) -> tuple[LoadedPipeline, Previews]:
     Raises:
         PipelineFileError: With the first error of the data, the task, or the model, or with all errors of the recipes.
     """
-    checked = _reporting(loaded, _checked)
+    checked = _reporting(loaded, lambda spec: _checked(spec, watch))
     return without_impossible(loaded, checked.refused), checked.previews
 
 
@@ -69,14 +74,19 @@ def _reporting(loaded: LoadedPipeline, check: Callable[[PipelineSpec], CheckedRe
         raise PipelineFileError(loaded.file, [error]) from error
 
 
-def _checked(spec: PipelineSpec) -> CheckedRecipes:
+def _checked(spec: PipelineSpec, watch: Watch) -> CheckedRecipes:
     """Check everything, and raise the original error unless it is that of a recipe."""
+    # The import of TensorFlow, the task, the examples, and the model come before the recipes.
+    stages = 4 + len(spec.recipes)
+    watch(0, stages, "importing TensorFlow")
     import tensorflow  # noqa: F401  # so that its import time doesn't count against user code
 
     check_schema(spec.examples)
+    watch(1, stages, "importing the task")
     task = load_task(spec.task)
     if spec.preprocess is not None:
         load_object(spec.preprocess, "preprocess")
+    watch(2, stages, "reading examples")
     batches: Batches = {}
     # The output of a preprocessing function is unknown until Transform runs. Remote data isn't read here.
     if spec.preprocess is None:
@@ -88,6 +98,7 @@ def _checked(spec: PipelineSpec) -> CheckedRecipes:
         if not batches:
             _trace_decode(task, features)
     inputs = next((batch.inputs for batch in batches.values()), None)
+    watch(3, stages, "building the model")
     built = checked_model(spec, task, inputs)
     # A model that is trained from here on is checked with its loss.
     if isinstance(spec.baseline, PretrainedBaseline):
@@ -100,7 +111,7 @@ def _checked(spec: PipelineSpec) -> CheckedRecipes:
         with in_time("training on the first batch", "task", BUILDING):
             first_batch.check_trains(built.model, *(batches.get(split) or batches[None] for split in used))
     check_outputs(spec, task, built, batches.values())
-    checked = _checked_recipes(spec, task, built)
+    checked = _checked_recipes(spec, task, built, lambda done, _, what: watch(4 + done, stages, what))
     if isinstance(spec.baseline, PretrainedBaseline):
         _check_steps_train(spec, task, built, batches, checked)
     return checked
@@ -120,9 +131,9 @@ def _check_steps_train(spec: PipelineSpec, task: Task, built: Built, batches: Ba
             first_batch.check_trains(built.model, *used)
 
 
-def _checked_recipes(spec: PipelineSpec, task: Task, built: Built) -> CheckedRecipes:
+def _checked_recipes(spec: PipelineSpec, task: Task, built: Built, watch: Watch = unwatched) -> CheckedRecipes:
     with in_time("the check of the recipes", "recipes", BUILDING):
-        return check_recipes(spec.recipes, task, built)
+        return check_recipes(spec.recipes, task, built, watch)
 
 
 def _dense_features(spec: PipelineSpec) -> dict[str, str]:

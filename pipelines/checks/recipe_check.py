@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from components.core.errors import EdgemillError, ModelError
+from components.core.values import Watch, unwatched
 from components.data.task import Task, compiling
 from components.facts.training import LayerPlan
 from components.model.keras_model import check_trains_on
@@ -49,13 +50,14 @@ class CheckedRecipes:
         self.refused.setdefault(recipe.name, []).append(error)
 
 
-def check_recipes(recipes: tuple[Recipe, ...], task: Task, built: Built) -> CheckedRecipes:
+def check_recipes(recipes: tuple[Recipe, ...], task: Task, built: Built, watch: Watch = unwatched) -> CheckedRecipes:
     """Prepare the model for each recipe, without training and without conversion.
 
     Args:
         recipes: The recipes.
         task: The pipeline's task.
         built: The baseline's model, trained or not.
+        watch: Called with how many recipes are done.
 
     Raises:
         SpecError: A recipe trains, but the task has no `compile`.
@@ -65,7 +67,8 @@ def check_recipes(recipes: tuple[Recipe, ...], task: Task, built: Built) -> Chec
     checked, model = CheckedRecipes(), built.model
     converted = ConvertedModel(model) if model is not None else None
     trains, files = _once(lambda: check_trains_on(model)), cache(lambda: _recurrent_files(model))
-    for recipe in recipes:
+    for number, recipe in enumerate(recipes):
+        watch(number, len(recipes), f"checking {recipe.name}")
         previews: dict[str, tuple[LayerPlan, ...]] = {}
         with checked.refusing(recipe):
             if plans := _recurrent_layers(recipe, model, trains):

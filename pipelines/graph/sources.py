@@ -8,6 +8,7 @@ from pathlib import Path
 
 from components.core.files import sha256_of_bytes
 from components.core.remembered_digests import content_digest, digests_of
+from components.core.values import Watch, unwatched
 from components.core.version import code_version
 from components.ingest.listing import files_of
 from components.ingest.sources import described, matching
@@ -17,11 +18,12 @@ from pipelines.file.environment import Environment
 from pipelines.file.spec import CodeInputs, GeneratorExamples, HashedSplits, MadeExamples, PipelineSpec
 
 
-def source_digests(spec: PipelineSpec, place: Environment, *, rehash: bool = False) -> str:
+def source_digests(spec: PipelineSpec, place: Environment, *, rehash: bool = False, watch: Watch = unwatched) -> str:
     """Describe the examples' names and identities as a parameter, which changes with their content.
 
     Files are identified by the SHA-256 of their content, which the environment caches; `rehash` reads all files again.
-    Objects are identified by their size and by the store's version, which changes with each write.
+    Objects are identified by their size and by the store's version, which changes with each write. `watch` is called
+    with the number of files that are done.
 
     Raises:
         DataError: A file can't be read.
@@ -32,9 +34,8 @@ def source_digests(spec: PipelineSpec, place: Environment, *, rehash: bool = Fal
         return described(_versions(spec.examples.path.rstrip("/"), patterns))
     folder = Path(spec.examples.path)
     files = files_of(spec.examples, folder, patterns) if isinstance(spec.examples, MadeExamples) else None
-    found = digests_of(
-        matching(folder, patterns) if files is None else files, place.data_digests(spec.name), rehash=rehash
-    )
+    listed = matching(folder, patterns) if files is None else files
+    found = digests_of(listed, place.data_digests(spec.name), rehash=rehash, watch=watch)
     return described({os.path.relpath(file, folder): f"sha256 {digest}" for file, digest in found.items()})
 
 

@@ -1,10 +1,20 @@
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from edgemill.progress import RunProgress
+from components.core.remembered_digests import digests_of
+from components.push.several import publish
+from components.push.upkeep.check import verify
+from components.push.upkeep.collect import collect
+from components.push.upkeep.mirror import mirror
+from components.push.upkeep.repair import repair
+from components.push.upkeep.retention import Retention
+from components.spec.registry import LocalRegistry
+from edgemill.progress import RunProgress, WorkProgress
 from pipelines.history.durations import remaining_seconds, usual_seconds
+from tests.components.push.places import MODEL, manifest_of
 from tests.pipelines.history.conftest import PastRoot
 
 NODES = ("examples", "train", "convert__int8", "gate__phone")
@@ -63,3 +73,70 @@ def test_line_is_for_terminals_only(terminal: bool) -> None:
     assert ("train is running" in written.getvalue()) == terminal
     assert ("0 of 4 nodes" in written.getvalue()) == terminal
     assert terminal or written.getvalue() == ""
+
+
+def test_other_work_shows_a_bar_with_the_time_that_is_left_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    screen = io.StringIO()
+    with WorkProgress(Console(file=screen, force_terminal=True, width=120), "listing") as watch:
+        assert watch.left() == ""
+        watch(0, 200, "reading phone/shoes/a")
+        assert watch.left() == "0 of 200"
+        now = 10.0
+        watch(50, 200, "reading phone/shoes/b")
+        assert watch.left() == "50 of 200, about 30 s left"
+        watch._bar.refresh()
+        # Another kind of step begins.
+        watch(0, 3, "removing x")
+        assert watch.left() == "0 of 3"
+        now = 14.0
+        watch(2, 3, "removing y")
+        assert watch.left() == "2 of 3, less than 5 s left"
+    assert "reading phone/shoes/b" in screen.getvalue() and "━" in screen.getvalue()
+
+
+def test_other_work_prints_lines_elsewhere_and_none_if_it_is_short() -> None:
+    said = io.StringIO()
+    with WorkProgress(Console(file=said, width=120), "listing", between_s=0.0) as watch:
+        watch(1, 2, "reading [bold]x")
+    assert said.getvalue() == "reading [bold]x: 1 of 2, less than 5 s left\n"
+    said = io.StringIO()
+    with WorkProgress(Console(file=said, width=120), "listing") as watch:
+        watch(1, 2, "reading x")
+    assert said.getvalue() == ""
+
+
+def test_upkeep_reports_how_many_releases_are_done(tmp_path: Path) -> None:
+    root = tmp_path / "registry"
+    for model in (MODEL, MODEL[::-1], MODEL * 2):
+        publish([LocalRegistry(root=str(root))], "phone", "shoes", model, manifest_of(model))
+    calls: list[tuple[int, int]] = []
+
+    def watch(done: int, total: int, what: str) -> None:
+        assert "phone/shoes" in what
+        calls.append((done, total))
+
+    for work, expected in (
+        (lambda: verify(str(root), watch=watch), [(0, 3), (1, 3), (2, 3)]),
+        (lambda: mirror(str(root), str(tmp_path / "copy"), watch=watch), [(0, 3), (1, 3), (2, 3)]),
+        (lambda: repair(str(root), watch=watch), [(0, 3), (1, 3), (2, 3)]),
+        (lambda: collect(str(root), Retention(keep_last=1), 0.0, watch=watch), [(0, 1)]),
+    ):
+        calls.clear()
+        work()
+        assert calls == expected
+
+
+def test_deep_check_and_digests_report_what_they_do(tmp_path: Path) -> None:
+    calls = []
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    files = [tmp_path / "a", tmp_path / "b"]
+    digests_of(files, tmp_path / "memory", watch=lambda *said: calls.append(said))
+    assert calls == [(0, 2, "reading a"), (1, 2, "reading b")]
+    screen = io.StringIO()
+    with RunProgress(Console(file=screen, force_terminal=True, width=120), {}, "starting") as progress:
+        progress.watch(1, 6, "importing the task")
+        progress._bar.refresh()
+    assert "importing the task (1 of 6)" in screen.getvalue()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, Watch, unwatched
 from components.push.audit import read_log
 from components.push.release import MODEL_NAME, Release
 from components.push.upkeep.holdings import Copy, Holdings
@@ -60,7 +60,13 @@ class Health(FrozenModel):
     strangers: tuple[str, ...] = ()
 
 
-def verify(root: str, places: tuple[str, ...] = (), trust: Path | None = None, contains: str | None = None) -> Health:
+def verify(
+    root: str,
+    places: tuple[str, ...] = (),
+    trust: Path | None = None,
+    contains: str | None = None,
+    watch: Watch = unwatched,
+) -> Health:
     """Verify a registry.
 
     Args:
@@ -68,6 +74,7 @@ def verify(root: str, places: tuple[str, ...] = (), trust: Path | None = None, c
         places: The places to verify, `<device class>/<name>`; by default all.
         trust: A root.json that the signatures must lead to.
         contains: Name of an entry that the audit log must contain.
+        watch: Called with how many releases are done.
 
     Raises:
         RegistryError: The registry can't be read.
@@ -82,10 +89,14 @@ def verify(root: str, places: tuple[str, ...] = (), trust: Path | None = None, c
     signed = references(trusted.reading.states) if trusted else {}
     counts, incomplete = dict.fromkeys(("places", "releases", "channels", "files", "bytes"), 0), []
     seen: dict[str, Release | RegistryError] = {}
-    for place in holdings.places():
+    found_places = holdings.places()
+    total, done = sum(len(holdings.versions(place)) for place in found_places), 0
+    for place in found_places:
         counts["places"] += 1
         for version, stored in holdings.versions(place).items():
             here = f"{place}/{version}"
+            watch(done, total, f"reading {here}")
+            done += 1
             if not stored.complete and here not in signed:
                 incomplete.append(here)
                 continue

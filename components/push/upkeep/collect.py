@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, Watch, unwatched
 from components.push.audit import read_log, record
 from components.push.beside import CLAIMS, notes_at
 from components.push.claims import Claim, settle
@@ -64,6 +64,7 @@ def collect(
     trust: Path | None = None,
     *,
     dry_run: bool = False,
+    watch: Watch = unwatched,
 ) -> Collected:
     """Remove garbage.
 
@@ -74,12 +75,13 @@ def collect(
         places: The places to work on; by default all.
         trust: A root.json that the signatures must lead to.
         dry_run: Only say what would be removed.
+        watch: Called with how many of the items of one kind are done.
 
     Raises:
         RegistryError: The registry can't be read or written, or its signatures are refused.
     """
     holdings = holdings_at(root, places)
-    run = _Run(holdings, retention or Retention(), grace, trust)
+    run = _Run(holdings, retention or Retention(), grace, trust, watch)
     if dry_run:
         run.all(None)
     else:
@@ -101,8 +103,11 @@ def collect(
 
 
 class _Run:
-    def __init__(self, holdings: Holdings, retention: Retention, grace: float, trust: Path | None) -> None:
+    def __init__(
+        self, holdings: Holdings, retention: Retention, grace: float, trust: Path | None, watch: Watch
+    ) -> None:
         self._holdings, self._retention, self._grace, self._trust = holdings, retention, grace, trust
+        self._watch = watch
         self.removed: list[Removed] = []
         self.young = self.unknown = 0
         self._recorded = False
@@ -121,6 +126,7 @@ class _Run:
         listed = list(self._holdings.leftovers())
         found = [one for one in listed if self._is_old(self._written(one), one.grace)]
         self.young += len(listed) - len(found)
+        done = 0
         for batch in _batches(found):
             if claim is not None:
                 claim.take(one.release for one in batch if one.release)
@@ -128,6 +134,8 @@ class _Run:
                 still = {(one.where, one.names): one for one in self._holdings.leftovers()}
                 batch = [one for one in batch if still.get((one.where, one.names)) == one]  # noqa: PLW2901
             for one in batch:
+                self._watch(done, len(found), f"removing {one.where}")
+                done += 1
                 if claim is not None:
                     self._record()
                     claim.check()
@@ -137,7 +145,9 @@ class _Run:
     def _outdated(self, claim: Claim | None) -> None:
         if not self._retention.is_bounded:
             return
-        for place in self._holdings.places():
+        places = self._holdings.places()
+        for number, place in enumerate(places):
+            self._watch(number, len(places), f"reading {place}")
             stored = self._holdings.versions(place)
             times = [self._time(place, version, one) for version, one in stored.items() if one.complete]
             self.unknown += times.count(None)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.core.errors import RegistryError
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, Watch, unwatched
 from components.push.audit import copy_log, record
 from components.push.beside import normal_root
 from components.push.upkeep.check import Problem, check_signed
@@ -55,6 +55,7 @@ def mirror(
     trust: Path | None = None,
     *,
     dry_run: bool = False,
+    watch: Watch = unwatched,
 ) -> Mirrored:
     """Copy a registry.
 
@@ -63,6 +64,7 @@ def mirror(
         places: The places to copy, `<device class>/<name>`; by default all. Signed metadata is always complete.
         trust: A root.json that the signatures of the source must lead to.
         dry_run: Only say what would be copied.
+        watch: Called with how many releases are done.
 
     Raises:
         RegistryError: A registry can't be read or written, or the target is another signed registry, or newer.
@@ -79,7 +81,7 @@ def mirror(
     run = _Run(taken, given, dry_run=dry_run)
     if not places:
         run.log()
-    run.releases(trusted)
+    run.releases(trusted, watch)
     metadata = 0
     signed = references(trusted.reading.states) if trusted else {}
     lost = [problem for problem in run.problems if problem.where in signed]
@@ -112,16 +114,20 @@ class _Run:
         if not self._dry and self._given is not None and (last := copy_log(self._taken.root, self._given.root)):
             self._record(last)
 
-    def releases(self, trusted: Trusted | None) -> None:
+    def releases(self, trusted: Trusted | None, watch: Watch) -> None:
         signed = references(trusted.reading.states) if trusted else {}
         places = self._taken.places()
         if self._given is not None:
             self._given.places()
+        total, done = sum(len(self._taken.versions(place)) for place in places), 0
         for place in places:
             # Read first, so that what they name is among the releases that are copied.
             named = self._taken.named(place)
             self._taken.again(place)
             for version, stored in self._taken.versions(place).items():
+                # Releases that were pushed since then add to the total.
+                watch(done, max(total, done + 1), f"copying {place}/{version}")
+                done += 1
                 if not stored.complete:
                     continue
                 try:

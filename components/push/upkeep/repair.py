@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from components.core.compression import gunzip, gzip_of
 from components.core.errors import EdgemillError, RegistryError
 from components.core.files import sha256_of, sha256_of_bytes
-from components.core.values import FrozenModel
+from components.core.values import FrozenModel, Watch, unwatched
 from components.push.audit import record
 from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, ReleaseManifest
 from components.push.upkeep.check import Problem, check_signed
@@ -49,6 +49,7 @@ def repair(
     trust: Path | None = None,
     *,
     dry_run: bool = False,
+    watch: Watch = unwatched,
 ) -> Repaired:
     """Repair a registry.
 
@@ -58,6 +59,7 @@ def repair(
         places: The places to repair; by default all.
         trust: A root.json that the signatures must lead to.
         dry_run: Only say what would be repaired.
+        watch: Called with how many releases are done.
 
     Raises:
         RegistryError: A registry can't be read or written, or its signatures are refused.
@@ -75,8 +77,12 @@ def repair(
     folders = [Path(source) for source in sources if "://" not in source]
     run = _Run(holdings, others, folders, signed, dry_run=dry_run)
     run.restored += metadata
-    for place in holdings.places():
+    found_places = holdings.places()
+    total, done = sum(len(holdings.versions(place)) for place in found_places), 0
+    for place in found_places:
         for version, stored in holdings.versions(place).items():
+            watch(done, total, f"reading {place}/{version}")
+            done += 1
             run.release(place, version, complete=stored.complete)
         for one in sorted(name for name in signed if name.rpartition("/")[0] == place):
             if one.rpartition("/")[2] not in holdings.versions(place):

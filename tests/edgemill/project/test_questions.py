@@ -14,7 +14,8 @@ from edgemill.project.data import recognize_data
 from edgemill.project.found import Options
 from edgemill.project.inputs import ModelInput, match
 from edgemill.project.plan import Model, plan
-from edgemill.project.questions import UnclearError, answered, parsed
+from edgemill.project.questions import answered, parsed
+from edgemill.project.unclear import Question, UnclearError
 
 
 def table(folder: Path, text: str) -> Path:
@@ -99,6 +100,6 @@ def test_answers_are_asked_for_until_they_fit(
 
 
 @pytest.mark.parametrize(("option", "text"), [("sample_rate", "fast"), ("objective", "both"), ("input_shape", "0,2")])
-def test_wrong_answer_names_its_option(option: questions.Question, text: str) -> None:
+def test_wrong_answer_names_its_option(option: Question, text: str) -> None:
     with pytest.raises(SpecError, match=f"--{option.replace('_', '-')}: .*found: {text}"):
         parsed(option, text)

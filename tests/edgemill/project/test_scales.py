@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from components.core.errors import SpecError
-from edgemill.project.questions import UnclearError
 from edgemill.project.scales import Scale, candidates, choose
+from edgemill.project.unclear import UnclearError
 
 GENERATOR = np.random.default_rng(5)
 LABELS = np.arange(300) % 3

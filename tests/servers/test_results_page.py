@@ -1,7 +1,7 @@
-"""`edgemill serve` and the report in a real Chromium: `make test-serve`.
+"""`edgemill serve` and the report in a real Chromium.
 
-Needs the command `chromium` (Debian: apt-get install chromium). The tests of accessibility need axe-core too: set
-AXE_CORE to its `axe.min.js`, which `npm pack axe-core` downloads.
+Needs the command `chromium` (Debian: apt-get install chromium). The tests of accessibility need axe-core too:
+`make test-serve` fetches it with npm, and AXE_CORE can name its `axe.min.js`.
 """
 
 import itertools
@@ -14,22 +14,28 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 import websocket
 
+from pipelines.report.render import write_report
+from pipelines.report.summary import RunSummary
 from tests.pipelines.history.conftest import PastRoot
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-AXE = os.environ.get("AXE_CORE", "")
+AXE = Path(os.environ.get("AXE_CORE") or "build/axe-core/package/axe.min.js").resolve()
 NARROW = 390
 LONG = (
     "model/a_rather_long_scope/another_one/batch_normalization_17/FusedBatchNormV3;model/dense/BiasAdd/ReadVariableOp"
 )
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
+
+
+needs_axe = pytest.mark.skipif(not AXE.is_file(), reason=f"there is no {AXE}: run `make test-serve` once")
 
 
 class Tab:
@@ -106,9 +112,10 @@ def past(tmp_path_factory: pytest.TempPathFactory):
     return past
 
 
-@pytest.fixture(scope="module")
-def site(past) -> Iterator[str]:
-    command = [sys.executable, "-m", "edgemill", "serve", "--root", str(past.root), "--port", "0"]
+@contextmanager
+def served(root: Path) -> Iterator[str]:
+    """Serve a root. Yields the address."""
+    command = [sys.executable, "-m", "edgemill", "serve", "--root", str(root), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -116,6 +123,12 @@ def site(past) -> Iterator[str]:
         finally:
             process.send_signal(signal.SIGINT)
         assert process.wait(120) == 0
+
+
+@pytest.fixture(scope="module")
+def site(past) -> Iterator[str]:
+    with served(past.root) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -207,17 +220,67 @@ def test_long_names_do_not_stretch_the_tables_of_the_report(tab: Tab, past, tmp_
     assert tab.value(f"Math.max(...{cells}.map(cell => cell.getBoundingClientRect().right))") <= NARROW
 
 
-@pytest.mark.skipif(not AXE, reason="AXE_CORE does not name axe.min.js")
+@needs_axe
 @pytest.mark.parametrize("width", [NARROW, 1280])
 def test_axe_finds_nothing_serious(tab: Tab, past, site: str, width: int) -> None:
     tab.width(width)
     for address in addresses(past, site):
         tab.open(address)
-        tab.value(Path(AXE).read_text() + ";0")
-        found = tab.value("axe.run().then(result => JSON.stringify(result.violations))")
-        serious = [
-            (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
-            for one in json.loads(found)
-            if one["impact"] in {"serious", "critical"}
-        ]
-        assert serious == [], address
+        assert serious(tab) == [], address
+
+
+def serious(tab: Tab) -> list[object]:
+    """What axe-core finds on the page that is serious or critical."""
+    tab.value(AXE.read_text() + ";0")
+    found = tab.value("axe.run().then(result => JSON.stringify(result.violations))")
+    return [
+        (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
+        for one in json.loads(found)
+        if one["impact"] in {"serious", "critical"}
+    ]
+
+
+HOSTILE = "<img src=x onerror=document.title='taken'>"
+MARKUP = "</script></title><script>document.title='taken'</script>"
+
+
+def rename(past: PastRoot, run_id: str, pipeline: str, before: str, after: str) -> None:
+    """Change a name in a run, and write its report again."""
+    folder = past.folder(run_id, pipeline)
+    text = (folder / "summary.json").read_text()
+    assert before in text
+    write_report(RunSummary.model_validate_json(text.replace(before, after)), folder)
+
+
+def test_many_failed_and_hostile_runs_are_shown_as_they_are(tab: Tab, tmp_path: Path) -> None:
+    past = PastRoot(tmp_path / "root")
+    past.root.mkdir()
+    tab.width(NARROW)
+    with served(past.root) as site:
+        tab.open(site)
+        assert "Nothing has run" in tab.value("document.querySelector('main').innerText")
+        many = [past.run(night, "nightly", report=False) for night in range(200)]
+        past.run(200, "nightly", ended=False)
+        (past.folder(past.run(201, "nightly", report=False), "nightly") / "summary.json").write_text("{")
+        hostile = [past.run(night, HOSTILE) for night in (202, 203)]
+        # Names of tensors can be anything, and those of recipes are at most this long.
+        rename(past, hostile[0], HOSTILE, "model/dense/MatMul;model/dense/BiasAdd/ReadVariableOp", MARKUP)
+        rename(past, hostile[1], HOSTILE, '"int8"', '"' + "int8_" * 9 + "abc" + '"')
+        paths = ["/", f"/?text={quote(MARKUP)}&pipeline={quote(HOSTILE)}", "/pipelines/nightly", "/channels"]
+        paths += [f"/pipelines/{quote(HOSTILE)}", f"/compare?before={hostile[0]}&after={hostile[1]}"]
+        paths += [f"/runs/{run}{page}" for run in hostile for page in ("", "/report.html")]
+        paths += [f"/runs/{run}" for run in (many[0], many[-1])]
+        for path in paths:
+            tab.open(site + path)
+            tab.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+            assert tab.complaints == [], path
+            assert tab.value("document.title") != "taken", path
+            assert tab.value("document.querySelectorAll('img[onerror]').length") == 0, path
+            assert tab.value("document.documentElement.scrollWidth") <= NARROW, path
+            if AXE.is_file() and path in {"/", paths[4]}:
+                assert serious(tab) == [], path
+        assert {urlsplit(request).netloc for request in tab.requested} - {""} == {urlsplit(site).netloc}
+        tab.open(site)
+        assert len(first_cells(tab)) == 204
+        states = "[...new Set([...document.querySelectorAll('.badge')].map(one => one.innerText))].sort().join()"
+        assert "unfinished" in tab.value(states) and "unreadable" in tab.value(states)
